@@ -1,0 +1,41 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+pub(crate) const HELP: &str = "\
+An ice-cream shop behind a response cache
+
+Usage: cargo run --example site -- [OPTIONS]
+
+Options:
+  --port N     listen on this port of 127.0.0.1; 0 is any free one [default: 3000]
+  --db PATH    use this database, created if missing, and keep it [default: a temporary one]
+  --no-cache   run without the cache layers, for comparison
+  --help       print this help";
+
+#[derive(Debug)]
+pub(crate) struct Args {
+    pub(crate) port: u16,
+    pub(crate) db: Option<PathBuf>,
+    pub(crate) cache: bool,
+    pub(crate) help: bool,
+}
+
+impl Args {
+    pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut args = Self { port: 3000, db: None, cache: true, help: false };
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--port" => {
+                    let port = words.next().and_then(|port| port.parse().ok());
+                    args.port = port.ok_or("--port needs a number from 0 to 65535")?;
+                }
+                "--db" => args.db = Some(words.next().ok_or("--db needs a path")?.into()),
+                "--no-cache" => args.cache = false,
+                "--help" | "-h" => args.help = true,
+                _ => return Err(format!("unknown argument: {word}")),
+            }
+        }
+        Ok(args)
+    }
+}

@@ -1,0 +1,243 @@
+//! The body of a response that went through a cache layer.
+
+mod recorder;
+
+pub(crate) use recorder::{Commit, Recorder};
+
+use crate::error::BoxError;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+pin_project! {
+    /// A body out of the cache, or one from the wrapped service that streams through.
+    ///
+    /// Its error is a [`BoxError`]: what the service's body failed with.
+    pub struct ResponseBody<B> {
+        #[pin]
+        inner: Inner<B>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum Inner<B> {
+        Stored { data: Option<Bytes> },
+        Forwarded { #[pin] body: B },
+        Recording { recording: Recording<B> },
+    }
+}
+
+struct Recording<B> {
+    /// Frames that were ready before the head was sent.
+    ahead: VecDeque<Frame<Bytes>>,
+    body: Pin<Box<B>>,
+    recorder: Option<Recorder>,
+    ended: bool,
+    /// What the body failed with while it was read ahead; its reader gets it in its turn.
+    error: Option<BoxError>,
+}
+
+/// How far a body is read ahead while it is ready, so that what is there at once is stored at once,
+/// however slowly its client reads.
+const AHEAD_BYTES: usize = 256 << 10;
+const AHEAD_FRAMES: usize = 64;
+
+impl<B> ResponseBody<B> {
+    pub(crate) fn stored(data: Bytes) -> Self {
+        Self { inner: Inner::Stored { data: Some(data).filter(|data| !data.is_empty()) } }
+    }
+
+    pub(crate) fn forwarded(body: B) -> Self {
+        Self { inner: Inner::Forwarded { body } }
+    }
+}
+
+impl<B> ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Returns the body with a recorder on it, after reading what of it is ready at once.
+    pub(crate) async fn recording(body: B, recorder: Recorder) -> Self {
+        let mut recording = Recording {
+            ahead: VecDeque::new(),
+            body: Box::pin(body),
+            recorder: Some(recorder),
+            ended: false,
+            error: None,
+        };
+        std::future::poll_fn(|cx| {
+            recording.read_ahead(cx);
+            Poll::Ready(())
+        })
+        .await;
+        if recording.ended
+            && recording.error.is_none()
+            && recording.ahead.len() <= 1
+            && recording.ahead.iter().all(Frame::is_data)
+        {
+            let data = recording.ahead.pop_front().and_then(|frame| frame.into_data().ok());
+            return Self::stored(data.unwrap_or_default());
+        }
+        Self { inner: Inner::Recording { recording } }
+    }
+}
+
+impl<B> Recording<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        if self.body.is_end_stream() {
+            self.end();
+        }
+        let mut bytes = 0;
+        while !self.ended && self.recorder.is_some() && bytes < AHEAD_BYTES && self.ahead.len() < AHEAD_FRAMES
+        {
+            match self.poll_body(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len);
+                    self.ahead.push_back(frame);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    self.error = Some(error);
+                    return;
+                }
+                Poll::Ready(None) | Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.ended = true;
+                if let Some(recorder) = self.recorder.take() {
+                    recorder.failed();
+                }
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => Frame::data(self.record(data)),
+            Err(trailers) => {
+                // Trailers are not stored, so neither is a response that has them.
+                if let Some(recorder) = self.recorder.take() {
+                    recorder.abandon();
+                }
+                trailers
+            }
+        };
+        // hyper does not poll again for the end of a body that says it is at its end.
+        if self.body.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn record(&mut self, data: Bytes) -> Bytes {
+        let Some(recorder) = &mut self.recorder else { return data };
+        let (sent, within_limits) = recorder.push(data);
+        if !within_limits {
+            if let Some(recorder) = self.recorder.take() {
+                recorder.abandon();
+            }
+        }
+        sent
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(recorder) = self.recorder.take() {
+            recorder.complete();
+        }
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self.project().inner.project() {
+            Projected::Stored { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Projected::Forwarded { body } => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Projected::Recording { recording } => match recording.ahead.pop_front() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None if recording.ended => Poll::Ready(recording.error.take().map(Err)),
+                None => recording.poll_body(cx),
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Stored { data } => data.is_none(),
+            Inner::Forwarded { body } => body.is_end_stream(),
+            Inner::Recording { recording } => {
+                recording.ahead.is_empty() && recording.ended && recording.error.is_none()
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Stored { data } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
+            Inner::Forwarded { body } => body.size_hint(),
+            Inner::Recording { recording } => recording.size_hint(),
+        }
+    }
+}
+
+impl<B: Body> Recording<B> {
+    fn size_hint(&self) -> SizeHint {
+        let ahead: u64 = self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum();
+        if self.ended && self.error.is_none() {
+            return SizeHint::with_exact(ahead);
+        }
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(ahead));
+        }
+        hint
+    }
+}
+
+impl<B> Default for ResponseBody<B> {
+    /// Returns an empty body, which layers outside may answer with.
+    fn default() -> Self {
+        Self::stored(Bytes::new())
+    }
+}
+
+impl<B> fmt::Debug for ResponseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.inner {
+            Inner::Stored { .. } => "ResponseBody::Stored",
+            Inner::Forwarded { .. } => "ResponseBody::Forwarded",
+            Inner::Recording { .. } => "ResponseBody::Recording",
+        })
+    }
+}

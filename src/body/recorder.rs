@@ -1,0 +1,160 @@
+//! Records a body while it streams, within limits, and commits it on a clean end alone.
+
+use crate::cache::{Cache, Reservation, Storing, poll_now};
+use crate::entry::body_for_storage;
+use crate::flight::{Leader, Pass};
+use bytes::Bytes;
+
+/// What is to be done once the body is complete.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) cache: Cache,
+    pub(crate) storing: Storing,
+    /// Present where others may be waiting.
+    pub(crate) leader: Option<Leader>,
+}
+
+/// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    commit: Option<Commit>,
+    recorded: Recorded,
+    declared: Option<u64>,
+    limit: u64,
+    reservation: Reservation,
+}
+
+#[derive(Debug)]
+enum Recorded {
+    Nothing,
+    /// One frame, kept without a copy where that pins no larger buffer.
+    One(Bytes),
+    Many(Vec<u8>),
+}
+
+impl Recorder {
+    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep.
+    pub(crate) fn new(commit: Commit, declared: Option<u64>, limit: u64) -> Self {
+        let reservation = commit.cache.reservation();
+        Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation }
+    }
+
+    fn len(&self) -> u64 {
+        match &self.recorded {
+            Recorded::Nothing => 0,
+            Recorded::One(bytes) => bytes.len() as u64,
+            Recorded::Many(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// Records a frame and returns it for sending; `false` if it is more than may be kept, or than
+    /// was declared.
+    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, bool) {
+        let length = data.len() as u64;
+        let total = self.len() + length;
+        if total > self.limit.min(self.declared.unwrap_or(u64::MAX)) || !self.reservation.grow(length) {
+            return (data, false);
+        }
+        if data.is_empty() {
+            return (data, true);
+        }
+        let (recorded, sent) = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
+            Recorded::Nothing => {
+                let (kept, sent) = body_for_storage(data);
+                (Recorded::One(kept), sent)
+            }
+            Recorded::One(first) => {
+                let mut bytes = Vec::with_capacity((first.len() + data.len()) * 2);
+                bytes.extend_from_slice(&first);
+                bytes.extend_from_slice(&data);
+                (Recorded::Many(bytes), data)
+            }
+            Recorded::Many(mut bytes) => {
+                bytes.extend_from_slice(&data);
+                (Recorded::Many(bytes), data)
+            }
+        };
+        self.recorded = recorded;
+        (sent, true)
+    }
+
+    /// The body ended cleanly: it is stored if it is as long as declared.
+    pub(super) fn complete(mut self) {
+        self.finish();
+    }
+
+    fn finish(&mut self) {
+        let Some(commit) = self.commit.take() else { return };
+        if self.declared.is_some_and(|declared| declared != self.len()) {
+            return commit.failed();
+        }
+        let body = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
+            Recorded::Nothing => Bytes::new(),
+            Recorded::One(bytes) => bytes,
+            Recorded::Many(mut bytes) => {
+                bytes.shrink_to_fit();
+                Bytes::from(bytes)
+            }
+        };
+        commit.store(body);
+    }
+
+    /// The body goes on, but can't be kept.
+    pub(super) fn abandon(mut self) {
+        if let Some(commit) = self.commit.take() {
+            commit.pass();
+        }
+    }
+
+    /// The body failed midway.
+    pub(super) fn failed(mut self) {
+        if let Some(commit) = self.commit.take() {
+            commit.failed();
+        }
+    }
+}
+
+impl Drop for Recorder {
+    /// A body of a declared length is complete when so much was sent, though nobody asked for its
+    /// end: HTTP/1 servers do not. Any other body dropped here was cut short.
+    fn drop(&mut self) {
+        if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
+            self.finish();
+        }
+    }
+}
+
+impl Commit {
+    /// Nothing will be stored and nothing shared.
+    pub(crate) fn pass(self) {
+        self.storing.remember(&self.cache, Pass::Uncacheable);
+        if let Some(leader) = self.leader {
+            leader.pass();
+        }
+    }
+
+    fn failed(self) {
+        if let Some(leader) = self.leader {
+            leader.failed();
+        }
+    }
+
+    fn store(self, body: Bytes) {
+        if self.cache.is_local() {
+            // Done at once: every future of a store inside the process is ready.
+            let _ = poll_now(self.write(body));
+            return;
+        }
+        // Ordered by its generation, so it can't undo an invalidation that overtakes it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(self.write(body));
+        }
+    }
+
+    async fn write(self, body: Bytes) {
+        let response = self.storing.store(&self.cache, body).await;
+        if let Some(leader) = self.leader {
+            leader.stored(response);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! How a [`Cache`] is configured.
+
+use super::Cache;
+use crate::clock::Clock;
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::store::Store;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Configures a [`Cache`].
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, MemoryStore};
+///
+/// let cache = Cache::builder(MemoryStore::with_capacity(64 << 20))
+///     .namespace("shop")
+///     .version(2)
+///     .build()?;
+/// assert_eq!(cache.namespace(), "shop");
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct CacheBuilder {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) namespace: String,
+    pub(super) version: u32,
+    pub(super) clock: Clock,
+    pub(super) recording_bytes: u64,
+    pub(super) store_timeout: Duration,
+}
+
+const DEFAULT_RECORDING: u64 = 64 << 20;
+const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
+
+impl CacheBuilder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            namespace: String::from("default"),
+            version: 1,
+            clock: Clock::system(),
+            recording_bytes: DEFAULT_RECORDING,
+            store_timeout: DEFAULT_STORE_TIMEOUT,
+        }
+    }
+
+    /// Sets the namespace: caches with different ones share nothing, though they share a store.
+    /// The default is `default`.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Sets the version of the application's pages: entries of another one are not seen. The default is 1.
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// Sets the clock. Give the store the same one.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets how many bytes of bodies may be recorded at a time, all requests together. Past it,
+    /// responses pass through unrecorded. The default is 64 MiB.
+    pub fn recording_bytes(mut self, bytes: u64) -> Self {
+        self.recording_bytes = bytes;
+        self
+    }
+
+    /// Sets how long the layers wait for the store before they forward the request. The default is
+    /// 250 ms. A store inside the process is never waited for.
+    pub fn store_timeout(mut self, limit: Duration) -> Self {
+        self.store_timeout = limit;
+        self
+    }
+
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// If the namespace is empty, or nothing could ever be recorded or waited for.
+    pub fn build(self) -> Result<Cache, ConfigError> {
+        if self.namespace.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, self.namespace));
+        }
+        if self.recording_bytes == 0 {
+            return Err(ConfigError::new(ConfigErrorKind::ZeroLimit, self.recording_bytes));
+        }
+        if self.store_timeout.is_zero() {
+            return Err(ConfigError::new(ConfigErrorKind::ZeroTimeout, "0 ms"));
+        }
+        Ok(Cache::from_builder(self))
+    }
+}

@@ -1,0 +1,222 @@
+//! The handle that all layers and handlers share.
+
+mod budget;
+mod builder;
+mod invalidation;
+mod storing;
+
+pub(crate) use budget::Reservation;
+pub use builder::CacheBuilder;
+pub use invalidation::Invalidation;
+pub(crate) use storing::{Storing, write_variant_key};
+
+use crate::clock::Clock;
+use crate::entry::{Generation, Scope};
+use crate::error::StoreError;
+use crate::flight::{Flights, Passes};
+use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
+use budget::Budget;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, Invalidation, MemoryStore};
+///
+/// # futures::executor::block_on(async {
+/// let cache = Cache::new(MemoryStore::with_capacity(256 << 20));
+/// cache.invalidate(Invalidation::path("/flavours/vanilla")).await?;
+/// # Ok::<_, tower_response_cache::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    is_local: bool,
+    generations: Arc<dyn Generations>,
+    seed: u64,
+    namespace: String,
+    version: u32,
+    clock: Clock,
+    store_timeout: Duration,
+    flights: Flights,
+    passes: Passes,
+    recording: Arc<Budget>,
+    store_errors: AtomicU64,
+}
+
+impl Cache {
+    /// Creates a cache over a store, with the defaults of [`builder`](Self::builder).
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self::from_builder(Self::builder(store))
+    }
+
+    /// Returns a builder: namespace, version, clock, limits.
+    pub fn builder(store: impl Store) -> CacheBuilder {
+        CacheBuilder::new(Arc::new(store))
+    }
+
+    /// Makes stored responses invisible, now and for good, to all layers over this cache.
+    ///
+    /// Once this has returned, no request that begins later gets a response that was made before,
+    /// not even from a call that is still running. Call it after the transaction is committed: a
+    /// page made in between would be as old as the data it was made from.
+    ///
+    /// # Errors
+    /// If the store fails or does not answer in time: then the old responses may still be served.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
+    ///
+    /// # Example
+    /// ```
+    /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
+    /// # futures::executor::block_on(async {
+    /// # let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
+    /// cache.invalidate(Invalidation::all()).await?;
+    /// # Ok::<_, tower_response_cache::store::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn invalidate(&self, invalidation: Invalidation) -> Result<(), StoreError> {
+        let generations = &self.0.generations;
+        let advance = match invalidation.scopes(self.0.seed) {
+            Some(scopes) if scopes.is_empty() => return Ok(()),
+            Some(scopes) => generations.advance(&scopes),
+            None => generations.advance_all(),
+        };
+        self.within_limit(advance).await
+    }
+
+    /// Returns the namespace.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    /// Returns how often the store failed or was too slow. The layers forwarded the request then.
+    #[must_use]
+    pub fn store_errors(&self) -> u64 {
+        self.0.store_errors.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many calls of wrapped services other requests may be waiting for.
+    #[must_use]
+    pub fn flights(&self) -> usize {
+        self.0.flights.len()
+    }
+
+    /// Returns how many bytes of bodies are being recorded now.
+    #[must_use]
+    pub fn recording_bytes(&self) -> u64 {
+        self.0.recording.used()
+    }
+
+    fn from_builder(builder: CacheBuilder) -> Self {
+        let generations = builder.store.generations(&builder.namespace);
+        Self(Arc::new(Inner {
+            is_local: builder.store.is_local(),
+            store: builder.store,
+            seed: generations.seed(),
+            generations,
+            namespace: builder.namespace,
+            version: builder.version,
+            clock: builder.clock,
+            store_timeout: builder.store_timeout,
+            flights: Flights::default(),
+            passes: Passes::default(),
+            recording: Budget::new(builder.recording_bytes),
+            store_errors: AtomicU64::new(0),
+        }))
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.is_local
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(crate) fn version(&self) -> u32 {
+        self.0.version
+    }
+
+    pub(crate) fn flight_table(&self) -> &Flights {
+        &self.0.flights
+    }
+
+    pub(crate) fn passes(&self) -> &Passes {
+        &self.0.passes
+    }
+
+    pub(crate) fn reservation(&self) -> Reservation {
+        Reservation::new(&self.0.recording)
+    }
+
+    /// Returns the scope of a path in this cache's namespace.
+    pub(crate) fn path_scope(&self, path: &str) -> Scope {
+        Scope::path(self.0.seed, path)
+    }
+
+    pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
+        self.within_limit(self.0.generations.current()).await
+    }
+
+    pub(crate) async fn validity(&self, since: Generation, scopes: &[Scope]) -> Result<Validity, StoreError> {
+        self.within_limit(self.0.generations.check(since, scopes)).await
+    }
+
+    /// Waits for the store no longer than the limit, and counts its failures.
+    ///
+    /// A store inside the process is not made to pay for a timer. Outside a tokio runtime there is
+    /// no timer to ask.
+    pub(crate) async fn within_limit<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
+        let result = match future.now() {
+            Ok(result) => result,
+            Err(future) if tokio::runtime::Handle::try_current().is_err() => future.await,
+            Err(future) => match tokio::time::timeout(self.0.store_timeout, future).await {
+                Ok(result) => result,
+                Err(elapsed) => Err(StoreError::new(StoreErrorKind::TimedOut).with_source(elapsed)),
+            },
+        };
+        if result.is_err() {
+            self.0.store_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        result
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("namespace", &self.0.namespace)
+            .field("version", &self.0.version)
+            .field("store", &self.0.store)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Returns what a future is ready with at its first poll, without a box or a task.
+///
+/// For futures over a store inside the process, which never wait.
+pub(crate) fn poll_now<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

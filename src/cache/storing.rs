@@ -1,0 +1,121 @@
+//! Puts a response where a look-up finds it: under its URL, or under a variant of it.
+
+use super::Cache;
+use crate::clock::Moment;
+use crate::entry::{Entry, Head, Indexed, StoredResponse, VaryIndex};
+use crate::error::StoreError;
+use crate::flight::Pass;
+use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::rules::vary;
+use crate::store::PutMode;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A response that is to be stored as soon as its body is complete.
+#[derive(Debug)]
+pub(crate) struct Storing {
+    pub(crate) key: CacheKey,
+    pub(crate) head: Head,
+    /// The request it answers: its fields name the variant.
+    pub(crate) request: HeaderMap,
+    pub(crate) max_variants: usize,
+}
+
+/// An index outlives its variants, so that the fields learnt are not forgotten with each of them.
+const INDEX_TTL: Duration = Duration::from_secs(24 * 3600);
+/// So often a write that others interfered with is tried again.
+const TRIES: usize = 4;
+
+impl Storing {
+    /// Remembers that the key's responses can't be shared.
+    pub(crate) fn remember(&self, cache: &Cache, pass: Pass) {
+        cache.passes().remember(&self.key, pass, cache.clock().now());
+    }
+
+    /// Stores the response and returns it. If the store fails, it is returned all the same: those
+    /// who wait for it need not call the service again.
+    pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
+        let Self { key, head, request, max_variants } = self;
+        let now = cache.clock().now();
+        let fresh_until = head.fresh_until;
+        let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now));
+        let response = Arc::new(StoredResponse::new(head, body));
+        cache.passes().forget(&key);
+        let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
+        // A failure is counted by the cache and is a miss for who comes next.
+        let _ = placing.place(&response).await;
+        response
+    }
+}
+
+struct Placing<'a> {
+    cache: &'a Cache,
+    key: &'a CacheKey,
+    request: &'a HeaderMap,
+    max_variants: usize,
+    ttl: Option<Duration>,
+}
+
+impl Placing<'_> {
+    async fn place(&self, response: &Arc<StoredResponse>) -> Result<(), StoreError> {
+        let store = self.cache.store();
+        let key = self.key.as_ref();
+        let fields = || response.head().nominated.iter().map(|field| field.name().clone());
+        for _ in 0..TRIES {
+            let seen = self.cache.within_limit(store.get(key)).await?;
+            let index = match &seen {
+                Some(Entry::Index(index)) => Some(Arc::clone(index)),
+                _ if response.head().nominated.is_empty() => None,
+                _ => Some(Arc::new(VaryIndex::new(Vec::new()))),
+            };
+            let Some(index) = index else {
+                let new = Entry::Response(Arc::clone(response));
+                let put = store.compare_and_set(key, seen.as_ref(), new, self.ttl);
+                if self.cache.within_limit(put).await? {
+                    return Ok(());
+                }
+                continue;
+            };
+            // Fields are only ever added: a response that varies on less is stored like the others.
+            let widened = index.widened(fields()).map(Arc::new);
+            let index = widened.as_ref().unwrap_or(&index);
+            let mut buf = KeyBuf::new();
+            write_variant_key(&mut buf, key, index.fields(), self.request);
+            let indexed = index.with_variant(buf.as_bytes(), self.max_variants);
+            if widened.is_some() || indexed.is_some() {
+                let (new, displaced) = match indexed {
+                    Some(Indexed { index, displaced }) => (Arc::new(index), displaced),
+                    None => (Arc::clone(index), None),
+                };
+                let put = store.compare_and_set(key, seen.as_ref(), Entry::Index(new), Some(INDEX_TTL));
+                if !self.cache.within_limit(put).await? {
+                    continue;
+                }
+                if let Some(displaced) = displaced {
+                    self.cache.within_limit(store.remove(KeyRef::new(&displaced))).await?;
+                }
+            }
+            let entry = Entry::Response(Arc::clone(response));
+            let put = store.put(buf.key(), entry, self.ttl, PutMode::Always);
+            self.cache.within_limit(put).await?;
+            return Ok(());
+        }
+        Ok(())
+    }
+}
+
+/// Writes the key of the variant of a URL that a request selects.
+pub(crate) fn write_variant_key(
+    buf: &mut KeyBuf,
+    key: KeyRef<'_>,
+    fields: &[HeaderName],
+    presented: &HeaderMap,
+) {
+    buf.raw(key.as_bytes());
+    for name in fields {
+        buf.part(name.as_str().as_bytes());
+        buf.optional(vary::presented(presented, name).as_deref());
+    }
+}

@@ -1,0 +1,75 @@
+//! What a store holds: stored responses, the index of a URL's variants, values and counters.
+
+mod response;
+mod scope;
+mod variants;
+
+pub use response::StoredResponse;
+pub(crate) use response::{Head, body_for_storage};
+pub use scope::{Generation, Scope};
+pub use variants::VaryIndex;
+pub(crate) use variants::{Indexed, Nominated};
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// One stored thing. Cheap to clone.
+///
+/// A store needs to know no more of it than [`weight`](Entry::weight) and equality, but for
+/// counters, which [`Store::increment`](crate::Store::increment) reads and writes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Entry {
+    /// A response.
+    Response(Arc<StoredResponse>),
+    /// Which request fields select among the variants of a URL.
+    Index(Arc<VaryIndex>),
+    /// Bytes of the application's own.
+    Value(Bytes),
+    /// A number that is changed atomically.
+    Counter(i64),
+}
+
+impl Entry {
+    /// Returns about how many bytes of memory the entry takes, its bookkeeping included.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Response(response) => response.weight(),
+            Self::Index(index) => index.weight(),
+            Self::Value(bytes) => bytes.len() as u64,
+            Self::Counter(_) => 8,
+        }
+    }
+
+    /// Tells whether two entries are one and the same in memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b),
+            (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+
+    /// Returns a copy that shares no reference count with this one, for use by one thread.
+    pub(crate) fn replica(&self) -> Self {
+        match self {
+            Self::Response(response) => Self::Response(Arc::new(response.replica())),
+            Self::Index(index) => Self::Index(Arc::new(VaryIndex::clone(index))),
+            Self::Value(bytes) => Self::Value(Bytes::from_owner(bytes.clone())),
+            Self::Counter(number) => Self::Counter(*number),
+        }
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b) || a == b,
+            (Self::Value(a), Self::Value(b)) => a == b,
+            (Self::Counter(a), Self::Counter(b)) => a == b,
+            _ => false,
+        }
+    }
+}

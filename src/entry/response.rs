@@ -1,0 +1,255 @@
+//! A stored response, laid out so that a hit computes nothing that storing could have.
+
+use super::{Generation, Nominated, Scope};
+use crate::clock::Moment;
+use bytes::{Bytes, BytesMut};
+use http::header::{AGE, CONTENT_LENGTH};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+/// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
+/// with all that decides whether it may be used again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredResponse {
+    head: Head,
+    body: Bytes,
+}
+
+/// Everything of a stored response that is known before its body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    /// Holds a place for `Age`, so that a hit that sets it moves nothing.
+    headers: HeaderMap,
+    pub(crate) nominated: Box<[Nominated]>,
+    pub(crate) scopes: Box<[Scope]>,
+    pub(crate) generation: Generation,
+    pub(crate) response_time: Moment,
+    pub(crate) corrected_initial_age: Duration,
+    pub(crate) fresh_until: Moment,
+}
+
+impl Head {
+    pub(crate) fn new(
+        status: StatusCode,
+        version: Version,
+        mut headers: HeaderMap,
+        generation: Generation,
+        response_time: Moment,
+    ) -> Self {
+        headers.insert(AGE, HeaderValue::from_static("0"));
+        Self {
+            status,
+            version,
+            headers: packed(&headers),
+            nominated: Box::default(),
+            scopes: Box::default(),
+            generation,
+            response_time,
+            corrected_initial_age: Duration::ZERO,
+            fresh_until: response_time,
+        }
+    }
+
+    /// Returns how many bytes of memory the head takes, about.
+    pub(crate) fn weight(&self) -> u64 {
+        let fields: usize =
+            self.headers.iter().map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len()).sum();
+        let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
+        (size_of::<Self>() + fields + size_of_val(&*self.scopes)) as u64 + nominated
+    }
+}
+
+/// What one field line takes in a `HeaderMap` besides its text: a bucket and its index.
+const FIELD_WEIGHT: usize = 120;
+
+impl StoredResponse {
+    pub(crate) fn new(head: Head, body: Bytes) -> Self {
+        Self { head, body }
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// Returns the body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Returns the status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        self.head.weight() + self.body.len() as u64
+    }
+
+    /// Tells whether the response is fresh (RFC 9111 section 4.2).
+    #[inline]
+    pub(crate) fn is_fresh(&self, now: Moment) -> bool {
+        now < self.head.fresh_until
+    }
+
+    /// Returns `current_age` (RFC 9111 section 4.2.3).
+    #[inline]
+    pub(crate) fn current_age(&self, now: Moment) -> Duration {
+        self.head.corrected_initial_age + now.since(self.head.response_time)
+    }
+
+    /// Tells whether all nominated fields of a presented request match (RFC 9111 section 4.1).
+    #[inline]
+    pub(crate) fn selected_by(&self, presented: &HeaderMap) -> bool {
+        self.head.nominated.iter().all(|field| field.matches(presented))
+    }
+
+    /// Returns the header section to send, `Age` included (RFC 9111 section 5.1).
+    #[inline]
+    pub(crate) fn headers_at(&self, now: Moment) -> HeaderMap {
+        let mut headers = self.head.headers.clone();
+        if let Some(age) = headers.get_mut(AGE) {
+            *age = seconds(self.current_age(now).as_secs());
+        }
+        headers
+    }
+
+    /// Returns the header section for an answer to HEAD, which states the length of the body.
+    pub(crate) fn headers_for_head(&self, now: Moment) -> HeaderMap {
+        let mut headers = self.headers_at(now);
+        if !headers.contains_key(CONTENT_LENGTH) {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+        }
+        headers
+    }
+
+    /// Returns a copy with reference counts of its own; the bytes of the body stay shared.
+    pub(crate) fn replica(&self) -> Self {
+        let mut head = self.head.clone();
+        head.headers = packed(&self.head.headers);
+        Self { head, body: Bytes::from_owner(self.body.clone()) }
+    }
+}
+
+/// Copies the values into one buffer: one reference count and neighbouring memory for them all.
+fn packed(headers: &HeaderMap) -> HeaderMap {
+    let mut buffer = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    for value in headers.values() {
+        buffer.extend_from_slice(value.as_bytes());
+    }
+    let mut buffer = buffer.freeze();
+    let mut packed = HeaderMap::with_capacity(headers.keys_len());
+    for (name, value) in headers {
+        let bytes = buffer.split_to(value.len());
+        // The bytes were a field value before, so they are one now.
+        let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
+        copy.set_sensitive(value.is_sensitive());
+        packed.append(own_name(name), copy);
+    }
+    packed
+}
+
+/// Returns a copy of the name that shares no reference count with it.
+fn own_name(name: &HeaderName) -> HeaderName {
+    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
+}
+
+/// Ages up to here need no allocation.
+const SMALL_AGES: u64 = 4096;
+
+static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    (0..SMALL_AGES).map(|age| HeaderValue::from_static(Box::leak(age.to_string().into_boxed_str()))).collect()
+});
+
+fn seconds(age: u64) -> HeaderValue {
+    if age < SMALL_AGES {
+        SMALL_AGE_VALUES[age as usize].clone()
+    } else {
+        // RFC 9111 section 1.2.2: larger than 2^31 is sent as 2^31.
+        HeaderValue::from(age.min(1 << 31))
+    }
+}
+
+/// Returns a frame's bytes for keeping, and the same bytes for sending.
+///
+/// Without a copy if the frame is all there is of its buffer, give or take as much again; else a
+/// small slice would keep a large buffer alive that nothing accounts for.
+pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
+    let length = frame.len();
+    match frame.try_into_mut() {
+        Ok(mut owned) => {
+            // Room before the bytes does not show in the capacity; reclaiming it succeeds only
+            // when it is at least as long as they are.
+            let spacious = owned.capacity() > 2 * length || owned.try_reclaim(length.max(1));
+            let sent = owned.freeze();
+            let kept = if spacious { Bytes::copy_from_slice(&sent) } else { sent.clone() };
+            (kept, sent)
+        }
+        Err(shared) => (Bytes::copy_from_slice(&shared), shared),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(headers: HeaderMap) -> StoredResponse {
+        let now = crate::Clock::system().now();
+        let head = Head::new(StatusCode::OK, Version::HTTP_11, headers, Generation::new(1, 0), now);
+        StoredResponse::new(head, Bytes::from_static(b"body"))
+    }
+
+    #[test]
+    fn packing_keeps_repeated_lines_their_order_and_bytes_that_are_not_ascii() {
+        let mut headers = HeaderMap::new();
+        headers.append("link", HeaderValue::from_static("<a>"));
+        headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
+        headers.append("link", HeaderValue::from_static(""));
+        headers.append("link", HeaderValue::from_static("<b>"));
+        let copy = packed(&headers);
+        assert_eq!(copy, headers);
+        let lines: Vec<_> = copy.get_all("link").iter().collect();
+        assert_eq!(lines, ["<a>", "", "<b>"]);
+    }
+
+    #[test]
+    fn age_counts_from_the_corrected_initial_age() {
+        let mut response = stored(HeaderMap::new());
+        response.head.corrected_initial_age = Duration::from_secs(5000);
+        let later = response.head.response_time.after(Duration::from_secs(3));
+        assert_eq!(response.headers_at(later)[AGE], "5003");
+    }
+
+    #[test]
+    fn a_replica_is_equal_and_points_to_the_same_body() {
+        let response = stored(HeaderMap::new());
+        let replica = response.replica();
+        assert_eq!(replica, response);
+        assert_eq!(replica.body.as_ptr(), response.body.as_ptr());
+    }
+
+    #[test]
+    fn a_frame_that_fills_its_buffer_is_kept_without_a_copy() {
+        let (kept, sent) = body_for_storage(Bytes::from(vec![7; 4096]));
+        assert_eq!(kept.as_ptr(), sent.as_ptr());
+    }
+
+    #[test]
+    fn a_small_slice_of_a_large_buffer_is_copied_wherever_it_lies() {
+        for range in [0..64, 1_000_000..1_000_064, 500_000..500_064] {
+            let mut large = Bytes::from(vec![7; 1_000_064]);
+            let slice = {
+                let _ = large.split_off(range.end);
+                large.split_off(range.start)
+            };
+            drop(large);
+            let (kept, sent) = body_for_storage(slice);
+            assert_ne!(kept.as_ptr(), sent.as_ptr(), "{range:?}");
+            assert_eq!(kept, sent);
+        }
+    }
+}

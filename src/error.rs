@@ -1,0 +1,159 @@
+//! Typed errors: an opaque struct and a kind that may grow.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// An error of any type that can cross threads: what a forwarded body may fail with.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// A failure of a [`Store`](crate::Store).
+///
+/// The layers never return it to a client: a cache whose store fails forwards requests to the
+/// service it wraps. It reaches callers of [`Cache::invalidate`](crate::Cache::invalidate), who
+/// have to know that the old pages may still be there.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::store::{StoreError, StoreErrorKind};
+///
+/// let error = StoreError::new(StoreErrorKind::Unavailable).with_source(std::io::Error::other("refused"));
+/// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+/// assert_eq!(error.to_string(), "the store is unavailable");
+/// ```
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    source: Option<BoxError>,
+}
+
+/// What kind of failure a [`StoreError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreErrorKind {
+    /// The store can't be reached or refused the operation.
+    Unavailable,
+    /// The store did not answer within the time limit.
+    TimedOut,
+    /// The store does not have this operation.
+    Unsupported,
+    /// A counter operation met a value that is not a counter.
+    NotANumber,
+    /// A counter that is to be changed is not there, and no initial value was given.
+    Missing,
+    /// A counter would leave the range of `i64`.
+    Overflow,
+}
+
+impl StoreErrorKind {
+    /// Returns a sentence for people; its text is not part of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "the store is unavailable",
+            Self::TimedOut => "the store did not answer in time",
+            Self::Unsupported => "the store does not support this operation",
+            Self::NotANumber => "the stored value is not a counter",
+            Self::Missing => "there is no such counter",
+            Self::Overflow => "the counter would overflow",
+        }
+    }
+}
+
+impl StoreError {
+    /// Creates an error of a kind.
+    #[must_use]
+    pub fn new(kind: StoreErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+
+    /// Attaches what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Returns the kind.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// A configuration that can't work, found when the value is built.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, ConfigErrorKind, NullStore};
+///
+/// let error = Cache::builder(NullStore::new()).namespace("").build().unwrap_err();
+/// assert_eq!(error.kind(), ConfigErrorKind::EmptyNamespace);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    kind: ConfigErrorKind,
+    value: String,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigErrorKind {
+    /// A namespace must have at least one byte.
+    EmptyNamespace,
+    /// A store this small (in bytes) can hold nothing.
+    CapacityTooSmall,
+    /// The largest entry (in bytes) does not fit the capacity.
+    LargestEntryTooLarge,
+    /// A limit of zero bytes would record nothing at all.
+    ZeroLimit,
+    /// A time limit of zero would never be met.
+    ZeroTimeout,
+}
+
+impl ConfigError {
+    pub(crate) fn new(kind: ConfigErrorKind, value: impl fmt::Display) -> Self {
+        Self { kind, value: value.to_string() }
+    }
+
+    /// Returns what is wrong.
+    #[must_use]
+    pub fn kind(&self) -> ConfigErrorKind {
+        self.kind
+    }
+
+    /// Returns the offending value, as text.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            ConfigErrorKind::EmptyNamespace => "the namespace is empty",
+            ConfigErrorKind::CapacityTooSmall => "the capacity in bytes is too small",
+            ConfigErrorKind::LargestEntryTooLarge => {
+                "the largest entry in bytes is more than a quarter of the capacity"
+            }
+            ConfigErrorKind::ZeroLimit => "the limit in bytes is zero",
+            ConfigErrorKind::ZeroTimeout => "the time limit is zero",
+        };
+        write!(f, "{what}: {:?}", self.value)
+    }
+}
+
+impl StdError for ConfigError {}

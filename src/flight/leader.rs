@@ -1,0 +1,66 @@
+//! The leader's guard: whatever happens to it, its followers learn of it.
+
+use super::{CacheKey, Flight, Outcome, StoredResponse, Table, gate};
+use crate::entry::Generation;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Held by the request that calls the service for all.
+///
+/// Dropped without a word, it means that the leader was cancelled or, while unwinding, that it
+/// panicked.
+#[derive(Debug)]
+pub(crate) struct Leader {
+    flights: Arc<Table>,
+    key: CacheKey,
+    flight: Arc<Flight>,
+    sender: watch::Sender<Option<Outcome>>,
+    told: bool,
+}
+
+impl Leader {
+    pub(super) fn new(
+        flights: Arc<Table>,
+        key: CacheKey,
+        flight: Arc<Flight>,
+        sender: watch::Sender<Option<Outcome>>,
+    ) -> Self {
+        Self { flights, key, flight, sender, told: false }
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.flight.generation
+    }
+
+    /// Shares the response, which must be in the store already: who comes later looks there.
+    pub(crate) fn stored(mut self, response: Arc<StoredResponse>) {
+        self.tell(Outcome::Stored(response));
+    }
+
+    /// Releases the followers: the response is not for them.
+    pub(crate) fn pass(mut self) {
+        self.tell(Outcome::Pass);
+    }
+
+    /// Tells the followers that the service failed.
+    pub(crate) fn failed(mut self) {
+        self.tell(Outcome::Failed(gate()));
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        self.told = true;
+        // Removed first, so that nobody joins what is over.
+        self.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        // The flight itself holds a receiver, so there always is one.
+        self.sender.send_replace(Some(outcome));
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        if !self.told {
+            let outcome = if std::thread::panicking() { Outcome::Failed(gate()) } else { Outcome::Dangling };
+            self.tell(outcome);
+        }
+    }
+}

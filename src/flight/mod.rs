@@ -1,0 +1,168 @@
+//! Collapse: concurrent requests for one key share one call of the service.
+//!
+//! A request that misses joins the flight of its key. The first is its leader: it calls the service
+//! in its own task, as if there were no cache. The others follow: they wait for what becomes of it.
+//! A leader that is dropped, for whatever reason, tells its followers by that alone.
+
+mod leader;
+mod passes;
+
+pub(crate) use leader::Leader;
+pub(crate) use passes::{Pass, Passes};
+
+use crate::entry::{Generation, StoredResponse};
+use crate::key::{BuildPrehashed, CacheKey};
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry as Place;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, watch};
+
+/// What became of a flight.
+#[derive(Debug, Clone)]
+pub(crate) enum Outcome {
+    /// The response is complete and may be shared with those whom it fits.
+    Stored(Arc<StoredResponse>),
+    /// It may not be shared: every follower calls the service itself, at once.
+    Pass,
+    /// The service failed. The gate lets a few call it at a time.
+    Failed(Arc<Semaphore>),
+    /// The leader went away before there was a response.
+    Dangling,
+}
+
+/// So many of the followers of a failed flight call the service at a time.
+const FAILED_AT_ONCE: usize = 8;
+
+/// The call of a service that others may wait for.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// What was current before the call began.
+    pub(crate) generation: Generation,
+    /// How many flights failed before this one, for the request that leads it.
+    pub(crate) attempt: u32,
+    outcome: watch::Receiver<Option<Outcome>>,
+}
+
+/// The part a request has in a flight.
+pub(crate) enum Role {
+    Leader(Leader),
+    Follower(Arc<Flight>),
+}
+
+type Table = DashMap<CacheKey, Arc<Flight>, BuildPrehashed>;
+
+/// The flights under way, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(Arc<Table>);
+
+impl Flights {
+    /// Joins the flight of a key, or leads a new one if there is none, or only `outdated`.
+    ///
+    /// `generation` must have been read before.
+    pub(crate) fn join(
+        &self,
+        key: &CacheKey,
+        outdated: Option<&Arc<Flight>>,
+        generation: Generation,
+        attempt: u32,
+    ) -> Role {
+        match self.0.entry(key.clone()) {
+            Place::Occupied(place) if !outdated.is_some_and(|old| Arc::ptr_eq(old, place.get())) => {
+                Role::Follower(Arc::clone(place.get()))
+            }
+            place => {
+                let (sender, outcome) = watch::channel(None);
+                let flight = Arc::new(Flight { generation, attempt, outcome });
+                place.insert(Arc::clone(&flight));
+                Role::Leader(Leader::new(Arc::clone(&self.0), key.clone(), flight, sender))
+            }
+        }
+    }
+
+    /// Returns how many flights are under way.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl Flight {
+    /// Waits until the flight is over.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn outcome(&self) -> Outcome {
+        let mut outcome = self.outcome.clone();
+        match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Dangling),
+            Err(_) => Outcome::Dangling,
+        }
+    }
+}
+
+pub(super) fn gate() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(FAILED_AT_ONCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyRef;
+
+    const G: Generation = Generation::new(1, 0);
+
+    fn key() -> CacheKey {
+        KeyRef::new(b"k").to_key()
+    }
+
+    fn lead(flights: &Flights, outdated: Option<&Arc<Flight>>) -> Leader {
+        match flights.join(&key(), outdated, G, 0) {
+            Role::Leader(leader) => leader,
+            Role::Follower(_) => panic!("there is a flight already"),
+        }
+    }
+
+    fn follow(flights: &Flights) -> Arc<Flight> {
+        match flights.join(&key(), None, G, 0) {
+            Role::Follower(flight) => flight,
+            Role::Leader(_) => panic!("there is no flight"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_is_dropped_releases_its_followers_and_its_place() {
+        let flights = Flights::default();
+        let leader = lead(&flights, None);
+        let flight = follow(&flights);
+        drop(leader);
+        assert!(matches!(flight.outcome().await, Outcome::Dangling));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_panics_counts_as_failed() {
+        let flights = Flights::default();
+        let leader = lead(&flights, None);
+        let flight = follow(&flights);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _leader = leader;
+            std::panic::resume_unwind(Box::new("handler"));
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(flight.outcome().await, Outcome::Failed(_)));
+        assert_eq!(flights.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_flight_removes_exactly_itself_and_not_the_one_that_took_its_place() {
+        let flights = Flights::default();
+        let old = lead(&flights, None);
+        let outdated = follow(&flights);
+        let new = lead(&flights, Some(&outdated));
+        drop(old);
+        assert_eq!(flights.len(), 1);
+        let flight = follow(&flights);
+        new.pass();
+        assert!(matches!(flight.outcome().await, Outcome::Pass));
+        assert_eq!(flights.len(), 0);
+    }
+}

@@ -1,0 +1,78 @@
+//! Hit-for-miss: a bounded memory of the keys whose responses can't be shared.
+
+use crate::clock::Moment;
+use crate::key::{BuildPrehashed, CacheKey, KeyRef};
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
+use std::fmt;
+use std::time::Duration;
+
+/// Why requests to a key do not collapse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// The last response could not be shared.
+    Uncacheable,
+    /// A cache layer further in handles it.
+    HandledWithin,
+}
+
+/// How long a key is remembered.
+const REMEMBERED: Duration = Duration::from_secs(10);
+const MOST: usize = 8192;
+
+type Memory = Quick<CacheKey, (Pass, Moment), UnitWeighter, BuildPrehashed>;
+
+/// The keys to pass.
+pub(crate) struct Passes(Memory);
+
+impl Default for Passes {
+    fn default() -> Self {
+        let capacity = MOST as u64;
+        Self(Quick::with(
+            MOST,
+            capacity,
+            UnitWeighter,
+            BuildPrehashed::default(),
+            DefaultLifecycle::default(),
+        ))
+    }
+}
+
+impl Passes {
+    pub(crate) fn remember(&self, key: &CacheKey, pass: Pass, now: Moment) {
+        self.0.insert(key.clone(), (pass, now.after(REMEMBERED)));
+    }
+
+    pub(crate) fn forget(&self, key: &CacheKey) {
+        self.0.remove(key);
+    }
+
+    pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<Pass> {
+        self.0.get(&key).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
+    }
+}
+
+impl fmt::Debug for Passes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Passes").field("keys", &self.0.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_is_forgotten_in_time_and_their_number_is_bounded() {
+        let passes = Passes::default();
+        let now = crate::Clock::system().now();
+        let key = KeyRef::new(b"k");
+        passes.remember(&key.to_key(), Pass::Uncacheable, now);
+        assert_eq!(passes.get(key, now), Some(Pass::Uncacheable));
+        assert_eq!(passes.get(key, now.after(REMEMBERED)), None);
+        for i in 0..50_000_u32 {
+            passes.remember(&KeyRef::new(&i.to_le_bytes()).to_key(), Pass::Uncacheable, now);
+        }
+        assert!(passes.0.len() <= 2 * MOST, "{}", passes.0.len());
+    }
+}

@@ -1,0 +1,55 @@
+//! The per-route cache.
+
+use crate::cache::Cache;
+use crate::policy::{Policy, Ttl};
+use crate::serve::{Level, ResponseCache, Shared};
+use std::sync::Arc;
+use tower::Layer;
+
+/// Caches the responses of one route for a ttl of its own, which outranks a longer or shorter
+/// lifetime that a 200 response states, and is the lifetime of one that states none.
+///
+/// A response that says it may not be reused (`no-store`, `private`, `max-age=0`, …) is not stored
+/// whatever the ttl. A zero ttl stores no 200 response at all; [`Ttl::Default`] leaves it to the
+/// response and the policy, as in a [`SiteCacheLayer`](crate::SiteCacheLayer).
+///
+/// # Where it belongs
+/// On the route, inside everything else. A layer outside of it that makes pages personal by a cookie
+/// or a credential is safe: requests that carry one bypass the cache.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::{Cache, MemoryStore, RouteCacheLayer};
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let hour = Duration::from_secs(3600);
+/// let app: Router = Router::new()
+///     .route("/report", get(|| async { "slow" }).layer(RouteCacheLayer::new(&cache, hour)));
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct RouteCacheLayer(Arc<Shared>);
+
+impl RouteCacheLayer {
+    /// Creates a layer over a cache, with the default policy: [`Policy::app`].
+    pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
+        Self(Shared::new(cache.clone(), Policy::app(), Level::Route(ttl.into())))
+    }
+
+    /// Sets the policy.
+    pub fn policy(self, policy: Policy) -> Self {
+        Self(self.0.with_policy(policy))
+    }
+}
+
+impl<S> Layer<S> for RouteCacheLayer {
+    type Service = ResponseCache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ResponseCache::new(inner, Arc::clone(&self.0))
+    }
+}

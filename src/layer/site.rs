@@ -1,0 +1,58 @@
+//! The site-wide cache.
+
+use crate::cache::Cache;
+use crate::policy::Policy;
+use crate::serve::{Level, ResponseCache, Shared};
+use std::sync::Arc;
+use tower::Layer;
+
+/// Caches every response that may be stored, for as long as it says, or else for
+/// [`Policy::default_ttl`]; without one, only what states a lifetime itself is stored.
+///
+/// # Where it belongs
+/// Outside everything whose work a hit should save, inside everything that must see every request:
+/// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
+/// authentication, a page behind it would be served to anybody; outside of compression, each
+/// encoding is stored by itself, as its `Vary` says. Two layers of this kind around one another need
+/// different [names](Policy::name).
+///
+/// When a [`RouteCacheLayer`](crate::RouteCacheLayer) is further in, that one handles its route,
+/// and this one neither stores nor shares what it answers.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let policy = Policy::app().default_ttl(Duration::from_secs(600));
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(SiteCacheLayer::new(&cache).policy(policy));
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SiteCacheLayer(Arc<Shared>);
+
+impl SiteCacheLayer {
+    /// Creates a layer over a cache, with the default policy: [`Policy::app`].
+    pub fn new(cache: &Cache) -> Self {
+        Self(Shared::new(cache.clone(), Policy::app(), Level::Site))
+    }
+
+    /// Sets the policy.
+    pub fn policy(self, policy: Policy) -> Self {
+        Self(self.0.with_policy(policy))
+    }
+}
+
+impl<S> Layer<S> for SiteCacheLayer {
+    type Service = ResponseCache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ResponseCache::new(inner, Arc::clone(&self.0))
+    }
+}

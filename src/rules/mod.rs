@@ -1,0 +1,9 @@
+//! HTTP's caching rules as pure functions (RFC 9110, RFC 9111): no I/O, no clock, no store.
+
+pub(crate) mod cache_control;
+pub(crate) mod date;
+pub(crate) mod freshness;
+pub(crate) mod list;
+pub(crate) mod storability;
+pub(crate) mod strip;
+pub(crate) mod vary;

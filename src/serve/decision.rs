@@ -1,0 +1,133 @@
+//! The one gate before the store: may this response be kept, and for how long?
+
+use super::inspect::Context;
+use super::service::{Level, Shared};
+use crate::clock::Moment;
+use crate::entry::{Generation, Head, Nominated, Scope};
+use crate::policy::Ttl;
+use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
+use crate::rules::storability::{Exchange, declared_length, storable};
+use crate::rules::strip::strip_for_storage;
+use crate::rules::vary::Vary;
+use http::header::DATE;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
+use std::time::{Duration, SystemTime};
+
+/// What was known of the exchange before the response came.
+pub(super) struct Exchanged<'a> {
+    pub(super) request: &'a HeaderMap,
+    pub(super) context: Context,
+    pub(super) request_time: SystemTime,
+    pub(super) generation: Generation,
+    pub(super) scope: Scope,
+}
+
+/// A response that is to be kept if its body is complete.
+pub(super) struct Keep {
+    pub(super) head: Head,
+    pub(super) declared: Option<u64>,
+    /// The most bytes of body that fit.
+    pub(super) limit: u64,
+}
+
+/// What an entry takes in a store besides head and body, about: its key and its place in a table.
+const ENTRY_OVERHEAD: u64 = 1024;
+
+impl Shared {
+    /// Decides on the head of a response, with a word for why not.
+    pub(super) fn keep(
+        &self,
+        exchanged: &Exchanged<'_>,
+        response: &response::Parts,
+    ) -> Result<Keep, &'static str> {
+        let directives = ResponseDirectives::from_headers(&response.headers);
+        let vary = Vary::from_headers(&response.headers);
+        storable(&Exchange {
+            method: &Method::GET,
+            authorization: exchanged.context.authorization,
+            status: response.status,
+            headers: &response.headers,
+            directives: &directives,
+            vary: &vary,
+        })
+        .map_err(|why| why.as_str())?;
+        let fields = match vary {
+            Vary::Fields(fields) => fields,
+            Vary::Any => return Err("vary"),
+        };
+        if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
+            return Err("vary-on-ignored");
+        }
+        let clock = self.cache.clock();
+        let (now, response_time) = (clock.now(), clock.wall());
+        let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
+        let stated = stated_lifetime(&directives, &response.headers, response_time);
+        let fresh_until = self.fresh_until(stated, response.status, initial_age, now)?;
+        let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
+
+        let mut headers = response.headers.clone();
+        strip_for_storage(&mut headers, &directives);
+        // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
+        if !headers.contains_key(DATE) {
+            headers.insert(DATE, date(response_time));
+        }
+        let mut head = Head::new(response.status, response.version, headers, exchanged.generation, now);
+        head.nominated =
+            fields.iter().map(|field| Nominated::from_request(field, exchanged.request)).collect();
+        head.scopes = Box::new([exchanged.scope]);
+        head.corrected_initial_age = initial_age;
+        head.fresh_until = fresh_until;
+
+        let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
+        let fits = fits.saturating_sub(head.weight() + ENTRY_OVERHEAD);
+        let limit = self.policy.max_body_bytes.min(fits);
+        if fits == 0 || declared.is_some_and(|declared| declared > limit) {
+            return Err("too-large");
+        }
+        Ok(Keep { head, declared, limit })
+    }
+
+    /// Returns until when a response is fresh here: the whole order of precedence.
+    ///
+    /// The route's ttl and the default replace or fill in lifetimes; they never make fresh what
+    /// says that it is not.
+    fn fresh_until(
+        &self,
+        stated: Stated,
+        status: StatusCode,
+        initial_age: Duration,
+        now: Moment,
+    ) -> Result<Moment, &'static str> {
+        let plain = status == StatusCode::OK;
+        if matches!(stated, Stated::Stale) {
+            return Err("stale");
+        }
+        if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
+            return until(ttl, now);
+        }
+        match stated {
+            Stated::For(_) if !self.policy.stores_with_lifetime(status) => Err("status"),
+            Stated::For(lifetime) => match lifetime.checked_sub(initial_age) {
+                Some(rest) if !rest.is_zero() => Ok(now.after(rest)),
+                _ => Err("stale"),
+            },
+            Stated::Silent if plain => until(self.policy.default_ttl, now),
+            Stated::Silent | Stated::Stale => Err("no-lifetime"),
+        }
+    }
+}
+
+fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {
+    match ttl {
+        Ttl::Forever => Ok(Moment::NEVER),
+        Ttl::For(ttl) if !ttl.is_zero() => Ok(now.after(ttl)),
+        Ttl::For(_) => Err("zero-ttl"),
+        Ttl::Default => Err("no-lifetime"),
+    }
+}
+
+fn date(at: SystemTime) -> HeaderValue {
+    let text = httpdate::fmt_http_date(at);
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+}

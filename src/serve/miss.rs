@@ -1,0 +1,229 @@
+//! A request that was not answered at once: it looks again, waits for another's call, or calls.
+
+use super::forward::{Fill, call};
+use super::future::Finish;
+use super::inspect::Context;
+use super::lookup::Lookup;
+use super::service::{Shared, public_uri};
+use crate::body::ResponseBody;
+use crate::entry::{Generation, Scope, StoredResponse};
+use crate::error::BoxError;
+use crate::flight::{Flight, Leader, Outcome, Pass, Role};
+use crate::key::CacheKey;
+use crate::status::{CacheStatus, ForwardReason};
+use crate::store::Validity;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+
+/// So often a request joins a flight; then it calls the service by itself.
+const ROUNDS: usize = 6;
+/// A follower whose flights failed so often calls the service itself, a few at a time.
+const FAILURES: u32 = 2;
+
+/// A request on its way.
+pub(super) struct Miss<S> {
+    shared: Arc<Shared>,
+    inner: S,
+    key: CacheKey,
+    context: Context,
+}
+
+/// What a request does next.
+enum Next {
+    Answer(Arc<StoredResponse>, Waited),
+    Call(Option<Leader>, Option<Generation>, ForwardReason, Option<OwnedSemaphorePermit>),
+    /// There might as well be no cache.
+    Forward,
+}
+
+/// Whether a response was waited for.
+#[derive(Clone, Copy, PartialEq)]
+enum Waited {
+    No,
+    Yes,
+}
+
+impl<S> Miss<S> {
+    pub(super) fn new(shared: &Arc<Shared>, inner: S, key: CacheKey, context: Context) -> Self {
+        Self { shared: Arc::clone(shared), inner, key, context }
+    }
+
+    /// Answers the request, given what a look-up found if there was one.
+    pub(super) async fn run<ReqBody, B>(
+        self,
+        parts: Parts,
+        body: ReqBody,
+        lookup: Option<Lookup>,
+    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>>,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let Self { shared, inner, key, context } = self;
+        let scope = shared.cache.path_scope(public_uri(&parts).path());
+        let way = Way { shared: &shared, key: &key, context, scope };
+        match way.next(&parts, lookup).await {
+            Next::Answer(stored, waited) => {
+                let now = shared.cache.clock().now();
+                Ok(match waited {
+                    Waited::No => shared.hit_response(&stored, &parts, context, now),
+                    Waited::Yes => shared.collapsed_response(&stored, &parts, context, now),
+                })
+            }
+            Next::Forward => {
+                let status = CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed"));
+                let finish = Finish::new(&shared, &parts, status);
+                let response = call(inner, Request::from_parts(parts, body)).await?;
+                let mut response = response.map(ResponseBody::forwarded);
+                finish.apply(&mut response);
+                Ok(response)
+            }
+            Next::Call(leader, generation, reason, permit) => {
+                let status = CacheStatus::forward(reason);
+                let shared = &shared;
+                let fill = Fill { shared, key: &key, context, scope, generation, leader, status };
+                let response = fill.run(inner, parts, body).await;
+                drop(permit);
+                response
+            }
+        }
+    }
+}
+
+/// The same for all steps of one request.
+struct Way<'a> {
+    shared: &'a Shared,
+    key: &'a CacheKey,
+    context: Context,
+    scope: Scope,
+}
+
+impl Way<'_> {
+    async fn next(&self, parts: &Parts, first: Option<Lookup>) -> Next {
+        let mut lookup = match first {
+            Some(lookup) => lookup,
+            None => self.look(parts).await,
+        };
+        let mut failures = 0;
+        for _ in 0..ROUNDS {
+            let (reason, flight_key) = match lookup {
+                Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
+                Lookup::Failed => return Next::Forward,
+                Lookup::Miss { reason, variant } => (reason, variant.unwrap_or_else(|| self.key.clone())),
+            };
+            if self.goes_alone(reason) {
+                return self.alone(reason).await;
+            }
+            let flight = match self.join(&flight_key, failures).await {
+                Err(()) => return Next::Forward,
+                Ok(Role::Leader(leader)) => return self.lead(parts, leader, reason).await,
+                Ok(Role::Follower(flight)) => flight,
+            };
+            match self.wait(&flight).await {
+                Some(Outcome::Stored(stored)) => match self.fits(&stored, parts).await {
+                    Ok(true) => return Next::Answer(stored, Waited::Yes),
+                    Ok(false) => {}
+                    Err(()) => return Next::Forward,
+                },
+                Some(Outcome::Dangling) => {}
+                Some(Outcome::Failed(gate)) => {
+                    failures = flight.attempt + 1;
+                    if failures >= FAILURES {
+                        // The gate is never closed.
+                        let permit = gate.acquire_owned().await.ok();
+                        return match self.look(parts).await {
+                            Lookup::Hit(stored) => Next::Answer(stored, Waited::Yes),
+                            _ => Next::Call(None, self.generation().await, reason, permit),
+                        };
+                    }
+                }
+                Some(Outcome::Pass) | None => return self.alone(reason).await,
+            }
+            lookup = self.look(parts).await;
+        }
+        match lookup {
+            Lookup::Hit(stored) => Next::Answer(stored, Waited::No),
+            Lookup::Miss { reason, .. } => self.alone(reason).await,
+            Lookup::Failed => Next::Forward,
+        }
+    }
+
+    async fn look(&self, parts: &Parts) -> Lookup {
+        let now = self.shared.cache.clock().now();
+        self.shared.lookup(parts, self.key.as_ref(), self.context, now).await
+    }
+
+    /// Tells whether this request's call is of no use to others, or theirs to it.
+    fn goes_alone(&self, reason: ForwardReason) -> bool {
+        let now = self.shared.cache.clock().now();
+        !self.shared.policy.collapse
+            || self.context.head
+            || self.context.conditional
+            || reason == ForwardReason::Request
+            || self.shared.cache.passes().get(self.key.as_ref(), now) == Some(Pass::Uncacheable)
+    }
+
+    /// Calls the service without others waiting; its response may be stored all the same.
+    async fn alone(&self, reason: ForwardReason) -> Next {
+        // A HEAD has no body to store.
+        let generation = if self.context.head { None } else { self.generation().await };
+        Next::Call(None, generation, reason, None)
+    }
+
+    async fn generation(&self) -> Option<Generation> {
+        self.shared.cache.generation().await.ok()
+    }
+
+    /// Joins the flight of a key, unless it began before an invalidation of the request's path.
+    async fn join(&self, key: &CacheKey, attempt: u32) -> Result<Role, ()> {
+        let cache = &self.shared.cache;
+        let mut outdated: Option<Arc<Flight>> = None;
+        loop {
+            let generation = cache.generation().await.map_err(drop)?;
+            let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt) {
+                Role::Follower(flight) => flight,
+                leader @ Role::Leader(_) => return Ok(leader),
+            };
+            match cache.validity(flight.generation, &[self.scope]).await {
+                Ok(Validity::Valid) => return Ok(Role::Follower(flight)),
+                Ok(_) => outdated = Some(flight),
+                Err(_) => return Err(()),
+            }
+        }
+    }
+
+    /// Makes the call for all, unless it was made between the look-up and the joining.
+    async fn lead(&self, parts: &Parts, leader: Leader, reason: ForwardReason) -> Next {
+        match self.look(parts).await {
+            Lookup::Hit(stored) => {
+                leader.stored(Arc::clone(&stored));
+                Next::Answer(stored, Waited::No)
+            }
+            _ => {
+                let generation = leader.generation();
+                Next::Call(Some(leader), Some(generation), reason, None)
+            }
+        }
+    }
+
+    /// Waits for a flight, no longer than the limit; outside a tokio runtime there is no timer.
+    async fn wait(&self, flight: &Flight) -> Option<Outcome> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Some(flight.outcome().await);
+        }
+        tokio::time::timeout(self.shared.policy.max_wait, flight.outcome()).await.ok()
+    }
+
+    /// Tells whether a response that another request led to is for this one too.
+    async fn fits(&self, stored: &StoredResponse, parts: &Parts) -> Result<bool, ()> {
+        let now = self.shared.cache.clock().now();
+        let refusal = self.shared.refusal(stored, parts, self.context, now).await?;
+        Ok(refusal.is_none())
+    }
+}

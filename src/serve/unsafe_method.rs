@@ -1,0 +1,125 @@
+//! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4).
+
+use super::forward::call;
+use super::future::Finish;
+use super::service::{Shared, public_uri};
+use crate::body::ResponseBody;
+use crate::cache::Invalidation;
+use crate::status::{CacheStatus, ForwardReason};
+use http::header::{CONTENT_LOCATION, HOST, LOCATION};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, Request, Response, Uri};
+use std::sync::Arc;
+use tower::Service;
+
+/// Forwards the request; if it succeeds, its target and what the response points to on the same
+/// origin are invalidated before the client learns of it.
+pub(super) async fn forward<S, ReqBody, B>(
+    shared: Arc<Shared>,
+    inner: S,
+    parts: Parts,
+    body: ReqBody,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    let finish = Finish::new(&shared, &parts, CacheStatus::forward(ForwardReason::Method));
+    let target = public_uri(&parts).clone();
+    let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let response = call(inner, Request::from_parts(parts, body)).await?;
+    let status = response.status();
+    // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
+    if status.is_success() || status.is_redirection() {
+        let authority = target.authority().cloned().or(host);
+        let mut paths = vec![target.path().to_owned()];
+        for name in [LOCATION, CONTENT_LOCATION] {
+            paths.extend(path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
+        }
+        // A failure is counted by the cache; the write itself has taken place.
+        let _ = shared.cache.invalidate(Invalidation::paths(paths)).await;
+    }
+    let mut response = response.map(ResponseBody::forwarded);
+    finish.apply(&mut response);
+    Ok(response)
+}
+
+/// Returns the path a field points to, if that is on the origin of the target.
+fn path_on_same_origin(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    target: &Uri,
+    authority: Option<&Authority>,
+) -> Option<String> {
+    let reference = headers.get(name)?.to_str().ok()?;
+    if let Some(rest) = reference.strip_prefix("//") {
+        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        return same_authority(host, authority?).then(|| path.to_owned());
+    }
+    if let Ok(uri) = reference.parse::<Uri>() {
+        if let Some(host) = uri.authority() {
+            // Where the target's scheme is not known, http and https count as one.
+            let same_scheme = target.scheme().is_none_or(|scheme| uri.scheme() == Some(scheme));
+            return (same_scheme && same_authority(host.as_str(), authority?)).then(|| uri.path().to_owned());
+        }
+    }
+    Some(resolve(target.path(), reference.split(['?', '#']).next()?))
+}
+
+fn same_authority(a: &str, b: &Authority) -> bool {
+    a.eq_ignore_ascii_case(b.as_str())
+}
+
+/// Resolves a relative path (RFC 3986 section 5.2.3 and 5.2.4).
+fn resolve(base: &str, reference: &str) -> String {
+    if reference.is_empty() {
+        return base.to_owned();
+    }
+    let merged = if reference.starts_with('/') {
+        reference.to_owned()
+    } else {
+        format!("{}/{reference}", base.rsplit_once('/').map_or("", |(parent, _)| parent))
+    };
+    let mut segments: Vec<&str> = Vec::new();
+    let mut ends_open = false;
+    for segment in merged.split('/').skip(1) {
+        ends_open = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => drop(segments.pop()),
+            _ => segments.push(segment),
+        }
+    }
+    let slash = if ends_open && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{slash}", segments.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_references_to_the_same_origin_name_a_path() {
+        let table = [
+            ("/b", Some("/b")),
+            ("c", Some("/a/c")),
+            ("../c?x", Some("/c")),
+            ("./", Some("/a/")),
+            ("?x=1", Some("/a/b")),
+            ("http://shop.example/c", Some("/c")),
+            ("http://SHOP.example/c", Some("/c")),
+            ("//shop.example/c?x", Some("/c")),
+            ("http://other.example/c", None),
+            ("//other.example/c", None),
+            ("http://shop.example:81/c", None),
+        ];
+        let target = Uri::from_static("/a/b");
+        let authority = Authority::from_static("shop.example");
+        for (reference, path) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, reference.parse().expect("a value"));
+            let found = path_on_same_origin(&headers, &LOCATION, &target, Some(&authority));
+            assert_eq!(found.as_deref(), path, "{reference}");
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! The embedded store: bounded in bytes, inside the process, the default.
+
+use super::replicas::Replicas;
+use super::{
+    Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,
+    StoreFuture,
+};
+use crate::clock::{Clock, Moment};
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::key::{BuildPrehashed, CacheKey};
+use quick_cache::OptionsBuilder;
+use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A store in this process's memory, bounded in bytes. Clones share what is stored.
+///
+/// The weight of an entry counts its key, header lines and body. When the capacity is reached,
+/// what was used least goes first, new entries being on probation, so that a flood of requests for
+/// things nobody asks for twice does not drive out what everybody asks for.
+///
+/// Besides the capacity, each thread keeps copies of the few hottest entries (32 at most, of 128 KiB
+/// at most each), so that threads that serve the same page do not slow each other down.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, MemoryStore};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    entries: Entries,
+    /// Writers of one key take turns; readers never wait for them.
+    writers: Box<[Mutex<()>]>,
+    replicas: Replicas,
+    generations: LocalGenerations,
+    clock: Clock,
+    largest_entry: u64,
+}
+
+type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed>;
+
+#[derive(Clone)]
+pub(super) struct Slot {
+    pub(super) entry: Entry,
+    pub(super) expires: Moment,
+}
+
+#[derive(Clone)]
+struct Weight;
+
+/// What the table itself takes for an entry, about: the slot, its index, and half a ghost.
+const SLOT_WEIGHT: u64 = 160;
+
+impl quick_cache::Weighter<CacheKey, Slot> for Weight {
+    fn weight(&self, key: &CacheKey, slot: &Slot) -> u64 {
+        entry_weight(key.as_ref(), &slot.entry)
+    }
+}
+
+fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
+    SLOT_WEIGHT + key.as_bytes().len() as u64 + entry.weight()
+}
+
+const DEFAULT_CAPACITY: u64 = 256 << 20;
+const LEAST_CAPACITY: u64 = 64 << 10;
+/// A body of the largest size that policies record by default, and its head.
+const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
+const WRITERS: usize = 64;
+
+/// Configures a [`MemoryStore`].
+///
+/// # Example
+/// ```
+/// use tower_response_cache::MemoryStore;
+///
+/// let store = MemoryStore::builder().capacity(1 << 30).largest_entry(32 << 20).build()?;
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    capacity: u64,
+    largest_entry: Option<u64>,
+    clock: Clock,
+}
+
+impl MemoryStoreBuilder {
+    /// Sets how many bytes the entries may take together. The default is 256 MiB.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Sets how many bytes one entry may take. The default is a little over 8 MiB, or a quarter of
+    /// the capacity if that is less.
+    pub fn largest_entry(mut self, bytes: u64) -> Self {
+        self.largest_entry = Some(bytes);
+        self
+    }
+
+    /// Sets the clock that entries expire by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    /// If the capacity is below 64 KiB, or the largest entry is zero or more than a quarter of it.
+    pub fn build(self) -> Result<MemoryStore, ConfigError> {
+        if self.capacity < LEAST_CAPACITY {
+            return Err(ConfigError::new(ConfigErrorKind::CapacityTooSmall, self.capacity));
+        }
+        let quarter = self.capacity / 4;
+        let largest_entry = self.largest_entry.unwrap_or(DEFAULT_LARGEST_ENTRY.min(quarter));
+        if largest_entry == 0 {
+            return Err(ConfigError::new(ConfigErrorKind::ZeroLimit, largest_entry));
+        }
+        if largest_entry > quarter {
+            return Err(ConfigError::new(ConfigErrorKind::LargestEntryTooLarge, largest_entry));
+        }
+        Ok(MemoryStore(Arc::new(Inner {
+            entries: entries(self.capacity, largest_entry),
+            writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
+            replicas: Replicas::new(),
+            generations: LocalGenerations::new(),
+            clock: self.clock,
+            largest_entry,
+        })))
+    }
+}
+
+/// Each shard has to hold several of the largest entries: it refuses what is near its own size.
+fn entries(capacity: u64, largest_entry: u64) -> Entries {
+    let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
+    let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
+    let shards = 1 << wanted.ilog2();
+    let items = (capacity / 4096).max(32);
+    let options = OptionsBuilder::new()
+        .shards(shards as usize)
+        // Rounded down to whole shards, since the table rounds up.
+        .weight_capacity(capacity / shards * shards)
+        .estimated_items_capacity(items as usize)
+        .build()
+        .expect("both capacities are set");
+    Quick::with_options(options, Weight, BuildPrehashed::default(), DefaultLifecycle::default())
+}
+
+impl MemoryStore {
+    /// Creates a store that holds so many bytes.
+    ///
+    /// # Panics
+    /// If the capacity is below 64 KiB, which could hold next to nothing. [`builder`](Self::builder)
+    /// returns an error instead.
+    #[must_use]
+    #[track_caller]
+    pub fn with_capacity(bytes: u64) -> Self {
+        match Self::builder().capacity(bytes).build() {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Returns a builder with the default capacity of 256 MiB.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { capacity: DEFAULT_CAPACITY, largest_entry: None, clock: Clock::system() }
+    }
+
+    /// Returns how many bytes the entries take now.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.0.entries.weight()
+    }
+
+    /// Returns how many entries there are, expired ones that nobody asked for since included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Tells whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+}
+
+impl Inner {
+    fn turn(&self, key: KeyRef<'_>) -> MutexGuard<'_, ()> {
+        // The lock guards no data that a panic could have left half-changed.
+        let writer = &self.writers[key.process_hash() as usize % WRITERS];
+        writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what is stored and not expired; what has expired is removed.
+    fn live(&self, key: KeyRef<'_>) -> Option<Slot> {
+        let slot = self.entries.get(&key)?;
+        let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
+        if slot.expires == Moment::NEVER || now < slot.expires {
+            return Some(slot);
+        }
+        self.entries.remove_if(&key, |slot| slot.expires != Moment::NEVER && slot.expires <= now);
+        None
+    }
+
+    fn write(&self, key: KeyRef<'_>, entry: Entry, expires: Moment) -> bool {
+        let fits = entry_weight(key, &entry) <= self.largest_entry;
+        if fits {
+            self.entries.insert(key.to_key(), Slot { entry, expires });
+        } else {
+            self.entries.remove(&key);
+        }
+        self.replicas.changed(key);
+        fits
+    }
+
+    fn erase(&self, key: KeyRef<'_>) {
+        self.entries.remove(&key);
+        self.replicas.changed(key);
+    }
+
+    fn expiry(&self, ttl: Option<Duration>) -> Moment {
+        ttl.map_or(Moment::NEVER, |ttl| self.clock.now().after(ttl))
+    }
+
+    fn incremented(
+        &self,
+        key: KeyRef<'_>,
+        delta: i64,
+        initial: Option<InitialCounter>,
+    ) -> Result<i64, StoreError> {
+        let _turn = self.turn(key);
+        let (value, expires) = match (self.live(key), initial) {
+            (Some(Slot { entry: Entry::Counter(value), expires }), _) => (value, expires),
+            (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
+            (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
+            (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
+        };
+        let value = value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
+        self.write(key, Entry::Counter(value), expires);
+        Ok(value)
+    }
+}
+
+impl Store for MemoryStore {
+    #[inline]
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let inner = &*self.0;
+        let entry = inner.replicas.get(key, &inner.clock, || inner.live(key));
+        StoreFuture::ready(Ok(entry))
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let inner = &*self.0;
+        let _turn = inner.turn(key);
+        if mode == PutMode::IfAbsent && inner.live(key).is_some() {
+            return StoreFuture::ready(Ok(false));
+        }
+        if ttl == Some(Duration::ZERO) {
+            if mode == PutMode::Always {
+                inner.erase(key);
+            }
+            return StoreFuture::ready(Ok(false));
+        }
+        StoreFuture::ready(Ok(inner.write(key, entry, inner.expiry(ttl))))
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        let _turn = self.0.turn(key);
+        let was_there = self.0.live(key).is_some();
+        self.0.erase(key);
+        StoreFuture::ready(Ok(was_there))
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        StoreFuture::ready(self.0.incremented(key, delta, initial))
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let inner = &*self.0;
+        let _turn = inner.turn(key);
+        let equal = match (inner.live(key), expected) {
+            (Some(slot), Some(expected)) => slot.entry == *expected,
+            (None, None) => true,
+            _ => false,
+        };
+        StoreFuture::ready(Ok(equal && inner.write(key, new, inner.expiry(ttl))))
+    }
+
+    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
+        self.0.generations.namespace(namespace)
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn largest_entry(&self) -> Option<u64> {
+        Some(self.0.largest_entry)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("entries", &self.len()).field("weight", &self.weight()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn put(store: &MemoryStore, key: &[u8], size: usize) -> bool {
+        let entry = Entry::Value(Bytes::from(vec![0; size]));
+        let put = store.put(KeyRef::new(key), entry, None, PutMode::Always);
+        put.now().expect("local").expect("stored")
+    }
+
+    fn has(store: &MemoryStore, key: &[u8]) -> bool {
+        store.get(KeyRef::new(key)).now().expect("local").expect("read").is_some()
+    }
+
+    #[test]
+    fn the_weight_stays_within_the_capacity_whatever_is_put() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        for i in 0..5000_u32 {
+            put(&store, &i.to_le_bytes(), 700 + i as usize % 5000);
+            assert!(store.weight() <= 1 << 20, "{} after {i}", store.weight());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_keys_asked_for_once_does_not_drive_out_what_is_asked_for_often() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        put(&store, b"hot", 2000);
+        for i in 0..20_000_u32 {
+            put(&store, &i.to_le_bytes(), 2000);
+            if i % 50 == 0 {
+                assert!(has(&store, b"hot"), "lost after {i} others");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_entry_that_may_be_configured_can_be_stored() {
+        for capacity in [64 << 10, 1 << 20, 40 << 20] {
+            let store =
+                MemoryStore::builder().capacity(capacity).largest_entry(capacity / 4).build().expect("valid");
+            let size = capacity / 4 - SLOT_WEIGHT - 1;
+            assert!(put(&store, b"k", size as usize), "{capacity}");
+            assert!(has(&store, b"k"), "{capacity}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_is_refused_and_leaves_nothing_old_behind() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        put(&store, b"k", 10);
+        assert!(!put(&store, b"k", 1 << 20));
+        assert!(!has(&store, b"k"));
+    }
+
+    #[test]
+    fn a_capacity_that_can_hold_nothing_is_refused_when_built() {
+        let kind = |builder: MemoryStoreBuilder| builder.build().expect_err("refused").kind();
+        assert_eq!(kind(MemoryStore::builder().capacity(0)), ConfigErrorKind::CapacityTooSmall);
+        assert_eq!(kind(MemoryStore::builder().largest_entry(0)), ConfigErrorKind::ZeroLimit);
+        assert_eq!(
+            kind(MemoryStore::builder().largest_entry(1 << 40)),
+            ConfigErrorKind::LargestEntryTooLarge
+        );
+    }
+}

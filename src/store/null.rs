@@ -1,0 +1,72 @@
+//! A store that keeps nothing, as Django's dummy cache.
+
+use super::{
+    Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,
+    StoreFuture,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Keeps nothing: every look-up is a miss. For development, and for tests of an application.
+///
+/// It reports success like a store that evicts at once: a put returns `true`.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, NullStore};
+///
+/// let cache = Cache::new(NullStore::new());
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct NullStore {
+    generations: LocalGenerations,
+}
+
+impl NullStore {
+    /// Creates the store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Store for NullStore {
+    fn get(&self, _: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        StoreFuture::ready(Ok(None))
+    }
+
+    fn put(&self, _: KeyRef<'_>, _: Entry, ttl: Option<Duration>, _: PutMode) -> StoreFuture<bool> {
+        StoreFuture::ready(Ok(ttl != Some(Duration::ZERO)))
+    }
+
+    fn remove(&self, _: KeyRef<'_>) -> StoreFuture<bool> {
+        StoreFuture::ready(Ok(false))
+    }
+
+    fn increment(&self, _: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        StoreFuture::ready(match initial {
+            Some(initial) => {
+                initial.value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))
+            }
+            None => Err(StoreError::new(StoreErrorKind::Missing)),
+        })
+    }
+
+    fn compare_and_set(
+        &self,
+        _: KeyRef<'_>,
+        expected: Option<&Entry>,
+        _: Entry,
+        _: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        StoreFuture::ready(Ok(expected.is_none()))
+    }
+
+    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
+        self.generations.namespace(namespace)
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,149 @@
+//! Copies of hot entries per thread: threads that share a reference count wait for each other's
+//! cache line at every hit, threads with a copy of their own do not.
+
+use super::memory::Slot;
+use super::{Entry, KeyRef};
+use crate::clock::{Clock, Moment};
+use crate::key::CacheKey;
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which store a copy belongs to.
+static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
+
+const PLACES: usize = 32;
+const LARGEST: u64 = 128 << 10;
+/// So many look-ups in a row, others in the same place deducted, make an entry hot.
+const HOT: u32 = 16;
+/// Every so many hits of a copy, the entry itself is looked up, so that it is not evicted as unused.
+const TOUCH_EVERY: u32 = 64;
+const VERSIONS: usize = 8192;
+
+thread_local! {
+    static PLACE: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
+
+#[derive(Default)]
+struct Place {
+    store: u64,
+    /// The candidate's or the copy's hash.
+    hash: u64,
+    count: u32,
+    copy: Option<Copy>,
+}
+
+struct Copy {
+    key: CacheKey,
+    slot: Slot,
+    /// What the copy was made of, to know it again when only a neighbour's write raised the version.
+    source: Entry,
+    version: u64,
+}
+
+/// Tells copies of one store from those of others, and current copies from outdated ones.
+pub(super) struct Replicas {
+    store: u64,
+    /// Raised after each write of a key that falls into the slot.
+    versions: Box<[AtomicU64]>,
+}
+
+impl Replicas {
+    pub(super) fn new() -> Self {
+        Self {
+            store: NEXT_STORE.fetch_add(1, Ordering::Relaxed) + 1,
+            versions: (0..VERSIONS).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn version(&self, key: KeyRef<'_>) -> &AtomicU64 {
+        &self.versions[key.process_hash() as usize % VERSIONS]
+    }
+
+    /// Outdates the copies of a key, after it was written.
+    pub(super) fn changed(&self, key: KeyRef<'_>) {
+        self.version(key).fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Returns this thread's copy if it is current, else what `load` finds.
+    #[inline]
+    pub(super) fn get(
+        &self,
+        key: KeyRef<'_>,
+        clock: &Clock,
+        load: impl FnOnce() -> Option<Slot>,
+    ) -> Option<Entry> {
+        // Read before `load`: a write in between leaves a version that no longer matches.
+        let version = self.version(key).load(Ordering::SeqCst);
+        let found = PLACE.try_with(|places| {
+            let mut places = places.try_borrow_mut().ok()?;
+            let place = places.get_mut(place_of(key))?;
+            place.hit(self.store, key, version, clock)
+        });
+        match found {
+            Ok(Some(entry)) => Some(entry),
+            // No thread-local values any more: the thread is ending.
+            Err(_) => load().map(|slot| slot.entry),
+            Ok(None) => {
+                let slot = load()?;
+                self.consider(key, version, &slot);
+                Some(slot.entry)
+            }
+        }
+    }
+
+    /// Counts a look-up that went to the table; a hot entry gets a copy.
+    fn consider(&self, key: KeyRef<'_>, version: u64, slot: &Slot) {
+        let _ = PLACE.try_with(|places| {
+            let Ok(mut places) = places.try_borrow_mut() else { return };
+            if places.is_empty() {
+                places.resize_with(PLACES, Place::default);
+            }
+            let place = &mut places[place_of(key)];
+            if (place.store, place.hash) != (self.store, key.process_hash()) {
+                place.count = place.count.saturating_sub(1);
+                if place.count == 0 {
+                    *place = Place { store: self.store, hash: key.process_hash(), count: 1, copy: None };
+                }
+                return;
+            }
+            place.count = (place.count + 1).min(HOT);
+            match &mut place.copy {
+                Some(copy) if copy.source.is_same(&slot.entry) => {
+                    copy.version = version;
+                    copy.slot.expires = slot.expires;
+                }
+                _ if place.count == HOT && slot.entry.weight() <= LARGEST => {
+                    place.copy = Some(Copy {
+                        key: key.to_key(),
+                        slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
+                        source: slot.entry.clone(),
+                        version,
+                    });
+                }
+                copy => *copy = None,
+            }
+        });
+    }
+}
+
+fn place_of(key: KeyRef<'_>) -> usize {
+    (key.process_hash() >> 32) as usize % PLACES
+}
+
+impl Place {
+    #[inline]
+    fn hit(&mut self, store: u64, key: KeyRef<'_>, version: u64, clock: &Clock) -> Option<Entry> {
+        let copy = self.copy.as_ref()?;
+        let current = self.store == store
+            && self.hash == key.process_hash()
+            && copy.version == version
+            && self.count < HOT + TOUCH_EVERY
+            && quick_cache::Equivalent::equivalent(&key, &copy.key)
+            && (copy.slot.expires == Moment::NEVER || clock.now() < copy.slot.expires);
+        if !current {
+            return None;
+        }
+        self.count += 1;
+        Some(copy.slot.entry.clone())
+    }
+}
