@@ -13,8 +13,8 @@
 //! ```
 //!
 //! Ask for a page twice: the second time `Cache-Status` tells of a hit, and `Age` how old it is.
-//! The last command changes the price; all pages that show it are made anew. `--help` lists the
-//! options.
+//! `/report` has two such lines: its own cache answers, the site's leaves it alone. The last
+//! command changes the price; all pages that show it are made anew. `--help` lists the options.
 
 mod args;
 mod db;

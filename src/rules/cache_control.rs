@@ -11,9 +11,12 @@ const LARGEST: u32 = 1 << 31;
 /// A directive that may name the fields it is about (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Qualified {
+    /// The directive is not there.
     #[default]
     Absent,
+    /// It is about these fields only.
     Fields(Vec<HeaderName>),
+    /// It is about all of the response.
     All,
 }
 
@@ -43,11 +46,21 @@ pub(crate) struct ResponseDirectives {
     pub(crate) private: Qualified,
     pub(crate) public: bool,
     pub(crate) must_revalidate: bool,
+    pub(crate) proxy_revalidate: bool,
+    pub(crate) must_understand: bool,
+    pub(crate) no_transform: bool,
+    /// RFC 8246 section 2.
+    pub(crate) immutable: bool,
     pub(crate) max_age: Option<u32>,
     pub(crate) s_maxage: Option<u32>,
+    /// RFC 5861 section 3.
+    pub(crate) stale_while_revalidate: Option<u32>,
+    /// RFC 5861 section 4.
+    pub(crate) stale_if_error: Option<u32>,
 }
 
 impl ResponseDirectives {
+    /// Reads `Cache-Control`; of directives that come twice the stricter counts (RFC 9111 section 4.2.1).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
@@ -59,8 +72,16 @@ impl ResponseDirectives {
                 // Only the directive itself shares more: with an argument it is something else.
                 b"public" => directives.public |= argument.is_none(),
                 b"must-revalidate" => directives.must_revalidate = true,
+                b"proxy-revalidate" => directives.proxy_revalidate = true,
+                b"must-understand" => directives.must_understand = true,
+                b"no-transform" => directives.no_transform = true,
+                b"immutable" => directives.immutable = true,
                 b"max-age" => least(&mut directives.max_age, argument),
                 b"s-maxage" => least(&mut directives.s_maxage, argument),
+                b"stale-while-revalidate" => {
+                    keep_least(&mut directives.stale_while_revalidate, seconds(argument));
+                }
+                b"stale-if-error" => keep_least(&mut directives.stale_if_error, seconds(argument)),
                 _ => {}
             }
         }
@@ -73,11 +94,16 @@ impl ResponseDirectives {
 pub(crate) struct RequestDirectives {
     pub(crate) no_cache: bool,
     pub(crate) no_store: bool,
+    pub(crate) only_if_cached: bool,
+    pub(crate) no_transform: bool,
     pub(crate) max_age: Option<u32>,
     pub(crate) min_fresh: Option<u32>,
+    /// However stale is `u32::MAX` (RFC 9111 section 5.2.1.2).
+    pub(crate) max_stale: Option<u32>,
 }
 
 impl RequestDirectives {
+    /// Reads `Cache-Control`, or `Pragma` where there is none (RFC 9111 section 5.4).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
@@ -85,7 +111,13 @@ impl RequestDirectives {
             match &*name.to_ascii_lowercase() {
                 b"no-cache" => directives.no_cache = true,
                 b"no-store" => directives.no_store = true,
+                b"only-if-cached" => directives.only_if_cached = true,
+                b"no-transform" => directives.no_transform = true,
                 b"max-age" => least(&mut directives.max_age, argument),
+                b"max-stale" => {
+                    let value = if argument.is_none() { Some(u32::MAX) } else { seconds(argument) };
+                    keep_least(&mut directives.max_stale, value);
+                }
                 b"min-fresh" => directives.min_fresh = Some(seconds(argument).unwrap_or(LARGEST)),
                 _ => {}
             }
@@ -110,8 +142,14 @@ fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// Keeps the smallest of several; what can't be read counts as zero, so the response as stale
 /// (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
-    let value = seconds(argument).unwrap_or(0);
-    *place = Some(place.map_or(value, |known| known.min(value)));
+    keep_least(place, Some(seconds(argument).unwrap_or(0)));
+}
+
+/// Keeps the smallest of several; what can't be read does not count.
+fn keep_least(place: &mut Option<u32>, value: Option<u32>) {
+    if let Some(value) = value {
+        *place = Some(place.map_or(value, |known| known.min(value)));
+    }
 }
 
 /// Reads delta-seconds; both argument forms are accepted (RFC 9111 section 5.2).
@@ -141,4 +179,229 @@ fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
         }
     }
     bytes.as_slice().is_empty().then_some(Cow::Owned(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{LARGEST, Qualified, RequestDirectives, ResponseDirectives, delta_seconds};
+    use http::header::{HeaderName, SET_COOKIE};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    fn response(value: &str) -> ResponseDirectives {
+        ResponseDirectives::from_headers(&headers(&[("cache-control", value)]))
+    }
+
+    fn request(value: &str) -> RequestDirectives {
+        RequestDirectives::from_headers(&headers(&[("cache-control", value)]))
+    }
+
+    fn fields(names: &[&'static str]) -> Qualified {
+        Qualified::Fields(names.iter().copied().map(HeaderName::from_static).collect())
+    }
+
+    /// RFC 9111 section 5.2: "case-insensitive", "both token and quoted-string forms".
+    #[test]
+    fn directives_are_read_in_any_case_and_over_all_lines() {
+        let lines = [
+            ("cache-control", "No-Store, MAX-AGE=60"),
+            ("cache-control", "Public, must-revalidate, proxy-revalidate, must-understand"),
+            ("cache-control", "no-transform, immutable, S-MaxAge=\"10\", unknown=\"no-cache, private\""),
+            ("cache-control", "stale-while-revalidate=5, Stale-If-Error=\"6\""),
+        ];
+        let expected = ResponseDirectives {
+            no_store: true,
+            public: true,
+            must_revalidate: true,
+            proxy_revalidate: true,
+            must_understand: true,
+            no_transform: true,
+            immutable: true,
+            max_age: Some(60),
+            s_maxage: Some(10),
+            stale_while_revalidate: Some(5),
+            stale_if_error: Some(6),
+            no_cache: Qualified::Absent,
+            private: Qualified::Absent,
+        };
+        assert_eq!(ResponseDirectives::from_headers(&headers(&lines)), expected);
+    }
+
+    #[test]
+    fn no_field_says_nothing() {
+        assert_eq!(ResponseDirectives::from_headers(&headers(&[])), ResponseDirectives::default());
+        assert_eq!(RequestDirectives::from_headers(&headers(&[])), RequestDirectives::default());
+    }
+
+    /// RFC 9111 sections 1.2.2 and 4.2.1.
+    #[test]
+    fn a_lifetime_that_cannot_be_read_is_zero() {
+        let cases = [
+            ("60", 60),
+            ("\"60\"", 60),
+            ("\"6\\0\"", 60),
+            ("0060", 60),
+            ("0", 0),
+            ("2147483648", LARGEST),
+            ("2147483649", LARGEST),
+            ("99999999999999999999999999", LARGEST),
+            ("abc", 0),
+            ("-1", 0),
+            ("+1", 0),
+            ("", 0),
+            ("\"\"", 0),
+            ("1.5", 0),
+            ("\" 60\"", 0),
+            (" 60 x", 0),
+            ("60;x", 0),
+            ("\"60", 0),
+            ("\"60\"1", 0),
+        ];
+        for (argument, expected) in cases {
+            assert_eq!(response(&format!("max-age={argument}")).max_age, Some(expected), "{argument:?}");
+            assert_eq!(response(&format!("s-maxage={argument}")).s_maxage, Some(expected), "{argument:?}");
+            assert_eq!(request(&format!("max-age={argument}")).max_age, Some(expected), "{argument:?}");
+        }
+        assert_eq!(response("max-age").max_age, Some(0));
+    }
+
+    /// RFC 5861 sections 3 and 4.
+    #[test]
+    fn a_stale_window_that_cannot_be_read_is_none() {
+        for argument in ["", "=", "=abc", "=-1", "=1.5", "=\"1"] {
+            let directives = response(&format!("stale-while-revalidate{argument}, stale-if-error{argument}"));
+            assert_eq!(directives, ResponseDirectives::default(), "{argument:?}");
+        }
+    }
+
+    /// RFC 9111 section 4.2.1.
+    #[test]
+    fn the_smallest_of_several_durations_counts() {
+        let lines = [
+            ("cache-control", "max-age=60, max-age=10, s-maxage=7, stale-if-error=9"),
+            ("cache-control", "max-age=30, s-maxage=x, stale-if-error=8, stale-if-error=x"),
+        ];
+        let directives = ResponseDirectives::from_headers(&headers(&lines));
+        assert_eq!(directives.max_age, Some(10));
+        assert_eq!(directives.s_maxage, Some(0));
+        assert_eq!(directives.stale_if_error, Some(8));
+    }
+
+    /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
+    #[test]
+    fn a_field_list_qualifies_unless_any_of_it_is_in_doubt() {
+        let cases = [
+            ("", Qualified::Absent),
+            ("D", Qualified::All),
+            ("D=set-cookie", fields(&["set-cookie"])),
+            ("D=\"Set-Cookie\"", fields(&["set-cookie"])),
+            ("D=\"Set-Cookie, X-A\", D=x-b", fields(&["set-cookie", "x-a", "x-b"])),
+            ("D=\"X-\\A\"", fields(&["x-a"])),
+            ("D=", Qualified::All),
+            ("D=\"\"", Qualified::All),
+            ("D=\" , \"", Qualified::All),
+            ("D=\"x-a, b c\"", Qualified::All),
+            ("D=\"x-a", Qualified::All),
+            ("D=x-a, D", Qualified::All),
+            ("D, D=x-a", Qualified::All),
+            ("D=x-a, D=\"\"", Qualified::All),
+        ];
+        for (template, expected) in cases {
+            for name in ["private", "No-Cache"] {
+                let directives = response(&template.replace('D', name));
+                let found = if name == "private" { directives.private } else { directives.no_cache };
+                assert_eq!(found, expected, "{template:?} of {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_argument_does_not_weaken_a_directive_but_makes_public_another() {
+        assert!(response("no-store=1").no_store);
+        assert!(response("no-store =1").no_store);
+        assert!(response("must-revalidate=\"x\"").must_revalidate);
+        assert!(!response("public=1").public);
+        assert!(!response("public=").public);
+        assert!(response("public=1, public").public);
+    }
+
+    #[test]
+    fn a_directive_inside_a_quoted_string_is_none() {
+        assert_eq!(response("x=\"a, public, s-maxage=60\""), ResponseDirectives::default());
+    }
+
+    /// RFC 9111 section 5.2.1.
+    #[test]
+    fn request_directives_are_read() {
+        let expected = RequestDirectives {
+            no_cache: true,
+            no_store: true,
+            only_if_cached: true,
+            no_transform: true,
+            max_age: Some(1),
+            min_fresh: Some(2),
+            max_stale: Some(3),
+        };
+        let value = "No-Cache, no-store, only-if-cached, no-transform, max-age=1, min-fresh=2, max-stale=3";
+        assert_eq!(request(value), expected);
+    }
+
+    /// RFC 9111 section 5.2.1.2.
+    #[test]
+    fn max_stale_without_a_number_accepts_however_stale() {
+        let cases = [
+            ("max-stale", Some(u32::MAX)),
+            ("max-stale, max-stale=5", Some(5)),
+            ("max-stale=99999999999", Some(LARGEST)),
+            ("max-stale=x", None),
+            ("max-stale=", None),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(request(value).max_stale, expected, "{value:?}");
+        }
+    }
+
+    /// RFC 9111 section 5.4.
+    #[test]
+    fn pragma_counts_only_where_there_is_no_cache_control() {
+        let pragma = |lines| RequestDirectives::from_headers(&headers(lines)).no_cache;
+        assert!(pragma(&[("pragma", "No-Cache")]));
+        assert!(pragma(&[("pragma", "x"), ("pragma", "y, no-cache")]));
+        assert!(!pragma(&[("pragma", "no-cache=1")]));
+        assert!(!pragma(&[("pragma", "no-cache"), ("cache-control", "max-age=1")]));
+        let directives = ResponseDirectives::from_headers(&headers(&[("pragma", "no-cache")]));
+        assert_eq!(directives, ResponseDirectives::default());
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_are_read_without_a_panic(mut headers in field("cache-control")) {
+            let _ = RequestDirectives::from_headers(&headers);
+            let before = ResponseDirectives::from_headers(&headers);
+            headers.append("cache-control", http::HeaderValue::from_static("no-store, private, max-age=0"));
+            let after = ResponseDirectives::from_headers(&headers);
+            prop_assert!(after.no_store);
+            prop_assert_eq!(after.private, Qualified::All);
+            prop_assert_eq!(after.max_age, Some(0));
+            prop_assert_eq!(after.no_cache, before.no_cache);
+        }
+
+        #[test]
+        fn delta_seconds_of_any_bytes_stay_in_range(text in any::<Vec<u8>>()) {
+            prop_assert!(delta_seconds(&text).is_none_or(|seconds| seconds <= LARGEST));
+        }
+
+        #[test]
+        fn delta_seconds_are_numbers_up_to_the_largest(number in any::<u64>()) {
+            let expected = u32::try_from(number).unwrap_or(LARGEST).min(LARGEST);
+            prop_assert_eq!(delta_seconds(number.to_string().as_bytes()), Some(expected));
+        }
+
+        #[test]
+        fn a_named_field_is_never_read_as_fewer(name in "[a-z][a-z0-9-]{0,12}") {
+            let expected = HeaderName::from_bytes(name.as_bytes()).expect("a field name");
+            let directives = response(&format!("private=\"set-cookie , {name}\""));
+            prop_assert_eq!(directives.private, Qualified::Fields(vec![SET_COOKIE, expected]));
+        }
+    }
 }

@@ -11,9 +11,11 @@ pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
 /// What a field that holds one date says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldDate {
+    /// There is no such field.
     Absent,
     /// It can't be read, or its lines disagree.
     Invalid,
+    /// This date.
     At(SystemTime),
 }
 
@@ -25,4 +27,84 @@ pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
         return FieldDate::Invalid;
     }
     parse(first.as_bytes()).map_or(FieldDate::Invalid, FieldDate::At)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{FieldDate, field_date, parse};
+    use http::header::DATE;
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    const EXAMPLE: u64 = 784_111_777;
+
+    /// RFC 9110 section 5.6.7.
+    #[test]
+    fn all_three_formats_are_read() {
+        let expected = Some(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(parse(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    /// RFC 9111 section 5.3: "especially including the value "0"".
+    #[test]
+    fn what_is_no_date_is_none() {
+        let cases: [&[u8]; 10] = [
+            b"",
+            b"0",
+            b"-1",
+            b"Sun, 31 Feb 1994 08:49:37 GMT",
+            b"Mon, 06 Nov 1994 08:49:37 GMT",
+            b"Sun, 06 Nov 1994 08:49:37 PST",
+            b"Sun, 06 Nov 1994 25:49:37 GMT",
+            b"Sun, 00 Nov 1994 08:49:37 GMT",
+            b"Thu, 01 Jan 0000 00:00:00 GMT",
+            b"Sun, 06 Nov 1994 08:49:37 GM\xff",
+        ];
+        for text in cases {
+            assert_eq!(parse(text), None, "{text:?}");
+        }
+    }
+
+    /// RFC 9110 section 5.3: a field that is no list comes once.
+    #[test]
+    fn lines_that_disagree_are_no_date() {
+        let (one, other) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT");
+        let at = FieldDate::At(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
+        assert_eq!(field_date(&headers(&[]), &DATE), FieldDate::Absent);
+        assert_eq!(field_date(&headers(&[("date", one)]), &DATE), at);
+        assert_eq!(field_date(&headers(&[("date", one), ("date", one)]), &DATE), at);
+        assert_eq!(field_date(&headers(&[("date", one), ("date", other)]), &DATE), FieldDate::Invalid);
+        assert_eq!(field_date(&headers(&[("date", one), ("date", "")]), &DATE), FieldDate::Invalid);
+        assert_eq!(field_date(&headers(&[("date", "0")]), &DATE), FieldDate::Invalid);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(value in any::<Vec<u8>>(), headers in field("date")) {
+            let _ = parse(&value);
+            let _ = field_date(&headers, &DATE);
+        }
+
+        #[test]
+        fn one_wrong_byte_anywhere_does_not_panic(format in 0..3_usize, at in 0..40_usize, byte in any::<u8>()) {
+            let formats =
+                ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"];
+            let mut text = formats[format].as_bytes().to_vec();
+            let at = at % text.len();
+            text[at] = byte;
+            let _ = parse(&text);
+            let _ = parse(&text[..at]);
+        }
+
+        #[test]
+        fn a_written_date_is_read_back(seconds in 0..253_402_300_800_u64) {
+            let at = UNIX_EPOCH + Duration::from_secs(seconds);
+            prop_assert_eq!(parse(httpdate::fmt_http_date(at).as_bytes()), Some(at));
+        }
+    }
 }

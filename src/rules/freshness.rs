@@ -14,9 +14,11 @@ pub(crate) enum Stated {
     Silent,
     /// That it is not fresh, or something that can't be read, which counts as the same.
     Stale,
+    /// That it is fresh for so long.
     For(Duration),
 }
 
+/// More counts as this (RFC 9111 section 1.2.2).
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
@@ -38,6 +40,7 @@ pub(crate) fn stated_lifetime(
     if lifetime.is_zero() { Stated::Stale } else { Stated::For(lifetime) }
 }
 
+/// Returns `Date`; a response that has none is from when it came (RFC 9110 section 6.6.1).
 fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {
         FieldDate::At(date) => date,
@@ -54,7 +57,7 @@ pub(crate) fn corrected_initial_age(
     let date_value = date_or(headers, response_time);
     let apparent_age = response_time.duration_since(date_value).unwrap_or_default();
     let response_delay = response_time.duration_since(request_time).unwrap_or_default();
-    let corrected_age_value = age_value(headers) + response_delay;
+    let corrected_age_value = age_value(headers).saturating_add(response_delay);
     apparent_age.max(corrected_age_value).min(LONGEST)
 }
 
@@ -62,4 +65,126 @@ pub(crate) fn corrected_initial_age(
 fn age_value(headers: &HeaderMap) -> Duration {
     let age = field_elements(headers, &AGE).next().and_then(delta_seconds);
     Duration::from_secs(age.unwrap_or(0).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{LONGEST, ResponseDirectives, Stated, corrected_initial_age, stated_lifetime};
+    use proptest::prelude::{any, prop_assert, proptest};
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+    const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+    const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+    const FAR: &str = "Fri, 31 Dec 9999 23:59:59 GMT";
+
+    fn now() -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(784_111_777)
+    }
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// RFC 9111 section 4.2.1, and section 5.3 on `Expires`.
+    #[test]
+    fn the_first_that_speaks_states_the_lifetime() {
+        let minute = Stated::For(seconds(60));
+        let cases: [(&[(&str, &str)], Stated); 16] = [
+            (&[], Stated::Silent),
+            (&[("cache-control", "public"), ("date", NOW)], Stated::Silent),
+            (&[("cache-control", "max-age=60")], minute),
+            (&[("cache-control", "max-age=9, s-maxage=60")], minute),
+            (&[("cache-control", "max-age=60"), ("expires", "0")], minute),
+            (&[("cache-control", "max-age=60, s-maxage=0")], Stated::Stale),
+            (&[("cache-control", "max-age=x"), ("expires", LATER)], Stated::Stale),
+            (&[("cache-control", "max-age=9999999999")], Stated::For(LONGEST)),
+            (&[("expires", LATER), ("date", NOW)], minute),
+            (&[("expires", NOW), ("date", EARLIER)], minute),
+            (&[("expires", LATER)], minute),
+            (&[("expires", LATER), ("date", "soon")], minute),
+            (&[("expires", EARLIER), ("date", NOW)], Stated::Stale),
+            (&[("expires", NOW), ("date", NOW)], Stated::Stale),
+            (&[("expires", LATER), ("expires", FAR), ("date", NOW)], Stated::Stale),
+            (&[("expires", FAR), ("date", NOW)], Stated::For(LONGEST)),
+        ];
+        for (lines, expected) in cases {
+            let lines: Vec<(&'static str, &str)> = lines.to_vec();
+            let headers = headers(&lines);
+            let directives = ResponseDirectives::from_headers(&headers);
+            assert_eq!(stated_lifetime(&directives, &headers, now()), expected, "{lines:?}");
+        }
+        for value in ["0", "", "-1", "tomorrow"] {
+            let headers = headers(&[("expires", value)]);
+            let stated = stated_lifetime(&ResponseDirectives::default(), &headers, now());
+            assert_eq!(stated, Stated::Stale, "{value:?}");
+        }
+    }
+
+    /// RFC 9111 section 4.2.3, and section 5.1 on `Age`.
+    #[test]
+    fn the_initial_age_is_the_larger_of_what_the_date_and_the_age_say() {
+        let cases: [(&[(&str, &str)], u64, u64); 14] = [
+            (&[], 0, 0),
+            (&[], 3, 3),
+            (&[("date", EARLIER)], 3, 60),
+            (&[("date", EARLIER), ("age", "100")], 3, 103),
+            (&[("date", EARLIER), ("age", "20")], 3, 60),
+            (&[("date", LATER)], 3, 3),
+            (&[("date", "soon"), ("age", "5")], 0, 5),
+            (&[("age", "5, 100")], 0, 5),
+            (&[("age", "5"), ("age", "100")], 0, 5),
+            (&[("age", "x, 100")], 1, 1),
+            (&[("age", "-5")], 0, 0),
+            (&[("age", "1.5")], 0, 0),
+            (&[("age", "")], 0, 0),
+            (&[("age", "99999999999999999999")], 3, 1 << 31),
+        ];
+        for (lines, delay, expected) in cases {
+            let lines: Vec<(&'static str, &str)> = lines.to_vec();
+            let age = corrected_initial_age(&headers(&lines), now() - seconds(delay), now());
+            assert_eq!(age, seconds(expected), "{lines:?} after {delay}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_no_delay() {
+        let age = corrected_initial_age(&headers(&[("age", "5")]), now() + seconds(60), now());
+        assert_eq!(age, seconds(5));
+    }
+
+    #[test]
+    fn clocks_at_the_ends_of_time_do_not_overflow() {
+        let far = seconds(i64::MAX as u64 - 1);
+        let ends = [UNIX_EPOCH.checked_sub(far), UNIX_EPOCH.checked_add(far), Some(UNIX_EPOCH)];
+        let headers = headers(&[("age", "2147483648"), ("date", NOW), ("expires", FAR)]);
+        for from in ends.into_iter().flatten() {
+            for to in ends.into_iter().flatten() {
+                assert!(corrected_initial_age(&headers, from, to) <= LONGEST);
+                let _ = stated_lifetime(&ResponseDirectives::default(), &headers, to);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_lines_stay_in_range(
+            age in field("age"),
+            date in field("date"),
+            expires in field("expires"),
+            delay in any::<u32>(),
+        ) {
+            let mut headers = age;
+            headers.extend(date);
+            headers.extend(expires);
+            let response_time = now() + seconds(delay.into());
+            prop_assert!(corrected_initial_age(&headers, now(), response_time) <= LONGEST);
+            prop_assert!(corrected_initial_age(&headers, response_time, now()) <= LONGEST);
+            let directives = ResponseDirectives::from_headers(&headers);
+            if let Stated::For(lifetime) = stated_lifetime(&directives, &headers, response_time) {
+                prop_assert!(!lifetime.is_zero() && lifetime <= LONGEST);
+            }
+        }
+    }
 }

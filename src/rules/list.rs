@@ -66,3 +66,74 @@ pub(crate) fn field_elements<'a>(
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     headers.get_all(name).into_iter().flat_map(|line| elements(line.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{elements, field_elements, trim};
+    use http::header::VARY;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    fn texts(value: &str) -> Vec<&str> {
+        elements(value.as_bytes()).map(|element| std::str::from_utf8(element).expect("text")).collect()
+    }
+
+    /// RFC 9110 sections 5.6.1, 5.6.3 and 5.6.4.
+    #[test]
+    fn commas_separate_unless_they_are_quoted() {
+        let cases: [(&str, &[&str]); 14] = [
+            ("", &[]),
+            (" \t ", &[]),
+            (",, ,\t,", &[]),
+            ("a", &["a"]),
+            ("foo ,bar,charlie", &["foo", "bar", "charlie"]),
+            ("foo , ,bar,charlie", &["foo", "bar", "charlie"]),
+            ("\t a b \t,\tc ", &["a b", "c"]),
+            (r#"a="b,c", d"#, &[r#"a="b,c""#, "d"]),
+            (r#"a="b\",c", d"#, &[r#"a="b\",c""#, "d"]),
+            (r#"a="b\\", c"#, &[r#"a="b\\""#, "c"]),
+            (r#"a="b, c"#, &[r#"a="b, c"#]),
+            (r#"a="b\"#, &[r#"a="b\"#]),
+            (r#""", """#, &[r#""""#, r#""""#]),
+            (r"a\,b", &[r"a\", "b"]),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(texts(value), expected, "{value:?}");
+        }
+    }
+
+    /// RFC 9110 section 5.3.
+    #[test]
+    fn lines_of_a_field_follow_one_another_and_a_quote_ends_with_its_line() {
+        let headers = headers(&[("vary", "a, \"b"), ("x-other", "no"), ("vary", ""), ("vary", "c,d")]);
+        let found: Vec<_> = field_elements(&headers, &VARY).collect();
+        assert_eq!(found, [&b"a"[..], b"\"b", b"c", b"d"]);
+    }
+
+    proptest! {
+        #[test]
+        fn elements_of_any_bytes_are_trimmed_parts_in_order(value in any::<Vec<u8>>()) {
+            let mut from = value.as_ptr().addr();
+            for element in elements(&value) {
+                prop_assert!(!element.is_empty());
+                prop_assert_eq!(trim(element), element);
+                prop_assert!(element.as_ptr().addr() >= from);
+                from = element.as_ptr().addr() + element.len();
+            }
+            prop_assert!(from <= value.as_ptr().addr() + value.len());
+        }
+
+        #[test]
+        fn an_unquoted_line_splits_as_its_commas_say(value in "[a-z ,\t]{0,40}") {
+            let expected: Vec<_> =
+                value.split(',').map(|part| part.trim_matches([' ', '\t'])).filter(|part| !part.is_empty()).collect();
+            prop_assert_eq!(texts(&value), expected);
+        }
+
+        #[test]
+        fn all_lines_are_read_whatever_they_hold(headers in field("vary")) {
+            let each: usize = headers.get_all(VARY).into_iter().map(|line| elements(line.as_bytes()).count()).sum();
+            prop_assert_eq!(field_elements(&headers, &VARY).count(), each);
+        }
+    }
+}

@@ -7,3 +7,6 @@ pub(crate) mod list;
 pub(crate) mod storability;
 pub(crate) mod strip;
 pub(crate) mod vary;
+
+#[cfg(test)]
+mod samples;

@@ -52,6 +52,7 @@ impl NotStorable {
     }
 }
 
+/// Not in use since RFC 6265, but as private.
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
@@ -100,4 +101,154 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, NotSto
         }
     }
     Ok(declared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::headers;
+    use super::{Exchange, NotStorable, ResponseDirectives, Vary, declared_length, storable};
+    use http::{Method, StatusCode};
+
+    type Lines = [(&'static str, &'static str)];
+
+    fn decide(method: &Method, authorization: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
+        let headers = headers(lines);
+        storable(&Exchange {
+            method,
+            authorization,
+            status: StatusCode::from_u16(status).expect("a status"),
+            headers: &headers,
+            directives: &ResponseDirectives::from_headers(&headers),
+            vary: &Vary::from_headers(&headers),
+        })
+    }
+
+    fn of_get(lines: &Lines) -> Result<(), NotStorable> {
+        decide(&Method::GET, false, 200, lines)
+    }
+
+    /// RFC 9111 section 3: a method that the cache understands.
+    #[test]
+    fn only_what_get_brought_is_stored() {
+        assert_eq!(decide(&Method::GET, false, 200, &[]), Ok(()));
+        for method in
+            [Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::CONNECT]
+        {
+            assert_eq!(decide(&method, false, 200, &[]), Err(NotStorable::Method), "{method}");
+        }
+    }
+
+    /// RFC 9111 sections 3 and 3.3.
+    #[test]
+    fn interim_partial_and_conditional_responses_are_not_stored() {
+        for status in [100, 101, 103, 199, 304, 416] {
+            assert_eq!(decide(&Method::GET, false, status, &[]), Err(NotStorable::Status), "{status}");
+        }
+        assert_eq!(decide(&Method::GET, false, 206, &[]), Err(NotStorable::Partial));
+        assert_eq!(of_get(&[("content-range", "bytes 0-1/2")]), Err(NotStorable::Partial));
+        for status in [200, 203, 204, 301, 404, 410, 500] {
+            assert_eq!(decide(&Method::GET, false, status, &[]), Ok(()), "{status}");
+        }
+    }
+
+    /// RFC 9111 sections 3, 5.2.2 and 5.4.
+    #[test]
+    fn a_response_that_refuses_is_not_stored() {
+        let cases: [(&Lines, Result<(), NotStorable>); 20] = [
+            (&[("cache-control", "max-age=60")], Ok(())),
+            (&[("cache-control", "max-age=60, no-store")], Err(NotStorable::NoStore)),
+            (&[("cache-control", "max-age=60"), ("cache-control", "NO-STORE=x")], Err(NotStorable::NoStore)),
+            (&[("cache-control", "private")], Err(NotStorable::Private)),
+            (&[("cache-control", "private=\"\"")], Err(NotStorable::Private)),
+            (&[("cache-control", "private=\"X-User\"")], Ok(())),
+            (&[("cache-control", "public, private")], Err(NotStorable::Private)),
+            (&[("cache-control", "no-cache")], Err(NotStorable::NoCache)),
+            (&[("cache-control", "no-cache=\"X-User\"")], Ok(())),
+            (&[("pragma", "no-cache")], Ok(())),
+            (&[("set-cookie", "a=1")], Err(NotStorable::SetCookie)),
+            (&[("set-cookie2", "a=1")], Err(NotStorable::SetCookie)),
+            (
+                &[("set-cookie", "a=1"), ("cache-control", "private=\"Set-Cookie\"")],
+                Err(NotStorable::SetCookie),
+            ),
+            (
+                &[("set-cookie", "a=1"), ("cache-control", "no-cache=\"Set-Cookie\"")],
+                Err(NotStorable::SetCookie),
+            ),
+            (&[("vary", "Accept")], Ok(())),
+            (&[("vary", "Accept"), ("vary", "Origin, *")], Err(NotStorable::VaryAny)),
+            (&[("content-type", "text/event-stream")], Err(NotStorable::EventStream)),
+            (&[("content-type", " Text/Event-Stream ; charset=utf-8")], Err(NotStorable::EventStream)),
+            (&[("content-type", "text/event-stream-like")], Ok(())),
+            (&[("content-length", "1"), ("content-length", "2")], Err(NotStorable::ContentLength)),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(of_get(lines), expected, "{lines:?}");
+        }
+    }
+
+    /// RFC 9111 section 3.5.
+    #[test]
+    fn with_authorization_only_what_is_marked_for_sharing_is_stored() {
+        let cases = [
+            ("max-age=60", false),
+            ("max-age=60, proxy-revalidate", false),
+            ("max-age=60, public=yes", false),
+            ("max-age=60, x=\"public\"", false),
+            ("max-age=60, public", true),
+            ("s-maxage=60", true),
+            ("max-age=60, must-revalidate", true),
+        ];
+        for (value, stored) in cases {
+            let expected = if stored { Ok(()) } else { Err(NotStorable::Authorization) };
+            assert_eq!(decide(&Method::GET, true, 200, &[("cache-control", value)]), expected, "{value}");
+            assert_eq!(of_get(&[("cache-control", value)]), Ok(()), "{value}");
+        }
+        assert_eq!(decide(&Method::GET, true, 200, &[]), Err(NotStorable::Authorization));
+    }
+
+    /// RFC 9110 section 8.6.
+    #[test]
+    fn lengths_are_read_where_they_agree() {
+        let wrong = Err(NotStorable::ContentLength);
+        let cases: [(&[&'static str], Result<Option<u64>, NotStorable>); 12] = [
+            (&[], Ok(None)),
+            (&["0"], Ok(Some(0))),
+            (&["42"], Ok(Some(42))),
+            (&["42", "42"], Ok(Some(42))),
+            (&["18446744073709551615"], Ok(Some(u64::MAX))),
+            (&["18446744073709551616"], wrong),
+            (&["42", "43"], wrong),
+            (&["42", ""], wrong),
+            (&["+42"], wrong),
+            (&["-1"], wrong),
+            (&["4 2"], wrong),
+            (&["\u{e9}"], wrong),
+        ];
+        for (lines, expected) in cases {
+            let lines: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
+            assert_eq!(declared_length(&headers(&lines)), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn each_refusal_has_a_word_of_its_own() {
+        use NotStorable::*;
+        let all = [
+            Method,
+            Status,
+            Partial,
+            NoStore,
+            NoCache,
+            Private,
+            SetCookie,
+            VaryAny,
+            Authorization,
+            ContentLength,
+            EventStream,
+        ];
+        let words: std::collections::BTreeSet<_> = all.iter().map(|why| why.as_str()).collect();
+        assert_eq!(words.len(), all.len());
+        assert!(words.iter().all(|word| word.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())));
+    }
 }

@@ -55,3 +55,103 @@ pub(crate) fn strip_for_storage(headers: &mut HeaderMap, directives: &ResponseDi
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{ResponseDirectives, strip_for_storage};
+    use http::HeaderMap;
+    use http::header::CONTENT_TYPE;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn stored(lines: &[(&'static str, &str)]) -> HeaderMap {
+        let mut headers = headers(lines);
+        let directives = ResponseDirectives::from_headers(&headers);
+        strip_for_storage(&mut headers, &directives);
+        headers
+    }
+
+    /// RFC 9111 section 3.1, RFC 9110 section 7.6.1.
+    #[test]
+    fn fields_of_the_connection_or_of_one_exchange_are_removed() {
+        for name in [
+            "connection",
+            "keep-alive",
+            "proxy-connection",
+            "te",
+            "trailer",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-authenticate",
+            "proxy-authentication-info",
+            "proxy-authorization",
+            "set-cookie",
+            "set-cookie2",
+            "x-request-id",
+            "x-correlation-id",
+            "traceparent",
+            "tracestate",
+            "server-timing",
+            "age",
+        ] {
+            let left = stored(&[(name, "1"), (name, "2"), ("x-kept", "3")]);
+            assert_eq!(left, headers(&[("x-kept", "3")]), "{name}");
+        }
+    }
+
+    /// RFC 9110 section 7.6.1.
+    #[test]
+    fn what_connection_names_is_removed_over_all_its_lines() {
+        let left = stored(&[
+            ("connection", "close, X-Foo"),
+            ("connection", "x-bar , not a name"),
+            ("x-foo", "1"),
+            ("x-bar", "2"),
+            ("x-bar", "3"),
+            ("x-kept", "4"),
+        ]);
+        assert_eq!(left, headers(&[("x-kept", "4")]));
+    }
+
+    /// RFC 9110 section 7.6.1: such fields must not be named.
+    #[test]
+    fn connection_cannot_remove_what_all_recipients_need() {
+        let needed = [
+            ("cache-control", "max-age=1"),
+            ("vary", "accept"),
+            ("content-type", "text/html"),
+            ("content-encoding", "gzip"),
+            ("content-length", "1"),
+            ("etag", "\"a\""),
+            ("location", "/"),
+        ];
+        let option = needed.map(|(name, _)| name).join(", ").to_uppercase();
+        let lines: Vec<_> = needed.into_iter().chain([("connection", &*option)]).collect();
+        assert_eq!(stored(&lines), headers(&needed));
+    }
+
+    /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
+    #[test]
+    fn what_a_qualified_directive_names_is_removed() {
+        let control = ("cache-control", "private=\"X-User, x-mail\", no-cache=x-token");
+        let left = stored(&[control, ("x-user", "1"), ("x-mail", "2"), ("x-token", "3"), ("x-kept", "4")]);
+        assert_eq!(left, headers(&[control, ("x-kept", "4")]));
+    }
+
+    #[test]
+    fn all_else_is_kept_with_all_its_lines() {
+        let lines =
+            [("etag", "\"a\""), ("link", "</a>"), ("link", "</b>"), ("date", "x"), ("www-authenticate", "y")];
+        assert_eq!(stored(&lines), headers(&lines));
+    }
+
+    proptest! {
+        #[test]
+        fn any_connection_options_are_read_without_a_panic(mut headers in field("connection")) {
+            headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("text/html"));
+            strip_for_storage(&mut headers, &ResponseDirectives::default());
+            prop_assert_eq!(headers.len(), 1);
+            prop_assert!(headers.contains_key(CONTENT_TYPE));
+        }
+    }
+}

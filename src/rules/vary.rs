@@ -15,6 +15,7 @@ pub(crate) enum Vary {
 }
 
 impl Vary {
+    /// Reads all lines of `Vary`; one `*` among them is enough (RFC 9110 section 12.5.5).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         // What is no field name can't be compared, so it may be anything; `*` is meant so.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");
@@ -50,5 +51,104 @@ pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&
     match (lines.next(), lines.next()) {
         (first, None) => first.map(|line| trim(line.as_bytes())) == original,
         _ => presented(headers, name).as_deref() == original,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{Vary, matches, presented};
+    use http::header::{ACCEPT, COOKIE, HeaderName, VARY};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn names(vary: Vary) -> Option<Vec<HeaderName>> {
+        match vary {
+            Vary::Any => None,
+            Vary::Fields(names) => Some(names),
+        }
+    }
+
+    /// RFC 9110 section 12.5.5.
+    #[test]
+    fn nominated_fields_are_sorted_and_come_once() {
+        let cases: [(&[&str], Option<&[&str]>); 12] = [
+            (&[], Some(&[])),
+            (&[""], Some(&[])),
+            (&["Accept"], Some(&["accept"])),
+            (&["Origin, ACCEPT,accept", "Cookie , Origin"], Some(&["accept", "cookie", "origin"])),
+            (&["*"], None),
+            (&[" *\t"], None),
+            (&["accept, *"], None),
+            (&["accept", "origin, * "], None),
+            (&["b c"], None),
+            (&["accept;q=1"], None),
+            (&["\"accept, origin\""], None),
+            (&["\u{e9}"], None),
+        ];
+        for (lines, expected) in cases {
+            let lines: Vec<_> = lines.iter().map(|line| ("vary", *line)).collect();
+            let found = names(Vary::from_headers(&headers(&lines)));
+            let expected = expected.map(|names| {
+                names.iter().map(|name| HeaderName::from_bytes(name.as_bytes()).expect("a name")).collect()
+            });
+            assert_eq!(found, expected, "{lines:?}");
+        }
+    }
+
+    /// RFC 9110 section 5.3; for `Cookie` RFC 9113 section 8.2.3.
+    #[test]
+    fn lines_are_joined_in_their_order() {
+        let headers = headers(&[
+            ("accept", " text/html\t"),
+            ("cookie", "a=1"),
+            ("accept", ""),
+            ("accept", "*/*"),
+            ("cookie", " b=2 "),
+        ]);
+        assert_eq!(presented(&headers, &ACCEPT).as_deref(), Some(&b"text/html, , */*"[..]));
+        assert_eq!(presented(&headers, &COOKIE).as_deref(), Some(&b"a=1; b=2"[..]));
+    }
+
+    /// RFC 9111 section 4.1: absent matches only absent.
+    #[test]
+    fn an_absent_field_is_not_an_empty_one() {
+        let (absent, empty) = (headers(&[]), headers(&[("accept", "")]));
+        assert_eq!(presented(&absent, &ACCEPT), None);
+        assert_eq!(presented(&empty, &ACCEPT).as_deref(), Some(&b""[..]));
+        assert!(matches(&absent, &ACCEPT, None));
+        assert!(matches(&empty, &ACCEPT, Some(b"")));
+        assert!(!matches(&absent, &ACCEPT, Some(b"")));
+        assert!(!matches(&empty, &ACCEPT, None));
+    }
+
+    #[test]
+    fn values_match_only_if_they_are_the_same() {
+        let one = headers(&[("accept", "a, b ")]);
+        let two = headers(&[("accept", "a"), ("accept", "b")]);
+        for headers in [&one, &two] {
+            assert!(matches(headers, &ACCEPT, Some(b"a, b")));
+            assert!(!matches(headers, &ACCEPT, Some(b"a")));
+            assert!(!matches(headers, &ACCEPT, Some(b"A, b")));
+            assert!(!matches(headers, &ACCEPT, Some(b"b, a")));
+            assert!(!matches(headers, &ACCEPT, None));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_vary_is_read_without_a_panic_and_a_star_stays_a_star(mut headers in field("vary")) {
+            if let Some(names) = names(Vary::from_headers(&headers)) {
+                prop_assert!(names.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
+            }
+            headers.append(VARY, http::HeaderValue::from_static("accept ,*"));
+            prop_assert_eq!(Vary::from_headers(&headers), Vary::Any);
+        }
+
+        #[test]
+        fn a_request_matches_itself_and_what_presents_the_same(one in field("accept"), other in field("accept")) {
+            let value = presented(&one, &ACCEPT);
+            prop_assert!(matches(&one, &ACCEPT, value.as_deref()));
+            prop_assert_eq!(matches(&other, &ACCEPT, value.as_deref()), presented(&other, &ACCEPT) == value);
+        }
     }
 }

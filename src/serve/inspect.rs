@@ -111,6 +111,7 @@ fn meaning(name: &str) -> Meaning {
             "x-forwarded-host" => Forwarded(1),
             "x-forwarded-port" => Forwarded(5),
             "x-forwarded-user" => Credential("x-forwarded-user"),
+            "x-amzn-oidc-data" => Credential("x-amzn-oidc"),
             _ => Nothing,
         },
         17 => match name {
@@ -125,6 +126,7 @@ fn meaning(name: &str) -> Meaning {
         18 => match name {
             "x-forwarded-prefix" => Forwarded(3),
             "x-forwarded-scheme" => Forwarded(4),
+            "x-forwarded-groups" => Credential("x-forwarded-groups"),
             _ => Nothing,
         },
         _ => long_meaning(name),
@@ -134,7 +136,6 @@ fn meaning(name: &str) -> Meaning {
 fn long_meaning(name: &str) -> Meaning {
     use Meaning::*;
     match name {
-        "x-forwarded-groups" => Credential("x-forwarded-groups"),
         "proxy-authorization" => Credential("proxy-authorization"),
         "if-unmodified-since" => Precondition,
         "x-auth-request-user" => Credential("x-auth-request-user"),
@@ -147,7 +148,7 @@ fn long_meaning(name: &str) -> Meaning {
         "x-auth-request-access-token" => Credential("x-auth-request-access-token"),
         "x-forwarded-access-token" => Credential("x-forwarded-access-token"),
         "x-ms-client-principal" | "x-ms-client-principal-id" => Credential("x-ms-client-principal"),
-        "x-amzn-oidc-data" | "x-amzn-oidc-identity" | "x-amzn-oidc-accesstoken" => Credential("x-amzn-oidc"),
+        "x-amzn-oidc-identity" | "x-amzn-oidc-accesstoken" => Credential("x-amzn-oidc"),
         _ => Nothing,
     }
 }

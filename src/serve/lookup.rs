@@ -103,12 +103,16 @@ impl Shared {
         }
     }
 
+    /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
+    pub(super) fn forbids_storing(&self, parts: &Parts) -> bool {
+        self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(&parts.headers).no_store
+    }
+
     /// Applies the request's directives (RFC 9111 section 5.2.1).
     fn accepts(&self, response: &StoredResponse, parts: &Parts, now: Moment) -> bool {
         let directives = RequestDirectives::from_headers(&parts.headers);
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         !directives.no_cache
-            && !directives.no_store
             && directives.max_age.is_none_or(|most| response.current_age(now) <= seconds(most))
             && directives
                 .min_fresh

@@ -195,6 +195,9 @@ impl<S> ResponseCache<S> {
             Err(bypass) => return forward(bypass),
         };
         let context = inspected.context;
+        if context.directives && shared.forbids_storing(parts) {
+            return forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
+        }
         if !shared.cache.is_local() {
             return Step::Miss(key, context, None);
         }

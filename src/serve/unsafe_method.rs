@@ -52,18 +52,20 @@ fn path_on_same_origin(
     authority: Option<&Authority>,
 ) -> Option<String> {
     let reference = headers.get(name)?.to_str().ok()?;
+    let reference = reference.split(['?', '#']).next()?;
     if let Some(rest) = reference.strip_prefix("//") {
-        let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         return same_authority(host, authority?).then(|| path.to_owned());
     }
-    if let Ok(uri) = reference.parse::<Uri>() {
+    // Without a scheme, a relative reference would be taken for an authority.
+    if let Some(uri) = reference.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some()) {
         if let Some(host) = uri.authority() {
             // Where the target's scheme is not known, http and https count as one.
             let same_scheme = target.scheme().is_none_or(|scheme| uri.scheme() == Some(scheme));
             return (same_scheme && same_authority(host.as_str(), authority?)).then(|| uri.path().to_owned());
         }
     }
-    Some(resolve(target.path(), reference.split(['?', '#']).next()?))
+    Some(resolve(target.path(), reference))
 }
 
 fn same_authority(a: &str, b: &Authority) -> bool {

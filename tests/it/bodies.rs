@@ -1,0 +1,326 @@
+//! Bodies: streamed as they come, stored whole or not at all, served as they were.
+
+use crate::support::*;
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body as _, Frame};
+use http_body_util::{BodyExt, Full, StreamBody};
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+
+type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
+type Stream = StreamBody<Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>;
+
+fn streamed(frames: Frames) -> Stream {
+    StreamBody::new(Box::pin(futures::stream::iter(frames)))
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+/// A cached service whose every response has these lines and frames; and how often it was called.
+fn streaming(
+    lines: &'static [(&'static str, &'static str)],
+    frames: impl Fn() -> Frames + Clone + Send + Sync + 'static,
+) -> (
+    impl tower::Service<
+        Request<Body>,
+        Response = Response<tower_response_cache::ResponseBody<Stream>>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone,
+    Calls,
+    Cache,
+) {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let mut response = Response::new(streamed(frames()));
+        for (name, value) in lines {
+            response.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let layer = SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(1000));
+    (layer.layer(inner), calls, cache)
+}
+
+#[tokio::test]
+async fn many_frames_are_stored_as_one_body() {
+    let (stack, calls, cache) = streaming(&[], || vec![data("a"), data(""), data("bc"), data("d")]);
+    assert_eq!(send(&stack, get("/")).await.text(), "abcd");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("abcd", true, 1));
+    assert_eq!(cache.recording_bytes(), 0, "the budget is given back");
+}
+
+#[tokio::test]
+async fn a_body_that_fails_midway_is_not_stored_and_its_error_reaches_the_client() {
+    let (stack, calls, cache) = streaming(&[], || vec![data("a"), Err(io::Error::other("cut"))]);
+    for call in 1..=2 {
+        let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+        let first = body.frame().await.expect("a frame").expect("data");
+        assert_eq!(first.into_data().expect("data"), "a");
+        assert!(!body.is_end_stream(), "there is an error to come");
+        let error = body.frame().await.expect("a frame").expect_err("the error");
+        assert_eq!(error.to_string(), "cut");
+        assert_eq!(calls.count(), call);
+    }
+    assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_body_shorter_or_longer_than_declared_is_not_stored() {
+    for lines in [&[("content-length", "3")], &[("content-length", "1")]] {
+        let (stack, calls, cache) = streaming(lines, || vec![data("a"), data("b")]);
+        for _ in 0..2 {
+            assert_eq!(send(&stack, get("/")).await.text(), "ab");
+        }
+        assert_eq!(calls.count(), 2, "{lines:?}");
+        assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn disagreeing_or_malformed_lengths_are_not_stored() {
+    let table: [&[(&str, &str)]; 4] = [
+        &[("content-length", "2"), ("content-length", "3")],
+        &[("content-length", "2, 2")],
+        &[("content-length", "-2")],
+        &[("content-length", "18446744073709551616")],
+    ];
+    for lines in table {
+        let (stack, calls, _) = streaming(lines, || vec![data("ab")]);
+        send(&stack, get("/")).await;
+        send(&stack, get("/")).await;
+        assert_eq!(calls.count(), 2, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_passes_through_untouched_and_is_not_stored() {
+    let many = || (0..300).map(|_| data("0123456789")).collect();
+    for lines in [&[][..], &[("content-length", "3000")]] {
+        let (stack, calls, cache) = streaming(lines, many);
+        for _ in 0..2 {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 3000));
+        }
+        assert_eq!((calls.count(), cache.flights(), cache.recording_bytes()), (2, 0, 0));
+    }
+}
+
+#[tokio::test]
+async fn recordings_past_their_budget_pass_through() {
+    let store = MemoryStore::with_capacity(1 << 20);
+    let cache = Cache::builder(store).recording_bytes(10).build().expect("valid");
+    let (inner, calls) = origin(|_, _| with_lines(&[], "more than ten bytes"));
+    let stack = site_over(&cache, inner);
+    for _ in 0..2 {
+        assert_eq!(send(&stack, get("/")).await.text(), "more than ten bytes");
+    }
+    assert_eq!((calls.count(), cache.recording_bytes()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_response_with_trailers_passes_them_and_is_not_stored() {
+    let trailers = || {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("set-cookie", HeaderValue::from_static("sid=alice"));
+        vec![data("a"), Ok(Frame::trailers(trailers))]
+    };
+    let (stack, calls, _) = streaming(&[], trailers);
+    for call in 1..=2 {
+        let body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+        let collected = body.collect().await.expect("a body");
+        assert_eq!(collected.trailers().expect("trailers")["set-cookie"], "sid=alice");
+        assert_eq!(calls.count(), call);
+    }
+}
+
+#[tokio::test]
+async fn the_head_and_each_frame_are_sent_when_they_come_and_stored_at_the_end() {
+    let (cache, calls) = (memory(), Calls::default());
+    let (sender, receiver) = mpsc::channel::<Bytes>(0);
+    let counted = calls.clone();
+    let receiver = std::sync::Arc::new(std::sync::Mutex::new(Some(receiver)));
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let frames = receiver.lock().expect("not poisoned").take().expect("called once");
+        let body = StreamBody::new(frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))));
+        async move { Ok::<_, Infallible>(Response::new(body)) }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let mut sender = sender;
+    // The body has no end yet, and not even a beginning.
+    let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+    let mut body = response.into_body();
+    for text in ["first", "second"] {
+        let (sent, received) = futures::join!(sender.send(Bytes::from(text)), body.frame());
+        sent.expect("open");
+        assert_eq!(received.expect("a frame").expect("data").into_data().expect("data"), text);
+        assert_eq!(cache.flights(), 1, "not stored before its end");
+    }
+    drop(sender);
+    assert!(body.frame().await.is_none());
+    assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), calls.count()), ("firstsecond", 1));
+}
+
+#[tokio::test]
+async fn an_endless_body_never_holds_back_its_head_nor_fills_the_memory() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let endless =
+            futures::stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 4096]))));
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(endless))) }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+    for _ in 0..4096 {
+        body.frame().await.expect("endless").expect("data");
+        assert!(cache.recording_bytes() <= 8 << 20);
+    }
+    assert_eq!((cache.recording_bytes(), cache.flights()), (0, 0), "given up long ago");
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_nothing_half_stored() {
+    let (stack, calls, cache) = streaming(&[], || {
+        let mut frames: Frames = (0..100).map(|_| data("x")).collect();
+        frames.push(data("end"));
+        frames
+    });
+    let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+    body.frame().await.expect("a frame").expect("data");
+    assert_eq!(cache.flights(), 1);
+    drop(body);
+    assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+    assert!(!send(&stack, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn a_body_of_declared_length_is_stored_though_nobody_asks_for_its_end() {
+    // More frames than are read ahead, and a stream that does not know its end before it is asked.
+    let (stack, calls, _) = streaming(&[("content-length", "100")], || (0..100).map(|_| data("x")).collect());
+    let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+    for _ in 0..100 {
+        body.frame().await.expect("a frame").expect("data");
+    }
+    drop(body);
+    assert!(send(&stack, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_head_request_is_answered_from_a_stored_get_with_its_length_and_no_body() {
+    let (stack, calls) = site(policy(), |_, _| with_lines(&[("etag", "\"1\"")], "0123456789"));
+    let stored = send(&stack, get("/")).await;
+    let head = send(&stack, request("HEAD", "/", &[])).await;
+    assert!(head.is_hit());
+    assert_eq!(
+        (head.body.len(), head.header("content-length"), head.header("etag")),
+        (0, Some("10"), Some("\"1\""))
+    );
+    assert_eq!((stored.body.len(), calls.count()), (10, 1));
+}
+
+#[tokio::test]
+async fn a_head_request_never_fills_the_cache() {
+    // As under axum's Router::layer, the handler answers HEAD with a body; or with none, but a length.
+    for body in ["body", ""] {
+        let (stack, calls) = site(policy(), move |request, _| {
+            let body = if request.method() == "HEAD" { body } else { "page" };
+            with_lines(&[("content-length", "4")], body)
+        });
+        assert!(!send(&stack, request("HEAD", "/", &[])).await.is_hit());
+        assert!(!send(&stack, request("HEAD", "/", &[])).await.is_hit());
+        assert_eq!(send(&stack, get("/")).await.text(), "page");
+        assert_eq!(calls.count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_hit_has_an_exact_size_and_an_end() {
+    let (stack, _) = site(policy(), |request, _| {
+        with_lines(&[], if request.uri().path() == "/empty" { "" } else { "12345" })
+    });
+    for (uri, length) in [("/", 5), ("/empty", 0)] {
+        send(&stack, get(uri)).await;
+        let mut body = stack.clone().oneshot(get(uri)).await.expect("infallible").into_body();
+        assert_eq!(body.size_hint().exact(), Some(length));
+        assert_eq!(body.is_end_stream(), length == 0);
+        if length > 0 {
+            body.frame().await.expect("a frame").expect("data");
+        }
+        assert!(body.is_end_stream());
+        assert!(body.frame().await.is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_body_keeps_its_size_hint() {
+    let (stack, _) = site(Policy::app(), |_, _| with_lines(&[], "12345"));
+    let body = stack.oneshot(get("/")).await.expect("infallible").into_body();
+    assert_eq!(body.size_hint().exact(), Some(5));
+}
+
+#[tokio::test]
+async fn a_small_single_frame_body_is_stored_and_served_without_a_copy() {
+    let page = Bytes::from(vec![b'x'; 2048]);
+    let place = page.as_ptr();
+    let once = std::sync::Arc::new(std::sync::Mutex::new(Some(page)));
+    let inner = service_fn(move |_: Request<Body>| {
+        let page = once.lock().expect("not poisoned").take().expect("called once");
+        async move { Ok::<_, Infallible>(Response::new(Full::new(page))) }
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    for _ in 0..100 {
+        let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
+        let data = body.frame().await.expect("a frame").expect("data").into_data().expect("data");
+        assert_eq!(data.as_ptr(), place);
+    }
+}
+
+#[tokio::test]
+async fn repeated_lines_and_bytes_that_are_not_ascii_are_kept_exactly() {
+    let (stack, _) = site(policy(), |_, call| {
+        let mut response = numbered(&[("link", "<a>"), ("link", ""), ("link", "<b>, <c>")], call);
+        response.headers_mut().insert("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
+        response
+    });
+    let miss = send(&stack, get("/")).await;
+    let hit = send(&stack, get("/")).await;
+    let lines = |answer: &Answer| answer.headers.get_all("link").iter().cloned().collect::<Vec<_>>();
+    assert!(hit.is_hit());
+    assert_eq!(lines(&hit), lines(&miss));
+    assert_eq!(hit.headers["x-name"].as_bytes(), b"caf\xe9");
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_stored_as_sent_with_its_coding() {
+    let (stack, _) = site(policy(), |_, _| {
+        with_lines(
+            &[("content-encoding", "gzip"), ("content-length", "4"), ("vary", "accept-encoding")],
+            "\x1f\u{b}gz",
+        )
+    });
+    send(&stack, get("/")).await;
+    let hit = send(&stack, get("/")).await;
+    assert!(hit.is_hit());
+    assert_eq!(
+        (hit.header("content-encoding"), hit.header("content-length"), hit.text()),
+        (Some("gzip"), Some("4"), "\x1f\u{b}gz")
+    );
+}

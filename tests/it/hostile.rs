@@ -1,0 +1,126 @@
+//! Hostile input: nothing panics, and what is served is what the origin sent.
+
+use crate::support::*;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use proptest::prelude::*;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
+
+const NAMES: &[&str] = &[
+    "age",
+    "date",
+    "expires",
+    "cache-control",
+    "vary",
+    "content-length",
+    "content-type",
+    "connection",
+    "etag",
+    "content-range",
+    "location",
+    "x-a",
+    "pragma",
+    "cache-status",
+];
+
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        prop::collection::vec(prop_oneof![Just(b'\t'), 32..=126_u8, 128..=255_u8], 0..24),
+        prop::sample::select(vec![
+            "max-age=60",
+            "max-age=99999999999999999999",
+            "s-maxage=5, max-age=\"",
+            "private=\"x-a",
+            "public",
+            "no-cache=\"x-a\"",
+            "*",
+            "x-a, x-b",
+            "Thu, 01 Jan 2026 00:01:00 GMT",
+            "0",
+            "5",
+            "5, 6",
+            "close, x-a",
+        ])
+        .prop_map(|text| text.as_bytes().to_vec()),
+    ]
+}
+
+fn lines() -> impl Strategy<Value = Vec<(&'static str, Vec<u8>)>> {
+    prop::collection::vec((prop::sample::select(NAMES), value()), 0..6)
+}
+
+fn respond(status: u16, lines: &[(&'static str, Vec<u8>)], body: &[u8]) -> Response<Body> {
+    let mut response = Response::new(Full::from(body.to_vec()));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    for (name, value) in lines {
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            response.headers_mut().append(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    /// Whatever the origin sends: a hit has its status, its body, and of its lines no more than it sent.
+    #[test]
+    fn what_is_served_equals_what_the_origin_sent(
+        status in prop::sample::select(vec![200, 203, 204, 206, 301, 404, 410, 500]),
+        lines in lines(),
+        body in prop::collection::vec(any::<u8>(), 0..40),
+        standards in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let sent = respond(status, &lines, &body);
+            let headers = sent.headers().clone();
+            let (cache, _) = timed();
+            let (inner, calls) = origin(move |_, _| sent.clone());
+            let policy = if standards { Policy::rfc9111() } else { Policy::app() };
+            let stack = SiteCacheLayer::new(&cache).policy(policy.default_ttl(MINUTE)).layer(inner).boxed_clone();
+            for _ in 0..3 {
+                let answer = send(&stack, get("/")).await;
+                assert_eq!((answer.status.as_u16(), &answer.body[..]), (status, &body[..]));
+                for name in answer.headers.keys().filter(|name| !["age", "date"].contains(&name.as_str())) {
+                    let of = |headers: &http::HeaderMap| headers.get_all(name).iter().cloned().collect::<Vec<_>>();
+                    assert_eq!(of(&answer.headers), of(&headers), "{name}");
+                }
+            }
+            assert!(calls.count() == 1 || calls.count() == 3);
+        });
+    }
+
+    /// Whatever the visitor sends, nothing panics, and nobody gets what another one's fields made.
+    #[test]
+    fn no_request_field_panics_or_poisons(
+        requests in prop::collection::vec((prop::sample::select(vec![
+            "host", "cookie", "authorization", "cache-control", "range", "if-none-match", "x-forwarded-host",
+            "forwarded", "content-length", "accept", "x-original-url", "pragma", "connection", "te",
+        ]), value()), 1..12),
+        standards in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            // Reflects what identifies or names the site, as vulnerable applications do.
+            let reflect = |request: &Request<Body>, _: usize| {
+                let seen: Vec<_> = ["host", "authorization", "cookie", "x-forwarded-host", "forwarded", "x-original-url"]
+                    .iter().flat_map(|name| request.headers().get_all(*name)).map(HeaderValue::as_bytes).collect();
+                let lines: &[_] = if seen.is_empty() { &[("cache-control", "max-age=60")] } else { &[("cache-control", "max-age=60"), ("vary", "cookie")] };
+                with_lines(lines, seen.join(&b'|'))
+            };
+            let (inner, _) = origin(reflect);
+            let policy = if standards { Policy::rfc9111() } else { Policy::app() };
+            let stack = RouteCacheLayer::new(&memory(), MINUTE).policy(policy).layer(inner).boxed_clone();
+            for (name, value) in requests {
+                let mut request = get("/");
+                if let Ok(value) = HeaderValue::from_bytes(&value) {
+                    request.headers_mut().append(HeaderName::from_static(name), value);
+                }
+                send(&stack, request).await;
+                let plain = send(&stack, get("/")).await;
+                assert_eq!(plain.text(), "", "{name}");
+            }
+        });
+    }
+}

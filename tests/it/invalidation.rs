@@ -1,0 +1,205 @@
+//! Invalidation: at once, whole, and never outrun by a call that is still running.
+
+use crate::support::*;
+use http::{Request, StatusCode};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    Cache, Invalidation, MemoryStore, NullStore, Policy, RouteCacheLayer, SiteCacheLayer,
+};
+
+#[tokio::test]
+async fn a_path_is_cleared_in_all_its_queries_hosts_methods_variants_and_layers() {
+    let cache = memory();
+    let vary = |_: &Request<Body>, call| numbered(&[("vary", "accept-language")], call);
+    let site = site_over(&cache, origin(vary).0);
+    let route = route_over(&cache, MINUTE, origin(vary).0);
+    let requests = || {
+        [
+            get_with("/page", &[("host", "a.example")]),
+            get_with("/page", &[("host", "b.example")]),
+            get_with("/page?q=1", &[("host", "a.example")]),
+            get_with("/page", &[("host", "a.example"), ("accept-language", "de")]),
+            get("https://a.example/page"),
+        ]
+    };
+    for stack in [&site, &route] {
+        for request in requests() {
+            send(stack, request).await;
+        }
+        for request in requests() {
+            assert!(send(stack, request).await.is_hit());
+        }
+        send(stack, get("/other")).await;
+    }
+    cache.invalidate(Invalidation::path("/page")).await.expect("local");
+    for stack in [&site, &route] {
+        for request in requests() {
+            assert!(!send(stack, request).await.is_hit());
+        }
+        assert!(!send(stack, request("HEAD", "/page", &[("host", "c.example")])).await.is_hit());
+        assert!(send(stack, get("/other")).await.is_hit(), "others stay");
+    }
+}
+
+#[tokio::test]
+async fn all_clears_the_namespace_and_no_other() {
+    let store = MemoryStore::with_capacity(1 << 20);
+    let cache = |namespace: &str| Cache::builder(store.clone()).namespace(namespace).build().expect("valid");
+    let (one, two) = (cache("one"), cache("two"));
+    let stacks = [&one, &two].map(|cache| site_over(cache, origin(|_, call| numbered(&[], call)).0));
+    for stack in &stacks {
+        assert!(shares(stack, get("/"), get("/")).await);
+    }
+    one.invalidate(Invalidation::all()).await.expect("local");
+    assert!(!send(&stacks[0], get("/")).await.is_hit());
+    assert!(send(&stacks[1], get("/")).await.is_hit());
+}
+
+#[tokio::test]
+async fn namespaces_and_versions_share_nothing() {
+    let store = MemoryStore::with_capacity(1 << 20);
+    let mut stacks = Vec::new();
+    for (namespace, version) in [("a", 1), ("a", 2), ("b", 1), ("ab", 1)] {
+        let cache =
+            Cache::builder(store.clone()).namespace(namespace).version(version).build().expect("valid");
+        let page = format!("{namespace}{version}");
+        stacks.push((page.clone(), site_over(&cache, origin(move |_, _| with_lines(&[], page.clone())).0)));
+    }
+    for _ in 0..2 {
+        for (page, stack) in &stacks {
+            assert_eq!(send(stack, get("/")).await.text(), page);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fill_that_began_before_an_invalidation_is_never_visible_after_it() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(Duration::from_millis(50)).await;
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let late = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    // It joins no flight that is older than the invalidation, while an unrelated one breaks none.
+    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    let fresh = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    let follower = send(&stack, get("/")).await;
+    assert_eq!(late.await.expect("no panic").text(), "1", "its own client asked before");
+    assert_eq!(fresh.await.expect("no panic").text(), "2");
+    assert_eq!(follower.text(), "2");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
+}
+
+#[tokio::test]
+async fn a_successful_unsafe_request_invalidates_its_target_and_what_it_points_to_on_its_origin() {
+    let cache = memory();
+    let (inner, _) = origin(|request, call| {
+        if request.method() == "GET" {
+            return numbered(&[], call);
+        }
+        let mut response =
+            numbered(&[("location", "/created"), ("content-location", "http://shop.example/list?x")], call);
+        let status = request.headers()["x-status"].to_str().expect("text").parse().expect("a number");
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+        response
+    });
+    let stack = site_over(&cache, inner);
+    let host = ("host", "shop.example");
+    let paths = ["/things", "/created", "/list", "/other"];
+    // Method, status, and whether the target is invalidated.
+    let table = [
+        ("POST", "201", true),
+        ("PUT", "204", true),
+        ("PATCH", "200", true),
+        ("DELETE", "303", true),
+        ("MOVE", "200", true),
+        ("POST", "400", false),
+        ("DELETE", "500", false),
+        ("OPTIONS", "200", false),
+        ("HEAD", "200", false),
+    ];
+    for (method, status, invalidates) in table {
+        for path in paths {
+            send(&stack, get_with(path, &[host])).await;
+        }
+        send(&stack, request(method, "/things", &[host, ("x-status", status)])).await;
+        for path in paths {
+            let hit = send(&stack, get_with(path, &[host])).await.is_hit();
+            assert_eq!(hit, !(invalidates && path != "/other"), "{method} {status} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unsafe_request_does_not_invalidate_what_it_points_to_elsewhere() {
+    let cache = memory();
+    let (inner, _) = origin(|request, call| {
+        let elsewhere = [("location", "http://other.example/a"), ("content-location", "//other.example/b")];
+        if request.method() == "GET" { numbered(&[], call) } else { numbered(&elsewhere, call) }
+    });
+    let stack = site_over(&cache, inner);
+    let host = ("host", "shop.example");
+    for path in ["/a", "/b"] {
+        send(&stack, get_with(path, &[host])).await;
+    }
+    send(&stack, request("POST", "/c", &[host])).await;
+    for path in ["/a", "/b"] {
+        assert!(send(&stack, get_with(path, &[host])).await.is_hit(), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn nested_layers_are_cleared_together() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let stack =
+        SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(route).boxed_clone();
+    let text = async || {
+        let response = stack.clone().oneshot(get("/page")).await.expect("infallible");
+        read(response).await.text().to_owned()
+    };
+    assert_eq!((text().await, text().await), ("1".to_owned(), "1".to_owned()));
+    cache.invalidate(Invalidation::path("/page")).await.expect("local");
+    assert_eq!((text().await, calls.count()), ("2".to_owned(), 2));
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_nothing_serves_every_page_from_the_origin() {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let cache = Cache::new(NullStore::new());
+    let stack = site_over(&cache, inner);
+    for call in 1..=3 {
+        assert_eq!(send(&stack, get("/")).await.text(), call.to_string());
+    }
+    cache.invalidate(Invalidation::all()).await.expect("local");
+    assert_eq!((calls.count(), cache.store_errors()), (3, 0));
+}
+
+#[tokio::test]
+async fn invalidating_no_path_at_all_changes_nothing() {
+    let cache = memory();
+    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
+    send(&stack, get("/")).await;
+    cache.invalidate(Invalidation::paths(Vec::<String>::new())).await.expect("local");
+    assert!(send(&stack, get("/")).await.is_hit());
+}

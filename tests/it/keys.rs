@@ -1,0 +1,233 @@
+//! Keys: whose page it is, and which.
+
+use crate::support::*;
+use http::Request;
+use proptest::prelude::*;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{QueryKey, RouteCacheLayer, SiteCacheLayer};
+
+/// Answers with everything that may tell one page from another.
+fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
+    let forwarded = [
+        "host",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-prefix",
+        "forwarded",
+        "x-original-url",
+        "x-rewrite-url",
+    ];
+    let lines = forwarded
+        .map(|name| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned()));
+    with_lines(&[], format!("{} {lines:?}", request.uri()))
+}
+
+#[tokio::test]
+async fn tenants_told_apart_by_host_never_share() {
+    let (stack, _) = site(policy(), echo);
+    for _ in 0..2 {
+        for host in ["a.example", "b.example", "a.example:8080"] {
+            let answer = send(&stack, get_with("/", &[("host", host)])).await;
+            assert!(answer.text().contains(&format!("\"{host}\"")), "{host}: {}", answer.text());
+        }
+        for uri in ["http://a.example/", "https://a.example/", "http://b.example/"] {
+            assert!(send(&stack, get(uri)).await.text().starts_with(uri));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_is_repeated_malformed_or_contradicts_the_target_is_not_handled() {
+    let (stack, calls) = site(policy(), echo);
+    let requests = || {
+        [
+            get_with("/", &[("host", "a"), ("host", "a")]),
+            get_with("/", &[("host", "a"), ("host", "b")]),
+            get_with("/", &[("host", "a,b")]),
+            get_with("/", &[("host", "")]),
+            get_with("/", &[("host", "user@a")]),
+            get_with("/", &[("host", "a/b")]),
+            get_with("http://a/", &[("host", "b")]),
+            get("http://user@a/"),
+        ]
+    };
+    for request in requests().into_iter().chain(requests()) {
+        assert_eq!(send(&stack, request).await.detail(), Some("host"));
+    }
+    assert_eq!(calls.count(), 16);
+}
+
+#[tokio::test]
+async fn host_case_and_trailing_dot_make_no_second_copy() {
+    let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
+    for host in ["shop.example", "SHOP.Example", "shop.example."] {
+        assert_eq!(send(&stack, get_with("/", &[("host", host)])).await.text(), "1");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn the_path_counts_as_it_was_sent() {
+    let (stack, _) = site(policy(), echo);
+    let paths = [
+        "/a/b",
+        "/a%2fb",
+        "/a%2Fb",
+        "/A/b",
+        "//a/b",
+        "/a//b",
+        "/a/./b",
+        "/a/b/",
+        "/a/../a/b",
+        "/a;x/b",
+        "/a/b.css",
+        "/a/b%00",
+    ];
+    for _ in 0..2 {
+        for path in paths {
+            let answer = send(&stack, get(path)).await;
+            assert!(answer.text().starts_with(&format!("{path} ")), "{path}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_query_counts_as_it_was_sent_by_default() {
+    let (stack, _) = site(policy(), echo);
+    let uris = [
+        "/",
+        "/?",
+        "/?page=1",
+        "/?page=2",
+        "/?a=1&b=2",
+        "/?b=2&a=1",
+        "/?a=1;b=2",
+        "/?a=1&a=2",
+        "/?a=2&a=1",
+        "/?page=1&",
+        "/?utm_source=x",
+    ];
+    for _ in 0..2 {
+        for uri in uris {
+            let answer = send(&stack, get(uri)).await;
+            assert!(answer.text().starts_with(&format!("{uri} ")), "{uri}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_query_key_ignores_the_handler_never_sees() {
+    // Mode, query as sent, query as the handler sees it.
+    let table = [
+        (QueryKey::sorted(), "b=2&a=1", "?a=1&b=2"),
+        (QueryKey::only(["page"]), "page=2&utm_source=evil", "?page=2"),
+        (QueryKey::only(["page"]), "evil=1", ""),
+        (QueryKey::without(["utm_*", "fbclid"]), "utm_source=evil&page=2&fbclid=x", "?page=2"),
+        (QueryKey::without(["utm_*"]), "page=2;utm_source=evil", "?page=2;utm_source=evil"),
+    ];
+    for (mode, sent, seen) in table {
+        let (stack, _) = site(policy().query(mode.clone()), echo);
+        let first = send(&stack, get(&format!("/p?{sent}"))).await;
+        assert!(first.text().starts_with(&format!("/p{seen} ")), "{mode:?} {sent}: {}", first.text());
+        assert!(send(&stack, get(&format!("/p{seen}"))).await.is_hit(), "{mode:?} {sent}");
+    }
+}
+
+#[tokio::test]
+async fn forwarded_host_fields_are_part_of_the_key() {
+    let (stack, _) = site(policy(), echo);
+    for name in [
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-forwarded-prefix",
+        "forwarded",
+        "x-original-url",
+        "x-rewrite-url",
+    ] {
+        for value in ["evil.example", "good.example", ""] {
+            send(&stack, get_with("/", &[(name, value)])).await;
+        }
+        let evil = send(&stack, get_with("/", &[(name, "evil.example")])).await;
+        assert!(evil.is_hit() && evil.text().contains("evil.example"), "{name}");
+        let plain = send(&stack, get("/")).await;
+        assert!(!plain.text().contains("evil"), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_field_declared_ignored_is_removed_and_not_keyed() {
+    let ignored = http::HeaderName::from_static("x-forwarded-host");
+    let (stack, calls) = site(policy().ignore_headers([ignored]), echo);
+    let evil = send(&stack, get_with("/", &[("x-forwarded-host", "evil.example")])).await;
+    assert!(!evil.text().contains("evil"));
+    assert!(send(&stack, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_part_of_the_users_own_tells_tenants_apart() {
+    let part = |request: &http::request::Parts| {
+        request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok()).map(str::to_owned)
+    };
+    let (stack, _) = site(policy().vary_by("tenant", part), |_, call| numbered(&[], call));
+    let of = |tenant| get_with("/", &[("x-tenant", tenant)]);
+    assert!(!shares(&stack, of("a"), of("b")).await);
+    assert!(!shares(&stack, of(""), get("/")).await, "absent differs from empty");
+    assert!(send(&stack, of("a")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_uri_too_long_for_a_key_is_not_handled() {
+    let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
+    let long = format!("/{}", "x".repeat(20_000));
+    for _ in 0..2 {
+        assert_eq!(send(&stack, get(&long)).await.detail(), Some("key-length"));
+    }
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn layers_of_different_kind_name_or_key_policy_keep_apart() {
+    let cache = memory();
+    let page = |text: &'static str| origin(move |_, _| with_lines(&[], text)).0;
+    let stacks: Vec<(&str, Stack)> = vec![
+        ("site", SiteCacheLayer::new(&cache).policy(policy()).layer(page("site")).boxed_clone()),
+        ("named", SiteCacheLayer::new(&cache).policy(policy().name("x")).layer(page("named")).boxed_clone()),
+        (
+            "sorted",
+            SiteCacheLayer::new(&cache)
+                .policy(policy().query(QueryKey::sorted()))
+                .layer(page("sorted"))
+                .boxed_clone(),
+        ),
+        ("route", RouteCacheLayer::new(&cache, MINUTE).layer(page("route")).boxed_clone()),
+    ];
+    for _ in 0..2 {
+        for (text, stack) in &stacks {
+            assert_eq!(send(stack, get("/")).await.text(), *text);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    /// Requests with different hosts, paths, queries or forwarded fields never get each other's page.
+    #[test]
+    fn no_request_is_ever_answered_with_the_page_of_another(
+        requests in prop::collection::vec(("[ab]{1,2}", "/[ab/%;.]{0,3}", prop::option::of("[a=&;]{0,3}"), prop::option::of("[ab]{0,2}")), 1..40),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async {
+            let (stack, _) = site(policy(), echo);
+            for (host, path, query, forwarded) in requests {
+                let uri = query.map_or(path.clone(), |query| format!("{path}?{query}"));
+                let mut lines = vec![("host", host.as_str())];
+                lines.extend(forwarded.as_deref().map(|value| ("x-forwarded-host", value)));
+                let Ok(parsed) = uri.parse::<http::Uri>() else { continue };
+                let request = get_with(&uri, &lines);
+                let expected = read(echo(&get_with(&parsed.to_string(), &lines), 0)).await;
+                assert_eq!(send(&stack, request).await.text(), expected.text());
+            }
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! Layers among layers: nesting, tower-http around and inside, bodies and errors of any type.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::CorsLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::normalize_path::NormalizePathLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use tower_response_cache::{Cache, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer};
+
+#[tokio::test]
+async fn between_other_tower_http_layers_it_compiles_and_caches() {
+    let (inner, calls) = origin(|_, _| with_lines(&[("content-type", "text/html")], "x".repeat(4000)));
+    let cache = memory();
+    let stack = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(TimeoutLayer::with_status_code(http::StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(5)))
+        .layer(CorsLayer::permissive())
+        .layer(NormalizePathLayer::trim_trailing_slash())
+        .layer(SiteCacheLayer::new(&cache).policy(policy()))
+        .layer(CompressionLayer::new())
+        .layer(SetResponseHeaderLayer::overriding(
+            http::header::SERVER,
+            http::HeaderValue::from_static("shop"),
+        ))
+        .service(inner);
+    let zipped = || get_with("/", &[("accept-encoding", "gzip")]);
+    for request in [zipped(), get("/"), zipped(), get("/")] {
+        let coded = request.headers().contains_key("accept-encoding");
+        let response = stack.clone().oneshot(request).await.expect("infallible");
+        assert_eq!(response.headers().contains_key("content-encoding"), coded);
+        let length = response.into_body().collect().await.expect("a body").to_bytes().len();
+        assert_eq!(length < 4000, coded, "each coding has its own copy");
+    }
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn compression_outside_gets_the_plain_copy_and_encodes_it_each_time() {
+    let (inner, calls) = origin(|_, _| with_lines(&[("content-type", "text/html")], "x".repeat(4000)));
+    let stack = ServiceBuilder::new()
+        .layer(CompressionLayer::new())
+        .layer(SiteCacheLayer::new(&memory()).policy(policy()))
+        .service(inner);
+    for coding in ["gzip", "identity", "gzip"] {
+        let response =
+            stack.clone().oneshot(get_with("/", &[("accept-encoding", coding)])).await.expect("infallible");
+        assert_eq!(response.headers().contains_key("content-encoding"), coding == "gzip");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_limit_and_a_panic_catcher_inside_are_no_obstacle() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<tower_http::body::Limited<Body>>| {
+        counted.next();
+        async { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from("page"))) }
+    });
+    let stack = ServiceBuilder::new()
+        .layer(RequestBodyLimitLayer::new(1000))
+        .layer(SiteCacheLayer::new(&cache).policy(policy()))
+        .layer(CatchPanicLayer::new())
+        .service(inner);
+    for _ in 0..2 {
+        let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+        assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "page");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_id_set_outside_is_of_the_request_and_not_of_the_page() {
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(SiteCacheLayer::new(&memory()).policy(policy()))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .service(inner);
+    let id = async || {
+        stack.clone().oneshot(get("/")).await.expect("infallible").headers().get("x-request-id").cloned()
+    };
+    assert!(id().await.is_some(), "the page of the one who made it");
+    assert!(id().await.is_none(), "nobody else's id");
+}
+
+#[tokio::test]
+async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
+    let store = tower_response_cache::MemoryStore::with_capacity(1 << 20);
+    let cache = Cache::new(store.clone());
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(route).boxed_clone();
+    for _ in 0..5 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.text(), "1");
+    }
+    assert_eq!((calls.count(), store.len()), (1, 1));
+    // What the inner layer refuses, the outer one does not store either.
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let refusing = RouteCacheLayer::new(&cache, Duration::ZERO).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().name("other")).layer(refusing).boxed_clone();
+    for call in 1..=3 {
+        assert_eq!(send(&stack, get("/refused")).await.text(), call.to_string());
+    }
+    assert_eq!((calls.count(), store.len()), (3, 1));
+}
+
+#[tokio::test]
+async fn the_mark_of_an_inner_layer_does_not_leave_the_outermost() {
+    let cache = memory();
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(|_, call| numbered(&[], call)).0);
+    let stack = SiteCacheLayer::new(&cache).layer(route);
+    for _ in 0..2 {
+        let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+        assert!(response.extensions().len() <= 1, "{:?}", response.extensions());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_sync_and_an_error_of_the_users_own_are_kept() {
+    struct Lonely(Option<Bytes>, std::marker::PhantomData<Cell<()>>);
+    impl http_body::Body for Lonely {
+        type Data = Bytes;
+        type Error = io::Error;
+        fn poll_frame(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
+            std::task::Poll::Ready(self.0.take().map(|data| Ok(http_body::Frame::data(data))))
+        }
+    }
+    #[derive(Debug, PartialEq)]
+    struct Mine;
+    let inner = service_fn(|request: Request<Body>| async move {
+        match request.uri().path() {
+            "/" => Ok(Response::new(Lonely(Some(Bytes::from("page")), std::marker::PhantomData))),
+            _ => Err(Mine),
+        }
+    });
+    let mut stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    assert_eq!(read(stack.call(get("/")).await.expect("ok")).await.text(), "page");
+    assert!(read(stack.call(get("/")).await.expect("ok")).await.is_hit());
+    assert_eq!(stack.call(get("/x")).await.err(), Some(Mine));
+}
+
+#[tokio::test]
+async fn layering_creates_no_state_so_layers_made_per_request_share_one_cache() {
+    let layer = SiteCacheLayer::new(&memory()).policy(policy());
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    for _ in 0..3 {
+        assert_eq!(send(&layer.layer(inner.clone()).boxed_clone(), get("/")).await.text(), "1");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[test]
+fn an_empty_body_needs_no_default_of_the_inner_one() {
+    struct NoDefault;
+    let body: ResponseBody<NoDefault> = ResponseBody::default();
+    assert!(format!("{body:?}").contains("Stored"));
+}
+
+#[test]
+fn handles_and_layers_can_be_shared_between_threads() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    shared::<Cache>();
+    shared::<Policy>();
+    shared::<SiteCacheLayer>();
+    shared::<RouteCacheLayer>();
+    shared::<tower_response_cache::ResponseCache<()>>();
+}

@@ -1,0 +1,174 @@
+//! How long a response is fresh, and what it says of its age.
+
+use crate::support::*;
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Returns how many seconds a response with these lines is fresh; zero if it is not stored.
+async fn fresh_for(
+    lines: &'static [(&'static str, &'static str)],
+    route: Option<Ttl>,
+    policy: Policy,
+) -> u64 {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(move |_, call| numbered(lines, call));
+    let policy = policy.cache_status(true);
+    let stack = match route {
+        Some(ttl) => RouteCacheLayer::new(&cache, ttl).policy(policy).layer(inner).boxed_clone(),
+        None => SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(),
+    };
+    send(&stack, get("/")).await;
+    for second in 0..10_000 {
+        if !send(&stack, get("/")).await.is_hit() {
+            return second;
+        }
+        hand.advance(secs(1));
+    }
+    u64::MAX
+}
+
+#[tokio::test]
+async fn the_first_that_speaks_decides_in_the_documented_order() {
+    // The manual clock starts at 2026-01-01 00:00:00.
+    let table: &[(&[(&str, &str)], Option<u64>, Option<u64>, u64)] = &[
+        (&[], None, None, 0),
+        (&[], None, Some(9), 9),
+        (&[], Some(5), Some(9), 5),
+        (&[("cache-control", "max-age=7")], None, Some(9), 7),
+        (&[("cache-control", "max-age=7")], Some(5), Some(9), 5),
+        (&[("cache-control", "max-age=7")], Some(20), None, 20),
+        (&[("cache-control", "max-age=7, s-maxage=3")], None, None, 3),
+        (&[("cache-control", "s-maxage=0, max-age=7")], None, Some(9), 0),
+        (&[("expires", "Thu, 01 Jan 2026 00:01:00 GMT")], None, Some(9), 60),
+        (&[("expires", "Thursday, 01-Jan-26 00:01:00 GMT")], None, Some(9), 60),
+        (&[("expires", "Thu Jan  1 00:01:00 2026")], None, Some(9), 60),
+        (
+            &[("expires", "Thu, 01 Jan 2026 00:01:00 GMT"), ("date", "Thu, 01 Jan 2026 00:00:30 GMT")],
+            None,
+            None,
+            30,
+        ),
+        (&[("expires", "Thu, 01 Jan 2026 00:01:00 GMT"), ("cache-control", "max-age=7")], None, None, 7),
+        (&[("cache-control", "max-age=7"), ("age", "4")], None, None, 3),
+        (&[("cache-control", "max-age=7"), ("age", "7")], None, None, 0),
+        (&[("cache-control", "max-age=7"), ("date", "Wed, 31 Dec 2025 23:59:58 GMT")], None, None, 5),
+        (&[("cache-control", "max-age=7"), ("date", "Thu, 01 Jan 2026 09:00:00 GMT")], None, None, 7),
+        (&[("cache-control", "max-age=9, max-age=4")], None, None, 4),
+        (&[("cache-control", "max-age=9"), ("cache-control", "max-age=4")], None, None, 4),
+        (&[("cache-control", "MAX-AGE=\"6\"")], None, None, 6),
+    ];
+    for (lines, route, default, expected) in table {
+        let policy = default.map_or(Policy::app(), |ttl| Policy::app().default_ttl(secs(ttl)));
+        let route = route.map(|ttl| Ttl::For(secs(ttl)));
+        assert_eq!(fresh_for(lines, route, policy).await, *expected, "{lines:?} {route:?} {default:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_says_it_is_stale_or_cannot_be_read_is_never_made_fresh_by_a_ttl_of_ours() {
+    let table: &[&[(&str, &str)]] = &[
+        &[("cache-control", "max-age=0")],
+        &[("cache-control", "s-maxage=0, max-age=60")],
+        &[("cache-control", "max-age=abc")],
+        &[("cache-control", "max-age=-1")],
+        &[("cache-control", "max-age=1.5")],
+        &[("cache-control", "max-age=")],
+        &[("cache-control", "max-age")],
+        &[("cache-control", "max-age=60, max-age=x")],
+        &[("expires", "0")],
+        &[("expires", "-1")],
+        &[("expires", "yesterday")],
+        &[("expires", "Thu, 01 Jan 1970 00:00:00 GMT")],
+        &[("expires", "Thu, 01 Jan 2026 00:01:00 GMT"), ("expires", "Thu, 01 Jan 2026 00:02:00 GMT")],
+        &[("cache-control", "no-store")],
+        &[("cache-control", "no-cache")],
+        &[("cache-control", "private")],
+    ];
+    for lines in table {
+        let generous = Policy::app().default_ttl(secs(100));
+        assert_eq!(fresh_for(lines, None, generous.clone()).await, 0, "{lines:?}");
+        assert_eq!(
+            fresh_for(lines, Some(Ttl::For(secs(100))), generous.clone()).await,
+            0,
+            "route: {lines:?}"
+        );
+        assert_eq!(fresh_for(lines, Some(Ttl::Forever), generous).await, 0, "for ever: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_zero_ttl_stores_nothing_and_for_ever_is_possible() {
+    assert_eq!(fresh_for(&[], Some(Ttl::For(Duration::ZERO)), policy()).await, 0);
+    assert_eq!(fresh_for(&[], None, Policy::app().default_ttl(Duration::ZERO)).await, 0);
+    assert_eq!(fresh_for(&[], Some(Ttl::Forever), Policy::app()).await, u64::MAX);
+    assert_eq!(fresh_for(&[], None, Policy::app().default_ttl(Ttl::Forever)).await, u64::MAX);
+    assert_eq!(fresh_for(&[], Some(Ttl::Default), Policy::app().default_ttl(secs(4))).await, 4);
+}
+
+#[tokio::test]
+async fn a_huge_lifetime_is_clamped_and_does_not_overflow() {
+    let huge = &[("cache-control", "max-age=99999999999999999999999999")];
+    assert_eq!(fresh_for(huge, None, Policy::app()).await, u64::MAX);
+    assert_eq!(fresh_for(&[], Some(Ttl::For(Duration::MAX)), Policy::app()).await, u64::MAX);
+}
+
+#[tokio::test]
+async fn a_hit_tells_its_age_and_keeps_the_date_of_the_origin() {
+    let (cache, hand) = timed();
+    let date = "Wed, 31 Dec 2025 23:59:50 GMT";
+    let (inner, _) = origin(move |_, call| {
+        numbered(&[("date", date), ("age", "3"), ("cache-control", "max-age=600")], call)
+    });
+    let stack = site_over(&cache, inner);
+    assert_eq!(send(&stack, get("/")).await.header("age"), Some("3"), "as the origin sent it");
+    hand.advance(secs(5));
+    let hit = send(&stack, get("/")).await;
+    // RFC 9111 section 4.2.3: apparent_age 10 s, and 5 s in this cache.
+    assert_eq!((hit.header("age"), hit.header("date")), (Some("15"), Some(date)));
+    assert_eq!(hit.headers.get_all("age").iter().count(), 1);
+}
+
+#[tokio::test]
+async fn a_response_without_a_date_is_given_one_when_it_is_stored() {
+    let (cache, hand) = timed();
+    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
+    send(&stack, get("/")).await;
+    hand.advance(secs(7));
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.header("date"), hit.header("age")), (Some("Thu, 01 Jan 2026 00:00:00 GMT"), Some("7")));
+}
+
+#[tokio::test]
+async fn setting_the_wall_clock_back_makes_nothing_fresh_for_ever_and_no_age_negative() {
+    let (cache, hand) = timed();
+    let stack = site_over(&cache, origin(|_, call| numbered(&[("cache-control", "max-age=10")], call)).0);
+    send(&stack, get("/")).await;
+    hand.set_wall_back(secs(86_400));
+    hand.advance(secs(9));
+    assert_eq!(send(&stack, get("/")).await.header("age"), Some("9"));
+    hand.advance(secs(1));
+    assert!(!send(&stack, get("/")).await.is_hit());
+}
+
+#[tokio::test]
+async fn malformed_ages_are_ignored_and_a_huge_one_is_stale() {
+    let table =
+        [("abc", true), ("-5", true), ("", true), ("1, 999999", true), ("99999999999999999999", false)];
+    for (age, stored) in table {
+        let (stack, _) =
+            site(policy(), move |_, call| numbered(&[("cache-control", "max-age=600"), ("age", age)], call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{age:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_inner_response_is_not_changed_on_its_way_to_the_first_client() {
+    let (stack, _) = site(Policy::app().default_ttl(MINUTE), |_, call| numbered(&[("x-a", "1")], call));
+    let answer = send(&stack, get("/")).await;
+    assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
+}

@@ -1,0 +1,17 @@
+//! The integration tests: one binary, a module per area.
+
+mod architecture;
+mod bodies;
+mod collapse;
+mod hostile;
+mod invalidation;
+mod keys;
+mod layers;
+mod lifetimes;
+mod model;
+mod readiness;
+mod servers;
+mod sharing;
+mod stores;
+mod support;
+mod variants;

@@ -1,0 +1,126 @@
+//! Readiness: a hit never waits for a busy service, and an unready service is never called.
+
+use crate::support::*;
+use http::{Request, Response};
+use std::convert::Infallible;
+use std::future::Ready;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tower::buffer::BufferLayer;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::SiteCacheLayer;
+
+fn slow(
+    request: &Request<Body>,
+    call: usize,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + use<> {
+    let wait = if request.uri().path() == "/slow" { Duration::from_secs(1) } else { Duration::ZERO };
+    async move {
+        sleep(wait).await;
+        Ok(numbered(&[], call))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hit_does_not_wait_behind_a_busy_service_and_no_miss_is_starved() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| slow(&request, counted.next()));
+    let limited = ConcurrencyLimitLayer::new(1).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(limited);
+    send(&stack, get("/page")).await;
+    let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
+    sleep(Duration::from_millis(10)).await;
+    let begun = Instant::now();
+    // The same clone serves a hit, ready as it is, and then has a miss to forward.
+    let mut kept = stack.clone();
+    let hit = kept.ready().await.expect("ready").call(get("/page")).await.expect("infallible");
+    assert!(read(hit).await.is_hit());
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let miss = kept.ready().await.expect("ready").call(get("/other"));
+    let miss = timeout(Duration::from_secs(10), miss).await.expect("not starved").expect("infallible");
+    assert_eq!(read(miss).await.text(), "3");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "the limit holds for what is forwarded");
+    busy.await.expect("no panic").expect("infallible");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffered_service_is_forwarded_to() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let answer = slow(&request, counted.next());
+        async move { Ok::<_, BoxError>(answer.await.expect("infallible")) }
+    });
+    let buffered = BufferLayer::new(1).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(buffered);
+    for _ in 0..3 {
+        let response = stack.clone().oneshot(get("/page")).await.expect("ok");
+        assert_eq!(read(response).await.text(), "1");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_readiness_comes_out_of_the_response_and_hits_go_on() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let answer = slow(&request, counted.next());
+        async move { Ok::<_, BoxError>(answer.await.expect("infallible")) }
+    });
+    let shedding = LoadShedLayer::new().layer(ConcurrencyLimitLayer::new(1).layer(inner));
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(shedding);
+    read(stack.clone().oneshot(get("/page")).await.expect("ok")).await;
+    let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
+    sleep(Duration::from_millis(10)).await;
+    assert!(stack.clone().oneshot(get("/other")).await.is_err(), "shed");
+    assert!(stack.clone().oneshot(request("POST", "/other", &[])).await.is_err(), "shed");
+    assert!(read(stack.clone().oneshot(get("/page")).await.expect("a hit")).await.is_hit());
+    busy.await.expect("no panic").expect("ok");
+}
+
+/// Panics if it is called before it was ready; a clone has to be readied anew.
+#[derive(Default)]
+struct Strict {
+    ready: bool,
+}
+
+impl Clone for Strict {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Service<Request<Body>> for Strict {
+    type Response = Response<Body>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Response<Body>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ready = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Body>) -> Self::Future {
+        assert!(std::mem::take(&mut self.ready), "called before it was ready");
+        std::future::ready(Ok(numbered(&[], 1)))
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_never_called_before_it_is_ready() {
+    let mut stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(Strict::default());
+    for request in [
+        get("/"),
+        get("/"),
+        request("POST", "/", &[]),
+        request("HEAD", "/x", &[]),
+        get_with("/", &[("cookie", "a=b")]),
+    ] {
+        stack.ready().await.expect("ready").call(request).await.expect("ok");
+    }
+}

@@ -1,0 +1,287 @@
+//! Who may share a response: never another user, and nothing that says it is not for everybody.
+
+use crate::support::*;
+use http::StatusCode;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Policy, SiteCacheLayer};
+
+fn plain(_: &http::Request<Body>, call: usize) -> http::Response<Body> {
+    numbered(&[], call)
+}
+
+#[tokio::test]
+async fn a_page_is_made_once_and_served_again() {
+    let (stack, calls) = site(policy(), plain);
+    assert_eq!(send(&stack, get("/")).await.text(), "1");
+    let again = send(&stack, get("/")).await;
+    assert!(again.is_hit());
+    assert_eq!((again.text(), calls.count()), ("1", 1));
+}
+
+#[tokio::test]
+async fn a_request_with_credentials_is_neither_answered_from_the_cache_nor_stored() {
+    for name in ["authorization", "proxy-authorization", "cookie", "x-api-key"] {
+        let (stack, calls) = site(policy(), |request, call| {
+            let user = request.headers().values().next().map_or("nobody", |v| v.to_str().expect("text"));
+            with_lines(&[], format!("{user} {call}"))
+        });
+        let alice = || get_with("/", &[(name, "alice")]);
+        assert_eq!(send(&stack, alice()).await.text(), "alice 1", "{name}");
+        assert_eq!(send(&stack, get("/")).await.text(), "nobody 2", "{name}");
+        assert_eq!(send(&stack, alice()).await.text(), "alice 3", "{name}");
+        assert_eq!(send(&stack, get("/")).await.text(), "nobody 2", "{name}");
+        assert_eq!(calls.count(), 3, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn even_a_public_response_to_a_credential_is_not_shared_by_the_application_preset() {
+    let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "public, max-age=60")], call));
+    assert!(!shares(&stack, get_with("/", &[("authorization", "x")]), get("/")).await);
+}
+
+#[tokio::test]
+async fn rfc_9111_section_3_5_shares_authorized_responses_only_where_they_say_so() {
+    let table = [
+        ("max-age=60", false),
+        ("max-age=60, x=\"republic\"", false),
+        ("max-age=60, x=\"public\"", false),
+        ("max-age=60, public=x", false),
+        ("public, max-age=60", true),
+        ("s-maxage=60", true),
+        ("max-age=60, must-revalidate", true),
+    ];
+    for (directives, shared) in table {
+        let policy = Policy::rfc9111().cache_status(true);
+        let (stack, _) = site(policy, move |_, call| numbered(&[("cache-control", directives)], call));
+        let with_token = |token| get_with("/", &[("authorization", token)]);
+        assert_eq!(shares(&stack, with_token("a"), with_token("b")).await, shared, "{directives}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_declared_ignored_neither_bypasses_nor_reaches_the_handler() {
+    let policy = policy().ignore_headers([http::header::AUTHORIZATION]);
+    let (stack, calls) = site(policy, |request, call| {
+        assert!(!request.headers().contains_key("authorization"));
+        numbered(&[], call)
+    });
+    assert!(shares(&stack, get_with("/", &[("authorization", "bogus")]), get("/")).await);
+    assert!(send(&stack, get_with("/", &[("authorization", "other")])).await.is_hit());
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_response_that_varies_on_an_ignored_header_is_not_stored() {
+    let policy = policy().ignore_headers([http::header::AUTHORIZATION]);
+    let (stack, _) = site(policy, |_, call| numbered(&[("vary", "Authorization")], call));
+    assert!(!shares(&stack, get("/"), get("/")).await);
+}
+
+#[tokio::test]
+async fn what_says_it_is_not_for_everybody_is_not_stored() {
+    let not_stored: &[&[(&str, &str)]] = &[
+        &[("set-cookie", "sid=alice")],
+        &[("set-cookie", "sid=alice"), ("vary", "cookie")],
+        &[("set-cookie", "sid=alice"), ("cache-control", "public, max-age=60")],
+        &[("set-cookie", "sid=alice"), ("cache-control", "private=\"set-cookie\", max-age=60")],
+        &[("cache-control", "no-store")],
+        &[("cache-control", "private")],
+        &[("cache-control", "no-cache")],
+        &[("cache-control", "Private, No-Store")],
+        &[("cache-control", "max-age=60"), ("cache-control", "PRIVATE")],
+        &[("cache-control", "x=\",\", private")],
+        &[("cache-control", "private=\"\", max-age=60")],
+        &[("cache-control", "public, max-age=60, no-store")],
+        &[("vary", "*")],
+        &[("vary", " * ")],
+        &[("vary", "accept"), ("vary", "accept-language, *")],
+        &[("content-type", "text/event-stream")],
+        &[("content-type", "Text/Event-Stream; charset=utf-8")],
+        &[("content-range", "bytes 0-0/1")],
+    ];
+    for lines in not_stored {
+        let (stack, _) = site(policy(), move |_, call| numbered(lines, call));
+        assert!(!shares(&stack, get("/"), get("/")).await, "{lines:?}");
+        let (inner, _) = origin(move |_, call| numbered(lines, call));
+        let route = route_over(&memory(), MINUTE, inner);
+        assert!(!shares(&route, get("/"), get("/")).await, "on a route: {lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn directives_inside_quoted_strings_and_longer_names_are_not_taken_for_others() {
+    for directives in ["community=\"private\"", "x=\"a, private, no-store\"", "no-storefront", "privateer"] {
+        let (stack, _) = site(policy(), move |_, call| numbered(&[("cache-control", directives)], call));
+        assert!(shares(&stack, get("/"), get("/")).await, "{directives}");
+    }
+}
+
+#[tokio::test]
+async fn fields_named_by_private_or_no_cache_are_stripped_and_the_rest_is_stored() {
+    let (stack, _) = site(policy(), |_, call| {
+        let lines = [
+            ("cache-control", "private=\"x-user, x-plan\", no-cache=X-Nonce"),
+            ("x-user", "alice"),
+            ("x-plan", "gold"),
+            ("x-nonce", "1"),
+            ("x-kept", "2"),
+        ];
+        numbered(&lines, call)
+    });
+    let first = send(&stack, get("/")).await;
+    assert_eq!(first.header("x-user"), Some("alice"), "the one it was made for gets it all");
+    let hit = send(&stack, get("/")).await;
+    assert!(hit.is_hit());
+    for name in ["x-user", "x-plan", "x-nonce"] {
+        assert_eq!(hit.header(name), None, "{name}");
+    }
+    assert_eq!(hit.header("x-kept"), Some("2"));
+}
+
+#[tokio::test]
+async fn fields_of_one_connection_or_one_request_are_not_replayed() {
+    let (stack, _) = site(policy(), |_, call| {
+        let lines = [
+            ("connection", "close, X-Hop, Cache-Control"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-authenticate", "Basic"),
+            ("proxy-connection", "close"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("x-request-id", "7"),
+            ("traceparent", "00-0-0-00"),
+            ("server-timing", "db;dur=53"),
+            ("cache-control", "max-age=60"),
+            ("x-kept", "2"),
+        ];
+        numbered(&lines, call)
+    });
+    send(&stack, get("/")).await;
+    let hit = send(&stack, get("/")).await;
+    assert!(hit.is_hit());
+    let mut names: Vec<_> = hit.headers.keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["age", "cache-control", "cache-status", "date", "x-kept"]);
+}
+
+#[tokio::test]
+async fn statuses_are_stored_as_the_table_says() {
+    // Status, stored with a lifetime of its own, stored with the default ttl.
+    let table = [
+        (200, true, true),
+        (203, true, false),
+        (204, false, false),
+        (206, false, false),
+        (301, true, false),
+        (302, false, false),
+        (304, false, false),
+        (307, false, false),
+        (308, true, false),
+        (400, false, false),
+        (401, false, false),
+        (403, false, false),
+        (404, true, false),
+        (405, false, false),
+        (407, false, false),
+        (410, true, false),
+        (413, false, false),
+        (414, false, false),
+        (416, false, false),
+        (429, false, false),
+        (431, false, false),
+        (500, false, false),
+        (501, false, false),
+        (503, false, false),
+    ];
+    for (status, with_lifetime, by_default) in table {
+        let respond = move |lines: &'static [(&str, &str)]| {
+            move |_: &http::Request<Body>, call| {
+                let mut response = numbered(lines, call);
+                *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+                response
+            }
+        };
+        let (own, _) = site(policy(), respond(&[("cache-control", "max-age=60")]));
+        assert_eq!(shares(&own, get("/"), get("/")).await, with_lifetime, "{status} with max-age");
+        let (default, _) = site(policy(), respond(&[]));
+        assert_eq!(shares(&default, get("/"), get("/")).await, by_default, "{status} by default");
+        let route = route_over(&memory(), MINUTE, origin(respond(&[])).0);
+        assert_eq!(shares(&route, get("/"), get("/")).await, by_default, "{status} on a route");
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_stored_without_a_lifetime() {
+    let (stack, _) = site(Policy::app().cache_status(true), plain);
+    assert!(!shares(&stack, get("/"), get("/")).await);
+    assert_eq!(send(&stack, get("/")).await.detail(), Some("no-lifetime"));
+}
+
+#[tokio::test]
+async fn only_get_and_head_are_looked_up() {
+    for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY", "PURGE"] {
+        let (stack, calls) = site(policy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
+        for expected in ["1", "2"] {
+            let uri = if method == "CONNECT" { "shop.example:443" } else { "/" };
+            let answer = send(&stack, request(method, uri, &[])).await;
+            assert_eq!(answer.text(), expected, "{method}");
+        }
+        assert_eq!(calls.count(), 2, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_get_with_content_or_a_method_override_is_not_answered_from_the_cache() {
+    let (stack, calls) = site(policy(), plain);
+    send(&stack, get("/")).await;
+    let mut with_body = get("/");
+    *with_body.body_mut() = "q=1".into();
+    assert_eq!(send(&stack, with_body).await.detail(), Some("body"));
+    for line in [
+        ("transfer-encoding", "chunked"),
+        ("content-length", "3"),
+        ("content-length", "x"),
+        ("expect", "100-continue"),
+        ("upgrade", "websocket"),
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+    ] {
+        assert!(!send(&stack, get_with("/", &[line])).await.is_hit(), "{line:?}");
+    }
+    assert_eq!(calls.count(), 10);
+    assert!(send(&stack, get_with("/", &[("content-length", "0")])).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_visitor_cannot_force_misses_unless_the_preset_follows_rfc_9111() {
+    for line in [
+        ("cache-control", "no-cache"),
+        ("cache-control", "max-age=0"),
+        ("cache-control", "no-store"),
+        ("pragma", "no-cache"),
+    ] {
+        let respond = |_: &http::Request<Body>, call| numbered(&[("cache-control", "max-age=60")], call);
+        let (app, _) = site(policy(), respond);
+        assert!(shares(&app, get("/"), get_with("/", &[line])).await, "{line:?}");
+        let (proxy, hand) = {
+            let (cache, hand) = timed();
+            let policy = Policy::rfc9111().cache_status(true);
+            (SiteCacheLayer::new(&cache).policy(policy).layer(origin(respond).0).boxed_clone(), hand)
+        };
+        send(&proxy, get("/")).await;
+        hand.advance(std::time::Duration::from_secs(1));
+        assert!(!send(&proxy, get_with("/", &[line])).await.is_hit(), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_cache_did_is_told_only_where_it_was_asked_for() {
+    let (quiet, _) = site(Policy::app().default_ttl(MINUTE), plain);
+    send(&quiet, get("/")).await;
+    let hit = quiet.clone().oneshot(get("/")).await.expect("infallible");
+    assert!(hit.headers().get("cache-status").is_none());
+    assert!(hit.extensions().is_empty());
+}

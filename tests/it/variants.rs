@@ -1,0 +1,112 @@
+//! Variants: what `Vary` says is compared, over all lines, with several variants a URL.
+
+use crate::support::*;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::SiteCacheLayer;
+
+fn by(vary: &'static [(&'static str, &'static str)]) -> (Stack, Calls) {
+    site(policy(), move |_, call| numbered(vary, call))
+}
+
+#[tokio::test]
+async fn several_variants_live_side_by_side() {
+    let (stack, calls) = by(&[("vary", "Accept-Language")]);
+    let languages = ["de", "en", "fr"];
+    for _ in 0..3 {
+        for (i, language) in languages.iter().enumerate() {
+            let answer = send(&stack, get_with("/", &[("accept-language", language)])).await;
+            assert_eq!(answer.text(), (i + 1).to_string());
+        }
+    }
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test]
+async fn what_differs_in_a_nominated_field_is_never_shared() {
+    let vary = &[("vary", "accept-language, X-A"), ("vary", "x-b")];
+    type Lines = &'static [(&'static str, &'static str)];
+    // Pairs of requests that must not share.
+    let table: &[(Lines, Lines)] = &[
+        (&[], &[("x-a", "")]),
+        (&[("x-a", "1")], &[]),
+        (&[("x-a", "-,")], &[]),
+        (&[("x-a", "x"), ("x-b", "yz")], &[("x-a", "xy"), ("x-b", "z")]),
+        (&[("x-a", "1")], &[("x-b", "1")]),
+        (&[("x-a", "1"), ("x-a", "2")], &[("x-a", "1")]),
+        (&[("x-a", "1"), ("x-a", "2")], &[("x-a", "2"), ("x-a", "1")]),
+        (&[("accept-language", "de")], &[("accept-language", "DE")]),
+    ];
+    for (first, second) in table {
+        let (stack, _) = by(vary);
+        assert!(!shares(&stack, get_with("/", first), get_with("/", second)).await, "{first:?} {second:?}");
+        assert!(send(&stack, get_with("/", first)).await.is_hit(), "{first:?}");
+        assert!(send(&stack, get_with("/", second)).await.is_hit(), "{second:?}");
+    }
+}
+
+#[tokio::test]
+async fn lines_of_a_list_are_one_list_and_white_space_around_it_does_not_count() {
+    let (stack, _) = by(&[("vary", "x-a")]);
+    let split = get_with("/", &[("x-a", "1"), ("x-a", " 2 ")]);
+    assert!(shares(&stack, split, get_with("/", &[("x-a", "1, 2")])).await);
+}
+
+#[tokio::test]
+async fn cookie_crumbs_of_http_2_are_compared_in_full() {
+    let (cache, _) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[("vary", "cookie"), ("cache-control", "max-age=60")], call));
+    let policy = tower_response_cache::Policy::rfc9111().cache_status(true);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let alice = || get_with("/", &[("cookie", "lang=de"), ("cookie", "sid=alice")]);
+    let bob = || get_with("/", &[("cookie", "lang=de"), ("cookie", "sid=bob")]);
+    assert!(!shares(&stack, alice(), bob()).await);
+    assert!(shares(&stack, alice(), get_with("/", &[("cookie", "lang=de; sid=alice")])).await);
+}
+
+#[tokio::test]
+async fn the_fields_of_a_url_widen_and_never_narrow() {
+    // Varies only where the visitor has a name: alice, nobody, alice.
+    let (stack, _) = site(policy(), |request, call| {
+        if request.headers().contains_key("x-user") {
+            numbered(&[("vary", "x-user")], call)
+        } else {
+            numbered(&[], call)
+        }
+    });
+    let user = |name| get_with("/", &[("x-user", name)]);
+    assert_eq!(send(&stack, user("alice")).await.text(), "1");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+    assert_eq!(send(&stack, user("alice")).await.text(), "1");
+    assert_eq!(send(&stack, user("bob")).await.text(), "3");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+}
+
+#[tokio::test]
+async fn fields_learnt_one_after_the_other_are_all_compared() {
+    // Only the answer to a visitor with x-b tells that x-b counts too.
+    let (stack, _) = site(policy(), |request, call| {
+        let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
+        numbered(&[("vary", vary)], call)
+    });
+    let visit = async |lines: &[(&str, &str)]| send(&stack, get_with("/", lines)).await.text().to_owned();
+    assert_eq!(visit(&[("x-a", "1")]).await, "1");
+    assert_eq!(visit(&[("x-a", "2"), ("x-b", "1")]).await, "2");
+    assert_eq!(visit(&[("x-a", "2"), ("x-b", "2")]).await, "3");
+    assert_eq!(visit(&[("x-a", "2"), ("x-b", "1")]).await, "2");
+    assert_eq!(visit(&[("x-a", "2"), ("x-b", "2")]).await, "3");
+}
+
+#[tokio::test]
+async fn the_number_of_variants_of_a_url_is_bounded_and_the_newest_stay() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| numbered(&[("vary", "x-a")], call));
+    let stack = SiteCacheLayer::new(&cache).policy(policy().max_variants(4)).layer(inner).boxed_clone();
+    for i in 0..100 {
+        send(&stack, get_with("/", &[("x-a", &i.to_string())])).await;
+    }
+    for i in 96..100 {
+        assert!(send(&stack, get_with("/", &[("x-a", &i.to_string())])).await.is_hit(), "{i}");
+    }
+    assert_eq!(calls.count(), 100);
+    assert!(!send(&stack, get_with("/", &[("x-a", "95")])).await.is_hit());
+}
