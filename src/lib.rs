@@ -1,4 +1,86 @@
-//! HTTP response caching as composable tower layers.
+//! HTTP response caching as composable [tower](https://docs.rs/tower) layers: put one in front of any
+//! `tower::Service`, an axum router or a hyper service, and pages are made once and served many times.
+//!
+//! ```
+//! # #[cfg(feature = "axum")] {
+//! use axum::extract::Path;
+//! use axum::{Router, routing::get};
+//! use std::time::Duration;
+//! use tower_response_cache::{
+//!     Cache, Invalidation, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
+//! };
+//!
+//! async fn report() -> String {
+//!     "the result of a slow query".to_owned()
+//! }
+//!
+//! async fn flavour(Path(slug): Path<String>) -> String {
+//!     format!("all about {slug}")
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let cache = Cache::new(MemoryStore::with_capacity(256 << 20)); // bytes
+//! let hour = Duration::from_secs(3600);
+//! let app: Router = Router::new()
+//!     .route("/report", get(report).layer(RouteCacheLayer::new(&cache, hour)))
+//!     .route("/flavours/{slug}", get(flavour))
+//!     .layer(SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(hour)));
+//!
+//! // After a write: no request that begins from now on gets the old page.
+//! cache.invalidate(Invalidation::path("/flavours/vanilla")).await.expect("the store answers");
+//! # let _ = app; }
+//! # main() }
+//! ```
+//!
+//! # What it promises
+//! 1. **One user's page is never served to another.** By default, a request with `Authorization`, a
+//!    cookie or another credential is neither answered from the cache nor stored; a response with
+//!    `Set-Cookie`, `private`, `no-store` or `Vary: *` is not stored; host, public path, query and
+//!    what proxies forward are part of the key; `Vary` is honoured.
+//! 2. **An invalidation can't be outrun.** A response whose making began before an
+//!    [invalidation](Cache::invalidate) is never visible after it, and one call clears every query,
+//!    host and variant of a path, at every layer.
+//! 3. **The service is called once** for concurrent requests for the same thing, and nobody hangs
+//!    when the one who makes the call goes away, fails or panics.
+//! 4. **The first byte is never held back**: a body streams to its client while it is recorded, and
+//!    a hit copies no body.
+//! 5. **A broken store never breaks the site**: requests are forwarded, within a time limit.
+//!
+//! # What becomes of a request
+//! | request or response | what happens |
+//! |---|---|
+//! | method other than GET and HEAD, content, `Upgrade`, `Expect`, method-override fields, `Range` | forwarded |
+//! | successful unsafe method | forwarded, then its path is invalidated (RFC 9111 section 4.4) |
+//! | HEAD | answered from a stored GET; never stored |
+//! | `Authorization`, `Cookie` or another credential | forwarded, not stored |
+//! | concurrent requests for one key | one calls the service, the others wait for its complete response |
+//! | `Set-Cookie`, `private`, `no-store`, `no-cache`, `Vary: *`, 206, trailers, event streams | passes, not stored |
+//! | status 200 | stored for the route's ttl, its own lifetime, or the default ttl |
+//! | status 203, 301, 308, 404, 410 | stored only for a lifetime of its own |
+//! | other statuses | not stored |
+//! | body that fails, ends short or is too large | passes, not stored |
+//!
+//! What a waiting request gets:
+//!
+//! | what became of the call | the requests that waited |
+//! |---|---|
+//! | a response that is stored | get it, each checked for itself; other variants start over once, under the learnt `Vary` |
+//! | a response that is not shared, or outgrows the limits | call the service at once, all in parallel; for ten seconds nobody waits on that key |
+//! | cancelled by its client | one of them makes a call of its own |
+//! | an error, a panic, a 5xx | one makes another call; if it fails too, they call a few at a time |
+//! | too slow | after [`Policy::max_wait`] each calls the service |
+//!
+//! # The map
+//! [`Cache`] is the handle that layers and handlers share; [`SiteCacheLayer`] and
+//! [`RouteCacheLayer`] are the layers, [`Policy`] their options, [`CacheStatus`] what they did.
+//! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
+//!
+//! # Features
+//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path.
+//! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
+//!
+//! The minimum supported Rust version is 1.88. Waiting with a time limit needs a tokio runtime with
+//! its timer enabled; without one, there is no limit.
 
 mod body;
 mod cache;
@@ -24,3 +106,8 @@ pub use policy::{Policy, Ttl};
 pub use serve::{ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};
+
+/// The examples of the README, compiled.
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

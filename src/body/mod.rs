@@ -149,10 +149,8 @@ where
     fn record(&mut self, data: Bytes) -> Bytes {
         let Some(recorder) = &mut self.recorder else { return data };
         let (sent, within_limits) = recorder.push(data);
-        if !within_limits {
-            if let Some(recorder) = self.recorder.take() {
-                recorder.abandon();
-            }
+        if !within_limits && let Some(recorder) = self.recorder.take() {
+            recorder.abandon();
         }
         sent
     }

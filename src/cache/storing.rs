@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::rules::vary;
-use crate::store::PutMode;
+use crate::store::{PutMode, Validity};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
@@ -43,9 +43,13 @@ impl Storing {
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now));
         let response = Arc::new(StoredResponse::new(head, body));
         cache.passes().forget(&key);
-        let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
-        // A failure is counted by the cache and is a miss for who comes next.
-        let _ = placing.place(&response).await;
+        let head = response.head();
+        // What was invalidated meanwhile would not be served, but could take a newer one's place.
+        if matches!(cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid)) {
+            let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
+            // A failure is counted by the cache and is a miss for who comes next.
+            let _ = placing.place(&response).await;
+        }
         response
     }
 }

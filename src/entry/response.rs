@@ -39,7 +39,8 @@ impl Head {
         generation: Generation,
         response_time: Moment,
     ) -> Self {
-        headers.insert(AGE, HeaderValue::from_static("0"));
+        // A header section that is full goes without.
+        let _ = headers.try_insert(AGE, HeaderValue::from_static("0"));
         Self {
             status,
             version,
@@ -122,7 +123,7 @@ impl StoredResponse {
     pub(crate) fn headers_for_head(&self, now: Moment) -> HeaderMap {
         let mut headers = self.headers_at(now);
         if !headers.contains_key(CONTENT_LENGTH) {
-            headers.insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+            let _ = headers.try_insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         headers
     }

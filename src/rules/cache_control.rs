@@ -21,9 +21,11 @@ pub(crate) enum Qualified {
 }
 
 impl Qualified {
-    /// Adds an occurrence. What names no field, or something that is none, is about all of the response.
+    /// Adds an occurrence. What names no field, or something that is none, is about all of the response;
+    /// so is an unquoted argument, since a list of names without quotes would end at its first comma.
     fn add(&mut self, argument: Option<&[u8]>) {
-        let named: Option<Vec<_>> = argument.and_then(|argument| {
+        let quoted = argument.filter(|argument| argument.starts_with(b"\""));
+        let named: Option<Vec<_>> = quoted.and_then(|argument| {
             let text = unquoted(argument)?;
             elements(&text).map(|name| HeaderName::from_bytes(name).ok()).collect()
         });
@@ -293,18 +295,18 @@ mod tests {
         let cases = [
             ("", Qualified::Absent),
             ("D", Qualified::All),
-            ("D=set-cookie", fields(&["set-cookie"])),
+            ("D=set-cookie", Qualified::All),
             ("D=\"Set-Cookie\"", fields(&["set-cookie"])),
-            ("D=\"Set-Cookie, X-A\", D=x-b", fields(&["set-cookie", "x-a", "x-b"])),
+            ("D=\"Set-Cookie, X-A\", D=\"x-b\"", fields(&["set-cookie", "x-a", "x-b"])),
             ("D=\"X-\\A\"", fields(&["x-a"])),
             ("D=", Qualified::All),
             ("D=\"\"", Qualified::All),
             ("D=\" , \"", Qualified::All),
             ("D=\"x-a, b c\"", Qualified::All),
             ("D=\"x-a", Qualified::All),
-            ("D=x-a, D", Qualified::All),
-            ("D, D=x-a", Qualified::All),
-            ("D=x-a, D=\"\"", Qualified::All),
+            ("D=\"x-a\", D", Qualified::All),
+            ("D, D=\"x-a\"", Qualified::All),
+            ("D=\"x-a\", D=\"\"", Qualified::All),
         ];
         for (template, expected) in cases {
             for name in ["private", "No-Cache"] {

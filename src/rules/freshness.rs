@@ -74,6 +74,8 @@ mod tests {
     use proptest::prelude::{any, prop_assert, proptest};
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+    type Lines = [(&'static str, &'static str)];
+
     const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
     const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
@@ -91,7 +93,7 @@ mod tests {
     #[test]
     fn the_first_that_speaks_states_the_lifetime() {
         let minute = Stated::For(seconds(60));
-        let cases: [(&[(&str, &str)], Stated); 16] = [
+        let cases: [(&Lines, Stated); 16] = [
             (&[], Stated::Silent),
             (&[("cache-control", "public"), ("date", NOW)], Stated::Silent),
             (&[("cache-control", "max-age=60")], minute),
@@ -110,8 +112,7 @@ mod tests {
             (&[("expires", FAR), ("date", NOW)], Stated::For(LONGEST)),
         ];
         for (lines, expected) in cases {
-            let lines: Vec<(&'static str, &str)> = lines.to_vec();
-            let headers = headers(&lines);
+            let headers = headers(lines);
             let directives = ResponseDirectives::from_headers(&headers);
             assert_eq!(stated_lifetime(&directives, &headers, now()), expected, "{lines:?}");
         }
@@ -125,7 +126,7 @@ mod tests {
     /// RFC 9111 section 4.2.3, and section 5.1 on `Age`.
     #[test]
     fn the_initial_age_is_the_larger_of_what_the_date_and_the_age_say() {
-        let cases: [(&[(&str, &str)], u64, u64); 14] = [
+        let cases: [(&Lines, u64, u64); 14] = [
             (&[], 0, 0),
             (&[], 3, 3),
             (&[("date", EARLIER)], 3, 60),
@@ -142,8 +143,7 @@ mod tests {
             (&[("age", "99999999999999999999")], 3, 1 << 31),
         ];
         for (lines, delay, expected) in cases {
-            let lines: Vec<(&'static str, &str)> = lines.to_vec();
-            let age = corrected_initial_age(&headers(&lines), now() - seconds(delay), now());
+            let age = corrected_initial_age(&headers(lines), now() - seconds(delay), now());
             assert_eq!(age, seconds(expected), "{lines:?} after {delay}");
         }
     }

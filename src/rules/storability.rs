@@ -111,6 +111,8 @@ mod tests {
 
     type Lines = [(&'static str, &'static str)];
 
+    type Declared = Result<Option<u64>, NotStorable>;
+
     fn decide(method: &Method, authorization: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
         let headers = headers(lines);
         storable(&Exchange {
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn lengths_are_read_where_they_agree() {
         let wrong = Err(NotStorable::ContentLength);
-        let cases: [(&[&'static str], Result<Option<u64>, NotStorable>); 12] = [
+        let cases: [(&[&'static str], Declared); 12] = [
             (&[], Ok(None)),
             (&["0"], Ok(Some(0))),
             (&["42"], Ok(Some(42))),

@@ -70,7 +70,8 @@ impl Shared {
         strip_for_storage(&mut headers, &directives);
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
-            headers.insert(DATE, date(response_time));
+            // A header section that is full goes without.
+            let _ = date(response_time).map(|date| headers.try_insert(DATE, date));
         }
         let mut head = Head::new(response.status, response.version, headers, exchanged.generation, now);
         head.nominated =
@@ -127,7 +128,9 @@ fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {
     }
 }
 
-fn date(at: SystemTime) -> HeaderValue {
-    let text = httpdate::fmt_http_date(at);
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"))
+/// Formats a date, if the clock shows one that has a format.
+fn date(at: SystemTime) -> Option<HeaderValue> {
+    const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
+    at.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| *since < YEAR_10000)?;
+    HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()
 }

@@ -122,7 +122,7 @@ impl Fill<'_> {
                 leader.failed();
             }
             return;
-        } else if !self.context.conditional {
+        } else if !self.context.conditional && self.generation.is_some() {
             passes.remember(self.key, Pass::Uncacheable, now);
         }
         if let Some(leader) = self.leader {

@@ -89,10 +89,7 @@ impl Shared {
         if !response.is_fresh(now) {
             return Ok(Some(ForwardReason::Stale));
         }
-        if context.directives
-            && self.policy.sharing == Sharing::Rfc9111
-            && !self.accepts(response, parts, now)
-        {
+        if context.directives && self.policy.sharing == Sharing::Rfc9111 && !accepts(response, parts, now) {
             return Ok(Some(ForwardReason::Request));
         }
         let head = response.head();
@@ -107,15 +104,13 @@ impl Shared {
     pub(super) fn forbids_storing(&self, parts: &Parts) -> bool {
         self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(&parts.headers).no_store
     }
+}
 
-    /// Applies the request's directives (RFC 9111 section 5.2.1).
-    fn accepts(&self, response: &StoredResponse, parts: &Parts, now: Moment) -> bool {
-        let directives = RequestDirectives::from_headers(&parts.headers);
-        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        !directives.no_cache
-            && directives.max_age.is_none_or(|most| response.current_age(now) <= seconds(most))
-            && directives
-                .min_fresh
-                .is_none_or(|least| response.head().fresh_until.since(now) >= seconds(least))
-    }
+/// Applies the request's directives (RFC 9111 section 5.2.1).
+fn accepts(response: &StoredResponse, parts: &Parts, now: Moment) -> bool {
+    let directives = RequestDirectives::from_headers(&parts.headers);
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    !directives.no_cache
+        && directives.max_age.is_none_or(|most| response.current_age(now) <= seconds(most))
+        && directives.min_fresh.is_none_or(|least| response.head().fresh_until.since(now) >= seconds(least))
 }

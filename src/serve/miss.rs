@@ -38,7 +38,7 @@ enum Next {
     Answer(Arc<StoredResponse>, Waited),
     Call(Option<Leader>, Option<Generation>, ForwardReason, Option<OwnedSemaphorePermit>),
     /// There might as well be no cache.
-    Forward,
+    Forward(CacheStatus),
 }
 
 /// Whether a response was waited for.
@@ -76,8 +76,7 @@ impl<S> Miss<S> {
                     Waited::Yes => shared.collapsed_response(&stored, &parts, context, now),
                 })
             }
-            Next::Forward => {
-                let status = CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed"));
+            Next::Forward(status) => {
                 let finish = Finish::new(&shared, &parts, status);
                 let response = call(inner, Request::from_parts(parts, body)).await?;
                 let mut response = response.map(ResponseBody::forwarded);
@@ -94,6 +93,10 @@ impl<S> Miss<S> {
             }
         }
     }
+}
+
+fn store_failed() -> Next {
+    Next::Forward(CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed")))
 }
 
 /// The same for all steps of one request.
@@ -114,14 +117,18 @@ impl Way<'_> {
         for _ in 0..ROUNDS {
             let (reason, flight_key) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
-                Lookup::Failed => return Next::Forward,
+                Lookup::Failed => return store_failed(),
+                // A HEAD has no body to store, so it can't fill the cache.
+                Lookup::Miss { reason, .. } if self.context.head => {
+                    return Next::Forward(CacheStatus::forward(reason));
+                }
                 Lookup::Miss { reason, variant } => (reason, variant.unwrap_or_else(|| self.key.clone())),
             };
             if self.goes_alone(reason) {
                 return self.alone(reason).await;
             }
             let flight = match self.join(&flight_key, failures).await {
-                Err(()) => return Next::Forward,
+                Err(()) => return store_failed(),
                 Ok(Role::Leader(leader)) => return self.lead(parts, leader, reason).await,
                 Ok(Role::Follower(flight)) => flight,
             };
@@ -129,7 +136,7 @@ impl Way<'_> {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, parts).await {
                     Ok(true) => return Next::Answer(stored, Waited::Yes),
                     Ok(false) => {}
-                    Err(()) => return Next::Forward,
+                    Err(()) => return store_failed(),
                 },
                 Some(Outcome::Dangling) => {}
                 Some(Outcome::Failed(gate)) => {
@@ -150,7 +157,7 @@ impl Way<'_> {
         match lookup {
             Lookup::Hit(stored) => Next::Answer(stored, Waited::No),
             Lookup::Miss { reason, .. } => self.alone(reason).await,
-            Lookup::Failed => Next::Forward,
+            Lookup::Failed => store_failed(),
         }
     }
 
@@ -163,7 +170,6 @@ impl Way<'_> {
     fn goes_alone(&self, reason: ForwardReason) -> bool {
         let now = self.shared.cache.clock().now();
         !self.shared.policy.collapse
-            || self.context.head
             || self.context.conditional
             || reason == ForwardReason::Request
             || self.shared.cache.passes().get(self.key.as_ref(), now) == Some(Pass::Uncacheable)
@@ -171,9 +177,7 @@ impl Way<'_> {
 
     /// Calls the service without others waiting; its response may be stored all the same.
     async fn alone(&self, reason: ForwardReason) -> Next {
-        // A HEAD has no body to store.
-        let generation = if self.context.head { None } else { self.generation().await };
-        Next::Call(None, generation, reason, None)
+        Next::Call(None, self.generation().await, reason, None)
     }
 
     async fn generation(&self) -> Option<Generation> {

@@ -76,7 +76,8 @@ impl Shared {
 
 /// Appends the status to what caches further in said (RFC 9211 section 2).
 pub(super) fn tell(headers: &mut HeaderMap, status: CacheStatus) {
-    headers.append(CACHE_STATUS, status.to_value());
+    // A header section that is full goes without.
+    let _ = headers.try_append(CACHE_STATUS, status.to_value());
 }
 
 /// Tells whether a cache layer further out has marked the request.

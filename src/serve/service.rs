@@ -173,6 +173,7 @@ enum Step<B> {
 }
 
 /// A request that goes to the service without more ado.
+#[derive(Clone, Copy)]
 struct Forward {
     bypass: Bypass,
     /// Where a layer further in is to answer, it has to know that there is one further out.

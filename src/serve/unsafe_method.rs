@@ -58,12 +58,11 @@ fn path_on_same_origin(
         return same_authority(host, authority?).then(|| path.to_owned());
     }
     // Without a scheme, a relative reference would be taken for an authority.
-    if let Some(uri) = reference.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some()) {
-        if let Some(host) = uri.authority() {
-            // Where the target's scheme is not known, http and https count as one.
-            let same_scheme = target.scheme().is_none_or(|scheme| uri.scheme() == Some(scheme));
-            return (same_scheme && same_authority(host.as_str(), authority?)).then(|| uri.path().to_owned());
-        }
+    let absolute = reference.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
+    if let Some((uri, host)) = absolute.as_ref().and_then(|uri| Some((uri, uri.authority()?))) {
+        // Where the target's scheme is not known, http and https count as one.
+        let same_scheme = target.scheme().is_none_or(|scheme| uri.scheme() == Some(scheme));
+        return (same_scheme && same_authority(host.as_str(), authority?)).then(|| uri.path().to_owned());
     }
     Some(resolve(target.path(), reference))
 }

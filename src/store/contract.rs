@@ -250,10 +250,10 @@ async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     std::future::poll_fn(move |cx| {
         for (future, output) in futures.iter_mut().zip(&mut outputs) {
-            if output.is_none() {
-                if let Poll::Ready(value) = Pin::new(future).poll(cx) {
-                    *output = Some(value);
-                }
+            if output.is_none()
+                && let Poll::Ready(value) = Pin::new(future).poll(cx)
+            {
+                *output = Some(value);
             }
         }
         if outputs.iter().all(Option::is_some) {

@@ -32,10 +32,13 @@ async fn fresh_for(
     u64::MAX
 }
 
+/// Response lines, the route's ttl, the default ttl, and for how many seconds the response is fresh.
+type Row = (&'static [(&'static str, &'static str)], Option<u64>, Option<u64>, u64);
+
 #[tokio::test]
 async fn the_first_that_speaks_decides_in_the_documented_order() {
     // The manual clock starts at 2026-01-01 00:00:00.
-    let table: &[(&[(&str, &str)], Option<u64>, Option<u64>, u64)] = &[
+    let table: &[Row] = &[
         (&[], None, None, 0),
         (&[], None, Some(9), 9),
         (&[], Some(5), Some(9), 5),

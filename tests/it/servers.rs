@@ -62,7 +62,7 @@ impl Server {
     }
 }
 
-fn counting(calls: &Calls, name: &'static str) -> impl Handler<((),), ()> + Clone {
+fn counting(calls: &Calls, name: &'static str) -> impl Handler<((),), ()> {
     let calls = calls.clone();
     move || {
         let call = calls.next();

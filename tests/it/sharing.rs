@@ -92,6 +92,7 @@ async fn what_says_it_is_not_for_everybody_is_not_stored() {
         &[("cache-control", "max-age=60"), ("cache-control", "PRIVATE")],
         &[("cache-control", "x=\",\", private")],
         &[("cache-control", "private=\"\", max-age=60")],
+        &[("cache-control", "private=x-user, x-plan, max-age=60")],
         &[("cache-control", "public, max-age=60, no-store")],
         &[("vary", "*")],
         &[("vary", " * ")],
@@ -121,7 +122,7 @@ async fn directives_inside_quoted_strings_and_longer_names_are_not_taken_for_oth
 async fn fields_named_by_private_or_no_cache_are_stripped_and_the_rest_is_stored() {
     let (stack, _) = site(policy(), |_, call| {
         let lines = [
-            ("cache-control", "private=\"x-user, x-plan\", no-cache=X-Nonce"),
+            ("cache-control", "private=\"x-user, x-plan\", no-cache=\"X-Nonce\""),
             ("x-user", "alice"),
             ("x-plan", "gold"),
             ("x-nonce", "1"),

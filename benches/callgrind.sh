@@ -1,0 +1,35 @@
+#!/bin/sh
+# Counts the instructions of one operation: the difference between 2N and N of them, divided by N, so that
+# the start of the program and the warming of the cache cancel out. Needs valgrind.
+#
+#     benches/callgrind.sh [N]
+set -eu
+cd "$(dirname "$0")/.."
+times=${1:-20000}
+
+program=$(cargo bench --no-run --bench instructions 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+if [ -z "$program" ]; then
+    cargo bench --no-run --bench instructions
+    exit 1
+fi
+
+# Prints the instructions of a whole run.
+total() {
+    valgrind --tool=callgrind --callgrind-out-file=/dev/null "$program" --callgrind "$1" "$2" 2>&1 |
+        sed -n 's/^==[0-9]*== Collected : *//p'
+}
+
+each() {
+    echo $((($(total "$1" $((2 * times))) - $(total "$1" "$times")) / times))
+}
+
+none=$(each none)
+floor=$(each floor)
+hit=$(each hit)
+awk -v none="$none" -v floor="$floor" -v hit="$hit" 'BEGIN {
+    print "instructions      with the harness      without"
+    printf "harness         %18d\n", none
+    printf "floor           %18d %12d\n", floor, floor - none
+    printf "hit             %18d %12d\n", hit, hit - none
+    printf "ratio           %18.2f %12.2f\n", hit / floor, (hit - none) / (floor - none)
+}'

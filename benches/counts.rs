@@ -1,0 +1,63 @@
+//! How many allocations a hit and a miss make next to the floor, a bare service that returns a clone
+//! of the response. Building the request is not counted; the response is dropped.
+//!
+//! ```text
+//! cargo bench --bench counts
+//! ```
+//!
+//! Instructions are counted by `instructions.rs`: the counting allocator here would add its own.
+
+mod support;
+
+use allocation_counter::{AllocationInfo, measure};
+use http::{Request, Uri};
+use std::convert::Infallible;
+use std::hint::black_box;
+use support::{Answer, Body, LARGE, SMALL, call};
+use tower::Service;
+use tower_response_cache::MemoryStore;
+
+/// Far more than the look-ups that make an entry hot, and than the misses that make a table grow.
+const TIMES: u64 = 4096;
+
+fn main() {
+    let request = support::request();
+    let same = || request.clone();
+    let store = MemoryStore::with_capacity(128 << 20);
+    let mut next = 0..;
+    let new = || {
+        let number: u64 = next.next().unwrap_or_default();
+        let mut request = support::request();
+        *request.uri_mut() = format!("/articles/{number}").parse::<Uri>().expect("a URI");
+        request
+    };
+    println!("{:28} {:>12} {:>8} {:>14}", "", "allocations", "bytes", "most in one");
+    print("floor", support::floor(support::response(SMALL)), same);
+    print("hit, 2 KiB", support::warm(&request, support::response(SMALL)), same);
+    print("hit, 100 KiB", support::warm(&request, support::response(LARGE)), same);
+    print("hit, Vary: Accept-Encoding", support::warm(&request, support::varying_response(SMALL)), same);
+    let conditional = support::conditional_request();
+    let not_modified = support::warm(&request, support::response(SMALL));
+    assert_eq!(call(&mut not_modified.clone(), conditional.clone()).status(), 304);
+    print("304 from the store", not_modified, || conditional.clone());
+    print("miss and store", support::cached(&store, support::response(SMALL)), new);
+    assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
+}
+
+/// Prints what one operation allocates: the mean of many, as a table grows now and then.
+fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
+where
+    S: Service<Request<Body>, Error = Infallible>,
+{
+    call(&mut service, request());
+    let mut sum = AllocationInfo::default();
+    let mut most = 0;
+    for _ in 0..TIMES {
+        let request = request();
+        let counted = measure(|| drop(black_box(call(&mut service, request))));
+        most = most.max(counted.count_total);
+        sum += counted;
+    }
+    let mean = |total: u64| total as f64 / TIMES as f64;
+    println!("{name:28} {:12.2} {:8.0} {most:14}", mean(sum.count_total), mean(sum.bytes_total));
+}

@@ -1,0 +1,301 @@
+//! What a hit and a miss cost next to the floor: a bare service that returns a clone of the response.
+//!
+//! Timed are the call, the poll and the drop of the response; the request, with 12 header lines, is
+//! built beforehand, for the floor as for the cache. First a table of ratios is printed, for which
+//! all cases take turns, so that what else the machine does falls on all alike; then criterion
+//! measures each case by itself.
+//!
+//! ```text
+//! cargo bench --bench hit               # both, about a minute and a half
+//! cargo bench --bench hit -- --ratios   # the table alone, about 15 seconds
+//! cargo bench --bench hit -- 'hit'      # criterion alone, what matches
+//! ```
+
+mod support;
+
+use criterion::Criterion;
+use http::{Request, Response, Uri};
+use std::convert::Infallible;
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use support::{Answer, Body, LARGE, SMALL, call};
+use tower::{Service, service_fn};
+use tower_response_cache::MemoryStore;
+
+/// So many requests are built ahead; few enough that they stay in the processor's cache.
+const BATCH: u64 = 64;
+const KEYS: usize = 10_000;
+/// So many keys are stored, then a new store is filled.
+const MISSES: u64 = 8192;
+const ROUNDS: usize = 41;
+
+/// Runs an operation so many times and returns how long it took.
+type Run = Box<dyn FnMut(u64) -> Duration>;
+
+struct Case {
+    name: &'static str,
+    /// Which case's figure this one is divided by.
+    floor: usize,
+    run: Run,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let ratios_only = arguments.iter().any(|argument| argument == "--ratios");
+    let mut cases = cases();
+    if ratios_only || (arguments.is_empty() && std::env::args().len() > 1) {
+        print_ratios(&mut cases);
+        print_scaling();
+    }
+    if ratios_only {
+        return;
+    }
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2))
+        .configure_from_args();
+    for case in &mut cases {
+        criterion
+            .bench_function(case.name, |bencher| bencher.iter_custom(|iterations| (case.run)(iterations)));
+    }
+    let (floor, hit) = (support::floor(support::response(SMALL)), hot());
+    for threads in [1, 2] {
+        criterion.bench_function(&format!("floor, one response, {threads} threads"), |bencher| {
+            bencher.iter_custom(|iterations| on_threads(threads, &floor, iterations));
+        });
+        criterion.bench_function(&format!("hit, one key, {threads} threads"), |bencher| {
+            bencher.iter_custom(|iterations| on_threads(threads, &hit, iterations));
+        });
+    }
+    criterion.final_summary();
+}
+
+fn cases() -> Vec<Case> {
+    let request = support::request();
+    let conditional = support::conditional_request();
+    let not_modified = support::warm(&request, support::response(SMALL));
+    assert_eq!(call(&mut not_modified.clone(), conditional.clone()).status(), 304);
+    vec![
+        Case { name: "floor", floor: 0, run: one(support::floor(support::response(SMALL)), request.clone()) },
+        Case { name: "hit, 2 KiB", floor: 0, run: one(hot(), request.clone()) },
+        Case {
+            name: "hit, 100 KiB",
+            floor: 0,
+            run: one(support::warm(&request, support::response(LARGE)), request.clone()),
+        },
+        Case {
+            name: "hit, Vary: Accept-Encoding",
+            floor: 0,
+            run: one(support::warm(&request, support::varying_response(SMALL)), request.clone()),
+        },
+        Case { name: "304 from the store", floor: 0, run: one(not_modified, conditional) },
+        Case { name: "miss and store", floor: 0, run: misses(request) },
+        Case {
+            name: "floor, 10,000 URIs, one response",
+            floor: 6,
+            run: many(support::floor(support::response(SMALL))),
+        },
+        Case { name: "floor, 10,000 responses", floor: 7, run: many(floor_of_many()) },
+        Case { name: "hit, 10,000 keys", floor: 6, run: many(warm_for_many()) },
+    ]
+}
+
+/// A cache that the response to the request is stored in.
+fn hot()
+-> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static {
+    support::warm(&support::request(), support::response(SMALL))
+}
+
+/// Times calls alone: the requests are built in batches in between.
+fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Duration
+where
+    S: Service<Request<Body>, Error = Infallible>,
+{
+    let mut batch = Vec::with_capacity(BATCH as usize);
+    let (mut total, mut left) = (Duration::ZERO, iterations);
+    while left > 0 {
+        let now = left.min(BATCH);
+        batch.extend((0..now).map(|_| request()));
+        let start = Instant::now();
+        for request in batch.drain(..) {
+            black_box(call(service, black_box(request)));
+        }
+        total += start.elapsed();
+        left -= now;
+    }
+    total
+}
+
+/// The same request again and again.
+fn one<S>(mut service: S, request: Request<Body>) -> Run
+where
+    S: Service<Request<Body>, Error = Infallible> + 'static,
+{
+    Box::new(move |iterations| timed(&mut service, iterations, || request.clone()))
+}
+
+/// Requests for 10,000 URIs, each as likely as any other.
+fn many<S>(mut service: S) -> Run
+where
+    S: Service<Request<Body>, Error = Infallible> + 'static,
+{
+    let (request, uris, mut random) = (support::request(), uris(), XorShift::new());
+    Box::new(move |iterations| {
+        timed(&mut service, iterations, || with_uri(&request, uris[random.below(KEYS)].clone()))
+    })
+}
+
+/// A request with a key of its own each time, over a store that evicts nothing.
+fn misses(request: Request<Body>) -> Run {
+    Box::new(move |iterations| {
+        let (mut total, mut left) = (Duration::ZERO, iterations);
+        while left > 0 {
+            let now = left.min(MISSES);
+            let store = MemoryStore::with_capacity(128 << 20);
+            let mut service = support::cached(&store, support::response(SMALL));
+            let mut next = 0..;
+            let mut request = || with_uri(&request, uri(next.next().unwrap_or_default()));
+            total += timed(&mut service, now, &mut request);
+            assert_eq!(store.len() as u64, now, "each response is stored");
+            left -= now;
+        }
+        total
+    })
+}
+
+fn uri(number: usize) -> Uri {
+    format!("/articles/on-caching-{number}?page=2").parse().expect("a URI")
+}
+
+fn uris() -> Vec<Uri> {
+    (0..KEYS).map(uri).collect()
+}
+
+fn with_uri(request: &Request<Body>, uri: Uri) -> Request<Body> {
+    let mut request = request.clone();
+    *request.uri_mut() = uri;
+    request
+}
+
+fn floor_of_many() -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
+    let responses: Vec<_> = (0..KEYS).map(|_| support::response(SMALL)).collect();
+    let mut random = XorShift::new();
+    service_fn(move |_: Request<Body>| {
+        let response = responses[random.below(KEYS)].clone();
+        async move { Ok(response) }
+    })
+}
+
+fn warm_for_many() -> impl Service<Request<Body>, Response: Answer, Error = Infallible> {
+    let mut service = support::cached(&MemoryStore::with_capacity(128 << 20), support::response(SMALL));
+    let request = support::request();
+    for uri in uris().into_iter().chain(uris()) {
+        call(&mut service, with_uri(&request, uri));
+    }
+    for uri in uris() {
+        assert!(call(&mut service, with_uri(&request, uri)).is_hit(), "everything is stored");
+    }
+    service
+}
+
+/// Lets threads with a clone of the service each call it at the same time, and returns the time that
+/// one of them took divided by their number: that of one operation, seen from outside.
+fn on_threads<S>(threads: usize, service: &S, iterations: u64) -> Duration
+where
+    S: Service<Request<Body>, Error = Infallible> + Clone + Send + 'static,
+{
+    let arrived = AtomicUsize::new(0);
+    let arrived = &arrived;
+    let total: Duration = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|_| {
+                let mut service = service.clone();
+                scope.spawn(move || {
+                    // Its own, so that the threads share nothing but the service.
+                    let request = support::request();
+                    timed(&mut service, 4 * BATCH, || request.clone());
+                    let mut total = Duration::ZERO;
+                    let batches = iterations.div_ceil(BATCH);
+                    for batch in 1..=batches as usize {
+                        let mut requests: Vec<_> = (0..BATCH).map(|_| request.clone()).collect();
+                        arrived.fetch_add(1, Ordering::SeqCst);
+                        while arrived.load(Ordering::SeqCst) < batch * threads {
+                            spin_loop();
+                        }
+                        let start = Instant::now();
+                        for request in requests.drain(..) {
+                            black_box(call(&mut service, black_box(request)));
+                        }
+                        total += start.elapsed();
+                    }
+                    total.mul_f64(iterations as f64 / (batches * BATCH) as f64)
+                })
+            })
+            .collect();
+        running.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    total / (threads * threads) as u32
+}
+
+/// Prints the median time of each case, and the median of its ratios to the floor of the same round.
+fn print_ratios(cases: &mut [Case]) {
+    const ITERATIONS: u64 = MISSES;
+    let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];
+    for round in 0..=ROUNDS {
+        for (case, times) in cases.iter_mut().zip(&mut times) {
+            let time = (case.run)(ITERATIONS).as_secs_f64() * 1e9 / ITERATIONS as f64;
+            // The first round warms up.
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    eprintln!("{:34} {:>9} {:>9}", "", "ns", "ratio");
+    for (case, own) in cases.iter().zip(&times) {
+        let ratios = own.iter().zip(&times[case.floor]).map(|(own, floor)| own / floor).collect();
+        eprintln!("{:34} {:9.0} {:9.2}", case.name, median(own.clone()), median(ratios));
+    }
+}
+
+/// Prints how many times as much two threads get done as one.
+fn print_scaling() {
+    const ITERATIONS: u64 = 50_000;
+    eprintln!("{:34} {:>9} {:>9}", "operations a second", "1 thread", "2 threads");
+    print_scaling_of("floor, one response", &support::floor(support::response(SMALL)), ITERATIONS);
+    print_scaling_of("hit, one key", &hot(), ITERATIONS);
+}
+
+fn print_scaling_of<S>(name: &str, service: &S, iterations: u64)
+where
+    S: Service<Request<Body>, Error = Infallible> + Clone + Send + 'static,
+{
+    let rate = |threads| iterations as f64 / on_threads(threads, service, iterations).as_secs_f64();
+    let pairs: Vec<_> = (0..21).map(|_| (rate(1), rate(2))).collect();
+    let one = median(pairs.iter().map(|pair| pair.0).collect());
+    let two = median(pairs.iter().map(|pair| pair.1).collect());
+    let ratio = median(pairs.iter().map(|pair| pair.1 / pair.0).collect());
+    eprintln!("{name:34} {one:9.0} {two:9.0}, {ratio:.2} times as many");
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Random enough, and the same in each run.
+struct XorShift(u64);
+
+impl XorShift {
+    fn new() -> Self {
+        Self(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}

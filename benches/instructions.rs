@@ -1,0 +1,53 @@
+//! Runs an operation an exact number of times, for callgrind to count its instructions.
+//!
+//! ```text
+//! benches/callgrind.sh                                        # builds, counts, prints a table
+//! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
+//! ```
+//!
+//! `none` clones the request and drops it, which the others do too: what the harness takes.
+
+mod support;
+
+use http::Request;
+use std::convert::Infallible;
+use std::hint::black_box;
+use support::{Body, SMALL, call};
+use tower::Service;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(at) = arguments.iter().position(|argument| argument == "--callgrind") else {
+        println!("to be run by benches/callgrind.sh");
+        return;
+    };
+    let operation = arguments.get(at + 1).map_or("", String::as_str);
+    let times = arguments.get(at + 2).and_then(|times| times.parse().ok());
+    let times: u64 = times.expect("--callgrind floor|hit|none TIMES");
+    let request = support::request();
+    match operation {
+        "none" => repeat(times, &request, drop),
+        "floor" => {
+            let mut service = support::floor(support::response(SMALL));
+            repeat(times, &request, |request| run(&mut service, request));
+        }
+        "hit" => {
+            let mut service = support::warm(&request, support::response(SMALL));
+            repeat(times, &request, |request| run(&mut service, request));
+        }
+        _ => panic!("--callgrind floor|hit|none TIMES"),
+    }
+}
+
+fn repeat(times: u64, request: &Request<Body>, mut operation: impl FnMut(Request<Body>)) {
+    for _ in 0..times {
+        operation(black_box(request.clone()));
+    }
+}
+
+fn run<S>(service: &mut S, request: Request<Body>)
+where
+    S: Service<Request<Body>, Error = Infallible>,
+{
+    drop(black_box(call(service, request)));
+}

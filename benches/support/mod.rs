@@ -1,0 +1,145 @@
+//! What the benchmarks share: the request, the responses, the services, all as DESIGN.md section 13 has them.
+
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{AGE, HeaderName, HeaderValue};
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{Layer, Service, service_fn};
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+
+pub(crate) type Body = Full<Bytes>;
+
+pub(crate) const SMALL: usize = 2 << 10;
+pub(crate) const LARGE: usize = 100 << 10;
+
+const REQUEST_HEADERS: [(&str, &str); 12] = [
+    ("host", "www.example.org"),
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+    ("accept-language", "en-GB,en;q=0.7,de;q=0.3"),
+    ("accept-encoding", "gzip, deflate, br, zstd"),
+    ("referer", "https://www.example.org/articles"),
+    ("dnt", "1"),
+    ("upgrade-insecure-requests", "1"),
+    ("sec-fetch-dest", "document"),
+    ("sec-fetch-mode", "navigate"),
+    ("sec-fetch-site", "same-origin"),
+    ("priority", "u=0, i"),
+];
+
+const RESPONSE_HEADERS: [(&str, &str); 7] = [
+    ("content-type", "text/html; charset=utf-8"),
+    ("cache-control", "public, max-age=600"),
+    ("etag", "\"5d41402abc4b2a76b9719d911017c592\""),
+    ("last-modified", "Tue, 04 Mar 2025 09:12:44 GMT"),
+    ("content-language", "en"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+];
+
+fn lines(lines: &[(&'static str, &str)]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    // Values are owned, as those that a server parsed or a handler formatted.
+    lines.iter().map(|(name, value)| {
+        (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header value"))
+    })
+}
+
+/// A GET with 12 header lines, none of which is a credential or a cookie.
+pub(crate) fn request() -> Request<Body> {
+    let mut request = Request::new(Body::default());
+    *request.uri_mut() = Uri::from_static("/articles/on-caching?page=2");
+    request.headers_mut().extend(lines(&REQUEST_HEADERS));
+    request
+}
+
+/// A 200 with 7 header lines; nothing of it is shared with another one.
+pub(crate) fn response(size: usize) -> Response<Body> {
+    let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; size])));
+    response.headers_mut().extend(lines(&RESPONSE_HEADERS));
+    response
+}
+
+/// The same, with the `Vary` of a compressing server for one of its lines.
+pub(crate) fn varying_response(size: usize) -> Response<Body> {
+    let mut response = response(size);
+    response.headers_mut().remove("x-frame-options");
+    response.headers_mut().insert("vary", HeaderValue::from_static("accept-encoding"));
+    response
+}
+
+/// A request that the stored response has not changed for.
+pub(crate) fn conditional_request() -> Request<Body> {
+    let mut request = request();
+    let (_, etag) = RESPONSE_HEADERS[2];
+    request.headers_mut().insert("if-none-match", HeaderValue::from_str(etag).expect("a header value"));
+    request
+}
+
+/// The floor: a bare service that answers with a clone of one response.
+pub(crate) fn floor(
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    service_fn(move |_: Request<Body>| {
+        let response = response.clone();
+        async move { Ok(response) }
+    })
+}
+
+/// A cache of so many bytes before the floor, nothing stored.
+pub(crate) fn cached(
+    store: &MemoryStore,
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let cache = Cache::new(store.clone());
+    let policy = Policy::app().default_ttl(Duration::from_secs(600));
+    SiteCacheLayer::new(&cache).policy(policy).layer(floor(response))
+}
+
+/// The same, with the response to this request stored, so that every further one is a hit.
+pub(crate) fn warm(
+    request: &Request<Body>,
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+    let mut service = cached(&MemoryStore::with_capacity(64 << 20), response);
+    call(&mut service, request.clone());
+    assert!(call(&mut service, request.clone()).is_hit(), "the response is stored");
+    service
+}
+
+/// What the services answer with.
+pub(crate) trait Answer {
+    fn is_hit(&self) -> bool;
+    fn status(&self) -> u16;
+}
+
+impl<B> Answer for Response<B> {
+    fn is_hit(&self) -> bool {
+        self.headers().contains_key(AGE)
+    }
+
+    fn status(&self) -> u16 {
+        self.status().as_u16()
+    }
+}
+
+/// Calls a service whose answer is ready at the first poll: no runtime takes part.
+#[inline]
+pub(crate) fn call<S>(service: &mut S, request: Request<Body>) -> S::Response
+where
+    S: Service<Request<Body>, Error = Infallible>,
+{
+    match service.call(request).now_or_never() {
+        Some(Ok(response)) => response,
+        None => panic!("not ready at the first poll"),
+    }
+}

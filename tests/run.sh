@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The whole test suite. Says what it does; installs nothing that is there already.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+if ! command -v cargo >/dev/null 2>&1; then
+    say "cargo is missing: install a Rust toolchain (1.88 or newer) first"
+    exit 1
+fi
+if ! command -v cc >/dev/null 2>&1; then
+    say "installing a C compiler, for the SQLite of the example"
+    sudo=$([ "$(id -u)" -eq 0 ] || echo sudo)
+    $sudo apt-get update -q && $sudo apt-get install -y -q gcc libc6-dev
+fi
+
+say "unit, integration and documentation tests, all features"
+cargo test --locked --all-features --lib --bins --examples --test it
+cargo test --locked --all-features --doc
+
+say "unit and integration tests, no features"
+cargo test --locked --no-default-features --lib --test it
