@@ -5,7 +5,8 @@
 //! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
 //! ```
 //!
-//! `none` clones the request and drops it, which the others do too: what the harness takes.
+//! `none` clones the request and drops it, which the others do too: what the harness takes. `miss`
+//! makes a URI besides, so it is for profiles rather than for comparison.
 
 mod support;
 
@@ -14,6 +15,9 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use support::{Body, SMALL, call};
 use tower::Service;
+use tower_response_cache::MemoryStore;
+
+const USAGE: &str = "--callgrind none|floor|hit|miss TIMES";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -23,7 +27,7 @@ fn main() {
     };
     let operation = arguments.get(at + 1).map_or("", String::as_str);
     let times = arguments.get(at + 2).and_then(|times| times.parse().ok());
-    let times: u64 = times.expect("--callgrind floor|hit|none TIMES");
+    let times: u64 = times.expect(USAGE);
     let request = support::request();
     match operation {
         "none" => repeat(times, &request, drop),
@@ -32,10 +36,20 @@ fn main() {
             repeat(times, &request, |request| run(&mut service, request));
         }
         "hit" => {
-            let mut service = support::warm(&request, support::response(SMALL));
+            let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
         }
-        _ => panic!("--callgrind floor|hit|none TIMES"),
+        "miss" => {
+            let store = MemoryStore::with_capacity(128 << 20);
+            let mut service = support::cached(store, support::response(SMALL));
+            let mut number = 0_u64;
+            repeat(times, &request, |mut request| {
+                number += 1;
+                *request.uri_mut() = format!("/articles/{number}").parse().expect("a URI");
+                run(&mut service, request);
+            });
+        }
+        _ => panic!("{USAGE}"),
     }
 }
 

@@ -81,7 +81,7 @@ async fn slow_body() {
         let body = StreamBody::new(frames(Arc::clone(&sent)));
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });
-    let megabytes = FRAMES as usize * FRAME_BYTES >> 20;
+    let megabytes = (FRAMES as usize * FRAME_BYTES) >> 20;
     println!("{megabytes} MiB in {FRAMES} frames over {BODY_LASTS:?}, median of {ROUNDS}");
     println!("{:24} {:>11} {:>14} {:>19} {:>11}", "", "head", "first frame", "behind the origin's", "end");
     let (mut bare, mut misses, mut hits) = (Vec::new(), Vec::new(), Vec::new());
