@@ -10,10 +10,10 @@
 mod support;
 
 use allocation_counter::{AllocationInfo, measure};
-use http::{Request, Uri};
+use http::Request;
 use std::convert::Infallible;
 use std::hint::black_box;
-use support::{Body, LARGE, SMALL, call};
+use support::{Body, LARGE, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
@@ -26,10 +26,8 @@ fn main() {
     let store = MemoryStore::with_capacity(128 << 20);
     let mut next = 0..;
     let new = || {
-        let number: u64 = next.next().unwrap_or_default();
-        let mut request = support::request();
-        *request.uri_mut() = format!("/articles/{number}").parse::<Uri>().expect("a URI");
-        request
+        let number = next.next().unwrap_or_default();
+        with_uri(&request, &uri(number))
     };
     println!("{:28} {:>12} {:>8} {:>14}", "", "allocations", "bytes", "most in one");
     print("floor", support::floor(support::response(SMALL)), same);

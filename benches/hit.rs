@@ -6,7 +6,7 @@
 //! measures each case by itself.
 //!
 //! ```text
-//! cargo bench --bench hit               # both, about a minute and a half
+//! cargo bench --bench hit               # both, about a minute
 //! cargo bench --bench hit -- --ratios   # the table alone, about 15 seconds
 //! cargo bench --bench hit -- 'hit'      # criterion alone, what matches
 //! ```
@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use support::{Answer, Body, LARGE, SMALL, call};
+use support::{Answer, Body, LARGE, SMALL, call, uri, with_uri};
 use tower::{Service, service_fn};
 use tower_response_cache::MemoryStore;
 
@@ -134,7 +134,7 @@ where
 {
     let (request, uris, mut random) = (support::request(), uris(), XorShift::new());
     Box::new(move |iterations| {
-        timed(&mut service, iterations, || with_uri(&request, uris[random.below(KEYS)].clone()))
+        timed(&mut service, iterations, || with_uri(&request, &uris[random.below(KEYS)]))
     })
 }
 
@@ -147,7 +147,7 @@ fn misses(request: Request<Body>) -> Run {
             let store = MemoryStore::with_capacity(128 << 20);
             let mut service = support::cached(store.clone(), support::response(SMALL));
             let mut next = 0..;
-            let mut request = || with_uri(&request, uri(next.next().unwrap_or_default()));
+            let mut request = || with_uri(&request, &uri(next.next().unwrap_or_default()));
             total += timed(&mut service, now, &mut request);
             assert_eq!(store.len() as u64, now, "each response is stored");
             left -= now;
@@ -156,18 +156,8 @@ fn misses(request: Request<Body>) -> Run {
     })
 }
 
-fn uri(number: usize) -> Uri {
-    format!("/articles/on-caching-{number}?page=2").parse().expect("a URI")
-}
-
 fn uris() -> Vec<Uri> {
     (0..KEYS).map(uri).collect()
-}
-
-fn with_uri(request: &Request<Body>, uri: Uri) -> Request<Body> {
-    let mut request = request.clone();
-    *request.uri_mut() = uri;
-    request
 }
 
 fn floor_of_many() -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible> {
@@ -183,10 +173,10 @@ fn warm_for_many() -> impl Service<Request<Body>, Response: Answer, Error = Infa
     let mut service = support::cached(MemoryStore::with_capacity(128 << 20), support::response(SMALL));
     let request = support::request();
     for uri in uris().into_iter().chain(uris()) {
-        call(&mut service, with_uri(&request, uri));
+        call(&mut service, with_uri(&request, &uri));
     }
     for uri in uris() {
-        assert!(call(&mut service, with_uri(&request, uri)).is_hit(), "everything is stored");
+        assert!(call(&mut service, with_uri(&request, &uri)).is_hit(), "everything is stored");
     }
     service
 }

@@ -13,7 +13,7 @@ mod support;
 use http::Request;
 use std::convert::Infallible;
 use std::hint::black_box;
-use support::{Body, SMALL, call};
+use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
@@ -42,11 +42,10 @@ fn main() {
         "miss" => {
             let store = MemoryStore::with_capacity(128 << 20);
             let mut service = support::cached(store, support::response(SMALL));
-            let mut number = 0_u64;
-            repeat(times, &request, |mut request| {
-                number += 1;
-                *request.uri_mut() = format!("/articles/{number}").parse().expect("a URI");
-                run(&mut service, request);
+            let mut numbers = 0..;
+            repeat(times, &request, |request| {
+                let number = numbers.next().unwrap_or_default();
+                run(&mut service, with_uri(&request, &uri(number)));
             });
         }
         _ => panic!("{USAGE}"),

@@ -2,7 +2,7 @@
 //! how often a handler is called when many ask for the same thing at once.
 //!
 //! ```text
-//! cargo bench --bench stampede   # about 7 seconds
+//! cargo bench --bench stampede   # about 6 seconds
 //! ```
 
 use bytes::Bytes;

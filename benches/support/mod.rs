@@ -57,6 +57,21 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
+/// Returns one of many URIs.
+pub(crate) fn uri(number: usize) -> Uri {
+    format!("/articles/on-caching-{number}?page=2").parse().expect("a URI")
+}
+
+/// Returns a copy of a request, for another URI.
+///
+/// As with the requests of a server, all its parts are references to buffers that are shared
+/// already; the first copy of one that is not would allocate.
+pub(crate) fn with_uri(request: &Request<Body>, uri: &Uri) -> Request<Body> {
+    let mut request = request.clone();
+    *request.uri_mut() = uri.clone();
+    request
+}
+
 /// A 200 with 7 header lines; nothing of it is shared with another one.
 pub(crate) fn response(size: usize) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; size])));

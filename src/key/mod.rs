@@ -125,7 +125,7 @@ impl Hasher for Prehashed {
 pub(crate) type BuildPrehashed = std::hash::BuildHasherDefault<Prehashed>;
 
 /// Room for a key on the stack; the common key needs no allocation.
-const INLINE: usize = 384;
+const INLINE: usize = 256;
 
 /// A key being written, part by part.
 pub(crate) struct KeyBuf {
@@ -143,28 +143,49 @@ impl KeyBuf {
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
-        if self.spilled.is_empty() && end <= INLINE {
-            self.inline[self.length..end].copy_from_slice(bytes);
-        } else {
-            if self.spilled.is_empty() {
-                self.spilled.extend_from_slice(&self.inline[..self.length]);
-            }
-            self.spilled.extend_from_slice(bytes);
+        match self.inline.get_mut(self.length..end) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => self.spill(bytes),
         }
         self.length = end;
+    }
+
+    /// Appends a number: a length, mostly.
+    #[inline]
+    fn number(&mut self, number: u32) {
+        match self.inline.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
+            Some(room) => *room = number.to_le_bytes(),
+            None => self.spill(&number.to_le_bytes()),
+        }
+        self.length += size_of::<u32>();
+    }
+
+    /// Appends where the stack has no more room; from then on everything is on the heap.
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.extend_from_slice(&self.inline[..self.length]);
+        }
+        self.spilled.extend_from_slice(bytes);
     }
 
     /// Appends one part.
     #[inline]
     pub(crate) fn part(&mut self, bytes: &[u8]) {
-        self.raw(&(bytes.len() as u32).to_le_bytes());
+        self.number(bytes.len() as u32);
         self.raw(bytes);
+    }
+
+    /// Appends the length of a part whose bytes follow in pieces.
+    #[inline]
+    pub(crate) fn length(&mut self, length: usize) {
+        self.number(length as u32);
     }
 
     /// Appends a part that is absent, which differs from one that is empty.
     #[inline]
     pub(crate) fn absent(&mut self) {
-        self.raw(&u32::MAX.to_le_bytes());
+        self.number(u32::MAX);
     }
 
     #[inline]

@@ -135,7 +135,7 @@ impl KeyPolicy {
 
 fn named<N: AsRef<str>>(buf: &mut KeyBuf, kind: &[u8], names: &[N]) {
     buf.part(kind);
-    buf.raw(&(names.len() as u32).to_le_bytes());
+    buf.length(names.len());
     for name in names {
         buf.part(name.as_ref().as_bytes());
     }
@@ -194,7 +194,7 @@ fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> R
             return Ok(());
         }
     };
-    buf.raw(&((authority.name.len() + authority.port.len()) as u32).to_le_bytes());
+    buf.length(authority.name.len() + authority.port.len());
     let start = buf.len();
     buf.raw(authority.name);
     buf.raw(authority.port);
@@ -213,18 +213,34 @@ fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
+/// The bytes of a host and a port (RFC 3986 section 3.2.2), those of user information not among them.
+const ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~!$&'()*+;=:[]%";
+    let mut at = 0;
+    while at < others.len() {
+        allowed[others[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
+
 /// Splits an authority, without a trailing dot and without the default port of a known scheme.
 ///
 /// Where the scheme is not known, a port stays: `Host: shop:80` at a TLS listener is not `shop`.
 fn canonical<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(b);
-    if authority.is_empty() || !authority.iter().all(allowed) {
+    if authority.is_empty() || !authority.iter().all(|&byte| ALLOWED[usize::from(byte)]) {
         return Err(KeyError::Host);
     }
-    let (name, port) = match authority.iter().rposition(|&b| b == b':') {
-        Some(colon) if !authority[colon..].contains(&b']') => authority.split_at(colon),
-        _ => (authority, &authority[authority.len()..]),
-    };
+    // A colon before a bracket belongs to an address.
+    let last = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
+    let colon = last.filter(|&at| authority[at] == b':').unwrap_or(authority.len());
+    let (name, port) = authority.split_at(colon);
     let name = name.strip_suffix(b".").unwrap_or(name);
     if name.is_empty() || !port.iter().skip(1).all(u8::is_ascii_digit) {
         return Err(KeyError::Host);

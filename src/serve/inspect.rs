@@ -4,7 +4,7 @@ use super::service::Shared;
 use crate::policy::{Policy, Sharing};
 use crate::status::ForwardReason;
 use http::header::HeaderMap;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderValue, Method};
 use http_body::Body;
 
 /// A request that the cache may answer, and the fields that matter to it.
@@ -182,11 +182,12 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
     };
     let app = policy.sharing == Sharing::App;
     let context = &mut inspected.context;
+    let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
     for (name, value) in headers {
-        if is_among(name, &policy.key.ignored) {
+        if declared && policy.key.ignored.contains(name) {
             continue;
         }
-        if is_among(name, &policy.credentials) {
+        if declared && policy.credentials.contains(name) {
             return Err(Bypass::because("credentials"));
         }
         match meaning(name.as_str()) {
@@ -212,10 +213,6 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
     Ok(inspected)
 }
 
-fn is_among(name: &HeaderName, names: &[HeaderName]) -> bool {
-    !names.is_empty() && names.contains(name)
-}
-
 /// A second line of a field that may occur once makes it anybody's guess which one counts.
 fn once<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> Result<(), ()> {
     match place.replace(value) {
@@ -227,6 +224,7 @@ fn once<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderName;
 
     fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<Context, Option<&'static str>> {
         let mut headers = HeaderMap::new();

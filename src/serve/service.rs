@@ -73,17 +73,16 @@ impl Shared {
         Self::new(self.cache.clone(), policy, self.level)
     }
 
-    /// Writes the key of a request.
-    fn key(&self, parts: &Parts, inspected: &Inspected<'_>) -> Result<KeyBuf, Bypass> {
-        let mut buf = KeyBuf::new();
+    /// Writes the key of a request into a buffer, which is too large to be moved about.
+    fn key(&self, parts: &Parts, inspected: &Inspected<'_>, buf: &mut KeyBuf) -> Result<(), Bypass> {
         buf.raw(&self.prefix);
         let forwarded = inspected.forwarded.iter().zip(0..);
         let forwarded = forwarded.filter_map(|(value, at)| value.map(|value| (at, value)));
-        match write_key(&mut buf, &self.policy.key, public_uri(parts), inspected.host, forwarded, parts) {
-            Ok(()) => Ok(buf),
-            Err(KeyError::Host) => Err(Bypass::because("host")),
-            Err(KeyError::TooLong) => Err(Bypass::because("key-length")),
-        }
+        let (policy, uri, host) = (&self.policy.key, public_uri(parts), inspected.host);
+        write_key(buf, policy, uri, host, forwarded, parts).map_err(|error| match error {
+            KeyError::Host => Bypass::because("host"),
+            KeyError::TooLong => Bypass::because("key-length"),
+        })
     }
 }
 
@@ -149,15 +148,16 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        match self.decide(&parts, &body) {
+        let mut buf = KeyBuf::new();
+        match self.decide(&parts, &body, &mut buf) {
             Step::Hit(response) => ResponseFuture::hit(response),
             Step::Forward(bypass) => self.forward(parts, body, bypass),
             Step::Unsafe => {
                 let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
                 ResponseFuture::slow(unsafe_method::forward(shared, inner, parts, body))
             }
-            Step::Miss(key, context, lookup) => {
-                let miss = Miss::new(&self.shared, self.inner.clone(), key.key().to_key(), context);
+            Step::Miss(context, lookup) => {
+                let miss = Miss::new(&self.shared, self.inner.clone(), buf.key().to_key(), context);
                 ResponseFuture::slow(miss.run(parts, body, lookup))
             }
         }
@@ -169,7 +169,8 @@ enum Step<B> {
     Hit(Response<ResponseBody<B>>),
     Forward(Forward),
     Unsafe,
-    Miss(KeyBuf, Context, Option<Lookup>),
+    /// The key is in the buffer.
+    Miss(Context, Option<Lookup>),
 }
 
 /// A request that goes to the service without more ado.
@@ -181,7 +182,7 @@ struct Forward {
 }
 
 impl<S> ResponseCache<S> {
-    fn decide<B, ReqBody: Body>(&self, parts: &Parts, body: &ReqBody) -> Step<B> {
+    fn decide<B, ReqBody: Body>(&self, parts: &Parts, body: &ReqBody, buf: &mut KeyBuf) -> Step<B> {
         let shared = &*self.shared;
         let forward = |bypass| Step::Forward(Forward { bypass, announce: false });
         let inspected = match shared.inspect(&parts.method, &parts.headers, body) {
@@ -191,28 +192,27 @@ impl<S> ResponseCache<S> {
             }
             Err(bypass) => return forward(bypass),
         };
-        let key = match shared.key(parts, &inspected) {
-            Ok(key) => key,
-            Err(bypass) => return forward(bypass),
-        };
+        if let Err(bypass) = shared.key(parts, &inspected, buf) {
+            return forward(bypass);
+        }
         let context = inspected.context;
         if context.directives && shared.forbids_storing(parts) {
             return forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
         }
         if !shared.cache.is_local() {
-            return Step::Miss(key, context, None);
+            return Step::Miss(context, None);
         }
-        let now = shared.cache.clock().now();
-        let lookup = poll_now(shared.lookup(parts, key.key(), context, now));
+        let (key, now) = (buf.key(), shared.cache.clock().now());
+        let lookup = poll_now(shared.lookup(parts, key, context, now));
         match lookup {
             Some(Lookup::Hit(response)) => Step::Hit(shared.hit_response(&response, parts, context, now)),
             // A HEAD can't fill the cache, so there is nothing to wait for.
             Some(Lookup::Miss { reason, .. }) if context.head => forward(Bypass { reason, detail: None }),
-            _ => match shared.cache.passes().get(key.key(), now) {
+            _ => match shared.cache.passes().get(key, now) {
                 Some(Pass::HandledWithin) => {
                     Step::Forward(Forward { bypass: Bypass::because("handled-within"), announce: true })
                 }
-                _ => Step::Miss(key, context, lookup),
+                _ => Step::Miss(context, lookup),
             },
         }
     }
