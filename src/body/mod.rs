@@ -28,18 +28,22 @@ pin_project! {
     enum Inner<B> {
         Stored { data: Option<Bytes> },
         Forwarded { #[pin] body: B },
-        Recording { recording: Recording<B> },
+        // Boxed: it is large, and a hit should not carry the room for it about.
+        Recording { recording: Pin<Box<Recording<B>>> },
     }
 }
 
-struct Recording<B> {
-    /// Frames that were ready before the head was sent.
-    ahead: VecDeque<Frame<Bytes>>,
-    body: Pin<Box<B>>,
-    recorder: Option<Recorder>,
-    ended: bool,
-    /// What the body failed with while it was read ahead; its reader gets it in its turn.
-    error: Option<BoxError>,
+pin_project! {
+    struct Recording<B> {
+        // Frames that were ready before the head was sent.
+        ahead: VecDeque<Frame<Bytes>>,
+        #[pin]
+        body: B,
+        recorder: Option<Recorder>,
+        ended: bool,
+        // What the body failed with while it was read ahead; its reader gets it in its turn.
+        error: Option<BoxError>,
+    }
 }
 
 /// How far a body is read ahead while it is ready, so that what is there at once is stored at once,
@@ -64,15 +68,15 @@ where
 {
     /// Returns the body with a recorder on it, after reading what of it is ready at once.
     pub(crate) async fn recording(body: B, recorder: Recorder) -> Self {
-        let mut recording = Recording {
+        let mut recording = Box::pin(Recording {
             ahead: VecDeque::new(),
-            body: Box::pin(body),
+            body,
             recorder: Some(recorder),
             ended: false,
             error: None,
-        };
+        });
         std::future::poll_fn(|cx| {
-            recording.read_ahead(cx);
+            recording.as_mut().read_ahead(cx);
             Poll::Ready(())
         })
         .await;
@@ -81,7 +85,8 @@ where
             && recording.ahead.len() <= 1
             && recording.ahead.iter().all(Frame::is_data)
         {
-            let data = recording.ahead.pop_front().and_then(|frame| frame.into_data().ok());
+            let data =
+                recording.as_mut().project().ahead.pop_front().and_then(|frame| frame.into_data().ok());
             return Self::stored(data.unwrap_or_default());
         }
         Self { inner: Inner::Recording { recording } }
@@ -93,20 +98,20 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    fn read_ahead(&mut self, cx: &mut Context<'_>) {
+    fn read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
         if self.body.is_end_stream() {
-            self.end();
+            self.as_mut().end();
         }
         let mut bytes = 0;
         while !self.ended && self.recorder.is_some() && bytes < AHEAD_BYTES && self.ahead.len() < AHEAD_FRAMES
         {
-            match self.poll_body(cx) {
+            match self.as_mut().poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len);
-                    self.ahead.push_back(frame);
+                    self.as_mut().project().ahead.push_back(frame);
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    self.error = Some(error);
+                    *self.project().error = Some(error);
                     return;
                 }
                 Poll::Ready(None) | Poll::Pending => return,
@@ -114,12 +119,16 @@ where
         }
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
+    fn poll_body(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.as_mut().project();
+        let frame = match ready!(this.body.poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                self.ended = true;
-                if let Some(recorder) = self.recorder.take() {
+                *this.ended = true;
+                if let Some(recorder) = this.recorder.take() {
                     recorder.failed();
                 }
                 return Poll::Ready(Some(Err(error.into())));
@@ -130,10 +139,10 @@ where
             }
         };
         let frame = match frame.into_data() {
-            Ok(data) => Frame::data(self.record(data)),
+            Ok(data) => Frame::data(record(this.recorder, data)),
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
-                if let Some(recorder) = self.recorder.take() {
+                if let Some(recorder) = this.recorder.take() {
                     recorder.abandon();
                 }
                 trailers
@@ -146,21 +155,23 @@ where
         Poll::Ready(Some(Ok(frame)))
     }
 
-    fn record(&mut self, data: Bytes) -> Bytes {
-        let Some(recorder) = &mut self.recorder else { return data };
-        let (sent, within_limits) = recorder.push(data);
-        if !within_limits && let Some(recorder) = self.recorder.take() {
-            recorder.abandon();
-        }
-        sent
-    }
-
-    fn end(&mut self) {
-        self.ended = true;
-        if let Some(recorder) = self.recorder.take() {
+    fn end(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.ended = true;
+        if let Some(recorder) = this.recorder.take() {
             recorder.complete();
         }
     }
+}
+
+/// Records a frame and returns it for sending; past a limit, the recording ends.
+fn record(recording: &mut Option<Recorder>, data: Bytes) -> Bytes {
+    let Some(recorder) = recording else { return data };
+    let (sent, within_limits) = recorder.push(data);
+    if !within_limits && let Some(recorder) = recording.take() {
+        recorder.abandon();
+    }
+    sent
 }
 
 impl<B> Body for ResponseBody<B>
@@ -180,11 +191,14 @@ where
             Projected::Forwarded { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Projected::Recording { recording } => match recording.ahead.pop_front() {
-                Some(frame) => Poll::Ready(Some(Ok(frame))),
-                None if recording.ended => Poll::Ready(recording.error.take().map(Err)),
-                None => recording.poll_body(cx),
-            },
+            Projected::Recording { recording } => {
+                let this = recording.as_mut().project();
+                match this.ahead.pop_front() {
+                    Some(frame) => Poll::Ready(Some(Ok(frame))),
+                    None if *this.ended => Poll::Ready(this.error.take().map(Err)),
+                    None => recording.as_mut().poll_body(cx),
+                }
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use crate::cache::{Cache, Reservation, Storing, poll_now};
 use crate::entry::body_for_storage;
 use crate::flight::{Leader, Pass};
 use bytes::Bytes;
+use std::pin::pin;
 
 /// What is to be done once the body is complete.
 #[derive(Debug)]
@@ -142,7 +143,7 @@ impl Commit {
     fn store(self, body: Bytes) {
         if self.cache.is_local() {
             // Done at once: every future of a store inside the process is ready.
-            let _ = poll_now(self.write(body));
+            let _ = poll_now(pin!(self.write(body)));
             return;
         }
         // Ordered by its generation, so it can't undo an invalidation that overtakes it.

@@ -18,6 +18,7 @@ use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
 use budget::Budget;
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -212,10 +213,10 @@ impl fmt::Debug for Cache {
 
 /// Returns what a future is ready with at its first poll, without a box or a task.
 ///
-/// For futures over a store inside the process, which never wait.
-pub(crate) fn poll_now<F: Future>(future: F) -> Option<F::Output> {
-    let mut future = std::pin::pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+/// For futures over a store inside the process, which never wait. Taken by reference, since they
+/// are too large to be moved for nothing.
+pub(crate) fn poll_now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }

@@ -67,7 +67,7 @@ impl ResponseDirectives {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
-            match &*name.to_ascii_lowercase() {
+            match lowered(name, &mut [0; LONGEST]) {
                 b"no-store" => directives.no_store = true,
                 b"no-cache" => directives.no_cache.add(argument),
                 b"private" => directives.private.add(argument),
@@ -110,7 +110,7 @@ impl RequestDirectives {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
-            match &*name.to_ascii_lowercase() {
+            match lowered(name, &mut [0; LONGEST]) {
                 b"no-cache" => directives.no_cache = true,
                 b"no-store" => directives.no_store = true,
                 b"only-if-cached" => directives.only_if_cached = true,
@@ -131,6 +131,17 @@ impl RequestDirectives {
         }
         directives
     }
+}
+
+/// The length of the longest name that means something here, `stale-while-revalidate`.
+const LONGEST: usize = 22;
+
+/// Lower-cases a name (RFC 9111 section 5.2); one too long to mean anything becomes empty.
+fn lowered<'a>(name: &[u8], room: &'a mut [u8; LONGEST]) -> &'a [u8] {
+    let Some(room) = room.get_mut(..name.len()) else { return b"" };
+    room.copy_from_slice(name);
+    room.make_ascii_lowercase();
+    room
 }
 
 /// Splits a directive into its name and its argument, if it has one.

@@ -18,6 +18,7 @@ use http::{Request, Response, Uri};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use tower::Service;
@@ -203,7 +204,7 @@ impl<S> ResponseCache<S> {
             return Step::Miss(context, None);
         }
         let (key, now) = (buf.key(), shared.cache.clock().now());
-        let lookup = poll_now(shared.lookup(parts, key, context, now));
+        let lookup = poll_now(pin!(shared.lookup(parts, key, context, now)));
         match lookup {
             Some(Lookup::Hit(response)) => Step::Hit(shared.hit_response(&response, parts, context, now)),
             // A HEAD can't fill the cache, so there is nothing to wait for.
