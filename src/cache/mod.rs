@@ -11,7 +11,7 @@ pub use invalidation::Invalidation;
 pub(crate) use storing::{Storing, write_variant_key};
 
 use crate::clock::Clock;
-use crate::entry::{Generation, Scope};
+use crate::entry::{Generation, Head, Scope};
 use crate::error::StoreError;
 use crate::flight::{Flights, Passes};
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
@@ -175,6 +175,12 @@ impl Cache {
 
     pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
         self.within_limit(self.0.generations.current()).await
+    }
+
+    /// Tells whether a stored response is known to be valid without waiting for the store.
+    #[inline]
+    pub(crate) fn is_valid_now(&self, head: &Head) -> bool {
+        matches!(self.0.generations.check(head.generation, &head.scopes).now(), Ok(Ok(Validity::Valid)))
     }
 
     pub(crate) async fn validity(&self, since: Generation, scopes: &[Scope]) -> Result<Validity, StoreError> {

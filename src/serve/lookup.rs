@@ -83,14 +83,8 @@ impl Shared {
         context: Context,
         now: Moment,
     ) -> Result<Option<ForwardReason>, ()> {
-        if !response.selected_by(&parts.headers) {
-            return Ok(Some(ForwardReason::VaryMiss));
-        }
-        if !response.is_fresh(now) {
-            return Ok(Some(ForwardReason::Stale));
-        }
-        if context.directives && self.policy.sharing == Sharing::Rfc9111 && !accepts(response, parts, now) {
-            return Ok(Some(ForwardReason::Request));
+        if let Some(reason) = self.mismatch(response, parts, context, now) {
+            return Ok(Some(reason));
         }
         let head = response.head();
         match self.cache.validity(head.generation, &head.scopes).await {
@@ -98,6 +92,40 @@ impl Shared {
             Ok(_) => Ok(Some(ForwardReason::Stale)),
             Err(_) => Err(()),
         }
+    }
+
+    /// Returns what a request misses in a response, its invalidation aside.
+    #[inline]
+    fn mismatch(
+        &self,
+        response: &StoredResponse,
+        parts: &Parts,
+        context: Context,
+        now: Moment,
+    ) -> Option<ForwardReason> {
+        if !response.selected_by(&parts.headers) {
+            return Some(ForwardReason::VaryMiss);
+        }
+        if !response.is_fresh(now) {
+            return Some(ForwardReason::Stale);
+        }
+        let asks = context.directives && self.policy.sharing == Sharing::Rfc9111;
+        (asks && !accepts(response, parts, now)).then_some(ForwardReason::Request)
+    }
+
+    /// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.
+    /// Whatever else it is, [`lookup`](Self::lookup) finds out.
+    #[inline]
+    pub(super) fn plain_hit(
+        &self,
+        parts: &Parts,
+        key: KeyRef<'_>,
+        context: Context,
+        now: Moment,
+    ) -> Option<Arc<StoredResponse>> {
+        let Ok(Ok(Some(Entry::Response(response)))) = self.cache.store().get(key).now() else { return None };
+        let usable = self.mismatch(&response, parts, context, now).is_none();
+        (usable && self.cache.is_valid_now(response.head())).then_some(response)
     }
 
     /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).

@@ -204,6 +204,9 @@ impl<S> ResponseCache<S> {
             return Step::Miss(context, None);
         }
         let (key, now) = (buf.key(), shared.cache.clock().now());
+        if let Some(response) = shared.plain_hit(parts, key, context, now) {
+            return Step::Hit(shared.hit_response(&response, parts, context, now));
+        }
         let lookup = poll_now(pin!(shared.lookup(parts, key, context, now)));
         match lookup {
             Some(Lookup::Hit(response)) => Step::Hit(shared.hit_response(&response, parts, context, now)),

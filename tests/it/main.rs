@@ -10,6 +10,7 @@ mod layers;
 mod lifetimes;
 mod model;
 mod readiness;
+#[cfg(feature = "axum")]
 mod servers;
 mod sharing;
 mod stores;
