@@ -3,12 +3,14 @@
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::list::field_elements;
 use http::header::{
-    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY,
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY,
 };
 use http::{HeaderMap, HeaderName};
 
 /// Fields of one connection or one exchange.
-const NOT_STORED: [&str; 19] = [
+const NOT_STORED: [&str; 20] = [
+    // Computed anew for each answer.
+    "age",
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -39,14 +41,12 @@ const FOR_ALL: [HeaderName; 7] =
 pub(crate) fn strip_for_storage(headers: &mut HeaderMap, directives: &ResponseDirectives) {
     let connection =
         field_elements(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
-    let named: Vec<_> = connection.filter(|name| !FOR_ALL.contains(name)).collect();
-    for name in &named {
+    let named = connection.filter(|name| !FOR_ALL.contains(name));
+    let listed = headers.keys().filter(|name| NOT_STORED.contains(&name.as_str())).cloned();
+    let removed: Vec<_> = named.chain(listed).collect();
+    for name in &removed {
         headers.remove(name);
     }
-    for name in NOT_STORED {
-        headers.remove(name);
-    }
-    headers.remove(AGE);
     for qualified in [&directives.private, &directives.no_cache] {
         if let Qualified::Fields(fields) = qualified {
             for name in fields {
