@@ -71,10 +71,7 @@ impl<S> Miss<S> {
         match way.next(&parts, lookup).await {
             Next::Answer(stored, waited) => {
                 let now = shared.cache.clock().now();
-                Ok(match waited {
-                    Waited::No => shared.hit_response(&stored, &parts, context, now),
-                    Waited::Yes => shared.collapsed_response(&stored, &parts, context, now),
-                })
+                Ok(shared.hit_response(&stored, &parts, context, now, waited == Waited::Yes))
             }
             Next::Forward(status) => {
                 let finish = Finish::new(&shared, &parts, status);

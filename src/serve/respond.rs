@@ -15,30 +15,10 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 impl Shared {
     /// Makes a response out of a stored one. It copies no body and computes nothing but the age.
+    ///
+    /// `collapsed` says that the request waited for another one's call (RFC 9211 section 2.6).
     #[inline]
     pub(super) fn hit_response<B>(
-        &self,
-        stored: &StoredResponse,
-        parts: &Parts,
-        context: Context,
-        now: Moment,
-    ) -> Response<ResponseBody<B>> {
-        self.answer(stored, parts, context, now, false)
-    }
-
-    /// Makes a response for a request that waited for another one's.
-    pub(super) fn collapsed_response<B>(
-        &self,
-        stored: &StoredResponse,
-        parts: &Parts,
-        context: Context,
-        now: Moment,
-    ) -> Response<ResponseBody<B>> {
-        self.answer(stored, parts, context, now, true)
-    }
-
-    #[inline]
-    fn answer<B>(
         &self,
         stored: &StoredResponse,
         parts: &Parts,

@@ -205,11 +205,13 @@ impl<S> ResponseCache<S> {
         }
         let (key, now) = (buf.key(), shared.cache.clock().now());
         if let Some(response) = shared.plain_hit(parts, key, context, now) {
-            return Step::Hit(shared.hit_response(&response, parts, context, now));
+            return Step::Hit(shared.hit_response(&response, parts, context, now, false));
         }
         let lookup = poll_now(pin!(shared.lookup(parts, key, context, now)));
         match lookup {
-            Some(Lookup::Hit(response)) => Step::Hit(shared.hit_response(&response, parts, context, now)),
+            Some(Lookup::Hit(response)) => {
+                Step::Hit(shared.hit_response(&response, parts, context, now, false))
+            }
             // A HEAD can't fill the cache, so there is nothing to wait for.
             Some(Lookup::Miss { reason, .. }) if context.head => forward(Bypass { reason, detail: None }),
             _ => match shared.cache.passes().get(key, now) {

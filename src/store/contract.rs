@@ -1,4 +1,4 @@
-//! A test kit for stores: does yours keep the contract of [`Store`](super::Store)?
+//! A test kit for stores: does yours keep the contract of [`Store`]?
 //!
 //! # Example
 //! ```
