@@ -79,8 +79,8 @@
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
-//! The minimum supported Rust version is 1.88. Waiting with a time limit needs a tokio runtime with
-//! its timer enabled; without one, there is no limit.
+//! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
+//! for the limits on waiting; outside of one, there are none.
 
 mod body;
 mod cache;

@@ -182,7 +182,7 @@ impl Policy {
     }
 
     /// Sets how long a collapsed request waits before it calls the service itself. The default is
-    /// 10 seconds. It holds inside a tokio runtime with its timer enabled.
+    /// 10 seconds. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.max_wait = limit;
         self

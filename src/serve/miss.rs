@@ -8,7 +8,7 @@ use super::service::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::error::BoxError;
-use crate::flight::{Flight, Leader, Outcome, Pass, Role};
+use crate::flight::{Flight, Leader, Outcome, Role};
 use crate::key::CacheKey;
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
@@ -129,7 +129,7 @@ impl Way<'_> {
                 Ok(Role::Leader(leader)) => return self.lead(parts, leader, reason).await,
                 Ok(Role::Follower(flight)) => flight,
             };
-            match self.wait(&flight).await {
+            match self.within_limit(flight.outcome()).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, parts).await {
                     Ok(true) => return Next::Answer(stored, Waited::Yes),
                     Ok(false) => {}
@@ -139,8 +139,8 @@ impl Way<'_> {
                 Some(Outcome::Failed(gate)) => {
                     failures = flight.attempt + 1;
                     if failures >= FAILURES {
-                        // The gate is never closed.
-                        let permit = gate.acquire_owned().await.ok();
+                        // The gate is never closed; who stood before it long enough goes through.
+                        let permit = self.within_limit(gate.acquire_owned()).await.and_then(Result::ok);
                         return match self.look(parts).await {
                             Lookup::Hit(stored) => Next::Answer(stored, Waited::Yes),
                             _ => Next::Call(None, self.generation().await, reason, permit),
@@ -169,7 +169,7 @@ impl Way<'_> {
         !self.shared.policy.collapse
             || self.context.conditional
             || reason == ForwardReason::Request
-            || self.shared.cache.passes().get(self.key.as_ref(), now) == Some(Pass::Uncacheable)
+            || self.shared.cache.passes().get(self.key.as_ref(), now).is_some()
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
@@ -213,12 +213,12 @@ impl Way<'_> {
         }
     }
 
-    /// Waits for a flight, no longer than the limit; outside a tokio runtime there is no timer.
-    async fn wait(&self, flight: &Flight) -> Option<Outcome> {
+    /// Waits no longer than the limit; outside a tokio runtime there is no timer.
+    async fn within_limit<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
         if tokio::runtime::Handle::try_current().is_err() {
-            return Some(flight.outcome().await);
+            return Some(waiting.await);
         }
-        tokio::time::timeout(self.shared.policy.max_wait, flight.outcome()).await.ok()
+        tokio::time::timeout(self.shared.policy.max_wait, waiting).await.ok()
     }
 
     /// Tells whether a response that another request led to is for this one too.

@@ -29,10 +29,10 @@ struct Place {
     /// The candidate's or the copy's hash.
     hash: u64,
     count: u32,
-    copy: Option<Copy>,
+    copy: Option<Replica>,
 }
 
-struct Copy {
+struct Replica {
     key: CacheKey,
     slot: Slot,
     /// What the copy was made of, to know it again when only a neighbour's write raised the version.
@@ -113,7 +113,7 @@ impl Replicas {
                     copy.slot.expires = slot.expires;
                 }
                 _ if place.count == HOT && slot.entry.weight() <= LARGEST => {
-                    place.copy = Some(Copy {
+                    place.copy = Some(Replica {
                         key: key.to_key(),
                         slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
                         source: slot.entry.clone(),
