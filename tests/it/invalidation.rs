@@ -100,11 +100,36 @@ async fn a_fill_that_began_before_an_invalidation_is_never_visible_after_it() {
         async move { read(call.await.expect("infallible")).await }
     });
     sleep(Duration::from_millis(10)).await;
+    assert_eq!(calls.count(), 2, "nor does it wait for one");
     cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
     let follower = send(&stack, get("/")).await;
     assert_eq!(late.await.expect("no panic").text(), "1", "its own client asked before");
     assert_eq!(fresh.await.expect("no panic").text(), "2");
     assert_eq!(follower.text(), "2");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_fill_does_not_take_the_place_of_a_newer_one() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(Duration::from_millis(if call == 1 { 200 } else { 20 })).await;
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let late = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+    assert_eq!(late.await.expect("no panic").text(), "1");
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
