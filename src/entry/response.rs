@@ -44,7 +44,7 @@ impl Head {
         Self {
             status,
             version,
-            headers: packed(&headers, HeaderName::clone),
+            headers,
             nominated: Box::default(),
             scopes: Box::default(),
             generation,
@@ -136,14 +136,21 @@ impl StoredResponse {
     }
 }
 
+/// Copies a header section for storage: its values lie in one buffer, and there is room for the
+/// two fields that a cache adds, `Age` and `Date`.
+pub(crate) fn headers_for_storage(headers: &HeaderMap) -> HeaderMap {
+    packed(headers, HeaderName::clone)
+}
+
 /// Copies the values into one buffer: one reference count and neighbouring memory for them all.
 fn packed(headers: &HeaderMap, copy_name: impl Fn(&HeaderName) -> HeaderName) -> HeaderMap {
+    const ADDED: usize = 2;
     let mut buffer = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
     for value in headers.values() {
         buffer.extend_from_slice(value.as_bytes());
     }
     let mut buffer = buffer.freeze();
-    let mut packed = HeaderMap::with_capacity(headers.keys_len());
+    let mut packed = HeaderMap::with_capacity(headers.keys_len().saturating_add(ADDED).min(MOST_FIELDS));
     for (name, value) in headers {
         let bytes = buffer.split_to(value.len());
         // The bytes were a field value before, so they are one now.
@@ -153,6 +160,9 @@ fn packed(headers: &HeaderMap, copy_name: impl Fn(&HeaderName) -> HeaderName) ->
     }
     packed
 }
+
+/// Room for more than so many fields is not asked for: a header map has a greatest size.
+const MOST_FIELDS: usize = 1 << 12;
 
 /// Returns a copy of the name that shares no reference count with it.
 fn own_name(name: &HeaderName) -> HeaderName {

@@ -3,7 +3,7 @@
 use super::inspect::Context;
 use super::service::{Level, Shared};
 use crate::clock::Moment;
-use crate::entry::{Generation, Head, Nominated, Scope};
+use crate::entry::{Generation, Head, Nominated, Scope, headers_for_storage};
 use crate::policy::Ttl;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
@@ -66,7 +66,7 @@ impl Shared {
         let fresh_until = self.fresh_until(stated, response.status, initial_age, now)?;
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
-        let mut headers = response.headers.clone();
+        let mut headers = headers_for_storage(&response.headers);
         strip_for_storage(&mut headers, &directives);
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {

@@ -141,7 +141,8 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    let items = (capacity / 4096).max(32);
+    // An estimate that tables are laid out by; a very large capacity should not take memory up front.
+    let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)
         // Rounded down to whole shards, since the table rounds up.
