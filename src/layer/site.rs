@@ -13,8 +13,8 @@ use tower::Layer;
 /// Outside everything whose work a hit should save, inside everything that must see every request:
 /// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
 /// authentication, a page behind it would be served to anybody; outside of compression, each
-/// encoding is stored by itself, as its `Vary` says. Two layers of this kind around one another need
-/// different [names](Policy::name).
+/// encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
+/// that have no different [names](Policy::name), the inner one does nothing.
 ///
 /// When a [`RouteCacheLayer`](crate::RouteCacheLayer) is further in, that one handles its route,
 /// and this one neither stores nor shares what it answers.

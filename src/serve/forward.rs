@@ -3,7 +3,7 @@
 use super::decision::{Exchanged, Keep};
 use super::future::Finish;
 use super::inspect::Context;
-use super::service::{HandledWithin, OuterLayer, Shared};
+use super::service::{HandledWithin, Shared};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
 use crate::entry::{Generation, Scope};
@@ -56,7 +56,7 @@ impl Fill<'_> {
         let request = parts.headers.clone();
         let finish = Finish::new(self.shared, &parts, self.status);
         self.shared.narrow(&mut parts);
-        parts.extensions.insert(OuterLayer);
+        parts.extensions.insert(self.shared.mark());
         let request_time = self.shared.cache.clock().wall();
         match call(inner, Request::from_parts(parts, body)).await {
             Ok(response) => Ok(self.received(response, request, request_time, finish).await),

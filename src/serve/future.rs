@@ -59,6 +59,11 @@ impl Finish {
         }
     }
 
+    /// Leaves the response to a cache layer further out.
+    pub(super) fn unmarked(self) -> Self {
+        Self { mark: false, ..self }
+    }
+
     /// Replaces the status by what was learnt since.
     pub(super) fn with_status(mut self, status: CacheStatus) -> Self {
         if self.status.is_some() {

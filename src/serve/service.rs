@@ -48,11 +48,14 @@ pub(crate) struct Shared {
     pub(super) level: Level,
     /// The parts of the key that are the same for all requests.
     prefix: Box<[u8]>,
+    /// Names the prefix within this process.
+    place: u64,
 }
 
 /// A mark on a request: a cache layer further out wants to know whether another one handled it.
+/// It carries that layer's place in the key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OuterLayer;
+pub(super) struct OuterLayer(u64);
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +69,13 @@ impl Shared {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        Arc::new(Self { cache, policy, level, prefix: buf.as_bytes().into() })
+        let place = buf.key().process_hash();
+        Arc::new(Self { cache, policy, level, prefix: buf.as_bytes().into(), place })
+    }
+
+    /// Returns the mark for requests that this layer passes on.
+    pub(super) fn mark(&self) -> OuterLayer {
+        OuterLayer(self.place)
     }
 
     /// Returns the same with another policy.
@@ -180,12 +189,20 @@ struct Forward {
     bypass: Bypass,
     /// Where a layer further in is to answer, it has to know that there is one further out.
     announce: bool,
+    /// Whether a layer further out is told that this one handled the request.
+    mark: bool,
 }
 
 impl<S> ResponseCache<S> {
     fn decide<B, ReqBody: Body>(&self, parts: &Parts, body: &ReqBody, buf: &mut KeyBuf) -> Step<B> {
         let shared = &*self.shared;
-        let forward = |bypass| Step::Forward(Forward { bypass, announce: false });
+        let forward = |bypass| Step::Forward(Forward { bypass, announce: false, mark: true });
+        // Two layers with one place in the key would answer with each other's responses, past
+        // whatever stands between them. The outer one does it all.
+        if parts.extensions.get().is_some_and(|OuterLayer(place)| *place == shared.place) {
+            let bypass = Bypass::because("same-name");
+            return Step::Forward(Forward { bypass, announce: false, mark: false });
+        }
         let inspected = match shared.inspect(&parts.method, &parts.headers, body) {
             Ok(inspected) => inspected,
             Err(bypass) if bypass.reason == ForwardReason::Method && !parts.method.is_safe() => {
@@ -216,7 +233,8 @@ impl<S> ResponseCache<S> {
             Some(Lookup::Miss { reason, .. }) if context.head => forward(Bypass { reason, detail: None }),
             _ => match shared.cache.passes().get(key, now) {
                 Some(Pass::HandledWithin) => {
-                    Step::Forward(Forward { bypass: Bypass::because("handled-within"), announce: true })
+                    let bypass = Bypass::because("handled-within");
+                    Step::Forward(Forward { bypass, announce: true, mark: true })
                 }
                 _ => Step::Miss(context, lookup),
             },
@@ -235,8 +253,9 @@ impl<S> ResponseCache<S> {
         let Bypass { reason, detail } = forward.bypass;
         let status = CacheStatus::forward(reason).detail(detail);
         let finish = Finish::new(&self.shared, &parts, status);
+        let finish = if forward.mark { finish } else { finish.unmarked() };
         if forward.announce {
-            parts.extensions.insert(OuterLayer);
+            parts.extensions.insert(self.shared.mark());
         }
         ResponseFuture::forward(self.inner.clone().oneshot(Request::from_parts(parts, body)), finish)
     }

@@ -120,6 +120,23 @@ async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
 }
 
 #[tokio::test]
+async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answers_for_the_other() {
+    let (cache, _) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let layer = SiteCacheLayer::new(&cache).policy(policy());
+    let stack = layer.layer(layer.layer(inner)).boxed_clone();
+    let first = send(&stack, get("/")).await;
+    let told: Vec<_> = first.headers.get_all("cache-status").iter().collect();
+    assert_eq!(
+        told,
+        ["tower-response-cache; fwd=bypass; detail=same-name", "tower-response-cache; fwd=uri-miss; stored",]
+    );
+    let again = send(&stack, get("/")).await;
+    let last = again.headers.get_all("cache-status").iter().next_back().expect("told");
+    assert_eq!((last.to_str().expect("text"), calls.count()), ("tower-response-cache; hit; ttl=60", 1));
+}
+
+#[tokio::test]
 async fn the_mark_of_an_inner_layer_does_not_leave_the_outermost() {
     let cache = memory();
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(|_, call| numbered(&[], call)).0);
