@@ -41,6 +41,8 @@ pin_project! {
         body: B,
         recorder: Option<Recorder>,
         ended: bool,
+        // Whether what was read ahead is all that was declared.
+        consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
     }
@@ -68,11 +70,13 @@ where
 {
     /// Returns the body with a recorder on it, after reading what of it is ready at once.
     pub(crate) async fn recording(body: B, recorder: Recorder) -> Self {
+        let declared = recorder.declared();
         let mut recording = Box::pin(Recording {
             ahead: VecDeque::new(),
             body,
             recorder: Some(recorder),
             ended: false,
+            consistent: true,
             error: None,
         });
         std::future::poll_fn(|cx| {
@@ -80,7 +84,12 @@ where
             Poll::Ready(())
         })
         .await;
+        let length: usize = recording.ahead.iter().map(|f| f.data_ref().map_or(0, Bytes::len)).sum();
+        // A length that contradicts the declared one is left for the server to find out.
+        let consistent = declared.is_none_or(|declared| declared == length as u64);
+        *recording.as_mut().project().consistent = consistent;
         if recording.ended
+            && consistent
             && recording.error.is_none()
             && recording.ahead.len() <= 1
             && recording.ahead.iter().all(Frame::is_data)
@@ -207,7 +216,10 @@ where
             Inner::Stored { data } => data.is_none(),
             Inner::Forwarded { body } => body.is_end_stream(),
             Inner::Recording { recording } => {
-                recording.ahead.is_empty() && recording.ended && recording.error.is_none()
+                recording.ahead.is_empty()
+                    && recording.ended
+                    && recording.consistent
+                    && recording.error.is_none()
             }
         }
     }
@@ -225,7 +237,7 @@ impl<B: Body> Recording<B> {
     fn size_hint(&self) -> SizeHint {
         let ahead: u64 = self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum();
         if self.ended && self.error.is_none() {
-            return SizeHint::with_exact(ahead);
+            return if self.consistent { SizeHint::with_exact(ahead) } else { SizeHint::new() };
         }
         let rest = self.body.size_hint();
         let mut hint = SizeHint::new();

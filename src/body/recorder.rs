@@ -40,6 +40,10 @@ impl Recorder {
         Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation }
     }
 
+    pub(super) fn declared(&self) -> Option<u64> {
+        self.declared
+    }
+
     fn len(&self) -> u64 {
         match &self.recorded {
             Recorded::Nothing => 0,

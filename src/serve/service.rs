@@ -196,7 +196,7 @@ struct Forward {
 impl<S> ResponseCache<S> {
     fn decide<B, ReqBody: Body>(&self, parts: &Parts, body: &ReqBody, buf: &mut KeyBuf) -> Step<B> {
         let shared = &*self.shared;
-        let forward = |bypass| Step::Forward(Forward { bypass, announce: false, mark: true });
+        let forward = |bypass| Step::Forward(Forward { bypass, announce: true, mark: true });
         // Two layers with one place in the key would answer with each other's responses, past
         // whatever stands between them. The outer one does it all.
         if parts.extensions.get().is_some_and(|OuterLayer(place)| *place == shared.place) {
