@@ -56,7 +56,7 @@ impl Fill<'_> {
         let request = parts.headers.clone();
         let finish = Finish::new(self.shared, &parts, self.status);
         self.shared.narrow(&mut parts);
-        parts.extensions.insert(self.shared.mark());
+        self.shared.announce(&mut parts.extensions);
         let request_time = self.shared.cache.clock().wall();
         match call(inner, Request::from_parts(parts, body)).await {
             Ok(response) => Ok(self.received(response, request, request_time, finish).await),

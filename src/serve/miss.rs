@@ -56,7 +56,7 @@ impl<S> Miss<S> {
     /// Answers the request, given what a look-up found if there was one.
     pub(super) async fn run<ReqBody, B>(
         self,
-        parts: Parts,
+        mut parts: Parts,
         body: ReqBody,
         lookup: Option<Lookup>,
     ) -> Result<Response<ResponseBody<B>>, S::Error>
@@ -75,6 +75,7 @@ impl<S> Miss<S> {
             }
             Next::Forward(status) => {
                 let finish = Finish::new(&shared, &parts, status);
+                shared.announce(&mut parts.extensions);
                 let response = call(inner, Request::from_parts(parts, body)).await?;
                 let mut response = response.map(ResponseBody::forwarded);
                 finish.apply(&mut response);

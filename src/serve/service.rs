@@ -14,7 +14,7 @@ use crate::policy::{Policy, Ttl};
 use crate::status::{CacheStatus, ForwardReason};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response, Uri};
+use http::{Extensions, HeaderName, Request, Response, Uri};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -52,10 +52,10 @@ pub(crate) struct Shared {
     place: u64,
 }
 
-/// A mark on a request: a cache layer further out wants to know whether another one handled it.
-/// It carries that layer's place in the key.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OuterLayer(u64);
+/// A mark on a request: cache layers further out want to know whether another one handled it.
+/// It carries the places in the key of all of them.
+#[derive(Debug, Clone)]
+pub(super) struct OuterLayer(Arc<[u64]>);
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
 #[derive(Debug, Clone, Copy)]
@@ -69,13 +69,20 @@ impl Shared {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
+        // Layers that let different requests or lifetimes through answer with nothing of each other's.
+        buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
+        let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
+        credentials.sort_unstable();
+        buf.part(credentials.join(",").as_bytes());
         let place = buf.key().process_hash();
         Arc::new(Self { cache, policy, level, prefix: buf.as_bytes().into(), place })
     }
 
-    /// Returns the mark for requests that this layer passes on.
-    pub(super) fn mark(&self) -> OuterLayer {
-        OuterLayer(self.place)
+    /// Marks a request that this layer passes on.
+    pub(super) fn announce(&self, request: &mut Extensions) {
+        let outer = request.get().map_or(&[][..], |OuterLayer(places)| places);
+        let places = outer.iter().copied().chain([self.place]).collect();
+        request.insert(OuterLayer(places));
     }
 
     /// Returns the same with another policy.
@@ -199,7 +206,7 @@ impl<S> ResponseCache<S> {
         let forward = |bypass| Step::Forward(Forward { bypass, announce: true, mark: true });
         // Two layers with one place in the key would answer with each other's responses, past
         // whatever stands between them. The outer one does it all.
-        if parts.extensions.get().is_some_and(|OuterLayer(place)| *place == shared.place) {
+        if parts.extensions.get().is_some_and(|OuterLayer(places)| places.contains(&shared.place)) {
             let bypass = Bypass::because("same-name");
             return Step::Forward(Forward { bypass, announce: false, mark: false });
         }
@@ -255,7 +262,7 @@ impl<S> ResponseCache<S> {
         let finish = Finish::new(&self.shared, &parts, status);
         let finish = if forward.mark { finish } else { finish.unmarked() };
         if forward.announce {
-            parts.extensions.insert(self.shared.mark());
+            self.shared.announce(&mut parts.extensions);
         }
         ResponseFuture::forward(self.inner.clone().oneshot(Request::from_parts(parts, body)), finish)
     }

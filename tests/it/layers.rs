@@ -137,6 +137,55 @@ async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answe
 }
 
 #[tokio::test]
+async fn a_layer_inside_of_authentication_never_answers_for_one_outside_of_it() {
+    let cache = memory();
+    // Checks the credential, and takes it off as proxies do.
+    let guarded = |inner: Stack| {
+        service_fn(move |mut request: Request<Body>| {
+            let inner = inner.clone();
+            async move {
+                if request.headers_mut().remove("authorization").is_none() {
+                    let mut refused = Response::new(ResponseBody::default());
+                    *refused.status_mut() = http::StatusCode::UNAUTHORIZED;
+                    return Ok(refused);
+                }
+                inner.oneshot(request).await
+            }
+        })
+    };
+    let site = SiteCacheLayer::new(&cache).policy(policy());
+    for third_between in [false, true] {
+        let inner = site.layer(origin(|_, _| with_lines(&[], "private")).0).boxed_clone();
+        let guard = guarded(inner);
+        let stacked = async |request: Request<Body>| {
+            if third_between {
+                let route = RouteCacheLayer::new(&cache, MINUTE).layer(guard.clone());
+                read(site.layer(route).oneshot(request).await.expect("infallible")).await
+            } else {
+                read(site.layer(guard.clone()).oneshot(request).await.expect("infallible")).await
+            }
+        };
+        for _ in 0..2 {
+            assert_eq!(stacked(get("/p")).await.status, 401);
+            assert_eq!(stacked(get_with("/p", &[("authorization", "x")])).await.text(), "private");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_inner_route_with_a_ttl_of_its_own_keeps_it() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let short = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
+    let stack = RouteCacheLayer::new(&cache, 60 * MINUTE).layer(short);
+    for expected in [1, 1, 2] {
+        let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+        assert_eq!((answer.text().parse().ok(), calls.count()), (Some(expected), expected));
+        hand.advance(MINUTE / 2);
+    }
+}
+
+#[tokio::test]
 async fn the_mark_of_an_inner_layer_does_not_leave_the_outermost() {
     let cache = memory();
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(|_, call| numbered(&[], call)).0);
