@@ -50,7 +50,7 @@
 //! | request or response | what happens |
 //! |---|---|
 //! | method other than GET and HEAD, content, `Upgrade`, `Expect`, method-override fields, `Range` | forwarded |
-//! | successful unsafe method | forwarded, then its path is invalidated (RFC 9111 section 4.4) |
+//! | successful unsafe method, or one whose outcome is never seen | forwarded, then its path is invalidated (RFC 9111 section 4.4) |
 //! | HEAD | answered from a stored GET; never stored |
 //! | `Authorization`, `Cookie` or another credential | forwarded, not stored |
 //! | concurrent requests for one key | one calls the service, the others wait for its complete response |

@@ -1,4 +1,4 @@
-//! What the benchmarks share: the request, the responses, the services, all as DESIGN.md section 13 has them.
+//! What the benchmarks share: the request, the responses, the services.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 

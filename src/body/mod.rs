@@ -2,6 +2,8 @@
 
 mod recorder;
 
+use recorder::Progress;
+
 pub(crate) use recorder::{Commit, Recorder};
 
 use crate::error::BoxError;
@@ -152,7 +154,7 @@ where
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
                 if let Some(recorder) = this.recorder.take() {
-                    recorder.abandon();
+                    recorder.cut_short(Progress::Unfit);
                 }
                 trailers
             }
@@ -176,9 +178,11 @@ where
 /// Records a frame and returns it for sending; past a limit, the recording ends.
 fn record(recording: &mut Option<Recorder>, data: Bytes) -> Bytes {
     let Some(recorder) = recording else { return data };
-    let (sent, within_limits) = recorder.push(data);
-    if !within_limits && let Some(recorder) = recording.take() {
-        recorder.abandon();
+    let (sent, progress) = recorder.push(data);
+    if progress != Progress::GoesOn
+        && let Some(recorder) = recording.take()
+    {
+        recorder.cut_short(progress);
     }
     sent
 }

@@ -25,6 +25,16 @@ pub(crate) struct Recorder {
     reservation: Reservation,
 }
 
+/// Whether a recording goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    GoesOn,
+    /// The body is more than may be kept or than was declared, or has trailers.
+    Unfit,
+    /// Other recordings hold all there is of the budget.
+    NoRoomNow,
+}
+
 #[derive(Debug)]
 enum Recorded {
     Nothing,
@@ -52,16 +62,18 @@ impl Recorder {
         }
     }
 
-    /// Records a frame and returns it for sending; `false` if it is more than may be kept, or than
-    /// was declared.
-    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, bool) {
+    /// Records a frame and returns it for sending, and whether the recording goes on.
+    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Progress) {
         let length = data.len() as u64;
         let total = self.len() + length;
-        if total > self.limit.min(self.declared.unwrap_or(u64::MAX)) || !self.reservation.grow(length) {
-            return (data, false);
+        if total > self.limit.min(self.declared.unwrap_or(u64::MAX)) {
+            return (data, Progress::Unfit);
+        }
+        if !self.reservation.grow(length) {
+            return (data, Progress::NoRoomNow);
         }
         if data.is_empty() {
-            return (data, true);
+            return (data, Progress::GoesOn);
         }
         let (recorded, sent) = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
             Recorded::Nothing => {
@@ -80,7 +92,7 @@ impl Recorder {
             }
         };
         self.recorded = recorded;
-        (sent, true)
+        (sent, Progress::GoesOn)
     }
 
     /// The body ended cleanly: it is stored if it is as long as declared.
@@ -104,9 +116,12 @@ impl Recorder {
         commit.store(body);
     }
 
-    /// The body goes on, but can't be kept.
-    pub(super) fn abandon(mut self) {
+    /// The body goes on, but is not kept. The next one under this key may be, if only room was missing.
+    pub(super) fn cut_short(mut self, why: Progress) {
         if let Some(commit) = self.commit.take() {
+            if why == Progress::Unfit {
+                commit.storing.remember(&commit.cache, Pass::Uncacheable);
+            }
             commit.pass();
         }
     }
@@ -131,8 +146,7 @@ impl Drop for Recorder {
 
 impl Commit {
     /// Nothing will be stored and nothing shared.
-    pub(crate) fn pass(self) {
-        self.storing.remember(&self.cache, Pass::Uncacheable);
+    fn pass(self) {
         if let Some(leader) = self.leader {
             leader.pass();
         }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// A recording of at most so many bytes is small.
+const SMALL: u64 = 256 << 10;
+
 #[derive(Debug)]
 pub(super) struct Budget {
     limit: u64,
@@ -32,8 +35,14 @@ impl Reservation {
     }
 
     /// Takes more; `false` if that would be too much.
+    ///
+    /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
+    /// bodies slowly do not keep pages from being stored.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= self.budget.limit);
+        let limit = self.budget.limit;
+        let large = self.bytes.saturating_add(bytes) > SMALL.min(limit / 4);
+        let limit = if large { limit - limit / 4 } else { limit };
+        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
         self.bytes += if taken { bytes } else { 0 };
         taken
@@ -52,14 +61,23 @@ mod tests {
 
     #[test]
     fn reservations_together_stay_within_the_budget_and_give_back_what_they_took() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(16);
         let mut a = Reservation::new(&budget);
         let mut b = Reservation::new(&budget);
-        assert!(a.grow(6) && b.grow(4));
+        assert!(a.grow(8) && b.grow(4));
         assert!(!b.grow(1) && !b.grow(u64::MAX));
         drop(a);
-        assert!(b.grow(6));
+        assert!(b.grow(8));
         drop(b);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn large_recordings_leave_room_for_small_ones() {
+        let budget = Budget::new(4 * SMALL);
+        let mut large = Reservation::new(&budget);
+        assert!(large.grow(3 * SMALL) && !large.grow(1));
+        let mut small = Reservation::new(&budget);
+        assert!(small.grow(SMALL) && !small.grow(1));
     }
 }

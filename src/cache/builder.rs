@@ -66,7 +66,8 @@ impl CacheBuilder {
     }
 
     /// Sets how many bytes of bodies may be recorded at a time, all requests together. Past it,
-    /// responses pass through unrecorded. The default is 64 MiB.
+    /// responses pass through unrecorded. The default is 64 MiB. A quarter of it is kept for bodies
+    /// of up to 256 KiB, which slow readers of large ones can't use up.
     pub fn recording_bytes(mut self, bytes: u64) -> Self {
         self.recording_bytes = bytes;
         self

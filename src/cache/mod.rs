@@ -18,7 +18,7 @@ use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
 use budget::Budget;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -96,6 +96,17 @@ impl Cache {
             None => generations.advance_all(),
         };
         self.within_limit(advance).await
+    }
+
+    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
+    /// a task of its own. A failure is counted.
+    pub(crate) fn invalidate_later(&self, invalidation: Invalidation) {
+        if self.is_local() {
+            let _ = poll_now(pin!(self.invalidate(invalidation)));
+        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let cache = self.clone();
+            runtime.spawn(async move { cache.invalidate(invalidation).await });
+        }
     }
 
     /// Returns the namespace.

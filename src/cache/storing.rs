@@ -31,7 +31,7 @@ const TRIES: usize = 4;
 impl Storing {
     /// Remembers that the key's responses can't be shared.
     pub(crate) fn remember(&self, cache: &Cache, pass: Pass) {
-        cache.passes().remember(&self.key, pass, cache.clock().now());
+        cache.passes().remember(self.key.as_ref(), pass, cache.clock().now());
     }
 
     /// Stores the response and returns it. If the store fails, it is returned all the same: those
@@ -42,7 +42,7 @@ impl Storing {
         let fresh_until = head.fresh_until;
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now));
         let response = Arc::new(StoredResponse::new(head, body));
-        cache.passes().forget(&key);
+        cache.passes().forget(key.as_ref());
         let head = response.head();
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
         if matches!(cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid)) {

@@ -1,7 +1,7 @@
 //! Hit-for-miss: a bounded memory of the keys whose responses can't be shared.
 
 use crate::clock::Moment;
-use crate::key::{BuildPrehashed, CacheKey, KeyRef};
+use crate::key::{BuildPrehashed, KeyRef};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
 use std::fmt;
@@ -20,7 +20,9 @@ pub(crate) enum Pass {
 const REMEMBERED: Duration = Duration::from_secs(10);
 const MOST: usize = 8192;
 
-type Memory = Quick<CacheKey, (Pass, Moment), UnitWeighter, BuildPrehashed>;
+// By the seeded hash of the key alone, so that long keys take no memory. Two keys that share one
+// share a pass: that costs a collapse, and tells nobody anything.
+type Memory = Quick<u64, (Pass, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys to pass.
 pub(crate) struct Passes(Memory);
@@ -39,16 +41,16 @@ impl Default for Passes {
 }
 
 impl Passes {
-    pub(crate) fn remember(&self, key: &CacheKey, pass: Pass, now: Moment) {
-        self.0.insert(key.clone(), (pass, now.after(REMEMBERED)));
+    pub(crate) fn remember(&self, key: KeyRef<'_>, pass: Pass, now: Moment) {
+        self.0.insert(key.process_hash(), (pass, now.after(REMEMBERED)));
     }
 
-    pub(crate) fn forget(&self, key: &CacheKey) {
-        self.0.remove(key);
+    pub(crate) fn forget(&self, key: KeyRef<'_>) {
+        self.0.remove(&key.process_hash());
     }
 
     pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<Pass> {
-        self.0.get(&key).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
+        self.0.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
     }
 }
 
@@ -67,11 +69,11 @@ mod tests {
         let passes = Passes::default();
         let now = crate::Clock::system().now();
         let key = KeyRef::new(b"k");
-        passes.remember(&key.to_key(), Pass::Uncacheable, now);
+        passes.remember(key, Pass::Uncacheable, now);
         assert_eq!(passes.get(key, now), Some(Pass::Uncacheable));
         assert_eq!(passes.get(key, now.after(REMEMBERED)), None);
         for i in 0..50_000_u32 {
-            passes.remember(&KeyRef::new(&i.to_le_bytes()).to_key(), Pass::Uncacheable, now);
+            passes.remember(KeyRef::new(&i.to_le_bytes()), Pass::Uncacheable, now);
         }
         assert!(passes.0.len() <= 2 * MOST, "{}", passes.0.len());
     }

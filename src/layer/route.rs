@@ -15,7 +15,8 @@ use tower::Layer;
 ///
 /// # Where it belongs
 /// On the route, inside everything else. A layer outside of it that makes pages personal by a cookie
-/// or a credential is safe: requests that carry one bypass the cache.
+/// or a credential is safe: requests that carry one bypass the cache. Two such layers around one
+/// another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///
 /// # Example
 /// ```

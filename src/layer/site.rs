@@ -14,7 +14,9 @@ use tower::Layer;
 /// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
 /// authentication, a page behind it would be served to anybody; outside of compression, each
 /// encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
-/// that have no different [names](Policy::name), the inner one does nothing.
+/// that differ in nothing that counts for the key ([name](Policy::name), preset, credentials, query),
+/// the inner one does nothing, lest one answer for the other past what stands between them. That is
+/// so over two caches of one namespace too: give such layers different names.
 ///
 /// When a [`RouteCacheLayer`](crate::RouteCacheLayer) is further in, that one handles its route,
 /// and this one neither stores nor shares what it answers.

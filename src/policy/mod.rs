@@ -181,8 +181,9 @@ impl Policy {
         self
     }
 
-    /// Sets how long a collapsed request waits before it calls the service itself. The default is
-    /// 10 seconds. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
+    /// Sets how long a collapsed request waits, for however many others, before it calls the service
+    /// itself. The default is 10 seconds; for some seconds after a wait in vain, requests to the same
+    /// key do not wait. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
     pub fn max_wait(mut self, limit: Duration) -> Self {
         self.max_wait = limit;
         self

@@ -115,7 +115,7 @@ impl Fill<'_> {
     fn not_shared(self, head: &response::Parts, handled_within: bool) {
         let (passes, now) = (self.shared.cache.passes(), self.shared.cache.clock().now());
         if handled_within {
-            passes.remember(self.key, Pass::HandledWithin, now);
+            passes.remember(self.key.as_ref(), Pass::HandledWithin, now);
         } else if head.status.is_server_error() {
             // It says nothing of the next response, and a failing service is not to be stormed.
             if let Some(leader) = self.leader {
@@ -123,7 +123,7 @@ impl Fill<'_> {
             }
             return;
         } else if !self.context.conditional && self.generation.is_some() {
-            passes.remember(self.key, Pass::Uncacheable, now);
+            passes.remember(self.key.as_ref(), Pass::Uncacheable, now);
         }
         if let Some(leader) = self.leader {
             leader.pass();

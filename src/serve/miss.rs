@@ -8,7 +8,7 @@ use super::service::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::error::BoxError;
-use crate::flight::{Flight, Leader, Outcome, Role};
+use crate::flight::{Flight, Leader, Outcome, Pass, Role};
 use crate::key::CacheKey;
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
@@ -17,7 +17,9 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tower::Service;
 
 /// So often a request joins a flight; then it calls the service by itself.
@@ -97,6 +99,31 @@ fn store_failed() -> Next {
     Next::Forward(CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed")))
 }
 
+/// How long a request waits for others, all its waits together.
+struct Limit {
+    most: Duration,
+    /// Set by the first wait.
+    ends: Option<Instant>,
+}
+
+impl Limit {
+    fn new(most: Duration) -> Self {
+        Self { most, ends: None }
+    }
+
+    /// Waits until the limit; outside a tokio runtime there is no timer, and so no limit.
+    async fn within<T>(&mut self, waiting: impl Future<Output = T>) -> Option<T> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Some(waiting.await);
+        }
+        self.ends = self.ends.or_else(|| Instant::now().checked_add(self.most));
+        match self.ends {
+            Some(ends) => tokio::time::timeout_at(ends, waiting).await.ok(),
+            None => Some(waiting.await),
+        }
+    }
+}
+
 /// The same for all steps of one request.
 struct Way<'a> {
     shared: &'a Shared,
@@ -107,6 +134,7 @@ struct Way<'a> {
 
 impl Way<'_> {
     async fn next(&self, parts: &Parts, first: Option<Lookup>) -> Next {
+        let mut limit = Limit::new(self.shared.policy.max_wait);
         let mut lookup = match first {
             Some(lookup) => lookup,
             None => self.look(parts).await,
@@ -130,7 +158,7 @@ impl Way<'_> {
                 Ok(Role::Leader(leader)) => return self.lead(parts, leader, reason).await,
                 Ok(Role::Follower(flight)) => flight,
             };
-            match self.within_limit(flight.outcome()).await {
+            match limit.within(flight.outcome()).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, parts).await {
                     Ok(true) => return Next::Answer(stored, Waited::Yes),
                     Ok(false) => {}
@@ -141,14 +169,21 @@ impl Way<'_> {
                     failures = flight.attempt + 1;
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
-                        let permit = self.within_limit(gate.acquire_owned()).await.and_then(Result::ok);
+                        let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
                         return match self.look(parts).await {
                             Lookup::Hit(stored) => Next::Answer(stored, Waited::Yes),
                             _ => Next::Call(None, self.generation().await, reason, permit),
                         };
                     }
                 }
-                Some(Outcome::Pass) | None => return self.alone(reason).await,
+                Some(Outcome::Pass) => return self.alone(reason).await,
+                None => {
+                    // Who comes next shall not wait as long in vain; a response that is stored after
+                    // all makes this forgotten.
+                    let cache = &self.shared.cache;
+                    cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+                    return self.alone(reason).await;
+                }
             }
             lookup = self.look(parts).await;
         }
@@ -212,14 +247,6 @@ impl Way<'_> {
                 Next::Call(Some(leader), Some(generation), reason, None)
             }
         }
-    }
-
-    /// Waits no longer than the limit; outside a tokio runtime there is no timer.
-    async fn within_limit<T>(&self, waiting: impl Future<Output = T>) -> Option<T> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Some(waiting.await);
-        }
-        tokio::time::timeout(self.shared.policy.max_wait, waiting).await.ok()
     }
 
     /// Tells whether a response that another request led to is for this one too.

@@ -4,7 +4,7 @@ use super::forward::call;
 use super::future::Finish;
 use super::service::{Shared, public_uri};
 use crate::body::ResponseBody;
-use crate::cache::Invalidation;
+use crate::cache::{Cache, Invalidation};
 use crate::status::{CacheStatus, ForwardReason};
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tower::Service;
 
 /// Forwards the request; if it succeeds, its target and what the response points to on the same
-/// origin are invalidated before the client learns of it.
+/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is.
 pub(super) async fn forward<S, ReqBody, B>(
     shared: Arc<Shared>,
     inner: S,
@@ -27,21 +27,37 @@ where
     let finish = Finish::new(&shared, &parts, CacheStatus::forward(ForwardReason::Method));
     let target = public_uri(&parts).clone();
     let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let mut changed = Changed { cache: &shared.cache, paths: vec![target.path().to_owned()] };
     let response = call(inner, Request::from_parts(parts, body)).await?;
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
         let authority = target.authority().cloned().or(host);
-        let mut paths = vec![target.path().to_owned()];
         for name in [LOCATION, CONTENT_LOCATION] {
-            paths.extend(path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
+            changed.paths.extend(path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
         }
         // A failure is counted by the cache; the write itself has taken place.
-        let _ = shared.cache.invalidate(Invalidation::paths(paths)).await;
+        let _ = changed.cache.invalidate(Invalidation::paths(changed.paths.clone())).await;
     }
+    changed.paths.clear();
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply(&mut response);
     Ok(response)
+}
+
+/// What a request may have changed. Dropped before it is known (the client left, the service
+/// panicked or failed to answer), it is invalidated: the write may have been committed.
+struct Changed<'a> {
+    cache: &'a Cache,
+    paths: Vec<String>,
+}
+
+impl Drop for Changed<'_> {
+    fn drop(&mut self) {
+        if !self.paths.is_empty() {
+            self.cache.invalidate_later(Invalidation::paths(std::mem::take(&mut self.paths)));
+        }
+    }
 }
 
 /// Returns the path a field points to, if that is on the origin of the target.

@@ -302,6 +302,38 @@ async fn a_follower_waits_no_longer_than_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_comes_after_a_wait_in_vain_does_not_wait_again() {
+    let (service, calls, _) = slow(|call, _| async move {
+        sleep(if call == 1 { Duration::from_secs(3600) } else { 500 * MS }).await;
+        Ok(numbered(&[("cache-control", "no-store")], call))
+    });
+    let leader = start(&service, get("/")).await;
+    let in_vain = start(&service, get("/")).await;
+    sleep(Duration::from_secs(10)).await;
+    settle().await;
+    assert_eq!(calls.count(), 2, "the follower's wait is over");
+    let begun = Instant::now();
+    let later = start(&service, get("/")).await.await.expect("runs").expect("answers");
+    assert_eq!((later.text(), begun.elapsed() <= 501 * MS), ("3", true));
+    in_vain.await.expect("runs").expect("answers");
+    leader.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_waits_of_a_request_together_stay_within_the_limit() {
+    // Each leader is slow, then fails, so that a follower waits for one after the other.
+    let (service, _, _) = slow(|call, _| async move {
+        sleep(if call < 20 { 8 * Duration::from_secs(1) } else { MS }).await;
+        Err::<Response<Body>, _>(io::Error::other("down"))
+    });
+    let begun = Instant::now();
+    let answers = all(start_many(&service, 40).await).await;
+    assert!(answers.iter().all(Result::is_err));
+    // The limit of 10 seconds, and one call of a service of one's own.
+    assert!(begun.elapsed() < Duration::from_secs(19), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_variant_of_a_cold_key_is_made_once() {
     let (service, calls, _) = slow(|_, request| async move {
         sleep(50 * MS).await;

@@ -1,8 +1,10 @@
 //! Invalidation: at once, whole, and never outrun by a call that is still running.
 
 use crate::support::*;
+use futures::FutureExt;
 use http::{Request, StatusCode};
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
@@ -171,6 +173,34 @@ async fn a_successful_unsafe_request_invalidates_its_target_and_what_it_points_t
             let hit = send(&stack, get_with(path, &[host])).await.is_hit();
             assert_eq!(hit, !(invalidates && path != "/other"), "{method} {status} {path}");
         }
+    }
+}
+
+#[tokio::test]
+async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
+    let cache = memory();
+    // Each of them may have written before it came to its end.
+    let inner = service_fn(|request: Request<Body>| async move {
+        match request.method().as_str() {
+            "PUT" => std::future::pending().await,
+            "PATCH" => std::panic::resume_unwind(Box::new("after the write")),
+            "DELETE" => Err(std::io::Error::other("timed out")),
+            _ => Ok(numbered(&[], 1)),
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let hit = async || {
+        let answer = read(stack.clone().oneshot(get("/thing")).await.expect("answers")).await;
+        answer.is_hit()
+    };
+    assert!(!hit().await);
+    for method in ["PUT", "PATCH", "DELETE"] {
+        assert!(hit().await, "{method}");
+        let mut call = Box::pin(stack.clone().oneshot(request(method, "/thing", &[])));
+        let polled = AssertUnwindSafe(async { futures::poll!(&mut call).is_pending() }).catch_unwind().await;
+        assert_eq!(polled.unwrap_or_default(), method == "PUT");
+        drop(call);
+        assert!(!hit().await, "{method}");
     }
 }
 

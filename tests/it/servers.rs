@@ -133,6 +133,26 @@ async fn nested_routers_are_keyed_and_invalidated_by_their_public_path() {
 }
 
 #[tokio::test]
+async fn a_page_chosen_by_a_rewrite_between_the_router_and_the_cache_is_keyed_by_it() {
+    let page = |uri: axum::http::Uri| async move { uri.path().to_owned() };
+    // Chooses a page by a field that the cache knows nothing of.
+    let rewrite = |mut request: axum::extract::Request| {
+        if let Some(to) = request.headers().get("x-edition").cloned() {
+            *request.uri_mut() = to.to_str().expect("text").parse().expect("a path");
+        }
+        request
+    };
+    let pages = Router::new().fallback(page).layer(SiteCacheLayer::new(&memory()).policy(policy()));
+    let rewritten = tower::util::MapRequestLayer::new(rewrite).layer(pages);
+    let server = Server::axum(Router::new().nest_service("/a", rewritten)).await;
+    for _ in 0..2 {
+        assert_eq!(server.send("GET", "/a/x", &[("x-edition", "/morning")]).await.text(), "/morning");
+        assert_eq!(server.send("GET", "/a/x", &[("x-edition", "/evening")]).await.text(), "/evening");
+        assert_eq!(server.get("/a/x").await.text(), "/x");
+    }
+}
+
+#[tokio::test]
 async fn an_ignored_query_parameter_is_hidden_from_the_original_uri_too() {
     let app = Router::new().nest(
         "/a",
