@@ -1,9 +1,10 @@
 //! What a hit and a miss cost next to the floor: a bare service that returns a clone of the response.
 //!
-//! Timed are the call, the poll and the drop of the response; the request, with 12 header lines, is
-//! built beforehand, for the floor as for the cache. First a table of ratios is printed, for which
-//! all cases take turns, so that what else the machine does falls on all alike; then criterion
-//! measures each case by itself.
+//! Timed are the call, the poll and the drop of the response; the request, a copy of one with 12
+//! header lines, is made beforehand, for the floor as for the cache. First a table is printed, for
+//! which all cases take turns, so that what else the machine does falls on all alike; then criterion
+//! measures each case by itself. The table has two ratios to the floor: of the calls alone, and of
+//! whole operations, the making of the request included, which is what instructions are counted of.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute
@@ -17,6 +18,7 @@ use criterion::Criterion;
 use http::{Request, Response, Uri};
 use std::convert::Infallible;
 use std::hint::{black_box, spin_loop};
+use std::ops::AddAssign;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use support::{Answer, Body, LARGE, SMALL, call, uri, with_uri};
@@ -30,8 +32,23 @@ const KEYS: usize = 10_000;
 const MISSES: u64 = 8192;
 const ROUNDS: usize = 41;
 
+/// How long some operations took.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    calls: Duration,
+    /// With the making of the requests.
+    whole: Duration,
+}
+
+impl AddAssign for Times {
+    fn add_assign(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.whole += other.whole;
+    }
+}
+
 /// Runs an operation so many times and returns how long it took.
-type Run = Box<dyn FnMut(u64) -> Duration>;
+type Run = Box<dyn FnMut(u64) -> Times>;
 
 struct Case {
     name: &'static str,
@@ -55,8 +72,9 @@ fn main() {
         .measurement_time(Duration::from_secs(2))
         .configure_from_args();
     for case in &mut cases {
-        criterion
-            .bench_function(case.name, |bencher| bencher.iter_custom(|iterations| (case.run)(iterations)));
+        criterion.bench_function(case.name, |bencher| {
+            bencher.iter_custom(|iterations| (case.run)(iterations).calls)
+        });
     }
     let (floor, hit) = (support::floor(support::response(SMALL)), hot());
     for threads in [1, 2] {
@@ -99,21 +117,22 @@ fn hot()
     support::warm(support::request(), support::response(SMALL))
 }
 
-/// Times calls alone: the requests are built in batches in between.
-fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Duration
+/// Times calls; the requests are made in batches in between.
+fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Times
 where
     S: Service<Request<Body>, Error = Infallible>,
 {
     let mut batch = Vec::with_capacity(BATCH as usize);
-    let (mut total, mut left) = (Duration::ZERO, iterations);
+    let (mut total, mut left) = (Times::default(), iterations);
     while left > 0 {
         let now = left.min(BATCH);
-        batch.extend((0..now).map(|_| request()));
         let start = Instant::now();
+        batch.extend((0..now).map(|_| request()));
+        let made = Instant::now();
         for request in batch.drain(..) {
             black_box(call(service, black_box(request)));
         }
-        total += start.elapsed();
+        total += Times { calls: made.elapsed(), whole: start.elapsed() };
         left -= now;
     }
     total
@@ -141,7 +160,7 @@ where
 /// A request with a key of its own each time, over a store that evicts nothing.
 fn misses(request: Request<Body>) -> Run {
     Box::new(move |iterations| {
-        let (mut total, mut left) = (Duration::ZERO, iterations);
+        let (mut total, mut left) = (Times::default(), iterations);
         while left > 0 {
             let now = left.min(MISSES);
             let store = MemoryStore::with_capacity(128 << 20);
@@ -220,23 +239,27 @@ where
     total / (threads * threads) as u32
 }
 
-/// Prints the median time of each case, and the median of its ratios to the floor, the first, of the same round.
+/// Prints the median times of each case, and the medians of its ratios to the floor, the first, of the same round.
 fn print_ratios(cases: &mut [Case]) {
     const ITERATIONS: u64 = MISSES;
     let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];
     for round in 0..=ROUNDS {
         for (case, times) in cases.iter_mut().zip(&mut times) {
-            let time = (case.run)(ITERATIONS).as_secs_f64() * 1e9 / ITERATIONS as f64;
+            let time = (case.run)(ITERATIONS);
             // The first round warms up.
             if round > 0 {
-                times.push(time);
+                times.push([time.calls, time.whole].map(|time| time.as_secs_f64() * 1e9 / ITERATIONS as f64));
             }
         }
     }
-    eprintln!("{:34} {:>9} {:>9}", "", "ns", "ratio");
+    eprintln!("{:34} {:>9} {:>9} {:>9} {:>9}", "", "calls, ns", "ratio", "whole, ns", "ratio");
     for (case, own) in cases.iter().zip(&times) {
-        let ratios = own.iter().zip(&times[0]).map(|(own, floor)| own / floor).collect();
-        eprintln!("{:34} {:9.0} {:9.2}", case.name, median(own.clone()), median(ratios));
+        let columns = [0, 1].map(|which| {
+            let ratios = own.iter().zip(&times[0]).map(|(own, floor)| own[which] / floor[which]).collect();
+            let ns = median(own.iter().map(|own| own[which]).collect());
+            format!("{ns:9.0} {:9.2}", median(ratios))
+        });
+        eprintln!("{:34} {}", case.name, columns.join(" "));
     }
 }
 

@@ -60,6 +60,10 @@
 //! | other statuses | not stored |
 //! | body that fails, ends short or is too large | passes, not stored |
 //!
+//! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a
+//! handler whose client hangs up, `spawn_blocking` goes on), commit and [invalidate](Cache::invalidate)
+//! in one task.
+//!
 //! What a waiting request gets:
 //!
 //! | what became of the call | the requests that waited |
@@ -100,7 +104,7 @@ pub use body::ResponseBody;
 pub use cache::{Cache, CacheBuilder, Invalidation};
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
-pub use key::QueryKey;
+pub use key::{QueryKey, RequestHead};
 pub use layer::{RouteCacheLayer, SiteCacheLayer};
 pub use policy::{Policy, Ttl};
 pub use serve::{ResponseCache, ResponseFuture};

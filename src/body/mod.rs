@@ -2,10 +2,11 @@
 
 mod recorder;
 
-use recorder::Progress;
+use recorder::End;
 
 pub(crate) use recorder::{Commit, Recorder};
 
+use crate::cache::Reservation;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -47,6 +48,8 @@ pin_project! {
         consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
+        // Of the budget, for what was read ahead and is not sent yet.
+        held: Option<Reservation>,
     }
 }
 
@@ -80,6 +83,7 @@ where
             ended: false,
             consistent: true,
             error: None,
+            held: None,
         });
         std::future::poll_fn(|cx| {
             recording.as_mut().read_ahead(cx);
@@ -139,9 +143,7 @@ where
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 *this.ended = true;
-                if let Some(recorder) = this.recorder.take() {
-                    recorder.failed();
-                }
+                self.end_recording(End::Failed);
                 return Poll::Ready(Some(Err(error.into())));
             }
             None => {
@@ -150,12 +152,10 @@ where
             }
         };
         let frame = match frame.into_data() {
-            Ok(data) => Frame::data(record(this.recorder, data)),
+            Ok(data) => Frame::data(self.as_mut().record(data)),
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
-                if let Some(recorder) = this.recorder.take() {
-                    recorder.cut_short(Progress::Unfit);
-                }
+                self.as_mut().end_recording(End::Unfit);
                 trailers
             }
         };
@@ -166,25 +166,27 @@ where
         Poll::Ready(Some(Ok(frame)))
     }
 
-    fn end(self: Pin<&mut Self>) {
+    fn end(mut self: Pin<&mut Self>) {
+        *self.as_mut().project().ended = true;
+        self.end_recording(End::Clean);
+    }
+
+    /// Records a frame and returns it for sending; past a limit, the recording ends.
+    fn record(mut self: Pin<&mut Self>, data: Bytes) -> Bytes {
+        let Some(recorder) = self.as_mut().project().recorder else { return data };
+        let (sent, end) = recorder.push(data);
+        if let Some(end) = end {
+            self.end_recording(end);
+        }
+        sent
+    }
+
+    fn end_recording(self: Pin<&mut Self>, how: End) {
         let this = self.project();
-        *this.ended = true;
         if let Some(recorder) = this.recorder.take() {
-            recorder.complete();
+            *this.held = Some(recorder.end(how));
         }
     }
-}
-
-/// Records a frame and returns it for sending; past a limit, the recording ends.
-fn record(recording: &mut Option<Recorder>, data: Bytes) -> Bytes {
-    let Some(recorder) = recording else { return data };
-    let (sent, progress) = recorder.push(data);
-    if progress != Progress::GoesOn
-        && let Some(recorder) = recording.take()
-    {
-        recorder.cut_short(progress);
-    }
-    sent
 }
 
 impl<B> Body for ResponseBody<B>
@@ -206,11 +208,15 @@ where
             }
             Projected::Recording { recording } => {
                 let this = recording.as_mut().project();
-                match this.ahead.pop_front() {
+                let frame = match this.ahead.pop_front() {
                     Some(frame) => Poll::Ready(Some(Ok(frame))),
                     None if *this.ended => Poll::Ready(this.error.take().map(Err)),
                     None => recording.as_mut().poll_body(cx),
+                };
+                if recording.ahead.is_empty() {
+                    recording.as_mut().project().held.take();
                 }
+                frame
             }
         }
     }

@@ -25,13 +25,16 @@ pub(crate) struct Recorder {
     reservation: Reservation,
 }
 
-/// Whether a recording goes on.
+/// How a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    GoesOn,
-    /// The body is more than may be kept or than was declared, or has trailers.
+pub(super) enum End {
+    /// With the body: it is stored if it is as long as declared.
+    Clean,
+    /// The body failed midway.
+    Failed,
+    /// The body goes on. It is more than may be kept or than was declared, or has trailers.
     Unfit,
-    /// Other recordings hold all there is of the budget.
+    /// The body goes on. Other recordings hold all there is of the budget, at this time.
     NoRoomNow,
 }
 
@@ -62,18 +65,27 @@ impl Recorder {
         }
     }
 
-    /// Records a frame and returns it for sending, and whether the recording goes on.
-    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Progress) {
+    /// Records a frame and returns it for sending, and why the recording can't go on, if so.
+    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<End>) {
         let length = data.len() as u64;
         let total = self.len() + length;
-        if total > self.limit.min(self.declared.unwrap_or(u64::MAX)) {
-            return (data, Progress::Unfit);
-        }
-        if !self.reservation.grow(length) {
-            return (data, Progress::NoRoomNow);
+        let most = self.limit.min(self.declared.unwrap_or(u64::MAX));
+        if total > most {
+            return (data, Some(End::Unfit));
         }
         if data.is_empty() {
-            return (data, Progress::GoesOn);
+            return (data, None);
+        }
+        // With room to grow, unless it is known to end here.
+        let capacity = (2 * total).min(most);
+        let (held, needed) = match &self.recorded {
+            Recorded::Nothing => (0, length),
+            Recorded::One(first) => (first.len() as u64, capacity),
+            Recorded::Many(bytes) if total <= bytes.capacity() as u64 => (0, 0),
+            Recorded::Many(bytes) => (bytes.capacity() as u64, capacity),
+        };
+        if !self.reservation.grow(needed - held) {
+            return (data, Some(End::NoRoomNow));
         }
         let (recorded, sent) = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
             Recorded::Nothing => {
@@ -81,23 +93,39 @@ impl Recorder {
                 (Recorded::One(kept), sent)
             }
             Recorded::One(first) => {
-                let mut bytes = Vec::with_capacity((first.len() + data.len()) * 2);
+                let mut bytes = Vec::with_capacity(capacity as usize);
                 bytes.extend_from_slice(&first);
                 bytes.extend_from_slice(&data);
                 (Recorded::Many(bytes), data)
             }
             Recorded::Many(mut bytes) => {
+                if needed > 0 {
+                    bytes.reserve_exact(capacity as usize - bytes.len());
+                }
                 bytes.extend_from_slice(&data);
                 (Recorded::Many(bytes), data)
             }
         };
         self.recorded = recorded;
-        (sent, Progress::GoesOn)
+        (sent, None)
     }
 
-    /// The body ended cleanly: it is stored if it is as long as declared.
-    pub(super) fn complete(mut self) {
-        self.finish();
+    /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
+    pub(super) fn end(mut self, how: End) -> Reservation {
+        if how == End::Clean {
+            self.finish();
+        } else if let Some(commit) = self.commit.take() {
+            match how {
+                End::Failed => commit.failed(),
+                End::Unfit => {
+                    // The next one under this key will be no different.
+                    commit.storing.remember(&commit.cache, Pass::Uncacheable);
+                    commit.pass();
+                }
+                End::NoRoomNow | End::Clean => commit.pass(),
+            }
+        }
+        self.reservation.take()
     }
 
     fn finish(&mut self) {
@@ -114,23 +142,6 @@ impl Recorder {
             }
         };
         commit.store(body);
-    }
-
-    /// The body goes on, but is not kept. The next one under this key may be, if only room was missing.
-    pub(super) fn cut_short(mut self, why: Progress) {
-        if let Some(commit) = self.commit.take() {
-            if why == Progress::Unfit {
-                commit.storing.remember(&commit.cache, Pass::Uncacheable);
-            }
-            commit.pass();
-        }
-    }
-
-    /// The body failed midway.
-    pub(super) fn failed(mut self) {
-        if let Some(commit) = self.commit.take() {
-            commit.failed();
-        }
     }
 }
 

@@ -49,6 +49,13 @@ impl Reservation {
     }
 }
 
+impl Reservation {
+    /// Returns a reservation that holds what this one held.
+    pub(crate) fn take(&mut self) -> Self {
+        Self { budget: Arc::clone(&self.budget), bytes: std::mem::take(&mut self.bytes) }
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);

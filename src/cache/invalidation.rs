@@ -27,8 +27,9 @@ impl Invalidation {
     /// Names a public path: every response under it, whatever the query, host, method, variant or
     /// layer that stored it.
     ///
-    /// Of a full URL the path counts; a query or fragment is cut off. Percent-encoding makes no
-    /// difference. The path is matched as a whole: `/a` does not name `/a/` or `/a/b`.
+    /// Of a full URL the path counts; a query or fragment is cut off. The path may be percent-encoded
+    /// or decoded; where it could be read as either, or as a path with a `?` or `#` of its own, both
+    /// are invalidated. It is matched as a whole: `/a` does not name `/a/` or `/a/b`.
     pub fn path(path: impl Into<String>) -> Self {
         Self::paths([path])
     }
@@ -46,7 +47,13 @@ impl Invalidation {
     /// Returns the scopes, or `None` for all of them.
     pub(crate) fn scopes(&self, seed: u64) -> Option<Vec<Scope>> {
         match &self.0 {
-            What::Paths(paths) => Some(paths.iter().map(|path| Scope::path(seed, path_of(path))).collect()),
+            What::Paths(paths) => {
+                let encoded = paths.iter().map(|path| Scope::path(seed, path_of(path)));
+                // A slug from a router is decoded: what looks like syntax in it is text.
+                let decoded = paths.iter().filter(|path| path.contains(['%', '?', '#']));
+                let decoded = decoded.map(|path| Scope::decoded_path(seed, path));
+                Some(encoded.chain(decoded).collect())
+            }
             What::All => None,
         }
     }

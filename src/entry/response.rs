@@ -4,7 +4,8 @@ use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
 use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CONTENT_LENGTH};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -17,12 +18,10 @@ pub struct StoredResponse {
 }
 
 /// Everything of a stored response that is known before its body.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    pub(crate) version: Version,
-    /// Holds a place for `Age`, so that a hit that sets it moves nothing.
-    headers: HeaderMap,
+    /// As they are sent. The header section begins with a place for `Age`, so that a hit that sets it looks for nothing and moves nothing.
+    parts: Parts,
     pub(crate) nominated: Box<[Nominated]>,
     pub(crate) scopes: Box<[Scope]>,
     pub(crate) generation: Generation,
@@ -34,17 +33,15 @@ pub(crate) struct Head {
 impl Head {
     pub(crate) fn new(
         status: StatusCode,
-        version: Version,
-        mut headers: HeaderMap,
+        headers: HeaderMap,
         generation: Generation,
         response_time: Moment,
     ) -> Self {
-        // A header section that is full goes without.
-        let _ = headers.try_insert(AGE, HeaderValue::from_static("0"));
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = status;
+        parts.headers = headers;
         Self {
-            status,
-            version,
-            headers,
+            parts,
             nominated: Box::default(),
             scopes: Box::default(),
             generation,
@@ -56,10 +53,32 @@ impl Head {
 
     /// Returns how many bytes of memory the head takes, about.
     pub(crate) fn weight(&self) -> u64 {
-        let fields: usize =
-            self.headers.iter().map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len()).sum();
+        let fields: usize = self
+            .parts
+            .headers
+            .iter()
+            .map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len())
+            .sum();
         let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
         (size_of::<Self>() + fields + size_of_val(&*self.scopes)) as u64 + nominated
+    }
+}
+
+impl PartialEq for Head {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |head: &Self| {
+            (
+                head.parts.status,
+                head.generation,
+                head.response_time,
+                head.corrected_initial_age,
+                head.fresh_until,
+            )
+        };
+        all(self) == all(other)
+            && self.parts.headers == other.parts.headers
+            && self.nominated == other.nominated
+            && self.scopes == other.scopes
     }
 }
 
@@ -84,7 +103,7 @@ impl StoredResponse {
     /// Returns the status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
-        self.head.status
+        self.head.parts.status
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -109,54 +128,64 @@ impl StoredResponse {
         self.head.nominated.iter().all(|field| field.matches(presented))
     }
 
-    /// Returns the header section to send, `Age` included (RFC 9111 section 5.1).
+    /// Returns the head to send, `Age` included (RFC 9111 section 5.1).
     #[inline]
-    pub(crate) fn headers_at(&self, now: Moment) -> HeaderMap {
-        let mut headers = self.head.headers.clone();
-        if let Some(age) = headers.get_mut(AGE) {
+    pub(crate) fn parts_at(&self, now: Moment) -> Parts {
+        let mut parts = self.head.parts.clone();
+        if let Some((name, age)) = parts.headers.iter_mut().next()
+            && *name == AGE
+        {
             *age = seconds(self.current_age(now).as_secs());
         }
-        headers
+        parts
     }
 
-    /// Returns the header section for an answer to HEAD, which states the length of the body.
-    pub(crate) fn headers_for_head(&self, now: Moment) -> HeaderMap {
-        let mut headers = self.headers_at(now);
-        if !headers.contains_key(CONTENT_LENGTH) {
-            let _ = headers.try_insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+    /// Returns the head of an answer to HEAD, which states the length of the body.
+    pub(crate) fn parts_for_head(&self, now: Moment) -> Parts {
+        let mut parts = self.parts_at(now);
+        // RFC 9110 section 8.6: a 204 has none.
+        if !parts.headers.contains_key(CONTENT_LENGTH) && parts.status != StatusCode::NO_CONTENT {
+            let _ = parts.headers.try_insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
-        headers
+        parts
     }
 
     /// Returns a copy with reference counts of its own; the bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
-        head.headers = packed(&self.head.headers, own_name);
+        head.parts.headers = packed(&self.head.parts.headers, &[], own_name);
         Self { head, body: Bytes::from_owner(self.body.clone()) }
     }
 }
 
-/// Copies a header section for storage: its values lie in one buffer, and there is room for the
-/// two fields that a cache adds, `Age` and `Date`.
-pub(crate) fn headers_for_storage(headers: &HeaderMap) -> HeaderMap {
-    packed(headers, HeaderName::clone)
+/// Copies a header section for storage, less the excluded fields: its values lie in one buffer, and
+/// there is room for the two fields that a cache adds, `Age` and `Date`.
+pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
+    packed(headers, excluded, HeaderName::clone)
 }
 
 /// Copies the values into one buffer: one reference count and neighbouring memory for them all.
-fn packed(headers: &HeaderMap, copy_name: impl Fn(&HeaderName) -> HeaderName) -> HeaderMap {
+fn packed(
+    headers: &HeaderMap,
+    excluded: &[HeaderName],
+    copy_name: impl Fn(&HeaderName) -> HeaderName,
+) -> HeaderMap {
     const ADDED: usize = 2;
-    let mut buffer = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
-    for value in headers.values() {
+    let lines = || headers.iter().filter(|(name, _)| **name != AGE && !excluded.contains(name));
+    let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
+    for (_, value) in lines() {
         buffer.extend_from_slice(value.as_bytes());
     }
     let mut buffer = buffer.freeze();
     let mut packed = HeaderMap::with_capacity(headers.keys_len().saturating_add(ADDED).min(MOST_FIELDS));
-    for (name, value) in headers {
+    packed.insert(AGE, HeaderValue::from_static("0"));
+    for (name, value) in lines() {
         let bytes = buffer.split_to(value.len());
         // The bytes were a field value before, so they are one now.
         let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
-        packed.append(copy_name(name), copy);
+        // A header section that is full to the last goes without.
+        let _ = packed.try_append(copy_name(name), copy);
     }
     packed
 }
@@ -208,9 +237,10 @@ pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
 mod tests {
     use super::*;
 
-    fn stored(headers: HeaderMap) -> StoredResponse {
+    fn stored(headers: &HeaderMap) -> StoredResponse {
         let now = crate::Clock::system().now();
-        let head = Head::new(StatusCode::OK, Version::HTTP_11, headers, Generation::new(1, 0), now);
+        let headers = headers_for_storage(headers, &[]);
+        let head = Head::new(StatusCode::OK, headers, Generation::new(1, 0), now);
         StoredResponse::new(head, Bytes::from_static(b"body"))
     }
 
@@ -221,7 +251,8 @@ mod tests {
         headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
         headers.append("link", HeaderValue::from_static(""));
         headers.append("link", HeaderValue::from_static("<b>"));
-        let copy = packed(&headers, own_name);
+        let mut copy = packed(&headers, &[], own_name);
+        assert_eq!(copy.remove(AGE), Some(HeaderValue::from_static("0")));
         assert_eq!(copy, headers);
         let lines: Vec<_> = copy.get_all("link").iter().collect();
         assert_eq!(lines, ["<a>", "", "<b>"]);
@@ -229,15 +260,15 @@ mod tests {
 
     #[test]
     fn age_counts_from_the_corrected_initial_age() {
-        let mut response = stored(HeaderMap::new());
+        let mut response = stored(&HeaderMap::new());
         response.head.corrected_initial_age = Duration::from_secs(5000);
         let later = response.head.response_time.after(Duration::from_secs(3));
-        assert_eq!(response.headers_at(later)[AGE], "5003");
+        assert_eq!(response.parts_at(later).headers[AGE], "5003");
     }
 
     #[test]
     fn a_replica_is_equal_and_points_to_the_same_body() {
-        let response = stored(HeaderMap::new());
+        let response = stored(&HeaderMap::new());
         let replica = response.replica();
         assert_eq!(replica, response);
         assert_eq!(replica.body.as_ptr(), response.body.as_ptr());

@@ -49,6 +49,12 @@ impl Scope {
         Self::hash(seed, b"path", &percent_decoded(path))
     }
 
+    /// Returns the same scope for a path that is decoded already, whatever characters it has.
+    #[must_use]
+    pub fn decoded_path(seed: u64, path: &str) -> Self {
+        Self::hash(seed, b"path", path.as_bytes())
+    }
+
     fn hash(seed: u64, kind: &[u8], name: &[u8]) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(seed.to_le_bytes());
@@ -100,6 +106,7 @@ mod tests {
         assert_eq!(Scope::path(7, "/caf%C3%A9"), Scope::path(7, "/café"));
         assert_eq!(Scope::path(7, "/a%2"), Scope::path(7, "/a%2"));
         assert_ne!(Scope::path(7, "/a"), Scope::path(7, "/b"));
+        assert_eq!(Scope::path(7, "/50%2525"), Scope::decoded_path(7, "/50%25"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Cache keys: unambiguous bytes, compared in full.
 
+mod head;
 mod policy;
 
+pub use head::RequestHead;
 pub use policy::QueryKey;
 pub(crate) use policy::{KeyError, KeyPolicy, VaryBy, write_key};
 
@@ -193,15 +195,6 @@ impl KeyBuf {
         match bytes {
             Some(bytes) => self.part(bytes),
             None => self.absent(),
-        }
-    }
-
-    /// Lower-cases what was written from an offset on.
-    pub(crate) fn lower_from(&mut self, start: usize) {
-        if self.spilled.is_empty() {
-            self.inline[start..self.length].make_ascii_lowercase();
-        } else {
-            self.spilled[start..].make_ascii_lowercase();
         }
     }
 

@@ -1,7 +1,6 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
-use super::KeyBuf;
-use http::request::Parts;
+use super::{KeyBuf, RequestHead};
 use http::{HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
@@ -84,7 +83,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-type Part = dyn Fn(&Parts) -> Option<String> + Send + Sync;
+type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 
 /// A part of the key that the user computes.
 #[derive(Clone)]
@@ -160,7 +159,7 @@ pub(crate) fn write_key<'f>(
     uri: &Uri,
     host: Option<&HeaderValue>,
     forwarded: impl Iterator<Item = (u8, &'f HeaderValue)>,
-    parts: &Parts,
+    request: RequestHead<'_>,
 ) -> Result<(), KeyError> {
     buf.optional(uri.scheme_str().map(str::as_bytes));
     write_authority(buf, uri, host)?;
@@ -170,9 +169,9 @@ pub(crate) fn write_key<'f>(
         None => buf.absent(),
     }
     // What a router or a rewrite made of the target since: the handler answers to that.
-    if parts.uri != *uri {
-        buf.part(parts.uri.path().as_bytes());
-        buf.optional(policy.query.normalised(parts.uri.query()).as_deref().map(str::as_bytes));
+    if !std::ptr::eq(request.uri, uri) && request.uri != uri {
+        buf.part(request.uri.path().as_bytes());
+        buf.optional(policy.query.normalised(request.uri.query()).as_deref().map(str::as_bytes));
     }
     for (name, value) in forwarded {
         buf.raw(&[name]);
@@ -180,7 +179,7 @@ pub(crate) fn write_key<'f>(
     }
     buf.raw(&[u8::MAX]);
     for vary_by in &policy.vary_by {
-        buf.optional((vary_by.part)(parts).as_deref().map(str::as_bytes));
+        buf.optional((vary_by.part)(request).as_deref().map(str::as_bytes));
     }
     if buf.len() > MOST_BYTES { Err(KeyError::TooLong) } else { Ok(()) }
 }
@@ -199,19 +198,13 @@ fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> R
             return Ok(());
         }
     };
-    buf.length(authority.name.len() + authority.port.len());
-    // A handler sees the host as it was sent, so only the canonical spelling may share a key.
-    let canonical = |host: &HeaderValue| {
-        let sent = host.as_bytes();
-        sent.len() == authority.name.len() + authority.port.len() && !sent.iter().any(u8::is_ascii_uppercase)
-    };
-    if !host.is_none_or(canonical) {
+    // A handler sees them as they were sent, so only the canonical spelling may share a key.
+    if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }
-    let start = buf.len();
+    buf.length(authority.name.len() + authority.port.len());
     buf.raw(authority.name);
     buf.raw(authority.port);
-    buf.lower_from(start);
     Ok(())
 }
 
@@ -220,34 +213,59 @@ struct Authority<'a> {
     name: &'a [u8],
     /// With its colon; empty if there is none, or the scheme's default.
     port: &'a [u8],
+    /// Whether it was sent in this spelling.
+    is_canonical: bool,
 }
 
 fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
-/// The bytes of a host and a port (RFC 3986 section 3.2.2), those of user information not among them.
-const ALLOWED: [bool; 256] = {
-    let mut allowed = [false; 256];
+/// What a byte of an authority is (RFC 3986 section 3.2.2); that of user information is refused.
+#[derive(Clone, Copy, PartialEq)]
+enum Class {
+    Refused,
+    Allowed,
+    /// As most hosts are made of: they are canonical, and have no port.
+    Plain,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Refused; 256];
     let mut byte = 0;
-    while byte < 128 {
-        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+    while byte < 128_u8 {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.' {
+            classes[byte as usize] = Class::Plain;
+        } else if byte.is_ascii_uppercase() {
+            classes[byte as usize] = Class::Allowed;
+        }
         byte += 1;
     }
-    let others = b"-._~!$&'()*+;=:[]%";
+    let others = b"_~!$&'()*+;=:[]%";
     let mut at = 0;
     while at < others.len() {
-        allowed[others[at] as usize] = true;
+        classes[others[at] as usize] = Class::Allowed;
         at += 1;
     }
-    allowed
+    classes
 };
 
 /// Splits an authority, without a trailing dot and without the default port of a known scheme.
 ///
 /// Where the scheme is not known, a port stays: `Host: shop:80` at a TLS listener is not `shop`.
+#[inline]
 fn canonical<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    if authority.is_empty() || !authority.iter().all(|&byte| ALLOWED[usize::from(byte)]) {
+    // To the end, since most are plain and short.
+    let plain =
+        authority.iter().fold(true, |plain, &byte| plain & (CLASSES[usize::from(byte)] == Class::Plain));
+    if plain && authority.last().is_some_and(|&last| last != b'.') {
+        return Ok(Authority { name: authority, port: &[], is_canonical: true });
+    }
+    split(authority, scheme)
+}
+
+fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
+    if authority.is_empty() || authority.iter().any(|&byte| CLASSES[usize::from(byte)] == Class::Refused) {
         return Err(KeyError::Host);
     }
     // A colon before a bracket belongs to an address.
@@ -259,7 +277,10 @@ fn canonical<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<
         return Err(KeyError::Host);
     }
     let default = matches!((scheme, port), (Some("http"), b":80") | (Some("https"), b":443") | (_, b":"));
-    Ok(Authority { name, port: if default { &[] } else { port } })
+    let port = if default { &[] } else { port };
+    let whole = name.len() + port.len() == authority.len();
+    let is_canonical = whole && !authority.iter().any(u8::is_ascii_uppercase);
+    Ok(Authority { name, port, is_canonical })
 }
 
 #[cfg(test)]
@@ -273,9 +294,9 @@ mod tests {
     fn key_with(policy: &KeyPolicy, uri: &str, host: Option<&str>) -> Result<Vec<u8>, KeyError> {
         let uri: Uri = uri.parse().expect("a uri");
         let host = host.map(|host| HeaderValue::from_bytes(host.as_bytes()).expect("a value"));
-        let (parts, ()) = http::Request::new(()).into_parts();
+        let request = http::Request::new(());
         let mut buf = KeyBuf::new();
-        write_key(&mut buf, policy, &uri, host.as_ref(), std::iter::empty(), &parts)?;
+        write_key(&mut buf, policy, &uri, host.as_ref(), std::iter::empty(), (&request).into())?;
         Ok(buf.as_bytes().to_vec())
     }
 
@@ -283,7 +304,10 @@ mod tests {
     fn a_host_that_is_not_spelt_canonically_has_no_key_since_the_handler_sees_it_as_sent() {
         for host in ["SHOP.example", "shop.example.", "shop.example:"] {
             assert_eq!(key("/x", Some(host)), Err(KeyError::Host), "{host}");
+            assert_eq!(key(&format!("http://{host}/x"), None), Err(KeyError::Host), "{host}");
         }
+        assert_eq!(key("http://shop.example:80/x", None), Err(KeyError::Host));
+        assert!(key("https://shop.example:80/x", Some("shop.example:80")).is_ok());
         assert!(key("/x", Some("shop.example")).is_ok());
     }
 

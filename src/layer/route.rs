@@ -14,9 +14,12 @@ use tower::Layer;
 /// response and the policy, as in a [`SiteCacheLayer`](crate::SiteCacheLayer).
 ///
 /// # Where it belongs
-/// On the route, inside everything else. A layer outside of it that makes pages personal by a cookie
-/// or a credential is safe: requests that carry one bypass the cache. Two such layers around one
-/// another with the same ttl need different [names](Policy::name), or the inner one does nothing.
+/// On the route, inside everything else. Requests that still carry a cookie or a credential bypass
+/// it, and so do those whose credential a cache layer further out saw. A layer outside of it that
+/// takes the credential *off* and makes pages personal by an extension leaves nothing to see: put no
+/// cache inside of such a layer, or key it by [`Policy::vary_by`].
+///
+/// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///
 /// # Example
 /// ```

@@ -4,8 +4,7 @@ mod ttl;
 
 pub use ttl::Ttl;
 
-use crate::key::{KeyPolicy, QueryKey, VaryBy};
-use http::request::Parts;
+use crate::key::{KeyPolicy, QueryKey, RequestHead, VaryBy};
 use http::{HeaderName, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -154,14 +153,15 @@ impl Policy {
     pub fn vary_by(
         mut self,
         name: impl Into<String>,
-        part: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
+        part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
         self.key.vary_by.push(VaryBy::new(name.into(), Arc::new(part)));
         self
     }
 
     /// Sets the layer's place in the key: the same in every process, different for layers that are
-    /// nested in one another. The default is `site` for a site-wide and `route` for a per-route cache.
+    /// nested in one another, and for applications that share a cache but not their pages (two
+    /// listeners of one host, say). The default is `site` for a site-wide and `route` for a per-route cache.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self

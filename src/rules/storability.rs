@@ -59,8 +59,9 @@ const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
     let Exchange { method, authorization, status, headers, directives, vary } = *exchange;
     let partial = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
-    let never = status.is_informational()
-        || matches!(status, StatusCode::NOT_MODIFIED | StatusCode::RANGE_NOT_SATISFIABLE);
+    // The last ones say something of one request, and nothing of the page.
+    let never =
+        status.is_informational() || matches!(status.as_u16(), 304 | 405 | 412 | 413 | 416 | 417 | 431);
     // RFC 9111 section 3.5: with Authorization only what is marked for sharing.
     let shareable = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);

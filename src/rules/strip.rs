@@ -37,29 +37,23 @@ const NOT_STORED: [&str; 20] = [
 const FOR_ALL: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 
-/// Removes what is not to be stored.
-pub(crate) fn strip_for_storage(headers: &mut HeaderMap, directives: &ResponseDirectives) {
+/// Returns the names of the fields that are not to be stored.
+pub(crate) fn not_stored(headers: &HeaderMap, directives: &ResponseDirectives) -> Vec<HeaderName> {
     let connection =
         field_elements(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
     let named = connection.filter(|name| !FOR_ALL.contains(name));
     let listed = headers.keys().filter(|name| NOT_STORED.contains(&name.as_str())).cloned();
-    let removed: Vec<_> = named.chain(listed).collect();
-    for name in &removed {
-        headers.remove(name);
-    }
-    for qualified in [&directives.private, &directives.no_cache] {
-        if let Qualified::Fields(fields) = qualified {
-            for name in fields {
-                headers.remove(name);
-            }
-        }
-    }
+    let qualified = [&directives.private, &directives.no_cache].into_iter().filter_map(|which| match which {
+        Qualified::Fields(fields) => Some(fields),
+        _ => None,
+    });
+    named.chain(listed).chain(qualified.flatten().cloned()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{ResponseDirectives, strip_for_storage};
+    use super::{ResponseDirectives, not_stored};
     use http::HeaderMap;
     use http::header::CONTENT_TYPE;
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
@@ -67,8 +61,14 @@ mod tests {
     fn stored(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = headers(lines);
         let directives = ResponseDirectives::from_headers(&headers);
-        strip_for_storage(&mut headers, &directives);
+        strip(&mut headers, &directives);
         headers
+    }
+
+    fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
+        for name in not_stored(headers, directives) {
+            headers.remove(name);
+        }
     }
 
     /// RFC 9111 section 3.1, RFC 9110 section 7.6.1.
@@ -149,7 +149,7 @@ mod tests {
         #[test]
         fn any_connection_options_are_read_without_a_panic(mut headers in field("connection")) {
             headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("text/html"));
-            strip_for_storage(&mut headers, &ResponseDirectives::default());
+            strip(&mut headers, &ResponseDirectives::default());
             prop_assert_eq!(headers.len(), 1);
             prop_assert!(headers.contains_key(CONTENT_TYPE));
         }

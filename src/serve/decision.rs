@@ -4,13 +4,13 @@ use super::inspect::Context;
 use super::service::{Level, Shared};
 use crate::clock::Moment;
 use crate::entry::{Generation, Head, Nominated, Scope, headers_for_storage};
-use crate::policy::Ttl;
+use crate::policy::{Sharing, Ttl};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
 use crate::rules::storability::{Exchange, declared_length, storable};
-use crate::rules::strip::strip_for_storage;
+use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
-use http::header::DATE;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
 use std::time::{Duration, SystemTime};
 
@@ -59,6 +59,12 @@ impl Shared {
         if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
             return Err("vary-on-ignored");
         }
+        if self.policy.sharing == Sharing::App
+            && !fields.contains(&ORIGIN)
+            && allows_one_origin(&response.headers)
+        {
+            return Err("cors");
+        }
         let clock = self.cache.clock();
         let (now, response_time) = (clock.now(), clock.wall());
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
@@ -66,14 +72,14 @@ impl Shared {
         let fresh_until = self.fresh_until(stated, response.status, initial_age, now)?;
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
-        let mut headers = headers_for_storage(&response.headers);
-        strip_for_storage(&mut headers, &directives);
+        let excluded = not_stored(&response.headers, &directives);
+        let mut headers = headers_for_storage(&response.headers, &excluded);
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
             // A header section that is full goes without.
             let _ = date(response_time).map(|date| headers.try_insert(DATE, date));
         }
-        let mut head = Head::new(response.status, response.version, headers, exchanged.generation, now);
+        let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated =
             fields.iter().map(|field| Nominated::from_request(field, exchanged.request)).collect();
         head.scopes = Box::new([exchanged.scope]);
@@ -117,6 +123,12 @@ impl Shared {
             Stated::Silent | Stated::Stale => Err("no-lifetime"),
         }
     }
+}
+
+/// Tells whether the response was made for scripts of one origin (Fetch, section 3.3.4), which others
+/// should not be given; it should have named `Origin` in `Vary`.
+fn allows_one_origin(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
 }
 
 fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {

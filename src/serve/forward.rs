@@ -12,8 +12,9 @@ use crate::flight::{Leader, Pass};
 use crate::key::CacheKey;
 use crate::status::CacheStatus;
 use bytes::Bytes;
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, response};
+use http::{HeaderMap, Request, Response, StatusCode, response};
 use http_body::Body;
 use std::future::poll_fn;
 use std::time::SystemTime;
@@ -54,9 +55,14 @@ impl Fill<'_> {
         B::Error: Into<BoxError>,
     {
         let request = parts.headers.clone();
-        let finish = Finish::new(self.shared, &parts, self.status);
+        let finish = Finish::new(self.shared, &parts.extensions, self.status);
         self.shared.narrow(&mut parts);
-        self.shared.announce(&mut parts.extensions);
+        if self.leader.is_some() && self.context.has_copy {
+            // The others have no such copy: they need the complete response.
+            parts.headers.remove(IF_NONE_MATCH);
+            parts.headers.remove(IF_MODIFIED_SINCE);
+        }
+        self.shared.announce(&mut parts.extensions, self.context.identified);
         let request_time = self.shared.cache.clock().wall();
         match call(inner, Request::from_parts(parts, body)).await {
             Ok(response) => Ok(self.received(response, request, request_time, finish).await),
@@ -122,13 +128,20 @@ impl Fill<'_> {
                 leader.failed();
             }
             return;
-        } else if !self.context.conditional && self.generation.is_some() {
+        } else if !self.context.goes_alone() && self.generation.is_some() && is_of_the_page(head.status) {
             passes.remember(self.key.as_ref(), Pass::Uncacheable, now);
         }
         if let Some(leader) = self.leader {
             leader.pass();
         }
     }
+}
+
+/// Tells whether the next response under the same key will be of the same kind. Most client errors
+/// are about one request: its fields may have provoked them, and others' should collapse all the same.
+fn is_of_the_page(status: StatusCode) -> bool {
+    let of_one_request = status.is_client_error() || status == StatusCode::NOT_MODIFIED;
+    !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
 }
 
 fn too_large<B: Body>(body: &B, keep: &Keep) -> bool {

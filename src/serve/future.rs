@@ -1,11 +1,10 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
-use super::respond::{tell, was_announced};
+use super::respond::{Hit, tell, was_announced};
 use super::service::{HandledWithin, Shared};
 use crate::body::ResponseBody;
 use crate::status::CacheStatus;
-use http::request::Parts;
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -38,7 +37,7 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Hit { response: Option<Response<ResponseBody<B>>> },
+        Hit { hit: Option<Hit> },
         Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish },
         Slow { waiting: Waiting<B, S::Error> },
     }
@@ -52,11 +51,8 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    pub(super) fn new(shared: &Shared, request: &Parts, status: CacheStatus) -> Self {
-        Self {
-            status: shared.policy.cache_status.then_some(status),
-            mark: was_announced(&request.extensions),
-        }
+    pub(super) fn new(shared: &Shared, request: &Extensions, status: CacheStatus) -> Self {
+        Self { status: shared.policy.cache_status.then_some(status), mark: was_announced(request) }
     }
 
     /// Leaves the response to a cache layer further out.
@@ -87,8 +83,9 @@ impl<S, ReqBody, B> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
 {
-    pub(super) fn hit(response: Response<ResponseBody<B>>) -> Self {
-        Self { state: State::Hit { response: Some(response) } }
+    #[inline]
+    pub(super) fn hit(hit: Hit) -> Self {
+        Self { state: State::Hit { hit: Some(hit) } }
     }
 
     pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish) -> Self {
@@ -110,8 +107,8 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
-            Projected::Hit { response } => match response.take() {
-                Some(response) => Poll::Ready(Ok(response)),
+            Projected::Hit { hit } => match hit.take() {
+                Some(hit) => Poll::Ready(Ok(hit.response())),
                 // Polled again after it was ready, which a future may answer with never.
                 None => Poll::Pending,
             },

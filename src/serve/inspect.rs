@@ -11,6 +11,8 @@ use http_body::Body;
 pub(super) struct Inspected<'a> {
     pub(super) host: Option<&'a HeaderValue>,
     pub(super) forwarded: [Option<&'a HeaderValue>; FORWARDED],
+    /// Whether there is any of them.
+    pub(super) is_forwarded: bool,
     pub(super) context: Context,
 }
 
@@ -19,10 +21,22 @@ pub(super) struct Inspected<'a> {
 pub(super) struct Context {
     pub(super) head: bool,
     pub(super) authorization: bool,
-    /// It has preconditions: its answer says nothing of what others would get.
+    /// It has preconditions that the service has to evaluate (RFC 9110 section 13.1.1, 13.1.4).
     pub(super) conditional: bool,
+    /// It has validators of a copy of its own; a complete response answers it as well
+    /// (RFC 9110 section 13.1.2, 13.1.3).
+    pub(super) has_copy: bool,
     /// It has directives of its own (`Cache-Control` or `Pragma`).
     pub(super) directives: bool,
+    /// It says who its sender is, which another layer further in may never learn.
+    pub(super) identified: bool,
+}
+
+impl Context {
+    /// Tells whether the answer to this request says nothing of what others would get.
+    pub(super) fn goes_alone(self) -> bool {
+        self.conditional || self.authorization
+    }
 }
 
 /// A request that the cache lets pass.
@@ -41,11 +55,12 @@ impl Bypass {
 const FORWARDED: usize = 9;
 
 /// What a field means to the cache, by its name.
+#[derive(Debug, Clone, Copy)]
 enum Meaning {
     Nothing,
     Host,
     /// Identifies a visitor or an application acting for one.
-    Credential(&'static str),
+    Credential,
     Authorization,
     Cookie,
     /// Frameworks build URLs from it or route by it, so it is part of the key.
@@ -55,102 +70,91 @@ enum Meaning {
     NotPlain(&'static str),
     Range,
     Precondition,
+    Validator,
     Directives,
 }
 
-/// Returns the meaning of a field. By length first: most names are settled by a jump.
-fn meaning(name: &str) -> Meaning {
-    use Meaning::*;
-    match name.len() {
-        4 if name == "host" => Host,
-        5 if name == "range" => Range,
-        6 => match name {
-            "cookie" => Cookie,
-            "expect" => NotPlain("expect"),
-            "pragma" => Directives,
-            "x-host" => Forwarded(6),
-            _ => Nothing,
-        },
-        7 => match name {
-            "upgrade" => NotPlain("upgrade"),
-            "cookie2" => Cookie,
-            "api-key" => Credential("api-key"),
-            "x-token" => Credential("x-token"),
-            _ => Nothing,
-        },
-        8 => match name {
-            "if-match" | "if-range" => Precondition,
-            _ => Nothing,
-        },
-        9 => match name {
-            "forwarded" => Forwarded(0),
-            "x-api-key" => Credential("x-api-key"),
-            "x-user-id" => Credential("x-user-id"),
-            "x-session" => Credential("x-session"),
-            _ => Nothing,
-        },
-        11 if name == "remote-user" => Credential("remote-user"),
-        12 if name == "x-auth-token" => Credential("x-auth-token"),
-        13 => match name {
-            "authorization" => Authorization,
-            "cache-control" => Directives,
-            "if-none-match" => Precondition,
-            "x-http-method" => NotPlain("method-override"),
-            "x-rewrite-url" => Forwarded(8),
-            "x-remote-user" => Credential("x-remote-user"),
-            _ => Nothing,
-        },
-        14 => match name {
-            "content-length" => ContentLength,
-            "x-original-url" => Forwarded(7),
-            "x-access-token" => Credential("x-access-token"),
-            _ => Nothing,
-        },
-        15 if name == "x-session-token" => Credential("x-session-token"),
-        16 => match name {
-            "x-forwarded-host" => Forwarded(1),
-            "x-forwarded-port" => Forwarded(5),
-            "x-forwarded-user" => Credential("x-forwarded-user"),
-            "x-amzn-oidc-data" => Credential("x-amzn-oidc"),
-            _ => Nothing,
-        },
-        17 => match name {
-            "x-forwarded-proto" => Forwarded(2),
-            "if-modified-since" => Precondition,
-            "transfer-encoding" => NotPlain("body"),
-            "x-method-override" => NotPlain("method-override"),
-            "x-forwarded-email" => Credential("x-forwarded-email"),
-            "x-ssl-client-cert" => Credential("x-ssl-client-cert"),
-            _ => Nothing,
-        },
-        18 => match name {
-            "x-forwarded-prefix" => Forwarded(3),
-            "x-forwarded-scheme" => Forwarded(4),
-            "x-forwarded-groups" => Credential("x-forwarded-groups"),
-            _ => Nothing,
-        },
-        _ => long_meaning(name),
-    }
-}
+const METHOD_OVERRIDE: Meaning = Meaning::NotPlain("method-override");
 
-fn long_meaning(name: &str) -> Meaning {
-    use Meaning::*;
-    match name {
-        "proxy-authorization" => Credential("proxy-authorization"),
-        "if-unmodified-since" => Precondition,
-        "x-auth-request-user" => Credential("x-auth-request-user"),
-        "x-auth-request-email" => Credential("x-auth-request-email"),
-        "x-amz-security-token" => Credential("x-amz-security-token"),
-        "x-http-method-override" => NotPlain("method-override"),
-        "x-forwarded-client-cert" => Credential("x-forwarded-client-cert"),
-        "cf-access-jwt-assertion" => Credential("cf-access-jwt-assertion"),
-        "x-goog-iap-jwt-assertion" => Credential("x-goog-iap-jwt-assertion"),
-        "x-auth-request-access-token" => Credential("x-auth-request-access-token"),
-        "x-forwarded-access-token" => Credential("x-forwarded-access-token"),
-        "x-ms-client-principal" | "x-ms-client-principal-id" => Credential("x-ms-client-principal"),
-        "x-amzn-oidc-identity" | "x-amzn-oidc-accesstoken" => Credential("x-amzn-oidc"),
-        _ => Nothing,
+/// Every name that means something; the most frequent first.
+const NAMES: [(&str, Meaning); 56] = [
+    ("host", Meaning::Host),
+    ("cookie", Meaning::Cookie),
+    ("cookie2", Meaning::Cookie),
+    ("authorization", Meaning::Authorization),
+    ("cache-control", Meaning::Directives),
+    ("pragma", Meaning::Directives),
+    ("if-none-match", Meaning::Validator),
+    ("if-modified-since", Meaning::Validator),
+    ("if-match", Meaning::Precondition),
+    ("if-unmodified-since", Meaning::Precondition),
+    ("if-range", Meaning::Precondition),
+    ("range", Meaning::Range),
+    ("content-length", Meaning::ContentLength),
+    ("transfer-encoding", Meaning::NotPlain("body")),
+    ("expect", Meaning::NotPlain("expect")),
+    ("upgrade", Meaning::NotPlain("upgrade")),
+    ("x-http-method", METHOD_OVERRIDE),
+    ("x-http-method-override", METHOD_OVERRIDE),
+    ("x-method-override", METHOD_OVERRIDE),
+    ("forwarded", Meaning::Forwarded(0)),
+    ("x-forwarded-host", Meaning::Forwarded(1)),
+    ("x-forwarded-proto", Meaning::Forwarded(2)),
+    ("x-forwarded-prefix", Meaning::Forwarded(3)),
+    ("x-forwarded-scheme", Meaning::Forwarded(4)),
+    ("x-forwarded-port", Meaning::Forwarded(5)),
+    ("x-host", Meaning::Forwarded(6)),
+    ("x-original-url", Meaning::Forwarded(7)),
+    ("x-rewrite-url", Meaning::Forwarded(8)),
+    ("proxy-authorization", Meaning::Credential),
+    ("api-key", Meaning::Credential),
+    ("x-api-key", Meaning::Credential),
+    ("x-token", Meaning::Credential),
+    ("x-auth-token", Meaning::Credential),
+    ("x-access-token", Meaning::Credential),
+    ("x-session", Meaning::Credential),
+    ("x-session-token", Meaning::Credential),
+    ("x-user-id", Meaning::Credential),
+    ("remote-user", Meaning::Credential),
+    ("x-remote-user", Meaning::Credential),
+    ("x-forwarded-user", Meaning::Credential),
+    ("x-forwarded-email", Meaning::Credential),
+    ("x-forwarded-groups", Meaning::Credential),
+    ("x-forwarded-access-token", Meaning::Credential),
+    ("x-forwarded-client-cert", Meaning::Credential),
+    ("x-ssl-client-cert", Meaning::Credential),
+    ("x-auth-request-user", Meaning::Credential),
+    ("x-auth-request-email", Meaning::Credential),
+    ("x-auth-request-access-token", Meaning::Credential),
+    ("x-amz-security-token", Meaning::Credential),
+    ("x-amzn-oidc-data", Meaning::Credential),
+    ("x-amzn-oidc-identity", Meaning::Credential),
+    ("x-amzn-oidc-accesstoken", Meaning::Credential),
+    ("cf-access-jwt-assertion", Meaning::Credential),
+    ("x-goog-iap-jwt-assertion", Meaning::Credential),
+    ("x-ms-client-principal", Meaning::Credential),
+    ("x-ms-client-principal-id", Meaning::Credential),
+];
+
+/// For each first byte of a name, the lengths of the names that mean something: one look settles most.
+const LENGTHS: [u32; 256] = {
+    let mut lengths = [0; 256];
+    let mut at = 0;
+    while at < NAMES.len() {
+        let name = NAMES[at].0.as_bytes();
+        lengths[name[0] as usize] |= 1 << name.len();
+        at += 1;
     }
+    lengths
+};
+
+#[inline]
+fn meaning(name: &str) -> Meaning {
+    let (first, length) = (name.as_bytes().first().copied().unwrap_or_default(), name.len());
+    if length >= 32 || LENGTHS[usize::from(first)] & (1 << length) == 0 {
+        return Meaning::Nothing;
+    }
+    NAMES.iter().find(|(known, _)| *known == name).map_or(Meaning::Nothing, |(_, meaning)| *meaning)
 }
 
 impl Shared {
@@ -178,6 +182,7 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
     let mut inspected = Inspected {
         host: None,
         forwarded: [None; FORWARDED],
+        is_forwarded: false,
         context: Context { head, ..Context::default() },
     };
     let app = policy.sharing == Sharing::App;
@@ -193,24 +198,42 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
         match meaning(name.as_str()) {
             Meaning::Nothing => {}
             Meaning::Host => once(&mut inspected.host, value).map_err(|()| Bypass::because("host"))?,
-            Meaning::Credential(_) if !app => {}
-            Meaning::Credential(which) => return Err(Bypass::because(which)),
+            Meaning::Credential if !app => context.identified = true,
+            Meaning::Credential => {
+                let known = NAMES.iter().find(|(known, _)| *known == name.as_str());
+                return Err(Bypass::because(known.map_or("credentials", |(known, _)| known)));
+            }
             Meaning::Authorization if app => return Err(Bypass::because("authorization")),
-            Meaning::Authorization => context.authorization = true,
+            Meaning::Authorization => (context.authorization, context.identified) = (true, true),
             Meaning::Cookie if app => return Err(Bypass::because("cookie")),
-            Meaning::Cookie => {}
+            Meaning::Cookie => context.identified = true,
             Meaning::Forwarded(at) => {
-                once(&mut inspected.forwarded[at], value).map_err(|()| Bypass::because("forwarded"))?
+                once(&mut inspected.forwarded[at], value).map_err(|()| Bypass::because("forwarded"))?;
+                inspected.is_forwarded = true;
             }
             Meaning::ContentLength if value.as_bytes() == b"0" => {}
             Meaning::ContentLength => return Err(Bypass::because("body")),
             Meaning::NotPlain(why) => return Err(Bypass::because(why)),
             Meaning::Range => return Err(Bypass::because("range")),
             Meaning::Precondition => context.conditional = true,
+            Meaning::Validator => context.has_copy = true,
             Meaning::Directives => context.directives = true,
         }
     }
     Ok(inspected)
+}
+
+impl Policy {
+    /// Tells whether any field says who the sender of a request is, by whatever preset.
+    pub(super) fn identifies(&self, headers: &HeaderMap) -> bool {
+        headers.keys().any(|name| {
+            let identifies = matches!(
+                meaning(name.as_str()),
+                Meaning::Credential | Meaning::Authorization | Meaning::Cookie
+            );
+            (identifies || self.credentials.contains(name)) && !self.key.ignored.contains(name)
+        })
+    }
 }
 
 /// A second line of a field that may occur once makes it anybody's guess which one counts.

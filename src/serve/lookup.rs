@@ -10,7 +10,7 @@ use crate::policy::Sharing;
 use crate::rules::cache_control::RequestDirectives;
 use crate::status::ForwardReason;
 use crate::store::Validity;
-use http::request::Parts;
+use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ impl Shared {
     /// Looks a request up. Over a store inside the process, it is ready at its first poll.
     pub(super) async fn lookup(
         &self,
-        parts: &Parts,
+        request: &HeaderMap,
         key: KeyRef<'_>,
         context: Context,
         now: Moment,
@@ -39,18 +39,18 @@ impl Shared {
         let cache = &self.cache;
         let index = match cache.within_limit(cache.store().get(key)).await {
             Ok(Some(Entry::Response(response))) => {
-                return self.judged(response, parts, context, now, None).await;
+                return self.judged(response, request, context, now, None).await;
             }
             Ok(Some(Entry::Index(index))) => index,
             Ok(_) => return Lookup::Miss { reason: ForwardReason::UriMiss, variant: None },
             Err(_) => return Lookup::Failed,
         };
         let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, key, index.fields(), &parts.headers);
+        write_variant_key(&mut buf, key, index.fields(), request);
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
-                self.judged(response, parts, context, now, Some(variant)).await
+                self.judged(response, request, context, now, Some(variant)).await
             }
             Ok(_) => Lookup::Miss { reason: ForwardReason::VaryMiss, variant: Some(variant.to_key()) },
             Err(_) => Lookup::Failed,
@@ -61,12 +61,12 @@ impl Shared {
     async fn judged(
         &self,
         response: Arc<StoredResponse>,
-        parts: &Parts,
+        request: &HeaderMap,
         context: Context,
         now: Moment,
         variant: Option<KeyRef<'_>>,
     ) -> Lookup {
-        match self.refusal(&response, parts, context, now).await {
+        match self.refusal(&response, request, context, now).await {
             Ok(None) => Lookup::Hit(response),
             Ok(Some(reason)) => Lookup::Miss { reason, variant: variant.map(KeyRef::to_key) },
             Err(()) => Lookup::Failed,
@@ -79,11 +79,11 @@ impl Shared {
     pub(super) async fn refusal(
         &self,
         response: &StoredResponse,
-        parts: &Parts,
+        request: &HeaderMap,
         context: Context,
         now: Moment,
     ) -> Result<Option<ForwardReason>, ()> {
-        if let Some(reason) = self.mismatch(response, parts, context, now) {
+        if let Some(reason) = self.mismatch(response, request, context, now) {
             return Ok(Some(reason));
         }
         let head = response.head();
@@ -99,18 +99,18 @@ impl Shared {
     fn mismatch(
         &self,
         response: &StoredResponse,
-        parts: &Parts,
+        request: &HeaderMap,
         context: Context,
         now: Moment,
     ) -> Option<ForwardReason> {
-        if !response.selected_by(&parts.headers) {
+        if !response.selected_by(request) {
             return Some(ForwardReason::VaryMiss);
         }
         if !response.is_fresh(now) {
             return Some(ForwardReason::Stale);
         }
         let asks = context.directives && self.policy.sharing == Sharing::Rfc9111;
-        (asks && !accepts(response, parts, now)).then_some(ForwardReason::Request)
+        (asks && !accepts(response, request, now)).then_some(ForwardReason::Request)
     }
 
     /// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.
@@ -118,25 +118,25 @@ impl Shared {
     #[inline]
     pub(super) fn plain_hit(
         &self,
-        parts: &Parts,
+        request: &HeaderMap,
         key: KeyRef<'_>,
         context: Context,
         now: Moment,
     ) -> Option<Arc<StoredResponse>> {
         let Ok(Ok(Some(Entry::Response(response)))) = self.cache.store().get(key).now() else { return None };
-        let usable = self.mismatch(&response, parts, context, now).is_none();
+        let usable = self.mismatch(&response, request, context, now).is_none();
         (usable && self.cache.is_valid_now(response.head())).then_some(response)
     }
 
     /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
-    pub(super) fn forbids_storing(&self, parts: &Parts) -> bool {
-        self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(&parts.headers).no_store
+    pub(super) fn forbids_storing(&self, request: &HeaderMap) -> bool {
+        self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
     }
 }
 
 /// Applies the request's directives (RFC 9111 section 5.2.1).
-fn accepts(response: &StoredResponse, parts: &Parts, now: Moment) -> bool {
-    let directives = RequestDirectives::from_headers(&parts.headers);
+fn accepts(response: &StoredResponse, request: &HeaderMap, now: Moment) -> bool {
+    let directives = RequestDirectives::from_headers(request);
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     !directives.no_cache
         && directives.max_age.is_none_or(|most| response.current_age(now) <= seconds(most))

@@ -14,7 +14,7 @@ use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
 use bytes::Bytes;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,16 +68,16 @@ impl<S> Miss<S> {
         B::Error: Into<BoxError>,
     {
         let Self { shared, inner, key, context } = self;
-        let scope = shared.cache.path_scope(public_uri(&parts).path());
+        let scope = shared.cache.path_scope(public_uri((&parts).into()).path());
         let way = Way { shared: &shared, key: &key, context, scope };
-        match way.next(&parts, lookup).await {
+        match way.next(&parts.headers, lookup).await {
             Next::Answer(stored, waited) => {
                 let now = shared.cache.clock().now();
-                Ok(shared.hit_response(&stored, &parts, context, now, waited == Waited::Yes))
+                Ok(shared.hit(stored, (&parts).into(), context, now, waited == Waited::Yes).response())
             }
             Next::Forward(status) => {
-                let finish = Finish::new(&shared, &parts, status);
-                shared.announce(&mut parts.extensions);
+                let finish = Finish::new(&shared, &parts.extensions, status);
+                shared.announce(&mut parts.extensions, context.identified);
                 let response = call(inner, Request::from_parts(parts, body)).await?;
                 let mut response = response.map(ResponseBody::forwarded);
                 finish.apply(&mut response);
@@ -133,11 +133,11 @@ struct Way<'a> {
 }
 
 impl Way<'_> {
-    async fn next(&self, parts: &Parts, first: Option<Lookup>) -> Next {
+    async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
         let mut limit = Limit::new(self.shared.policy.max_wait);
         let mut lookup = match first {
             Some(lookup) => lookup,
-            None => self.look(parts).await,
+            None => self.look(request).await,
         };
         let mut failures = 0;
         for _ in 0..ROUNDS {
@@ -155,11 +155,11 @@ impl Way<'_> {
             }
             let flight = match self.join(&flight_key, failures).await {
                 Err(()) => return store_failed(),
-                Ok(Role::Leader(leader)) => return self.lead(parts, leader, reason).await,
+                Ok(Role::Leader(leader)) => return self.lead(request, leader, reason).await,
                 Ok(Role::Follower(flight)) => flight,
             };
             match limit.within(flight.outcome()).await {
-                Some(Outcome::Stored(stored)) => match self.fits(&stored, parts).await {
+                Some(Outcome::Stored(stored)) => match self.fits(&stored, request).await {
                     Ok(true) => return Next::Answer(stored, Waited::Yes),
                     Ok(false) => {}
                     Err(()) => return store_failed(),
@@ -170,7 +170,7 @@ impl Way<'_> {
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
                         let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
-                        return match self.look(parts).await {
+                        return match self.look(request).await {
                             Lookup::Hit(stored) => Next::Answer(stored, Waited::Yes),
                             _ => Next::Call(None, self.generation().await, reason, permit),
                         };
@@ -185,7 +185,7 @@ impl Way<'_> {
                     return self.alone(reason).await;
                 }
             }
-            lookup = self.look(parts).await;
+            lookup = self.look(request).await;
         }
         match lookup {
             Lookup::Hit(stored) => Next::Answer(stored, Waited::No),
@@ -194,16 +194,16 @@ impl Way<'_> {
         }
     }
 
-    async fn look(&self, parts: &Parts) -> Lookup {
+    async fn look(&self, request: &HeaderMap) -> Lookup {
         let now = self.shared.cache.clock().now();
-        self.shared.lookup(parts, self.key.as_ref(), self.context, now).await
+        self.shared.lookup(request, self.key.as_ref(), self.context, now).await
     }
 
     /// Tells whether this request's call is of no use to others, or theirs to it.
     fn goes_alone(&self, reason: ForwardReason) -> bool {
         let now = self.shared.cache.clock().now();
         !self.shared.policy.collapse
-            || self.context.conditional
+            || self.context.goes_alone()
             || reason == ForwardReason::Request
             || self.shared.cache.passes().get(self.key.as_ref(), now).is_some()
     }
@@ -236,8 +236,8 @@ impl Way<'_> {
     }
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
-    async fn lead(&self, parts: &Parts, leader: Leader, reason: ForwardReason) -> Next {
-        match self.look(parts).await {
+    async fn lead(&self, request: &HeaderMap, leader: Leader, reason: ForwardReason) -> Next {
+        match self.look(request).await {
             Lookup::Hit(stored) => {
                 leader.stored(Arc::clone(&stored));
                 Next::Answer(stored, Waited::No)
@@ -250,9 +250,9 @@ impl Way<'_> {
     }
 
     /// Tells whether a response that another request led to is for this one too.
-    async fn fits(&self, stored: &StoredResponse, parts: &Parts) -> Result<bool, ()> {
+    async fn fits(&self, stored: &StoredResponse, request: &HeaderMap) -> Result<bool, ()> {
         let now = self.shared.cache.clock().now();
-        let refusal = self.shared.refusal(stored, parts, self.context, now).await?;
+        let refusal = self.shared.refusal(stored, request, self.context, now).await?;
         Ok(refusal.is_none())
     }
 }

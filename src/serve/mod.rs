@@ -8,6 +8,7 @@ mod lookup;
 mod miss;
 mod respond;
 mod service;
+mod step;
 mod unsafe_method;
 
 pub use future::ResponseFuture;

@@ -5,52 +5,73 @@ use super::service::{HandledWithin, OuterLayer, Shared};
 use crate::body::ResponseBody;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
+use crate::key::RequestHead;
 use crate::status::CacheStatus;
 use bytes::Bytes;
 use http::header::HeaderName;
-use http::request::Parts;
-use http::{Extensions, HeaderMap, Response};
+use http::{Extensions, HeaderMap, Response, Version};
+use std::sync::Arc;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
+/// An answer from the cache, not written out yet: that is done in the place where it is wanted.
+#[derive(Debug)]
+pub(super) struct Hit {
+    stored: Arc<StoredResponse>,
+    now: Moment,
+    version: Version,
+    head: bool,
+    collapsed: bool,
+    tell: bool,
+    mark: bool,
+}
+
 impl Shared {
-    /// Makes a response out of a stored one. It copies no body and computes nothing but the age.
+    /// Answers a request with a stored response.
     ///
     /// `collapsed` says that the request waited for another one's call (RFC 9211 section 2.6).
     #[inline]
-    pub(super) fn hit_response<B>(
+    pub(super) fn hit(
         &self,
-        stored: &StoredResponse,
-        parts: &Parts,
+        stored: Arc<StoredResponse>,
+        request: RequestHead<'_>,
         context: Context,
         now: Moment,
         collapsed: bool,
-    ) -> Response<ResponseBody<B>> {
-        let (headers, body) = if context.head {
-            (stored.headers_for_head(now), Bytes::new())
-        } else {
-            (stored.headers_at(now), stored.body().clone())
-        };
-        let mut response = Response::new(ResponseBody::stored(body));
-        *response.status_mut() = stored.status();
-        *response.version_mut() = parts.version;
-        *response.headers_mut() = headers;
-        if self.policy.cache_status {
-            let status = CacheStatus::hit(stored.head().fresh_until.since(now));
-            self.tell(&mut response, if collapsed { status.collapsed() } else { status });
+    ) -> Hit {
+        Hit {
+            stored,
+            now,
+            version: request.version,
+            head: context.head,
+            collapsed,
+            tell: self.policy.cache_status,
+            mark: was_announced(request.extensions),
         }
-        if was_announced(&parts.extensions) {
-            response.extensions_mut().insert(HandledWithin);
-        }
-        response
     }
+}
 
-    /// Puts the status on a response, if this layer tells it.
-    pub(super) fn tell<B>(&self, response: &mut Response<B>, status: CacheStatus) {
-        if self.policy.cache_status {
-            tell(response.headers_mut(), status);
-            response.extensions_mut().insert(status);
+impl Hit {
+    /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
+    #[inline]
+    pub(super) fn response<B>(&self) -> Response<ResponseBody<B>> {
+        let stored = &*self.stored;
+        let (mut parts, body) = if self.head {
+            (stored.parts_for_head(self.now), Bytes::new())
+        } else {
+            (stored.parts_at(self.now), stored.body().clone())
+        };
+        parts.version = self.version;
+        if self.tell {
+            let status = CacheStatus::hit(stored.head().fresh_until.since(self.now));
+            let status = if self.collapsed { status.collapsed() } else { status };
+            tell(&mut parts.headers, status);
+            parts.extensions.insert(status);
         }
+        if self.mark {
+            parts.extensions.insert(HandledWithin);
+        }
+        Response::from_parts(parts, ResponseBody::stored(body))
     }
 }
 

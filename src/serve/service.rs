@@ -4,21 +4,20 @@ use super::future::{Finish, ResponseFuture};
 use super::inspect::{Bypass, Context, Inspected};
 use super::lookup::Lookup;
 use super::miss::Miss;
+use super::step::{Forward, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
-use crate::cache::{Cache, poll_now};
+use crate::cache::Cache;
 use crate::error::BoxError;
-use crate::flight::Pass;
-use crate::key::{KeyBuf, KeyError, write_key};
+use crate::key::{CacheKey, KeyBuf, KeyError, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
-use crate::status::{CacheStatus, ForwardReason};
+use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Extensions, HeaderName, Request, Response, Uri};
 use http_body::Body;
+use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use tower::Service;
@@ -46,20 +45,35 @@ pub(crate) struct Shared {
     pub(super) cache: Cache,
     pub(super) policy: Policy,
     pub(super) level: Level,
-    /// The parts of the key that are the same for all requests.
-    prefix: Box<[u8]>,
-    /// Names the prefix within this process.
-    place: u64,
+    /// A digest of the parts of the key that are the same for all requests: the layer's place in it.
+    prefix: Place,
+    /// The mark of the outermost layer.
+    alone: Arc<[Place]>,
 }
 
+const PREFIX: usize = 16;
+
+type Place = [u8; PREFIX];
+
 /// A mark on a request: cache layers further out want to know whether another one handled it.
-/// It carries the places in the key of all of them.
 #[derive(Debug, Clone)]
-pub(super) struct OuterLayer(Arc<[u64]>);
+pub(super) struct OuterLayer {
+    /// The places in the key of all of them.
+    places: Arc<[Place]>,
+    /// One of them saw who the sender is; a layer in between may have taken that off.
+    pub(super) identified: bool,
+}
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HandledWithin;
+
+impl OuterLayer {
+    /// Tells whether one of them has the place of this layer.
+    pub(super) fn has(&self, layer: &Shared) -> bool {
+        self.places.contains(&layer.prefix)
+    }
+}
 
 impl Shared {
     pub(crate) fn new(cache: Cache, policy: Policy, level: Level) -> Arc<Self> {
@@ -74,15 +88,22 @@ impl Shared {
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
         credentials.sort_unstable();
         buf.part(credentials.join(",").as_bytes());
-        let place = buf.key().process_hash();
-        Arc::new(Self { cache, policy, level, prefix: buf.as_bytes().into(), place })
+        // The same in every process, and short, since it is hashed and compared with every key.
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
+        Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]) })
     }
 
     /// Marks a request that this layer passes on.
-    pub(super) fn announce(&self, request: &mut Extensions) {
-        let outer = request.get().map_or(&[][..], |OuterLayer(places)| places);
-        let places = outer.iter().copied().chain([self.place]).collect();
-        request.insert(OuterLayer(places));
+    pub(super) fn announce(&self, request: &mut Extensions, identified: bool) {
+        let mark = match request.get::<OuterLayer>() {
+            None => OuterLayer { places: Arc::clone(&self.alone), identified },
+            Some(outer) => OuterLayer {
+                places: outer.places.iter().copied().chain([self.prefix]).collect(),
+                identified: outer.identified || identified,
+            },
+        };
+        request.insert(mark);
     }
 
     /// Returns the same with another policy.
@@ -91,12 +112,18 @@ impl Shared {
     }
 
     /// Writes the key of a request into a buffer, which is too large to be moved about.
-    fn key(&self, parts: &Parts, inspected: &Inspected<'_>, buf: &mut KeyBuf) -> Result<(), Bypass> {
+    pub(super) fn key(
+        &self,
+        request: RequestHead<'_>,
+        inspected: &Inspected<'_>,
+        buf: &mut KeyBuf,
+    ) -> Result<(), Bypass> {
         buf.raw(&self.prefix);
-        let forwarded = inspected.forwarded.iter().zip(0..);
+        let forwarded = if inspected.is_forwarded { &inspected.forwarded[..] } else { &[] };
+        let forwarded = forwarded.iter().zip(0..);
         let forwarded = forwarded.filter_map(|(value, at)| value.map(|value| (at, value)));
-        let (policy, uri, host) = (&self.policy.key, public_uri(parts), inspected.host);
-        write_key(buf, policy, uri, host, forwarded, parts).map_err(|error| match error {
+        let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
+        write_key(buf, policy, uri, host, forwarded, request).map_err(|error| match error {
             KeyError::Host => Bypass::because("host"),
             KeyError::TooLong => Bypass::because("key-length"),
         })
@@ -104,12 +131,12 @@ impl Shared {
 }
 
 /// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
-pub(super) fn public_uri(parts: &Parts) -> &Uri {
+pub(super) fn public_uri(request: RequestHead<'_>) -> &Uri {
     #[cfg(feature = "axum")]
-    if let Some(original) = parts.extensions.get::<axum::extract::OriginalUri>() {
+    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
         return &original.0;
     }
-    &parts.uri
+    request.uri
 }
 
 /// A service with a response cache before it: what [`SiteCacheLayer`](crate::SiteCacheLayer) and
@@ -164,94 +191,59 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (parts, body) = request.into_parts();
-        let mut buf = KeyBuf::new();
-        match self.decide(&parts, &body, &mut buf) {
-            Step::Hit(response) => ResponseFuture::hit(response),
-            Step::Forward(bypass) => self.forward(parts, body, bypass),
-            Step::Unsafe => {
-                let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
-                ResponseFuture::slow(unsafe_method::forward(shared, inner, parts, body))
+        let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
+        match self.shared.decide(head, request.body(), &mut buf) {
+            Step::Hit(stored, context, now) => {
+                ResponseFuture::hit(self.shared.hit(stored, head, context, now, false))
             }
-            Step::Miss(context, lookup) => {
-                let miss = Miss::new(&self.shared, self.inner.clone(), buf.key().to_key(), context);
-                ResponseFuture::slow(miss.run(parts, body, lookup))
-            }
+            Step::Forward(forward) => self.forward(request, forward),
+            Step::Unsafe => self.write(request),
+            Step::Miss(context, lookup) => self.miss(request, buf.key().to_key(), context, lookup),
         }
     }
 }
 
-/// What is to be done with a request.
-enum Step<B> {
-    Hit(Response<ResponseBody<B>>),
-    Forward(Forward),
-    Unsafe,
-    /// The key is in the buffer.
-    Miss(Context, Option<Lookup>),
-}
-
-/// A request that goes to the service without more ado.
-#[derive(Clone, Copy)]
-struct Forward {
-    bypass: Bypass,
-    /// Where a layer further in is to answer, it has to know that there is one further out.
-    announce: bool,
-    /// Whether a layer further out is told that this one handled the request.
-    mark: bool,
-}
-
+// Apart from `call`, so that a hit does not carry the room for their futures about.
 impl<S> ResponseCache<S> {
-    fn decide<B, ReqBody: Body>(&self, parts: &Parts, body: &ReqBody, buf: &mut KeyBuf) -> Step<B> {
-        let shared = &*self.shared;
-        let forward = |bypass| Step::Forward(Forward { bypass, announce: true, mark: true });
-        // Two layers with one place in the key would answer with each other's responses, past
-        // whatever stands between them. The outer one does it all.
-        if parts.extensions.get().is_some_and(|OuterLayer(places)| places.contains(&shared.place)) {
-            let bypass = Bypass::because("same-name");
-            return Step::Forward(Forward { bypass, announce: false, mark: false });
-        }
-        let inspected = match shared.inspect(&parts.method, &parts.headers, body) {
-            Ok(inspected) => inspected,
-            Err(bypass) if bypass.reason == ForwardReason::Method && !parts.method.is_safe() => {
-                return Step::Unsafe;
-            }
-            Err(bypass) => return forward(bypass),
-        };
-        if let Err(bypass) = shared.key(parts, &inspected, buf) {
-            return forward(bypass);
-        }
-        let context = inspected.context;
-        if context.directives && shared.forbids_storing(parts) {
-            return forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
-        }
-        if !shared.cache.is_local() {
-            return Step::Miss(context, None);
-        }
-        let (key, now) = (buf.key(), shared.cache.clock().now());
-        if let Some(response) = shared.plain_hit(parts, key, context, now) {
-            return Step::Hit(shared.hit_response(&response, parts, context, now, false));
-        }
-        let lookup = poll_now(pin!(shared.lookup(parts, key, context, now)));
-        match lookup {
-            Some(Lookup::Hit(response)) => {
-                Step::Hit(shared.hit_response(&response, parts, context, now, false))
-            }
-            // A HEAD can't fill the cache, so there is nothing to wait for.
-            Some(Lookup::Miss { reason, .. }) if context.head => forward(Bypass { reason, detail: None }),
-            _ => match shared.cache.passes().get(key, now) {
-                Some(Pass::HandledWithin) => {
-                    let bypass = Bypass::because("handled-within");
-                    Step::Forward(Forward { bypass, announce: true, mark: true })
-                }
-                _ => Step::Miss(context, lookup),
-            },
-        }
+    #[inline(never)]
+    fn write<ReqBody, B>(&self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        B: Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
+        ResponseFuture::slow(unsafe_method::forward(shared, inner, parts, body))
     }
 
+    #[inline(never)]
+    fn miss<ReqBody, B>(
+        &self,
+        request: Request<ReqBody>,
+        key: CacheKey,
+        context: Context,
+        lookup: Option<Lookup>,
+    ) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let (parts, body) = request.into_parts();
+        let miss = Miss::new(&self.shared, self.inner.clone(), key, context);
+        ResponseFuture::slow(miss.run(parts, body, lookup))
+    }
+
+    #[inline(never)]
     fn forward<ReqBody, B>(
         &self,
-        mut parts: Parts,
-        body: ReqBody,
+        mut request: Request<ReqBody>,
         forward: Forward,
     ) -> ResponseFuture<S, ReqBody, B>
     where
@@ -259,12 +251,13 @@ impl<S> ResponseCache<S> {
     {
         let Bypass { reason, detail } = forward.bypass;
         let status = CacheStatus::forward(reason).detail(detail);
-        let finish = Finish::new(&self.shared, &parts, status);
+        let finish = Finish::new(&self.shared, request.extensions(), status);
         let finish = if forward.mark { finish } else { finish.unmarked() };
         if forward.announce {
-            self.shared.announce(&mut parts.extensions);
+            let identified = self.shared.policy.identifies(request.headers());
+            self.shared.announce(request.extensions_mut(), identified);
         }
-        ResponseFuture::forward(self.inner.clone().oneshot(Request::from_parts(parts, body)), finish)
+        ResponseFuture::forward(self.inner.clone().oneshot(request), finish)
     }
 }
 

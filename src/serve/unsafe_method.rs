@@ -1,6 +1,5 @@
 //! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4).
 
-use super::forward::call;
 use super::future::Finish;
 use super::service::{Shared, public_uri};
 use crate::body::ResponseBody;
@@ -10,6 +9,7 @@ use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
+use std::future::poll_fn;
 use std::sync::Arc;
 use tower::Service;
 
@@ -17,18 +17,20 @@ use tower::Service;
 /// origin are invalidated before the client learns of it. If its outcome is never seen, its target is.
 pub(super) async fn forward<S, ReqBody, B>(
     shared: Arc<Shared>,
-    inner: S,
+    mut inner: S,
     parts: Parts,
     body: ReqBody,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    let finish = Finish::new(&shared, &parts, CacheStatus::forward(ForwardReason::Method));
-    let target = public_uri(&parts).clone();
+    let finish = Finish::new(&shared, &parts.extensions, CacheStatus::forward(ForwardReason::Method));
+    let target = public_uri((&parts).into()).clone();
     let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // Until it is called, the service has changed nothing.
+    poll_fn(|cx| inner.poll_ready(cx)).await?;
     let mut changed = Changed { cache: &shared.cache, paths: vec![target.path().to_owned()] };
-    let response = call(inner, Request::from_parts(parts, body)).await?;
+    let response = inner.call(Request::from_parts(parts, body)).await?;
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
@@ -67,24 +69,35 @@ fn path_on_same_origin(
     target: &Uri,
     authority: Option<&Authority>,
 ) -> Option<String> {
-    let reference = headers.get(name)?.to_str().ok()?;
+    // Not only ASCII: some send IRIs as they are.
+    let reference = std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?;
     let reference = reference.split(['?', '#']).next()?;
-    if let Some(rest) = reference.strip_prefix("//") {
-        let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        return same_authority(host, authority?).then(|| path.to_owned());
-    }
-    // Without a scheme, a relative reference would be taken for an authority.
-    let absolute = reference.parse::<Uri>().ok().filter(|uri| uri.scheme().is_some());
-    if let Some((uri, host)) = absolute.as_ref().and_then(|uri| Some((uri, uri.authority()?))) {
-        // Where the target's scheme is not known, http and https count as one.
-        let same_scheme = target.scheme().is_none_or(|scheme| uri.scheme() == Some(scheme));
-        return (same_scheme && same_authority(host.as_str(), authority?)).then(|| uri.path().to_owned());
-    }
-    Some(resolve(target.path(), reference))
+    let (scheme, rest) = match reference.split_once(':') {
+        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
+            (Some(scheme), rest)
+        }
+        _ => (None, reference),
+    };
+    let Some(rest) = rest.strip_prefix("//") else {
+        return scheme.is_none().then(|| resolve(target.path(), reference));
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // Where the target's scheme is not known, http and https count as one.
+    let known = target.scheme_str();
+    let same_scheme = scheme.zip(known).is_none_or(|(a, b)| a.eq_ignore_ascii_case(b));
+    let scheme = scheme.or(known);
+    let same_host = without_default_port(host, scheme)
+        .eq_ignore_ascii_case(without_default_port(authority?.as_str(), scheme));
+    (same_scheme && same_host).then(|| resolve("/", path))
 }
 
-fn same_authority(a: &str, b: &Authority) -> bool {
-    a.eq_ignore_ascii_case(b.as_str())
+fn without_default_port<'a>(authority: &'a str, scheme: Option<&str>) -> &'a str {
+    let port = match scheme {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http") => ":80",
+        Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
+        _ => ":",
+    };
+    authority.strip_suffix(port).unwrap_or(authority)
 }
 
 /// Resolves a relative path (RFC 3986 section 5.2.3 and 5.2.4).
@@ -114,6 +127,7 @@ fn resolve(base: &str, reference: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
 
     #[test]
     fn only_references_to_the_same_origin_name_a_path() {
@@ -129,12 +143,19 @@ mod tests {
             ("http://other.example/c", None),
             ("//other.example/c", None),
             ("http://shop.example:81/c", None),
+            ("http://shop.example:80/c", Some("/c")),
+            ("https://shop.example:443/c", Some("/c")),
+            ("https://shop.example:80/c", None),
+            ("HTTP://shop.example/a/../c/./d", Some("/c/d")),
+            ("http://shop.example", Some("/")),
+            ("/caf\u{e9}", Some("/caf\u{e9}")),
+            ("mailto:shop.example", None),
         ];
         let target = Uri::from_static("/a/b");
         let authority = Authority::from_static("shop.example");
         for (reference, path) in table {
             let mut headers = HeaderMap::new();
-            headers.insert(LOCATION, reference.parse().expect("a value"));
+            headers.insert(LOCATION, HeaderValue::from_bytes(reference.as_bytes()).expect("a value"));
             let found = path_on_same_origin(&headers, &LOCATION, &target, Some(&authority));
             assert_eq!(found.as_deref(), path, "{reference}");
         }

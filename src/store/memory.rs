@@ -210,6 +210,16 @@ impl Inner {
         None
     }
 
+    /// The same for a writer: a copy may have outlived the eviction of its entry, and shall not be
+    /// read by one thread when the others are told that there is nothing.
+    fn live_for_writer(&self, key: KeyRef<'_>) -> Option<Slot> {
+        let live = self.live(key);
+        if live.is_none() {
+            self.replicas.changed(key);
+        }
+        live
+    }
+
     fn write(&self, key: KeyRef<'_>, entry: Entry, expires: Moment) -> bool {
         let fits = entry_weight(key, &entry) <= self.largest_entry;
         if fits {
@@ -237,7 +247,7 @@ impl Inner {
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
         let _turn = self.turn(key);
-        let (value, expires) = match (self.live(key), initial) {
+        let (value, expires) = match (self.live_for_writer(key), initial) {
             (Some(Slot { entry: Entry::Counter(value), expires }), _) => (value, expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
             (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
@@ -260,7 +270,7 @@ impl Store for MemoryStore {
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
         let inner = &*self.0;
         let _turn = inner.turn(key);
-        if mode == PutMode::IfAbsent && inner.live(key).is_some() {
+        if mode == PutMode::IfAbsent && inner.live_for_writer(key).is_some() {
             return StoreFuture::ready(Ok(false));
         }
         if ttl == Some(Duration::ZERO) {
@@ -274,7 +284,7 @@ impl Store for MemoryStore {
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
         let _turn = self.0.turn(key);
-        let was_there = self.0.live(key).is_some();
+        let was_there = self.0.live_for_writer(key).is_some();
         self.0.erase(key);
         StoreFuture::ready(Ok(was_there))
     }
@@ -292,7 +302,7 @@ impl Store for MemoryStore {
     ) -> StoreFuture<bool> {
         let inner = &*self.0;
         let _turn = inner.turn(key);
-        let equal = match (inner.live(key), expected) {
+        let equal = match (inner.live_for_writer(key), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,
             (None, None) => true,
             _ => false,

@@ -304,6 +304,45 @@ async fn a_head_request_is_answered_from_a_stored_get_with_its_length_and_no_bod
 }
 
 #[tokio::test]
+async fn a_head_request_for_a_stored_204_states_no_length() {
+    let (stack, _) = site(Policy::rfc9111().cache_status(true), |_, _| {
+        let mut response = with_lines(&[("cache-control", "max-age=60")], "");
+        *response.status_mut() = http::StatusCode::NO_CONTENT;
+        response
+    });
+    send(&stack, get("/")).await;
+    let head = send(&stack, request("HEAD", "/", &[])).await;
+    assert_eq!((head.is_hit(), head.header("content-length")), (true, None));
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_and_is_not_sent_yet_counts_against_the_budget() {
+    let store = MemoryStore::with_capacity(1 << 20);
+    let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
+    let produced = Calls::default();
+    let counted = produced.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let counted = counted.clone();
+        let frames = futures::stream::iter(0..60).map(move |_| {
+            counted.next();
+            Ok::<_, Infallible>(Frame::data(Bytes::from(vec![0; 4096])))
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let mut unread = Vec::new();
+    for number in 0..500 {
+        unread.push(stack.clone().oneshot(get(&format!("/?{number}"))).await.expect("infallible"));
+    }
+    // One frame each, beside the budget.
+    assert!(produced.count() * 4096 <= (1 << 20) + 500 * 4096, "{}", produced.count());
+    for response in unread {
+        assert_eq!(read(response).await.body.len(), 60 * 4096);
+    }
+    assert_eq!(cache.recording_bytes(), 0);
+}
+
+#[tokio::test]
 async fn a_head_request_never_fills_the_cache() {
     // As under axum's Router::layer, the handler answers HEAD with a body; or with none, but a length.
     for body in ["body", ""] {

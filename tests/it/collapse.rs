@@ -356,15 +356,76 @@ async fn each_variant_of_a_cold_key_is_made_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conditional_requests_lead_nobody_to_their_304() {
-    let (service, _, _) = slow(|call, request| async move {
+async fn returning_browsers_share_one_call_and_are_answered_in_full() {
+    let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         Ok(if request.headers().contains_key("if-none-match") { status(304, call) } else { page(call) })
     });
-    let conditional = start(&service, get_with("/", &[("if-none-match", "\"x\"")])).await;
+    let returning = || {
+        get_with("/", &[("if-none-match", "\"x\""), ("if-modified-since", "Sat, 01 Jan 2000 00:00:00 GMT")])
+    };
+    let mut tasks = Vec::new();
+    for _ in 0..50 {
+        tasks.push(start(&service, returning()).await);
+        tasks.push(start(&service, get("/")).await);
+    }
+    assert!(all(tasks).await.iter().flatten().all(|answer| answer.status == 200));
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_the_service_can_evaluate_goes_there_alone() {
+    let (service, calls, _) = slow(|call, request| async move {
+        sleep(50 * MS).await;
+        Ok(if request.headers().contains_key("if-match") { status(412, call) } else { page(call) })
+    });
+    let conditional = start(&service, get_with("/", &[("if-match", "\"x\"")])).await;
     let plain = all(start_many(&service, 3).await).await;
     assert!(plain.iter().flatten().all(|answer| answer.status == 200));
-    assert_eq!(conditional.await.expect("no panic").expect("ok").status, 304);
+    assert_eq!(conditional.await.expect("no panic").expect("ok").status, 412);
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_provoked_by_one_request_does_not_keep_others_from_collapsing() {
+    let (service, calls, _) = slow(|call, request| async move {
+        sleep(50 * MS).await;
+        let lines = [("cache-control", "max-age=60"), ("vary", "accept")];
+        let mut response = numbered(&lines, call);
+        if request.headers().contains_key("accept") {
+            *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+        }
+        Ok(response)
+    });
+    start(&service, get_with("/", &[("accept", "odd")])).await.await.expect("runs").expect("answers");
+    all(start_many(&service, 100).await).await;
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_authorization_neither_leads_others_nor_keeps_them_from_collapsing() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(50 * MS).await;
+            Ok::<_, io::Error>(numbered(&[("cache-control", "max-age=60")], call))
+        }
+    });
+    let service = SiteCacheLayer::new(&cache).policy(Policy::rfc9111()).layer(inner);
+    let authorized = start(&service, get_with("/", &[("authorization", "Basic bogus")])).await;
+    let others = all(start_many(&service, 100).await).await;
+    assert!(others.iter().flatten().all(|answer| answer.text() == "2"));
+    authorized.await.expect("runs").expect("answers");
+    start(&service, get_with("/x", &[("authorization", "Basic bogus")]))
+        .await
+        .await
+        .expect("runs")
+        .expect("answers");
+    cache.invalidate(tower_response_cache::Invalidation::all()).await.expect("local");
+    all(start_many(&service, 100).await).await;
+    assert_eq!(calls.count(), 4);
 }
 
 #[derive(Debug, Clone, Copy)]

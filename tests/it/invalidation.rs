@@ -177,6 +177,54 @@ async fn a_successful_unsafe_request_invalidates_its_target_and_what_it_points_t
 }
 
 #[tokio::test]
+async fn a_path_is_invalidated_by_its_encoded_and_by_its_decoded_form() {
+    let cache = memory();
+    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
+    let table = [
+        ("/f/what%3F", "/f/what?"),
+        ("/f/c%23", "/f/c#"),
+        ("/f/50%2541", "/f/50%41"),
+        ("/f/50%2541", "/f/50%2541"),
+        ("/f/caf%C3%A9", "/f/café"),
+        ("/f/a?x=1", "/f/a?x=2"),
+    ];
+    for (requested, named) in table {
+        send(&stack, get(requested)).await;
+        cache.invalidate(Invalidation::path(named)).await.expect("local");
+        assert!(!send(&stack, get(requested)).await.is_hit(), "{named}");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_never_reached_the_service_invalidates_nothing() {
+    let cache = memory();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let busy = tower::limit::ConcurrencyLimit::new(
+        service_fn(move |request: Request<Body>| {
+            let inner = inner.clone();
+            async move {
+                if request.uri().path() == "/slow" {
+                    std::future::pending::<()>().await;
+                }
+                inner.oneshot(request).await
+            }
+        }),
+        1,
+    );
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(busy);
+    send(&stack, get("/")).await;
+    let mut slow = Box::pin(stack.clone().oneshot(get("/slow")));
+    assert!(futures::poll!(&mut slow).is_pending());
+    let mut write = Box::pin(stack.clone().oneshot(request("POST", "/", &[])));
+    assert!(futures::poll!(&mut write).is_pending());
+    drop(write);
+    assert!(send(&stack, get("/")).await.is_hit());
+    drop(slow);
+    send(&stack, request("CONNECT", "/", &[])).await;
+    assert!(send(&stack, get("/")).await.is_hit(), "a tunnel has no page");
+}
+
+#[tokio::test]
 async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
     let cache = memory();
     // Each of them may have written before it came to its end.

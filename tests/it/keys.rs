@@ -68,6 +68,15 @@ async fn a_page_made_for_another_spelling_of_the_host_is_not_shared() {
 }
 
 #[tokio::test]
+async fn a_page_made_for_another_spelling_of_the_authority_is_not_shared() {
+    for odd in ["http://SHOP.example/x", "http://shop.example./x", "http://shop.example:80/x"] {
+        let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
+        assert_eq!(send(&stack, get(odd)).await.detail(), Some("host"), "{odd}");
+        assert_eq!(send(&stack, get("http://shop.example/x")).await.text(), "http://shop.example/x");
+    }
+}
+
+#[tokio::test]
 async fn the_path_counts_as_it_was_sent() {
     let (stack, _) = site(policy(), echo);
     let paths = [
@@ -167,7 +176,7 @@ async fn a_forwarded_field_declared_ignored_is_removed_and_not_keyed() {
 
 #[tokio::test]
 async fn a_part_of_the_users_own_tells_tenants_apart() {
-    let part = |request: &http::request::Parts| {
+    let part = |request: tower_response_cache::RequestHead<'_>| {
         request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok()).map(str::to_owned)
     };
     let (stack, _) = site(policy().vary_by("tenant", part), |_, call| numbered(&[], call));

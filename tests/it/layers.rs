@@ -173,6 +173,33 @@ async fn a_layer_inside_of_authentication_never_answers_for_one_outside_of_it() 
 }
 
 #[tokio::test]
+async fn who_was_identified_further_out_is_so_further_in_though_the_credential_was_taken_off() {
+    let cache = memory();
+    for (name, value) in [("authorization", "alice"), ("cookie", "sid=alice"), ("x-api-key", "alice")] {
+        for policy in [policy(), Policy::rfc9111().cache_status(true)] {
+            let (page, _) = origin(|request, _| {
+                let user = request.extensions().get::<String>().map_or("anybody", String::as_str);
+                with_lines(&[("cache-control", "public, max-age=60")], user.to_owned())
+            });
+            let route = RouteCacheLayer::new(&cache, MINUTE).layer(page);
+            let login = service_fn(move |mut request: Request<Body>| {
+                if let Some(user) = request.headers_mut().remove(name) {
+                    request.extensions_mut().insert(user.to_str().expect("text").to_owned());
+                }
+                route.clone().oneshot(request)
+            });
+            let stack = SiteCacheLayer::new(&cache).policy(policy).layer(login);
+            let path = format!("/{name}");
+            for _ in 0..2 {
+                assert_eq!(send(&stack, get_with(&path, &[(name, value)])).await.text(), value);
+                assert_eq!(send(&stack, get(&path)).await.text(), "anybody");
+            }
+        }
+        cache.invalidate(tower_response_cache::Invalidation::all()).await.expect("local");
+    }
+}
+
+#[tokio::test]
 async fn an_inner_route_with_a_ttl_of_its_own_keeps_it() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));

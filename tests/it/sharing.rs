@@ -214,6 +214,35 @@ async fn statuses_are_stored_as_the_table_says() {
 }
 
 #[tokio::test]
+async fn a_response_made_for_scripts_of_one_origin_is_stored_only_where_it_varies_by_it() {
+    let allow = "access-control-allow-origin";
+    let table = [
+        (vec![(allow, "https://a.example")], false),
+        (vec![(allow, "https://a.example"), ("vary", "Origin")], true),
+        (vec![(allow, "*")], true),
+    ];
+    for (lines, stored) in table {
+        let (stack, _) = site(policy(), move |_, call| numbered(&lines, call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored);
+    }
+}
+
+#[tokio::test]
+async fn what_one_request_provoked_is_not_stored_even_by_rfc_9111() {
+    for code in [304_u16, 405, 412, 413, 416, 417, 431] {
+        let (stack, _) = site(Policy::rfc9111().cache_status(true), move |request, call| {
+            let mut response = numbered(&[("cache-control", "max-age=60")], call);
+            if request.headers().contains_key("if-match") {
+                *response.status_mut() = http::StatusCode::from_u16(code).expect("a status");
+            }
+            response
+        });
+        send(&stack, get_with("/", &[("if-match", "\"no\"")])).await;
+        assert_eq!(send(&stack, get("/")).await.status, 200, "{code}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_stored_without_a_lifetime() {
     let (stack, _) = site(Policy::app().cache_status(true), plain);
     assert!(!shares(&stack, get("/"), get("/")).await);

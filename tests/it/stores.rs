@@ -1,6 +1,7 @@
 //! Stores: those of the crate keep the contract, and a broken one never breaks the site.
 
 use crate::support::*;
+use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -239,6 +240,34 @@ async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queri
         }
     }
     assert_eq!(calls.count(), 5001);
+}
+
+#[tokio::test]
+async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
+    let store = MemoryStore::with_capacity(256 << 10);
+    let value = |size: usize| Entry::Value(Bytes::from(vec![1; size]));
+    let hot = KeyRef::new(b"hot");
+    store.put(hot, value(10), None, PutMode::Always).await.expect("local");
+    for _ in 0..20 {
+        store.get(hot).await.expect("local");
+    }
+    let flood = store.clone();
+    let evict = move || {
+        for number in 0..400_u32 {
+            let key = |number: u32| number.to_le_bytes();
+            let put = flood.put(KeyRef::new(&key(number)), value(4000), None, PutMode::Always);
+            futures::executor::block_on(put).expect("local");
+            for recent in number.saturating_sub(8)..number {
+                futures::executor::block_on(flood.get(KeyRef::new(&key(recent)))).expect("local");
+            }
+        }
+    };
+    std::thread::spawn(evict).join().expect("no panic");
+    let copy = store.get(hot).await.expect("local");
+    store.compare_and_set(hot, copy.as_ref(), value(11), None).await.expect("local");
+    let seen = store.get(hot).await.expect("local");
+    assert!(store.compare_and_set(hot, seen.as_ref(), value(12), None).await.expect("local"));
+    assert_eq!(store.get(hot).await.expect("local"), Some(value(12)));
 }
 
 #[tokio::test]

@@ -1,0 +1,101 @@
+//! What is to be done with a request, decided before anything is awaited.
+
+use super::inspect::{Bypass, Context};
+use super::lookup::Lookup;
+use super::service::{OuterLayer, Shared};
+use crate::cache::poll_now;
+use crate::clock::Moment;
+use crate::entry::StoredResponse;
+use crate::flight::Pass;
+use crate::key::{KeyBuf, KeyRef, RequestHead};
+use crate::status::ForwardReason;
+use http::{HeaderMap, Method};
+use http_body::Body;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// What is to be done with a request.
+pub(super) enum Step {
+    Hit(Arc<StoredResponse>, Context, Moment),
+    Forward(Forward),
+    Unsafe,
+    /// The key is in the buffer.
+    Miss(Context, Option<Lookup>),
+}
+
+/// A request that goes to the service without more ado.
+#[derive(Clone, Copy)]
+pub(super) struct Forward {
+    pub(super) bypass: Bypass,
+    /// Where a layer further in is to answer, it has to know that there is one further out.
+    pub(super) announce: bool,
+    /// Whether a layer further out is told that this one handled the request.
+    pub(super) mark: bool,
+}
+
+impl Step {
+    fn forward(bypass: Bypass) -> Self {
+        Self::Forward(Forward { bypass, announce: true, mark: true })
+    }
+}
+
+impl Shared {
+    #[inline]
+    pub(super) fn decide<B: Body>(&self, request: RequestHead<'_>, body: &B, buf: &mut KeyBuf) -> Step {
+        if let Some(outer) = request.extensions.get::<OuterLayer>() {
+            // Two layers with one place in the key would answer with each other's responses, past
+            // whatever stands between them. The outer one does it all.
+            if outer.has(self) {
+                let bypass = Bypass::because("same-name");
+                return Step::Forward(Forward { bypass, announce: false, mark: false });
+            }
+            // What identified the sender may have been taken off since; the page is theirs all the same.
+            if outer.identified && request.method.is_safe() {
+                return Step::forward(Bypass::because("identified"));
+            }
+        }
+        let inspected = match self.inspect(request.method, request.headers, body) {
+            Ok(inspected) => inspected,
+            // A tunnel has no target that could have changed.
+            Err(bypass)
+                if bypass.reason == ForwardReason::Method
+                    && !request.method.is_safe()
+                    && *request.method != Method::CONNECT =>
+            {
+                return Step::Unsafe;
+            }
+            Err(bypass) => return Step::forward(bypass),
+        };
+        if let Err(bypass) = self.key(request, &inspected, buf) {
+            return Step::forward(bypass);
+        }
+        let context = inspected.context;
+        if context.directives && self.forbids_storing(request.headers) {
+            return Step::forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
+        }
+        if !self.cache.is_local() {
+            return Step::Miss(context, None);
+        }
+        let (key, now) = (buf.key(), self.cache.clock().now());
+        match self.plain_hit(request.headers, key, context, now) {
+            Some(stored) => Step::Hit(stored, context, now),
+            None => self.look_further(request.headers, key, context, now),
+        }
+    }
+
+    /// What is not the plainest hit; apart, so that the plainest has a small stack frame.
+    #[inline(never)]
+    fn look_further(&self, request: &HeaderMap, key: KeyRef<'_>, context: Context, now: Moment) -> Step {
+        match poll_now(pin!(self.lookup(request, key, context, now))) {
+            Some(Lookup::Hit(stored)) => Step::Hit(stored, context, now),
+            // A HEAD can't fill the cache, so there is nothing to wait for.
+            Some(Lookup::Miss { reason, .. }) if context.head => {
+                Step::forward(Bypass { reason, detail: None })
+            }
+            lookup => match self.cache.passes().get(key, now) {
+                Some(Pass::HandledWithin) => Step::forward(Bypass::because("handled-within")),
+                _ => Step::Miss(context, lookup),
+            },
+        }
+    }
+}
