@@ -42,6 +42,8 @@ pin_project! {
         ahead: VecDeque<Frame<Bytes>>,
         #[pin]
         body: B,
+        // What `Content-Length` says.
+        declared: Option<u64>,
         recorder: Option<Recorder>,
         ended: bool,
         // Whether what was read ahead is all that was declared.
@@ -73,26 +75,28 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Returns the body with a recorder on it, after reading what of it is ready at once.
-    pub(crate) async fn recording(body: B, recorder: Recorder) -> Self {
-        let declared = recorder.declared();
-        let mut recording = Box::pin(Recording {
+    /// Returns the body with a recorder on it.
+    pub(crate) fn recording(body: B, recorder: Recorder) -> Self {
+        let recording = Box::pin(Recording {
             ahead: VecDeque::new(),
             body,
+            declared: recorder.declared(),
             recorder: Some(recorder),
             ended: false,
             consistent: true,
             error: None,
             held: None,
         });
-        std::future::poll_fn(|cx| {
-            recording.as_mut().read_ahead(cx);
-            Poll::Ready(())
-        })
-        .await;
+        Self { inner: Inner::Recording { recording } }
+    }
+
+    /// Reads what of the body is ready, within limits, before its client asks for it.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
+        let Inner::Recording { recording } = &mut self.inner else { return };
+        recording.as_mut().read_ahead(cx);
         let length: usize = recording.ahead.iter().map(|f| f.data_ref().map_or(0, Bytes::len)).sum();
         // A length that contradicts the declared one is left for the server to find out.
-        let consistent = declared.is_none_or(|declared| declared == length as u64);
+        let consistent = recording.declared.is_none_or(|declared| declared == length as u64);
         *recording.as_mut().project().consistent = consistent;
         if recording.ended
             && consistent
@@ -102,9 +106,8 @@ where
         {
             let data =
                 recording.as_mut().project().ahead.pop_front().and_then(|frame| frame.into_data().ok());
-            return Self::stored(data.unwrap_or_default());
+            *self = Self::stored(data.unwrap_or_default());
         }
-        Self { inner: Inner::Recording { recording } }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, Head, Indexed, StoredResponse, VaryIndex};
+use crate::entry::{Entry, Indexed, StoredResponse, VaryIndex};
 use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -17,7 +17,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Storing {
     pub(crate) key: CacheKey,
-    pub(crate) head: Head,
+    /// With no body yet, and shared with nobody.
+    pub(crate) response: Arc<StoredResponse>,
     /// The request it answers: its fields name the variant.
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
@@ -37,11 +38,13 @@ impl Storing {
     /// Stores the response and returns it. If the store fails, it is returned all the same: those
     /// who wait for it need not call the service again.
     pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
-        let Self { key, head, request, max_variants } = self;
+        let Self { key, mut response, request, max_variants } = self;
         let now = cache.clock().now();
-        let fresh_until = head.fresh_until;
+        if let Some(response) = Arc::get_mut(&mut response) {
+            response.set_body(body);
+        }
+        let fresh_until = response.head().fresh_until;
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now));
-        let response = Arc::new(StoredResponse::new(head, body));
         cache.passes().forget(key.as_ref());
         let head = response.head();
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
@@ -67,6 +70,12 @@ impl Placing<'_> {
         let store = self.cache.store();
         let key = self.key.as_ref();
         let fields = || response.head().nominated.iter().map(|field| field.name().clone());
+        if response.head().nominated.is_empty() {
+            let entry = Entry::Response(Arc::clone(response));
+            if self.cache.within_limit(store.put(key, entry, self.ttl, PutMode::IfAbsent)).await? {
+                return Ok(());
+            }
+        }
         for _ in 0..TRIES {
             let seen = self.cache.within_limit(store.get(key)).await?;
             let index = match &seen {

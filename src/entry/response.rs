@@ -15,6 +15,8 @@ use std::time::Duration;
 pub struct StoredResponse {
     head: Head,
     body: Bytes,
+    /// Counted once: an eviction should not have to read what it evicts.
+    head_weight: u64,
 }
 
 /// Everything of a stored response that is known before its body.
@@ -87,7 +89,13 @@ const FIELD_WEIGHT: usize = 120;
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        Self { head, body }
+        let head_weight = head.weight();
+        Self { head, body, head_weight }
+    }
+
+    /// Sets the body, once it is complete.
+    pub(crate) fn set_body(&mut self, body: Bytes) {
+        self.body = body;
     }
 
     pub(crate) fn head(&self) -> &Head {
@@ -107,7 +115,7 @@ impl StoredResponse {
     }
 
     pub(crate) fn weight(&self) -> u64 {
-        self.head.weight() + self.body.len() as u64
+        self.head_weight + self.body.len() as u64
     }
 
     /// Tells whether the response is fresh (RFC 9111 section 4.2).
@@ -154,7 +162,7 @@ impl StoredResponse {
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = packed(&self.head.parts.headers, &[], own_name);
-        Self { head, body: Bytes::from_owner(self.body.clone()) }
+        Self::new(head, Bytes::from_owner(self.body.clone()))
     }
 }
 

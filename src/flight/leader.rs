@@ -3,7 +3,6 @@
 use super::{CacheKey, Flight, Outcome, StoredResponse, Table, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
-use tokio::sync::watch;
 
 /// Held by the request that calls the service for all.
 ///
@@ -14,18 +13,12 @@ pub(crate) struct Leader {
     flights: Arc<Table>,
     key: CacheKey,
     flight: Arc<Flight>,
-    sender: watch::Sender<Option<Outcome>>,
     told: bool,
 }
 
 impl Leader {
-    pub(super) fn new(
-        flights: Arc<Table>,
-        key: CacheKey,
-        flight: Arc<Flight>,
-        sender: watch::Sender<Option<Outcome>>,
-    ) -> Self {
-        Self { flights, key, flight, sender, told: false }
+    pub(super) fn new(flights: Arc<Table>, key: CacheKey, flight: Arc<Flight>) -> Self {
+        Self { flights, key, flight, told: false }
     }
 
     pub(crate) fn generation(&self) -> Generation {
@@ -51,8 +44,7 @@ impl Leader {
         self.told = true;
         // Removed first, so that nobody joins what is over.
         self.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
-        // The flight itself holds a receiver, so there always is one.
-        self.sender.send_replace(Some(outcome));
+        self.flight.tell(outcome);
     }
 }
 

@@ -14,8 +14,9 @@ use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
-use std::sync::Arc;
-use tokio::sync::{Semaphore, watch};
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use tokio::sync::{Notify, Semaphore};
 
 /// What became of a flight.
 #[derive(Debug, Clone)]
@@ -40,7 +41,8 @@ pub(crate) struct Flight {
     pub(crate) generation: Generation,
     /// How many flights failed before this one, for the request that leads it.
     pub(crate) attempt: u32,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: OnceLock<Outcome>,
+    told: Notify,
 }
 
 /// The part a request has in a flight.
@@ -71,10 +73,10 @@ impl Flights {
                 Role::Follower(Arc::clone(place.get()))
             }
             place => {
-                let (sender, outcome) = watch::channel(None);
-                let flight = Arc::new(Flight { generation, attempt, outcome });
+                let (outcome, told) = (OnceLock::new(), Notify::new());
+                let flight = Arc::new(Flight { generation, attempt, outcome, told });
                 place.insert(Arc::clone(&flight));
-                Role::Leader(Leader::new(Arc::clone(&self.0), key.clone(), flight, sender))
+                Role::Leader(Leader::new(Arc::clone(&self.0), key.clone(), flight))
             }
         }
     }
@@ -91,11 +93,21 @@ impl Flight {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn outcome(&self) -> Outcome {
-        let mut outcome = self.outcome.clone();
-        match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone().unwrap_or(Outcome::Dangling),
-            Err(_) => Outcome::Dangling,
+        loop {
+            let mut told = pin!(self.told.notified());
+            // From here on no word is missed, be it before the first poll.
+            told.as_mut().enable();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome.clone();
+            }
+            told.await;
         }
+    }
+
+    /// Says what became of the flight; the first word counts.
+    fn tell(&self, outcome: Outcome) {
+        let _ = self.outcome.set(outcome);
+        self.told.notify_waiters();
     }
 }
 

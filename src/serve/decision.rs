@@ -12,6 +12,7 @@ use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, ORIGIN};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
@@ -140,9 +141,24 @@ fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {
     }
 }
 
+thread_local! {
+    /// What was formatted last, and for which second since the epoch.
+    static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
+
 /// Formats a date, if the clock shows one that has a format.
 fn date(at: SystemTime) -> Option<HeaderValue> {
-    const YEAR_10000: Duration = Duration::from_secs(253_402_300_800);
-    at.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| *since < YEAR_10000)?;
-    HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()
+    const YEAR_10000: u64 = 253_402_300_800;
+    let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    if second >= YEAR_10000 {
+        return None;
+    }
+    LAST_DATE.with_borrow_mut(|last| match last {
+        Some((of, date)) if *of == second => Some(date.clone()),
+        _ => {
+            let date = HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()?;
+            *last = Some((second, date.clone()));
+            Some(date)
+        }
+    })
 }

@@ -1,42 +1,26 @@
 //! A request that was not answered at once: it looks again, waits for another's call, or calls.
 
-use super::forward::{Fill, call};
-use super::future::Finish;
 use super::inspect::Context;
 use super::lookup::Lookup;
 use super::service::{Shared, public_uri};
-use crate::body::ResponseBody;
 use crate::entry::{Generation, Scope, StoredResponse};
-use crate::error::BoxError;
 use crate::flight::{Flight, Leader, Outcome, Pass, Role};
-use crate::key::CacheKey;
+use crate::key::{CacheKey, RequestHead};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
-use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, Request, Response};
-use http_body::Body;
+use http::HeaderMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
-use tower::Service;
 
 /// So often a request joins a flight; then it calls the service by itself.
 const ROUNDS: usize = 6;
 /// A follower whose flights failed so often calls the service itself, a few at a time.
 const FAILURES: u32 = 2;
 
-/// A request on its way.
-pub(super) struct Miss<S> {
-    shared: Arc<Shared>,
-    inner: S,
-    key: CacheKey,
-    context: Context,
-}
-
 /// What a request does next.
-enum Next {
+pub(super) enum Next {
     Answer(Arc<StoredResponse>, Waited),
     Call(Option<Leader>, Option<Generation>, ForwardReason, Option<OwnedSemaphorePermit>),
     /// There might as well be no cache.
@@ -45,54 +29,9 @@ enum Next {
 
 /// Whether a response was waited for.
 #[derive(Clone, Copy, PartialEq)]
-enum Waited {
+pub(super) enum Waited {
     No,
     Yes,
-}
-
-impl<S> Miss<S> {
-    pub(super) fn new(shared: &Arc<Shared>, inner: S, key: CacheKey, context: Context) -> Self {
-        Self { shared: Arc::clone(shared), inner, key, context }
-    }
-
-    /// Answers the request, given what a look-up found if there was one.
-    pub(super) async fn run<ReqBody, B>(
-        self,
-        mut parts: Parts,
-        body: ReqBody,
-        lookup: Option<Lookup>,
-    ) -> Result<Response<ResponseBody<B>>, S::Error>
-    where
-        S: Service<Request<ReqBody>, Response = Response<B>>,
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let Self { shared, inner, key, context } = self;
-        let scope = shared.cache.path_scope(public_uri((&parts).into()).path());
-        let way = Way { shared: &shared, key: &key, context, scope };
-        match way.next(&parts.headers, lookup).await {
-            Next::Answer(stored, waited) => {
-                let now = shared.cache.clock().now();
-                Ok(shared.hit(stored, (&parts).into(), context, now, waited == Waited::Yes).response())
-            }
-            Next::Forward(status) => {
-                let finish = Finish::new(&shared, &parts.extensions, status);
-                shared.announce(&mut parts.extensions, context.identified);
-                let response = call(inner, Request::from_parts(parts, body)).await?;
-                let mut response = response.map(ResponseBody::forwarded);
-                finish.apply(&mut response);
-                Ok(response)
-            }
-            Next::Call(leader, generation, reason, permit) => {
-                let status = CacheStatus::forward(reason);
-                let shared = &shared;
-                let fill = Fill { shared, key: &key, context, scope, generation, leader, status };
-                let response = fill.run(inner, parts, body).await;
-                drop(permit);
-                response
-            }
-        }
-    }
 }
 
 fn store_failed() -> Next {
@@ -125,15 +64,29 @@ impl Limit {
 }
 
 /// The same for all steps of one request.
-struct Way<'a> {
-    shared: &'a Shared,
-    key: &'a CacheKey,
-    context: Context,
-    scope: Scope,
+pub(super) struct Way {
+    pub(super) shared: Arc<Shared>,
+    pub(super) key: CacheKey,
+    pub(super) context: Context,
+    pub(super) scope: Scope,
 }
 
-impl Way<'_> {
-    async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
+impl Way {
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        key: CacheKey,
+        context: Context,
+        request: RequestHead<'_>,
+    ) -> Self {
+        let scope = shared.cache.path_scope(public_uri(request).path());
+        Self { shared: Arc::clone(shared), key, context, scope }
+    }
+
+    /// Finds out what to do next, given what a look-up found if there was one.
+    ///
+    /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
+    /// leaves nothing behind: a leader is only ever returned.
+    pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
         let mut limit = Limit::new(self.shared.policy.max_wait);
         let mut lookup = match first {
             Some(lookup) => lookup,

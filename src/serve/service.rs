@@ -1,13 +1,14 @@
 //! The service of both cache layers, and what it shares between requests.
 
+use super::forward::Fill;
 use super::future::{Finish, ResponseFuture};
 use super::inspect::{Bypass, Context, Inspected};
 use super::lookup::Lookup;
-use super::miss::Miss;
+use super::miss::{Next, Waited, Way};
 use super::step::{Forward, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
-use crate::cache::Cache;
+use crate::cache::{Cache, poll_now};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, KeyError, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
@@ -18,6 +19,7 @@ use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use tower::Service;
@@ -235,9 +237,20 @@ impl<S> ResponseCache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let (way, inner) = (Way::new(&self.shared, key, context, (&request).into()), self.inner.clone());
+        // Most misses wait for nothing, and so need no room for it.
+        let next = match self.shared.cache.is_local() {
+            true => poll_now(pin!(way.next(request.headers(), lookup))),
+            false => None,
+        };
+        if let Some(next) = next {
+            return proceed(way, inner, next, request);
+        }
         let (parts, body) = request.into_parts();
-        let miss = Miss::new(&self.shared, self.inner.clone(), key, context);
-        ResponseFuture::slow(miss.run(parts, body, lookup))
+        ResponseFuture::slow(async move {
+            let next = way.next(&parts.headers, None).await;
+            proceed(way, inner, next, Request::from_parts(parts, body)).await
+        })
     }
 
     #[inline(never)]
@@ -258,6 +271,40 @@ impl<S> ResponseCache<S> {
             self.shared.announce(request.extensions_mut(), identified);
         }
         ResponseFuture::forward(self.inner.clone().oneshot(request), finish)
+    }
+}
+
+/// Does what a request that was not answered at once does next.
+fn proceed<S, ReqBody, B>(
+    way: Way,
+    inner: S,
+    next: Next,
+    mut request: Request<ReqBody>,
+) -> ResponseFuture<S, ReqBody, B>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let (shared, context) = (&way.shared, way.context);
+    match next {
+        Next::Answer(stored, waited) => {
+            let (now, waited) = (shared.cache.clock().now(), waited == Waited::Yes);
+            ResponseFuture::hit(shared.hit(stored, (&request).into(), context, now, waited))
+        }
+        Next::Forward(status) => {
+            let finish = Finish::new(shared, request.extensions(), status);
+            shared.announce(request.extensions_mut(), context.identified);
+            ResponseFuture::forward(inner.oneshot(request), finish)
+        }
+        Next::Call(leader, generation, reason, permit) => {
+            let fill =
+                Fill { way, generation, leader, status: CacheStatus::forward(reason), _permit: permit };
+            ResponseFuture::slow(fill.run(inner, request))
+        }
     }
 }
 
