@@ -105,8 +105,12 @@ pub use cache::{Cache, CacheBuilder, Invalidation};
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
 pub use key::{QueryKey, RequestHead};
-pub use layer::{RouteCacheLayer, SiteCacheLayer};
+pub use layer::{
+    ByFunctions, ByGet, Condition, ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer,
+    RouteCacheLayer, SiteCacheLayer,
+};
 pub use policy::{Policy, Ttl};
+pub use rules::entity_tag::EntityTag;
 pub use serve::{ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};

@@ -1,12 +1,14 @@
 //! The body of a response that went through a cache layer.
 
 mod recorder;
+mod recording;
+mod selected;
 
-use recorder::End;
+use recording::Recording;
 
 pub(crate) use recorder::{Commit, Recorder};
+pub(crate) use selected::not_modified;
 
-use crate::cache::Reservation;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,7 +16,8 @@ use pin_project_lite::pin_project;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 pin_project! {
     /// A body out of the cache, or one from the wrapped service that streams through.
@@ -30,39 +33,31 @@ pin_project! {
     #[project = Projected]
     enum Inner<B> {
         Stored { data: Option<Bytes> },
+        Pieces { pieces: VecDeque<Bytes> },
         Forwarded { #[pin] body: B },
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
     }
 }
 
-pin_project! {
-    struct Recording<B> {
-        // Frames that were ready before the head was sent.
-        ahead: VecDeque<Frame<Bytes>>,
-        #[pin]
-        body: B,
-        // What `Content-Length` says.
-        declared: Option<u64>,
-        recorder: Option<Recorder>,
-        ended: bool,
-        // Whether what was read ahead is all that was declared.
-        consistent: bool,
-        // What the body failed with while it was read ahead; its reader gets it in its turn.
-        error: Option<BoxError>,
-        // Of the budget, for what was read ahead and is not sent yet.
-        held: Option<Reservation>,
-    }
+/// What came of reading a body ahead.
+pub(crate) enum Peeked<B> {
+    Complete(Vec<Bytes>),
+    /// There is more, or may be; what was read comes first.
+    Begun(ResponseBody<B>),
 }
 
-/// How far a body is read ahead while it is ready, so that what is there at once is stored at once,
-/// however slowly its client reads.
-const AHEAD_BYTES: usize = 256 << 10;
-const AHEAD_FRAMES: usize = 64;
+/// So long a body is read for the store alone.
+const LONGEST_DRAIN: Duration = Duration::from_secs(30);
 
 impl<B> ResponseBody<B> {
     pub(crate) fn stored(data: Bytes) -> Self {
         Self { inner: Inner::Stored { data: Some(data).filter(|data| !data.is_empty()) } }
+    }
+
+    pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
+        let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
+        Self { inner: Inner::Pieces { pieces } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -75,35 +70,35 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    /// Reads what of a body is ready at once, up to a limit in bytes, without holding it back.
+    ///
+    /// It is complete only if it is as long as `declared`, and without trailers.
+    pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> Peeked<B> {
+        if body.size_hint().lower() > limit {
+            return Peeked::Begun(Self::forwarded(body));
+        }
+        let mut begun = Box::pin(Recording::new(body, declared, None));
+        begun.as_mut().peek(limit, cx);
+        if begun.is_whole() {
+            let frames = std::mem::take(begun.as_mut().project().ahead);
+            return Peeked::Complete(frames.into_iter().filter_map(|frame| frame.into_data().ok()).collect());
+        }
+        Peeked::Begun(Self { inner: Inner::Recording { recording: begun } })
+    }
+
     /// Returns the body with a recorder on it.
     pub(crate) fn recording(body: B, recorder: Recorder) -> Self {
-        let recording = Box::pin(Recording {
-            ahead: VecDeque::new(),
-            body,
-            declared: recorder.declared(),
-            recorder: Some(recorder),
-            ended: false,
-            consistent: true,
-            error: None,
-            held: None,
-        });
-        Self { inner: Inner::Recording { recording } }
+        let declared = recorder.declared();
+        Self {
+            inner: Inner::Recording { recording: Box::pin(Recording::new(body, declared, Some(recorder))) },
+        }
     }
 
     /// Reads what of the body is ready, within limits, before its client asks for it.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
         let Inner::Recording { recording } = &mut self.inner else { return };
         recording.as_mut().read_ahead(cx);
-        let length: usize = recording.ahead.iter().map(|f| f.data_ref().map_or(0, Bytes::len)).sum();
-        // A length that contradicts the declared one is left for the server to find out.
-        let consistent = recording.declared.is_none_or(|declared| declared == length as u64);
-        *recording.as_mut().project().consistent = consistent;
-        if recording.ended
-            && consistent
-            && recording.error.is_none()
-            && recording.ahead.len() <= 1
-            && recording.ahead.iter().all(Frame::is_data)
-        {
+        if recording.is_whole() && recording.ahead.len() <= 1 {
             let data =
                 recording.as_mut().project().ahead.pop_front().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
@@ -111,83 +106,29 @@ where
     }
 }
 
-impl<B> Recording<B>
+impl<B> ResponseBody<B>
 where
-    B: Body<Data = Bytes>,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    fn read_ahead(mut self: Pin<&mut Self>, cx: &mut Context<'_>) {
-        if self.body.is_end_stream() {
-            self.as_mut().end();
-        }
-        let mut bytes = 0;
-        while !self.ended && self.recorder.is_some() && bytes < AHEAD_BYTES && self.ahead.len() < AHEAD_FRAMES
-        {
-            match self.as_mut().poll_body(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    bytes += frame.data_ref().map_or(0, Bytes::len);
-                    self.as_mut().project().ahead.push_back(frame);
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    *self.project().error = Some(error);
-                    return;
-                }
-                Poll::Ready(None) | Poll::Pending => return,
+    /// Sees a recording to its end though nobody reads the body, within a limit; a body that is not
+    /// recorded is dropped. Outside a tokio runtime a recording can't be seen to, and is returned.
+    pub(crate) fn finish_recording(self) -> Result<(), Self> {
+        match self.inner {
+            Inner::Recording { mut recording } if recording.recorder.is_some() => {
+                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                    return Err(Self { inner: Inner::Recording { recording } });
+                };
+                recording.as_mut().project().ahead.clear();
+                runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+                    // It ends with the body, or where that turns out not to be one to store.
+                    while recording.recorder.is_some() {
+                        std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
+                    }
+                }));
+                Ok(())
             }
-        }
-    }
-
-    fn poll_body(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.as_mut().project();
-        let frame = match ready!(this.body.poll_frame(cx)) {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => {
-                *this.ended = true;
-                self.end_recording(End::Failed);
-                return Poll::Ready(Some(Err(error.into())));
-            }
-            None => {
-                self.end();
-                return Poll::Ready(None);
-            }
-        };
-        let frame = match frame.into_data() {
-            Ok(data) => Frame::data(self.as_mut().record(data)),
-            Err(trailers) => {
-                // Trailers are not stored, so neither is a response that has them.
-                self.as_mut().end_recording(End::Unfit);
-                trailers
-            }
-        };
-        // hyper does not poll again for the end of a body that says it is at its end.
-        if self.body.is_end_stream() {
-            self.end();
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn end(mut self: Pin<&mut Self>) {
-        *self.as_mut().project().ended = true;
-        self.end_recording(End::Clean);
-    }
-
-    /// Records a frame and returns it for sending; past a limit, the recording ends.
-    fn record(mut self: Pin<&mut Self>, data: Bytes) -> Bytes {
-        let Some(recorder) = self.as_mut().project().recorder else { return data };
-        let (sent, end) = recorder.push(data);
-        if let Some(end) = end {
-            self.end_recording(end);
-        }
-        sent
-    }
-
-    fn end_recording(self: Pin<&mut Self>, how: End) {
-        let this = self.project();
-        if let Some(recorder) = this.recorder.take() {
-            *this.held = Some(recorder.end(how));
+            _ => Ok(()),
         }
     }
 }
@@ -206,59 +147,32 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.project().inner.project() {
             Projected::Stored { data } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+            Projected::Pieces { pieces } => {
+                Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
+            }
             Projected::Forwarded { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Projected::Recording { recording } => {
-                let this = recording.as_mut().project();
-                let frame = match this.ahead.pop_front() {
-                    Some(frame) => Poll::Ready(Some(Ok(frame))),
-                    None if *this.ended => Poll::Ready(this.error.take().map(Err)),
-                    None => recording.as_mut().poll_body(cx),
-                };
-                if recording.ahead.is_empty() {
-                    recording.as_mut().project().held.take();
-                }
-                frame
-            }
+            Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
             Inner::Stored { data } => data.is_none(),
+            Inner::Pieces { pieces } => pieces.is_empty(),
             Inner::Forwarded { body } => body.is_end_stream(),
-            Inner::Recording { recording } => {
-                recording.ahead.is_empty()
-                    && recording.ended
-                    && recording.consistent
-                    && recording.error.is_none()
-            }
+            Inner::Recording { recording } => recording.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Stored { data } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
+            Inner::Pieces { pieces } => SizeHint::with_exact(pieces.iter().map(|p| p.len() as u64).sum()),
             Inner::Forwarded { body } => body.size_hint(),
             Inner::Recording { recording } => recording.size_hint(),
         }
-    }
-}
-
-impl<B: Body> Recording<B> {
-    fn size_hint(&self) -> SizeHint {
-        let ahead: u64 = self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum();
-        if self.ended && self.error.is_none() {
-            return if self.consistent { SizeHint::with_exact(ahead) } else { SizeHint::new() };
-        }
-        let rest = self.body.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(ahead));
-        if let Some(upper) = rest.upper() {
-            hint.set_upper(upper.saturating_add(ahead));
-        }
-        hint
     }
 }
 
@@ -273,6 +187,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.inner {
             Inner::Stored { .. } => "ResponseBody::Stored",
+            Inner::Pieces { .. } => "ResponseBody::Pieces",
             Inner::Forwarded { .. } => "ResponseBody::Forwarded",
             Inner::Recording { .. } => "ResponseBody::Recording",
         })

@@ -3,7 +3,9 @@
 use crate::cache::{Cache, Reservation, Storing, poll_now};
 use crate::entry::body_for_storage;
 use crate::flight::{Leader, Pass};
+use crate::rules::entity_tag::EntityTag;
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use std::pin::pin;
 
 /// What is to be done once the body is complete.
@@ -23,6 +25,8 @@ pub(crate) struct Recorder {
     declared: Option<u64>,
     limit: u64,
     reservation: Reservation,
+    /// For an `ETag` of the body, where it is to have one.
+    digest: Option<Sha256>,
 }
 
 /// How a recording ends.
@@ -47,10 +51,12 @@ enum Recorded {
 }
 
 impl Recorder {
-    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep.
-    pub(crate) fn new(commit: Commit, declared: Option<u64>, limit: u64) -> Self {
+    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep; `tagged` asks for an
+    /// `ETag` of the body.
+    pub(crate) fn new(commit: Commit, declared: Option<u64>, limit: u64, tagged: bool) -> Self {
         let reservation = commit.cache.reservation();
-        Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation }
+        let digest = tagged.then(Sha256::new);
+        Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation, digest }
     }
 
     pub(super) fn declared(&self) -> Option<u64> {
@@ -75,6 +81,9 @@ impl Recorder {
         }
         if data.is_empty() {
             return (data, None);
+        }
+        if let Some(digest) = &mut self.digest {
+            digest.update(&data);
         }
         // With room to grow, unless it is known to end here.
         let capacity = (2 * total).min(most);
@@ -129,7 +138,7 @@ impl Recorder {
     }
 
     fn finish(&mut self) {
-        let Some(commit) = self.commit.take() else { return };
+        let Some(mut commit) = self.commit.take() else { return };
         if self.declared.is_some_and(|declared| declared != self.len()) {
             return commit.failed();
         }
@@ -141,6 +150,9 @@ impl Recorder {
                 Bytes::from(bytes)
             }
         };
+        if let Some(digest) = self.digest.take() {
+            commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
+        }
         commit.store(body);
     }
 }

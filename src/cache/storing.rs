@@ -6,6 +6,7 @@ use crate::entry::{Entry, Indexed, StoredResponse, VaryIndex};
 use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::rules::entity_tag::EntityTag;
 use crate::rules::vary;
 use crate::store::{PutMode, Validity};
 use bytes::Bytes;
@@ -22,6 +23,8 @@ pub(crate) struct Storing {
     /// The request it answers: its fields name the variant.
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
+    /// How long it is kept once it is stale.
+    pub(crate) retained: Duration,
 }
 
 /// An index outlives its variants, so that the fields learnt are not forgotten with each of them.
@@ -35,16 +38,23 @@ impl Storing {
         cache.passes().remember(self.key.as_ref(), pass, cache.clock().now());
     }
 
+    /// Gives the response a tag, before it is shared with anybody.
+    pub(crate) fn tag(&mut self, tag: &EntityTag) {
+        if let Some(response) = Arc::get_mut(&mut self.response) {
+            response.set_etag(tag);
+        }
+    }
+
     /// Stores the response and returns it. If the store fails, it is returned all the same: those
     /// who wait for it need not call the service again.
     pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
-        let Self { key, mut response, request, max_variants } = self;
+        let Self { key, mut response, request, max_variants, retained } = self;
         let now = cache.clock().now();
         if let Some(response) = Arc::get_mut(&mut response) {
             response.set_body(body);
         }
         let fresh_until = response.head().fresh_until;
-        let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now));
+        let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now) + retained);
         cache.passes().forget(key.as_ref());
         let head = response.head();
         // What was invalidated meanwhile would not be served, but could take a newer one's place.

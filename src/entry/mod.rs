@@ -5,7 +5,7 @@ mod scope;
 mod variants;
 
 pub use response::StoredResponse;
-pub(crate) use response::{Head, body_for_storage, headers_for_storage};
+pub(crate) use response::{Head, body_for_storage, has_validator, headers_for_storage};
 pub use scope::{Generation, Scope};
 pub use variants::VaryIndex;
 pub(crate) use variants::{Indexed, Nominated};

@@ -2,8 +2,9 @@
 
 use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
+use crate::rules::entity_tag::EntityTag;
 use bytes::{Bytes, BytesMut};
-use http::header::{AGE, CONTENT_LENGTH};
+use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::LazyLock;
@@ -93,6 +94,13 @@ impl StoredResponse {
         Self { head, body, head_weight }
     }
 
+    /// Sets the tag, of a response that has none.
+    pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
+        // A header section that is full goes without.
+        let _ = self.head.parts.headers.try_insert(ETAG, tag.to_value());
+        self.head_weight = self.head.weight();
+    }
+
     /// Sets the body, once it is complete.
     pub(crate) fn set_body(&mut self, body: Bytes) {
         self.body = body;
@@ -106,6 +114,33 @@ impl StoredResponse {
     #[must_use]
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// Returns a copy with other fields, for one answer alone.
+    pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
+        let mut head = self.head.clone();
+        head.parts.headers = headers;
+        Self::new(head, self.body.clone())
+    }
+
+    /// Returns the header fields as they are stored.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.head.parts.headers
+    }
+
+    /// Tells whether the origin can be asked if it still is what it would answer with.
+    pub(crate) fn has_validator(&self) -> bool {
+        has_validator(&self.head.parts.headers)
+    }
+
+    /// Returns the head of a 304 (RFC 9110 section 15.4.5) of a copy of these fields.
+    pub(crate) fn parts_with(&self, headers: HeaderMap, now: Moment) -> Parts {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.headers = headers;
+        if let Some(age) = parts.headers.get_mut(AGE) {
+            *age = seconds(self.current_age(now).as_secs());
+        }
+        parts
     }
 
     /// Returns the status.
@@ -196,6 +231,11 @@ fn packed(
         let _ = packed.try_append(copy_name(name), copy);
     }
     packed
+}
+
+/// Tells whether a response has a validator (RFC 9111 section 4.3.1).
+pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
+    headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED)
 }
 
 /// Room for more than so many fields is not asked for: a header map has a greatest size.

@@ -37,6 +37,7 @@ pub struct Policy {
     pub(crate) collapse: bool,
     pub(crate) max_wait: Duration,
     pub(crate) sharing: Sharing,
+    pub(crate) etags: bool,
 }
 
 /// Whose word counts on sharing.
@@ -76,6 +77,7 @@ impl Policy {
             collapse: true,
             max_wait: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,
+            etags: false,
         }
     }
 
@@ -172,6 +174,17 @@ impl Policy {
     /// page was visited before is not everybody's business.
     pub fn cache_status(mut self, on: bool) -> Self {
         self.cache_status = on;
+        self
+    }
+
+    /// Sets whether stored responses that have no `ETag` are given a strong one (RFC 9110 section
+    /// 8.8.3), so that clients can ask whether their copy still stands. Off by default.
+    ///
+    /// It is computed once, frame by frame, while the body streams to the first client, who does not
+    /// get it yet; hits have it. [`ConditionalLayer`](crate::ConditionalLayer) does the same for
+    /// responses that are not stored.
+    pub fn etags(mut self, on: bool) -> Self {
+        self.etags = on;
         self
     }
 

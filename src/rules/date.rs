@@ -1,6 +1,7 @@
 //! Dates in their three formats (RFC 9110 section 5.6.7).
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::cell::RefCell;
 use std::time::SystemTime;
 
 /// Reads a date.
@@ -27,6 +28,28 @@ pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
         return FieldDate::Invalid;
     }
     parse(first.as_bytes()).map_or(FieldDate::Invalid, FieldDate::At)
+}
+
+thread_local! {
+    /// What was formatted last, and for which second since the epoch.
+    static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+}
+
+/// Formats a date, if it has a format: years from 1970 to 9999.
+pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
+    const YEAR_10000: u64 = 253_402_300_800;
+    let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    if second >= YEAR_10000 {
+        return None;
+    }
+    LAST_DATE.with_borrow_mut(|last| match last {
+        Some((of, date)) if *of == second => Some(date.clone()),
+        _ => {
+            let date = HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()?;
+            *last = Some((second, date.clone()));
+            Some(date)
+        }
+    })
 }
 
 #[cfg(test)]

@@ -2,10 +2,15 @@
 
 pub(crate) mod cache_control;
 pub(crate) mod date;
+pub(crate) mod entity_tag;
 pub(crate) mod freshness;
 pub(crate) mod list;
+pub(crate) mod preconditions;
+pub(crate) mod range;
+pub(crate) mod selection;
 pub(crate) mod storability;
 pub(crate) mod strip;
+pub(crate) mod update;
 pub(crate) mod vary;
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) directives: &'a ResponseDirectives,
     pub(crate) vary: &'a Vary,
+    /// Before each use, the origin can be asked whether it still stands.
+    pub(crate) revalidatable: bool,
 }
 
 /// Why a response may not be stored.
@@ -57,7 +59,7 @@ const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
-    let Exchange { method, authorization, status, headers, directives, vary } = *exchange;
+    let Exchange { method, authorization, status, headers, directives, vary, revalidatable } = *exchange;
     let partial = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
     // The last ones say something of one request, and nothing of the page.
     let never =
@@ -71,7 +73,7 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
         (never, NotStorable::Status),
         (directives.no_store, NotStorable::NoStore),
         (directives.private == Qualified::All, NotStorable::Private),
-        (directives.no_cache == Qualified::All, NotStorable::NoCache),
+        (directives.no_cache == Qualified::All && !revalidatable, NotStorable::NoCache),
         (sets_cookie, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),
         (authorization && !shareable, NotStorable::Authorization),
@@ -123,6 +125,7 @@ mod tests {
             headers: &headers,
             directives: &ResponseDirectives::from_headers(&headers),
             vary: &Vary::from_headers(&headers),
+            revalidatable: false,
         })
     }
 

@@ -3,16 +3,16 @@
 use super::inspect::Context;
 use super::service::{Level, Shared};
 use crate::clock::Moment;
-use crate::entry::{Generation, Head, Nominated, Scope, headers_for_storage};
+use crate::entry::{Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::policy::{Sharing, Ttl};
-use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::date;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
 use crate::rules::storability::{Exchange, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, ORIGIN};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, response};
-use std::cell::RefCell;
+use http::{HeaderMap, Method, StatusCode, response};
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
@@ -30,7 +30,12 @@ pub(super) struct Keep {
     pub(super) declared: Option<u64>,
     /// The most bytes of body that fit.
     pub(super) limit: u64,
+    /// How long it is kept once it is stale.
+    pub(super) retained: Duration,
 }
+
+/// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
+const RETAINED: Duration = Duration::from_secs(24 * 3600);
 
 /// What an entry takes in a store besides head and body, about: its key and its place in a table.
 const ENTRY_OVERHEAD: u64 = 1024;
@@ -44,6 +49,7 @@ impl Shared {
     ) -> Result<Keep, &'static str> {
         let directives = ResponseDirectives::from_headers(&response.headers);
         let vary = Vary::from_headers(&response.headers);
+        let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         storable(&Exchange {
             method: &Method::GET,
             authorization: exchanged.context.authorization,
@@ -51,6 +57,7 @@ impl Shared {
             headers: &response.headers,
             directives: &directives,
             vary: &vary,
+            revalidatable,
         })
         .map_err(|why| why.as_str())?;
         let fields = match vary {
@@ -70,7 +77,13 @@ impl Shared {
         let (now, response_time) = (clock.now(), clock.wall());
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
         let stated = stated_lifetime(&directives, &response.headers, response_time);
-        let fresh_until = self.fresh_until(stated, response.status, initial_age, now)?;
+        let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
+            // RFC 9111 section 5.2.2.4: to be validated before each use.
+            _ if directives.no_cache == Qualified::All => now,
+            Err("stale") if revalidatable => now,
+            fresh_until => fresh_until?,
+        };
+        let retained = if revalidatable { RETAINED } else { Duration::ZERO };
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
         let excluded = not_stored(&response.headers, &directives);
@@ -78,7 +91,7 @@ impl Shared {
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
             // A header section that is full goes without.
-            let _ = date(response_time).map(|date| headers.try_insert(DATE, date));
+            let _ = date::format(response_time).map(|date| headers.try_insert(DATE, date));
         }
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated =
@@ -93,7 +106,7 @@ impl Shared {
         if fits == 0 || declared.is_some_and(|declared| declared > limit) {
             return Err("too-large");
         }
-        Ok(Keep { head, declared, limit })
+        Ok(Keep { head, declared, limit, retained })
     }
 
     /// Returns until when a response is fresh here: the whole order of precedence.
@@ -139,26 +152,4 @@ fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {
         Ttl::For(_) => Err("zero-ttl"),
         Ttl::Default => Err("no-lifetime"),
     }
-}
-
-thread_local! {
-    /// What was formatted last, and for which second since the epoch.
-    static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
-}
-
-/// Formats a date, if the clock shows one that has a format.
-fn date(at: SystemTime) -> Option<HeaderValue> {
-    const YEAR_10000: u64 = 253_402_300_800;
-    let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    if second >= YEAR_10000 {
-        return None;
-    }
-    LAST_DATE.with_borrow_mut(|last| match last {
-        Some((of, date)) if *of == second => Some(date.clone()),
-        _ => {
-            let date = HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()?;
-            *last = Some((second, date.clone()));
-            Some(date)
-        }
-    })
 }

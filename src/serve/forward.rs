@@ -2,93 +2,112 @@
 
 use super::decision::{Exchanged, Keep};
 use super::future::Finish;
-use super::miss::Way;
+use super::miss::{Call, Way};
+use super::revalidate::{self, withheld};
 use super::service::{HandledWithin, Shared};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
-use crate::entry::{Generation, StoredResponse};
+use crate::entry::StoredResponse;
 use crate::error::BoxError;
-use crate::flight::{Leader, Pass};
+use crate::flight::Pass;
 use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
-use http::{HeaderMap, Request, Response, StatusCode, response};
+use http::header::ETAG;
+use http::{HeaderMap, Request, Response, StatusCode, Version, response};
 use http_body::Body;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::{Service, ServiceExt};
 
 /// A fill: everything that has to outlive the call.
 pub(super) struct Fill {
     pub(super) way: Way,
-    /// What was current before the call; without it nothing can be stored.
-    pub(super) generation: Option<Generation>,
-    pub(super) leader: Option<Leader>,
+    pub(super) call: Call,
     pub(super) status: CacheStatus,
-    /// To be held as long as the call takes.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What is kept of the request while the service has it.
-struct Sent {
+pub(super) struct Sent {
     /// Its fields, before anything was removed.
-    headers: HeaderMap,
-    at: SystemTime,
-    finish: Finish,
+    pub(super) headers: HeaderMap,
+    pub(super) version: Version,
+    pub(super) at: SystemTime,
+    pub(super) finish: Finish,
+    /// Conditions of the client that the service was not told of: they are evaluated here.
+    conditions: Option<HeaderMap>,
 }
 
 impl Fill {
+    pub(super) fn new(way: Way, call: Call) -> Self {
+        let status = CacheStatus::forward(call.reason);
+        Self { way, call, status }
+    }
+
     /// Calls the service, and stores and shares what it answers if that may be.
     pub(super) async fn run<S, ReqBody, B>(
-        self,
+        mut self,
         inner: S,
         mut request: Request<ReqBody>,
     ) -> Result<Response<ResponseBody<B>>, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
-        B: Body<Data = Bytes>,
+        B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let sent = self.prepare(&mut request);
-        match inner.oneshot(request).await {
-            Ok(response) => {
-                let mut response = self.received(response, sent);
-                // What of the body is ready is stored at once, however slowly its client reads.
-                poll_fn(|cx| {
-                    response.body_mut().read_ahead(cx);
-                    Poll::Ready(())
-                })
-                .await;
-                Ok(response)
-            }
+        let mut sent = self.prepare(&mut request);
+        let response = match inner.oneshot(request).await {
+            Ok(response) => response,
             Err(error) => {
-                if let Some(leader) = self.leader {
+                if let Some(leader) = self.call.leader {
                     leader.failed();
                 }
-                Err(error)
+                return Err(error);
             }
+        };
+        if response.status() == StatusCode::NOT_MODIFIED
+            && let Some(stale) = self.call.stale.take()
+        {
+            let validated = response.into_parts().0;
+            return Ok(self.freshened(&stale, &validated, sent).await);
         }
+        let conditions = sent.conditions.take();
+        let mut response = self.received(response, sent);
+        // What of the body is ready is stored at once, however slowly its client reads.
+        poll_fn(|cx| {
+            response.body_mut().read_ahead(cx);
+            Poll::Ready(())
+        })
+        .await;
+        Ok(match conditions {
+            Some(conditions) => withheld(response, &conditions),
+            None => response,
+        })
     }
 
     /// Makes a request one whose answer may be shared.
-    fn prepare<ReqBody>(&self, request: &mut Request<ReqBody>) -> Sent {
-        let shared = &*self.way.shared;
-        let sent = Sent {
-            headers: request.headers().clone(),
-            at: shared.cache.clock().wall(),
-            finish: Finish::new(shared, request.extensions(), self.status),
-        };
+    fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> Sent {
+        let (shared, context) = (&*self.way.shared, self.way.context);
+        let headers = request.headers().clone();
+        let (version, at) = (request.version(), shared.cache.clock().wall());
+        let finish = Finish::new(shared, request.extensions(), self.status);
         shared.narrow(request);
-        if self.leader.is_some() && self.way.context.has_copy {
-            // The others have no such copy: they need the complete response.
-            request.headers_mut().remove(IF_NONE_MATCH);
-            request.headers_mut().remove(IF_MODIFIED_SINCE);
+        // Preconditions of the client's that the service has to evaluate, and a range, leave no room
+        // for conditions of the cache's.
+        if context.conditional || context.range {
+            self.call.stale = None;
         }
-        shared.announce(request.extensions_mut(), self.way.context.identified);
-        sent
+        let mut conditions = None;
+        if self.call.leader.is_some() || self.call.stale.is_some() {
+            // Others have no such copy: they need the complete response.
+            conditions = context.has_copy.then(|| revalidate::take_conditions(request.headers_mut()));
+        }
+        if let Some(stale) = &self.call.stale {
+            revalidate::ask_about(stale, request.headers_mut());
+        }
+        shared.announce(request.extensions_mut(), context.identified);
+        Sent { headers, version, at, finish, conditions }
     }
 
     fn received<B>(self, response: Response<B>, sent: Sent) -> Response<ResponseBody<B>>
@@ -96,11 +115,11 @@ impl Fill {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let Sent { headers: request, at: request_time, finish } = sent;
+        let Sent { headers: request, at: request_time, finish, .. } = sent;
         let (mut head, body) = response.into_parts();
         let handled_within = head.extensions.remove::<HandledWithin>().is_some();
         let shared = &*self.way.shared;
-        let kept = match self.generation {
+        let kept = match self.call.generation {
             _ if handled_within => Err("handled-within"),
             None => Err("store-failed"),
             Some(generation) => {
@@ -116,12 +135,16 @@ impl Fill {
                 self.not_shared(&head, handled_within);
                 (ResponseBody::forwarded(body), status.detail(Some(why)))
             }
-            Ok(Keep { head, declared, limit }) => {
+            Ok(Keep { head, declared, limit, retained }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
-                let storing = Storing { key: self.way.key, response, request, max_variants };
-                let commit = Commit { cache, storing, leader: self.leader };
-                (ResponseBody::recording(body, Recorder::new(commit, declared, limit)), status.stored())
+                let tagged = shared.policy.etags && !response.headers().contains_key(ETAG);
+                let storing = Storing { key: self.way.key, response, request, max_variants, retained };
+                let commit = Commit { cache, storing, leader: self.call.leader };
+                (
+                    ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged)),
+                    status.stored(),
+                )
             }
         };
         let mut response = Response::from_parts(head, body);
@@ -137,14 +160,17 @@ impl Fill {
             passes.remember(key, Pass::HandledWithin, now);
         } else if head.status.is_server_error() {
             // It says nothing of the next response, and a failing service is not to be stormed.
-            if let Some(leader) = self.leader {
+            if let Some(leader) = self.call.leader {
                 leader.failed();
             }
             return;
-        } else if !self.way.context.goes_alone() && self.generation.is_some() && is_of_the_page(head.status) {
+        } else if !self.way.context.goes_alone()
+            && self.call.generation.is_some()
+            && is_of_the_page(head.status)
+        {
             passes.remember(key, Pass::Uncacheable, now);
         }
-        if let Some(leader) = self.leader {
+        if let Some(leader) = self.call.leader {
             leader.pass();
         }
     }
@@ -153,7 +179,9 @@ impl Fill {
 /// Tells whether the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
 fn is_of_the_page(status: StatusCode) -> bool {
-    let of_one_request = status.is_client_error() || status == StatusCode::NOT_MODIFIED;
+    let of_one_request = status.is_client_error()
+        || status == StatusCode::NOT_MODIFIED
+        || status == StatusCode::PARTIAL_CONTENT;
     !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
 }
 

@@ -26,6 +26,8 @@ pub(super) struct Context {
     /// It has validators of a copy of its own; a complete response answers it as well
     /// (RFC 9110 section 13.1.2, 13.1.3).
     pub(super) has_copy: bool,
+    /// It asks for a part.
+    pub(super) range: bool,
     /// It has directives of its own (`Cache-Control` or `Pragma`).
     pub(super) directives: bool,
     /// It says who its sender is, which another layer further in may never learn.
@@ -33,9 +35,14 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Tells whether it may be sent less than a whole response.
+    pub(super) fn selects(self) -> bool {
+        self.conditional || self.has_copy || self.range
+    }
+
     /// Tells whether the answer to this request says nothing of what others would get.
     pub(super) fn goes_alone(self) -> bool {
-        self.conditional || self.authorization
+        self.conditional || self.authorization || self.range
     }
 }
 
@@ -214,7 +221,7 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
             Meaning::ContentLength if value.as_bytes() == b"0" => {}
             Meaning::ContentLength => return Err(Bypass::because("body")),
             Meaning::NotPlain(why) => return Err(Bypass::because(why)),
-            Meaning::Range => return Err(Bypass::because("range")),
+            Meaning::Range => context.range = true,
             Meaning::Precondition => context.conditional = true,
             Meaning::Validator => context.has_copy = true,
             Meaning::Directives => context.directives = true,
@@ -310,7 +317,6 @@ mod tests {
             (("x-http-method-override", "DELETE"), "method-override"),
             (("x-method-override", "DELETE"), "method-override"),
             (("x-http-method", "DELETE"), "method-override"),
-            (("range", "bytes=0-1"), "range"),
         ];
         for (line, why) in table {
             assert_eq!(verdict(&Policy::app(), &[line]).err(), Some(Some(why)), "{line:?}");

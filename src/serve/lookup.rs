@@ -8,9 +8,10 @@ use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
 use crate::rules::cache_control::RequestDirectives;
+use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use crate::status::ForwardReason;
 use crate::store::Validity;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,34 @@ pub(super) enum Lookup {
         reason: ForwardReason,
         /// The key of the variant, where it is known which fields select it.
         variant: Option<CacheKey>,
+        /// What is stored and can be revalidated (RFC 9111 section 4.3).
+        stale: Option<Arc<StoredResponse>>,
     },
     /// The store did not answer: the request is forwarded as if there were no cache.
     Failed,
+}
+
+/// Why a stored response is not for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It is another variant.
+    Fields,
+    Invalidated,
+    NotFresh,
+    /// The request's directives exclude it.
+    Directives,
+    /// It is not the one that the request's precondition names.
+    Precondition,
+}
+
+impl From<Refusal> for ForwardReason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Fields => Self::VaryMiss,
+            Refusal::Invalidated | Refusal::NotFresh => Self::Stale,
+            Refusal::Directives | Refusal::Precondition => Self::Request,
+        }
+    }
 }
 
 impl Shared {
@@ -42,7 +68,7 @@ impl Shared {
                 return self.judged(response, request, context, now, None).await;
             }
             Ok(Some(Entry::Index(index))) => index,
-            Ok(_) => return Lookup::Miss { reason: ForwardReason::UriMiss, variant: None },
+            Ok(_) => return Lookup::Miss { reason: ForwardReason::UriMiss, variant: None, stale: None },
             Err(_) => return Lookup::Failed,
         };
         let mut buf = KeyBuf::new();
@@ -52,7 +78,10 @@ impl Shared {
             Ok(Some(Entry::Response(response))) => {
                 self.judged(response, request, context, now, Some(variant)).await
             }
-            Ok(_) => Lookup::Miss { reason: ForwardReason::VaryMiss, variant: Some(variant.to_key()) },
+            Ok(_) => {
+                let variant = Some(variant.to_key());
+                Lookup::Miss { reason: ForwardReason::VaryMiss, variant, stale: None }
+            }
             Err(_) => Lookup::Failed,
         }
     }
@@ -66,11 +95,15 @@ impl Shared {
         now: Moment,
         variant: Option<KeyRef<'_>>,
     ) -> Lookup {
-        match self.refusal(&response, request, context, now).await {
-            Ok(None) => Lookup::Hit(response),
-            Ok(Some(reason)) => Lookup::Miss { reason, variant: variant.map(KeyRef::to_key) },
-            Err(()) => Lookup::Failed,
-        }
+        let reason = match self.refusal(&response, request, context, now).await {
+            Ok(None) => return Lookup::Hit(response),
+            Ok(Some(reason)) => reason,
+            Err(()) => return Lookup::Failed,
+        };
+        let variant = variant.map(KeyRef::to_key);
+        // Another variant, or one that was invalidated, is not worth a question.
+        let asks = matches!(reason, Refusal::NotFresh | Refusal::Directives) && response.has_validator();
+        Lookup::Miss { reason: reason.into(), variant, stale: asks.then_some(response) }
     }
 
     /// Returns why a response is not for this request now, or `None` if it is.
@@ -82,14 +115,15 @@ impl Shared {
         request: &HeaderMap,
         context: Context,
         now: Moment,
-    ) -> Result<Option<ForwardReason>, ()> {
-        if let Some(reason) = self.mismatch(response, request, context, now) {
-            return Ok(Some(reason));
+    ) -> Result<Option<Refusal>, ()> {
+        let refusal = self.mismatch(response, request, context, now);
+        if refusal == Some(Refusal::Fields) {
+            return Ok(refusal);
         }
         let head = response.head();
         match self.cache.validity(head.generation, &head.scopes).await {
-            Ok(Validity::Valid) => Ok(None),
-            Ok(_) => Ok(Some(ForwardReason::Stale)),
+            Ok(Validity::Valid) => Ok(refusal),
+            Ok(_) => Ok(Some(Refusal::Invalidated)),
             Err(_) => Err(()),
         }
     }
@@ -102,15 +136,24 @@ impl Shared {
         request: &HeaderMap,
         context: Context,
         now: Moment,
-    ) -> Option<ForwardReason> {
+    ) -> Option<Refusal> {
         if !response.selected_by(request) {
-            return Some(ForwardReason::VaryMiss);
+            return Some(Refusal::Fields);
         }
         if !response.is_fresh(now) {
-            return Some(ForwardReason::Stale);
+            return Some(Refusal::NotFresh);
         }
         let asks = context.directives && self.policy.sharing == Sharing::Rfc9111;
-        (asks && !accepts(response, request, now)).then_some(ForwardReason::Request)
+        if asks && !accepts(response, request, now) {
+            return Some(Refusal::Directives);
+        }
+        // A proxy leaves it to the origin to say that a precondition fails; for an application, a
+        // visitor should not be able to drive load to it by one.
+        let fails = context.conditional
+            && self.policy.sharing == Sharing::Rfc9111
+            && evaluate(&Method::GET, request, &Validators::of_response(response.headers()))
+                == Evaluation::Failed;
+        fails.then_some(Refusal::Precondition)
     }
 
     /// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.

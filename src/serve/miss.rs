@@ -1,7 +1,7 @@
 //! A request that was not answered at once: it looks again, waits for another's call, or calls.
 
 use super::inspect::Context;
-use super::lookup::Lookup;
+use super::lookup::{Lookup, Refusal};
 use super::service::{Shared, public_uri};
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Role};
@@ -22,9 +22,22 @@ const FAILURES: u32 = 2;
 /// What a request does next.
 pub(super) enum Next {
     Answer(Arc<StoredResponse>, Waited),
-    Call(Option<Leader>, Option<Generation>, ForwardReason, Option<OwnedSemaphorePermit>),
+    Call(Call),
     /// There might as well be no cache.
     Forward(CacheStatus),
+}
+
+/// A call of the service that may fill the cache.
+pub(super) struct Call {
+    /// Present where others may wait for it.
+    pub(super) leader: Option<Leader>,
+    /// What was current before the call; without it nothing can be stored.
+    pub(super) generation: Option<Generation>,
+    pub(super) reason: ForwardReason,
+    /// What the service is asked about (RFC 9111 section 4.3.1).
+    pub(super) stale: Option<Arc<StoredResponse>>,
+    /// To be held as long as the call takes.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Whether a response was waited for.
@@ -94,17 +107,19 @@ impl Way {
         };
         let mut failures = 0;
         for _ in 0..ROUNDS {
-            let (reason, flight_key) = match lookup {
+            let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
                 Lookup::Failed => return store_failed(),
                 // A HEAD has no body to store, so it can't fill the cache.
                 Lookup::Miss { reason, .. } if self.context.head => {
                     return Next::Forward(CacheStatus::forward(reason));
                 }
-                Lookup::Miss { reason, variant } => (reason, variant.unwrap_or_else(|| self.key.clone())),
+                Lookup::Miss { reason, variant, stale } => {
+                    (reason, variant.unwrap_or_else(|| self.key.clone()), stale)
+                }
             };
             if self.goes_alone(reason) {
-                return self.alone(reason).await;
+                return self.alone(reason, stale).await;
             }
             let flight = match self.join(&flight_key, failures).await {
                 Err(()) => return store_failed(),
@@ -123,26 +138,29 @@ impl Way {
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
                         let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
-                        return match self.look(request).await {
-                            Lookup::Hit(stored) => Next::Answer(stored, Waited::Yes),
-                            _ => Next::Call(None, self.generation().await, reason, permit),
+                        let stale = match self.look(request).await {
+                            Lookup::Hit(stored) => return Next::Answer(stored, Waited::Yes),
+                            Lookup::Miss { stale, .. } => stale,
+                            Lookup::Failed => None,
                         };
+                        let generation = self.generation().await;
+                        return Next::Call(Call { leader: None, generation, reason, stale, _permit: permit });
                     }
                 }
-                Some(Outcome::Pass) => return self.alone(reason).await,
+                Some(Outcome::Pass) => return self.alone(reason, stale).await,
                 None => {
                     // Who comes next shall not wait as long in vain; a response that is stored after
                     // all makes this forgotten.
                     let cache = &self.shared.cache;
                     cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
-                    return self.alone(reason).await;
+                    return self.alone(reason, stale).await;
                 }
             }
             lookup = self.look(request).await;
         }
         match lookup {
             Lookup::Hit(stored) => Next::Answer(stored, Waited::No),
-            Lookup::Miss { reason, .. } => self.alone(reason).await,
+            Lookup::Miss { reason, stale, .. } => self.alone(reason, stale).await,
             Lookup::Failed => store_failed(),
         }
     }
@@ -162,8 +180,9 @@ impl Way {
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
-    async fn alone(&self, reason: ForwardReason) -> Next {
-        Next::Call(None, self.generation().await, reason, None)
+    async fn alone(&self, reason: ForwardReason, stale: Option<Arc<StoredResponse>>) -> Next {
+        let generation = self.generation().await;
+        Next::Call(Call { leader: None, generation, reason, stale, _permit: None })
     }
 
     async fn generation(&self) -> Option<Generation> {
@@ -190,22 +209,23 @@ impl Way {
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
     async fn lead(&self, request: &HeaderMap, leader: Leader, reason: ForwardReason) -> Next {
-        match self.look(request).await {
+        let stale = match self.look(request).await {
             Lookup::Hit(stored) => {
                 leader.stored(Arc::clone(&stored));
-                Next::Answer(stored, Waited::No)
+                return Next::Answer(stored, Waited::No);
             }
-            _ => {
-                let generation = leader.generation();
-                Next::Call(Some(leader), Some(generation), reason, None)
-            }
-        }
+            Lookup::Miss { stale, .. } => stale,
+            Lookup::Failed => None,
+        };
+        let generation = Some(leader.generation());
+        Next::Call(Call { leader: Some(leader), generation, reason, stale, _permit: None })
     }
 
     /// Tells whether a response that another request led to is for this one too.
     async fn fits(&self, stored: &StoredResponse, request: &HeaderMap) -> Result<bool, ()> {
         let now = self.shared.cache.clock().now();
         let refusal = self.shared.refusal(stored, request, self.context, now).await?;
-        Ok(refusal.is_none())
+        // It was made while this request waited, which is as good as having been revalidated for it.
+        Ok(matches!(refusal, None | Some(Refusal::NotFresh)))
     }
 }

@@ -7,6 +7,7 @@ mod inspect;
 mod lookup;
 mod miss;
 mod respond;
+mod revalidate;
 mod service;
 mod step;
 mod unsafe_method;

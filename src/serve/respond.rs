@@ -2,14 +2,14 @@
 
 use super::inspect::Context;
 use super::service::{HandledWithin, OuterLayer, Shared};
-use crate::body::ResponseBody;
+use crate::body::{ResponseBody, not_modified};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::key::RequestHead;
+use crate::rules::selection::{Selection, select};
 use crate::status::CacheStatus;
-use bytes::Bytes;
 use http::header::HeaderName;
-use http::{Extensions, HeaderMap, Response, Version};
+use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -21,6 +21,7 @@ pub(super) struct Hit {
     now: Moment,
     version: Version,
     head: bool,
+    selection: Selection,
     collapsed: bool,
     tell: bool,
     mark: bool,
@@ -39,11 +40,13 @@ impl Shared {
         now: Moment,
         collapsed: bool,
     ) -> Hit {
+        let selection = selection(context, request.method, request.headers, &stored);
         Hit {
             stored,
             now,
             version: request.version,
             head: context.head,
+            selection,
             collapsed,
             tell: self.policy.cache_status,
             mark: was_announced(request.extensions),
@@ -52,27 +55,63 @@ impl Shared {
 }
 
 impl Hit {
+    /// Answers a GET whose revalidation has led to this response. What is to be told of that is left
+    /// to the caller.
+    pub(super) fn after_call(
+        stored: Arc<StoredResponse>,
+        version: Version,
+        request: &HeaderMap,
+        context: Context,
+        now: Moment,
+    ) -> Self {
+        let selection = selection(context, &Method::GET, request, &stored);
+        Self { stored, now, version, head: false, selection, collapsed: false, tell: false, mark: false }
+    }
+
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
     #[inline]
     pub(super) fn response<B>(&self) -> Response<ResponseBody<B>> {
         let stored = &*self.stored;
-        let (mut parts, body) = if self.head {
-            (stored.parts_for_head(self.now), Bytes::new())
-        } else {
-            (stored.parts_at(self.now), stored.body().clone())
+        let mut response = match &self.selection {
+            Selection::Whole if self.head => {
+                Response::from_parts(stored.parts_for_head(self.now), ResponseBody::default())
+            }
+            Selection::Whole => {
+                Response::from_parts(stored.parts_at(self.now), ResponseBody::stored(stored.body().clone()))
+            }
+            Selection::NotModified => {
+                let mut parts = stored.parts_with(not_modified(stored.headers()), self.now);
+                parts.status = StatusCode::NOT_MODIFIED;
+                Response::from_parts(parts, ResponseBody::default())
+            }
+            selection => ResponseBody::selected(selection, stored.parts_at(self.now), stored.body().clone()),
         };
-        parts.version = self.version;
+        *response.version_mut() = self.version;
+        self.finish(&mut response);
+        response
+    }
+
+    fn finish<B>(&self, response: &mut Response<B>) {
         if self.tell {
-            let status = CacheStatus::hit(stored.head().fresh_until.since(self.now));
+            let status = CacheStatus::hit(self.stored.head().fresh_until.since(self.now));
             let status = if self.collapsed { status.collapsed() } else { status };
-            tell(&mut parts.headers, status);
-            parts.extensions.insert(status);
+            tell(response.headers_mut(), status);
+            response.extensions_mut().insert(status);
         }
         if self.mark {
-            parts.extensions.insert(HandledWithin);
+            response.extensions_mut().insert(HandledWithin);
         }
-        Response::from_parts(parts, ResponseBody::stored(body))
     }
+}
+
+/// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
+#[inline]
+fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &StoredResponse) -> Selection {
+    if !context.selects() || !stored.status().is_success() {
+        return Selection::Whole;
+    }
+    let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
+    select(method, request, stored.headers(), length)
 }
 
 /// Appends the status to what caches further in said (RFC 9211 section 2).

@@ -300,11 +300,7 @@ where
             shared.announce(request.extensions_mut(), context.identified);
             ResponseFuture::forward(inner.oneshot(request), finish)
         }
-        Next::Call(leader, generation, reason, permit) => {
-            let fill =
-                Fill { way, generation, leader, status: CacheStatus::forward(reason), _permit: permit };
-            ResponseFuture::slow(fill.run(inner, request))
-        }
+        Next::Call(call) => ResponseFuture::slow(Fill::new(way, call).run(inner, request)),
     }
 }
 

@@ -10,6 +10,7 @@ mod layers;
 mod lifetimes;
 mod model;
 mod readiness;
+mod revalidation;
 #[cfg(feature = "axum")]
 mod servers;
 mod sharing;

@@ -1,0 +1,182 @@
+//! A body that is read ahead, and recorded while it streams.
+
+use super::recorder::{End, Recorder};
+use crate::cache::Reservation;
+use crate::error::BoxError;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+pin_project! {
+    pub(super) struct Recording<B> {
+        // Frames that were ready before the head was sent.
+        pub(super) ahead: VecDeque<Frame<Bytes>>,
+        #[pin]
+        body: B,
+        // What `Content-Length` says.
+        declared: Option<u64>,
+        pub(super) recorder: Option<Recorder>,
+        ended: bool,
+        // Whether what was read ahead is all that was declared.
+        consistent: bool,
+        // What the body failed with while it was read ahead; its reader gets it in its turn.
+        error: Option<BoxError>,
+        // Of the budget, for what was read ahead and is not sent yet.
+        held: Option<Reservation>,
+    }
+}
+
+/// How far a body is read ahead while it is ready, so that what is there at once is stored at once,
+/// however slowly its client reads.
+const AHEAD_BYTES: u64 = 256 << 10;
+const AHEAD_FRAMES: usize = 64;
+
+impl<B> Recording<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(body: B, declared: Option<u64>, recorder: Option<Recorder>) -> Self {
+        let ahead = VecDeque::new();
+        Self { ahead, body, declared, recorder, ended: false, consistent: true, error: None, held: None }
+    }
+
+    fn ahead_bytes(&self) -> u64 {
+        self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
+    }
+
+    /// Tells whether all of the body was read ahead, and was what was declared.
+    pub(super) fn is_whole(&self) -> bool {
+        self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
+    }
+
+    /// Reads ahead while the recording goes on.
+    pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
+        self.while_ready(cx, |recording, bytes| {
+            recording.recorder.is_some() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
+        });
+    }
+
+    /// Reads ahead up to a number of bytes.
+    pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
+        // Trailers are the last frame.
+        self.while_ready(cx, |recording, bytes| {
+            bytes <= limit && recording.ahead.back().is_none_or(Frame::is_data)
+        });
+    }
+
+    fn while_ready(mut self: Pin<&mut Self>, cx: &mut Context<'_>, goes_on: impl Fn(&Self, u64) -> bool) {
+        if self.body.is_end_stream() {
+            self.as_mut().end();
+        }
+        let mut bytes = 0;
+        while !self.ended && goes_on(&self, bytes) {
+            match self.as_mut().poll_body(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+                    self.as_mut().project().ahead.push_back(frame);
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    *self.as_mut().project().error = Some(error);
+                    break;
+                }
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        // A length that contradicts the declared one is left for the server to find out.
+        let length = self.ahead_bytes();
+        let consistent = !self.ended || self.declared.is_none_or(|declared| declared == length);
+        *self.project().consistent = consistent;
+    }
+
+    pub(super) fn poll_body(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.as_mut().project();
+        let frame = match ready!(this.body.poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                *this.ended = true;
+                self.end_recording(End::Failed);
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.end();
+                return Poll::Ready(None);
+            }
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => Frame::data(self.as_mut().record(data)),
+            Err(trailers) => {
+                // Trailers are not stored, so neither is a response that has them.
+                self.as_mut().end_recording(End::Unfit);
+                trailers
+            }
+        };
+        // hyper does not poll again for the end of a body that says it is at its end.
+        if self.body.is_end_stream() {
+            self.end();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn end(mut self: Pin<&mut Self>) {
+        *self.as_mut().project().ended = true;
+        self.end_recording(End::Clean);
+    }
+
+    /// Records a frame and returns it for sending; past a limit, the recording ends.
+    fn record(mut self: Pin<&mut Self>, data: Bytes) -> Bytes {
+        let Some(recorder) = self.as_mut().project().recorder else { return data };
+        let (sent, end) = recorder.push(data);
+        if let Some(end) = end {
+            self.end_recording(end);
+        }
+        sent
+    }
+
+    fn end_recording(self: Pin<&mut Self>, how: End) {
+        let this = self.project();
+        if let Some(recorder) = this.recorder.take() {
+            *this.held = Some(recorder.end(how));
+        }
+    }
+
+    pub(super) fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.as_mut().project();
+        let frame = match this.ahead.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None if *this.ended => Poll::Ready(this.error.take().map(Err)),
+            None => self.as_mut().poll_body(cx),
+        };
+        if self.ahead.is_empty() {
+            self.project().held.take();
+        }
+        frame
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.ahead.is_empty() && self.ended && self.consistent && self.error.is_none()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        let ahead = self.ahead_bytes();
+        if self.ended && self.error.is_none() {
+            return if self.consistent { SizeHint::with_exact(ahead) } else { SizeHint::new() };
+        }
+        let rest = self.body.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(ahead));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(ahead));
+        }
+        hint
+    }
+}

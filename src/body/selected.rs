@@ -1,0 +1,72 @@
+//! A complete response, cut down to what a request asks for.
+
+use super::ResponseBody;
+use crate::rules::preconditions::stands_in_304;
+use crate::rules::range::{boundary, content_range, multipart, unsatisfied_range};
+use crate::rules::selection::Selection;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+
+impl<B> ResponseBody<B> {
+    /// Returns the response to a request for a selection of a complete one. Nothing of its body is copied.
+    pub(crate) fn selected(selection: &Selection, mut parts: Parts, body: Bytes) -> Response<Self> {
+        let length = body.len() as u64;
+        let body = match selection {
+            Selection::Whole => Self::stored(body),
+            Selection::NotModified => {
+                parts.status = StatusCode::NOT_MODIFIED;
+                parts.headers = not_modified(&parts.headers);
+                Self::default()
+            }
+            Selection::Failed => {
+                parts.status = StatusCode::PRECONDITION_FAILED;
+                parts.headers = not_modified(&parts.headers);
+                Self::default()
+            }
+            Selection::Unsatisfiable => {
+                parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
+                parts.headers = not_modified(&parts.headers);
+                insert(&mut parts.headers, &CONTENT_RANGE, unsatisfied_range(length));
+                Self::default()
+            }
+            Selection::Parts(ranges) => {
+                parts.status = StatusCode::PARTIAL_CONTENT;
+                match &ranges[..] {
+                    [range] => {
+                        insert(&mut parts.headers, &CONTENT_RANGE, content_range(range, length));
+                        insert(
+                            &mut parts.headers,
+                            &CONTENT_LENGTH,
+                            HeaderValue::from(range.end - range.start),
+                        );
+                        Self::stored(body.slice(range.start as usize..range.end as usize))
+                    }
+                    ranges => {
+                        let boundary = boundary();
+                        let several = multipart(ranges, parts.headers.get(CONTENT_TYPE), &body, &boundary);
+                        insert(&mut parts.headers, &CONTENT_TYPE, several.content_type);
+                        insert(&mut parts.headers, &CONTENT_LENGTH, HeaderValue::from(several.length));
+                        Self::pieces(several.pieces)
+                    }
+                }
+            }
+        };
+        Response::from_parts(parts, body)
+    }
+}
+
+/// Returns the fields of a 304 (RFC 9110 section 15.4.5).
+pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(8);
+    for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name, headers)) {
+        let _ = kept.try_append(name.clone(), value.clone());
+    }
+    kept
+}
+
+/// A header section that is full goes without.
+fn insert(headers: &mut HeaderMap, name: &http::HeaderName, value: HeaderValue) {
+    let _ = headers.try_insert(name.clone(), value);
+}

@@ -1,0 +1,354 @@
+//! Preconditions evaluated before the handler runs.
+
+use crate::body::ResponseBody;
+use crate::error::BoxError;
+use crate::rules::entity_tag::EntityTag;
+use crate::rules::preconditions::{Evaluation, Validators, evaluate};
+use bytes::Bytes;
+use dashmap::DashMap;
+use http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
+};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tower::{Layer, Service, ServiceExt};
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
+
+/// Finds out the current validators of a resource *before* the handler runs, by functions of yours,
+/// and answers 304 and 412 without running it (RFC 9110 section 13).
+///
+/// This is what makes a lost update impossible: of two editors who loaded the same version, the
+/// second to save with `If-Match` gets a 412. Writes with a precondition to one resource take turns,
+/// from the evaluation to the response, so that two at the same time can't both find the version they
+/// expect. They do so within one process: where several write to one database, compare the version
+/// there too.
+///
+/// To responses of GET and HEAD that succeed, the validators are added where absent.
+///
+/// # Where it belongs
+/// On the route, or around those routes that the functions know about; inside of a cache layer, so
+/// that a page is stored with the validators of its own time. Conditional requests for what is
+/// stored are answered by the cache, writes pass it and invalidate.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{ConditionLayer, EntityTag};
+///
+/// # async fn version_of(_: &str) -> Option<u64> { Some(7) }
+/// let layer = ConditionLayer::new()
+///     .etag(|request| async move {
+///         let version = version_of(request.uri.path()).await?;
+///         Some(EntityTag::strong(format!("v{version}")))
+///     })
+///     .require_precondition();
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ConditionLayer<V = ByFunctions> {
+    options: Options,
+    validators: PhantomData<V>,
+}
+
+/// A [`ConditionLayer`] whose validators come from functions.
+#[derive(Debug, Clone, Copy)]
+pub struct ByFunctions;
+
+/// A [`ConditionLayer`] that asks the wrapped service itself, by a GET.
+#[derive(Debug, Clone, Copy)]
+pub struct ByGet;
+
+#[derive(Clone, Default)]
+struct Options {
+    etag: Option<Finds<EntityTag>>,
+    last_modified: Option<Finds<SystemTime>>,
+    required: bool,
+    turns: Arc<Turns>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("required", &self.required).finish_non_exhaustive()
+    }
+}
+
+impl Default for ConditionLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ConditionLayer {
+    /// Creates a layer without functions yet: until there is one, no resource has a validator.
+    pub fn new() -> Self {
+        Self { options: Options::default(), validators: PhantomData }
+    }
+
+    /// Sets the function that finds the current entity tag; `None` if there is no such resource.
+    pub fn etag<F, Fut>(mut self, find: F) -> Self
+    where
+        F: Fn(Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<EntityTag>> + Send + 'static,
+    {
+        self.options.etag = Some(Arc::new(move |parts| Box::pin(find(parts))));
+        self
+    }
+
+    /// Sets the function that finds the date of the last modification; fractions of a second do not count.
+    pub fn last_modified<F, Fut>(mut self, find: F) -> Self
+    where
+        F: Fn(Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Option<SystemTime>> + Send + 'static,
+    {
+        self.options.last_modified = Some(Arc::new(move |parts| Box::pin(find(parts))));
+        self
+    }
+}
+
+impl ConditionLayer<ByGet> {
+    /// Creates a layer for an API that does nothing but emit validators: before an unsafe request with
+    /// a precondition, a GET to the same target is made to the wrapped service, with the request's own
+    /// fields and extensions, and the validators of its response count. GET and HEAD pass as they are.
+    ///
+    /// The request's body has to be [`Default`], for the GET.
+    pub fn by_get() -> Self {
+        Self { options: Options::default(), validators: PhantomData }
+    }
+}
+
+impl<V> ConditionLayer<V> {
+    /// Answers 428 (RFC 6585 section 3) to unsafe requests that have no precondition.
+    pub fn require_precondition(mut self) -> Self {
+        self.options.required = true;
+        self
+    }
+}
+
+impl<S, V: Clone> Layer<S> for ConditionLayer<V> {
+    type Service = Condition<S, V>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Condition { inner, layer: self.clone() }
+    }
+}
+
+/// The service that [`ConditionLayer`] makes. It is always ready; where the wrapped one is called, it
+/// is driven to readiness in the response future.
+#[derive(Debug, Clone)]
+pub struct Condition<S, V = ByFunctions> {
+    inner: S,
+    layer: ConditionLayer<V>,
+}
+
+macro_rules! service {
+    ($validators:ty, $probe:expr, $($bound:tt)*) => {
+        impl<S, ReqBody, B> Service<Request<ReqBody>> for Condition<S, $validators>
+        where
+            S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+            S::Future: Send,
+            S::Error: Send,
+            ReqBody: $($bound)*,
+            B: Body<Data = Bytes> + Send + 'static,
+            B::Error: Into<BoxError>,
+        {
+            type Response = Response<ResponseBody<B>>;
+            type Error = S::Error;
+            type Future = Boxed<Result<Self::Response, S::Error>>;
+
+            fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+                Box::pin(respond(self.layer.options.clone(), self.inner.clone(), request, $probe))
+            }
+        }
+    };
+}
+
+service!(ByFunctions, None, Send + 'static);
+service!(ByGet, Some(ReqBody::default), Default + Send + 'static);
+
+/// Answers a request; `probe` makes the body of a GET where that is to find the validators.
+async fn respond<S, ReqBody, B>(
+    options: Options,
+    inner: S,
+    request: Request<ReqBody>,
+    probe: Option<fn() -> ReqBody>,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+{
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let reads = method == Method::GET || method == Method::HEAD;
+    // RFC 9110 section 13.2.1: the others select no representation.
+    let selects = !matches!(method, Method::CONNECT | Method::OPTIONS | Method::TRACE);
+    if !selects || (reads && probe.is_some()) {
+        return forward(inner, Request::from_parts(parts, body), None).await;
+    }
+    let conditional =
+        [IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE].iter().any(|n| parts.headers.contains_key(n));
+    if !reads && !conditional {
+        return if options.required {
+            Ok(empty(StatusCode::PRECONDITION_REQUIRED))
+        } else {
+            forward(inner, Request::from_parts(parts, body), None).await
+        };
+    }
+    let _turn = if reads { None } else { Some(Turns::wait(&options.turns, &parts).await) };
+    let current = match probe {
+        None => options.find(&parts).await,
+        Some(probe) => ask(inner.clone(), &parts, probe()).await?,
+    };
+    match evaluate(&method, &parts.headers, &current) {
+        Evaluation::Proceed => {
+            let added = reads.then_some(&current);
+            forward(inner, Request::from_parts(parts, body), added).await
+        }
+        Evaluation::NotModified => {
+            let mut response = empty(StatusCode::NOT_MODIFIED);
+            add(&current, response.headers_mut());
+            Ok(response)
+        }
+        Evaluation::Failed => Ok(empty(StatusCode::PRECONDITION_FAILED)),
+    }
+}
+
+async fn forward<S, ReqBody, B>(
+    inner: S,
+    request: Request<ReqBody>,
+    current: Option<&Validators>,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    let mut response = inner.oneshot(request).await?.map(ResponseBody::forwarded);
+    if let Some(current) = current.filter(|_| response.status().is_success()) {
+        add(current, response.headers_mut());
+    }
+    Ok(response)
+}
+
+fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = status;
+    response
+}
+
+/// Adds validators where there are none.
+fn add(current: &Validators, headers: &mut HeaderMap) {
+    // A header section that is full goes without.
+    if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
+        let _ = headers.try_insert(ETAG, etag.to_value());
+    }
+    if let Some(date) = current.last_modified.filter(|_| !headers.contains_key(LAST_MODIFIED))
+        && let Some(date) = crate::rules::date::format(date)
+    {
+        let _ = headers.try_insert(LAST_MODIFIED, date);
+    }
+}
+
+impl Options {
+    async fn find(&self, parts: &Parts) -> Validators {
+        let etag = match &self.etag {
+            Some(find) => find(parts.clone()).await,
+            None => None,
+        };
+        let last_modified = match &self.last_modified {
+            Some(find) => find(parts.clone()).await,
+            None => None,
+        };
+        Validators { etag, last_modified }
+    }
+}
+
+/// Finds the validators of a resource by a GET; one that does not succeed has none.
+async fn ask<S, ReqBody, B>(inner: S, parts: &Parts, body: ReqBody) -> Result<Validators, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    let mut parts = parts.clone();
+    parts.method = Method::GET;
+    for name in [
+        IF_MATCH,
+        IF_NONE_MATCH,
+        IF_MODIFIED_SINCE,
+        IF_UNMODIFIED_SINCE,
+        IF_RANGE,
+        RANGE,
+        CONTENT_LENGTH,
+        CONTENT_TYPE,
+        CONTENT_ENCODING,
+        TRANSFER_ENCODING,
+        EXPECT,
+    ] {
+        parts.headers.remove(name);
+    }
+    // What is current, not what a cache further in has.
+    let _ = parts.headers.try_insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let response = inner.oneshot(Request::from_parts(parts, body)).await?;
+    let found = response.status().is_success();
+    Ok(if found { Validators::of_response(response.headers()) } else { Validators::default() })
+}
+
+/// Writes under way, by resource.
+#[derive(Debug, Default)]
+struct Turns(DashMap<Vec<u8>, Arc<Mutex<()>>>);
+
+/// Held from the evaluation of a write's precondition to its response.
+struct Turn {
+    turns: Arc<Turns>,
+    resource: Vec<u8>,
+    guard: Option<OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    /// Waits for the writes to the same resource that came before.
+    async fn wait(turns: &Arc<Self>, parts: &Parts) -> Turn {
+        let host = parts.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
+        let resource = [host, b" ", parts.uri.path().as_bytes()].concat();
+        let mutex = Arc::clone(&turns.0.entry(resource.clone()).or_default());
+        // The turn is there before its guard, so that one that is cancelled while it waits cleans up.
+        let mut turn = Turn { turns: Arc::clone(turns), resource, guard: None };
+        turn.guard = Some(mutex.lock_owned().await);
+        turn
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.guard.take();
+        // Whoever waits holds a count too; new ones come through the table, which is locked here.
+        self.turns.0.remove_if(&self.resource, |_, mutex| Arc::strong_count(mutex) == 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
+        let turns = Arc::new(Turns::default());
+        let (parts, ()) = Request::new(()).into_parts();
+        let first = Turns::wait(&turns, &parts).await;
+        let mut second = Box::pin(Turns::wait(&turns, &parts));
+        assert!(futures::poll!(&mut second).is_pending());
+        drop(second);
+        assert_eq!(turns.0.len(), 1);
+        drop(first);
+        assert_eq!(turns.0.len(), 0);
+    }
+}

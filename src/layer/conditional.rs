@@ -1,0 +1,227 @@
+//! Validators for responses that have none, and answers to conditional and range requests.
+
+use crate::body::{Peeked, ResponseBody};
+use crate::error::BoxError;
+use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::entity_tag::EntityTag;
+use crate::rules::preconditions::has_preconditions;
+use crate::rules::selection::{Selection, select};
+use crate::rules::storability::declared_length;
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_RANGE, ETAG, RANGE};
+use http::response::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use sha2::{Digest, Sha256};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+/// Gives complete 200 responses to GET and HEAD a strong `ETag`, if they have none, and answers
+/// conditional and range requests: 304, 412, 206 or 416 instead of the whole response
+/// (RFC 9110 sections 13 and 14).
+///
+/// The tag is a SHA-256 of the body, cut to 128 bits. No first byte is held back for it: a body is
+/// hashed only as far as it is ready at once and within [`max_body_bytes`](Self::max_body_bytes); one
+/// that is not complete by then passes without a tag, and so does one with trailers. A `no-store`
+/// response gets none. Preconditions are evaluated all the same where the response has validators of
+/// its own, a file server's for instance; ranges are cut only out of bodies that were complete.
+///
+/// # Where it belongs
+/// Outside everything that makes or changes the body. A cache layer further in answers conditional
+/// requests by itself from what it stores, and what has a tag is not hashed again. *Inside* of a
+/// compressing layer, one tag would name all codings of a page: make it [`weak`](Self::weak) there, or
+/// put this layer outside, where each coding has a strong tag of its own.
+///
+/// # Example
+/// ```
+/// use tower::ServiceBuilder;
+/// use tower_response_cache::ConditionalLayer;
+///
+/// let layers = ServiceBuilder::new().layer(ConditionalLayer::new().max_body_bytes(64 << 10));
+/// ```
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub struct ConditionalLayer {
+    max_body_bytes: u64,
+    weak: bool,
+}
+
+const DEFAULT_MAX_BODY: u64 = 1 << 20;
+
+impl Default for ConditionalLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ConditionalLayer {
+    /// Creates the layer.
+    pub fn new() -> Self {
+        Self { max_body_bytes: DEFAULT_MAX_BODY, weak: false }
+    }
+
+    /// Sets the size in bytes past which a body is not hashed. The default is 1 MiB.
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.max_body_bytes = bytes;
+        self
+    }
+
+    /// Makes the tags weak, for use inside of a layer that changes the bytes but not the meaning.
+    pub fn weak(mut self) -> Self {
+        self.weak = true;
+        self
+    }
+}
+
+impl<S> Layer<S> for ConditionalLayer {
+    type Service = Conditional<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Conditional { inner, layer: *self }
+    }
+}
+
+/// The service that [`ConditionalLayer`] makes. It is ready when the wrapped one is.
+#[derive(Debug, Clone)]
+pub struct Conditional<S> {
+    inner: S,
+    layer: ConditionalLayer,
+}
+
+impl<S, ReqBody, B> Service<Request<ReqBody>> for Conditional<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody<B>>;
+    type Error = S::Error;
+    type Future = ConditionalFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
+        let asked = reads.then(|| {
+            let headers = request.headers();
+            // Most requests have no conditions to be remembered.
+            let conditions = has_preconditions(headers) || headers.contains_key(RANGE);
+            let conditions = conditions.then(|| headers.clone());
+            Asked { method: request.method().clone(), conditions, layer: self.layer }
+        });
+        ConditionalFuture { call: self.inner.call(request), asked }
+    }
+}
+
+pin_project! {
+    /// The future of a [`Conditional`] service.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ConditionalFuture<F> {
+        #[pin]
+        call: F,
+        asked: Option<Asked>,
+    }
+}
+
+impl<F, B, E> Future for ConditionalFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.call.poll(cx))?;
+        Poll::Ready(Ok(match this.asked.take() {
+            Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
+            _ => response.map(ResponseBody::forwarded),
+        }))
+    }
+}
+
+/// What is remembered of a GET or HEAD.
+#[derive(Debug)]
+struct Asked {
+    method: Method,
+    conditions: Option<HeaderMap>,
+    layer: ConditionalLayer,
+}
+
+impl Asked {
+    fn answer<B>(self, response: Response<B>, cx: &mut Context<'_>) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (mut parts, body) = response.into_parts();
+        let untagged = !parts.headers.contains_key(ETAG)
+            && !parts.headers.contains_key(CONTENT_RANGE)
+            && !ResponseDirectives::from_headers(&parts.headers).no_store;
+        let ranged = self.conditions.as_ref().is_some_and(|conditions| conditions.contains_key(RANGE));
+        if !untagged && !ranged {
+            return self.select(parts, ResponseBody::forwarded(body));
+        }
+        // What contradicts itself is left for the server to find out.
+        let Ok(declared) = declared_length(&parts.headers) else {
+            return self.select(parts, ResponseBody::forwarded(body));
+        };
+        match ResponseBody::peek(body, declared, self.layer.max_body_bytes, cx) {
+            Peeked::Complete(pieces) => {
+                let empty = pieces.iter().all(Bytes::is_empty);
+                if untagged && !empty {
+                    let digest =
+                        pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
+                    let tag = EntityTag::of_digest(&digest.finalize().into());
+                    let tag = if self.layer.weak { tag.weakened() } else { tag };
+                    // A header section that is full goes without.
+                    let _ = parts.headers.try_insert(ETAG, tag.to_value());
+                }
+                // HEAD has no body to speak of here, or all of it for the server to leave out.
+                let length =
+                    (self.method == Method::GET).then(|| pieces.iter().map(|p| p.len() as u64).sum());
+                match self.selection(&parts, length) {
+                    Selection::Whole => Response::from_parts(parts, ResponseBody::pieces(pieces)),
+                    selection @ (Selection::Parts(_) | Selection::Unsatisfiable) => {
+                        ResponseBody::selected(&selection, parts, joined(&pieces))
+                    }
+                    selection => ResponseBody::selected(&selection, parts, Bytes::new()),
+                }
+            }
+            Peeked::Begun(body) => self.select(parts, body),
+        }
+    }
+
+    /// Answers with a body whose length is not known, and which is therefore sent whole or not at all.
+    fn select<B>(&self, parts: Parts, body: ResponseBody<B>) -> Response<ResponseBody<B>> {
+        match self.selection(&parts, None) {
+            Selection::Whole => Response::from_parts(parts, body),
+            selection => ResponseBody::selected(&selection, parts, Bytes::new()),
+        }
+    }
+
+    fn selection(&self, parts: &Parts, length: Option<u64>) -> Selection {
+        match &self.conditions {
+            Some(conditions) => select(&self.method, conditions, &parts.headers, length),
+            None => Selection::Whole,
+        }
+    }
+}
+
+fn joined(pieces: &[Bytes]) -> Bytes {
+    match pieces {
+        [piece] => piece.clone(),
+        pieces => {
+            let mut joined = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            pieces.iter().for_each(|piece| joined.extend_from_slice(piece));
+            joined.freeze()
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Entity tags and how they compare (RFC 9110 section 8.8.3).
+
+use bytes::Bytes;
+use http::header::ETAG;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+
+/// An entity tag: the name of one representation of a resource (RFC 9110 section 8.8.3).
+///
+/// # Example
+/// ```
+/// use tower_response_cache::EntityTag;
+///
+/// let version = EntityTag::strong("v7");
+/// assert_eq!(version.to_string(), "\"v7\"");
+/// assert!(version.weak_eq(&EntityTag::weak("v7")));
+/// assert!(!version.strong_eq(&EntityTag::weak("v7")));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntityTag {
+    weak: bool,
+    opaque: Bytes,
+}
+
+impl EntityTag {
+    /// Creates a tag that changes with every byte of the representation.
+    ///
+    /// `opaque` goes between the quotes. A text with characters that can't stand there (quotes, white
+    /// space, control characters) is replaced by its hash.
+    pub fn strong(opaque: impl AsRef<[u8]>) -> Self {
+        let opaque = opaque.as_ref();
+        if opaque.iter().all(|&byte| is_opaque(byte)) {
+            return Self { weak: false, opaque: Bytes::copy_from_slice(opaque) };
+        }
+        Self::of_digest(&Sha256::digest(opaque).into())
+    }
+
+    /// Creates a tag that changes with the meaning of the representation.
+    pub fn weak(opaque: impl AsRef<[u8]>) -> Self {
+        Self { weak: true, ..Self::strong(opaque) }
+    }
+
+    /// Makes a strong tag of a SHA-256, of which 128 bits tell representations apart well enough.
+    pub(crate) fn of_digest(digest: &[u8; 32]) -> Self {
+        let hex = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        let hex = hex.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
+        Self { weak: false, opaque: hex.collect() }
+    }
+
+    /// Returns the same tag, weak.
+    #[must_use]
+    pub fn weakened(self) -> Self {
+        Self { weak: true, ..self }
+    }
+
+    /// Tells whether the tag is weak.
+    #[must_use]
+    pub fn is_weak(&self) -> bool {
+        self.weak
+    }
+
+    /// Compares strongly: equal, and neither is weak.
+    #[must_use]
+    pub fn strong_eq(&self, other: &Self) -> bool {
+        !self.weak && !other.weak && self.opaque == other.opaque
+    }
+
+    /// Compares weakly: equal, whether weak or not.
+    #[must_use]
+    pub fn weak_eq(&self, other: &Self) -> bool {
+        self.opaque == other.opaque
+    }
+
+    /// Returns the value of an `ETag` field.
+    #[must_use]
+    pub fn to_value(&self) -> HeaderValue {
+        let mut value = Vec::with_capacity(self.opaque.len() + 4);
+        value.extend_from_slice(if self.weak { b"W/\"" } else { b"\"" });
+        value.extend_from_slice(&self.opaque);
+        value.push(b'"');
+        // Its bytes are those that may stand in a tag, which may all stand in a field.
+        HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
+    }
+
+    /// Returns the tag of a response; one that can't be read, or more than one, is none.
+    pub(crate) fn of_response(headers: &HeaderMap) -> Option<Self> {
+        let mut lines = headers.get_all(ETAG).into_iter();
+        let (tag, rest) = parse(lines.next()?.as_bytes())?;
+        (rest.is_empty() && lines.next().is_none()).then_some(tag)
+    }
+}
+
+impl std::fmt::Display for EntityTag {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let weak = if self.weak { "W/" } else { "" };
+        write!(f, "{weak}\"{}\"", String::from_utf8_lossy(&self.opaque))
+    }
+}
+
+/// `etagc`: what may stand between the quotes.
+fn is_opaque(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
+}
+
+/// Reads a tag off the front of a value; a backslash in it escapes nothing.
+fn parse(value: &[u8]) -> Option<(EntityTag, &[u8])> {
+    let (weak, quoted) = match value.strip_prefix(b"W/") {
+        Some(quoted) => (true, quoted),
+        None => (false, value),
+    };
+    let text = quoted.strip_prefix(b"\"")?;
+    let end = text.iter().position(|&byte| !is_opaque(byte))?;
+    let rest = text[end..].strip_prefix(b"\"")?;
+    Some((EntityTag { weak, opaque: Bytes::copy_from_slice(&text[..end]) }, rest))
+}
+
+/// What `If-Match` or `If-None-Match` lists, over all its lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TagList {
+    /// There is no such field.
+    Absent,
+    /// `*`: any current representation.
+    Any,
+    Tags(Vec<EntityTag>),
+}
+
+/// So many tags of one request are compared.
+const MOST_TAGS: usize = 256;
+
+impl TagList {
+    /// Reads a field. What is no tag matches none, up to the next comma.
+    pub(crate) fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Self {
+        let mut lines = headers.get_all(name).into_iter().peekable();
+        if lines.peek().is_none() {
+            return Self::Absent;
+        }
+        let mut tags = Vec::new();
+        for line in lines {
+            let mut rest = line.as_bytes();
+            if rest.trim_ascii() == b"*" {
+                return Self::Any;
+            }
+            while !rest.is_empty() && tags.len() < MOST_TAGS {
+                rest = match rest {
+                    [b' ' | b'\t' | b',', rest @ ..] => rest,
+                    _ => match parse(rest) {
+                        Some((tag, rest)) if matches!(rest.trim_ascii_start(), [] | [b',', ..]) => {
+                            tags.push(tag);
+                            rest
+                        }
+                        _ => {
+                            rest.iter().position(|&byte| byte == b',').map_or(&[][..], |comma| &rest[comma..])
+                        }
+                    },
+                };
+            }
+        }
+        Self::Tags(tags)
+    }
+}
+
+/// Reads a value that is one tag and nothing else.
+pub(crate) fn single(value: &[u8]) -> Option<EntityTag> {
+    parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{EntityTag, TagList, single};
+    use http::header::IF_NONE_MATCH;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    fn listed(lines: &[(&'static str, &str)]) -> TagList {
+        TagList::from_headers(&headers(lines), &IF_NONE_MATCH)
+    }
+
+    /// RFC 9110 section 8.8.3.2, the table of examples.
+    #[test]
+    fn tags_compare_strongly_and_weakly() {
+        let table = [
+            ("W/\"1\"", "W/\"1\"", false, true),
+            ("W/\"1\"", "W/\"2\"", false, false),
+            ("W/\"1\"", "\"1\"", false, true),
+            ("\"1\"", "\"1\"", true, true),
+        ];
+        for (a, b, strong, weak) in table {
+            let (a, b) = (single(a.as_bytes()).expect("a tag"), single(b.as_bytes()).expect("a tag"));
+            assert_eq!((a.strong_eq(&b), a.weak_eq(&b)), (strong, weak), "{a} {b}");
+        }
+    }
+
+    /// RFC 9110 section 8.8.3: `entity-tag = [ weak ] opaque-tag`.
+    #[test]
+    fn what_is_no_tag_is_none() {
+        for text in ["", "1", "\"1", "1\"", "w/\"1\"", "W/1", "\"1\"2", "\"a b\"", "\"a\"b\"", "W/ \"1\""] {
+            assert_eq!(single(text.as_bytes()), None, "{text}");
+        }
+        for text in ["\"\"", "W/\"\"", "\"a,b\"", "\"back\\\"", "\"caf\u{e9}\""] {
+            let tag = single(text.as_bytes()).unwrap_or_else(|| panic!("{text} is a tag"));
+            assert_eq!(tag.to_value().as_bytes(), text.as_bytes());
+        }
+    }
+
+    /// RFC 9110 section 13.1.2 and 5.6.1.
+    #[test]
+    fn lists_are_read_over_all_lines_with_commas_inside_of_tags() {
+        let tags =
+            |texts: &[&str]| TagList::Tags(texts.iter().filter_map(|t| single(t.as_bytes())).collect());
+        let name = "if-none-match";
+        assert_eq!(listed(&[]), TagList::Absent);
+        assert_eq!(listed(&[(name, " * ")]), TagList::Any);
+        assert_eq!(listed(&[(name, "\"a\""), (name, "*")]), TagList::Any);
+        assert_eq!(listed(&[(name, "\"a,b\" ,, W/\"c\"")]), tags(&["\"a,b\"", "W/\"c\""]));
+        assert_eq!(listed(&[(name, "\"a\""), (name, "\"b\"")]), tags(&["\"a\"", "\"b\""]));
+        assert_eq!(listed(&[(name, "a, \"b\"")]), tags(&["\"b\""]));
+        assert_eq!(listed(&[(name, "\"a\" \"b\", \"c\"")]), tags(&["\"c\""]));
+        assert_eq!(listed(&[(name, "")]), tags(&[]));
+    }
+
+    #[test]
+    fn a_text_that_cannot_stand_in_a_tag_is_hashed() {
+        assert_eq!(EntityTag::strong("v1").to_string(), "\"v1\"");
+        let hashed = EntityTag::strong("two words");
+        assert_eq!((hashed.to_string().len(), hashed.is_weak()), (34, false));
+        assert_ne!(hashed, EntityTag::strong("three words"));
+        assert_eq!(EntityTag::weak("v1").to_string(), "W/\"v1\"");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(
+            lines in field("if-none-match"),
+            value in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let list = TagList::from_headers(&lines, &IF_NONE_MATCH);
+            prop_assert_eq!(list == TagList::Absent, lines.is_empty());
+            if let Some(tag) = single(&value) {
+                prop_assert!(single(tag.to_value().as_bytes()).is_some_and(|read| read == tag));
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Preconditions, in their order of precedence (RFC 9110 section 13).
+
+use super::date::{FieldDate, field_date, parse};
+use super::entity_tag::{EntityTag, TagList, single};
+use http::header::{
+    CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, HeaderName, IF_MATCH, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, SET_COOKIE, VARY,
+};
+use http::{HeaderMap, Method};
+use std::time::{Duration, SystemTime};
+
+/// What names the selected representation (RFC 9110 section 8.8).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Validators {
+    pub(crate) etag: Option<EntityTag>,
+    pub(crate) last_modified: Option<SystemTime>,
+}
+
+impl Validators {
+    /// Reads those of a response.
+    pub(crate) fn of_response(headers: &HeaderMap) -> Self {
+        let last_modified = match field_date(headers, &LAST_MODIFIED) {
+            FieldDate::At(date) => Some(date),
+            FieldDate::Absent | FieldDate::Invalid => None,
+        };
+        Self { etag: EntityTag::of_response(headers), last_modified }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.etag.is_none() && self.last_modified.is_none()
+    }
+}
+
+/// What the preconditions of a request come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evaluation {
+    Proceed,
+    /// 304: the client has the current representation.
+    NotModified,
+    /// 412.
+    Failed,
+}
+
+/// Tells whether a request has any precondition that [`evaluate`] looks at.
+pub(crate) fn has_preconditions(request: &HeaderMap) -> bool {
+    [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE]
+        .iter()
+        .any(|name| request.contains_key(name))
+}
+
+/// Evaluates the preconditions of a request against the current representation; without any
+/// validator there is none.
+pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validators) -> Evaluation {
+    let reads = *method == Method::GET || *method == Method::HEAD;
+    let tag_is = |tags: &[EntityTag], same: fn(&EntityTag, &EntityTag) -> bool| {
+        current.etag.as_ref().is_some_and(|own| tags.iter().any(|tag| same(own, tag)))
+    };
+    let matched = match TagList::from_headers(request, &IF_MATCH) {
+        // Its date counts only without tags, and only where there is one to compare with.
+        TagList::Absent => match (field_date(request, &IF_UNMODIFIED_SINCE), current.last_modified) {
+            (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
+            _ => true,
+        },
+        TagList::Any => !current.is_empty(),
+        TagList::Tags(tags) => tag_is(&tags, EntityTag::strong_eq),
+    };
+    if !matched {
+        return Evaluation::Failed;
+    }
+    let has_copy = match TagList::from_headers(request, &IF_NONE_MATCH) {
+        TagList::Absent => match (field_date(request, &IF_MODIFIED_SINCE), current.last_modified) {
+            (FieldDate::At(since), Some(modified)) => reads && whole_seconds(modified) <= since,
+            _ => false,
+        },
+        TagList::Any => !current.is_empty(),
+        TagList::Tags(tags) => tag_is(&tags, EntityTag::weak_eq),
+    };
+    match (has_copy, reads) {
+        (false, _) => Evaluation::Proceed,
+        (true, true) => Evaluation::NotModified,
+        (true, false) => Evaluation::Failed,
+    }
+}
+
+/// Tells whether `If-Range` lets a `Range` be honoured (RFC 9110 section 13.1.5): only where the
+/// client's part is certain to be of the same bytes.
+pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let mut lines = request.get_all(IF_RANGE).into_iter();
+    let (condition, more) = (lines.next(), lines.next());
+    let Some(condition) = condition else { return true };
+    if more.is_some() {
+        return false;
+    }
+    let current = Validators::of_response(response);
+    if let Some(tag) = single(condition.as_bytes()) {
+        return current.etag.is_some_and(|own| own.strong_eq(&tag));
+    }
+    let (Some(date), Some(modified)) = (parse(condition.as_bytes()), current.last_modified) else {
+        return false;
+    };
+    // RFC 9110 section 8.8.2.2: strong only if the representation was not new when it was sent.
+    let settled = match field_date(response, &DATE) {
+        FieldDate::At(sent) => modified + Duration::from_secs(1) <= sent,
+        FieldDate::Absent | FieldDate::Invalid => false,
+    };
+    settled && date == modified
+}
+
+/// A field has no fractions, so those of the current date do not make it newer.
+fn whole_seconds(date: SystemTime) -> SystemTime {
+    let since = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
+}
+
+/// Tells whether a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
+///
+/// `Set-Cookie` and the fields of CORS are not of the representation: browsers act on those of a 304.
+pub(crate) fn stands_in_304(name: &HeaderName, response: &HeaderMap) -> bool {
+    const KEPT: [HeaderName; 7] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, SET_COOKIE];
+    KEPT.contains(name)
+        || *name == LAST_MODIFIED && !response.contains_key(ETAG)
+        || matches!(name.as_str(), "age" | "cache-status")
+        || name.as_str().starts_with("access-control-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::headers;
+    use super::{Evaluation, Validators, evaluate, range_applies, stands_in_304};
+    use Evaluation::{Failed, NotModified, Proceed};
+    use http::Method;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    type Lines<'a> = &'a [(&'static str, &'a str)];
+
+    const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+    const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const NOW_RFC850: &str = "Sunday, 06-Nov-94 08:49:37 GMT";
+    const NOW_ASCTIME: &str = "Sun Nov  6 08:49:37 1994";
+    const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+
+    fn current(lines: Lines<'_>) -> Validators {
+        Validators::of_response(&headers(lines))
+    }
+
+    /// RFC 9110 section 13.2.2, step by step; for GET, and for PUT.
+    #[test]
+    fn preconditions_are_evaluated_in_their_order() {
+        let (a, weak_a, none): (Lines<'_>, Lines<'_>, Lines<'_>) =
+            (&[("etag", "\"a\""), ("last-modified", NOW)], &[("etag", "W/\"a\"")], &[]);
+        let undated: Lines<'_> = &[("etag", "\"a\"")];
+        let table: [(Lines<'_>, Lines<'_>, Evaluation, Evaluation); 37] = [
+            (&[], a, Proceed, Proceed),
+            // Step 1, section 13.1.1: strong comparison.
+            (&[("if-match", "\"a\"")], a, Proceed, Proceed),
+            (&[("if-match", "\"b\", \"a\"")], a, Proceed, Proceed),
+            (&[("if-match", "\"b\""), ("if-match", "\"a\"")], a, Proceed, Proceed),
+            (&[("if-match", "\"b\"")], a, Failed, Failed),
+            (&[("if-match", "W/\"a\"")], a, Failed, Failed),
+            (&[("if-match", "\"a\"")], weak_a, Failed, Failed),
+            (&[("if-match", "*")], a, Proceed, Proceed),
+            (&[("if-match", "*")], none, Failed, Failed),
+            (&[("if-match", "\"a\"")], none, Failed, Failed),
+            (&[("if-match", "a")], a, Failed, Failed),
+            // Step 2, section 13.1.4: only without If-Match.
+            (&[("if-unmodified-since", NOW)], a, Proceed, Proceed),
+            (&[("if-unmodified-since", NOW_RFC850)], a, Proceed, Proceed),
+            (&[("if-unmodified-since", EARLIER)], a, Failed, Failed),
+            (&[("if-unmodified-since", EARLIER)], undated, Proceed, Proceed),
+            (&[("if-unmodified-since", "yesterday")], a, Proceed, Proceed),
+            (&[("if-match", "\"a\""), ("if-unmodified-since", EARLIER)], a, Proceed, Proceed),
+            (&[("if-match", "\"b\""), ("if-unmodified-since", LATER)], a, Failed, Failed),
+            // Step 3, section 13.1.2: weak comparison.
+            (&[("if-none-match", "\"a\"")], a, NotModified, Failed),
+            (&[("if-none-match", "W/\"a\"")], a, NotModified, Failed),
+            (&[("if-none-match", "\"a\"")], weak_a, NotModified, Failed),
+            (&[("if-none-match", "\"b\"")], a, Proceed, Proceed),
+            (&[("if-none-match", "\"b\", \"a\"")], a, NotModified, Failed),
+            (&[("if-none-match", "\"b\""), ("if-none-match", "\"a\"")], a, NotModified, Failed),
+            (&[("if-none-match", "*")], a, NotModified, Failed),
+            (&[("if-none-match", "*")], none, Proceed, Proceed),
+            (&[("if-none-match", "a")], a, Proceed, Proceed),
+            (&[("if-match", "\"a\""), ("if-none-match", "\"a\"")], a, NotModified, Failed),
+            (&[("if-match", "\"b\""), ("if-none-match", "\"a\"")], a, Failed, Failed),
+            // Step 4, section 13.1.3: GET and HEAD, only without If-None-Match.
+            (&[("if-modified-since", NOW)], a, NotModified, Proceed),
+            (&[("if-modified-since", LATER)], a, NotModified, Proceed),
+            (&[("if-modified-since", NOW_ASCTIME)], a, NotModified, Proceed),
+            (&[("if-modified-since", EARLIER)], a, Proceed, Proceed),
+            (&[("if-modified-since", NOW)], undated, Proceed, Proceed),
+            (&[("if-modified-since", "0")], a, Proceed, Proceed),
+            (&[("if-none-match", "\"b\""), ("if-modified-since", NOW)], a, Proceed, Proceed),
+            (&[("if-none-match", "\"a\""), ("if-modified-since", EARLIER)], a, NotModified, Failed),
+        ];
+        for (request, of, get, put) in table {
+            let (request_headers, of) = (headers(request), current(of));
+            assert_eq!(evaluate(&Method::GET, &request_headers, &of), get, "GET {request:?}");
+            assert_eq!(evaluate(&Method::HEAD, &request_headers, &of), get, "HEAD {request:?}");
+            assert_eq!(evaluate(&Method::PUT, &request_headers, &of), put, "PUT {request:?}");
+        }
+    }
+
+    /// RFC 9110 section 13.1.5.
+    #[test]
+    fn a_range_applies_only_to_the_very_same_bytes() {
+        let settled: Lines<'_> = &[("etag", "\"a\""), ("last-modified", EARLIER), ("date", NOW)];
+        let table: [(Lines<'_>, Lines<'_>, bool); 11] = [
+            (&[], settled, true),
+            (&[("if-range", "\"a\"")], settled, true),
+            (&[("if-range", "\"b\"")], settled, false),
+            (&[("if-range", "W/\"a\"")], settled, false),
+            (&[("if-range", "\"a\"")], &[("etag", "W/\"a\"")], false),
+            (&[("if-range", "\"a\", \"b\"")], settled, false),
+            (&[("if-range", "\"a\""), ("if-range", "\"a\"")], settled, false),
+            (&[("if-range", EARLIER)], settled, true),
+            (&[("if-range", NOW)], settled, false),
+            (&[("if-range", NOW)], &[("last-modified", NOW), ("date", NOW)], false),
+            (&[("if-range", "soon")], settled, false),
+        ];
+        for (request, response, applies) in table {
+            assert_eq!(
+                range_applies(&headers(request), &headers(response)),
+                applies,
+                "{request:?} {response:?}"
+            );
+        }
+    }
+
+    /// RFC 9110 section 15.4.5.
+    #[test]
+    fn a_304_has_no_metadata_of_the_representation_but_its_validators() {
+        let tagged = headers(&[("etag", "\"a\"")]);
+        let untagged = headers(&[]);
+        let name = |text: &'static str| http::HeaderName::from_static(text);
+        for kept in ["cache-control", "content-location", "date", "etag", "expires", "vary", "set-cookie"] {
+            assert!(stands_in_304(&name(kept), &tagged), "{kept}");
+        }
+        for dropped in
+            ["content-type", "content-length", "content-encoding", "content-language", "last-modified"]
+        {
+            assert!(!stands_in_304(&name(dropped), &tagged), "{dropped}");
+        }
+        assert!(stands_in_304(&name("last-modified"), &untagged));
+    }
+
+    proptest! {
+        #[test]
+        fn no_fields_make_the_evaluation_panic_and_reads_never_fail_without_a_match(
+            fields in proptest::collection::vec((0..5_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
+        ) {
+            let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"];
+            let mut request = http::HeaderMap::new();
+            for (which, value) in &fields {
+                if let Ok(value) = http::HeaderValue::from_bytes(value) {
+                    request.append(names[*which], value);
+                }
+            }
+            let response = headers(&[("etag", "\"a\""), ("last-modified", NOW), ("date", LATER)]);
+            let of = Validators::of_response(&response);
+            let evaluation = evaluate(&Method::GET, &request, &of);
+            if !request.contains_key("if-match") && !request.contains_key("if-unmodified-since") {
+                prop_assert!(evaluation != Evaluation::Failed);
+            }
+            prop_assert_eq!(range_applies(&request, &response) || request.contains_key("if-range"), true);
+        }
+    }
+}

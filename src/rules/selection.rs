@@ -1,0 +1,118 @@
+//! What of a complete response a request is sent: all of it, nothing, or ranges (RFC 9110 sections 13 and 14).
+
+use super::preconditions::{Evaluation, Validators, evaluate, has_preconditions, range_applies};
+use super::range::{Ranges, ranges};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, RANGE};
+use http::{HeaderMap, Method};
+use std::ops::Range;
+
+/// What a request is sent of a complete response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Selection {
+    Whole,
+    /// 304: the client has it.
+    NotModified,
+    /// 412.
+    Failed,
+    /// 206.
+    Parts(Vec<Range<u64>>),
+    /// 416.
+    Unsatisfiable,
+}
+
+/// Decides for a successful response, whose body is so many bytes long where that is known.
+pub(crate) fn select(
+    method: &Method,
+    request: &HeaderMap,
+    response: &HeaderMap,
+    length: Option<u64>,
+) -> Selection {
+    if has_same_tag(request, response) {
+        return Selection::NotModified;
+    }
+    if has_preconditions(request) {
+        match evaluate(method, request, &Validators::of_response(response)) {
+            Evaluation::Proceed => {}
+            Evaluation::NotModified => return Selection::NotModified,
+            Evaluation::Failed => return Selection::Failed,
+        }
+    }
+    // RFC 9110 section 14.2: defined for GET alone.
+    let ranged = *method == Method::GET && request.contains_key(RANGE);
+    let Some(length) = length.filter(|_| ranged && range_applies(request, response)) else {
+        return Selection::Whole;
+    };
+    match ranges(request, length) {
+        Ranges::Whole => Selection::Whole,
+        Ranges::Parts(parts) => Selection::Parts(parts),
+        Ranges::Unsatisfiable => Selection::Unsatisfiable,
+    }
+}
+
+/// The common case, settled without reading the tags: the client sends back the very tag it was given.
+fn has_same_tag(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let (Some(given), Some(own)) = (request.get(IF_NONE_MATCH), response.get(ETAG)) else { return false };
+    let tag = own.as_bytes().strip_prefix(b"W/").unwrap_or(own.as_bytes());
+    given == own
+        && tag.len() >= 2
+        && tag.starts_with(b"\"")
+        && tag.iter().position(|&byte| byte == b'"') == Some(0)
+        && tag.iter().skip(1).position(|&byte| byte == b'"') == Some(tag.len() - 2)
+        && !request.contains_key(IF_MATCH)
+        && !request.contains_key(IF_UNMODIFIED_SINCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::headers;
+    use super::{Selection, select};
+    use http::Method;
+
+    type Lines = [(&'static str, &'static str)];
+
+    const RESPONSE: &Lines = &[("etag", "\"a\""), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")];
+
+    fn selected(method: &Method, request: &Lines) -> Selection {
+        select(method, &headers(request), &headers(RESPONSE), Some(100))
+    }
+
+    /// RFC 9110 section 13.2.2, step 5, and section 14.2.
+    #[test]
+    fn ranges_come_after_the_preconditions_and_for_get_alone() {
+        let range = ("range", "bytes=0-9");
+        let part = |range| Selection::Parts(vec![range]);
+        let table: [(Method, &Lines, Selection); 8] = [
+            (Method::GET, &[range], part(0..10)),
+            (Method::HEAD, &[range], Selection::Whole),
+            (Method::GET, &[range, ("if-none-match", "\"a\"")], Selection::NotModified),
+            (Method::GET, &[range, ("if-match", "\"b\"")], Selection::Failed),
+            (Method::GET, &[range, ("if-match", "\"a\"")], part(0..10)),
+            (Method::GET, &[range, ("if-range", "\"a\"")], part(0..10)),
+            (Method::GET, &[range, ("if-range", "\"b\"")], Selection::Whole),
+            (Method::GET, &[("range", "bytes=100-")], Selection::Unsatisfiable),
+        ];
+        for (method, request, selection) in table {
+            assert_eq!(selected(&method, request), selection, "{method} {request:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_tag_sent_back_is_the_same_whatever_it_looks_like_only_if_it_is_a_tag() {
+        for (tag, selection) in [
+            ("\"a\"", Selection::NotModified),
+            ("W/\"a\"", Selection::NotModified),
+            ("\"\"", Selection::NotModified),
+            ("a", Selection::Whole),
+            ("\"", Selection::Whole),
+            ("\"a\", \"b\"", Selection::Whole),
+            ("W/\"", Selection::Whole),
+        ] {
+            let response = headers(&[("etag", tag)]);
+            assert_eq!(
+                select(&Method::GET, &headers(&[("if-none-match", tag)]), &response, None),
+                selection,
+                "{tag}"
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
+
+use super::decision::{Exchanged, Keep};
+use super::forward::{Fill, Sent};
+use super::respond::Hit;
+use crate::body::{ResponseBody, not_modified};
+use crate::cache::Storing;
+use crate::entry::StoredResponse;
+use crate::error::BoxError;
+use crate::rules::entity_tag::EntityTag;
+use crate::rules::selection::{Selection, select};
+use crate::rules::update::updated;
+use bytes::Bytes;
+use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::{HeaderMap, Method, Response, StatusCode, response};
+use http_body::Body;
+use std::sync::Arc;
+
+/// Takes a client's conditions off a request.
+pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
+    let mut conditions = HeaderMap::new();
+    for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
+        for value in request.get_all(&name) {
+            let _ = conditions.try_append(&name, value.clone());
+        }
+        request.remove(&name);
+    }
+    conditions
+}
+
+/// Puts the cache's own conditions on a request (RFC 9111 section 4.3.1).
+pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
+    for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
+        request.remove(&condition);
+        if let Some(value) = stale.headers().get(validator) {
+            // A header section that is full goes without.
+            let _ = request.try_insert(condition, value.clone());
+        }
+    }
+}
+
+impl Fill {
+    /// Answers with the stored response, updated from the 304 (RFC 9111 section 4.3.4).
+    pub(super) async fn freshened<B>(
+        self,
+        stale: &StoredResponse,
+        validated: &response::Parts,
+        sent: Sent,
+    ) -> Response<ResponseBody<B>> {
+        let Sent { headers: request, version, at: request_time, finish, .. } = sent;
+        let (shared, context, scope) = (&self.way.shared, self.way.context, self.way.scope);
+        let now = shared.cache.clock().now();
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = stale.status();
+        parts.headers = updated(stale.headers(), &validated.headers);
+        let kept = match self.call.generation {
+            // RFC 9111 section 4.3.4: a 304 about something else updates nothing.
+            _ if names_another(stale.headers(), &validated.headers) => Err("mismatch"),
+            Some(generation) => {
+                let exchanged = Exchanged { request: &request, context, request_time, generation, scope };
+                shared.keep(&exchanged, &parts)
+            }
+            None => Err("store-failed"),
+        };
+        let status = self.status.detail(Some("revalidated"));
+        let (stored, status) = match kept {
+            Ok(Keep { head, retained, .. }) => {
+                let (key, max_variants) = (self.way.key, shared.policy.max_variants);
+                let response = Arc::new(StoredResponse::new(head, Bytes::new()));
+                let storing = Storing { key, response, request: request.clone(), max_variants, retained };
+                let stored = storing.store(&shared.cache, stale.body().clone()).await;
+                if let Some(leader) = self.call.leader {
+                    leader.stored(Arc::clone(&stored));
+                }
+                (stored, status.stored())
+            }
+            Err(_) => {
+                if let Some(leader) = self.call.leader {
+                    leader.pass();
+                }
+                (Arc::new(stale.with_headers(parts.headers)), status)
+            }
+        };
+        let mut response = Hit::after_call(stored, version, &request, context, now).response();
+        finish.with_status(status).apply(&mut response);
+        response
+    }
+}
+
+fn names_another(stored: &HeaderMap, validated: &HeaderMap) -> bool {
+    let tags = EntityTag::of_response(stored).zip(EntityTag::of_response(validated));
+    tags.is_some_and(|(stored, validated)| !stored.weak_eq(&validated))
+}
+
+/// Sends a 304 instead of a complete response to a client that has it, while that goes on to be stored.
+pub(super) fn withheld<B>(
+    response: Response<ResponseBody<B>>,
+    conditions: &HeaderMap,
+) -> Response<ResponseBody<B>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let has_it = response.status() == StatusCode::OK
+        && select(&Method::GET, conditions, response.headers(), None) == Selection::NotModified;
+    if !has_it {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    match body.finish_recording() {
+        Ok(()) => {
+            parts.status = StatusCode::NOT_MODIFIED;
+            parts.headers = not_modified(&parts.headers);
+            Response::from_parts(parts, ResponseBody::default())
+        }
+        Err(body) => Response::from_parts(parts, body),
+    }
+}
