@@ -3,6 +3,8 @@
 mod architecture;
 mod bodies;
 mod collapse;
+mod condition;
+mod conditional;
 mod hostile;
 mod invalidation;
 mod keys;

@@ -23,11 +23,13 @@ fn not_modified(lines: &[(&str, &str)]) -> Response<Body> {
     response
 }
 
+/// The `ETag` of the current version.
+type Version = Arc<Mutex<String>>;
+/// The requests that the origin was sent.
+type Seen = Arc<Mutex<Vec<Request<()>>>>;
+
 /// An origin that knows its own version, in `ETag`, and answers 304 to who has it.
-fn versioned(
-    cache: &Cache,
-    cache_control: &'static str,
-) -> (Stack, Calls, Arc<Mutex<String>>, Arc<Mutex<Vec<Request<()>>>>) {
+fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Version, Seen) {
     let (version, seen) = (Arc::new(Mutex::new("\"1\"".to_owned())), Arc::new(Mutex::new(Vec::new())));
     let (current, log) = (Arc::clone(&version), Arc::clone(&seen));
     let (inner, calls) = origin(move |request, call| {
@@ -43,9 +45,7 @@ fn versioned(
     (site_over(cache, inner), calls, version, seen)
 }
 
-fn timed_versioned(
-    cache_control: &'static str,
-) -> (Stack, Calls, Arc<Mutex<String>>, Arc<Mutex<Vec<Request<()>>>>, ManualClock) {
+fn timed_versioned(cache_control: &'static str) -> (Stack, Calls, Version, Seen, ManualClock) {
     let (cache, hand) = timed();
     let (stack, calls, version, seen) = versioned(&cache, cache_control);
     (stack, calls, version, seen, hand)
@@ -439,11 +439,7 @@ async fn stored_responses_are_given_tags_where_the_policy_says_so() {
     let hit = send(&stack, get("/")).await;
     let tag = hit.header("etag").expect("a tag").to_owned();
     // The first half of the SHA-256 of "page".
-    assert_eq!(
-        tag,
-        "\"a4e3d8c9f5b1b0b6a0a1f2b0c5f8f3d1\"".replace("a4e3d8c9f5b1b0b6a0a1f2b0c5f8f3d1", &tag[1..33])
-    );
-    assert_eq!(tag.len(), 34);
+    assert_eq!(tag, "\"3660315a9af3df255d8f19ab077e4797\"");
     let answer = send(&stack, get_with("/", &[("if-none-match", &tag)])).await;
     assert_eq!((answer.status.as_u16(), calls.count()), (304, 2));
 }

@@ -1,0 +1,243 @@
+//! `ConditionLayer`: preconditions evaluated before the handler runs, so that no update is lost.
+
+use crate::support::*;
+use futures::future::join_all;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+use tokio::time::sleep;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::{ConditionLayer, EntityTag, SiteCacheLayer};
+
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn modified() -> SystemTime {
+    // With a fraction of a second, which no field can hold.
+    SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900)
+}
+
+/// A layer that knows version 1 of everything but `/none`.
+fn layer() -> ConditionLayer {
+    ConditionLayer::new()
+        .etag(|request| async move { (request.uri.path() != "/none").then(|| EntityTag::strong("1")) })
+        .last_modified(|request| async move { (request.uri.path() != "/none").then(modified) })
+}
+
+#[tokio::test]
+async fn preconditions_are_answered_without_running_the_handler() {
+    let (inner, calls) = origin(|_, call| numbered(&[("content-type", "text/plain")], call));
+    let stack = layer().layer(inner);
+    type Lines<'a> = &'a [(&'a str, &'a str)];
+    let table: [(&str, &str, Lines<'_>, u16); 20] = [
+        ("GET", "/", &[], 200),
+        ("GET", "/", &[("if-none-match", "\"1\"")], 304),
+        ("HEAD", "/", &[("if-none-match", "\"1\"")], 304),
+        ("GET", "/", &[("if-none-match", "\"0\"")], 200),
+        ("GET", "/", &[("if-modified-since", MODIFIED)], 304),
+        ("GET", "/", &[("if-match", "\"0\"")], 412),
+        ("PUT", "/", &[], 200),
+        ("PUT", "/", &[("if-match", "\"1\"")], 200),
+        ("PUT", "/", &[("if-match", "\"0\"")], 412),
+        ("PUT", "/", &[("if-match", "W/\"1\"")], 412),
+        ("PATCH", "/", &[("if-match", "\"0\"")], 412),
+        ("DELETE", "/", &[("if-match", "\"0\"")], 412),
+        ("PUT", "/", &[("if-unmodified-since", MODIFIED)], 200),
+        ("PUT", "/", &[("if-unmodified-since", "Sun, 06 Nov 1994 08:49:36 GMT")], 412),
+        ("PUT", "/", &[("if-none-match", "*")], 412),
+        ("PUT", "/none", &[("if-none-match", "*")], 200),
+        ("PUT", "/none", &[("if-match", "*")], 412),
+        ("OPTIONS", "/", &[("if-match", "\"0\"")], 200),
+        ("PUT", "/", &[("if-match", "nonsense")], 412),
+        ("PUT", "/", &[("if-unmodified-since", "nonsense")], 200),
+    ];
+    for (method, path, conditions, status) in table {
+        let before = calls.count();
+        let answer = send(&stack, request(method, path, conditions)).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path} {conditions:?}");
+        assert_eq!(calls.count() - before, usize::from(status == 200), "{method} {path} {conditions:?}");
+        if status == 304 {
+            assert_eq!(
+                (answer.header("etag"), answer.header("last-modified")),
+                (Some("\"1\""), Some(MODIFIED))
+            );
+            assert_eq!(answer.header("content-type"), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn validators_are_put_on_successful_reads_that_have_none() {
+    let (inner, _) = origin(|request, call| {
+        let mut response = match request.uri().path() {
+            "/own" => numbered(&[("etag", "\"own\"")], call),
+            _ => numbered(&[], call),
+        };
+        if request.uri().path() == "/error" {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        response
+    });
+    let stack = layer().layer(inner);
+    for (method, path, etag, date) in [
+        ("GET", "/", Some("\"1\""), Some(MODIFIED)),
+        ("HEAD", "/", Some("\"1\""), Some(MODIFIED)),
+        ("GET", "/own", Some("\"own\""), Some(MODIFIED)),
+        ("GET", "/none", None, None),
+        ("GET", "/error", None, None),
+        ("PUT", "/", None, None),
+    ] {
+        let answer = send(&stack, request(method, path, &[])).await;
+        assert_eq!((answer.header("etag"), answer.header("last-modified")), (etag, date), "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn an_unsafe_request_without_a_precondition_is_refused_where_one_is_required() {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let stack = layer().require_precondition().layer(inner);
+    for method in ["PUT", "PATCH", "DELETE", "POST"] {
+        assert_eq!(send(&stack, request(method, "/", &[])).await.status, 428, "{method}");
+        assert_eq!(send(&stack, request(method, "/", &[("if-modified-since", MODIFIED)])).await.status, 428);
+        assert_eq!(send(&stack, request(method, "/", &[("if-match", "\"1\"")])).await.status, 200);
+    }
+    for method in ["GET", "HEAD", "OPTIONS"] {
+        assert_eq!(send(&stack, request(method, "/", &[])).await.status, 200, "{method}");
+    }
+    assert_eq!(calls.count(), 7);
+}
+
+/// A document with a version, whose handler takes its time between reading and writing.
+#[derive(Clone, Default)]
+struct Document {
+    version: Arc<AtomicUsize>,
+    writers: Arc<Mutex<Vec<String>>>,
+}
+
+impl Document {
+    fn service(
+        &self,
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        let document = self.clone();
+        service_fn(move |request: Request<Body>| {
+            let document = document.clone();
+            async move {
+                if request.method() == "PUT" {
+                    sleep(Duration::from_millis(20)).await;
+                    let writer = request.headers()["x-editor"].to_str().expect("text").to_owned();
+                    document.writers.lock().expect("no panic").push(writer);
+                    document.version.fetch_add(1, Ordering::SeqCst);
+                }
+                let tag = EntityTag::strong(document.version.load(Ordering::SeqCst).to_string());
+                Ok(with_lines(&[("etag", &tag.to_string())], "text"))
+            }
+        })
+    }
+
+    fn layer(&self) -> ConditionLayer {
+        let version = Arc::clone(&self.version);
+        ConditionLayer::new().etag(move |_| {
+            let version = Arc::clone(&version);
+            async move { Some(EntityTag::strong(version.load(Ordering::SeqCst).to_string())) }
+        })
+    }
+}
+
+/// Lets editors who loaded the same version save at the same time, and returns their statuses.
+async fn save_at_once<S, B>(stack: &S, editors: usize) -> Vec<u16>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
+    B: http_body::Body<Data = bytes::Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let loaded = send(stack, get("/document")).await.header("etag").expect("a tag").to_owned();
+    let saves = (0..editors).map(|editor| {
+        let editor = editor.to_string();
+        let save = request("PUT", "/document", &[("if-match", &loaded), ("x-editor", &editor)]);
+        async move { send(stack, save).await.status.as_u16() }
+    });
+    let mut statuses = join_all(saves).await;
+    statuses.sort_unstable();
+    statuses
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_editors_who_save_at_once_one_is_told_and_no_update_is_lost() {
+    let document = Document::default();
+    let stack = document.layer().layer(document.service());
+    assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
+    assert_eq!(save_at_once(&stack, 10).await[..2], [200, 412]);
+    assert_eq!(document.writers.lock().expect("no panic").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_only_emits_tags_is_asked_for_the_current_one() {
+    let document = Document::default();
+    let stack = ConditionLayer::by_get().require_precondition().layer(document.service());
+    assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
+    assert_eq!(send(&stack, request("PUT", "/document", &[("x-editor", "0")])).await.status, 428);
+    assert_eq!(document.writers.lock().expect("no panic").len(), 1);
+    // GET passes as it is.
+    assert_eq!(send(&stack, get_with("/document", &[("if-none-match", "*")])).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_get_that_asks_has_the_credentials_but_neither_conditions_nor_content() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (inner, _) = origin(move |request, call| {
+        let fields: Vec<_> = request.headers().keys().map(|name| name.as_str().to_owned()).collect();
+        log.lock().expect("no panic").push((request.method().clone(), fields));
+        numbered(&[("etag", "\"1\"")], call)
+    });
+    let stack = ConditionLayer::by_get().layer(inner);
+    let lines = [
+        ("authorization", "x"),
+        ("if-match", "\"1\""),
+        ("content-type", "text/plain"),
+        ("content-length", "0"),
+    ];
+    assert_eq!(send(&stack, request("PUT", "/", &lines)).await.status, 200);
+    let seen = seen.lock().expect("no panic");
+    assert_eq!(
+        (seen[0].0.as_str(), &seen[0].1[..]),
+        ("GET", &["authorization".to_owned(), "cache-control".to_owned()][..])
+    );
+    assert_eq!((seen[1].0.as_str(), seen[1].1.len()), ("PUT", 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_writer_who_goes_away_lets_the_next_one_write() {
+    let document = Document::default();
+    let stack = document.layer().layer(document.service());
+    let save = || request("PUT", "/document", &[("if-match", "\"0\""), ("x-editor", "0")]);
+    let mut first = Box::pin(stack.clone().oneshot(save()));
+    assert!(futures::poll!(&mut first).is_pending());
+    let second = stack.clone().oneshot(save());
+    let mut second = Box::pin(second);
+    assert!(futures::poll!(&mut second).is_pending());
+    drop(first);
+    assert_eq!(second.await.expect("infallible").status(), 200);
+}
+
+#[tokio::test]
+async fn inside_of_a_cache_layer_pages_are_stored_with_their_validators_and_writes_invalidate_them() {
+    let document = Document::default();
+    let inner = document.layer().layer(document.service());
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let read_page = async |conditions: &[(&str, &str)]| {
+        let request = get_with("/document", conditions);
+        read(stack.clone().oneshot(request).await.expect("infallible")).await
+    };
+    read_page(&[]).await;
+    let hit = read_page(&[("if-none-match", "\"0\"")]).await;
+    assert_eq!((hit.status.as_u16(), hit.is_hit()), (304, true));
+    let save = request("PUT", "/document", &[("if-match", "\"0\""), ("x-editor", "a")]);
+    assert_eq!(stack.clone().oneshot(save).await.expect("infallible").status(), 200);
+    let page = read_page(&[("if-none-match", "\"0\"")]).await;
+    assert_eq!((page.status.as_u16(), page.header("etag")), (200, Some("\"1\"")));
+}
