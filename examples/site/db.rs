@@ -5,6 +5,7 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
+use tower_response_cache::EntityTag;
 
 const CONNECTIONS: usize = 4;
 
@@ -16,6 +17,14 @@ pub(crate) struct Flavour {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) price_cents: u32,
+}
+
+impl Flavour {
+    /// Names this version of the flavour: it changes with every column.
+    pub(crate) fn version(&self) -> EntityTag {
+        let Self { slug, name, description, price_cents } = self;
+        EntityTag::strong(format!("{slug:?} {name:?} {description:?} {price_cents}"))
+    }
 }
 
 #[derive(Debug)]

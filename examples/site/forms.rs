@@ -22,6 +22,14 @@ pub(crate) struct LoginForm {
     name: String,
 }
 
+/// What the API is sent to replace a flavour.
+#[derive(Debug, Deserialize)]
+pub(crate) struct FlavourUpdate {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) price_cents: u32,
+}
+
 impl FlavourForm {
     /// Returns the flavour, with a slug made from its name, or what is wrong.
     pub(crate) fn new_flavour(&self) -> Result<Flavour, &'static str> {

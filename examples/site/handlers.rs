@@ -2,7 +2,7 @@
 
 use crate::Site;
 use crate::db::{self, Flavour};
-use crate::forms::{FlavourForm, LoginForm};
+use crate::forms::{FlavourForm, FlavourUpdate, LoginForm};
 use crate::pages;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -26,6 +26,25 @@ pub(crate) async fn list(State(site): State<Site>) -> Result<Response> {
 
 pub(crate) async fn api(State(site): State<Site>) -> Result<Json<Vec<Flavour>>> {
     Ok(Json(site.db.flavours().await?))
+}
+
+pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) -> Result<Json<Flavour>> {
+    Ok(Json(site.db.flavour(slug).await?.ok_or(Failure::NotFound)?))
+}
+
+/// Replaces a flavour. `ConditionLayer` has seen to it that its version is the one the editor knows.
+pub(crate) async fn api_replace(
+    State(site): State<Site>,
+    Path(slug): Path<String>,
+    Json(new): Json<FlavourUpdate>,
+) -> Result<StatusCode> {
+    let FlavourUpdate { name, description, price_cents } = new;
+    let flavour = Flavour { slug: slug.clone(), name, description, price_cents };
+    let db = site.db.clone();
+    if !save(site, &slug, async move { db.update(flavour).await }).await? {
+        return Err(Failure::NotFound);
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(crate) async fn detail(State(site): State<Site>, Path(slug): Path<String>) -> Result<Response> {
@@ -94,11 +113,11 @@ async fn save(
     slug: &str,
     write: impl Future<Output = db::Result<bool>> + Send + 'static,
 ) -> Result<bool> {
-    let page = path(slug);
+    let (page, one) = (path(slug), format!("/api/flavours/{slug}"));
     let task = tokio::spawn(async move {
         let written = write.await?;
         if written && let Some(cache) = &site.cache {
-            let stale = Invalidation::paths([page.as_str(), "/", "/api/flavours", "/report"]);
+            let stale = Invalidation::paths([page.as_str(), &one, "/", "/api/flavours", "/report"]);
             if let Err(error) = cache.invalidate(stale).await {
                 eprintln!("{page} is saved, but its old version may still be shown: {error}");
             }

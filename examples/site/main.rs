@@ -15,6 +15,17 @@
 //! Ask for a page twice: the second time `Cache-Status` tells of a hit, and `Age` how old it is.
 //! `/report` has two such lines: its own cache answers, the site's leaves it alone. The last
 //! command changes the price; all pages that show it are made anew. `--help` lists the options.
+//!
+//! Pages have an `ETag`: send it back with `-H 'If-None-Match: …'` and get a 304. Two editors of one
+//! flavour can't overwrite each other, as the second of these shows, which is refused with a 412:
+//!
+//! ```console
+//! $ url=http://127.0.0.1:3000/api/flavours/vanilla
+//! $ tag=$(curl -sI $url | tr -d '\r' | sed -n 's/^etag: //ip')
+//! $ new='{"name":"Vanilla","description":"Mine","price_cents":400}'
+//! $ curl -i -X PUT -H "If-Match: $tag" -H 'Content-Type: application/json' -d "$new" $url
+//! $ curl -i -X PUT -H "If-Match: $tag" -H 'Content-Type: application/json' -d "$new" $url
+//! ```
 
 mod args;
 mod db;
@@ -26,7 +37,7 @@ mod sessions;
 use args::{Args, HELP};
 use axum::Router;
 use axum::http::{HeaderValue, header};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use db::Db;
 use sessions::Sessions;
 use std::error::Error;
@@ -35,7 +46,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tower_http::set_header::SetResponseHeaderLayer;
-use tower_response_cache::{Cache, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{
+    Cache, ConditionLayer, ConditionalLayer, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
+};
 
 /// What all handlers share.
 #[derive(Debug, Clone)]
@@ -57,15 +70,30 @@ fn app(db: Db, cache: Option<Cache>) -> Router {
         .route("/", get(handlers::list))
         .route("/flavours/{slug}", get(handlers::detail))
         .route("/api/flavours", get(handlers::api))
+        .route("/api/flavours/{slug}", one_flavour(&db))
         .route("/report", report)
         .merge(unshared())
         .fallback(handlers::not_found);
     if let Some(cache) = &cache {
-        let policy = Policy::app().default_ttl(Duration::from_secs(600)).cache_status(true);
+        let policy = Policy::app().default_ttl(Duration::from_secs(600)).etags(true).cache_status(true);
         app = app.layer(SiteCacheLayer::new(cache).policy(policy));
     }
 
-    app.with_state(Site { db, sessions: Sessions::default(), cache })
+    app.layer(ConditionalLayer::new()).with_state(Site { db, sessions: Sessions::default(), cache })
+}
+
+/// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
+/// who start from the same one, the second is told, before the handler runs.
+fn one_flavour(db: &Db) -> MethodRouter<Site> {
+    let db = db.clone();
+    let condition = ConditionLayer::new()
+        .etag(move |request| {
+            let (db, slug) =
+                (db.clone(), request.uri.path().rsplit('/').next().unwrap_or_default().to_owned());
+            async move { Some(db.flavour(slug).await.ok()??.version()) }
+        })
+        .require_precondition();
+    get(handlers::api_one).put(handlers::api_replace).layer(condition)
 }
 
 /// The forms, and what belongs to one visitor: no cache keeps any of it.
