@@ -38,6 +38,8 @@ fn main() {
         support::warm(request.clone(), support::varying_response(SMALL)),
         same,
     );
+    let conditional = support::conditional(&request);
+    print("hit, 304", support::warm(request.clone(), support::response(SMALL)), || conditional.clone());
     print("miss and store", support::cached(store.clone(), support::response(SMALL)), new);
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }

@@ -101,6 +101,7 @@ fn cases() -> Vec<Case> {
             name: "hit, Vary: Accept-Encoding",
             run: one(support::warm(request.clone(), support::varying_response(SMALL)), request.clone()),
         },
+        Case { name: "hit, 304", run: one(hot(), support::conditional(&request)) },
         Case { name: "miss and store", run: misses(request) },
         Case {
             name: "floor, 10,000 URIs, one response",

@@ -57,6 +57,14 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
+/// The same request of a client who has the response already.
+pub(crate) fn conditional(request: &Request<Body>) -> Request<Body> {
+    let mut request = request.clone();
+    let tag = HeaderValue::from_str("\"5d41402abc4b2a76b9719d911017c592\"").expect("a header value");
+    request.headers_mut().insert("if-none-match", tag);
+    request
+}
+
 /// Returns one of many URIs.
 pub(crate) fn uri(number: usize) -> Uri {
     format!("/articles/on-caching-{number}?page=2").parse().expect("a URI")

@@ -7,7 +7,6 @@ mod selected;
 use recording::Recording;
 
 pub(crate) use recorder::{Commit, Recorder};
-pub(crate) use selected::not_modified;
 
 use crate::error::BoxError;
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! A complete response, cut down to what a request asks for.
 
 use super::ResponseBody;
-use crate::rules::preconditions::stands_in_304;
+use crate::rules::preconditions::not_modified;
 use crate::rules::range::{boundary, content_range, multipart, unsatisfied_range};
 use crate::rules::selection::Selection;
 use bytes::Bytes;
@@ -55,15 +55,6 @@ impl<B> ResponseBody<B> {
         };
         Response::from_parts(parts, body)
     }
-}
-
-/// Returns the fields of a 304 (RFC 9110 section 15.4.5).
-pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(8);
-    for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name, headers)) {
-        let _ = kept.try_append(name.clone(), value.clone());
-    }
-    kept
 }
 
 /// A header section that is full goes without.

@@ -3,21 +3,32 @@
 use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
+use crate::rules::preconditions::not_modified;
 use bytes::{Bytes, BytesMut};
 use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
 /// with all that decides whether it may be used again.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct StoredResponse {
     head: Head,
     body: Bytes,
     /// Counted once: an eviction should not have to read what it evicts.
     head_weight: u64,
+    /// The entity tag, where it is one.
+    etag: Option<HeaderValue>,
+    /// The head of its 304, made when one is first sent.
+    not_modified: OnceLock<Box<Parts>>,
+}
+
+impl PartialEq for StoredResponse {
+    fn eq(&self, other: &Self) -> bool {
+        self.head == other.head && self.body == other.body
+    }
 }
 
 /// Everything of a stored response that is known before its body.
@@ -90,15 +101,18 @@ const FIELD_WEIGHT: usize = 120;
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        let head_weight = head.weight();
-        Self { head, body, head_weight }
+        // Twice where there may be a 304: its head is part of the other.
+        let head_weight = if has_validator(&head.parts.headers) { 2 * head.weight() } else { head.weight() };
+        let etag = tag_of(&head.parts.headers);
+        Self { head, body, head_weight, etag, not_modified: OnceLock::new() }
     }
 
     /// Sets the tag, of a response that has none.
     pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
         // A header section that is full goes without.
         let _ = self.head.parts.headers.try_insert(ETAG, tag.to_value());
-        self.head_weight = self.head.weight();
+        self.head_weight = 2 * self.head.weight();
+        self.etag = tag_of(&self.head.parts.headers);
     }
 
     /// Sets the body, once it is complete.
@@ -133,14 +147,33 @@ impl StoredResponse {
         has_validator(&self.head.parts.headers)
     }
 
-    /// Returns the head of a 304 (RFC 9110 section 15.4.5) of a copy of these fields.
-    pub(crate) fn parts_with(&self, headers: HeaderMap, now: Moment) -> Parts {
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.headers = headers;
-        if let Some(age) = parts.headers.get_mut(AGE) {
+    /// Returns the head of a 304 (RFC 9110 section 15.4.5), `Age` included.
+    pub(crate) fn not_modified_at(&self, now: Moment) -> Parts {
+        let parts = self.not_modified.get_or_init(|| {
+            let (mut parts, ()) = Response::new(()).into_parts();
+            parts.status = StatusCode::NOT_MODIFIED;
+            parts.headers = not_modified(&self.head.parts.headers);
+            Box::new(parts)
+        });
+        let mut parts = Parts::clone(parts);
+        self.set_age(&mut parts, now);
+        parts
+    }
+
+    /// Tells whether a client who sends this tag back has the response.
+    #[inline]
+    pub(crate) fn has_tag(&self, sent: &HeaderValue) -> bool {
+        self.etag.as_ref().is_some_and(|own| own == sent)
+    }
+
+    /// Sets `Age`, which is the first field.
+    #[inline]
+    fn set_age(&self, parts: &mut Parts, now: Moment) {
+        if let Some((name, age)) = parts.headers.iter_mut().next()
+            && *name == AGE
+        {
             *age = seconds(self.current_age(now).as_secs());
         }
-        parts
     }
 
     /// Returns the status.
@@ -175,11 +208,7 @@ impl StoredResponse {
     #[inline]
     pub(crate) fn parts_at(&self, now: Moment) -> Parts {
         let mut parts = self.head.parts.clone();
-        if let Some((name, age)) = parts.headers.iter_mut().next()
-            && *name == AGE
-        {
-            *age = seconds(self.current_age(now).as_secs());
-        }
+        self.set_age(&mut parts, now);
         parts
     }
 
@@ -231,6 +260,11 @@ fn packed(
         let _ = packed.try_append(copy_name(name), copy);
     }
     packed
+}
+
+fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    EntityTag::of_response(headers)?;
+    headers.get(ETAG).cloned()
 }
 
 /// Tells whether a response has a validator (RFC 9111 section 4.3.1).

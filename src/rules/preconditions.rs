@@ -115,12 +115,21 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 /// Tells whether a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
 ///
 /// `Set-Cookie` and the fields of CORS are not of the representation: browsers act on those of a 304.
-pub(crate) fn stands_in_304(name: &HeaderName, response: &HeaderMap) -> bool {
+fn stands_in_304(name: &HeaderName, response: &HeaderMap) -> bool {
     const KEPT: [HeaderName; 7] = [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, VARY, SET_COOKIE];
     KEPT.contains(name)
         || *name == LAST_MODIFIED && !response.contains_key(ETAG)
         || matches!(name.as_str(), "age" | "cache-status")
         || name.as_str().starts_with("access-control-")
+}
+
+/// Returns the fields of a 304 (RFC 9110 section 15.4.5).
+pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(8);
+    for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name, headers)) {
+        let _ = kept.try_append(name.clone(), value.clone());
+    }
+    kept
 }
 
 #[cfg(test)]

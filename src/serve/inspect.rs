@@ -13,6 +13,8 @@ pub(super) struct Inspected<'a> {
     pub(super) forwarded: [Option<&'a HeaderValue>; FORWARDED],
     /// Whether there is any of them.
     pub(super) is_forwarded: bool,
+    /// The tag of a copy that the sender has, if it names one alone.
+    pub(super) copy: Option<&'a HeaderValue>,
     pub(super) context: Context,
 }
 
@@ -26,6 +28,8 @@ pub(super) struct Context {
     /// It has validators of a copy of its own; a complete response answers it as well
     /// (RFC 9110 section 13.1.2, 13.1.3).
     pub(super) has_copy: bool,
+    /// It has the tag of the stored response itself.
+    pub(super) has_tag: bool,
     /// It asks for a part.
     pub(super) range: bool,
     /// It has directives of its own (`Cache-Control` or `Pragma`).
@@ -78,6 +82,7 @@ enum Meaning {
     Range,
     Precondition,
     Validator,
+    Tag,
     Directives,
 }
 
@@ -91,7 +96,7 @@ const NAMES: [(&str, Meaning); 56] = [
     ("authorization", Meaning::Authorization),
     ("cache-control", Meaning::Directives),
     ("pragma", Meaning::Directives),
-    ("if-none-match", Meaning::Validator),
+    ("if-none-match", Meaning::Tag),
     ("if-modified-since", Meaning::Validator),
     ("if-match", Meaning::Precondition),
     ("if-unmodified-since", Meaning::Precondition),
@@ -190,6 +195,7 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
         host: None,
         forwarded: [None; FORWARDED],
         is_forwarded: false,
+        copy: None,
         context: Context { head, ..Context::default() },
     };
     let app = policy.sharing == Sharing::App;
@@ -223,6 +229,10 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
             Meaning::NotPlain(why) => return Err(Bypass::because(why)),
             Meaning::Range => context.range = true,
             Meaning::Precondition => context.conditional = true,
+            Meaning::Tag => {
+                context.has_copy = true;
+                inspected.copy = Some(value);
+            }
             Meaning::Validator => context.has_copy = true,
             Meaning::Directives => context.directives = true,
         }

@@ -2,7 +2,7 @@
 
 use super::inspect::Context;
 use super::service::{HandledWithin, OuterLayer, Shared};
-use crate::body::{ResponseBody, not_modified};
+use crate::body::ResponseBody;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::key::RequestHead;
@@ -80,9 +80,7 @@ impl Hit {
                 Response::from_parts(stored.parts_at(self.now), ResponseBody::stored(stored.body().clone()))
             }
             Selection::NotModified => {
-                let mut parts = stored.parts_with(not_modified(stored.headers()), self.now);
-                parts.status = StatusCode::NOT_MODIFIED;
-                Response::from_parts(parts, ResponseBody::default())
+                Response::from_parts(stored.not_modified_at(self.now), ResponseBody::default())
             }
             selection => ResponseBody::selected(selection, stored.parts_at(self.now), stored.body().clone()),
         };
@@ -109,6 +107,10 @@ impl Hit {
 fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &StoredResponse) -> Selection {
     if !context.selects() || !stored.status().is_success() {
         return Selection::Whole;
+    }
+    // The common case, settled without reading any tags.
+    if context.has_tag && !context.conditional {
+        return Selection::NotModified;
     }
     let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
     select(method, request, stored.headers(), length)

@@ -3,11 +3,12 @@
 use super::decision::{Exchanged, Keep};
 use super::forward::{Fill, Sent};
 use super::respond::Hit;
-use crate::body::{ResponseBody, not_modified};
+use crate::body::ResponseBody;
 use crate::cache::Storing;
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::rules::entity_tag::EntityTag;
+use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
 use crate::rules::update::updated;
 use bytes::Bytes;

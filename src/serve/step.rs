@@ -69,7 +69,7 @@ impl Shared {
         if let Err(bypass) = self.key(request, &inspected, buf) {
             return Step::forward(bypass);
         }
-        let context = inspected.context;
+        let mut context = inspected.context;
         if context.directives && self.forbids_storing(request.headers) {
             return Step::forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
         }
@@ -78,7 +78,10 @@ impl Shared {
         }
         let (key, now) = (buf.key(), self.cache.clock().now());
         match self.plain_hit(request.headers, key, context, now) {
-            Some(stored) => Step::Hit(stored, context, now),
+            Some(stored) => {
+                context.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
+                Step::Hit(stored, context, now)
+            }
             None => self.look_further(request.headers, key, context, now),
         }
     }
