@@ -130,6 +130,17 @@ impl StoredResponse {
         &self.body
     }
 
+    /// Returns a copy with other fields that is as fresh as another response.
+    pub(crate) fn freshened(&self, headers: HeaderMap, like: &Head) -> Self {
+        let mut head = self.head.clone();
+        head.parts.headers = headers;
+        head.generation = like.generation;
+        head.response_time = like.response_time;
+        head.corrected_initial_age = like.corrected_initial_age;
+        head.fresh_until = like.fresh_until;
+        Self::new(head, self.body.clone())
+    }
+
     /// Returns a copy with other fields, for one answer alone.
     pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
         let mut head = self.head.clone();

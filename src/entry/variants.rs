@@ -59,6 +59,11 @@ impl VaryIndex {
         &self.fields
     }
 
+    /// Returns the keys of the variants, the oldest first.
+    pub(crate) fn variants(&self) -> &[Bytes] {
+        &self.variants
+    }
+
     /// Returns this index with more fields, or `None` if it has them all.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();

@@ -4,18 +4,23 @@ use super::decision::{Exchanged, Keep};
 use super::forward::{Fill, Sent};
 use super::respond::Hit;
 use crate::body::ResponseBody;
-use crate::cache::Storing;
-use crate::entry::StoredResponse;
-use crate::error::BoxError;
+use crate::cache::{Cache, Storing};
+use crate::entry::{Entry, StoredResponse, headers_for_storage};
+use crate::error::{BoxError, StoreError};
+use crate::key::{CacheKey, KeyRef};
+use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
+use crate::rules::strip::not_stored;
 use crate::rules::update::updated;
+use crate::store::Validity;
 use bytes::Bytes;
 use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, Method, Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Takes a client's conditions off a request.
 pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
@@ -69,7 +74,10 @@ impl Fill {
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let storing = Storing { key, response, request: request.clone(), max_variants, retained };
+                let variants = Variants { cache: &shared.cache, key: storing.key.clone(), retained };
                 let stored = storing.store(&shared.cache, stale.body().clone()).await;
+                // A failure is counted by the cache; the variants stay as stale as they are.
+                let _ = variants.freshen(&stored, &validated.headers).await;
                 if let Some(leader) = self.call.leader {
                     leader.stored(Arc::clone(&stored));
                 }
@@ -85,6 +93,43 @@ impl Fill {
         let mut response = Hit::after_call(stored, version, &request, context, now).response();
         finish.with_status(status).apply(&mut response);
         response
+    }
+}
+
+/// The stored responses under one key.
+struct Variants<'a> {
+    cache: &'a Cache,
+    key: CacheKey,
+    retained: Duration,
+}
+
+impl Variants<'_> {
+    /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
+    async fn freshen(&self, fresh: &StoredResponse, validated: &HeaderMap) -> Result<(), StoreError> {
+        let (cache, store, like) = (self.cache, self.cache.store(), fresh.head());
+        let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
+        let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
+            return Ok(());
+        };
+        let ttl = like.fresh_until.since(cache.clock().now()) + self.retained;
+        for key in index.variants() {
+            let key = KeyRef::new(key);
+            let seen = cache.within_limit(store.get(key)).await?;
+            let Some(Entry::Response(variant)) = &seen else { continue };
+            let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
+            let head = variant.head();
+            if !same || head.fresh_until >= like.fresh_until {
+                continue;
+            }
+            if cache.validity(head.generation, &head.scopes).await? == Validity::Valid {
+                let headers = updated(variant.headers(), validated);
+                let excluded = not_stored(&headers, &ResponseDirectives::from_headers(&headers));
+                let new = variant.freshened(headers_for_storage(&headers, &excluded), like);
+                let new = Entry::Response(Arc::new(new));
+                cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, Some(ttl))).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -375,6 +375,28 @@ async fn only_the_variant_asked_for_is_revalidated_and_each_keeps_its_own() {
 }
 
 #[tokio::test]
+async fn variants_with_the_strong_tag_that_was_validated_are_all_freshened() {
+    for (tag, calls_in_all) in [("\"same\"", 3), ("W/\"same\"", 4)] {
+        let (cache, hand) = timed();
+        let (inner, calls) = origin(move |request, _| {
+            let lines = [("cache-control", "max-age=60"), ("etag", tag), ("vary", "user-agent")];
+            let asked = request.headers().contains_key("if-none-match");
+            if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+        });
+        let stack = site_over(&cache, inner);
+        let page = async |agent| send(&stack, get_with("/", &[("user-agent", agent)])).await;
+        page("a").await;
+        page("b").await;
+        hand.advance(MINUTE);
+        for agent in ["a", "b"] {
+            let answer = page(agent).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"), "{tag} {agent}");
+        }
+        assert_eq!(calls.count(), calls_in_all, "{tag}");
+    }
+}
+
+#[tokio::test]
 async fn a_conditional_request_on_a_cold_key_fills_the_cache_and_gets_its_304() {
     // The rest of the body comes after the head was answered with a 304.
     let (sender, receiver) = futures::channel::mpsc::channel(1);
