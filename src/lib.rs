@@ -49,12 +49,17 @@
 //! # What becomes of a request
 //! | request or response | what happens |
 //! |---|---|
-//! | method other than GET and HEAD, content, `Upgrade`, `Expect`, method-override fields, `Range` | forwarded |
+//! | method other than GET and HEAD, content, `Upgrade`, `Expect`, method-override fields | forwarded |
 //! | successful unsafe method, or one whose outcome is never seen | forwarded, then its path is invalidated (RFC 9111 section 4.4) |
 //! | HEAD | answered from a stored GET; never stored |
+//! | `If-None-Match`, `If-Modified-Since` | 304 from what is stored; a cold key is filled as for anybody, then the client's own condition decides |
+//! | `If-Match`, `If-Unmodified-Since` | evaluated against what is stored (by [`Policy::rfc9111`], left to the service where they fail); a miss is forwarded as it is |
+//! | `Range`, `If-Range` | 206 or 416 from what is stored; a miss is forwarded as it is, and its part is not stored |
+//! | stale, with a validator | the service is asked by a conditional request of the cache's own; a 304 freshens what is stored (RFC 9111 section 4.3) |
 //! | `Authorization`, `Cookie` or another credential | forwarded, not stored |
 //! | concurrent requests for one key | one calls the service, the others wait for its complete response |
-//! | `Set-Cookie`, `private`, `no-store`, `no-cache`, `Vary: *`, 206, trailers, event streams | passes, not stored |
+//! | `Set-Cookie`, `private`, `no-store`, `Vary: *`, 206, trailers, event streams | passes, not stored |
+//! | `no-cache`, `max-age=0` | stored with a validator, and revalidated before each use; without one, not stored |
 //! | status 200 | stored for the route's ttl, its own lifetime, or the default ttl |
 //! | status 203, 301, 308, 404, 410 | stored only for a lifetime of its own |
 //! | other statuses | not stored |
@@ -76,7 +81,9 @@
 //!
 //! # The map
 //! [`Cache`] is the handle that layers and handlers share; [`SiteCacheLayer`] and
-//! [`RouteCacheLayer`] are the layers, [`Policy`] their options, [`CacheStatus`] what they did.
+//! [`RouteCacheLayer`] are the cache layers, [`Policy`] their options, [`CacheStatus`] what they did.
+//! [`ConditionalLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
+//! stored; [`ConditionLayer`] evaluates preconditions before the handler, so that no update is lost.
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
