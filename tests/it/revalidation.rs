@@ -288,6 +288,19 @@ async fn a_304_that_forbids_storing_or_names_something_else_is_answered_once_and
 }
 
 #[tokio::test]
+async fn a_stale_response_is_not_asked_about_on_behalf_of_a_range_or_a_precondition() {
+    for own in [("range", "bytes=0-0"), ("if-match", "\"1\"")] {
+        let (stack, _, _, seen, hand) = timed_versioned("max-age=60");
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        assert_eq!(send(&stack, get_with("/", &[own])).await.status, 200, "{own:?}");
+        let seen = seen.lock().expect("no panic");
+        let sent = seen.last().expect("a request").headers();
+        assert!(sent.contains_key(own.0) && !sent.contains_key("if-none-match"), "{own:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_invalidated_is_not_asked_about() {
     let (cache, _) = timed();
     let (stack, _, _, seen) = versioned(&cache, "max-age=60");
