@@ -270,7 +270,8 @@ impl Options {
             Some(find) => find(parts.clone()).await,
             None => None,
         };
-        Validators { etag, last_modified }
+        let exists = etag.is_some() || last_modified.is_some();
+        Validators { etag, last_modified, exists }
     }
 }
 

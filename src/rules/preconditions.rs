@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Validators {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) last_modified: Option<SystemTime>,
+    /// Whether there is a current representation at all.
+    pub(crate) exists: bool,
 }
 
 impl Validators {
@@ -23,11 +25,7 @@ impl Validators {
             FieldDate::At(date) => Some(date),
             FieldDate::Absent | FieldDate::Invalid => None,
         };
-        Self { etag: EntityTag::of_response(headers), last_modified }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.etag.is_none() && self.last_modified.is_none()
+        Self { etag: EntityTag::of_response(headers), last_modified, exists: true }
     }
 }
 
@@ -48,8 +46,7 @@ pub(crate) fn has_preconditions(request: &HeaderMap) -> bool {
         .any(|name| request.contains_key(name))
 }
 
-/// Evaluates the preconditions of a request against the current representation; without any
-/// validator there is none.
+/// Evaluates the preconditions of a request against the current representation.
 pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validators) -> Evaluation {
     let reads = *method == Method::GET || *method == Method::HEAD;
     let tag_is = |tags: &[EntityTag], same: fn(&EntityTag, &EntityTag) -> bool| {
@@ -61,7 +58,8 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
             (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
             _ => true,
         },
-        TagList::Any => !current.is_empty(),
+        // Without a tag, nobody can tell whether it is the one that was seen.
+        TagList::Any => current.etag.is_some(),
         TagList::Tags(tags) => tag_is(&tags, EntityTag::strong_eq),
     };
     if !matched {
@@ -72,7 +70,7 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
             (FieldDate::At(since), Some(modified)) => reads && whole_seconds(modified) <= since,
             _ => false,
         },
-        TagList::Any => !current.is_empty(),
+        TagList::Any => current.exists,
         TagList::Tags(tags) => tag_is(&tags, EntityTag::weak_eq),
     };
     match (has_copy, reads) {
@@ -150,7 +148,7 @@ mod tests {
     const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
 
     fn current(lines: Lines<'_>) -> Validators {
-        Validators::of_response(&headers(lines))
+        Validators { exists: !lines.is_empty(), ..Validators::of_response(&headers(lines)) }
     }
 
     /// RFC 9110 section 13.2.2, step by step; for GET, and for PUT.
@@ -159,7 +157,8 @@ mod tests {
         let (a, weak_a, none): (Lines<'_>, Lines<'_>, Lines<'_>) =
             (&[("etag", "\"a\""), ("last-modified", NOW)], &[("etag", "W/\"a\"")], &[]);
         let undated: Lines<'_> = &[("etag", "\"a\"")];
-        let table: [(Lines<'_>, Lines<'_>, Evaluation, Evaluation); 37] = [
+        let untagged: Lines<'_> = &[("last-modified", NOW)];
+        let table: [(Lines<'_>, Lines<'_>, Evaluation, Evaluation); 39] = [
             (&[], a, Proceed, Proceed),
             // Step 1, section 13.1.1: strong comparison.
             (&[("if-match", "\"a\"")], a, Proceed, Proceed),
@@ -170,6 +169,8 @@ mod tests {
             (&[("if-match", "\"a\"")], weak_a, Failed, Failed),
             (&[("if-match", "*")], a, Proceed, Proceed),
             (&[("if-match", "*")], none, Failed, Failed),
+            (&[("if-match", "*")], untagged, Failed, Failed),
+            (&[("if-none-match", "*")], untagged, NotModified, Failed),
             (&[("if-match", "\"a\"")], none, Failed, Failed),
             (&[("if-match", "a")], a, Failed, Failed),
             // Step 2, section 13.1.4: only without If-Match.
