@@ -121,6 +121,10 @@ pub enum ConfigErrorKind {
     ZeroLimit,
     /// A time limit of zero would never be met.
     ZeroTimeout,
+    /// Two directives contradict each other.
+    Contradiction,
+    /// It is not the name of a header field.
+    InvalidFieldName,
 }
 
 impl ConfigError {
@@ -151,6 +155,8 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero",
+            ConfigErrorKind::Contradiction => "directives contradict each other",
+            ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };
         write!(f, "{what}: {:?}", self.value)
     }

@@ -84,6 +84,7 @@
 //! [`RouteCacheLayer`] are the cache layers, [`Policy`] their options, [`CacheStatus`] what they did.
 //! [`ConditionalLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
 //! stored; [`ConditionLayer`] evaluates preconditions before the handler, so that no update is lost.
+//! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
@@ -113,11 +114,12 @@ pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
 pub use key::{QueryKey, RequestHead};
 pub use layer::{
-    ByFunctions, ByGet, Condition, ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer,
-    RouteCacheLayer, SiteCacheLayer,
+    ByFunctions, ByGet, CacheControlLayer, Condition, ConditionLayer, Conditional, ConditionalFuture,
+    ConditionalLayer, NeverCacheLayer, Patched, PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
 pub use policy::{Policy, Ttl};
 pub use rules::entity_tag::EntityTag;
+pub use rules::patch::CacheControl;
 pub use serve::{ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};

@@ -2,10 +2,12 @@
 
 mod condition;
 mod conditional;
+mod patch;
 mod route;
 mod site;
 
 pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};
 pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};
+pub use patch::{CacheControlLayer, NeverCacheLayer, Patched, PatchedFuture, VaryLayer};
 pub use route::RouteCacheLayer;
 pub use site::SiteCacheLayer;

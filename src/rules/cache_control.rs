@@ -145,7 +145,7 @@ fn lowered<'a>(name: &[u8], room: &'a mut [u8; LONGEST]) -> &'a [u8] {
 }
 
 /// Splits a directive into its name and its argument, if it has one.
-fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(super) fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
     match element.iter().position(|&byte| byte == b'=') {
         Some(at) => (trim(&element[..at]), Some(trim(&element[at + 1..]))),
         None => (element, None),

@@ -5,6 +5,7 @@ pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod freshness;
 pub(crate) mod list;
+pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod range;
 pub(crate) mod selection;

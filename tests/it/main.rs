@@ -11,6 +11,7 @@ mod keys;
 mod layers;
 mod lifetimes;
 mod model;
+mod patching;
 mod readiness;
 mod revalidation;
 #[cfg(feature = "axum")]

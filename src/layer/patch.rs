@@ -1,0 +1,227 @@
+//! Layers that do nothing but write header fields of responses.
+
+use http::header::{CACHE_CONTROL, EXPIRES};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::rules::patch::{CacheControl, patch_vary};
+
+/// What is written into a response.
+#[derive(Debug, Clone)]
+enum Patch {
+    Never,
+    CacheControl { control: CacheControl, field: HeaderName },
+    Vary(Vec<String>),
+}
+
+impl Patch {
+    fn apply(&self, headers: &mut HeaderMap) {
+        match self {
+            Self::Never => {
+                // In the past whatever the client's clock; a header section that is full goes without.
+                let _ =
+                    headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+                never().patch(headers, &CACHE_CONTROL);
+            }
+            Self::CacheControl { control, field } => control.patch(headers, field),
+            Self::Vary(names) => patch_vary(headers, names),
+        }
+    }
+}
+
+fn never() -> CacheControl {
+    let zero = std::time::Duration::ZERO;
+    CacheControl::new().max_age(zero).no_cache().no_store().must_revalidate().private()
+}
+
+/// Marks every response as one that no cache may keep, this crate's and those outside alike: what
+/// Django's `never_cache` does.
+///
+/// `Expires` is in the past, and `Cache-Control` gets `max-age=0, no-cache, no-store, must-revalidate,
+/// private` next to what it has.
+///
+/// # Where it belongs
+/// Inside of every cache layer: on the routes that show what is one visitor's own.
+///
+/// # Example
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_response_cache::NeverCacheLayer;
+///
+/// let app: Router = Router::new().route("/account", get(|| async { "mine" }).layer(NeverCacheLayer::new()));
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct NeverCacheLayer(());
+
+impl NeverCacheLayer {
+    /// Creates the layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<S> Layer<S> for NeverCacheLayer {
+    type Service = Patched<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Patched { inner, patch: Arc::new(Patch::Never) }
+    }
+}
+
+/// Writes `Cache-Control` directives, next to those that a response has: what Django's `cache_control` does.
+///
+/// Of two `max-age`s the shorter is written; `public` and `private` exclude each other and this layer's
+/// counts; field names behind `no-cache` add up, and none at all is stronger; all others are replaced.
+/// A `no-store` that is there stays.
+///
+/// # Where it belongs
+/// Inside of a cache layer the directives count for that one too, outside of it only for clients.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::{CacheControl, CacheControlLayer};
+///
+/// let hour = Duration::from_secs(3600);
+/// let layer = CacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct CacheControlLayer(Arc<Patch>);
+
+impl CacheControlLayer {
+    /// Creates a layer that writes `Cache-Control`.
+    ///
+    /// # Errors
+    /// If two of the directives contradict each other, as `public` and `private` do.
+    pub fn new(control: CacheControl) -> Result<Self, ConfigError> {
+        Self::targeting(CACHE_CONTROL, control)
+    }
+
+    /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say.
+    ///
+    /// # Errors
+    /// If two of the directives contradict each other.
+    pub fn targeting(field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
+        match control.contradiction() {
+            Some(found) => Err(ConfigError::new(ConfigErrorKind::Contradiction, found)),
+            None => Ok(Self(Arc::new(Patch::CacheControl { control, field }))),
+        }
+    }
+}
+
+impl<S> Layer<S> for CacheControlLayer {
+    type Service = Patched<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Patched { inner, patch: Arc::clone(&self.0) }
+    }
+}
+
+/// Adds names to `Vary`: what Django's `vary_on_headers` and `vary_on_cookie` do.
+///
+/// Each name is added once, whatever its case; where there is a `*`, it stands for all.
+///
+/// # Where it belongs
+/// Inside of a cache layer, around what makes the response depend on those fields.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::VaryLayer;
+///
+/// let layer = VaryLayer::new(["Accept-Language", "X-Plan"])?;
+/// let by_cookie = VaryLayer::on_cookie();
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct VaryLayer(Arc<Patch>);
+
+impl VaryLayer {
+    /// Creates a layer that adds these names.
+    ///
+    /// # Errors
+    /// If one of them is no field name (nor `*`), or there is none.
+    pub fn new<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let wrong = names.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err());
+        match wrong {
+            Some(name) => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, name)),
+            None if names.is_empty() => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, "")),
+            None => Ok(Self(Arc::new(Patch::Vary(names)))),
+        }
+    }
+
+    /// Creates a layer that adds `Cookie`.
+    pub fn on_cookie() -> Self {
+        Self(Arc::new(Patch::Vary(vec!["Cookie".to_owned()])))
+    }
+}
+
+impl<S> Layer<S> for VaryLayer {
+    type Service = Patched<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Patched { inner, patch: Arc::clone(&self.0) }
+    }
+}
+
+/// The service that [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] make. It is ready when
+/// the wrapped one is.
+#[derive(Debug, Clone)]
+pub struct Patched<S> {
+    inner: S,
+    patch: Arc<Patch>,
+}
+
+impl<S, ReqBody, B> Service<Request<ReqBody>> for Patched<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = PatchedFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        PatchedFuture { call: self.inner.call(request), patch: Arc::clone(&self.patch) }
+    }
+}
+
+pin_project! {
+    /// The future of a [`Patched`] service.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct PatchedFuture<F> {
+        #[pin]
+        call: F,
+        patch: Arc<Patch>,
+    }
+}
+
+impl<F, B, E> Future for PatchedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.call.poll(cx))?;
+        this.patch.apply(response.headers_mut());
+        Poll::Ready(Ok(response))
+    }
+}

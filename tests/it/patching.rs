@@ -1,0 +1,88 @@
+//! The layers that mark responses: never-cache, cache-control, vary.
+
+use crate::support::*;
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{
+    CacheControl, CacheControlLayer, ConfigErrorKind, NeverCacheLayer, SiteCacheLayer, VaryLayer,
+};
+
+#[tokio::test]
+async fn a_never_cached_page_is_stored_nowhere_and_marking_it_twice_changes_nothing() {
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "public, max-age=3600")], call));
+    let once = NeverCacheLayer::new().layer(inner);
+    let twice = NeverCacheLayer::new().layer(once.clone()).boxed_clone();
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(twice).boxed_clone();
+    for call in 1..=2 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!((answer.text(), answer.is_hit(), calls.count()), (call.to_string().as_str(), false, call));
+        assert_eq!(answer.header("expires"), Some("Thu, 01 Jan 1970 00:00:00 GMT"));
+        let marked = answer.header("cache-control");
+        assert_eq!(marked, Some("max-age=0, no-cache, no-store, must-revalidate, private"));
+    }
+    assert_eq!(
+        send(&once, get("/")).await.header("cache-control"),
+        send(&stack, get("/")).await.header("cache-control")
+    );
+}
+
+#[tokio::test]
+async fn directives_written_inside_count_for_the_cache_and_outside_for_clients_alone() {
+    let minute = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let private = CacheControlLayer::new(CacheControl::new().private()).expect("valid");
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let cached = SiteCacheLayer::new(&cache).layer(minute.layer(inner)).boxed_clone();
+    let stack = private.layer(cached);
+    for _ in 0..2 {
+        assert_eq!(send(&stack, get("/")).await.header("cache-control"), Some("max-age=60, private"));
+    }
+    assert_eq!(calls.count(), 1);
+    hand.advance(MINUTE);
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+}
+
+#[tokio::test]
+async fn a_targeted_field_is_written_instead() {
+    let cdn = http::HeaderName::from_static("cdn-cache-control");
+    let control = CacheControl::new().max_age(Duration::from_secs(9));
+    let layer = CacheControlLayer::targeting(cdn, control).expect("valid");
+    let stack = layer.layer(origin(|_, call| numbered(&[("cache-control", "no-cache")], call)).0);
+    let answer = send(&stack, get("/")).await;
+    assert_eq!(
+        (answer.header("cdn-cache-control"), answer.header("cache-control")),
+        (Some("max-age=9"), Some("no-cache"))
+    );
+}
+
+#[tokio::test]
+async fn what_varies_is_told_to_the_cache_outside() {
+    let (inner, calls) = origin(|request, _| {
+        let plan = request.headers().get("x-plan").map_or("none", |plan| plan.to_str().expect("text"));
+        with_lines(&[("vary", "Accept")], plan.to_owned())
+    });
+    let varied = VaryLayer::new(["X-Plan", "accept"]).expect("valid").layer(inner).boxed_clone();
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(varied).boxed_clone();
+    for _ in 0..2 {
+        for plan in ["free", "paid"] {
+            let answer = send(&stack, get_with("/", &[("x-plan", plan)])).await;
+            assert_eq!((answer.text(), answer.header("vary")), (plan, Some("Accept, X-Plan")));
+        }
+    }
+    assert_eq!(calls.count(), 2);
+    let by_cookie = VaryLayer::on_cookie().layer(origin(|_, call| numbered(&[], call)).0);
+    assert_eq!(send(&by_cookie, get("/")).await.header("vary"), Some("Cookie"));
+}
+
+#[test]
+fn bad_configuration_is_refused_with_the_value_named() {
+    let contradictory = CacheControlLayer::new(CacheControl::new().public().private()).expect_err("refused");
+    assert_eq!(
+        (contradictory.kind(), contradictory.value()),
+        (ConfigErrorKind::Contradiction, "public, private")
+    );
+    let wrong = VaryLayer::new(["Accept", "not a name"]).expect_err("refused");
+    assert_eq!((wrong.kind(), wrong.value()), (ConfigErrorKind::InvalidFieldName, "not a name"));
+    assert!(VaryLayer::new(Vec::<String>::new()).is_err());
+    assert!(VaryLayer::new(["*"]).is_ok());
+}
