@@ -101,8 +101,7 @@ const FIELD_WEIGHT: usize = 120;
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        // Twice where there may be a 304: its head is part of the other.
-        let head_weight = if has_validator(&head.parts.headers) { 2 * head.weight() } else { head.weight() };
+        let head_weight = weight_with_304(&head);
         let etag = tag_of(&head.parts.headers);
         Self { head, body, head_weight, etag, not_modified: OnceLock::new() }
     }
@@ -111,7 +110,7 @@ impl StoredResponse {
     pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
         // A header section that is full goes without.
         let _ = self.head.parts.headers.try_insert(ETAG, tag.to_value());
-        self.head_weight = 2 * self.head.weight();
+        self.head_weight = weight_with_304(&self.head);
         self.etag = tag_of(&self.head.parts.headers);
     }
 
@@ -271,6 +270,12 @@ fn packed(
         let _ = packed.try_append(copy_name(name), copy);
     }
     packed
+}
+
+/// Returns the weight of a head and of that of its 304, if it may have one: about half the fields.
+fn weight_with_304(head: &Head) -> u64 {
+    let weight = head.weight();
+    if has_validator(&head.parts.headers) { weight + weight / 2 } else { weight }
 }
 
 fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {

@@ -33,7 +33,7 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 /// second to save with `If-Match` gets a 412. Writes with a precondition to one resource take turns,
 /// from the evaluation to the response, so that two at the same time can't both find the version they
 /// expect. They do so within one process: where several write to one database, compare the version
-/// there too.
+/// there too. A handler that takes for ever holds up the writes behind it: have a time limit inside.
 ///
 /// To responses of GET and HEAD that succeed, the validators are added where absent.
 ///

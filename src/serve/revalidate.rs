@@ -7,6 +7,7 @@ use crate::body::ResponseBody;
 use crate::cache::{Cache, Storing};
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
+use crate::flight::Pass;
 use crate::key::{CacheKey, KeyRef};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::EntityTag;
@@ -84,6 +85,8 @@ impl Fill {
                 (stored, status.stored())
             }
             Err(_) => {
+                let passes = shared.cache.passes();
+                passes.remember(self.way.key.as_ref(), Pass::Uncacheable, now);
                 if let Some(leader) = self.call.leader {
                     leader.pass();
                 }
