@@ -125,6 +125,8 @@ pub enum ConfigErrorKind {
     Contradiction,
     /// It is not the name of a header field.
     InvalidFieldName,
+    /// It is not the name of a cookie, or no pattern can be where it stands.
+    InvalidCookieName,
 }
 
 impl ConfigError {
@@ -156,6 +158,7 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero",
             ConfigErrorKind::Contradiction => "directives contradict each other",
+            ConfigErrorKind::InvalidCookieName => "not the name of a cookie",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };
         write!(f, "{what}: {:?}", self.value)

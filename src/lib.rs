@@ -56,7 +56,8 @@
 //! | `If-Match`, `If-Unmodified-Since` | evaluated against what is stored (by [`Policy::rfc9111`], left to the service where they fail); a miss is forwarded as it is |
 //! | `Range`, `If-Range` | 206 or 416 from what is stored; a miss is forwarded as it is, and its part is not stored |
 //! | stale, with a validator | the service is asked by a conditional request of the cache's own; a 304 freshens what is stored (RFC 9111 section 4.3) |
-//! | `Authorization`, `Cookie` or another credential | forwarded, not stored |
+//! | `Authorization`, or another credential | forwarded, not stored |
+//! | a cookie | forwarded, not stored, unless all are declared harmless or keyed ([`Policy::ignore_cookies`], [`Policy::vary_on_cookies`]) |
 //! | concurrent requests for one key | one calls the service, the others wait for its complete response |
 //! | `Set-Cookie`, `private`, `no-store`, `Vary: *`, 206, trailers, event streams | passes, not stored |
 //! | `no-cache`, `max-age=0` | stored with a validator, and revalidated before each use; without one, not stored |

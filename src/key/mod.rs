@@ -126,6 +126,9 @@ impl Hasher for Prehashed {
 
 pub(crate) type BuildPrehashed = std::hash::BuildHasherDefault<Prehashed>;
 
+/// Longer keys are not used.
+const MOST_BYTES: usize = 8 * 1024;
+
 /// Room for a key on the stack; the common key needs no allocation.
 const INLINE: usize = 256;
 
@@ -198,8 +201,14 @@ impl KeyBuf {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.length
+    }
+
+    /// Tells whether the key is one that is not used, so that long URIs can't fill the memory.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.length > MOST_BYTES
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

@@ -147,9 +147,6 @@ pub(crate) enum KeyError {
     TooLong,
 }
 
-/// Longer keys are not built, so that long URIs can't fill the memory.
-const MOST_BYTES: usize = 8 * 1024;
-
 /// Writes the key of a request after the prefix that is already in `buf`.
 ///
 /// `uri` is the public one: where a router stripped a prefix, the one from before.
@@ -181,7 +178,7 @@ pub(crate) fn write_key<'f>(
     for vary_by in &policy.vary_by {
         buf.optional((vary_by.part)(request).as_deref().map(str::as_bytes));
     }
-    if buf.len() > MOST_BYTES { Err(KeyError::TooLong) } else { Ok(()) }
+    if buf.is_too_long() { Err(KeyError::TooLong) } else { Ok(()) }
 }
 
 fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> Result<(), KeyError> {
@@ -350,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_key_has_a_greatest_length() {
-        let long = format!("/{}", "x".repeat(MOST_BYTES));
+        let long = format!("/{}", "x".repeat(8 * 1024));
         assert_eq!(key(&long, Some("a")), Err(KeyError::TooLong));
     }
 

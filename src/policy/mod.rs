@@ -1,9 +1,12 @@
 //! What a layer may do: one opaque set of options, shared by the site-wide and the per-route cache.
 
+mod cookies;
 mod ttl;
 
+pub(crate) use cookies::CookiePolicy;
 pub use ttl::Ttl;
 
+use crate::error::ConfigError;
 use crate::key::{KeyPolicy, QueryKey, RequestHead, VaryBy};
 use http::{HeaderName, StatusCode};
 use std::sync::Arc;
@@ -33,6 +36,7 @@ pub struct Policy {
     pub(crate) key: KeyPolicy,
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
+    pub(crate) cookies: CookiePolicy,
     pub(crate) cache_status: bool,
     pub(crate) collapse: bool,
     pub(crate) max_wait: Duration,
@@ -73,6 +77,7 @@ impl Policy {
             key: KeyPolicy::default(),
             name: None,
             credentials: Vec::new(),
+            cookies: CookiePolicy::default(),
             cache_status: false,
             collapse: true,
             max_wait: DEFAULT_MAX_WAIT,
@@ -136,6 +141,61 @@ impl Policy {
     /// one bypass the cache.
     pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.credentials.extend(names);
+        self
+    }
+
+    /// Declares cookies that count for nothing, by name; `*` at the end stands for any ending. They
+    /// identify nobody, do not enter the key, and are removed from requests that fill the cache, so
+    /// that no page depends on them. A cookie that is declared nowhere makes a request bypass the cache.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"])?.vary_on_cookies(["lang"])?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn ignore_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.ignore(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies whose values enter the key, in an order of their own: a language, say. They
+    /// identify nobody, and reach the handler alone of all cookies when a request fills the cache.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie; patterns are not possible here.
+    pub fn vary_on_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.key(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies that identify a visitor, whatever else is declared: requests with one bypass
+    /// the cache. `*` at the end of a name stands for any ending.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    pub fn credential_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.credentials(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
+    /// identify. They are removed from requests that fill the cache like those declared harmless.
+    pub fn ignore_undeclared_cookies(mut self) -> Self {
+        self.cookies.ignore_undeclared();
         self
     }
 

@@ -196,6 +196,9 @@ impl Shared {
         for name in &policy.ignored {
             request.headers_mut().remove(name);
         }
+        if !self.policy.cookies.is_default() {
+            self.policy.cookies.narrow(request.headers_mut());
+        }
         narrow_uri(request.uri_mut(), &policy.query);
         #[cfg(feature = "axum")]
         if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {

@@ -13,6 +13,8 @@ pub(super) struct Inspected<'a> {
     pub(super) forwarded: [Option<&'a HeaderValue>; FORWARDED],
     /// Whether there is any of them.
     pub(super) is_forwarded: bool,
+    /// The values of the cookies that enter the key, if there is any cookie.
+    pub(super) cookies: Vec<Option<&'a [u8]>>,
     /// The tag of a copy that the sender has, if it names one alone.
     pub(super) copy: Option<&'a HeaderValue>,
     pub(super) context: Context,
@@ -74,6 +76,8 @@ enum Meaning {
     Credential,
     Authorization,
     Cookie,
+    /// RFC 2965's, which nothing is declared of.
+    OldCookie,
     /// Frameworks build URLs from it or route by it, so it is part of the key.
     Forwarded(usize),
     ContentLength,
@@ -92,7 +96,7 @@ const METHOD_OVERRIDE: Meaning = Meaning::NotPlain("method-override");
 const NAMES: [(&str, Meaning); 56] = [
     ("host", Meaning::Host),
     ("cookie", Meaning::Cookie),
-    ("cookie2", Meaning::Cookie),
+    ("cookie2", Meaning::OldCookie),
     ("authorization", Meaning::Authorization),
     ("cache-control", Meaning::Directives),
     ("pragma", Meaning::Directives),
@@ -196,10 +200,12 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
         forwarded: [None; FORWARDED],
         is_forwarded: false,
         copy: None,
+        cookies: Vec::new(),
         context: Context { head, ..Context::default() },
     };
     let app = policy.sharing == Sharing::App;
     let context = &mut inspected.context;
+    let mut has_cookie = false;
     let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
     for (name, value) in headers {
         if declared && policy.key.ignored.contains(name) {
@@ -218,8 +224,9 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
             }
             Meaning::Authorization if app => return Err(Bypass::because("authorization")),
             Meaning::Authorization => (context.authorization, context.identified) = (true, true),
-            Meaning::Cookie if app => return Err(Bypass::because("cookie")),
-            Meaning::Cookie => context.identified = true,
+            Meaning::Cookie => has_cookie = true,
+            Meaning::OldCookie if app => return Err(Bypass::because("cookie")),
+            Meaning::OldCookie => context.identified = true,
             Meaning::Forwarded(at) => {
                 once(&mut inspected.forwarded[at], value).map_err(|()| Bypass::because("forwarded"))?;
                 inspected.is_forwarded = true;
@@ -237,6 +244,13 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
             Meaning::Directives => context.directives = true,
         }
     }
+    if has_cookie {
+        match policy.cookies.read(headers) {
+            Ok(values) if !policy.cookies.is_default() => inspected.cookies = values,
+            _ if app => return Err(Bypass::because("cookie")),
+            _ => inspected.context.identified = true,
+        }
+    }
     Ok(inspected)
 }
 
@@ -244,10 +258,11 @@ impl Policy {
     /// Tells whether any field says who the sender of a request is, by whatever preset.
     pub(super) fn identifies(&self, headers: &HeaderMap) -> bool {
         headers.keys().any(|name| {
-            let identifies = matches!(
-                meaning(name.as_str()),
-                Meaning::Credential | Meaning::Authorization | Meaning::Cookie
-            );
+            let identifies = match meaning(name.as_str()) {
+                Meaning::Credential | Meaning::Authorization | Meaning::OldCookie => true,
+                Meaning::Cookie => self.cookies.is_default() || self.cookies.read(headers).is_err(),
+                _ => false,
+            };
             (identifies || self.credentials.contains(name)) && !self.key.ignored.contains(name)
         })
     }

@@ -90,6 +90,11 @@ impl Shared {
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
         credentials.sort_unstable();
         buf.part(credentials.join(",").as_bytes());
+        for (kind, names) in policy.cookies.parts() {
+            buf.part(kind);
+            buf.length(names.len());
+            names.iter().for_each(|name| buf.part(name.as_bytes()));
+        }
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
@@ -128,7 +133,11 @@ impl Shared {
         write_key(buf, policy, uri, host, forwarded, request).map_err(|error| match error {
             KeyError::Host => Bypass::because("host"),
             KeyError::TooLong => Bypass::because("key-length"),
-        })
+        })?;
+        for at in 0..self.policy.cookies.keyed().len() {
+            buf.optional(inspected.cookies.get(at).copied().flatten());
+        }
+        if buf.is_too_long() { Err(Bypass::because("key-length")) } else { Ok(()) }
     }
 }
 

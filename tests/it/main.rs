@@ -5,6 +5,7 @@ mod bodies;
 mod collapse;
 mod condition;
 mod conditional;
+mod cookies;
 mod hostile;
 mod invalidation;
 mod keys;

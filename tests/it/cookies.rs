@@ -1,0 +1,142 @@
+//! Cookies: which make a request personal, which enter the key, which count for nothing.
+
+use crate::support::*;
+use proptest::prelude::*;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{ConfigErrorKind, Policy, RouteCacheLayer, SiteCacheLayer};
+
+/// A page that shows whatever cookies its handler sees.
+fn shop(policy: Policy) -> (Stack, Calls) {
+    site(policy, |request, _| {
+        let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
+        with_lines(&[], format!("{cookies:?}"))
+    })
+}
+
+fn declared() -> Policy {
+    let policy = policy().ignore_cookies(["_ga*", "theme"]).expect("valid");
+    policy.vary_on_cookies(["lang"]).expect("valid").credential_cookies(["sid"]).expect("valid")
+}
+
+fn with_cookie(cookie: &str) -> http::Request<Body> {
+    get_with("/", &[("cookie", cookie)])
+}
+
+#[tokio::test]
+async fn harmless_cookies_hurt_no_hit_rate_and_reach_no_handler_of_a_shared_page() {
+    let (stack, calls) = shop(declared());
+    assert_eq!(send(&stack, with_cookie("_ga=1; theme=dark")).await.text(), "[]");
+    for cookie in ["_ga=2", "_ga_X=3; theme=light", "theme=dark"] {
+        assert!(send(&stack, with_cookie(cookie)).await.is_hit(), "{cookie}");
+    }
+    assert!(send(&stack, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn keyed_cookies_tell_pages_apart_whatever_else_is_sent_and_in_whatever_order() {
+    let (stack, calls) = shop(declared());
+    for (cookie, seen) in [("lang=de", "[\"lang=de\"]"), ("lang=en", "[\"lang=en\"]"), ("_ga=1", "[]")] {
+        assert_eq!(send(&stack, with_cookie(cookie)).await.text(), seen);
+    }
+    let hit = send(&stack, with_cookie("theme=x; lang=de; _ga=7")).await;
+    assert_eq!((hit.text(), hit.is_hit()), ("[\"lang=de\"]", true));
+    // Crumbs of HTTP/2 are one list.
+    let crumbs = get_with("/", &[("cookie", "_ga=7"), ("cookie", "lang=en")]);
+    let hit = send(&stack, crumbs).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("[\"lang=en\"]", true, 3));
+    // Absent and empty differ.
+    assert_eq!(send(&stack, with_cookie("lang=")).await.text(), "[\"lang=\"]");
+}
+
+#[tokio::test]
+async fn a_cookie_declared_nowhere_or_as_a_credential_bypasses_with_all_its_cookies() {
+    let (stack, _) = shop(declared());
+    for cookie in ["sid=1", "_ga=1; sid=1", "remember_me=alice; lang=de", "lang=de; lang=en"] {
+        for _ in 0..2 {
+            let answer = send(&stack, with_cookie(cookie)).await;
+            assert_eq!((answer.text(), answer.detail()), (format!("[{cookie:?}]").as_str(), Some("cookie")));
+        }
+    }
+    let (stack, _) = shop(policy().ignore_undeclared_cookies().credential_cookies(["sid"]).expect("valid"));
+    assert_eq!(send(&stack, with_cookie("remember_me=alice")).await.text(), "[]");
+    assert!(send(&stack, get("/")).await.is_hit());
+    assert_eq!(send(&stack, with_cookie("sid=1")).await.text(), "[\"sid=1\"]");
+}
+
+#[tokio::test]
+async fn a_page_that_varies_by_cookie_is_shared_only_with_the_same_cookies() {
+    let (stack, _) = site(declared(), |_, call| numbered(&[("vary", "cookie")], call));
+    assert_eq!(send(&stack, with_cookie("_ga=1; lang=de")).await.text(), "1");
+    assert_eq!(send(&stack, with_cookie("_ga=2; lang=de")).await.text(), "2");
+    assert_eq!(send(&stack, with_cookie("_ga=1; lang=de")).await.text(), "1");
+}
+
+#[tokio::test]
+async fn layers_with_different_cookie_rules_answer_with_nothing_of_each_others() {
+    let cache = memory();
+    let inner = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
+    let over = |policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.0.clone()).boxed_clone();
+    let (strict, lenient) = (over(declared()), over(policy().ignore_undeclared_cookies()));
+    send(&lenient, with_cookie("lang=de")).await;
+    assert_eq!(send(&strict, with_cookie("lang=de")).await.text(), "Some(\"lang=de\")");
+}
+
+#[tokio::test]
+async fn a_session_layer_inside_that_takes_its_cookie_off_hides_nobody_from_the_route_cache() {
+    let cache = memory();
+    let page = origin(|request, _| {
+        let user = request.extensions().get::<String>().map_or("anybody", String::as_str);
+        with_lines(&[], user.to_owned())
+    });
+    let route = RouteCacheLayer::new(&cache, MINUTE).layer(page.0);
+    let session = service_fn(move |mut request: http::Request<Body>| {
+        if let Some(user) = request.headers_mut().remove("cookie") {
+            request.extensions_mut().insert(user.to_str().expect("text").to_owned());
+        }
+        route.clone().oneshot(request)
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(declared()).layer(session);
+    for _ in 0..2 {
+        assert_eq!(send(&stack, with_cookie("sid=alice")).await.text(), "sid=alice");
+        assert_eq!(send(&stack, with_cookie("sid=bob")).await.text(), "sid=bob");
+        assert_eq!(send(&stack, with_cookie("_ga=1")).await.text(), "anybody");
+    }
+}
+
+#[test]
+fn names_that_can_be_no_cookies_are_refused_with_the_name() {
+    let error = Policy::app().ignore_cookies(["_ga*", ""]).expect_err("refused");
+    assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
+    assert_eq!(Policy::app().vary_on_cookies(["la*"]).expect_err("refused").value(), "la*");
+    assert_eq!(Policy::app().credential_cookies(["a b"]).expect_err("refused").value(), "a b");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_visitor_ever_sees_a_page_made_for_other_cookies_than_those_that_count(
+        visits in prop::collection::vec((0..4_usize, 0..3_usize, 0..3_usize), 1..30),
+    ) {
+        let (stack, _) = shop(declared());
+        futures::executor::block_on(async {
+            for (sid, lang, analytics) in visits {
+                let mut crumbs = Vec::new();
+                if analytics > 0 { crumbs.push(format!("_ga={analytics}")); }
+                if sid > 1 { crumbs.push(format!("sid={sid}")); }
+                if lang > 0 { crumbs.push(format!("lang={lang}")); }
+                let cookie = crumbs.join("; ");
+                let answer = send(&stack, if cookie.is_empty() { get("/") } else { with_cookie(&cookie) }).await;
+                let expected = if sid > 1 {
+                    format!("[{cookie:?}]")
+                } else if lang > 0 {
+                    format!("[\"lang={lang}\"]")
+                } else {
+                    "[]".to_owned()
+                };
+                assert_eq!(answer.text(), expected);
+            }
+        });
+    }
+}
