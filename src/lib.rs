@@ -85,6 +85,7 @@
 //! [`RouteCacheLayer`] are the cache layers, [`Policy`] their options, [`CacheStatus`] what they did.
 //! [`ConditionalLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
 //! stored; [`ConditionLayer`] evaluates preconditions before the handler, so that no update is lost.
+//! [`CacheHints`] is what a handler says of its own response.
 //! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
@@ -95,6 +96,8 @@
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
 //! for the limits on waiting; outside of one, there are none.
 
+#[cfg(feature = "axum")]
+mod axum;
 mod body;
 mod cache;
 mod clock;
@@ -118,7 +121,7 @@ pub use layer::{
     ByFunctions, ByGet, CacheControlLayer, Condition, ConditionLayer, Conditional, ConditionalFuture,
     ConditionalLayer, NeverCacheLayer, Patched, PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
-pub use policy::{Policy, Ttl};
+pub use policy::{CacheHints, Policy, Ttl};
 pub use rules::entity_tag::EntityTag;
 pub use rules::patch::CacheControl;
 pub use serve::{ResponseCache, ResponseFuture};

@@ -1,9 +1,11 @@
 //! What a layer may do: one opaque set of options, shared by the site-wide and the per-route cache.
 
 mod cookies;
+mod hints;
 mod ttl;
 
 pub(crate) use cookies::CookiePolicy;
+pub use hints::CacheHints;
 pub use ttl::Ttl;
 
 use crate::error::ConfigError;
@@ -14,7 +16,8 @@ use std::time::Duration;
 
 /// The options of a cache layer.
 ///
-/// How long a response is fresh here is decided by the first that speaks: the route's ttl
+/// How long a response is fresh here is decided by the first that speaks: the handler's own
+/// [`CacheHints`], the route's ttl
 /// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), `s-maxage`, `max-age`, `Expires`
 /// (RFC 9111 section 4.2.1), the [`default_ttl`](Self::default_ttl); if none does, the response is
 /// not stored. The route's ttl and the default never override a response that says it may not be

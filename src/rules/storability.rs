@@ -17,6 +17,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) vary: &'a Vary,
     /// Before each use, the origin can be asked whether it still stands.
     pub(crate) revalidatable: bool,
+    /// Its handler has given it a lifetime here, whatever it tells others.
+    pub(crate) hinted: bool,
 }
 
 /// Why a response may not be stored.
@@ -59,7 +61,8 @@ const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
-    let Exchange { method, authorization, status, headers, directives, vary, revalidatable } = *exchange;
+    let Exchange { method, authorization, status, headers, directives, vary, revalidatable, hinted } =
+        *exchange;
     let partial = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
     // The last ones say something of one request, and nothing of the page.
     let never =
@@ -72,8 +75,8 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
         (partial, NotStorable::Partial),
         (never, NotStorable::Status),
         (directives.no_store, NotStorable::NoStore),
-        (directives.private == Qualified::All, NotStorable::Private),
-        (directives.no_cache == Qualified::All && !revalidatable, NotStorable::NoCache),
+        (directives.private == Qualified::All && !hinted, NotStorable::Private),
+        (directives.no_cache == Qualified::All && !revalidatable && !hinted, NotStorable::NoCache),
         (sets_cookie, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),
         (authorization && !shareable, NotStorable::Authorization),
@@ -126,6 +129,7 @@ mod tests {
             directives: &ResponseDirectives::from_headers(&headers),
             vary: &Vary::from_headers(&headers),
             revalidatable: false,
+            hinted: false,
         })
     }
 

@@ -4,7 +4,7 @@ use super::inspect::Context;
 use super::service::{Level, Shared};
 use crate::clock::Moment;
 use crate::entry::{Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
-use crate::policy::{Sharing, Ttl};
+use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::date;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
@@ -49,6 +49,12 @@ impl Shared {
     ) -> Result<Keep, &'static str> {
         let directives = ResponseDirectives::from_headers(&response.headers);
         let vary = Vary::from_headers(&response.headers);
+        let hints = response.extensions.get::<CacheHints>();
+        if hints.is_some_and(|hints| hints.never) {
+            return Err("hint");
+        }
+        let own_ttl = hints.map_or(Ttl::Default, |hints| hints.ttl);
+        let hinted = own_ttl != Ttl::Default;
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         storable(&Exchange {
             method: &Method::GET,
@@ -58,10 +64,16 @@ impl Shared {
             directives: &directives,
             vary: &vary,
             revalidatable,
+            hinted,
         })
         .map_err(|why| why.as_str())?;
         let fields = match vary {
-            Vary::Fields(fields) => fields,
+            Vary::Fields(mut fields) => {
+                fields.extend(hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
+                fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+                fields.dedup();
+                fields
+            }
             Vary::Any => return Err("vary"),
         };
         if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
@@ -78,6 +90,9 @@ impl Shared {
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
         let stated = stated_lifetime(&directives, &response.headers, response_time);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
+            // The handler's word on its own response outranks the rest (but `no-store`, above).
+            _ if hinted && !self.policy.stores_with_lifetime(response.status) => return Err("status"),
+            _ if hinted => until(own_ttl, now)?,
             // RFC 9111 section 5.2.2.4: to be validated before each use.
             _ if directives.no_cache == Qualified::All => now,
             Err("stale") if revalidatable => now,

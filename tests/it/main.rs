@@ -6,6 +6,7 @@ mod collapse;
 mod condition;
 mod conditional;
 mod cookies;
+mod hints;
 mod hostile;
 mod invalidation;
 mod keys;

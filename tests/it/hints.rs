@@ -1,0 +1,107 @@
+//! What a handler says of its own response.
+
+use crate::support::*;
+use http::{Response, StatusCode};
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{CacheHints, RouteCacheLayer, SiteCacheLayer, Ttl};
+
+fn hinted(lines: &[(&str, &str)], hints: CacheHints, call: usize) -> Response<Body> {
+    let mut response = numbered(lines, call);
+    response.extensions_mut().insert(hints);
+    response
+}
+
+#[tokio::test]
+async fn a_handlers_ttl_outranks_the_routes_the_fields_and_the_default() {
+    let hour = Duration::from_secs(3600);
+    for line in [
+        ("x-nothing", "1"),
+        ("cache-control", "max-age=5"),
+        ("cache-control", "private, max-age=0"),
+        ("cache-control", "no-cache"),
+        ("expires", "0"),
+    ] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(move |_, call| hinted(&[line], CacheHints::new().ttl(hour), call));
+        let stack = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+        send(&stack, get("/")).await;
+        hand.advance(hour - Duration::from_secs(1));
+        assert!(send(&stack, get("/")).await.is_hit(), "{line:?}");
+        hand.advance(Duration::from_secs(1));
+        assert!(!send(&stack, get("/")).await.is_hit(), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_hint_weakens_no_store_set_cookie_or_a_status_that_is_not_stored() {
+    for (line, status) in [
+        (("cache-control", "no-store, max-age=60"), 200),
+        (("set-cookie", "sid=1"), 200),
+        (("vary", "*"), 200),
+        (("x-nothing", "1"), 500),
+        (("x-nothing", "1"), 403),
+    ] {
+        let (stack, _) = site(policy(), move |_, call| {
+            let mut response = hinted(&[line], CacheHints::new().ttl(Ttl::Forever), call);
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            response
+        });
+        assert!(!shares(&stack, get("/"), get("/")).await, "{line:?} {status}");
+    }
+    let (stack, _) = site(policy(), |_, call| {
+        let mut response = hinted(&[], CacheHints::new().ttl(MINUTE), call);
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        response
+    });
+    assert!(shares(&stack, get("/"), get("/")).await, "a 404 with a lifetime of its own");
+}
+
+#[tokio::test]
+async fn never_and_zero_store_nothing_and_the_default_leaves_it_to_the_others() {
+    for (hints, stored) in [
+        (CacheHints::new().never(), false),
+        (CacheHints::new().ttl(MINUTE).never(), false),
+        (CacheHints::new().ttl(Duration::ZERO), false),
+        (CacheHints::new(), true),
+        (CacheHints::new().ttl(Ttl::Default), true),
+    ] {
+        let (stack, _) =
+            site(policy(), move |_, call| hinted(&[("cache-control", "max-age=60")], hints.clone(), call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored);
+    }
+}
+
+#[tokio::test]
+async fn what_a_handler_depends_on_selects_its_variants_without_telling_clients() {
+    let (stack, calls) = site(policy(), |request, _| {
+        let plan = request.headers()["x-plan"].to_str().expect("text").to_owned();
+        let mut response = with_lines(&[("vary", "accept")], plan);
+        response.extensions_mut().insert(CacheHints::new().vary([http::HeaderName::from_static("x-plan")]));
+        response
+    });
+    for _ in 0..2 {
+        for plan in ["free", "paid"] {
+            let answer = send(&stack, get_with("/", &[("x-plan", plan)])).await;
+            assert_eq!((answer.text(), answer.header("vary")), (plan, Some("accept")));
+        }
+    }
+    assert_eq!(calls.count(), 2);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn under_axum_a_handler_returns_its_hints_with_its_page() {
+    use axum::{Router, routing::get};
+    let app = Router::new()
+        .route("/", get(async || (CacheHints::new().ttl(MINUTE), "page")))
+        .route("/never", get(async || (CacheHints::new().never(), "page")))
+        .layer(SiteCacheLayer::new(&memory()).policy(tower_response_cache::Policy::app().cache_status(true)));
+    for (path, expected) in [("/", true), ("/never", false)] {
+        for hit in [false, expected] {
+            let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
+            let answer = read(app.clone().oneshot(request).await.expect("infallible")).await;
+            assert_eq!((answer.text(), answer.is_hit()), ("page", hit), "{path}");
+        }
+    }
+}
