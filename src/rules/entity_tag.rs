@@ -84,9 +84,14 @@ impl EntityTag {
 
     /// Returns the tag of a response; one that can't be read, or more than one, is none.
     pub(crate) fn of_response(headers: &HeaderMap) -> Option<Self> {
+        single(Self::line_of_response(headers)?.as_bytes())
+    }
+
+    /// Returns the line of that tag, as it was sent.
+    pub(crate) fn line_of_response(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut lines = headers.get_all(ETAG).into_iter();
-        let (tag, rest) = parse(lines.next()?.as_bytes())?;
-        (rest.is_empty() && lines.next().is_none()).then_some(tag)
+        let (line, more) = (lines.next()?, lines.next());
+        (more.is_none() && read(line.as_bytes()).is_some_and(|(_, _, rest)| rest.is_empty())).then_some(line)
     }
 }
 
@@ -102,8 +107,9 @@ fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
 }
 
-/// Reads a tag off the front of a value; a backslash in it escapes nothing.
-fn parse(value: &[u8]) -> Option<(EntityTag, &[u8])> {
+/// Reads a tag off the front of a value: whether it is weak, what is between its quotes, and the rest.
+/// A backslash in it escapes nothing.
+fn read(value: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (weak, quoted) = match value.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),
         None => (false, value),
@@ -111,7 +117,12 @@ fn parse(value: &[u8]) -> Option<(EntityTag, &[u8])> {
     let text = quoted.strip_prefix(b"\"")?;
     let end = text.iter().position(|&byte| !is_opaque(byte))?;
     let rest = text[end..].strip_prefix(b"\"")?;
-    Some((EntityTag { weak, opaque: Bytes::copy_from_slice(&text[..end]) }, rest))
+    Some((weak, &text[..end], rest))
+}
+
+fn parse(value: &[u8]) -> Option<(EntityTag, &[u8])> {
+    let (weak, opaque, rest) = read(value)?;
+    Some((EntityTag { weak, opaque: Bytes::copy_from_slice(opaque) }, rest))
 }
 
 /// What `If-Match` or `If-None-Match` lists, over all its lines.
