@@ -33,6 +33,7 @@ pin_project! {
     enum Inner<B> {
         Stored { data: Option<Bytes> },
         Pieces { pieces: VecDeque<Bytes> },
+        Absent,
         Forwarded { #[pin] body: B },
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
@@ -57,6 +58,12 @@ impl<B> ResponseBody<B> {
     pub(crate) fn pieces(pieces: Vec<Bytes>) -> Self {
         let pieces = pieces.into_iter().filter(|piece| !piece.is_empty()).collect();
         Self { inner: Inner::Pieces { pieces } }
+    }
+
+    /// The body of a 304, whose length is not that of the page (RFC 9110 section 8.6): servers that
+    /// state the length of what they send are not told one.
+    pub(crate) fn absent() -> Self {
+        Self { inner: Inner::Absent }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -110,19 +117,24 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    /// Sees a recording to its end though nobody reads the body, within a limit; a body that is not
-    /// recorded is dropped. Outside a tokio runtime a recording can't be seen to, and is returned.
+    /// Sees a recording to its end though nobody reads the body, within limits; a body that is not
+    /// recorded is dropped. Outside a tokio runtime, or where too many are seen to already, it is
+    /// returned.
     pub(crate) fn finish_recording(self) -> Result<(), Self> {
         match self.inner {
             Inner::Recording { mut recording } if recording.recorder.is_some() => {
-                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                let permit = recording.recorder.as_ref().and_then(Recorder::drain_permit);
+                let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
                     return Err(Self { inner: Inner::Recording { recording } });
                 };
                 recording.as_mut().project().ahead.clear();
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+                    let _permit = permit;
                     // It ends with the body, or where that turns out not to be one to store.
                     while recording.recorder.is_some() {
                         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
+                        // A body that is always ready shall not keep the time limit from being seen.
+                        tokio::task::yield_now().await;
                     }
                 }));
                 Ok(())
@@ -149,6 +161,7 @@ where
             Projected::Pieces { pieces } => {
                 Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))))
             }
+            Projected::Absent => Poll::Ready(None),
             Projected::Forwarded { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
@@ -160,6 +173,7 @@ where
         match &self.inner {
             Inner::Stored { data } => data.is_none(),
             Inner::Pieces { pieces } => pieces.is_empty(),
+            Inner::Absent => true,
             Inner::Forwarded { body } => body.is_end_stream(),
             Inner::Recording { recording } => recording.is_end_stream(),
         }
@@ -169,6 +183,7 @@ where
         match &self.inner {
             Inner::Stored { data } => SizeHint::with_exact(data.as_ref().map_or(0, Bytes::len) as u64),
             Inner::Pieces { pieces } => SizeHint::with_exact(pieces.iter().map(|p| p.len() as u64).sum()),
+            Inner::Absent => SizeHint::new(),
             Inner::Forwarded { body } => body.size_hint(),
             Inner::Recording { recording } => recording.size_hint(),
         }
@@ -187,6 +202,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
         f.write_str(match &self.inner {
             Inner::Stored { .. } => "ResponseBody::Stored",
             Inner::Pieces { .. } => "ResponseBody::Pieces",
+            Inner::Absent => "ResponseBody::Absent",
             Inner::Forwarded { .. } => "ResponseBody::Forwarded",
             Inner::Recording { .. } => "ResponseBody::Recording",
         })

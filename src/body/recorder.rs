@@ -7,6 +7,7 @@ use crate::rules::entity_tag::EntityTag;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::pin::pin;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// What is to be done once the body is complete.
 #[derive(Debug)]
@@ -57,6 +58,11 @@ impl Recorder {
         let reservation = commit.cache.reservation();
         let digest = tagged.then(Sha256::new);
         Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation, digest }
+    }
+
+    /// Returns leave to read the body for the store alone, if not too many are.
+    pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        self.commit.as_ref()?.cache.drain_permit()
     }
 
     pub(super) fn declared(&self) -> Option<u64> {

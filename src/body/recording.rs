@@ -33,6 +33,8 @@ pin_project! {
 /// however slowly its client reads.
 const AHEAD_BYTES: u64 = 256 << 10;
 const AHEAD_FRAMES: usize = 64;
+/// So many frames, empty ones included, are looked at for a tag.
+const PEEKED_FRAMES: usize = 256;
 
 impl<B> Recording<B>
 where
@@ -64,7 +66,9 @@ where
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
         // Trailers are the last frame.
         self.while_ready(cx, |recording, bytes| {
-            bytes <= limit && recording.ahead.back().is_none_or(Frame::is_data)
+            bytes <= limit
+                && recording.ahead.len() < PEEKED_FRAMES
+                && recording.ahead.back().is_none_or(Frame::is_data)
         });
     }
 

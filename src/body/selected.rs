@@ -5,7 +5,7 @@ use crate::rules::preconditions::not_modified;
 use crate::rules::range::{boundary, content_range, multipart, unsatisfied_range};
 use crate::rules::selection::Selection;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
@@ -18,16 +18,16 @@ impl<B> ResponseBody<B> {
             Selection::NotModified => {
                 parts.status = StatusCode::NOT_MODIFIED;
                 parts.headers = not_modified(&parts.headers);
-                Self::default()
+                Self::absent()
             }
             Selection::Failed => {
                 parts.status = StatusCode::PRECONDITION_FAILED;
-                parts.headers = not_modified(&parts.headers);
+                parts.headers = of_an_error(&parts.headers);
                 Self::default()
             }
             Selection::Unsatisfiable => {
                 parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
-                parts.headers = not_modified(&parts.headers);
+                parts.headers = of_an_error(&parts.headers);
                 insert(&mut parts.headers, &CONTENT_RANGE, unsatisfied_range(length));
                 Self::default()
             }
@@ -55,6 +55,16 @@ impl<B> ResponseBody<B> {
         };
         Response::from_parts(parts, body)
     }
+}
+
+/// Returns the fields of an error that one request provoked: no cache shall keep it as the page.
+fn of_an_error(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = not_modified(headers);
+    for name in [EXPIRES, AGE] {
+        kept.remove(name);
+    }
+    insert(&mut kept, &CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    kept
 }
 
 /// A header section that is full goes without.

@@ -23,6 +23,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many bodies are read at a time for the store alone.
+const MOST_DRAINS: usize = 64;
 
 /// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
 ///
@@ -52,6 +56,7 @@ struct Inner {
     passes: Passes,
     recording: Arc<Budget>,
     store_errors: AtomicU64,
+    drains: Arc<Semaphore>,
 }
 
 impl Cache {
@@ -109,6 +114,16 @@ impl Cache {
         }
     }
 
+    /// Invalidates one scope; a failure is counted.
+    pub(crate) async fn invalidate_scope(&self, scope: Scope) {
+        let _ = self.within_limit(self.0.generations.advance(&[scope])).await;
+    }
+
+    /// Returns leave to read a body for the store alone, if not too many are.
+    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.drains).try_acquire_owned().ok()
+    }
+
     /// Returns the namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
@@ -148,6 +163,7 @@ impl Cache {
             passes: Passes::default(),
             recording: Budget::new(builder.recording_bytes),
             store_errors: AtomicU64::new(0),
+            drains: Arc::new(Semaphore::new(MOST_DRAINS)),
         }))
     }
 

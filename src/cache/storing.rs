@@ -107,18 +107,17 @@ impl Placing<'_> {
             let mut buf = KeyBuf::new();
             write_variant_key(&mut buf, key, index.fields(), self.request);
             let indexed = index.with_variant(buf.as_bytes(), self.max_variants);
-            if widened.is_some() || indexed.is_some() {
-                let (new, displaced) = match indexed {
-                    Some(Indexed { index, displaced }) => (Arc::new(index), displaced),
-                    None => (Arc::clone(index), None),
-                };
-                let put = store.compare_and_set(key, seen.as_ref(), Entry::Index(new), Some(INDEX_TTL));
-                if !self.cache.within_limit(put).await? {
-                    continue;
-                }
-                if let Some(displaced) = displaced {
-                    self.cache.within_limit(store.remove(KeyRef::new(&displaced))).await?;
-                }
+            let (new, displaced) = match indexed {
+                Some(Indexed { index, displaced }) => (Arc::new(index), displaced),
+                None => (Arc::clone(index), None),
+            };
+            // Written even if nothing is new to it, so that it outlives its variants.
+            let put = store.compare_and_set(key, seen.as_ref(), Entry::Index(new), Some(INDEX_TTL));
+            if !self.cache.within_limit(put).await? {
+                continue;
+            }
+            if let Some(displaced) = displaced {
+                self.cache.within_limit(store.remove(KeyRef::new(&displaced))).await?;
             }
             let entry = Entry::Response(Arc::clone(response));
             let put = store.put(buf.key(), entry, self.ttl, PutMode::Always);

@@ -42,6 +42,8 @@ pub(crate) struct Head {
     pub(crate) response_time: Moment,
     pub(crate) corrected_initial_age: Duration,
     pub(crate) fresh_until: Moment,
+    /// How long its handler wants it held, whatever its fields say.
+    pub(crate) hinted: Option<Duration>,
 }
 
 impl Head {
@@ -62,6 +64,17 @@ impl Head {
             response_time,
             corrected_initial_age: Duration::ZERO,
             fresh_until: response_time,
+            hinted: None,
+        }
+    }
+
+    /// Nominates the fields that another response nominated, too.
+    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap) {
+        let known = |other: &&Nominated| !self.nominated.iter().any(|own| own.name() == other.name());
+        let more: Vec<_> =
+            others.iter().filter(known).map(|other| Nominated::from_request(other.name(), request)).collect();
+        if !more.is_empty() {
+            self.nominated = std::mem::take(&mut self.nominated).into_vec().into_iter().chain(more).collect();
         }
     }
 

@@ -25,6 +25,11 @@ impl Leader {
         self.flight.generation
     }
 
+    /// Lets nobody join any more: who comes from now on wants an answer that is newer.
+    pub(crate) fn close(&self) {
+        self.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+    }
+
     /// Shares the response, which must be in the store already: who comes later looks there.
     pub(crate) fn stored(mut self, response: Arc<StoredResponse>) {
         self.tell(Outcome::Stored(response));
@@ -43,7 +48,7 @@ impl Leader {
     fn tell(&mut self, outcome: Outcome) {
         self.told = true;
         // Removed first, so that nobody joins what is over.
-        self.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        self.close();
         self.flight.tell(outcome);
     }
 }

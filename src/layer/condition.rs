@@ -1,14 +1,15 @@
 //! Preconditions evaluated before the handler runs.
 
+use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
-use crate::rules::entity_tag::EntityTag;
+use crate::rules::date::{FieldDate, field_date};
+use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use bytes::Bytes;
-use dashmap::DashMap;
 use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -20,7 +21,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
-use tokio::sync::{Mutex, OwnedMutexGuard};
 use tower::{Layer, Service, ServiceExt};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -30,10 +30,11 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 /// and answers 304 and 412 without running it (RFC 9110 section 13).
 ///
 /// This is what makes a lost update impossible: of two editors who loaded the same version, the
-/// second to save with `If-Match` gets a 412. Writes with a precondition to one resource take turns,
-/// from the evaluation to the response, so that two at the same time can't both find the version they
-/// expect. They do so within one process: where several write to one database, compare the version
-/// there too. A handler that takes for ever holds up the writes behind it: have a time limit inside.
+/// second to save with `If-Match` gets a 412. Writes to one path take turns, from the evaluation to the
+/// response, so that two at the same time can't both find the version they expect. That holds within
+/// one process, for handlers that have written when they answer: where several processes write to one
+/// database, or a write outlives its request, compare the version there too. A date has whole seconds,
+/// so two saves within one can't be told apart by it: use a tag. A handler that takes for ever holds up the writes behind it: have a time limit inside.
 ///
 /// To responses of GET and HEAD that succeed, the validators are added where absent.
 ///
@@ -190,7 +191,7 @@ async fn respond<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
     let reads = method == Method::GET || method == Method::HEAD;
     // RFC 9110 section 13.2.1: the others select no representation.
@@ -200,25 +201,32 @@ where
     }
     let conditional =
         [IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE].iter().any(|n| parts.headers.contains_key(n));
-    if !reads && !conditional {
-        return if options.required {
-            Ok(empty(StatusCode::PRECONDITION_REQUIRED))
-        } else {
-            forward(inner, Request::from_parts(parts, body), None).await
-        };
+    if !reads && !conditional && options.required {
+        return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
     }
-    let _turn = if reads { None } else { Some(Turns::wait(&options.turns, &parts).await) };
+    // Writes without a precondition take their turn too: none comes between the evaluation of
+    // another's and its write.
+    let _turn = if reads { None } else { Turns::wait(&options.turns, &mut parts).await };
+    if !reads && !conditional {
+        return forward(inner, Request::from_parts(parts, body), None).await;
+    }
     let current = match probe {
-        None => options.find(&parts).await,
+        None => Some(options.find(&parts).await),
         Some(probe) => ask(inner.clone(), &parts, probe()).await?,
     };
+    // What is not known can't be what the client expects.
+    let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
+    if !reads && options.required && !is_precondition(&parts.headers, &current) {
+        return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
+    }
     match evaluate(&method, &parts.headers, &current) {
         Evaluation::Proceed => {
             let added = reads.then_some(&current);
             forward(inner, Request::from_parts(parts, body), added).await
         }
         Evaluation::NotModified => {
-            let mut response = empty(StatusCode::NOT_MODIFIED);
+            let mut response = Response::new(ResponseBody::absent());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
             add(&current, response.headers_mut());
             Ok(response)
         }
@@ -275,8 +283,17 @@ impl Options {
     }
 }
 
-/// Finds the validators of a resource by a GET; one that does not succeed has none.
-async fn ask<S, ReqBody, B>(inner: S, parts: &Parts, body: ReqBody) -> Result<Validators, S::Error>
+/// Tells whether the preconditions of a write can fail if it is based on something else than what is
+/// current: what is ignored, and a tag that must *not* be the current one, protect nothing.
+fn is_precondition(request: &HeaderMap, current: &Validators) -> bool {
+    request.contains_key(IF_MATCH)
+        || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any
+        || (current.last_modified.is_some()
+            && matches!(field_date(request, &IF_UNMODIFIED_SINCE), FieldDate::At(_)))
+}
+
+/// Finds the validators of a resource by a GET; `None` if that tells nothing of it.
+async fn ask<S, ReqBody, B>(inner: S, parts: &Parts, body: ReqBody) -> Result<Option<Validators>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
@@ -297,59 +314,12 @@ where
     ] {
         parts.headers.remove(name);
     }
-    // What is current, not what a cache further in has.
+    // For caches further in that listen to it.
     let _ = parts.headers.try_insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     let response = inner.oneshot(Request::from_parts(parts, body)).await?;
-    let found = response.status().is_success();
-    Ok(if found { Validators::of_response(response.headers()) } else { Validators::default() })
-}
-
-/// Writes under way, by resource.
-#[derive(Debug, Default)]
-struct Turns(DashMap<Vec<u8>, Arc<Mutex<()>>>);
-
-/// Held from the evaluation of a write's precondition to its response.
-struct Turn {
-    turns: Arc<Turns>,
-    resource: Vec<u8>,
-    guard: Option<OwnedMutexGuard<()>>,
-}
-
-impl Turns {
-    /// Waits for the writes to the same resource that came before.
-    async fn wait(turns: &Arc<Self>, parts: &Parts) -> Turn {
-        let host = parts.headers.get(HOST).map_or(&b""[..], HeaderValue::as_bytes);
-        let resource = [host, b" ", parts.uri.path().as_bytes()].concat();
-        let mutex = Arc::clone(&turns.0.entry(resource.clone()).or_default());
-        // The turn is there before its guard, so that one that is cancelled while it waits cleans up.
-        let mut turn = Turn { turns: Arc::clone(turns), resource, guard: None };
-        turn.guard = Some(mutex.lock_owned().await);
-        turn
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.guard.take();
-        // Whoever waits holds a count too; new ones come through the table, which is locked here.
-        self.turns.0.remove_if(&self.resource, |_, mutex| Arc::strong_count(mutex) == 1);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
-        let turns = Arc::new(Turns::default());
-        let (parts, ()) = Request::new(()).into_parts();
-        let first = Turns::wait(&turns, &parts).await;
-        let mut second = Box::pin(Turns::wait(&turns, &parts));
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(second);
-        assert_eq!(turns.0.len(), 1);
-        drop(first);
-        assert_eq!(turns.0.len(), 0);
-    }
+    Ok(match response.status() {
+        status if status.is_success() => Some(Validators::of_response(response.headers())),
+        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Validators::default()),
+        _ => None,
+    })
 }

@@ -5,6 +5,7 @@ mod conditional;
 mod patch;
 mod route;
 mod site;
+mod turns;
 
 pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};
 pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};

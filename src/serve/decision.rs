@@ -114,6 +114,11 @@ impl Shared {
         head.scopes = Box::new([exchanged.scope]);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
+        head.hinted = match own_ttl {
+            Ttl::For(ttl) => Some(ttl),
+            Ttl::Forever => Some(Duration::MAX),
+            Ttl::Default => None,
+        };
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
         let fits = fits.saturating_sub(head.weight() + ENTRY_OVERHEAD);

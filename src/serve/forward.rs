@@ -70,7 +70,7 @@ impl Fill {
             && let Some(stale) = self.call.stale.take()
         {
             let validated = response.into_parts().0;
-            return Ok(self.freshened(&stale, &validated, sent).await);
+            return Ok(self.freshened(&stale, validated, sent).await);
         }
         let conditions = sent.conditions.take();
         let mut response = self.received(response, sent);
@@ -140,6 +140,12 @@ impl Fill {
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let tagged = shared.policy.etags && !response.headers().contains_key(ETAG);
                 let storing = Storing { key: self.way.key, response, request, max_variants, retained };
+                // To be validated before each use: this one is for those who wait already.
+                if !storing.response.is_fresh(storing.response.head().response_time)
+                    && let Some(leader) = &self.call.leader
+                {
+                    leader.close();
+                }
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 (
                     ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged)),

@@ -138,12 +138,12 @@ impl Way {
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
                         let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
+                        let generation = self.generation().await;
                         let stale = match self.look(request).await {
                             Lookup::Hit(stored) => return Next::Answer(stored, Waited::Yes),
                             Lookup::Miss { stale, .. } => stale,
                             Lookup::Failed => None,
                         };
-                        let generation = self.generation().await;
                         return Next::Call(Call { leader: None, generation, reason, stale, _permit: permit });
                     }
                 }
@@ -181,8 +181,19 @@ impl Way {
 
     /// Calls the service without others waiting; its response may be stored all the same.
     async fn alone(&self, reason: ForwardReason, stale: Option<Arc<StoredResponse>>) -> Next {
+        // In this order: what was invalidated while this request waited is not asked about, and what
+        // is invalidated from now on makes the answer one of before.
         let generation = self.generation().await;
+        let stale = match stale {
+            Some(stale) if self.is_valid(&stale).await => Some(stale),
+            _ => None,
+        };
         Next::Call(Call { leader: None, generation, reason, stale, _permit: None })
+    }
+
+    async fn is_valid(&self, stored: &StoredResponse) -> bool {
+        let head = stored.head();
+        matches!(self.shared.cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid))
     }
 
     async fn generation(&self) -> Option<Generation> {

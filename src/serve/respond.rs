@@ -80,7 +80,7 @@ impl Hit {
                 Response::from_parts(stored.parts_at(self.now), ResponseBody::stored(stored.body().clone()))
             }
             Selection::NotModified => {
-                Response::from_parts(stored.not_modified_at(self.now), ResponseBody::default())
+                Response::from_parts(stored.not_modified_at(self.now), ResponseBody::absent())
             }
             selection => ResponseBody::selected(selection, stored.parts_at(self.now), stored.body().clone()),
         };

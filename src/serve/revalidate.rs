@@ -3,22 +3,24 @@
 use super::decision::{Exchanged, Keep};
 use super::forward::{Fill, Sent};
 use super::respond::Hit;
+use super::service::HandledWithin;
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Storing};
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyRef};
+use crate::policy::{CacheHints, Ttl};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::preconditions::not_modified;
+use crate::rules::preconditions::{Validators, not_modified};
 use crate::rules::selection::{Selection, select};
 use crate::rules::strip::not_stored;
 use crate::rules::update::updated;
 use crate::store::Validity;
 use bytes::Bytes;
-use http::header::{ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
-use http::{HeaderMap, Method, Response, StatusCode, response};
+use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, Method, Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,27 +53,42 @@ impl Fill {
     pub(super) async fn freshened<B>(
         self,
         stale: &StoredResponse,
-        validated: &response::Parts,
+        mut validated: response::Parts,
         sent: Sent,
     ) -> Response<ResponseBody<B>> {
         let Sent { headers: request, version, at: request_time, finish, .. } = sent;
         let (shared, context, scope) = (&self.way.shared, self.way.context, self.way.scope);
         let now = shared.cache.clock().now();
+        let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
-        parts.headers = updated(stale.headers(), &validated.headers);
+        parts.headers =
+            if another { stale.headers().clone() } else { updated(stale.headers(), &validated.headers) };
+        let mut hints = validated.extensions.remove::<CacheHints>().unwrap_or_default();
+        if hints.ttl == Ttl::Default
+            && let Some(ttl) = stale.head().hinted
+        {
+            hints.ttl = Ttl::For(ttl);
+        }
+        parts.extensions.insert(hints);
+        let handled_within = validated.extensions.remove::<HandledWithin>().is_some();
         let kept = match self.call.generation {
-            // RFC 9111 section 4.3.4: a 304 about something else updates nothing.
-            _ if names_another(stale.headers(), &validated.headers) => Err("mismatch"),
+            _ if handled_within => Err("handled-within"),
+            _ if another => Err("mismatch"),
             Some(generation) => {
                 let exchanged = Exchanged { request: &request, context, request_time, generation, scope };
                 shared.keep(&exchanged, &parts)
             }
             None => Err("store-failed"),
         };
+        if another {
+            // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
+            shared.cache.invalidate_scope(scope).await;
+        }
         let status = self.status.detail(Some("revalidated"));
         let (stored, status) = match kept {
-            Ok(Keep { head, retained, .. }) => {
+            Ok(Keep { mut head, retained, .. }) => {
+                head.nominate(&stale.head().nominated, &request);
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let storing = Storing { key, response, request: request.clone(), max_variants, retained };
@@ -85,8 +102,10 @@ impl Fill {
                 (stored, status.stored())
             }
             Err(_) => {
-                let passes = shared.cache.passes();
-                passes.remember(self.way.key.as_ref(), Pass::Uncacheable, now);
+                let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
+                if !context.goes_alone() && self.call.generation.is_some() && !another {
+                    shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
+                }
                 if let Some(leader) = self.call.leader {
                     leader.pass();
                 }
@@ -125,7 +144,7 @@ impl Variants<'_> {
                 continue;
             }
             if cache.validity(head.generation, &head.scopes).await? == Validity::Valid {
-                let headers = updated(variant.headers(), validated);
+                let headers = updated(variant.headers(), &of_all_variants(validated));
                 let excluded = not_stored(&headers, &ResponseDirectives::from_headers(&headers));
                 let new = variant.freshened(headers_for_storage(&headers, &excluded), like);
                 let new = Entry::Response(Arc::new(new));
@@ -136,9 +155,29 @@ impl Variants<'_> {
     }
 }
 
+/// Tells whether a 304 is about something else than what is stored: a strong tag has to be the same
+/// strong one, a weak one equivalent, a date without any tag the same.
 fn names_another(stored: &HeaderMap, validated: &HeaderMap) -> bool {
-    let tags = EntityTag::of_response(stored).zip(EntityTag::of_response(validated));
-    tags.is_some_and(|(stored, validated)| !stored.weak_eq(&validated))
+    let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
+    match (own.etag, given.etag) {
+        (Some(own), Some(given)) if given.is_weak() => !own.weak_eq(&given),
+        (Some(own), Some(given)) => !own.strong_eq(&given),
+        (None, None) => own.last_modified.zip(given.last_modified).is_some_and(|(own, given)| own != given),
+        _ => false,
+    }
+}
+
+/// What a 304 says of all variants that have its tag; other fields may be of one of them alone.
+const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
+
+fn of_all_variants(validated: &HeaderMap) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in OF_ALL_VARIANTS {
+        for value in validated.get_all(&name) {
+            let _ = fields.try_append(&name, value.clone());
+        }
+    }
+    fields
 }
 
 /// Sends a 304 instead of a complete response to a client that has it, while that goes on to be stored.
@@ -160,7 +199,7 @@ where
         Ok(()) => {
             parts.status = StatusCode::NOT_MODIFIED;
             parts.headers = not_modified(&parts.headers);
-            Response::from_parts(parts, ResponseBody::default())
+            Response::from_parts(parts, ResponseBody::absent())
         }
         Err(body) => Response::from_parts(parts, body),
     }
