@@ -175,6 +175,68 @@ async fn of_two_editors_who_save_at_once_one_is_told_and_no_update_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn writes_to_one_path_take_turns_however_it_is_spelt_and_by_whatever_host() {
+    let document = Document::default();
+    let stack = document.layer().layer(document.service());
+    let save =
+        |uri: &str, host| request("PUT", uri, &[("host", host), ("if-match", "\"0\""), ("x-editor", "0")]);
+    let saves = [save("/doc", "a"), save("/%64oc", "a"), save("http://a/doc", "a"), save("/doc", "A:80")];
+    let mut statuses: Vec<_> = join_all(saves.map(|save| send(&stack, save)))
+        .await
+        .iter()
+        .map(|answer| answer.status.as_u16())
+        .collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 412, 412, 412]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_layer_twice_does_not_wait_for_itself() {
+    let document = Document::default();
+    let layer = document.layer();
+    let stack = layer.layer(layer.layer(document.service()));
+    let save = request("PUT", "/", &[("if-match", "\"0\""), ("x-editor", "0")]);
+    assert_eq!(stack.oneshot(save).await.expect("infallible").status(), 200);
+}
+
+#[tokio::test]
+async fn a_precondition_that_protects_nothing_is_none() {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let by_tag =
+        ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+    let stack = by_tag.layer(inner);
+    for line in [
+        ("if-unmodified-since", "garbage"),
+        ("if-unmodified-since", MODIFIED),
+        ("if-none-match", "garbage"),
+        ("if-none-match", "\"x\""),
+        ("if-none-match", ""),
+    ] {
+        assert_eq!(send(&stack, request("PUT", "/", &[line])).await.status, 428, "{line:?}");
+    }
+    assert_eq!(send(&stack, request("PUT", "/", &[("if-none-match", "*")])).await.status, 412);
+    assert_eq!(calls.count(), 0);
+}
+
+#[tokio::test]
+async fn a_get_that_tells_nothing_of_the_resource_lets_no_write_through() {
+    for (status, written) in
+        [(500, false), (503, false), (401, false), (302, false), (404, true), (410, true)]
+    {
+        let (inner, _) = origin(move |request, call| {
+            let mut response = numbered(&[], call);
+            if request.method() == "GET" {
+                *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            }
+            response
+        });
+        let stack = ConditionLayer::by_get().layer(inner);
+        let answer = send(&stack, request("PUT", "/", &[("if-none-match", "*")])).await;
+        assert_eq!(answer.status.as_u16(), if written { 200 } else { 412 }, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_api_that_only_emits_tags_is_asked_for_the_current_one() {
     let document = Document::default();
     let stack = ConditionLayer::by_get().require_precondition().layer(document.service());

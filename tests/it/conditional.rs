@@ -168,6 +168,22 @@ async fn bodies_over_the_limit_with_trailers_or_with_a_false_length_pass_without
 }
 
 #[tokio::test]
+async fn a_body_of_very_many_frames_passes_without_a_tag_and_is_not_gathered() {
+    let pulled = Calls::default();
+    let counted = pulled.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let counted = counted.clone();
+        let frames = futures::stream::repeat_with(move || {
+            counted.next();
+            Ok::<_, Infallible>(Frame::data(Bytes::new()))
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
+    });
+    let response = ConditionalLayer::new().layer(inner).oneshot(get("/")).await.expect("infallible");
+    assert_eq!((response.headers().get("etag"), pulled.count()), (None, 256));
+}
+
+#[tokio::test]
 async fn a_failing_body_fails_as_without_the_layer() {
     let inner = service_fn(|_: Request<Body>| async {
         let frames = [Ok(Frame::data(Bytes::from_static(b"pa"))), Err(io::Error::other("disk"))];

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, CacheHints, Invalidation, ManualClock, Policy, SiteCacheLayer};
 
 const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -517,4 +517,203 @@ async fn a_stored_error_is_sent_whole_whatever_the_conditions() {
         let answer = send(&stack, get_with("/", &[condition])).await;
         assert_eq!((answer.status.as_u16(), answer.text()), (404, "gone"), "{condition:?}");
     }
+}
+
+#[tokio::test]
+async fn what_a_handler_hinted_holds_through_a_304_that_says_nothing_of_it() {
+    let day = Duration::from_secs(24 * 3600);
+    let (cache, hand) = timed();
+    let clock = hand.clone();
+    let (inner, _) = origin(move |request, _| {
+        let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        if request.headers().contains_key("if-none-match") {
+            // By when the index of the variants would have expired.
+            clock.advance(Duration::from_secs(4));
+            return not_modified(&lines);
+        }
+        let mut response = with_lines(&lines, tenant);
+        let tenant = http::HeaderName::from_static("x-tenant");
+        response.extensions_mut().insert(CacheHints::new().ttl(Duration::from_secs(10)).vary([tenant]));
+        response
+    });
+    let stack = site_over(&cache, inner);
+    let page = async |tenant| send(&stack, get_with("/", &[("x-tenant", tenant)])).await;
+    page("a").await;
+    hand.advance(day - Duration::from_secs(2));
+    assert_eq!(page("a").await.detail(), Some("revalidated"));
+    assert_eq!(page("b").await.text(), "b", "kept apart by the hint alone");
+    hand.advance(Duration::from_secs(10));
+    assert!(!page("a").await.is_hit(), "held as long as the hint says, not the field");
+}
+
+#[tokio::test]
+async fn a_304_whose_handler_hints_never_is_not_stored() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, _| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        if !request.headers().contains_key("if-none-match") {
+            return with_lines(&lines, "page");
+        }
+        let mut response = not_modified(&lines);
+        response.extensions_mut().insert(CacheHints::new().never());
+        response
+    });
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    for call in 2..=3 {
+        assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("page", call));
+    }
+}
+
+#[tokio::test]
+async fn a_304_about_another_version_relabels_nothing_and_is_asked_about_no_more() {
+    for (own, given) in [
+        (("etag", "\"1\""), ("etag", "\"2\"")),
+        (("etag", "W/\"1\""), ("etag", "\"1\"")),
+        (("last-modified", EARLIER), ("last-modified", LATER)),
+    ] {
+        let (cache, hand) = timed();
+        let (inner, calls) = origin(move |request, call| {
+            let asked = request.headers().contains_key("if-none-match")
+                || request.headers().contains_key("if-modified-since");
+            let line = if call == 1 { own } else { given };
+            let lines = [("cache-control", "max-age=60"), line];
+            if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
+        });
+        let stack = site_over(&cache, inner);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        let old = send(&stack, get("/")).await;
+        assert_eq!(
+            (old.text(), old.header(own.0)),
+            ("1", Some(own.1)),
+            "the old body with its own validator"
+        );
+        let new = send(&stack, get("/")).await;
+        assert_eq!((new.text(), new.header(own.0), calls.count()), ("3", Some(given.1), 3));
+    }
+}
+
+#[tokio::test]
+async fn a_304_for_one_origin_changes_no_field_that_is_of_another_ones_variant() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, _| {
+        let own = request.headers()["origin"].to_str().expect("text").to_owned();
+        let allow = ("access-control-allow-origin", own.as_str());
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("vary", "origin"), allow];
+        let asked = request.headers().contains_key("if-none-match");
+        if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+    });
+    let stack = site_over(&cache, inner);
+    let page = async |own| send(&stack, get_with("/", &[("origin", own)])).await;
+    for own in ["https://a", "https://b"] {
+        page(own).await;
+    }
+    hand.advance(MINUTE);
+    page("https://a").await;
+    let other = page("https://b").await;
+    assert_eq!((other.is_hit(), other.header("access-control-allow-origin")), (true, Some("https://b")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_invalidated_while_a_follower_waited_is_not_asked_about_by_it() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let call = counted.next();
+        async move {
+            if call == 2 {
+                sleep(Duration::from_millis(100)).await;
+                return Ok::<_, Infallible>(with_lines(&[("cache-control", "no-store")], "mine"));
+            }
+            // Of the same second before and after: the origin takes it for the same version.
+            let lines = [("cache-control", "max-age=60"), ("last-modified", MODIFIED)];
+            let asked = request.headers().contains_key("if-modified-since");
+            Ok(if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    let invalidate = async {
+        sleep(Duration::from_millis(50)).await;
+        cache.invalidate(Invalidation::path("/")).await.expect("local");
+    };
+    let (_, follower, ()) = futures::join!(send(&stack, get("/")), send(&stack, get("/")), invalidate);
+    assert_eq!(follower.text(), "3");
+    assert_eq!(send(&stack, get("/")).await.text(), "3", "nothing from before comes back");
+}
+
+#[tokio::test]
+async fn a_page_to_be_validated_each_time_is_not_shared_with_who_comes_after_it_was_made() {
+    let (sender, receiver) = futures::channel::oneshot::channel::<()>();
+    let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let (call, first) = (counted.next(), receiver.lock().expect("no panic").take());
+        async move {
+            let body = futures::stream::once(async move {
+                if let Some(first) = first {
+                    first.await.expect("told");
+                }
+                Ok::<_, Infallible>(Frame::data(Bytes::from(call.to_string())))
+            });
+            let mut response = Response::new(StreamBody::new(Box::pin(body)));
+            for (name, value) in [("cache-control", "no-cache"), ("etag", "\"1\"")] {
+                response.headers_mut().insert(name, value.parse().expect("a value"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
+    let later = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    assert_eq!(later.text(), "2");
+    sender.send(()).expect("waited for");
+    assert_eq!(read(streaming).await.text(), "1");
+}
+
+#[tokio::test]
+async fn errors_that_one_request_provoked_are_for_no_cache_outside() {
+    let lines = [("cache-control", "public, s-maxage=3600"), ("expires", LATER), ("etag", "\"a\"")];
+    let (stack, _) = site(policy(), move |_, _| with_lines(&lines, "page"));
+    send(&stack, get("/")).await;
+    for (own, status) in [(("if-match", "\"b\""), 412), (("range", "bytes=99-"), 416)] {
+        let answer = send(&stack, get_with("/", &[own])).await;
+        assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (status, Some("no-store")));
+        assert_eq!((answer.header("expires"), answer.header("age")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn no_more_than_so_many_bodies_are_read_for_the_store_alone() {
+    let inner = service_fn(|_: Request<Body>| async {
+        let frames = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let mut response = Response::new(StreamBody::new(frames));
+        response.headers_mut().insert("etag", "\"a\"".parse().expect("a value"));
+        Ok::<_, Infallible>(response)
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let mut statuses = Vec::new();
+    for number in 0..70 {
+        let request = get_with(&format!("/?{number}"), &[("if-none-match", "\"a\"")]);
+        statuses.push(stack.clone().oneshot(request).await.expect("infallible").status().as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 304).count(), 64);
+    assert!(statuses[64..].iter().all(|status| *status == 200), "the others stream");
+}
+
+#[tokio::test]
+async fn a_304_states_no_length() {
+    let (stack, _) = site(policy(), |_, _| with_lines(&[("etag", "\"a\"")], "page"));
+    send(&stack, get("/")).await;
+    let response = stack.oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");
+    let body = response.body();
+    assert_eq!(
+        (http_body::Body::size_hint(body).exact(), http_body::Body::is_end_stream(body)),
+        (None, true)
+    );
 }
