@@ -26,10 +26,13 @@ each() {
 none=$(each none)
 floor=$(each floor)
 hit=$(each hit)
-awk -v none="$none" -v floor="$floor" -v hit="$hit" 'BEGIN {
+none_conditional=$(each none-conditional)
+not_modified=$(each 304)
+awk -v none="$none" -v floor="$floor" -v hit="$hit" -v none_conditional="$none_conditional" -v not_modified="$not_modified" 'BEGIN {
     print "instructions      with the harness      without"
     printf "harness         %18d\n", none
     printf "floor           %18d %12d\n", floor, floor - none
     printf "hit             %18d %12d\n", hit, hit - none
-    printf "ratio           %18.2f %12.2f\n", hit / floor, (hit - none) / (floor - none)
+    printf "hit, 304        %18d %12d\n", not_modified, not_modified - none_conditional
+    printf "hit to floor    %18.2f %12.2f\n", hit / floor, (hit - none) / (floor - none)
 }'

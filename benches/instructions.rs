@@ -17,7 +17,7 @@ use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|floor|hit|miss TIMES";
+const USAGE: &str = "--callgrind none|none-conditional|floor|hit|304|miss TIMES";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -38,6 +38,12 @@ fn main() {
         "hit" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
+        }
+        // The same requests with one more field, alone and for a 304.
+        "none-conditional" => repeat(times, &support::conditional(&request), drop),
+        "304" => {
+            let mut service = support::warm(request.clone(), support::response(SMALL));
+            repeat(times, &support::conditional(&request), |request| run(&mut service, request));
         }
         "miss" => {
             let store = MemoryStore::with_capacity(128 << 20);
