@@ -717,3 +717,57 @@ async fn a_304_states_no_length() {
         (None, true)
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_304_to_an_authorized_request_keeps_nobody_from_collapsing() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        counted.next();
+        let asked = request.headers().contains_key("if-none-match");
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+            Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true)).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    // Not marked as shareable, so the answer to it is not stored.
+    send(&stack, get_with("/", &[("authorization", "Basic bogus")])).await;
+    futures::future::join_all((0..20).map(|_| send(&stack, get("/")))).await;
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test]
+async fn a_304_from_a_cache_layer_further_in_is_not_stored_further_out() {
+    let (cache, hand) = timed();
+    let within = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (inner, _) = origin(|_, _| with_lines(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], "page"));
+    let (route, switch) = (route_over(&cache, MINUTE, inner.clone()), Arc::clone(&within));
+    // The inner layer comes into play after the outer one has stored the page.
+    let either = service_fn(move |request: Request<Body>| {
+        let (route, plain) = (route.clone(), inner.clone());
+        let within = switch.load(std::sync::atomic::Ordering::SeqCst);
+        async move {
+            match within {
+                true => route.oneshot(request).await,
+                false => {
+                    Ok(plain.oneshot(request).await?.map(|_| tower_response_cache::ResponseBody::default()))
+                }
+            }
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(either);
+    send(&stack, get("/")).await;
+    assert!(send(&stack, get("/")).await.is_hit());
+    within.store(true, std::sync::atomic::Ordering::SeqCst);
+    hand.advance(MINUTE);
+    for _ in 0..3 {
+        let answer = send(&stack, get("/")).await;
+        let outer = answer.headers.get_all("cache-status").iter().next_back().expect("a status");
+        assert!(!outer.to_str().expect("text").contains("; hit"), "{outer:?}");
+    }
+}
