@@ -23,15 +23,15 @@ pub(crate) enum Ranges {
 const MOST_RANGES: usize = 32;
 const MOST_TIMES: u64 = 2;
 const MOST_FIELD_BYTES: usize = 4 << 10;
-/// A gap shorter than what the head of a part takes is sent along.
+/// A gap of fewer bytes than this, which the head of a part would take, is sent along.
 const GAP: u64 = 80;
 
 /// Reads the ranges of a request for a representation of so many bytes.
 pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
-    let Some(specs) = specs(line.as_bytes()) else { return Ranges::Whole };
-    let satisfiable: Vec<_> = specs.iter().filter_map(|spec| spec.within(length)).collect();
+    let Some(mut satisfiable) = fitted(line.as_bytes(), length) else { return Ranges::Whole };
+    satisfiable.retain(|part| part.start < part.end);
     if satisfiable.is_empty() {
         return Ranges::Unsatisfiable;
     }
@@ -42,68 +42,52 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     Ranges::Parts(coalesced(satisfiable))
 }
 
-/// One member of the set, as it was asked for (RFC 9110 section 14.1.2).
-#[derive(Debug, Clone, Copy)]
-enum Spec {
-    /// From an offset to another, that one included.
-    Between(u64, u64),
-    From(u64),
-    Last(u64),
-}
-
-impl Spec {
-    /// Returns what of it exists.
-    fn within(self, length: u64) -> Option<Range<u64>> {
-        let range = match self {
-            Self::Between(first, last) => first..last.saturating_add(1).min(length),
-            Self::From(first) => first..length,
-            Self::Last(count) => length.saturating_sub(count)..length,
-        };
-        (range.start < range.end).then_some(range)
-    }
-}
-
-/// Reads the set; `None` if it is not one of bytes, or malformed.
-fn specs(value: &[u8]) -> Option<Vec<Spec>> {
-    if value.len() > MOST_FIELD_BYTES {
-        return None;
-    }
+/// Reads the set, and what of each member exists, which may be nothing; `None` if it is not one of bytes,
+/// or malformed.
+fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
-    if !value[..equals].eq_ignore_ascii_case(b"bytes") {
+    if value.len() > MOST_FIELD_BYTES || !value[..equals].eq_ignore_ascii_case(b"bytes") {
         return None;
     }
-    let specs: Option<Vec<_>> = elements(&value[equals + 1..]).map(spec).collect();
-    specs.filter(|specs| !specs.is_empty())
+    let set: Option<Vec<_>> = elements(&value[equals + 1..]).map(|element| member(element, length)).collect();
+    set.filter(|set| !set.is_empty())
 }
 
-fn spec(element: &[u8]) -> Option<Spec> {
+/// Reads one member of the set (RFC 9110 section 14.1.2).
+fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = element.iter().position(|&byte| byte == b'-')?;
     match (&element[..dash], &element[dash + 1..]) {
-        (b"", last) => number(last).map(Spec::Last),
-        (first, b"") => number(first).map(Spec::From),
+        (b"", count) => Some(length.saturating_sub(number(digits(count)?))..length),
+        (first, b"") => Some(number(digits(first)?)..length),
         (first, last) => {
-            let (first, last) = (number(first)?, number(last)?);
-            (first <= last).then_some(Spec::Between(first, last))
+            let (first, last) = (digits(first)?, digits(last)?);
+            // Compared as they are written: numbers that do not fit have an order too.
+            let ordered = (first.len(), first) <= (last.len(), last);
+            ordered.then(|| number(first)..number(last).saturating_add(1).min(length))
         }
     }
 }
 
+/// Returns the digits of a number, without leading zeros; `None` if it is none.
+fn digits(text: &[u8]) -> Option<&[u8]> {
+    let zeros = text.iter().take_while(|&&byte| byte == b'0').count();
+    (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then(|| &text[zeros..])
+}
+
 /// Reads digits; more than fit are the most that fit.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
+fn number(digits: &[u8]) -> u64 {
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
-    Some(digits.iter().fold(0, add))
+    digits.iter().fold(0, add)
 }
 
 /// Joins what overlaps or nearly touches, in the order of the first mention.
 fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
         // Joining may bring it near others that it was not near before.
         let mut place = joined.len();
-        while let Some(at) = joined.iter().position(|other| near(other, &part)) {
+        while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
             part = part.start.min(other.start)..part.end.max(other.end);
             place = place.min(at);
@@ -111,10 +95,6 @@ fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
         joined.insert(place.min(joined.len()), part);
     }
     joined
-}
-
-fn near(a: &Range<u64>, b: &Range<u64>) -> bool {
-    a.start <= b.end.saturating_add(GAP) && b.start <= a.end.saturating_add(GAP)
 }
 
 /// Returns the value of `Content-Range` for a part (RFC 9110 section 14.4).
@@ -153,13 +133,9 @@ pub(crate) fn multipart(
     for part in parts {
         let mut head = format!("\r\n--{boundary}\r\n").into_bytes();
         if let Some(content_type) = content_type {
-            head.extend_from_slice(b"content-type: ");
-            head.extend_from_slice(content_type.as_bytes());
-            head.extend_from_slice(b"\r\n");
+            head.extend([b"content-type: ", content_type.as_bytes(), b"\r\n"].concat());
         }
-        head.extend_from_slice(b"content-range: ");
-        head.extend_from_slice(content_range(part, whole).as_bytes());
-        head.extend_from_slice(b"\r\n\r\n");
+        head.extend([b"content-range: ", content_range(part, whole).as_bytes(), b"\r\n\r\n"].concat());
         pieces.push(head.into());
         pieces.push(body.slice(part.start as usize..part.end as usize));
     }
@@ -169,10 +145,9 @@ pub(crate) fn multipart(
     Multipart { content_type, pieces, length }
 }
 
-/// Returns a new boundary. It is random, which makes it unlikely enough to stand in any body, and
-/// impossible to be put into one on purpose.
+/// Returns a new boundary. No body needs a scan for it: 128 random bits stand in none by chance, and
+/// nobody can put them into one on purpose: the hash keys are the operating system's random numbers.
 pub(crate) fn boundary() -> String {
-    // The standard library's hash keys are the operating system's random numbers.
     let random = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", random(), random())
 }
@@ -180,138 +155,145 @@ pub(crate) fn boundary() -> String {
 #[cfg(test)]
 #[expect(clippy::single_range_in_vec_init, reason = "one part is one range")]
 mod tests {
-    use super::super::samples::{field, headers};
-    use super::{GAP, Ranges, boundary, multipart, ranges};
-    use bytes::Bytes;
-    use http::HeaderValue;
-    use proptest::prelude::{prop_assert, proptest};
+    use super::super::samples::headers;
+    use super::{GAP, HeaderMap, HeaderValue, RANGE, Range, Ranges};
+    use super::{boundary, content_range, multipart, ranges, unsatisfied_range};
+    use proptest::collection::{btree_set, vec};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     fn of(value: &str, length: u64) -> Ranges {
         ranges(&headers(&[("range", value)]), length)
     }
 
-    /// RFC 9110 sections 14.1.1, 14.1.2 and 14.2.
+    /// RFC 9110 sections 5.6.1.2 (lists), 14.1 (the unit), 14.1.1, 14.1.2, and 15.3.7.2 (coalescing).
     #[test]
-    fn a_set_of_ranges_is_read_and_fitted_to_the_length() {
-        const HUGE: &str = "99999999999999999999999999";
-        let one = |range| Ranges::Parts(vec![range]);
-        let table = [
-            ("bytes=0-499", 10_000, one(0..500)),
-            ("bytes=500-999", 10_000, one(500..1000)),
-            ("bytes=-500", 10_000, one(9500..10_000)),
-            ("bytes=9500-", 10_000, one(9500..10_000)),
-            ("bytes=0-0", 10_000, one(0..1)),
-            ("bytes=0-0,-1", 10_000, Ranges::Parts(vec![0..1, 9999..10_000])),
-            (
-                "bytes= 0-999, 4500-5499, -1000",
-                10_000,
-                Ranges::Parts(vec![0..1000, 4500..5500, 9000..10_000]),
-            ),
-            ("BYTES=0-0", 10, one(0..1)),
-            ("bytes=,0-0,,", 10, one(0..1)),
-            ("bytes=5-100", 10, one(5..10)),
-            ("bytes=-100", 10, one(0..10)),
-            ("bytes=0-", 10, one(0..10)),
-            // What does not exist, alone and among others.
-            ("bytes=10-", 10, Ranges::Unsatisfiable),
-            ("bytes=10-20,30-", 10, Ranges::Unsatisfiable),
-            ("bytes=-0", 10, Ranges::Unsatisfiable),
-            ("bytes=0-", 0, Ranges::Unsatisfiable),
-            ("bytes=-1", 0, Ranges::Unsatisfiable),
-            ("bytes=20-,0-1", 10, one(0..2)),
-            // What is malformed is ignored as a whole.
-            ("bytes=2-1", 10, Ranges::Whole),
-            ("bytes=0-1,2-1", 10, Ranges::Whole),
-            ("bytes=", 10, Ranges::Whole),
-            ("bytes", 10, Ranges::Whole),
-            ("bytes=a-b", 10, Ranges::Whole),
-            ("bytes=1", 10, Ranges::Whole),
-            ("bytes=-", 10, Ranges::Whole),
-            ("bytes=+1-2", 10, Ranges::Whole),
-            ("bytes=1 -2", 10, Ranges::Whole),
-            ("bytes =0-1", 10, Ranges::Whole),
-            ("lines=0-1", 10, Ranges::Whole),
-            ("", 10, Ranges::Whole),
-            // Abuse.
-            ("bytes=0-,0-,0-", 10, Ranges::Whole),
+    fn a_set_of_ranges_is_read_fitted_to_the_length_and_coalesced_in_the_place_of_the_first() {
+        let cases: [(&str, u64, &[Range<u64>]); 14] = [
+            ("bytes= 0-999, 4500-5499, -1000", 10_000, &[0..1000, 4500..5500, 9000..10_000]),
+            ("BYTES=,0-0 ,\t,", 10, &[0..1]),
+            ("bytes=5-100", 10, &[5..10]),
+            ("bytes=0-99999999999999999999999999", 10, &[0..10]),
+            ("bytes=-99999999999999999999999999", 10, &[0..10]),
+            ("bytes=000000000000000000000001-02", 10, &[1..3]),
+            ("bytes=20-,0-1,-0", 10, &[0..2]),
+            ("bytes=0-,0-", 10, &[0..10]),
+            ("bytes=0-18446744073709551615", u64::MAX, &[0..u64::MAX]),
+            ("bytes=0-99,100-199", 1000, &[0..200]),
+            ("bytes=0-99,179-199", 1000, &[0..200]),
+            ("bytes=0-99,180-199", 1000, &[0..100, 180..200]),
+            ("bytes=900-999,0-99", 1000, &[900..1000, 0..100]),
+            ("bytes=500-509,900-909,0-9,80-430", 1000, &[0..510, 900..910]),
         ];
-        for (value, length, expected) in table {
-            assert_eq!(of(value, length), expected, "{value} of {length}");
+        for (value, length, parts) in cases {
+            assert_eq!(of(value, length), Ranges::Parts(parts.to_vec()), "{value} of {length}");
         }
-        assert_eq!(of(&format!("bytes=0-{HUGE}"), 10), one(0..10));
-        assert_eq!(of(&format!("bytes=-{HUGE}"), 10), one(0..10));
-        assert_eq!(of(&format!("bytes={HUGE}-"), 10), Ranges::Unsatisfiable);
-        let many: Vec<_> = (0..33).map(|i| format!("{}-{}", i * 1000, i * 1000)).collect();
-        assert_eq!(of(&format!("bytes={}", many.join(",")), 1_000_000), Ranges::Whole);
-        assert_eq!(of(&format!("bytes={}0-0", ",".repeat(5000)), 10), Ranges::Whole);
+    }
+
+    /// RFC 9110 sections 14.1.2 and 15.5.17.
+    #[test]
+    fn what_does_not_exist_is_unsatisfiable() {
+        let huge = ["bytes=99999999999999999999-", "bytes=99999999999999999998-99999999999999999999"];
+        for value in ["bytes=10-", "bytes=10-20,30-", "bytes=-0"].into_iter().chain(huge) {
+            assert_eq!(of(value, 10), Ranges::Unsatisfiable, "{value}");
+        }
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0"] {
+            assert_eq!(of(value, 0), Ranges::Unsatisfiable, "{value} of nothing");
+        }
+    }
+
+    /// RFC 9110 sections 14.1.1 and 14.2; of many ranges, those that do not exist do not count.
+    #[test]
+    fn what_is_malformed_or_abusive_or_no_set_of_bytes_is_ignored() {
+        let values = ["", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=1", "bytes=a-b", "bytes=+1-2"];
+        let more = ["bytes=1 -2", "bytes=1-2-3", "bytes =0-1", "lines=0-1", "bytes=2-1", "bytes=0-1,2-1"];
+        let most = ["bytes=99999999999999999999-99999999999999999998", "bytes=0-,0-,0-0"];
+        for value in values.into_iter().chain(more).chain(most) {
+            assert_eq!(of(value, 10), Ranges::Whole, "{value:?}");
+        }
+        let many = (0..33).fold("bytes=".to_owned(), |set, i| format!("{set}{0}-{0},", i * 1000));
+        assert!(of(&many, 33_000) == Ranges::Whole && of(&many, 32_000) != Ranges::Whole);
+        let long = |length| format!("bytes={:,>1$}", "0-0", length - "bytes=".len());
+        assert!(of(&long(4097), 10) == Ranges::Whole && of(&long(4096), 10) != Ranges::Whole);
         assert_eq!(ranges(&headers(&[]), 10), Ranges::Whole);
-        let two = headers(&[("range", "bytes=0-0"), ("range", "bytes=1-1")]);
-        assert_eq!(ranges(&two, 10), Ranges::Whole);
-    }
-
-    /// RFC 9110 section 15.3.7.2: overlapping ranges and those with small gaps may be coalesced.
-    #[test]
-    fn ranges_that_overlap_or_nearly_touch_become_one_in_the_place_of_the_first() {
-        let table = [
-            ("bytes=0-99,50-149", vec![0..150]),
-            ("bytes=0-99,100-199", vec![0..200]),
-            ("bytes=0-99,180-199", vec![0..200]),
-            ("bytes=0-99,181-199", vec![0..100, 181..200]),
-            ("bytes=900-999,0-99", vec![900..1000, 0..100]),
-            ("bytes=0-9,500-509,90-420", vec![0..510]),
-            ("bytes=500-509,0-9,90-420", vec![0..510]),
-        ];
-        for (value, parts) in table {
-            assert_eq!(of(value, 1000), Ranges::Parts(parts), "{value}");
-        }
-    }
-
-    /// RFC 9110 section 14.6.
-    #[test]
-    fn parts_stand_in_one_body_each_behind_its_range() {
-        let body = Bytes::from_static(b"0123456789");
-        let html = HeaderValue::from_static("text/html");
-        let several = multipart(&[0..2, 8..10], Some(&html), &body, "B");
-        let joined = several.pieces.concat();
-        assert_eq!(several.length, joined.len() as u64);
-        assert_eq!(several.content_type, "multipart/byteranges; boundary=B");
-        let expected = "\r\n--B\r\ncontent-type: text/html\r\ncontent-range: bytes 0-1/10\r\n\r\n01\
-            \r\n--B\r\ncontent-type: text/html\r\ncontent-range: bytes 8-9/10\r\n\r\n89\r\n--B--\r\n";
-        assert_eq!(std::str::from_utf8(&joined), Ok(expected));
-        assert_ne!(boundary(), boundary());
+        assert_eq!(ranges(&headers(&[("range", "bytes=0-0"), ("range", "bytes=0-0")]), 10), Ranges::Whole);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_select_disjoint_parts_within_the_length(lines in field("range"), length in 0..500_u64) {
-            check(&ranges(&lines, length), length);
+        fn any_bytes_select_disjoint_parts_within_the_length(
+            // Chance hardly makes what looks like a set.
+            any_bytes in vec(any::<u8>(), 0..64), length in 0..500_u64,
+            set in "bytes=([0-9]{1,3}-[0-9]{0,3}|[0-9-]{0,3})(, ?([0-9]{1,2}-|-[0-9]{1,2})){0,4}",
+        ) {
+            let held = |byte: u8| if byte == b'\t' || (byte >= b' ' && byte != 0x7f) { byte } else { b' ' };
+            for line in [any_bytes.into_iter().map(held).collect(), set.into_bytes()] {
+                let line = HeaderValue::from_bytes(&line).expect("a field value");
+                let headers = HeaderMap::from_iter([(RANGE, line)]);
+                let Ranges::Parts(parts) = ranges(&headers, length) else { continue };
+                prop_assert!(!parts.is_empty());
+                for (i, part) in parts.iter().enumerate() {
+                    prop_assert!(part.start < part.end && part.end <= length, "{part:?} of {length}");
+                    let apart = |other: &Range<u64>| part.end <= other.start || other.end <= part.start;
+                    prop_assert!(parts[i + 1..].iter().all(apart), "{parts:?}");
+                }
+            }
         }
 
         #[test]
-        fn what_is_asked_for_is_sent_and_little_more(
-            asked in proptest::collection::vec((0..300_u64, 0..60_u64), 1..6),
-            length in 1..300_u64,
+        fn what_is_asked_for_is_sent_in_order_and_only_short_gaps_with_it(
+            asked in vec((0..6_u8, 0..250_u64, 0..40_u64), 1..6), length in 0..=200_u64,
         ) {
-            let set: Vec<_> = asked.iter().map(|(from, more)| format!("{from}-{}", from + more)).collect();
+            let set: Vec<_> = asked.iter().map(|&(kind, from, more)| match kind {
+                0 => format!("{from}-"),
+                1 => format!("-{more}"),
+                _ => format!("{from}-{}", from + more),
+            }).collect();
+            let asks = |&(kind, from, more): &(u8, u64, u64), at| match kind {
+                0 => at >= from,
+                1 => at + more >= length,
+                _ => (from..=from + more).contains(&at),
+            };
+            let first = |at| asked.iter().position(|spec| asks(spec, at));
+            let sum = asked.iter().flat_map(|spec| (0..length).filter(|&at| asks(spec, at))).count() as u64;
             let selected = of(&format!("bytes={}", set.join(",")), length);
-            check(&selected, length);
-            let wanted = |at: u64| asked.iter().any(|(from, more)| (*from..=from + more).contains(&at));
+            prop_assert_eq!(selected == Ranges::Unsatisfiable, sum == 0);
+            prop_assert_eq!(selected == Ranges::Whole, sum > 2 * length);
             let Ranges::Parts(parts) = selected else { return Ok(()) };
+            prop_assert!(parts.iter().map(|part| part.clone().filter_map(first).min()).is_sorted());
             for at in 0..length {
-                let sent = parts.iter().any(|part| part.contains(&at));
-                prop_assert!(sent || !wanted(at), "{at} is missing");
-                let near = (at.saturating_sub(GAP)..=at + GAP).any(wanted);
-                prop_assert!(!sent || near, "{at} is too much");
+                let asked = |at: &u64| first(*at).is_some();
+                // Both are the place itself where it is asked for.
+                let around = (0..=at).rev().find(asked).zip((at..length).find(asked));
+                let expected = around.is_some_and(|(before, after)| after - before <= GAP);
+                prop_assert_eq!(parts.iter().any(|part| part.contains(&at)), expected, "{}", at);
             }
         }
-    }
 
-    fn check(selected: &Ranges, length: u64) {
-        let Ranges::Parts(parts) = selected else { return };
-        assert!(!parts.is_empty());
-        for (i, part) in parts.iter().enumerate() {
-            assert!(part.start < part.end && part.end <= length, "{part:?} of {length}");
-            assert!(parts[i + 1..].iter().all(|other| part.end <= other.start || other.end <= part.start));
+        /// RFC 9110 sections 14.4 and 14.6.
+        #[test]
+        fn parts_stand_in_one_body_uncopied_each_behind_its_range(
+            body in vec(any::<u8>(), 200), cuts in btree_set(0..=200_u64, 2..8), typed in any::<bool>(),
+        ) {
+            let (body, cuts) = (body.into(), Vec::from_iter(cuts));
+            let parts: Vec<_> = cuts.windows(2).map(|cut| cut[0]..cut[1]).collect();
+            let html = HeaderValue::from_static("text/html");
+            let several = multipart(&parts, typed.then_some(&html), &body, "B");
+            let mut expected = Vec::new();
+            let typed = if typed { "content-type: text/html\r\n" } else { "" };
+            for (part, piece) in parts.iter().zip(several.pieces.chunks_exact(2)) {
+                let part_of_body = &body[part.start as usize..part.end as usize];
+                prop_assert_eq!(piece[1].as_ptr(), part_of_body.as_ptr());
+                let range = format!("bytes {}-{}/200", part.start, part.end - 1);
+                let head = format!("\r\n--B\r\n{typed}content-range: {range}\r\n\r\n");
+                prop_assert_eq!(content_range(part, 200), range);
+                expected.extend([head.as_bytes(), part_of_body].concat());
+            }
+            expected.extend(b"\r\n--B--\r\n");
+            prop_assert_eq!(several.length, expected.len() as u64);
+            prop_assert_eq!(several.pieces.concat(), expected);
+            prop_assert_eq!(several.content_type, "multipart/byteranges; boundary=B");
+            prop_assert_eq!(unsatisfied_range(200), "bytes */200");
+            prop_assert!(boundary().len() == 32 && boundary() != boundary());
         }
     }
 }
