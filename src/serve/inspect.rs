@@ -245,9 +245,11 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
         }
     }
     if has_cookie {
+        let declared = !policy.cookies.is_default();
         match policy.cookies.read(headers) {
-            Ok(values) if !policy.cookies.is_default() => inspected.cookies = values,
-            _ if app => return Err(Bypass::because("cookie")),
+            Ok(values) if declared => inspected.cookies = values,
+            // Where some enter the key, a handler that sees others beside them answers to no key.
+            _ if app || declared => return Err(Bypass::because("cookie")),
             _ => inspected.context.identified = true,
         }
     }

@@ -73,6 +73,16 @@ async fn a_page_that_varies_by_cookie_is_shared_only_with_the_same_cookies() {
 }
 
 #[tokio::test]
+async fn where_cookies_are_declared_others_bypass_under_the_rfc_9111_preset_too() {
+    let policy = Policy::rfc9111().cache_status(true).default_ttl(MINUTE);
+    let (stack, _) = shop(policy.vary_on_cookies(["lang"]).expect("valid"));
+    for cookie in ["lang=de; sid=1", "lang=de; lang=en"] {
+        assert_eq!(send(&stack, with_cookie(cookie)).await.text(), format!("[{cookie:?}]"));
+        assert_eq!(send(&stack, get("/")).await.text(), "[]", "made for {cookie}");
+    }
+}
+
+#[tokio::test]
 async fn layers_with_different_cookie_rules_answer_with_nothing_of_each_others() {
     let cache = memory();
     let inner = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
