@@ -1,7 +1,11 @@
 //! What axum's traits need to know of this crate's types.
 
+use crate::cache::Cache;
 use crate::policy::CacheHints;
+use crate::serve::Identified;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use http::request::Parts;
 use std::convert::Infallible;
 
 impl IntoResponseParts for CacheHints {
@@ -16,5 +20,45 @@ impl IntoResponseParts for CacheHints {
 impl IntoResponse for CacheHints {
     fn into_response(self) -> Response {
         (self, ()).into_response()
+    }
+}
+
+impl IntoResponseParts for Identified {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        parts.extensions_mut().insert(self);
+        Ok(parts)
+    }
+}
+
+/// A handler can take the cache as an argument, where the state of its router is one or has one.
+///
+/// # Example
+/// ```
+/// use axum::{Router, extract::{FromRef, Path}, routing::put};
+/// use tower_response_cache::{Cache, Invalidation, MemoryStore};
+///
+/// #[derive(Clone, FromRef)]
+/// struct Shop {
+///     cache: Cache,
+/// }
+///
+/// async fn save(cache: Cache, Path(slug): Path<String>) {
+///     let _ = cache.invalidate(Invalidation::path(format!("/flavours/{slug}"))).await;
+/// }
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let app: Router = Router::new().route("/api/flavours/{slug}", put(save)).with_state(Shop { cache });
+/// ```
+impl<S> FromRequestParts<S> for Cache
+where
+    S: Send + Sync,
+    Self: FromRef<S>,
+{
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self::from_ref(state))
     }
 }

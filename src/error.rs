@@ -127,6 +127,10 @@ pub enum ConfigErrorKind {
     InvalidFieldName,
     /// It is not the name of a cookie, or no pattern can be where it stands.
     InvalidCookieName,
+    /// It can't be negotiated, or there is nothing to negotiate about.
+    InvalidAlternative,
+    /// It is not a host, or not spelt as hosts are in keys.
+    InvalidHost,
 }
 
 impl ConfigError {
@@ -159,6 +163,8 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::ZeroTimeout => "the time limit is zero",
             ConfigErrorKind::Contradiction => "directives contradict each other",
             ConfigErrorKind::InvalidCookieName => "not the name of a cookie",
+            ConfigErrorKind::InvalidAlternative => "nothing that can be negotiated",
+            ConfigErrorKind::InvalidHost => "not a host in its canonical spelling",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };
         write!(f, "{what}: {:?}", self.value)

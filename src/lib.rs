@@ -116,15 +116,16 @@ pub use body::ResponseBody;
 pub use cache::{Cache, CacheBuilder, Invalidation};
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
-pub use key::{QueryKey, RequestHead};
+pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
-    ByFunctions, ByGet, CacheControlLayer, Condition, ConditionLayer, Conditional, ConditionalFuture,
-    ConditionalLayer, NeverCacheLayer, Patched, PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet, CacheControlLayer, Condition,
+    ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer, NeverCacheLayer, Patched,
+    PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
 pub use policy::{CacheHints, Policy, Ttl};
 pub use rules::entity_tag::EntityTag;
 pub use rules::patch::CacheControl;
-pub use serve::{ResponseCache, ResponseFuture};
+pub use serve::{Identified, ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};
 

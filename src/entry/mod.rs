@@ -1,11 +1,14 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
+mod outward;
+mod packing;
 mod response;
 mod scope;
 mod variants;
 
+pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub use response::StoredResponse;
-pub(crate) use response::{Head, body_for_storage, has_validator, headers_for_storage};
+pub(crate) use response::{Head, has_validator};
 pub use scope::{Generation, Scope};
 pub use variants::VaryIndex;
 pub(crate) use variants::{Indexed, Nominated};

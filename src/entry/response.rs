@@ -1,15 +1,17 @@
 //! A stored response, laid out so that a hit computes nothing that storing could have.
 
+use super::outward::Outward;
+use super::packing::{own_name, packed};
 use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::sync::{LazyLock, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
 /// with all that decides whether it may be used again.
@@ -34,8 +36,9 @@ impl PartialEq for StoredResponse {
 /// Everything of a stored response that is known before its body.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
-    /// As they are sent. The header section begins with a place for `Age`, so that a hit that sets it looks for nothing and moves nothing.
-    parts: Parts,
+    /// As they are sent. The header section begins with a place for `Age` (or `Date`), so that a hit that
+    /// sets it looks for nothing and moves nothing.
+    pub(super) parts: Parts,
     pub(crate) nominated: Box<[Nominated]>,
     pub(crate) scopes: Box<[Scope]>,
     pub(crate) generation: Generation,
@@ -44,6 +47,8 @@ pub(crate) struct Head {
     pub(crate) fresh_until: Moment,
     /// How long its handler wants it held, whatever its fields say.
     pub(crate) hinted: Option<Duration>,
+    /// Where clients are told something else than the origin has said.
+    pub(crate) outward: Option<Box<Outward>>,
 }
 
 impl Head {
@@ -65,6 +70,7 @@ impl Head {
             corrected_initial_age: Duration::ZERO,
             fresh_until: response_time,
             hinted: None,
+            outward: None,
         }
     }
 
@@ -87,7 +93,9 @@ impl Head {
             .map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len())
             .sum();
         let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
-        (size_of::<Self>() + fields + size_of_val(&*self.scopes)) as u64 + nominated
+        // What was rewritten is not longer than the fields it was among.
+        let said = if self.outward.is_some() { fields / 2 } else { 0 };
+        (size_of::<Self>() + fields + said + size_of_val(&*self.scopes)) as u64 + nominated
     }
 }
 
@@ -106,6 +114,7 @@ impl PartialEq for Head {
             && self.parts.headers == other.parts.headers
             && self.nominated == other.nominated
             && self.scopes == other.scopes
+            && self.outward == other.outward
     }
 }
 
@@ -142,10 +151,12 @@ impl StoredResponse {
         &self.body
     }
 
-    /// Returns a copy with other fields that is as fresh as another response.
-    pub(crate) fn freshened(&self, headers: HeaderMap, like: &Head) -> Self {
+    /// Returns a copy with other fields that is as fresh as another response, from now.
+    pub(crate) fn freshened(&self, headers: HeaderMap, like: &Head, wall: SystemTime) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
+        let told = head.outward.take().map(|outward| outward.told).unwrap_or_default();
+        head.tell(told, wall);
         head.generation = like.generation;
         head.response_time = like.response_time;
         head.corrected_initial_age = like.corrected_initial_age;
@@ -189,13 +200,12 @@ impl StoredResponse {
         self.etag.as_ref().is_some_and(|own| own == sent)
     }
 
-    /// Sets `Age`, which is the first field.
+    /// Sets `Age`, which is the first field, or `Date` where that is.
     #[inline]
     fn set_age(&self, parts: &mut Parts, now: Moment) {
-        if let Some((name, age)) = parts.headers.iter_mut().next()
-            && *name == AGE
-        {
-            *age = seconds(self.current_age(now).as_secs());
+        match parts.headers.iter_mut().next() {
+            Some((name, age)) if *name == AGE => *age = seconds(self.current_age(now).as_secs()),
+            _ => self.head.set_date(parts, now),
         }
     }
 
@@ -248,41 +258,9 @@ impl StoredResponse {
     /// Returns a copy with reference counts of its own; the bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
-        head.parts.headers = packed(&self.head.parts.headers, &[], own_name);
+        head.parts.headers = packed(&self.head.parts.headers, &[], own_name, &head.first());
         Self::new(head, Bytes::from_owner(self.body.clone()))
     }
-}
-
-/// Copies a header section for storage, less the excluded fields: its values lie in one buffer, and
-/// there is room for the two fields that a cache adds, `Age` and `Date`.
-pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
-    packed(headers, excluded, HeaderName::clone)
-}
-
-/// Copies the values into one buffer: one reference count and neighbouring memory for them all.
-fn packed(
-    headers: &HeaderMap,
-    excluded: &[HeaderName],
-    copy_name: impl Fn(&HeaderName) -> HeaderName,
-) -> HeaderMap {
-    const ADDED: usize = 2;
-    let lines = || headers.iter().filter(|(name, _)| **name != AGE && !excluded.contains(name));
-    let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
-    for (_, value) in lines() {
-        buffer.extend_from_slice(value.as_bytes());
-    }
-    let mut buffer = buffer.freeze();
-    let mut packed = HeaderMap::with_capacity(headers.keys_len().saturating_add(ADDED).min(MOST_FIELDS));
-    packed.insert(AGE, HeaderValue::from_static("0"));
-    for (name, value) in lines() {
-        let bytes = buffer.split_to(value.len());
-        // The bytes were a field value before, so they are one now.
-        let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
-        copy.set_sensitive(value.is_sensitive());
-        // A header section that is full to the last goes without.
-        let _ = packed.try_append(copy_name(name), copy);
-    }
-    packed
 }
 
 /// Returns the weight of a head and of that of its 304, if it may have one: about half the fields.
@@ -298,14 +276,6 @@ fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {
 /// Tells whether a response has a validator (RFC 9111 section 4.3.1).
 pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED)
-}
-
-/// Room for more than so many fields is not asked for: a header map has a greatest size.
-const MOST_FIELDS: usize = 1 << 12;
-
-/// Returns a copy of the name that shares no reference count with it.
-fn own_name(name: &HeaderName) -> HeaderName {
-    HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }
 
 /// Ages up to here need no allocation.
@@ -324,27 +294,9 @@ fn seconds(age: u64) -> HeaderValue {
     }
 }
 
-/// Returns a frame's bytes for keeping, and the same bytes for sending.
-///
-/// Without a copy if the frame is all there is of its buffer, give or take as much again; else a
-/// small slice would keep a large buffer alive that nothing accounts for.
-pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
-    let length = frame.len();
-    match frame.try_into_mut() {
-        Ok(mut owned) => {
-            // Room before the bytes does not show in the capacity; reclaiming it succeeds only
-            // when it is at least as long as they are.
-            let spacious = owned.capacity() > 2 * length || owned.try_reclaim(length.max(1));
-            let sent = owned.freeze();
-            let kept = if spacious { Bytes::copy_from_slice(&sent) } else { sent.clone() };
-            (kept, sent)
-        }
-        Err(shared) => (Bytes::copy_from_slice(&shared), shared),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::headers_for_storage;
     use super::*;
 
     fn stored(headers: &HeaderMap) -> StoredResponse {
@@ -352,20 +304,6 @@ mod tests {
         let headers = headers_for_storage(headers, &[]);
         let head = Head::new(StatusCode::OK, headers, Generation::new(1, 0), now);
         StoredResponse::new(head, Bytes::from_static(b"body"))
-    }
-
-    #[test]
-    fn packing_keeps_repeated_lines_their_order_and_bytes_that_are_not_ascii() {
-        let mut headers = HeaderMap::new();
-        headers.append("link", HeaderValue::from_static("<a>"));
-        headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
-        headers.append("link", HeaderValue::from_static(""));
-        headers.append("link", HeaderValue::from_static("<b>"));
-        let mut copy = packed(&headers, &[], own_name);
-        assert_eq!(copy.remove(AGE), Some(HeaderValue::from_static("0")));
-        assert_eq!(copy, headers);
-        let lines: Vec<_> = copy.get_all("link").iter().collect();
-        assert_eq!(lines, ["<a>", "", "<b>"]);
     }
 
     #[test]
@@ -382,26 +320,5 @@ mod tests {
         let replica = response.replica();
         assert_eq!(replica, response);
         assert_eq!(replica.body.as_ptr(), response.body.as_ptr());
-    }
-
-    #[test]
-    fn a_frame_that_fills_its_buffer_is_kept_without_a_copy() {
-        let (kept, sent) = body_for_storage(Bytes::from(vec![7; 4096]));
-        assert_eq!(kept.as_ptr(), sent.as_ptr());
-    }
-
-    #[test]
-    fn a_small_slice_of_a_large_buffer_is_copied_wherever_it_lies() {
-        for range in [0..64, 1_000_000..1_000_064, 500_000..500_064] {
-            let mut large = Bytes::from(vec![7; 1_000_064]);
-            let slice = {
-                let _ = large.split_off(range.end);
-                large.split_off(range.start)
-            };
-            drop(large);
-            let (kept, sent) = body_for_storage(slice);
-            assert_ne!(kept.as_ptr(), sent.as_ptr(), "{range:?}");
-            assert_eq!(kept, sent);
-        }
     }
 }

@@ -1,11 +1,14 @@
 //! Cache keys: unambiguous bytes, compared in full.
 
 mod head;
+mod part;
 mod policy;
+mod query;
 
 pub use head::RequestHead;
-pub use policy::QueryKey;
-pub(crate) use policy::{KeyError, KeyPolicy, VaryBy, write_key};
+pub use part::KeyPart;
+pub(crate) use policy::{KeyError, KeyPolicy, write_key};
+pub use query::QueryKey;
 
 use foldhash::quality::RandomState;
 use std::fmt;
@@ -198,6 +201,15 @@ impl KeyBuf {
         match bytes {
             Some(bytes) => self.part(bytes),
             None => self.absent(),
+        }
+    }
+
+    /// Appends a list, and what it is.
+    pub(crate) fn named<N: AsRef<str>>(&mut self, kind: &[u8], names: &[N]) {
+        self.part(kind);
+        self.length(names.len());
+        for name in names {
+            self.part(name.as_ref().as_bytes());
         }
     }
 

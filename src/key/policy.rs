@@ -1,108 +1,8 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
-use super::{KeyBuf, RequestHead};
-use http::{HeaderName, HeaderValue, Uri};
+use super::{KeyBuf, KeyPart, QueryKey, RequestHead};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::Arc;
-
-/// How the query enters the key. What does not enter it is removed before the handler sees it, so
-/// that no page depends on something its key ignores.
-///
-/// Parameters are separated by `&` alone and compared as sent, without decoding. Repeated
-/// parameters keep their order.
-///
-/// # Example
-/// ```
-/// use tower_response_cache::{Policy, QueryKey};
-///
-/// let policy = Policy::app().query(QueryKey::without(["utm_*", "fbclid"]));
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct QueryKey(Mode);
-
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Mode {
-    #[default]
-    Raw,
-    Sorted,
-    Only(Vec<String>),
-    Without(Vec<String>),
-}
-
-impl QueryKey {
-    /// The query as it was sent: the default.
-    #[must_use]
-    pub fn raw() -> Self {
-        Self(Mode::Raw)
-    }
-
-    /// The parameters sorted by name, so that their order makes no second copy.
-    #[must_use]
-    pub fn sorted() -> Self {
-        Self(Mode::Sorted)
-    }
-
-    /// Only these parameters, sorted by name; `*` at the end of a name stands for any ending.
-    /// With no names at all, the query does not count.
-    #[must_use]
-    pub fn only<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(Mode::Only(names.into_iter().map(Into::into).collect()))
-    }
-
-    /// All parameters but these, sorted by name; `*` at the end of a name stands for any ending.
-    #[must_use]
-    pub fn without<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(Mode::Without(names.into_iter().map(Into::into).collect()))
-    }
-
-    /// Returns the query as it enters the key and as the handler sees it.
-    pub(crate) fn normalised<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
-        let query = query?;
-        let keep: &dyn Fn(&str) -> bool = match &self.0 {
-            Mode::Raw => return Some(Cow::Borrowed(query)),
-            Mode::Sorted => &|_| true,
-            Mode::Only(names) => &|name| names.iter().any(|pattern| matches(pattern, name)),
-            Mode::Without(names) => &|name| !names.iter().any(|pattern| matches(pattern, name)),
-        };
-        let mut kept: Vec<&str> = query.split('&').filter(|pair| keep(name_of(pair))).collect();
-        kept.sort_by_key(|pair| name_of(pair));
-        (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
-    }
-}
-
-fn name_of(pair: &str) -> &str {
-    pair.split_once('=').map_or(pair, |(name, _)| name)
-}
-
-fn matches(pattern: &str, name: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(prefix) => name.starts_with(prefix),
-        None => pattern == name,
-    }
-}
-
-type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
-
-/// A part of the key that the user computes.
-#[derive(Clone)]
-pub(crate) struct VaryBy {
-    name: String,
-    part: Arc<Part>,
-}
-
-impl VaryBy {
-    pub(crate) fn new(name: String, part: Arc<Part>) -> Self {
-        Self { name, part }
-    }
-}
-
-impl fmt::Debug for VaryBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("VaryBy").field(&self.name).finish()
-    }
-}
 
 /// What of a request enters its key.
 #[derive(Debug, Clone, Default)]
@@ -110,33 +10,53 @@ pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
     /// Fields that are neither keyed nor shown to the handler.
     pub(crate) ignored: Vec<HeaderName>,
-    pub(crate) vary_by: Vec<VaryBy>,
+    /// Fields that are keyed as they are sent, sorted.
+    pub(crate) headers: Vec<HeaderName>,
+    pub(crate) vary_by: Vec<KeyPart>,
+    /// If there is any, others have no key.
+    pub(crate) hosts: Vec<String>,
 }
 
 impl KeyPolicy {
     /// Returns a digest of the policy, the same in every process: keys made under different rules differ.
     pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let mut buf = KeyBuf::new();
-        match &self.query.0 {
-            Mode::Raw => buf.part(b"raw"),
-            Mode::Sorted => buf.part(b"sorted"),
-            Mode::Only(names) => named(&mut buf, b"only", names),
-            Mode::Without(names) => named(&mut buf, b"without", names),
-        }
-        named(&mut buf, b"ignored", &self.ignored);
-        let parts: Vec<_> = self.vary_by.iter().map(|part| &part.name).collect();
-        named(&mut buf, b"vary-by", &parts);
+        self.query.write(&mut buf);
+        buf.named(b"ignored", &self.ignored);
+        buf.named(b"headers", &self.headers);
+        let parts: Vec<_> = self.vary_by.iter().map(KeyPart::name).collect();
+        buf.named(b"vary-by", &parts);
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&Sha256::digest(buf.as_bytes())[..8]);
         fingerprint
     }
-}
 
-fn named<N: AsRef<str>>(buf: &mut KeyBuf, kind: &[u8], names: &[N]) {
-    buf.part(kind);
-    buf.length(names.len());
-    for name in names {
-        buf.part(name.as_ref().as_bytes());
+    /// Tells whether requests with one key have all that counts of this field in common.
+    pub(crate) fn covers(&self, field: &HeaderName) -> bool {
+        self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
+    }
+
+    /// Leaves a fill of the fields that parts of the key stand for no more than those parts.
+    pub(crate) fn narrow(&self, request: RequestHead<'_>) -> Option<HeaderMap> {
+        let mut narrowed = None;
+        for part in &self.vary_by {
+            let Some(field) = part.replaced() else { continue };
+            let headers: &mut HeaderMap = narrowed.get_or_insert_with(|| request.headers.clone());
+            headers.remove(field);
+            if let Some(value) = part.of(request).and_then(|value| HeaderValue::try_from(value).ok()) {
+                // A header section that is full goes without.
+                let _ = headers.try_insert(field, value);
+            }
+        }
+        narrowed
+    }
+
+    fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
+        for name in &self.headers {
+            let lines = headers.get_all(name);
+            buf.length(lines.iter().count());
+            lines.iter().for_each(|line| buf.part(line.as_bytes()));
+        }
     }
 }
 
@@ -144,6 +64,8 @@ fn named<N: AsRef<str>>(buf: &mut KeyBuf, kind: &[u8], names: &[N]) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyError {
     Host,
+    /// It is none of those that are listed.
+    UnknownHost,
     TooLong,
 }
 
@@ -159,7 +81,7 @@ pub(crate) fn write_key<'f>(
     request: RequestHead<'_>,
 ) -> Result<(), KeyError> {
     buf.optional(uri.scheme_str().map(str::as_bytes));
-    write_authority(buf, uri, host)?;
+    write_authority(buf, &policy.hosts, uri, host)?;
     buf.part(uri.path().as_bytes());
     match policy.query.normalised(uri.query()) {
         Some(query) => buf.part(query.as_bytes()),
@@ -175,13 +97,19 @@ pub(crate) fn write_key<'f>(
         buf.part(value.as_bytes());
     }
     buf.raw(&[u8::MAX]);
-    for vary_by in &policy.vary_by {
-        buf.optional((vary_by.part)(request).as_deref().map(str::as_bytes));
+    policy.write_headers(buf, request.headers);
+    for part in &policy.vary_by {
+        buf.optional(part.of(request).as_deref().map(str::as_bytes));
     }
     if buf.is_too_long() { Err(KeyError::TooLong) } else { Ok(()) }
 }
 
-fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> Result<(), KeyError> {
+fn write_authority(
+    buf: &mut KeyBuf,
+    hosts: &[String],
+    uri: &Uri,
+    host: Option<&HeaderValue>,
+) -> Result<(), KeyError> {
     let scheme = uri.scheme_str();
     let from_host = host.map(|host| canonical(host.as_bytes(), scheme)).transpose()?;
     let from_uri =
@@ -190,6 +118,7 @@ fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> R
         // RFC 9112 section 3.2.2: they name one target; if they do not, nobody knows whose page it is.
         (Some(a), Some(b)) if !same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
+        (None, None) if !hosts.is_empty() => return Err(KeyError::UnknownHost),
         (None, None) => {
             buf.absent();
             return Ok(());
@@ -198,6 +127,9 @@ fn write_authority(buf: &mut KeyBuf, uri: &Uri, host: Option<&HeaderValue>) -> R
     // A handler sees them as they were sent, so only the canonical spelling may share a key.
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
+    }
+    if !hosts.is_empty() && !hosts.iter().any(|known| authority.is(known)) {
+        return Err(KeyError::UnknownHost);
     }
     buf.length(authority.name.len() + authority.port.len());
     buf.raw(authority.name);
@@ -212,6 +144,14 @@ struct Authority<'a> {
     port: &'a [u8],
     /// Whether it was sent in this spelling.
     is_canonical: bool,
+}
+
+impl Authority<'_> {
+    /// Tells whether it is this host, whatever its port unless that is given.
+    fn is(&self, known: &str) -> bool {
+        let rest = known.as_bytes().strip_prefix(self.name);
+        rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
+    }
 }
 
 fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
@@ -288,6 +228,26 @@ mod tests {
         key_with(&KeyPolicy::default(), uri, host)
     }
 
+    #[test]
+    fn where_hosts_are_listed_others_have_no_key() {
+        let policy =
+            KeyPolicy { hosts: vec!["shop.example".into(), "b.example:8080".into()], ..KeyPolicy::default() };
+        let unknown = Err(KeyError::UnknownHost);
+        for (host, known) in [
+            ("shop.example", true),
+            ("shop.example:81", true),
+            ("b.example:8080", true),
+            ("b.example", false),
+            ("b.example:80", false),
+            ("shop.example.evil", false),
+            ("shop", false),
+        ] {
+            let key = key_with(&policy, "/x", Some(host)).map(drop);
+            assert_eq!(key, if known { Ok(()) } else { unknown }, "{host}");
+        }
+        assert_eq!(key_with(&policy, "/x", None).map(drop), unknown);
+    }
+
     fn key_with(policy: &KeyPolicy, uri: &str, host: Option<&str>) -> Result<Vec<u8>, KeyError> {
         let uri: Uri = uri.parse().expect("a uri");
         let host = host.map(|host| HeaderValue::from_bytes(host.as_bytes()).expect("a value"));
@@ -352,24 +312,6 @@ mod tests {
     }
 
     #[test]
-    fn query_modes_decide_what_counts() {
-        let table = [
-            (QueryKey::raw(), "b=2&a=1&utm_x=3", Some("b=2&a=1&utm_x=3")),
-            (QueryKey::sorted(), "b=2&a=1", Some("a=1&b=2")),
-            (QueryKey::sorted(), "a=2&b=0&a=1", Some("a=2&a=1&b=0")),
-            (QueryKey::sorted(), "a=1;b=2", Some("a=1;b=2")),
-            (QueryKey::only(["a"]), "b=2&a=1&a", Some("a=1&a")),
-            (QueryKey::only(Vec::<String>::new()), "b=2", None),
-            (QueryKey::without(["utm_*", "b"]), "b=2&a=1&utm_x=3&bb=4", Some("a=1&bb=4")),
-            (QueryKey::without(["utm_*"]), "utm_source=x", None),
-            (QueryKey::without(["utm_*"]), "a=1;utm_x=2", Some("a=1;utm_x=2")),
-        ];
-        for (mode, query, expected) in table {
-            assert_eq!(mode.normalised(Some(query)).as_deref(), expected, "{mode:?} {query}");
-        }
-    }
-
-    #[test]
     fn different_rules_have_different_fingerprints() {
         let policies = [
             KeyPolicy::default(),
@@ -377,6 +319,8 @@ mod tests {
             KeyPolicy { query: QueryKey::only(["a"]), ..KeyPolicy::default() },
             KeyPolicy { query: QueryKey::without(["a"]), ..KeyPolicy::default() },
             KeyPolicy { ignored: vec![http::header::FORWARDED], ..KeyPolicy::default() },
+            KeyPolicy { headers: vec![http::header::FORWARDED], ..KeyPolicy::default() },
+            KeyPolicy { vary_by: vec![KeyPart::new("a", |_| None)], ..KeyPolicy::default() },
         ];
         for (i, a) in policies.iter().enumerate() {
             assert!(policies[i + 1..].iter().all(|b| a.fingerprint() != b.fingerprint()));

@@ -1,5 +1,6 @@
 //! The public layers: thin, one module each.
 
+mod anonymous_only;
 mod condition;
 mod conditional;
 mod patch;
@@ -7,6 +8,7 @@ mod route;
 mod site;
 mod turns;
 
+pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer};
 pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};
 pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};
 pub use patch::{CacheControlLayer, NeverCacheLayer, Patched, PatchedFuture, VaryLayer};

@@ -21,6 +21,7 @@ enum Meaning {
     /// Its place among the keyed ones.
     Keyed(usize),
     Ignored,
+    Undeclared,
 }
 
 /// A request's cookies make it personal, or are ambiguous.
@@ -75,25 +76,63 @@ impl CookiePolicy {
         *self == Self::default()
     }
 
-    fn meaning(&self, name: &[u8]) -> Meaning {
-        let listed = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, name));
-        if listed(&self.credentials) {
+    /// Returns what holds where both hold; the keyed ones stay those of each layer.
+    pub(crate) fn joined(&self, other: &Self) -> Self {
+        let join = |own: &[String], others: &[String]| own.iter().chain(others).cloned().collect();
+        Self {
+            credentials: join(&self.credentials, &other.credentials),
+            ignored: join(&self.ignored, &other.ignored),
+            keyed: Vec::new(),
+            ignores_undeclared: self.ignores_undeclared || other.ignores_undeclared,
+        }
+    }
+
+    /// Tells whether any cookie of a request is a declared credential.
+    pub(crate) fn identifies(&self, request: &HeaderMap) -> bool {
+        pairs(request).any(|(name, _)| listed(&self.credentials, name))
+    }
+}
+
+/// What holds of the cookies of a request: what is declared here, and by a layer further out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cookies<'p> {
+    pub(crate) own: &'p CookiePolicy,
+    pub(crate) outer: Option<&'p CookiePolicy>,
+    /// Whose cookies they are is part of the key.
+    pub(crate) personal: bool,
+}
+
+impl Cookies<'_> {
+    /// Tells whether nothing is declared anywhere.
+    pub(crate) fn is_default(self) -> bool {
+        self.own.is_default() && self.outer.is_none()
+    }
+
+    fn meaning(self, name: &[u8]) -> Meaning {
+        let any = |list: fn(&CookiePolicy) -> &[String]| {
+            listed(list(self.own), name) || self.outer.is_some_and(|outer| listed(list(outer), name))
+        };
+        if any(|policy| &policy.credentials) {
             return Meaning::Identifies;
         }
-        if let Ok(at) = self.keyed.binary_search_by(|known| known.as_bytes().cmp(name)) {
+        if let Ok(at) = self.own.keyed.binary_search_by(|known| known.as_bytes().cmp(name)) {
             return Meaning::Keyed(at);
         }
-        if self.ignores_undeclared || listed(&self.ignored) { Meaning::Ignored } else { Meaning::Identifies }
+        if any(|policy| &policy.ignored) {
+            return Meaning::Ignored;
+        }
+        let ignores = self.own.ignores_undeclared || self.outer.is_some_and(|outer| outer.ignores_undeclared);
+        if ignores { Meaning::Ignored } else { Meaning::Undeclared }
     }
 
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3), and returns the
-    /// values that enter the key, in the order of [`keyed`](Self::keyed).
-    pub(crate) fn read<'r>(&self, request: &'r HeaderMap) -> Result<Vec<Option<&'r [u8]>>, Personal> {
-        let mut values = vec![None; self.keyed.len()];
+    /// values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
+    pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, Personal> {
+        let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
             match self.meaning(name) {
-                Meaning::Identifies => return Err(Personal),
-                Meaning::Ignored => {}
+                Meaning::Identifies | Meaning::Undeclared if !self.personal => return Err(Personal),
+                Meaning::Identifies | Meaning::Undeclared | Meaning::Ignored => {}
                 // Nobody knows which of two a handler reads.
                 Meaning::Keyed(at) if values[at].replace(value).is_some() => return Err(Personal),
                 Meaning::Keyed(_) => {}
@@ -102,17 +141,24 @@ impl CookiePolicy {
         Ok(values)
     }
 
-    /// Leaves a request the keyed cookies alone, in the order in which they enter the key.
-    pub(crate) fn narrow(&self, request: &mut HeaderMap) {
+    /// Leaves a request the keyed cookies alone, in the order in which they enter the key; and where its
+    /// sender is part of that, all but those that are declared harmless.
+    pub(crate) fn narrow(self, request: &mut HeaderMap) {
         let Ok(values) = self.read(request) else { return };
+        let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
+        let keyed = keyed.filter_map(|(name, value)| Some((name, value?)));
+        let others = pairs(request).filter(|(name, _)| {
+            self.personal && matches!(self.meaning(name), Meaning::Identifies | Meaning::Undeclared)
+        });
         let mut kept = Vec::new();
-        for (name, value) in self.keyed.iter().zip(values) {
-            let Some(value) = value else { continue };
+        for (name, value) in keyed.chain(others) {
             if !kept.is_empty() {
                 kept.extend_from_slice(b"; ");
             }
-            kept.extend_from_slice(name.as_bytes());
-            kept.push(b'=');
+            if !name.is_empty() {
+                kept.extend_from_slice(name);
+                kept.push(b'=');
+            }
             kept.extend_from_slice(value);
         }
         request.remove(COOKIE);
@@ -133,6 +179,10 @@ fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
             None => (&b""[..], crumb),
         }
     })
+}
+
+fn listed(patterns: &[String], name: &[u8]) -> bool {
+    patterns.iter().any(|pattern| matches(pattern, name))
 }
 
 fn matches(pattern: &str, name: &[u8]) -> bool {
@@ -170,6 +220,10 @@ mod tests {
         policy
     }
 
+    fn alone(own: &CookiePolicy) -> Cookies<'_> {
+        Cookies { own, outer: None, personal: false }
+    }
+
     fn request(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
         for line in lines {
@@ -197,22 +251,54 @@ mod tests {
         ];
         for (lines, expected) in table {
             let expected = expected.map(|values| values.map(|value| value.map(str::as_bytes)).to_vec());
-            assert_eq!(policy().read(&request(lines)), expected, "{lines:?}");
+            assert_eq!(alone(&policy()).read(&request(lines)), expected, "{lines:?}");
         }
         let mut lenient = policy();
         lenient.ignore_undeclared();
-        assert!(lenient.read(&request(&["remember_me=1; nameless"])).is_ok());
-        assert_eq!(lenient.read(&request(&["sid=1"])), Err(Personal), "a credential is one all the same");
+        assert!(alone(&lenient).read(&request(&["remember_me=1; nameless"])).is_ok());
+        assert_eq!(
+            alone(&lenient).read(&request(&["sid=1"])),
+            Err(Personal),
+            "a credential is one all the same"
+        );
     }
 
     #[test]
     fn a_fill_has_the_keyed_cookies_alone_in_one_order() {
         let mut sent = request(&["lang=de; _ga=1", "currency=EUR"]);
-        policy().narrow(&mut sent);
+        alone(&policy()).narrow(&mut sent);
         assert_eq!(sent.get_all(COOKIE).iter().collect::<Vec<_>>(), ["currency=EUR; lang=de"]);
         let mut sent = request(&["_ga=1"]);
-        policy().narrow(&mut sent);
+        alone(&policy()).narrow(&mut sent);
         assert!(!sent.contains_key(COOKIE));
+    }
+
+    #[test]
+    fn what_a_layer_further_out_declares_counts_too_but_the_keyed_ones_are_each_layers_own() {
+        let mut outer = CookiePolicy::default();
+        outer.ignore(["harmless".to_owned(), "sid".to_owned()]).expect("valid");
+        outer.credentials(["theme".to_owned()]).expect("valid");
+        outer.key(["other".to_owned()]).expect("valid");
+        let own = policy();
+        let both = Cookies { own: &own, outer: Some(&outer), personal: false };
+        assert!(both.read(&request(&["harmless=1; lang=de; _ga=1"])).is_ok());
+        for cookie in ["sid=1", "theme=dark", "other=1", "undeclared=1"] {
+            assert_eq!(both.read(&request(&[cookie])), Err(Personal), "{cookie}");
+        }
+        assert!(
+            outer.identifies(&request(&["a=1", "theme=dark"])) && !outer.identifies(&request(&["sid=1"]))
+        );
+    }
+
+    #[test]
+    fn where_the_sender_is_part_of_the_key_only_harmless_cookies_go() {
+        let own = policy();
+        let personal = Cookies { own: &own, outer: None, personal: true };
+        let mut sent = request(&["sid=1; _ga=2; lang=de; nameless", "undeclared=a=b"]);
+        assert_eq!(personal.read(&sent), Ok(vec![None, Some(&b"de"[..])]));
+        personal.narrow(&mut sent);
+        assert_eq!(sent[COOKIE], "lang=de; sid=1; nameless; undeclared=a=b");
+        assert_eq!(personal.read(&request(&["lang=de; lang=en"])), Err(Personal));
     }
 
     #[test]
@@ -230,9 +316,9 @@ mod tests {
             let mut policy = policy();
             policy.ignore_undeclared();
             let mut sent = request(&[&line]);
-            if let Ok(before) = policy.read(&request(&[&line])) {
-                policy.narrow(&mut sent);
-                prop_assert_eq!(policy.read(&sent), Ok(before));
+            if let Ok(before) = alone(&policy).read(&request(&[&line])) {
+                alone(&policy).narrow(&mut sent);
+                prop_assert_eq!(alone(&policy).read(&sent), Ok(before));
             }
         }
     }

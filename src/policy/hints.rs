@@ -1,7 +1,9 @@
 //! What a handler says of its own response.
 
 use super::Ttl;
-use http::HeaderName;
+use crate::rules::client::Told;
+use http::{HeaderName, StatusCode};
+use std::time::Duration;
 
 /// What one handler says of one response to the cache layers around it: a response extension, which
 /// outranks header fields and the configuration of layers.
@@ -36,6 +38,8 @@ pub struct CacheHints {
     pub(crate) ttl: Ttl,
     pub(crate) never: bool,
     pub(crate) vary: Vec<HeaderName>,
+    pub(crate) client_max_age: Option<Duration>,
+    pub(crate) statuses: Vec<StatusCode>,
 }
 
 impl CacheHints {
@@ -45,11 +49,16 @@ impl CacheHints {
     }
 
     /// Sets how long the caches here hold the response fresh, whatever its fields say but `no-store`:
-    /// even one that is `private` or `max-age=0` to others. Zero is not at all. For statuses that a
-    /// layer stores with a lifetime of their own.
+    /// even one that is `private` or `max-age=0` to others. Zero is not at all. It counts for the statuses
+    /// that a layer stores with a lifetime of their own, and for [others that are named](Self::statuses).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
+    }
+
+    /// Returns what clients are to be told.
+    pub(crate) fn told(&self) -> Told {
+        Told { max_age: self.client_max_age, private: false }
     }
 
     /// Says that the response is not to be stored here.
@@ -61,6 +70,31 @@ impl CacheHints {
     /// Adds request fields that the response depends on, as `Vary` does, without telling clients.
     pub fn vary(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.vary.extend(names);
+        self
+    }
+
+    /// Sets how long clients and caches downstream may use the response, which need not be as long as it
+    /// is held here: see [`Policy::client_max_age`](crate::Policy::client_max_age). It counts whether or not
+    /// the response is stored, for any layer that it passes, but never against `no-store`.
+    pub fn client_max_age(mut self, lifetime: Duration) -> Self {
+        self.client_max_age = Some(lifetime);
+        self
+    }
+
+    /// Adds statuses that the [ttl](Self::ttl) counts for: a redirect that is the same for everybody, or
+    /// the error page of a broken backend, for some seconds. What says something of one request alone (a
+    /// 206, 304, 405, 412, 413, 416, 417, 431) is not stored even so.
+    ///
+    /// # Example
+    /// ```
+    /// use http::StatusCode;
+    /// use std::time::Duration;
+    /// use tower_response_cache::CacheHints;
+    ///
+    /// let hints = CacheHints::new().ttl(Duration::from_secs(60)).statuses([StatusCode::FOUND]);
+    /// ```
+    pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.statuses.extend(statuses);
         self
     }
 }

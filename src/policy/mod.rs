@@ -2,25 +2,28 @@
 
 mod cookies;
 mod hints;
+mod key;
+mod predicates;
+mod sharing;
 mod ttl;
 
-pub(crate) use cookies::CookiePolicy;
+pub(crate) use cookies::{CookiePolicy, Cookies};
 pub use hints::CacheHints;
 pub use ttl::Ttl;
 
-use crate::error::ConfigError;
-use crate::key::{KeyPolicy, QueryKey, RequestHead, VaryBy};
+use crate::key::KeyPolicy;
 use http::{HeaderName, StatusCode};
-use std::sync::Arc;
+use predicates::Predicates;
 use std::time::Duration;
 
 /// The options of a cache layer.
 ///
 /// How long a response is fresh here is decided by the first that speaks: the handler's own
 /// [`CacheHints`], the route's ttl
-/// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), `s-maxage`, `max-age`, `Expires`
-/// (RFC 9111 section 4.2.1), the [`default_ttl`](Self::default_ttl); if none does, the response is
-/// not stored. The route's ttl and the default never override a response that says it may not be
+/// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), a [targeted field](Self::targeted_fields)
+/// (RFC 9213), `s-maxage`, `max-age`, `Expires` (RFC 9111 section 4.2.1), the
+/// [`default_ttl`](Self::default_ttl); if none does, the response is not stored. How long clients may
+/// use it is another matter, which [`client_max_age`](Self::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
 /// reused: `no-store`, `no-cache`, `private`, `max-age=0`, an `Expires` that has passed or can't be read.
 ///
 /// # Example
@@ -45,6 +48,14 @@ pub struct Policy {
     pub(crate) max_wait: Duration,
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
+    pub(crate) client_max_age: Option<Duration>,
+    /// Fields that outrank `Cache-Control`, the first one most.
+    pub(crate) targets: Vec<HeaderName>,
+    /// Response fields that are not stored.
+    pub(crate) unstored: Vec<HeaderName>,
+    /// The unkeyed fields that a fill may have, where it may not have them all.
+    pub(crate) allowed: Option<Vec<HeaderName>>,
+    pub(crate) predicates: Predicates,
 }
 
 /// Whose word counts on sharing.
@@ -86,6 +97,11 @@ impl Policy {
             max_wait: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,
             etags: false,
+            client_max_age: None,
+            targets: Vec::new(),
+            unstored: Vec::new(),
+            allowed: None,
+            predicates: Predicates::default(),
         }
     }
 
@@ -123,107 +139,6 @@ impl Policy {
         self
     }
 
-    /// Sets how the query enters the key. The default is [`QueryKey::raw`].
-    pub fn query(mut self, query: QueryKey) -> Self {
-        self.key.query = query;
-        self
-    }
-
-    /// Declares request fields that count for nothing: they neither identify a visitor nor enter
-    /// the key, and are removed from requests that fill the cache, so that no page depends on them.
-    ///
-    /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
-    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.key.ignored.extend(names);
-        self.key.ignored.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-        self.key.ignored.dedup();
-        self
-    }
-
-    /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
-    /// one bypass the cache.
-    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.credentials.extend(names);
-        self
-    }
-
-    /// Declares cookies that count for nothing, by name; `*` at the end stands for any ending. They
-    /// identify nobody, do not enter the key, and are removed from requests that fill the cache, so
-    /// that no page depends on them. A cookie that is declared nowhere makes a request bypass the cache.
-    ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    ///
-    /// # Example
-    /// ```
-    /// use tower_response_cache::Policy;
-    ///
-    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"])?.vary_on_cookies(["lang"])?;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
-    /// ```
-    pub fn ignore_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.ignore(names.into_iter().map(Into::into))?;
-        Ok(self)
-    }
-
-    /// Declares cookies whose values enter the key, in an order of their own: a language, say. They
-    /// identify nobody, and reach the handler alone of all cookies when a request fills the cache.
-    ///
-    /// # Errors
-    /// If a name can't be that of a cookie; patterns are not possible here.
-    pub fn vary_on_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.key(names.into_iter().map(Into::into))?;
-        Ok(self)
-    }
-
-    /// Declares cookies that identify a visitor, whatever else is declared: requests with one bypass
-    /// the cache. `*` at the end of a name stands for any ending.
-    ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn credential_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.credentials(names.into_iter().map(Into::into))?;
-        Ok(self)
-    }
-
-    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
-    /// identify. They are removed from requests that fill the cache like those declared harmless.
-    pub fn ignore_undeclared_cookies(mut self) -> Self {
-        self.cookies.ignore_undeclared();
-        self
-    }
-
-    /// Adds a part to the key, computed from the request: a tenant, say.
-    ///
-    /// `name` says what the part is, the same in every process. `None` differs from an empty part.
-    ///
-    /// # Example
-    /// ```
-    /// use tower_response_cache::Policy;
-    /// # #[derive(Clone)] struct Tenant(String);
-    ///
-    /// let policy = Policy::app().vary_by("tenant", |request| {
-    ///     request.extensions.get::<Tenant>().map(|tenant| tenant.0.clone())
-    /// });
-    /// ```
-    pub fn vary_by(
-        mut self,
-        name: impl Into<String>,
-        part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
-        self.key.vary_by.push(VaryBy::new(name.into(), Arc::new(part)));
-        self
-    }
-
     /// Sets the layer's place in the key: the same in every process, different for layers that are
     /// nested in one another, and for applications that share a cache but not their pages (two
     /// listeners of one host, say). The default is `site` for a site-wide and `route` for a per-route cache.
@@ -248,6 +163,51 @@ impl Policy {
     /// responses that are not stored.
     pub fn etags(mut self, on: bool) -> Self {
         self.etags = on;
+        self
+    }
+
+    /// Sets how long clients and caches downstream may use a response, which need not be as long as it is
+    /// held here.
+    ///
+    /// What is stored says so in `Cache-Control`, and no other lifetime: `max-age` is replaced, `s-maxage`,
+    /// `stale-while-revalidate`, `stale-if-error` and `Expires` go, zero adds `must-revalidate`; what says
+    /// who may store it stays. A lifetime counts from when a client gets the response: answers have no
+    /// `Age` and the `Date` of the moment (RFC 9110 section 6.6.1). So that clients can ask cheaply whether
+    /// their copy still stands, stored responses without an `ETag` are given one, as by
+    /// [`etags`](Self::etags).
+    ///
+    /// With zero, a page may be held for a year here and yet always be current in the browser: once it
+    /// is [invalidated](crate::Cache::invalidate), the next question of a browser brings the new one. Nor
+    /// do answers tell how long ago somebody else has asked for the page.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let year = Duration::from_secs(365 * 24 * 3600);
+    /// let policy = Policy::app().default_ttl(year).client_max_age(Duration::ZERO);
+    /// ```
+    pub fn client_max_age(mut self, lifetime: Duration) -> Self {
+        self.client_max_age = Some(lifetime);
+        self
+    }
+
+    /// Makes targeted fields (RFC 9213) count here, the first most: where one of them is valid and
+    /// not empty, `Cache-Control` and `Expires` do not. None does by default.
+    ///
+    /// They are passed on as they are.
+    ///
+    /// # Example
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let names = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
+    /// let policy = Policy::rfc9111().targeted_fields(names);
+    /// ```
+    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.targets.extend(names);
         self
     }
 

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName};
 use std::borrow::Cow;
 
 /// The largest number of seconds that counts (RFC 9111 section 1.2.2).
-const LARGEST: u32 = 1 << 31;
+pub(super) const LARGEST: u32 = 1 << 31;
 
 /// A directive that may name the fields it is about (RFC 9111 sections 5.2.2.4 and 5.2.2.7).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -59,6 +59,8 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_while_revalidate: Option<u32>,
     /// RFC 5861 section 4.
     pub(crate) stale_if_error: Option<u32>,
+    /// They come from a field for caches like this one (RFC 9213).
+    pub(crate) targeted: bool,
 }
 
 impl ResponseDirectives {
@@ -236,6 +238,7 @@ mod tests {
             stale_if_error: Some(6),
             no_cache: Qualified::Absent,
             private: Qualified::Absent,
+            targeted: false,
         };
         assert_eq!(ResponseDirectives::from_headers(&headers(&lines)), expected);
     }

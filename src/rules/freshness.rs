@@ -22,13 +22,14 @@ pub(crate) enum Stated {
 const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
-/// (RFC 9111 section 4.2.1).
+/// (RFC 9111 section 4.2.1), which does not count beside a targeted field (RFC 9213 section 2.2).
 pub(crate) fn stated_lifetime(
     directives: &ResponseDirectives,
     headers: &HeaderMap,
     response_time: SystemTime,
 ) -> Stated {
-    let lifetime = match (directives.s_maxage.or(directives.max_age), field_date(headers, &EXPIRES)) {
+    let expires = if directives.targeted { FieldDate::Absent } else { field_date(headers, &EXPIRES) };
+    let lifetime = match (directives.s_maxage.or(directives.max_age), expires) {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
         (None, FieldDate::Absent) => return Stated::Silent,
         (None, FieldDate::Invalid) => Duration::ZERO,

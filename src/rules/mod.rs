@@ -1,6 +1,8 @@
 //! HTTP's caching rules as pure functions (RFC 9110, RFC 9111): no I/O, no clock, no store.
 
+pub(crate) mod accept;
 pub(crate) mod cache_control;
+pub(crate) mod client;
 pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod freshness;
@@ -11,6 +13,7 @@ pub(crate) mod range;
 pub(crate) mod selection;
 pub(crate) mod storability;
 pub(crate) mod strip;
+pub(crate) mod targeted;
 pub(crate) mod update;
 pub(crate) mod vary;
 

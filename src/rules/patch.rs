@@ -160,7 +160,7 @@ impl CacheControl {
 
     /// Reads all lines of a field, what is not known included. What is malformed would swallow what is
     /// written behind it: a name that is none goes, and so does an argument that is none.
-    fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
+    pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut control = Self::default();
         for element in field_elements(headers, field) {
             let (name, argument) = split(element);
@@ -208,8 +208,19 @@ impl CacheControl {
         for directive in &self.0 {
             patched.add(directive.clone());
         }
+        patched.write(headers, field);
+    }
+
+    /// Removes directives.
+    pub(super) fn without(mut self, names: &[&str]) -> Self {
+        self.0.retain(|directive| !names.contains(&directive.name.as_str()));
+        self
+    }
+
+    /// Writes these directives, and no others, into a field.
+    pub(super) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
         // What can't be written (it was not text before) is left as it is.
-        if let Ok(value) = HeaderValue::from_str(&patched.to_string()) {
+        if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
             let _ = headers.try_insert(field, value);
         }
     }

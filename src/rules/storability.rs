@@ -19,6 +19,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) revalidatable: bool,
     /// Its handler has given it a lifetime here, whatever it tells others.
     pub(crate) hinted: bool,
+    /// It is stored for its own user alone.
+    pub(crate) personal: bool,
 }
 
 /// Why a response may not be stored.
@@ -61,21 +63,25 @@ const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
-    let Exchange { method, authorization, status, headers, directives, vary, revalidatable, hinted } =
-        *exchange;
+    let Exchange { method, status, headers, directives, vary, revalidatable, .. } = *exchange;
+    let Exchange { authorization, hinted, personal, .. } = *exchange;
     let partial = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
     // The last ones say something of one request, and nothing of the page.
     let never =
         status.is_informational() || matches!(status.as_u16(), 304 | 405 | 412 | 413 | 416 | 417 | 431);
     // RFC 9111 section 3.5: with Authorization only what is marked for sharing.
-    let shareable = directives.public || directives.s_maxage.is_some() || directives.must_revalidate;
+    let private = directives.private == Qualified::All;
+    let shareable = directives.public
+        || directives.s_maxage.is_some()
+        || directives.must_revalidate
+        || (private && personal);
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
         (*method != Method::GET, NotStorable::Method),
         (partial, NotStorable::Partial),
         (never, NotStorable::Status),
         (directives.no_store, NotStorable::NoStore),
-        (directives.private == Qualified::All && !hinted, NotStorable::Private),
+        (private && !hinted && !personal, NotStorable::Private),
         (directives.no_cache == Qualified::All && !revalidatable && !hinted, NotStorable::NoCache),
         (sets_cookie, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),
@@ -130,6 +136,7 @@ mod tests {
             vary: &Vary::from_headers(&headers),
             revalidatable: false,
             hinted: false,
+            personal: false,
         })
     }
 

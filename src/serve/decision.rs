@@ -1,24 +1,34 @@
 //! The one gate before the store: may this response be kept, and for how long?
 
 use super::inspect::Context;
+use super::mark::Identified;
 use super::service::{Level, Shared};
 use crate::clock::Moment;
 use crate::entry::{Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
+use crate::key::RequestHead;
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::client::Told;
 use crate::rules::date;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
 use crate::rules::storability::{Exchange, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, DATE, ORIGIN};
-use http::{HeaderMap, Method, StatusCode, response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, COOKIE, DATE,
+    ORIGIN,
+};
+use http::{HeaderMap, HeaderName, Method, StatusCode, request, response};
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
 pub(super) struct Exchanged<'a> {
     pub(super) request: &'a HeaderMap,
+    /// All of the request's head, where a predicate looks at it.
+    pub(super) asked: Option<&'a request::Parts>,
     pub(super) context: Context,
+    /// Whether there is a word on cookies, so that requests with others did not come so far.
+    pub(super) cookies_declared: bool,
     pub(super) request_time: SystemTime,
     pub(super) generation: Generation,
     pub(super) scope: Scope,
@@ -32,6 +42,8 @@ pub(super) struct Keep {
     pub(super) limit: u64,
     /// How long it is kept once it is stale.
     pub(super) retained: Duration,
+    /// What the client is told, as those are that get it later.
+    pub(super) told: Told,
 }
 
 /// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
@@ -47,18 +59,23 @@ impl Shared {
         exchanged: &Exchanged<'_>,
         response: &response::Parts,
     ) -> Result<Keep, &'static str> {
-        let directives = ResponseDirectives::from_headers(&response.headers);
+        let directives = ResponseDirectives::for_targets(&response.headers, &self.policy.targets);
         let vary = Vary::from_headers(&response.headers);
         let hints = response.extensions.get::<CacheHints>();
         if hints.is_some_and(|hints| hints.never) {
             return Err("hint");
+        }
+        let context = exchanged.context;
+        if response.extensions.get::<Identified>().is_some() && !context.personal {
+            return Err("identified");
         }
         let own_ttl = hints.map_or(Ttl::Default, |hints| hints.ttl);
         let hinted = own_ttl != Ttl::Default;
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         storable(&Exchange {
             method: &Method::GET,
-            authorization: exchanged.context.authorization,
+            authorization: context.authorization,
+            personal: context.personal,
             status: response.status,
             headers: &response.headers,
             directives: &directives,
@@ -67,23 +84,19 @@ impl Shared {
             hinted,
         })
         .map_err(|why| why.as_str())?;
-        let fields = match vary {
-            Vary::Fields(mut fields) => {
-                fields.extend(hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
-                fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
-                fields.dedup();
-                fields
-            }
-            Vary::Any => return Err("vary"),
-        };
-        if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
-            return Err("vary-on-ignored");
+        let Vary::Fields(mut fields) = vary else { return Err("vary") };
+        fields.extend(hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
+        fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        self.could_depend_on(&fields, context)?;
+        // Requests with this key have those in common.
+        fields.retain(|field| !self.is_covered(field, exchanged));
+        if self.policy.sharing == Sharing::App {
+            of_many(&response.headers, &fields)?;
         }
-        if self.policy.sharing == Sharing::App
-            && !fields.contains(&ORIGIN)
-            && allows_one_origin(&response.headers)
-        {
-            return Err("cors");
+        let predicates = &self.policy.predicates;
+        if exchanged.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
+            return Err("predicate");
         }
         let clock = self.cache.clock();
         let (now, response_time) = (clock.now(), clock.wall());
@@ -91,7 +104,7 @@ impl Shared {
         let stated = stated_lifetime(&directives, &response.headers, response_time);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
-            _ if hinted && !self.policy.stores_with_lifetime(response.status) => return Err("status"),
+            _ if hinted && !self.stores_hinted(response.status, hints) => return Err("status"),
             _ if hinted => until(own_ttl, now)?,
             // RFC 9111 section 5.2.2.4: to be validated before each use.
             _ if directives.no_cache == Qualified::All => now,
@@ -101,7 +114,8 @@ impl Shared {
         let retained = if revalidatable { RETAINED } else { Duration::ZERO };
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
-        let excluded = not_stored(&response.headers, &directives);
+        let mut excluded = not_stored(&response.headers, &directives);
+        excluded.extend_from_slice(&self.policy.unstored);
         let mut headers = headers_for_storage(&response.headers, &excluded);
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
@@ -119,6 +133,8 @@ impl Shared {
             Ttl::Forever => Some(Duration::MAX),
             Ttl::Default => None,
         };
+        let told = self.told(hints, context);
+        head.tell(told, response_time);
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
         let fits = fits.saturating_sub(head.weight() + ENTRY_OVERHEAD);
@@ -126,7 +142,43 @@ impl Shared {
         if fits == 0 || declared.is_some_and(|declared| declared > limit) {
             return Err("too-large");
         }
-        Ok(Keep { head, declared, limit, retained })
+        Ok(Keep { head, declared, limit, retained, told })
+    }
+
+    /// Tells whether the handler could see all that it says its response depends on, and the cache, too.
+    fn could_depend_on(&self, fields: &[HeaderName], context: Context) -> Result<(), &'static str> {
+        if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
+            return Err("vary-on-ignored");
+        }
+        if self.policy.allowed.is_none() {
+            return Ok(());
+        }
+        if context.range || context.conditional {
+            return Err("unkeyed");
+        }
+        match fields.iter().all(|field| self.may_have(field, context)) {
+            true => Ok(()),
+            false => Err("vary-on-removed"),
+        }
+    }
+
+    /// Tells whether requests with one key were, or would be, sent on with one value of a field.
+    fn is_covered(&self, field: &HeaderName, exchanged: &Exchanged<'_>) -> bool {
+        // Only declared cookies come so far, and only keyed ones are sent on.
+        let cookies = *field == COOKIE && exchanged.cookies_declared && !exchanged.context.personal;
+        cookies || self.policy.key.covers(field)
+    }
+
+    /// Returns what clients are to be told of a response that is stored.
+    pub(super) fn told(&self, hints: Option<&CacheHints>, context: Context) -> Told {
+        let hinted = hints.and_then(|hints| hints.client_max_age);
+        Told { max_age: hinted.or(self.policy.client_max_age), private: context.personal }
+    }
+
+    /// Tells whether the handler's ttl counts for a status.
+    fn stores_hinted(&self, status: StatusCode, hints: Option<&CacheHints>) -> bool {
+        self.policy.stores_with_lifetime(status)
+            || hints.is_some_and(|hints| hints.statuses.contains(&status))
     }
 
     /// Returns until when a response is fresh here: the whole order of precedence.
@@ -157,6 +209,25 @@ impl Shared {
             Stated::Silent | Stated::Stale => Err("no-lifetime"),
         }
     }
+}
+
+/// Refuses what was made for one recipient, though nothing says so.
+fn of_many(headers: &HeaderMap, vary: &[HeaderName]) -> Result<(), &'static str> {
+    if !vary.contains(&ORIGIN) && allows_one_origin(headers) {
+        return Err("cors");
+    }
+    if has_nonce(headers) {
+        return Err("nonce");
+    }
+    Ok(())
+}
+
+/// Tells whether the response has a nonce (Content Security Policy Level 3, section 7.1), which is to be
+/// another one each time.
+fn has_nonce(headers: &HeaderMap) -> bool {
+    let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
+    let mut lines = policies.iter().flat_map(|name| headers.get_all(name)).map(http::HeaderValue::as_bytes);
+    lines.any(|line| line.windows(7).any(|text| text.eq_ignore_ascii_case(b"'nonce-")))
 }
 
 /// Tells whether the response was made for scripts of one origin (Fetch, section 3.3.4), which others

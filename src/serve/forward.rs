@@ -2,18 +2,20 @@
 
 use super::decision::{Exchanged, Keep};
 use super::future::Finish;
+use super::mark::{HandledWithin, OuterLayer};
 use super::miss::{Call, Way};
 use super::revalidate::{self, withheld};
-use super::service::{HandledWithin, Shared};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
-use crate::entry::StoredResponse;
+use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::Pass;
+use crate::rules::client::{self, Told};
+use crate::rules::date;
 use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::header::ETAG;
-use http::{HeaderMap, Request, Response, StatusCode, Version, response};
+use http::header::{DATE, ETAG};
+use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
 use http_body::Body;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -32,6 +34,9 @@ pub(super) struct Fill {
 pub(super) struct Sent {
     /// Its fields, before anything was removed.
     pub(super) headers: HeaderMap,
+    /// All of its head, where a predicate looks at it.
+    pub(super) asked: Option<request::Parts>,
+    pub(super) cookies_declared: bool,
     pub(super) version: Version,
     pub(super) at: SystemTime,
     pub(super) finish: Finish,
@@ -92,14 +97,17 @@ impl Fill {
         let headers = request.headers().clone();
         let (version, at) = (request.version(), shared.cache.clock().wall());
         let finish = Finish::new(shared, request.extensions(), self.status);
-        shared.narrow(request);
+        let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
+        let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
+        let cookies_declared = by_outer || !shared.policy.cookies.is_default();
+        shared.narrow(request, context);
         // Preconditions of the client's that the service has to evaluate, and a range, leave no room
         // for conditions of the cache's.
         if context.conditional || context.range {
             self.call.stale = None;
         }
         let mut conditions = None;
-        if self.call.leader.is_some() || self.call.stale.is_some() {
+        if self.call.leader.is_some() || self.call.stale.is_some() || shared.policy.allowed.is_some() {
             // Others have no such copy: they need the complete response.
             conditions = context.has_copy.then(|| revalidate::take_conditions(request.headers_mut()));
         }
@@ -107,7 +115,7 @@ impl Fill {
             revalidate::ask_about(stale, request.headers_mut());
         }
         shared.announce(request.extensions_mut(), context.identified);
-        Sent { headers, version, at, finish, conditions }
+        Sent { headers, asked, cookies_declared, version, at, finish, conditions }
     }
 
     fn received<B>(self, response: Response<B>, sent: Sent) -> Response<ResponseBody<B>>
@@ -115,7 +123,6 @@ impl Fill {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let Sent { headers: request, at: request_time, finish, .. } = sent;
         let (mut head, body) = response.into_parts();
         let handled_within = head.extensions.remove::<HandledWithin>().is_some();
         let shared = &*self.way.shared;
@@ -123,22 +130,25 @@ impl Fill {
             _ if handled_within => Err("handled-within"),
             None => Err("store-failed"),
             Some(generation) => {
-                let (context, scope) = (self.way.context, self.way.scope);
-                let exchanged = Exchanged { request: &request, context, request_time, generation, scope };
-                let kept = shared.keep(&exchanged, &head);
+                let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
                 kept.and_then(|keep| if too_large(&body, &keep) { Err("too-large") } else { Ok(keep) })
             }
         };
         let status = self.status;
+        let Sent { headers: request, finish, at: sent_at, .. } = sent;
         let (body, status) = match kept {
             Err(why) => {
+                let told = Told { max_age: None, private: self.way.context.personal };
                 self.not_shared(&head, handled_within);
+                tell_client(&mut head.headers, told, sent_at);
                 (ResponseBody::forwarded(body), status.detail(Some(why)))
             }
-            Ok(Keep { head, declared, limit, retained }) => {
+            Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
-                let response = Arc::new(StoredResponse::new(head, Bytes::new()));
-                let tagged = shared.policy.etags && !response.headers().contains_key(ETAG);
+                tell_client(&mut head.headers, told, cache.clock().wall());
+                let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
+                let tags = shared.policy.etags || told.max_age.is_some();
+                let tagged = tags && !response.headers().contains_key(ETAG);
                 let storing = Storing { key: self.way.key, response, request, max_variants, retained };
                 // To be validated before each use: this one is for those who wait already.
                 if !storing.response.is_fresh(storing.response.head().response_time)
@@ -182,6 +192,46 @@ impl Fill {
     }
 }
 
+impl Sent {
+    /// Returns what the decision on its response needs to know.
+    pub(super) fn exchanged(&self, way: &Way, generation: Generation) -> Exchanged<'_> {
+        Exchanged {
+            request: &self.headers,
+            asked: self.asked.as_ref(),
+            context: way.context,
+            cookies_declared: self.cookies_declared,
+            request_time: self.at,
+            generation,
+            scope: way.scope,
+        }
+    }
+}
+
+/// Returns a copy of all of a request but its body.
+fn head_of<B>(request: &Request<B>) -> request::Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = request.uri().clone();
+    parts.version = request.version();
+    parts.headers = request.headers().clone();
+    parts.extensions = request.extensions().clone();
+    parts
+}
+
+/// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
+pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, now: SystemTime) {
+    if told == Told::default() {
+        return;
+    }
+    client::tell(headers, told);
+    // A lifetime that begins now does so by `Date`, too.
+    if told.max_age.is_some()
+        && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(now))
+    {
+        *place = date;
+    }
+}
+
 /// Tells whether the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
 fn is_of_the_page(status: StatusCode) -> bool {
@@ -193,37 +243,4 @@ fn is_of_the_page(status: StatusCode) -> bool {
 
 fn too_large<B: Body>(body: &B, keep: &Keep) -> bool {
     body.size_hint().lower() > keep.limit
-}
-
-impl Shared {
-    /// Removes from a fill what its key ignores, so that no page can depend on it.
-    fn narrow<B>(&self, request: &mut Request<B>) {
-        let policy = &self.policy.key;
-        for name in &policy.ignored {
-            request.headers_mut().remove(name);
-        }
-        if !self.policy.cookies.is_default() {
-            self.policy.cookies.narrow(request.headers_mut());
-        }
-        narrow_uri(request.uri_mut(), &policy.query);
-        #[cfg(feature = "axum")]
-        if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
-            narrow_uri(&mut original.0, &policy.query);
-        }
-    }
-}
-
-fn narrow_uri(uri: &mut http::Uri, query: &crate::key::QueryKey) {
-    let normalised = query.normalised(uri.query());
-    if normalised.as_deref() == uri.query() {
-        return;
-    }
-    let path_and_query = match normalised {
-        Some(query) => format!("{}?{query}", uri.path()),
-        None => uri.path().to_owned(),
-    };
-    let mut parts = std::mem::take(uri).into_parts();
-    // Pieces of a valid query make a valid query; were it not so, the handler gets none.
-    parts.path_and_query = path_and_query.try_into().ok();
-    *uri = http::Uri::from_parts(parts).unwrap_or_default();
 }

@@ -1,8 +1,11 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
-use super::respond::{Hit, tell, was_announced};
-use super::service::{HandledWithin, Shared};
+use super::mark::{HandledWithin, was_announced};
+use super::respond::{Hit, tell};
+use super::service::Shared;
 use crate::body::ResponseBody;
+use crate::policy::CacheHints;
+use crate::rules::client::{self, Told};
 use crate::status::CacheStatus;
 use http::{Extensions, Request, Response};
 use pin_project_lite::pin_project;
@@ -69,6 +72,12 @@ impl Finish {
     }
 
     pub(super) fn apply<B>(self, response: &mut Response<B>) {
+        // What a handler has its clients told, it says whatever becomes of the response here.
+        if let Some(hints) = response.extensions().get::<CacheHints>()
+            && let told @ Told { max_age: Some(_), .. } = hints.told()
+        {
+            client::tell(response.headers_mut(), told);
+        }
         if let Some(status) = self.status {
             tell(response.headers_mut(), status);
             response.extensions_mut().insert(status);

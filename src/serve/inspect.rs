@@ -1,10 +1,13 @@
 //! One pass over the request: may the cache handle it, and what enters its key?
 
+use super::fields::{FORWARDED, Meaning, NAMES, meaning};
+use super::mark::OuterLayer;
 use super::service::Shared;
-use crate::policy::{Policy, Sharing};
+use crate::key::RequestHead;
+use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::ForwardReason;
-use http::header::HeaderMap;
-use http::{HeaderValue, Method};
+use http::header::{COOKIE, HeaderMap};
+use http::{HeaderName, HeaderValue, Method};
 use http_body::Body;
 
 /// A request that the cache may answer, and the fields that matter to it.
@@ -15,6 +18,8 @@ pub(super) struct Inspected<'a> {
     pub(super) is_forwarded: bool,
     /// The values of the cookies that enter the key, if there is any cookie.
     pub(super) cookies: Vec<Option<&'a [u8]>>,
+    /// Who the sender is, where that is part of the key.
+    pub(super) identity: Option<String>,
     /// The tag of a copy that the sender has, if it names one alone.
     pub(super) copy: Option<&'a HeaderValue>,
     pub(super) context: Context,
@@ -38,6 +43,8 @@ pub(super) struct Context {
     pub(super) directives: bool,
     /// It says who its sender is, which another layer further in may never learn.
     pub(super) identified: bool,
+    /// Who that is, is part of its key.
+    pub(super) personal: bool,
 }
 
 impl Context {
@@ -65,124 +72,16 @@ impl Bypass {
     }
 }
 
-const FORWARDED: usize = 9;
-
-/// What a field means to the cache, by its name.
-#[derive(Debug, Clone, Copy)]
-enum Meaning {
-    Nothing,
-    Host,
-    /// Identifies a visitor or an application acting for one.
-    Credential,
-    Authorization,
-    Cookie,
-    /// RFC 2965's, which nothing is declared of.
-    OldCookie,
-    /// Frameworks build URLs from it or route by it, so it is part of the key.
-    Forwarded(usize),
-    ContentLength,
-    /// The request has a body, or is not the method it seems.
-    NotPlain(&'static str),
-    Range,
-    Precondition,
-    Validator,
-    Tag,
-    Directives,
-}
-
-const METHOD_OVERRIDE: Meaning = Meaning::NotPlain("method-override");
-
-/// Every name that means something; the most frequent first.
-const NAMES: [(&str, Meaning); 56] = [
-    ("host", Meaning::Host),
-    ("cookie", Meaning::Cookie),
-    ("cookie2", Meaning::OldCookie),
-    ("authorization", Meaning::Authorization),
-    ("cache-control", Meaning::Directives),
-    ("pragma", Meaning::Directives),
-    ("if-none-match", Meaning::Tag),
-    ("if-modified-since", Meaning::Validator),
-    ("if-match", Meaning::Precondition),
-    ("if-unmodified-since", Meaning::Precondition),
-    ("if-range", Meaning::Precondition),
-    ("range", Meaning::Range),
-    ("content-length", Meaning::ContentLength),
-    ("transfer-encoding", Meaning::NotPlain("body")),
-    ("expect", Meaning::NotPlain("expect")),
-    ("upgrade", Meaning::NotPlain("upgrade")),
-    ("x-http-method", METHOD_OVERRIDE),
-    ("x-http-method-override", METHOD_OVERRIDE),
-    ("x-method-override", METHOD_OVERRIDE),
-    ("forwarded", Meaning::Forwarded(0)),
-    ("x-forwarded-host", Meaning::Forwarded(1)),
-    ("x-forwarded-proto", Meaning::Forwarded(2)),
-    ("x-forwarded-prefix", Meaning::Forwarded(3)),
-    ("x-forwarded-scheme", Meaning::Forwarded(4)),
-    ("x-forwarded-port", Meaning::Forwarded(5)),
-    ("x-host", Meaning::Forwarded(6)),
-    ("x-original-url", Meaning::Forwarded(7)),
-    ("x-rewrite-url", Meaning::Forwarded(8)),
-    ("proxy-authorization", Meaning::Credential),
-    ("api-key", Meaning::Credential),
-    ("x-api-key", Meaning::Credential),
-    ("x-token", Meaning::Credential),
-    ("x-auth-token", Meaning::Credential),
-    ("x-access-token", Meaning::Credential),
-    ("x-session", Meaning::Credential),
-    ("x-session-token", Meaning::Credential),
-    ("x-user-id", Meaning::Credential),
-    ("remote-user", Meaning::Credential),
-    ("x-remote-user", Meaning::Credential),
-    ("x-forwarded-user", Meaning::Credential),
-    ("x-forwarded-email", Meaning::Credential),
-    ("x-forwarded-groups", Meaning::Credential),
-    ("x-forwarded-access-token", Meaning::Credential),
-    ("x-forwarded-client-cert", Meaning::Credential),
-    ("x-ssl-client-cert", Meaning::Credential),
-    ("x-auth-request-user", Meaning::Credential),
-    ("x-auth-request-email", Meaning::Credential),
-    ("x-auth-request-access-token", Meaning::Credential),
-    ("x-amz-security-token", Meaning::Credential),
-    ("x-amzn-oidc-data", Meaning::Credential),
-    ("x-amzn-oidc-identity", Meaning::Credential),
-    ("x-amzn-oidc-accesstoken", Meaning::Credential),
-    ("cf-access-jwt-assertion", Meaning::Credential),
-    ("x-goog-iap-jwt-assertion", Meaning::Credential),
-    ("x-ms-client-principal", Meaning::Credential),
-    ("x-ms-client-principal-id", Meaning::Credential),
-];
-
-/// For each first byte of a name, the lengths of the names that mean something: one look settles most.
-const LENGTHS: [u32; 256] = {
-    let mut lengths = [0; 256];
-    let mut at = 0;
-    while at < NAMES.len() {
-        let name = NAMES[at].0.as_bytes();
-        lengths[name[0] as usize] |= 1 << name.len();
-        at += 1;
-    }
-    lengths
-};
-
-#[inline]
-fn meaning(name: &str) -> Meaning {
-    let (first, length) = (name.as_bytes().first().copied().unwrap_or_default(), name.len());
-    if length >= 32 || LENGTHS[usize::from(first)] & (1 << length) == 0 {
-        return Meaning::Nothing;
-    }
-    NAMES.iter().find(|(known, _)| *known == name).map_or(Meaning::Nothing, |(_, meaning)| *meaning)
-}
-
 impl Shared {
     /// Tells whether the cache may answer a request with these fields.
     pub(super) fn inspect<'a, B: Body>(
         &self,
-        method: &Method,
-        headers: &'a HeaderMap,
+        request: RequestHead<'a>,
         body: &B,
+        outer: Option<&OuterLayer>,
     ) -> Result<Inspected<'a>, Bypass> {
-        let head = *method == Method::HEAD;
-        if *method != Method::GET && !head {
+        let head = *request.method == Method::HEAD;
+        if *request.method != Method::GET && !head {
             return Err(Bypass { reason: ForwardReason::Method, detail: None });
         }
         // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics, so a handler
@@ -190,20 +89,37 @@ impl Shared {
         if !body.is_end_stream() && body.size_hint().exact() != Some(0) {
             return Err(Bypass::because("body"));
         }
-        inspect_headers(&self.policy, headers, head)
+        let predicates = &self.policy.predicates;
+        if predicates.skips(request) {
+            return Err(Bypass::because("skipped"));
+        }
+        let identity = predicates.identity(request);
+        let context = Context { head, personal: identity.is_some(), ..Context::default() };
+        let outer = outer.and_then(|outer| outer.cookies.as_deref());
+        let inspected = inspect_headers(&self.policy, request.headers, context, outer)?;
+        Ok(Inspected { identity, ..inspected })
     }
 }
 
-fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> Result<Inspected<'a>, Bypass> {
+fn inspect_headers<'a>(
+    policy: &Policy,
+    headers: &'a HeaderMap,
+    context: Context,
+    outer: Option<&CookiePolicy>,
+) -> Result<Inspected<'a>, Bypass> {
     let mut inspected = Inspected {
         host: None,
         forwarded: [None; FORWARDED],
         is_forwarded: false,
         copy: None,
         cookies: Vec::new(),
-        context: Context { head, ..Context::default() },
+        identity: None,
+        context,
     };
-    let app = policy.sharing == Sharing::App;
+    let personal = context.personal;
+    // Where who the sender is has a part in the key, nothing that says so has to bypass.
+    let app = policy.sharing == Sharing::App && !personal;
+    let strict = policy.allowed.is_some() && !personal;
     let context = &mut inspected.context;
     let mut has_cookie = false;
     let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
@@ -212,7 +128,10 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
             continue;
         }
         if declared && policy.credentials.contains(name) {
-            return Err(Bypass::because("credentials"));
+            if !personal {
+                return Err(Bypass::because("credentials"));
+            }
+            context.identified = true;
         }
         match meaning(name.as_str()) {
             Meaning::Nothing => {}
@@ -222,7 +141,7 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
                 let known = NAMES.iter().find(|(known, _)| *known == name.as_str());
                 return Err(Bypass::because(known.map_or("credentials", |(known, _)| known)));
             }
-            Meaning::Authorization if app => return Err(Bypass::because("authorization")),
+            Meaning::Authorization if app || strict => return Err(Bypass::because("authorization")),
             Meaning::Authorization => (context.authorization, context.identified) = (true, true),
             Meaning::Cookie => has_cookie = true,
             Meaning::OldCookie if app => return Err(Bypass::because("cookie")),
@@ -245,29 +164,36 @@ fn inspect_headers<'a>(policy: &Policy, headers: &'a HeaderMap, head: bool) -> R
         }
     }
     if has_cookie {
-        let declared = !policy.cookies.is_default();
-        match policy.cookies.read(headers) {
-            Ok(values) if declared => inspected.cookies = values,
+        let cookies = Cookies { own: &policy.cookies, outer, personal };
+        let declared = !cookies.is_default();
+        match cookies.read(headers) {
+            Ok(values) if declared || personal => inspected.cookies = values,
             // Where some enter the key, a handler that sees others beside them answers to no key.
-            _ if app || declared => return Err(Bypass::because("cookie")),
+            _ if app || declared || strict => return Err(Bypass::because("cookie")),
             _ => inspected.context.identified = true,
         }
+        inspected.context.identified |= personal;
     }
     Ok(inspected)
 }
 
 impl Policy {
     /// Tells whether any field says who the sender of a request is, by whatever preset.
-    pub(super) fn identifies(&self, headers: &HeaderMap) -> bool {
-        headers.keys().any(|name| {
-            let identifies = match meaning(name.as_str()) {
-                Meaning::Credential | Meaning::Authorization | Meaning::OldCookie => true,
-                Meaning::Cookie => self.cookies.is_default() || self.cookies.read(headers).is_err(),
-                _ => false,
-            };
-            (identifies || self.credentials.contains(name)) && !self.key.ignored.contains(name)
-        })
+    pub(super) fn identifies(&self, request: RequestHead<'_>) -> bool {
+        let outer = request.extensions.get::<OuterLayer>().and_then(|outer| outer.cookies.as_deref());
+        let cookies = Cookies { own: &self.cookies, outer, personal: false };
+        let by_cookie = request.headers.contains_key(COOKIE)
+            && !self.key.ignored.contains(&COOKIE)
+            && (cookies.is_default() || cookies.read(request.headers).is_err());
+        by_cookie || identifies(request.headers, &self.credentials, &self.key.ignored)
     }
+}
+
+/// Tells whether any field but `Cookie` says who the sender of a request is.
+pub(crate) fn identifies(headers: &HeaderMap, credentials: &[HeaderName], ignored: &[HeaderName]) -> bool {
+    headers.keys().any(|name| {
+        (meaning(name.as_str()).identifies() || credentials.contains(name)) && !ignored.contains(name)
+    })
 }
 
 /// A second line of a field that may occur once makes it anybody's guess which one counts.
@@ -289,7 +215,9 @@ mod tests {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
-        inspect_headers(policy, &headers, false).map(|i| i.context).map_err(|bypass| bypass.detail)
+        inspect_headers(policy, &headers, Context::default(), None)
+            .map(|i| i.context)
+            .map_err(|bypass| bypass.detail)
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The one state machine that both cache layers run: inspect, look up, collapse or forward, record, respond.
 
 mod decision;
+mod fields;
 mod forward;
 mod future;
 mod inspect;
 mod lookup;
+mod mark;
 mod miss;
+mod narrow;
 mod respond;
 mod revalidate;
 mod service;
@@ -13,5 +16,8 @@ mod step;
 mod unsafe_method;
 
 pub use future::ResponseFuture;
+pub(crate) use inspect::identifies;
+pub use mark::Identified;
+pub(crate) use mark::OuterLayer;
 pub use service::ResponseCache;
 pub(crate) use service::{Level, Shared};

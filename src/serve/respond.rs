@@ -1,7 +1,8 @@
 //! The answer from the cache.
 
 use super::inspect::Context;
-use super::service::{HandledWithin, OuterLayer, Shared};
+use super::mark::{HandledWithin, was_announced};
+use super::service::Shared;
 use crate::body::ResponseBody;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -9,7 +10,7 @@ use crate::key::RequestHead;
 use crate::rules::selection::{Selection, select};
 use crate::status::CacheStatus;
 use http::header::HeaderName;
-use http::{Extensions, HeaderMap, Method, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -120,9 +121,4 @@ fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &St
 pub(super) fn tell(headers: &mut HeaderMap, status: CacheStatus) {
     // A header section that is full goes without.
     let _ = headers.try_append(CACHE_STATUS, status.to_value());
-}
-
-/// Tells whether a cache layer further out has marked the request.
-pub(super) fn was_announced(request: &Extensions) -> bool {
-    request.get::<OuterLayer>().is_some()
 }

@@ -1,11 +1,12 @@
 //! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
 
-use super::decision::{Exchanged, Keep};
-use super::forward::{Fill, Sent};
+use super::decision::Keep;
+use super::forward::{Fill, Sent, tell_client};
+use super::mark::{HandledWithin, Identified};
 use super::respond::Hit;
-use super::service::HandledWithin;
+use super::service::Shared;
 use crate::body::ResponseBody;
-use crate::cache::{Cache, Storing};
+use crate::cache::Storing;
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
@@ -56,35 +57,38 @@ impl Fill {
         mut validated: response::Parts,
         sent: Sent,
     ) -> Response<ResponseBody<B>> {
-        let Sent { headers: request, version, at: request_time, finish, .. } = sent;
         let (shared, context, scope) = (&self.way.shared, self.way.context, self.way.scope);
-        let now = shared.cache.clock().now();
+        let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
         let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
-        parts.headers =
-            if another { stale.headers().clone() } else { updated(stale.headers(), &validated.headers) };
+        let said = stale.head().said();
+        parts.headers = if another { said } else { updated(&said, &validated.headers) };
         let mut hints = validated.extensions.remove::<CacheHints>().unwrap_or_default();
         if hints.ttl == Ttl::Default
             && let Some(ttl) = stale.head().hinted
         {
             hints.ttl = Ttl::For(ttl);
         }
+        let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
+        hints.client_max_age = hints.client_max_age.or(told_before);
+        let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
+        if let Some(identified) = validated.extensions.remove::<Identified>() {
+            parts.extensions.insert(identified);
+        }
         let handled_within = validated.extensions.remove::<HandledWithin>().is_some();
         let kept = match self.call.generation {
             _ if handled_within => Err("handled-within"),
             _ if another => Err("mismatch"),
-            Some(generation) => {
-                let exchanged = Exchanged { request: &request, context, request_time, generation, scope };
-                shared.keep(&exchanged, &parts)
-            }
+            Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err("store-failed"),
         };
         if another {
             // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
             shared.cache.invalidate_scope(scope).await;
         }
+        let Sent { headers: request, version, finish, .. } = sent;
         let status = self.status.detail(Some("revalidated"));
         let (stored, status) = match kept {
             Ok(Keep { mut head, retained, .. }) => {
@@ -92,7 +96,7 @@ impl Fill {
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let storing = Storing { key, response, request: request.clone(), max_variants, retained };
-                let variants = Variants { cache: &shared.cache, key: storing.key.clone(), retained };
+                let variants = Variants { shared, key: storing.key.clone(), retained };
                 let stored = storing.store(&shared.cache, stale.body().clone()).await;
                 // A failure is counted by the cache; the variants stay as stale as they are.
                 let _ = variants.freshen(&stored, &validated.headers).await;
@@ -109,6 +113,7 @@ impl Fill {
                 if let Some(leader) = self.call.leader {
                     leader.pass();
                 }
+                tell_client(&mut parts.headers, told, wall);
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
@@ -120,7 +125,7 @@ impl Fill {
 
 /// The stored responses under one key.
 struct Variants<'a> {
-    cache: &'a Cache,
+    shared: &'a Shared,
     key: CacheKey,
     retained: Duration,
 }
@@ -128,7 +133,8 @@ struct Variants<'a> {
 impl Variants<'_> {
     /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
     async fn freshen(&self, fresh: &StoredResponse, validated: &HeaderMap) -> Result<(), StoreError> {
-        let (cache, store, like) = (self.cache, self.cache.store(), fresh.head());
+        let (cache, like) = (&self.shared.cache, fresh.head());
+        let (store, targets) = (cache.store(), &self.shared.policy.targets);
         let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
         let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
             return Ok(());
@@ -144,9 +150,10 @@ impl Variants<'_> {
                 continue;
             }
             if cache.validity(head.generation, &head.scopes).await? == Validity::Valid {
-                let headers = updated(variant.headers(), &of_all_variants(validated));
-                let excluded = not_stored(&headers, &ResponseDirectives::from_headers(&headers));
-                let new = variant.freshened(headers_for_storage(&headers, &excluded), like);
+                let headers = updated(&head.said(), &of_all_variants(validated, targets));
+                let excluded = not_stored(&headers, &ResponseDirectives::for_targets(&headers, targets));
+                let headers = headers_for_storage(&headers, &excluded);
+                let new = variant.freshened(headers, like, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, Some(ttl))).await?;
             }
@@ -170,11 +177,11 @@ fn names_another(stored: &HeaderMap, validated: &HeaderMap) -> bool {
 /// What a 304 says of all variants that have its tag; other fields may be of one of them alone.
 const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
 
-fn of_all_variants(validated: &HeaderMap) -> HeaderMap {
+fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
     let mut fields = HeaderMap::new();
-    for name in OF_ALL_VARIANTS {
-        for value in validated.get_all(&name) {
-            let _ = fields.try_append(&name, value.clone());
+    for name in OF_ALL_VARIANTS.iter().chain(targets) {
+        for value in validated.get_all(name) {
+            let _ = fields.try_append(name, value.clone());
         }
     }
     fields

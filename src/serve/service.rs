@@ -4,6 +4,7 @@ use super::forward::Fill;
 use super::future::{Finish, ResponseFuture};
 use super::inspect::{Bypass, Context, Inspected};
 use super::lookup::Lookup;
+use super::mark::{PREFIX, Place};
 use super::miss::{Next, Waited, Way};
 use super::step::{Forward, Step};
 use super::unsafe_method;
@@ -14,7 +15,7 @@ use crate::key::{CacheKey, KeyBuf, KeyError, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
 use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::{Extensions, HeaderName, Request, Response, Uri};
+use http::{HeaderName, Request, Response, Uri};
 use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
@@ -53,30 +54,6 @@ pub(crate) struct Shared {
     alone: Arc<[Place]>,
 }
 
-const PREFIX: usize = 16;
-
-type Place = [u8; PREFIX];
-
-/// A mark on a request: cache layers further out want to know whether another one handled it.
-#[derive(Debug, Clone)]
-pub(super) struct OuterLayer {
-    /// The places in the key of all of them.
-    places: Arc<[Place]>,
-    /// One of them saw who the sender is; a layer in between may have taken that off.
-    pub(super) identified: bool,
-}
-
-/// A mark on a response: a cache layer further in handled it, so nobody else may share it.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct HandledWithin;
-
-impl OuterLayer {
-    /// Tells whether one of them has the place of this layer.
-    pub(super) fn has(&self, layer: &Shared) -> bool {
-        self.places.contains(&layer.prefix)
-    }
-}
-
 impl Shared {
     pub(crate) fn new(cache: Cache, policy: Policy, level: Level) -> Arc<Self> {
         let mut buf = KeyBuf::new();
@@ -95,22 +72,22 @@ impl Shared {
             buf.length(names.len());
             names.iter().for_each(|name| buf.part(name.as_bytes()));
         }
+        // What a fill may have besides, and whose it is.
+        buf.part(format!("{:?} {}", policy.allowed, policy.predicates.keys_identity()).as_bytes());
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
         Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]) })
     }
 
-    /// Marks a request that this layer passes on.
-    pub(super) fn announce(&self, request: &mut Extensions, identified: bool) {
-        let mark = match request.get::<OuterLayer>() {
-            None => OuterLayer { places: Arc::clone(&self.alone), identified },
-            Some(outer) => OuterLayer {
-                places: outer.places.iter().copied().chain([self.prefix]).collect(),
-                identified: outer.identified || identified,
-            },
-        };
-        request.insert(mark);
+    /// Returns the layer's place in the key.
+    pub(super) fn place(&self) -> &Place {
+        &self.prefix
+    }
+
+    /// Returns the places of a request that no other cache layer has marked.
+    pub(super) fn alone(&self) -> &Arc<[Place]> {
+        &self.alone
     }
 
     /// Returns the same with another policy.
@@ -132,10 +109,16 @@ impl Shared {
         let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
         write_key(buf, policy, uri, host, forwarded, request).map_err(|error| match error {
             KeyError::Host => Bypass::because("host"),
+            KeyError::UnknownHost => Bypass::because("unknown-host"),
             KeyError::TooLong => Bypass::because("key-length"),
         })?;
         for at in 0..self.policy.cookies.keyed().len() {
             buf.optional(inspected.cookies.get(at).copied().flatten());
+        }
+        if self.policy.predicates.keys_identity() {
+            // A digest: keys of a shared store are read by others than their owners.
+            let digest = inspected.identity.as_ref().map(|identity| Sha256::digest(identity.as_bytes()));
+            buf.optional(digest.as_deref());
         }
         if buf.is_too_long() { Err(Bypass::because("key-length")) } else { Ok(()) }
     }
@@ -276,7 +259,7 @@ impl<S> ResponseCache<S> {
         let finish = Finish::new(&self.shared, request.extensions(), status);
         let finish = if forward.mark { finish } else { finish.unmarked() };
         if forward.announce {
-            let identified = self.shared.policy.identifies(request.headers());
+            let identified = self.shared.policy.identifies((&request).into());
             self.shared.announce(request.extensions_mut(), identified);
         }
         ResponseFuture::forward(self.inner.clone().oneshot(request), finish)

@@ -2,7 +2,8 @@
 
 use super::inspect::{Bypass, Context};
 use super::lookup::Lookup;
-use super::service::{OuterLayer, Shared};
+use super::mark::OuterLayer;
+use super::service::Shared;
 use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -42,7 +43,8 @@ impl Step {
 impl Shared {
     #[inline]
     pub(super) fn decide<B: Body>(&self, request: RequestHead<'_>, body: &B, buf: &mut KeyBuf) -> Step {
-        if let Some(outer) = request.extensions.get::<OuterLayer>() {
+        let outer = request.extensions.get::<OuterLayer>();
+        if let Some(outer) = outer {
             // Two layers with one place in the key would answer with each other's responses, past
             // whatever stands between them. The outer one does it all.
             if outer.has(self) {
@@ -54,7 +56,7 @@ impl Shared {
                 return Step::forward(Bypass::because("identified"));
             }
         }
-        let inspected = match self.inspect(request.method, request.headers, body) {
+        let inspected = match self.inspect(request, body, outer) {
             Ok(inspected) => inspected,
             // A tunnel has no target that could have changed.
             Err(bypass)

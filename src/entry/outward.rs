@@ -1,0 +1,76 @@
+//! A stored response whose clients are told something else than its origin has said.
+
+use super::packing::packed;
+use super::response::Head;
+use crate::clock::Moment;
+use crate::rules::client::{self, Told};
+use crate::rules::date;
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue};
+use http::{HeaderMap, response::Parts};
+use std::time::SystemTime;
+
+/// What is told, and what was said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outward {
+    pub(crate) told: Told,
+    response_wall: SystemTime,
+    /// The lines that were rewritten, as they came.
+    said: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// The fields that are rewritten.
+const REWRITTEN: [HeaderName; 2] = [CACHE_CONTROL, EXPIRES];
+
+impl Head {
+    /// Rewrites the fields to send. Where clients count from when they get the response, the place of
+    /// `Age` is that of `Date`.
+    pub(crate) fn tell(&mut self, told: Told, response_wall: SystemTime) {
+        if told == Told::default() {
+            return;
+        }
+        let headers = &self.parts.headers;
+        let lines = headers.iter().filter(|(name, _)| REWRITTEN.contains(name));
+        let said = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut outward = match told.max_age {
+            Some(_) => packed(headers, &[], HeaderName::clone, &DATE),
+            None => headers.clone(),
+        };
+        client::tell(&mut outward, told);
+        self.parts.headers = outward;
+        self.outward = Some(Box::new(Outward { told, response_wall, said }));
+    }
+
+    /// Returns the fields as the origin sent them, of those that are stored.
+    pub(crate) fn said(&self) -> HeaderMap {
+        let mut headers = self.parts.headers.clone();
+        let Some(outward) = &self.outward else { return headers };
+        for name in REWRITTEN {
+            headers.remove(name);
+        }
+        for (name, value) in &outward.said {
+            // They were there before.
+            let _ = headers.try_append(name, value.clone());
+        }
+        headers
+    }
+
+    /// Returns which field a header section begins with, so that a hit finds it at once.
+    pub(super) fn first(&self) -> HeaderName {
+        match &self.outward {
+            Some(outward) if outward.told.max_age.is_some() => DATE,
+            _ => AGE,
+        }
+    }
+
+    /// Sets `Date` to the moment at which a response is sent, if it is the first field.
+    #[cold]
+    pub(super) fn set_date(&self, parts: &mut Parts, now: Moment) {
+        let Some(outward) = &self.outward else { return };
+        if let Some((name, value)) = parts.headers.iter_mut().next()
+            && *name == DATE
+            && let Some(date) = date::format(outward.response_wall + now.since(self.response_time))
+        {
+            *value = date;
+        }
+    }
+}

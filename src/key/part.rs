@@ -1,0 +1,171 @@
+//! Parts of the key that the user computes, and some ready-made ones.
+
+use super::RequestHead;
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::rules::accept;
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE};
+use http::{HeaderMap, HeaderName};
+use std::fmt;
+use std::sync::Arc;
+
+type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
+
+/// A part of the key, computed from the request: a tenant, a plan, a bucket of an experiment, the
+/// language that is negotiated.
+///
+/// The method needs no part of its own: GET and HEAD share what a GET has brought, all others pass.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{KeyPart, Policy};
+///
+/// let policy = Policy::app()
+///     .vary_by_part(KeyPart::language(["en", "de"])?)
+///     .vary_by_part(KeyPart::encoding(["br", "gzip"])?)
+///     .vary_by_part(KeyPart::new("plan", |request| {
+///         Some(request.headers.get("x-plan")?.to_str().ok()?.to_owned())
+///     }));
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct KeyPart {
+    name: String,
+    part: Arc<Part>,
+    replaces: Option<HeaderName>,
+}
+
+impl KeyPart {
+    /// Creates a part.
+    ///
+    /// `name` says what the part is, the same in every process. `None` differs from an empty part.
+    pub fn new(
+        name: impl Into<String>,
+        part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { name: name.into(), part: Arc::new(part), replaces: None }
+    }
+
+    /// Makes the part stand for a request field: a request that fills the cache has the part's value in
+    /// it, or none, and a response that names it in `Vary` has no variants for it.
+    ///
+    /// So what the handler sees is what the key says, however many spellings clients have for it.
+    pub fn replacing(mut self, field: HeaderName) -> Self {
+        self.replaces = Some(field);
+        self
+    }
+
+    /// The language that a request prefers among those that the site has, as in `en` or `pt-BR`; the
+    /// first one where it has no word on any. It stands for `Accept-Language` (RFC 9110 section 12.5.4).
+    ///
+    /// # Errors
+    /// If there is none, or one that is no language tag.
+    pub fn language<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        Self::negotiated("language", offered, plain, ACCEPT_LANGUAGE, |headers, offered| {
+            accept::language(headers, offered).unwrap_or(0)
+        })
+    }
+
+    /// The media type that a request prefers among those that the site has, as in `text/html`; the first
+    /// one where it has no word on any. It stands for `Accept` (RFC 9110 section 12.5.1).
+    ///
+    /// # Errors
+    /// If there is none, or one that is no media type.
+    pub fn format<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte);
+        Self::negotiated("format", offered, plain, ACCEPT, |headers, offered| {
+            accept::format(headers, offered).unwrap_or(0)
+        })
+    }
+
+    /// The content coding that a request prefers among those that the site has, as in `br` or `gzip`, in
+    /// the site's own order of preference; `identity` where it wants none of them. It stands for
+    /// `Accept-Encoding` (RFC 9110 section 12.5.3).
+    ///
+    /// # Errors
+    /// If there is none, or one that is no content coding.
+    pub fn encoding<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        Self::negotiated("encoding", offered, plain, ACCEPT_ENCODING, |headers, offered| {
+            // Behind those that are offered comes `identity`.
+            accept::encoding(headers, &offered[..offered.len() - 1]).unwrap_or(offered.len() - 1)
+        })
+    }
+
+    fn negotiated<N: Into<String>>(
+        kind: &str,
+        offered: impl IntoIterator<Item = N>,
+        plain: fn(u8) -> bool,
+        field: HeaderName,
+        choose: fn(&HeaderMap, &[String]) -> usize,
+    ) -> Result<Self, ConfigError> {
+        let mut offered: Vec<String> = offered.into_iter().map(Into::into).collect();
+        let wrong = offered.iter().find(|one| one.is_empty() || !one.bytes().all(plain));
+        if let Some(wrong) = wrong {
+            return Err(ConfigError::new(ConfigErrorKind::InvalidAlternative, wrong));
+        }
+        if offered.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::InvalidAlternative, ""));
+        }
+        if field == ACCEPT_ENCODING {
+            offered.push("identity".to_owned());
+        }
+        let name = format!("{kind}: {}", offered.join(", "));
+        let part = move |request: RequestHead<'_>| offered.get(choose(request.headers, &offered)).cloned();
+        Ok(Self::new(name, part).replacing(field))
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the field that it stands for.
+    pub(super) fn replaced(&self) -> Option<&HeaderName> {
+        self.replaces.as_ref()
+    }
+
+    /// Computes it.
+    pub(super) fn of(&self, request: RequestHead<'_>) -> Option<String> {
+        (self.part)(request)
+    }
+}
+
+impl fmt::Debug for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyPart").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(part: &KeyPart, name: &'static str, value: &'static str) -> Option<String> {
+        let request = http::Request::get("/").header(name, value).body(()).expect("a request");
+        part.of((&request).into())
+    }
+
+    #[test]
+    fn what_is_negotiated_is_one_of_what_is_offered_and_the_first_by_default() {
+        let language = KeyPart::language(["en", "de"]).expect("valid");
+        assert_eq!(of(&language, "accept-language", "de-AT").as_deref(), Some("de"));
+        assert_eq!(of(&language, "accept-language", "ja").as_deref(), Some("en"));
+        let format = KeyPart::format(["text/html", "application/json"]).expect("valid");
+        assert_eq!(of(&format, "accept", "application/*").as_deref(), Some("application/json"));
+        assert_eq!(of(&format, "accept", "image/png").as_deref(), Some("text/html"));
+        let encoding = KeyPart::encoding(["gzip"]).expect("valid");
+        assert_eq!(of(&encoding, "accept-encoding", "deflate, gzip;q=0.9").as_deref(), Some("gzip"));
+        assert_eq!(of(&encoding, "x-nothing", "").as_deref(), Some("identity"));
+    }
+
+    #[test]
+    fn what_can_not_be_negotiated_is_refused_with_its_name() {
+        for wrong in ["", "de_AT", "de, en"] {
+            let error = KeyPart::language(["en", wrong]).expect_err(wrong);
+            assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidAlternative, wrong));
+        }
+        assert!(KeyPart::format(["text/html; charset=utf-8"]).is_err());
+        assert!(KeyPart::encoding([""; 0]).is_err());
+    }
+}

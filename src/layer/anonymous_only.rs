@@ -1,0 +1,293 @@
+//! Who is anonymous: decided once, for all cache layers further in.
+
+use crate::error::ConfigError;
+use crate::key::RequestHead;
+use crate::policy::CookiePolicy;
+use crate::rules::client::{self, Told};
+use crate::serve::{Identified, OuterLayer, identifies};
+use http::request::Parts;
+use http::{HeaderName, Request, Response};
+use pin_project_lite::pin_project;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tower::{Layer, Service};
+
+type Predicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+type Asked = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Asks = dyn Fn(Parts) -> Asked + Send + Sync;
+
+/// Lets only anonymous visitors use the caches further in: what Django's
+/// `CACHE_MIDDLEWARE_ANONYMOUS_ONLY` was for.
+///
+/// A request is *identified* by a session cookie, a credential field (`Authorization` and the like), a
+/// predicate, or an asynchronous one (a session look-up). Identified requests bypass every cache layer
+/// further in, and their responses get `Cache-Control: private` unless they say themselves who may store
+/// them, so that no cache downstream shares them either. The same goes for a response that an
+/// authentication layer further in has marked as [`Identified`].
+///
+/// All others are anonymous. They are answered from the cache even if they carry cookies that are
+/// declared harmless, which are removed from requests that fill it. A request with a cookie that is
+/// declared nowhere, here or in the [`Policy`](crate::Policy) of a cache layer, is not answered from the
+/// cache and not stored, by whatever preset: nobody knows whom a layer further in finds behind it.
+///
+/// # Where it belongs
+/// Outside of the cache layers. A session layer may stand on either side of it; further out, a predicate
+/// can ask it. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
+/// so that nothing identified is stored.
+///
+/// # Example
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_response_cache::{AnonymousOnlyLayer, Cache, MemoryStore, SiteCacheLayer};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let anonymous = AnonymousOnlyLayer::session_cookie("sid")?.ignore_cookies(["_ga*"])?;
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "a page" }))
+///     .layer(SiteCacheLayer::new(&cache))
+///     .layer(anonymous);
+/// # }
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct AnonymousOnlyLayer(Arc<Rules>);
+
+#[derive(Clone, Default)]
+struct Rules {
+    cookies: Arc<CookiePolicy>,
+    credentials: Vec<HeaderName>,
+    ignored: Vec<HeaderName>,
+    predicates: Vec<Arc<Predicate>>,
+    asks: Option<Arc<Asks>>,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("cookies", &self.cookies)
+            .field("credentials", &self.credentials)
+            .field("ignored", &self.ignored)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AnonymousOnlyLayer {
+    /// Creates a layer that knows visitors by credential fields alone.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Creates a layer that knows visitors by a session cookie, too.
+    ///
+    /// # Errors
+    /// If the name can't be that of a cookie.
+    pub fn session_cookie(name: impl Into<String>) -> Result<Self, ConfigError> {
+        Self::new().credential_cookies([name])
+    }
+
+    fn rules(&mut self) -> &mut Rules {
+        Arc::make_mut(&mut self.0)
+    }
+
+    /// Adds cookies that identify a visitor; `*` at the end of a name stands for any ending.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    pub fn credential_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        Arc::make_mut(&mut self.rules().cookies).credentials(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies that count for nothing, for all cache layers further in; see
+    /// [`Policy::ignore_cookies`](crate::Policy::ignore_cookies).
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    pub fn ignore_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        Arc::make_mut(&mut self.rules().cookies).ignore(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
+    /// identify. They are removed from requests that fill a cache.
+    pub fn ignore_undeclared_cookies(mut self) -> Self {
+        Arc::make_mut(&mut self.rules().cookies).ignore_undeclared();
+        self
+    }
+
+    /// Adds request fields that identify a visitor, as `Authorization` does.
+    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.rules().credentials.extend(names);
+        self
+    }
+
+    /// Makes credential fields identify nobody here. A cache layer needs
+    /// [to know as well](crate::Policy::ignore_headers), so that it takes them off requests that fill it.
+    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.rules().ignored.extend(names);
+        self
+    }
+
+    /// Adds a predicate that tells whether a request is identified: by what a layer further out left in
+    /// its extensions, say.
+    pub fn identified_if(
+        mut self,
+        predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.rules().predicates.push(Arc::new(predicate));
+        self
+    }
+
+    /// Sets an asynchronous predicate that tells whether a request is identified: a look-up of its session,
+    /// say. It is asked about every request that nothing else identifies, those that will be hits included; where
+    /// it can't find out, it should say `true`.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::AnonymousOnlyLayer;
+    ///
+    /// # async fn is_logged_in(_: Option<http::HeaderValue>) -> bool { false }
+    /// let layer = AnonymousOnlyLayer::new()
+    ///     .ignore_cookies(["sid"])?
+    ///     .identified_by(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn identified_by<F, Fut>(mut self, predicate: F) -> Self
+    where
+        F: Fn(Parts) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.rules().asks = Some(Arc::new(move |parts| Box::pin(predicate(parts))));
+        self
+    }
+}
+
+impl Rules {
+    /// Tells whether a request is identified, as far as that takes no waiting.
+    fn identify(&self, request: RequestHead<'_>) -> bool {
+        identifies(request.headers, &self.credentials, &self.ignored)
+            || self.cookies.identifies(request.headers)
+            || self.predicates.iter().any(|predicate| predicate(request))
+    }
+}
+
+impl<S> Layer<S> for AnonymousOnlyLayer {
+    type Service = AnonymousOnly<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AnonymousOnly { inner, rules: Arc::clone(&self.0) }
+    }
+}
+
+/// The service that [`AnonymousOnlyLayer`] makes. It is ready when the wrapped one is.
+#[derive(Debug, Clone)]
+pub struct AnonymousOnly<S> {
+    inner: S,
+    rules: Arc<Rules>,
+}
+
+impl<S, ReqBody, B> Service<Request<ReqBody>> for AnonymousOnly<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = AnonymousOnlyFuture<S, ReqBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let identified = self.rules.identify((&request).into());
+        let state = match &self.rules.asks {
+            Some(asks) if !identified => {
+                let (parts, body) = request.into_parts();
+                let asked = asks(parts.clone());
+                let request = Some(Request::from_parts(parts, body));
+                // The one that is ready goes along.
+                let next = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, next);
+                State::Asking { asked, inner, request, cookies: Arc::clone(&self.rules.cookies) }
+            }
+            _ => {
+                OuterLayer::know(request.extensions_mut(), identified, &self.rules.cookies);
+                State::Calling { call: self.inner.call(request), identified }
+            }
+        };
+        AnonymousOnlyFuture { state }
+    }
+}
+
+pin_project! {
+    /// The future of an [`AnonymousOnly`] service.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct AnonymousOnlyFuture<S, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        #[pin]
+        state: State<S, ReqBody>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum State<S, ReqBody>
+    where
+        S: Service<Request<ReqBody>>,
+    {
+        Asking { asked: Asked, inner: S, request: Option<Request<ReqBody>>, cookies: Arc<CookiePolicy> },
+        Calling { #[pin] call: S::Future, identified: bool },
+    }
+}
+
+impl<S, ReqBody, B> Future for AnonymousOnlyFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    type Output = Result<Response<B>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        if let Projected::Asking { asked, inner, request, cookies } = state.as_mut().project() {
+            let identified = ready!(asked.as_mut().poll(cx));
+            let Some(mut request) = request.take() else { return Poll::Pending };
+            OuterLayer::know(request.extensions_mut(), identified, cookies);
+            let call = inner.call(request);
+            state.set(State::Calling { call, identified });
+        }
+        let Projected::Calling { call, identified } = state.project() else { return Poll::Pending };
+        let mut response = ready!(call.poll(cx))?;
+        if *identified {
+            response.extensions_mut().insert(Identified);
+        }
+        if response.extensions().get::<Identified>().is_some() {
+            client::tell(response.headers_mut(), Told { max_age: None, private: true });
+        }
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<S, ReqBody> fmt::Debug for AnonymousOnlyFuture<S, ReqBody>
+where
+    S: Service<Request<ReqBody>>,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.state {
+            State::Asking { .. } => "AnonymousOnlyFuture::Asking",
+            State::Calling { .. } => "AnonymousOnlyFuture::Calling",
+        })
+    }
+}

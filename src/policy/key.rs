@@ -1,0 +1,121 @@
+//! The options that decide what enters the key, and what a fill may have besides.
+
+use super::Policy;
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::key::{KeyPart, QueryKey, RequestHead};
+use http::HeaderName;
+use std::sync::Arc;
+
+impl Policy {
+    /// Sets how the query enters the key. The default is [`QueryKey::raw`].
+    pub fn query(mut self, query: QueryKey) -> Self {
+        self.key.query = query;
+        self
+    }
+
+    /// Declares request fields that count for nothing: they neither identify a visitor nor enter
+    /// the key, and are removed from requests that fill the cache, so that no page depends on them.
+    ///
+    /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
+    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.key.ignored.extend(names);
+        sort(&mut self.key.ignored);
+        self
+    }
+
+    /// Adds a part to the key, computed from the request: a tenant, say.
+    ///
+    /// `name` says what the part is, the same in every process. `None` differs from an empty part.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// # #[derive(Clone)] struct Tenant(String);
+    ///
+    /// let policy = Policy::app().vary_by("tenant", |request| {
+    ///     request.extensions.get::<Tenant>().map(|tenant| tenant.0.clone())
+    /// });
+    /// ```
+    pub fn vary_by(
+        self,
+        name: impl Into<String>,
+        part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.vary_by_part(KeyPart::new(name, part))
+    }
+
+    /// Adds a part to the key: a ready-made one, or one that stands for a request field.
+    pub fn vary_by_part(mut self, part: KeyPart) -> Self {
+        self.key.vary_by.push(part);
+        self
+    }
+
+    /// Adds request fields to the key, as they are sent: what every page here depends on, whether or not
+    /// its `Vary` says so (`HX-Request`, say).
+    pub fn vary_on_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.key.headers.extend(names);
+        sort(&mut self.key.headers);
+        self
+    }
+
+    /// Adds who the sender is to the key: a cache of each visitor's own.
+    ///
+    /// Where `identity` returns something (a user's id, out of what an authentication layer further out
+    /// left in the request's extensions), credentials and undeclared cookies do not make the request
+    /// bypass the cache: what it brings is stored for that identity alone, `private` or not, and told to be
+    /// `private` to others unless it says otherwise. Requests without an identity are treated as ever. Of
+    /// what came with `Authorization`, only that is stored which says who may: `public`, `s-maxage`,
+    /// `must-revalidate` (RFC 9111 section 3.5), or `private`.
+    ///
+    /// The identity has to stand for all that the pages of one visitor depend on. Only a digest of it is
+    /// part of the key. Have the layer that decides on access further out than the cache: after a log-out
+    /// or a change of permissions, it has to refuse what is still stored.
+    pub fn vary_by_identity(
+        mut self,
+        identity: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.predicates.identity = Some(Arc::new(identity));
+        self
+    }
+
+    /// Lists the hosts that have pages here: requests for others bypass the cache, so that nobody can fill
+    /// it under names of their own. A host without a port stands for all its ports.
+    ///
+    /// # Errors
+    /// If one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
+    pub fn hosts<N: Into<String>>(mut self, hosts: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        for host in hosts.into_iter().map(Into::into) {
+            let plain =
+                |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/@,".contains(&byte);
+            if host.is_empty() || host.ends_with('.') || !host.bytes().all(plain) {
+                return Err(ConfigError::new(ConfigErrorKind::InvalidHost, host));
+            }
+            self.key.hosts.push(host);
+        }
+        Ok(self)
+    }
+
+    /// Removes from requests that fill the cache all fields that its key ignores, but for those that are
+    /// `allowed`: no page can depend on, or be poisoned by, what does not tell it from others.
+    ///
+    /// What stays besides: `Host`, fields of proxies that are keyed, [keyed cookies](Self::vary_on_cookies),
+    /// [keyed fields](Self::vary_on_headers) and those that a [part](Self::vary_by_part) stands for. A
+    /// response that names a removed field in `Vary` is not stored, nor is one to a range or
+    /// precondition; a request with `Authorization` bypasses under every preset.
+    pub fn keyed_inputs_only(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.allowed = Some(allowed.into_iter().collect());
+        self
+    }
+
+    /// Reports each field that [`keyed_inputs_only`](Self::keyed_inputs_only) would remove from a request
+    /// that fills the cache, whether or not it does: to find out what a site depends on.
+    pub fn report_unkeyed_inputs(mut self, report: impl Fn(&HeaderName) + Send + Sync + 'static) -> Self {
+        self.predicates.report = Some(Arc::new(report));
+        self
+    }
+}
+
+fn sort(names: &mut Vec<HeaderName>) {
+    names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+    names.dedup();
+}

@@ -1,0 +1,67 @@
+//! Functions of the user's that decide on single exchanges.
+
+use crate::key::RequestHead;
+use http::{HeaderName, response};
+use std::fmt;
+use std::sync::Arc;
+
+type Skip = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+type Store = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
+type Identity = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
+type Report = dyn Fn(&HeaderName) + Send + Sync;
+
+/// All of them.
+#[derive(Clone, Default)]
+pub(crate) struct Predicates {
+    pub(super) skip: Vec<Arc<Skip>>,
+    pub(super) store: Vec<Arc<Store>>,
+    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) report: Option<Arc<Report>>,
+}
+
+impl Predicates {
+    /// Tells whether a request is to pass.
+    #[inline]
+    pub(crate) fn skips(&self, request: RequestHead<'_>) -> bool {
+        self.skip.iter().any(|skip| skip(request))
+    }
+
+    /// Tells whether anybody wants to see a request once its response is there.
+    pub(crate) fn look_at_responses(&self) -> bool {
+        !self.store.is_empty()
+    }
+
+    pub(crate) fn stores(&self, request: RequestHead<'_>, response: &response::Parts) -> bool {
+        self.store.iter().all(|store| store(request, response))
+    }
+
+    /// Tells whether visitors have caches of their own.
+    pub(crate) fn keys_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    #[inline]
+    pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
+        self.identity.as_ref().and_then(|identity| identity(request))
+    }
+
+    pub(crate) fn reports(&self) -> bool {
+        self.report.is_some()
+    }
+
+    pub(crate) fn report(&self, name: &HeaderName) {
+        if let Some(report) = &self.report {
+            report(name);
+        }
+    }
+}
+
+impl fmt::Debug for Predicates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Predicates")
+            .field("skip", &self.skip.len())
+            .field("store", &self.store.len())
+            .field("identity", &self.identity.is_some())
+            .finish_non_exhaustive()
+    }
+}

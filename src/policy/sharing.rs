@@ -1,0 +1,109 @@
+//! The options that decide whose requests are answered from the cache, and what is stored.
+
+use super::Policy;
+use crate::error::ConfigError;
+use crate::key::RequestHead;
+use http::{HeaderName, response};
+use std::sync::Arc;
+
+impl Policy {
+    /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
+    /// one bypass the cache.
+    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.credentials.extend(names);
+        self
+    }
+
+    /// Declares cookies that count for nothing, by name; `*` at the end stands for any ending. They
+    /// identify nobody, do not enter the key, and are removed from requests that fill the cache, so
+    /// that no page depends on them. A cookie that is declared nowhere makes a request bypass the cache.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"])?.vary_on_cookies(["lang"])?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn ignore_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.ignore(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies whose values enter the key, in an order of their own: a language, say. They
+    /// identify nobody, and reach the handler alone of all cookies when a request fills the cache.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie; patterns are not possible here.
+    pub fn vary_on_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.key(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies that identify a visitor, whatever else is declared: requests with one bypass
+    /// the cache. `*` at the end of a name stands for any ending.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    pub fn credential_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        self.cookies.credentials(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
+    /// identify. They are removed from requests that fill the cache like those declared harmless.
+    pub fn ignore_undeclared_cookies(mut self) -> Self {
+        self.cookies.ignore_undeclared();
+        self
+    }
+
+    /// Lets requests pass that a predicate picks: they are neither answered from the cache nor stored, nor
+    /// is anything that was stored before. With several, one is enough.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().skip_if(|request| request.uri.path().starts_with("/admin/"));
+    /// ```
+    pub fn skip_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
+        self.predicates.skip.push(Arc::new(predicate));
+        self
+    }
+
+    /// Stores only what a predicate of the request and the head of its response picks, of what may be
+    /// stored at all. With several, all have to.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().store_if(|_, response| !response.headers.contains_key("x-draft"));
+    /// ```
+    pub fn store_if(
+        mut self,
+        predicate: impl Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.predicates.store.push(Arc::new(predicate));
+        self
+    }
+
+    /// Adds response fields that are of one exchange alone and not stored with the rest, as `X-Request-Id`,
+    /// `Traceparent`, `Server-Timing` and the fields of a connection are by themselves.
+    pub fn unstored_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.unstored.extend(names);
+        self
+    }
+}

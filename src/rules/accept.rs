@@ -1,0 +1,269 @@
+//! Proactive negotiation (RFC 9110 section 12): which of several alternatives a request prefers.
+
+use super::list::{field_elements, trim};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE};
+use http::{HeaderMap, HeaderName};
+
+/// What a request says of one range, with its weight in thousandths.
+struct Preference<'a> {
+    range: &'a [u8],
+    weight: u16,
+}
+
+/// Reads all lines of a field; an element that is malformed does not count.
+fn preferences<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Preference<'a>> {
+    let elements = field_elements(headers, name);
+    elements.filter_map(preference).collect()
+}
+
+fn preference(element: &[u8]) -> Option<Preference<'_>> {
+    let mut parts = element.split(|&byte| byte == b';').map(trim);
+    let range = parts.next().filter(|range| !range.is_empty())?;
+    let mut weight = 1000;
+    for parameter in parts {
+        match parameter {
+            [b'q' | b'Q', b'=', value @ ..] => weight = thousandths(value)?,
+            // It is about something more special than what is offered.
+            _ => return None,
+        }
+    }
+    Some(Preference { range, weight })
+}
+
+/// Reads a weight (RFC 9110 section 12.4.2).
+fn thousandths(value: &[u8]) -> Option<u16> {
+    let (whole, fraction) = match value {
+        [whole, b'.', fraction @ ..] => (whole, fraction),
+        [whole] => (whole, &[][..]),
+        _ => return None,
+    };
+    if !matches!(whole, b'0' | b'1') || fraction.len() > 3 || !fraction.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digits = fraction.iter().chain(b"000").take(3);
+    let sum = digits.fold(u16::from(whole - b'0'), |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    (sum <= 1000).then_some(sum)
+}
+
+/// Returns the weight of an alternative and the place of the range that gave it: the most special
+/// one that matches counts.
+fn weight_of(
+    alternative: &str,
+    preferences: &[Preference<'_>],
+    matches: fn(&[u8], &str) -> Option<usize>,
+) -> Option<(u16, usize)> {
+    let matching = preferences.iter().enumerate();
+    let matching = matching.filter_map(|(at, preference)| {
+        matches(preference.range, alternative).map(|special| (special, preference.weight, at))
+    });
+    matching.max_by_key(|&(special, weight, _)| (special, weight)).map(|(_, weight, at)| (weight, at))
+}
+
+/// Returns the first of those with the greatest rank.
+fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
+    ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
+}
+
+/// Returns the place of the language that a request prefers, if it has a word on any (RFC 9110
+/// section 12.5.4, by the filtering and lookup of RFC 4647 section 3).
+pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+    let preferences = preferences(headers, &ACCEPT_LANGUAGE);
+    let ranked = offered.iter().enumerate().filter_map(|(at, tag)| {
+        let (weight, place) = weight_of(tag, &preferences, language_matches)?;
+        // Of equal ones the request names its favourite first.
+        (weight > 0).then_some(((weight, std::cmp::Reverse(place)), at))
+    });
+    first_of_best(ranked)
+}
+
+fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
+    let tag = tag.as_bytes();
+    match range {
+        b"*" => Some(0),
+        // `de` is content with `de-AT`, more so with `de` itself.
+        _ if is_prefix(range, tag) => Some(range.len() + 2 - usize::from(range.len() != tag.len())),
+        // `de-AT` falls back to `de`.
+        _ if is_prefix(tag, range) => Some(1),
+        _ => None,
+    }
+}
+
+/// Tells whether one tag is another or the beginning of it, up to a hyphen.
+fn is_prefix(short: &[u8], long: &[u8]) -> bool {
+    let begins = long.get(..short.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(short));
+    begins && matches!(long.get(short.len()), None | Some(b'-'))
+}
+
+/// Returns the place of the media type that a request prefers, if it has a word on any (RFC 9110
+/// section 12.5.1).
+pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+    let preferences = preferences(headers, &ACCEPT);
+    let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {
+        let (weight, _) = weight_of(media_type, &preferences, media_type_matches)?;
+        (weight > 0).then_some((weight, at))
+    });
+    first_of_best(ranked)
+}
+
+fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
+    let media_type = media_type.as_bytes();
+    match range {
+        b"*/*" => Some(0),
+        [kind @ .., b'/', b'*'] => {
+            let begins = media_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+            (begins && media_type.get(kind.len()) == Some(&b'/')).then_some(1)
+        }
+        _ => range.eq_ignore_ascii_case(media_type).then_some(2),
+    }
+}
+
+/// Returns the place of the content coding that a request prefers; `None` is `identity` (RFC 9110
+/// section 12.5.3).
+pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+    let preferences = preferences(headers, &ACCEPT_ENCODING);
+    // It is acceptable unless it is excluded, and the last resort unless it is named.
+    let identity = preferences.iter().find(|preference| preference.range.eq_ignore_ascii_case(b"identity"));
+    let identity = identity.map_or(0, |preference| preference.weight);
+    let ranked = offered.iter().enumerate().filter_map(|(at, coding)| {
+        let (weight, _) = weight_of(coding, &preferences, coding_matches)?;
+        (weight > 0 && weight >= identity).then_some((weight, at))
+    });
+    first_of_best(ranked)
+}
+
+fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {
+    match range {
+        b"*" => Some(0),
+        // RFC 9110 section 8.4.1.3: they are the same.
+        [b'x', b'-', rest @ ..] if rest.eq_ignore_ascii_case(coding.as_bytes()) => Some(1),
+        _ => range.eq_ignore_ascii_case(coding.as_bytes()).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{encoding, format, language, thousandths};
+    use http::HeaderMap;
+    use proptest::prelude::{prop_assert, proptest};
+
+    type Negotiation = fn(&HeaderMap, &[String]) -> Option<usize>;
+
+    fn check(
+        negotiate: Negotiation,
+        name: &'static str,
+        offered: &[&str],
+        table: &[(&'static str, Option<&str>)],
+    ) {
+        let all: Vec<String> = offered.iter().map(|&one| one.to_owned()).collect();
+        for (value, expected) in table {
+            let chosen = negotiate(&headers(&[(name, *value)]), &all).map(|at| offered[at]);
+            assert_eq!(chosen, *expected, "{value:?}");
+        }
+        assert_eq!(negotiate(&HeaderMap::new(), &all), None);
+    }
+
+    /// RFC 9110 section 12.5.4, RFC 4647 section 3.
+    #[test]
+    fn the_language_is_the_one_with_the_greatest_weight() {
+        check(
+            language,
+            "accept-language",
+            &["en", "de", "fr-CA"],
+            &[
+                ("de", Some("de")),
+                ("DE", Some("de")),
+                ("de-AT", Some("de")),
+                ("de-AT-1996, en;q=0.5", Some("de")),
+                ("en;q=0.5, de;q=0.8", Some("de")),
+                ("de;q=0.5, en;q=0.8", Some("en")),
+                ("de, en", Some("de")),
+                ("fr", Some("fr-CA")),
+                ("fr-FR", None),
+                ("deu", None),
+                ("ja", None),
+                ("ja, *;q=0.1", Some("en")),
+                ("*, en;q=0", Some("de")),
+                ("de;q=0", None),
+                ("de;q=2, en;q=0.1", Some("en")),
+                ("de;x=1, en;q=0.1", Some("en")),
+                ("", None),
+                (";q=1", None),
+                ("\u{e9}", None),
+            ],
+        );
+    }
+
+    /// RFC 9110 section 12.5.1.
+    #[test]
+    fn the_most_special_range_decides_on_a_media_type() {
+        check(
+            format,
+            "accept",
+            &["text/html", "application/json"],
+            &[
+                ("application/json", Some("application/json")),
+                ("APPLICATION/JSON", Some("application/json")),
+                ("text/html, application/json", Some("text/html")),
+                ("text/html;q=0.3, application/json", Some("application/json")),
+                ("application/*", Some("application/json")),
+                ("*/*", Some("text/html")),
+                ("*/*, text/html;q=0.1", Some("application/json")),
+                ("text/html;q=0, */*;q=0.1", Some("application/json")),
+                ("text/html;level=1, application/json;q=0.1", Some("application/json")),
+                ("image/png", None),
+                ("texthtml", None),
+                ("text/htm", None),
+            ],
+        );
+    }
+
+    /// RFC 9110 section 12.5.3.
+    #[test]
+    fn a_coding_is_used_where_it_is_wanted_more_than_none() {
+        check(
+            encoding,
+            "accept-encoding",
+            &["br", "gzip"],
+            &[
+                ("gzip", Some("gzip")),
+                ("x-gzip", Some("gzip")),
+                ("gzip, deflate, br, zstd", Some("br")),
+                ("br;q=0.5, gzip", Some("gzip")),
+                ("*", Some("br")),
+                ("br;q=0, *", Some("gzip")),
+                ("gzip;q=0.5, identity", None),
+                ("identity;q=0.5, gzip", Some("gzip")),
+                ("identity;q=0, gzip;q=0.1", Some("gzip")),
+                ("deflate", None),
+                ("", None),
+            ],
+        );
+    }
+
+    /// RFC 9110 section 12.4.2.
+    #[test]
+    fn weights_have_at_most_three_digits() {
+        let table = [("1", 1000), ("0", 0), ("0.5", 500), ("1.000", 1000), ("0.001", 1), ("0.", 0)];
+        for (text, expected) in table {
+            assert_eq!(thousandths(text.as_bytes()), Some(expected), "{text}");
+        }
+        for text in ["", "1.001", "2", "0.0001", "-1", "0,5", ".5", "1e0"] {
+            assert_eq!(thousandths(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_something_offered_is_chosen_or_nothing(
+            accept in field("accept"),
+            language_field in field("accept-language"),
+            coding in field("accept-encoding"),
+        ) {
+            let offered = ["a".to_owned(), "b/c".to_owned()];
+            prop_assert!(language(&language_field, &offered).is_none_or(|at| at < 2));
+            prop_assert!(format(&accept, &offered).is_none_or(|at| at < 2));
+            prop_assert!(encoding(&coding, &offered).is_none_or(|at| at < 2));
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What clients and caches downstream are told, where that is something else than this cache goes by.
+
+use super::cache_control::{Qualified, ResponseDirectives};
+use super::patch::CacheControl;
+use http::HeaderMap;
+use http::header::{AGE, CACHE_CONTROL, EXPIRES};
+use std::time::Duration;
+
+/// What is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Told {
+    /// How long clients may use the response, from when they get it.
+    pub(crate) max_age: Option<Duration>,
+    /// No other shared cache may store it.
+    pub(crate) private: bool,
+}
+
+/// What makes a lifetime, or has a use only beside one.
+const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
+
+/// Rewrites a header section. What nobody may store stays so, and so does what says itself who may.
+pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
+    let own = ResponseDirectives::from_headers(headers);
+    if own.no_store {
+        return;
+    }
+    let mut control = CacheControl::read(headers, &CACHE_CONTROL);
+    if let Some(max_age) = told.max_age {
+        control = control.without(&LIFETIMES).max_age(max_age);
+        if max_age.is_zero() {
+            control = control.must_revalidate();
+        }
+        headers.remove(EXPIRES);
+        // It would count against a lifetime that begins now.
+        headers.remove(AGE);
+    }
+    let says_itself = own.public || own.private == Qualified::All || own.s_maxage.is_some();
+    if told.private && !says_itself {
+        control = control.private();
+    }
+    control.write(headers, &CACHE_CONTROL);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::headers;
+    use super::{Told, tell};
+    use http::header::{AGE, CACHE_CONTROL, EXPIRES};
+    use std::time::Duration;
+
+    fn told(value: &'static str, told: Told) -> String {
+        let mut headers = headers(&[("cache-control", value)]);
+        tell(&mut headers, told);
+        headers[CACHE_CONTROL].to_str().expect("text").to_owned()
+    }
+
+    #[test]
+    fn a_lifetime_takes_the_place_of_all_others() {
+        let minute = Told { max_age: Some(Duration::from_secs(60)), private: false };
+        for (value, expected) in [
+            ("", "max-age=60"),
+            ("max-age=31536000", "max-age=60"),
+            ("public, s-maxage=9, max-age=5", "public, max-age=60"),
+            ("private, stale-while-revalidate=9", "private, max-age=60"),
+            ("no-cache", "no-cache, max-age=60"),
+            ("max-age=5, no-store", "max-age=5, no-store"),
+        ] {
+            assert_eq!(told(value, minute), expected, "{value}");
+        }
+        let never = Told { max_age: Some(Duration::ZERO), private: false };
+        assert_eq!(told("public, max-age=60", never), "public, max-age=0, must-revalidate");
+        let mut all =
+            headers(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT"), ("age", "7"), ("etag", "\"a\"")]);
+        tell(&mut all, minute);
+        assert!(!all.contains_key(EXPIRES) && !all.contains_key(AGE));
+        assert_eq!(all.len(), 2);
+    }
+
+    #[test]
+    fn private_is_added_where_nothing_says_who_may_store_it() {
+        let private = Told { max_age: None, private: true };
+        for (value, expected) in [
+            ("", "private"),
+            ("max-age=60", "max-age=60, private"),
+            ("no-cache, must-revalidate", "no-cache, must-revalidate, private"),
+            ("private=\"x-a\"", "private"),
+            ("public", "public"),
+            ("s-maxage=60", "s-maxage=60"),
+            ("private, max-age=60", "private, max-age=60"),
+            ("no-store", "no-store"),
+        ] {
+            assert_eq!(told(value, private), expected, "{value}");
+        }
+    }
+}

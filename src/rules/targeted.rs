@@ -1,0 +1,175 @@
+//! Cache directives for some caches only (RFC 9213): `CDN-Cache-Control` and the like.
+
+use super::cache_control::{LARGEST, Qualified, ResponseDirectives};
+use super::list::elements;
+use http::{HeaderMap, HeaderName};
+use sfv::{BareItem, Dictionary, ListEntry, Parser};
+
+impl ResponseDirectives {
+    /// Reads the first of these fields that is valid and not empty; `Cache-Control` where there is none
+    /// (RFC 9213 section 2.2).
+    pub(crate) fn for_targets(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
+        let targeted = targets.iter().find_map(|target| targeted(headers, target));
+        targeted.unwrap_or_else(|| Self::from_headers(headers))
+    }
+}
+
+/// Reads a targeted field, a dictionary of RFC 9651.
+fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
+    let lines: Vec<_> = headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect();
+    let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
+    if members.is_empty() {
+        return None;
+    }
+    let mut directives = ResponseDirectives { targeted: true, ..ResponseDirectives::default() };
+    for (name, value) in &members {
+        match name.as_str() {
+            "no-store" => directives.no_store = is_set(value),
+            "no-cache" => directives.no_cache = qualified(value),
+            "private" => directives.private = qualified(value),
+            // Only the directive itself shares more: with an argument it is something else.
+            "public" => directives.public = matches!(bare(value), Some(BareItem::Boolean(true))),
+            "must-revalidate" => directives.must_revalidate = is_set(value),
+            "proxy-revalidate" => directives.proxy_revalidate = is_set(value),
+            "must-understand" => directives.must_understand = is_set(value),
+            "no-transform" => directives.no_transform = is_set(value),
+            "immutable" => directives.immutable = is_set(value),
+            // What can't be read counts as stale.
+            "max-age" => directives.max_age = Some(seconds(value).unwrap_or(0)),
+            "s-maxage" => directives.s_maxage = Some(seconds(value).unwrap_or(0)),
+            "stale-while-revalidate" => directives.stale_while_revalidate = seconds(value),
+            "stale-if-error" => directives.stale_if_error = seconds(value),
+            _ => {}
+        }
+    }
+    Some(directives)
+}
+
+/// Parameters have no meaning here (RFC 9213 section 2.1).
+fn bare(value: &ListEntry) -> Option<&BareItem> {
+    match value {
+        ListEntry::Item(item) => Some(&item.bare_item),
+        ListEntry::InnerList(_) => None,
+    }
+}
+
+/// Tells whether a directive is there; whatever its value, unless that is `?0`.
+fn is_set(value: &ListEntry) -> bool {
+    !matches!(bare(value), Some(BareItem::Boolean(false)))
+}
+
+/// What names no field is about all of the response.
+fn qualified(value: &ListEntry) -> Qualified {
+    let name = |name: &[u8]| HeaderName::from_bytes(name).ok();
+    let text = |item: &BareItem| match item {
+        BareItem::String(text) => Some(text.as_str().to_owned()),
+        BareItem::Token(text) => Some(text.as_str().to_owned()),
+        _ => None,
+    };
+    let fields: Option<Vec<_>> = match value {
+        _ if !is_set(value) => return Qualified::Absent,
+        ListEntry::Item(item) => match &item.bare_item {
+            BareItem::String(text) => elements(text.as_str().as_bytes()).map(name).collect(),
+            _ => None,
+        },
+        ListEntry::InnerList(list) => {
+            list.items.iter().map(|item| name(text(&item.bare_item)?.as_bytes())).collect()
+        }
+    };
+    fields.filter(|fields| !fields.is_empty()).map_or(Qualified::All, Qualified::Fields)
+}
+
+fn seconds(value: &ListEntry) -> Option<u32> {
+    match bare(value)? {
+        BareItem::Integer(seconds) => u64::try_from(i64::from(*seconds))
+            .ok()
+            .map(|seconds| u32::try_from(seconds).unwrap_or(LARGEST).min(LARGEST)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::{Qualified, ResponseDirectives};
+    use http::HeaderName;
+    use proptest::prelude::{prop_assert, proptest};
+
+    const TARGETS: [HeaderName; 2] =
+        [HeaderName::from_static("shop-cache-control"), HeaderName::from_static("cdn-cache-control")];
+
+    type Lines = [(&'static str, &'static str)];
+
+    fn read(lines: &Lines) -> ResponseDirectives {
+        ResponseDirectives::for_targets(&headers(lines), &TARGETS)
+    }
+
+    /// RFC 9213 section 2.2.
+    #[test]
+    fn the_first_target_that_is_valid_and_not_empty_counts_alone() {
+        let table: [(&Lines, Option<u32>, bool); 9] = [
+            (&[("cache-control", "max-age=1")], Some(1), false),
+            (&[("cdn-cache-control", "max-age=2"), ("cache-control", "max-age=1, no-store")], Some(2), false),
+            (&[("cdn-cache-control", "max-age=2"), ("shop-cache-control", "max-age=3")], Some(3), false),
+            (&[("cdn-cache-control", "max-age=2"), ("shop-cache-control", "")], Some(2), false),
+            (&[("cdn-cache-control", "Max-Age=2"), ("cache-control", "max-age=1")], Some(1), false),
+            (&[("cdn-cache-control", "max-age = 2"), ("cache-control", "max-age=1")], Some(1), false),
+            (&[("cdn-cache-control", "max-age=2,"), ("cache-control", "no-store")], None, true),
+            (&[("cdn-cache-control", "no-store"), ("cache-control", "max-age=1")], None, true),
+            (&[("other-cache-control", "max-age=9"), ("cache-control", "max-age=1")], Some(1), false),
+        ];
+        for (lines, max_age, no_store) in table {
+            let read = read(lines);
+            assert_eq!((read.max_age, read.no_store), (max_age, no_store), "{lines:?}");
+        }
+    }
+
+    /// RFC 9213 section 2.1.
+    #[test]
+    fn members_are_directives_whatever_their_parameters() {
+        let all = "max-age=60;x=1, s-maxage=30, public, must-revalidate, private=?0, no-cache=(x-a \"x-b\"), \
+                   unknown=(1 2), stale-if-error=5";
+        let read_all = read(&[("cdn-cache-control", all)]);
+        let fields = ["x-a", "x-b"].map(HeaderName::from_static).to_vec();
+        let expected = ResponseDirectives {
+            targeted: true,
+            max_age: Some(60),
+            s_maxage: Some(30),
+            public: true,
+            must_revalidate: true,
+            no_cache: Qualified::Fields(fields),
+            stale_if_error: Some(5),
+            ..ResponseDirectives::default()
+        };
+        assert_eq!(read_all, expected);
+        let quoted = read(&[("cdn-cache-control", "private=\"X-A, x-b\"")]);
+        assert_eq!(quoted.private, expected.no_cache);
+        let lines = read(&[("cdn-cache-control", "max-age=1"), ("cdn-cache-control", "no-store")]);
+        assert!(lines.no_store && lines.max_age == Some(1));
+    }
+
+    /// RFC 9111 section 4.2.1: what can't be read counts as stale.
+    #[test]
+    fn a_value_of_the_wrong_type_never_makes_more_shareable() {
+        for value in ["max-age=\"60\"", "max-age=6.5", "max-age=-1", "max-age", "max-age=(60)", "max-age=?0"]
+        {
+            assert_eq!(read(&[("cdn-cache-control", value)]).max_age, Some(0), "{value}");
+        }
+        for value in
+            ["private=1", "private=x", "private=()", "private=\"\"", "private=(1)", "private=\"a b\""]
+        {
+            assert_eq!(read(&[("cdn-cache-control", value)]).private, Qualified::All, "{value}");
+        }
+        assert!(!read(&[("cdn-cache-control", "public=1")]).public);
+        assert!(read(&[("cdn-cache-control", "no-store=1")]).no_store);
+        assert_eq!(read(&[("cdn-cache-control", "max-age=99999999999")]).max_age, Some(1 << 31));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(headers in field("cdn-cache-control")) {
+            let read = ResponseDirectives::for_targets(&headers, &TARGETS);
+            prop_assert!(read.max_age.is_none_or(|seconds| seconds <= 1 << 31));
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! A request that fills the cache has nothing that its key ignores, so that no page can depend on it.
+
+use super::fields::meaning;
+use super::inspect::Context;
+use super::mark::OuterLayer;
+use super::service::Shared;
+use crate::key::{QueryKey, RequestHead};
+use crate::policy::Cookies;
+use http::header::{CONTENT_LENGTH, COOKIE};
+use http::{HeaderName, Request, Uri};
+
+impl Shared {
+    /// Removes from a fill what its key ignores.
+    pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context) {
+        let policy = &self.policy.key;
+        let outer = request.extensions().get::<OuterLayer>().and_then(|outer| outer.cookies.clone());
+        if let Some(narrowed) = policy.narrow(RequestHead::from(&*request)) {
+            *request.headers_mut() = narrowed;
+        }
+        for name in &policy.ignored {
+            request.headers_mut().remove(name);
+        }
+        let cookies =
+            Cookies { own: &self.policy.cookies, outer: outer.as_deref(), personal: context.personal };
+        if !cookies.is_default() {
+            cookies.narrow(request.headers_mut());
+        }
+        self.remove_unkeyed(request, context);
+        narrow_uri(request.uri_mut(), &policy.query);
+        #[cfg(feature = "axum")]
+        if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
+            narrow_uri(&mut original.0, &policy.query);
+        }
+    }
+
+    fn remove_unkeyed<B>(&self, request: &mut Request<B>, context: Context) {
+        let policy = &self.policy;
+        if policy.allowed.is_none() && !policy.predicates.reports() {
+            return;
+        }
+        let headers = request.headers_mut();
+        let unkeyed = headers.keys().filter(|name| !self.may_have(name, context)).cloned();
+        for name in unkeyed.collect::<Vec<_>>() {
+            policy.predicates.report(&name);
+            if policy.allowed.is_some() {
+                headers.remove(name);
+            }
+        }
+    }
+
+    /// Tells whether the handler may see a field, where it may not see all.
+    pub(super) fn may_have(&self, name: &HeaderName, context: Context) -> bool {
+        let policy = &self.policy;
+        let meaning = meaning(name.as_str());
+        meaning.is_keyed()
+            // Those that are left are keyed, and the others are taken off or keep the response from being stored.
+            || *name == COOKIE
+            || meaning.selects()
+            || (context.personal && (meaning.identifies() || policy.credentials.contains(name)))
+            || *name == CONTENT_LENGTH
+            || policy.key.covers(name)
+            || policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name))
+    }
+}
+
+fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
+    let normalised = query.normalised(uri.query());
+    if normalised.as_deref() == uri.query() {
+        return;
+    }
+    let path_and_query = match normalised {
+        Some(query) => format!("{}?{query}", uri.path()),
+        None => uri.path().to_owned(),
+    };
+    let mut parts = std::mem::take(uri).into_parts();
+    // Pieces of a valid query make a valid query; were it not so, the handler gets none.
+    parts.path_and_query = path_and_query.try_into().ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}
