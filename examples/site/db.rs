@@ -145,11 +145,6 @@ impl Db {
         .await
     }
 
-    /// Draws 128 random bits, in hexadecimal.
-    pub(crate) async fn random_id(&self) -> Result<String> {
-        self.run(|connection| connection.query_row("SELECT hex(randomblob(16))", [], |row| row.get(0))).await
-    }
-
     /// Runs a query on a thread that may block, with a connection of its own.
     async fn run<T: Send + 'static>(
         &self,

@@ -4,13 +4,15 @@ use crate::Site;
 use crate::db::{self, Flavour};
 use crate::forms::{FlavourForm, FlavourUpdate, LoginForm};
 use crate::pages;
+use crate::visitor::{self, Language, Visitor};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::{Form, Json};
+use axum::{Extension, Form, Json};
 use std::error::Error;
-use std::time::Instant;
-use tower_response_cache::Invalidation;
+use std::time::{Duration, Instant};
+use tower_response_cache::{CacheHints, Invalidation};
+use tower_sessions::Session;
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -20,8 +22,17 @@ pub(crate) enum Failure {
     Internal(Box<dyn Error + Send + Sync>),
 }
 
-pub(crate) async fn list(State(site): State<Site>) -> Result<Response> {
-    Ok(pages::list(&site.db.flavours().await?).into_response())
+/// Held for a year here, since every write says what it changes; browsers ask each time.
+fn until_saved() -> CacheHints {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    CacheHints::new().ttl(YEAR).client_max_age(Duration::ZERO)
+}
+
+pub(crate) async fn list(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+) -> Result<impl IntoResponse> {
+    Ok((until_saved(), pages::list(&visitor, &site.db.flavours().await?)))
 }
 
 pub(crate) async fn api(State(site): State<Site>) -> Result<Json<Vec<Flavour>>> {
@@ -47,25 +58,36 @@ pub(crate) async fn api_replace(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn detail(State(site): State<Site>, Path(slug): Path<String>) -> Result<Response> {
+pub(crate) async fn detail(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+    Path(slug): Path<String>,
+) -> Result<impl IntoResponse> {
     let found = site.db.flavour_with_sizes(slug).await?;
     let (flavour, sizes) = found.ok_or(Failure::NotFound)?;
-    Ok(pages::detail(&flavour, &sizes).into_response())
+    Ok((until_saved(), pages::detail(&visitor, &flavour, &sizes)))
 }
 
-pub(crate) async fn report(State(site): State<Site>) -> Result<Response> {
+pub(crate) async fn report(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+) -> Result<impl IntoResponse> {
     let start = Instant::now();
     let sales = site.db.sales().await?;
-    Ok(pages::report(&sales, start.elapsed()).into_response())
+    Ok(pages::report(&visitor, &sales, start.elapsed()))
 }
 
-pub(crate) async fn new_form() -> Response {
-    pages::flavour_form("New flavour", &FlavourForm::default(), None).into_response()
+pub(crate) async fn new_form(Extension(visitor): Extension<Visitor>) -> impl IntoResponse {
+    pages::flavour_form(&visitor, "New flavour", &FlavourForm::default(), None)
 }
 
-pub(crate) async fn add(State(site): State<Site>, Form(form): Form<FlavourForm>) -> Result<Response> {
+pub(crate) async fn add(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<FlavourForm>,
+) -> Result<Response> {
     let refuse = |problem| {
-        let page = pages::flavour_form("New flavour", &form, Some(problem));
+        let page = pages::flavour_form(&visitor, "New flavour", &form, Some(problem));
         Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response())
     };
     let flavour = match form.new_flavour() {
@@ -80,20 +102,25 @@ pub(crate) async fn add(State(site): State<Site>, Form(form): Form<FlavourForm>)
     Ok(to_detail(&slug))
 }
 
-pub(crate) async fn edit_form(State(site): State<Site>, Path(slug): Path<String>) -> Result<Response> {
+pub(crate) async fn edit_form(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+    Path(slug): Path<String>,
+) -> Result<impl IntoResponse> {
     let flavour = site.db.flavour(slug).await?.ok_or(Failure::NotFound)?;
-    Ok(pages::flavour_form("Edit flavour", &flavour.into(), None).into_response())
+    Ok(pages::flavour_form(&visitor, "Edit flavour", &flavour.into(), None))
 }
 
 pub(crate) async fn edit(
     State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
     Path(slug): Path<String>,
     Form(form): Form<FlavourForm>,
 ) -> Result<Response> {
     let flavour = match form.flavour(&slug) {
         Ok(flavour) => flavour,
         Err(problem) => {
-            let page = pages::flavour_form("Edit flavour", &form, Some(problem));
+            let page = pages::flavour_form(&visitor, "Edit flavour", &form, Some(problem));
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
@@ -135,34 +162,47 @@ fn path(slug: &str) -> String {
     format!("/flavours/{slug}")
 }
 
-pub(crate) async fn login_form() -> Response {
-    pages::login(None).into_response()
+pub(crate) async fn login_form(Extension(visitor): Extension<Visitor>) -> impl IntoResponse {
+    pages::login(&visitor, None)
 }
 
-/// `Policy::app` never stores a response with `Set-Cookie`, and what the visitor asks for from here
-/// on, with a `Cookie`, passes the cache by: nobody gets a page that was made for somebody else.
-pub(crate) async fn login(State(site): State<Site>, Form(form): Form<LoginForm>) -> Result<Response> {
+/// What the visitor asks for from here on, with the session cookie, passes the cache by: nobody gets a
+/// page that was made for somebody else.
+pub(crate) async fn login(
+    session: Session,
+    Extension(visitor): Extension<Visitor>,
+    Form(form): Form<LoginForm>,
+) -> Result<Response> {
     let name = match form.valid_name() {
         Ok(name) => name,
         Err(problem) => {
-            let page = pages::login(Some(problem));
+            let page = pages::login(&visitor, Some(problem));
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
-    let cookie = site.sessions.start(site.db.random_id().await?, name);
-    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/account")).into_response())
+    // A session that somebody else may have planted is not the one of who logs in.
+    session.cycle_id().await?;
+    session.insert(visitor::NAME, name).await?;
+    Ok(Redirect::to("/account").into_response())
 }
 
-pub(crate) async fn account(State(site): State<Site>, headers: HeaderMap) -> Response {
-    match site.sessions.name(&headers) {
-        Some(name) => pages::account(&name).into_response(),
+pub(crate) async fn account(Extension(visitor): Extension<Visitor>) -> Response {
+    match &visitor.name {
+        Some(name) => pages::account(&visitor, name).into_response(),
         None => Redirect::to("/login").into_response(),
     }
 }
 
-pub(crate) async fn logout(State(site): State<Site>, headers: HeaderMap) -> Response {
-    let cookie = site.sessions.end(&headers);
-    ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response()
+pub(crate) async fn logout(session: Session) -> Result<Redirect> {
+    session.flush().await?;
+    Ok(Redirect::to("/"))
+}
+
+/// Keeps a visitor's choice of a language in a cookie of its own, by which pages are told apart.
+pub(crate) async fn language(Path(code): Path<String>) -> Result<impl IntoResponse> {
+    let language = Language::of_code(&code).ok_or(Failure::NotFound)?;
+    let cookie = format!("{}={}; Path=/; SameSite=Lax; Max-Age=31536000", visitor::LANGUAGE, language.code());
+    Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/")))
 }
 
 pub(crate) async fn not_found() -> Failure {

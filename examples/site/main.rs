@@ -1,8 +1,8 @@
 //! An ice-cream shop on SQLite, with a site-wide cache and a longer-lived one for its slow page.
 //!
-//! It shows what an application has to do for a cache: put the layers around its routes, mark
-//! what is not for everybody `no-store`, and invalidate what a write has changed, once the write
-//! is committed (`save` in `handlers.rs`).
+//! It shows what an application has to do for a cache: put the layers around its routes, say which
+//! cookies count, mark what is one visitor's own, and invalidate what a write has changed, once the
+//! write is committed (`save` in `handlers.rs`).
 //!
 //! ```console
 //! $ cargo run --release --example site
@@ -15,6 +15,11 @@
 //! Ask for a page twice: the second time `Cache-Status` tells of a hit, and `Age` how old it is.
 //! `/report` has two such lines: its own cache answers, the site's leaves it alone. The last
 //! command changes the price; all pages that show it are made anew. `--help` lists the options.
+//!
+//! A flavour's page is held for a year here, and yet always current in the browser, which is told
+//! `max-age=0` and asks each time whether its copy still stands. Visitors who log in pass the cache by;
+//! an analytics cookie (`-b _ga=1`) costs no hit; `-b lang=de` or `-H 'Accept-Language: de'` get a page
+//! of their own.
 //!
 //! Pages have an `ETag`: send it back with `-H 'If-None-Match: …'` and get a 304. Two editors of one
 //! flavour can't overwrite each other, as the second of these shows, which is refused with a 412:
@@ -32,40 +37,42 @@ mod db;
 mod forms;
 mod handlers;
 mod pages;
-mod sessions;
+mod visitor;
 
 use args::{Args, HELP};
 use axum::Router;
-use axum::http::{HeaderValue, header};
+use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, get, post};
 use db::Db;
-use sessions::Sessions;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tower_http::set_header::SetResponseHeaderLayer;
 use tower_response_cache::{
-    Cache, ConditionLayer, ConditionalLayer, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, ConditionLayer, ConditionalLayer, ConfigError, KeyPart, MemoryStore,
+    NeverCacheLayer, Policy, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
+use tower_sessions::SessionManagerLayer;
 
 /// What all handlers share.
 #[derive(Debug, Clone)]
 struct Site {
     db: Db,
-    sessions: Sessions,
     cache: Option<Cache>,
 }
 
-fn app(db: Db, cache: Option<Cache>) -> Router {
+/// The layers, from the outside in: preconditions of clients; who is anonymous; the caches; what pages
+/// vary on, and who is asking; the handlers.
+fn app(db: Db, cache: Option<Cache>) -> Result<Router, ConfigError> {
     let mut report = get(handlers::report);
     if let Some(cache) = &cache {
-        let hour = Duration::from_secs(3600);
-        let policy = Policy::app().cache_status(true);
-        report = report.layer(RouteCacheLayer::new(cache, hour).policy(policy));
+        report = report.layer(RouteCacheLayer::new(cache, Duration::from_secs(3600)).policy(policy()?));
     }
 
+    let sessions = SessionManagerLayer::new(tower_sessions::MemoryStore::default())
+        .with_name(visitor::SESSION)
+        .with_secure(false);
     let mut app = Router::new()
         .route("/", get(handlers::list))
         .route("/flavours/{slug}", get(handlers::detail))
@@ -73,13 +80,27 @@ fn app(db: Db, cache: Option<Cache>) -> Router {
         .route("/api/flavours/{slug}", one_flavour(&db))
         .route("/report", report)
         .merge(unshared())
-        .fallback(handlers::not_found);
+        .fallback(handlers::not_found)
+        .layer(from_fn(visitor::recognise))
+        .layer(sessions)
+        .layer(VaryLayer::new(["Accept-Language", "Cookie"])?);
     if let Some(cache) = &cache {
-        let policy = Policy::app().default_ttl(Duration::from_secs(600)).etags(true).cache_status(true);
+        let policy = policy()?.default_ttl(Duration::from_secs(600));
         app = app.layer(SiteCacheLayer::new(cache).policy(policy));
     }
 
-    app.layer(ConditionalLayer::new()).with_state(Site { db, sessions: Sessions::default(), cache })
+    let anonymous = AnonymousOnlyLayer::session_cookie(visitor::SESSION)?.ignore_cookies(["_ga*"])?;
+    Ok(app.layer(anonymous).layer(ConditionalLayer::new()).with_state(Site { db, cache }))
+}
+
+/// What both caches go by: a page for each language, and none for each campaign that links to it.
+fn policy() -> Result<Policy, ConfigError> {
+    Policy::app()
+        .etags(true)
+        .cache_status(true)
+        .query(QueryKey::without_tracking())
+        .vary_by_part(KeyPart::language(["en", "de"])?)
+        .vary_on_cookies([visitor::LANGUAGE])
 }
 
 /// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
@@ -98,15 +119,14 @@ fn one_flavour(db: &Db) -> MethodRouter<Site> {
 
 /// The forms, and what belongs to one visitor: no cache keeps any of it.
 fn unshared() -> Router<Site> {
-    let value = HeaderValue::from_static("no-store");
-    let no_store = SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, value);
     Router::new()
         .route("/flavours/new", get(handlers::new_form).post(handlers::add))
         .route("/flavours/{slug}/edit", get(handlers::edit_form).post(handlers::edit))
         .route("/login", get(handlers::login_form).post(handlers::login))
         .route("/logout", post(handlers::logout))
         .route("/account", get(handlers::account))
-        .layer(no_store)
+        .route("/language/{code}", get(handlers::language))
+        .layer(NeverCacheLayer::new())
 }
 
 #[tokio::main]
@@ -138,7 +158,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let temporary = TemporaryDb::new();
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
     let cache = args.cache.then(|| Cache::new(MemoryStore::with_capacity(64 << 20)));
-    let app = app(Db::open(path)?, cache);
+    let app = app(Db::open(path)?, cache)?;
 
     let address = listener.local_addr()?;
     println!("Listening on http://{address} until Ctrl-C. Worth trying, in turn and again:");

@@ -2,22 +2,50 @@
 
 use crate::db::{Flavour, Sales, Size};
 use crate::forms::FlavourForm;
+use crate::visitor::{Language, Visitor};
 use axum::response::Html;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-pub(crate) fn list(flavours: &[Flavour]) -> Html<String> {
+/// The words on the pages that everybody sees; the forms are in English.
+struct Words {
+    flavours: &'static str,
+    report: &'static str,
+    account: &'static str,
+    from: &'static str,
+    add: &'static str,
+}
+
+fn words(language: Language) -> Words {
+    match language {
+        Language::English => Words {
+            flavours: "Flavours",
+            report: "Report",
+            account: "Account",
+            from: "from",
+            add: "Add a flavour",
+        },
+        Language::German => {
+            Words { flavours: "Sorten", report: "Bericht", account: "Konto", from: "ab", add: "Neue Sorte" }
+        }
+    }
+}
+
+pub(crate) fn list(visitor: &Visitor, flavours: &[Flavour]) -> Html<String> {
+    let words = words(visitor.language);
     let mut items = String::new();
     for flavour in flavours {
         let (slug, name) = (&flavour.slug, escape(&flavour.name));
         let price = price(flavour.price_cents);
         let link = format!(r#"<a href="/flavours/{slug}">{name}</a>"#);
-        let _ = writeln!(items, "<li>{link}, from {price}</li>");
+        let _ = writeln!(items, "<li>{link}, {} {price}</li>", words.from);
     }
-    page("Flavours", &format!(r#"<ul>{items}</ul><p><a href="/flavours/new">Add a flavour</a></p>"#))
+    let add = words.add;
+    let body = format!(r#"<ul>{items}</ul><p><a href="/flavours/new">{add}</a></p>"#);
+    page(visitor, words.flavours, &body)
 }
 
-pub(crate) fn detail(flavour: &Flavour, sizes: &[Size]) -> Html<String> {
+pub(crate) fn detail(visitor: &Visitor, flavour: &Flavour, sizes: &[Size]) -> Html<String> {
     let mut items = String::new();
     for size in sizes {
         let (name, price) = (escape(&size.name), price(size.price_cents));
@@ -25,12 +53,13 @@ pub(crate) fn detail(flavour: &Flavour, sizes: &[Size]) -> Html<String> {
     }
     let (slug, description) = (&flavour.slug, escape(&flavour.description));
     page(
+        visitor,
         &flavour.name,
         &format!(r#"<p>{description}</p><ul>{items}</ul><p><a href="/flavours/{slug}/edit">Edit</a></p>"#),
     )
 }
 
-pub(crate) fn report(sales: &[Sales], took: Duration) -> Html<String> {
+pub(crate) fn report(visitor: &Visitor, sales: &[Sales], took: Duration) -> Html<String> {
     let mut rows = String::new();
     for line in sales {
         let (flavour, revenue) = (escape(&line.flavour), price(line.revenue_cents));
@@ -42,15 +71,25 @@ pub(crate) fn report(sales: &[Sales], took: Duration) -> Html<String> {
     }
     let head = "<tr><th>Flavour</th><th>Orders</th><th>Portions</th><th>Revenue</th></tr>";
     let took = took.as_millis();
-    page("Report", &format!("<table>{head}{rows}</table><p>Computed in {took} ms.</p>"))
+    page(
+        visitor,
+        words(visitor.language).report,
+        &format!("<table>{head}{rows}</table><p>Computed in {took} ms.</p>"),
+    )
 }
 
 /// The form for a new flavour or an old one; it posts to its own address.
-pub(crate) fn flavour_form(title: &str, form: &FlavourForm, problem: Option<&str>) -> Html<String> {
+pub(crate) fn flavour_form(
+    visitor: &Visitor,
+    title: &str,
+    form: &FlavourForm,
+    problem: Option<&str>,
+) -> Html<String> {
     let problem = problem_line(problem);
     let (name, price) = (escape(&form.name), escape(&form.price));
     let description = escape(&form.description);
     page(
+        visitor,
         title,
         &format!(
             r#"{problem}<form method="post">
@@ -64,9 +103,10 @@ pub(crate) fn flavour_form(title: &str, form: &FlavourForm, problem: Option<&str
     )
 }
 
-pub(crate) fn login(problem: Option<&str>) -> Html<String> {
+pub(crate) fn login(visitor: &Visitor, problem: Option<&str>) -> Html<String> {
     let problem = problem_line(problem);
     page(
+        visitor,
         "Log in",
         &format!(
             r#"{problem}<form method="post">
@@ -77,8 +117,9 @@ pub(crate) fn login(problem: Option<&str>) -> Html<String> {
     )
 }
 
-pub(crate) fn account(name: &str) -> Html<String> {
+pub(crate) fn account(visitor: &Visitor, name: &str) -> Html<String> {
     page(
+        visitor,
         "Account",
         &format!(
             r#"<p>You are logged in as {}.</p>
@@ -89,17 +130,20 @@ pub(crate) fn account(name: &str) -> Html<String> {
 }
 
 pub(crate) fn error(title: &str) -> Html<String> {
-    page(title, "<p>Have another scoop instead.</p>")
+    page(&Visitor::default(), title, "<p>Have another scoop instead.</p>")
 }
 
-fn page(title: &str, body: &str) -> Html<String> {
-    let title = escape(title);
+fn page(visitor: &Visitor, title: &str, body: &str) -> Html<String> {
+    let Words { flavours, report, account, .. } = words(visitor.language);
+    let (title, code) = (escape(title), visitor.language.code());
+    let account = visitor.name.as_deref().map_or_else(|| account.to_owned(), escape);
     Html(format!(
         r#"<!doctype html>
-<html lang="en">
+<html lang="{code}">
 <meta charset="utf-8">
 <title>{title}</title>
-<nav><a href="/">Flavours</a> | <a href="/report">Report</a> | <a href="/account">Account</a></nav>
+<nav><a href="/">{flavours}</a> | <a href="/report">{report}</a> | <a href="/account">{account}</a> |
+<a href="/language/en">English</a> | <a href="/language/de">Deutsch</a></nav>
 <h1>{title}</h1>
 {body}
 </html>

@@ -1,14 +1,18 @@
 //! The integration tests: one binary, a module per area.
 
+mod anonymous;
 mod architecture;
 mod bodies;
+mod client_lifetimes;
 mod collapse;
 mod condition;
 mod conditional;
 mod cookies;
 mod hints;
 mod hostile;
+mod identity;
 mod invalidation;
+mod key_parts;
 mod keys;
 mod layers;
 mod lifetimes;

@@ -1,0 +1,251 @@
+//! Only anonymous visitors use the cache.
+
+use crate::support::*;
+use http::{HeaderName, Request};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::{AnonymousOnlyLayer, ConfigErrorKind, Identified, Policy, SiteCacheLayer};
+
+fn by_session() -> AnonymousOnlyLayer {
+    let layer = AnonymousOnlyLayer::session_cookie("sid").expect("valid");
+    layer.ignore_cookies(["_ga*"]).expect("valid")
+}
+
+/// A page that shows the cookies and credentials its handler sees, behind a cache and `layer`.
+fn shop(layer: AnonymousOnlyLayer, policy: Policy) -> (Stack, Calls) {
+    let (inner, calls) = origin(|request, _| {
+        let headers = request.headers();
+        with_lines(&[], format!("{:?} {:?}", headers.get("cookie"), headers.get("authorization")))
+    });
+    let cached = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+    (layer.layer(cached).boxed_clone(), calls)
+}
+
+fn presets() -> [Policy; 2] {
+    [policy(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)]
+}
+
+fn with_cookie(cookie: &str) -> Request<Body> {
+    get_with("/", &[("cookie", cookie)])
+}
+
+#[tokio::test]
+async fn identified_requests_bypass_the_caches_inside_and_are_told_to_be_private() {
+    for policy in presets() {
+        let (shop, _) = shop(by_session(), policy);
+        send(&shop, get("/")).await;
+        for line in [("cookie", "sid=alice"), ("cookie", "_ga=1; sid="), ("authorization", "Bearer alice")] {
+            for _ in 0..2 {
+                let answer = send(&shop, get_with("/", &[line])).await;
+                assert_eq!(answer.detail(), Some("identified"), "{line:?}");
+                assert_eq!(answer.header("cache-control"), Some("private"), "{line:?}");
+                assert!(answer.text().contains(line.1), "{line:?}");
+            }
+        }
+        let anonymous = send(&shop, get("/")).await;
+        assert!(anonymous.is_hit() && anonymous.header("cache-control").is_none());
+    }
+}
+
+#[tokio::test]
+async fn anonymous_visitors_with_harmless_cookies_share_a_page_that_was_made_without_them() {
+    for policy in presets() {
+        let (shop, calls) = shop(by_session(), policy);
+        assert_eq!(send(&shop, with_cookie("_ga=1")).await.text(), "None None");
+        for cookie in ["_ga=2", "_ga_X=1; _ga=3", ""] {
+            assert!(send(&shop, with_cookie(cookie)).await.is_hit(), "{cookie:?}");
+        }
+        assert_eq!(calls.count(), 1);
+    }
+}
+
+/// A remember-me cookie may log its sender in, further in, where this layer can't see it.
+#[tokio::test]
+async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored() {
+    for policy in presets() {
+        let (shop, _) = shop(by_session(), policy);
+        for _ in 0..2 {
+            let answer = send(&shop, with_cookie("remember_me=alice; _ga=1")).await;
+            assert_eq!((answer.detail(), answer.is_hit()), (Some("cookie"), false));
+            assert!(answer.text().contains("remember_me=alice"));
+            assert_eq!(send(&shop, get("/")).await.text(), "None None");
+        }
+    }
+    let lenient = AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_undeclared_cookies();
+    let (shop, _) = shop(lenient, policy());
+    assert_eq!(send(&shop, with_cookie("remember_me=alice")).await.text(), "None None");
+    assert!(send(&shop, get("/")).await.is_hit());
+    assert_eq!(send(&shop, with_cookie("sid=1")).await.detail(), Some("identified"));
+}
+
+#[tokio::test]
+async fn cookies_that_a_cache_layer_keys_are_declared_too() {
+    let (shop, _) = shop(by_session(), policy().vary_on_cookies(["lang"]).expect("valid"));
+    let page = "Some(\"lang=de\") None";
+    assert_eq!(send(&shop, with_cookie("_ga=1; lang=de")).await.text(), page);
+    let hit = send(&shop, with_cookie("lang=de; _ga=2")).await;
+    assert_eq!((hit.text(), hit.is_hit()), (page, true));
+    assert_eq!(send(&shop, get("/")).await.text(), "None None");
+}
+
+#[tokio::test]
+async fn predicates_and_fields_of_ones_own_identify() {
+    #[derive(Clone)]
+    struct User;
+    let layer = AnonymousOnlyLayer::new()
+        .identified_if(|request| request.extensions.get::<User>().is_some())
+        .credential_headers([HeaderName::from_static("x-mine")])
+        .ignore_headers([http::header::AUTHORIZATION]);
+    let (shop, _) = shop(layer, policy().ignore_headers([http::header::AUTHORIZATION]));
+    send(&shop, get("/")).await;
+    let mut known = get("/");
+    known.extensions_mut().insert(User);
+    assert_eq!(send(&shop, known).await.detail(), Some("identified"));
+    assert_eq!(send(&shop, get_with("/", &[("x-mine", "1")])).await.detail(), Some("identified"));
+    // A bogus credential can't make a public page expensive, nor is it seen by the page.
+    let bogus = send(&shop, get_with("/", &[("authorization", "bogus")])).await;
+    assert!(bogus.is_hit() && bogus.text() == "None None");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_look_up_decides_where_nothing_else_has() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let layer = by_session().identified_by(move |request| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            request.uri.path() == "/alice"
+        }
+    });
+    let (shop, _) = shop(layer, policy());
+    for hit in [false, true] {
+        assert_eq!(send(&shop, get("/")).await.is_hit(), hit);
+        let alice = send(&shop, get("/alice")).await;
+        assert_eq!((alice.detail(), alice.header("cache-control")), (Some("identified"), Some("private")));
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 4);
+    send(&shop, with_cookie("sid=1")).await;
+    assert_eq!(asked.load(Ordering::SeqCst), 4, "a session cookie is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
+    let layer = AnonymousOnlyLayer::new().identified_by(|request| async move {
+        if request.headers.contains_key("x-slow") {
+            std::future::pending::<()>().await;
+        }
+        false
+    });
+    // One at a time, so that what is ready must not be kept.
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let limited = tower::limit::ConcurrencyLimit::new(inner, 1);
+    let mut shop = layer.layer(limited);
+    let slow = shop.ready().await.expect("infallible").call(get_with("/", &[("x-slow", "1")]));
+    let left = tokio::time::timeout(Duration::from_secs(5), slow).await;
+    assert!(left.is_err());
+    let answer = shop.ready().await.expect("infallible").call(get("/")).await.expect("infallible");
+    assert_eq!((read(answer).await.text(), calls.count()), ("1", 1));
+}
+
+#[tokio::test]
+async fn an_authentication_layer_further_in_vetoes_storing_and_sharing() {
+    for policy in presets() {
+        let (inner, calls) = origin(|request, call| {
+            let mut response = numbered(&[("cache-control", "max-age=60")], call);
+            // By something that no layer further out could know of.
+            if request.headers().contains_key("x-fingerprint") {
+                response.extensions_mut().insert(Identified);
+            }
+            response
+        });
+        let shop = by_session().layer(SiteCacheLayer::new(&memory()).policy(policy).layer(inner));
+        for call in ["1", "2"] {
+            let answer = send(&shop, get_with("/", &[("x-fingerprint", "alice")])).await;
+            assert_eq!((answer.text(), answer.detail()), (call, Some("identified")));
+            assert_eq!(answer.header("cache-control"), Some("max-age=60, private"));
+        }
+        assert_eq!(send(&shop, get("/")).await.header("cache-control"), Some("max-age=60"));
+        assert!(send(&shop, get("/")).await.is_hit());
+        assert_eq!(calls.count(), 3);
+    }
+}
+
+/// The wrong order: a cache around it can't know who is identified, but stores nothing of theirs.
+#[tokio::test]
+async fn inside_of_a_cache_it_still_keeps_what_is_identified_out_of_it() {
+    for policy in presets() {
+        let (inner, _) = origin(|request, _| {
+            let mine = request.headers().get("x-device").map_or("anybody", |_| "mine");
+            with_lines(&[("cache-control", "public, max-age=60")], mine)
+        });
+        let layer = AnonymousOnlyLayer::new().credential_headers([HeaderName::from_static("x-device")]);
+        let shop = SiteCacheLayer::new(&memory()).policy(policy).layer(layer.layer(inner));
+        assert_eq!(send(&shop, get_with("/", &[("x-device", "1")])).await.detail(), Some("identified"));
+        assert_eq!(send(&shop, get("/")).await.text(), "anybody");
+        assert!(send(&shop, get("/")).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_says_who_may_store_it_is_left_as_it_is() {
+    for (own, told) in [
+        ("public, max-age=60", "public, max-age=60"),
+        ("s-maxage=60", "s-maxage=60"),
+        ("no-store", "no-store"),
+        ("max-age=60", "max-age=60, private"),
+        ("no-cache", "no-cache, private"),
+    ] {
+        let (inner, _) = origin(move |_, call| numbered(&[("cache-control", own)], call));
+        let shop = by_session().layer(inner);
+        assert_eq!(send(&shop, with_cookie("sid=1")).await.header("cache-control"), Some(told));
+        assert_eq!(send(&shop, get("/")).await.header("cache-control"), Some(own));
+    }
+}
+
+#[tokio::test]
+async fn two_of_them_know_what_either_knows() {
+    let inside = AnonymousOnlyLayer::session_cookie("admin").expect("valid");
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let cached = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let shop = by_session().layer(inside.layer(cached));
+    send(&shop, get("/")).await;
+    for (cookie, detail) in
+        [("sid=1", Some("identified")), ("admin=1", Some("identified")), ("x=1", Some("cookie"))]
+    {
+        assert_eq!(send(&shop, with_cookie(cookie)).await.detail(), detail, "{cookie}");
+    }
+    assert!(send(&shop, with_cookie("_ga=1")).await.is_hit());
+}
+
+#[tokio::test]
+async fn what_it_knows_reaches_a_cache_behind_a_layer_that_takes_the_credential_off() {
+    let (inner, _) = origin(|request, _| {
+        let user = request.extensions().get::<String>().cloned();
+        with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
+    });
+    let cached = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let authenticates = service_fn(move |mut request: Request<Body>| {
+        if let Some(user) = request.headers_mut().remove("cookie") {
+            request.extensions_mut().insert(user.to_str().expect("text").to_owned());
+        }
+        cached.clone().oneshot(request)
+    });
+    let shop = by_session().layer(authenticates);
+    for _ in 0..2 {
+        for user in ["sid=alice", "sid=bob"] {
+            assert_eq!(send(&shop, with_cookie(user)).await.text(), user);
+        }
+        assert_eq!(send(&shop, get("/")).await.text(), "anybody");
+    }
+}
+
+#[test]
+fn names_that_can_be_no_cookies_are_refused_with_the_name() {
+    let error = AnonymousOnlyLayer::session_cookie("").expect_err("refused");
+    assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
+    assert_eq!(AnonymousOnlyLayer::new().ignore_cookies(["*"]).expect_err("refused").value(), "*");
+    assert_eq!(by_session().credential_cookies(["a;b"]).expect_err("refused").value(), "a;b");
+}

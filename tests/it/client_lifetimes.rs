@@ -1,0 +1,261 @@
+//! What clients are told apart from how long a response is held here; targeted fields; predicates.
+
+use crate::support::*;
+use http::{HeaderName, Response, StatusCode};
+use std::time::{Duration, UNIX_EPOCH};
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{
+    Cache, CacheControl, CacheControlLayer, CacheHints, ConditionalLayer, Invalidation, Policy,
+    SiteCacheLayer,
+};
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn over(
+    cache: &Cache,
+    policy: Policy,
+    answer: impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static,
+) -> Stack {
+    let (inner, _) = origin(move |_, call| answer(call));
+    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+}
+
+fn date(answer: &Answer) -> Duration {
+    let date = httpdate::parse_http_date(answer.header("date").expect("a date")).expect("a date");
+    date.duration_since(UNIX_EPOCH).expect("after 1970")
+}
+
+/// One ttl that drives server and browsers is what Django's middleware is known for.
+#[tokio::test]
+async fn a_page_held_for_a_year_here_is_always_current_in_the_browser() {
+    let (cache, hand) = timed();
+    let policy = policy().default_ttl(YEAR).client_max_age(Duration::ZERO);
+    let stack = over(&cache, policy, |call| numbered(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], call));
+    let first = send(&stack, get("/")).await;
+    hand.advance(YEAR / 2);
+    let hit = send(&stack, get("/")).await;
+    assert!(hit.is_hit());
+    for answer in [&first, &hit] {
+        assert_eq!(answer.header("cache-control"), Some("max-age=0, must-revalidate"));
+        assert!(answer.header("expires").is_none() && answer.header("age").is_none());
+    }
+    let tag = hit.header("etag").expect("a tag to ask with").to_owned();
+    let asks = || get_with("/", &[("if-none-match", &tag)]);
+    let unchanged = send(&stack, asks()).await;
+    assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
+    assert_eq!(unchanged.header("cache-control"), Some("max-age=0, must-revalidate"));
+    // Saved: the browser's next question brings the new page.
+    cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    let new = send(&stack, asks()).await;
+    assert_eq!((new.status, new.text()), (StatusCode::OK, "2"));
+}
+
+#[tokio::test]
+async fn a_clients_lifetime_begins_when_it_gets_the_response_and_tells_nothing_of_earlier_ones() {
+    let (cache, hand) = timed();
+    let start = "Thu, 01 Jan 2026 00:00:00 GMT";
+    let stack = over(&cache, policy().client_max_age(MINUTE), move |call| {
+        let lines = [("cache-control", "public, max-age=31536000"), ("age", "5"), ("date", start)];
+        numbered(&[&lines[..], &[("last-modified", start)]].concat(), call)
+    });
+    let first = send(&stack, get("/")).await;
+    assert_eq!((first.header("age"), first.header("date")), (None, Some(start)));
+    for (method, line, status) in [
+        ("GET", ("x-nothing", "1"), 200),
+        ("HEAD", ("x-nothing", "1"), 200),
+        ("GET", ("if-modified-since", start), 304),
+        ("GET", ("range", "bytes=0-0"), 206),
+    ] {
+        hand.advance(Duration::from_secs(100));
+        let answer = send(&stack, request(method, "/", &[line])).await;
+        assert!(answer.is_hit() && answer.status == status, "{method} {line:?}");
+        assert_eq!(answer.header("cache-control"), Some("public, max-age=60"));
+        assert_eq!((answer.header("age"), answer.headers.get_all("date").iter().count()), (None, 1));
+    }
+    assert_eq!(date(&send(&stack, get("/")).await) - date(&first), Duration::from_secs(400));
+}
+
+#[tokio::test]
+async fn revalidation_goes_by_what_the_origin_said_and_clients_by_what_they_are_told() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        if request.headers().contains_key("if-none-match") {
+            let mut response = with_lines(&[("etag", "\"a\"")], "");
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        numbered(&[("cache-control", "max-age=100, public"), ("etag", "\"a\"")], call)
+    });
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy().client_max_age(Duration::from_secs(5))).layer(inner);
+    for _ in 0..3 {
+        for _ in 0..2 {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!(answer.header("cache-control"), Some("public, max-age=5"));
+            assert_eq!((answer.header("age"), answer.text()), (None, "1"));
+        }
+        hand.advance(Duration::from_secs(99));
+        assert!(send(&stack, get("/")).await.is_hit(), "the origin's lifetime, not the clients'");
+        hand.advance(Duration::from_secs(1));
+    }
+    assert_eq!(calls.count(), 3, "one call, and two questions");
+}
+
+#[tokio::test]
+async fn a_handler_tells_clients_of_its_own_response_whether_or_not_it_is_stored() {
+    let hints = || CacheHints::new().ttl(YEAR).client_max_age(MINUTE);
+    let hinted = move |lines: &'static [(&'static str, &'static str)], hints: CacheHints| {
+        move |call: usize| {
+            let mut response = numbered(lines, call);
+            response.extensions_mut().insert(hints.clone());
+            response
+        }
+    };
+    let policy = || policy().client_max_age(YEAR);
+    for (lines, hints, request, told) in [
+        (&[][..], hints(), get("/"), Some("max-age=60")),
+        (&[("cache-control", "max-age=5, private")], hints(), get("/"), Some("private, max-age=60")),
+        (&[("cache-control", "no-store")], hints(), get("/"), Some("no-store")),
+        (&[("set-cookie", "a=1")], hints(), get("/"), Some("max-age=60")),
+        (&[], hints().never(), get("/"), Some("max-age=60")),
+        (&[], hints(), get_with("/", &[("cookie", "sid=1")]), Some("max-age=60")),
+        (&[], CacheHints::new(), get_with("/", &[("cookie", "sid=1")]), None),
+    ] {
+        let stack = over(&memory(), policy(), hinted(lines, hints));
+        assert_eq!(send(&stack, request).await.header("cache-control"), told, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn layers_around_see_what_clients_are_told() {
+    let stack = over(&memory(), policy().client_max_age(MINUTE), |call| {
+        numbered(&[("cache-control", "max-age=9")], call)
+    });
+    let outside = CacheControlLayer::new(CacheControl::new().public()).expect("valid");
+    let stack = ConditionalLayer::new().layer(outside.layer(stack));
+    for _ in 0..2 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.header("cache-control"), Some("max-age=60, public"));
+        assert!(answer.header("etag").is_some());
+    }
+}
+
+/// RFC 9213 section 2.2.
+#[tokio::test]
+async fn targeted_fields_outrank_cache_control_where_they_are_enabled() {
+    let targets = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
+    for (lines, held) in [
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store, private")][..], Some(60)),
+        (&[("cdn-cache-control", "max-age=60"), ("shop-cache-control", "max-age=30")], Some(30)),
+        (&[("cdn-cache-control", "no-store"), ("cache-control", "max-age=60")], None),
+        (&[("cdn-cache-control", "private"), ("cache-control", "max-age=60")], None),
+        (&[("cdn-cache-control", "max-age=soon, x"), ("cache-control", "max-age=60")], None),
+        (&[("cdn-cache-control", "max age"), ("cache-control", "max-age=20")], Some(20)),
+        (&[("cdn-cache-control", "public"), ("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], None),
+        (&[("cache-control", "max-age=10")], Some(10)),
+    ] {
+        for policy in [Policy::app(), Policy::rfc9111()] {
+            let (cache, hand) = timed();
+            let policy = policy.cache_status(true).targeted_fields(targets.clone());
+            let stack = over(&cache, policy, move |call| numbered(lines, call));
+            send(&stack, get("/")).await;
+            if let Some(held) = held {
+                hand.advance(Duration::from_secs(held - 1));
+                let hit = send(&stack, get("/")).await;
+                assert!(hit.is_hit(), "{lines:?}");
+                assert_eq!(hit.header(lines[0].0), Some(lines[0].1), "passed on as it is");
+                hand.advance(Duration::from_secs(1));
+            }
+            assert!(!send(&stack, get("/")).await.is_hit(), "{lines:?}");
+        }
+    }
+    let stack = over(&memory(), policy(), |call| numbered(&[("cdn-cache-control", "no-store")], call));
+    assert!(shares(&stack, get("/"), get("/")).await, "nobody enabled it");
+}
+
+#[tokio::test]
+async fn requests_that_a_predicate_picks_pass_even_what_was_stored_before() {
+    let cache = memory();
+    let before = over(&cache, policy(), |call| numbered(&[], call));
+    let after = over(&cache, policy().skip_if(|request| request.uri.path().starts_with("/admin/")), |call| {
+        numbered(&[], call)
+    });
+    assert!(shares(&before, get("/admin/"), get("/admin/")).await);
+    let answer = send(&after, get("/admin/")).await;
+    assert_eq!((answer.detail(), answer.is_hit()), (Some("skipped"), false));
+    assert!(send(&before, get("/admin/")).await.is_hit(), "and is not replaced");
+    assert!(shares(&after, get("/page"), get("/page")).await);
+}
+
+#[tokio::test]
+async fn only_what_all_predicates_pick_is_stored_and_they_see_the_whole_exchange() {
+    let policy = policy()
+        .store_if(|request, response| {
+            request.uri.query() != Some("draft") && response.headers.get("x-draft").is_none()
+        })
+        .store_if(|request, _| !request.headers.contains_key("x-preview"));
+    let (stack, _) = site(policy, |request, call| {
+        let draft = request.uri().path() == "/draft";
+        numbered(if draft { &[("x-draft", "1")] } else { &[] }, call)
+    });
+    assert!(shares(&stack, get("/"), get("/")).await);
+    for request in [|| get("/a?draft"), || get("/draft"), || get_with("/b", &[("x-preview", "1")])] {
+        assert_eq!(send(&stack, request()).await.detail(), Some("predicate"));
+        assert!(!send(&stack, request()).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn a_handler_can_have_a_status_stored_that_no_layer_would() {
+    for (status, named, stored) in [
+        (302, true, true),
+        (302, false, false),
+        (503, true, true),
+        (503, false, false),
+        (404, false, true),
+        (206, true, false),
+        (304, true, false),
+        (405, true, false),
+        (416, true, false),
+        (431, true, false),
+    ] {
+        let status = StatusCode::from_u16(status).expect("a status");
+        let (stack, _) = site(policy(), move |_, call| {
+            let hints = CacheHints::new().ttl(MINUTE);
+            let mut response = numbered(&[], call);
+            response.extensions_mut().insert(if named { hints.statuses([status]) } else { hints });
+            *response.status_mut() = status;
+            response
+        });
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{status} {named}");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_one_exchange_are_not_replayed_and_others_can_be_declared() {
+    let lines = &[
+        ("x-request-id", "1"),
+        ("traceparent", "00-1"),
+        ("server-timing", "db;dur=1"),
+        ("alt-svc", "h3=\":443\""),
+        ("x-kept", "1"),
+    ];
+    let stack = over(&memory(), policy().unstored_headers([http::header::ALT_SVC]), move |call| {
+        numbered(lines, call)
+    });
+    let first = send(&stack, get("/")).await;
+    assert!(lines.iter().all(|(name, _)| first.header(name).is_some()));
+    let hit = send(&stack, get("/")).await;
+    let left: Vec<_> = lines.iter().filter(|(name, _)| hit.header(name).is_some()).collect();
+    assert_eq!((hit.is_hit(), left), (true, vec![&("x-kept", "1")]));
+}
+
+#[tokio::test]
+async fn a_page_with_a_nonce_is_not_shared_by_the_application_preset() {
+    for name in ["content-security-policy", "content-security-policy-report-only"] {
+        for (value, stored) in [("script-src 'Nonce-abc'", false), ("script-src 'self'", true)] {
+            let stack = over(&memory(), policy(), move |call| numbered(&[(name, value)], call));
+            assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{name} {value}");
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! A cache of each visitor's own.
+
+use crate::support::*;
+use http::Request;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, SiteCacheLayer};
+
+/// Who an authentication layer has found the sender to be.
+#[derive(Clone)]
+struct User(&'static str);
+
+fn keyed() -> Policy {
+    policy().vary_by_identity(|request| Some(request.extensions.get::<User>()?.0.to_owned()))
+}
+
+fn of(user: &'static str, lines: &[(&str, &str)]) -> Request<Body> {
+    let mut request = get_with("/account", lines);
+    request.extensions_mut().insert(User(user));
+    request
+}
+
+/// A page of the user's own that says what its handler sees of their cookies.
+fn account(cache: &Cache, policy: Policy, lines: &'static [(&'static str, &'static str)]) -> (Stack, Calls) {
+    let (inner, calls) = origin(move |request, _| {
+        let user = request.extensions().get::<User>().map_or("anybody", |user| user.0);
+        with_lines(lines, format!("{user} {:?}", request.headers().get("cookie")))
+    });
+    (SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone(), calls)
+}
+
+#[tokio::test]
+async fn each_visitor_gets_their_own_page_again_and_nobody_elses() {
+    let (stack, calls) = account(&memory(), keyed(), &[]);
+    for hit in [false, true] {
+        for user in ["alice", "bob"] {
+            let answer = send(&stack, of(user, &[("cookie", "sid=1")])).await;
+            assert_eq!((answer.text().split(' ').next(), answer.is_hit()), (Some(user), hit));
+            assert_eq!(
+                answer.header("cache-control"),
+                Some("private"),
+                "caches downstream share it with nobody"
+            );
+        }
+        assert_eq!(send(&stack, get("/account")).await.text(), "anybody None");
+    }
+    assert_eq!(calls.count(), 3);
+    // Who has no identity is treated as ever.
+    assert_eq!(send(&stack, get_with("/account", &[("cookie", "sid=1")])).await.detail(), Some("cookie"));
+}
+
+#[tokio::test]
+async fn what_is_private_or_marked_as_somebodys_is_stored_for_them_and_set_cookie_for_nobody() {
+    for (lines, stored) in [
+        (&[("cache-control", "private, max-age=60")][..], true),
+        (&[("cache-control", "no-store")], false),
+        (&[("set-cookie", "sid=2")], false),
+        (&[("vary", "*")], false),
+    ] {
+        let (stack, _) = account(&memory(), keyed(), lines);
+        assert_eq!(shares(&stack, of("alice", &[]), of("alice", &[])).await, stored, "{lines:?}");
+        assert!(!shares(&stack, of("bob", &[]), get("/account")).await, "{lines:?}");
+    }
+    let (inner, _) = origin(|_, call| {
+        let mut response = numbered(&[], call);
+        response.extensions_mut().insert(Identified);
+        response
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(keyed()).layer(inner).boxed_clone();
+    assert!(shares(&stack, of("alice", &[]), of("alice", &[])).await);
+    assert!(!shares(&stack, get("/account"), get("/account")).await);
+}
+
+/// RFC 9111 section 3.5.
+#[tokio::test]
+async fn what_came_with_authorization_is_stored_only_where_it_says_who_may() {
+    for (value, stored) in [
+        ("max-age=60", false),
+        ("max-age=60, public", true),
+        ("s-maxage=60", true),
+        ("max-age=60, must-revalidate", true),
+        ("max-age=60, private", true),
+        ("max-age=60, x=\"public\"", false),
+    ] {
+        let lines: &'static [_] = Box::leak(Box::new([("cache-control", value)]));
+        for policy in [keyed(), rfc9111()] {
+            let (stack, _) = account(&memory(), policy, lines);
+            let with_token = || of("alice", &[("authorization", "Bearer alice")]);
+            assert_eq!(shares(&stack, with_token(), with_token()).await, stored, "{value}");
+            assert!(!shares(&stack, with_token(), of("bob", &[("authorization", "Bearer bob")])).await);
+        }
+    }
+}
+
+fn rfc9111() -> Policy {
+    let policy = Policy::rfc9111().cache_status(true);
+    policy.vary_by_identity(|request| Some(request.extensions.get::<User>()?.0.to_owned()))
+}
+
+#[tokio::test]
+async fn keyed_cookies_count_harmless_ones_do_not_and_the_session_reaches_the_handler() {
+    let policy = keyed().ignore_cookies(["_ga*"]).expect("valid").vary_on_cookies(["lang"]).expect("valid");
+    let (stack, _) = account(&memory(), policy, &[]);
+    let page = "alice Some(\"lang=de; sid=1\")";
+    assert_eq!(send(&stack, of("alice", &[("cookie", "_ga=1; sid=1; lang=de")])).await.text(), page);
+    let hit = send(&stack, of("alice", &[("cookie", "sid=1; lang=de; _ga=2")])).await;
+    assert!(hit.is_hit() && hit.text() == page);
+    assert!(!send(&stack, of("alice", &[("cookie", "sid=1; lang=en")])).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_cache_further_in_does_not_share_what_has_an_identity_further_out() {
+    let cache = memory();
+    let (inner, _) = origin(|request, _| {
+        with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
+    });
+    let within = SiteCacheLayer::new(&cache).policy(policy().name("within")).layer(inner);
+    // It takes off what identifies.
+    let strips = service_fn(move |mut request: Request<Body>| {
+        request.headers_mut().remove("cookie");
+        within.clone().oneshot(request)
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(keyed()).layer(strips);
+    for _ in 0..2 {
+        for user in ["alice", "bob"] {
+            let answer = send(&stack, of(user, &[("cookie", "sid=1")])).await;
+            assert_eq!(answer.text(), user);
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_invalidation_of_the_path_reaches_the_pages_of_all_visitors() {
+    let cache = memory();
+    let (stack, calls) = account(&cache, keyed(), &[]);
+    for user in ["alice", "bob"] {
+        send(&stack, of(user, &[])).await;
+    }
+    cache.invalidate(Invalidation::path("/account")).await.expect("the store answers");
+    for user in ["alice", "bob"] {
+        assert!(!send(&stack, of(user, &[])).await.is_hit());
+    }
+    assert_eq!(calls.count(), 4);
+}
+
+/// What is stored outlives a permission: the layer that decides on access has to stand further out.
+#[tokio::test]
+async fn after_a_log_out_an_authorisation_layer_further_out_refuses_what_is_still_stored() {
+    let (stack, _) = account(&memory(), keyed(), &[]);
+    let allowed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let gate = std::sync::Arc::clone(&allowed);
+    let guarded = service_fn(move |request: Request<Body>| {
+        let (open, stack) = (gate.load(std::sync::atomic::Ordering::SeqCst), stack.clone());
+        async move {
+            match open {
+                true => Ok(read(stack.oneshot(request).await?).await),
+                false => Ok::<_, std::convert::Infallible>(Answer {
+                    status: http::StatusCode::FORBIDDEN,
+                    headers: http::HeaderMap::new(),
+                    body: bytes::Bytes::new(),
+                }),
+            }
+        }
+    });
+    for _ in 0..2 {
+        let answer = guarded.clone().oneshot(of("alice", &[])).await.expect("infallible");
+        assert!(answer.text().starts_with("alice"));
+    }
+    allowed.store(false, std::sync::atomic::Ordering::SeqCst);
+    let answer = guarded.clone().oneshot(of("alice", &[])).await.expect("infallible");
+    assert_eq!((answer.status, answer.text()), (http::StatusCode::FORBIDDEN, ""));
+}
+
+/// A page that is hers and one that is nobody's take the same way, and look the same from outside.
+#[tokio::test]
+async fn nobody_can_tell_whether_another_visitors_page_is_stored() {
+    let (stack, _) = account(&memory(), keyed(), &[]);
+    send(&stack, of("alice", &[])).await;
+    let as_bob = send(&stack, of("bob", &[])).await;
+    let (fresh, _) = account(&memory(), keyed(), &[]);
+    assert_eq!(as_bob.headers, send(&fresh, of("bob", &[])).await.headers);
+}
+
+#[tokio::test]
+async fn an_anonymous_only_layer_further_out_has_the_last_word() {
+    let (stack, _) = account(&memory(), keyed(), &[]);
+    let shop = AnonymousOnlyLayer::session_cookie("sid").expect("valid").layer(stack);
+    for _ in 0..2 {
+        let answer = send(&shop, of("alice", &[("cookie", "sid=1")])).await;
+        assert_eq!(answer.detail(), Some("identified"));
+    }
+}

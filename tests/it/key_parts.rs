@@ -1,0 +1,262 @@
+//! Parts of the key: what is negotiated, what the user computes, fields, hosts.
+
+use crate::support::*;
+use http::{HeaderName, Request};
+use tower_response_cache::{ConfigErrorKind, KeyPart, Policy, QueryKey};
+
+/// A page that shows some fields as its handler sees them.
+fn shows(policy: Policy, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
+    site(policy, move |request, _| {
+        let seen = fields
+            .iter()
+            .map(|name| request.headers().get(*name).map_or("-", |value| value.to_str().expect("text")));
+        with_lines(&[("vary", vary)], seen.collect::<Vec<_>>().join(" "))
+    })
+}
+
+async fn check(stack: &Stack, table: &[(&[(&str, &str)], &str, bool)]) {
+    for (lines, page, hit) in table {
+        let answer = send(stack, get_with("/", lines)).await;
+        assert_eq!((answer.text(), answer.is_hit()), (*page, *hit), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_one_copy_for_each_language_of_the_site_however_browsers_ask_for_it() {
+    let policy = policy().vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
+    let (stack, calls) = shows(policy, &["accept-language"], "Accept-Language");
+    check(
+        &stack,
+        &[
+            (&[("accept-language", "de-AT,de;q=0.9,en;q=0.8")], "de", false),
+            (&[("accept-language", "de")], "de", true),
+            (&[("accept-language", "fr, DE;q=0.5")], "de", true),
+            (&[("accept-language", "ja")], "en", false),
+            (&[], "en", true),
+            (&[("accept-language", "*")], "en", true),
+        ],
+    )
+    .await;
+    assert_eq!(calls.count(), 2);
+    assert_eq!(send(&stack, get("/")).await.header("vary"), Some("Accept-Language"), "others are told");
+}
+
+#[tokio::test]
+async fn codings_and_formats_make_no_more_copies_than_the_site_can_produce() {
+    let policy = policy()
+        .vary_by_part(KeyPart::encoding(["br", "gzip"]).expect("valid"))
+        .vary_by_part(KeyPart::format(["text/html", "application/json"]).expect("valid"));
+    let (stack, calls) = shows(policy, &["accept-encoding", "accept"], "Accept-Encoding, Accept");
+    check(
+        &stack,
+        &[
+            (
+                &[("accept-encoding", "gzip, deflate, br, zstd"), ("accept", "text/html,*/*;q=0.8")],
+                "br text/html",
+                false,
+            ),
+            (&[("accept-encoding", "br"), ("accept", "*/*")], "br text/html", true),
+            (&[("accept-encoding", "gzip, deflate"), ("accept", "text/*")], "gzip text/html", false),
+            (
+                &[("accept-encoding", "deflate"), ("accept", "application/json")],
+                "identity application/json",
+                false,
+            ),
+            (&[("accept", "application/json, text/html;q=0.9")], "identity application/json", true),
+        ],
+    )
+    .await;
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test]
+async fn without_a_part_for_it_each_spelling_has_a_copy_of_its_own() {
+    let (stack, _) = shows(policy(), &["accept-language"], "Accept-Language");
+    check(
+        &stack,
+        &[
+            (&[("accept-language", "de-AT,de;q=0.9")], "de-AT,de;q=0.9", false),
+            (&[("accept-language", "de")], "de", false),
+            (&[("accept-language", "de")], "de", true),
+        ],
+    )
+    .await;
+}
+
+/// As drf-extensions composes its keys: a bit for each thing that a page depends on.
+#[tokio::test]
+async fn parts_compose_a_key_of_tenant_plan_and_experiment_and_absent_differs_from_empty() {
+    #[derive(Clone)]
+    struct Tenant(&'static str);
+    let policy = policy()
+        .vary_by("tenant", |request| Some(request.extensions.get::<Tenant>()?.0.to_owned()))
+        .vary_by_part(
+            KeyPart::new("bucket", |request| {
+                let value = request.headers.get("x-visitor")?.to_str().ok()?;
+                Some((value.parse::<u32>().ok()? % 2).to_string())
+            })
+            .replacing(HeaderName::from_static("x-visitor")),
+        );
+    let (stack, _) = site(policy, |request, _| {
+        let tenant = request.extensions().get::<Tenant>().map_or("-", |tenant| tenant.0);
+        with_lines(&[], format!("{tenant} {:?}", request.headers().get("x-visitor")))
+    });
+    let ask = |tenant: Option<&'static str>, visitor: Option<&'static str>| {
+        let mut request = get("/");
+        if let Some(tenant) = tenant {
+            request.extensions_mut().insert(Tenant(tenant));
+        }
+        if let Some(visitor) = visitor {
+            request.headers_mut().insert("x-visitor", visitor.parse().expect("a value"));
+        }
+        request
+    };
+    for (tenant, visitor, page, hit) in [
+        (Some("a"), Some("7"), "a Some(\"1\")", false),
+        (Some("a"), Some("9"), "a Some(\"1\")", true),
+        (Some("a"), Some("8"), "a Some(\"0\")", false),
+        (Some("b"), Some("8"), "b Some(\"0\")", false),
+        (Some(""), None, " None", false),
+        (None, None, "- None", false),
+        (None, Some("not a number"), "- None", true),
+    ] {
+        let answer = send(&stack, ask(tenant, visitor)).await;
+        assert_eq!((answer.text(), answer.is_hit()), (page, hit), "{tenant:?} {visitor:?}");
+    }
+}
+
+#[tokio::test]
+async fn fields_can_be_keyed_though_no_vary_names_them() {
+    let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static));
+    let (stack, _) = shows(policy, &["hx-request", "rsc"], "");
+    check(
+        &stack,
+        &[
+            (&[("hx-request", "true")], "true -", false),
+            (&[], "- -", false),
+            (&[("hx-request", "")], " -", false),
+            (&[("rsc", "true")], "- true", false),
+            (&[("hx-request", "true"), ("x-other", "1")], "true -", true),
+            (&[("hx-request", "true"), ("hx-request", "true")], "true -", false),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn where_hosts_are_listed_nobody_fills_the_cache_under_another_name() {
+    let policy = policy().hosts(["shop.example"]).expect("valid");
+    let (stack, _) = site(policy, |_, call| numbered(&[], call));
+    let of = |host: &str| get_with("/", &[("host", host)]);
+    assert!(shares(&stack, of("shop.example"), of("shop.example")).await);
+    assert!(!shares(&stack, of("evil.example"), of("evil.example")).await);
+    assert_eq!(send(&stack, of("evil.example")).await.detail(), Some("unknown-host"));
+    for wrong in ["", "Shop.example", "shop.example.", "user@shop.example", "a/b"] {
+        let error = Policy::app().hosts([wrong]).expect_err(wrong);
+        assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidHost, wrong));
+    }
+}
+
+#[tokio::test]
+async fn campaigns_make_no_copies_and_reach_no_handler() {
+    let (stack, _) = site(policy().query(QueryKey::without_tracking()), |request, _| {
+        with_lines(&[], request.uri().to_string())
+    });
+    assert_eq!(send(&stack, get("/?utm_source=mail&page=2&fbclid=x")).await.text(), "/?page=2");
+    assert!(send(&stack, get("/?gclid=1&page=2")).await.is_hit());
+    assert!(!send(&stack, get("/?page=3")).await.is_hit());
+}
+
+fn strict() -> Policy {
+    let policy = policy().keyed_inputs_only([HeaderName::from_static("traceparent")]);
+    policy
+        .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
+        .vary_on_cookies(["lang"])
+        .expect("valid")
+}
+
+fn everything() -> Request<Body> {
+    get_with(
+        "/",
+        &[
+            ("host", "shop.example"),
+            ("x-forwarded-host", "cdn.example"),
+            ("x-forwarded-for", "1.2.3.4"),
+            ("user-agent", "<script>"),
+            ("accept", "image/png"),
+            ("accept-language", "de"),
+            ("traceparent", "00-1"),
+            ("cookie", "lang=de"),
+            ("referer", "/secret"),
+            ("if-none-match", "\"x\""),
+        ],
+    )
+}
+
+fn names(policy: Policy, vary: &'static str) -> Stack {
+    site(policy, move |request, _| {
+        let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
+        names.sort_unstable();
+        with_lines(&[("vary", vary)], names.join(" "))
+    })
+    .0
+}
+
+#[tokio::test]
+async fn in_strict_mode_no_page_can_depend_on_what_its_key_ignores() {
+    let stack = names(strict(), "");
+    let seen = "accept-language cookie host traceparent x-forwarded-host";
+    assert_eq!(send(&stack, everything()).await.text(), seen);
+    let mut other = everything();
+    other.headers_mut().insert("user-agent", "another".parse().expect("a value"));
+    other.headers_mut().remove("if-none-match");
+    assert!(send(&stack, other).await.is_hit());
+    // Requests that do not fill the cache are left as they are.
+    let posted = send(&stack, request("POST", "/", &[("user-agent", "x")])).await;
+    assert_eq!(posted.text(), "user-agent");
+}
+
+#[tokio::test]
+async fn in_strict_mode_a_response_that_depends_on_what_was_removed_is_not_stored() {
+    for (vary, stored) in [
+        ("Accept-Language", true),
+        ("Cookie", true),
+        ("Traceparent", true),
+        ("Accept", false),
+        ("RSC", false),
+    ] {
+        let stack = names(strict(), vary);
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{vary}");
+        if !stored {
+            let other = names(strict(), vary);
+            assert_eq!(send(&other, get("/")).await.detail(), Some("vary-on-removed"), "{vary}");
+        }
+    }
+    let stack = names(strict(), "");
+    for line in [("range", "bytes=0-1"), ("if-match", "\"a\"")] {
+        assert_eq!(send(&stack, get_with("/", &[line])).await.detail(), Some("unkeyed"), "{line:?}");
+    }
+    let rfc = Policy::rfc9111().cache_status(true).keyed_inputs_only([]);
+    let (stack, _) = site(rfc, |_, call| numbered(&[("cache-control", "public, max-age=60")], call));
+    let with_token = send(&stack, get_with("/", &[("authorization", "Bearer x")])).await;
+    assert_eq!(with_token.detail(), Some("authorization"));
+}
+
+#[tokio::test]
+async fn what_strict_mode_would_remove_can_be_observed_first() {
+    use std::sync::{Arc, Mutex};
+    for strict in [false, true] {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let report = Arc::clone(&seen);
+        let mut policy = policy().report_unkeyed_inputs(move |name| {
+            report.lock().expect("not poisoned").push(name.clone());
+        });
+        if strict {
+            policy = policy.keyed_inputs_only([]);
+        }
+        let (stack, _) = shows(policy, &["x-plan"], "");
+        let answer = send(&stack, get_with("/", &[("host", "a"), ("x-plan", "free")])).await;
+        assert_eq!(answer.text(), if strict { "-" } else { "free" });
+        assert_eq!(*seen.lock().expect("not poisoned"), ["x-plan"]);
+    }
+}
