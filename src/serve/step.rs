@@ -104,3 +104,27 @@ impl Shared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::service::Level;
+    use super::{KeyBuf, Shared, Step};
+    use crate::{Cache, NullStore, Policy};
+    use http_body_util::Empty;
+
+    #[test]
+    fn a_key_has_a_digest_of_an_identity_and_nothing_of_a_credential() {
+        let policy = Policy::app().vary_by_identity(|_| Some("alice@shop.example".to_owned()));
+        let shared = Shared::new(Cache::new(NullStore::new()), policy, Level::Site);
+        let request = http::Request::get("/account")
+            .header("authorization", "Bearer s3cret")
+            .header("cookie", "sid=s3cret")
+            .body(Empty::<bytes::Bytes>::new())
+            .expect("a request");
+        let mut buf = KeyBuf::new();
+        let step = shared.decide((&request).into(), request.body(), &mut buf);
+        assert!(matches!(step, Step::Miss(..)));
+        let key = String::from_utf8_lossy(buf.as_bytes());
+        assert!(key.contains("/account") && !key.contains("alice") && !key.contains("s3cret"));
+    }
+}

@@ -2,6 +2,7 @@
 
 mod anonymous;
 mod architecture;
+mod attacks;
 mod bodies;
 mod client_lifetimes;
 mod collapse;

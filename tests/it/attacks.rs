@@ -1,0 +1,235 @@
+//! Attacks on caches that were published, and that must not work here. A number is that of a CVE.
+
+use crate::support::*;
+use http::{HeaderName, Request, StatusCode};
+use tower::Layer;
+use tower_response_cache::{AnonymousOnlyLayer, KeyPart, MemoryStore, Policy, QueryKey, SiteCacheLayer, Ttl};
+
+fn with_cookie(cookie: &str) -> Request<Body> {
+    get_with("/", &[("cookie", cookie)])
+}
+
+fn stores(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> Stack {
+    site(policy, move |_, call| numbered(lines, call)).0
+}
+
+/// CVE-2014-0473: the token in an anonymous page was every visitor's.
+#[tokio::test]
+async fn a_page_with_the_token_of_one_visitors_forms_is_not_shared() {
+    let page = |request: &Request<Body>, call: usize| {
+        let token = request.headers().get("cookie").map(|cookie| cookie.to_str().expect("text").to_owned());
+        match token {
+            Some(token) => with_lines(&[], token),
+            None => with_lines(&[("set-cookie", "csrftoken=new")], call.to_string()),
+        }
+    };
+    for policy in [
+        policy(),
+        policy().ignore_cookies(["csrftoken"]).expect("valid"),
+        policy().ignore_undeclared_cookies(),
+    ] {
+        let (stack, _) = site(policy, page);
+        assert!(!shares(&stack, get("/"), get("/")).await);
+        assert!(!shares(&stack, with_cookie("csrftoken=a"), with_cookie("csrftoken=b")).await);
+        assert!(!shares(&stack, with_cookie("csrftoken=a"), get("/")).await);
+    }
+}
+
+/// CVE-2014-1418: `Vary` was taken off, so that caches downstream mixed users.
+#[tokio::test]
+async fn a_hit_tells_downstream_caches_what_it_varies_on_as_the_first_response_did() {
+    let vary = "Cookie, Accept-Language";
+    let declared = policy().vary_on_cookies(["lang"]).expect("valid");
+    for policy in [policy(), declared.vary_by_part(KeyPart::language(["en"]).expect("valid"))] {
+        let (stack, _) = site(policy, move |_, call| numbered(&[("vary", vary)], call));
+        for hit in [false, true] {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.header("vary"), answer.is_hit()), (Some(vary), hit));
+        }
+    }
+}
+
+/// CVE-2021-23336: a proxy took `;` for a separator, the application did not.
+#[tokio::test]
+async fn a_semicolon_hides_no_parameter_from_the_key() {
+    let ignoring = policy().query(QueryKey::without(["utm_*"]));
+    for (policy, uri, seen) in [
+        (policy(), "/?q=good;q=evil", "q=good;q=evil"),
+        (ignoring.clone(), "/?utm_x=1;q=evil", ""),
+        (ignoring, "/?q=good;utm_x=evil&utm_y=1", "q=good;utm_x=evil"),
+    ] {
+        let (stack, _) =
+            site(policy, |request, _| with_lines(&[], request.uri().query().unwrap_or("").to_owned()));
+        assert_eq!(send(&stack, get(uri)).await.text(), seen);
+        // Whoever gets that page again has asked for what its handler saw.
+        let other = send(&stack, get("/?q=good")).await;
+        assert_eq!(other.text(), "q=good");
+    }
+}
+
+/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: keys that a store can't hold, or that fill it.
+#[tokio::test]
+async fn keys_of_any_bytes_are_told_apart_and_long_ones_take_no_memory() {
+    let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
+    for uri in ["/%00", "/%0d%0aset%20x", "/a%20b", "/a+b", "/%7f"] {
+        for _ in 0..2 {
+            assert_eq!(send(&stack, get(uri)).await.text(), uri);
+        }
+    }
+    let store = MemoryStore::with_capacity(8 << 20);
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let cache = tower_response_cache::Cache::new(store);
+    let stack = site_over(&cache, inner);
+    for at in 0..200 {
+        let uri = format!("/{at}{}", "x".repeat(20_000));
+        assert_eq!(send(&stack, get(&uri)).await.detail(), Some("key-length"));
+    }
+}
+
+/// CVE-2026-35192: a session cookie renewed with every response was stored with the page.
+#[tokio::test]
+async fn a_session_that_is_renewed_with_each_response_is_given_to_nobody_else() {
+    for policy in [policy(), Policy::rfc9111().default_ttl(MINUTE), policy().ignore_undeclared_cookies()] {
+        let (stack, _) = site(policy, |_, call| {
+            numbered(&[("set-cookie", "sid=1"), ("cache-control", "max-age=60")], call)
+        });
+        for call in ["1", "2", "3"] {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.header("set-cookie")), (call, Some("sid=1")));
+        }
+    }
+}
+
+/// CVE-2026-48588: a cookie set in reply to a request that had another one was stored.
+#[tokio::test]
+async fn a_response_that_sets_a_cookie_is_not_stored_whatever_cookies_its_request_had() {
+    for lines in [&[("set-cookie", "sid=1")][..], &[("set-cookie", "sid=1"), ("vary", "cookie")]] {
+        let stack = stores(policy().ignore_undeclared_cookies(), lines);
+        for request in [|| get("/"), || with_cookie("unrelated=1")] {
+            assert!(!shares(&stack, request(), request()).await, "{lines:?}");
+        }
+    }
+}
+
+/// CVE-2026-6907, CVE-2026-48587: a `*` with white space around it was no `*`.
+#[tokio::test]
+async fn a_padded_or_second_star_in_vary_forbids_storing() {
+    for lines in [
+        &[("vary", "*")][..],
+        &[("vary", " *\t")],
+        &[("vary", "Accept , * ")],
+        &[("vary", "Accept"), ("vary", "*")],
+    ] {
+        assert!(!shares(&stores(policy(), lines), get("/"), get("/")).await, "{lines:?}");
+    }
+}
+
+/// CVE-2026-8404: directives were compared with their case.
+#[tokio::test]
+async fn directives_forbid_storing_in_whatever_case() {
+    for value in ["Private", "PRIVATE, max-age=60", "max-age=60, No-Store", "NO-CACHE"] {
+        let lines: &'static [_] = Box::leak(Box::new([("cache-control", value)]));
+        assert!(!shares(&stores(policy(), lines), get("/"), get("/")).await, "{value}");
+    }
+}
+
+/// CVE-2026-35193, CVE-2026-2836: a page for one token was everybody's; `x="republic"` was `public`.
+#[tokio::test]
+async fn a_page_for_a_token_is_not_shared_nor_takes_another_words_end_for_public() {
+    for value in ["max-age=60", "max-age=60, x=\"republic\"", "max-age=60, notpublic"] {
+        let lines: &'static [_] = Box::leak(Box::new([("cache-control", value)]));
+        for policy in [Policy::app(), Policy::rfc9111()] {
+            let stack = stores(policy.cache_status(true), lines);
+            let of = |token: &str| get_with("/", &[("authorization", token)]);
+            assert!(!shares(&stack, of("Bearer a"), of("Bearer b")).await, "{value}");
+            assert!(!shares(&stack, of("Bearer a"), get("/")).await, "{value}");
+        }
+    }
+}
+
+/// CVE-2026-113593: a header that was absent had the key of one with a certain value.
+#[tokio::test]
+async fn an_absent_field_is_not_an_empty_one_nor_one_that_looks_like_a_mark() {
+    let headers = policy().vary_on_headers([HeaderName::from_static("x-a"), HeaderName::from_static("x-b")]);
+    for policy in [policy(), headers] {
+        let (stack, calls) = site(policy, |_, call| numbered(&[("vary", "x-a, x-b")], call));
+        let requests: [&[(&str, &str)]; 6] = [
+            &[],
+            &[("x-a", "")],
+            &[("x-a", "-,")],
+            &[("x-a", "x"), ("x-b", "yz")],
+            &[("x-a", "xy"), ("x-b", "z")],
+            &[("x-b", "")],
+        ];
+        for lines in requests {
+            send(&stack, get_with("/", lines)).await;
+        }
+        assert_eq!(calls.count(), requests.len());
+    }
+}
+
+/// Web cache deception: a personal page under a name that looks like a static file.
+#[tokio::test]
+async fn no_ending_of_a_path_makes_a_personal_page_a_public_file() {
+    let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("valid");
+    for path in [
+        "/account/x.css",
+        "/account;x.js",
+        "/account%00.png",
+        "/account/..%2fstatic/x.ico",
+        "/static/../account",
+    ] {
+        for policy in [policy(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)] {
+            let (inner, _) =
+                origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
+            let cached = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+            let stack = anonymous.layer(cached);
+            let victim = send(&stack, get_with(path, &[("cookie", "sid=victim")])).await;
+            assert!(victim.text().contains("victim"));
+            assert_eq!(send(&stack, get(path)).await.text(), "None", "{path}");
+        }
+    }
+}
+
+/// A redirect made of what an attacker sends is not every visitor's.
+#[tokio::test]
+async fn redirects_are_stored_with_a_lifetime_of_their_own_and_by_what_they_are_made_of() {
+    let redirect = |lines: &'static [(&'static str, &'static str)]| {
+        move |request: &Request<Body>, _: usize| {
+            let host = request
+                .headers()
+                .get("x-forwarded-host")
+                .map_or("shop.example", |host| host.to_str().expect("text"));
+            let mut response = with_lines(&[("location", &format!("https://{host}/"))], "");
+            response.headers_mut().extend(with_lines(lines, "").headers().clone());
+            *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
+            response
+        }
+    };
+    let (stack, _) = site(policy(), redirect(&[]));
+    assert!(!shares(&stack, get("/"), get("/")).await, "no default ttl for a redirect");
+    let (stack, _) = site(policy(), redirect(&[("cache-control", "max-age=60")]));
+    let evil = get_with("/", &[("x-forwarded-host", "evil.example")]);
+    assert_eq!(send(&stack, evil).await.header("location"), Some("https://evil.example/"));
+    assert_eq!(send(&stack, get("/")).await.header("location"), Some("https://shop.example/"));
+    assert!(send(&stack, get("/")).await.is_hit());
+}
+
+/// What Django's `cache_page(None)` could not say, and what zero means.
+#[tokio::test]
+async fn for_ever_not_at_all_and_nothing_said_are_three_things() {
+    for (ttl, stored) in [
+        (Ttl::Forever, true),
+        (Ttl::For(MINUTE), true),
+        (Ttl::For(std::time::Duration::ZERO), false),
+        (Ttl::Default, false),
+    ] {
+        let stack = stores(Policy::app().default_ttl(ttl).cache_status(true), &[]);
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{ttl:?}");
+        assert_eq!(
+            send(&stack, get("/")).await.header("cache-control"),
+            None,
+            "and clients are told nothing"
+        );
+    }
+}
