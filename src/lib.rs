@@ -66,6 +66,27 @@
 //! | other statuses | not stored |
 //! | body that fails, ends short or is too large | passes, not stored |
 //!
+//! A handler's own [`CacheHints`] outrank what is said of lifetimes and statuses here, but for `no-store`.
+//! [`Policy::vary_by_identity`] gives each visitor a cache of their own; [`Policy::keyed_inputs_only`]
+//! shows handlers nothing that the key ignores.
+//!
+//! # The order of layers
+//! From the outside in:
+//!
+//! | layer | why there | elsewhere |
+//! |---|---|---|
+//! | tracing, request ids | they see every request; an id is of a request and not of a page | inside of a cache: hits have no id, and no span |
+//! | authentication that refuses, [`ConditionalLayer`] | a hit runs nothing further in | inside of a cache: a page that was stored is shown without asking; what carries credentials is still never stored |
+//! | compression | one copy is stored, and each answer encoded | inside of a cache: a copy for each `Accept-Encoding`, unless [`KeyPart::encoding`] is in the key; no work for a hit |
+//! | [`AnonymousOnlyLayer`] | it tells every cache further in who is anonymous | inside of a cache: nothing identified is stored, but undeclared cookies bypass by the cache's own rules alone |
+//! | [`SiteCacheLayer`] | | outside of compression, CORS or sessions it stores what these add, where that may be stored |
+//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit |
+//! | [`RouteCacheLayer`], [`ConditionLayer`] | on their route | |
+//!
+//! No order makes a page with a session or credential everybody's: requests that carry one bypass the
+//! cache, whatever `Vary` says, unless their cookie is declared not to count. Declare no cookie harmless
+//! that a layer *outside* of the cache makes pages personal by.
+//!
 //! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a
 //! handler whose client hangs up, `spawn_blocking` goes on), commit and [invalidate](Cache::invalidate)
 //! in one task.
@@ -85,12 +106,15 @@
 //! [`RouteCacheLayer`] are the cache layers, [`Policy`] their options, [`CacheStatus`] what they did.
 //! [`ConditionalLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
 //! stored; [`ConditionLayer`] evaluates preconditions before the handler, so that no update is lost.
-//! [`CacheHints`] is what a handler says of its own response.
+//! [`CacheHints`] is what a handler says of its own response, [`Identified`] that it is one visitor's.
+//! [`AnonymousOnlyLayer`] decides who is anonymous, for all caches further in. [`KeyPart`] and [`QueryKey`]
+//! are what keys are composed of.
 //! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
-//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path.
+//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path;
+//!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,

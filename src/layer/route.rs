@@ -17,7 +17,8 @@ use tower::Layer;
 /// On the route, inside everything else. Requests that still carry a cookie or a credential bypass
 /// it, and so do those whose credential a cache layer further out saw. A layer outside of it that
 /// takes the credential *off* and makes pages personal by an extension leaves nothing to see: put no
-/// cache inside of such a layer, or key it by [`Policy::vary_by`].
+/// cache inside of such a layer, key it by [`Policy::vary_by_identity`], or have an
+/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
 ///
 /// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///

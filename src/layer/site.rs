@@ -13,8 +13,9 @@ use tower::Layer;
 /// Outside everything whose work a hit should save, inside everything that must see every request:
 /// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
 /// authentication, a page behind it would be served to anybody; inside of a layer that takes
-/// credentials off, the pages of all users would look alike, unless [`Policy::vary_by`] tells them apart; outside of compression, each
-/// encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
+/// credentials off, the pages of all users would look alike, unless [`Policy::vary_by_identity`] tells
+/// them apart, or an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) further out keeps them from it;
+/// outside of compression, each encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
 /// that differ in nothing that counts for the key ([name](Policy::name), preset, credentials, query),
 /// the inner one does nothing, lest one answer for the other past what stands between them. That is
 /// so over two caches of one namespace too: give such layers different names.

@@ -105,3 +105,31 @@ async fn under_axum_a_handler_returns_its_hints_with_its_page() {
         }
     }
 }
+
+/// A handler takes the cache out of the state of its router.
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn under_axum_the_cache_is_an_argument_of_handlers() {
+    use axum::{Router, extract::FromRef, routing::get};
+    use tower_response_cache::{Cache, Invalidation};
+
+    #[derive(Clone, FromRef)]
+    struct State {
+        cache: Cache,
+    }
+    async fn save(cache: Cache) -> &'static str {
+        cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+        "saved"
+    }
+    let cache = memory();
+    let app = Router::new()
+        .route("/", get(async || (CacheHints::new().ttl(MINUTE), "page")))
+        .route("/save", get(save))
+        .layer(SiteCacheLayer::new(&cache).policy(tower_response_cache::Policy::app().cache_status(true)))
+        .with_state(State { cache });
+    for (path, hit) in [("/", false), ("/", true), ("/save", false), ("/", false)] {
+        let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
+        let answer = read(app.clone().oneshot(request).await.expect("infallible")).await;
+        assert_eq!(answer.is_hit(), hit, "{path}");
+    }
+}
