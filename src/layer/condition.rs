@@ -45,15 +45,21 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 ///
 /// # Example
 /// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
 /// use tower_response_cache::{ConditionLayer, EntityTag};
 ///
 /// # async fn version_of(_: &str) -> Option<u64> { Some(7) }
+/// # async fn show() {}
+/// # async fn save() {}
 /// let layer = ConditionLayer::new()
 ///     .etag(|request| async move {
 ///         let version = version_of(request.uri.path()).await?;
 ///         Some(EntityTag::strong(format!("v{version}")))
 ///     })
 ///     .require_precondition();
+/// let app: Router = Router::new().route("/flavours/{slug}", get(show).put(save).layer(layer));
+/// # }
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]

@@ -37,10 +37,14 @@ use tower::{Layer, Service};
 ///
 /// # Example
 /// ```
-/// use tower::ServiceBuilder;
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
 /// use tower_response_cache::ConditionalLayer;
 ///
-/// let layers = ServiceBuilder::new().layer(ConditionalLayer::new().max_body_bytes(64 << 10));
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }))
+///     .layer(ConditionalLayer::new().max_body_bytes(64 << 10));
+/// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use]

@@ -88,11 +88,15 @@ impl<S> Layer<S> for NeverCacheLayer {
 ///
 /// # Example
 /// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
 /// use std::time::Duration;
 /// use tower_response_cache::{CacheControl, CacheControlLayer};
 ///
 /// let hour = Duration::from_secs(3600);
-/// let layer = CacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
+/// let public = CacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
+/// let app: Router = Router::new().route("/", get(|| async { "for everybody" }).layer(public));
+/// # }
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -137,10 +141,14 @@ impl<S> Layer<S> for CacheControlLayer {
 ///
 /// # Example
 /// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
 /// use tower_response_cache::VaryLayer;
 ///
-/// let layer = VaryLayer::new(["Accept-Language", "X-Plan"])?;
-/// let by_cookie = VaryLayer::on_cookie();
+/// let app: Router = Router::new()
+///     .route("/", get(|| async { "hello" }).layer(VaryLayer::new(["Accept-Language", "X-Plan"])?))
+///     .route("/cart", get(|| async { "empty" }).layer(VaryLayer::on_cookie()));
+/// # }
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]

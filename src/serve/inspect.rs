@@ -93,30 +93,28 @@ impl Shared {
         if predicates.skips(request) {
             return Err(Bypass::because("skipped"));
         }
-        let identity = predicates.identity(request);
-        let context = Context { head, personal: identity.is_some(), ..Context::default() };
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
-        let inspected = inspect_headers(&self.policy, request.headers, context, outer)?;
-        Ok(Inspected { identity, ..inspected })
+        inspect_headers(&self.policy, request.headers, head, predicates.identity(request), outer)
     }
 }
 
 fn inspect_headers<'a>(
     policy: &Policy,
     headers: &'a HeaderMap,
-    context: Context,
+    head: bool,
+    identity: Option<String>,
     outer: Option<&CookiePolicy>,
 ) -> Result<Inspected<'a>, Bypass> {
+    let personal = identity.is_some();
     let mut inspected = Inspected {
         host: None,
         forwarded: [None; FORWARDED],
         is_forwarded: false,
         copy: None,
         cookies: Vec::new(),
-        identity: None,
-        context,
+        identity,
+        context: Context { head, personal, ..Context::default() },
     };
-    let personal = context.personal;
     // Where who the sender is has a part in the key, nothing that says so has to bypass.
     let app = policy.sharing == Sharing::App && !personal;
     let strict = policy.allowed.is_some() && !personal;
@@ -215,7 +213,7 @@ mod tests {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
-        inspect_headers(policy, &headers, Context::default(), None)
+        inspect_headers(policy, &headers, false, None, None)
             .map(|i| i.context)
             .map_err(|bypass| bypass.detail)
     }
