@@ -68,6 +68,16 @@ impl ForwardReason {
 impl CacheStatus {
     pub(crate) fn hit(ttl: Duration) -> Self {
         let ttl = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+        Self::hit_with(ttl)
+    }
+
+    /// A hit on what has been stale for some time (RFC 9211 section 2.4: its ttl is negative).
+    pub(crate) fn stale_hit(since: Duration) -> Self {
+        let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        Self::hit_with(since.saturating_neg()).detail(Some("stale"))
+    }
+
+    fn hit_with(ttl: i64) -> Self {
         Self { outcome: Outcome::Hit, stored: false, collapsed: false, ttl: Some(ttl), detail: None }
     }
 
@@ -117,7 +127,8 @@ impl CacheStatus {
         self.collapsed
     }
 
-    /// Returns how many seconds the response stays fresh here; `None` where nothing is stored.
+    /// Returns how many seconds the response stays fresh here, less than none where it is stale; `None`
+    /// where nothing is stored.
     #[must_use]
     pub fn ttl_seconds(&self) -> Option<i64> {
         self.ttl
@@ -143,7 +154,7 @@ impl CacheStatus {
         }
         // Writing to a string does not fail. RFC 9651 integers have at most 15 digits.
         if let Some(ttl) = self.ttl {
-            let _ = write!(text, "; ttl={}", ttl.min(999_999_999_999_999));
+            let _ = write!(text, "; ttl={}", ttl.clamp(-999_999_999_999_999, 999_999_999_999_999));
         }
         if let Some(detail) = self.detail {
             let _ = write!(text, "; detail={detail}");

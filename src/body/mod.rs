@@ -122,25 +122,46 @@ where
     /// returned.
     pub(crate) fn finish_recording(self) -> Result<(), Self> {
         match self.inner {
-            Inner::Recording { mut recording } if recording.recorder.is_some() => {
+            Inner::Recording { recording } if recording.recorder.is_some() => {
                 let permit = recording.recorder.as_ref().and_then(Recorder::drain_permit);
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
                     return Err(Self { inner: Inner::Recording { recording } });
                 };
-                recording.as_mut().project().ahead.clear();
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
                     let _permit = permit;
-                    // It ends with the body, or where that turns out not to be one to store.
-                    while recording.recorder.is_some() {
-                        std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
-                        // A body that is always ready shall not keep the time limit from being seen.
-                        tokio::task::yield_now().await;
-                    }
+                    drain(recording).await;
                 }));
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl<B> ResponseBody<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    /// Sees a recording to its end, in a task that has nothing else to do.
+    pub(crate) async fn drain(self) {
+        if let Inner::Recording { recording } = self.inner {
+            drain(recording).await;
+        }
+    }
+}
+
+/// Ends with the body, or where that turns out not to be one to store.
+async fn drain<B>(mut recording: Pin<Box<Recording<B>>>)
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    recording.as_mut().project().ahead.clear();
+    while recording.recorder.is_some() {
+        std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
+        // A body that is always ready shall not keep a time limit from being seen.
+        tokio::task::yield_now().await;
     }
 }
 

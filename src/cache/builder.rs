@@ -3,6 +3,7 @@
 use super::Cache;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
+use crate::key::KeyRef;
 use crate::store::Store;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,14 @@ pub struct CacheBuilder {
     pub(super) clock: Clock,
     pub(super) recording_bytes: u64,
     pub(super) store_timeout: Duration,
+    pub(super) max_refreshes: u32,
+    pub(super) max_flights: usize,
+    pub(super) seed: u64,
 }
 
 const DEFAULT_RECORDING: u64 = 64 << 20;
+const DEFAULT_MAX_REFRESHES: u32 = 64;
+const DEFAULT_MAX_FLIGHTS: usize = 100_000;
 const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl CacheBuilder {
@@ -43,6 +49,9 @@ impl CacheBuilder {
             clock: Clock::system(),
             recording_bytes: DEFAULT_RECORDING,
             store_timeout: DEFAULT_STORE_TIMEOUT,
+            max_refreshes: DEFAULT_MAX_REFRESHES,
+            max_flights: DEFAULT_MAX_FLIGHTS,
+            seed: KeyRef::new(b"dice").process_hash(),
         }
     }
 
@@ -77,6 +86,28 @@ impl CacheBuilder {
     /// 250 ms. A store inside the process is never waited for.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
+        self
+    }
+
+    /// Sets how many responses are made anew in the background at a time
+    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)). While so many are, stale ones
+    /// go on being answered with. The default is 64; zero makes none.
+    pub fn max_refreshes(mut self, most: u32) -> Self {
+        self.max_refreshes = most;
+        self
+    }
+
+    /// Sets how many calls of wrapped services may be under way that others wait for; beyond it, requests
+    /// call by themselves. The default is 100,000.
+    pub fn max_flights(mut self, most: usize) -> Self {
+        self.max_flights = most;
+        self
+    }
+
+    /// Sets what chance begins with ([`Policy::early_refresh`](crate::Policy::early_refresh),
+    /// [`Policy::ttl_jitter`](crate::Policy::ttl_jitter)), for tests. By default, each process has another.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self
     }
 

@@ -1,21 +1,27 @@
 //! The handle that all layers and handlers share.
 
+mod background;
 mod budget;
 mod builder;
+mod dice;
 mod invalidation;
 mod storing;
 
+pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::Invalidation;
 pub(crate) use storing::{Storing, write_variant_key};
 
 use crate::clock::Clock;
-use crate::entry::{Generation, Head, Scope};
+use crate::entry::{Entry, Generation, Head, Scope, StoredResponse};
 use crate::error::StoreError;
 use crate::flight::{Flights, Passes};
+use crate::key::{CacheKey, KeyRef};
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
+use background::Background;
 use budget::Budget;
+use dice::Dice;
 use std::fmt;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -23,10 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
-/// So many bodies are read at a time for the store alone.
-const MOST_DRAINS: usize = 64;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
 ///
@@ -56,7 +59,8 @@ struct Inner {
     passes: Passes,
     recording: Arc<Budget>,
     store_errors: AtomicU64,
-    drains: Arc<Semaphore>,
+    background: Background,
+    dice: Dice,
 }
 
 impl Cache {
@@ -121,7 +125,47 @@ impl Cache {
 
     /// Returns leave to read a body for the store alone, if not too many are.
     pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0.drains).try_acquire_owned().ok()
+        self.0.background.drain_permit()
+    }
+
+    /// Returns leave to make a response anew in the background, if not too many are.
+    pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
+        self.0.background.refresh_permit(key, self.clock().now())
+    }
+
+    /// Counts what came of a refresh.
+    pub(crate) fn refreshed(&self, key: KeyRef<'_>, answered: bool) {
+        self.0.background.refreshed(key, answered, self.clock().now());
+    }
+
+    /// Draws a number from [0, 1).
+    pub(crate) fn draw(&self) -> f64 {
+        self.0.dice.draw()
+    }
+
+    /// Returns how many responses were, and are being, made anew in the background
+    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)).
+    #[must_use]
+    pub fn refreshes(&self) -> Refreshes {
+        self.0.background.counts()
+    }
+
+    /// Waits until nothing is under way in the background any more, and lets nothing more begin: for the end
+    /// of a graceful shutdown, after the last request. The cache goes on answering.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has changed nothing that lasts.
+    pub async fn shutdown(&self) {
+        self.0.background.shut_down().await;
+    }
+
+    /// Removes a response from the store, if it is there still. A failure is counted.
+    pub(crate) async fn forget(&self, key: &CacheKey, outdated: Arc<StoredResponse>) {
+        let (store, outdated) = (self.store(), Entry::Response(outdated));
+        let there = self.within_limit(store.get(key.as_ref())).await;
+        if matches!(there, Ok(Some(entry)) if entry == outdated) {
+            let _ = self.within_limit(store.remove(key.as_ref())).await;
+        }
     }
 
     /// Returns the namespace.
@@ -159,11 +203,12 @@ impl Cache {
             version: builder.version,
             clock: builder.clock,
             store_timeout: builder.store_timeout,
-            flights: Flights::default(),
+            flights: Flights::new(builder.max_flights),
             passes: Passes::default(),
             recording: Budget::new(builder.recording_bytes),
             store_errors: AtomicU64::new(0),
-            drains: Arc::new(Semaphore::new(MOST_DRAINS)),
+            background: Background::new(builder.max_refreshes),
+            dice: Dice::new(builder.seed),
         }))
     }
 

@@ -6,6 +6,7 @@ use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
+use crate::rules::stale::Windows;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
@@ -47,6 +48,10 @@ pub(crate) struct Head {
     pub(crate) fresh_until: Moment,
     /// How long its handler wants it held, whatever its fields say.
     pub(crate) hinted: Option<Duration>,
+    /// How long it may be used once it is stale.
+    pub(crate) windows: Windows,
+    /// How long the service took to begin its answer.
+    pub(crate) cost: Duration,
     /// Where clients are told something else than the origin has said.
     pub(crate) outward: Option<Box<Outward>>,
 }
@@ -70,6 +75,8 @@ impl Head {
             corrected_initial_age: Duration::ZERO,
             fresh_until: response_time,
             hinted: None,
+            windows: Windows::default(),
+            cost: Duration::ZERO,
             outward: None,
         }
     }
@@ -161,6 +168,7 @@ impl StoredResponse {
         head.response_time = like.response_time;
         head.corrected_initial_age = like.corrected_initial_age;
         head.fresh_until = like.fresh_until;
+        head.windows = like.windows;
         Self::new(head, self.body.clone())
     }
 
@@ -223,6 +231,20 @@ impl StoredResponse {
     #[inline]
     pub(crate) fn is_fresh(&self, now: Moment) -> bool {
         now < self.head.fresh_until
+    }
+
+    /// Tells whether a response that is no longer fresh may be used while it is revalidated.
+    pub(crate) fn serves_while_revalidating(&self, now: Moment) -> bool {
+        self.is_within(self.head.windows.while_revalidate, now)
+    }
+
+    /// Tells whether a response that is no longer fresh may be used where the service fails.
+    pub(crate) fn serves_on_errors(&self, now: Moment) -> bool {
+        self.is_within(self.head.windows.if_error, now)
+    }
+
+    fn is_within(&self, window: Duration, now: Moment) -> bool {
+        !window.is_zero() && now < self.head.fresh_until.after(window)
     }
 
     /// Returns `current_age` (RFC 9111 section 4.2.3).

@@ -3,6 +3,7 @@
 use super::{CacheKey, Flight, Outcome, StoredResponse, Table, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Held by the request that calls the service for all.
 ///
@@ -27,7 +28,11 @@ impl Leader {
 
     /// Lets nobody join any more: who comes from now on wants an answer that is newer.
     pub(crate) fn close(&self) {
-        self.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        let removed =
+            self.flights.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
+        if removed.is_some() {
+            self.flights.number.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Shares the response, which must be in the store already: who comes later looks there.

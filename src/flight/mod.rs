@@ -15,6 +15,7 @@ use crate::key::{BuildPrehashed, CacheKey};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::{Notify, Semaphore};
 
@@ -43,21 +44,46 @@ pub(crate) struct Flight {
     pub(crate) attempt: u32,
     outcome: OnceLock<Outcome>,
     told: Notify,
+    waiting: AtomicUsize,
+}
+
+/// One who waits for a flight.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The part a request has in a flight.
 pub(crate) enum Role {
     Leader(Leader),
     Follower(Arc<Flight>),
+    /// There are as many flights as there may be.
+    Alone,
 }
 
-type Table = DashMap<CacheKey, Arc<Flight>, BuildPrehashed>;
+#[derive(Debug, Default)]
+struct Table {
+    flights: DashMap<CacheKey, Arc<Flight>, BuildPrehashed>,
+    /// Counted apart: the map would have to lock all its parts for it.
+    number: AtomicUsize,
+}
 
 /// The flights under way, by key.
-#[derive(Debug, Default)]
-pub(crate) struct Flights(Arc<Table>);
+#[derive(Debug)]
+pub(crate) struct Flights {
+    table: Arc<Table>,
+    most: usize,
+}
 
 impl Flights {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { table: Arc::default(), most }
+    }
+
     /// Joins the flight of a key, or leads a new one if there is none, or only `outdated`.
     ///
     /// `generation` must have been read before.
@@ -68,22 +94,27 @@ impl Flights {
         generation: Generation,
         attempt: u32,
     ) -> Role {
-        match self.0.entry(key.clone()) {
+        let table = &self.table;
+        match table.flights.entry(key.clone()) {
             Place::Occupied(place) if !outdated.is_some_and(|old| Arc::ptr_eq(old, place.get())) => {
                 Role::Follower(Arc::clone(place.get()))
             }
+            Place::Vacant(_) if table.number.load(Ordering::Relaxed) >= self.most => Role::Alone,
             place => {
-                let (outcome, told) = (OnceLock::new(), Notify::new());
-                let flight = Arc::new(Flight { generation, attempt, outcome, told });
+                if matches!(place, Place::Vacant(_)) {
+                    table.number.fetch_add(1, Ordering::Relaxed);
+                }
+                let (outcome, told, waiting) = (OnceLock::new(), Notify::new(), AtomicUsize::new(0));
+                let flight = Arc::new(Flight { generation, attempt, outcome, told, waiting });
                 place.insert(Arc::clone(&flight));
-                Role::Leader(Leader::new(Arc::clone(&self.0), key.clone(), flight))
+                Role::Leader(Leader::new(Arc::clone(table), key.clone(), flight))
             }
         }
     }
 
     /// Returns how many flights are under way.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.table.flights.len()
     }
 }
 
@@ -105,6 +136,12 @@ impl Flight {
     }
 
     /// Says what became of the flight; the first word counts.
+    /// Counts one more who waits, unless there are so many already.
+    pub(crate) fn wait_in(&self, most: usize) -> Option<Waiting<'_>> {
+        let waiting = Waiting(&self.waiting);
+        (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
+    }
+
     fn tell(&self, outcome: Outcome) {
         let _ = self.outcome.set(outcome);
         self.told.notify_waiters();
@@ -129,20 +166,20 @@ mod tests {
     fn lead(flights: &Flights, outdated: Option<&Arc<Flight>>) -> Leader {
         match flights.join(&key(), outdated, G, 0) {
             Role::Leader(leader) => leader,
-            Role::Follower(_) => panic!("there is a flight already"),
+            Role::Follower(_) | Role::Alone => panic!("there is a flight already"),
         }
     }
 
     fn follow(flights: &Flights) -> Arc<Flight> {
         match flights.join(&key(), None, G, 0) {
             Role::Follower(flight) => flight,
-            Role::Leader(_) => panic!("there is no flight"),
+            Role::Leader(_) | Role::Alone => panic!("there is no flight"),
         }
     }
 
     #[tokio::test]
     async fn a_leader_that_is_dropped_releases_its_followers_and_its_place() {
-        let flights = Flights::default();
+        let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
         drop(leader);
@@ -152,7 +189,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_leader_that_panics_counts_as_failed() {
-        let flights = Flights::default();
+        let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -166,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_flight_removes_exactly_itself_and_not_the_one_that_took_its_place() {
-        let flights = Flights::default();
+        let flights = Flights::new(10);
         let old = lead(&flights, None);
         let outdated = follow(&flights);
         let new = lead(&flights, Some(&outdated));

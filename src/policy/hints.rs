@@ -2,6 +2,7 @@
 
 use super::Ttl;
 use crate::rules::client::Told;
+use crate::rules::stale::Wanted;
 use http::{HeaderName, StatusCode};
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub struct CacheHints {
     pub(crate) vary: Vec<HeaderName>,
     pub(crate) client_max_age: Option<Duration>,
     pub(crate) statuses: Vec<StatusCode>,
+    pub(crate) stale: Wanted,
 }
 
 impl CacheHints {
@@ -78,6 +80,20 @@ impl CacheHints {
     /// the response is stored, for any layer that it passes, but never against `no-store`.
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
         self.client_max_age = Some(lifetime);
+        self
+    }
+
+    /// Sets how long the response may be used once it is stale, while a new one is made in the background:
+    /// see [`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate).
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale.while_revalidate = Some(window);
+        self
+    }
+
+    /// Sets how long the response may be used once it is stale, where the service fails: see
+    /// [`Policy::stale_if_error`](crate::Policy::stale_if_error).
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale.if_error = Some(window);
         self
     }
 

@@ -3,6 +3,7 @@
 mod cookies;
 mod hints;
 mod key;
+mod origin;
 mod predicates;
 mod sharing;
 mod ttl;
@@ -12,6 +13,7 @@ pub use hints::CacheHints;
 pub use ttl::Ttl;
 
 use crate::key::KeyPolicy;
+use crate::rules::stale::Wanted;
 use http::{HeaderName, StatusCode};
 use predicates::Predicates;
 use std::time::Duration;
@@ -56,6 +58,14 @@ pub struct Policy {
     /// The unkeyed fields that a fill may have, where it may not have them all.
     pub(crate) allowed: Option<Vec<HeaderName>>,
     pub(crate) predicates: Predicates,
+    pub(crate) stale: Wanted,
+    pub(crate) origin_timeout: Option<Duration>,
+    pub(crate) negative: Vec<(StatusCode, Duration)>,
+    /// The `beta` of XFetch.
+    pub(crate) early_refresh: Option<f64>,
+    /// The share of a lifetime that is left to chance.
+    pub(crate) jitter: f64,
+    pub(crate) max_waiters: usize,
 }
 
 /// Whose word counts on sharing.
@@ -75,6 +85,7 @@ impl Default for Policy {
 
 const DEFAULT_MAX_BODY: u64 = 8 << 20;
 const DEFAULT_MAX_VARIANTS: usize = 64;
+const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl Policy {
@@ -102,6 +113,12 @@ impl Policy {
             unstored: Vec::new(),
             allowed: None,
             predicates: Predicates::default(),
+            stale: Wanted::default(),
+            origin_timeout: None,
+            negative: Vec::new(),
+            early_refresh: None,
+            jitter: 0.0,
+            max_waiters: DEFAULT_MAX_WAITERS,
         }
     }
 
@@ -228,6 +245,7 @@ impl Policy {
     /// Tells whether a status is storable where the response states its own lifetime.
     pub(crate) fn stores_with_lifetime(&self, status: StatusCode) -> bool {
         match self.sharing {
+            _ if self.negative(status).is_some() => true,
             Sharing::App => matches!(status.as_u16(), 200 | 203 | 301 | 308 | 404 | 410),
             Sharing::Rfc9111 => !status.is_informational(),
         }

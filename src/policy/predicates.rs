@@ -1,13 +1,15 @@
 //! Functions of the user's that decide on single exchanges.
 
+use super::origin::Failed;
 use crate::key::RequestHead;
-use http::{HeaderName, response};
+use http::{HeaderName, request, response};
 use std::fmt;
 use std::sync::Arc;
 
 type Skip = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 type Store = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
 type Identity = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
+type Refresh = dyn Fn(&mut request::Parts) + Send + Sync;
 type Report = dyn Fn(&HeaderName) + Send + Sync;
 
 /// All of them.
@@ -17,6 +19,8 @@ pub(crate) struct Predicates {
     pub(super) store: Vec<Arc<Store>>,
     pub(super) identity: Option<Arc<Identity>>,
     pub(super) report: Option<Arc<Report>>,
+    pub(super) failed: Option<Arc<Failed>>,
+    pub(super) refresh: Vec<Arc<Refresh>>,
 }
 
 impl Predicates {
@@ -43,6 +47,11 @@ impl Predicates {
     #[inline]
     pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
         self.identity.as_ref().and_then(|identity| identity(request))
+    }
+
+    /// Makes a request one that may be made in the background.
+    pub(crate) fn prepare_refresh(&self, request: &mut request::Parts) {
+        self.refresh.iter().for_each(|change| change(request));
     }
 
     pub(crate) fn reports(&self) -> bool {

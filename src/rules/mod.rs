@@ -11,6 +11,7 @@ pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod range;
 pub(crate) mod selection;
+pub(crate) mod stale;
 pub(crate) mod storability;
 pub(crate) mod strip;
 pub(crate) mod targeted;

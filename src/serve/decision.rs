@@ -11,6 +11,7 @@ use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;
 use crate::rules::date;
 use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
+use crate::rules::stale::{Wanted, Windows};
 use crate::rules::storability::{Exchange, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
@@ -30,6 +31,7 @@ pub(super) struct Exchanged<'a> {
     /// Whether there is a word on cookies, so that requests with others did not come so far.
     pub(super) cookies_declared: bool,
     pub(super) request_time: SystemTime,
+    pub(super) began: Moment,
     pub(super) generation: Generation,
     pub(super) scope: Scope,
 }
@@ -111,7 +113,10 @@ impl Shared {
             Err("stale") if revalidatable => now,
             fresh_until => fresh_until?,
         };
-        let retained = if revalidatable { RETAINED } else { Duration::ZERO };
+        let fresh_until = self.shortened(fresh_until, now);
+        let hinted_windows = hints.map_or_else(Wanted::default, |hints| hints.stale);
+        let windows = Windows::new(hinted_windows, &directives, self.policy.stale);
+        let retained = if revalidatable { RETAINED } else { Duration::ZERO }.max(windows.longest());
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
         let mut excluded = not_stored(&response.headers, &directives);
@@ -128,6 +133,8 @@ impl Shared {
         head.scopes = Box::new([exchanged.scope]);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
+        head.windows = windows;
+        head.cost = now.since(exchanged.began);
         head.hinted = match own_ttl {
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => Some(Duration::MAX),
@@ -143,6 +150,15 @@ impl Shared {
             return Err("too-large");
         }
         Ok(Keep { head, declared, limit, retained, told })
+    }
+
+    /// Leaves a part of a lifetime to chance.
+    fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
+        let share = self.policy.jitter;
+        if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
+            return fresh_until;
+        }
+        now.after(fresh_until.since(now).mul_f64(1.0 - share * self.cache.draw()))
     }
 
     /// Tells whether the handler could see all that it says its response depends on, and the cache, too.
@@ -198,6 +214,9 @@ impl Shared {
         }
         if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
             return until(ttl, now);
+        }
+        if let (Stated::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
+            return until(Ttl::For(ttl), now);
         }
         match stated {
             Stated::For(_) if !self.policy.stores_with_lifetime(status) => Err("status"),

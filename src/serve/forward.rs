@@ -1,12 +1,14 @@
 //! The call of the wrapped service for a request that may fill the cache.
 
 use super::decision::{Exchanged, Keep};
+use super::failure::within;
 use super::future::Finish;
 use super::mark::{HandledWithin, OuterLayer};
 use super::miss::{Call, Way};
 use super::revalidate::{self, withheld};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
+use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::Pass;
@@ -28,6 +30,8 @@ pub(super) struct Fill {
     pub(super) way: Way,
     pub(super) call: Call,
     pub(super) status: CacheStatus,
+    /// Nobody waits for its answer: there is no use in another one.
+    pub(super) background: bool,
 }
 
 /// What is kept of the request while the service has it.
@@ -39,6 +43,7 @@ pub(super) struct Sent {
     pub(super) cookies_declared: bool,
     pub(super) version: Version,
     pub(super) at: SystemTime,
+    pub(super) began: Moment,
     pub(super) finish: Finish,
     /// Conditions of the client that the service was not told of: they are evaluated here.
     conditions: Option<HeaderMap>,
@@ -47,7 +52,11 @@ pub(super) struct Sent {
 impl Fill {
     pub(super) fn new(way: Way, call: Call) -> Self {
         let status = CacheStatus::forward(call.reason);
-        Self { way, call, status }
+        Self { way, call, status, background: false }
+    }
+
+    pub(super) fn in_background(self) -> Self {
+        Self { background: true, ..self }
     }
 
     /// Calls the service, and stores and shares what it answers if that may be.
@@ -62,14 +71,19 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let mut sent = self.prepare(&mut request);
-        let response = match inner.oneshot(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                if let Some(leader) = self.call.leader {
-                    leader.failed();
-                }
+        let answer = within(self.way.shared.policy.origin_timeout, inner.oneshot(request)).await;
+        if self.has_failed(&answer)
+            && let Some(stale) = self.stale_instead(&sent).await
+        {
+            return Ok(self.answer_with(stale, &sent));
+        }
+        let response = match answer {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => {
+                self.failed();
                 return Err(error);
             }
+            None => return Ok(self.timed_out(&sent)),
         };
         if response.status() == StatusCode::NOT_MODIFIED
             && let Some(stale) = self.call.stale.take()
@@ -78,7 +92,12 @@ impl Fill {
             return Ok(self.freshened(&stale, validated, sent).await);
         }
         let conditions = sent.conditions.take();
-        let mut response = self.received(response, sent);
+        let outdated = self.outdated(response.status());
+        let cache = self.way.shared.cache.clone();
+        let (mut response, is_stored) = self.received(response, sent);
+        if let Some((outdated, key)) = outdated.filter(|_| !is_stored) {
+            cache.forget(&key, outdated).await;
+        }
         // What of the body is ready is stored at once, however slowly its client reads.
         poll_fn(|cx| {
             response.body_mut().read_ahead(cx);
@@ -95,7 +114,8 @@ impl Fill {
     fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> Sent {
         let (shared, context) = (&*self.way.shared, self.way.context);
         let headers = request.headers().clone();
-        let (version, at) = (request.version(), shared.cache.clock().wall());
+        let (clock, version) = (shared.cache.clock(), request.version());
+        let (at, began) = (clock.wall(), clock.now());
         let finish = Finish::new(shared, request.extensions(), self.status);
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
@@ -115,10 +135,11 @@ impl Fill {
             revalidate::ask_about(stale, request.headers_mut());
         }
         shared.announce(request.extensions_mut(), context.identified);
-        Sent { headers, asked, cookies_declared, version, at, finish, conditions }
+        Sent { headers, asked, cookies_declared, version, at, began, finish, conditions }
     }
 
-    fn received<B>(self, response: Response<B>, sent: Sent) -> Response<ResponseBody<B>>
+    /// Returns the response, and whether it is being stored.
+    fn received<B>(self, response: Response<B>, sent: Sent) -> (Response<ResponseBody<B>>, bool)
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -165,7 +186,7 @@ impl Fill {
         };
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply(&mut response);
-        response
+        (response, status.is_stored())
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
@@ -201,6 +222,7 @@ impl Sent {
             context: way.context,
             cookies_declared: self.cookies_declared,
             request_time: self.at,
+            began: self.began,
             generation,
             scope: way.scope,
         }
@@ -234,7 +256,7 @@ pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, now: SystemTime) 
 
 /// Tells whether the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
-fn is_of_the_page(status: StatusCode) -> bool {
+pub(super) fn is_of_the_page(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED
         || status == StatusCode::PARTIAL_CONTENT;

@@ -19,11 +19,16 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) enum Lookup {
     Hit(Arc<StoredResponse>),
+    /// To be answered with, while a new one is made.
+    Stale {
+        stored: Arc<StoredResponse>,
+        variant: Option<CacheKey>,
+    },
     Miss {
         reason: ForwardReason,
         /// The key of the variant, where it is known which fields select it.
         variant: Option<CacheKey>,
-        /// What is stored and can be revalidated (RFC 9111 section 4.3).
+        /// What is stored and can be revalidated (RFC 9111 section 4.3), or used where the service fails.
         stale: Option<Arc<StoredResponse>>,
     },
     /// The store did not answer: the request is forwarded as if there were no cache.
@@ -96,14 +101,21 @@ impl Shared {
         variant: Option<KeyRef<'_>>,
     ) -> Lookup {
         let reason = match self.refusal(&response, request, context, now).await {
-            Ok(None) => return Lookup::Hit(response),
+            Ok(None) if !self.is_to_refresh(&response, request, context, now) => {
+                return Lookup::Hit(response);
+            }
+            Ok(None) => return Lookup::Stale { stored: response, variant: variant.map(KeyRef::to_key) },
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Failed,
         };
         let variant = variant.map(KeyRef::to_key);
-        // Another variant, or one that was invalidated, is not worth a question.
-        let asks = matches!(reason, Refusal::NotFresh | Refusal::Directives) && response.has_validator();
-        Lookup::Miss { reason: reason.into(), variant, stale: asks.then_some(response) }
+        if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
+            return Lookup::Stale { stored: response, variant };
+        }
+        // Another variant, or one that was invalidated, is of no use.
+        let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives)
+            && (response.has_validator() || response.serves_on_errors(now));
+        Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
     /// Returns why a response is not for this request now, or `None` if it is.
@@ -154,6 +166,49 @@ impl Shared {
             && evaluate(&Method::GET, request, &Validators::of_response(response.headers()))
                 == Evaluation::Failed;
         fails.then_some(Refusal::Precondition)
+    }
+
+    /// Tells whether a stale response is an answer to this request, while a new one is made.
+    fn serves_stale(
+        &self,
+        response: &StoredResponse,
+        request: &HeaderMap,
+        context: Context,
+        now: Moment,
+    ) -> bool {
+        response.serves_while_revalidating(now)
+            && self.may_refresh(context, request, response)
+            && self.accepts_stale(response, request, context, now)
+    }
+
+    /// Tells whether a request leaves it to the cache to answer with what is stale.
+    pub(super) fn accepts_stale(
+        &self,
+        response: &StoredResponse,
+        request: &HeaderMap,
+        context: Context,
+        now: Moment,
+    ) -> bool {
+        let asks = self.policy.sharing == Sharing::Rfc9111;
+        !asks || !(context.conditional || (context.directives && !accepts(response, request, now)))
+    }
+
+    /// Tells whether a fresh response is to be made anew already, by XFetch.
+    pub(super) fn is_to_refresh(
+        &self,
+        response: &StoredResponse,
+        request: &HeaderMap,
+        context: Context,
+        now: Moment,
+    ) -> bool {
+        let Some(beta) = self.policy.early_refresh else { return false };
+        let head = response.head();
+        if head.fresh_until == Moment::NEVER || !self.may_refresh(context, request, response) {
+            return false;
+        }
+        // From (0, 1], so that it has a logarithm.
+        let lead = head.cost.as_secs_f64() * beta * -(1.0 - self.cache.draw()).ln();
+        lead >= head.fresh_until.since(now).as_secs_f64()
     }
 
     /// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.

@@ -2,6 +2,7 @@
 
 use super::inspect::Context;
 use super::lookup::{Lookup, Refusal};
+use super::refresh::Refresh;
 use super::service::{Shared, public_uri};
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Role};
@@ -22,6 +23,8 @@ const FAILURES: u32 = 2;
 /// What a request does next.
 pub(super) enum Next {
     Answer(Arc<StoredResponse>, Waited),
+    /// An answer now, and a call for those who come later.
+    Refresh(Arc<StoredResponse>, Call, Refresh),
     Call(Call),
     /// There might as well be no cache.
     Forward(CacheStatus),
@@ -36,9 +39,21 @@ pub(super) struct Call {
     pub(super) reason: ForwardReason,
     /// What the service is asked about (RFC 9111 section 4.3.1).
     pub(super) stale: Option<Arc<StoredResponse>>,
+    /// What is stored, and where: an answer if the service fails, outdated if it does not.
+    pub(super) stored: Option<Stored>,
     /// To be held as long as the call takes.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
+
+impl Call {
+    fn new(generation: Option<Generation>, reason: ForwardReason, stored: Option<Stored>) -> Self {
+        let stale = stored.as_ref().map(|(stale, _)| stale).filter(|stale| stale.has_validator()).cloned();
+        Self { leader: None, generation, reason, stale, stored, _permit: None }
+    }
+}
+
+/// A response that is stored, and its key.
+type Stored = (Arc<StoredResponse>, CacheKey);
 
 /// Whether a response was waited for.
 #[derive(Clone, Copy, PartialEq)]
@@ -114,8 +129,11 @@ impl Way {
                 Lookup::Miss { reason, .. } if self.context.head => {
                     return Next::Forward(CacheStatus::forward(reason));
                 }
+                Lookup::Stale { stored, variant } => return self.stale(request, stored, variant).await,
                 Lookup::Miss { reason, variant, stale } => {
-                    (reason, variant.unwrap_or_else(|| self.key.clone()), stale)
+                    let key = variant.unwrap_or_else(|| self.key.clone());
+                    let stored = stale.map(|stale| (stale, key.clone()));
+                    (reason, key, stored)
                 }
             };
             if self.goes_alone(reason) {
@@ -124,7 +142,11 @@ impl Way {
             let flight = match self.join(&flight_key, failures).await {
                 Err(()) => return store_failed(),
                 Ok(Role::Leader(leader)) => return self.lead(request, leader, reason).await,
+                Ok(Role::Alone) => return self.alone(reason, stale).await,
                 Ok(Role::Follower(flight)) => flight,
+            };
+            let Some(_waiting) = flight.wait_in(self.shared.policy.max_waiters) else {
+                return self.alone(reason, stale).await;
             };
             match limit.within(flight.outcome()).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request).await {
@@ -140,11 +162,13 @@ impl Way {
                         let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
                         let generation = self.generation().await;
                         let stale = match self.look(request).await {
-                            Lookup::Hit(stored) => return Next::Answer(stored, Waited::Yes),
-                            Lookup::Miss { stale, .. } => stale,
+                            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
+                                return Next::Answer(stored, Waited::Yes);
+                            }
+                            Lookup::Miss { stale, .. } => stale.map(|stale| (stale, flight_key)),
                             Lookup::Failed => None,
                         };
-                        return Next::Call(Call { leader: None, generation, reason, stale, _permit: permit });
+                        return Next::Call(Call { _permit: permit, ..Call::new(generation, reason, stale) });
                     }
                 }
                 Some(Outcome::Pass) => return self.alone(reason, stale).await,
@@ -159,10 +183,42 @@ impl Way {
             lookup = self.look(request).await;
         }
         match lookup {
-            Lookup::Hit(stored) => Next::Answer(stored, Waited::No),
-            Lookup::Miss { reason, stale, .. } => self.alone(reason, stale).await,
+            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, Waited::No),
+            Lookup::Miss { reason, stale, variant } => {
+                let key = variant.unwrap_or_else(|| self.key.clone());
+                self.alone(reason, stale.map(|stale| (stale, key))).await
+            }
             Lookup::Failed => store_failed(),
         }
+    }
+
+    /// Answers with what is stale, and has a new one made, unless somebody does that already.
+    async fn stale(
+        &self,
+        request: &HeaderMap,
+        stored: Arc<StoredResponse>,
+        variant: Option<CacheKey>,
+    ) -> Next {
+        let key = variant.unwrap_or_else(|| self.key.clone());
+        let Some(leave) = self.shared.leave_to_refresh(&key) else {
+            return Next::Answer(stored, Waited::No);
+        };
+        let leader = match self.join(&key, 0).await {
+            Ok(Role::Leader(leader)) => leader,
+            Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, Waited::No),
+            Err(()) => return store_failed(),
+        };
+        // Somebody may have made it between the look-up and the joining.
+        if let Lookup::Hit(newer) = self.look(request).await
+            && newer.head().fresh_until > stored.head().fresh_until
+        {
+            leader.stored(Arc::clone(&newer));
+            return Next::Answer(newer, Waited::No);
+        }
+        let known = Some((Arc::clone(&stored), key.clone()));
+        let call = Call::new(Some(leader.generation()), ForwardReason::Stale, known);
+        let call = Call { leader: Some(leader), ..call };
+        Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
     }
 
     async fn look(&self, request: &HeaderMap) -> Lookup {
@@ -180,15 +236,15 @@ impl Way {
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
-    async fn alone(&self, reason: ForwardReason, stale: Option<Arc<StoredResponse>>) -> Next {
+    async fn alone(&self, reason: ForwardReason, stored: Option<Stored>) -> Next {
         // In this order: what was invalidated while this request waited is not asked about, and what
         // is invalidated from now on makes the answer one of before.
         let generation = self.generation().await;
-        let stale = match stale {
-            Some(stale) if self.is_valid(&stale).await => Some(stale),
+        let stored = match stored {
+            Some(stored) if self.is_valid(&stored.0).await => Some(stored),
             _ => None,
         };
-        Next::Call(Call { leader: None, generation, reason, stale, _permit: None })
+        Next::Call(Call::new(generation, reason, stored))
     }
 
     async fn is_valid(&self, stored: &StoredResponse) -> bool {
@@ -208,7 +264,7 @@ impl Way {
             let generation = cache.generation().await.map_err(drop)?;
             let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt) {
                 Role::Follower(flight) => flight,
-                leader @ Role::Leader(_) => return Ok(leader),
+                role => return Ok(role),
             };
             match cache.validity(flight.generation, &[self.scope]).await {
                 Ok(Validity::Valid) => return Ok(Role::Follower(flight)),
@@ -220,16 +276,18 @@ impl Way {
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
     async fn lead(&self, request: &HeaderMap, leader: Leader, reason: ForwardReason) -> Next {
-        let stale = match self.look(request).await {
+        let (stale, variant) = match self.look(request).await {
             Lookup::Hit(stored) => {
                 leader.stored(Arc::clone(&stored));
                 return Next::Answer(stored, Waited::No);
             }
-            Lookup::Miss { stale, .. } => stale,
-            Lookup::Failed => None,
+            Lookup::Stale { stored, variant } => (Some(stored), variant),
+            Lookup::Miss { stale, variant, .. } => (stale, variant),
+            Lookup::Failed => (None, None),
         };
-        let generation = Some(leader.generation());
-        Next::Call(Call { leader: Some(leader), generation, reason, stale, _permit: None })
+        let stored = stale.map(|stale| (stale, variant.unwrap_or_else(|| self.key.clone())));
+        let call = Call::new(Some(leader.generation()), reason, stored);
+        Next::Call(Call { leader: Some(leader), ..call })
     }
 
     /// Tells whether a response that another request led to is for this one too.

@@ -1,6 +1,7 @@
 //! The one state machine that both cache layers run: inspect, look up, collapse or forward, record, respond.
 
 mod decision;
+mod failure;
 mod fields;
 mod forward;
 mod future;
@@ -9,6 +10,7 @@ mod lookup;
 mod mark;
 mod miss;
 mod narrow;
+mod refresh;
 mod respond;
 mod revalidate;
 mod service;

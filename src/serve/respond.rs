@@ -92,7 +92,11 @@ impl Hit {
 
     fn finish<B>(&self, response: &mut Response<B>) {
         if self.tell {
-            let status = CacheStatus::hit(self.stored.head().fresh_until.since(self.now));
+            let fresh_until = self.stored.head().fresh_until;
+            let status = match self.now < fresh_until {
+                true => CacheStatus::hit(fresh_until.since(self.now)),
+                false => CacheStatus::stale_hit(self.now.since(fresh_until)),
+            };
             let status = if self.collapsed { status.collapsed() } else { status };
             tell(response.headers_mut(), status);
             response.extensions_mut().insert(status);

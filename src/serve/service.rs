@@ -287,6 +287,12 @@ where
             let (now, waited) = (shared.cache.clock().now(), waited == Waited::Yes);
             ResponseFuture::hit(shared.hit(stored, (&request).into(), context, now, waited))
         }
+        Next::Refresh(stored, call, refresh) => {
+            let now = shared.cache.clock().now();
+            let hit = shared.hit(stored, (&request).into(), context, now, false);
+            refresh.start(way, call, inner, request);
+            ResponseFuture::hit(hit)
+        }
         Next::Forward(status) => {
             let finish = Finish::new(shared, request.extensions(), status);
             shared.announce(request.extensions_mut(), context.identified);

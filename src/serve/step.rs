@@ -80,6 +80,9 @@ impl Shared {
         }
         let (key, now) = (buf.key(), self.cache.clock().now());
         match self.plain_hit(request.headers, key, context, now) {
+            Some(stored) if self.is_to_refresh(&stored, request.headers, context, now) => {
+                Step::Miss(context, Some(Lookup::Stale { stored, variant: None }))
+            }
             Some(stored) => {
                 context.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
                 Step::Hit(stored, context, now)

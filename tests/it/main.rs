@@ -24,6 +24,7 @@ mod revalidation;
 #[cfg(feature = "axum")]
 mod servers;
 mod sharing;
+mod stale;
 mod stores;
 mod support;
 mod variants;

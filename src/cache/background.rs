@@ -1,0 +1,89 @@
+//! Work that goes on after its request was answered: bounded, counted, and waited for at the end.
+
+use crate::clock::Moment;
+use crate::flight::{Pass, Passes};
+use crate::key::KeyRef;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// So many bodies are read at a time for the store alone.
+const MOST_DRAINS: u32 = 64;
+
+/// How many responses were made anew in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Refreshes {
+    /// Those that are being made now.
+    pub running: u64,
+    /// Those that the service has answered, since the cache was built.
+    pub answered: u64,
+    /// Those that it has not: it failed, panicked or took too long.
+    pub failed: u64,
+}
+
+pub(super) struct Background {
+    drains: Arc<Semaphore>,
+    refreshes: Arc<Semaphore>,
+    most: u32,
+    /// The keys that were tried in vain a moment ago.
+    setbacks: Passes,
+    answered: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Background {
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            drains: Arc::new(Semaphore::new(MOST_DRAINS as usize)),
+            refreshes: Arc::new(Semaphore::new(most as usize)),
+            most,
+            setbacks: Passes::default(),
+            answered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns leave to read a body for the store alone, if not too many are.
+    pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.drains).try_acquire_owned().ok()
+    }
+
+    /// Returns leave to make a response anew, if not too many are, and the last try was not in vain.
+    pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<OwnedSemaphorePermit> {
+        if self.setbacks.get(key, now).is_some() {
+            return None;
+        }
+        Arc::clone(&self.refreshes).try_acquire_owned().ok()
+    }
+
+    /// Counts what came of a refresh.
+    pub(super) fn refreshed(&self, key: KeyRef<'_>, answered: bool, now: Moment) {
+        if answered {
+            self.setbacks.forget(key);
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.setbacks.remember(key, Pass::Uncacheable, now);
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn counts(&self) -> Refreshes {
+        let free = self.refreshes.available_permits() as u64;
+        Refreshes {
+            running: if self.refreshes.is_closed() { 0 } else { u64::from(self.most).saturating_sub(free) },
+            answered: self.answered.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits for what is under way, and begins nothing more.
+    pub(super) async fn shut_down(&self) {
+        for (permits, most) in [(&self.refreshes, self.most), (&self.drains, MOST_DRAINS)] {
+            // Fails where somebody else has closed it already.
+            if let Ok(_all) = permits.acquire_many(most).await {
+                permits.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The options that protect the service: stale serving, early refresh, limits on waiting for it.
+
+use super::Policy;
+use http::{StatusCode, response};
+use std::sync::Arc;
+use std::time::Duration;
+use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
+
+/// When a service counts as failed.
+pub(super) type Failed = dyn Fn(&response::Parts) -> bool + Send + Sync;
+
+impl Policy {
+    /// Sets how long a stale response is answered with at once, while a new one is made in the background
+    /// (RFC 5861 section 3), where neither the response nor its handler's hints say so themselves. The
+    /// default is not at all; 30 days is the longest.
+    ///
+    /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
+    /// and so does an invalidation. The request that makes it anew is a GET like the one that met the stale
+    /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions
+    /// and range; see [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
+    /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
+    /// with credentials, and pages of [one identity](Self::vary_by_identity), wait for a new response instead.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.stale.while_revalidate = Some(window);
+        self
+    }
+
+    /// Sets how long a stale response is answered with where the service fails (RFC 5861 section 4), where
+    /// neither the response nor its handler's hints say so themselves. The default is not at all; 30 days is the longest.
+    ///
+    /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
+    /// response that counts as a failure: 500, 502, 503 and 504, or what
+    /// [`failed_if`](Self::failed_if) says. What forbids
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
+    pub fn stale_if_error(mut self, window: Duration) -> Self {
+        self.stale.if_error = Some(window);
+        self
+    }
+
+    /// Sets which responses count as a failure of the service, instead of 500, 502, 503 and 504.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().failed_if(|response| response.status.is_server_error());
+    /// ```
+    pub fn failed_if(mut self, failed: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+        self.predicates.failed = Some(Arc::new(failed));
+        self
+    }
+
+    /// Lets a classifier of tower-http decide which responses count as a failure of the service: the one
+    /// that its tracing goes by, say. What it can decide only at the end of a body counts as no failure.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_http::classify::{StatusInRangeAsFailures, StatusInRangeFailureClass};
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().failed_by(StatusInRangeAsFailures::new(500..=599));
+    /// ```
+    pub fn failed_by<C>(self, classifier: C) -> Self
+    where
+        C: ClassifyResponse + Clone + Send + Sync + 'static,
+    {
+        self.failed_if(move |parts| {
+            let mut response = http::Response::new(());
+            *response.status_mut() = parts.status;
+            *response.version_mut() = parts.version;
+            *response.headers_mut() = parts.headers.clone();
+            let class = classifier.clone().classify_response(&response);
+            matches!(class, ClassifiedResponse::Ready(Err(_)))
+        })
+    }
+
+    /// Sets how long a request that may fill the cache waits for the service to begin its answer; then the
+    /// call is dropped, and the client gets what is stale, or a 504. There is no limit by default, and none
+    /// outside a tokio runtime.
+    pub fn origin_timeout(mut self, limit: Duration) -> Self {
+        self.origin_timeout = Some(limit);
+        self
+    }
+
+    /// Sets what is done to a request that is made in the background, before the service gets it: to remove
+    /// what is one visitor's own from its extensions (a session, an identity), which are those of the request
+    /// that met the stale response.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// # #[derive(Clone)] struct Session;
+    ///
+    /// let policy = Policy::app().refresh_request(|request| {
+    ///     request.extensions.remove::<Session>();
+    /// });
+    /// ```
+    pub fn refresh_request(
+        mut self,
+        change: impl Fn(&mut http::request::Parts) + Send + Sync + 'static,
+    ) -> Self {
+        self.predicates.refresh.push(Arc::new(change));
+        self
+    }
+
+    /// Sets how long a response with a status is held that states no lifetime itself: errors for a few
+    /// seconds, so that they can't be used to drive load to the service. For that status, a lifetime that it
+    /// states counts as well.
+    ///
+    /// What says something of one request alone (a 206, 304, 405, 412, 413, 416, 417, 431) is not stored even so.
+    ///
+    /// # Example
+    /// ```
+    /// use http::StatusCode;
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().negative_ttl(StatusCode::NOT_FOUND, Duration::from_secs(10));
+    /// ```
+    pub fn negative_ttl(mut self, status: StatusCode, ttl: Duration) -> Self {
+        self.negative.push((status, ttl));
+        self
+    }
+
+    /// Makes stored responses be made anew in the background before they are stale, by chance: the more
+    /// likely, the nearer the end of their lifetime and the longer the service took to begin its answer. So
+    /// a page that is in demand is never stale, and many pages of one age are not made anew at once. Off by
+    /// default.
+    ///
+    /// A hit at `now` refreshes where `now - delta * beta * ln(u) >= expiry`, with `delta` how long the service
+    /// took and `u` drawn from (0, 1]: XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal
+    /// Probabilistic Cache Stampede Prevention" (VLDB 2015). A `beta` of 1 is optimal in their model; more is earlier.
+    pub fn early_refresh(mut self, beta: f64) -> Self {
+        self.early_refresh = Some(beta).filter(|beta| beta.is_finite() && *beta > 0.0);
+        self
+    }
+
+    /// Makes responses be held for a random part less than their lifetime, so that what was stored together
+    /// is not stale together: `lifetime * (1 - share * u)`, with `u` drawn from [0, 1). Off by default; a
+    /// share below 0 counts as 0, above 1 as 1.
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.jitter = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        self
+    }
+
+    /// Sets how many requests wait for one call of the service at most; others call it themselves. The
+    /// default is 10,000.
+    pub fn max_waiters(mut self, most: usize) -> Self {
+        self.max_waiters = most;
+        self
+    }
+
+    /// Tells whether a response counts as a failure of the service.
+    pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
+        match &self.predicates.failed {
+            Some(failed) => failed(response),
+            None => matches!(response.status.as_u16(), 500 | 502..=504),
+        }
+    }
+
+    /// Returns how long a status is held that states no lifetime.
+    pub(crate) fn negative(&self, status: StatusCode) -> Option<Duration> {
+        self.negative.iter().rev().find(|(of, _)| *of == status).map(|(_, ttl)| *ttl)
+    }
+}

@@ -1,0 +1,98 @@
+//! How long a response may be used once it is stale (RFC 5861, RFC 9111 section 4.2.4).
+
+use super::cache_control::{Qualified, ResponseDirectives};
+use std::time::Duration;
+
+/// For how long after its freshness lifetime a response may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Windows {
+    /// While it is revalidated in the background (RFC 5861 section 3).
+    pub(crate) while_revalidate: Duration,
+    /// Where the origin fails (RFC 5861 section 4).
+    pub(crate) if_error: Duration,
+}
+
+/// What somebody says of the windows; nothing where it is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Wanted {
+    pub(crate) while_revalidate: Option<Duration>,
+    pub(crate) if_error: Option<Duration>,
+}
+
+/// However long is asked for, what is older by more than that is of no use to anybody.
+const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+impl Windows {
+    /// Returns the windows of a response: of a handler's hints, its directives and the layer's own, the
+    /// first that speaks; none at all where the response forbids it.
+    pub(crate) fn new(hinted: Wanted, directives: &ResponseDirectives, own: Wanted) -> Self {
+        if forbids_stale(directives) {
+            return Self::default();
+        }
+        let said = |seconds: Option<u32>| seconds.map(|seconds| Duration::from_secs(seconds.into()));
+        let first = |hinted: Option<Duration>, said: Option<Duration>, own: Option<Duration>| {
+            hinted.or(said).or(own).unwrap_or_default().min(LONGEST)
+        };
+        Self {
+            while_revalidate: first(
+                hinted.while_revalidate,
+                said(directives.stale_while_revalidate),
+                own.while_revalidate,
+            ),
+            if_error: first(hinted.if_error, said(directives.stale_if_error), own.if_error),
+        }
+    }
+
+    /// Returns the longer one.
+    pub(crate) fn longest(self) -> Duration {
+        self.while_revalidate.max(self.if_error)
+    }
+}
+
+/// RFC 9111 sections 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: `s-maxage` implies `proxy-revalidate`.
+fn forbids_stale(directives: &ResponseDirectives) -> bool {
+    directives.must_revalidate
+        || directives.proxy_revalidate
+        || directives.s_maxage.is_some()
+        || directives.no_cache == Qualified::All
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::headers;
+    use super::{LONGEST, ResponseDirectives, Wanted, Windows};
+    use std::time::Duration;
+
+    fn windows(value: &'static str, hinted: Option<u64>, own: Option<u64>) -> (u64, u64) {
+        let wanted = |seconds: Option<u64>| {
+            let window = seconds.map(Duration::from_secs);
+            Wanted { while_revalidate: window, if_error: window }
+        };
+        let directives = ResponseDirectives::from_headers(&headers(&[("cache-control", value)]));
+        let windows = Windows::new(wanted(hinted), &directives, wanted(own));
+        (windows.while_revalidate.as_secs(), windows.if_error.as_secs())
+    }
+
+    /// RFC 5861 sections 3 and 4.
+    #[test]
+    fn the_first_that_speaks_opens_a_window() {
+        let all = "max-age=1, stale-while-revalidate=20, stale-if-error=30";
+        assert_eq!(windows("max-age=1", None, None), (0, 0));
+        assert_eq!(windows(all, None, None), (20, 30));
+        assert_eq!(windows(all, None, Some(9)), (20, 30));
+        assert_eq!(windows(all, Some(5), Some(9)), (5, 5));
+        assert_eq!(windows(all, Some(0), Some(9)), (0, 0));
+        assert_eq!(windows("stale-if-error=30", None, Some(9)), (9, 30));
+        assert_eq!(windows("max-age=1", None, Some(u64::MAX)), (LONGEST.as_secs(), LONGEST.as_secs()));
+    }
+
+    /// RFC 9111 section 4.2.4.
+    #[test]
+    fn a_response_that_forbids_it_has_no_window_whoever_wants_one() {
+        for value in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
+            let value: &'static str = Box::leak(format!("max-age=1, stale-if-error=30, {value}").into());
+            assert_eq!(windows(value, Some(5), Some(9)), (0, 0), "{value}");
+        }
+        assert_eq!(windows("no-cache=\"x-a\", stale-if-error=3", None, None).1, 3);
+    }
+}

@@ -1,0 +1,88 @@
+//! What becomes of a request whose call has failed, and of what is stored when it has not.
+
+use super::forward::{Fill, Sent, is_of_the_page};
+use super::respond::Hit;
+use crate::body::ResponseBody;
+use crate::entry::StoredResponse;
+use crate::key::CacheKey;
+use crate::store::Validity;
+use http::{Response, StatusCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Waits for the service no longer than the limit, where there is one and a timer.
+pub(super) async fn within<T>(limit: Option<Duration>, call: impl Future<Output = T>) -> Option<T> {
+    match limit.filter(|_| tokio::runtime::Handle::try_current().is_ok()) {
+        Some(limit) => tokio::time::timeout(limit, call).await.ok(),
+        None => Some(call.await),
+    }
+}
+
+impl Fill {
+    /// Tells whether a call has failed: by no answer in time, an error, or a response that counts as one.
+    pub(super) fn has_failed<B, E>(&self, answer: &Option<Result<Response<B>, E>>) -> bool {
+        match answer {
+            Some(Ok(response)) => self.is_failure(response),
+            Some(Err(_)) | None => true,
+        }
+    }
+
+    fn is_failure<B>(&self, response: &Response<B>) -> bool {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = response.status();
+        // Most that are no failure are none by their status, and need no copy of their fields.
+        if !response.status().is_success() {
+            parts.headers = response.headers().clone();
+        }
+        self.way.shared.policy.is_failure(&parts)
+    }
+
+    /// Returns what is stored, where it may be used instead of a failed call's answer.
+    pub(super) async fn stale_instead(&self, sent: &Sent) -> Option<Arc<StoredResponse>> {
+        let (stale, _) = self.call.stored.as_ref().filter(|_| !self.background)?;
+        let (shared, now) = (&self.way.shared, self.way.shared.cache.clock().now());
+        let usable = (stale.is_fresh(now) || stale.serves_on_errors(now))
+            && shared.accepts_stale(stale, &sent.headers, self.way.context, now);
+        // It may have been invalidated while the service failed.
+        let head = stale.head();
+        let is_valid = usable
+            && matches!(shared.cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid));
+        is_valid.then(|| Arc::clone(stale))
+    }
+
+    /// Answers with what is stale, and so are those who wait.
+    pub(super) fn answer_with<B>(self, stale: Arc<StoredResponse>, sent: &Sent) -> Response<ResponseBody<B>> {
+        let now = self.way.shared.cache.clock().now();
+        let shared = Arc::clone(&stale);
+        let hit = Hit::after_call(stale, sent.version, &sent.headers, self.way.context, now);
+        let mut response = hit.response();
+        if let Some(leader) = self.call.leader {
+            leader.stored(shared);
+        }
+        sent.finish.with_status(self.status.detail(Some("stale-if-error"))).apply(&mut response);
+        response
+    }
+
+    /// Tells those who wait that the call has failed.
+    pub(super) fn failed(self) {
+        if let Some(leader) = self.call.leader {
+            leader.failed();
+        }
+    }
+
+    /// Answers for a service that has not (RFC 9110 section 15.6.5).
+    pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
+        let mut response = Response::new(ResponseBody::default());
+        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        *response.version_mut() = sent.version;
+        sent.finish.with_status(self.status.detail(Some("origin-timeout"))).apply(&mut response);
+        self.failed();
+        response
+    }
+
+    /// Returns what is stored, where a response of this status takes its place.
+    pub(super) fn outdated(&self, status: StatusCode) -> Option<(Arc<StoredResponse>, CacheKey)> {
+        let answers = !status.is_server_error() && is_of_the_page(status) && !self.way.context.goes_alone();
+        self.call.stored.clone().filter(|_| answers)
+    }
+}

@@ -1,0 +1,102 @@
+//! A response that is made anew in the background, while others are answered with the stale one.
+
+use super::fields::{Meaning, meaning};
+use super::forward::Fill;
+use super::inspect::{Context, identifies};
+use super::miss::{Call, Way};
+use super::service::Shared;
+use crate::cache::Cache;
+use crate::entry::StoredResponse;
+use crate::error::BoxError;
+use crate::key::CacheKey;
+use bytes::Bytes;
+use http::header::COOKIE;
+use http::{HeaderMap, Method, Request, Response};
+use http_body::Body;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+
+/// Leave to make one response anew. Dropped before the service has answered, it counts as a failure.
+pub(super) struct Refresh {
+    cache: Cache,
+    key: CacheKey,
+    answered: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        self.cache.refreshed(self.key.as_ref(), self.answered);
+    }
+}
+
+/// So long a refresh takes at most, its body included.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Shared {
+    /// Tells whether a request may be answered with a response that is made anew behind its back: the
+    /// new one is made without the request's credentials, so they must not matter.
+    pub(super) fn may_refresh(&self, context: Context, request: &HeaderMap, stored: &StoredResponse) -> bool {
+        let (credentials, ignored) = (&self.policy.credentials, &self.policy.key.ignored);
+        let varies_by_cookie = stored.head().nominated.iter().any(|field| *field.name() == COOKIE);
+        // There is a runtime to make it on.
+        tokio::runtime::Handle::try_current().is_ok()
+            && !context.personal
+            && !context.authorization
+            && !(context.identified && (varies_by_cookie || identifies(request, credentials, ignored)))
+    }
+
+    /// Returns leave to make a response anew, if not too many are.
+    pub(super) fn leave_to_refresh(&self, key: &CacheKey) -> Option<OwnedSemaphorePermit> {
+        self.cache.refresh_permit(key.as_ref())
+    }
+
+    /// Makes a request one that says nothing of its sender.
+    fn depersonalise<B>(&self, request: Request<B>, context: Context) -> Request<B> {
+        let (mut parts, body) = request.into_parts();
+        parts.method = Method::GET;
+        let policy = &self.policy;
+        let personal = parts.headers.keys().filter(|name| {
+            let meaning = meaning(name.as_str());
+            let cookie = **name == COOKIE && context.identified;
+            let identifies = meaning.identifies() || policy.credentials.contains(name);
+            cookie || identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
+        });
+        for name in personal.cloned().collect::<Vec<_>>() {
+            parts.headers.remove(name);
+        }
+        policy.predicates.prepare_refresh(&mut parts);
+        Request::from_parts(parts, body)
+    }
+}
+
+impl Refresh {
+    pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit) -> Self {
+        Self { cache: cache.clone(), key, answered: false, _permit: permit }
+    }
+
+    /// Calls the service in a task of its own, and reads the body of its response to the end.
+    pub(super) fn start<S, ReqBody, B>(self, way: Way, call: Call, inner: S, request: Request<ReqBody>)
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let request = way.shared.depersonalise(request, way.context);
+        let way = Way { context: Context::default(), ..way };
+        tokio::spawn(tokio::time::timeout(LONGEST, async move {
+            // Dropped with the task, however that ends.
+            let mut refresh = self;
+            let shared = way.shared.clone();
+            if let Ok(response) = Fill::new(way, call).in_background().run(inner, request).await {
+                let (parts, body) = response.into_parts();
+                body.drain().await;
+                refresh.answered = !shared.policy.is_failure(&parts);
+            }
+        }));
+    }
+}

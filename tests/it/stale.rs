@@ -1,0 +1,469 @@
+//! Stale responses: served while a new one is made, or where the service fails.
+
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    Cache, CacheHints, CacheStatus, Clock, Invalidation, ManualClock, MemoryStore, Policy, ResponseBody,
+    SiteCacheLayer,
+};
+
+const S: Duration = Duration::from_secs(1);
+
+/// What the service does when it is called next.
+#[derive(Clone, Copy, PartialEq)]
+enum Mood {
+    Well,
+    /// After a second.
+    Slow,
+    Status(u16),
+    Says(&'static str),
+    Error,
+    Panic,
+    Hangs,
+}
+
+type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, io::Error>;
+
+struct World {
+    shop: Shop,
+    cache: Cache,
+    hand: ManualClock,
+    calls: Calls,
+    mood: Arc<Mutex<Mood>>,
+    seen: Arc<Mutex<Vec<http::request::Parts>>>,
+}
+
+/// A page that is fresh for ten seconds, before a service whose mood can be set.
+fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
+    world_with(policy, lines, 64)
+}
+
+fn world_with(policy: Policy, lines: &'static [(&'static str, &'static str)], max_refreshes: u32) -> World {
+    let (clock, hand) = Clock::manual();
+    let store = MemoryStore::builder().capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+    let cache =
+        Cache::builder(store).clock(clock).seed(1).max_refreshes(max_refreshes).build().expect("valid");
+    let (calls, mood, seen) =
+        (Calls::default(), Arc::new(Mutex::new(Mood::Well)), Arc::new(Mutex::new(Vec::new())));
+    let (counted, now, log) = (calls.clone(), Arc::clone(&mood), Arc::clone(&seen));
+    let inner = service_fn(move |request: Request<Body>| {
+        let (call, mood) = (counted.next(), *now.lock().expect("not poisoned"));
+        log.lock().expect("not poisoned").push(request.into_parts().0);
+        async move {
+            // So that others can come to wait for it.
+            tokio::task::yield_now().await;
+            let mut response = numbered(lines, call);
+            match mood {
+                Mood::Well => {}
+                Mood::Slow => tokio::time::sleep(S).await,
+                Mood::Status(status) => {
+                    *response.status_mut() = StatusCode::from_u16(status).expect("a status")
+                }
+                Mood::Says(value) => {
+                    response.headers_mut().insert("cache-control", value.parse().expect("a value"));
+                }
+                Mood::Error => return Err(io::Error::other("down")),
+                Mood::Panic => panic!("handler"),
+                Mood::Hangs => std::future::pending().await,
+            }
+            Ok(response)
+        }
+    });
+    let shop = SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner).boxed_clone();
+    World { shop, cache, hand, calls, mood, seen }
+}
+
+impl World {
+    async fn get(&self) -> Answer {
+        self.send(get("/")).await.expect("an answer")
+    }
+
+    async fn send(&self, request: Request<Body>) -> io::Result<Answer> {
+        Ok(read(self.shop.clone().oneshot(request).await?).await)
+    }
+
+    fn is(&self, mood: Mood) {
+        *self.mood.lock().expect("not poisoned") = mood;
+    }
+
+    /// Lets what goes on in the background get as far as it can.
+    async fn settle(&self) {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn short() -> Policy {
+    Policy::app().default_ttl(10 * S)
+}
+
+fn swr() -> Policy {
+    short().stale_while_revalidate(30 * S)
+}
+
+fn sie() -> Policy {
+    short().stale_if_error(30 * S)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_page_is_answered_at_once_and_made_anew_exactly_once_behind_its_back() {
+    let world = world(swr(), &[]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    world.is(Mood::Slow);
+    for _ in 0..20 {
+        let answer = world.get().await;
+        assert_eq!((answer.text(), answer.is_hit(), answer.header("age")), ("1", true, Some("12")));
+        assert!(answer.header("cache-status").is_some_and(|status| status.contains("ttl=-2; detail=stale")));
+    }
+    world.settle().await;
+    assert_eq!((world.calls.count(), world.cache.refreshes().running), (2, 1));
+    tokio::time::sleep(2 * S).await;
+    let fresh = world.get().await;
+    assert_eq!((fresh.text(), fresh.header("age"), world.calls.count()), ("2", Some("0"), 2));
+    let refreshes = world.cache.refreshes();
+    assert_eq!((refreshes.running, refreshes.answered, refreshes.failed), (0, 1, 0));
+    assert_eq!(world.cache.flights(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_window_a_request_waits_for_the_new_page() {
+    for lines in [&[][..], &[("etag", "\"1\"")]] {
+        let world = world(swr(), lines);
+        world.get().await;
+        world.hand.advance(40 * S);
+        let answer = world.get().await;
+        assert_eq!((answer.text(), answer.is_hit()), ("2", false));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_response_or_its_handler_says_of_windows_outranks_the_layer() {
+    for (lines, hinted, served) in [
+        (&[("cache-control", "max-age=10, stale-while-revalidate=5")][..], None, false),
+        (&[("cache-control", "max-age=10, stale-while-revalidate=8")], None, true),
+        (&[("cache-control", "max-age=10, stale-while-revalidate=8")], Some(0), false),
+        (&[("cache-control", "max-age=10")], Some(9), true),
+        (&[("cache-control", "max-age=10, must-revalidate")], Some(9), false),
+        (&[("cache-control", "max-age=10, proxy-revalidate")], None, false),
+        (&[("cache-control", "s-maxage=10")], None, false),
+        (&[("cache-control", "max-age=10")], None, true),
+    ] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(move |_, call| {
+            let mut response = numbered(lines, call);
+            if let Some(seconds) = hinted {
+                response.extensions_mut().insert(CacheHints::new().stale_while_revalidate(seconds * S));
+            }
+            response
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(swr().cache_status(true)).layer(inner);
+        send(&stack, get("/")).await;
+        hand.advance(16 * S);
+        assert_eq!(send(&stack, get("/")).await.is_hit(), served, "{lines:?} {hinted:?}");
+    }
+}
+
+/// Row S32: none of a visitor's credentials, conditions or parts.
+#[tokio::test(start_paused = true)]
+async fn the_background_request_is_a_get_without_anything_of_the_visitors_own() {
+    #[derive(Clone)]
+    struct Session;
+    #[derive(Clone)]
+    struct PathParameters;
+    let policy = Policy::rfc9111().default_ttl(10 * S).stale_while_revalidate(30 * S);
+    let world = world(
+        policy.refresh_request(|request| {
+            request.extensions.remove::<Session>();
+            request.headers.insert("x-background", "1".parse().expect("a value"));
+        }),
+        &[("vary", "accept"), ("etag", "\"1\"")],
+    );
+    let lines = [
+        ("accept", "text/html"),
+        ("cookie", "sid=alice"),
+        ("if-none-match", "\"1\""),
+        ("range", "bytes=0-0"),
+        ("x-forwarded-host", "shop.example"),
+    ];
+    world.send(get_with("/", &[lines[0], lines[4]])).await.expect("an answer");
+    world.hand.advance(12 * S);
+    let mut request = request("HEAD", "/", &lines);
+    request.extensions_mut().insert(Session);
+    request.extensions_mut().insert(PathParameters);
+    assert!(world.send(request).await.expect("an answer").is_hit());
+    world.settle().await;
+    let seen = world.seen.lock().expect("not poisoned");
+    let request = seen.last().expect("a request");
+    assert_eq!((seen.len(), &request.method), (2, &http::Method::GET));
+    let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
+    names.sort_unstable();
+    // The condition is the cache's own.
+    assert_eq!(names, ["accept", "if-none-match", "x-background", "x-forwarded-host"]);
+    assert!(
+        request.extensions.get::<Session>().is_none() && request.extensions.get::<PathParameters>().is_some()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_credentials_waits_for_a_page_that_is_made_with_them() {
+    let policy = Policy::rfc9111().stale_while_revalidate(30 * S);
+    let world = world(policy, &[("cache-control", "public, max-age=10")]);
+    let with_token = || get_with("/", &[("authorization", "Bearer x")]);
+    world.send(with_token()).await.expect("an answer");
+    world.hand.advance(12 * S);
+    let answer = world.send(with_token()).await.expect("an answer");
+    assert_eq!((answer.text(), answer.is_hit()), ("2", false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_fails_in_any_way_is_counted_and_not_tried_again_at_once() {
+    for mood in [Mood::Error, Mood::Panic, Mood::Status(503), Mood::Hangs] {
+        let world = world(swr(), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        world.is(mood);
+        for _ in 0..5 {
+            assert_eq!(world.get().await.text(), "1", "stale stays stale, and is served");
+            world.settle().await;
+        }
+        tokio::time::sleep(100 * S).await;
+        assert_eq!((world.calls.count(), world.cache.refreshes().failed), (2, 1));
+        assert_eq!((world.cache.flights(), world.cache.refreshes().running), (0, 0));
+        // It is no fresher for that: a cancelled refresh extends nothing.
+        assert_eq!(world.get().await.header("age"), Some("12"));
+        world.hand.advance(10 * S);
+        world.is(Mood::Well);
+        world.get().await;
+        world.settle().await;
+        assert_eq!(world.get().await.header("age"), Some("0"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_longer_for_everybody_is_not_served_stale_any_more() {
+    for mood in [Mood::Says("private"), Mood::Says("no-store"), Mood::Status(404), Mood::Status(403)] {
+        let world = world(swr().stale_if_error(30 * S), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        world.is(mood);
+        world.get().await;
+        world.settle().await;
+        assert!(!world.get().await.is_hit());
+        world.is(Mood::Status(503));
+        assert_eq!(world.get().await.status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidated_page_is_served_stale_to_nobody_not_even_if_it_happens_meanwhile() {
+    let world = world(swr().stale_if_error(60 * S).origin_timeout(5 * S), &[]);
+    world.get().await;
+    world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    world.is(Mood::Error);
+    assert!(world.send(get("/")).await.is_err());
+    world.is(Mood::Well);
+    assert_eq!(world.get().await.text(), "3");
+    world.hand.advance(80 * S);
+    world.is(Mood::Well);
+    world.get().await;
+    // Stale past its window for revalidation, within the one for errors.
+    world.hand.advance(45 * S);
+    world.is(Mood::Hangs);
+    let (answer, ()) = tokio::join!(world.send(get("/")), async {
+        world.settle().await;
+        world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    });
+    assert_eq!(answer.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+/// Rows T4, C8: RFC 5861 section 4.
+#[tokio::test(start_paused = true)]
+async fn where_the_service_fails_in_any_way_the_stale_page_is_the_answer() {
+    for mood in
+        [Mood::Error, Mood::Status(500), Mood::Status(502), Mood::Status(503), Mood::Status(504), Mood::Hangs]
+    {
+        let world = world(sie().origin_timeout(5 * S), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        world.is(mood);
+        let (one, other) = tokio::join!(world.get(), world.get());
+        for answer in [one, other] {
+            assert_eq!(
+                (answer.status, answer.text(), answer.header("age")),
+                (StatusCode::OK, "1", Some("12"))
+            );
+        }
+        assert_eq!(world.calls.count(), 2, "who waits gets it, too");
+        let tag = get_with("/", &[("range", "bytes=0-0")]);
+        assert_eq!(world.send(tag).await.expect("an answer").status, StatusCode::PARTIAL_CONTENT);
+        world.hand.advance(28 * S);
+        match (mood, world.send(get("/")).await) {
+            (Mood::Error, answer) => assert!(answer.is_err()),
+            (Mood::Status(status), answer) => assert_eq!(answer.expect("an answer").status, status),
+            (_, answer) => assert_eq!(answer.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
+    for (mood, by_default, by_classifier) in [
+        (Mood::Status(401), false, false),
+        (Mood::Status(403), false, false),
+        (Mood::Status(404), false, true),
+        (Mood::Status(501), false, false),
+        (Mood::Status(503), true, false),
+    ] {
+        let classifier = tower_http::classify::StatusInRangeAsFailures::new(404..=404);
+        for (policy, served) in [(sie(), by_default), (sie().failed_by(classifier), by_classifier)] {
+            let world = world(policy, &[]);
+            world.get().await;
+            world.hand.advance(12 * S);
+            world.is(mood);
+            let answer = world.get().await;
+            let Mood::Status(status) = mood else { unreachable!("a status") };
+            assert_eq!(answer.status == StatusCode::OK, served, "{status}");
+            assert_eq!(answer.detail() == Some("stale-if-error"), served);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_of_its_own_can_be_held_for_a_moment() {
+    let world = world(
+        short()
+            .negative_ttl(StatusCode::NOT_FOUND, 5 * S)
+            .negative_ttl(StatusCode::SERVICE_UNAVAILABLE, 2 * S),
+        &[],
+    );
+    for (status, seconds) in [(404, 5), (503, 2), (403, 0), (405, 0)] {
+        world.is(Mood::Status(status));
+        world.cache.invalidate(Invalidation::all()).await.expect("the store answers");
+        world.get().await;
+        let before = world.calls.count();
+        if seconds > 0 {
+            world.hand.advance((seconds - 1) * S);
+            assert_eq!(world.get().await.status, status);
+            assert_eq!(world.calls.count(), before, "{status}");
+            world.hand.advance(S);
+        }
+        world.get().await;
+        assert_eq!(world.calls.count(), before + 1, "{status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_are_made_anew_at_a_time_than_allowed_and_a_shutdown_waits_for_them() {
+    let world = world_with(swr(), &[], 2);
+    let ask = |path: &'static str| world.send(get(path));
+    for path in ["/a", "/b", "/c"] {
+        ask(path).await.expect("an answer");
+    }
+    world.hand.advance(12 * S);
+    world.is(Mood::Slow);
+    for path in ["/a", "/b", "/c"] {
+        assert!(ask(path).await.expect("an answer").is_hit());
+    }
+    world.settle().await;
+    assert_eq!((world.calls.count(), world.cache.refreshes().running), (5, 2));
+    world.cache.shutdown().await;
+    assert_eq!((world.cache.refreshes().running, world.cache.refreshes().answered), (0, 2));
+    // It goes on answering, and begins nothing more.
+    assert!(ask("/c").await.expect("an answer").is_hit());
+    world.settle().await;
+    assert_eq!(world.calls.count(), 5);
+    world.cache.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_tokio_runtime_a_stale_page_is_made_anew_at_once() {
+    let world = world(swr(), &[]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    let shop = world.shop.clone();
+    let answer = std::thread::spawn(move || {
+        futures::executor::block_on(async { read(shop.oneshot(get("/")).await.expect("an answer")).await })
+    });
+    assert_eq!(answer.join().expect("no panic").text(), "2");
+}
+
+/// XFetch: P(refresh) at `rest` seconds before the end is `exp(-rest / (delta * beta))`.
+#[tokio::test(start_paused = true)]
+async fn a_page_is_made_anew_the_more_likely_the_nearer_its_end_and_the_longer_it_takes() {
+    for (beta, rest, expected) in [(1.0, 1.0, 0.368), (1.0, 3.0, 0.050), (2.0, 1.0, 0.607)] {
+        let mut early = 0;
+        for seed in 0..300 {
+            let (clock, hand) = Clock::manual();
+            let store = MemoryStore::builder().capacity(1 << 22).clock(clock.clone()).build().expect("valid");
+            let cache = Cache::builder(store).clock(clock).seed(seed * 7919).build().expect("valid");
+            let takes = hand.clone();
+            // The service takes a second.
+            let (inner, calls) = origin(move |_, call| {
+                takes.advance(S);
+                numbered(&[], call)
+            });
+            let stack = SiteCacheLayer::new(&cache).policy(short().early_refresh(beta)).layer(inner);
+            send(&stack, get("/")).await;
+            hand.advance(Duration::from_secs_f64(10.0 - rest));
+            assert_eq!(send(&stack, get("/")).await.text(), "1", "nobody waits for it");
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            early += calls.count() - 1;
+        }
+        let share = early as f64 / 300.0;
+        assert!((share - expected).abs() < 0.09, "{share} for {beta} {rest}");
+    }
+}
+
+#[tokio::test]
+async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let policy = Policy::app().default_ttl(100 * S).ttl_jitter(0.5).cache_status(true);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let uris: Vec<_> = (0..1000).map(|at| format!("/{at}")).collect();
+    for uri in &uris {
+        send(&stack, get(uri)).await;
+    }
+    let mut ttls = Vec::new();
+    for uri in &uris {
+        let response = stack.clone().oneshot(get(uri)).await.expect("infallible");
+        let status = response.extensions().get::<CacheStatus>().copied().expect("a status");
+        ttls.push(status.ttl_seconds().expect("a hit"));
+    }
+    let mean = ttls.iter().sum::<i64>() as f64 / 1000.0;
+    assert!(ttls.iter().all(|ttl| (49..=100).contains(ttl)) && (72.0..77.0).contains(&mean), "{mean}");
+    hand.advance(100 * S);
+    assert!(!send(&stack, get(&uris[0])).await.is_hit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
+    let world = world(short().max_waiters(3), &[]);
+    world.is(Mood::Slow);
+    let asks = futures::future::join_all((0..10).map(|_| world.get()));
+    assert_eq!(asks.await.len(), 10);
+    assert_eq!(world.calls.count(), 1 + 6, "three wait for the first");
+
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let slow = service_fn(move |request: Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            tokio::time::sleep(S).await;
+            inner.oneshot(request).await
+        }
+    });
+    let cache = Cache::builder(MemoryStore::with_capacity(32 << 20)).max_flights(1).build().expect("valid");
+    let stack = SiteCacheLayer::new(&cache).policy(short()).layer(slow);
+    let asks = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
+    asks.await;
+    assert_eq!(calls.count(), 3, "of two keys only one has a flight");
+}
