@@ -12,7 +12,7 @@ impl IntoResponseParts for CacheHints {
     type Error = Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
-        parts.extensions_mut().insert(self);
+        self.add_to(parts.extensions_mut());
         Ok(parts)
     }
 }

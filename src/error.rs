@@ -121,7 +121,7 @@ pub enum ConfigErrorKind {
     ZeroLimit,
     /// A time limit of zero would never be met.
     ZeroTimeout,
-    /// Two directives contradict each other.
+    /// It contradicts what else is said: two directives, or two rules for one name.
     Contradiction,
     /// It is not the name of a header field.
     InvalidFieldName,
@@ -129,6 +129,8 @@ pub enum ConfigErrorKind {
     InvalidCookieName,
     /// It can't be negotiated, or there is nothing to negotiate about.
     InvalidAlternative,
+    /// There is nothing to be written into the field.
+    NothingToSay,
     /// It is not a host, or not spelt as hosts are in keys.
     InvalidHost,
 }
@@ -161,9 +163,10 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero",
-            ConfigErrorKind::Contradiction => "directives contradict each other",
+            ConfigErrorKind::Contradiction => "contradicts what else is said",
             ConfigErrorKind::InvalidCookieName => "not the name of a cookie",
             ConfigErrorKind::InvalidAlternative => "nothing that can be negotiated",
+            ConfigErrorKind::NothingToSay => "no directive to be written",
             ConfigErrorKind::InvalidHost => "not a host in its canonical spelling",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };

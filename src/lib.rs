@@ -80,12 +80,16 @@
 //! | compression | one copy is stored, and each answer encoded | inside of a cache: a copy for each `Accept-Encoding`, unless [`KeyPart::encoding`] is in the key; no work for a hit |
 //! | [`AnonymousOnlyLayer`] | it tells every cache further in who is anonymous | inside of a cache: nothing identified is stored, but undeclared cookies bypass by the cache's own rules alone |
 //! | [`SiteCacheLayer`] | | outside of compression, CORS or sessions it stores what these add, where that may be stored |
-//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit |
+//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and what it sets up no cache sees |
 //! | [`RouteCacheLayer`], [`ConditionLayer`] | on their route | |
 //!
-//! No order makes a page with a session or credential everybody's: requests that carry one bypass the
-//! cache, whatever `Vary` says, unless their cookie is declared not to count. Declare no cookie harmless
-//! that a layer *outside* of the cache makes pages personal by.
+//! No order makes the page of who has a session or credential everybody's: requests that carry one bypass
+//! the cache, whatever `Vary` says, unless their cookie is declared not to count. Two things no cache can
+//! see: what layers *outside* of it leave in a request's extensions, so declare no cookie harmless that one
+//! of them reads, and key by it ([`Policy::vary_by_identity`]) or ask it
+//! ([`AnonymousOnlyLayer::identified_if`]) where one takes credentials off; and cookies that are set outside
+//! of it, so a page that *begins* a session with a layer outside (a form with a token) has to be
+//! [`Identified`], or kept out by [`Policy::store_if`].
 //!
 //! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a
 //! handler whose client hangs up, `spawn_blocking` goes on), commit and [invalidate](Cache::invalidate)
@@ -147,8 +151,8 @@ pub use layer::{
     PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
 pub use policy::{CacheHints, Policy, Ttl};
+pub use rules::control::CacheControl;
 pub use rules::entity_tag::EntityTag;
-pub use rules::patch::CacheControl;
 pub use serve::{Identified, ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};

@@ -61,9 +61,12 @@ impl KeyPart {
     /// # Errors
     /// If there is none, or one that is no language tag.
     pub fn language<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let plain = |tag: &str| {
+            tag.split('-')
+                .all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+        };
         Self::negotiated("language", offered, plain, ACCEPT_LANGUAGE, |headers, offered| {
-            accept::language(headers, offered).unwrap_or(0)
+            accept::language(headers, offered)
         })
     }
 
@@ -73,9 +76,13 @@ impl KeyPart {
     /// # Errors
     /// If there is none, or one that is no media type.
     pub fn format<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/+-._".contains(&byte);
+        let token = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte))
+        };
+        let plain = move |name: &str| name.split_once('/').is_some_and(|(kind, of)| token(kind) && token(of));
         Self::negotiated("format", offered, plain, ACCEPT, |headers, offered| {
-            accept::format(headers, offered).unwrap_or(0)
+            accept::format(headers, offered)
         })
     }
 
@@ -86,7 +93,11 @@ impl KeyPart {
     /// # Errors
     /// If there is none, or one that is no content coding.
     pub fn encoding<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        let plain = |name: &str| {
+            !name.is_empty()
+                && name != "identity"
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
         Self::negotiated("encoding", offered, plain, ACCEPT_ENCODING, |headers, offered| {
             // Behind those that are offered comes `identity`.
             accept::encoding(headers, &offered[..offered.len() - 1]).unwrap_or(offered.len() - 1)
@@ -96,13 +107,15 @@ impl KeyPart {
     fn negotiated<N: Into<String>>(
         kind: &str,
         offered: impl IntoIterator<Item = N>,
-        plain: fn(u8) -> bool,
+        plain: impl Fn(&str) -> bool,
         field: HeaderName,
         choose: fn(&HeaderMap, &[String]) -> usize,
     ) -> Result<Self, ConfigError> {
         let mut offered: Vec<String> = offered.into_iter().map(Into::into).collect();
-        let wrong = offered.iter().find(|one| one.is_empty() || !one.bytes().all(plain));
-        if let Some(wrong) = wrong {
+        let again =
+            |at: usize, one: &String| offered[..at].iter().any(|other| other.eq_ignore_ascii_case(one));
+        let wrong = offered.iter().enumerate().find(|(at, one)| !plain(one) || again(*at, one));
+        if let Some((_, wrong)) = wrong {
             return Err(ConfigError::new(ConfigErrorKind::InvalidAlternative, wrong));
         }
         if offered.is_empty() {
@@ -165,7 +178,10 @@ mod tests {
             let error = KeyPart::language(["en", wrong]).expect_err(wrong);
             assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidAlternative, wrong));
         }
-        assert!(KeyPart::format(["text/html; charset=utf-8"]).is_err());
-        assert!(KeyPart::encoding([""; 0]).is_err());
+        for wrong in ["text/html; charset=utf-8", "html", "/", "a/b/c", ""] {
+            assert!(KeyPart::format([wrong]).is_err(), "{wrong}");
+        }
+        assert!(KeyPart::encoding([""; 0]).is_err() && KeyPart::encoding(["identity"]).is_err());
+        assert!(KeyPart::language(["en", "EN"]).is_err() && KeyPart::language(["en-"]).is_err());
     }
 }

@@ -26,6 +26,9 @@ impl KeyPolicy {
         buf.named(b"headers", &self.headers);
         let parts: Vec<_> = self.vary_by.iter().map(KeyPart::name).collect();
         buf.named(b"vary-by", &parts);
+        for part in &self.vary_by {
+            buf.optional(part.replaced().map(|field| field.as_str().as_bytes()));
+        }
         let mut fingerprint = [0; 8];
         fingerprint.copy_from_slice(&Sha256::digest(buf.as_bytes())[..8]);
         fingerprint
@@ -36,19 +39,22 @@ impl KeyPolicy {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
     }
 
+    /// Computes the parts.
+    #[inline]
+    pub(crate) fn parts(&self, request: RequestHead<'_>) -> Vec<Option<String>> {
+        self.vary_by.iter().map(|part| part.of(request)).collect()
+    }
+
     /// Leaves a fill of the fields that parts of the key stand for no more than those parts.
-    pub(crate) fn narrow(&self, request: RequestHead<'_>) -> Option<HeaderMap> {
-        let mut narrowed = None;
-        for part in &self.vary_by {
+    pub(crate) fn narrow(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
+        for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced() else { continue };
-            let headers: &mut HeaderMap = narrowed.get_or_insert_with(|| request.headers.clone());
-            headers.remove(field);
-            if let Some(value) = part.of(request).and_then(|value| HeaderValue::try_from(value).ok()) {
+            request.remove(field);
+            if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
                 // A header section that is full goes without.
-                let _ = headers.try_insert(field, value);
+                let _ = request.try_insert(field, value);
             }
         }
-        narrowed
     }
 
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
@@ -79,6 +85,7 @@ pub(crate) fn write_key<'f>(
     host: Option<&HeaderValue>,
     forwarded: impl Iterator<Item = (u8, &'f HeaderValue)>,
     request: RequestHead<'_>,
+    parts: &[Option<String>],
 ) -> Result<(), KeyError> {
     buf.optional(uri.scheme_str().map(str::as_bytes));
     write_authority(buf, &policy.hosts, uri, host)?;
@@ -98,8 +105,8 @@ pub(crate) fn write_key<'f>(
     }
     buf.raw(&[u8::MAX]);
     policy.write_headers(buf, request.headers);
-    for part in &policy.vary_by {
-        buf.optional(part.of(request).as_deref().map(str::as_bytes));
+    for part in parts {
+        buf.optional(part.as_deref().map(str::as_bytes));
     }
     if buf.is_too_long() { Err(KeyError::TooLong) } else { Ok(()) }
 }
@@ -253,7 +260,7 @@ mod tests {
         let host = host.map(|host| HeaderValue::from_bytes(host.as_bytes()).expect("a value"));
         let request = http::Request::new(());
         let mut buf = KeyBuf::new();
-        write_key(&mut buf, policy, &uri, host.as_ref(), std::iter::empty(), (&request).into())?;
+        write_key(&mut buf, policy, &uri, host.as_ref(), std::iter::empty(), (&request).into(), &[])?;
         Ok(buf.as_bytes().to_vec())
     }
 
@@ -321,6 +328,10 @@ mod tests {
             KeyPolicy { ignored: vec![http::header::FORWARDED], ..KeyPolicy::default() },
             KeyPolicy { headers: vec![http::header::FORWARDED], ..KeyPolicy::default() },
             KeyPolicy { vary_by: vec![KeyPart::new("a", |_| None)], ..KeyPolicy::default() },
+            KeyPolicy {
+                vary_by: vec![KeyPart::new("a", |_| None).replacing(http::header::ACCEPT)],
+                ..KeyPolicy::default()
+            },
         ];
         for (i, a) in policies.iter().enumerate() {
             assert!(policies[i + 1..].iter().all(|b| a.fingerprint() != b.fingerprint()));

@@ -13,7 +13,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tower::{Layer, Service};
+use tower::util::Oneshot;
+use tower::{Layer, Service, ServiceExt};
 
 type Predicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 type Asked = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -34,8 +35,12 @@ type Asks = dyn Fn(Parts) -> Asked + Send + Sync;
 /// cache and not stored, by whatever preset: nobody knows whom a layer further in finds behind it.
 ///
 /// # Where it belongs
-/// Outside of the cache layers. A session layer may stand on either side of it; further out, a predicate
-/// can ask it. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
+/// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
+/// makes pages personal by what it leaves in the request's extensions, which no cache sees, and adds its
+/// cookie where none sees that: pages that *begin* a session there (a form with a token) have to be marked
+/// as [`Identified`] or [never](crate::CacheHints::never), or be kept out by
+/// [`Policy::store_if`](crate::Policy::store_if), and no cookie that it reads may be declared harmless.
+/// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
 /// so that nothing identified is stored.
 ///
 /// # Example
@@ -63,7 +68,7 @@ struct Rules {
     credentials: Vec<HeaderName>,
     ignored: Vec<HeaderName>,
     predicates: Vec<Arc<Predicate>>,
-    asks: Option<Arc<Asks>>,
+    asks: Vec<Arc<Asks>>,
 }
 
 impl fmt::Debug for Rules {
@@ -149,9 +154,12 @@ impl AnonymousOnlyLayer {
         self
     }
 
-    /// Sets an asynchronous predicate that tells whether a request is identified: a look-up of its session,
+    /// Adds an asynchronous predicate that tells whether a request is identified: a look-up of its session,
     /// say. It is asked about every request that nothing else identifies, those that will be hits included; where
-    /// it can't find out, it should say `true`.
+    /// it can't find out, it should say `true`. With several, one is enough.
+    ///
+    /// A session cookie that is [ignored](Self::ignore_cookies) for visitors who are not logged in is taken off
+    /// what fills a cache: the session layer has to be inside of that, or it has read the cookie already.
     ///
     /// # Example
     /// ```
@@ -168,7 +176,7 @@ impl AnonymousOnlyLayer {
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = bool> + Send + 'static,
     {
-        self.rules().asks = Some(Arc::new(move |parts| Box::pin(predicate(parts))));
+        self.rules().asks.push(Arc::new(move |parts| Box::pin(predicate(parts))));
         self
     }
 }
@@ -190,7 +198,18 @@ impl<S> Layer<S> for AnonymousOnlyLayer {
     }
 }
 
-/// The service that [`AnonymousOnlyLayer`] makes. It is ready when the wrapped one is.
+/// Asks one after the other, until one says that the request is identified.
+async fn ask(asks: Vec<Arc<Asks>>, request: Parts) -> bool {
+    for asks in asks {
+        if asks(request.clone()).await {
+            return true;
+        }
+    }
+    false
+}
+
+/// The service that [`AnonymousOnlyLayer`] makes. It is ready when the wrapped one is; where it has an
+/// asynchronous predicate, always, and the wrapped one is driven to readiness after that.
 #[derive(Debug, Clone)]
 pub struct AnonymousOnly<S> {
     inner: S,
@@ -206,25 +225,27 @@ where
     type Future = AnonymousOnlyFuture<S, ReqBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx)
+        match self.rules.asks.is_empty() {
+            true => self.inner.poll_ready(cx),
+            // What is ready now would be kept from others during the look-up.
+            false => Poll::Ready(Ok(())),
+        }
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let identified = self.rules.identify((&request).into());
-        let state = match &self.rules.asks {
-            Some(asks) if !identified => {
-                let (parts, body) = request.into_parts();
-                let asked = asks(parts.clone());
-                let request = Some(Request::from_parts(parts, body));
-                // The one that is ready goes along.
-                let next = self.inner.clone();
-                let inner = std::mem::replace(&mut self.inner, next);
-                State::Asking { asked, inner, request, cookies: Arc::clone(&self.rules.cookies) }
-            }
-            _ => {
-                OuterLayer::know(request.extensions_mut(), identified, &self.rules.cookies);
-                State::Calling { call: self.inner.call(request), identified }
-            }
+        let asks = &self.rules.asks;
+        let state = if asks.is_empty() {
+            OuterLayer::know(&mut request, identified, &self.rules.cookies);
+            State::Calling { call: self.inner.call(request), identified }
+        } else {
+            let (parts, body) = request.into_parts();
+            let asked: Asked = match identified {
+                true => Box::pin(std::future::ready(true)),
+                false => Box::pin(ask(asks.clone(), parts.clone())),
+            };
+            let request = Some((self.inner.clone(), Request::from_parts(parts, body)));
+            State::Asking { asked, request, cookies: Arc::clone(&self.rules.cookies) }
         };
         AnonymousOnlyFuture { state }
     }
@@ -248,7 +269,8 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Asking { asked: Asked, inner: S, request: Option<Request<ReqBody>>, cookies: Arc<CookiePolicy> },
+        Asking { asked: Asked, request: Option<(S, Request<ReqBody>)>, cookies: Arc<CookiePolicy> },
+        Waiting { #[pin] call: Oneshot<S, Request<ReqBody>>, identified: bool },
         Calling { #[pin] call: S::Future, identified: bool },
     }
 }
@@ -261,15 +283,18 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        if let Projected::Asking { asked, inner, request, cookies } = state.as_mut().project() {
+        if let Projected::Asking { asked, request, cookies } = state.as_mut().project() {
             let identified = ready!(asked.as_mut().poll(cx));
-            let Some(mut request) = request.take() else { return Poll::Pending };
-            OuterLayer::know(request.extensions_mut(), identified, cookies);
-            let call = inner.call(request);
-            state.set(State::Calling { call, identified });
+            let Some((inner, mut request)) = request.take() else { return Poll::Pending };
+            OuterLayer::know(&mut request, identified, cookies);
+            state.set(State::Waiting { call: inner.oneshot(request), identified });
         }
-        let Projected::Calling { call, identified } = state.project() else { return Poll::Pending };
-        let mut response = ready!(call.poll(cx))?;
+        let (response, identified) = match state.project() {
+            Projected::Waiting { call, identified } => (ready!(call.poll(cx)), identified),
+            Projected::Calling { call, identified } => (ready!(call.poll(cx)), identified),
+            Projected::Asking { .. } => return Poll::Pending,
+        };
+        let mut response = response?;
         if *identified {
             response.extensions_mut().insert(Identified);
         }
@@ -287,7 +312,7 @@ where
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.state {
             State::Asking { .. } => "AnonymousOnlyFuture::Asking",
-            State::Calling { .. } => "AnonymousOnlyFuture::Calling",
+            State::Waiting { .. } | State::Calling { .. } => "AnonymousOnlyFuture::Calling",
         })
     }
 }

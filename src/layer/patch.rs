@@ -1,7 +1,7 @@
 //! Layers that do nothing but write header fields of responses.
 
 use http::header::{CACHE_CONTROL, EXPIRES};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +10,10 @@ use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::rules::patch::{CacheControl, patch_vary};
+use crate::policy::CacheHints;
+use crate::rules::control::CacheControl;
+use crate::rules::patch::patch_vary;
+use crate::serve::Identified;
 
 /// What is written into a response.
 #[derive(Debug, Clone)]
@@ -21,19 +24,40 @@ enum Patch {
 }
 
 impl Patch {
-    fn apply(&self, headers: &mut HeaderMap) {
+    fn apply<B>(&self, response: &mut Response<B>) {
         match self {
             Self::Never => {
+                // For the caches here, whatever is written into the response further out.
+                CacheHints::new().never().add_to(response.extensions_mut());
+                let headers = response.headers_mut();
                 // In the past whatever the client's clock; a header section that is full goes without.
                 let _ =
                     headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
                 never().patch(headers, &CACHE_CONTROL);
+                // It would outrank that (RFC 9213 section 2.2).
+                headers.remove(CDN_CACHE_CONTROL);
             }
-            Self::CacheControl { control, field } => control.patch(headers, field),
-            Self::Vary(names) => patch_vary(headers, names),
+            Self::CacheControl { control, field } => {
+                let extensions = response.extensions();
+                let never = extensions.get::<CacheHints>().is_some_and(|hints| hints.never);
+                let identified = extensions.get::<Identified>().is_some();
+                let status = response.status();
+                let fails = status.is_client_error() || status.is_server_error();
+                let control = match control {
+                    _ if never && *field != CACHE_CONTROL => return,
+                    control if never || fails => &control.restricting(),
+                    control if identified => &control.for_one(),
+                    control => control,
+                };
+                control.patch(response.headers_mut(), field);
+            }
+            Self::Vary(names) => patch_vary(response.headers_mut(), names),
         }
     }
 }
+
+/// RFC 9213 section 3.1.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 fn never() -> CacheControl {
     let zero = std::time::Duration::ZERO;
@@ -43,6 +67,7 @@ fn never() -> CacheControl {
 /// Marks every response as one that no cache may keep, this crate's and those outside alike: what
 /// Django's `never_cache` does.
 ///
+/// For the caches here it is as good as [`CacheHints::never`]. For others, a `CDN-Cache-Control` goes,
 /// `Expires` is in the past, and `Cache-Control` gets `max-age=0, no-cache, no-store, must-revalidate,
 /// private` next to what it has.
 ///
@@ -81,7 +106,9 @@ impl<S> Layer<S> for NeverCacheLayer {
 ///
 /// Of two `max-age`s the shorter is written; `public` and `private` exclude each other and this layer's
 /// counts; field names behind `no-cache` add up, and none at all is stronger; all others are replaced.
-/// A `no-store` that is there stays.
+/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To errors (4xx and
+/// 5xx) only what restricts is written, so that none is kept for a page's lifetime; to a response that is
+/// [`Identified`](crate::Identified), neither `public` nor `s-maxage`.
 ///
 /// # Where it belongs
 /// Inside of a cache layer the directives count for that one too, outside of it only for clients.
@@ -107,16 +134,20 @@ impl CacheControlLayer {
     /// Creates a layer that writes `Cache-Control`.
     ///
     /// # Errors
-    /// If two of the directives contradict each other, as `public` and `private` do.
+    /// If there is none, or two of the directives contradict each other, as `public` and `private` do.
     pub fn new(control: CacheControl) -> Result<Self, ConfigError> {
         Self::targeting(CACHE_CONTROL, control)
     }
 
-    /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say.
+    /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say. One that is
+    /// there with members that `Cache-Control` could not have stays as it is.
     ///
     /// # Errors
     /// If two of the directives contradict each other.
     pub fn targeting(field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
+        if control.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::NothingToSay, field));
+        }
         match control.contradiction() {
             Some(found) => Err(ConfigError::new(ConfigErrorKind::Contradiction, found)),
             None => Ok(Self(Arc::new(Patch::CacheControl { control, field }))),
@@ -229,7 +260,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        this.patch.apply(response.headers_mut());
+        this.patch.apply(&mut response);
         Poll::Ready(Ok(response))
     }
 }

@@ -30,11 +30,25 @@ pub(crate) struct Personal;
 
 impl CookiePolicy {
     pub(crate) fn credentials(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
-        extend(&mut self.credentials, names)
+        extend(&mut self.credentials, names)?;
+        self.is_consistent()
     }
 
     pub(crate) fn ignore(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
-        extend(&mut self.ignored, names)
+        extend(&mut self.ignored, names)?;
+        self.is_consistent()
+    }
+
+    /// No name is declared as two things. What a pattern covers may well be an exception to it.
+    fn is_consistent(&self) -> Result<(), ConfigError> {
+        let lists = [&self.credentials, &self.ignored, &self.keyed];
+        let all = lists.iter().enumerate().flat_map(|(at, list)| list.iter().map(move |name| (at, name)));
+        for (at, name) in all {
+            if lists[at + 1..].iter().any(|list| list.contains(name)) {
+                return Err(ConfigError::new(ConfigErrorKind::Contradiction, name));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn key(&mut self, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
@@ -46,7 +60,7 @@ impl CookiePolicy {
         self.keyed.extend(added);
         self.keyed.sort_unstable();
         self.keyed.dedup();
-        Ok(())
+        self.is_consistent()
     }
 
     pub(crate) fn ignore_undeclared(&mut self) {
@@ -91,6 +105,10 @@ impl CookiePolicy {
     pub(crate) fn identifies(&self, request: &HeaderMap) -> bool {
         pairs(request).any(|(name, _)| listed(&self.credentials, name))
     }
+
+    fn names_exactly(&self, name: &[u8]) -> bool {
+        self.ignored.iter().any(|known| known.as_bytes() == name)
+    }
 }
 
 /// What holds of the cookies of a request: what is declared here, and by a layer further out.
@@ -108,11 +126,20 @@ impl Cookies<'_> {
         self.own.is_default() && self.outer.is_none()
     }
 
+    /// Tells whether anything is said of cookies with this name.
+    pub(crate) fn declares(self, name: &[u8]) -> bool {
+        self.meaning(name) != Meaning::Undeclared
+    }
+
     fn meaning(self, name: &[u8]) -> Meaning {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
             listed(list(self.own), name) || self.outer.is_some_and(|outer| listed(list(outer), name))
         };
-        if any(|policy| &policy.credentials) {
+        // Some decode names, so that one may be another's in disguise.
+        let disguised = name.contains(&b'%')
+            && !self.own.names_exactly(name)
+            && !self.outer.is_some_and(|outer| outer.names_exactly(name));
+        if disguised || any(|policy| &policy.credentials) {
             return Meaning::Identifies;
         }
         if let Ok(at) = self.own.keyed.binary_search_by(|known| known.as_bytes().cmp(name)) {
@@ -155,7 +182,8 @@ impl Cookies<'_> {
             if !kept.is_empty() {
                 kept.extend_from_slice(b"; ");
             }
-            if !name.is_empty() {
+            // One without a name has a `=` before it only where it would be taken for the name's end.
+            if !name.is_empty() || value.contains(&b'=') {
                 kept.extend_from_slice(name);
                 kept.push(b'=');
             }
@@ -167,6 +195,11 @@ impl Cookies<'_> {
             let _ = request.try_insert(COOKIE, kept);
         }
     }
+}
+
+/// Returns the names of the cookies of a request.
+pub(crate) fn cookie_names(request: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    pairs(request).map(|(name, _)| name)
 }
 
 /// Returns the cookies of a request; what has no `=` is a value without a name, as browsers have it.
@@ -235,7 +268,7 @@ mod tests {
     #[test]
     fn what_is_declared_decides_and_what_is_not_identifies() {
         type Values = Result<[Option<&'static str>; 2], Personal>;
-        let table: [(&[&str], Values); 12] = [
+        let table: [(&[&str], Values); 14] = [
             (&[], Ok([None, None])),
             (&["lang=de"], Ok([None, Some("de")])),
             (&["lang=de; currency=EUR"], Ok([Some("EUR"), Some("de")])),
@@ -248,6 +281,8 @@ mod tests {
             (&["lang=de; lang=en"], Err(Personal)),
             (&["nameless"], Err(Personal)),
             (&["LANG=de"], Err(Personal)),
+            (&["l%61ng=de"], Err(Personal)),
+            (&["_ga%58=1"], Err(Personal)),
         ];
         for (lines, expected) in table {
             let expected = expected.map(|values| values.map(|value| value.map(str::as_bytes)).to_vec());
@@ -255,6 +290,7 @@ mod tests {
         }
         let mut lenient = policy();
         lenient.ignore_undeclared();
+        assert_eq!(alone(&lenient).read(&request(&["s%69d=1"])), Err(Personal), "a credential in disguise");
         assert!(alone(&lenient).read(&request(&["remember_me=1; nameless"])).is_ok());
         assert_eq!(
             alone(&lenient).read(&request(&["sid=1"])),

@@ -1,9 +1,8 @@
 //! What a handler says of its own response.
 
 use super::Ttl;
-use crate::rules::client::Told;
 use crate::rules::stale::Wanted;
-use http::{HeaderName, StatusCode};
+use http::{Extensions, HeaderName, StatusCode};
 use std::time::Duration;
 
 /// What one handler says of one response to the cache layers around it: a response extension, which
@@ -18,7 +17,7 @@ use std::time::Duration;
 ///
 /// let hints = CacheHints::new().ttl(Duration::from_secs(3600));
 /// let mut response = http::Response::new("page");
-/// response.extensions_mut().insert(hints);
+/// hints.add_to(response.extensions_mut());
 /// ```
 ///
 /// With feature `axum`, it is part of what a handler returns:
@@ -56,11 +55,6 @@ impl CacheHints {
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
-    }
-
-    /// Returns what clients are to be told.
-    pub(crate) fn told(&self) -> Told {
-        Told { max_age: self.client_max_age, private: false }
     }
 
     /// Says that the response is not to be stored here.
@@ -112,5 +106,33 @@ impl CacheHints {
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.statuses.extend(statuses);
         self
+    }
+
+    /// Puts the hints on a response, next to those that are there: outside of axum, which does so itself.
+    ///
+    /// What these say counts before what was said further in, but `never` stays, and so do the fields and
+    /// statuses that were named.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::CacheHints;
+    ///
+    /// let mut response = http::Response::new("page");
+    /// CacheHints::new().never().add_to(response.extensions_mut());
+    /// ```
+    pub fn add_to(mut self, response: &mut Extensions) {
+        if let Some(inner) = response.remove::<Self>() {
+            self.never |= inner.never;
+            // What must not be held at all must not be held for a while.
+            if self.ttl == Ttl::Default || inner.ttl == Ttl::For(Duration::ZERO) {
+                self.ttl = inner.ttl;
+            }
+            self.vary.extend(inner.vary);
+            self.statuses.extend(inner.statuses);
+            self.client_max_age = self.client_max_age.or(inner.client_max_age);
+            self.stale.while_revalidate = self.stale.while_revalidate.or(inner.stale.while_revalidate);
+            self.stale.if_error = self.stale.if_error.or(inner.stale.if_error);
+        }
+        response.insert(self);
     }
 }

@@ -52,10 +52,22 @@ impl Policy {
 
     /// Adds request fields to the key, as they are sent: what every page here depends on, whether or not
     /// its `Vary` says so (`HX-Request`, say).
-    pub fn vary_on_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.key.headers.extend(names);
+    ///
+    /// # Errors
+    /// If one may hold what identifies a visitor (`Cookie`, `Authorization` and the like), which should be
+    /// in no key: see [`vary_on_cookies`](Self::vary_on_cookies), [`vary_by_identity`](Self::vary_by_identity).
+    pub fn vary_on_headers(
+        mut self,
+        names: impl IntoIterator<Item = HeaderName>,
+    ) -> Result<Self, ConfigError> {
+        for name in names {
+            if is_secret(&name) || self.credentials.contains(&name) || self.key.ignored.contains(&name) {
+                return Err(ConfigError::new(ConfigErrorKind::Contradiction, name));
+            }
+            self.key.headers.push(name);
+        }
         sort(&mut self.key.headers);
-        self
+        Ok(self)
     }
 
     /// Adds who the sender is to the key: a cache of each visitor's own.
@@ -70,24 +82,26 @@ impl Policy {
     /// The identity has to stand for all that the pages of one visitor depend on. Only a digest of it is
     /// part of the key. Have the layer that decides on access further out than the cache: after a log-out
     /// or a change of permissions, it has to refuse what is still stored.
+    ///
+    /// `name` says what identifies, the same in every process. An empty identity is none.
     pub fn vary_by_identity(
         mut self,
+        name: impl Into<String>,
         identity: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.identity = Some(Arc::new(identity));
+        self.predicates.identity = Some((name.into(), Arc::new(identity)));
         self
     }
 
     /// Lists the hosts that have pages here: requests for others bypass the cache, so that nobody can fill
-    /// it under names of their own. A host without a port stands for all its ports.
+    /// it under names of their own; so does what a proxy says of it in `X-Forwarded-Host` or `X-Host`. A host
+    /// without a port stands for all its ports.
     ///
     /// # Errors
     /// If one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
     pub fn hosts<N: Into<String>>(mut self, hosts: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         for host in hosts.into_iter().map(Into::into) {
-            let plain =
-                |byte: u8| byte.is_ascii_graphic() && !byte.is_ascii_uppercase() && !b"/@,".contains(&byte);
-            if host.is_empty() || host.ends_with('.') || !host.bytes().all(plain) {
+            if !is_canonical_host(&host) {
                 return Err(ConfigError::new(ConfigErrorKind::InvalidHost, host));
             }
             self.key.hosts.push(host);
@@ -113,6 +127,26 @@ impl Policy {
         self.predicates.report = Some(Arc::new(report));
         self
     }
+}
+
+/// Tells whether a host, with a port or without, is spelt as hosts are in keys.
+fn is_canonical_host(host: &str) -> bool {
+    let (name, port) = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+    let is_name = match address {
+        Some(address) => !address.is_empty() && address.bytes().all(|b| b == b':' || plain(b)),
+        None => !name.is_empty() && !name.ends_with('.') && name.bytes().all(plain),
+    };
+    is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Tells whether a field may hold a secret of a visitor's.
+fn is_secret(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }
 
 fn sort(names: &mut Vec<HeaderName>) {

@@ -8,7 +8,7 @@ mod predicates;
 mod sharing;
 mod ttl;
 
-pub(crate) use cookies::{CookiePolicy, Cookies};
+pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names};
 pub use hints::CacheHints;
 pub use ttl::Ttl;
 
@@ -126,8 +126,9 @@ impl Policy {
     /// of an origin that sends correct headers.
     ///
     /// Responses to requests with `Authorization` are shared where RFC 9111 section 3.5 lets it
-    /// (`public`, `s-maxage`, `must-revalidate`); cookies and other credential headers do not count,
-    /// the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
+    /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](Self::vary_on_cookies), or
+    /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
+    /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
     /// `max-age` and `min-fresh` are honoured; any final status with a lifetime of its own is stored.
     pub fn rfc9111() -> Self {
         Self { sharing: Sharing::Rfc9111, ..Self::app() }

@@ -17,7 +17,7 @@ type Report = dyn Fn(&HeaderName) + Send + Sync;
 pub(crate) struct Predicates {
     pub(super) skip: Vec<Arc<Skip>>,
     pub(super) store: Vec<Arc<Store>>,
-    pub(super) identity: Option<Arc<Identity>>,
+    pub(super) identity: Option<(String, Arc<Identity>)>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) failed: Option<Arc<Failed>>,
     pub(super) refresh: Vec<Arc<Refresh>>,
@@ -39,14 +39,16 @@ impl Predicates {
         self.store.iter().all(|store| store(request, response))
     }
 
-    /// Tells whether visitors have caches of their own.
-    pub(crate) fn keys_identity(&self) -> bool {
-        self.identity.is_some()
+    /// Returns what visitors have caches of their own by, if they do.
+    pub(crate) fn identity_name(&self) -> Option<&str> {
+        self.identity.as_ref().map(|(name, _)| name.as_str())
     }
 
     #[inline]
     pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
-        self.identity.as_ref().and_then(|identity| identity(request))
+        // An empty one is what many have in common.
+        let (_, identity) = self.identity.as_ref()?;
+        identity(request).filter(|identity| !identity.is_empty())
     }
 
     /// Makes a request one that may be made in the background.

@@ -70,7 +70,8 @@ impl Policy {
     }
 
     /// Lets requests pass that a predicate picks: they are neither answered from the cache nor stored, nor
-    /// is anything that was stored before. With several, one is enough.
+    /// is anything that was stored before. With several, one is enough. A cache layer further in has rules
+    /// of its own.
     ///
     /// # Example
     /// ```
@@ -90,7 +91,13 @@ impl Policy {
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().store_if(|_, response| !response.headers.contains_key("x-draft"));
+    /// # #[derive(Clone)] struct Session;
+    /// # impl Session { fn is_modified(&self) -> bool { false } }
+    ///
+    /// // A session layer further out will set a cookie that this layer never sees.
+    /// let policy = Policy::app().store_if(|request, _| {
+    ///     request.extensions.get::<Session>().is_none_or(|session| !session.is_modified())
+    /// });
     /// ```
     pub fn store_if(
         mut self,

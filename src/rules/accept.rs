@@ -20,11 +20,12 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     let mut parts = element.split(|&byte| byte == b';').map(trim);
     let range = parts.next().filter(|range| !range.is_empty())?;
     let mut weight = 1000;
+    // What stands before the weight is about something more special than what is offered, which is better
+    // than nothing; what stands behind it has no meaning any more.
     for parameter in parts {
-        match parameter {
-            [b'q' | b'Q', b'=', value @ ..] => weight = thousandths(value)?,
-            // It is about something more special than what is offered.
-            _ => return None,
+        if let [b'q' | b'Q', b'=', value @ ..] = parameter {
+            weight = thousandths(value)?;
+            break;
         }
     }
     Some(Preference { range, weight })
@@ -64,16 +65,26 @@ fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usi
     ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
 }
 
-/// Returns the place of the language that a request prefers, if it has a word on any (RFC 9110
-/// section 12.5.4, by the filtering and lookup of RFC 4647 section 3).
-pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+/// Returns the place of the language that a request prefers; the first that it does not exclude where
+/// it has a word on none (RFC 9110 section 12.5.4, by the filtering and lookup of RFC 4647 section 3).
+pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT_LANGUAGE);
     let ranked = offered.iter().enumerate().filter_map(|(at, tag)| {
         let (weight, place) = weight_of(tag, &preferences, language_matches)?;
         // Of equal ones the request names its favourite first.
         (weight > 0).then_some(((weight, std::cmp::Reverse(place)), at))
     });
-    first_of_best(ranked)
+    first_of_best(ranked).unwrap_or_else(|| first_of_the_rest(offered, &preferences, language_matches))
+}
+
+/// Returns the first that is not excluded, or the first of all.
+fn first_of_the_rest(
+    offered: &[String],
+    preferences: &[Preference<'_>],
+    matches: fn(&[u8], &str) -> Option<usize>,
+) -> usize {
+    let excluded = |one: &String| matches!(weight_of(one, preferences, matches), Some((0, _)));
+    offered.iter().position(|one| !excluded(one)).unwrap_or(0)
 }
 
 fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
@@ -94,15 +105,15 @@ fn is_prefix(short: &[u8], long: &[u8]) -> bool {
     begins && matches!(long.get(short.len()), None | Some(b'-'))
 }
 
-/// Returns the place of the media type that a request prefers, if it has a word on any (RFC 9110
-/// section 12.5.1).
-pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+/// Returns the place of the media type that a request prefers; the first that it does not exclude where
+/// it has a word on none (RFC 9110 section 12.5.1).
+pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT);
     let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {
         let (weight, _) = weight_of(media_type, &preferences, media_type_matches)?;
         (weight > 0).then_some((weight, at))
     });
-    first_of_best(ranked)
+    first_of_best(ranked).unwrap_or_else(|| first_of_the_rest(offered, &preferences, media_type_matches))
 }
 
 fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
@@ -149,6 +160,14 @@ mod tests {
 
     type Negotiation = fn(&HeaderMap, &[String]) -> Option<usize>;
 
+    fn languages(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+        Some(language(headers, offered))
+    }
+
+    fn formats(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
+        Some(format(headers, offered))
+    }
+
     fn check(
         negotiate: Negotiation,
         name: &'static str,
@@ -160,14 +179,14 @@ mod tests {
             let chosen = negotiate(&headers(&[(name, *value)]), &all).map(|at| offered[at]);
             assert_eq!(chosen, *expected, "{value:?}");
         }
-        assert_eq!(negotiate(&HeaderMap::new(), &all), None);
+        assert_eq!(negotiate(&HeaderMap::new(), &all).unwrap_or(0), 0);
     }
 
     /// RFC 9110 section 12.5.4, RFC 4647 section 3.
     #[test]
     fn the_language_is_the_one_with_the_greatest_weight() {
         check(
-            language,
+            languages,
             "accept-language",
             &["en", "de", "fr-CA"],
             &[
@@ -179,17 +198,20 @@ mod tests {
                 ("de;q=0.5, en;q=0.8", Some("en")),
                 ("de, en", Some("de")),
                 ("fr", Some("fr-CA")),
-                ("fr-FR", None),
-                ("deu", None),
-                ("ja", None),
+                ("fr-FR", Some("en")),
+                ("deu", Some("en")),
+                ("ja", Some("en")),
                 ("ja, *;q=0.1", Some("en")),
                 ("*, en;q=0", Some("de")),
-                ("de;q=0", None),
+                ("de;q=0", Some("en")),
+                ("en;q=0", Some("de")),
+                ("*;q=0", Some("en")),
                 ("de;q=2, en;q=0.1", Some("en")),
-                ("de;x=1, en;q=0.1", Some("en")),
-                ("", None),
-                (";q=1", None),
-                ("\u{e9}", None),
+                ("de;x=1, en;q=0.1", Some("de")),
+                ("de;, en;q=0.1", Some("de")),
+                ("", Some("en")),
+                (";q=1", Some("en")),
+                ("\u{e9}", Some("en")),
             ],
         );
     }
@@ -198,7 +220,7 @@ mod tests {
     #[test]
     fn the_most_special_range_decides_on_a_media_type() {
         check(
-            format,
+            formats,
             "accept",
             &["text/html", "application/json"],
             &[
@@ -210,10 +232,12 @@ mod tests {
                 ("*/*", Some("text/html")),
                 ("*/*, text/html;q=0.1", Some("application/json")),
                 ("text/html;q=0, */*;q=0.1", Some("application/json")),
-                ("text/html;level=1, application/json;q=0.1", Some("application/json")),
-                ("image/png", None),
-                ("texthtml", None),
-                ("text/htm", None),
+                ("text/html;level=1, application/json;q=0.1", Some("text/html")),
+                ("application/json; charset=utf-8", Some("application/json")),
+                ("application/json;q=0.9;ext=1, text/html;q=0.1", Some("application/json")),
+                ("image/png", Some("text/html")),
+                ("texthtml", Some("text/html")),
+                ("text/htm", Some("text/html")),
             ],
         );
     }
@@ -261,8 +285,7 @@ mod tests {
             coding in field("accept-encoding"),
         ) {
             let offered = ["a".to_owned(), "b/c".to_owned()];
-            prop_assert!(language(&language_field, &offered).is_none_or(|at| at < 2));
-            prop_assert!(format(&accept, &offered).is_none_or(|at| at < 2));
+            prop_assert!(language(&language_field, &offered) < 2 && format(&accept, &offered) < 2);
             prop_assert!(encoding(&coding, &offered).is_none_or(|at| at < 2));
         }
     }

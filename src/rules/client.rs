@@ -1,9 +1,9 @@
 //! What clients and caches downstream are told, where that is something else than this cache goes by.
 
 use super::cache_control::{Qualified, ResponseDirectives};
-use super::patch::CacheControl;
-use http::HeaderMap;
+use super::control::CacheControl;
 use http::header::{AGE, CACHE_CONTROL, EXPIRES};
+use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
 /// What is to be told.
@@ -27,7 +27,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
     let mut control = CacheControl::read(headers, &CACHE_CONTROL);
     if let Some(max_age) = told.max_age {
         control = control.without(&LIFETIMES).max_age(max_age);
-        if max_age.is_zero() {
+        if max_age.as_secs() == 0 {
             control = control.must_revalidate();
         }
         headers.remove(EXPIRES);
@@ -39,6 +39,20 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
         control = control.private();
     }
     control.write(headers, &CACHE_CONTROL);
+    // It would outrank what is said here (RFC 9213 section 2.2).
+    if told.private && !own.public && !says_who_may(headers) {
+        headers.remove(CDN_CACHE_CONTROL);
+    }
+}
+
+/// RFC 9213 section 3.1.
+const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+
+/// Tells whether the field for content delivery networks says itself who may store the response.
+fn says_who_may(headers: &HeaderMap) -> bool {
+    let said = ResponseDirectives::for_targets(headers, &[CDN_CACHE_CONTROL]);
+    said.targeted
+        && (said.public || said.no_store || said.private == Qualified::All || said.s_maxage.is_some())
 }
 
 #[cfg(test)]
@@ -90,6 +104,18 @@ mod tests {
             ("no-store", "no-store"),
         ] {
             assert_eq!(told(value, private), expected, "{value}");
+        }
+    }
+
+    /// RFC 9213 section 2.2: it outranks `Cache-Control` for caches that know it.
+    #[test]
+    fn a_targeted_field_that_would_share_what_is_private_goes() {
+        for (value, stays) in
+            [("max-age=600", false), ("public, max-age=600", true), ("no-store", true), ("private", true)]
+        {
+            let mut headers = headers(&[("cdn-cache-control", value)]);
+            tell(&mut headers, Told { max_age: None, private: true });
+            assert_eq!(headers.contains_key("cdn-cache-control"), stays, "{value}");
         }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod accept;
 pub(crate) mod cache_control;
 pub(crate) mod client;
+pub(crate) mod control;
 pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod freshness;

@@ -1,163 +1,12 @@
 //! What layers write into `Cache-Control` and `Vary` of a response, next to what is there.
 
-use super::cache_control::split;
+use super::cache_control::{delta_seconds, split};
+use super::control::{Argument, CacheControl, Directive};
 use super::list::{elements, field_elements};
-use http::header::VARY;
+use http::header::{CACHE_CONTROL, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::fmt::Write;
-use std::time::Duration;
-
-/// Response directives to be written (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
-/// `CacheControlLayer`.
-///
-/// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
-///
-/// # Example
-/// ```
-/// use std::time::Duration;
-/// use tower_response_cache::CacheControl;
-///
-/// let control = CacheControl::new().public().max_age(Duration::from_secs(3600)).immutable();
-/// assert_eq!(control.to_string(), "public, max-age=3600, immutable");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[must_use]
-pub struct CacheControl(Vec<Directive>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Directive {
-    /// In lower case.
-    name: String,
-    argument: Argument,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Argument {
-    None,
-    Seconds(u64),
-    Fields(Vec<String>),
-    /// As it was found.
-    Other(String),
-}
-
-/// RFC 9111 section 1.2.2.
-const MOST_SECONDS: u64 = 1 << 31;
 
 impl CacheControl {
-    /// Creates an empty set of directives.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    fn with(mut self, name: &str, argument: Argument) -> Self {
-        self.0.retain(|directive| directive.name != name);
-        self.0.push(Directive { name: name.to_owned(), argument });
-        self
-    }
-
-    fn with_seconds(self, name: &str, duration: Duration) -> Self {
-        self.with(name, Argument::Seconds(duration.as_secs().min(MOST_SECONDS)))
-    }
-
-    fn with_fields(self, name: &str, fields: impl IntoIterator<Item = HeaderName>) -> Self {
-        let fields = fields.into_iter().map(|field| field.as_str().to_owned()).collect();
-        self.with(name, Argument::Fields(fields))
-    }
-
-    /// Any cache may store the response, even where it otherwise might not.
-    pub fn public(self) -> Self {
-        self.with("public", Argument::None)
-    }
-
-    /// Only the client's own cache may store the response.
-    pub fn private(self) -> Self {
-        self.with("private", Argument::None)
-    }
-
-    /// Only the client's own cache may store these fields.
-    pub fn private_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with_fields("private", fields)
-    }
-
-    /// Every use has to be validated first.
-    pub fn no_cache(self) -> Self {
-        self.with("no-cache", Argument::None)
-    }
-
-    /// These fields must not be used without validation.
-    pub fn no_cache_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.with_fields("no-cache", fields)
-    }
-
-    /// Nothing of the exchange may be stored.
-    pub fn no_store(self) -> Self {
-        self.with("no-store", Argument::None)
-    }
-
-    /// The content must not be transformed on its way.
-    pub fn no_transform(self) -> Self {
-        self.with("no-transform", Argument::None)
-    }
-
-    /// Once stale, it must not be used without validation.
-    pub fn must_revalidate(self) -> Self {
-        self.with("must-revalidate", Argument::None)
-    }
-
-    /// The same, for shared caches.
-    pub fn proxy_revalidate(self) -> Self {
-        self.with("proxy-revalidate", Argument::None)
-    }
-
-    /// Only a cache that knows the requirements of the status may store it.
-    pub fn must_understand(self) -> Self {
-        self.with("must-understand", Argument::None)
-    }
-
-    /// It never changes while it is fresh (RFC 8246).
-    pub fn immutable(self) -> Self {
-        self.with("immutable", Argument::None)
-    }
-
-    /// How long it is fresh. Of this and what the response says itself, the shorter is written.
-    pub fn max_age(self, lifetime: Duration) -> Self {
-        self.with_seconds("max-age", lifetime)
-    }
-
-    /// How long it is fresh for shared caches.
-    pub fn s_maxage(self, lifetime: Duration) -> Self {
-        self.with_seconds("s-maxage", lifetime)
-    }
-
-    /// How long it may be used stale while it is revalidated (RFC 5861 section 3).
-    pub fn stale_while_revalidate(self, window: Duration) -> Self {
-        self.with_seconds("stale-while-revalidate", window)
-    }
-
-    /// How long it may be used stale where the origin fails (RFC 5861 section 4).
-    pub fn stale_if_error(self, window: Duration) -> Self {
-        self.with_seconds("stale-if-error", window)
-    }
-
-    fn argument(&self, name: &str) -> Option<&Argument> {
-        self.0.iter().find(|directive| directive.name == name).map(|directive| &directive.argument)
-    }
-
-    /// Returns two directives that contradict each other, if there are any.
-    pub(crate) fn contradiction(&self) -> Option<String> {
-        let has =
-            |name: &str| self.argument(name).is_some_and(|argument| !matches!(argument, Argument::Fields(_)));
-        let lives = |name: &str| matches!(self.argument(name), Some(Argument::Seconds(1..)));
-        let pairs = [
-            ("public", has("public"), "private", has("private")),
-            ("public", has("public"), "no-store", has("no-store")),
-            ("no-store", has("no-store"), "max-age", lives("max-age")),
-            ("no-store", has("no-store"), "s-maxage", lives("s-maxage")),
-            ("no-store", has("no-store"), "immutable", has("immutable")),
-        ];
-        pairs.iter().find(|(_, a, _, b)| *a && *b).map(|(a, _, b, _)| format!("{a}, {b}"))
-    }
-
     /// Reads all lines of a field, what is not known included. What is malformed would swallow what is
     /// written behind it: a name that is none goes, and so does an argument that is none.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
@@ -171,9 +20,23 @@ impl CacheControl {
             let argument = argument.filter(|argument| is_token(argument) || is_quoted(argument));
             let argument =
                 argument.map(|argument| Argument::Other(String::from_utf8_lossy(argument).into_owned()));
-            control.add(Directive { name, argument: argument.unwrap_or(Argument::None) });
+            control.join(Directive { name, argument: argument.unwrap_or(Argument::None) });
         }
         control
+    }
+
+    /// Adds a directive that is there as well: of two the stricter counts, as for who reads them.
+    fn join(&mut self, new: Directive) {
+        let Some(old) = self.0.iter_mut().find(|directive| directive.name == new.name) else {
+            return self.0.push(new);
+        };
+        match new.name.as_str() {
+            "no-cache" | "private" => old.argument = united(&old.argument, &new.argument),
+            "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error" => {
+                old.argument = Argument::Seconds(seconds(&old.argument).min(seconds(&new.argument)));
+            }
+            _ => {}
+        }
     }
 
     /// Adds a directive to those that are there, by the rules of Django's `patch_cache_control`: the
@@ -186,35 +49,29 @@ impl CacheControl {
             _ => "",
         };
         self.0.retain(|directive| directive.name != excluded);
-        let Some(old) = self.0.iter_mut().find(|directive| directive.name == new.name) else {
-            return self.0.push(new);
-        };
-        old.argument = match (new.name.as_str(), seconds(&old.argument), seconds(&new.argument)) {
-            ("max-age", Some(a), Some(b)) => Argument::Seconds(a.min(b)),
-            ("no-cache", ..) => match (named(&old.argument), named(&new.argument)) {
-                (Some(mut fields), Some(more)) => {
-                    fields.extend(more.into_iter().filter(|name| !fields.contains(name)).collect::<Vec<_>>());
-                    Argument::Fields(fields)
+        match self.0.iter_mut().find(|directive| directive.name == new.name) {
+            None => self.0.push(new),
+            Some(old) => {
+                old.argument = match new.name.as_str() {
+                    "max-age" => Argument::Seconds(seconds(&old.argument).min(seconds(&new.argument))),
+                    "no-cache" => united(&old.argument, &new.argument),
+                    _ => new.argument,
                 }
-                _ => Argument::None,
-            },
-            _ => new.argument,
-        };
+            }
+        }
     }
 
     /// Writes these directives into a field, next to those that are there.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
+        // A structured field has members that this could not write back (RFC 9213 section 2.1).
+        if self.is_empty() || (*field != CACHE_CONTROL && !is_plain(headers, field)) {
+            return;
+        }
         let mut patched = Self::read(headers, field);
         for directive in &self.0 {
             patched.add(directive.clone());
         }
         patched.write(headers, field);
-    }
-
-    /// Removes directives.
-    pub(super) fn without(mut self, names: &[&str]) -> Self {
-        self.0.retain(|directive| !names.contains(&directive.name.as_str()));
-        self
     }
 
     /// Writes these directives, and no others, into a field.
@@ -244,45 +101,53 @@ fn is_quoted(bytes: &[u8]) -> bool {
     }) && !escaped
 }
 
-fn seconds(argument: &Argument) -> Option<u64> {
+/// Tells whether a structured field is one that reads the same as `Cache-Control`.
+fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
+    field_elements(headers, field).all(|element| {
+        let (name, argument) = split(element);
+        let number = |argument: &[u8]| argument.iter().all(u8::is_ascii_digit) && !argument.is_empty();
+        !name.iter().any(u8::is_ascii_uppercase)
+            && is_token(name)
+            && argument.is_none_or(|argument| number(argument) || is_quoted(argument))
+    })
+}
+
+/// Reads a number of seconds; what can't be read counts as stale.
+pub(super) fn seconds(argument: &Argument) -> u64 {
     match argument {
-        Argument::Seconds(seconds) => Some(*seconds),
-        // What can't be read counts as stale.
-        Argument::Other(text) => Some(text.trim_matches('"').parse().unwrap_or(0)),
-        Argument::None | Argument::Fields(_) => None,
+        Argument::Seconds(seconds) => *seconds,
+        Argument::Other(text) => {
+            let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+            delta_seconds(text.as_bytes()).unwrap_or(0).into()
+        }
+        Argument::None | Argument::Fields(_) => 0,
     }
 }
 
-/// Returns the names in an argument; `None` if there is none.
+/// Returns what is about the fields of either argument, or about all of the response.
+fn united(a: &Argument, b: &Argument) -> Argument {
+    match (named(a), named(b)) {
+        (Some(mut fields), Some(more)) => {
+            fields.extend(more.into_iter().filter(|name| !fields.contains(name)).collect::<Vec<_>>());
+            Argument::Fields(fields)
+        }
+        _ => Argument::None,
+    }
+}
+
+/// Returns the names in an argument; `None` if it is about all of the response: without quotes, a list
+/// of names would end at its first comma.
 fn named(argument: &Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,
         Argument::Fields(fields) => Some(fields.clone()),
         Argument::Other(text) => {
-            let names = elements(text.trim_matches('"').as_bytes());
-            Some(names.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect())
+            let list = text.strip_prefix('"')?.strip_suffix('"')?;
+            let names = elements(list.as_bytes());
+            let names: Vec<_> =
+                names.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+            Some(names).filter(|names| !names.is_empty())
         }
-    }
-}
-
-impl std::fmt::Display for CacheControl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (at, Directive { name, argument }) in self.0.iter().enumerate() {
-            if at > 0 {
-                f.write_str(", ")?;
-            }
-            f.write_str(name)?;
-            match argument {
-                Argument::None => {}
-                Argument::Seconds(seconds) => write!(f, "={seconds}")?,
-                Argument::Fields(fields) => write!(f, "=\"{}\"", fields.join(", "))?,
-                Argument::Other(text) => {
-                    f.write_char('=')?;
-                    f.write_str(text)?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -303,9 +168,10 @@ pub(crate) fn patch_vary(headers: &mut HeaderMap, names: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cache_control::{Qualified, ResponseDirectives};
     use super::super::samples::{field, headers};
     use super::{CacheControl, patch_vary};
-    use http::header::{CACHE_CONTROL, COOKIE, HeaderName, VARY};
+    use http::header::{CACHE_CONTROL, HeaderName, VARY};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use std::time::Duration;
 
@@ -341,32 +207,28 @@ mod tests {
                 "private=\"X-A, X-B\", no-transform",
             ),
             ("no-store", CacheControl::new().public().max_age(seconds(60)), "no-store, public, max-age=60"),
+            // What is there is read as whoever obeys it reads it: the strictest counts.
+            (
+                "private, public, max-age=60",
+                CacheControl::new().no_transform(),
+                "private, public, max-age=60, no-transform",
+            ),
+            ("private, private=\"x-a\"", CacheControl::new().no_transform(), "private, no-transform"),
+            ("s-maxage=0, s-maxage=600", CacheControl::new().no_transform(), "s-maxage=0, no-transform"),
+            ("no-cache=etag", CacheControl::new().no_cache_fields([x("x-b")]), "no-cache"),
+            ("no-cache=\"\"", CacheControl::new().no_cache_fields([x("x-b")]), "no-cache"),
+            ("max-age", CacheControl::new().max_age(seconds(60)), "max-age=0"),
+            ("max-age=\"0", CacheControl::new().max_age(seconds(60)), "max-age=0"),
+            ("max-age=0;", CacheControl::new().max_age(seconds(60)), "max-age=0"),
+            ("max-age=+5", CacheControl::new().max_age(seconds(60)), "max-age=0"),
+            ("max-age=\"30\"", CacheControl::new().max_age(seconds(60)), "max-age=30"),
+            ("max-age=99999999999999999999", CacheControl::new().max_age(seconds(60)), "max-age=60"),
         ];
         for (there, new, merged) in table {
             let mut lines = headers(&[("cache-control", there)]);
             new.patch(&mut lines, &CACHE_CONTROL);
             assert_eq!(lines[CACHE_CONTROL], merged, "{there}");
         }
-    }
-
-    #[test]
-    fn every_directive_is_written_as_its_rfc_names_it() {
-        let all = CacheControl::new()
-            .private_fields([COOKIE])
-            .must_revalidate()
-            .proxy_revalidate()
-            .must_understand()
-            .no_transform()
-            .immutable()
-            .max_age(Duration::MAX)
-            .s_maxage(seconds(1))
-            .stale_while_revalidate(seconds(2))
-            .stale_if_error(seconds(3));
-        assert_eq!(
-            all.to_string(),
-            "private=\"cookie\", must-revalidate, proxy-revalidate, must-understand, no-transform, immutable, \
-             max-age=2147483648, s-maxage=1, stale-while-revalidate=2, stale-if-error=3"
-        );
     }
 
     /// RFC 9110 section 12.5.5.
@@ -387,21 +249,39 @@ mod tests {
         }
     }
 
+    /// RFC 9213 section 2.1.
     #[test]
-    fn contradictions_are_found() {
-        let table = [
-            (CacheControl::new().public().private(), Some("public, private")),
-            (CacheControl::new().public().no_store(), Some("public, no-store")),
-            (CacheControl::new().no_store().max_age(seconds(1)), Some("no-store, max-age")),
-            (CacheControl::new().no_store().max_age(seconds(0)), None),
-            (CacheControl::new().public().private_fields([COOKIE]), None),
-        ];
-        for (control, found) in table {
-            assert_eq!(control.contradiction().as_deref(), found, "{control}");
+    fn a_structured_field_that_could_not_be_written_back_is_left_as_it_is() {
+        let field = HeaderName::from_static("cdn-cache-control");
+        for (there, merged) in [
+            ("max-age=60", "max-age=60, no-transform"),
+            ("max-age=60;ext=1", "max-age=60;ext=1"),
+            ("public=?0", "public=?0"),
+            ("x=:YWJj:", "x=:YWJj:"),
+            ("private=(\"a\" \"b\")", "private=(\"a\" \"b\")"),
+            ("Max-Age=60", "Max-Age=60"),
+        ] {
+            let mut lines = headers(&[("cdn-cache-control", there)]);
+            CacheControl::new().no_transform().patch(&mut lines, &field);
+            assert_eq!(lines[&field], merged, "{there}");
         }
     }
 
     proptest! {
+        #[test]
+        fn patching_lets_nobody_do_more_than_was_said_or_is_written(lines in field("cache-control")) {
+            let before = ResponseDirectives::from_headers(&lines);
+            let mut patched = lines;
+            CacheControl::new().no_transform().max_age(seconds(60)).patch(&mut patched, &CACHE_CONTROL);
+            let after = ResponseDirectives::from_headers(&patched);
+            prop_assert_eq!(after.no_store, before.no_store);
+            prop_assert!(after.public <= before.public && after.must_revalidate == before.must_revalidate);
+            prop_assert!(before.private != Qualified::All || after.private == Qualified::All);
+            prop_assert!(before.no_cache != Qualified::All || after.no_cache == Qualified::All);
+            prop_assert_eq!(after.max_age, Some(before.max_age.unwrap_or(60).min(60)));
+            prop_assert_eq!(after.s_maxage, before.s_maxage);
+        }
+
         #[test]
         fn no_bytes_make_patching_panic_and_it_is_idempotent(lines in field("cache-control"), vary in field("vary")) {
             let mut once = lines;

@@ -75,13 +75,15 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
         || directives.s_maxage.is_some()
         || directives.must_revalidate
         || (private && personal);
+    // Somebody's own, and whose it is, is not part of its key.
+    let anothers = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
         (*method != Method::GET, NotStorable::Method),
         (partial, NotStorable::Partial),
         (never, NotStorable::Status),
         (directives.no_store, NotStorable::NoStore),
-        (private && !hinted && !personal, NotStorable::Private),
+        ((private && !hinted && !personal) || anothers, NotStorable::Private),
         (directives.no_cache == Qualified::All && !revalidatable && !hinted, NotStorable::NoCache),
         (sets_cookie, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),

@@ -91,10 +91,11 @@ impl Shared {
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
         self.could_depend_on(&fields, context)?;
+        let by_origin = fields.contains(&ORIGIN) || self.policy.key.covers(&ORIGIN);
         // Requests with this key have those in common.
         fields.retain(|field| !self.is_covered(field, exchanged));
         if self.policy.sharing == Sharing::App {
-            of_many(&response.headers, &fields)?;
+            of_many(&response.headers, by_origin)?;
         }
         let predicates = &self.policy.predicates;
         if exchanged.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
@@ -231,8 +232,8 @@ impl Shared {
 }
 
 /// Refuses what was made for one recipient, though nothing says so.
-fn of_many(headers: &HeaderMap, vary: &[HeaderName]) -> Result<(), &'static str> {
-    if !vary.contains(&ORIGIN) && allows_one_origin(headers) {
+fn of_many(headers: &HeaderMap, by_origin: bool) -> Result<(), &'static str> {
+    if !by_origin && allows_one_origin(headers) {
         return Err("cors");
     }
     if has_nonce(headers) {

@@ -59,7 +59,7 @@ impl Fill {
         if let Some(leader) = self.call.leader {
             leader.stored(shared);
         }
-        sent.finish.with_status(self.status.detail(Some("stale-if-error"))).apply(&mut response);
+        sent.finish.with_status(self.status.detail(Some("stale-if-error"))).silent().apply(&mut response);
         response
     }
 

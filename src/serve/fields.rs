@@ -2,6 +2,9 @@
 
 pub(super) const FORWARDED: usize = 9;
 
+/// The places of those among them that are a host and nothing else.
+pub(super) const FORWARDED_HOSTS: [usize; 2] = [1, 6];
+
 /// What a request field means to the cache, by its name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Meaning {

@@ -12,11 +12,9 @@ use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::Pass;
-use crate::rules::client::{self, Told};
-use crate::rules::date;
 use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::header::{DATE, ETAG};
+use http::header::ETAG;
 use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
 use http_body::Body;
 use std::future::poll_fn;
@@ -116,11 +114,11 @@ impl Fill {
         let headers = request.headers().clone();
         let (clock, version) = (shared.cache.clock(), request.version());
         let (at, began) = (clock.wall(), clock.now());
-        let finish = Finish::new(shared, request.extensions(), self.status);
+        let finish = Finish::new(shared, request.extensions(), self.status, context);
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
-        shared.narrow(request, context);
+        shared.narrow(request, context, &self.way.parts);
         // Preconditions of the client's that the service has to evaluate, and a range, leave no room
         // for conditions of the cache's.
         if context.conditional || context.range {
@@ -156,18 +154,16 @@ impl Fill {
             }
         };
         let status = self.status;
-        let Sent { headers: request, finish, at: sent_at, .. } = sent;
+        let Sent { headers: request, mut finish, .. } = sent;
         let (body, status) = match kept {
             Err(why) => {
-                let told = Told { max_age: None, private: self.way.context.personal };
                 self.not_shared(&head, handled_within);
-                tell_client(&mut head.headers, told, sent_at);
                 (ResponseBody::forwarded(body), status.detail(Some(why)))
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
-                tell_client(&mut head.headers, told, cache.clock().wall());
                 let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
+                finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);
                 let storing = Storing { key: self.way.key, response, request, max_variants, retained };
@@ -238,20 +234,6 @@ fn head_of<B>(request: &Request<B>) -> request::Parts {
     parts.headers = request.headers().clone();
     parts.extensions = request.extensions().clone();
     parts
-}
-
-/// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
-pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, now: SystemTime) {
-    if told == Told::default() {
-        return;
-    }
-    client::tell(headers, told);
-    // A lifetime that begins now does so by `Date`, too.
-    if told.max_age.is_some()
-        && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(now))
-    {
-        *place = date;
-    }
 }
 
 /// Tells whether the next response under the same key will be of the same kind. Most client errors

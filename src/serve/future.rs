@@ -1,18 +1,24 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
+use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
 use super::respond::{Hit, tell};
 use super::service::Shared;
 use crate::body::ResponseBody;
 use crate::policy::CacheHints;
+use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
+use crate::rules::date;
+use crate::rules::freshness::{Stated, stated_lifetime};
 use crate::status::CacheStatus;
-use http::{Extensions, Request, Response};
+use http::header::{DATE, SET_COOKIE};
+use http::{Extensions, HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{self, Poll, ready};
+use std::time::{Duration, SystemTime};
 use tower::Service;
 use tower::util::Oneshot;
 
@@ -51,16 +57,54 @@ pin_project! {
 pub(super) struct Finish {
     status: Option<CacheStatus>,
     mark: bool,
+    /// Whether clients are told what they are told of stored responses.
+    tells: bool,
+    told: Told,
+    stored: bool,
+    /// Somebody is known to have asked.
+    identified: bool,
+    now: SystemTime,
 }
 
 impl Finish {
-    pub(super) fn new(shared: &Shared, request: &Extensions, status: CacheStatus) -> Self {
-        Self { status: shared.policy.cache_status.then_some(status), mark: was_announced(request) }
+    pub(super) fn new(shared: &Shared, request: &Extensions, status: CacheStatus, who: Context) -> Self {
+        Self {
+            status: shared.policy.cache_status.then_some(status),
+            mark: was_announced(request),
+            tells: true,
+            told: Told { max_age: shared.policy.client_max_age, private: who.personal },
+            stored: false,
+            identified: who.identified,
+            now: shared.cache.clock().wall(),
+        }
     }
 
     /// Leaves the response to a cache layer further out.
     pub(super) fn unmarked(self) -> Self {
-        Self { mark: false, ..self }
+        Self { mark: false, tells: false, ..self }
+    }
+
+    /// Has the client told what those are told who get the stored response.
+    pub(super) fn stored(self, told: Told) -> Self {
+        Self { told, stored: true, ..self }
+    }
+
+    /// Returns the lifetime to be told. What is not stored is given none that it has not itself, and no
+    /// longer one.
+    fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
+        let most = self.told.max_age?;
+        if self.stored {
+            return Some(most);
+        }
+        match stated_lifetime(&ResponseDirectives::from_headers(headers), headers, self.now) {
+            Stated::For(lifetime) => Some(lifetime.min(most)),
+            Stated::Silent | Stated::Stale => None,
+        }
+    }
+
+    /// Leaves what clients are told as it is.
+    pub(super) fn silent(self) -> Self {
+        Self { tells: false, ..self }
     }
 
     /// Replaces the status by what was learnt since.
@@ -72,11 +116,13 @@ impl Finish {
     }
 
     pub(super) fn apply<B>(self, response: &mut Response<B>) {
-        // What a handler has its clients told, it says whatever becomes of the response here.
-        if let Some(hints) = response.extensions().get::<CacheHints>()
-            && let told @ Told { max_age: Some(_), .. } = hints.told()
-        {
-            client::tell(response.headers_mut(), told);
+        if self.tells {
+            let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
+            let max_age = hinted.or_else(|| self.max_age(response.headers()));
+            // A lifetime of ours has nobody share what is not shared here.
+            let personal = self.identified || response.headers().contains_key(SET_COOKIE);
+            let private = self.told.private || (max_age.is_some() && personal);
+            tell_client(response.headers_mut(), Told { max_age, private }, self.now);
         }
         if let Some(status) = self.status {
             tell(response.headers_mut(), status);
@@ -85,6 +131,20 @@ impl Finish {
         if self.mark {
             response.extensions_mut().insert(HandledWithin);
         }
+    }
+}
+
+/// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
+pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, now: SystemTime) {
+    if told == Told::default() {
+        return;
+    }
+    client::tell(headers, told);
+    // A lifetime that begins now does so by `Date`, too.
+    if told.max_age.is_some()
+        && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(now))
+    {
+        *place = date;
     }
 }
 
@@ -114,7 +174,7 @@ where
 {
     type Output = Result<Response<ResponseBody<B>>, S::Error>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             Projected::Hit { hit } => match hit.take() {
                 Some(hit) => Poll::Ready(Ok(hit.response())),

@@ -20,6 +20,8 @@ pub(super) struct Inspected<'a> {
     pub(super) cookies: Vec<Option<&'a [u8]>>,
     /// Who the sender is, where that is part of the key.
     pub(super) identity: Option<String>,
+    /// The parts of the key that the user computes.
+    pub(super) parts: Vec<Option<String>>,
     /// The tag of a copy that the sender has, if it names one alone.
     pub(super) copy: Option<&'a HeaderValue>,
     pub(super) context: Context,
@@ -85,8 +87,8 @@ impl Shared {
             return Err(Bypass { reason: ForwardReason::Method, detail: None });
         }
         // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics, so a handler
-        // may read it, and no key covers it.
-        if !body.is_end_stream() && body.size_hint().exact() != Some(0) {
+        // may read it, and no key covers it. Nor does it cover trailers.
+        if !body.is_end_stream() {
             return Err(Bypass::because("body"));
         }
         let predicates = &self.policy.predicates;
@@ -113,7 +115,9 @@ fn inspect_headers<'a>(
         copy: None,
         cookies: Vec::new(),
         identity,
-        context: Context { head, personal, ..Context::default() },
+        parts: Vec::new(),
+        // A layer further in may never learn of it.
+        context: Context { head, personal, identified: personal, ..Context::default() },
     };
     // Where who the sender is has a part in the key, nothing that says so has to bypass.
     let app = policy.sharing == Sharing::App && !personal;
@@ -122,14 +126,11 @@ fn inspect_headers<'a>(
     let mut has_cookie = false;
     let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
     for (name, value) in headers {
+        if declared && policy.credentials.contains(name) && !personal {
+            return Err(Bypass::because("credentials"));
+        }
         if declared && policy.key.ignored.contains(name) {
             continue;
-        }
-        if declared && policy.credentials.contains(name) {
-            if !personal {
-                return Err(Bypass::because("credentials"));
-            }
-            context.identified = true;
         }
         match meaning(name.as_str()) {
             Meaning::Nothing => {}
@@ -170,7 +171,6 @@ fn inspect_headers<'a>(
             _ if app || declared || strict => return Err(Bypass::because("cookie")),
             _ => inspected.context.identified = true,
         }
-        inspected.context.identified |= personal;
     }
     Ok(inspected)
 }
@@ -183,14 +183,16 @@ impl Policy {
         let by_cookie = request.headers.contains_key(COOKIE)
             && !self.key.ignored.contains(&COOKIE)
             && (cookies.is_default() || cookies.read(request.headers).is_err());
-        by_cookie || identifies(request.headers, &self.credentials, &self.key.ignored)
+        by_cookie
+            || self.predicates.identity(request).is_some()
+            || identifies(request.headers, &self.credentials, &self.key.ignored)
     }
 }
 
 /// Tells whether any field but `Cookie` says who the sender of a request is.
 pub(crate) fn identifies(headers: &HeaderMap, credentials: &[HeaderName], ignored: &[HeaderName]) -> bool {
     headers.keys().any(|name| {
-        (meaning(name.as_str()).identifies() || credentials.contains(name)) && !ignored.contains(name)
+        credentials.contains(name) || (meaning(name.as_str()).identifies() && !ignored.contains(name))
     })
 }
 

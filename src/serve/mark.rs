@@ -1,8 +1,8 @@
 //! Marks on requests and responses, by which layers learn of one another.
 
 use super::service::Shared;
-use crate::policy::CookiePolicy;
-use http::Extensions;
+use crate::policy::{CookiePolicy, Cookies, cookie_names};
+use http::{Extensions, Request};
 use std::sync::Arc;
 
 pub(super) const PREFIX: usize = 16;
@@ -17,9 +17,13 @@ pub(crate) struct OuterLayer {
     /// The places in the key of the cache layers among them.
     places: Arc<[Place]>,
     /// One of them saw who the sender is; a layer in between may have taken that off.
-    pub(crate) identified: bool,
+    pub(super) identified: bool,
+    /// One that decides on anonymity did.
+    pub(super) is_barred: bool,
     /// What else is known to be harmless, or to identify, where somebody decides on anonymity.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
+    /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
+    undeclared: Option<Arc<[Vec<u8>]>>,
 }
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
@@ -53,19 +57,33 @@ impl OuterLayer {
     }
 
     /// Marks a request that passes a layer which knows more of its sender.
-    pub(crate) fn know(request: &mut Extensions, identified: bool, cookies: &Arc<CookiePolicy>) {
-        let mut mark = request.remove::<Self>().unwrap_or_default();
-        mark.identified |= identified;
+    pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
+        let mut mark = request.extensions_mut().remove::<Self>().unwrap_or_default();
+        mark.is_barred |= identified;
         mark.cookies = Some(match mark.cookies {
             None => Arc::clone(cookies),
             Some(known) if Arc::ptr_eq(&known, cookies) => known,
             Some(known) => Arc::new(known.joined(cookies)),
         });
-        request.insert(mark);
+        let known = Cookies { own: cookies, outer: mark.cookies.as_deref(), personal: false };
+        let before = mark.undeclared.iter().flat_map(|names| names.iter().map(Vec::as_slice));
+        let undeclared: Vec<_> = before
+            .chain(cookie_names(request.headers()))
+            .filter(|name| !known.declares(name))
+            .map(<[u8]>::to_vec)
+            .collect();
+        mark.undeclared = (!undeclared.is_empty()).then(|| undeclared.into());
+        request.extensions_mut().insert(mark);
     }
 }
 
 impl Shared {
+    /// Tells whether this layer's own rules declare all cookies that were unknown further out.
+    pub(super) fn knows_all(&self, outer: &OuterLayer) -> bool {
+        let own = Cookies { own: &self.policy.cookies, outer: None, personal: false };
+        outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
+    }
+
     /// Marks a request that this layer passes on.
     pub(super) fn announce(&self, request: &mut Extensions, identified: bool) {
         let outer = request.get::<OuterLayer>();
@@ -78,7 +96,9 @@ impl Shared {
         let mark = OuterLayer {
             places,
             identified: identified || outer.is_some_and(|outer| outer.identified),
+            is_barred: outer.is_some_and(|outer| outer.is_barred),
             cookies: outer.and_then(|outer| outer.cookies.clone()),
+            undeclared: outer.and_then(|outer| outer.undeclared.clone()),
         };
         request.insert(mark);
     }

@@ -96,6 +96,8 @@ pub(super) struct Way {
     pub(super) shared: Arc<Shared>,
     pub(super) key: CacheKey,
     pub(super) context: Context,
+    /// The parts of the key that the user computes.
+    pub(super) parts: Vec<Option<String>>,
     pub(super) scope: Scope,
 }
 
@@ -104,10 +106,11 @@ impl Way {
         shared: &Arc<Shared>,
         key: CacheKey,
         context: Context,
+        parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
         let scope = shared.cache.path_scope(public_uri(request).path());
-        Self { shared: Arc::clone(shared), key, context, scope }
+        Self { shared: Arc::clone(shared), key, context, parts, scope }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.

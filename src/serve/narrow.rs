@@ -4,19 +4,17 @@ use super::fields::meaning;
 use super::inspect::Context;
 use super::mark::OuterLayer;
 use super::service::Shared;
-use crate::key::{QueryKey, RequestHead};
+use crate::key::QueryKey;
 use crate::policy::Cookies;
 use http::header::{CONTENT_LENGTH, COOKIE};
 use http::{HeaderName, Request, Uri};
 
 impl Shared {
     /// Removes from a fill what its key ignores.
-    pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context) {
+    pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context, parts: &[Option<String>]) {
         let policy = &self.policy.key;
         let outer = request.extensions().get::<OuterLayer>().and_then(|outer| outer.cookies.clone());
-        if let Some(narrowed) = policy.narrow(RequestHead::from(&*request)) {
-            *request.headers_mut() = narrowed;
-        }
+        policy.narrow(request.headers_mut(), parts);
         for name in &policy.ignored {
             request.headers_mut().remove(name);
         }

@@ -1,8 +1,9 @@
 //! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
 
 use super::decision::Keep;
-use super::forward::{Fill, Sent, tell_client};
-use super::mark::{HandledWithin, Identified};
+use super::forward::{Fill, Sent};
+use super::future::tell_client;
+use super::mark::HandledWithin;
 use super::respond::Hit;
 use super::service::Shared;
 use crate::body::ResponseBody;
@@ -12,7 +13,7 @@ use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::{CacheHints, Ttl};
-use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::{Validators, not_modified};
 use crate::rules::selection::{Selection, select};
@@ -54,7 +55,7 @@ impl Fill {
     pub(super) async fn freshened<B>(
         self,
         stale: &StoredResponse,
-        mut validated: response::Parts,
+        validated: response::Parts,
         sent: Sent,
     ) -> Response<ResponseBody<B>> {
         let (shared, context, scope) = (&self.way.shared, self.way.context, self.way.scope);
@@ -64,8 +65,11 @@ impl Fill {
         parts.status = stale.status();
         let said = stale.head().said();
         parts.headers = if another { said } else { updated(&said, &validated.headers) };
-        let mut hints = validated.extensions.remove::<CacheHints>().unwrap_or_default();
+        parts.extensions = validated.extensions;
+        let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
+        // What the handler said before holds until it says something else.
         if hints.ttl == Ttl::Default
+            && !restricts(&validated.headers, &shared.policy.targets)
             && let Some(ttl) = stale.head().hinted
         {
             hints.ttl = Ttl::For(ttl);
@@ -74,10 +78,7 @@ impl Fill {
         hints.client_max_age = hints.client_max_age.or(told_before);
         let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
-        if let Some(identified) = validated.extensions.remove::<Identified>() {
-            parts.extensions.insert(identified);
-        }
-        let handled_within = validated.extensions.remove::<HandledWithin>().is_some();
+        let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
         let kept = match self.call.generation {
             _ if handled_within => Err("handled-within"),
             _ if another => Err("mismatch"),
@@ -118,7 +119,7 @@ impl Fill {
             }
         };
         let mut response = Hit::after_call(stored, version, &request, context, now).response();
-        finish.with_status(status).apply(&mut response);
+        finish.with_status(status).silent().apply(&mut response);
         response
     }
 }
@@ -160,6 +161,12 @@ impl Variants<'_> {
         }
         Ok(())
     }
+}
+
+/// Tells whether a 304 says that who has the response may not use it as before.
+fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
+    let said = ResponseDirectives::for_targets(validated, targets);
+    said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
 }
 
 /// Tells whether a 304 is about something else than what is stored: a strong tag has to be the same

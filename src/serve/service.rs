@@ -1,12 +1,12 @@
 //! The service of both cache layers, and what it shares between requests.
 
+use super::fields::FORWARDED_HOSTS;
 use super::forward::Fill;
 use super::future::{Finish, ResponseFuture};
 use super::inspect::{Bypass, Context, Inspected};
-use super::lookup::Lookup;
 use super::mark::{PREFIX, Place};
 use super::miss::{Next, Waited, Way};
-use super::step::{Forward, Step};
+use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
 use crate::cache::{Cache, poll_now};
@@ -15,7 +15,7 @@ use crate::key::{CacheKey, KeyBuf, KeyError, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
 use crate::status::CacheStatus;
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, Uri};
+use http::{HeaderName, HeaderValue, Request, Response, Uri};
 use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::convert::Infallible;
@@ -73,7 +73,8 @@ impl Shared {
             names.iter().for_each(|name| buf.part(name.as_bytes()));
         }
         // What a fill may have besides, and whose it is.
-        buf.part(format!("{:?} {}", policy.allowed, policy.predicates.keys_identity()).as_bytes());
+        buf.part(format!("{:?}", policy.allowed).as_bytes());
+        buf.optional(policy.predicates.identity_name().map(str::as_bytes));
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
@@ -103,19 +104,30 @@ impl Shared {
         buf: &mut KeyBuf,
     ) -> Result<(), Bypass> {
         buf.raw(&self.prefix);
+        if !self.policy.key.hosts.is_empty() {
+            // What frameworks build URLs from, if a proxy says so.
+            let hosts = FORWARDED_HOSTS.iter().filter_map(|&at| inspected.forwarded[at]);
+            for host in hosts.map(HeaderValue::as_bytes) {
+                if !self.policy.key.hosts.iter().any(|known| known.as_bytes() == host) {
+                    return Err(Bypass::because("unknown-host"));
+                }
+            }
+        }
         let forwarded = if inspected.is_forwarded { &inspected.forwarded[..] } else { &[] };
         let forwarded = forwarded.iter().zip(0..);
         let forwarded = forwarded.filter_map(|(value, at)| value.map(|value| (at, value)));
         let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
-        write_key(buf, policy, uri, host, forwarded, request).map_err(|error| match error {
-            KeyError::Host => Bypass::because("host"),
-            KeyError::UnknownHost => Bypass::because("unknown-host"),
-            KeyError::TooLong => Bypass::because("key-length"),
-        })?;
+        write_key(buf, policy, uri, host, forwarded, request, &inspected.parts).map_err(
+            |error| match error {
+                KeyError::Host => Bypass::because("host"),
+                KeyError::UnknownHost => Bypass::because("unknown-host"),
+                KeyError::TooLong => Bypass::because("key-length"),
+            },
+        )?;
         for at in 0..self.policy.cookies.keyed().len() {
             buf.optional(inspected.cookies.get(at).copied().flatten());
         }
-        if self.policy.predicates.keys_identity() {
+        if self.policy.predicates.identity_name().is_some() {
             // A digest: keys of a shared store are read by others than their owners.
             let digest = inspected.identity.as_ref().map(|identity| Sha256::digest(identity.as_bytes()));
             buf.optional(digest.as_deref());
@@ -190,9 +202,9 @@ where
             Step::Hit(stored, context, now) => {
                 ResponseFuture::hit(self.shared.hit(stored, head, context, now, false))
             }
-            Step::Forward(forward) => self.forward(request, forward),
+            Step::Forward(forward) => self.forward(request, &forward),
             Step::Unsafe => self.write(request),
-            Step::Miss(context, lookup) => self.miss(request, buf.key().to_key(), context, lookup),
+            Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
         }
     }
 }
@@ -218,8 +230,7 @@ impl<S> ResponseCache<S> {
         &self,
         request: Request<ReqBody>,
         key: CacheKey,
-        context: Context,
-        lookup: Option<Lookup>,
+        missed: Missed,
     ) -> ResponseFuture<S, ReqBody, B>
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -229,7 +240,9 @@ impl<S> ResponseCache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (way, inner) = (Way::new(&self.shared, key, context, (&request).into()), self.inner.clone());
+        let Missed { context, parts, lookup } = missed;
+        let way = Way::new(&self.shared, key, context, parts, (&request).into());
+        let inner = self.inner.clone();
         // Most misses wait for nothing, and so need no room for it.
         let next = match self.shared.cache.is_local() {
             true => poll_now(pin!(way.next(request.headers(), lookup))),
@@ -249,18 +262,24 @@ impl<S> ResponseCache<S> {
     fn forward<ReqBody, B>(
         &self,
         mut request: Request<ReqBody>,
-        forward: Forward,
+        forward: &Forward,
     ) -> ResponseFuture<S, ReqBody, B>
     where
         S: Service<Request<ReqBody>> + Clone,
     {
         let Bypass { reason, detail } = forward.bypass;
         let status = CacheStatus::forward(reason).detail(detail);
-        let finish = Finish::new(&self.shared, request.extensions(), status);
+        let (shared, head) = (&self.shared, RequestHead::from(&request));
+        let personal = shared.policy.predicates.identity(head).is_some();
+        let identified = shared.policy.identifies(head);
+        let who = Context { personal, identified, ..Context::default() };
+        let finish = Finish::new(shared, request.extensions(), status, who);
         let finish = if forward.mark { finish } else { finish.unmarked() };
+        if let Some((context, parts)) = &forward.narrowed {
+            shared.narrow(&mut request, *context, parts);
+        }
         if forward.announce {
-            let identified = self.shared.policy.identifies((&request).into());
-            self.shared.announce(request.extensions_mut(), identified);
+            shared.announce(request.extensions_mut(), identified);
         }
         ResponseFuture::forward(self.inner.clone().oneshot(request), finish)
     }
@@ -294,7 +313,8 @@ where
             ResponseFuture::hit(hit)
         }
         Next::Forward(status) => {
-            let finish = Finish::new(shared, request.extensions(), status);
+            let finish = Finish::new(shared, request.extensions(), status, context);
+            shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
             ResponseFuture::forward(inner.oneshot(request), finish)
         }

@@ -21,22 +21,37 @@ pub(super) enum Step {
     Forward(Forward),
     Unsafe,
     /// The key is in the buffer.
-    Miss(Context, Option<Lookup>),
+    Miss(Missed),
+}
+
+/// A request that has to look further.
+pub(super) struct Missed {
+    pub(super) context: Context,
+    /// The parts of its key that the user computes.
+    pub(super) parts: Vec<Option<String>>,
+    pub(super) lookup: Option<Lookup>,
 }
 
 /// A request that goes to the service without more ado.
-#[derive(Clone, Copy)]
 pub(super) struct Forward {
     pub(super) bypass: Bypass,
     /// Where a layer further in is to answer, it has to know that there is one further out.
     pub(super) announce: bool,
     /// Whether a layer further out is told that this one handled the request.
     pub(super) mark: bool,
+    /// Where a layer further in may store the answer, it shall depend on nothing that this one's key ignores.
+    pub(super) narrowed: Option<(Context, Vec<Option<String>>)>,
 }
 
 impl Step {
     fn forward(bypass: Bypass) -> Self {
-        Self::Forward(Forward { bypass, announce: true, mark: true })
+        Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: None })
+    }
+}
+
+impl Step {
+    fn narrowed(bypass: Bypass, context: Context, parts: Vec<Option<String>>) -> Self {
+        Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: Some((context, parts)) })
     }
 }
 
@@ -49,14 +64,17 @@ impl Shared {
             // whatever stands between them. The outer one does it all.
             if outer.has(self) {
                 let bypass = Bypass::because("same-name");
-                return Step::Forward(Forward { bypass, announce: false, mark: false });
+                return Step::Forward(Forward { bypass, announce: false, mark: false, narrowed: None });
             }
-            // What identified the sender may have been taken off since; the page is theirs all the same.
-            if outer.identified && request.method.is_safe() {
+            if outer.is_barred && request.method.is_safe() {
                 return Step::forward(Bypass::because("identified"));
             }
+            // A cookie that was there may have been taken off since.
+            if !self.knows_all(outer) && request.method.is_safe() {
+                return Step::forward(Bypass::because("cookie"));
+            }
         }
-        let inspected = match self.inspect(request, body, outer) {
+        let mut inspected = match self.inspect(request, body, outer) {
             Ok(inspected) => inspected,
             // A tunnel has no target that could have changed.
             Err(bypass)
@@ -68,6 +86,11 @@ impl Shared {
             }
             Err(bypass) => return Step::forward(bypass),
         };
+        // What identified the sender may have been taken off since; the page is theirs all the same.
+        if outer.is_some_and(|outer| outer.identified) && !inspected.context.personal {
+            return Step::forward(Bypass::because("identified"));
+        }
+        inspected.parts = self.policy.key.parts(request);
         if let Err(bypass) = self.key(request, &inspected, buf) {
             return Step::forward(bypass);
         }
@@ -76,33 +99,43 @@ impl Shared {
             return Step::forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
         }
         if !self.cache.is_local() {
-            return Step::Miss(context, None);
+            return Step::Miss(Missed { context, parts: inspected.parts, lookup: None });
         }
         let (key, now) = (buf.key(), self.cache.clock().now());
         match self.plain_hit(request.headers, key, context, now) {
             Some(stored) if self.is_to_refresh(&stored, request.headers, context, now) => {
-                Step::Miss(context, Some(Lookup::Stale { stored, variant: None }))
+                let lookup = Some(Lookup::Stale { stored, variant: None });
+                Step::Miss(Missed { context, parts: inspected.parts, lookup })
             }
             Some(stored) => {
                 context.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
                 Step::Hit(stored, context, now)
             }
-            None => self.look_further(request.headers, key, context, now),
+            None => self.look_further(request.headers, key, context, now, inspected.parts),
         }
     }
 
     /// What is not the plainest hit; apart, so that the plainest has a small stack frame.
     #[inline(never)]
-    fn look_further(&self, request: &HeaderMap, key: KeyRef<'_>, context: Context, now: Moment) -> Step {
+    fn look_further(
+        &self,
+        request: &HeaderMap,
+        key: KeyRef<'_>,
+        context: Context,
+        now: Moment,
+        parts: Vec<Option<String>>,
+    ) -> Step {
         match poll_now(pin!(self.lookup(request, key, context, now))) {
             Some(Lookup::Hit(stored)) => Step::Hit(stored, context, now),
             // A HEAD can't fill the cache, so there is nothing to wait for.
             Some(Lookup::Miss { reason, .. }) if context.head => {
-                Step::forward(Bypass { reason, detail: None })
+                Step::narrowed(Bypass { reason, detail: None }, context, parts)
             }
             lookup => match self.cache.passes().get(key, now) {
-                Some(Pass::HandledWithin) => Step::forward(Bypass::because("handled-within")),
-                _ => Step::Miss(context, lookup),
+                Some(Pass::HandledWithin) => {
+                    Step::narrowed(Bypass::because("handled-within"), context, parts)
+                }
+                _ => Step::Miss(Missed { context, parts, lookup }),
             },
         }
     }
@@ -117,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_key_has_a_digest_of_an_identity_and_nothing_of_a_credential() {
-        let policy = Policy::app().vary_by_identity(|_| Some("alice@shop.example".to_owned()));
+        let policy = Policy::app().vary_by_identity("user", |_| Some("alice@shop.example".to_owned()));
         let shared = Shared::new(Cache::new(NullStore::new()), policy, Level::Site);
         let request = http::Request::get("/account")
             .header("authorization", "Bearer s3cret")

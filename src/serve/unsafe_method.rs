@@ -1,6 +1,7 @@
 //! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4).
 
 use super::future::Finish;
+use super::inspect::Context;
 use super::service::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidation};
@@ -18,13 +19,17 @@ use tower::Service;
 pub(super) async fn forward<S, ReqBody, B>(
     shared: Arc<Shared>,
     mut inner: S,
-    parts: Parts,
+    mut parts: Parts,
     body: ReqBody,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    let finish = Finish::new(&shared, &parts.extensions, CacheStatus::forward(ForwardReason::Method));
+    let status = CacheStatus::forward(ForwardReason::Method);
+    let finish = Finish::new(&shared, &parts.extensions, status, Context::default()).silent();
+    // It may be answered by requests of its own to a layer further in.
+    let identified = shared.policy.identifies((&parts).into());
+    shared.announce(&mut parts.extensions, identified);
     let target = public_uri((&parts).into()).clone();
     let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     // Until it is called, the service has changed nothing.

@@ -14,7 +14,7 @@ fn by_session() -> AnonymousOnlyLayer {
 }
 
 /// A page that shows the cookies and credentials its handler sees, behind a cache and `layer`.
-fn shop(layer: AnonymousOnlyLayer, policy: Policy) -> (Stack, Calls) {
+fn shop(layer: &AnonymousOnlyLayer, policy: Policy) -> (Stack, Calls) {
     let (inner, calls) = origin(|request, _| {
         let headers = request.headers();
         with_lines(&[], format!("{:?} {:?}", headers.get("cookie"), headers.get("authorization")))
@@ -34,7 +34,7 @@ fn with_cookie(cookie: &str) -> Request<Body> {
 #[tokio::test]
 async fn identified_requests_bypass_the_caches_inside_and_are_told_to_be_private() {
     for policy in presets() {
-        let (shop, _) = shop(by_session(), policy);
+        let (shop, _) = shop(&by_session(), policy);
         send(&shop, get("/")).await;
         for line in [("cookie", "sid=alice"), ("cookie", "_ga=1; sid="), ("authorization", "Bearer alice")] {
             for _ in 0..2 {
@@ -52,7 +52,7 @@ async fn identified_requests_bypass_the_caches_inside_and_are_told_to_be_private
 #[tokio::test]
 async fn anonymous_visitors_with_harmless_cookies_share_a_page_that_was_made_without_them() {
     for policy in presets() {
-        let (shop, calls) = shop(by_session(), policy);
+        let (shop, calls) = shop(&by_session(), policy);
         assert_eq!(send(&shop, with_cookie("_ga=1")).await.text(), "None None");
         for cookie in ["_ga=2", "_ga_X=1; _ga=3", ""] {
             assert!(send(&shop, with_cookie(cookie)).await.is_hit(), "{cookie:?}");
@@ -65,7 +65,7 @@ async fn anonymous_visitors_with_harmless_cookies_share_a_page_that_was_made_wit
 #[tokio::test]
 async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored() {
     for policy in presets() {
-        let (shop, _) = shop(by_session(), policy);
+        let (shop, _) = shop(&by_session(), policy);
         for _ in 0..2 {
             let answer = send(&shop, with_cookie("remember_me=alice; _ga=1")).await;
             assert_eq!((answer.detail(), answer.is_hit()), (Some("cookie"), false));
@@ -74,7 +74,7 @@ async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored
         }
     }
     let lenient = AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_undeclared_cookies();
-    let (shop, _) = shop(lenient, policy());
+    let (shop, _) = shop(&lenient, policy());
     assert_eq!(send(&shop, with_cookie("remember_me=alice")).await.text(), "None None");
     assert!(send(&shop, get("/")).await.is_hit());
     assert_eq!(send(&shop, with_cookie("sid=1")).await.detail(), Some("identified"));
@@ -82,7 +82,7 @@ async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored
 
 #[tokio::test]
 async fn cookies_that_a_cache_layer_keys_are_declared_too() {
-    let (shop, _) = shop(by_session(), policy().vary_on_cookies(["lang"]).expect("valid"));
+    let (shop, _) = shop(&by_session(), policy().vary_on_cookies(["lang"]).expect("valid"));
     let page = "Some(\"lang=de\") None";
     assert_eq!(send(&shop, with_cookie("_ga=1; lang=de")).await.text(), page);
     let hit = send(&shop, with_cookie("lang=de; _ga=2")).await;
@@ -98,7 +98,7 @@ async fn predicates_and_fields_of_ones_own_identify() {
         .identified_if(|request| request.extensions.get::<User>().is_some())
         .credential_headers([HeaderName::from_static("x-mine")])
         .ignore_headers([http::header::AUTHORIZATION]);
-    let (shop, _) = shop(layer, policy().ignore_headers([http::header::AUTHORIZATION]));
+    let (shop, _) = shop(&layer, policy().ignore_headers([http::header::AUTHORIZATION]));
     send(&shop, get("/")).await;
     let mut known = get("/");
     known.extensions_mut().insert(User);
@@ -120,7 +120,7 @@ async fn a_session_look_up_decides_where_nothing_else_has() {
             request.uri.path() == "/alice"
         }
     });
-    let (shop, _) = shop(layer, policy());
+    let (shop, _) = shop(&layer, policy());
     for hit in [false, true] {
         assert_eq!(send(&shop, get("/")).await.is_hit(), hit);
         let alice = send(&shop, get("/alice")).await;
@@ -248,4 +248,94 @@ fn names_that_can_be_no_cookies_are_refused_with_the_name() {
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
     assert_eq!(AnonymousOnlyLayer::new().ignore_cookies(["*"]).expect_err("refused").value(), "*");
     assert_eq!(by_session().credential_cookies(["a;b"]).expect_err("refused").value(), "a;b");
+}
+
+/// The undeclared cookie is gone when the cache sees the request; what it stood for is not.
+#[tokio::test]
+async fn a_cookie_that_nobody_declared_counts_though_a_layer_in_between_takes_it_off() {
+    for policy in presets() {
+        let (inner, _) = origin(|request, _| {
+            let user = request.extensions().get::<String>().cloned();
+            with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
+        });
+        let policy = policy.vary_on_cookies(["lang"]).expect("valid");
+        let cached = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+        let remembers = service_fn(move |mut request: Request<Body>| {
+            let cookie = request.headers_mut().remove("cookie");
+            let user =
+                cookie.and_then(|cookie| Some(cookie.to_str().ok()?.strip_prefix("remember=")?.to_owned()));
+            if let Some(user) = user {
+                request.extensions_mut().insert(user);
+            }
+            cached.clone().oneshot(request)
+        });
+        let shop = AnonymousOnlyLayer::new().layer(by_session().layer(remembers));
+        for _ in 0..2 {
+            for user in ["alice", "bob"] {
+                let answer = send(&shop, with_cookie(&format!("remember={user}"))).await;
+                assert_eq!((answer.text(), answer.detail()), (user, Some("cookie")));
+            }
+            assert_eq!(send(&shop, get("/")).await.text(), "anybody");
+        }
+        assert!(send(&shop, with_cookie("lang=de")).await.is_hit(), "it is declared further in");
+    }
+}
+
+#[tokio::test]
+async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() {
+    let cache = memory();
+    let (inner, _) = origin(|request, _| {
+        with_lines(&[], request.extensions().get::<String>().cloned().unwrap_or_else(|| "anybody".to_owned()))
+    });
+    let third = SiteCacheLayer::new(&cache).policy(policy().name("third")).layer(inner);
+    let second = SiteCacheLayer::new(&cache).policy(policy().name("second")).layer(third);
+    // Takes credentials off, and answers a POST by a GET of its own.
+    let authenticates = service_fn(move |mut request: Request<Body>| {
+        *request.method_mut() = http::Method::GET;
+        *request.uri_mut() = "/me".parse().expect("a uri");
+        if let Some(user) = request.headers_mut().remove("cookie") {
+            request.extensions_mut().insert(user.to_str().expect("text").to_owned());
+        }
+        second.clone().oneshot(request)
+    });
+    let first = SiteCacheLayer::new(&cache).policy(policy().name("first")).layer(authenticates);
+    for method in ["GET", "POST", "GET", "POST"] {
+        for user in ["sid=alice", "sid=bob"] {
+            let answer = send(&first, request(method, "/login", &[("cookie", user)])).await;
+            assert_eq!(answer.text(), user, "{method}");
+        }
+        assert_eq!(send(&first, request(method, "/login", &[])).await.text(), "anybody", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_declared_further_out_counts_past_a_cache_that_leaves_the_page_to_another() {
+    let cache = memory();
+    let (inner, calls) =
+        origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
+    let route = route_over(&cache, MINUTE, inner);
+    let site = SiteCacheLayer::new(&cache).policy(policy()).layer(route);
+    let shop = by_session().layer(site);
+    for cookie in ["_ga=1", "_ga=2", "_ga=3"] {
+        assert_eq!(send(&shop, with_cookie(cookie)).await.text(), "None");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+/// A limit on the service further in must not be used up by those who are still being looked up.
+#[tokio::test(start_paused = true)]
+async fn a_slow_look_up_holds_up_nobody_else() {
+    let layer = AnonymousOnlyLayer::new().identified_by(|request| async move {
+        if request.headers.contains_key("x-slow") {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        false
+    });
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let shop = layer.layer(tower::limit::ConcurrencyLimit::new(inner, 1));
+    let slow = tokio::spawn(shop.clone().oneshot(get_with("/", &[("x-slow", "1")])));
+    tokio::task::yield_now().await;
+    let quick = tokio::time::timeout(Duration::from_secs(1), send(&shop, get("/")));
+    assert_eq!(quick.await.expect("at once").text(), "1");
+    assert!(slow.await.expect("no panic").is_ok());
 }

@@ -116,10 +116,11 @@ async fn a_handler_tells_clients_of_its_own_response_whether_or_not_it_is_stored
         (&[][..], hints(), get("/"), Some("max-age=60")),
         (&[("cache-control", "max-age=5, private")], hints(), get("/"), Some("private, max-age=60")),
         (&[("cache-control", "no-store")], hints(), get("/"), Some("no-store")),
-        (&[("set-cookie", "a=1")], hints(), get("/"), Some("max-age=60")),
+        (&[("set-cookie", "a=1")], hints(), get("/"), Some("max-age=60, private")),
         (&[], hints().never(), get("/"), Some("max-age=60")),
-        (&[], hints(), get_with("/", &[("cookie", "sid=1")]), Some("max-age=60")),
+        (&[], hints(), get_with("/", &[("cookie", "sid=1")]), Some("max-age=60, private")),
         (&[], CacheHints::new(), get_with("/", &[("cookie", "sid=1")]), None),
+        (&[], CacheHints::new(), request("HEAD", "/", &[]), None),
     ] {
         let stack = over(&memory(), policy(), hinted(lines, hints));
         assert_eq!(send(&stack, request).await.header("cache-control"), told, "{lines:?}");
@@ -258,4 +259,47 @@ async fn a_page_with_a_nonce_is_not_shared_by_the_application_preset() {
             assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{name} {value}");
         }
     }
+}
+
+/// A browser that got the page by another way shall not keep it for the year its origin says, nor longer.
+#[tokio::test]
+async fn what_is_not_stored_is_told_no_longer_lifetime_than_what_is() {
+    const YEARS: (&str, &str) = ("cache-control", "public, max-age=31536000");
+    for (lines, request, told) in [
+        (&[YEARS][..], request("HEAD", "/", &[]), "public, max-age=60"),
+        (&[YEARS], get_with("/", &[("cookie", "sid=1")]), "public, max-age=60"),
+        (&[YEARS, ("vary", "*")], get("/"), "public, max-age=60"),
+        (&[("cache-control", "max-age=5"), ("set-cookie", "a=1")], get("/"), "max-age=5, private"),
+        (&[("cache-control", "no-store")], get("/"), "no-store"),
+    ] {
+        let stack = over(&memory(), policy().client_max_age(MINUTE), move |call| numbered(lines, call));
+        assert_eq!(send(&stack, request).await.header("cache-control"), Some(told), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_inner_layer_that_does_nothing_tells_nothing_that_the_outer_one_would_go_by() {
+    for (hint, own, held) in [(Duration::ZERO, "max-age=3600", true), (YEAR, "max-age=5", false)] {
+        let (cache, hand) = timed();
+        let lines: &'static [_] = Box::leak(Box::new([("cache-control", own)]));
+        let inner = over(&cache, policy(), move |call| {
+            let mut response = numbered(lines, call);
+            CacheHints::new().client_max_age(hint).add_to(response.extensions_mut());
+            response
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        send(&stack, get("/")).await;
+        hand.advance(Duration::from_secs(10));
+        assert_eq!(send(&stack, get("/")).await.text() == "1", held);
+    }
+}
+
+#[tokio::test]
+async fn a_page_for_scripts_of_one_origin_is_stored_where_the_origin_is_keyed() {
+    let policy = policy().vary_on_headers([http::header::ORIGIN]).expect("valid");
+    let lines = &[("access-control-allow-origin", "https://a.example"), ("vary", "origin")];
+    let stack = over(&memory(), policy, move |call| numbered(lines, call));
+    let of = |origin: &str| get_with("/", &[("origin", origin)]);
+    assert!(shares(&stack, of("https://a.example"), of("https://a.example")).await);
+    assert!(!send(&stack, of("https://b.example")).await.is_hit());
 }

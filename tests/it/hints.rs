@@ -133,3 +133,33 @@ async fn under_axum_the_cache_is_an_argument_of_handlers() {
         assert_eq!(answer.is_hit(), hit, "{path}");
     }
 }
+
+#[test]
+fn hints_of_several_layers_add_up_and_never_stays_never() {
+    let mut response = Response::new(());
+    let field = http::HeaderName::from_static("x-plan");
+    CacheHints::new().never().vary([field.clone()]).ttl(MINUTE).add_to(response.extensions_mut());
+    CacheHints::new().ttl(2 * MINUTE).client_max_age(MINUTE).add_to(response.extensions_mut());
+    let both = response.extensions().get::<CacheHints>().cloned();
+    assert_eq!(both, Some(CacheHints::new().never().vary([field]).ttl(2 * MINUTE).client_max_age(MINUTE)));
+    let mut response = Response::new(());
+    CacheHints::new().ttl(Duration::ZERO).add_to(response.extensions_mut());
+    CacheHints::new().ttl(MINUTE).add_to(response.extensions_mut());
+    assert_eq!(response.extensions().get::<CacheHints>(), Some(&CacheHints::new().ttl(Duration::ZERO)));
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn under_axum_a_handler_that_adds_hints_loses_none_of_another_ones() {
+    use axum::response::IntoResponse;
+    use axum::{Router, routing::get};
+    let inner = || (CacheHints::new().never(), "mine").into_response();
+    let app = Router::new()
+        .route("/", get(async move || (CacheHints::new().ttl(MINUTE), inner())))
+        .layer(SiteCacheLayer::new(&memory()).policy(policy()));
+    for _ in 0..2 {
+        let request = axum::http::Request::get("/").body(axum::body::Body::empty()).expect("a request");
+        let answer = read(app.clone().oneshot(request).await.expect("infallible")).await;
+        assert_eq!(answer.detail(), Some("hint"));
+    }
+}

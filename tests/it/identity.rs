@@ -3,14 +3,16 @@
 use crate::support::*;
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, SiteCacheLayer};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
+};
 
 /// Who an authentication layer has found the sender to be.
 #[derive(Clone)]
 struct User(&'static str);
 
 fn keyed() -> Policy {
-    policy().vary_by_identity(|request| Some(request.extensions.get::<User>()?.0.to_owned()))
+    policy().vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()))
 }
 
 fn of(user: &'static str, lines: &[(&str, &str)]) -> Request<Body> {
@@ -93,7 +95,7 @@ async fn what_came_with_authorization_is_stored_only_where_it_says_who_may() {
 
 fn rfc9111() -> Policy {
     let policy = Policy::rfc9111().cache_status(true);
-    policy.vary_by_identity(|request| Some(request.extensions.get::<User>()?.0.to_owned()))
+    policy.vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()))
 }
 
 #[tokio::test]
@@ -187,5 +189,76 @@ async fn an_anonymous_only_layer_further_out_has_the_last_word() {
     for _ in 0..2 {
         let answer = send(&shop, of("alice", &[("cookie", "sid=1")])).await;
         assert_eq!(answer.detail(), Some("identified"));
+    }
+}
+
+/// A user whom an authentication layer further out has found by what no cache sees.
+#[tokio::test]
+async fn who_is_known_by_an_extension_alone_is_nobody_elses_to_a_cache_further_in() {
+    for policy in [keyed(), keyed().skip_if(|request| request.uri.path() == "/account")] {
+        let cache = memory();
+        let (inner, _) = origin(|request, _| {
+            with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(route_over(&cache, MINUTE, inner));
+        for method in ["GET", "HEAD", "GET"] {
+            for user in ["alice", "bob"] {
+                let mut asked = request(method, "/account", &[]);
+                asked.extensions_mut().insert(User(user));
+                let answer = send(&stack, asked).await;
+                assert!(method == "HEAD" || answer.text() == user, "{method} {user}");
+                assert_eq!(answer.header("cache-control"), Some("private"), "{method} {user}");
+            }
+        }
+        assert_eq!(send(&stack, get("/account")).await.text(), "anybody");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_identity_is_none_and_identities_of_two_kinds_are_two() {
+    let cache = memory();
+    let by = |name: &str| {
+        policy().vary_by_identity(name, |request| {
+            Some(
+                request
+                    .headers
+                    .get("x-number")
+                    .map_or("", |number| number.to_str().expect("text"))
+                    .to_owned(),
+            )
+        })
+    };
+    let (user, _) = account(&cache, by("user"), &[]);
+    let (tenant, _) = account(&cache, by("tenant"), &[]);
+    let with_cookie = || get_with("/account", &[("cookie", "sid=alice")]);
+    assert_eq!(send(&user, with_cookie()).await.detail(), Some("cookie"));
+    let numbered = || get_with("/account", &[("x-number", "1")]);
+    assert!(shares(&user, numbered(), numbered()).await);
+    assert!(!send(&tenant, numbered()).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_cookie_without_a_name_becomes_no_other_cookie() {
+    let policy = keyed().vary_on_cookies(["lang"]).expect("valid");
+    let (stack, _) = account(&memory(), policy, &[]);
+    let answer = send(&stack, of("alice", &[("cookie", "sid=1; =lang=de")])).await;
+    assert_eq!(answer.text(), "alice Some(\"sid=1; =lang=de\")");
+}
+
+#[tokio::test]
+async fn a_cache_further_out_that_passes_who_is_identified_leaves_them_their_own_further_in() {
+    for outer in [policy(), keyed()] {
+        let cache = memory();
+        let (inner, calls) = origin(|request, _| {
+            with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
+        });
+        let route = RouteCacheLayer::new(&cache, MINUTE).policy(keyed()).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(outer).layer(route);
+        for _ in 0..3 {
+            for user in ["alice", "bob"] {
+                assert_eq!(send(&stack, of(user, &[("cookie", "sid=1")])).await.text(), user);
+            }
+        }
+        assert_eq!(calls.count(), 2);
     }
 }

@@ -14,7 +14,9 @@ fn shows(policy: Policy, fields: &'static [&'static str], vary: &'static str) ->
     })
 }
 
-async fn check(stack: &Stack, table: &[(&[(&str, &str)], &str, bool)]) {
+type Lines<'a> = &'a [(&'a str, &'a str)];
+
+async fn check(stack: &Stack, table: &[(Lines<'_>, &str, bool)]) {
     for (lines, page, hit) in table {
         let answer = send(stack, get_with("/", lines)).await;
         assert_eq!((answer.text(), answer.is_hit()), (*page, *hit), "{lines:?}");
@@ -127,7 +129,7 @@ async fn parts_compose_a_key_of_tenant_plan_and_experiment_and_absent_differs_fr
 
 #[tokio::test]
 async fn fields_can_be_keyed_though_no_vary_names_them() {
-    let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static));
+    let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static)).expect("valid");
     let (stack, _) = shows(policy, &["hx-request", "rsc"], "");
     check(
         &stack,
@@ -151,7 +153,17 @@ async fn where_hosts_are_listed_nobody_fills_the_cache_under_another_name() {
     assert!(shares(&stack, of("shop.example"), of("shop.example")).await);
     assert!(!shares(&stack, of("evil.example"), of("evil.example")).await);
     assert_eq!(send(&stack, of("evil.example")).await.detail(), Some("unknown-host"));
-    for wrong in ["", "Shop.example", "shop.example.", "user@shop.example", "a/b"] {
+    assert!(
+        !shares(
+            &stack,
+            of("shop.example"),
+            get_with("/", &[("host", "shop.example"), ("x-forwarded-host", "evil.example")])
+        )
+        .await
+    );
+    for wrong in
+        ["", "Shop.example", "shop.example.", "user@shop.example", "a/b", "*.a", "a:", "a?b", "[::1", ":80"]
+    {
         let error = Policy::app().hosts([wrong]).expect_err(wrong);
         assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidHost, wrong));
     }
@@ -259,4 +271,49 @@ async fn what_strict_mode_would_remove_can_be_observed_first() {
         assert_eq!(answer.text(), if strict { "-" } else { "free" });
         assert_eq!(*seen.lock().expect("not poisoned"), ["x-plan"]);
     }
+}
+
+#[tokio::test]
+async fn nested_caches_narrow_every_request_that_a_cache_further_in_may_store() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("x-evil"))));
+    let route = route_over(&cache, std::time::Duration::from_secs(2), inner);
+    let stack = tower_response_cache::SiteCacheLayer::new(&cache).policy(policy().keyed_inputs_only([]));
+    let stack = tower::Layer::layer(&stack, route);
+    for _ in 0..4 {
+        assert_eq!(send(&stack, get_with("/", &[("x-evil", "1")])).await.text(), "None");
+        assert_eq!(send(&stack, get("/")).await.text(), "None");
+        hand.advance(std::time::Duration::from_secs(3));
+    }
+}
+
+/// What is computed may have changed by the time the service is called.
+#[tokio::test]
+async fn the_handler_sees_the_very_value_that_is_in_the_key() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let count = std::sync::Arc::new(AtomicUsize::new(0));
+    let part = KeyPart::new("changing", move |_| Some(count.fetch_add(1, Ordering::SeqCst).to_string()));
+    let policy = policy().vary_by_part(part.replacing(HeaderName::from_static("x-plan")));
+    let (stack, _) = shows(policy, &["x-plan"], "");
+    for expected in ["0", "1", "2"] {
+        assert_eq!(send(&stack, get("/")).await.text(), expected);
+    }
+}
+
+#[test]
+fn rules_that_contradict_each_other_are_refused_with_the_name() {
+    let contradiction = |error: tower_response_cache::ConfigError| {
+        assert_eq!(error.kind(), ConfigErrorKind::Contradiction);
+        error.value().to_owned()
+    };
+    let keyed = Policy::app().vary_on_headers([http::header::COOKIE]).expect_err("secret");
+    assert_eq!(contradiction(keyed), "cookie");
+    let ignored = Policy::app().ignore_headers([http::header::ACCEPT]);
+    assert_eq!(
+        contradiction(ignored.vary_on_headers([http::header::ACCEPT]).expect_err("ignored")),
+        "accept"
+    );
+    let cookies = Policy::app().ignore_cookies(["a"]).expect("valid");
+    assert_eq!(contradiction(cookies.clone().vary_on_cookies(["a"]).expect_err("two things")), "a");
+    assert_eq!(contradiction(cookies.credential_cookies(["a"]).expect_err("two things")), "a");
 }

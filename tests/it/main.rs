@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module per area.
 
+#[cfg(feature = "axum")]
+mod among;
 mod anonymous;
 mod architecture;
 mod attacks;
@@ -16,8 +18,11 @@ mod invalidation;
 mod key_parts;
 mod keys;
 mod layers;
+mod leaks;
 mod lifetimes;
 mod model;
+#[cfg(feature = "axum")]
+mod orders;
 mod patching;
 mod readiness;
 mod revalidation;
@@ -28,3 +33,4 @@ mod stale;
 mod stores;
 mod support;
 mod variants;
+mod visitors;

@@ -4,7 +4,8 @@ use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    CacheControl, CacheControlLayer, ConfigErrorKind, NeverCacheLayer, SiteCacheLayer, VaryLayer,
+    CacheControl, CacheControlLayer, ConfigErrorKind, Identified, NeverCacheLayer, Policy, SiteCacheLayer,
+    VaryLayer,
 };
 
 #[tokio::test]
@@ -85,4 +86,58 @@ fn bad_configuration_is_refused_with_the_value_named() {
     assert_eq!((wrong.kind(), wrong.value()), (ConfigErrorKind::InvalidFieldName, "not a name"));
     assert!(VaryLayer::new(Vec::<String>::new()).is_err());
     assert!(VaryLayer::new(["*"]).is_ok());
+}
+
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`.
+#[tokio::test]
+async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
+    let cdn = http::HeaderName::from_static("cdn-cache-control");
+    for policy in [policy(), Policy::rfc9111().cache_status(true)] {
+        let (inner, _) = origin(|_, call| numbered(&[("cdn-cache-control", "max-age=60")], call));
+        let hour = || CacheControl::new().public().max_age(60 * MINUTE);
+        let targeted = CacheControlLayer::targeting(cdn.clone(), hour()).expect("valid");
+        let plain = CacheControlLayer::new(hour()).expect("valid");
+        let patched = plain.layer(targeted.layer(NeverCacheLayer::new().layer(inner)));
+        let stack =
+            SiteCacheLayer::new(&memory()).policy(policy.targeted_fields([cdn.clone()])).layer(patched);
+        for call in ["1", "2"] {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.header("cdn-cache-control")), (call, None));
+            assert_eq!(
+                answer.header("cache-control"),
+                Some("max-age=0, no-cache, no-store, must-revalidate, private")
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn errors_and_what_is_somebodys_own_are_told_no_lifetime_of_a_page() {
+    let hour = CacheControl::new().public().max_age(60 * MINUTE).s_maxage(60 * MINUTE).no_transform();
+    for (status, identified, told) in [
+        (200, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),
+        (302, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),
+        (404, false, Some("no-transform")),
+        (503, false, Some("no-transform")),
+        (200, true, Some("max-age=3600, no-transform")),
+    ] {
+        let (inner, _) = origin(move |_, call| {
+            let mut response = numbered(&[], call);
+            *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+            if identified {
+                response.extensions_mut().insert(Identified);
+            }
+            response
+        });
+        let stack = CacheControlLayer::new(hour.clone()).expect("valid").layer(inner);
+        assert_eq!(send(&stack, get("/")).await.header("cache-control"), told, "{status}");
+    }
+}
+
+#[test]
+fn a_layer_with_nothing_to_say_is_refused() {
+    let error = CacheControlLayer::new(CacheControl::new()).expect_err("empty");
+    assert_eq!((error.kind(), error.value()), (ConfigErrorKind::NothingToSay, "cache-control"));
+    let both = CacheControl::new().public().private_fields([]);
+    assert_eq!(CacheControlLayer::new(both).expect_err("both").value(), "public, private");
 }

@@ -1,0 +1,320 @@
+//! Every order of session, site cache, route cache and anonymous-only layers, and tower-http among them.
+
+use crate::support::*;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
+use axum::routing::{get as page, post};
+use http::header::VARY;
+use http::{HeaderName, HeaderValue};
+use tower_http::compression::CompressionLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::trace::TraceLayer;
+use tower_response_cache::{AnonymousOnlyLayer, Identified, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_sessions::cookie::time::Duration;
+use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Session,
+    Site,
+    Route,
+    Anonymous,
+    Vary,
+    Compression,
+    SetId,
+    PropagateId,
+}
+use Part::*;
+
+/// Every order of some layers, the outermost first.
+pub(crate) fn orders(parts: &[Part]) -> Vec<Vec<Part>> {
+    let Some((first, rest)) = parts.split_first() else { return vec![Vec::new()] };
+    let mut all = Vec::new();
+    for order in orders(rest) {
+        for at in 0..=order.len() {
+            let mut order = order.clone();
+            order.insert(at, *first);
+            all.push(order);
+        }
+    }
+    all
+}
+
+/// Tells whether a layer stands outside of all of some others.
+pub(crate) fn outside(order: &[Part], one: Part, others: &[Part]) -> bool {
+    let place = |part| order.iter().position(|&other| other == part).expect("in the order");
+    others.iter().all(|&other| place(one) < place(other))
+}
+
+/// The layers, as they are configured wherever they stand.
+#[derive(Clone)]
+pub(crate) struct Shop {
+    policy: Policy,
+    sessions: SessionManagerLayer<MemoryStore>,
+    anonymous: AnonymousOnlyLayer,
+}
+
+impl Shop {
+    pub(crate) fn new(policy: Policy) -> Self {
+        let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false);
+        let anonymous = AnonymousOnlyLayer::session_cookie("id").expect("valid");
+        let anonymous = anonymous.ignore_cookies(["_ga*"]).expect("valid");
+        Self { policy, sessions, anonymous }
+    }
+
+    /// An application with these layers around it, all of one cache.
+    pub(crate) fn in_order(&self, order: &[Part]) -> Router {
+        self.layered(app(), order)
+    }
+
+    pub(crate) fn layered(&self, mut app: Router, order: &[Part]) -> Router {
+        let cache = memory();
+        for part in order.iter().rev() {
+            let policy = self.policy.clone();
+            app = match part {
+                Session => app.layer(self.sessions.clone()),
+                Site => app.layer(SiteCacheLayer::new(&cache).policy(policy)),
+                Route => app.layer(RouteCacheLayer::new(&cache, MINUTE).policy(policy)),
+                Anonymous => app.layer(self.anonymous.clone()),
+                Vary => app.layer(adding(VARY, "cookie")),
+                Compression => app.layer(CompressionLayer::new()),
+                SetId => app.layer(SetRequestIdLayer::x_request_id(MakeRequestUuid)),
+                PropagateId => app.layer(PropagateRequestIdLayer::x_request_id()),
+            };
+        }
+        app.layer(TraceLayer::new_for_http())
+    }
+}
+
+pub(crate) fn app() -> Router {
+    let account =
+        |session: Session| async move { who(&session).await.unwrap_or_else(|| "anybody".to_owned()) };
+    let begin = |session: Session| async move { session.insert("seen", true).await.expect("stored") };
+    let enter =
+        |session: Session, user: String| async move { session.insert("user", user).await.expect("stored") };
+    let long = page(|| async { "vanilla ".repeat(500) });
+    Router::new()
+        .route("/", page(account))
+        .route("/begin", page(begin))
+        .route("/login", post(enter))
+        .route("/long", long)
+}
+
+async fn who(session: &Session) -> Option<String> {
+    session.get("user").await.expect("readable")
+}
+
+pub(crate) fn adding(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::appending(name, HeaderValue::from_static(value))
+}
+
+/// What an authentication layer does: it says of a page that it is somebody's.
+async fn mark(session: Session, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if who(&session).await.is_some() {
+        response.extensions_mut().insert(Identified);
+    }
+    response
+}
+
+async fn log_in(app: &Router, user: &'static str) -> String {
+    let mut request = request("POST", "/login", &[]);
+    *request.body_mut() = user.into();
+    let answer = send(app, request).await;
+    let cookie = answer.header("set-cookie").expect("a session").split(';').next().expect("a cookie");
+    assert!(cookie.starts_with("id="), "{cookie}");
+    cookie.to_owned()
+}
+
+pub(crate) async fn visit(app: &Router, path: &str, cookie: &str) -> Answer {
+    send(app, if cookie.is_empty() { get(path) } else { get_with(path, &[("cookie", cookie)]) }).await
+}
+
+/// Each cache layer says what it did, the innermost first.
+pub(crate) fn told(answer: &Answer, what: &str) -> bool {
+    answer.headers.get_all("cache-status").iter().any(|line| line.to_str().expect("text").contains(what))
+}
+
+pub(crate) fn hit(answer: &Answer) -> bool {
+    told(answer, "; hit")
+}
+
+/// What many visits in many orders of visitors came to, besides hits for those without any cookie.
+#[derive(Debug, Default, PartialEq)]
+struct Tour {
+    /// A user was shown the page of anonymous visitors.
+    users_shown_anybodys: bool,
+    users_hits: bool,
+    analytics_hits: bool,
+}
+
+/// Lets two users and anonymous visitors come in turn, each of them first once.
+async fn tour(make: impl Fn() -> Router) -> Tour {
+    let (mut tour, mut anonymous_hits) = (Tour::default(), false);
+    for first in 0..4 {
+        let app = make();
+        let (alice, bob) = (log_in(&app, "alice").await, log_in(&app, "bob").await);
+        let visitors = [("alice", &*alice), ("anybody", ""), ("bob", &*bob), ("anybody", "_ga=1")];
+        for (user, cookie) in visitors.into_iter().cycle().skip(first).take(3 * visitors.len()) {
+            let answer = visit(&app, "/", cookie).await;
+            assert!([user, "anybody"].contains(&answer.text()), "{user} was shown {answer:?}");
+            assert_eq!(answer.header("set-cookie"), None);
+            match cookie {
+                "" => anonymous_hits |= hit(&answer),
+                "_ga=1" => tour.analytics_hits |= hit(&answer),
+                _ => {
+                    tour.users_shown_anybodys |= answer.text() != user;
+                    tour.users_hits |= hit(&answer);
+                }
+            }
+        }
+    }
+    assert!(anonymous_hits, "the tour could show something");
+    tour
+}
+
+pub(crate) const CACHES: [Part; 2] = [Site, Route];
+
+fn rfc9111() -> Policy {
+    Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
+}
+
+#[tokio::test]
+async fn by_default_users_get_their_own_pages_and_others_share_one_in_every_order() {
+    let declared =
+        policy().credential_cookies(["id"]).expect("valid").ignore_cookies(["_ga*"]).expect("valid");
+    for (policy, analytics_hits) in [(policy(), false), (declared, true)] {
+        for order in orders(&[Session, Site, Route]) {
+            let tour = tour(|| Shop::new(policy.clone()).in_order(&order)).await;
+            assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_anonymous_only_layer_hides_users_wherever_it_stands_but_only_outermost_it_spares_others() {
+    for order in orders(&[Session, Site, Route, Anonymous]) {
+        let tour = tour(|| Shop::new(policy()).in_order(&order)).await;
+        // Inside of a cache layer, it declares nothing to that one, which lets all cookies pass.
+        let analytics_hits = outside(&order, Anonymous, &CACHES);
+        assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn under_an_anonymous_only_layer_rfc_9111_leaks_nothing_and_inside_of_a_cache_users_lose_their_pages() {
+    for caches in [&CACHES[..], &[Site], &[Route]] {
+        for order in orders(&[&[Session, Anonymous], caches].concat()) {
+            let outermost = outside(&order, Anonymous, caches);
+            // A cache alone answers all with what anonymous visitors share, before the layer is asked. Of
+            // two, the outer one takes a cookie that it does not know for a credential, and tells the other.
+            let to_all = caches.len() == 1 && !outermost;
+            let expected = Tour {
+                users_shown_anybodys: to_all,
+                users_hits: to_all,
+                analytics_hits: outermost || to_all,
+            };
+            assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, expected, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_an_anonymous_only_layer_stands_anywhere_users_pages_are_private_to_caches_downstream() {
+    for policy in [policy(), rfc9111()] {
+        for order in orders(&[Session, Site, Route, Anonymous]) {
+            let app = Shop::new(policy.clone()).in_order(&order);
+            let alice = log_in(&app, "alice").await;
+            let hers = visit(&app, "/", &alice).await;
+            assert_eq!((hers.text(), hers.header("cache-control")), ("alice", Some("private")), "{order:?}");
+            let anybodys = visit(&app, "/", "").await;
+            assert_eq!((anybodys.text(), anybodys.header("cache-control")), ("anybody", None), "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_an_authentication_layer_inside_marks_is_stored_by_nobody_in_any_order() {
+    for caches in [&CACHES[..], &[Site], &[Route]] {
+        for order in orders(&[&[Session], caches].concat()) {
+            let marked = |policy| {
+                let shop = Shop::new(policy);
+                shop.layered(app().layer(from_fn(mark)), &order)
+            };
+            assert_eq!(tour(|| marked(policy())).await, Tour::default(), "{order:?}");
+            // By RFC 9111 alone no cookie counts, so one cache answers all with what is stored: nobody's.
+            let to_all = caches.len() == 1;
+            let all = Tour { users_shown_anybodys: to_all, users_hits: to_all, analytics_hits: to_all };
+            assert_eq!(tour(|| marked(rfc9111())).await, all, "{order:?}");
+            let app = marked(rfc9111());
+            let alice = log_in(&app, "alice").await;
+            for _ in 0..2 {
+                let answer = visit(&app, "/", &alice).await;
+                assert_eq!((answer.text(), hit(&answer), told(&answer, "; stored")), ("alice", false, false));
+                assert!(told(&answer, "detail=identified"), "{order:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn vary_by_cookie_added_outside_of_a_cache_is_no_trap_and_inside_it_keeps_users_apart() {
+    for order in orders(&[Vary, Session, Route]) {
+        assert_eq!(tour(|| Shop::new(policy()).in_order(&order)).await, Tour::default(), "{order:?}");
+        // By RFC 9111, the field alone keeps them apart, where the cache sees it; else one more layer does.
+        if outside(&order, Route, &[Vary]) {
+            let apart = Tour { users_hits: true, analytics_hits: true, ..Tour::default() };
+            assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, apart, "{order:?}");
+        }
+        let order = [&[Anonymous][..], &order].concat();
+        let shared = Tour { analytics_hits: true, ..Tour::default() };
+        assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, shared, "{order:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_cookie_is_never_stored_and_a_session_layer_inside_that_sets_one_each_time_costs_all_hits()
+{
+    for order in orders(&[Session, Site, Route]) {
+        let innermost = CACHES.iter().all(|&cache| outside(&order, cache, &[Session]));
+        let app = Shop::new(policy()).in_order(&order);
+        for first in [true, false, false] {
+            let answer = visit(&app, "/begin", "").await;
+            // A session is begun for one visitor; where a cache inside answers, none is.
+            assert_eq!(hit(&answer), !first && !innermost, "{order:?}");
+            assert_eq!(answer.header("set-cookie").is_some(), !hit(&answer), "{order:?}");
+            assert_eq!(told(&answer, "detail=set-cookie"), innermost, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_cookie_that_renews_or_ends_a_session_reaches_its_owner_alone_in_every_order() {
+    let renewing = |mut shop: Shop| {
+        shop.sessions =
+            shop.sessions.with_always_save(true).with_expiry(Expiry::OnInactivity(Duration::hours(1)));
+        shop
+    };
+    for order in orders(&[Session, Site, Route, Anonymous]) {
+        for policy in [policy(), rfc9111()] {
+            let app = renewing(Shop::new(policy)).in_order(&order);
+            let alice = log_in(&app, "alice").await;
+            let ended = format!("id={}", "A".repeat(22));
+            for (cookie, sets) in [(&*alice, "Max-Age=3600"), ("", ""), (&ended, "Max-Age=0"), ("", "")] {
+                let answer = visit(&app, "/", cookie).await;
+                let set = answer.header("set-cookie").unwrap_or_default();
+                // A hit from further out than the session layer neither renews nor ends it.
+                let renews = !sets.is_empty() && !hit(&answer);
+                assert_eq!(
+                    set.contains(if renews { sets } else { "Max-Age" }),
+                    renews,
+                    "{order:?}: {answer:?}"
+                );
+                assert!(!told(&answer, "; stored") || set.is_empty(), "{order:?}: {answer:?}");
+            }
+        }
+    }
+}
