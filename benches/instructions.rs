@@ -6,18 +6,19 @@
 //! ```
 //!
 //! `none` clones the request and drops it, which the others do too: what the harness takes. `miss`
-//! makes a URI besides, so it is for profiles rather than for comparison.
+//! makes a URI besides, and so does `none-miss`.
 
 mod support;
 
 use http::Request;
 use std::convert::Infallible;
 use std::hint::black_box;
+use std::ops::RangeFrom;
 use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|none-conditional|floor|hit|304|miss TIMES";
+const USAGE: &str = "--callgrind none|none-conditional|none-miss|floor|hit|304|miss TIMES";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -45,14 +46,15 @@ fn main() {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &support::conditional(&request), |request| run(&mut service, request));
         }
+        "none-miss" => {
+            let mut numbers = 0..;
+            repeat(times, &request, |request| drop(black_box(next(&request, &mut numbers))));
+        }
         "miss" => {
             let store = MemoryStore::with_capacity(128 << 20);
             let mut service = support::cached(store, support::response(SMALL));
             let mut numbers = 0..;
-            repeat(times, &request, |request| {
-                let number = numbers.next().unwrap_or_default();
-                run(&mut service, with_uri(&request, &uri(number)));
-            });
+            repeat(times, &request, |request| run(&mut service, next(&request, &mut numbers)));
         }
         _ => panic!("{USAGE}"),
     }
@@ -62,6 +64,11 @@ fn repeat(times: u64, request: &Request<Body>, mut operation: impl FnMut(Request
     for _ in 0..times {
         operation(black_box(request.clone()));
     }
+}
+
+/// Returns the request for another URI each time.
+fn next(request: &Request<Body>, numbers: &mut RangeFrom<usize>) -> Request<Body> {
+    with_uri(request, &uri(numbers.next().unwrap_or_default()))
 }
 
 fn run<S>(service: &mut S, request: Request<Body>)
