@@ -26,13 +26,15 @@ static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 pub struct KeyRef<'a> {
     hash: u64,
     bytes: &'a [u8],
+    /// The same bytes where they are owned already, so that owning them once more takes no copy.
+    owned: Option<&'a Arc<[u8]>>,
 }
 
 impl<'a> KeyRef<'a> {
     /// Creates a key of any bytes.
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self { hash: HASHER.hash_one(bytes), bytes }
+        Self { hash: HASHER.hash_one(bytes), bytes, owned: None }
     }
 
     /// Returns the bytes.
@@ -50,7 +52,8 @@ impl<'a> KeyRef<'a> {
     /// Returns an owned copy.
     #[must_use]
     pub fn to_key(self) -> CacheKey {
-        CacheKey { hash: self.hash, bytes: self.bytes.into() }
+        let bytes = self.owned.map_or_else(|| self.bytes.into(), Arc::clone);
+        CacheKey { hash: self.hash, bytes }
     }
 }
 
@@ -72,7 +75,7 @@ impl CacheKey {
     /// Returns the key, borrowed.
     #[must_use]
     pub fn as_ref(&self) -> KeyRef<'_> {
-        KeyRef { hash: self.hash, bytes: &self.bytes }
+        KeyRef { hash: self.hash, bytes: &self.bytes, owned: Some(&self.bytes) }
     }
 }
 
