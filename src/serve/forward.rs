@@ -87,7 +87,8 @@ impl Fill {
             && let Some(stale) = self.call.stale.take()
         {
             let validated = response.into_parts().0;
-            return Ok(self.freshened(&stale, validated, sent).await);
+            // Boxed, so that the calls that end otherwise do not carry the room for it about.
+            return Ok(Box::pin(self.freshened(&stale, validated, sent)).await);
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
