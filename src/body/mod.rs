@@ -1,9 +1,11 @@
 //! The body of a response that went through a cache layer.
 
+mod frames;
 mod recorder;
 mod recording;
 mod selected;
 
+use frames::Frames;
 use recording::Recording;
 
 pub(crate) use recorder::{Commit, Recorder};
@@ -86,8 +88,9 @@ where
         let mut begun = Box::pin(Recording::new(body, declared, None));
         begun.as_mut().peek(limit, cx);
         if begun.is_whole() {
-            let frames = std::mem::take(begun.as_mut().project().ahead);
-            return Peeked::Complete(frames.into_iter().filter_map(|frame| frame.into_data().ok()).collect());
+            let ahead = begun.as_mut().project().ahead;
+            let frames = std::iter::from_fn(|| ahead.pop());
+            return Peeked::Complete(frames.filter_map(|frame| frame.into_data().ok()).collect());
         }
         Peeked::Begun(Self { inner: Inner::Recording { recording: begun } })
     }
@@ -105,8 +108,7 @@ where
         let Inner::Recording { recording } = &mut self.inner else { return };
         recording.as_mut().read_ahead(cx);
         if recording.is_whole() && recording.ahead.len() <= 1 {
-            let data =
-                recording.as_mut().project().ahead.pop_front().and_then(|frame| frame.into_data().ok());
+            let data = recording.as_mut().project().ahead.pop().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
         }
     }
@@ -157,7 +159,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    recording.as_mut().project().ahead.clear();
+    *recording.as_mut().project().ahead = Frames::default();
     while recording.recorder.is_some() {
         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
         // A body that is always ready shall not keep a time limit from being seen.

@@ -1,19 +1,19 @@
 //! A body that is read ahead, and recorded while it streams.
 
+use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use crate::cache::Reservation;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
     pub(super) struct Recording<B> {
         // Frames that were ready before the head was sent.
-        pub(super) ahead: VecDeque<Frame<Bytes>>,
+        pub(super) ahead: Frames,
         #[pin]
         body: B,
         // What `Content-Length` says.
@@ -42,7 +42,7 @@ where
     B::Error: Into<BoxError>,
 {
     pub(super) fn new(body: B, declared: Option<u64>, recorder: Option<Recorder>) -> Self {
-        let ahead = VecDeque::new();
+        let ahead = Frames::default();
         Self { ahead, body, declared, recorder, ended: false, consistent: true, error: None, held: None }
     }
 
@@ -68,7 +68,7 @@ where
         self.while_ready(cx, |recording, bytes| {
             bytes <= limit
                 && recording.ahead.len() < PEEKED_FRAMES
-                && recording.ahead.back().is_none_or(Frame::is_data)
+                && recording.ahead.last().is_none_or(Frame::is_data)
         });
     }
 
@@ -81,7 +81,7 @@ where
             match self.as_mut().poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                    self.as_mut().project().ahead.push_back(frame);
+                    self.as_mut().project().ahead.push(frame);
                 }
                 Poll::Ready(Some(Err(error))) => {
                     *self.as_mut().project().error = Some(error);
@@ -155,7 +155,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.as_mut().project();
-        let frame = match this.ahead.pop_front() {
+        let frame = match this.ahead.pop() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
             None if *this.ended => Poll::Ready(this.error.take().map(Err)),
             None => self.as_mut().poll_body(cx),
