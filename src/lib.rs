@@ -58,7 +58,8 @@
 //! | stale, with a validator | the service is asked by a conditional request of the cache's own; a 304 freshens what is stored (RFC 9111 section 4.3) |
 //! | `Authorization`, or another credential | forwarded, not stored |
 //! | a cookie | forwarded, not stored, unless all are declared harmless or keyed ([`Policy::ignore_cookies`], [`Policy::vary_on_cookies`]) |
-//! | concurrent requests for one key | one calls the service, the others wait for its complete response |
+//! | concurrent requests for one key | one calls the service, the others read its response while it arrives |
+//! | stale, within a window of RFC 5861 | answered with at once, while a new one is made in the background ([`Policy::stale_while_revalidate`]), or where the service fails ([`Policy::stale_if_error`]) |
 //! | `Set-Cookie`, `private`, `no-store`, `Vary: *`, 206, trailers, event streams | passes, not stored |
 //! | `no-cache`, `max-age=0` | stored with a validator, and revalidated before each use; without one, not stored |
 //! | status 200 | stored for the route's ttl, its own lifetime, or the default ttl |
@@ -99,10 +100,13 @@
 //!
 //! | what became of the call | the requests that waited |
 //! |---|---|
-//! | a response that is stored | get it, each checked for itself; other variants start over once, under the learnt `Vary` |
-//! | a response that is not shared, or outgrows the limits | call the service at once, all in parallel; for ten seconds nobody waits on that key |
-//! | cancelled by its client | one of them makes a call of its own |
-//! | an error, a panic, a 5xx | one makes another call; if it fails too, they call a few at a time |
+//! | a response that may be stored | get its head, each checked for itself, and read its body while it arrives, at their own pace; other variants start over once, under the learnt `Vary` |
+//! | a response that is not shared | call the service at once, all in parallel; for ten seconds nobody waits on that key |
+//! | a body that outgrows the limits | those who read it go on, through a window of 256 KiB: who stalls for ten seconds while others wait is cut off with an error; nobody joins any more |
+//! | a body that fails, or panics | an error for each who reads it, and nothing is stored |
+//! | cancelled by its client before its head | one of them makes a call of its own |
+//! | cancelled by its client during its body | read on |
+//! | an error, a panic, a 5xx | the stale response, where there is one and it may be used; else one makes another call; if it fails too, they call a few at a time |
 //! | too slow | after [`Policy::max_wait`] each calls the service |
 //!
 //! # The map

@@ -36,6 +36,10 @@ impl Frames {
         self.first.is_none()
     }
 
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Frame<Bytes>> {
+        self.first.into_iter().chain(self.rest)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Frame<Bytes>> {
         self.first.iter().chain(&self.rest)
     }

@@ -4,13 +4,16 @@ mod frames;
 mod recorder;
 mod recording;
 mod selected;
+mod source;
 
 use frames::Frames;
 use recording::Recording;
+use source::Source;
 
 pub(crate) use recorder::{Commit, Recorder};
 
 use crate::error::BoxError;
+use crate::flight::Reader;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -39,6 +42,7 @@ pin_project! {
         Forwarded { #[pin] body: B },
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
+        Shared { reader: Reader },
     }
 }
 
@@ -66,6 +70,10 @@ impl<B> ResponseBody<B> {
     /// state the length of what they send are not told one.
     pub(crate) fn absent() -> Self {
         Self { inner: Inner::Absent }
+    }
+
+    pub(crate) fn shared(reader: Reader) -> Self {
+        Self { inner: Inner::Shared { reader } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -119,6 +127,24 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    /// Lets others read the body while it arrives, where some may be waiting and there is more to come.
+    pub(crate) fn share(self) -> Self {
+        let Inner::Recording { mut recording } = self.inner else { return self };
+        if !recording.goes_on() || !recording.recorder.as_ref().is_some_and(Recorder::has_leader) {
+            return Self { inner: Inner::Recording { recording } };
+        }
+        let this = recording.as_mut().project();
+        let begun = std::mem::take(this.ahead);
+        let Some(recorder) = this.recorder.take() else {
+            return Self { inner: Inner::Recording { recording } };
+        };
+        let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
+        match recorder.share(begun, Box::pin(Source::new(recording))) {
+            Some(reader) => Self::shared(reader),
+            None => Self::default(),
+        }
+    }
+
     /// Sees a recording to its end though nobody reads the body, within limits; a body that is not
     /// recorded is dropped. Outside a tokio runtime, or where too many are seen to already, it is
     /// returned.
@@ -135,6 +161,18 @@ where
                 }));
                 Ok(())
             }
+            // Others may go on reading; so does this one, for the store.
+            Inner::Shared { reader } => {
+                let permit = reader.stream().drain_permit();
+                let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
+                    return Err(Self { inner: Inner::Shared { reader } });
+                };
+                runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
+                    let _permit = permit;
+                    read_out(reader).await;
+                }));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -147,9 +185,19 @@ where
 {
     /// Sees a recording to its end, in a task that has nothing else to do.
     pub(crate) async fn drain(self) {
-        if let Inner::Recording { recording } = self.inner {
-            drain(recording).await;
+        match self.inner {
+            Inner::Recording { recording } => drain(recording).await,
+            Inner::Shared { reader } => read_out(reader).await,
+            _ => {}
         }
+    }
+}
+
+/// Reads a body to its end for nobody.
+async fn read_out(mut reader: Reader) {
+    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut reader).poll_frame(cx)).await {
+        // A body that is always ready shall not keep a time limit from being seen.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -189,6 +237,7 @@ where
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
+            Projected::Shared { reader } => Pin::new(reader).poll_frame(cx),
         }
     }
 
@@ -199,6 +248,7 @@ where
             Inner::Absent => true,
             Inner::Forwarded { body } => body.is_end_stream(),
             Inner::Recording { recording } => recording.is_end_stream(),
+            Inner::Shared { reader } => reader.is_end_stream(),
         }
     }
 
@@ -209,6 +259,7 @@ where
             Inner::Absent => SizeHint::new(),
             Inner::Forwarded { body } => body.size_hint(),
             Inner::Recording { recording } => recording.size_hint(),
+            Inner::Shared { reader } => reader.size_hint(),
         }
     }
 }
@@ -228,6 +279,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
             Inner::Absent => "ResponseBody::Absent",
             Inner::Forwarded { .. } => "ResponseBody::Forwarded",
             Inner::Recording { .. } => "ResponseBody::Recording",
+            Inner::Shared { .. } => "ResponseBody::Shared",
         })
     }
 }

@@ -1,12 +1,15 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
 use crate::cache::{Cache, Reservation, Storing, poll_now};
-use crate::entry::body_for_storage;
-use crate::flight::{Leader, Pass};
+use crate::entry::{StoredResponse, body_for_storage};
+use crate::error::BoxError;
+use crate::flight::{Keep, Leader, Pass, Reader, Stream};
 use crate::rules::entity_tag::EntityTag;
 use bytes::Bytes;
+use http_body::Body;
 use sha2::{Digest, Sha256};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What is to be done once the body is complete.
@@ -23,6 +26,10 @@ pub(crate) struct Commit {
 pub(crate) struct Recorder {
     commit: Option<Commit>,
     recorded: Recorded,
+    /// How many bytes were recorded, or counted.
+    length: u64,
+    /// Why it can't go on, where somebody else keeps what is counted.
+    why: End,
     declared: Option<u64>,
     limit: u64,
     reservation: Reservation,
@@ -57,7 +64,8 @@ impl Recorder {
     pub(crate) fn new(commit: Commit, declared: Option<u64>, limit: u64, tagged: bool) -> Self {
         let reservation = commit.cache.reservation();
         let digest = tagged.then(Sha256::new);
-        Self { commit: Some(commit), recorded: Recorded::Nothing, declared, limit, reservation, digest }
+        let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit);
+        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest }
     }
 
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -69,19 +77,45 @@ impl Recorder {
         self.declared
     }
 
-    fn len(&self) -> u64 {
-        match &self.recorded {
-            Recorded::Nothing => 0,
-            Recorded::One(bytes) => bytes.len() as u64,
-            Recorded::Many(bytes) => bytes.len() as u64,
+    /// Tells whether others may be waiting.
+    pub(super) fn has_leader(&self) -> bool {
+        self.commit.as_ref().is_some_and(|commit| commit.leader.is_some())
+    }
+
+    /// Lets others read the body while it arrives, and returns the first reader. They keep what was
+    /// recorded so far, and what comes; the recorder counts.
+    pub(super) fn share(
+        mut self,
+        begun: Vec<Bytes>,
+        source: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
+    ) -> Option<Reader> {
+        let commit = self.commit.as_ref()?;
+        let head = Arc::new(StoredResponse::clone(&commit.storing.response));
+        // There was room for more; from now on it is taken as it comes.
+        self.recorded = Recorded::Nothing;
+        self.reservation.shrink_to(self.length);
+        let declared = self.declared;
+        let begin = commit.leader.as_ref().map(Leader::announcement);
+        let reader = Stream::begin(head, declared, begun, source, Box::new(self));
+        if let Some(begin) = begin {
+            begin(reader.stream());
         }
+        Some(reader)
+    }
+
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    fn most(&self) -> u64 {
+        self.limit.min(self.declared.unwrap_or(u64::MAX))
     }
 
     /// Records a frame and returns it for sending, and why the recording can't go on, if so.
     pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<End>) {
         let length = data.len() as u64;
         let total = self.len() + length;
-        let most = self.limit.min(self.declared.unwrap_or(u64::MAX));
+        let most = self.most();
         if total > most {
             return (data, Some(End::Unfit));
         }
@@ -122,13 +156,15 @@ impl Recorder {
             }
         };
         self.recorded = recorded;
+        self.length = total;
         (sent, None)
     }
 
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
     pub(super) fn end(mut self, how: End) -> Reservation {
         if how == End::Clean {
-            self.finish();
+            let body = self.body();
+            self.finish(body);
         } else if let Some(commit) = self.commit.take() {
             match how {
                 End::Failed => commit.failed(),
@@ -143,19 +179,23 @@ impl Recorder {
         self.reservation.take()
     }
 
-    fn finish(&mut self) {
-        let Some(mut commit) = self.commit.take() else { return };
-        if self.declared.is_some_and(|declared| declared != self.len()) {
-            return commit.failed();
-        }
-        let body = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
+    /// Takes what was recorded.
+    fn body(&mut self) -> Bytes {
+        match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
             Recorded::Nothing => Bytes::new(),
             Recorded::One(bytes) => bytes,
             Recorded::Many(mut bytes) => {
                 bytes.shrink_to_fit();
                 Bytes::from(bytes)
             }
-        };
+        }
+    }
+
+    fn finish(&mut self, body: Bytes) {
+        let Some(mut commit) = self.commit.take() else { return };
+        if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
+            return commit.failed();
+        }
         if let Some(digest) = self.digest.take() {
             commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
         }
@@ -168,8 +208,48 @@ impl Drop for Recorder {
     /// end: HTTP/1 servers do not. Any other body dropped here was cut short.
     fn drop(&mut self) {
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
-            self.finish();
+            let body = self.body();
+            self.finish(body);
         }
+    }
+}
+
+impl Keep for Recorder {
+    fn count(&mut self, data: &Bytes) -> bool {
+        let total = self.len() + data.len() as u64;
+        self.why = if total > self.most() {
+            End::Unfit
+        } else if !self.reservation.grow(data.len() as u64) {
+            End::NoRoomNow
+        } else {
+            if let Some(digest) = &mut self.digest {
+                digest.update(data);
+            }
+            self.length = total;
+            return true;
+        };
+        false
+    }
+
+    fn is_whole(&self) -> bool {
+        self.declared == Some(self.len())
+    }
+
+    fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Self::drain_permit(self)
+    }
+
+    fn store(mut self: Box<Self>, whole: Bytes) {
+        self.finish(whole);
+    }
+
+    fn fail(self: Box<Self>) {
+        drop(self.end(End::Failed));
+    }
+
+    fn give_up(self: Box<Self>) -> Box<dyn Send> {
+        let why = self.why;
+        Box::new(self.end(why))
     }
 }
 

@@ -150,6 +150,16 @@ where
         }
     }
 
+    /// Tells whether there is more of the body to come.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.ended && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
+    }
+
+    /// Tells whether the body says that it is at its end.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended || self.body.is_end_stream()
+    }
+
     pub(super) fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -50,6 +50,13 @@ impl Reservation {
 }
 
 impl Reservation {
+    /// Gives back what is more than this.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let more = self.bytes.saturating_sub(bytes);
+        self.bytes -= more;
+        self.budget.used.fetch_sub(more, Ordering::Relaxed);
+    }
+
     /// Returns a reservation that holds what this one held.
     pub(crate) fn take(&mut self) -> Self {
         Self { budget: Arc::clone(&self.budget), bytes: std::mem::take(&mut self.bytes) }

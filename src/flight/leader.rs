@@ -1,6 +1,6 @@
 //! The leader's guard: whatever happens to it, its followers learn of it.
 
-use super::{CacheKey, Flight, Outcome, StoredResponse, Table, gate};
+use super::{CacheKey, Flight, Outcome, StoredResponse, Stream, Table, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +33,12 @@ impl Leader {
         if removed.is_some() {
             self.flights.number.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Returns what shares the response while it arrives. What becomes of it is still to be told.
+    pub(crate) fn announcement(&self) -> impl FnOnce(&Arc<Stream>) + use<> {
+        let flight = Arc::clone(&self.flight);
+        move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
     }
 
     /// Shares the response, which must be in the store already: who comes later looks there.

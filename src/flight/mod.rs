@@ -6,9 +6,11 @@
 
 mod leader;
 mod passes;
+mod stream;
 
 pub(crate) use leader::Leader;
 pub(crate) use passes::{Pass, Passes};
+pub(crate) use stream::{Keep, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
@@ -16,12 +18,14 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::{Notify, Semaphore};
 
 /// What became of a flight.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
+    /// The response has begun, and whoever it fits may read it while it arrives.
+    Begun(Weak<Stream>),
     /// The response is complete and may be shared with those whom it fits.
     Stored(Arc<StoredResponse>),
     /// It may not be shared: every follower calls the service itself, at once.

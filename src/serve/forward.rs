@@ -103,6 +103,8 @@ impl Fill {
             Poll::Ready(())
         })
         .await;
+        // And those who wait read the rest while it arrives.
+        let response = response.map(ResponseBody::share);
         Ok(match conditions {
             Some(conditions) => withheld(response, &conditions),
             None => response,

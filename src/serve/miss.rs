@@ -4,9 +4,10 @@ use super::inspect::Context;
 use super::lookup::{Lookup, Refusal};
 use super::refresh::Refresh;
 use super::service::{Shared, public_uri};
+use crate::cache::write_variant_key;
 use crate::entry::{Generation, Scope, StoredResponse};
-use crate::flight::{Flight, Leader, Outcome, Pass, Role};
-use crate::key::{CacheKey, RequestHead};
+use crate::flight::{Flight, Leader, Outcome, Pass, Reader, Role};
+use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
 use http::HeaderMap;
@@ -23,6 +24,8 @@ const FAILURES: u32 = 2;
 /// What a request does next.
 pub(super) enum Next {
     Answer(Arc<StoredResponse>, Waited),
+    /// A response that is arriving.
+    Read(Arc<StoredResponse>, Reader),
     /// An answer now, and a call for those who come later.
     Refresh(Arc<StoredResponse>, Call, Refresh),
     Call(Call),
@@ -157,6 +160,21 @@ impl Way {
                     Ok(false) => {}
                     Err(()) => return store_failed(),
                 },
+                Some(Outcome::Begun(stream)) => {
+                    if let Some(reader) = stream.upgrade().and_then(|stream| stream.join()) {
+                        let head = Arc::clone(reader.stream().head());
+                        match self.fits(&head, request).await {
+                            Ok(true) => return Next::Read(head, reader),
+                            // Another variant; once it is known by what, others of that one collapse again.
+                            Ok(false) if !head.selected_by(request) => {
+                                lookup = self.other_variant(&head, request);
+                                continue;
+                            }
+                            Ok(false) => {}
+                            Err(()) => return store_failed(),
+                        }
+                    }
+                }
                 Some(Outcome::Dangling) => {}
                 Some(Outcome::Failed(gate)) => {
                     failures = flight.attempt + 1;
@@ -222,6 +240,14 @@ impl Way {
         let call = Call::new(Some(leader.generation()), ForwardReason::Stale, known);
         let call = Call { leader: Some(leader), ..call };
         Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
+    }
+
+    /// Returns the miss of a request for another variant than the one that is arriving.
+    fn other_variant(&self, arriving: &StoredResponse, request: &HeaderMap) -> Lookup {
+        let fields: Vec<_> = arriving.head().nominated.iter().map(|field| field.name().clone()).collect();
+        let mut buf = KeyBuf::new();
+        write_variant_key(&mut buf, self.key.as_ref(), &fields, request);
+        Lookup::Miss { reason: ForwardReason::VaryMiss, variant: Some(buf.key().to_key()), stale: None }
     }
 
     async fn look(&self, request: &HeaderMap) -> Lookup {

@@ -6,6 +6,7 @@ use super::service::Shared;
 use crate::body::ResponseBody;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
+use crate::flight::Reader;
 use crate::key::RequestHead;
 use crate::rules::selection::{Selection, select};
 use crate::status::CacheStatus;
@@ -88,6 +89,15 @@ impl Hit {
         *response.version_mut() = self.version;
         self.finish(&mut response);
         response
+    }
+
+    /// Makes a response whose body is still arriving, unless what is sent has none.
+    pub(super) fn reading<B>(&self, reader: Reader) -> Response<ResponseBody<B>> {
+        let response = self.response();
+        match self.selection {
+            Selection::Whole => response.map(|_: ResponseBody<B>| ResponseBody::shared(reader)),
+            _ => response,
+        }
     }
 
     fn finish<B>(&self, response: &mut Response<B>) {

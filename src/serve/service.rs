@@ -306,6 +306,12 @@ where
             let (now, waited) = (shared.cache.clock().now(), waited == Waited::Yes);
             ResponseFuture::hit(shared.hit(stored, (&request).into(), context, now, waited))
         }
+        Next::Read(head, reader) => {
+            let now = shared.cache.clock().now();
+            let hit = shared.hit(head, (&request).into(), context, now, true);
+            let response = hit.reading(reader);
+            ResponseFuture::slow(std::future::ready(Ok(response)))
+        }
         Next::Refresh(stored, call, refresh) => {
             let now = shared.cache.clock().now();
             let hit = shared.hit(stored, (&request).into(), context, now, false);

@@ -31,6 +31,7 @@ mod servers;
 mod sharing;
 mod stale;
 mod stores;
+mod streaming;
 mod support;
 mod variants;
 mod visitors;

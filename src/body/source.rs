@@ -1,0 +1,41 @@
+//! The rest of a body, for a stream that many read.
+
+use super::recording::Recording;
+use crate::error::BoxError;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// A body that was begun, which can't be moved out of where it was polled.
+pub(super) struct Source<B>(Pin<Box<Recording<B>>>);
+
+impl<B> Source<B> {
+    pub(super) fn new(begun: Pin<Box<Recording<B>>>) -> Self {
+        Self(begun)
+    }
+}
+
+impl<B> Body for Source<B>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0.as_mut().poll_body(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_at_end()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::new()
+    }
+}

@@ -1,0 +1,105 @@
+//! A body that many read while it arrives, each at its own pace.
+//!
+//! Any reader drives it, with a waker that wakes them all: one who leaves takes no wake-up along. As long
+//! as it may still be stored, all of it is kept, and others may join. Once it may not, the readers go on
+//! through a bounded window, and one who stalls while that is full is cut off.
+
+mod reader;
+mod state;
+mod wakers;
+
+pub(crate) use reader::Reader;
+use state::{Item, Place, State};
+use wakers::Wakers;
+
+use crate::entry::StoredResponse;
+use crate::error::BoxError;
+use bytes::Bytes;
+use http_body::Body;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::OwnedSemaphorePermit;
+
+/// Who decides whether a body may be stored, and stores it.
+pub(crate) trait Keep: Send {
+    /// Counts what is to be kept; false if it can't go on.
+    fn count(&mut self, data: &Bytes) -> bool;
+    /// Tells whether all that was declared is there.
+    fn is_whole(&self) -> bool;
+    /// Returns leave to read the body for the store alone, if not too many are.
+    fn drain_permit(&self) -> Option<OwnedSemaphorePermit>;
+    /// Stores the whole.
+    fn store(self: Box<Self>, whole: Bytes);
+    /// The body has failed.
+    fn fail(self: Box<Self>);
+    /// It can't be stored, after all. What is returned is held as long as what was kept.
+    fn give_up(self: Box<Self>) -> Box<dyn Send>;
+}
+
+type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// A response whose body is arriving.
+pub(crate) struct Stream {
+    /// Without its body.
+    head: Arc<StoredResponse>,
+    /// What `Content-Length` says.
+    declared: Option<u64>,
+    state: Mutex<State>,
+    wakers: Arc<Wakers>,
+}
+
+impl Stream {
+    /// Begins with the frames that are there already, all of them counted, and returns its first reader.
+    pub(crate) fn begin(
+        head: Arc<StoredResponse>,
+        declared: Option<u64>,
+        begun: Vec<Bytes>,
+        source: Source,
+        keep: Box<dyn Keep>,
+    ) -> Reader {
+        let bytes = begun.iter().map(Bytes::len).sum();
+        let frames = begun.into_iter().map(Item::Data).collect();
+        let (readers, keep) = (vec![Place::At(0)], Some(keep));
+        let state =
+            State { source: Some(source), frames, base: 0, bytes, end: None, keep, held: None, readers };
+        let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
+        Reader { stream: Arc::new(stream), number: 0, read: 0, patience: None }
+    }
+
+    /// Returns the head of the response.
+    pub(crate) fn head(&self) -> &Arc<StoredResponse> {
+        &self.head
+    }
+
+    /// Returns a reader from the beginning, while there is one.
+    pub(crate) fn join(self: &Arc<Self>) -> Option<Reader> {
+        let mut state = lock(&self.state);
+        if state.keep.is_none() || state.end.is_some() {
+            return None;
+        }
+        let free = state.readers.iter().position(|place| *place == Place::Gone);
+        let number = free.unwrap_or(state.readers.len());
+        match free {
+            Some(number) => state.readers[number] = Place::At(0),
+            None => state.readers.push(Place::At(0)),
+        }
+        Some(Reader { stream: Arc::clone(self), number, read: 0, patience: None })
+    }
+
+    /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
+    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        lock(&self.state).keep.as_ref()?.drain_permit()
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
+
+/// What panicked under a lock has left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

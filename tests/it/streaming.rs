@@ -1,0 +1,398 @@
+//! Followers read a body while it arrives, each at its own pace.
+
+use crate::support::*;
+use bytes::Bytes;
+use futures::channel::mpsc;
+use futures::future::join_all;
+use futures::{SinkExt, StreamExt};
+use http::{HeaderMap, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{BoxError, Cache, Invalidation, Policy, ResponseBody, SiteCacheLayer};
+
+type Piece = Result<Frame<Bytes>, io::Error>;
+type Pieces = StreamBody<mpsc::Receiver<Piece>>;
+type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
+
+/// A service whose bodies come from senders, one for each call.
+struct World {
+    shop: Shop,
+    cache: Cache,
+    calls: Calls,
+    senders: Arc<Mutex<Vec<mpsc::Sender<Piece>>>>,
+}
+
+fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
+    let (cache, calls, senders) = (memory(), Calls::default(), Arc::new(Mutex::new(Vec::new())));
+    let (counted, kept) = (calls.clone(), Arc::clone(&senders));
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let (sender, receiver) = mpsc::channel(0);
+        kept.lock().expect("not poisoned").push(sender);
+        let mut response = Response::new(StreamBody::new(receiver));
+        for (name, value) in lines {
+            response.headers_mut().append(*name, value.parse().expect("a value"));
+        }
+        async move {
+            // So that others can come to wait for it.
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let shop = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    World { shop, cache, calls, senders }
+}
+
+impl World {
+    async fn get(&self) -> Response<ResponseBody<Pieces>> {
+        self.shop.clone().oneshot(get("/")).await.expect("infallible")
+    }
+
+    /// So many responses of one call, the leader's first.
+    async fn many(&self, count: usize) -> Vec<ResponseBody<Pieces>> {
+        let all = join_all((0..count).map(|_| self.get())).await;
+        assert_eq!(self.calls.count(), 1);
+        all.into_iter().map(Response::into_body).collect()
+    }
+
+    fn sender(&self) -> mpsc::Sender<Piece> {
+        self.senders.lock().expect("not poisoned")[0].clone()
+    }
+
+    /// Lets the body end.
+    fn end(&self, sender: mpsc::Sender<Piece>) {
+        drop(sender);
+        self.senders.lock().expect("not poisoned").clear();
+    }
+}
+
+fn piece(text: impl Into<Bytes>) -> Piece {
+    Ok(Frame::data(text.into()))
+}
+
+async fn next(body: &mut ResponseBody<Pieces>) -> Option<Result<Bytes, BoxError>> {
+    let frame = timeout(Duration::from_secs(5), body.frame()).await.expect("nobody hangs")?;
+    Some(frame.map(|frame| frame.into_data().expect("data")))
+}
+
+/// What one has read until it fails or ends.
+async fn rest(mut body: ResponseBody<Pieces>) -> Result<Vec<u8>, String> {
+    let mut all = Vec::new();
+    while let Some(data) = next(&mut body).await {
+        all.extend_from_slice(&data.map_err(|error| error.to_string())?);
+    }
+    Ok(all)
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_get_each_frame_as_it_arrives_and_the_page_is_stored_at_the_end() {
+    let world = world(policy(), &[]);
+    let mut readers = world.many(5).await;
+    let mut sender = world.sender();
+    for text in ["a", "b", "c"] {
+        let sent = sender.send(piece(text));
+        let (_, read) = tokio::join!(sent, join_all(readers.iter_mut().map(next)));
+        assert!(read.into_iter().all(|data| data.expect("a frame").expect("no error") == text));
+    }
+    // Who comes now reads from the beginning, at its own pace.
+    let late = world.get().await;
+    assert!(late.headers()["cache-status"].to_str().expect("text").contains("hit; collapsed"));
+    readers.push(late.into_body());
+    world.end(sender);
+    let ends = join_all(readers.into_iter().map(rest)).await;
+    assert_eq!(ends[0], Ok(Vec::new()));
+    assert_eq!(ends[5], Ok(b"abc".to_vec()));
+    assert_eq!((world.cache.flights(), world.cache.recording_bytes()), (0, 0));
+    let hit = read(world.get().await).await;
+    assert_eq!((hit.text(), hit.is_hit(), world.calls.count()), ("abc", true, 1));
+}
+
+/// 8 MiB in 128 frames over half a second: every reader has its first frame when the origin has sent it.
+#[tokio::test(start_paused = true)]
+async fn a_hundred_readers_have_their_first_byte_when_the_origin_sends_it() {
+    let world = world(policy(), &[]);
+    let readers = world.many(100).await;
+    let (mut sender, start) = (world.sender(), Instant::now());
+    let frame = Bytes::from(vec![7; 64 << 10]);
+    let send = async {
+        for _ in 0..128 {
+            sleep(Duration::from_millis(4)).await;
+            sender.send(piece(frame.clone())).await.expect("somebody reads");
+        }
+        world.end(sender);
+    };
+    let read = join_all(readers.into_iter().map(|mut body| async move {
+        let first = next(&mut body).await.expect("a frame").expect("no error");
+        let waited = start.elapsed();
+        (first.len() + rest(body).await.expect("no error").len(), waited)
+    }));
+    let (_, read) = tokio::join!(send, read);
+    for (length, waited) in read {
+        assert_eq!(length, 8 << 20);
+        assert!(waited <= Duration::from_millis(8), "{waited:?}");
+    }
+    assert_eq!(world.cache.recording_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_cuts_off_nobody_and_takes_no_wake_up_along() {
+    for leaves in 0..3 {
+        let world = world(policy(), &[]);
+        let mut readers = world.many(3).await;
+        let mut sender = world.sender();
+        // All wait, and the one that polled last leaves.
+        for reader in &mut readers {
+            assert!(timeout(Duration::from_millis(1), reader.frame()).await.is_err());
+        }
+        drop(readers.remove(leaves));
+        let others: Vec<_> = readers.into_iter().map(|body| tokio::spawn(rest(body))).collect();
+        tokio::task::yield_now().await;
+        sender.send(piece("page")).await.expect("somebody reads");
+        world.end(sender);
+        for read in join_all(others).await {
+            assert_eq!(read.expect("no panic"), Ok(b"page".to_vec()));
+        }
+        assert!(read(world.get().await).await.is_hit(), "stored without the leader");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_have_left_nothing_is_half_stored_and_the_service_is_told() {
+    let world = world(policy(), &[]);
+    let readers = world.many(3).await;
+    let mut sender = world.sender();
+    drop(readers);
+    assert!(sender.send(piece("page")).await.is_err(), "nobody reads");
+    assert_eq!((world.cache.flights(), world.cache.recording_bytes()), (0, 0));
+    drop(timeout(Duration::from_secs(1), world.get()).await.expect("at once"));
+    assert_eq!(world.calls.count(), 2);
+}
+
+/// Row S18: a failure is an error for each of them, never a clean end.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_fails_midway_fails_for_all_and_is_not_stored() {
+    for declared in [&[][..], &[("content-length", "100")]] {
+        let world = world(policy(), declared);
+        let readers = world.many(4).await;
+        let mut sender = world.sender();
+        let send = async {
+            sender.send(piece("half")).await.expect("somebody reads");
+            sender.send(Err(io::Error::other("torn"))).await.expect("somebody reads");
+        };
+        let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(rest)));
+        assert_eq!(read, vec![Err("torn".to_owned()); 4]);
+        assert_eq!((world.cache.flights(), world.cache.recording_bytes()), (0, 0));
+        assert!(!world.get().await.headers()["cache-status"].to_str().expect("text").contains("; hit"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_panics_is_never_polled_again_and_fails_for_the_others() {
+    let polls = Calls::default();
+    let counted = polls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let counted = counted.clone();
+        async move {
+            tokio::task::yield_now().await;
+            let mut first = true;
+            let body = futures::stream::poll_fn(move |_| {
+                if std::mem::take(&mut first) {
+                    return std::task::Poll::Pending;
+                }
+                counted.next();
+                panic!("body");
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(body.map(|()| piece("")))))
+        }
+    });
+    let cache = memory();
+    let shop = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let ask = || shop.clone().oneshot(get("/"));
+    let (one, other) = tokio::join!(ask(), ask());
+    let one = tokio::spawn(one.expect("infallible").into_body().collect());
+    assert!(one.await.is_err_and(|error| error.is_panic()));
+    assert!(other.expect("infallible").into_body().collect().await.is_err());
+    assert_eq!((polls.count(), cache.flights(), cache.recording_bytes()), (1, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_limit_readers_go_on_through_a_window_and_who_stalls_is_cut_off() {
+    let world = world(policy().max_body_bytes(1 << 20), &[]);
+    let mut readers = world.many(3).await;
+    let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
+    // More than may be stored, and then more than the window holds.
+    let send = tokio::spawn(async move {
+        for _ in 0..64 {
+            sender.send(piece(frame.clone())).await.expect("somebody reads");
+        }
+    });
+    let mut stalled = readers.pop().expect("three");
+    assert_eq!(next(&mut stalled).await.expect("a frame").expect("no error").len(), 64 << 10);
+    let begun = Instant::now();
+    world.senders.lock().expect("not poisoned").clear();
+    let quick = readers.into_iter().map(|body| {
+        tokio::spawn(async move {
+            let (mut body, mut length) = (body, 0);
+            while let Some(frame) = body.frame().await {
+                length += frame.expect("no error").into_data().expect("data").len();
+            }
+            length
+        })
+    });
+    let quick: Vec<_> = quick.collect();
+    // It no longer can be joined.
+    tokio::task::yield_now().await;
+    for length in join_all(quick).await {
+        assert_eq!(length.expect("no panic"), 4 << 20);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(30), "the stalled one holds nobody up for long");
+    send.await.expect("no panic");
+    let end = rest(stalled).await;
+    assert!(end.is_err_and(|error| error.contains("too slow")));
+    assert_eq!((world.cache.flights(), world.cache.recording_bytes()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_that_gets_on_is_waited_for_and_misses_nothing() {
+    let world = world(policy().max_body_bytes(1), &[]);
+    let readers = world.many(2).await;
+    let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
+    let send = tokio::spawn(async move {
+        for _ in 0..32 {
+            sender.send(piece(frame.clone())).await.expect("somebody reads");
+        }
+    });
+    world.senders.lock().expect("not poisoned").clear();
+    let paces = [Duration::ZERO, Duration::from_secs(4)];
+    let reads = readers.into_iter().zip(paces).map(|(mut body, pace)| async move {
+        let mut length = 0;
+        while let Some(frame) = body.frame().await {
+            length += frame.expect("no error").into_data().expect("data").len();
+            sleep(pace).await;
+        }
+        length
+    });
+    assert_eq!(join_all(reads).await, [2 << 20, 2 << 20]);
+    send.await.expect("no panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_reach_every_reader_and_keep_the_page_from_being_stored() {
+    let world = world(policy(), &[]);
+    let readers = world.many(3).await;
+    let mut sender = world.sender();
+    let send = async {
+        sender.send(piece("page")).await.expect("somebody reads");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-checksum", "1".parse().expect("a value"));
+        sender.send(Ok(Frame::trailers(trailers))).await.expect("somebody reads");
+        world.end(sender);
+    };
+    let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(BodyExt::collect)));
+    for whole in read {
+        let whole = whole.expect("no error");
+        assert_eq!(
+            whole.trailers().map(|trailers| trailers["x-checksum"].clone()),
+            Some("1".parse().expect("a value"))
+        );
+        assert_eq!(whole.to_bytes(), "page");
+    }
+    assert_eq!(world.cache.flights(), 0);
+}
+
+/// A stream that began before an invalidation is joined by nobody who came after it.
+#[tokio::test(start_paused = true)]
+async fn after_an_invalidation_a_new_call_is_made_while_the_old_body_still_arrives() {
+    let world = world(policy(), &[]);
+    let old = world.many(2).await;
+    world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    let new = world.get().await.into_body();
+    assert_eq!(world.calls.count(), 2);
+    let senders: Vec<_> = world.senders.lock().expect("not poisoned").drain(..).collect();
+    for (mut sender, text) in senders.into_iter().zip(["old", "new"]) {
+        tokio::spawn(async move { sender.send(piece(text)).await.expect("somebody reads") });
+    }
+    let (old, new) = tokio::join!(join_all(old.into_iter().map(rest)), rest(new));
+    assert_eq!((old, new), (vec![Ok(b"old".to_vec()); 2], Ok(b"new".to_vec())));
+    let hit = read(world.get().await).await;
+    assert_eq!((hit.text(), hit.is_hit()), ("new", true));
+}
+
+/// Row C13: ten variants and fifty waiters for each, on a cold key.
+#[tokio::test(start_paused = true)]
+async fn each_variant_of_a_cold_key_is_made_once_though_its_body_is_slow() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        counted.next();
+        let plan = request.headers()["x-plan"].to_str().expect("text").to_owned();
+        async move {
+            sleep(Duration::from_millis(10)).await;
+            let slow = futures::stream::once(async move {
+                sleep(Duration::from_millis(50)).await;
+                piece(plan)
+            });
+            Ok::<_, Infallible>(
+                Response::builder()
+                    .header("vary", "x-plan")
+                    .body(StreamBody::new(Box::pin(slow)))
+                    .expect("a response"),
+            )
+        }
+    });
+    let shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let plans: Vec<String> = (0..500).map(|at| (at % 10).to_string()).collect();
+    let answers = join_all(plans.iter().map(|plan| async {
+        let response = shop.clone().oneshot(get_with("/", &[("x-plan", plan)])).await;
+        read(response.expect("infallible")).await
+    }));
+    for (answer, plan) in answers.await.iter().zip(&plans) {
+        assert_eq!(answer.text(), plan);
+    }
+    assert_eq!(calls.count(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_that_has_the_page_gets_its_304_while_the_body_arrives_for_others() {
+    let world = world(policy(), &[("etag", "\"1\"")]);
+    let conditional = || world.shop.clone().oneshot(get_with("/", &[("if-none-match", "\"1\"")]));
+    let (one, other) = tokio::join!(world.get(), conditional());
+    assert_eq!(other.expect("infallible").status(), 304);
+    let mut sender = world.sender();
+    let read = tokio::spawn(rest(one.into_body()));
+    sender.send(piece("page")).await.expect("somebody reads");
+    world.end(sender);
+    assert_eq!(read.await.expect("no panic"), Ok(b"page".to_vec()));
+    assert_eq!(world.calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_declared_length_is_each_readers_and_a_false_one_is_not_stored() {
+    for (text, stored) in [("page", true), ("pag", false), ("pages", false)] {
+        let world = world(policy(), &[("content-length", "4")]);
+        let readers = world.many(2).await;
+        for reader in &readers {
+            assert_eq!(http_body::Body::size_hint(reader).exact(), Some(4));
+        }
+        let mut sender = world.sender();
+        let send = async {
+            sender.send(piece(text)).await.expect("somebody reads");
+            world.end(sender);
+        };
+        let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(rest)));
+        assert_eq!(read, vec![Ok(text.as_bytes().to_vec()); 2]);
+        let after = world.get().await;
+        assert_eq!(
+            after.headers()["cache-status"].to_str().expect("text").contains("; hit"),
+            stored,
+            "{text}"
+        );
+    }
+}
