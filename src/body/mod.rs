@@ -183,6 +183,14 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
+    /// Returns one more reader of a body that others may be reading.
+    pub(crate) fn second_reader(&self) -> Option<Reader> {
+        match &self.inner {
+            Inner::Shared { reader } => reader.stream().join(),
+            _ => None,
+        }
+    }
+
     /// Sees a recording to its end, in a task that has nothing else to do.
     pub(crate) async fn drain(self) {
         match self.inner {

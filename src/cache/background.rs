@@ -10,6 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// So many bodies are read at a time for the store alone.
 const MOST_DRAINS: u32 = 64;
 
+/// So many calls are made in tasks of their own at a time; others are their requests'.
+const MOST_CARRIED: u32 = 1024;
+
 /// How many responses were made anew in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -25,6 +28,7 @@ pub struct Refreshes {
 pub(super) struct Background {
     drains: Arc<Semaphore>,
     refreshes: Arc<Semaphore>,
+    carried: Arc<Semaphore>,
     most: u32,
     /// The keys that were tried in vain a moment ago.
     setbacks: Passes,
@@ -37,6 +41,7 @@ impl Background {
         Self {
             drains: Arc::new(Semaphore::new(MOST_DRAINS as usize)),
             refreshes: Arc::new(Semaphore::new(most as usize)),
+            carried: Arc::new(Semaphore::new(MOST_CARRIED as usize)),
             most,
             setbacks: Passes::default(),
             answered: AtomicU64::new(0),
@@ -47,6 +52,11 @@ impl Background {
     /// Returns leave to read a body for the store alone, if not too many are.
     pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.drains).try_acquire_owned().ok()
+    }
+
+    /// Returns leave to carry a call on without its client, if not too many are.
+    pub(super) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.carried).try_acquire_owned().ok()
     }
 
     /// Returns leave to make a response anew, if not too many are, and the last try was not in vain.
@@ -79,7 +89,8 @@ impl Background {
 
     /// Waits for what is under way, and begins nothing more.
     pub(super) async fn shut_down(&self) {
-        for (permits, most) in [(&self.refreshes, self.most), (&self.drains, MOST_DRAINS)] {
+        let all = [(&self.carried, MOST_CARRIED), (&self.refreshes, self.most), (&self.drains, MOST_DRAINS)];
+        for (permits, most) in all {
             // Fails where somebody else has closed it already.
             if let Ok(_all) = permits.acquire_many(most).await {
                 permits.close();

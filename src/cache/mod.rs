@@ -133,6 +133,12 @@ impl Cache {
         self.0.background.refresh_permit(key, self.clock().now())
     }
 
+    /// Returns leave to carry a call on without its client, if not too many are and there is a runtime.
+    pub(crate) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::runtime::Handle::try_current().ok()?;
+        self.0.background.carry_permit()
+    }
+
     /// Counts what came of a refresh.
     pub(crate) fn refreshed(&self, key: KeyRef<'_>, answered: bool) {
         self.0.background.refreshed(key, answered, self.clock().now());

@@ -66,6 +66,8 @@ pub struct Policy {
     /// The share of a lifetime that is left to chance.
     pub(crate) jitter: f64,
     pub(crate) max_waiters: usize,
+    /// How long a call goes on without its client, if it does.
+    pub(crate) carry_on: Option<Duration>,
 }
 
 /// Whose word counts on sharing.
@@ -119,6 +121,7 @@ impl Policy {
             early_refresh: None,
             jitter: 0.0,
             max_waiters: DEFAULT_MAX_WAITERS,
+            carry_on: None,
         }
     }
 

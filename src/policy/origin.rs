@@ -82,6 +82,18 @@ impl Policy {
         self
     }
 
+    /// Makes calls that others may wait for go on when their client leaves, for so long at most, and be
+    /// stored though nobody waits for them any more. By default, they are dropped with their request, and
+    /// one of those who wait makes a call of its own.
+    ///
+    /// Such a call is made in a task of its own on the user's tokio runtime. So it is only for services that
+    /// need nothing of their request's task: no task-locals of layers further out, nor their span. At most
+    /// 1,024 are made at a time; past that, calls are their requests' own.
+    pub fn carry_on(mut self, limit: Duration) -> Self {
+        self.carry_on = Some(limit);
+        self
+    }
+
     /// Sets what is done to a request that is made in the background, before the service gets it: to remove
     /// what is one visitor's own from its extensions (a session, an identity), which are those of the request
     /// that met the stale response.

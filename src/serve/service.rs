@@ -1,5 +1,6 @@
 //! The service of both cache layers, and what it shares between requests.
 
+use super::carried;
 use super::fields::FORWARDED_HOSTS;
 use super::forward::Fill;
 use super::future::{Finish, ResponseFuture};
@@ -324,7 +325,18 @@ where
             shared.announce(request.extensions_mut(), context.identified);
             ResponseFuture::forward(inner.oneshot(request), finish)
         }
-        Next::Call(call) => ResponseFuture::slow(Fill::new(way, call).run(inner, request)),
+        Next::Call(call) => {
+            // Others may wait for it, or come to.
+            let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());
+            let carried = limit.and_then(|limit| Some((limit, shared.cache.carry_permit()?)));
+            let fill = Fill::new(way, call);
+            match carried {
+                Some((limit, permit)) => {
+                    ResponseFuture::slow(carried::run(fill, inner, request, limit, permit))
+                }
+                None => ResponseFuture::slow(fill.run(inner, request)),
+            }
+        }
     }
 }
 

@@ -521,3 +521,69 @@ async fn two_tenants_keyed_by_an_inner_layer_alone_never_share_through_the_outer
     }
     assert_eq!((calls.count(), cache.flights()), (2, 0), "one call a tenant, one copy stored");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_carried_on_is_stored_though_nobody_waits_any_more() {
+    for slow_body in [false, true] {
+        let (cache, calls) = (memory(), Calls::default());
+        let counted = calls.clone();
+        let inner = service_fn(move |_: Request<Body>| {
+            let call = counted.next();
+            async move {
+                sleep(10 * MS).await;
+                let text = call.to_string();
+                let pieces = futures::stream::once(async move {
+                    if slow_body {
+                        sleep(10 * MS).await;
+                    }
+                    Ok::<_, Infallible>(http_body::Frame::data(bytes::Bytes::from(text)))
+                });
+                Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(pieces))))
+            }
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(1000 * MS)).layer(inner);
+        // The client leaves during the call, or during the body.
+        for leaves in [5 * MS, 15 * MS] {
+            let call = async {
+                let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+                sleep(3 * MS).await;
+                drop(response);
+                std::future::pending::<()>().await;
+            };
+            assert!(timeout(leaves, call).await.is_err());
+            sleep(50 * MS).await;
+            let hit = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+            assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("1", true, 1));
+        }
+        assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+        cache.shutdown().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_carried_on_ends_within_its_limit_and_fails_as_it_would_have() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        counted.next();
+        async move {
+            match request.uri().path() {
+                "/hangs" => std::future::pending().await,
+                "/panics" => panic!("handler"),
+                _ => Err::<Response<Body>, _>(io::Error::other("down")),
+            }
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(100 * MS)).layer(inner);
+    assert!(timeout(10 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
+    assert_eq!(cache.flights(), 1);
+    sleep(200 * MS).await;
+    assert_eq!(cache.flights(), 0);
+    // With its client there, a call takes as long as it takes.
+    assert!(timeout(1000 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
+    let panics = tokio::spawn(stack.clone().oneshot(get("/panics")));
+    assert!(panics.await.is_err_and(|error| error.is_panic()));
+    assert!(stack.clone().oneshot(get("/fails")).await.is_err_and(|error| error.to_string() == "down"));
+    sleep(200 * MS).await;
+    assert_eq!((calls.count(), cache.flights()), (4, 0));
+}

@@ -87,6 +87,11 @@ impl Stream {
         Some(Reader { stream: Arc::clone(self), number, read: 0, patience: None })
     }
 
+    /// Tells whether the body may be stored, as far as it has arrived.
+    fn is_kept(&self) -> bool {
+        lock(&self.state).keep.is_some()
+    }
+
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
     pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
         lock(&self.state).keep.as_ref()?.drain_permit()

@@ -32,6 +32,16 @@ impl Reader {
         &self.stream
     }
 
+    /// Reads on for nobody, as long as the body may be stored.
+    pub(crate) async fn read_while_kept(mut self) {
+        while self.stream.is_kept()
+            && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
+        {
+            // A body that is always ready shall not keep a time limit from being seen.
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits for the slowest reader; ready once that is cut off.
     fn wait_for_the_slowest(
         patience: &mut Option<(Pin<Box<Sleep>>, usize)>,
