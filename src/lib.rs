@@ -145,7 +145,7 @@ mod status;
 pub mod store;
 
 pub use body::ResponseBody;
-pub use cache::{Cache, CacheBuilder, Invalidation, Refreshes};
+pub use cache::{Cache, CacheBuilder, Invalidation, Refreshes, Warmed, WarmedPage};
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
 pub use key::{KeyPart, QueryKey, RequestHead};

@@ -26,6 +26,10 @@ pub struct CacheStatus {
     detail: Option<&'static str>,
 }
 
+/// A mark on a request of our own: its response is to have a status, for nobody else to see.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WantsStatus;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Hit,

@@ -6,12 +6,14 @@ mod builder;
 mod dice;
 mod invalidation;
 mod storing;
+mod warm;
 
 pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::Invalidation;
 pub(crate) use storing::{Storing, write_variant_key};
+pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;
 use crate::entry::{Entry, Generation, Head, Scope, StoredResponse};

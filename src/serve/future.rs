@@ -10,7 +10,7 @@ use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
 use crate::rules::date;
 use crate::rules::freshness::{Stated, stated_lifetime};
-use crate::status::CacheStatus;
+use crate::status::{CacheStatus, WantsStatus};
 use http::header::{DATE, SET_COOKIE};
 use http::{Extensions, HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
@@ -56,6 +56,8 @@ pin_project! {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Finish {
     status: Option<CacheStatus>,
+    /// Whether the client is told it as well.
+    told_status: bool,
     mark: bool,
     /// Whether clients are told what they are told of stored responses.
     tells: bool,
@@ -69,7 +71,8 @@ pub(super) struct Finish {
 impl Finish {
     pub(super) fn new(shared: &Shared, request: &Extensions, status: CacheStatus, who: Context) -> Self {
         Self {
-            status: shared.policy.cache_status.then_some(status),
+            status: (shared.policy.cache_status || request.get::<WantsStatus>().is_some()).then_some(status),
+            told_status: shared.policy.cache_status,
             mark: was_announced(request),
             tells: true,
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
@@ -125,8 +128,14 @@ impl Finish {
             tell_client(response.headers_mut(), Told { max_age, private }, self.now);
         }
         if let Some(status) = self.status {
-            tell(response.headers_mut(), status);
-            response.extensions_mut().insert(status);
+            if self.told_status {
+                tell(response.headers_mut(), status);
+            }
+            // What a layer further in did says more than that it was left to it.
+            let within = status.detail_word() == Some("handled-within");
+            if !(within && response.extensions().get::<CacheStatus>().is_some()) {
+                response.extensions_mut().insert(status);
+            }
         }
         if self.mark {
             response.extensions_mut().insert(HandledWithin);

@@ -9,7 +9,7 @@ use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
 use crate::rules::selection::{Selection, select};
-use crate::status::CacheStatus;
+use crate::status::{CacheStatus, WantsStatus};
 use http::header::HeaderName;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub(super) struct Hit {
     selection: Selection,
     collapsed: bool,
     tell: bool,
+    /// Only to whoever has asked for the status.
+    note: bool,
     mark: bool,
 }
 
@@ -51,6 +53,7 @@ impl Shared {
             selection,
             collapsed,
             tell: self.policy.cache_status,
+            note: request.extensions.get::<WantsStatus>().is_some(),
             mark: was_announced(request.extensions),
         }
     }
@@ -67,7 +70,17 @@ impl Hit {
         now: Moment,
     ) -> Self {
         let selection = selection(context, &Method::GET, request, &stored);
-        Self { stored, now, version, head: false, selection, collapsed: false, tell: false, mark: false }
+        Self {
+            stored,
+            now,
+            version,
+            head: false,
+            selection,
+            collapsed: false,
+            tell: false,
+            note: false,
+            mark: false,
+        }
     }
 
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
@@ -101,14 +114,16 @@ impl Hit {
     }
 
     fn finish<B>(&self, response: &mut Response<B>) {
-        if self.tell {
+        if self.tell || self.note {
             let fresh_until = self.stored.head().fresh_until;
             let status = match self.now < fresh_until {
                 true => CacheStatus::hit(fresh_until.since(self.now)),
                 false => CacheStatus::stale_hit(self.now.since(fresh_until)),
             };
             let status = if self.collapsed { status.collapsed() } else { status };
-            tell(response.headers_mut(), status);
+            if self.tell {
+                tell(response.headers_mut(), status);
+            }
             response.extensions_mut().insert(status);
         }
         if self.mark {

@@ -35,3 +35,4 @@ mod streaming;
 mod support;
 mod variants;
 mod visitors;
+mod warm;

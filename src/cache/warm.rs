@@ -1,0 +1,158 @@
+//! Pages that are fetched before anybody asks for them.
+
+use super::Cache;
+use crate::error::BoxError;
+use crate::status::{CacheStatus, WantsStatus};
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::header::HOST;
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use std::future::poll_fn;
+use std::pin::pin;
+use tower::{Service, ServiceExt};
+
+/// What came of one page that was to be warmed up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct WarmedPage {
+    /// What was asked for.
+    pub uri: Uri,
+    /// The status of its response; `None` if the service or the body failed.
+    pub status: Option<StatusCode>,
+    /// Whether it is in the cache: stored now, or there already.
+    pub is_cached: bool,
+    /// A word on why not, as in [`CacheStatus::detail_word`].
+    pub detail: Option<&'static str>,
+}
+
+/// What came of a warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Warmed {
+    /// Pages that are in the cache now.
+    pub cached: usize,
+    /// Pages that were answered, but not stored.
+    pub uncached: usize,
+    /// Pages whose service or body failed.
+    pub failed: usize,
+}
+
+/// So many pages are fetched at a time, unless said otherwise.
+const AT_A_TIME: usize = 8;
+
+impl Cache {
+    /// Fetches pages through a service with cache layers, so that they are stored before anybody asks
+    /// for them: eight at a time, as an HTTP/1.1 client without cookies and credentials would.
+    ///
+    /// Pages are stored by host. So these have to be absolute URIs, whose authority becomes the `Host` of the
+    /// request (RFC 9112 section 3.2.1); one without is asked for without. For other requests (those of HTTP/2
+    /// name their scheme, which is part of the key, too), see [`warm_with`](Self::warm_with).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it drops the requests under way; what is stored stays.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, routing::get};
+    /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let policy = Policy::app().default_ttl(std::time::Duration::from_secs(60));
+    /// let app: Router = Router::new()
+    ///     .route("/", get(|| async { "slow" }))
+    ///     .layer(SiteCacheLayer::new(&cache).policy(policy));
+    ///
+    /// let warmed = cache.warm(app, ["http://shop.example/".parse().expect("a URI")]).await;
+    /// assert_eq!((warmed.cached, warmed.failed), (1, 0));
+    /// # }
+    /// # main() }
+    /// ```
+    pub async fn warm<S, ReqBody, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> Warmed
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+        ReqBody: Default,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let requests = uris.into_iter().map(as_http_1);
+        self.warm_with(service, requests, AT_A_TIME, |_| {}).await
+    }
+
+    /// Sends requests through a service with cache layers, so many at a time, and tells what came of each
+    /// as it is there. The least is one at a time.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it drops the requests under way; what is stored stays.
+    pub async fn warm_with<S, ReqBody, B>(
+        &self,
+        service: S,
+        requests: impl IntoIterator<Item = Request<ReqBody>>,
+        at_a_time: usize,
+        mut progress: impl FnMut(&WarmedPage),
+    ) -> Warmed
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let (mut requests, mut warmed) = (requests.into_iter(), Warmed::default());
+        let fetch = |request| fetch(service.clone(), request);
+        let mut under_way: FuturesUnordered<_> =
+            requests.by_ref().take(at_a_time.max(1)).map(fetch).collect();
+        while let Some(page) = under_way.next().await {
+            let count = match &page {
+                WarmedPage { status: None, .. } => &mut warmed.failed,
+                WarmedPage { is_cached: true, .. } => &mut warmed.cached,
+                WarmedPage { .. } => &mut warmed.uncached,
+            };
+            *count += 1;
+            progress(&page);
+            under_way.extend(requests.next().map(fetch));
+        }
+        warmed
+    }
+}
+
+/// Writes a request as it comes from an HTTP/1.1 client.
+fn as_http_1<ReqBody: Default>(uri: Uri) -> Request<ReqBody> {
+    let mut request = Request::new(ReqBody::default());
+    let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    *request.uri_mut() = match (&host, uri.path_and_query()) {
+        (Some(_), Some(path)) => Uri::from(path.clone()),
+        _ => uri,
+    };
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+    request
+}
+
+async fn fetch<S, ReqBody, B>(service: S, mut request: Request<ReqBody>) -> WarmedPage
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let uri = request.uri().clone();
+    request.extensions_mut().insert(WantsStatus);
+    let failed = |uri| WarmedPage { uri, status: None, is_cached: false, detail: None };
+    let Ok(response) = service.oneshot(request).await else { return failed(uri) };
+    let (parts, body) = response.into_parts();
+    let mut body = pin!(body);
+    while let Some(frame) = poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        if frame.is_err() {
+            return failed(uri);
+        }
+    }
+    let status = parts.extensions.get::<CacheStatus>();
+    let is_cached = status.is_some_and(|status| status.is_hit() || status.is_stored());
+    WarmedPage {
+        uri,
+        status: Some(parts.status),
+        is_cached,
+        detail: status.and_then(CacheStatus::detail_word),
+    }
+}
