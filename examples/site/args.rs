@@ -10,6 +10,8 @@ Usage: cargo run --example site -- [OPTIONS]
 Options:
   --port N     listen on this port of 127.0.0.1; 0 is any free one [default: 3000]
   --db PATH    use this database, created if missing, and keep it [default: a temporary one]
+  --ttl N      hold the report fresh for so many seconds [default: 3600]
+  --warm       fetch the pages that everybody asks for before the first visitor does
   --no-cache   run without the cache layers, for comparison
   --help       print this help";
 
@@ -18,12 +20,14 @@ pub(crate) struct Args {
     pub(crate) port: u16,
     pub(crate) db: Option<PathBuf>,
     pub(crate) cache: bool,
+    pub(crate) ttl: u64,
+    pub(crate) warm: bool,
     pub(crate) help: bool,
 }
 
 impl Args {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut args = Self { port: 3000, db: None, cache: true, help: false };
+        let mut args = Self { port: 3000, db: None, cache: true, ttl: 3600, warm: false, help: false };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--port" => {
@@ -31,6 +35,11 @@ impl Args {
                     args.port = port.ok_or("--port needs a number from 0 to 65535")?;
                 }
                 "--db" => args.db = Some(words.next().ok_or("--db needs a path")?.into()),
+                "--ttl" => {
+                    let ttl = words.next().and_then(|ttl| ttl.parse().ok());
+                    args.ttl = ttl.ok_or("--ttl needs a number of seconds")?;
+                }
+                "--warm" => args.warm = true,
                 "--no-cache" => args.cache = false,
                 "--help" | "-h" => args.help = true,
                 _ => return Err(format!("unknown argument: {word}")),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 use tower_response_cache::EntityTag;
@@ -56,7 +56,7 @@ struct Pool {
 impl Db {
     /// Opens a database; a new one is filled.
     pub(crate) fn open(path: PathBuf) -> rusqlite::Result<Self> {
-        let mut connection = Connection::open(&path)?;
+        let mut connection = connect(&path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         fill(&mut connection)?;
         Ok(Self(Arc::new(Pool {
@@ -166,12 +166,19 @@ impl Db {
 impl Pool {
     fn take(&self) -> rusqlite::Result<Connection> {
         let idle = self.idle().pop();
-        idle.map_or_else(|| Connection::open(&self.path), Ok)
+        idle.map_or_else(|| connect(&self.path), Ok)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Opens a connection with next to no cache of its own: it is the responses that are to be cached here.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.pragma_update(None, "cache_size", 8)?;
+    Ok(connection)
 }
 
 /// Creates the tables and their rows, unless an earlier run did.

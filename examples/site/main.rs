@@ -21,6 +21,16 @@
 //! an analytics cookie (`-b _ga=1`) costs no hit; `-b lang=de` or `-H 'Accept-Language: de'` get a page
 //! of their own.
 //!
+//! Once stale, a page is answered with at once and made anew in the background, and shown on while the
+//! database is broken. Here the report is stale after a second:
+//!
+//! ```console
+//! $ cargo run --example site -- --db shop.sqlite --ttl 1 --warm
+//! $ curl -i http://127.0.0.1:3000/report    # after a second: hit; ttl=-1; detail=stale
+//! $ : > shop.sqlite-wal; : > shop.sqlite    # breaks the database
+//! $ curl -i http://127.0.0.1:3000/report    # stale still, with its Age
+//! ```
+//!
 //! Pages have an `ETag`: send it back with `-H 'If-None-Match: …'` and get a 304. Two editors of one
 //! flavour can't overwrite each other, as the second of these shows, which is refused with a 412:
 //!
@@ -64,10 +74,10 @@ struct Site {
 
 /// The layers, from the outside in: preconditions of clients; who is anonymous; the caches; what pages
 /// vary on, and who is asking; the handlers.
-fn app(db: Db, cache: Option<Cache>) -> Result<Router, ConfigError> {
+fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigError> {
     let mut report = get(handlers::report);
     if let Some(cache) = &cache {
-        report = report.layer(RouteCacheLayer::new(cache, Duration::from_secs(3600)).policy(policy()?));
+        report = report.layer(RouteCacheLayer::new(cache, ttl).policy(policy()?));
     }
 
     let sessions = SessionManagerLayer::new(tower_sessions::MemoryStore::default())
@@ -93,9 +103,13 @@ fn app(db: Db, cache: Option<Cache>) -> Result<Router, ConfigError> {
     Ok(app.layer(anonymous).layer(ConditionalLayer::new()).with_state(Site { db, cache }))
 }
 
-/// What both caches go by: a page for each language, and none for each campaign that links to it.
+/// What both caches go by: a page for each language, and none for each campaign that links to it. Nobody
+/// waits for a page that is made anew, nor sees an error while there is an old one.
 fn policy() -> Result<Policy, ConfigError> {
+    const DAY: Duration = Duration::from_secs(24 * 3600);
     Policy::app()
+        .stale_while_revalidate(DAY)
+        .stale_if_error(DAY)
         .etags(true)
         .cache_status(true)
         .query(QueryKey::without_tracking())
@@ -158,15 +172,25 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let temporary = TemporaryDb::new();
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
     let cache = args.cache.then(|| Cache::new(MemoryStore::with_capacity(64 << 20)));
-    let app = app(Db::open(path)?, cache)?;
+    let app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
 
     let address = listener.local_addr()?;
+    if let Some(cache) = cache.as_ref().filter(|_| args.warm) {
+        let pages = ["/", "/report", "/api/flavours"].map(|path| format!("http://{address}{path}").parse());
+        let pages = pages.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let warmed = cache.warm::<axum::body::Body, _, _>(app.clone(), pages).await;
+        println!("{} pages are in the cache.", warmed.cached);
+    }
     println!("Listening on http://{address} until Ctrl-C. Worth trying, in turn and again:");
     println!("  curl -i http://{address}/flavours/vanilla");
     println!("  curl -i http://{address}/report");
     let fields = "-d name=Vanilla -d price=3.50 -d description=Dearer";
     println!("  curl -i {fields} http://{address}/flavours/vanilla/edit");
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
+    if let Some(cache) = cache {
+        // What is being made anew in the background.
+        cache.shutdown().await;
+    }
     Ok(())
 }
 

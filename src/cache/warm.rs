@@ -55,7 +55,7 @@ impl Cache {
     /// # Example
     /// ```
     /// # #[cfg(feature = "axum")] {
-    /// use axum::{Router, routing::get};
+    /// use axum::{Router, body::Body, routing::get};
     /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -65,12 +65,14 @@ impl Cache {
     ///     .route("/", get(|| async { "slow" }))
     ///     .layer(SiteCacheLayer::new(&cache).policy(policy));
     ///
-    /// let warmed = cache.warm(app, ["http://shop.example/".parse().expect("a URI")]).await;
+    /// // A router takes requests with any body.
+    /// let uris = ["http://shop.example/".parse().expect("a URI")];
+    /// let warmed = cache.warm::<Body, _, _>(app, uris).await;
     /// assert_eq!((warmed.cached, warmed.failed), (1, 0));
     /// # }
     /// # main() }
     /// ```
-    pub async fn warm<S, ReqBody, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> Warmed
+    pub async fn warm<ReqBody, S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> Warmed
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
         ReqBody: Default,
@@ -86,7 +88,7 @@ impl Cache {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it drops the requests under way; what is stored stays.
-    pub async fn warm_with<S, ReqBody, B>(
+    pub async fn warm_with<ReqBody, S, B>(
         &self,
         service: S,
         requests: impl IntoIterator<Item = Request<ReqBody>>,
