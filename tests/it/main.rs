@@ -11,6 +11,7 @@ mod collapse;
 mod condition;
 mod conditional;
 mod cookies;
+mod fates;
 mod hints;
 mod hostile;
 mod identity;

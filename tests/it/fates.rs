@@ -1,0 +1,235 @@
+//! Whatever becomes of those who ask, of the service and of its bodies: nobody hangs, nothing is left.
+
+use crate::support::*;
+use bytes::Bytes;
+use futures::stream;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use proptest::prelude::*;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, Clock, MemoryStore, Policy, SiteCacheLayer};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// What one call of the service comes to.
+#[derive(Debug, Clone)]
+struct Fate {
+    /// Until its head, in milliseconds.
+    delay: u32,
+    head: Head,
+    /// The pauses before each frame.
+    frames: Vec<u32>,
+    end: End,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Head {
+    Page,
+    Private,
+    Unavailable,
+    Error,
+    Panic,
+    Hangs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    Clean,
+    Fails,
+    Panics,
+    Stalls,
+}
+
+fn fates() -> impl Strategy<Value = Vec<Fate>> {
+    let head = prop_oneof![
+        6 => Just(Head::Page),
+        1 => Just(Head::Private),
+        1 => Just(Head::Unavailable),
+        1 => Just(Head::Error),
+        1 => Just(Head::Panic),
+        1 => Just(Head::Hangs),
+    ];
+    let end = prop_oneof![5 => Just(End::Clean), 1 => Just(End::Fails), 1 => Just(End::Panics), 1 => Just(End::Stalls)];
+    let fate = (0..40_u32, head, prop::collection::vec(0..20_u32, 0..6), end);
+    prop::collection::vec(fate.prop_map(|(delay, head, frames, end)| Fate { delay, head, frames, end }), 12)
+}
+
+/// Who asks: when, and how long they wait for a head and then for a body.
+#[derive(Debug, Clone, Copy)]
+struct Visitor {
+    arrives: u32,
+    waits: Option<u32>,
+    reads: Option<u32>,
+}
+
+fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
+    let patience = || prop::option::weighted(0.4, 0..80_u32);
+    let visitor = (0..200_u32, patience(), patience());
+    prop::collection::vec(
+        visitor.prop_map(|(arrives, waits, reads)| Visitor { arrives, waits, reads }),
+        1..20,
+    )
+}
+
+/// What a visitor got in the end.
+#[derive(Debug, PartialEq)]
+enum Got {
+    Whole(StatusCode, String),
+    /// It failed, as it may.
+    Failure,
+    Left,
+}
+
+/// Counts the calls that are under way, their bodies included.
+struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn policies() -> impl Strategy<Value = (Policy, bool)> {
+    let plain = || policy().max_wait(500 * MS).origin_timeout(300 * MS);
+    prop_oneof![
+        Just((plain(), false)),
+        Just((plain().carry_on(400 * MS), false)),
+        Just((plain().max_body_bytes(8), false)),
+        Just((plain().default_ttl(30 * MS).stale_while_revalidate(MINUTE).stale_if_error(MINUTE), true)),
+    ]
+}
+
+async fn visit(
+    cache: &Cache,
+    policy: Policy,
+    fates: Vec<Fate>,
+    visitors: &[Visitor],
+    live: &Arc<AtomicUsize>,
+) -> Vec<Got> {
+    let (calls, running) = (Calls::default(), Arc::clone(live));
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = calls.next();
+        let (fate, running) = (fates[(call - 1) % fates.len()].clone(), Arc::clone(&running));
+        async move {
+            running.fetch_add(1, Ordering::SeqCst);
+            let live = Live(running);
+            sleep(fate.delay * MS).await;
+            let mut response = match fate.head {
+                Head::Error => return Err(io::Error::other("down")),
+                Head::Panic => std::panic::resume_unwind(Box::new("the handler panics")),
+                Head::Hangs => std::future::pending().await,
+                Head::Private => Response::builder().header("cache-control", "private"),
+                Head::Page | Head::Unavailable => Response::builder(),
+            };
+            if fate.head == Head::Unavailable {
+                response = response.status(503);
+            }
+            let pauses = fate.frames.into_iter().map(Some).chain([None]);
+            let frames = stream::unfold((pauses, live), move |(mut pauses, live)| async move {
+                let frame = match pauses.next()? {
+                    Some(pause) => {
+                        sleep(pause * MS).await;
+                        Ok(Frame::data(Bytes::from_static(b"abc")))
+                    }
+                    None => match fate.end {
+                        End::Clean => return None,
+                        End::Fails => Err(io::Error::other("torn")),
+                        End::Panics => std::panic::resume_unwind(Box::new("the body panics")),
+                        End::Stalls => std::future::pending().await,
+                    },
+                };
+                Some((frame, (pauses, live)))
+            });
+            Ok::<_, io::Error>(response.body(StreamBody::new(Box::pin(frames))).expect("a response"))
+        }
+    });
+    let shop = SiteCacheLayer::new(cache).policy(policy).layer(inner);
+    let tasks: Vec<_> = visitors
+        .iter()
+        .map(|&visitor| {
+            let shop = shop.clone();
+            tokio::spawn(async move {
+                sleep(visitor.arrives * MS).await;
+                let long = 1_000;
+                let head = timeout(visitor.waits.unwrap_or(long) * MS, shop.oneshot(get("/"))).await;
+                let response = match head {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(_)) => return Got::Failure,
+                    Err(_) => {
+                        return if visitor.waits.is_some() { Got::Left } else { panic!("a head hangs") };
+                    }
+                };
+                let status = response.status();
+                // A body that stalls is its service's own matter.
+                match timeout(visitor.reads.unwrap_or(long) * MS, response.into_body().collect()).await {
+                    Ok(Ok(whole)) => {
+                        let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
+                        Got::Whole(status, text)
+                    }
+                    Ok(Err(_)) => Got::Failure,
+                    Err(_) => Got::Left,
+                }
+            })
+        })
+        .collect();
+    let mut got = Vec::new();
+    for task in tasks {
+        got.push(match task.await {
+            Ok(got) => got,
+            Err(error) => {
+                let panic = error.into_panic();
+                let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
+                assert!(text.starts_with("the "), "only what the service panics with: {text}");
+                Got::Failure
+            }
+        });
+    }
+    got
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn nobody_hangs_gets_half_a_page_or_leaves_anything_behind(
+        fates in fates(),
+        visitors in visitors(),
+        (policy, in_background) in policies(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(async move {
+            let (clock, hand) = Clock::manual();
+            // The cache's time goes with the runtime's.
+            let ticks = tokio::spawn(async move {
+                loop {
+                    sleep(5 * MS).await;
+                    hand.advance(5 * MS);
+                }
+            });
+            let store = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            let cache = Cache::builder(store).clock(clock).build().expect("valid");
+            let live = Arc::new(AtomicUsize::new(0));
+            let whole: Vec<String> = fates.iter().map(|fate| "abc".repeat(fate.frames.len())).collect();
+            let got = visit(&cache, policy, fates, &visitors, &live).await;
+            for got in &got {
+                // A stale or failed answer of ours is empty; all others are what one call has made, whole.
+                if let Got::Whole(status, text) = got {
+                    assert!(*status == StatusCode::GATEWAY_TIMEOUT || whole.contains(text), "{got:?}");
+                }
+            }
+            ticks.abort();
+            // What goes on in the background ends by its own limits.
+            sleep(Duration::from_secs(100)).await;
+            cache.shutdown().await;
+            assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+            assert_eq!(live.load(Ordering::SeqCst), 0, "a call or body that nobody needs is dropped");
+            assert!(!in_background || cache.refreshes().running == 0);
+        });
+    }
+}
