@@ -2,7 +2,7 @@
 //! how often a handler is called when many ask for the same thing at once.
 //!
 //! ```text
-//! cargo bench --bench stampede   # about 6 seconds
+//! cargo bench --bench stampede   # about 10 seconds
 //! ```
 
 use bytes::Bytes;
@@ -24,10 +24,13 @@ const BODY_LASTS: Duration = Duration::from_millis(500);
 const REQUESTS: usize = 500;
 const HANDLER_TAKES: Duration = Duration::from_millis(50);
 const ROUNDS: usize = 5;
+const READERS: usize = 100;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     slow_body().await;
+    println!();
+    many_readers().await;
     println!();
     stampede().await;
 }
@@ -96,6 +99,51 @@ async fn slow_body() {
     print_times("bare", &bare);
     print_times("through the cache", &misses);
     print_times("out of the cache", &hits);
+}
+
+/// Many read one body, or each a body of their own, at once.
+async fn many_readers() {
+    println!("{READERS} readers of that body at once: the slowest of them, median of {ROUNDS}");
+    println!("{:24} {:>11} {:>14} {:>19} {:>11}", "", "head", "first frame", "behind the first", "end");
+    let first_sent = FirstSent::default();
+    let sent = Arc::clone(&first_sent);
+    let origin = service_fn(move |_: Request<Empty<Bytes>>| {
+        let body = StreamBody::new(frames(Arc::clone(&sent)));
+        async move { Ok::<_, Infallible>(Response::new(Box::pin(body))) }
+    });
+    let (mut bare, mut cached) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(slowest(origin.clone(), &first_sent).await);
+        let store = MemoryStore::with_capacity(64 << 20);
+        cached.push(slowest(layer(&store).layer(origin.clone()), &first_sent).await);
+        assert_eq!(store.len(), 1, "the body is stored at the end");
+    }
+    print_times("bare", &bare);
+    print_times("through the cache", &cached);
+}
+
+async fn slowest<S, B>(service: S, first_sent: &FirstSent) -> Times
+where
+    S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes, Error: Debug> + Send + 'static,
+{
+    let readers = (0..READERS).map(|_| {
+        let (service, first_sent) = (service.clone(), Arc::clone(first_sent));
+        tokio::spawn(async move { read(service, &first_sent).await })
+    });
+    let mut times = Vec::new();
+    for reader in readers.collect::<Vec<_>>() {
+        times.push(reader.await.expect("no panic"));
+    }
+    let most = |field: fn(&Times) -> Duration| times.iter().map(field).max().unwrap_or_default();
+    let first = times.iter().map(|times| times.first_frame).min().unwrap_or_default();
+    Times {
+        head: most(|times| times.head),
+        first_frame: most(|times| times.first_frame),
+        behind_origin: most(|times| times.first_frame) - first,
+        end: most(|times| times.end),
+    }
 }
 
 async fn read<S, B>(service: S, first_sent: &FirstSent) -> Times

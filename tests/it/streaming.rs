@@ -145,15 +145,14 @@ async fn a_hundred_readers_have_their_first_byte_when_the_origin_sends_it() {
 async fn who_leaves_cuts_off_nobody_and_takes_no_wake_up_along() {
     for leaves in 0..3 {
         let world = world(policy(), &[]);
-        let mut readers = world.many(3).await;
+        let mut others: Vec<_> =
+            world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All wait, and the one that polled last leaves.
-        for reader in &mut readers {
-            assert!(timeout(Duration::from_millis(1), reader.frame()).await.is_err());
-        }
-        drop(readers.remove(leaves));
-        let others: Vec<_> = readers.into_iter().map(|body| tokio::spawn(rest(body))).collect();
-        tokio::task::yield_now().await;
+        // All wait, and one of them leaves: once it is the one that polled last.
+        sleep(Duration::from_millis(1)).await;
+        let left = others.remove(leaves);
+        left.abort();
+        assert!(left.await.is_err());
         sender.send(piece("page")).await.expect("somebody reads");
         world.end(sender);
         for read in join_all(others).await {
@@ -161,6 +160,28 @@ async fn who_leaves_cuts_off_nobody_and_takes_no_wake_up_along() {
         }
         assert!(read(world.get().await).await.is_hit(), "stored without the leader");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_slowest_leaves_while_the_window_is_full_the_others_go_on_at_once() {
+    let world = world(policy().max_body_bytes(1), &[]);
+    let mut readers = world.many(2).await;
+    let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
+    let send = tokio::spawn(async move {
+        for _ in 0..16 {
+            sender.send(piece(frame.clone())).await.expect("somebody reads");
+        }
+    });
+    world.senders.lock().expect("not poisoned").clear();
+    let slowest = readers.pop().expect("two");
+    let quick = tokio::spawn(rest(readers.pop().expect("one")));
+    sleep(Duration::from_millis(1)).await;
+    assert!(!quick.is_finished(), "it waits");
+    let begun = Instant::now();
+    drop(slowest);
+    assert_eq!(quick.await.expect("no panic").map(|all| all.len()), Ok(1 << 20));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    send.await.expect("no panic");
 }
 
 #[tokio::test(start_paused = true)]
