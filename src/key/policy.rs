@@ -42,7 +42,11 @@ impl KeyPolicy {
     /// Computes the parts.
     #[inline]
     pub(crate) fn parts(&self, request: RequestHead<'_>) -> Vec<Option<String>> {
-        self.vary_by.iter().map(|part| part.of(request)).collect()
+        match self.vary_by.as_slice() {
+            // Most have none.
+            [] => Vec::new(),
+            parts => parts.iter().map(|part| part.of(request)).collect(),
+        }
     }
 
     /// Leaves a fill of the fields that parts of the key stand for no more than those parts.
