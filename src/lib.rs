@@ -123,6 +123,8 @@
 //! # Features
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
+//! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
+//!   [`Policy::carry_on`]) keep the span of the request that led to them.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,

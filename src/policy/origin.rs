@@ -87,7 +87,8 @@ impl Policy {
     /// one of those who wait makes a call of its own.
     ///
     /// Such a call is made in a task of its own on the user's tokio runtime. So it is only for services that
-    /// need nothing of their request's task: no task-locals of layers further out, nor their span. At most
+    /// need nothing of their request's task: no task-locals of layers further out. (With feature `tracing`, it
+    /// keeps their span.) At most
     /// 1,024 are made at a time; past that, calls are their requests' own.
     pub fn carry_on(mut self, limit: Duration) -> Self {
         self.carry_on = Some(limit);

@@ -1,6 +1,7 @@
 //! A call that goes on though its client leaves, in a task of its own.
 
 use super::forward::Fill;
+use super::span::in_span;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
 use bytes::Bytes;
@@ -32,7 +33,7 @@ where
     B::Error: Into<BoxError>,
 {
     let (mut sender, receiver) = oneshot::channel();
-    let task = tokio::spawn(async move {
+    let task = tokio::spawn(in_span(async move {
         let _permit = permit;
         let Some(answer) = unless_abandoned(fill.run(inner, request), &mut sender, limit).await else {
             return;
@@ -49,7 +50,7 @@ where
             }
         };
         let _ = tokio::time::timeout(limit, reading).await;
-    });
+    }));
     match receiver.await {
         Ok(answer) => answer,
         // The task has panicked: so does the request, as it would have by itself.

@@ -2,7 +2,7 @@
 
 use super::inspect::Context;
 use super::mark::Identified;
-use super::service::{Level, Shared};
+use super::shared::{Level, Shared};
 use crate::clock::Moment;
 use crate::entry::{Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::key::RequestHead;

@@ -3,7 +3,7 @@
 use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
 use super::respond::{Hit, tell};
-use super::service::Shared;
+use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::policy::CacheHints;
 use crate::rules::cache_control::ResponseDirectives;

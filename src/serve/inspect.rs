@@ -2,7 +2,7 @@
 
 use super::fields::{FORWARDED, Meaning, NAMES, meaning};
 use super::mark::OuterLayer;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::key::RequestHead;
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::ForwardReason;

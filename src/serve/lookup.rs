@@ -1,7 +1,7 @@
 //! The look-up: is there a stored response that this request may have now?
 
 use super::inspect::Context;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::cache::write_variant_key;
 use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse};

@@ -1,6 +1,6 @@
 //! Marks on requests and responses, by which layers learn of one another.
 
-use super::service::Shared;
+use super::shared::Shared;
 use crate::policy::{CookiePolicy, Cookies, cookie_names};
 use http::{Extensions, Request};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use super::inspect::Context;
 use super::lookup::{Lookup, Refusal};
 use super::refresh::Refresh;
-use super::service::{Shared, public_uri};
+use super::shared::{Shared, public_uri};
 use crate::cache::write_variant_key;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Reader, Role};

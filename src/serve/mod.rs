@@ -15,6 +15,8 @@ mod refresh;
 mod respond;
 mod revalidate;
 mod service;
+mod shared;
+mod span;
 mod step;
 mod unsafe_method;
 
@@ -23,4 +25,4 @@ pub(crate) use inspect::identifies;
 pub use mark::Identified;
 pub(crate) use mark::OuterLayer;
 pub use service::ResponseCache;
-pub(crate) use service::{Level, Shared};
+pub(crate) use shared::{Level, Shared};

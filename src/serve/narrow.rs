@@ -3,7 +3,7 @@
 use super::fields::meaning;
 use super::inspect::Context;
 use super::mark::OuterLayer;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::key::QueryKey;
 use crate::policy::Cookies;
 use http::header::{CONTENT_LENGTH, COOKIE};

@@ -4,7 +4,8 @@ use super::fields::{Meaning, meaning};
 use super::forward::Fill;
 use super::inspect::{Context, identifies};
 use super::miss::{Call, Way};
-use super::service::Shared;
+use super::shared::Shared;
+use super::span::in_span;
 use crate::cache::Cache;
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
@@ -88,7 +89,7 @@ impl Refresh {
     {
         let request = way.shared.depersonalise(request, way.context);
         let way = Way { context: Context::default(), ..way };
-        tokio::spawn(tokio::time::timeout(LONGEST, async move {
+        tokio::spawn(in_span(tokio::time::timeout(LONGEST, async move {
             // Dropped with the task, however that ends.
             let mut refresh = self;
             let shared = way.shared.clone();
@@ -97,6 +98,6 @@ impl Refresh {
                 body.drain().await;
                 refresh.answered = !shared.policy.is_failure(&parts);
             }
-        }));
+        })));
     }
 }

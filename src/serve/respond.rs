@@ -2,7 +2,7 @@
 
 use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
-use super::service::Shared;
+use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;

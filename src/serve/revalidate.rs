@@ -5,7 +5,7 @@ use super::forward::{Fill, Sent};
 use super::future::tell_client;
 use super::mark::HandledWithin;
 use super::respond::Hit;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::Storing;
 use crate::entry::{Entry, StoredResponse, headers_for_storage};

@@ -3,7 +3,7 @@
 use super::inspect::{Bypass, Context};
 use super::lookup::Lookup;
 use super::mark::OuterLayer;
-use super::service::Shared;
+use super::shared::Shared;
 use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -143,7 +143,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::service::Level;
+    use super::super::shared::Level;
     use super::{KeyBuf, Shared, Step};
     use crate::{Cache, NullStore, Policy};
     use http_body_util::Empty;

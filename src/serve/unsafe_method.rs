@@ -2,7 +2,7 @@
 
 use super::future::Finish;
 use super::inspect::Context;
-use super::service::{Shared, public_uri};
+use super::shared::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidation};
 use crate::status::{CacheStatus, ForwardReason};

@@ -587,3 +587,24 @@ async fn a_call_that_is_carried_on_ends_within_its_limit_and_fails_as_it_would_h
     sleep(200 * MS).await;
     assert_eq!((calls.count(), cache.flights()), (4, 0));
 }
+
+#[cfg(feature = "tracing")]
+#[tokio::test(start_paused = true)]
+async fn calls_in_tasks_of_their_own_keep_the_span_of_their_request() {
+    use tracing::Instrument;
+    let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry());
+    let (cache, hand) = timed();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (inner, _) = origin(move |_, call| {
+        log.lock().expect("not poisoned").push(tracing::Span::current().metadata().map(|span| span.name()));
+        numbered(&[], call)
+    });
+    let policy = policy().carry_on(1000 * MS).stale_while_revalidate(MINUTE);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    send(&stack, get("/")).instrument(tracing::info_span!("first")).await;
+    hand.advance(MINUTE + 1000 * MS);
+    assert!(send(&stack, get("/")).instrument(tracing::info_span!("second")).await.is_hit());
+    settle().await;
+    assert_eq!(*seen.lock().expect("not poisoned"), [Some("first"), Some("second")]);
+}

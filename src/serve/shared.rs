@@ -1,0 +1,130 @@
+//! What a layer and all its services share, and the keys it makes.
+
+use super::fields::FORWARDED_HOSTS;
+use super::inspect::{Bypass, Inspected};
+use super::mark::{PREFIX, Place};
+use crate::cache::Cache;
+use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
+use crate::policy::{Policy, Ttl};
+use http::{HeaderName, HeaderValue, Uri};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// Which of the two layers this is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Level {
+    Site,
+    Route(Ttl),
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Site => "site",
+            Self::Route(_) => "route",
+        }
+    }
+}
+
+/// What a layer and all its services share; never changed.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) cache: Cache,
+    pub(super) policy: Policy,
+    pub(super) level: Level,
+    /// A digest of the parts of the key that are the same for all requests: the layer's place in it.
+    prefix: Place,
+    /// The mark of the outermost layer.
+    alone: Arc<[Place]>,
+}
+
+impl Shared {
+    pub(crate) fn new(cache: Cache, policy: Policy, level: Level) -> Arc<Self> {
+        let mut buf = KeyBuf::new();
+        buf.part(cache.namespace().as_bytes());
+        buf.part(&cache.version().to_le_bytes());
+        buf.part(level.name().as_bytes());
+        buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
+        buf.raw(&policy.key.fingerprint());
+        // Layers that let different requests or lifetimes through answer with nothing of each other's.
+        buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
+        let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
+        credentials.sort_unstable();
+        buf.part(credentials.join(",").as_bytes());
+        for (kind, names) in policy.cookies.parts() {
+            buf.part(kind);
+            buf.length(names.len());
+            names.iter().for_each(|name| buf.part(name.as_bytes()));
+        }
+        // What a fill may have besides, and whose it is.
+        buf.part(format!("{:?}", policy.allowed).as_bytes());
+        buf.optional(policy.predicates.identity_name().map(str::as_bytes));
+        // The same in every process, and short, since it is hashed and compared with every key.
+        let mut prefix = [0; PREFIX];
+        prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
+        Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]) })
+    }
+
+    /// Returns the layer's place in the key.
+    pub(super) fn place(&self) -> &Place {
+        &self.prefix
+    }
+
+    /// Returns the places of a request that no other cache layer has marked.
+    pub(super) fn alone(&self) -> &Arc<[Place]> {
+        &self.alone
+    }
+
+    /// Returns the same with another policy.
+    pub(crate) fn with_policy(&self, policy: Policy) -> Arc<Self> {
+        Self::new(self.cache.clone(), policy, self.level)
+    }
+
+    /// Writes the key of a request into a buffer, which is too large to be moved about.
+    pub(super) fn key(
+        &self,
+        request: RequestHead<'_>,
+        inspected: &Inspected<'_>,
+        buf: &mut KeyBuf,
+    ) -> Result<(), Bypass> {
+        buf.raw(&self.prefix);
+        if !self.policy.key.hosts.is_empty() {
+            // What frameworks build URLs from, if a proxy says so.
+            let hosts = FORWARDED_HOSTS.iter().filter_map(|&at| inspected.forwarded[at]);
+            for host in hosts.map(HeaderValue::as_bytes) {
+                if !self.policy.key.hosts.iter().any(|known| known.as_bytes() == host) {
+                    return Err(Bypass::because("unknown-host"));
+                }
+            }
+        }
+        let forwarded = if inspected.is_forwarded { &inspected.forwarded[..] } else { &[] };
+        let forwarded = forwarded.iter().zip(0..);
+        let forwarded = forwarded.filter_map(|(value, at)| value.map(|value| (at, value)));
+        let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
+        write_key(buf, policy, uri, host, forwarded, request, &inspected.parts).map_err(
+            |error| match error {
+                KeyError::Host => Bypass::because("host"),
+                KeyError::UnknownHost => Bypass::because("unknown-host"),
+                KeyError::TooLong => Bypass::because("key-length"),
+            },
+        )?;
+        for at in 0..self.policy.cookies.keyed().len() {
+            buf.optional(inspected.cookies.get(at).copied().flatten());
+        }
+        if self.policy.predicates.identity_name().is_some() {
+            // A digest: keys of a shared store are read by others than their owners.
+            let digest = inspected.identity.as_ref().map(|identity| Sha256::digest(identity.as_bytes()));
+            buf.optional(digest.as_deref());
+        }
+        if buf.is_too_long() { Err(Bypass::because("key-length")) } else { Ok(()) }
+    }
+}
+
+/// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
+pub(super) fn public_uri(request: RequestHead<'_>) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri
+}
