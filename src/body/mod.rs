@@ -169,7 +169,7 @@ where
                 };
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
                     let _permit = permit;
-                    read_out(reader).await;
+                    reader.read_while_kept().await;
                 }));
                 Ok(())
             }
@@ -195,17 +195,9 @@ where
     pub(crate) async fn drain(self) {
         match self.inner {
             Inner::Recording { recording } => drain(recording).await,
-            Inner::Shared { reader } => read_out(reader).await,
+            Inner::Shared { reader } => reader.read_while_kept().await,
             _ => {}
         }
-    }
-}
-
-/// Reads a body to its end for nobody.
-async fn read_out(mut reader: Reader) {
-    while let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut reader).poll_frame(cx)).await {
-        // A body that is always ready shall not keep a time limit from being seen.
-        tokio::task::yield_now().await;
     }
 }
 

@@ -37,6 +37,9 @@ pub(crate) struct Recorder {
     digest: Option<Sha256>,
 }
 
+/// What each frame that others read takes besides its bytes, about.
+const FRAME_COST: u64 = 128;
+
 /// How a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -219,7 +222,7 @@ impl Keep for Recorder {
         let total = self.len() + data.len() as u64;
         self.why = if total > self.most() {
             End::Unfit
-        } else if !self.reservation.grow(data.len() as u64) {
+        } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
             End::NoRoomNow
         } else {
             if let Some(digest) = &mut self.digest {
@@ -239,8 +242,9 @@ impl Keep for Recorder {
         Self::drain_permit(self)
     }
 
-    fn store(mut self: Box<Self>, whole: Bytes) {
+    fn store(mut self: Box<Self>, whole: Bytes) -> Box<dyn Send> {
         self.finish(whole);
+        Box::new(self.reservation.take())
     }
 
     fn fail(self: Box<Self>) {

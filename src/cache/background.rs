@@ -32,6 +32,7 @@ pub(super) struct Background {
     most: u32,
     /// The keys that were tried in vain a moment ago.
     setbacks: Passes,
+    running: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
 }
@@ -44,6 +45,7 @@ impl Background {
             carried: Arc::new(Semaphore::new(MOST_CARRIED as usize)),
             most,
             setbacks: Passes::default(),
+            running: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         }
@@ -67,8 +69,14 @@ impl Background {
         Arc::clone(&self.refreshes).try_acquire_owned().ok()
     }
 
+    /// Counts one more refresh.
+    pub(super) fn begin_refresh(&self) {
+        self.running.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts what came of a refresh.
     pub(super) fn refreshed(&self, key: KeyRef<'_>, answered: bool, now: Moment) {
+        self.running.fetch_sub(1, Ordering::Relaxed);
         if answered {
             self.setbacks.forget(key);
             self.answered.fetch_add(1, Ordering::Relaxed);
@@ -79,9 +87,8 @@ impl Background {
     }
 
     pub(super) fn counts(&self) -> Refreshes {
-        let free = self.refreshes.available_permits() as u64;
         Refreshes {
-            running: if self.refreshes.is_closed() { 0 } else { u64::from(self.most).saturating_sub(free) },
+            running: self.running.load(Ordering::Relaxed),
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
         }
@@ -90,11 +97,11 @@ impl Background {
     /// Waits for what is under way, and begins nothing more.
     pub(super) async fn shut_down(&self) {
         let all = [(&self.carried, MOST_CARRIED), (&self.refreshes, self.most), (&self.drains, MOST_DRAINS)];
+        let mut held = Vec::new();
         for (permits, most) in all {
             // Fails where somebody else has closed it already.
-            if let Ok(_all) = permits.acquire_many(most).await {
-                permits.close();
-            }
+            held.extend(permits.acquire_many(most).await);
         }
+        all.iter().for_each(|(permits, _)| permits.close());
     }
 }

@@ -141,6 +141,11 @@ impl Cache {
         self.0.background.carry_permit()
     }
 
+    /// Counts one more refresh.
+    pub(crate) fn begin_refresh(&self) {
+        self.0.background.begin_refresh();
+    }
+
     /// Counts what came of a refresh.
     pub(crate) fn refreshed(&self, key: KeyRef<'_>, answered: bool) {
         self.0.background.refreshed(key, answered, self.clock().now());
@@ -159,7 +164,8 @@ impl Cache {
     }
 
     /// Waits until nothing is under way in the background any more, and lets nothing more begin: for the end
-    /// of a graceful shutdown, after the last request. The cache goes on answering.
+    /// of a graceful shutdown, after the last request. The cache goes on answering. What a store outside the
+    /// process is being told at that moment is not waited for.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has changed nothing that lasts.

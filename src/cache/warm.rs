@@ -20,7 +20,8 @@ pub struct WarmedPage {
     pub uri: Uri,
     /// The status of its response; `None` if the service or the body failed.
     pub status: Option<StatusCode>,
-    /// Whether it is in the cache: stored now, or there already.
+    /// Whether it is in the cache: there already, or to be stored by what its head says. A body that
+    /// turns out too large, or has trailers, is not.
     pub is_cached: bool,
     /// A word on why not, as in [`CacheStatus::detail_word`].
     pub detail: Option<&'static str>,

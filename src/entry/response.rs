@@ -6,7 +6,7 @@ use super::{Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
-use crate::rules::stale::Windows;
+use crate::rules::stale::{Wanted, Windows};
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
@@ -50,6 +50,8 @@ pub(crate) struct Head {
     pub(crate) hinted: Option<Duration>,
     /// How long it may be used once it is stale.
     pub(crate) windows: Windows,
+    /// What its handler says of that.
+    pub(crate) hinted_windows: Wanted,
     /// How long the service took to begin its answer.
     pub(crate) cost: Duration,
     /// Where clients are told something else than the origin has said.
@@ -76,6 +78,7 @@ impl Head {
             fresh_until: response_time,
             hinted: None,
             windows: Windows::default(),
+            hinted_windows: Wanted::default(),
             cost: Duration::ZERO,
             outward: None,
         }

@@ -47,6 +47,8 @@ pub(crate) struct Flight {
     /// How many flights failed before this one, for the request that leads it.
     pub(crate) attempt: u32,
     outcome: OnceLock<Outcome>,
+    /// What became of it after it had begun.
+    end: OnceLock<Outcome>,
     told: Notify,
     waiting: AtomicUsize,
 }
@@ -108,8 +110,9 @@ impl Flights {
                 if matches!(place, Place::Vacant(_)) {
                     table.number.fetch_add(1, Ordering::Relaxed);
                 }
-                let (outcome, told, waiting) = (OnceLock::new(), Notify::new(), AtomicUsize::new(0));
-                let flight = Arc::new(Flight { generation, attempt, outcome, told, waiting });
+                let (outcome, end) = (OnceLock::new(), OnceLock::new());
+                let (told, waiting) = (Notify::new(), AtomicUsize::new(0));
+                let flight = Arc::new(Flight { generation, attempt, outcome, end, told, waiting });
                 place.insert(Arc::clone(&flight));
                 Role::Leader(Leader::new(Arc::clone(table), key.clone(), flight))
             }
@@ -139,16 +142,31 @@ impl Flight {
         }
     }
 
-    /// Says what became of the flight; the first word counts.
     /// Counts one more who waits, unless there are so many already.
     pub(crate) fn wait_in(&self, most: usize) -> Option<Waiting<'_>> {
         let waiting = Waiting(&self.waiting);
         (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
+    /// Says what became of the flight.
     fn tell(&self, outcome: Outcome) {
-        let _ = self.outcome.set(outcome);
+        // The first word may be that it has begun, the next one is the last.
+        if let Err(end) = self.outcome.set(outcome) {
+            let _ = self.end.set(end);
+        }
         self.told.notify_waiters();
+    }
+
+    /// Waits until one that had begun has ended, too.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let mut told = pin!(self.told.notified());
+            told.as_mut().enable();
+            if self.end.get().is_some() {
+                return;
+            }
+            told.await;
+        }
     }
 }
 

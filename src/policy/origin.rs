@@ -37,7 +37,8 @@ impl Policy {
         self
     }
 
-    /// Sets which responses count as a failure of the service, instead of 500, 502, 503 and 504.
+    /// Sets which responses count as a failure of the service, instead of 500, 502, 503 and 504. A 401, 403,
+    /// 404, 407 or 410 never does: it is an answer.
     ///
     /// # Example
     /// ```
@@ -163,8 +164,17 @@ impl Policy {
         self
     }
 
+    /// Tells whether that takes more than a look at its status.
+    pub(crate) fn has_own_failures(&self) -> bool {
+        self.predicates.failed.is_some()
+    }
+
     /// Tells whether a response counts as a failure of the service.
     pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
+        // What is refused or gone is an answer, to which a stale page is none (RFC 5861 section 4 is about 5xx).
+        if matches!(response.status.as_u16(), 401 | 403 | 404 | 407 | 410) {
+            return false;
+        }
         match &self.predicates.failed {
             Some(failed) => failed(response),
             None => matches!(response.status.as_u16(), 500 | 502..=504),

@@ -116,7 +116,12 @@ impl Shared {
         };
         let fresh_until = self.shortened(fresh_until, now);
         let hinted_windows = hints.map_or_else(Wanted::default, |hints| hints.stale);
-        let windows = Windows::new(hinted_windows, &directives, self.policy.stale);
+        // Windows of our own are for pages, not for errors or for what is to be validated before each use.
+        let own = match fresh_until > now && !response.status.is_client_error() {
+            true if !response.status.is_server_error() => self.policy.stale,
+            _ => Wanted::default(),
+        };
+        let windows = Windows::new(hinted_windows, &directives, own);
         let retained = if revalidatable { RETAINED } else { Duration::ZERO }.max(windows.longest());
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
@@ -135,6 +140,7 @@ impl Shared {
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
+        head.hinted_windows = hinted_windows;
         head.cost = now.since(exchanged.began);
         head.hinted = match own_ttl {
             Ttl::For(ttl) => Some(ttl),

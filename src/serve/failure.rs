@@ -30,11 +30,13 @@ impl Fill {
     fn is_failure<B>(&self, response: &Response<B>) -> bool {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = response.status();
-        // Most that are no failure are none by their status, and need no copy of their fields.
-        if !response.status().is_success() {
+        let policy = &self.way.shared.policy;
+        if policy.has_own_failures() {
+            parts.version = response.version();
             parts.headers = response.headers().clone();
+            parts.extensions = response.extensions().clone();
         }
-        self.way.shared.policy.is_failure(&parts)
+        policy.is_failure(&parts)
     }
 
     /// Returns what is stored, where it may be used instead of a failed call's answer.
@@ -70,6 +72,14 @@ impl Fill {
         }
     }
 
+    /// Passes a failure on, whose place is not in the cache.
+    pub(super) fn not_stored<B>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
+        let mut response = response.map(ResponseBody::forwarded);
+        sent.finish.with_status(self.status).apply(&mut response);
+        self.failed();
+        response
+    }
+
     /// Answers for a service that has not (RFC 9110 section 15.6.5).
     pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
         let mut response = Response::new(ResponseBody::default());
@@ -82,7 +92,10 @@ impl Fill {
 
     /// Returns what is stored, where a response of this status takes its place.
     pub(super) fn outdated(&self, status: StatusCode) -> Option<(Arc<StoredResponse>, CacheKey)> {
-        let answers = !status.is_server_error() && is_of_the_page(status) && !self.way.context.goes_alone();
+        let context = self.way.context;
+        // What a credential has provoked, right or wrong, is not the answer to others.
+        let alone = context.goes_alone() || context.identified;
+        let answers = !status.is_server_error() && is_of_the_page(status) && !alone;
         self.call.stored.clone().filter(|_| answers)
     }
 }

@@ -75,7 +75,12 @@ impl Fill {
         {
             return Ok(self.answer_with(stale, &sent));
         }
+        let has_failed = self.has_failed(&answer);
         let response = match answer {
+            // Nobody waits for it, and it shall not take the place of what is there.
+            Some(Ok(response)) if has_failed && self.background => {
+                return Ok(self.not_stored(response, &sent));
+            }
             Some(Ok(response)) => response,
             Some(Err(error)) => {
                 self.failed();

@@ -5,6 +5,7 @@ use super::lookup::{Lookup, Refusal};
 use super::refresh::Refresh;
 use super::shared::{Shared, public_uri};
 use crate::cache::write_variant_key;
+use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Reader, Role};
 use crate::key::{CacheKey, KeyBuf, RequestHead};
@@ -102,6 +103,8 @@ pub(super) struct Way {
     /// The parts of the key that the user computes.
     pub(super) parts: Vec<Option<String>>,
     pub(super) scope: Scope,
+    /// When the request came.
+    pub(super) began: Moment,
 }
 
 impl Way {
@@ -113,7 +116,8 @@ impl Way {
         request: RequestHead<'_>,
     ) -> Self {
         let scope = shared.cache.path_scope(public_uri(request).path());
-        Self { shared: Arc::clone(shared), key, context, parts, scope }
+        let began = shared.cache.clock().now();
+        Self { shared: Arc::clone(shared), key, context, parts, scope, began }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
@@ -155,7 +159,7 @@ impl Way {
                 return self.alone(reason, stale).await;
             };
             match limit.within(flight.outcome()).await {
-                Some(Outcome::Stored(stored)) => match self.fits(&stored, request).await {
+                Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
                     Ok(true) => return Next::Answer(stored, Waited::Yes),
                     Ok(false) => {}
                     Err(()) => return store_failed(),
@@ -163,7 +167,7 @@ impl Way {
                 Some(Outcome::Begun(stream)) => {
                     if let Some(reader) = stream.upgrade().and_then(|stream| stream.join()) {
                         let head = Arc::clone(reader.stream().head());
-                        match self.fits(&head, request).await {
+                        match self.fits(&head, request, true).await {
                             Ok(true) => return Next::Read(head, reader),
                             // Another variant; once it is known by what, others of that one collapse again.
                             Ok(false) if !head.selected_by(request) => {
@@ -173,6 +177,9 @@ impl Way {
                             Ok(false) => {}
                             Err(()) => return store_failed(),
                         }
+                    } else {
+                        // It is over, and about to be stored, or not.
+                        limit.within(flight.ended()).await;
                     }
                 }
                 Some(Outcome::Dangling) => {}
@@ -230,13 +237,15 @@ impl Way {
             Err(()) => return store_failed(),
         };
         // Somebody may have made it between the look-up and the joining.
-        if let Lookup::Hit(newer) = self.look(request).await
-            && newer.head().fresh_until > stored.head().fresh_until
-        {
-            leader.stored(Arc::clone(&newer));
-            return Next::Answer(newer, Waited::No);
-        }
-        let known = Some((Arc::clone(&stored), key.clone()));
+        let known = match self.look(request).await {
+            Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
+                leader.stored(Arc::clone(&newer));
+                return Next::Answer(newer, Waited::No);
+            }
+            Lookup::Hit(known) | Lookup::Stale { stored: known, .. } => Some((known, key.clone())),
+            // What was invalidated meanwhile is not asked about.
+            Lookup::Miss { .. } | Lookup::Failed => None,
+        };
         let call = Call::new(Some(leader.generation()), ForwardReason::Stale, known);
         let call = Call { leader: Some(leader), ..call };
         Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
@@ -320,10 +329,13 @@ impl Way {
     }
 
     /// Tells whether a response that another request led to is for this one too.
-    async fn fits(&self, stored: &StoredResponse, request: &HeaderMap) -> Result<bool, ()> {
+    async fn fits(&self, stored: &StoredResponse, request: &HeaderMap, arriving: bool) -> Result<bool, ()> {
         let now = self.shared.cache.clock().now();
         let refusal = self.shared.refusal(stored, request, self.context, now).await?;
-        // It was made while this request waited, which is as good as having been revalidated for it.
-        Ok(matches!(refusal, None | Some(Refusal::NotFresh)))
+        // What was made while this request waited is as good as revalidated for it; what was not is
+        // there because the service has failed.
+        let is_new = stored.head().response_time >= self.began;
+        let accepts = is_new || (!arriving && self.shared.accepts_stale(stored, request, self.context, now));
+        Ok(matches!(refusal, None | Some(Refusal::NotFresh)) && (refusal.is_none() || accepts))
     }
 }

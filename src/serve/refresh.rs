@@ -11,8 +11,7 @@ use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::key::CacheKey;
 use bytes::Bytes;
-use http::header::COOKIE;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, HeaderName, Method, Request, Response};
 use http_body::Body;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,13 +38,16 @@ impl Shared {
     /// Tells whether a request may be answered with a response that is made anew behind its back: the
     /// new one is made without the request's credentials, so they must not matter.
     pub(super) fn may_refresh(&self, context: Context, request: &HeaderMap, stored: &StoredResponse) -> bool {
-        let (credentials, ignored) = (&self.policy.credentials, &self.policy.key.ignored);
-        let varies_by_cookie = stored.head().nominated.iter().any(|field| *field.name() == COOKIE);
+        // Nor may what the page varies by. What a cookie means to layers further out is still in the
+        // request's extensions when it is taken off, so who has one waits.
+        let varies = stored.head().nominated.iter().any(|field| self.is_taken_off(field.name()));
+        let counts = context.personal
+            || context.authorization
+            || context.identified
+            || varies
+            || identifies(request, &self.policy.credentials, &self.policy.key.ignored);
         // There is a runtime to make it on.
-        tokio::runtime::Handle::try_current().is_ok()
-            && !context.personal
-            && !context.authorization
-            && !(context.identified && (varies_by_cookie || identifies(request, credentials, ignored)))
+        !counts && tokio::runtime::Handle::try_current().is_ok()
     }
 
     /// Returns leave to make a response anew, if not too many are.
@@ -53,27 +55,29 @@ impl Shared {
         self.cache.refresh_permit(key.as_ref())
     }
 
+    /// Tells whether a field is the visitor's own, or about this request alone.
+    fn is_taken_off(&self, name: &HeaderName) -> bool {
+        let meaning = meaning(name.as_str());
+        let identifies = meaning.identifies() || self.policy.credentials.contains(name);
+        identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
+    }
+
     /// Makes a request one that says nothing of its sender.
-    fn depersonalise<B>(&self, request: Request<B>, context: Context) -> Request<B> {
+    fn depersonalise<B>(&self, request: Request<B>) -> Request<B> {
         let (mut parts, body) = request.into_parts();
         parts.method = Method::GET;
-        let policy = &self.policy;
-        let personal = parts.headers.keys().filter(|name| {
-            let meaning = meaning(name.as_str());
-            let cookie = **name == COOKIE && context.identified;
-            let identifies = meaning.identifies() || policy.credentials.contains(name);
-            cookie || identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
-        });
+        let personal = parts.headers.keys().filter(|name| self.is_taken_off(name));
         for name in personal.cloned().collect::<Vec<_>>() {
             parts.headers.remove(name);
         }
-        policy.predicates.prepare_refresh(&mut parts);
+        self.policy.predicates.prepare_refresh(&mut parts);
         Request::from_parts(parts, body)
     }
 }
 
 impl Refresh {
     pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit) -> Self {
+        cache.begin_refresh();
         Self { cache: cache.clone(), key, answered: false, _permit: permit }
     }
 
@@ -87,7 +91,7 @@ impl Refresh {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = way.shared.depersonalise(request, way.context);
+        let request = way.shared.depersonalise(request);
         let way = Way { context: Context::default(), ..way };
         tokio::spawn(in_span(tokio::time::timeout(LONGEST, async move {
             // Dropped with the task, however that ends.

@@ -17,6 +17,7 @@ use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::{Validators, not_modified};
 use crate::rules::selection::{Selection, select};
+use crate::rules::stale::Wanted;
 use crate::rules::strip::not_stored;
 use crate::rules::update::updated;
 use crate::store::Validity;
@@ -74,6 +75,9 @@ impl Fill {
         {
             hints.ttl = Ttl::For(ttl);
         }
+        if hints.stale == Wanted::default() {
+            hints.stale = stale.head().hinted_windows;
+        }
         let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
         hints.client_max_age = hints.client_max_age.or(told_before);
         let told = shared.told(Some(&hints), context);
@@ -110,6 +114,10 @@ impl Fill {
                 let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
                 if !context.goes_alone() && self.call.generation.is_some() && !another {
                     shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
+                }
+                // It is no longer what the service answers others with.
+                if let Some((outdated, key)) = self.call.stored {
+                    shared.cache.forget(&key, outdated).await;
                 }
                 if let Some(leader) = self.call.leader {
                     leader.pass();

@@ -187,12 +187,11 @@ async fn the_background_request_is_a_get_without_anything_of_the_visitors_own() 
     );
     let lines = [
         ("accept", "text/html"),
-        ("cookie", "sid=alice"),
         ("if-none-match", "\"1\""),
         ("range", "bytes=0-0"),
         ("x-forwarded-host", "shop.example"),
     ];
-    world.send(get_with("/", &[lines[0], lines[4]])).await.expect("an answer");
+    world.send(get_with("/", &[lines[0], lines[3]])).await.expect("an answer");
     world.hand.advance(12 * S);
     let mut request = request("HEAD", "/", &lines);
     request.extensions_mut().insert(Session);
@@ -209,6 +208,29 @@ async fn the_background_request_is_a_get_without_anything_of_the_visitors_own() 
     assert!(
         request.extensions.get::<Session>().is_none() && request.extensions.get::<PathParameters>().is_some()
     );
+}
+
+/// What a cookie means is in the request's extensions when the cookie is gone.
+#[tokio::test(start_paused = true)]
+async fn by_rfc_9111_alone_who_has_a_cookie_waits_for_a_page_that_is_made_with_it() {
+    let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    let answer = world.send(get_with("/", &[("cookie", "sid=alice")])).await.expect("an answer");
+    assert_eq!(answer.text(), "2");
+    let seen = world.seen.lock().expect("not poisoned");
+    assert!(seen.last().is_some_and(|request| request.headers.contains_key("cookie")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_predicate_on_failures_sees_the_fields_of_every_response() {
+    let failing = sie().failed_if(|response| response.headers.contains_key("x-failed"));
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| numbered(if call == 1 { &[] } else { &[("x-failed", "1")] }, call));
+    let stack = SiteCacheLayer::new(&cache).policy(failing.cache_status(true)).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(12 * S);
+    assert_eq!(send(&stack, get("/")).await.text(), "1");
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,11 +339,12 @@ async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
     for (mood, by_default, by_classifier) in [
         (Mood::Status(401), false, false),
         (Mood::Status(403), false, false),
-        (Mood::Status(404), false, true),
-        (Mood::Status(501), false, false),
+        (Mood::Status(404), false, false),
+        (Mood::Status(429), false, true),
+        (Mood::Status(501), false, true),
         (Mood::Status(503), true, false),
     ] {
-        let classifier = tower_http::classify::StatusInRangeAsFailures::new(404..=404);
+        let classifier = tower_http::classify::StatusInRangeAsFailures::new(400..=501);
         for (policy, served) in [(sie(), by_default), (sie().failed_by(classifier), by_classifier)] {
             let world = world(policy, &[]);
             world.get().await;
@@ -466,4 +489,144 @@ async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
     let asks = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
     asks.await;
     assert_eq!(calls.count(), 3, "of two keys only one has a flight");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_made_in_the_background_takes_no_pages_place_though_it_may_be_held_itself() {
+    for early in [false, true] {
+        let policy = swr().negative_ttl(StatusCode::SERVICE_UNAVAILABLE, 60 * S);
+        let world = world(if early { policy.early_refresh(1e9) } else { policy }, &[]);
+        world.is(if early { Mood::Slow } else { Mood::Well });
+        world.get().await;
+        world.hand.advance(if early { 9 * S } else { 12 * S });
+        world.is(Mood::Status(503));
+        for _ in 0..3 {
+            let answer = world.get().await;
+            assert_eq!((answer.status, answer.text()), (StatusCode::OK, "1"), "{early}");
+            world.settle().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_of_ones_own_are_for_pages_and_not_for_errors_or_what_is_stale_at_once() {
+    let own = || swr().stale_if_error(30 * S).negative_ttl(StatusCode::NOT_FOUND, 5 * S);
+    let errors = world(own(), &[]);
+    errors.is(Mood::Status(404));
+    errors.get().await;
+    errors.hand.advance(6 * S);
+    errors.is(Mood::Well);
+    assert_eq!(errors.get().await.status, StatusCode::OK);
+    let always = world(own(), &[("cache-control", "max-age=0"), ("etag", "\"1\"")]);
+    always.get().await;
+    assert_eq!(always.get().await.text(), "2");
+    let allowed =
+        world(own(), &[("cache-control", "max-age=0, stale-while-revalidate=9"), ("etag", "\"1\"")]);
+    allowed.get().await;
+    assert_eq!(allowed.get().await.text(), "1", "it says so itself");
+}
+
+/// A page that a 304 takes back: `private` from now on.
+#[tokio::test(start_paused = true)]
+async fn a_304_that_takes_the_page_back_ends_its_windows() {
+    for background in [true, false] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(|request, call| match call {
+            1 => numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call),
+            2 => {
+                assert!(request.headers().contains_key("if-none-match"));
+                let mut response = with_lines(&[("cache-control", "private"), ("etag", "\"1\"")], "");
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+                response
+            }
+            _ => numbered(&[("cache-control", "private")], call),
+        });
+        let policy = if background { swr() } else { short() };
+        let stack =
+            SiteCacheLayer::new(&cache).policy(policy.stale_if_error(60 * S).cache_status(true)).layer(inner);
+        send(&stack, get("/")).await;
+        hand.advance(12 * S);
+        send(&stack, get("/")).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        let after = send(&stack, get("/")).await;
+        assert_eq!((after.text(), after.is_hit()), ("3", false), "{background}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_says_of_windows_holds_through_a_304() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let mut response = numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call);
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            CacheHints::new().stale_while_revalidate(30 * S).add_to(response.extensions_mut());
+        }
+        response
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(short().cache_status(true)).layer(inner);
+    send(&stack, get("/")).await;
+    for _ in 0..3 {
+        hand.advance(12 * S);
+        assert!(send(&stack, get("/")).await.is_hit());
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(calls.count(), 4);
+}
+
+/// By RFC 9111 alone, such a field counts for nothing; nor does what it has provoked.
+#[tokio::test(start_paused = true)]
+async fn a_bogus_credential_takes_a_page_from_nobody() {
+    let world = world(
+        Policy::rfc9111().stale_if_error(60 * S),
+        &[("cache-control", "max-age=10"), ("etag", "\"1\"")],
+    );
+    world.get().await;
+    world.hand.advance(12 * S);
+    world.is(Mood::Says("no-store"));
+    let bogus = world.send(get_with("/", &[("x-api-key", "bogus")])).await.expect("an answer");
+    assert_eq!(bogus.text(), "2");
+    world.is(Mood::Error);
+    assert_eq!(world.get().await.text(), "1", "it is still there where the service fails");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_news_is_not_given_what_is_stale_though_it_waited_with_others() {
+    let world = world(
+        Policy::rfc9111().stale_if_error(60 * S).origin_timeout(5 * S),
+        &[("cache-control", "max-age=10")],
+    );
+    world.get().await;
+    world.hand.advance(12 * S);
+    world.is(Mood::Hangs);
+    let strict = || world.send(get_with("/", &[("cache-control", "max-age=11")]));
+    let (lenient, strict) = tokio::join!(world.get(), strict());
+    assert_eq!(lenient.status, StatusCode::OK);
+    assert_eq!(strict.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
+}
+
+/// The new page is made without the cookie, so it must not be one that depends on it.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_depends_on_what_the_background_request_has_not_is_waited_for() {
+    let by_part = || {
+        Policy::rfc9111()
+            .stale_while_revalidate(60 * S)
+            .vary_by("lang", |request| Some(request.headers.get("cookie")?.to_str().ok()?.to_owned()))
+    };
+    let by_vary = || Policy::rfc9111().stale_while_revalidate(60 * S);
+    for (policy, lines, line) in [
+        (by_part(), &[("cache-control", "max-age=10")][..], ("cookie", "lang=de")),
+        (by_vary(), &[("cache-control", "max-age=10"), ("vary", "cookie")], ("cookie", "lang=de")),
+        (by_vary(), &[("cache-control", "max-age=10"), ("vary", "cache-control")], ("cache-control", "x=1")),
+    ] {
+        let world = world(policy, lines);
+        world.send(get_with("/", &[line])).await.expect("an answer");
+        world.hand.advance(12 * S);
+        assert_eq!(world.send(get_with("/", &[line])).await.expect("an answer").text(), "2", "{lines:?}");
+    }
 }

@@ -417,3 +417,48 @@ async fn a_declared_length_is_each_readers_and_a_false_one_is_not_stored() {
         );
     }
 }
+
+/// Who comes once it is stale has not waited for it.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_has_gone_stale_while_it_arrives_is_given_to_nobody_who_comes_then() {
+    let (cache, hand) = timed();
+    let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
+    let (counted, kept) = (calls.clone(), Arc::clone(&senders));
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let (sender, receiver) = mpsc::channel::<Piece>(0);
+        kept.lock().expect("not poisoned").push(sender);
+        let response =
+            Response::builder().header("cache-control", "max-age=1").body(StreamBody::new(receiver));
+        async move { Ok::<_, Infallible>(response.expect("a response")) }
+    });
+    let shop = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let first = shop.clone().oneshot(get("/")).await.expect("infallible");
+    hand.advance(Duration::from_secs(5));
+    let second = tokio::spawn(shop.clone().oneshot(get("/")));
+    sleep(Duration::from_millis(1)).await;
+    drop(first);
+    senders.lock().expect("not poisoned").clear();
+    let status = second.await.expect("no panic").expect("infallible").headers()["cache-status"].clone();
+    assert!(!status.to_str().expect("text").contains("; hit"), "{status:?}");
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_told_once_and_empty_frames_take_no_memory() {
+    let world = world(policy(), &[]);
+    let mut readers = world.many(2).await;
+    let mut sender = world.sender();
+    let send = async {
+        for _ in 0..100 {
+            sender.send(piece("")).await.expect("somebody reads");
+        }
+        sender.send(Err(io::Error::other("torn"))).await.expect("somebody reads");
+    };
+    let (_, read) = tokio::join!(send, join_all(readers.iter_mut().map(next)));
+    assert!(read.into_iter().all(|frame| frame.is_some_and(|frame| frame.is_err())));
+    for reader in &mut readers {
+        assert!(next(reader).await.is_none());
+        assert!(!http_body::Body::is_end_stream(reader), "it is no clean end");
+    }
+}

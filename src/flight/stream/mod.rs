@@ -9,7 +9,7 @@ mod state;
 mod wakers;
 
 pub(crate) use reader::Reader;
-use state::{Item, Place, State};
+use state::{FRAME_COST, Item, Place, State};
 use wakers::Wakers;
 
 use crate::entry::StoredResponse;
@@ -29,8 +29,8 @@ pub(crate) trait Keep: Send {
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
     fn drain_permit(&self) -> Option<OwnedSemaphorePermit>;
-    /// Stores the whole.
-    fn store(self: Box<Self>, whole: Bytes);
+    /// Stores the whole. What is returned is held as long as what was kept.
+    fn store(self: Box<Self>, whole: Bytes) -> Box<dyn Send>;
     /// The body has failed.
     fn fail(self: Box<Self>);
     /// It can't be stored, after all. What is returned is held as long as what was kept.
@@ -58,13 +58,22 @@ impl Stream {
         source: Source,
         keep: Box<dyn Keep>,
     ) -> Reader {
-        let bytes = begun.iter().map(Bytes::len).sum();
+        let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
         let frames = begun.into_iter().map(Item::Data).collect();
         let (readers, keep) = (vec![Place::At(0)], Some(keep));
-        let state =
-            State { source: Some(source), frames, base: 0, bytes, end: None, keep, held: None, readers };
+        let state = State {
+            source: Some(source),
+            frames,
+            base: 0,
+            bytes,
+            end: None,
+            keep,
+            held: None,
+            held_until: 0,
+            readers,
+        };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
-        Reader { stream: Arc::new(stream), number: 0, read: 0, patience: None }
+        Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None }
     }
 
     /// Returns the head of the response.
@@ -84,7 +93,7 @@ impl Stream {
             Some(number) => state.readers[number] = Place::At(0),
             None => state.readers.push(Place::At(0)),
         }
-        Some(Reader { stream: Arc::clone(self), number, read: 0, patience: None })
+        Some(Reader { stream: Arc::clone(self), number, read: 0, failed: false, patience: None })
     }
 
     /// Tells whether the body may be stored, as far as it has arrived.

@@ -22,6 +22,8 @@ pub(crate) struct Reader {
     pub(super) number: usize,
     /// How many bytes it has.
     pub(super) read: u64,
+    /// It was told of an error, after which there is nothing.
+    pub(super) failed: bool,
     /// How long it waits for the slowest, and for which frame that one was to ask.
     pub(super) patience: Option<(Pin<Box<Sleep>>, usize)>,
 }
@@ -73,11 +75,16 @@ impl Body for Reader {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
+        if this.failed {
+            return Poll::Ready(None);
+        }
         let (stream, number) = (&this.stream, this.number);
         let mut guard = lock(&stream.state);
         let state = &mut *guard;
         loop {
             let Place::At(next) = state.readers[number] else {
+                state.readers[number] = Place::Gone;
+                this.failed = true;
                 return Poll::Ready(Some(Err("too slow for the others that read this body".into())));
             };
             if let Some(item) = state.frames.get(next - state.base).cloned() {
@@ -99,6 +106,7 @@ impl Body for Reader {
             match &state.end {
                 Some(End::Clean) => return Poll::Ready(None),
                 Some(End::Failed(error)) => {
+                    this.failed = true;
                     return Poll::Ready(Some(Err(Shared(Arc::clone(error)).into())));
                 }
                 None => {}
@@ -134,10 +142,11 @@ impl Body for Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         let mut state = lock(&self.stream.state);
+        // Before somebody else can have its place.
+        self.stream.wakers.forget(self.number);
         state.readers[self.number] = Place::Gone;
         state.trim();
         drop(state);
-        self.stream.wakers.forget(self.number);
         // Somebody may have waited for this one.
         self.stream.wakers.wake_by_ref();
     }

@@ -10,6 +10,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+/// What a frame takes besides its bytes, about.
+pub(super) const FRAME_COST: usize = 128;
+
 /// So much waits for the slowest reader of a body that is not kept.
 const WINDOW_BYTES: usize = 256 << 10;
 pub(super) struct State {
@@ -23,6 +26,8 @@ pub(super) struct State {
     pub(super) keep: Option<Box<dyn Keep>>,
     /// As long as frames of the recording are left.
     pub(super) held: Option<Box<dyn Send>>,
+    /// The frame by which they are not.
+    pub(super) held_until: usize,
     pub(super) readers: Vec<Place>,
 }
 
@@ -73,11 +78,13 @@ impl State {
 
     fn take(&mut self, frame: Frame<Bytes>) {
         match frame.into_data() {
+            // They say nothing, and there is no end to them.
+            Ok(data) if data.is_empty() => {}
             Ok(data) => {
                 let goes_on = self.keep.as_mut().is_none_or(|keep| keep.count(&data));
                 // A small piece of a large buffer would keep all of that.
                 let (data, _) = body_for_storage(data);
-                self.bytes += data.len();
+                self.bytes += data.len() + FRAME_COST;
                 self.frames.push_back(Item::Data(data));
                 if !goes_on {
                     self.give_up();
@@ -95,7 +102,7 @@ impl State {
 
     fn give_up(&mut self) {
         if let Some(keep) = self.keep.take() {
-            self.held = Some(keep.give_up());
+            self.hold(keep.give_up());
             self.trim();
         }
     }
@@ -105,11 +112,20 @@ impl State {
         let keep = self.keep.take();
         match (&end, keep) {
             (_, None) => {}
-            (End::Clean, Some(keep)) => keep.store(self.whole()),
+            (End::Clean, Some(keep)) => {
+                let held = keep.store(self.whole());
+                self.hold(held);
+            }
             (End::Failed(_), Some(keep)) => keep.fail(),
         }
         self.end = Some(end);
         self.trim();
+    }
+
+    /// Holds something until all that has been kept so far is read.
+    fn hold(&mut self, held: Box<dyn Send>) {
+        self.held = Some(held);
+        self.held_until = self.base + self.frames.len();
     }
 
     /// Returns all of the body, which is kept from the first frame on.
@@ -148,10 +164,10 @@ impl State {
         {
             self.base += 1;
             if let Item::Data(data) = item {
-                self.bytes -= data.len();
+                self.bytes -= data.len() + FRAME_COST;
             }
         }
-        if self.frames.is_empty() {
+        if self.base >= self.held_until {
             self.held = None;
         }
     }
@@ -178,7 +194,7 @@ impl Drop for State {
         if let Some(keep) = self.keep.take_if(|keep| keep.is_whole())
             && !std::thread::panicking()
         {
-            keep.store(self.whole());
+            drop(keep.store(self.whole()));
         }
     }
 }
