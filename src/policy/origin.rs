@@ -19,7 +19,9 @@ impl Policy {
     /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions
     /// and range; see [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
     /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
-    /// with credentials, and pages of [one identity](Self::vary_by_identity), wait for a new response instead.
+    /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
+    /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
+    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
         self

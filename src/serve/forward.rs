@@ -70,12 +70,10 @@ impl Fill {
     {
         let mut sent = self.prepare(&mut request);
         let answer = within(self.way.shared.policy.origin_timeout, inner.oneshot(request)).await;
-        if self.has_failed(&answer)
-            && let Some(stale) = self.stale_instead(&sent).await
-        {
+        let has_failed = self.has_failed(&answer);
+        if has_failed && let Some(stale) = self.stale_instead(&sent).await {
             return Ok(self.answer_with(stale, &sent));
         }
-        let has_failed = self.has_failed(&answer);
         let response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
             Some(Ok(response)) if has_failed && self.background => {

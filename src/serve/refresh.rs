@@ -38,9 +38,10 @@ impl Shared {
     /// Tells whether a request may be answered with a response that is made anew behind its back: the
     /// new one is made without the request's credentials, so they must not matter.
     pub(super) fn may_refresh(&self, context: Context, request: &HeaderMap, stored: &StoredResponse) -> bool {
-        // Nor may what the page varies by. What a cookie means to layers further out is still in the
+        // Nor may what the page varies by, or is keyed by. What a cookie means to layers further out is still in the
         // request's extensions when it is taken off, so who has one waits.
-        let varies = stored.head().nominated.iter().any(|field| self.is_taken_off(field.name()));
+        let nominated = stored.head().nominated.iter().map(|field| field.name());
+        let varies = nominated.chain(&self.policy.key.headers).any(|name| self.is_taken_off(name));
         let counts = context.personal
             || context.authorization
             || context.identified

@@ -47,9 +47,7 @@ impl Step {
     fn forward(bypass: Bypass) -> Self {
         Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: None })
     }
-}
 
-impl Step {
     fn narrowed(bypass: Bypass, context: Context, parts: Vec<Option<String>>) -> Self {
         Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: Some((context, parts)) })
     }

@@ -618,11 +618,16 @@ async fn a_page_that_depends_on_what_the_background_request_has_not_is_waited_fo
             .stale_while_revalidate(60 * S)
             .vary_by("lang", |request| Some(request.headers.get("cookie")?.to_str().ok()?.to_owned()))
     };
+    let by_field = || {
+        let policy = Policy::app().stale_while_revalidate(60 * S);
+        policy.vary_on_headers([http::header::CACHE_CONTROL]).expect("valid")
+    };
     let by_vary = || Policy::rfc9111().stale_while_revalidate(60 * S);
     for (policy, lines, line) in [
         (by_part(), &[("cache-control", "max-age=10")][..], ("cookie", "lang=de")),
         (by_vary(), &[("cache-control", "max-age=10"), ("vary", "cookie")], ("cookie", "lang=de")),
         (by_vary(), &[("cache-control", "max-age=10"), ("vary", "cache-control")], ("cache-control", "x=1")),
+        (by_field(), &[("cache-control", "max-age=10")], ("cache-control", "x=1")),
     ] {
         let world = world(policy, lines);
         world.send(get_with("/", &[line])).await.expect("an answer");
