@@ -110,6 +110,7 @@ fn policy() -> Result<Policy, ConfigError> {
     Policy::app()
         .stale_while_revalidate(DAY)
         .stale_if_error(DAY)
+        .refresh_without::<tower_sessions::Session>()
         .etags(true)
         .cache_status(true)
         .query(QueryKey::without_tracking())

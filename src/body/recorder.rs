@@ -1,14 +1,14 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
-use crate::cache::{Cache, Reservation, Storing, poll_now};
+use crate::cache::{Cache, Reservation, Storing};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{Keep, Leader, Pass, Reader, Stream};
+use crate::flight::{Keep, Leader, Reader, Stream};
 use crate::rules::entity_tag::EntityTag;
 use bytes::Bytes;
 use http_body::Body;
 use sha2::{Digest, Sha256};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -168,12 +168,11 @@ impl Recorder {
         if how == End::Clean {
             let body = self.body();
             self.finish(body);
-        } else if let Some(commit) = self.commit.take() {
+        } else if let Some(mut commit) = self.commit.take() {
             match how {
                 End::Failed => commit.failed(),
                 End::Unfit => {
-                    // The next one under this key will be no different.
-                    commit.storing.remember(&commit.cache, Pass::Uncacheable);
+                    commit.storing.give_up(&commit.cache);
                     commit.pass();
                 }
                 End::NoRoomNow | End::Clean => commit.pass(),
@@ -272,15 +271,8 @@ impl Commit {
     }
 
     fn store(self, body: Bytes) {
-        if self.cache.is_local() {
-            // Done at once: every future of a store inside the process is ready.
-            let _ = poll_now(pin!(self.write(body)));
-            return;
-        }
         // Ordered by its generation, so it can't undo an invalidation that overtakes it.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(self.write(body));
-        }
+        self.cache.clone().later(self.write(body));
     }
 
     async fn write(self, body: Bytes) {

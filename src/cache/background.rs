@@ -13,6 +13,9 @@ const MOST_DRAINS: u32 = 64;
 /// So many calls are made in tasks of their own at a time; others are their requests'.
 const MOST_CARRIED: u32 = 1024;
 
+/// So many writes to a store outside the process are counted at a time.
+const MOST_WRITES: u32 = 1 << 20;
+
 /// How many responses were made anew in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -29,6 +32,7 @@ pub(super) struct Background {
     drains: Arc<Semaphore>,
     refreshes: Arc<Semaphore>,
     carried: Arc<Semaphore>,
+    writes: Arc<Semaphore>,
     most: u32,
     /// The keys that were tried in vain a moment ago.
     setbacks: Passes,
@@ -43,6 +47,7 @@ impl Background {
             drains: Arc::new(Semaphore::new(MOST_DRAINS as usize)),
             refreshes: Arc::new(Semaphore::new(most as usize)),
             carried: Arc::new(Semaphore::new(MOST_CARRIED as usize)),
+            writes: Arc::new(Semaphore::new(MOST_WRITES as usize)),
             most,
             setbacks: Passes::default(),
             running: AtomicU64::new(0),
@@ -59,6 +64,11 @@ impl Background {
     /// Returns leave to carry a call on without its client, if not too many are.
     pub(super) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.carried).try_acquire_owned().ok()
+    }
+
+    /// Returns what a write holds that a shutdown is to wait for. It takes place in any case.
+    pub(super) fn begin_write(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.writes).try_acquire_owned().ok()
     }
 
     /// Returns leave to make a response anew, if not too many are, and the last try was not in vain.
@@ -102,6 +112,8 @@ impl Background {
             // Fails where somebody else has closed it already.
             held.extend(permits.acquire_many(most).await);
         }
+        // What the others led to; requests that are still answered may lead to more.
+        drop(self.writes.acquire_many(MOST_WRITES).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }
 }

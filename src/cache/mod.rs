@@ -112,11 +112,23 @@ impl Cache {
     /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
     /// a task of its own. A failure is counted.
     pub(crate) fn invalidate_later(&self, invalidation: Invalidation) {
+        let cache = self.clone();
+        self.later(async move {
+            let _ = cache.invalidate(invalidation).await;
+        });
+    }
+
+    /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
+    /// else in a task of its own.
+    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
         if self.is_local() {
-            let _ = poll_now(pin!(self.invalidate(invalidation)));
+            poll_now(pin!(work));
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let cache = self.clone();
-            runtime.spawn(async move { cache.invalidate(invalidation).await });
+            let counted = self.0.background.begin_write();
+            runtime.spawn(async move {
+                let _counted = counted;
+                work.await;
+            });
         }
     }
 
@@ -163,9 +175,9 @@ impl Cache {
         self.0.background.counts()
     }
 
-    /// Waits until nothing is under way in the background any more, and lets nothing more begin: for the end
-    /// of a graceful shutdown, after the last request. The cache goes on answering. What a store outside the
-    /// process is being told at that moment is not waited for.
+    /// Waits until nothing is under way in the background any more, what a store outside the process is being
+    /// told included, and makes nothing anew from then on: for the end of a graceful shutdown, after the last
+    /// request. The cache goes on answering.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has changed nothing that lasts.
@@ -175,11 +187,10 @@ impl Cache {
 
     /// Removes a response from the store, if it is there still. A failure is counted.
     pub(crate) async fn forget(&self, key: &CacheKey, outdated: Arc<StoredResponse>) {
-        let (store, outdated) = (self.store(), Entry::Response(outdated));
-        let there = self.within_limit(store.get(key.as_ref())).await;
-        if matches!(there, Ok(Some(entry)) if entry == outdated) {
-            let _ = self.within_limit(store.remove(key.as_ref())).await;
-        }
+        let outdated = Entry::Response(outdated);
+        let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
+        let removed = self.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
+        let _ = self.within_limit(removed).await;
     }
 
     /// Returns the namespace.

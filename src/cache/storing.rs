@@ -25,6 +25,8 @@ pub(crate) struct Storing {
     pub(crate) max_variants: usize,
     /// How long it is kept once it is stale.
     pub(crate) retained: Duration,
+    /// What it takes the place of, and where that is, were it not to be stored after all.
+    pub(crate) outdated: Option<(Arc<StoredResponse>, CacheKey)>,
 }
 
 /// An index outlives its variants, so that the fields learnt are not forgotten with each of them.
@@ -33,9 +35,14 @@ const INDEX_TTL: Duration = Duration::from_secs(24 * 3600);
 const TRIES: usize = 4;
 
 impl Storing {
-    /// Remembers that the key's responses can't be shared.
-    pub(crate) fn remember(&self, cache: &Cache, pass: Pass) {
-        cache.passes().remember(self.key.as_ref(), pass, cache.clock().now());
+    /// Stores nothing, since the response turned out not to be one that can be, as the next ones under its
+    /// key will. What is outdated by it goes all the same.
+    pub(crate) fn give_up(&mut self, cache: &Cache) {
+        cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+        if let Some((outdated, key)) = self.outdated.take() {
+            let handle = cache.clone();
+            cache.later(async move { handle.forget(&key, outdated).await });
+        }
     }
 
     /// Gives the response a tag, before it is shared with anybody.
@@ -48,7 +55,7 @@ impl Storing {
     /// Stores the response and returns it. If the store fails, it is returned all the same: those
     /// who wait for it need not call the service again.
     pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
-        let Self { key, mut response, request, max_variants, retained } = self;
+        let Self { key, mut response, request, max_variants, retained, .. } = self;
         let now = cache.clock().now();
         if let Some(response) = Arc::get_mut(&mut response) {
             response.set_body(body);

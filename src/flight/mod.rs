@@ -210,6 +210,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_comes_after_the_end_of_a_body_waits_until_it_is_said_what_became_of_it() {
+        let flights = Flights::new(10);
+        let leader = lead(&flights, None);
+        let flight = follow(&flights);
+        flight.tell(Outcome::Begun(Weak::new()));
+        let mut ended = pin!(flight.ended());
+        assert!(futures_util::poll!(ended.as_mut()).is_pending());
+        leader.pass();
+        assert!(futures_util::poll!(ended.as_mut()).is_ready());
+    }
+
+    #[tokio::test]
     async fn a_leader_that_panics_counts_as_failed() {
         let flights = Flights::new(10);
         let leader = lead(&flights, None);

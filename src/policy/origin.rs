@@ -119,6 +119,23 @@ impl Policy {
         self
     }
 
+    /// Removes extensions of a type from requests that are made in the background: what a layer further out
+    /// puts there of one visitor. [`refresh_request`](Self::refresh_request) changes them in other ways.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    /// use tower_sessions::Session;
+    ///
+    /// let policy = Policy::app()
+    ///     .stale_while_revalidate(Duration::from_secs(60))
+    ///     .refresh_without::<Session>();
+    /// ```
+    pub fn refresh_without<T: Clone + Send + Sync + 'static>(self) -> Self {
+        self.refresh_request(|request| drop(request.extensions.remove::<T>()))
+    }
+
     /// Sets how long a response with a status is held that states no lifetime itself: errors for a few
     /// seconds, so that they can't be used to drive load to the service. For that status, a lifetime that it
     /// states counts as well.

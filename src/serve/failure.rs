@@ -1,10 +1,10 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
 use super::forward::{Fill, Sent, is_of_the_page};
+use super::miss::Stored;
 use super::respond::Hit;
 use crate::body::ResponseBody;
 use crate::entry::StoredResponse;
-use crate::key::CacheKey;
 use crate::store::Validity;
 use http::{Response, StatusCode};
 use std::sync::Arc;
@@ -91,10 +91,10 @@ impl Fill {
     }
 
     /// Returns what is stored, where a response of this status takes its place.
-    pub(super) fn outdated(&self, status: StatusCode) -> Option<(Arc<StoredResponse>, CacheKey)> {
+    pub(super) fn outdated(&self, status: StatusCode) -> Option<Stored> {
         let context = self.way.context;
         // What a credential has provoked, right or wrong, is not the answer to others.
-        let alone = context.goes_alone() || context.identified;
+        let alone = context.goes_alone() || context.identified || context.head;
         let answers = !status.is_server_error() && is_of_the_page(status) && !alone;
         self.call.stored.clone().filter(|_| answers)
     }

@@ -4,7 +4,7 @@ use super::decision::{Exchanged, Keep};
 use super::failure::within;
 use super::future::Finish;
 use super::mark::{HandledWithin, OuterLayer};
-use super::miss::{Call, Way};
+use super::miss::{Call, Stored, Way};
 use super::revalidate::{self, withheld};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
@@ -96,7 +96,7 @@ impl Fill {
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
         let cache = self.way.shared.cache.clone();
-        let (mut response, is_stored) = self.received(response, sent);
+        let (mut response, is_stored) = self.received(response, sent, outdated.clone());
         if let Some((outdated, key)) = outdated.filter(|_| !is_stored) {
             cache.forget(&key, outdated).await;
         }
@@ -143,7 +143,12 @@ impl Fill {
     }
 
     /// Returns the response, and whether it is being stored.
-    fn received<B>(self, response: Response<B>, sent: Sent) -> (Response<ResponseBody<B>>, bool)
+    fn received<B>(
+        self,
+        response: Response<B>,
+        sent: Sent,
+        outdated: Option<Stored>,
+    ) -> (Response<ResponseBody<B>>, bool)
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -153,6 +158,7 @@ impl Fill {
         let shared = &*self.way.shared;
         let kept = match self.call.generation {
             _ if handled_within => Err("handled-within"),
+            None if self.way.context.head => Err("head"),
             None => Err("store-failed"),
             Some(generation) => {
                 let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
@@ -172,7 +178,8 @@ impl Fill {
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);
-                let storing = Storing { key: self.way.key, response, request, max_variants, retained };
+                let key = self.way.key;
+                let storing = Storing { key, response, request, max_variants, retained, outdated };
                 // To be validated before each use: this one is for those who wait already.
                 if !storing.response.is_fresh(storing.response.head().response_time)
                     && let Some(leader) = &self.call.leader

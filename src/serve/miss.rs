@@ -57,7 +57,7 @@ impl Call {
 }
 
 /// A response that is stored, and its key.
-type Stored = (Arc<StoredResponse>, CacheKey);
+pub(super) type Stored = (Arc<StoredResponse>, CacheKey);
 
 /// Whether a response was waited for.
 #[derive(Clone, Copy, PartialEq)]
@@ -135,9 +135,11 @@ impl Way {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
                 Lookup::Failed => return store_failed(),
-                // A HEAD has no body to store, so it can't fill the cache.
-                Lookup::Miss { reason, .. } if self.context.head => {
-                    return Next::Forward(CacheStatus::forward(reason));
+                // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
+                Lookup::Miss { reason, variant, stale } if self.context.head => {
+                    let key = variant.unwrap_or_else(|| self.key.clone());
+                    let stored = stale.map(|stale| (stale, key));
+                    return Next::Call(Call { stale: None, ..Call::new(None, reason, stored) });
                 }
                 Lookup::Stale { stored, variant } => return self.stale(request, stored, variant).await,
                 Lookup::Miss { reason, variant, stale } => {

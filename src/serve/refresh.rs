@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
-/// Leave to make one response anew. Dropped before the service has answered, it counts as a failure.
+/// Leave to make one response anew. Dropped before the service has answered in full, it counts as a failure.
 pub(super) struct Refresh {
     cache: Cache,
     key: CacheKey,
@@ -100,8 +100,8 @@ impl Refresh {
             let shared = way.shared.clone();
             if let Ok(response) = Fill::new(way, call).in_background().run(inner, request).await {
                 let (parts, body) = response.into_parts();
-                body.drain().await;
-                refresh.answered = !shared.policy.is_failure(&parts);
+                let is_whole = body.drain().await;
+                refresh.answered = is_whole && !shared.policy.is_failure(&parts);
             }
         })));
     }

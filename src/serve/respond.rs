@@ -60,8 +60,8 @@ impl Shared {
 }
 
 impl Hit {
-    /// Answers a GET whose revalidation has led to this response. What is to be told of that is left
-    /// to the caller.
+    /// Answers a request whose call has led to this response. What is to be told of that is left to the
+    /// caller.
     pub(super) fn after_call(
         stored: Arc<StoredResponse>,
         version: Version,
@@ -74,7 +74,7 @@ impl Hit {
             stored,
             now,
             version,
-            head: false,
+            head: context.head,
             selection,
             collapsed: false,
             tell: false,

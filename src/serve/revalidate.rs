@@ -100,7 +100,8 @@ impl Fill {
                 head.nominate(&stale.head().nominated, &request);
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
-                let storing = Storing { key, response, request: request.clone(), max_variants, retained };
+                let request = request.clone();
+                let storing = Storing { key, response, request, max_variants, retained, outdated: None };
                 let variants = Variants { shared, key: storing.key.clone(), retained };
                 let stored = storing.store(&shared.cache, stale.body().clone()).await;
                 // A failure is counted by the cache; the variants stay as stale as they are.

@@ -126,8 +126,10 @@ impl Shared {
         match poll_now(pin!(self.lookup(request, key, context, now))) {
             Some(Lookup::Hit(stored)) => Step::Hit(stored, context, now),
             // A HEAD can't fill the cache, so there is nothing to wait for.
-            Some(Lookup::Miss { reason, .. }) if context.head => {
-                Step::narrowed(Bypass { reason, detail: None }, context, parts)
+            Some(Lookup::Miss { reason, stale: None, .. })
+                if context.head && self.policy.origin_timeout.is_none() =>
+            {
+                Step::narrowed(Bypass { reason, detail: Some("head") }, context, parts)
             }
             lookup => match self.cache.passes().get(key, now) {
                 Some(Pass::HandledWithin) => {

@@ -164,7 +164,13 @@ impl<S: Store> Contract<S> {
             assert!(!self.compare(key, None, b.clone()).await, "absent was expected");
             assert!(!self.compare(key, Some(&b), b.clone()).await, "another entry was expected");
             assert!(self.compare(key, Some(&a), b.clone()).await, "the entry was expected");
-            self.expect(key, Some(b), "the new entry is there").await;
+            self.expect(key, Some(b.clone()), "the new entry is there").await;
+            let zero = Some(Duration::ZERO);
+            let removed = ok(self.store.compare_and_set(key, Some(&a), a.clone(), zero).await);
+            assert!(!removed, "another entry was to be removed");
+            self.expect(key, Some(b.clone()), "and is left alone").await;
+            assert!(ok(self.store.compare_and_set(key, Some(&b), b.clone(), zero).await), "the entry itself");
+            self.expect(key, None, "a zero ttl removes what was expected").await;
         }
     }
 

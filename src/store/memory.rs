@@ -307,7 +307,14 @@ impl Store for MemoryStore {
             (None, None) => true,
             _ => false,
         };
-        StoreFuture::ready(Ok(equal && inner.write(key, new, inner.expiry(ttl))))
+        StoreFuture::ready(Ok(match (equal, ttl) {
+            (false, _) => false,
+            (true, Some(Duration::ZERO)) => {
+                inner.erase(key);
+                true
+            }
+            (true, _) => inner.write(key, new, inner.expiry(ttl)),
+        }))
     }
 
     fn generations(&self, namespace: &str) -> Arc<dyn Generations> {

@@ -83,7 +83,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64>;
 
     /// Puts `new` if what is stored equals `expected` (`None` is absent), atomically, and returns
-    /// whether it did.
+    /// whether it did. With a zero `ttl`, what is stored is removed instead.
     fn compare_and_set(
         &self,
         key: KeyRef<'_>,

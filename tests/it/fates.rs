@@ -86,12 +86,36 @@ enum Got {
     Left,
 }
 
-/// Counts the calls that are under way, their bodies included.
-struct Live(Arc<AtomicUsize>);
+/// Calls whose bodies are all there in the end.
+fn calm() -> impl Strategy<Value = Vec<Fate>> {
+    let fate = |mut fate: Fate| {
+        (fate.head, fate.end) = (Head::Page, End::Clean);
+        fate
+    };
+    fates().prop_map(move |fates| fates.into_iter().map(fate).collect())
+}
+
+/// How many calls are under way, their bodies included, and how many were at a time.
+#[derive(Default)]
+struct Running {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them.
+struct Live(Arc<Running>);
+
+impl Live {
+    fn new(running: &Arc<Running>) -> Self {
+        let now = running.now.fetch_add(1, Ordering::SeqCst) + 1;
+        running.most.fetch_max(now, Ordering::SeqCst);
+        Self(Arc::clone(running))
+    }
+}
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -110,15 +134,14 @@ async fn visit(
     policy: Policy,
     fates: Vec<Fate>,
     visitors: &[Visitor],
-    live: &Arc<AtomicUsize>,
+    live: &Arc<Running>,
 ) -> Vec<Got> {
     let (calls, running) = (Calls::default(), Arc::clone(live));
     let inner = service_fn(move |_: Request<Body>| {
         let call = calls.next();
         let (fate, running) = (fates[(call - 1) % fates.len()].clone(), Arc::clone(&running));
         async move {
-            running.fetch_add(1, Ordering::SeqCst);
-            let live = Live(running);
+            let live = Live::new(&running);
             sleep(fate.delay * MS).await;
             let mut response = match fate.head {
                 Head::Error => return Err(io::Error::other("down")),
@@ -202,19 +225,9 @@ proptest! {
         visitors in visitors(),
         (policy, in_background) in policies(),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
-        runtime.block_on(async move {
-            let (clock, hand) = Clock::manual();
-            // The cache's time goes with the runtime's.
-            let ticks = tokio::spawn(async move {
-                loop {
-                    sleep(5 * MS).await;
-                    hand.advance(5 * MS);
-                }
-            });
-            let store = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
-            let cache = Cache::builder(store).clock(clock).build().expect("valid");
-            let live = Arc::new(AtomicUsize::new(0));
+        paused(async move {
+            let (cache, ticks) = ticking();
+            let live = Arc::new(Running::default());
             let whole: Vec<String> = fates.iter().map(|fate| "abc".repeat(fate.frames.len())).collect();
             let got = visit(&cache, policy, fates, &visitors, &live).await;
             for got in &got {
@@ -228,8 +241,44 @@ proptest! {
             sleep(Duration::from_secs(100)).await;
             cache.shutdown().await;
             assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
-            assert_eq!(live.load(Ordering::SeqCst), 0, "a call or body that nobody needs is dropped");
+            assert_eq!(live.now.load(Ordering::SeqCst), 0, "a call or body that nobody needs is dropped");
             assert!(!in_background || cache.refreshes().running == 0);
         });
     }
+
+    #[test]
+    fn of_a_page_that_may_be_shared_one_call_is_made_at_a_time_whoever_leaves(
+        fates in calm(),
+        visitors in visitors(),
+        carried in any::<bool>(),
+    ) {
+        paused(async move {
+            let (cache, ticks) = ticking();
+            let live = Arc::new(Running::default());
+            // As long as any body takes, since a page that is stale while it arrives is for nobody who comes then.
+            let policy = policy().default_ttl(150 * MS);
+            let policy = if carried { policy.carry_on(400 * MS) } else { policy };
+            visit(&cache, policy, fates, &visitors, &live).await;
+            assert!(live.most.load(Ordering::SeqCst) <= 1, "{} at a time", live.most.load(Ordering::SeqCst));
+            ticks.abort();
+        });
+    }
+}
+
+fn paused(test: impl Future<Output = ()>) {
+    let builder = &mut tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().expect("a runtime").block_on(test);
+}
+
+/// Returns a cache whose time goes with the runtime's.
+fn ticking() -> (Cache, tokio::task::JoinHandle<()>) {
+    let (clock, hand) = Clock::manual();
+    let ticks = tokio::spawn(async move {
+        loop {
+            sleep(5 * MS).await;
+            hand.advance(5 * MS);
+        }
+    });
+    let store = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    (Cache::builder(store).clock(clock).build().expect("valid"), ticks)
 }

@@ -635,3 +635,46 @@ async fn a_page_that_depends_on_what_the_background_request_has_not_is_waited_fo
         assert_eq!(world.send(get_with("/", &[line])).await.expect("an answer").text(), "2", "{lines:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_is_answered_with_what_is_stale_where_the_service_fails_and_takes_nothings_place() {
+    for mood in [Mood::Error, Mood::Status(503), Mood::Hangs] {
+        let world = world(sie().origin_timeout(5 * S), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        world.is(mood);
+        let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
+        assert_eq!(
+            (head.status, head.text(), head.header("content-length")),
+            (StatusCode::OK, "", Some("1"))
+        );
+        world.is(Mood::Well);
+        assert_eq!(world.send(request("HEAD", "/", &[])).await.expect("an answer").detail(), Some("head"));
+        world.is(mood);
+        assert_eq!(world.get().await.text(), "1", "a HEAD has replaced nothing");
+    }
+    let world = world(short().origin_timeout(5 * S), &[]);
+    world.is(Mood::Hangs);
+    let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
+    assert_eq!(head.status, StatusCode::GATEWAY_TIMEOUT);
+    assert_eq!(world.cache.flights(), 0);
+}
+
+#[tokio::test]
+async fn what_is_named_is_taken_off_a_request_in_the_background() {
+    #[derive(Clone)]
+    struct Session;
+    #[derive(Clone)]
+    struct Route;
+    let world = world(swr().refresh_without::<Session>(), &[]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    let mut request = get("/");
+    request.extensions_mut().insert(Session);
+    request.extensions_mut().insert(Route);
+    world.send(request).await.expect("an answer");
+    world.settle().await;
+    let seen = world.seen.lock().expect("not poisoned");
+    let extensions = &seen[1].extensions;
+    assert!(extensions.get::<Session>().is_none() && extensions.get::<Route>().is_some());
+}

@@ -2,6 +2,8 @@
 
 use crate::support::*;
 use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -209,6 +211,44 @@ async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_t
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!send(&stack, get_with("/", &[("x-a", "1")])).await.is_hit());
     assert_eq!(calls.count(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_waits_for_what_a_store_is_being_told() {
+    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+    let cache = Cache::new(store.clone());
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    assert!(store.inner.is_empty(), "it takes its time");
+    cache.shutdown().await;
+    assert_eq!(store.inner.len(), 1);
+}
+
+/// The body is complete, and the store is being told: who comes then waits for that.
+#[tokio::test(start_paused = true)]
+async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
+    let cache = Cache::new(Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow));
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = tower::service_fn(move |_: http::Request<Body>| {
+        counted.next();
+        async {
+            let frames = futures::stream::unfold(0, |frame| async move {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                (frame < 3)
+                    .then(|| (Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"abc"))), frame + 1))
+            });
+            Ok::<_, std::io::Error>(http::Response::new(StreamBody::new(Box::pin(frames))))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let ask = || async {
+        let response = stack.clone().oneshot(get("/")).await.expect("an answer");
+        response.into_body().collect().await.expect("a body").to_bytes()
+    };
+    assert_eq!(ask().await, "abcabcabc");
+    assert_eq!((ask().await, calls.count()), (Bytes::from_static(b"abcabcabc"), 1));
 }
 
 #[test]

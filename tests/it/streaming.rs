@@ -15,7 +15,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{BoxError, Cache, Invalidation, Policy, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{
+    BoxError, Cache, Invalidation, ManualClock, Policy, ResponseBody, SiteCacheLayer,
+};
 
 type Piece = Result<Frame<Bytes>, io::Error>;
 type Pieces = StreamBody<mpsc::Receiver<Piece>>;
@@ -29,8 +31,14 @@ struct World {
     senders: Arc<Mutex<Vec<mpsc::Sender<Piece>>>>,
 }
 
+const S: Duration = Duration::from_secs(1);
+
 fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
-    let (cache, calls, senders) = (memory(), Calls::default(), Arc::new(Mutex::new(Vec::new())));
+    world_over(memory(), policy, lines)
+}
+
+fn world_over(cache: Cache, policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
+    let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
     let (counted, kept) = (calls.clone(), Arc::clone(&senders));
     let inner = service_fn(move |_: Request<Body>| {
         counted.next();
@@ -461,4 +469,47 @@ async fn a_failure_is_told_once_and_empty_frames_take_no_memory() {
         assert!(next(reader).await.is_none());
         assert!(!http_body::Body::is_end_stream(reader), "it is no clean end");
     }
+}
+
+/// A manual clock, and a page that is stale by it.
+async fn stale_page() -> (World, ManualClock) {
+    let (cache, hand) = timed();
+    let policy = policy().max_body_bytes(10).default_ttl(10 * S).stale_while_revalidate(60 * S);
+    let world = world_over(cache, policy, &[]);
+    let reading = tokio::spawn(rest(world.get().await.into_body()));
+    let mut sender = world.sender();
+    sender.send(piece("old")).await.expect("it is read");
+    world.end(sender);
+    assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
+    hand.advance(12 * S);
+    (world, hand)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_new_version_outgrows_the_limit_is_not_served_stale_any_more() {
+    let (world, _hand) = stale_page().await;
+    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
+    tokio::task::yield_now().await;
+    sleep(Duration::from_millis(1)).await;
+    let mut sender = world.sender();
+    sender.send(piece("new")).await.expect("it is read");
+    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()), "it may still be stored");
+    sender.send(piece("more than ten bytes")).await.expect("it is read");
+    sleep(Duration::from_millis(1)).await;
+    let calls = world.calls.count();
+    drop(world.get().await);
+    assert_eq!(world.calls.count(), calls + 1, "nothing is left to be answered with");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_body_fails_is_one_that_failed() {
+    let (world, _hand) = stale_page().await;
+    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
+    sleep(Duration::from_millis(1)).await;
+    let mut sender = world.sender();
+    sender.send(piece("new")).await.expect("it is read");
+    sender.send(Err(io::Error::other("torn"))).await.expect("it is read");
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!((world.cache.refreshes().answered, world.cache.refreshes().failed), (0, 1));
+    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
 }

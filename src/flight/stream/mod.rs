@@ -5,17 +5,20 @@
 //! through a bounded window, and one who stalls while that is full is cut off.
 
 mod reader;
+mod readers;
 mod state;
 mod wakers;
 
 pub(crate) use reader::Reader;
-use state::{FRAME_COST, Item, Place, State};
+use readers::Readers;
+use state::{End, FRAME_COST, Item, State};
 use wakers::Wakers;
 
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::Body;
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,12 +62,11 @@ impl Stream {
         keep: Box<dyn Keep>,
     ) -> Reader {
         let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
-        let frames = begun.into_iter().map(Item::Data).collect();
-        let (readers, keep) = (vec![Place::At(0)], Some(keep));
+        let frames: VecDeque<_> = begun.into_iter().map(Item::Data).collect();
+        let (readers, keep) = (Readers::one(frames.len()), Some(keep));
         let state = State {
             source: Some(source),
             frames,
-            base: 0,
             bytes,
             end: None,
             keep,
@@ -87,18 +89,18 @@ impl Stream {
         if state.keep.is_none() || state.end.is_some() {
             return None;
         }
-        let free = state.readers.iter().position(|place| *place == Place::Gone);
-        let number = free.unwrap_or(state.readers.len());
-        match free {
-            Some(number) => state.readers[number] = Place::At(0),
-            None => state.readers.push(Place::At(0)),
-        }
+        let number = state.readers.join();
         Some(Reader { stream: Arc::clone(self), number, read: 0, failed: false, patience: None })
     }
 
     /// Tells whether the body may be stored, as far as it has arrived.
     fn is_kept(&self) -> bool {
         lock(&self.state).keep.is_some()
+    }
+
+    /// Tells whether the body has failed.
+    fn has_failed(&self) -> bool {
+        matches!(lock(&self.state).end, Some(End::Failed(_)))
     }
 
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.

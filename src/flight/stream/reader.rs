@@ -1,6 +1,7 @@
 //! One of those who read a body while it arrives.
 
-use super::state::{End, Item, Place, State};
+use super::readers::Place;
+use super::state::{End, Item, State};
 use super::{Stream, lock};
 use crate::error::BoxError;
 use bytes::Bytes;
@@ -34,14 +35,17 @@ impl Reader {
         &self.stream
     }
 
-    /// Reads on for nobody, as long as the body may be stored.
-    pub(crate) async fn read_while_kept(mut self) {
-        while self.stream.is_kept()
-            && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
-        {
-            // A body that is always ready shall not keep a time limit from being seen.
-            tokio::task::yield_now().await;
+    /// Reads on for nobody, as long as the body may be stored, and tells whether it has not failed.
+    pub(crate) async fn read_while_kept(mut self) -> bool {
+        while self.stream.is_kept() {
+            match std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
+                // A body that is always ready shall not keep a time limit from being seen.
+                Some(Ok(_)) => tokio::task::yield_now().await,
+                Some(Err(_)) => return false,
+                None => break,
+            }
         }
+        !self.stream.has_failed()
     }
 
     /// Waits for the slowest reader; ready once that is cut off.
@@ -50,7 +54,7 @@ impl Reader {
         state: &mut State,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(slowest) = state.slowest() else { return Poll::Ready(()) };
+        let Some(slowest) = state.readers.slowest() else { return Poll::Ready(()) };
         if tokio::runtime::Handle::try_current().is_err() {
             return Poll::Pending;
         }
@@ -82,14 +86,14 @@ impl Body for Reader {
         let mut guard = lock(&stream.state);
         let state = &mut *guard;
         loop {
-            let Place::At(next) = state.readers[number] else {
-                state.readers[number] = Place::Gone;
+            let Place::At(next) = state.readers.place(number) else {
+                state.readers.leave(number);
                 this.failed = true;
                 return Poll::Ready(Some(Err("too slow for the others that read this body".into())));
             };
-            if let Some(item) = state.frames.get(next - state.base).cloned() {
+            if let Some(item) = state.frames.get(state.readers.index(next)).cloned() {
                 let was_full = state.is_full();
-                state.readers[number] = Place::At(next + 1);
+                state.readers.advance(number);
                 state.trim();
                 this.patience = None;
                 if was_full && !state.is_full() {
@@ -127,7 +131,7 @@ impl Body for Reader {
 
     fn is_end_stream(&self) -> bool {
         let state = lock(&self.stream.state);
-        let at_end = state.readers[self.number] == Place::At(state.base + state.frames.len());
+        let at_end = state.readers.place(self.number) == Place::At(state.readers.end());
         at_end && matches!(state.end, Some(End::Clean))
     }
 
@@ -144,7 +148,7 @@ impl Drop for Reader {
         let mut state = lock(&self.stream.state);
         // Before somebody else can have its place.
         self.stream.wakers.forget(self.number);
-        state.readers[self.number] = Place::Gone;
+        state.readers.leave(self.number);
         state.trim();
         drop(state);
         // Somebody may have waited for this one.

@@ -1,5 +1,6 @@
 //! How far a body has arrived, and who has read how much of it.
 
+use super::readers::Readers;
 use super::{Keep, Source};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
@@ -18,9 +19,8 @@ const WINDOW_BYTES: usize = 256 << 10;
 pub(super) struct State {
     /// Taken while it is polled, so that one that panics is never polled again.
     pub(super) source: Option<Source>,
-    /// From `base` on, counted from the first.
+    /// Those that are there still.
     pub(super) frames: VecDeque<Item>,
-    pub(super) base: usize,
     pub(super) bytes: usize,
     pub(super) end: Option<End>,
     pub(super) keep: Option<Box<dyn Keep>>,
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) held: Option<Box<dyn Send>>,
     /// The frame by which they are not.
     pub(super) held_until: usize,
-    pub(super) readers: Vec<Place>,
+    pub(super) readers: Readers,
 }
 
 #[derive(Clone)]
@@ -42,15 +42,6 @@ pub(super) enum Item {
 pub(super) enum End {
     Clean,
     Failed(Arc<BoxError>),
-}
-
-/// Where a reader is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Place {
-    /// Before the frame of this number.
-    At(usize),
-    CutOff,
-    Gone,
 }
 
 impl State {
@@ -85,7 +76,7 @@ impl State {
                 // A small piece of a large buffer would keep all of that.
                 let (data, _) = body_for_storage(data);
                 self.bytes += data.len() + FRAME_COST;
-                self.frames.push_back(Item::Data(data));
+                self.push(Item::Data(data));
                 if !goes_on {
                     self.give_up();
                 }
@@ -94,10 +85,15 @@ impl State {
                 // Trailers are not stored, so neither is a response that has them.
                 self.give_up();
                 if let Ok(trailers) = frame.into_trailers() {
-                    self.frames.push_back(Item::Trailers(trailers));
+                    self.push(Item::Trailers(trailers));
                 }
             }
         }
+    }
+
+    fn push(&mut self, item: Item) {
+        self.frames.push_back(item);
+        self.readers.frame_added();
     }
 
     fn give_up(&mut self) {
@@ -125,7 +121,7 @@ impl State {
     /// Holds something until all that has been kept so far is read.
     fn hold(&mut self, held: Box<dyn Send>) {
         self.held = Some(held);
-        self.held_until = self.base + self.frames.len();
+        self.held_until = self.readers.end();
     }
 
     /// Returns all of the body, which is kept from the first frame on.
@@ -145,29 +141,20 @@ impl State {
         }
     }
 
-    pub(super) fn slowest(&self) -> Option<usize> {
-        let places = self.readers.iter().filter_map(|place| match place {
-            Place::At(number) => Some(*number),
-            Place::CutOff | Place::Gone => None,
-        });
-        places.min()
-    }
-
     /// Drops what all readers have, unless it is to be stored.
     pub(super) fn trim(&mut self) {
         if self.keep.is_some() {
             return;
         }
-        let slowest = self.slowest().unwrap_or(usize::MAX);
-        while self.base < slowest
+        while self.readers.have_the_first()
             && let Some(item) = self.frames.pop_front()
         {
-            self.base += 1;
+            self.readers.frame_dropped();
             if let Item::Data(data) = item {
                 self.bytes -= data.len() + FRAME_COST;
             }
         }
-        if self.base >= self.held_until {
+        if self.readers.base() >= self.held_until {
             self.held = None;
         }
     }
@@ -179,11 +166,7 @@ impl State {
 
     /// Cuts off those that have not got on from this frame.
     pub(super) fn cut_off(&mut self, stalled: usize) {
-        for place in &mut self.readers {
-            if *place == Place::At(stalled) {
-                *place = Place::CutOff;
-            }
-        }
+        self.readers.cut_off(stalled);
         self.trim();
     }
 }

@@ -1,0 +1,148 @@
+//! Who reads a body, and how far each has got.
+
+use std::collections::VecDeque;
+
+/// Where a reader is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Place {
+    /// Before the frame of this number.
+    At(usize),
+    CutOff,
+    Gone,
+}
+
+/// The readers of a body, counted by their places, so that none of them has to be looked for.
+#[derive(Debug)]
+pub(super) struct Readers {
+    places: Vec<Place>,
+    /// How many are before each frame that is there, and after the last.
+    before: VecDeque<usize>,
+    /// The number of the first frame that is there.
+    base: usize,
+}
+
+impl Readers {
+    /// Returns one reader, before the first of so many frames.
+    pub(super) fn one(frames: usize) -> Self {
+        let before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
+        Self { places: vec![Place::At(0)], before, base: 0 }
+    }
+
+    /// Adds one before the first frame that is there, and returns its number.
+    pub(super) fn join(&mut self) -> usize {
+        let free = self.places.iter().position(|place| *place == Place::Gone);
+        let (number, place) = (free.unwrap_or(self.places.len()), Place::At(self.base));
+        match free {
+            Some(number) => self.places[number] = place,
+            None => self.places.push(place),
+        }
+        self.before[0] += 1;
+        number
+    }
+
+    pub(super) fn place(&self, number: usize) -> Place {
+        self.places[number]
+    }
+
+    /// Returns which of the frames that are there is the next of one who is at a frame.
+    pub(super) fn index(&self, next: usize) -> usize {
+        next - self.base
+    }
+
+    /// Moves one on by a frame.
+    pub(super) fn advance(&mut self, number: usize) {
+        if let Place::At(next) = self.places[number] {
+            self.places[number] = Place::At(next + 1);
+            self.before[next - self.base] -= 1;
+            self.before[next + 1 - self.base] += 1;
+        }
+    }
+
+    pub(super) fn leave(&mut self, number: usize) {
+        self.remove(number, Place::Gone);
+    }
+
+    fn remove(&mut self, number: usize, left: Place) {
+        if let Place::At(next) = self.places[number] {
+            self.before[next - self.base] -= 1;
+        }
+        self.places[number] = left;
+    }
+
+    /// Cuts off all who are at a frame.
+    pub(super) fn cut_off(&mut self, stalled: usize) {
+        for number in 0..self.places.len() {
+            if self.places[number] == Place::At(stalled) {
+                self.remove(number, Place::CutOff);
+            }
+        }
+    }
+
+    /// Makes room for one more frame.
+    pub(super) fn frame_added(&mut self) {
+        self.before.push_back(0);
+    }
+
+    /// Tells whether nobody is before the first frame.
+    pub(super) fn have_the_first(&self) -> bool {
+        self.before[0] == 0
+    }
+
+    /// The first frame is no longer there, which all have.
+    pub(super) fn frame_dropped(&mut self) {
+        self.before.pop_front();
+        self.base += 1;
+    }
+
+    /// Returns the frame that the slowest is to read next.
+    pub(super) fn slowest(&self) -> Option<usize> {
+        self.before.iter().position(|count| *count > 0).map(|index| self.base + index)
+    }
+
+    /// Returns the number of the frame after the last that is there.
+    pub(super) fn end(&self) -> usize {
+        self.base + self.before.len() - 1
+    }
+
+    /// Returns the number of the first frame that is there.
+    pub(super) fn base(&self) -> usize {
+        self.base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_counts_are_those_of_the_places(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
+            let mut readers = Readers::one(1);
+            for (step, number) in steps {
+                let number = number % readers.places.len();
+                let place = readers.place(number);
+                match step {
+                    0 => drop(readers.join()),
+                    1 if matches!(place, Place::At(next) if next < readers.end()) => readers.advance(number),
+                    2 => readers.leave(number),
+                    3 => readers.frame_added(),
+                    4 if readers.have_the_first() && readers.base() < readers.end() => readers.frame_dropped(),
+                    4 => readers.slowest().into_iter().for_each(|slowest| readers.cut_off(slowest)),
+                    _ => {}
+                }
+                let at = |index| {
+                    let there = Place::At(readers.base() + index);
+                    readers.places.iter().filter(|place| **place == there).count()
+                };
+                let counted: Vec<_> = (0..readers.before.len()).map(at).collect();
+                prop_assert!(readers.before.iter().eq(&counted));
+                let least = readers.places.iter().filter_map(|place| match place {
+                    Place::At(next) => Some(*next),
+                    Place::CutOff | Place::Gone => None,
+                });
+                prop_assert_eq!(readers.slowest(), least.min());
+            }
+        }
+    }
+}
