@@ -1,0 +1,275 @@
+//! The tags of responses: cache groups (RFC 9875), and the fields that CDNs had before.
+
+use super::list::trim;
+use http::header::GetAll;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use sfv::{BareItem, List, ListEntry, ListSerializer, Parser, StringRef};
+
+/// RFC 9875 section 2.
+const CACHE_GROUPS: HeaderName = HeaderName::from_static("cache-groups");
+/// RFC 9875 section 3.
+const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-group-invalidation");
+const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
+
+/// A field that is there and can't be read.
+///
+/// Who invalidates ignores it; who stores must not, since what can't be invalidated must not be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// Returns the groups that a response belongs to (RFC 9875 section 2).
+pub(crate) fn cache_groups(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+    strings(headers.get_all(CACHE_GROUPS))
+}
+
+/// Returns the groups that a response invalidates (RFC 9875 section 3).
+pub(crate) fn cache_group_invalidation(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+    strings(headers.get_all(CACHE_GROUP_INVALIDATION))
+}
+
+/// Returns the tags in `Surrogate-Key`: words between spaces, as Fastly reads them.
+pub(crate) fn surrogate_keys(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+    separated(headers.get_all(SURROGATE_KEY), |byte| matches!(byte, b' ' | b'\t'))
+}
+
+/// Returns the tags in `Cache-Tag`: text between commas, as Cloudflare and Akamai read it. A quote is
+/// a character like any other.
+pub(crate) fn cache_tags(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+    separated(headers.get_all(CACHE_TAG), |byte| byte == b',')
+}
+
+/// Writes `Cache-Groups` or `Cache-Group-Invalidation`; `None` for no tag, or one that is not
+/// printable ASCII (RFC 9651 section 3.3.3).
+pub(crate) fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+    let mut list = ListSerializer::new();
+    for tag in tags {
+        let _ = list.bare_item(StringRef::from_str(tag.as_ref()).ok()?);
+    }
+    HeaderValue::try_from(list.finish()?).ok()
+}
+
+/// Writes `Surrogate-Key`; `None` for no tag, or one that is not a word of visible ASCII.
+pub(crate) fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+    joined(tags, " ", |tag| tag.bytes().all(|byte| byte.is_ascii_graphic()))
+}
+
+/// Writes `Cache-Tag`; `None` for no tag, or one that is not visible ASCII, with spaces inside at most,
+/// and without a comma.
+pub(crate) fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+    let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
+    joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))
+}
+
+/// Reads a list of strings over all lines; parameters have no meaning (RFC 9875 section 2).
+fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
+    let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
+    let members: List = Parser::new(&lines.join(&b", "[..])).parse().map_err(|_| Malformed)?;
+    let string = |member| match member {
+        ListEntry::Item(item) => match item.bare_item {
+            BareItem::String(text) => Ok(text.into()),
+            _ => Err(Malformed),
+        },
+        ListEntry::InnerList(_) => Err(Malformed),
+    };
+    members.into_iter().map(string).collect()
+}
+
+/// Reads what stands between separators, over all lines, and is not empty.
+fn separated(
+    lines: GetAll<'_, HeaderValue>,
+    separates: impl Fn(u8) -> bool,
+) -> Result<Vec<String>, Malformed> {
+    let parts = lines.into_iter().flat_map(|line| line.as_bytes().split(|byte| separates(*byte)));
+    let text = |part: &[u8]| std::str::from_utf8(part).map(str::to_owned).map_err(|_| Malformed);
+    parts.map(trim).filter(|part| !part.is_empty()).map(text).collect()
+}
+
+fn joined(tags: &[impl AsRef<str>], separator: &str, is_held: impl Fn(&str) -> bool) -> Option<HeaderValue> {
+    let tags: Vec<&str> = tags.iter().map(AsRef::as_ref).collect();
+    if tags.is_empty() || !tags.iter().all(|tag| !tag.is_empty() && is_held(tag)) {
+        return None;
+    }
+    HeaderValue::try_from(tags.join(separator)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{field, headers};
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    type Lines = &'static [&'static str];
+    type Tags = Option<&'static [&'static str]>;
+
+    fn lines(name: &'static str, lines: Lines) -> HeaderMap {
+        let lines: Vec<_> = lines.iter().map(|line| (name, *line)).collect();
+        headers(&lines)
+    }
+
+    fn holding(name: HeaderName, value: HeaderValue) -> HeaderMap {
+        HeaderMap::from_iter([(name, value)])
+    }
+
+    fn assert_read(read: &Result<Vec<String>, Malformed>, expected: Tags, lines: Lines) {
+        let expected = expected.map(|tags| tags.iter().map(|tag| (*tag).to_owned()).collect());
+        assert_eq!(*read, expected.ok_or(Malformed), "{lines:?}");
+    }
+
+    /// RFC 9875 sections 2 and 3, RFC 9651 sections 3.1, 3.3.3 and 4.2.
+    #[test]
+    fn groups_are_a_list_of_strings_and_nothing_else() {
+        let table: [(Lines, Tags); 20] = [
+            (&[], Some(&[])),
+            (&[""], Some(&[])),
+            (&["\"scripts\""], Some(&["scripts"])),
+            (&["\"a\", \"b\",\t\"a\""], Some(&["a", "b", "a"])),
+            (&["\"a\"", "\"b\", \"c\""], Some(&["a", "b", "c"])),
+            (&["\"A\", \"a b\", \"a,b\""], Some(&["A", "a b", "a,b"])),
+            (&[r#""a\"b\\c", """#], Some(&[r#"a"b\c"#, ""])),
+            (&["\"a\";x=1;y, \"b\";z=\"s\""], Some(&["a", "b"])),
+            (&["a"], None),
+            (&["\"a\", b"], None),
+            (&["\"a\", 1"], None),
+            (&["\"a\", ?1"], None),
+            (&["\"a\", :YQ==:"], None),
+            (&["\"a\", %\"b\""], None),
+            (&["(\"a\" \"b\")"], None),
+            (&["\"a\","], None),
+            (&["\"a\" \"b\""], None),
+            (&["\"a"], None),
+            (&["\"caf\u{e9}\""], None),
+            (&["\"a\"", ""], None),
+        ];
+        for (values, expected) in table {
+            assert_read(&cache_groups(&lines("cache-groups", values)), expected, values);
+            let invalidated = cache_group_invalidation(&lines("cache-group-invalidation", values));
+            assert_read(&invalidated, expected, values);
+        }
+    }
+
+    /// RFC 9875 section 2: at least 32 groups, of at least 32 characters each.
+    #[test]
+    fn as_many_groups_are_read_as_there_may_be() {
+        let tags: Vec<_> = (0..256).map(|n| format!("{n:0>64}")).collect();
+        let value = cache_groups_value(&tags).expect("printable");
+        assert_eq!(cache_groups(&holding(CACHE_GROUPS, value)), Ok(tags));
+    }
+
+    #[test]
+    fn surrogate_keys_stand_between_spaces() {
+        let table: [(Lines, Tags); 7] = [
+            (&[], Some(&[])),
+            (&["", " \t "], Some(&[])),
+            (&["a"], Some(&["a"])),
+            (&[" a  b\tc "], Some(&["a", "b", "c"])),
+            (&["a b", "c"], Some(&["a", "b", "c"])),
+            (&["a,b \"c d\""], Some(&["a,b", "\"c", "d\""])),
+            (&["caf\u{e9}"], Some(&["caf\u{e9}"])),
+        ];
+        for (values, expected) in table {
+            assert_read(&surrogate_keys(&lines("surrogate-key", values)), expected, values);
+        }
+    }
+
+    #[test]
+    fn cache_tags_stand_between_commas() {
+        let table: [(Lines, Tags); 7] = [
+            (&[], Some(&[])),
+            (&["", " , ,\t,"], Some(&[])),
+            (&["a"], Some(&["a"])),
+            (&[" a ,,b\t,\tc d"], Some(&["a", "b", "c d"])),
+            (&["a,b", "c"], Some(&["a", "b", "c"])),
+            (&["\"a,b\""], Some(&["\"a", "b\""])),
+            (&["caf\u{e9}"], Some(&["caf\u{e9}"])),
+        ];
+        for (values, expected) in table {
+            assert_read(&cache_tags(&lines("cache-tag", values)), expected, values);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_make_a_field_malformed() {
+        let value = HeaderValue::from_bytes(b"a,b \xff").expect("a field value");
+        assert_eq!(surrogate_keys(&holding(SURROGATE_KEY, value.clone())), Err(Malformed));
+        assert_eq!(cache_tags(&holding(CACHE_TAG, value)), Err(Malformed));
+    }
+
+    #[test]
+    fn what_would_not_be_read_as_it_was_meant_is_not_written() {
+        // The tags, and the values of Cache-Groups, Surrogate-Key and Cache-Tag.
+        type Value = Option<&'static str>;
+        let table: [(Lines, Value, Value, Value); 11] = [
+            (&[], None, None, None),
+            (&["a"], Some("\"a\""), Some("a"), Some("a")),
+            (&["a", "b:1"], Some("\"a\", \"b:1\""), Some("a b:1"), Some("a,b:1")),
+            (&["a", ""], Some("\"a\", \"\""), None, None),
+            (&["a b"], Some("\"a b\""), None, Some("a b")),
+            (&[" a"], Some("\" a\""), None, None),
+            (&["a "], Some("\"a \""), None, None),
+            (&["a,b"], Some("\"a,b\""), Some("a,b"), None),
+            (&[r#"a"\"#], Some(r#""a\"\\""#), Some(r#"a"\"#), Some(r#"a"\"#)),
+            (&["a\tb"], None, None, None),
+            (&["a", "caf\u{e9}", "b\r\nx: y"], None, None, None),
+        ];
+        for (tags, groups, keys, cache_tags) in table {
+            let written = [cache_groups_value(tags), surrogate_key_value(tags), cache_tag_value(tags)];
+            let expected = [groups, keys, cache_tags].map(|value| value.map(HeaderValue::from_static));
+            assert_eq!(written, expected, "{tags:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(tags in vec("[ -~]{0,12}|[!-~]{1,6}", 1..6)) {
+            let value = cache_groups_value(&tags).expect("printable");
+            prop_assert_eq!(&cache_groups(&holding(CACHE_GROUPS, value.clone())), &Ok(tags.clone()));
+            let invalidated = cache_group_invalidation(&holding(CACHE_GROUP_INVALIDATION, value));
+            prop_assert_eq!(&invalidated, &Ok(tags.clone()));
+            if let Some(value) = surrogate_key_value(&tags) {
+                prop_assert_eq!(&surrogate_keys(&holding(SURROGATE_KEY, value)), &Ok(tags.clone()));
+            }
+            if let Some(value) = cache_tag_value(&tags) {
+                prop_assert_eq!(&cache_tags(&holding(CACHE_TAG, value)), &Ok(tags));
+            }
+        }
+
+        #[test]
+        fn words_are_written_in_all_three_fields(tags in vec("[!-+\\--~]{1,12}", 1..6)) {
+            let keys = surrogate_key_value(&tags).map(|value| surrogate_keys(&holding(SURROGATE_KEY, value)));
+            prop_assert_eq!(keys, Some(Ok(tags.clone())));
+            let found = cache_tag_value(&tags).map(|value| cache_tags(&holding(CACHE_TAG, value)));
+            prop_assert_eq!(found, Some(Ok(tags)));
+        }
+
+        #[test]
+        fn any_text_is_written_whole_or_not_at_all(tags in vec(any::<String>(), 0..4)) {
+            let printable = tags.iter().all(|tag| tag.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+            prop_assert_eq!(cache_groups_value(&tags).is_some(), printable && !tags.is_empty());
+            for value in [surrogate_key_value(&tags), cache_tag_value(&tags)].into_iter().flatten() {
+                prop_assert!(printable && value.to_str().is_ok());
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_structured_fields_panic(
+            groups in field("cache-groups"),
+            invalidated in field("cache-group-invalidation"),
+        ) {
+            for tags in [cache_groups(&groups), cache_group_invalidation(&invalidated)].into_iter().flatten() {
+                prop_assert!(tags.iter().all(|tag| tag.is_ascii()));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_other_fields_panic(keys in field("surrogate-key"), tags in field("cache-tag")) {
+            for key in surrogate_keys(&keys).into_iter().flatten() {
+                prop_assert!(!key.is_empty() && !key.contains([' ', '\t']));
+            }
+            for tag in cache_tags(&tags).into_iter().flatten() {
+                prop_assert!(!tag.is_empty() && !tag.contains(','));
+            }
+        }
+    }
+}
