@@ -42,6 +42,8 @@ pub enum StoreErrorKind {
     Missing,
     /// A counter would leave the range of `i64`.
     Overflow,
+    /// Others changed the same entry each time it was tried.
+    Contended,
 }
 
 impl StoreErrorKind {
@@ -55,6 +57,7 @@ impl StoreErrorKind {
             Self::NotANumber => "the stored value is not a counter",
             Self::Missing => "there is no such counter",
             Self::Overflow => "the counter would overflow",
+            Self::Contended => "others changed the same entry each time",
         }
     }
 }

@@ -147,7 +147,7 @@ mod status;
 pub mod store;
 
 pub use body::ResponseBody;
-pub use cache::{Cache, CacheBuilder, Invalidation, Refreshes, Warmed, WarmedPage};
+pub use cache::{Cache, CacheBuilder, Dependents, Invalidate, Invalidation, Refreshes, Warmed, WarmedPage};
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{BoxError, ConfigError, ConfigErrorKind};
 pub use key::{KeyPart, QueryKey, RequestHead};
@@ -159,6 +159,7 @@ pub use layer::{
 pub use policy::{CacheHints, Policy, Ttl};
 pub use rules::control::CacheControl;
 pub use rules::entity_tag::EntityTag;
+pub use rules::groups::TagField;
 pub use serve::{Identified, ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};

@@ -1,25 +1,42 @@
 //! What a user may invalidate.
 
 use crate::entry::Scope;
+use crate::store::Strength;
+use http::Uri;
 
-/// What [`Cache::invalidate`](crate::Cache::invalidate) makes invisible.
+/// What [`Cache::invalidate`](crate::Cache::invalidate) makes invisible, or stale.
 ///
 /// # Example
 /// ```
 /// use tower_response_cache::Invalidation;
 ///
 /// let one = Invalidation::path("/flavours/vanilla");
-/// let some = Invalidation::paths(["/", "/api/flavours"]);
-/// let everything = Invalidation::all();
-/// # let _ = (one, some, everything);
+/// let here = Invalidation::path("/").host("shop.example");
+/// let some = Invalidation::tags(["flavours", "flavour:7"]).keep_stale();
+/// let all_below = Invalidation::subtree("/flavours");
+/// let several = Invalidation::path("/").and(Invalidation::tag("flavours"));
+/// # let _ = (one, here, some, all_below, several);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "pass it to `Cache::invalidate`"]
-pub struct Invalidation(What);
+pub struct Invalidation {
+    targets: Vec<Target>,
+    keep_stale: bool,
+}
+
+/// One thing to invalidate, on one host or on all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    what: What,
+    host: Option<String>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
-    Paths(Vec<String>),
+    Path(String),
+    Uri(String),
+    Subtree(String),
+    Tag(String),
     All,
 }
 
@@ -31,31 +48,198 @@ impl Invalidation {
     /// or decoded; where it could be read as either, or as a path with a `?` or `#` of its own, both
     /// are invalidated. It is matched as a whole: `/a` does not name `/a/` or `/a/b`.
     pub fn path(path: impl Into<String>) -> Self {
-        Self::paths([path])
+        Self::of([What::Path(path.into())])
     }
 
     /// Names several paths.
     pub fn paths<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self(What::Paths(paths.into_iter().map(Into::into).collect()))
+        Self::of(paths.into_iter().map(|path| What::Path(path.into())))
     }
 
-    /// Names everything in the cache's namespace; other namespaces of the store are left alone.
+    /// Names a path with one query: `/flavours?page=2`, its parameters in any order, on every host; of a full
+    /// URL, on the host that it names. Without a query it names the path without one, and no others.
+    ///
+    /// The query is that of the key: without the parameters that a layer ignores
+    /// ([`QueryKey`](crate::QueryKey)).
+    pub fn uri(uri: impl Into<String>) -> Self {
+        Self::of([What::Uri(uri.into())])
+    }
+
+    /// Names a path and everything under it, segment by segment: `/shop` has `/shop/flavours`, not `/shops`;
+    /// `/` has all paths. Paths are told apart up to their 32nd segment.
+    pub fn subtree(path: impl Into<String>) -> Self {
+        Self::of([What::Subtree(path.into())])
+    }
+
+    /// Names a tag: everything that carries it ([`CacheHints::tags`](crate::CacheHints::tags), `Cache-Groups`).
+    /// Case counts.
+    pub fn tag(tag: impl Into<String>) -> Self {
+        Self::of([What::Tag(tag.into())])
+    }
+
+    /// Names several tags.
+    pub fn tags<T: Into<String>>(tags: impl IntoIterator<Item = T>) -> Self {
+        Self::of(tags.into_iter().map(|tag| What::Tag(tag.into())))
+    }
+
+    /// Names everything in the cache's namespace, values included; other namespaces of the store are left alone.
     pub fn all() -> Self {
-        Self(What::All)
+        Self::of([What::All])
     }
 
-    /// Returns the scopes, or `None` for all of them.
-    pub(crate) fn scopes(&self, seed: u64) -> Option<Vec<Scope>> {
-        match &self.0 {
-            What::Paths(paths) => {
-                let encoded = paths.iter().map(|path| Scope::path(seed, path_of(path)));
-                // A slug from a router is decoded: what looks like syntax in it is text.
-                let decoded = paths.iter().filter(|path| path.contains(['%', '?', '#']));
-                let decoded = decoded.map(|path| Scope::decoded_path(seed, path));
-                Some(encoded.chain(decoded).collect())
+    /// Narrows what was named so far to one host: the `Host` of requests, or the authority of their URIs, with
+    /// its port unless that is 80 or 443. Values are on no host.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        let host = host.into();
+        self.targets.iter_mut().for_each(|target| target.host = Some(host.clone()));
+        self
+    }
+
+    /// Makes what is named stale instead of gone: where it has a stale window
+    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it is served while a new
+    /// response is made. The window begins with the first request that meets it. What another invalidation
+    /// has made gone stays gone.
+    pub fn keep_stale(mut self) -> Self {
+        self.keep_stale = true;
+        self
+    }
+
+    /// Names what another one names, too. Both take place at once, as the stronger of the two.
+    pub fn and(mut self, other: impl Into<Self>) -> Self {
+        let other = other.into();
+        self.targets.extend(other.targets);
+        self.keep_stale &= other.keep_stale;
+        self
+    }
+
+    fn of(all: impl IntoIterator<Item = What>) -> Self {
+        let targets = all.into_iter().map(|what| Target { what, host: None }).collect();
+        Self { targets, keep_stale: false }
+    }
+
+    pub(crate) fn strength(&self) -> Strength {
+        if self.keep_stale { Strength::Stale } else { Strength::Gone }
+    }
+
+    /// Returns the scopes; none if nothing is named.
+    pub(crate) fn scopes(&self, seed: u64) -> Vec<Scope> {
+        let mut scopes = Vec::with_capacity(self.targets.len());
+        for Target { what, host } in &self.targets {
+            let first = scopes.len();
+            let mut named = None;
+            match what {
+                What::Path(path) => {
+                    scopes.push(Scope::path(seed, path_of(path)));
+                    // A slug from a router is decoded: what looks like syntax in it is text.
+                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(seed, path)));
+                }
+                What::Uri(uri) => {
+                    let (rest, _) = uri.split_once('#').unwrap_or((uri, ""));
+                    let query = rest.split_once('?').map(|(_, query)| query);
+                    scopes.push(Scope::uri(seed, path_of(uri), query));
+                    named = uri.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+                }
+                What::Subtree(path) => scopes.push(Scope::subtree(seed, path_of(path))),
+                What::Tag(tag) => scopes.push(Scope::tag(seed, tag)),
+                // Every path on a host is in the subtree of its root.
+                What::All if host.is_some() => scopes.push(Scope::subtree(seed, "/")),
+                What::All => scopes.push(Scope::EVERYTHING),
             }
-            What::All => None,
+            let host = host.as_deref().or(named.as_ref().map(http::uri::Authority::as_str));
+            if let Some(host) = host {
+                scopes[first..].iter_mut().for_each(|scope| *scope = scope.on_host(host));
+            }
         }
+        scopes
+    }
+}
+
+/// What depends on a thing that may change: a model of yours, mostly. Then
+/// [`Cache::invalidate`](crate::Cache::invalidate) takes a reference to it.
+///
+/// Call that once the change is committed. Of what is removed, ask for the dependents before. Pages of related
+/// things are named like its own.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, Dependents, MemoryStore};
+///
+/// struct Flavour { id: u64, slug: String }
+///
+/// impl Dependents for Flavour {
+///     fn paths(&self) -> Vec<String> {
+///         vec![format!("/flavours/{}", self.slug), "/".to_owned()]
+///     }
+///     fn tags(&self) -> Vec<String> {
+///         vec![format!("flavour:{}", self.id)]
+///     }
+/// }
+///
+/// # futures::executor::block_on(async {
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let vanilla = Flavour { id: 7, slug: "vanilla".to_owned() };
+/// cache.invalidate(&vanilla).await?;
+/// # Ok::<_, tower_response_cache::store::StoreError>(())
+/// # }).unwrap();
+/// ```
+pub trait Dependents {
+    /// Returns the paths, as [`Invalidation::path`] takes them.
+    fn paths(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Returns the tags.
+    fn tags(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+impl<D: Dependents> Dependents for [D] {
+    fn paths(&self) -> Vec<String> {
+        self.iter().flat_map(D::paths).collect()
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.iter().flat_map(D::tags).collect()
+    }
+}
+
+impl<D: Dependents + ?Sized> From<&D> for Invalidation {
+    fn from(changed: &D) -> Self {
+        Self::paths(changed.paths()).and(Self::tags(changed.tags()))
+    }
+}
+
+/// What a handler has changed: put into the extensions of its response, or returned with it by an axum handler.
+///
+/// If the response is a success (2xx or 3xx), it is invalidated before the client has the response, in the
+/// cache of every cache layer that the response passes. Over a store outside the process, the answer to a
+/// request with a safe method does not wait for that.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Invalidate, Invalidation};
+///
+/// let mut response = http::Response::new("saved");
+/// response.extensions_mut().insert(Invalidate::new(Invalidation::tag("flavours")));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invalidate(pub(crate) Invalidation);
+
+impl Invalidate {
+    /// Says that something has changed.
+    #[must_use]
+    pub fn new(changed: impl Into<Invalidation>) -> Self {
+        Self(changed.into())
+    }
+
+    /// Adds it to what the extensions of a response say already.
+    pub fn add_to(self, extensions: &mut http::Extensions) {
+        let all = match extensions.remove::<Self>() {
+            Some(before) => Self(before.0.and(self.0)),
+            None => self,
+        };
+        extensions.insert(all);
     }
 }
 
@@ -90,5 +274,40 @@ mod tests {
         for (given, path) in table {
             assert_eq!(path_of(given), path, "{given}");
         }
+    }
+
+    #[test]
+    fn a_uri_names_its_query_and_of_a_full_one_its_host() {
+        let scopes = |uri: &str| Invalidation::uri(uri).scopes(7);
+        assert_eq!(scopes("/a?x=1#top"), [Scope::uri(7, "/a", Some("x=1"))]);
+        assert_eq!(scopes("/a"), [Scope::uri(7, "/a", None)]);
+        let here = Scope::uri(7, "/a", Some("x=1")).on_host("shop.example");
+        assert_eq!(scopes("https://shop.example/a?x=1"), [here]);
+        assert_eq!(Invalidation::uri("/a?x=1").host("Shop.example").scopes(7), [here]);
+    }
+
+    #[test]
+    fn a_host_narrows_what_was_named_before_it() {
+        let both = Invalidation::path("/a").host("shop.example").and(Invalidation::tag("t"));
+        assert_eq!(both.scopes(7), [Scope::path(7, "/a").on_host("shop.example"), Scope::tag(7, "t")]);
+        let all = Invalidation::all().host("shop.example");
+        assert_eq!(all.scopes(7), [Scope::subtree(7, "/").on_host("shop.example")]);
+        assert_eq!(Invalidation::all().scopes(7), [Scope::EVERYTHING]);
+    }
+
+    #[test]
+    fn of_two_strengths_the_stronger_counts() {
+        let (soft, hard) = (Invalidation::tag("a").keep_stale(), Invalidation::tag("b"));
+        assert_eq!(soft.clone().and(hard).strength(), Strength::Gone);
+        assert_eq!(soft.clone().and(soft).strength(), Strength::Stale);
+    }
+
+    #[test]
+    fn what_handlers_have_changed_adds_up() {
+        let mut extensions = http::Extensions::new();
+        Invalidate::new(Invalidation::path("/a")).add_to(&mut extensions);
+        Invalidate::new(Invalidation::tag("t")).add_to(&mut extensions);
+        let all = Invalidation::path("/a").and(Invalidation::tag("t"));
+        assert_eq!(extensions.get(), Some(&Invalidate(all)));
     }
 }

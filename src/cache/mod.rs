@@ -4,6 +4,7 @@ mod background;
 mod budget;
 mod builder;
 mod dice;
+mod generations;
 mod invalidation;
 mod storing;
 mod warm;
@@ -11,16 +12,16 @@ mod warm;
 pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
-pub use invalidation::Invalidation;
+pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use storing::{Storing, write_variant_key};
 pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;
-use crate::entry::{Entry, Generation, Head, Scope, StoredResponse};
+use crate::entry::{Entry, StoredResponse};
 use crate::error::StoreError;
 use crate::flight::{Flights, Passes};
 use crate::key::{CacheKey, KeyRef};
-use crate::store::{Generations, Store, StoreErrorKind, StoreFuture, Validity};
+use crate::store::{Generations, RecordGenerations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
 use budget::Budget;
 use dice::Dice;
@@ -77,47 +78,6 @@ impl Cache {
         CacheBuilder::new(Arc::new(store))
     }
 
-    /// Makes stored responses invisible, now and for good, to all layers over this cache.
-    ///
-    /// Once this has returned, no request that begins later gets a response that was made before,
-    /// not even from a call that is still running. Call it after the transaction is committed: a
-    /// page made in between would be as old as the data it was made from.
-    ///
-    /// # Errors
-    /// If the store fails or does not answer in time: then the old responses may still be served.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
-    ///
-    /// # Example
-    /// ```
-    /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
-    /// # futures::executor::block_on(async {
-    /// # let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
-    /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
-    /// cache.invalidate(Invalidation::all()).await?;
-    /// # Ok::<_, tower_response_cache::store::StoreError>(())
-    /// # }).unwrap();
-    /// ```
-    pub async fn invalidate(&self, invalidation: Invalidation) -> Result<(), StoreError> {
-        let generations = &self.0.generations;
-        let advance = match invalidation.scopes(self.0.seed) {
-            Some(scopes) if scopes.is_empty() => return Ok(()),
-            Some(scopes) => generations.advance(&scopes),
-            None => generations.advance_all(),
-        };
-        self.within_limit(advance).await
-    }
-
-    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
-    /// a task of its own. A failure is counted.
-    pub(crate) fn invalidate_later(&self, invalidation: Invalidation) {
-        let cache = self.clone();
-        self.later(async move {
-            let _ = cache.invalidate(invalidation).await;
-        });
-    }
-
     /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
     /// else in a task of its own.
     pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
@@ -130,11 +90,6 @@ impl Cache {
                 work.await;
             });
         }
-    }
-
-    /// Invalidates one scope; a failure is counted.
-    pub(crate) async fn invalidate_scope(&self, scope: Scope) {
-        let _ = self.within_limit(self.0.generations.advance(&[scope])).await;
     }
 
     /// Returns leave to read a body for the store alone, if not too many are.
@@ -219,6 +174,9 @@ impl Cache {
 
     fn from_builder(builder: CacheBuilder) -> Self {
         let generations = builder.store.generations(&builder.namespace);
+        let generations = generations.unwrap_or_else(|| {
+            Arc::new(RecordGenerations::new(Arc::clone(&builder.store), &builder.namespace))
+        });
         Self(Arc::new(Inner {
             is_local: builder.store.is_local(),
             store: builder.store,
@@ -263,25 +221,6 @@ impl Cache {
 
     pub(crate) fn reservation(&self) -> Reservation {
         Reservation::new(&self.0.recording)
-    }
-
-    /// Returns the scope of a path in this cache's namespace.
-    pub(crate) fn path_scope(&self, path: &str) -> Scope {
-        Scope::path(self.0.seed, path)
-    }
-
-    pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
-        self.within_limit(self.0.generations.current()).await
-    }
-
-    /// Tells whether a stored response is known to be valid without waiting for the store.
-    #[inline]
-    pub(crate) fn is_valid_now(&self, head: &Head) -> bool {
-        matches!(self.0.generations.check(head.generation, &head.scopes).now(), Ok(Ok(Validity::Valid)))
-    }
-
-    pub(crate) async fn validity(&self, since: Generation, scopes: &[Scope]) -> Result<Validity, StoreError> {
-        self.within_limit(self.0.generations.check(since, scopes)).await
     }
 
     /// Waits for the store no longer than the limit, and counts its failures.

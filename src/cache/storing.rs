@@ -63,9 +63,8 @@ impl Storing {
         let fresh_until = response.head().fresh_until;
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now) + retained);
         cache.passes().forget(key.as_ref());
-        let head = response.head();
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
-        if matches!(cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid)) {
+        if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
             let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
             let _ = placing.place(&response).await;

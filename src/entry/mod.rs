@@ -4,12 +4,15 @@ mod outward;
 mod packing;
 mod response;
 mod scope;
+mod value;
 mod variants;
 
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub use response::StoredResponse;
 pub(crate) use response::{Head, has_validator};
-pub use scope::{Generation, Scope};
+pub(crate) use scope::ExtendOnHost;
+pub use scope::{Dependency, Generation, Scope};
+pub use value::{Encoding, StoredValue};
 pub use variants::VaryIndex;
 pub(crate) use variants::{Indexed, Nominated};
 
@@ -27,20 +30,26 @@ pub enum Entry {
     Response(Arc<StoredResponse>),
     /// Which request fields select among the variants of a URL.
     Index(Arc<VaryIndex>),
-    /// Bytes of the application's own.
-    Value(Bytes),
+    /// A value of the application's own.
+    Value(Arc<StoredValue>),
     /// A number that is changed atomically.
     Counter(i64),
 }
 
 impl Entry {
+    /// Wraps bytes that nothing but their removal invalidates.
+    #[must_use]
+    pub fn raw(bytes: impl Into<Bytes>) -> Self {
+        Self::Value(Arc::new(StoredValue::raw(bytes.into())))
+    }
+
     /// Returns about how many bytes of memory the entry takes, its bookkeeping included.
     #[must_use]
     pub fn weight(&self) -> u64 {
         match self {
             Self::Response(response) => response.weight(),
             Self::Index(index) => index.weight(),
-            Self::Value(bytes) => bytes.len() as u64,
+            Self::Value(value) => value.weight(),
             Self::Counter(_) => 8,
         }
     }
@@ -50,6 +59,7 @@ impl Entry {
         match (self, other) {
             (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b),
             (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b),
+            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
@@ -59,7 +69,7 @@ impl Entry {
         match self {
             Self::Response(response) => Self::Response(Arc::new(response.replica())),
             Self::Index(index) => Self::Index(Arc::new(VaryIndex::clone(index))),
-            Self::Value(bytes) => Self::Value(Bytes::from_owner(bytes.clone())),
+            Self::Value(value) => Self::Value(Arc::new(value.replica())),
             Self::Counter(number) => Self::Counter(*number),
         }
     }
@@ -70,7 +80,7 @@ impl PartialEq for Entry {
         match (self, other) {
             (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b) || a == b,
             (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b) || a == b,
-            (Self::Value(a), Self::Value(b)) => a == b,
+            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b) || a == b,
             (Self::Counter(a), Self::Counter(b)) => a == b,
             _ => false,
         }

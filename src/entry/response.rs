@@ -2,7 +2,7 @@
 
 use super::outward::Outward;
 use super::packing::{own_name, packed};
-use super::{Generation, Nominated, Scope};
+use super::{Dependency, Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -26,6 +27,27 @@ pub struct StoredResponse {
     etag: Option<HeaderValue>,
     /// The head of its 304, made when one is first sent.
     not_modified: OnceLock<Box<Parts>>,
+    checked: Checked,
+}
+
+/// The last counter at which an entry was found valid: while that is current, it still is.
+#[derive(Debug)]
+struct Checked(AtomicU64);
+
+impl Clone for Checked {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl Checked {
+    const NEVER: u64 = u64::MAX;
+
+    fn new(head: &Head) -> Self {
+        // Nothing can have been invalidated since; what it was made from is older.
+        let at = if head.dependencies.is_empty() { head.generation.counter() } else { Self::NEVER };
+        Self(AtomicU64::new(at))
+    }
 }
 
 impl PartialEq for StoredResponse {
@@ -42,6 +64,8 @@ pub(crate) struct Head {
     pub(super) parts: Parts,
     pub(crate) nominated: Box<[Nominated]>,
     pub(crate) scopes: Box<[Scope]>,
+    /// The values that it was made from.
+    pub(crate) dependencies: Box<[Dependency]>,
     pub(crate) generation: Generation,
     pub(crate) response_time: Moment,
     pub(crate) corrected_initial_age: Duration,
@@ -72,6 +96,7 @@ impl Head {
             parts,
             nominated: Box::default(),
             scopes: Box::default(),
+            dependencies: Box::default(),
             generation,
             response_time,
             corrected_initial_age: Duration::ZERO,
@@ -94,6 +119,22 @@ impl Head {
         }
     }
 
+    /// Goes on being named by all that named it before it was validated, and depending on what it was made from.
+    pub(crate) fn inherit(&mut self, before: &Self) {
+        let known = self.scopes.len();
+        let mut all = std::mem::take(&mut self.scopes).into_vec();
+        let more = before.scopes.iter().filter(|scope| !all[..known].contains(scope)).copied();
+        let more: Vec<_> = more.collect();
+        all.extend(more);
+        self.scopes = all.into();
+        self.dependencies = before.dependencies.clone();
+    }
+
+    /// Tells whether the origin can be asked if the response still stands.
+    pub(crate) fn is_revalidatable(&self) -> bool {
+        self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
+    }
+
     /// Returns how many bytes of memory the head takes, about.
     pub(crate) fn weight(&self) -> u64 {
         let fields: usize = self
@@ -105,7 +146,8 @@ impl Head {
         let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
         // What was rewritten is not longer than the fields it was among.
         let said = if self.outward.is_some() { fields / 2 } else { 0 };
-        (size_of::<Self>() + fields + said + size_of_val(&*self.scopes)) as u64 + nominated
+        let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
+        (size_of::<Self>() + fields + said + named) as u64 + nominated
     }
 }
 
@@ -124,6 +166,7 @@ impl PartialEq for Head {
             && self.parts.headers == other.parts.headers
             && self.nominated == other.nominated
             && self.scopes == other.scopes
+            && self.dependencies == other.dependencies
             && self.outward == other.outward
     }
 }
@@ -135,7 +178,8 @@ impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
         let head_weight = weight_with_304(&head);
         let etag = tag_of(&head.parts.headers);
-        Self { head, body, head_weight, etag, not_modified: OnceLock::new() }
+        let checked = Checked::new(&head);
+        Self { head, body, head_weight, etag, not_modified: OnceLock::new(), checked }
     }
 
     /// Sets the tag, of a response that has none.
@@ -153,6 +197,38 @@ impl StoredResponse {
 
     pub(crate) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// Tells whether the response was found valid when this generation was current.
+    #[inline]
+    pub(crate) fn was_valid_at(&self, current: Generation) -> bool {
+        self.head.generation.incarnation() == current.incarnation()
+            && self.checked.0.load(Ordering::Relaxed) == current.counter()
+    }
+
+    /// Notes that the response was found valid after this generation was read.
+    pub(crate) fn note_valid_at(&self, read: Generation) {
+        self.checked.0.store(read.counter(), Ordering::Relaxed);
+    }
+
+    /// Returns a copy that has become stale, by an invalidation before a generation that leaves it its windows.
+    pub(crate) fn softened(&self, generation: Generation, now: Moment) -> Self {
+        let mut head = self.head.clone();
+        head.fresh_until = head.fresh_until.min(now);
+        head.generation = generation;
+        head.dependencies.iter_mut().for_each(|dependency| dependency.since = generation);
+        Self::new(head, self.body.clone())
+    }
+
+    /// Adds what the response turned out to be made from, which it outlives no more than `until`.
+    pub(crate) fn depend_on(&mut self, scopes: &[Scope], dependencies: Vec<Dependency>, until: Moment) {
+        let mut all = std::mem::take(&mut self.head.scopes).into_vec();
+        all.extend(scopes);
+        self.head.scopes = all.into();
+        self.head.dependencies = dependencies.into();
+        self.head.fresh_until = self.head.fresh_until.min(until);
+        self.head_weight = weight_with_304(&self.head);
+        self.checked = Checked::new(&self.head);
     }
 
     /// Returns the body.

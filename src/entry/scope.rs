@@ -1,7 +1,8 @@
 //! What an invalidation names, and the generations that decide which entries it kills.
 
-use sha2::{Digest, Sha256};
+use siphasher::sip::SipHasher13;
 use std::borrow::Cow;
+use std::hash::Hasher;
 
 /// A reading of a namespace's invalidation counter.
 ///
@@ -40,38 +41,165 @@ impl Generation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Scope(u64);
 
+/// A value that something was made from, and the generation as of which it was read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Dependency {
+    /// The scope of the value.
+    pub value: Scope,
+    /// An invalidation of that scope after this one is of what was made from it, too.
+    pub since: Generation,
+}
+
+/// What a scope is of.
+#[derive(Clone, Copy)]
+enum Kind {
+    Path = 1,
+    Uri,
+    Subtree,
+    Tag,
+    Value,
+    Host,
+}
+
+/// The second half of the hash's key; the seed is the first.
+const KEY: u64 = 0x7265_7370_6f6e_7365;
+
+/// A subtree is named by no more segments of its path: one further down is invalidated with all of those.
+const MOST_SEGMENTS: usize = 32;
+
 impl Scope {
+    /// Everything in a namespace: a scope that every entry has.
+    pub const EVERYTHING: Self = Self(u64::MAX);
+
     /// Returns the scope of a path: all its queries, hosts and variants.
     ///
     /// Percent-encoding is undone first, so that `/caf%C3%A9` and `/café` are one scope.
     #[must_use]
     pub fn path(seed: u64, path: &str) -> Self {
-        Self::hash(seed, b"path", &percent_decoded(path))
+        Self::hash(seed, Kind::Path, &percent_decoded(path))
     }
 
     /// Returns the same scope for a path that is decoded already, whatever characters it has.
     #[must_use]
     pub fn decoded_path(seed: u64, path: &str) -> Self {
-        Self::hash(seed, b"path", path.as_bytes())
+        Self::hash(seed, Kind::Path, path.as_bytes())
     }
 
-    fn hash(seed: u64, kind: &[u8], name: &[u8]) -> Self {
-        let mut hasher = Sha256::new();
-        hasher.update(seed.to_le_bytes());
-        hasher.update([kind.len() as u8]);
-        hasher.update(kind);
-        hasher.update(name);
-        let digest = hasher.finalize();
-        let mut first = [0; 8];
-        first.copy_from_slice(&digest[..8]);
-        Self(u64::from_le_bytes(first))
+    /// Returns the scope of a path with one query, whose parameters may come in any order.
+    #[must_use]
+    pub fn uri(seed: u64, path: &str, query: Option<&str>) -> Self {
+        Self::decoded_uri(seed, &percent_decoded(path), query)
+    }
+
+    fn decoded_uri(seed: u64, path: &[u8], query: Option<&str>) -> Self {
+        let mut hasher = hasher(seed, Kind::Uri);
+        hasher.write(path);
+        // No path has this byte after it is decoded as text.
+        hasher.write(&[0xff]);
+        match query {
+            Some(query) if query.contains('&') => {
+                let mut parameters: Vec<_> = query.split('&').collect();
+                parameters.sort_unstable();
+                for parameter in parameters {
+                    hasher.write(b"&");
+                    hasher.write(parameter.as_bytes());
+                }
+            }
+            Some(query) => {
+                hasher.write(b"&");
+                hasher.write(query.as_bytes());
+            }
+            None => {}
+        }
+        Self(hasher.finish())
+    }
+
+    /// Returns the scope of a path and everything under it, segment by segment: `/a` has `/a/b`, not `/ab`.
+    #[must_use]
+    pub fn subtree(seed: u64, path: &str) -> Self {
+        subtrees(seed, &percent_decoded(path)).last().unwrap_or(Self(hasher(seed, Kind::Subtree).finish()))
+    }
+
+    /// Returns the scope of a tag.
+    #[must_use]
+    pub fn tag(seed: u64, tag: &str) -> Self {
+        Self::hash(seed, Kind::Tag, tag.as_bytes())
+    }
+
+    /// Returns the scope of a value of the low-level cache, by its key.
+    #[must_use]
+    pub fn value(seed: u64, key: &[u8]) -> Self {
+        Self::hash(seed, Kind::Value, key)
+    }
+
+    /// Returns the same on one host alone. A default port and upper case make no other host.
+    #[must_use]
+    pub fn on_host(self, host: &str) -> Self {
+        let host = host.trim_end_matches(":443").trim_end_matches(":80").trim_end_matches('.');
+        let mut hasher = hasher(self.0, Kind::Host);
+        match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => hasher.write(host.to_ascii_lowercase().as_bytes()),
+            false => hasher.write(host.as_bytes()),
+        }
+        Self(hasher.finish())
+    }
+
+    /// Returns all that may name the target of a request.
+    pub(crate) fn of_target(seed: u64, path: &str, query: Option<&str>, host: Option<&str>) -> Vec<Self> {
+        let path = percent_decoded(path);
+        let mut scopes = Vec::with_capacity(2 * (3 + path.iter().filter(|byte| **byte == b'/').count()));
+        scopes.push(Self::hash(seed, Kind::Path, &path));
+        scopes.push(Self::decoded_uri(seed, &path, query));
+        scopes.extend(subtrees(seed, &path));
+        scopes.extend_on_host(host);
+        scopes
+    }
+
+    fn hash(seed: u64, kind: Kind, name: &[u8]) -> Self {
+        let mut hasher = hasher(seed, kind);
+        hasher.write(name);
+        Self(hasher.finish())
     }
 
     /// Returns the hash.
     #[must_use]
-    pub const fn value(self) -> u64 {
+    pub const fn hash_value(self) -> u64 {
         self.0
     }
+}
+
+/// More scopes for what has some.
+pub(crate) trait ExtendOnHost {
+    /// Adds the same scopes, on the host alone.
+    fn extend_on_host(&mut self, host: Option<&str>);
+}
+
+impl ExtendOnHost for Vec<Scope> {
+    fn extend_on_host(&mut self, host: Option<&str>) {
+        let Some(host) = host else { return };
+        for at in 0..self.len() {
+            self.push(self[at].on_host(host));
+        }
+    }
+}
+
+fn hasher(seed: u64, kind: Kind) -> SipHasher13 {
+    let mut hasher = SipHasher13::new_with_keys(seed, KEY);
+    hasher.write(&[kind as u8]);
+    hasher
+}
+
+/// Returns the scopes of the subtrees that a path is in, the widest first, that of all paths.
+fn subtrees(seed: u64, path: &[u8]) -> impl Iterator<Item = Scope> {
+    let mut hasher = hasher(seed, Kind::Subtree);
+    let root = Scope(hasher.finish());
+    let segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
+    let nested = segments.take(MOST_SEGMENTS).map(move |segment| {
+        hasher.write(b"/");
+        hasher.write(segment);
+        Scope(hasher.finish())
+    });
+    std::iter::once(root).chain(nested)
 }
 
 fn percent_decoded(path: &str) -> Cow<'_, [u8]> {
@@ -112,5 +240,64 @@ mod tests {
     #[test]
     fn a_scope_depends_on_the_seed_so_that_collisions_cannot_be_precomputed() {
         assert_ne!(Scope::path(1, "/a"), Scope::path(2, "/a"));
+    }
+
+    #[test]
+    fn what_is_of_another_kind_is_another_scope_whatever_its_name() {
+        let all = [
+            Scope::path(7, "/a"),
+            Scope::uri(7, "/a", None),
+            Scope::uri(7, "/a", Some("")),
+            Scope::uri(7, "/a", Some("b")),
+            Scope::subtree(7, "/a"),
+            Scope::tag(7, "/a"),
+            Scope::value(7, b"/a"),
+            Scope::path(7, "/a").on_host("a"),
+            Scope::path(7, "/a").on_host("b"),
+        ];
+        for (at, scope) in all.iter().enumerate() {
+            assert!(!all[at + 1..].contains(scope), "{at}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_of_a_uri_may_come_in_any_order() {
+        assert_eq!(Scope::uri(7, "/a", Some("x=1&y=2")), Scope::uri(7, "/a", Some("y=2&x=1")));
+        assert_ne!(Scope::uri(7, "/a", Some("x=1&y=2")), Scope::uri(7, "/a", Some("x=1&x=1&y=2")));
+    }
+
+    #[test]
+    fn a_host_is_the_same_in_upper_case_and_with_a_default_port() {
+        let page = Scope::path(7, "/");
+        for host in ["shop.example", "SHOP.example", "shop.example:80", "shop.example:443", "shop.example."] {
+            assert_eq!(page.on_host(host), page.on_host("shop.example"), "{host}");
+        }
+        assert_ne!(page.on_host("shop.example:8080"), page.on_host("shop.example"));
+    }
+
+    #[test]
+    fn a_target_is_in_the_subtrees_of_its_segments_and_in_no_others() {
+        let target = Scope::of_target(7, "/shop/fl%61vours/1", Some("x=1"), Some("shop.example"));
+        for within in ["", "/", "/shop", "/shop/", "/shop/flavours", "/shop/flavours/1"] {
+            let subtree = Scope::subtree(7, within);
+            assert!(
+                target.contains(&subtree) && target.contains(&subtree.on_host("Shop.Example")),
+                "{within}"
+            );
+        }
+        for other in ["/sh", "/shop/flavour", "/flavours", "/shop/flavours/1/x"] {
+            assert!(!target.contains(&Scope::subtree(7, other)), "{other}");
+        }
+        for named in [Scope::path(7, "/shop/flavours/1"), Scope::uri(7, "/shop/flavours/1", Some("x=1"))] {
+            assert!(target.contains(&named) && target.contains(&named.on_host("shop.example")));
+            assert!(!target.contains(&named.on_host("other.example")));
+        }
+    }
+
+    #[test]
+    fn a_subtree_that_is_too_deep_to_be_told_apart_is_invalidated_with_those_beside_it() {
+        let deep = "/a".repeat(40);
+        assert!(Scope::of_target(7, &deep, None, None).contains(&Scope::subtree(7, &deep)));
+        assert_eq!(Scope::of_target(7, &deep, None, None).len(), 2 + 1 + MOST_SEGMENTS);
     }
 }

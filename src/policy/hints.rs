@@ -41,6 +41,7 @@ pub struct CacheHints {
     pub(crate) client_max_age: Option<Duration>,
     pub(crate) statuses: Vec<StatusCode>,
     pub(crate) stale: Wanted,
+    pub(crate) tags: Vec<String>,
 }
 
 impl CacheHints {
@@ -60,6 +61,21 @@ impl CacheHints {
     /// Says that the response is not to be stored here.
     pub fn never(mut self) -> Self {
         self.never = true;
+        self
+    }
+
+    /// Adds tags, by which the response can be invalidated with others
+    /// ([`Invalidation::tag`](crate::Invalidation::tag)): RFC 9875 calls them cache groups. Case counts. A response
+    /// with more than 256 tags, or one of more than 1,024 bytes, is not stored.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::CacheHints;
+    ///
+    /// let hints = CacheHints::new().tags(["flavours", "flavour:7"]);
+    /// ```
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
@@ -110,8 +126,8 @@ impl CacheHints {
 
     /// Puts the hints on a response, next to those that are there: outside of axum, which does so itself.
     ///
-    /// What these say counts before what was said further in, but `never` stays, and so do the fields and
-    /// statuses that were named.
+    /// What these say counts before what was said further in, but `never` stays, and so do the fields, tags
+    /// and statuses that were named.
     ///
     /// # Example
     /// ```
@@ -129,6 +145,7 @@ impl CacheHints {
             }
             self.vary.extend(inner.vary);
             self.statuses.extend(inner.statuses);
+            self.tags.extend(inner.tags);
             self.client_max_age = self.client_max_age.or(inner.client_max_age);
             self.stale.while_revalidate = self.stale.while_revalidate.or(inner.stale.while_revalidate);
             self.stale.if_error = self.stale.if_error.or(inner.stale.if_error);

@@ -6,6 +6,7 @@ mod key;
 mod origin;
 mod predicates;
 mod sharing;
+mod tags;
 mod ttl;
 
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names};
@@ -13,6 +14,7 @@ pub use hints::CacheHints;
 pub use ttl::Ttl;
 
 use crate::key::KeyPolicy;
+use crate::rules::groups::{TagField, TagFields};
 use crate::rules::stale::Wanted;
 use http::{HeaderName, StatusCode};
 use predicates::Predicates;
@@ -68,6 +70,10 @@ pub struct Policy {
     pub(crate) max_waiters: usize,
     /// How long a call goes on without its client, if it does.
     pub(crate) carry_on: Option<Duration>,
+    /// The fields that say which tags a response has, and those that clients are told them in, where that
+    /// is not as the response has it.
+    pub(crate) tags_read: TagFields,
+    pub(crate) tags_told: Option<TagFields>,
 }
 
 /// Whose word counts on sharing.
@@ -122,6 +128,8 @@ impl Policy {
             jitter: 0.0,
             max_waiters: DEFAULT_MAX_WAITERS,
             carry_on: None,
+            tags_read: TagFields::from_iter([TagField::CacheGroups]),
+            tags_told: None,
         }
     }
 

@@ -12,6 +12,70 @@ const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-grou
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
+/// A response field that says which tags a response has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TagField {
+    /// `Cache-Groups` (RFC 9875).
+    CacheGroups,
+    /// `Surrogate-Key`: words between spaces, as Fastly and Varnish read it.
+    SurrogateKey,
+    /// `Cache-Tag`: text between commas, as Cloudflare and Akamai read it.
+    CacheTag,
+}
+
+/// Some of the fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct TagFields([bool; 3]);
+
+impl FromIterator<TagField> for TagFields {
+    fn from_iter<I: IntoIterator<Item = TagField>>(fields: I) -> Self {
+        let mut all = Self::default();
+        fields.into_iter().for_each(|field| all.0[field as usize] = true);
+        all
+    }
+}
+
+impl TagFields {
+    const ALL: [TagField; 3] = [TagField::CacheGroups, TagField::SurrogateKey, TagField::CacheTag];
+
+    fn has(self, field: TagField) -> bool {
+        self.0[field as usize]
+    }
+
+    /// Returns the tags that a response has by these fields.
+    pub(crate) fn read(self, headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+        let mut tags = Vec::new();
+        for field in Self::ALL.into_iter().filter(|field| self.has(*field)) {
+            tags.extend(match field {
+                TagField::CacheGroups => cache_groups(headers)?,
+                TagField::SurrogateKey => surrogate_keys(headers)?,
+                TagField::CacheTag => cache_tags(headers)?,
+            });
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        Ok(tags)
+    }
+
+    /// Has a response say its tags in these fields, and in no others. A field that can't say them all is left
+    /// out.
+    pub(crate) fn write(self, tags: &[String], headers: &mut HeaderMap) {
+        for field in Self::ALL {
+            let (name, value) = match field {
+                TagField::CacheGroups => (CACHE_GROUPS, cache_groups_value(tags)),
+                TagField::SurrogateKey => (SURROGATE_KEY, surrogate_key_value(tags)),
+                TagField::CacheTag => (CACHE_TAG, cache_tag_value(tags)),
+            };
+            headers.remove(&name);
+            if let Some(value) = value.filter(|_| self.has(field)) {
+                // A header section that is full goes without.
+                let _ = headers.try_insert(name, value);
+            }
+        }
+    }
+}
+
 /// A field that is there and can't be read.
 ///
 /// Who invalidates ignores it; who stores must not, since what can't be invalidated must not be kept.
@@ -19,7 +83,7 @@ const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 pub(crate) struct Malformed;
 
 /// Returns the groups that a response belongs to (RFC 9875 section 2).
-pub(crate) fn cache_groups(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+fn cache_groups(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
     strings(headers.get_all(CACHE_GROUPS))
 }
 
@@ -29,19 +93,19 @@ pub(crate) fn cache_group_invalidation(headers: &HeaderMap) -> Result<Vec<String
 }
 
 /// Returns the tags in `Surrogate-Key`: words between spaces, as Fastly reads them.
-pub(crate) fn surrogate_keys(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+fn surrogate_keys(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
     separated(headers.get_all(SURROGATE_KEY), |byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// Returns the tags in `Cache-Tag`: text between commas, as Cloudflare and Akamai read it. A quote is
 /// a character like any other.
-pub(crate) fn cache_tags(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
+fn cache_tags(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
     separated(headers.get_all(CACHE_TAG), |byte| byte == b',')
 }
 
 /// Writes `Cache-Groups` or `Cache-Group-Invalidation`; `None` for no tag, or one that is not
 /// printable ASCII (RFC 9651 section 3.3.3).
-pub(crate) fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let mut list = ListSerializer::new();
     for tag in tags {
         let _ = list.bare_item(StringRef::from_str(tag.as_ref()).ok()?);
@@ -50,13 +114,13 @@ pub(crate) fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue
 }
 
 /// Writes `Surrogate-Key`; `None` for no tag, or one that is not a word of visible ASCII.
-pub(crate) fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     joined(tags, " ", |tag| tag.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
 /// Writes `Cache-Tag`; `None` for no tag, or one that is not visible ASCII, with spaces inside at most,
 /// and without a comma.
-pub(crate) fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
+fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))
 }

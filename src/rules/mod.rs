@@ -7,7 +7,6 @@ pub(crate) mod control;
 pub(crate) mod date;
 pub(crate) mod entity_tag;
 pub(crate) mod freshness;
-#[cfg_attr(not(test), expect(dead_code, reason = "tags are not read yet"))]
 pub(crate) mod groups;
 pub(crate) mod list;
 pub(crate) mod patch;

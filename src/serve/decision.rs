@@ -4,7 +4,7 @@ use super::inspect::Context;
 use super::mark::Identified;
 use super::shared::{Level, Shared};
 use crate::clock::Moment;
-use crate::entry::{Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
+use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::key::RequestHead;
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
@@ -33,7 +33,9 @@ pub(super) struct Exchanged<'a> {
     pub(super) request_time: SystemTime,
     pub(super) began: Moment,
     pub(super) generation: Generation,
-    pub(super) scope: Scope,
+    /// What names the request's target, and its host.
+    pub(super) scopes: &'a [Scope],
+    pub(super) host: Option<&'a str>,
 }
 
 /// A response that is to be kept if its body is complete.
@@ -50,6 +52,10 @@ pub(super) struct Keep {
 
 /// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
 const RETAINED: Duration = Duration::from_secs(24 * 3600);
+
+/// How many tags a response may have, and how many bytes each.
+const MOST_TAGS: usize = 256;
+const LONGEST_TAG: usize = 1024;
 
 /// What an entry takes in a store besides head and body, about: its key and its place in a table.
 const ENTRY_OVERHEAD: u64 = 1024;
@@ -122,12 +128,15 @@ impl Shared {
             _ => Wanted::default(),
         };
         let windows = Windows::new(hinted_windows, &directives, own);
-        let retained = if revalidatable { RETAINED } else { Duration::ZERO }.max(windows.longest());
         let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
 
+        let tags = self.tags(&response.headers, hints)?;
         let mut excluded = not_stored(&response.headers, &directives);
         excluded.extend_from_slice(&self.policy.unstored);
         let mut headers = headers_for_storage(&response.headers, &excluded);
+        if let Some(fields) = self.policy.tags_told {
+            fields.write(&tags, &mut headers);
+        }
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
             // A header section that is full goes without.
@@ -136,7 +145,7 @@ impl Shared {
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated =
             fields.iter().map(|field| Nominated::from_request(field, exchanged.request)).collect();
-        head.scopes = Box::new([exchanged.scope]);
+        head.scopes = self.scopes(exchanged, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
@@ -149,6 +158,7 @@ impl Shared {
         };
         let told = self.told(hints, context);
         head.tell(told, response_time);
+        let retained = retained(&head);
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
         let fits = fits.saturating_sub(head.weight() + ENTRY_OVERHEAD);
@@ -157,6 +167,28 @@ impl Shared {
             return Err("too-large");
         }
         Ok(Keep { head, declared, limit, retained, told })
+    }
+
+    /// Returns the tags of a response. What has more than can be held, or ones that can't be read, is not
+    /// stored: what can't be invalidated must not be kept.
+    fn tags(&self, headers: &HeaderMap, hints: Option<&CacheHints>) -> Result<Vec<String>, &'static str> {
+        let mut tags = self.policy.tags_read.read(headers).map_err(|_| "tags")?;
+        tags.extend(hints.into_iter().flat_map(|hints| hints.tags.iter().cloned()));
+        tags.sort_unstable();
+        tags.dedup();
+        let fit = tags.len() <= MOST_TAGS && tags.iter().all(|tag| tag.len() <= LONGEST_TAG);
+        if fit { Ok(tags) } else { Err("tags") }
+    }
+
+    /// Returns all that may name a response in an invalidation.
+    fn scopes(&self, exchanged: &Exchanged<'_>, tags: &[String]) -> Box<[Scope]> {
+        if tags.is_empty() {
+            return exchanged.scopes.into();
+        }
+        let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag)).collect();
+        scopes.extend_on_host(exchanged.host);
+        scopes.extend(exchanged.scopes);
+        scopes.into()
     }
 
     /// Leaves a part of a lifetime to chance.
@@ -235,6 +267,12 @@ impl Shared {
             Stated::Silent | Stated::Stale => Err("no-lifetime"),
         }
     }
+}
+
+/// Returns how long a response is kept once it is stale.
+pub(super) fn retained(head: &Head) -> Duration {
+    let asked_about = if head.is_revalidatable() { RETAINED } else { Duration::ZERO };
+    asked_about.max(head.windows.longest())
 }
 
 /// Refuses what was made for one recipient, though nothing says so.

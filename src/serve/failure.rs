@@ -46,9 +46,8 @@ impl Fill {
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now))
             && shared.accepts_stale(stale, &sent.headers, self.way.context, now);
         // It may have been invalidated while the service failed.
-        let head = stale.head();
-        let is_valid = usable
-            && matches!(shared.cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid));
+        let is_valid =
+            usable && matches!(shared.cache.validity_of(stale).await, Ok(Validity::Valid | Validity::Stale));
         is_valid.then(|| Arc::clone(stale))
     }
 

@@ -224,7 +224,7 @@ impl Fill {
 
 impl Sent {
     /// Returns what the decision on its response needs to know.
-    pub(super) fn exchanged(&self, way: &Way, generation: Generation) -> Exchanged<'_> {
+    pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
         Exchanged {
             request: &self.headers,
             asked: self.asked.as_ref(),
@@ -233,7 +233,8 @@ impl Sent {
             request_time: self.at,
             began: self.began,
             generation,
-            scope: way.scope,
+            scopes: &way.scopes,
+            host: way.host.as_deref(),
         }
     }
 }

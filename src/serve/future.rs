@@ -10,6 +10,7 @@ use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
 use crate::rules::date;
 use crate::rules::freshness::{Stated, stated_lifetime};
+use crate::rules::groups::TagFields;
 use crate::status::{CacheStatus, WantsStatus};
 use http::header::{DATE, SET_COOKIE};
 use http::{Extensions, HeaderMap, Request, Response};
@@ -65,6 +66,8 @@ pub(super) struct Finish {
     stored: bool,
     /// Somebody is known to have asked.
     identified: bool,
+    tags_read: TagFields,
+    tags_told: Option<TagFields>,
     now: SystemTime,
 }
 
@@ -78,6 +81,8 @@ impl Finish {
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
             identified: who.identified,
+            tags_read: shared.policy.tags_read,
+            tags_told: shared.policy.tags_told,
             now: shared.cache.clock().wall(),
         }
     }
@@ -105,6 +110,22 @@ impl Finish {
         }
     }
 
+    /// Has a response say its tags where they are to be said, unless a layer further in has seen to it.
+    fn tell_tags<B>(&self, response: &mut Response<B>) {
+        let Some(fields) = self.tags_told else { return };
+        if response.extensions().get::<HandledWithin>().is_some() {
+            return;
+        }
+        // What can't be read is told nobody.
+        let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
+        if let Some(hints) = response.extensions().get::<CacheHints>() {
+            tags.extend_from_slice(&hints.tags);
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        fields.write(&tags, response.headers_mut());
+    }
+
     /// Leaves what clients are told as it is.
     pub(super) fn silent(self) -> Self {
         Self { tells: false, ..self }
@@ -126,6 +147,7 @@ impl Finish {
             let personal = self.identified || response.headers().contains_key(SET_COOKIE);
             let private = self.told.private || (max_age.is_some() && personal);
             tell_client(response.headers_mut(), Told { max_age, private }, self.now);
+            self.tell_tags(response);
         }
         if let Some(status) = self.status {
             if self.told_status {

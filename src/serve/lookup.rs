@@ -1,5 +1,6 @@
 //! The look-up: is there a stored response that this request may have now?
 
+use super::decision::retained;
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::cache::write_variant_key;
@@ -41,6 +42,8 @@ pub(super) enum Refusal {
     /// It is another variant.
     Fields,
     Invalidated,
+    /// It was invalidated, and may be used as a stale one may.
+    Softened,
     NotFresh,
     /// The request's directives exclude it.
     Directives,
@@ -52,7 +55,7 @@ impl From<Refusal> for ForwardReason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Fields => Self::VaryMiss,
-            Refusal::Invalidated | Refusal::NotFresh => Self::Stale,
+            Refusal::Invalidated | Refusal::Softened | Refusal::NotFresh => Self::Stale,
             Refusal::Directives | Refusal::Precondition => Self::Request,
         }
     }
@@ -70,7 +73,7 @@ impl Shared {
         let cache = &self.cache;
         let index = match cache.within_limit(cache.store().get(key)).await {
             Ok(Some(Entry::Response(response))) => {
-                return self.judged(response, request, context, now, None).await;
+                return self.judged(response, request, context, now, (key, None)).await;
             }
             Ok(Some(Entry::Index(index))) => index,
             Ok(_) => return Lookup::Miss { reason: ForwardReason::UriMiss, variant: None, stale: None },
@@ -81,7 +84,7 @@ impl Shared {
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
-                self.judged(response, request, context, now, Some(variant)).await
+                self.judged(response, request, context, now, (variant, Some(variant))).await
             }
             Ok(_) => {
                 let variant = Some(variant.to_key());
@@ -94,13 +97,24 @@ impl Shared {
     /// Decides on reuse (RFC 9111 section 4).
     async fn judged(
         &self,
-        response: Arc<StoredResponse>,
+        mut response: Arc<StoredResponse>,
         request: &HeaderMap,
         context: Context,
         now: Moment,
-        variant: Option<KeyRef<'_>>,
+        (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
     ) -> Lookup {
-        let reason = match self.refusal(&response, request, context, now).await {
+        let mut refusal = self.refusal(&response, request, context, now).await;
+        if refusal == Ok(Some(Refusal::Softened)) {
+            refusal = match self.softened(key, &response, now).await {
+                Ok(Some(stale)) => {
+                    response = stale;
+                    Ok(self.mismatch(&response, request, context, now))
+                }
+                Ok(None) => Ok(Some(Refusal::Invalidated)),
+                Err(()) => Err(()),
+            };
+        }
+        let reason = match refusal {
             Ok(None) if !self.is_to_refresh(&response, request, context, now) => {
                 return Lookup::Hit(response);
             }
@@ -132,12 +146,33 @@ impl Shared {
         if refusal == Some(Refusal::Fields) {
             return Ok(refusal);
         }
-        let head = response.head();
-        match self.cache.validity(head.generation, &head.scopes).await {
+        match self.cache.validity_of(response).await {
             Ok(Validity::Valid) => Ok(refusal),
-            Ok(_) => Ok(Some(Refusal::Invalidated)),
+            Ok(Validity::Stale) => Ok(Some(Refusal::Softened)),
+            Ok(Validity::Gone) => Ok(Some(Refusal::Invalidated)),
             Err(_) => Err(()),
         }
+    }
+
+    /// Has a response be stale from now on that was invalidated so, or returns `None` if it is gone.
+    async fn softened(
+        &self,
+        key: KeyRef<'_>,
+        response: &Arc<StoredResponse>,
+        now: Moment,
+    ) -> Result<Option<Arc<StoredResponse>>, ()> {
+        let cache = &self.cache;
+        // In this order: what takes it away from now on is newer than the generation it gets.
+        let generation = cache.generation().await.map_err(drop)?;
+        if cache.validity_of(response).await.map_err(drop)? == Validity::Gone {
+            return Ok(None);
+        }
+        let stale = Arc::new(response.softened(generation, now));
+        let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
+        let put = cache.store().compare_and_set(key, Some(&seen), new, Some(retained(stale.head())));
+        // If others were first, or the store fails, this answer is none the worse for it.
+        let _ = cache.within_limit(put).await;
+        Ok(Some(stale))
     }
 
     /// Returns what a request misses in a response, its invalidation aside.
@@ -223,7 +258,7 @@ impl Shared {
     ) -> Option<Arc<StoredResponse>> {
         let Ok(Ok(Some(Entry::Response(response)))) = self.cache.store().get(key).now() else { return None };
         let usable = self.mismatch(&response, request, context, now).is_none();
-        (usable && self.cache.is_valid_now(response.head())).then_some(response)
+        (usable && self.cache.is_valid_now(&response)).then_some(response)
     }
 
     /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).

@@ -12,6 +12,8 @@ use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
 use http::HeaderMap;
+use http::header::HOST;
+use http::uri::Authority;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -102,7 +104,9 @@ pub(super) struct Way {
     pub(super) context: Context,
     /// The parts of the key that the user computes.
     pub(super) parts: Vec<Option<String>>,
-    pub(super) scope: Scope,
+    /// All that names the request's target, its path first.
+    pub(super) scopes: Vec<Scope>,
+    pub(super) host: Option<String>,
     /// When the request came.
     pub(super) began: Moment,
 }
@@ -115,9 +119,12 @@ impl Way {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let scope = shared.cache.path_scope(public_uri(request).path());
-        let began = shared.cache.clock().now();
-        Self { shared: Arc::clone(shared), key, context, parts, scope, began }
+        let (uri, began) = (public_uri(request), shared.cache.clock().now());
+        let query = shared.policy.key.query.normalised(uri.query());
+        let host = uri.authority().map(Authority::as_str);
+        let host = host.or_else(|| request.headers.get(HOST)?.to_str().ok()).map(str::to_owned);
+        let scopes = Scope::of_target(shared.cache.seed(), uri.path(), query.as_deref(), host.as_deref());
+        Self { shared: Arc::clone(shared), key, context, parts, scopes, host, began }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
@@ -288,15 +295,14 @@ impl Way {
     }
 
     async fn is_valid(&self, stored: &StoredResponse) -> bool {
-        let head = stored.head();
-        matches!(self.shared.cache.validity(head.generation, &head.scopes).await, Ok(Validity::Valid))
+        matches!(self.shared.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
     }
 
     async fn generation(&self) -> Option<Generation> {
         self.shared.cache.generation().await.ok()
     }
 
-    /// Joins the flight of a key, unless it began before an invalidation of the request's path.
+    /// Joins the flight of a key, unless it began before an invalidation of the request's target.
     async fn join(&self, key: &CacheKey, attempt: u32) -> Result<Role, ()> {
         let cache = &self.shared.cache;
         let mut outdated: Option<Arc<Flight>> = None;
@@ -306,7 +312,7 @@ impl Way {
                 Role::Follower(flight) => flight,
                 role => return Ok(role),
             };
-            match cache.validity(flight.generation, &[self.scope]).await {
+            match cache.validity(flight.generation, &self.scopes, &[]).await {
                 Ok(Validity::Valid) => return Ok(Role::Follower(flight)),
                 Ok(_) => outdated = Some(flight),
                 Err(_) => return Err(()),

@@ -59,7 +59,7 @@ impl Fill {
         validated: response::Parts,
         sent: Sent,
     ) -> Response<ResponseBody<B>> {
-        let (shared, context, scope) = (&self.way.shared, self.way.context, self.way.scope);
+        let (shared, context) = (&self.way.shared, self.way.context);
         let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
         let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
@@ -91,13 +91,14 @@ impl Fill {
         };
         if another {
             // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
-            shared.cache.invalidate_scope(scope).await;
+            shared.cache.invalidate_scope(self.way.scopes[0]).await;
         }
         let Sent { headers: request, version, finish, .. } = sent;
         let status = self.status.detail(Some("revalidated"));
         let (stored, status) = match kept {
             Ok(Keep { mut head, retained, .. }) => {
                 head.nominate(&stale.head().nominated, &request);
+                head.inherit(stale.head());
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let request = request.clone();
@@ -159,7 +160,7 @@ impl Variants<'_> {
             if !same || head.fresh_until >= like.fresh_until {
                 continue;
             }
-            if cache.validity(head.generation, &head.scopes).await? == Validity::Valid {
+            if cache.validity_of(variant).await? == Validity::Valid {
                 let headers = updated(&head.said(), &of_all_variants(validated, targets));
                 let excluded = not_stored(&headers, &ResponseDirectives::for_targets(&headers, targets));
                 let headers = headers_for_storage(&headers, &excluded);

@@ -41,6 +41,19 @@ impl<T> StoreFuture<T> {
         Self(State::Ready(Some(result)))
     }
 
+    /// Waits for several at a time, and returns their results in order, or the first error among them.
+    #[must_use]
+    pub fn all(futures: Vec<Self>) -> StoreFuture<Vec<T>>
+    where
+        T: Send + 'static,
+    {
+        let is_ready = |future: &Self| matches!(future.0, State::Ready(_));
+        if futures.iter().all(is_ready) {
+            return StoreFuture::ready(futures.into_iter().filter_map(|future| future.now().ok()).collect());
+        }
+        StoreFuture::new(futures_util::future::try_join_all(futures))
+    }
+
     /// Returns the result if it is there already, else the future that brings it.
     pub(crate) fn now(self) -> Result<Result<T, StoreError>, Self> {
         match self.0 {

@@ -317,8 +317,19 @@ impl Store for MemoryStore {
         }))
     }
 
-    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
-        self.0.generations.namespace(namespace)
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        let inner = &*self.0;
+        let _turn = inner.turn(key);
+        let Some(slot) = inner.live_for_writer(key) else { return StoreFuture::ready(Ok(false)) };
+        match ttl {
+            Some(Duration::ZERO) => inner.erase(key),
+            ttl => drop(inner.write(key, slot.entry, inner.expiry(ttl))),
+        }
+        StoreFuture::ready(Ok(true))
+    }
+
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        Some(self.0.generations.namespace(namespace))
     }
 
     fn is_local(&self) -> bool {
@@ -339,10 +350,9 @@ impl fmt::Debug for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn put(store: &MemoryStore, key: &[u8], size: usize) -> bool {
-        let entry = Entry::Value(Bytes::from(vec![0; size]));
+        let entry = Entry::raw(vec![0; size]);
         let put = store.put(KeyRef::new(key), entry, None, PutMode::Always);
         put.now().expect("local").expect("stored")
     }
@@ -377,7 +387,7 @@ mod tests {
         for capacity in [64 << 10, 1 << 20, 40 << 20] {
             let store =
                 MemoryStore::builder().capacity(capacity).largest_entry(capacity / 4).build().expect("valid");
-            let size = capacity / 4 - SLOT_WEIGHT - 1;
+            let size = capacity / 4 - SLOT_WEIGHT - Entry::raw("").weight() - 1;
             assert!(put(&store, b"k", size as usize), "{capacity}");
             assert!(has(&store, b"k"), "{capacity}");
         }

@@ -4,17 +4,23 @@
 pub mod contract;
 mod future;
 mod generations;
+mod local;
 mod memory;
 mod null;
+mod record;
 mod replicas;
 
-pub use crate::entry::{Entry, Generation, Scope, StoredResponse, VaryIndex};
+pub use crate::entry::{
+    Dependency, Encoding, Entry, Generation, Scope, StoredResponse, StoredValue, VaryIndex,
+};
 pub use crate::error::{StoreError, StoreErrorKind};
 pub use crate::key::{CacheKey, KeyRef};
 pub use future::StoreFuture;
-pub use generations::{Generations, LocalGenerations, Validity};
+pub use generations::{Generations, Strength, Validity};
+pub use local::LocalGenerations;
 pub use memory::{MemoryStore, MemoryStoreBuilder};
 pub use null::NullStore;
+pub(crate) use record::RecordGenerations;
 
 use std::fmt;
 use std::sync::Arc;
@@ -92,11 +98,45 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> StoreFuture<bool>;
 
+    /// Returns the entries under several keys, in their order.
+    ///
+    /// Without, they are asked for one by one: where the backend can do better, have it do so.
+    fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
+        StoreFuture::all(keys.iter().map(|key| self.get(*key)).collect())
+    }
+
+    /// Stores several entries, whatever was there before, and returns whether each was stored. Together they
+    /// are not atomic.
+    fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
+        let put = |(key, entry, ttl): &(KeyRef<'_>, Entry, Option<Duration>)| {
+            self.put(*key, entry.clone(), *ttl, PutMode::Always)
+        };
+        StoreFuture::all(entries.iter().map(put).collect())
+    }
+
+    /// Removes several entries and returns of each whether there was one.
+    fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
+        StoreFuture::all(keys.iter().map(|key| self.remove(*key)).collect())
+    }
+
+    /// Sets how long an entry lives from now on (`None` is for ever) and returns whether there is one that has
+    /// not expired. A zero `ttl` removes it.
+    ///
+    /// Without, it is [`Unsupported`](StoreErrorKind::Unsupported), and done by
+    /// [`compare_and_set`](Self::compare_and_set).
+    fn touch(&self, _key: KeyRef<'_>, _ttl: Option<Duration>) -> StoreFuture<bool> {
+        StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unsupported)))
+    }
+
     /// Returns the invalidations of a namespace, shared by all who ask for the same one.
     ///
     /// Called once per [`Cache`](crate::Cache). A store inside the process returns what a
-    /// [`LocalGenerations`] of its own says.
-    fn generations(&self, namespace: &str) -> Arc<dyn Generations>;
+    /// [`LocalGenerations`] of its own says. Without, they are kept as one entry of the store itself, which is
+    /// read with each look-up and changed by [`compare_and_set`](Self::compare_and_set): where the backend can
+    /// do better, have it do so.
+    fn generations(&self, _namespace: &str) -> Option<Arc<dyn Generations>> {
+        None
+    }
 
     /// Tells that every future of this store is ready at once.
     fn is_local(&self) -> bool {

@@ -62,8 +62,8 @@ impl Store for NullStore {
         StoreFuture::ready(Ok(expected.is_none()))
     }
 
-    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
-        self.generations.namespace(namespace)
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        Some(self.generations.namespace(namespace))
     }
 
     fn is_local(&self) -> bool {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::store::{
-    Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError, StoreErrorKind,
-    StoreFuture, Validity,
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
+    StoreErrorKind, StoreFuture, Strength, Validity,
 };
 use tower_response_cache::{
     Cache, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
@@ -18,6 +18,7 @@ use tower_response_cache::{
 
 #[cfg(feature = "testing")]
 mod contract {
+    use super::{Fault, Faulty};
     use tower_response_cache::store::contract::Contract;
     use tower_response_cache::{Clock, MemoryStore, NullStore};
 
@@ -25,7 +26,17 @@ mod contract {
     async fn the_memory_store_keeps_the_contract() {
         let (clock, hand) = Clock::manual();
         let store = MemoryStore::builder().clock(clock).build().expect("valid");
-        Contract::new(store).time(move |by| hand.advance(by)).verify().await;
+        let same = store.clone();
+        Contract::new(store).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
+    }
+
+    #[tokio::test]
+    async fn what_has_no_better_place_for_invalidations_keeps_them_as_one_entry() {
+        let (clock, hand) = Clock::manual();
+        let store = MemoryStore::builder().clock(clock).build().expect("valid");
+        let plain = Faulty::new(store, Fault::NoGenerations);
+        let same = plain.clone();
+        Contract::new(plain).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
     }
 
     #[tokio::test]
@@ -54,6 +65,8 @@ enum Fault {
     Slow,
     #[cfg(feature = "testing")]
     ForgetsToRemove,
+    /// Has no place for invalidations but itself.
+    NoGenerations,
 }
 
 /// A remote store with a fault that can be switched on and off.
@@ -78,7 +91,7 @@ impl Faulty {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 answer.await
             }),
-            Fault::LostGenerations => answer,
+            Fault::LostGenerations | Fault::NoGenerations => answer,
             #[cfg(feature = "testing")]
             Fault::ForgetsToRemove => answer,
         }
@@ -111,8 +124,9 @@ impl Store for Faulty {
     ) -> StoreFuture<bool> {
         self.answer(self.inner.compare_and_set(key, expected, new, ttl))
     }
-    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
-        Arc::new(FaultyGenerations { inner: self.inner.generations(namespace), store: self.clone() })
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        let inner = self.inner.generations(namespace).filter(|_| self.fault != Fault::NoGenerations)?;
+        Some(Arc::new(FaultyGenerations { inner, store: self.clone() }))
     }
 }
 
@@ -138,14 +152,17 @@ impl Generations for FaultyGenerations {
     fn current(&self) -> StoreFuture<Generation> {
         self.answer(self.inner.current())
     }
-    fn check(&self, since: Generation, scopes: &[Scope]) -> StoreFuture<Validity> {
-        self.answer(self.inner.check(since, scopes))
+    fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
+        self.answer(self.inner.check(since, scopes, made_from))
     }
-    fn advance(&self, scopes: &[Scope]) -> StoreFuture<()> {
-        self.answer(self.inner.advance(scopes))
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        self.answer(self.inner.advance(scopes, strength))
     }
-    fn advance_all(&self) -> StoreFuture<()> {
-        self.answer(self.inner.advance_all())
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.answer(self.inner.depend(value))
+    }
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.answer(self.inner.written(value, since))
     }
 }
 
@@ -287,7 +304,7 @@ async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queri
 #[tokio::test]
 async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
     let store = MemoryStore::with_capacity(256 << 10);
-    let value = |size: usize| Entry::Value(Bytes::from(vec![1; size]));
+    let value = |size: usize| Entry::raw(vec![1; size]);
     let hot = KeyRef::new(b"hot");
     store.put(hot, value(10), None, PutMode::Always).await.expect("local");
     for _ in 0..20 {

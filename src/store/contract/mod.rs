@@ -1,5 +1,9 @@
 //! A test kit for stores: does yours keep the contract of [`Store`]?
 //!
+//! What it verifies is what [`Store`] and [`Generations`](super::Generations) say: that writes, counters and
+//! compare-and-set are atomic under concurrency, entries expire, keys and values of any bytes are kept apart and
+//! as they are, namespaces too, and that no invalidation is ever lost, across a restart neither.
+//!
 //! # Example
 //! ```
 //! use tower_response_cache::store::contract::Contract;
@@ -13,11 +17,13 @@
 //! # }).unwrap();
 //! ```
 
-use super::{Entry, Generation, InitialCounter, KeyRef, PutMode, Scope, Store, StoreErrorKind, Validity};
-use bytes::Bytes;
+mod generations;
+
+use super::{Entry, InitialCounter, KeyRef, PutMode, Store, StoreErrorKind};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -26,17 +32,20 @@ use std::time::Duration;
 /// Use a store that nobody else uses meanwhile. Each verification uses keys of its own.
 #[must_use]
 pub struct Contract<S> {
-    store: S,
+    store: Arc<S>,
     keeps: bool,
     time: Option<Box<dyn Fn(Duration) + Send + Sync>>,
+    restart: Option<Restart<S>>,
 }
+
+type Restart<S> = Box<dyn Fn() -> S + Send + Sync>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<S: Store> Contract<S> {
     /// Prepares the verification of a store.
     pub fn new(store: S) -> Self {
-        Self { store, keeps: true, time: None }
+        Self { store: Arc::new(store), keeps: true, time: None, restart: None }
     }
 
     /// Says that the store keeps nothing, as [`NullStore`](super::NullStore) does: what is found must
@@ -49,6 +58,13 @@ impl<S: Store> Contract<S> {
     /// Says how to let time pass for the store. Without it, expiry is not verified.
     pub fn time(mut self, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.time = Some(Box::new(pass));
+        self
+    }
+
+    /// Says how to open the store again, as after a restart of what it runs in. Without it, what a restart
+    /// leaves is not verified.
+    pub fn restart(mut self, open: impl Fn() -> S + Send + Sync + 'static) -> Self {
+        self.restart = Some(Box::new(open));
         self
     }
 
@@ -69,11 +85,16 @@ impl<S: Store> Contract<S> {
         self.counters_count().await;
         self.concurrent_increments_all_count().await;
         self.compare_and_set_replaces_what_was_expected_only().await;
-        self.invalidations_are_never_lost().await;
-        self.namespaces_are_invalidated_apart().await;
+        self.many_at_a_time_are_the_same_as_one_by_one().await;
+        self.hostile_values_are_found_as_they_were().await;
+        self.invalidations_are_kept().await;
         if let Some(time) = &self.time {
             self.entries_expire(time).await;
             self.an_increment_keeps_the_ttl(time).await;
+            self.a_touch_sets_the_ttl_of_what_is_there(time).await;
+        }
+        if let Some(restart) = &self.restart {
+            self.a_restart_brings_nothing_back(restart.as_ref()).await;
         }
     }
 
@@ -178,36 +199,6 @@ impl<S: Store> Contract<S> {
         ok(self.store.compare_and_set(key, expected, new, None).await)
     }
 
-    async fn invalidations_are_never_lost(&self) {
-        let generations = self.store.generations("contract/one");
-        let seed = generations.seed();
-        let scopes: Vec<_> = (0..1000).map(|i| Scope::path(seed, &format!("/{i}"))).collect();
-        let before = ok(generations.current().await);
-        assert_eq!(ok(generations.check(before, &scopes).await), Validity::Valid, "nothing was invalidated");
-        for scope in &scopes {
-            ok(generations.advance(&[*scope]).await);
-        }
-        for scope in &scopes {
-            assert_eq!(ok(generations.check(before, &[*scope]).await), Validity::Gone, "older is gone");
-        }
-        let after = ok(generations.current().await);
-        assert_eq!(ok(generations.check(after, &scopes).await), Validity::Valid, "newer is valid");
-        ok(generations.advance_all().await);
-        assert_eq!(ok(generations.check(after, &[]).await), Validity::Gone, "all is gone");
-        let stranger = Generation::new(before.incarnation() ^ 1, u64::MAX);
-        assert_eq!(ok(generations.check(stranger, &[]).await), Validity::Gone, "of another incarnation");
-    }
-
-    async fn namespaces_are_invalidated_apart(&self) {
-        let (one, two) = (self.store.generations("contract/one"), self.store.generations("contract/two"));
-        let before = ok(two.current().await);
-        ok(one.advance_all().await);
-        assert_eq!(ok(two.check(before, &[]).await), Validity::Valid, "another namespace is left alone");
-        let again = self.store.generations("contract/two");
-        ok(again.advance_all().await);
-        assert_eq!(ok(two.check(before, &[]).await), Validity::Gone, "the same namespace is shared");
-    }
-
     async fn entries_expire(&self, time: &(dyn Fn(Duration) + Send + Sync)) {
         let key = KeyRef::new(b"contract/expiry");
         self.put(key, value("x"), Some(10 * SECOND), PutMode::Always).await;
@@ -229,6 +220,52 @@ impl<S: Store> Contract<S> {
         self.expect(key, None, "an increment does not prolong a counter's life").await;
     }
 
+    async fn a_touch_sets_the_ttl_of_what_is_there(&self, time: &(dyn Fn(Duration) + Send + Sync)) {
+        let key = KeyRef::new(b"contract/touch");
+        let touch = async |ttl| match self.store.touch(key, ttl).await {
+            Err(error) if error.kind() == StoreErrorKind::Unsupported => None,
+            touched => Some(ok(touched)),
+        };
+        self.put(key, value("x"), Some(10 * SECOND), PutMode::Always).await;
+        let Some(touched) = touch(Some(20 * SECOND)).await else { return };
+        assert!(touched || !self.keeps, "a touch finds what is there");
+        time(15 * SECOND);
+        self.expect(key, Some(value("x")), "and it lives as long as was said last").await;
+        time(5 * SECOND);
+        self.expect(key, None, "and no longer").await;
+        assert_eq!(touch(None).await, Some(false), "what has expired is not revived");
+        self.put(key, value("x"), None, PutMode::Always).await;
+        let removed = touch(Some(Duration::ZERO)).await;
+        assert!(removed == Some(true) || !self.keeps, "a zero ttl finds what is there");
+        self.expect(key, None, "and removes it").await;
+    }
+
+    async fn many_at_a_time_are_the_same_as_one_by_one(&self) {
+        let keys = [&b"contract/many/a"[..], b"contract/many/b", b"contract/many/c"].map(KeyRef::new);
+        let puts = [(keys[0], value("a"), None), (keys[2], value("c"), Some(60 * SECOND))];
+        ok(self.store.put_many(&puts).await).into_iter().for_each(|put| assert!(put, "each put takes place"));
+        let found = ok(self.store.get_many(&keys).await);
+        let expected = [Some(value("a")), None, Some(value("c"))];
+        assert!(found == expected || (!self.keeps && found == [None, None, None]), "many: found {found:?}");
+        let removed = ok(self.store.remove_many(&keys).await);
+        assert!(removed == [true, false, true] || !self.keeps, "many: removed {removed:?}");
+        assert_eq!(ok(self.store.get_many(&keys).await), [None, None, None], "what was removed is gone");
+        assert_eq!(ok(self.store.get_many(&[]).await), [], "many may be none");
+    }
+
+    async fn hostile_values_are_found_as_they_were(&self) {
+        let key = KeyRef::new(b"contract/hostile");
+        let bytes = [vec![0; 3], b"\r\n\r\n".to_vec(), (0..=u8::MAX).collect(), vec![0xff; 100_000]];
+        for bytes in bytes {
+            self.put(key, Entry::raw(bytes.clone()), None, PutMode::Always).await;
+            self.expect(key, Some(Entry::raw(bytes)), "values of any bytes are legal").await;
+        }
+        for number in [0, -1, i64::MIN, i64::MAX] {
+            self.put(key, Entry::Counter(number), None, PutMode::Always).await;
+            self.expect(key, Some(Entry::Counter(number)), "so are all numbers").await;
+        }
+    }
+
     async fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> bool {
         ok(self.store.put(key, entry, ttl, mode).await)
     }
@@ -240,7 +277,7 @@ impl<S: Store> Contract<S> {
 }
 
 fn value(text: &'static str) -> Entry {
-    Entry::Value(Bytes::from_static(text.as_bytes()))
+    Entry::raw(text)
 }
 
 #[track_caller]

@@ -1,0 +1,102 @@
+//! What was invalidated, and whether what is stored is still valid.
+
+use super::{Cache, Invalidation};
+use crate::entry::{Dependency, Generation, Scope, StoredResponse};
+use crate::error::StoreError;
+use crate::store::{StoreFuture, Strength, Validity};
+
+impl Cache {
+    /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
+    /// ([`Invalidation::keep_stale`]). What is to be is an [`Invalidation`], or a reference to a model of yours
+    /// ([`Dependents`]). It takes the same time however many entries it is about.
+    ///
+    /// Once this has returned, no request that begins later gets a response that was made before,
+    /// not even from a call that is still running. Call it after the transaction is committed: a
+    /// page made in between would be as old as the data it was made from.
+    ///
+    /// # Errors
+    /// If the store fails or does not answer in time: then the old responses may still be served.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
+    ///
+    /// # Example
+    /// ```
+    /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
+    /// # futures::executor::block_on(async {
+    /// # let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
+    /// cache.invalidate(Invalidation::all()).await?;
+    /// # Ok::<_, tower_response_cache::store::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn invalidate(&self, what: impl Into<Invalidation>) -> Result<(), StoreError> {
+        let what = what.into();
+        let scopes = what.scopes(self.0.seed);
+        if scopes.is_empty() {
+            return Ok(());
+        }
+        self.within_limit(self.0.generations.advance(&scopes, what.strength())).await
+    }
+
+    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
+    /// a task of its own. A failure is counted.
+    pub(crate) fn invalidate_later(&self, invalidation: Invalidation) {
+        let cache = self.clone();
+        self.later(async move {
+            let _ = cache.invalidate(invalidation).await;
+        });
+    }
+
+    /// Invalidates one scope; a failure is counted.
+    pub(crate) async fn invalidate_scope(&self, scope: Scope) {
+        let _ = self.within_limit(self.0.generations.advance(&[scope], Strength::Gone)).await;
+    }
+
+    /// Returns the seed of this namespace's scopes.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {
+        self.within_limit(self.0.generations.current()).await
+    }
+
+    /// Tells whether a stored response is known to be valid without waiting for the store.
+    #[inline]
+    pub(crate) fn is_valid_now(&self, response: &StoredResponse) -> bool {
+        let Ok(Ok(current)) = self.0.generations.current().now() else { return false };
+        response.was_valid_at(current) || self.is_found_valid(response, current)
+    }
+
+    /// Looks a response's scopes up, once for each generation.
+    fn is_found_valid(&self, response: &StoredResponse, current: Generation) -> bool {
+        let valid = matches!(self.check(response).now(), Ok(Ok(Validity::Valid)));
+        if valid {
+            response.note_valid_at(current);
+        }
+        valid
+    }
+
+    fn check(&self, response: &StoredResponse) -> StoreFuture<Validity> {
+        let head = response.head();
+        self.0.generations.check(head.generation, &head.scopes, &head.dependencies)
+    }
+
+    pub(crate) async fn validity_of(&self, response: &StoredResponse) -> Result<Validity, StoreError> {
+        if self.is_local() && self.is_valid_now(response) {
+            return Ok(Validity::Valid);
+        }
+        self.within_limit(self.check(response)).await
+    }
+
+    /// Tells what became, since a generation, of what has these scopes.
+    pub(crate) async fn validity(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> Result<Validity, StoreError> {
+        self.within_limit(self.0.generations.check(since, scopes, dependencies)).await
+    }
+}

@@ -1,0 +1,64 @@
+//! A value of the application's own, with what decides whether it may be used.
+
+use super::{Dependency, Generation, Scope};
+use crate::clock::Moment;
+use bytes::Bytes;
+
+/// How the bytes of a value are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Encoding {
+    /// As they are.
+    Raw,
+    /// As MessagePack, with named fields.
+    MessagePack,
+}
+
+/// A value of the application's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredValue {
+    pub(crate) bytes: Bytes,
+    pub(crate) encoding: Encoding,
+    /// What was current before it was made; absent where nothing invalidates it.
+    pub(crate) generation: Option<Generation>,
+    pub(crate) scopes: Box<[Scope]>,
+    pub(crate) dependencies: Box<[Dependency]>,
+    pub(crate) fresh_until: Moment,
+}
+
+impl StoredValue {
+    /// Wraps bytes that nothing but their removal invalidates.
+    #[must_use]
+    pub fn raw(bytes: Bytes) -> Self {
+        Self {
+            bytes,
+            encoding: Encoding::Raw,
+            generation: None,
+            scopes: Box::default(),
+            dependencies: Box::default(),
+            fresh_until: Moment::NEVER,
+        }
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Returns how they are to be read.
+    #[must_use]
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// Returns a copy that shares no reference count with this one.
+    pub(crate) fn replica(&self) -> Self {
+        Self { bytes: Bytes::from_owner(self.bytes.clone()), ..self.clone() }
+    }
+
+    pub(crate) fn weight(&self) -> u64 {
+        let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
+        (size_of::<Self>() + self.bytes.len() + named) as u64
+    }
+}
