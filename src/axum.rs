@@ -1,6 +1,6 @@
 //! What axum's traits need to know of this crate's types.
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Invalidate};
 use crate::policy::CacheHints;
 use crate::serve::Identified;
 use axum::extract::{FromRef, FromRequestParts};
@@ -20,6 +20,15 @@ impl IntoResponseParts for CacheHints {
 impl IntoResponse for CacheHints {
     fn into_response(self) -> Response {
         (self, ()).into_response()
+    }
+}
+
+impl IntoResponseParts for Invalidate {
+    type Error = Infallible;
+
+    fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        self.add_to(parts.extensions_mut());
+        Ok(parts)
     }
 }
 

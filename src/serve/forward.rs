@@ -6,6 +6,7 @@ use super::future::Finish;
 use super::mark::{HandledWithin, OuterLayer};
 use super::miss::{Call, Stored, Way};
 use super::revalidate::{self, withheld};
+use super::unsafe_method::what_changed;
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::Storing;
 use crate::clock::Moment;
@@ -79,7 +80,13 @@ impl Fill {
             Some(Ok(response)) if has_failed && self.background => {
                 return Ok(self.not_stored(response, &sent));
             }
-            Some(Ok(response)) => response,
+            Some(Ok(response)) => {
+                if let Some(what) = what_changed(&response) {
+                    // A failure is counted by the cache.
+                    let _ = self.way.shared.cache.invalidate(what).await;
+                }
+                response
+            }
             Some(Err(error)) => {
                 self.failed();
                 return Err(error);

@@ -4,7 +4,9 @@ use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
 use super::respond::{Hit, tell};
 use super::shared::Shared;
+use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
+use crate::cache::Cache;
 use crate::policy::CacheHints;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
@@ -48,7 +50,7 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Hit { hit: Option<Hit> },
-        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish },
+        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache },
         Slow { waiting: Waiting<B, S::Error> },
     }
 }
@@ -188,8 +190,8 @@ where
         Self { state: State::Hit { hit: Some(hit) } }
     }
 
-    pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish) -> Self {
-        Self { state: State::Forward { call, finish } }
+    pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache) -> Self {
+        Self { state: State::Forward { call, finish, cache } }
     }
 
     pub(super) fn slow(
@@ -212,8 +214,11 @@ where
                 // Polled again after it was ready, which a future may answer with never.
                 None => Poll::Pending,
             },
-            Projected::Forward { call, finish } => {
+            Projected::Forward { call, finish, cache } => {
                 let mut response = ready!(call.poll(cx))?.map(ResponseBody::forwarded);
+                if let Some(what) = what_changed(&response) {
+                    cache.invalidate_later(what);
+                }
                 finish.apply(&mut response);
                 Poll::Ready(Ok(response))
             }

@@ -160,7 +160,7 @@ impl<S> ResponseCache<S> {
         if forward.announce {
             shared.announce(request.extensions_mut(), identified);
         }
-        ResponseFuture::forward(self.inner.clone().oneshot(request), finish)
+        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, shared.cache.clone())
     }
 }
 
@@ -201,7 +201,7 @@ where
             let finish = Finish::new(shared, request.extensions(), status, context);
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
-            ResponseFuture::forward(inner.oneshot(request), finish)
+            ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone())
         }
         Next::Call(call) => {
             // Others may wait for it, or come to.

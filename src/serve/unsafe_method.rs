@@ -1,10 +1,11 @@
-//! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4).
+//! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
 
 use super::future::Finish;
 use super::inspect::Context;
 use super::shared::{Shared, public_uri};
 use crate::body::ResponseBody;
-use crate::cache::{Cache, Invalidation};
+use crate::cache::{Cache, Invalidate, Invalidation};
+use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
@@ -43,13 +44,28 @@ where
         for name in [LOCATION, CONTENT_LOCATION] {
             changed.paths.extend(path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
         }
+        let mut all = Invalidation::paths(changed.paths.clone());
+        // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
+        if let (Ok(groups), Some(authority)) = (cache_group_invalidation(response.headers()), &authority) {
+            all = all.and(Invalidation::tags(groups).host(authority.as_str()));
+        }
         // A failure is counted by the cache; the write itself has taken place.
-        let _ = changed.cache.invalidate(Invalidation::paths(changed.paths.clone())).await;
+        let _ = changed.cache.invalidate(all).await;
+        if let Some(what) = what_changed(&response) {
+            let _ = changed.cache.invalidate(what).await;
+        }
     }
     changed.paths.clear();
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply(&mut response);
     Ok(response)
+}
+
+/// Returns what a handler says that it has changed, if it has succeeded.
+pub(super) fn what_changed<B>(response: &Response<B>) -> Option<Invalidation> {
+    let Invalidate(what) = response.extensions().get()?;
+    let status = response.status();
+    (status.is_success() || status.is_redirection()).then(|| what.clone())
 }
 
 /// What a request may have changed. Dropped before it is known (the client left, the service
