@@ -107,7 +107,7 @@
 //! | cancelled by its client before its head | one of them makes a call of its own |
 //! | cancelled by its client during its body | read on |
 //! | an error, a panic, a 5xx | the stale response, where there is one and it may be used; else one makes another call; if it fails too, they call a few at a time |
-//! | too slow | after [`Policy::max_wait`] each calls the service |
+//! | too slow | after [`Policy::max_wait`] each calls the service; who comes when a body has stood still for ten seconds, too |
 //!
 //! # The map
 //! [`Cache`] is the handle that layers and handlers share; [`SiteCacheLayer`] and

@@ -191,32 +191,28 @@ where
         }
     }
 
-    /// Sees a recording to its end, in a task that has nothing else to do, and tells whether the body has
-    /// not failed.
-    pub(crate) async fn drain(self) -> bool {
+    /// Sees a recording to its end, in a task that has nothing else to do.
+    pub(crate) async fn drain(self) {
         match self.inner {
             Inner::Recording { recording } => drain(recording).await,
             Inner::Shared { reader } => reader.read_while_kept().await,
-            _ => true,
+            _ => {}
         }
     }
 }
 
 /// Ends with the body, or where that turns out not to be one to store.
-async fn drain<B>(mut recording: Pin<Box<Recording<B>>>) -> bool
+async fn drain<B>(mut recording: Pin<Box<Recording<B>>>)
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
     *recording.as_mut().project().ahead = Frames::default();
-    let mut has_failed = recording.as_mut().project().error.is_some();
     while recording.recorder.is_some() {
-        has_failed |=
-            matches!(std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await, Some(Err(_)));
+        std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
         // A body that is always ready shall not keep a time limit from being seen.
         tokio::task::yield_now().await;
     }
-    !has_failed
 }
 
 impl<B> Body for ResponseBody<B>

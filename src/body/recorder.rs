@@ -201,6 +201,7 @@ impl Recorder {
         if let Some(digest) = self.digest.take() {
             commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
         }
+        commit.storing.settle();
         commit.store(body);
     }
 }

@@ -23,7 +23,7 @@ pin_project! {
         // Whether what was read ahead is all that was declared.
         consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
-        pub(super) error: Option<BoxError>,
+        error: Option<BoxError>,
         // Of the budget, for what was read ahead and is not sent yet.
         held: Option<Reservation>,
     }

@@ -22,9 +22,10 @@ const MOST_WRITES: u32 = 1 << 20;
 pub struct Refreshes {
     /// Those that are being made now.
     pub running: u64,
-    /// Those that the service has answered, since the cache was built.
+    /// Those that led to a new response, or took the old one away, since the cache was built.
     pub answered: u64,
-    /// Those that it has not: it failed, panicked or took too long.
+    /// Those that left the old one where it was: the service failed, panicked, took too long, or answered with
+    /// what says nothing of the page. The same page is not made anew for some seconds after one.
     pub failed: u64,
 }
 

@@ -13,7 +13,7 @@ pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
-pub(crate) use storing::{Storing, write_variant_key};
+pub(crate) use storing::{Settled, Storing, write_variant_key};
 pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;
@@ -140,12 +140,15 @@ impl Cache {
         self.0.background.shut_down().await;
     }
 
-    /// Removes a response from the store, if it is there still. A failure is counted.
-    pub(crate) async fn forget(&self, key: &CacheKey, outdated: Arc<StoredResponse>) {
-        let outdated = Entry::Response(outdated);
-        let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
-        let removed = self.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
-        let _ = self.within_limit(removed).await;
+    /// Removes a response from the store, if it is there still, whoever leaves meanwhile. A failure is counted.
+    pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
+        let cache = self.clone();
+        self.later(async move {
+            let outdated = Entry::Response(outdated);
+            let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
+            let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
+            let _ = cache.within_limit(removed).await;
+        });
     }
 
     /// Returns the namespace.

@@ -12,6 +12,7 @@ use crate::store::{PutMode, Validity};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A response that is to be stored as soon as its body is complete.
@@ -27,6 +28,22 @@ pub(crate) struct Storing {
     pub(crate) retained: Duration,
     /// What it takes the place of, and where that is, were it not to be stored after all.
     pub(crate) outdated: Option<(Arc<StoredResponse>, CacheKey)>,
+    /// Who wants to know whether this has come to anything.
+    pub(crate) settled: Option<Settled>,
+}
+
+/// Learns whether a call has led to a new response, or has taken the old one away.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settled(Arc<AtomicBool>);
+
+impl Settled {
+    pub(crate) fn settle(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// An index outlives its variants, so that the fields learnt are not forgotten with each of them.
@@ -40,9 +57,14 @@ impl Storing {
     pub(crate) fn give_up(&mut self, cache: &Cache) {
         cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
         if let Some((outdated, key)) = self.outdated.take() {
-            let handle = cache.clone();
-            cache.later(async move { handle.forget(&key, outdated).await });
+            cache.forget(key, outdated);
+            self.settle();
         }
+    }
+
+    /// Says that this has come to something.
+    pub(crate) fn settle(&self) {
+        self.settled.iter().for_each(Settled::settle);
     }
 
     /// Gives the response a tag, before it is shared with anybody.

@@ -7,7 +7,7 @@ use crate::rules::client::{self, Told};
 use crate::rules::date;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue};
 use http::{HeaderMap, response::Parts};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// What is told, and what was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +71,10 @@ impl Head {
             && let Some(date) = date::format(outward.response_wall + now.since(self.response_time))
         {
             *value = date;
+        }
+        // What is stale here already is not to be held elsewhere for a lifetime more.
+        if now >= self.fresh_until && outward.told.max_age.is_some_and(|told| !told.is_zero()) {
+            client::tell(&mut parts.headers, Told { max_age: Some(Duration::ZERO), ..outward.told });
         }
     }
 }

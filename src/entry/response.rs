@@ -238,7 +238,13 @@ impl StoredResponse {
     }
 
     /// Returns a copy with other fields that is as fresh as another response, from now.
-    pub(crate) fn freshened(&self, headers: HeaderMap, like: &Head, wall: SystemTime) -> Self {
+    pub(crate) fn freshened(
+        &self,
+        headers: HeaderMap,
+        like: &Head,
+        windows: Windows,
+        wall: SystemTime,
+    ) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
         let told = head.outward.take().map(|outward| outward.told).unwrap_or_default();
@@ -247,7 +253,7 @@ impl StoredResponse {
         head.response_time = like.response_time;
         head.corrected_initial_age = like.corrected_initial_age;
         head.fresh_until = like.fresh_until;
-        head.windows = like.windows;
+        head.windows = windows;
         Self::new(head, self.body.clone())
     }
 

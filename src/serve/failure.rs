@@ -41,7 +41,7 @@ impl Fill {
 
     /// Returns what is stored, where it may be used instead of a failed call's answer.
     pub(super) async fn stale_instead(&self, sent: &Sent) -> Option<Arc<StoredResponse>> {
-        let (stale, _) = self.call.stored.as_ref().filter(|_| !self.background)?;
+        let (stale, _) = self.call.stored.as_ref().filter(|_| self.background.is_none())?;
         let (shared, now) = (&self.way.shared, self.way.shared.cache.clock().now());
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now))
             && shared.accepts_stale(stale, &sent.headers, self.way.context, now);

@@ -8,7 +8,7 @@ use super::miss::{Call, Stored, Way};
 use super::revalidate::{self, withheld};
 use super::unsafe_method::what_changed;
 use crate::body::{Commit, Recorder, ResponseBody};
-use crate::cache::Storing;
+use crate::cache::{Settled, Storing};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
@@ -29,8 +29,8 @@ pub(super) struct Fill {
     pub(super) way: Way,
     pub(super) call: Call,
     pub(super) status: CacheStatus,
-    /// Nobody waits for its answer: there is no use in another one.
-    pub(super) background: bool,
+    /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
+    pub(super) background: Option<Settled>,
 }
 
 /// What is kept of the request while the service has it.
@@ -51,11 +51,11 @@ pub(super) struct Sent {
 impl Fill {
     pub(super) fn new(way: Way, call: Call) -> Self {
         let status = CacheStatus::forward(call.reason);
-        Self { way, call, status, background: false }
+        Self { way, call, status, background: None }
     }
 
-    pub(super) fn in_background(self) -> Self {
-        Self { background: true, ..self }
+    pub(super) fn in_background(self, settled: Settled) -> Self {
+        Self { background: Some(settled), ..self }
     }
 
     /// Calls the service, and stores and shares what it answers if that may be.
@@ -77,7 +77,7 @@ impl Fill {
         }
         let response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
-            Some(Ok(response)) if has_failed && self.background => {
+            Some(Ok(response)) if has_failed && self.background.is_some() => {
                 return Ok(self.not_stored(response, &sent));
             }
             Some(Ok(response)) => {
@@ -102,10 +102,11 @@ impl Fill {
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let cache = self.way.shared.cache.clone();
+        let (cache, settled) = (self.way.shared.cache.clone(), self.background.clone());
         let (mut response, is_stored) = self.received(response, sent, outdated.clone());
         if let Some((outdated, key)) = outdated.filter(|_| !is_stored) {
-            cache.forget(&key, outdated).await;
+            cache.forget(key, outdated);
+            settled.iter().for_each(Settled::settle);
         }
         // What of the body is ready is stored at once, however slowly its client reads.
         poll_fn(|cx| {
@@ -185,8 +186,8 @@ impl Fill {
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);
-                let key = self.way.key;
-                let storing = Storing { key, response, request, max_variants, retained, outdated };
+                let (key, settled) = (self.way.key, self.background);
+                let storing = Storing { key, response, request, max_variants, retained, outdated, settled };
                 // To be validated before each use: this one is for those who wait already.
                 if !storing.response.is_fresh(storing.response.head().response_time)
                     && let Some(leader) = &self.call.leader
@@ -218,6 +219,7 @@ impl Fill {
             }
             return;
         } else if !self.way.context.goes_alone()
+            && !self.way.context.identified
             && self.call.generation.is_some()
             && is_of_the_page(head.status)
         {

@@ -138,14 +138,14 @@ impl Way {
             None => self.look(request).await,
         };
         let mut failures = 0;
+        let mut outdated = None;
         for _ in 0..ROUNDS {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
                 Lookup::Failed => return store_failed(),
                 // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
                 Lookup::Miss { reason, variant, stale } if self.context.head => {
-                    let key = variant.unwrap_or_else(|| self.key.clone());
-                    let stored = stale.map(|stale| (stale, key));
+                    let stored = self.place(stale, variant);
                     return Next::Call(Call { stale: None, ..Call::new(None, reason, stored) });
                 }
                 Lookup::Stale { stored, variant } => return self.stale(request, stored, variant).await,
@@ -158,7 +158,7 @@ impl Way {
             if self.goes_alone(reason) {
                 return self.alone(reason, stale).await;
             }
-            let flight = match self.join(&flight_key, failures).await {
+            let flight = match self.join(&flight_key, outdated.take(), failures).await {
                 Err(()) => return store_failed(),
                 Ok(Role::Leader(leader)) => return self.lead(request, leader, reason).await,
                 Ok(Role::Alone) => return self.alone(reason, stale).await,
@@ -174,7 +174,11 @@ impl Way {
                     Err(()) => return store_failed(),
                 },
                 Some(Outcome::Begun(stream)) => {
-                    if let Some(reader) = stream.upgrade().and_then(|stream| stream.join()) {
+                    let stream = stream.upgrade();
+                    if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
+                        // Its body may never end, and this one shall not wait for it, nor those who come.
+                        outdated = Some(Arc::clone(&flight));
+                    } else if let Some(reader) = stream.and_then(|stream| stream.join()) {
                         let head = Arc::clone(reader.stream().head());
                         match self.fits(&head, request, true).await {
                             Ok(true) => return Next::Read(head, reader),
@@ -202,7 +206,7 @@ impl Way {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
                                 return Next::Answer(stored, Waited::Yes);
                             }
-                            Lookup::Miss { stale, .. } => stale.map(|stale| (stale, flight_key)),
+                            Lookup::Miss { stale, variant, .. } => self.place(stale, variant),
                             Lookup::Failed => None,
                         };
                         return Next::Call(Call { _permit: permit, ..Call::new(generation, reason, stale) });
@@ -221,10 +225,7 @@ impl Way {
         }
         match lookup {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, Waited::No),
-            Lookup::Miss { reason, stale, variant } => {
-                let key = variant.unwrap_or_else(|| self.key.clone());
-                self.alone(reason, stale.map(|stale| (stale, key))).await
-            }
+            Lookup::Miss { reason, stale, variant } => self.alone(reason, self.place(stale, variant)).await,
             Lookup::Failed => store_failed(),
         }
     }
@@ -240,7 +241,7 @@ impl Way {
         let Some(leave) = self.shared.leave_to_refresh(&key) else {
             return Next::Answer(stored, Waited::No);
         };
-        let leader = match self.join(&key, 0).await {
+        let leader = match self.join(&key, None, 0).await {
             Ok(Role::Leader(leader)) => leader,
             Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, Waited::No),
             Err(()) => return store_failed(),
@@ -251,13 +252,19 @@ impl Way {
                 leader.stored(Arc::clone(&newer));
                 return Next::Answer(newer, Waited::No);
             }
-            Lookup::Hit(known) | Lookup::Stale { stored: known, .. } => Some((known, key.clone())),
+            Lookup::Hit(known) => Some((known, key.clone())),
+            Lookup::Stale { stored: known, variant } => self.place(Some(known), variant),
             // What was invalidated meanwhile is not asked about.
             Lookup::Miss { .. } | Lookup::Failed => None,
         };
         let call = Call::new(Some(leader.generation()), ForwardReason::Stale, known);
         let call = Call { leader: Some(leader), ..call };
         Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
+    }
+
+    /// Returns what is stored with its key: that of the variant, or of the URL.
+    fn place(&self, stored: Option<Arc<StoredResponse>>, variant: Option<CacheKey>) -> Option<Stored> {
+        stored.map(|stored| (stored, variant.unwrap_or_else(|| self.key.clone())))
     }
 
     /// Returns the miss of a request for another variant than the one that is arriving.
@@ -303,9 +310,13 @@ impl Way {
     }
 
     /// Joins the flight of a key, unless it began before an invalidation of the request's target.
-    async fn join(&self, key: &CacheKey, attempt: u32) -> Result<Role, ()> {
+    async fn join(
+        &self,
+        key: &CacheKey,
+        mut outdated: Option<Arc<Flight>>,
+        attempt: u32,
+    ) -> Result<Role, ()> {
         let cache = &self.shared.cache;
-        let mut outdated: Option<Arc<Flight>> = None;
         loop {
             let generation = cache.generation().await.map_err(drop)?;
             let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt) {
@@ -331,7 +342,7 @@ impl Way {
             Lookup::Miss { stale, variant, .. } => (stale, variant),
             Lookup::Failed => (None, None),
         };
-        let stored = stale.map(|stale| (stale, variant.unwrap_or_else(|| self.key.clone())));
+        let stored = self.place(stale, variant);
         let call = Call::new(Some(leader.generation()), reason, stored);
         Next::Call(Call { leader: Some(leader), ..call })
     }

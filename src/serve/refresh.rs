@@ -6,7 +6,7 @@ use super::inspect::{Context, identifies};
 use super::miss::{Call, Way};
 use super::shared::Shared;
 use super::span::in_span;
-use crate::cache::Cache;
+use crate::cache::{Cache, Settled};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::key::CacheKey;
@@ -17,17 +17,17 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
-/// Leave to make one response anew. Dropped before the service has answered in full, it counts as a failure.
+/// Leave to make one response anew. Dropped before that has come to anything, it counts as a failure.
 pub(super) struct Refresh {
     cache: Cache,
     key: CacheKey,
-    answered: bool,
+    settled: Settled,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.cache.refreshed(self.key.as_ref(), self.answered);
+        self.cache.refreshed(self.key.as_ref(), self.settled.is_settled());
     }
 }
 
@@ -79,7 +79,7 @@ impl Shared {
 impl Refresh {
     pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit) -> Self {
         cache.begin_refresh();
-        Self { cache: cache.clone(), key, answered: false, _permit: permit }
+        Self { cache: cache.clone(), key, settled: Settled::default(), _permit: permit }
     }
 
     /// Calls the service in a task of its own, and reads the body of its response to the end.
@@ -92,17 +92,19 @@ impl Refresh {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let request = way.shared.depersonalise(request);
-        let way = Way { context: Context::default(), ..way };
-        tokio::spawn(in_span(tokio::time::timeout(LONGEST, async move {
+        tokio::spawn(in_span(async move {
             // Dropped with the task, however that ends.
-            let mut refresh = self;
-            let shared = way.shared.clone();
-            if let Ok(response) = Fill::new(way, call).in_background().run(inner, request).await {
-                let (parts, body) = response.into_parts();
-                let is_whole = body.drain().await;
-                refresh.answered = is_whole && !shared.policy.is_failure(&parts);
-            }
-        })));
+            let refresh = self;
+            let call = async {
+                // Here, so that a hook of the user's that panics costs no visitor an answer.
+                let request = way.shared.depersonalise(request);
+                let way = Way { context: Context::default(), ..way };
+                let fill = Fill::new(way, call).in_background(refresh.settled.clone());
+                if let Ok(response) = fill.run(inner, request).await {
+                    response.into_body().drain().await;
+                }
+            };
+            let _ = tokio::time::timeout(LONGEST, call).await;
+        }));
     }
 }

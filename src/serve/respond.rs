@@ -69,7 +69,9 @@ impl Hit {
         context: Context,
         now: Moment,
     ) -> Self {
-        let selection = selection(context, &Method::GET, request, &stored);
+        // RFC 9110 section 14.2: a range is defined for GET alone.
+        let method = if context.head { Method::HEAD } else { Method::GET };
+        let selection = selection(context, &method, request, &stored);
         Self {
             stored,
             now,

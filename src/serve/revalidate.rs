@@ -7,7 +7,7 @@ use super::mark::HandledWithin;
 use super::respond::Hit;
 use super::shared::Shared;
 use crate::body::ResponseBody;
-use crate::cache::Storing;
+use crate::cache::{Settled, Storing};
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
@@ -17,7 +17,7 @@ use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::{Validators, not_modified};
 use crate::rules::selection::{Selection, select};
-use crate::rules::stale::Wanted;
+use crate::rules::stale::{Wanted, Windows};
 use crate::rules::strip::not_stored;
 use crate::rules::update::updated;
 use crate::store::Validity;
@@ -89,7 +89,10 @@ impl Fill {
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err("store-failed"),
         };
-        if another {
+        // What a credential has provoked says nothing of the page that others get.
+        let of_the_page = !context.goes_alone() && !context.identified;
+        let outdated = self.outdated(stale.status());
+        if another && of_the_page {
             // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
             shared.cache.invalidate_scope(self.way.scopes[0]).await;
         }
@@ -102,7 +105,10 @@ impl Fill {
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let request = request.clone();
-                let storing = Storing { key, response, request, max_variants, retained, outdated: None };
+                let settled = self.background;
+                let (outdated, settled) = (None, settled);
+                let storing = Storing { key, response, request, max_variants, retained, outdated, settled };
+                storing.settle();
                 let variants = Variants { shared, key: storing.key.clone(), retained };
                 let stored = storing.store(&shared.cache, stale.body().clone()).await;
                 // A failure is counted by the cache; the variants stay as stale as they are.
@@ -114,12 +120,13 @@ impl Fill {
             }
             Err(_) => {
                 let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
-                if !context.goes_alone() && self.call.generation.is_some() && !another {
+                if of_the_page && self.call.generation.is_some() && !another {
                     shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
                 }
                 // It is no longer what the service answers others with.
-                if let Some((outdated, key)) = self.call.stored {
-                    shared.cache.forget(&key, outdated).await;
+                if let Some((outdated, key)) = outdated {
+                    shared.cache.forget(key, outdated);
+                    self.background.iter().for_each(Settled::settle);
                 }
                 if let Some(leader) = self.call.leader {
                     leader.pass();
@@ -162,9 +169,10 @@ impl Variants<'_> {
             }
             if cache.validity_of(variant).await? == Validity::Valid {
                 let headers = updated(&head.said(), &of_all_variants(validated, targets));
-                let excluded = not_stored(&headers, &ResponseDirectives::for_targets(&headers, targets));
-                let headers = headers_for_storage(&headers, &excluded);
-                let new = variant.freshened(headers, like, cache.clock().wall());
+                let directives = ResponseDirectives::for_targets(&headers, targets);
+                let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
+                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives));
+                let new = variant.freshened(headers, like, windows, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, Some(ttl))).await?;
             }

@@ -12,6 +12,7 @@ mod condition;
 mod conditional;
 mod cookies;
 mod fates;
+mod faulty;
 mod hints;
 mod hostile;
 mod identity;
@@ -30,6 +31,7 @@ mod revalidation;
 #[cfg(feature = "axum")]
 mod servers;
 mod sharing;
+mod soak;
 mod stale;
 mod stores;
 mod streaming;

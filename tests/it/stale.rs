@@ -678,3 +678,134 @@ async fn what_is_named_is_taken_off_a_request_in_the_background() {
     let extensions = &seen[1].extensions;
     assert!(extensions.get::<Session>().is_none() && extensions.get::<Route>().is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_head_for_a_range_is_answered_like_any_head_where_the_service_fails() {
+    let world = world(sie(), &[]);
+    world.get().await;
+    let fresh = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
+    assert_eq!((fresh.status, fresh.text()), (StatusCode::OK, ""));
+    world.hand.advance(12 * S);
+    world.is(Mood::Status(503));
+    let head = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
+    assert_eq!((head.status, head.text()), (StatusCode::OK, ""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_takes_too_long_has_failed_whatever_counts_as_a_failure() {
+    let world = world(swr().origin_timeout(5 * S).failed_if(|r| r.status == 500), &[]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    world.is(Mood::Hangs);
+    world.get().await;
+    tokio::time::sleep(6 * S).await;
+    let refreshes = world.cache.refreshes();
+    assert_eq!((refreshes.answered, refreshes.failed), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_leaves_the_page_stale_is_not_repeated_at_once() {
+    let mut found = Vec::new();
+    for status in [429, 501, 400, 405, 505] {
+        let world = world(swr(), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        world.is(Mood::Status(status));
+        for _ in 0..20 {
+            assert_eq!(world.get().await.text(), "1");
+            world.settle().await;
+        }
+        found.push((status, world.calls.count()));
+    }
+    assert!(found.iter().all(|(_, calls)| *calls == 2), "{found:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_that_a_bogus_credential_provoked_takes_a_page_from_nobody() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, call| {
+        let bogus = request.headers().contains_key("x-api-key");
+        let mut response = match bogus {
+            true => with_lines(&[("cache-control", "no-store"), ("etag", "\"1\"")], ""),
+            false => numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call),
+        };
+        if bogus {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else if call > 1 {
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        }
+        response
+    });
+    let policy = Policy::rfc9111().stale_if_error(60 * S).cache_status(true);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(12 * S);
+    send(&stack, get_with("/", &[("x-api-key", "bogus")])).await;
+    let after = send(&stack, get("/")).await;
+    assert_eq!((after.status, after.text()), (StatusCode::OK, "1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_that_forbids_it_is_not_served_stale_though_another_is_freshened() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, call| {
+        if request.headers().contains_key("if-none-match") {
+            let mut response = with_lines(&[("etag", "\"1\""), ("vary", "x-a")], "");
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+        let strict = request.headers().get("x-a").is_some_and(|a| a == "strict");
+        let cc = if strict { "max-age=10, must-revalidate" } else { "max-age=10" };
+        numbered(&[("cache-control", cc), ("etag", "\"1\""), ("vary", "x-a")], call)
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(swr().cache_status(true)).layer(inner);
+    let ask = |a: &'static str| {
+        let stack = stack.clone();
+        async move { send(&stack, get_with("/", &[("x-a", a)])).await }
+    };
+    ask("strict").await;
+    ask("lax").await;
+    hand.advance(12 * S);
+    ask("lax").await;
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    hand.advance(5 * S);
+    let fresh = ask("strict").await;
+    assert!(fresh.is_hit());
+    hand.advance(7 * S);
+    let stale = ask("strict").await;
+    assert!(!stale.header("cache-status").expect("one").contains("detail=stale"), "{:?}", stale.headers);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stale_is_not_to_be_held_elsewhere_for_a_lifetime_more() {
+    let world = world(sie().client_max_age(3600 * S), &[]);
+    world.get().await;
+    world.hand.advance(30 * S);
+    world.is(Mood::Status(503));
+    let answer = world.get().await;
+    assert_eq!(answer.header("cache-control"), Some("max-age=0, must-revalidate"));
+}
+
+#[test]
+fn without_a_timer_a_stale_page_is_answered_with_all_the_same() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let world = world(swr(), &[]);
+        world.get().await;
+        world.hand.advance(12 * S);
+        assert_eq!(world.get().await.text(), "1");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hook_that_panics_costs_no_visitor_the_page() {
+    let world = world(swr().refresh_request(|_| panic!("hook")), &[]);
+    world.get().await;
+    world.hand.advance(12 * S);
+    let shop = world.shop.clone();
+    let answer =
+        tokio::spawn(async move { read(shop.oneshot(get("/")).await.expect("an answer")).await }).await;
+    assert_eq!(answer.expect("no panic").text(), "1");
+}

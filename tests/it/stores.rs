@@ -1,24 +1,21 @@
 //! Stores: those of the crate keep the contract, and a broken one never breaks the site.
 
+use crate::faulty::{Fault, Faulty};
 use crate::support::*;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::store::{
-    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
-    StoreErrorKind, StoreFuture, Strength, Validity,
-};
+use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreErrorKind};
 use tower_response_cache::{
-    Cache, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
+    Cache, Clock, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
 };
 
 #[cfg(feature = "testing")]
 mod contract {
-    use super::{Fault, Faulty};
+    use crate::faulty::{Fault, Faulty};
     use tower_response_cache::store::contract::Contract;
     use tower_response_cache::{Clock, MemoryStore, NullStore};
 
@@ -49,120 +46,6 @@ mod contract {
     async fn a_store_that_breaks_the_contract_is_found_out() {
         let store = super::Faulty::new(MemoryStore::with_capacity(1 << 20), super::Fault::ForgetsToRemove);
         Contract::new(store).verify().await;
-    }
-}
-
-/// What is wrong with a store.
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
-    /// Every operation fails.
-    Down,
-    /// Every operation takes for ever.
-    Hangs,
-    /// Entries can be read, invalidations can't.
-    LostGenerations,
-    /// Answers later, but rightly.
-    Slow,
-    #[cfg(feature = "testing")]
-    ForgetsToRemove,
-    /// Has no place for invalidations but itself.
-    NoGenerations,
-}
-
-/// A remote store with a fault that can be switched on and off.
-#[derive(Debug, Clone)]
-struct Faulty {
-    inner: MemoryStore,
-    fault: Fault,
-    on: Arc<AtomicBool>,
-}
-
-impl Faulty {
-    fn new(inner: MemoryStore, fault: Fault) -> Self {
-        Self { inner, fault, on: Arc::new(AtomicBool::new(true)) }
-    }
-
-    fn answer<T: Send + 'static>(&self, answer: StoreFuture<T>) -> StoreFuture<T> {
-        match self.fault {
-            _ if !self.on.load(Ordering::SeqCst) => answer,
-            Fault::Down => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
-            Fault::Hangs => StoreFuture::new(std::future::pending()),
-            Fault::Slow => StoreFuture::new(async move {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                answer.await
-            }),
-            Fault::LostGenerations | Fault::NoGenerations => answer,
-            #[cfg(feature = "testing")]
-            Fault::ForgetsToRemove => answer,
-        }
-    }
-}
-
-impl Store for Faulty {
-    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
-        self.answer(self.inner.get(key))
-    }
-    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        self.answer(self.inner.put(key, entry, ttl, mode))
-    }
-    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        #[cfg(feature = "testing")]
-        if self.fault == Fault::ForgetsToRemove {
-            return StoreFuture::ready(Ok(true));
-        }
-        self.answer(self.inner.remove(key))
-    }
-    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
-        self.answer(self.inner.increment(key, delta, initial))
-    }
-    fn compare_and_set(
-        &self,
-        key: KeyRef<'_>,
-        expected: Option<&Entry>,
-        new: Entry,
-        ttl: Option<Duration>,
-    ) -> StoreFuture<bool> {
-        self.answer(self.inner.compare_and_set(key, expected, new, ttl))
-    }
-    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
-        let inner = self.inner.generations(namespace).filter(|_| self.fault != Fault::NoGenerations)?;
-        Some(Arc::new(FaultyGenerations { inner, store: self.clone() }))
-    }
-}
-
-#[derive(Debug)]
-struct FaultyGenerations {
-    inner: Arc<dyn Generations>,
-    store: Faulty,
-}
-
-impl FaultyGenerations {
-    fn answer<T: Send + 'static>(&self, answer: StoreFuture<T>) -> StoreFuture<T> {
-        if self.store.fault == Fault::LostGenerations && self.store.on.load(Ordering::SeqCst) {
-            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
-        }
-        self.store.answer(answer)
-    }
-}
-
-impl Generations for FaultyGenerations {
-    fn seed(&self) -> u64 {
-        self.inner.seed()
-    }
-    fn current(&self) -> StoreFuture<Generation> {
-        self.answer(self.inner.current())
-    }
-    fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
-        self.answer(self.inner.check(since, scopes, made_from))
-    }
-    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
-        self.answer(self.inner.advance(scopes, strength))
-    }
-    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
-        self.answer(self.inner.depend(value))
-    }
-    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        self.answer(self.inner.written(value, since))
     }
 }
 
@@ -350,4 +233,48 @@ async fn a_hot_page_replaced_or_removed_is_seen_by_every_thread_at_once() {
         assert!(other.join().expect("no panic"));
         assert_eq!(store.get(key).await.expect("local"), None);
     }
+}
+
+/// The client leaves while the store is being told that the page is no longer everybody's.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys() {
+    const S: Duration = Duration::from_secs(1);
+    for patience in 0..60 {
+        let (clock, hand) = Clock::manual();
+        let memory = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+        let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
+        let (inner, calls) = origin(|_, call| {
+            let said = if call == 2 { "private" } else { "max-age=10" };
+            let mut response = numbered(&[("cache-control", said)], call);
+            if call > 2 {
+                *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            response
+        });
+        let policy = policy().default_ttl(10 * S).stale_if_error(60 * S);
+        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        send(&stack, get("/")).await;
+        tokio::time::sleep(S).await;
+        hand.advance(12 * S);
+        let _ = tokio::time::timeout(Duration::from_millis(patience), send(&stack, get("/"))).await;
+        tokio::time::sleep(S).await;
+        if calls.count() == 2 {
+            assert_ne!(send(&stack, get("/")).await.text(), "1", "left after {patience} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdowns_may_be_many_and_one_be_dropped() {
+    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+    let cache = Cache::new(store.clone());
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    assert!(tokio::time::timeout(Duration::from_millis(1), cache.shutdown()).await.is_err());
+    send(&stack, get("/b")).await;
+    let all = futures::future::join_all((0..3).map(|_| cache.shutdown()));
+    tokio::time::timeout(Duration::from_secs(5), all).await.expect("they end");
+    assert_eq!(store.inner.len(), 2);
+    tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("it ends");
 }

@@ -513,3 +513,183 @@ async fn a_refresh_whose_body_fails_is_one_that_failed() {
     assert_eq!((world.cache.refreshes().answered, world.cache.refreshes().failed), (0, 1));
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_hangs_is_not_for_all_who_come_ever_after() {
+    let world = world(policy(), &[]);
+    let mut current = world.get().await;
+    for _ in 0..200 {
+        sleep(3 * S).await;
+        current = world.get().await;
+    }
+    drop(current);
+    assert!(world.calls.count() > 1, "every visitor for ten minutes was given a body that hangs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_crawls_does_not_hold_up_the_rest() {
+    let world = world(policy().max_body_bytes(1), &[]);
+    let mut readers = world.many(2).await;
+    let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 16 << 10]));
+    tokio::spawn(async move {
+        for _ in 0..64 {
+            if sender.send(piece(frame.clone())).await.is_err() {
+                break;
+            }
+        }
+    });
+    world.senders.lock().expect("not poisoned").clear();
+    let mut crawler = readers.pop().expect("two");
+    let quick = tokio::spawn(readers.pop().expect("one").collect());
+    tokio::spawn(async move {
+        loop {
+            sleep(Duration::from_secs(9)).await;
+            if crawler.frame().await.is_none() {
+                break;
+            }
+        }
+    });
+    let begun = Instant::now();
+    assert_eq!(quick.await.expect("no panic").expect("a body").to_bytes().len(), 1 << 20);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?} for one MiB", begun.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_body_is_cut_short_is_one_that_failed() {
+    let (cache, hand) = timed();
+    let policy = policy().default_ttl(10 * S).stale_while_revalidate(60 * S);
+    let world = world_over(cache, policy, &[("content-length", "3")]);
+    let reading = tokio::spawn(rest(world.get().await.into_body()));
+    let mut sender = world.sender();
+    sender.send(piece("old")).await.expect("it is read");
+    world.end(sender);
+    assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
+    hand.advance(12 * S);
+    for _ in 0..5 {
+        assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
+        sleep(Duration::from_millis(1)).await;
+        let sender = world.senders.lock().expect("not poisoned").first().cloned();
+        if let Some(mut sender) = sender {
+            sender.send(piece("n")).await.expect("it is read");
+            world.end(sender);
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    let refreshes = world.cache.refreshes();
+    assert_eq!((refreshes.answered, refreshes.failed, world.calls.count()), (0, 1, 2));
+}
+
+#[test]
+fn a_waker_that_is_the_last_owner_of_a_reader_does_no_harm() {
+    struct Task(Mutex<Option<ResponseBody<Pieces>>>);
+    impl std::task::Wake for Task {
+        // Its executor is gone.
+        fn wake(self: Arc<Self>) {}
+    }
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        futures::executor::block_on(async {
+            let world = world(policy(), &[]);
+            let mut sender = world.sender_later().await;
+            let (mut other, first) = (sender.1.pop().expect("two"), sender.1.pop().expect("one"));
+            let task = Arc::new(Task(Mutex::new(Some(first))));
+            let waker = std::task::Waker::from(Arc::clone(&task));
+            {
+                let mut first = task.0.lock().expect("free");
+                let body = std::pin::Pin::new(first.as_mut().expect("a body"));
+                let mut cx = std::task::Context::from_waker(&waker);
+                assert!(http_body::Body::poll_frame(body, &mut cx).is_pending());
+            }
+            drop((task, waker));
+            futures::join!(sender.0.send(piece("a")), other.frame()).0.expect("it is read");
+        });
+        done.send(()).expect("it is waited for");
+    });
+    wait.recv_timeout(Duration::from_secs(5)).expect("no deadlock");
+}
+
+impl World {
+    async fn sender_later(&self) -> (mpsc::Sender<Piece>, Vec<ResponseBody<Pieces>>) {
+        let all = self.many(2).await;
+        (self.sender(), all)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn on_several_threads_no_wake_up_is_lost() {
+    let mut x: u64 = 88172645463325252;
+    let mut draw = move |below: u64| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 11) % below
+    };
+    for round in 0..100 {
+        let policy = match round % 3 {
+            0 => policy(),
+            1 => policy().max_body_bytes(1),
+            _ => policy().max_body_bytes(300 << 10),
+        };
+        let world = world(policy, &[]);
+        let mut readers = Vec::new();
+        for body in join_all((0..12).map(|_| world.get())).await {
+            readers.push(body.into_body());
+        }
+        let senders: Vec<_> = world.senders.lock().expect("not poisoned").drain(..).collect();
+        for mut sender in senders {
+            let pause = draw(3);
+            tokio::spawn(async move {
+                for at in 0..60 {
+                    if sender.send(piece(vec![7; 16 << 10])).await.is_err() {
+                        return;
+                    }
+                    if pause == 0 && at % 8 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            });
+        }
+        let mut tasks = Vec::new();
+        for mut body in readers {
+            let leaves = (draw(3) == 0).then(|| draw(60));
+            let slow = draw(4) == 0;
+            tasks.push(tokio::spawn(async move {
+                let mut all = 0;
+                let mut at = 0;
+                while leaves != Some(at) {
+                    let Some(frame) = body.frame().await else { break };
+                    all += frame.expect("no error").into_data().expect("data").len();
+                    at += 1;
+                    if slow {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                assert!(leaves.is_some() || all == 60 * (16 << 10), "{all}");
+            }));
+        }
+        for task in tasks {
+            timeout(Duration::from_secs(8), task).await.expect("nobody hangs").expect("no panic");
+        }
+        assert_eq!(world.cache.flights(), 0, "{round}");
+        assert_eq!(world.cache.recording_bytes(), 0, "{round}");
+    }
+}
+
+/// Past the window, the page is waited for: with all others, of a body that hangs.
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_body_hangs_takes_the_page_from_nobody_for_long() {
+    let (world, hand) = stale_page().await;
+    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
+    sleep(Duration::from_millis(1)).await;
+    // The new body hangs; past the window for stale ones, visitors come.
+    hand.advance(70 * S);
+    let mut current = world.get().await;
+    let before = world.calls.count();
+    for _ in 0..200 {
+        sleep(3 * S).await;
+        let next = timeout(Duration::from_secs(100), world.get()).await.expect("a head");
+        current = next;
+    }
+    drop(current);
+    assert!(world.calls.count() > before);
+}

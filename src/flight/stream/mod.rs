@@ -10,8 +10,9 @@ mod state;
 mod wakers;
 
 pub(crate) use reader::Reader;
+use reader::STALL;
 use readers::Readers;
-use state::{End, FRAME_COST, Item, State};
+use state::{FRAME_COST, Item, State};
 use wakers::Wakers;
 
 use crate::entry::StoredResponse;
@@ -23,6 +24,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 /// Who decides whether a body may be stored, and stores it.
 pub(crate) trait Keep: Send {
@@ -73,6 +75,7 @@ impl Stream {
             held: None,
             held_until: 0,
             readers,
+            moved: Instant::now(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
         Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None }
@@ -98,9 +101,9 @@ impl Stream {
         lock(&self.state).keep.is_some()
     }
 
-    /// Tells whether the body has failed.
-    fn has_failed(&self) -> bool {
-        matches!(lock(&self.state).end, Some(End::Failed(_)))
+    /// Tells whether nothing of the body has come for so long that nobody else should wait for it.
+    pub(crate) fn is_stalled(&self) -> bool {
+        lock(&self.state).moved.elapsed() >= STALL
     }
 
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.

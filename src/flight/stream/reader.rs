@@ -13,8 +13,9 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
 
-/// So long the slowest may take for any progress while others wait for it.
-const STALL: Duration = Duration::from_secs(10);
+/// So long a body may stand still before others call the service by themselves, and so long the slowest
+/// reader may take, while others wait for it, for half of what they wait with.
+pub(super) const STALL: Duration = Duration::from_secs(10);
 
 /// One who reads a [`Stream`]: a body.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub(crate) struct Reader {
     pub(super) read: u64,
     /// It was told of an error, after which there is nothing.
     pub(super) failed: bool,
-    /// How long it waits for the slowest, and for which frame that one was to ask.
+    /// How long it waits for the slowest, and as far as which frame that one has to get meanwhile.
     pub(super) patience: Option<(Pin<Box<Sleep>>, usize)>,
 }
 
@@ -35,17 +36,14 @@ impl Reader {
         &self.stream
     }
 
-    /// Reads on for nobody, as long as the body may be stored, and tells whether it has not failed.
-    pub(crate) async fn read_while_kept(mut self) -> bool {
-        while self.stream.is_kept() {
-            match std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await {
-                // A body that is always ready shall not keep a time limit from being seen.
-                Some(Ok(_)) => tokio::task::yield_now().await,
-                Some(Err(_)) => return false,
-                None => break,
-            }
+    /// Reads on for nobody, as long as the body may be stored.
+    pub(crate) async fn read_while_kept(mut self) {
+        while self.stream.is_kept()
+            && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
+        {
+            // A body that is always ready shall not keep a time limit from being seen.
+            tokio::task::yield_now().await;
         }
-        !self.stream.has_failed()
     }
 
     /// Waits for the slowest reader; ready once that is cut off.
@@ -58,9 +56,10 @@ impl Reader {
         if tokio::runtime::Handle::try_current().is_err() {
             return Poll::Pending;
         }
-        let gets_on = patience.as_ref().is_none_or(|(_, before)| *before != slowest);
+        let gets_on = patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
         if gets_on {
-            *patience = Some((Box::pin(tokio::time::sleep(STALL)), slowest));
+            let target = slowest + state.frames.len().div_ceil(2);
+            *patience = Some((Box::pin(tokio::time::sleep(STALL)), target));
         }
         if let Some((sleep, _)) = patience {
             ready!(sleep.as_mut().poll(cx));
@@ -95,7 +94,6 @@ impl Body for Reader {
                 let was_full = state.is_full();
                 state.readers.advance(number);
                 state.trim();
-                this.patience = None;
                 if was_full && !state.is_full() {
                     stream.wakers.wake_by_ref();
                 }

@@ -10,6 +10,7 @@ use http_body::{Body, Frame};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tokio::time::Instant;
 
 /// What a frame takes besides its bytes, about.
 pub(super) const FRAME_COST: usize = 128;
@@ -29,6 +30,8 @@ pub(super) struct State {
     /// The frame by which they are not.
     pub(super) held_until: usize,
     pub(super) readers: Readers,
+    /// When there was something new last.
+    pub(super) moved: Instant,
 }
 
 #[derive(Clone)]
@@ -55,7 +58,9 @@ impl State {
         let polled = source.as_mut().poll_frame(cx);
         let at_end = source.is_end_stream();
         self.source = Some(source);
-        match ready!(polled) {
+        let polled = ready!(polled);
+        self.moved = Instant::now();
+        match polled {
             Some(Ok(frame)) => self.take(frame),
             Some(Err(error)) => self.finish(End::Failed(Arc::new(error))),
             None => self.finish(End::Clean),

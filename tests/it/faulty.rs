@@ -1,0 +1,150 @@
+//! A remote store that can be at fault.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tower_response_cache::store::{
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
+    StoreErrorKind, StoreFuture, Strength, Validity,
+};
+use tower_response_cache::{MemoryStore, Store};
+
+/// What is wrong with a store.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Fault {
+    /// Every operation fails.
+    Down,
+    /// Every operation takes for ever.
+    Hangs,
+    /// Entries can be read, invalidations can't.
+    LostGenerations,
+    /// Does everything later, and says so later still, but rightly.
+    Slow,
+    #[cfg(feature = "testing")]
+    ForgetsToRemove,
+    /// Has no place for invalidations but itself.
+    #[cfg(feature = "testing")]
+    NoGenerations,
+}
+
+/// A remote store with a fault that can be switched on and off.
+#[derive(Debug, Clone)]
+pub(crate) struct Faulty {
+    pub(crate) inner: MemoryStore,
+    fault: Fault,
+    pub(crate) on: Arc<AtomicBool>,
+}
+
+impl Faulty {
+    pub(crate) fn new(inner: MemoryStore, fault: Fault) -> Self {
+        Self { inner, fault, on: Arc::new(AtomicBool::new(true)) }
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault && self.on.load(Ordering::SeqCst)
+    }
+
+    fn answer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&MemoryStore) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        let inner = self.inner.clone();
+        if self.has(Fault::Down) {
+            StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)))
+        } else if self.has(Fault::Hangs) {
+            StoreFuture::new(std::future::pending())
+        } else if self.has(Fault::Slow) {
+            StoreFuture::new(async move {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+                let done = work(&inner).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                done
+            })
+        } else {
+            work(&inner)
+        }
+    }
+}
+
+impl Store for Faulty {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let key = key.to_key();
+        self.answer(move |inner| inner.get(key.as_ref()))
+    }
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.answer(move |inner| inner.put(key.as_ref(), entry, ttl, mode))
+    }
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        #[cfg(feature = "testing")]
+        if self.has(Fault::ForgetsToRemove) {
+            return StoreFuture::ready(Ok(true));
+        }
+        let key = key.to_key();
+        self.answer(move |inner| inner.remove(key.as_ref()))
+    }
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        let key = key.to_key();
+        self.answer(move |inner| inner.increment(key.as_ref(), delta, initial))
+    }
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let (key, expected) = (key.to_key(), expected.cloned());
+        self.answer(move |inner| inner.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl))
+    }
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        #[cfg(feature = "testing")]
+        if self.has(Fault::NoGenerations) {
+            return None;
+        }
+        let inner = self.inner.generations(namespace)?;
+        Some(Arc::new(FaultyGenerations { inner, store: self.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyGenerations {
+    inner: Arc<dyn Generations>,
+    store: Faulty,
+}
+
+impl FaultyGenerations {
+    fn answer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Generations) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        if self.store.has(Fault::LostGenerations) {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
+        }
+        let inner = Arc::clone(&self.inner);
+        self.store.answer(move |_| work(&*inner))
+    }
+}
+
+impl Generations for FaultyGenerations {
+    fn seed(&self) -> u64 {
+        self.inner.seed()
+    }
+    fn current(&self) -> StoreFuture<Generation> {
+        self.answer(|inner| inner.current())
+    }
+    fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
+        let (scopes, made_from) = (scopes.to_vec(), made_from.to_vec());
+        self.answer(move |inner| inner.check(since, &scopes, &made_from))
+    }
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        let scopes = scopes.to_vec();
+        self.answer(move |inner| inner.advance(&scopes, strength))
+    }
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.answer(move |inner| inner.depend(value))
+    }
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.answer(move |inner| inner.written(value, since))
+    }
+}
