@@ -147,9 +147,12 @@ mod status;
 pub mod store;
 
 pub use body::ResponseBody;
-pub use cache::{Cache, CacheBuilder, Dependents, Invalidate, Invalidation, Refreshes, Warmed, WarmedPage};
+pub use cache::{
+    Cache, CacheBuilder, ComputeError, Dependents, Invalidate, Invalidation, Propagated, Refreshes, Value,
+    Warmed, WarmedPage, propagate_dependencies,
+};
 pub use clock::{Clock, ManualClock, Moment};
-pub use error::{BoxError, ConfigError, ConfigErrorKind};
+pub use error::{Absent, AbsentKind, BoxError, ConfigError, ConfigErrorKind, ValueError};
 pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
     AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet, CacheControlLayer, Condition,

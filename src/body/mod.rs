@@ -135,9 +135,10 @@ where
         }
         let this = recording.as_mut().project();
         let begun = std::mem::take(this.ahead);
-        let Some(recorder) = this.recorder.take() else {
+        let Some(mut recorder) = this.recorder.take() else {
             return Self { inner: Inner::Recording { recording } };
         };
+        *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
         match recorder.share(begun, Box::pin(Source::new(recording))) {
             Some(reader) => Self::shared(reader),

@@ -1,6 +1,6 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
-use crate::cache::{Cache, Reservation, Storing};
+use crate::cache::{Cache, Reservation, Storing, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
@@ -35,6 +35,8 @@ pub(crate) struct Recorder {
     reservation: Reservation,
     /// For an `ETag` of the body, where it is to have one.
     digest: Option<Sha256>,
+    /// What is read while the body is made.
+    pub(super) tracker: Tracker,
 }
 
 /// What each frame that others read takes besides its bytes, about.
@@ -64,11 +66,17 @@ enum Recorded {
 impl Recorder {
     /// `declared` is what `Content-Length` says, `limit` the most bytes to keep; `tagged` asks for an
     /// `ETag` of the body.
-    pub(crate) fn new(commit: Commit, declared: Option<u64>, limit: u64, tagged: bool) -> Self {
+    pub(crate) fn new(
+        commit: Commit,
+        declared: Option<u64>,
+        limit: u64,
+        tagged: bool,
+        tracker: Tracker,
+    ) -> Self {
         let reservation = commit.cache.reservation();
         let digest = tagged.then(Sha256::new);
         let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit);
-        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest }
+        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tracker }
     }
 
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -200,6 +208,10 @@ impl Recorder {
         }
         if let Some(digest) = self.digest.take() {
             commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
+        }
+        if !commit.storing.made_from(self.tracker.take()) {
+            commit.storing.give_up(&commit.cache);
+            return commit.pass();
         }
         commit.storing.settle();
         commit.store(body);

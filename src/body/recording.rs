@@ -2,7 +2,7 @@
 
 use super::frames::Frames;
 use super::recorder::{End, Recorder};
-use crate::cache::Reservation;
+use crate::cache::{Reservation, Tracker};
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -26,6 +26,8 @@ pin_project! {
         error: Option<BoxError>,
         // Of the budget, for what was read ahead and is not sent yet.
         held: Option<Reservation>,
+        // What is read while the body is made, where somebody else records it.
+        pub(super) tracker: Option<Tracker>,
     }
 }
 
@@ -43,7 +45,17 @@ where
 {
     pub(super) fn new(body: B, declared: Option<u64>, recorder: Option<Recorder>) -> Self {
         let ahead = Frames::default();
-        Self { ahead, body, declared, recorder, ended: false, consistent: true, error: None, held: None }
+        Self {
+            ahead,
+            body,
+            declared,
+            recorder,
+            ended: false,
+            consistent: true,
+            error: None,
+            held: None,
+            tracker: None,
+        }
     }
 
     fn ahead_bytes(&self) -> u64 {
@@ -101,7 +113,12 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.as_mut().project();
-        let frame = match ready!(this.body.poll_frame(cx)) {
+        let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
+        let polled = match tracker.or(this.tracker.as_mut()) {
+            Some(tracker) => tracker.enter(|| this.body.poll_frame(cx)),
+            None => this.body.poll_frame(cx),
+        };
+        let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 *this.ended = true;

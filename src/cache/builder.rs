@@ -33,11 +33,13 @@ pub struct CacheBuilder {
     pub(super) max_refreshes: u32,
     pub(super) max_flights: usize,
     pub(super) seed: u64,
+    pub(super) value_ttl: Duration,
 }
 
 const DEFAULT_RECORDING: u64 = 64 << 20;
 const DEFAULT_MAX_REFRESHES: u32 = 64;
 const DEFAULT_MAX_FLIGHTS: usize = 100_000;
+const DEFAULT_VALUE_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl CacheBuilder {
@@ -52,6 +54,7 @@ impl CacheBuilder {
             max_refreshes: DEFAULT_MAX_REFRESHES,
             max_flights: DEFAULT_MAX_FLIGHTS,
             seed: KeyRef::new(b"dice").process_hash(),
+            value_ttl: DEFAULT_VALUE_TTL,
         }
     }
 
@@ -108,6 +111,13 @@ impl CacheBuilder {
     /// [`Policy::ttl_jitter`](crate::Policy::ttl_jitter)), for tests. By default, each process has another.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Sets how long values live that are set with [`Ttl::Default`](crate::Ttl::Default). The default is five
+    /// minutes.
+    pub fn value_ttl(mut self, ttl: Duration) -> Self {
+        self.value_ttl = ttl;
         self
     }
 

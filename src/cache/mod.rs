@@ -7,6 +7,8 @@ mod dice;
 mod generations;
 mod invalidation;
 mod storing;
+mod tracking;
+mod values;
 mod warm;
 
 pub use background::Refreshes;
@@ -14,11 +16,13 @@ pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use storing::{Settled, Storing, write_variant_key};
+pub use tracking::{Propagated, propagate_dependencies};
+pub(crate) use tracking::{Reads, Tracker};
 pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;
 use crate::entry::{Entry, StoredResponse};
-use crate::error::StoreError;
+use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, Passes};
 use crate::key::{CacheKey, KeyRef};
 use crate::store::{Generations, RecordGenerations, Store, StoreErrorKind, StoreFuture};
@@ -33,6 +37,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
+use values::Computed;
+pub use values::{ComputeError, Value};
 
 /// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
 ///
@@ -49,6 +55,7 @@ use tokio::sync::OwnedSemaphorePermit;
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     store: Arc<dyn Store>,
     is_local: bool,
@@ -59,11 +66,13 @@ struct Inner {
     clock: Clock,
     store_timeout: Duration,
     flights: Flights,
-    passes: Passes,
+    passes: Arc<Passes>,
     recording: Arc<Budget>,
-    store_errors: AtomicU64,
-    background: Background,
-    dice: Dice,
+    store_errors: Arc<AtomicU64>,
+    background: Arc<Background>,
+    dice: Arc<Dice>,
+    value_ttl: Duration,
+    computations: Flights<Computed>,
 }
 
 impl Cache {
@@ -151,6 +160,39 @@ impl Cache {
         });
     }
 
+    /// Returns a handle to the same cache in another namespace, which shares no pages and no values with this
+    /// one: the store, the limits and what is counted are the same. What is made from values of another namespace
+    /// is not stored.
+    ///
+    /// # Errors
+    /// If the namespace is empty.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    /// let blog = cache.with_namespace("blog")?;
+    /// assert_eq!(blog.namespace(), "blog");
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn with_namespace(&self, namespace: impl Into<String>) -> Result<Self, ConfigError> {
+        let namespace = namespace.into();
+        if namespace.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, namespace));
+        }
+        let generations = generations(&self.0.store, &namespace);
+        let seed = generations.seed();
+        Ok(Self(Arc::new(Inner { generations, seed, namespace, ..Inner::clone(&self.0) })))
+    }
+
+    /// Returns a handle to the same cache for another version of the application's pages and values: those of
+    /// others are not seen. They are invalidated together.
+    #[must_use]
+    pub fn with_version(&self, version: u32) -> Self {
+        Self(Arc::new(Inner { version, ..Inner::clone(&self.0) }))
+    }
+
     /// Returns the namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
@@ -176,10 +218,7 @@ impl Cache {
     }
 
     fn from_builder(builder: CacheBuilder) -> Self {
-        let generations = builder.store.generations(&builder.namespace);
-        let generations = generations.unwrap_or_else(|| {
-            Arc::new(RecordGenerations::new(Arc::clone(&builder.store), &builder.namespace))
-        });
+        let generations = generations(&builder.store, &builder.namespace);
         Self(Arc::new(Inner {
             is_local: builder.store.is_local(),
             store: builder.store,
@@ -190,11 +229,13 @@ impl Cache {
             clock: builder.clock,
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
-            passes: Passes::default(),
+            passes: Arc::default(),
             recording: Budget::new(builder.recording_bytes),
-            store_errors: AtomicU64::new(0),
-            background: Background::new(builder.max_refreshes),
-            dice: Dice::new(builder.seed),
+            store_errors: Arc::default(),
+            background: Arc::new(Background::new(builder.max_refreshes)),
+            dice: Arc::new(Dice::new(builder.seed)),
+            value_ttl: builder.value_ttl,
+            computations: Flights::new(builder.max_flights),
         }))
     }
 
@@ -244,6 +285,11 @@ impl Cache {
         }
         result
     }
+}
+
+fn generations(store: &Arc<dyn Store>, namespace: &str) -> Arc<dyn Generations> {
+    let own = store.generations(namespace);
+    own.unwrap_or_else(|| Arc::new(RecordGenerations::new(Arc::clone(store), namespace)))
 }
 
 impl fmt::Debug for Cache {

@@ -221,11 +221,9 @@ impl StoredResponse {
     }
 
     /// Adds what the response turned out to be made from, which it outlives no more than `until`.
-    pub(crate) fn depend_on(&mut self, scopes: &[Scope], dependencies: Vec<Dependency>, until: Moment) {
-        let mut all = std::mem::take(&mut self.head.scopes).into_vec();
-        all.extend(scopes);
-        self.head.scopes = all.into();
-        self.head.dependencies = dependencies.into();
+    pub(crate) fn depend_on(&mut self, dependencies: Vec<Dependency>, until: Moment) {
+        let known = std::mem::take(&mut self.head.dependencies).into_vec();
+        self.head.dependencies = known.into_iter().chain(dependencies).collect();
         self.head.fresh_until = self.head.fresh_until.min(until);
         self.head_weight = weight_with_304(&self.head);
         self.checked = Checked::new(&self.head);

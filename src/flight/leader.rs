@@ -1,6 +1,6 @@
 //! The leader's guard: whatever happens to it, its followers learn of it.
 
-use super::{CacheKey, Flight, Outcome, StoredResponse, Stream, Table, gate};
+use super::{CacheKey, Fate, Flight, Outcome, StoredResponse, Stream, Table, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,15 +10,15 @@ use std::sync::atomic::Ordering;
 /// Dropped without a word, it means that the leader was cancelled or, while unwinding, that it
 /// panicked.
 #[derive(Debug)]
-pub(crate) struct Leader {
-    flights: Arc<Table>,
+pub(crate) struct Leader<O: Fate = Outcome> {
+    flights: Arc<Table<O>>,
     key: CacheKey,
-    flight: Arc<Flight>,
+    flight: Arc<Flight<O>>,
     told: bool,
 }
 
-impl Leader {
-    pub(super) fn new(flights: Arc<Table>, key: CacheKey, flight: Arc<Flight>) -> Self {
+impl<O: Fate> Leader<O> {
+    pub(super) fn new(flights: Arc<Table<O>>, key: CacheKey, flight: Arc<Flight<O>>) -> Self {
         Self { flights, key, flight, told: false }
     }
 
@@ -35,28 +35,12 @@ impl Leader {
         }
     }
 
-    /// Returns what shares the response while it arrives. What becomes of it is still to be told.
-    pub(crate) fn announcement(&self) -> impl FnOnce(&Arc<Stream>) + use<> {
-        let flight = Arc::clone(&self.flight);
-        move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
+    /// Says what became of the flight.
+    pub(crate) fn end(mut self, outcome: O) {
+        self.tell(outcome);
     }
 
-    /// Shares the response, which must be in the store already: who comes later looks there.
-    pub(crate) fn stored(mut self, response: Arc<StoredResponse>) {
-        self.tell(Outcome::Stored(response));
-    }
-
-    /// Releases the followers: the response is not for them.
-    pub(crate) fn pass(mut self) {
-        self.tell(Outcome::Pass);
-    }
-
-    /// Tells the followers that the service failed.
-    pub(crate) fn failed(mut self) {
-        self.tell(Outcome::Failed(gate()));
-    }
-
-    fn tell(&mut self, outcome: Outcome) {
+    fn tell(&mut self, outcome: O) {
         self.told = true;
         // Removed first, so that nobody joins what is over.
         self.close();
@@ -64,11 +48,33 @@ impl Leader {
     }
 }
 
-impl Drop for Leader {
+impl Leader {
+    /// Returns what shares the response while it arrives. What becomes of it is still to be told.
+    pub(crate) fn announcement(&self) -> impl FnOnce(&Arc<Stream>) + use<> {
+        let flight = Arc::clone(&self.flight);
+        move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
+    }
+
+    /// Shares the response, which must be in the store already: who comes later looks there.
+    pub(crate) fn stored(self, response: Arc<StoredResponse>) {
+        self.end(Outcome::Stored(response));
+    }
+
+    /// Releases the followers: the response is not for them.
+    pub(crate) fn pass(self) {
+        self.end(Outcome::Pass);
+    }
+
+    /// Tells the followers that the service failed.
+    pub(crate) fn failed(self) {
+        self.end(Outcome::Failed(gate()));
+    }
+}
+
+impl<O: Fate> Drop for Leader<O> {
     fn drop(&mut self) {
         if !self.told {
-            let outcome = if std::thread::panicking() { Outcome::Failed(gate()) } else { Outcome::Dangling };
-            self.tell(outcome);
+            self.tell(O::abandoned(std::thread::panicking()));
         }
     }
 }

@@ -36,19 +36,31 @@ pub(crate) enum Outcome {
     Dangling,
 }
 
+/// What may become of a flight.
+pub(crate) trait Fate: Clone {
+    /// Returns what has become of one whose leader has gone without a word.
+    fn abandoned(panicking: bool) -> Self;
+}
+
+impl Fate for Outcome {
+    fn abandoned(panicking: bool) -> Self {
+        if panicking { Self::Failed(gate()) } else { Self::Dangling }
+    }
+}
+
 /// So many of the followers of a failed flight call the service at a time.
 const FAILED_AT_ONCE: usize = 8;
 
 /// The call of a service that others may wait for.
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct Flight<O = Outcome> {
     /// What was current before the call began.
     pub(crate) generation: Generation,
     /// How many flights failed before this one, for the request that leads it.
     pub(crate) attempt: u32,
-    outcome: OnceLock<Outcome>,
+    outcome: OnceLock<O>,
     /// What became of it after it had begun.
-    end: OnceLock<Outcome>,
+    end: OnceLock<O>,
     told: Notify,
     waiting: AtomicUsize,
 }
@@ -64,30 +76,37 @@ impl Drop for Waiting<'_> {
 }
 
 /// The part a request has in a flight.
-pub(crate) enum Role {
-    Leader(Leader),
-    Follower(Arc<Flight>),
+pub(crate) enum Role<O: Fate = Outcome> {
+    Leader(Leader<O>),
+    Follower(Arc<Flight<O>>),
     /// There are as many flights as there may be.
     Alone,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    flights: DashMap<CacheKey, Arc<Flight>, BuildPrehashed>,
+#[derive(Debug)]
+struct Table<O> {
+    flights: DashMap<CacheKey, Arc<Flight<O>>, BuildPrehashed>,
     /// Counted apart: the map would have to lock all its parts for it.
     number: AtomicUsize,
 }
 
 /// The flights under way, by key.
 #[derive(Debug)]
-pub(crate) struct Flights {
-    table: Arc<Table>,
+pub(crate) struct Flights<O = Outcome> {
+    table: Arc<Table<O>>,
     most: usize,
 }
 
-impl Flights {
+impl<O> Clone for Flights<O> {
+    fn clone(&self) -> Self {
+        Self { table: Arc::clone(&self.table), most: self.most }
+    }
+}
+
+impl<O: Fate> Flights<O> {
     pub(crate) fn new(most: usize) -> Self {
-        Self { table: Arc::default(), most }
+        let table = Table { flights: DashMap::default(), number: AtomicUsize::new(0) };
+        Self { table: Arc::new(table), most }
     }
 
     /// Joins the flight of a key, or leads a new one if there is none, or only `outdated`.
@@ -96,10 +115,10 @@ impl Flights {
     pub(crate) fn join(
         &self,
         key: &CacheKey,
-        outdated: Option<&Arc<Flight>>,
+        outdated: Option<&Arc<Flight<O>>>,
         generation: Generation,
         attempt: u32,
-    ) -> Role {
+    ) -> Role<O> {
         let table = &self.table;
         match table.flights.entry(key.clone()) {
             Place::Occupied(place) if !outdated.is_some_and(|old| Arc::ptr_eq(old, place.get())) => {
@@ -125,12 +144,12 @@ impl Flights {
     }
 }
 
-impl Flight {
+impl<O: Clone> Flight<O> {
     /// Waits until the flight is over.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(crate) async fn outcome(&self) -> Outcome {
+    pub(crate) async fn outcome(&self) -> O {
         loop {
             let mut told = pin!(self.told.notified());
             // From here on no word is missed, be it before the first poll.
@@ -149,7 +168,7 @@ impl Flight {
     }
 
     /// Says what became of the flight.
-    fn tell(&self, outcome: Outcome) {
+    fn tell(&self, outcome: O) {
         // The first word may be that it has begun, the next one is the last.
         if let Err(end) = self.outcome.set(outcome) {
             let _ = self.end.set(end);

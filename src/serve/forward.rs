@@ -8,7 +8,7 @@ use super::miss::{Call, Stored, Way};
 use super::revalidate::{self, withheld};
 use super::unsafe_method::what_changed;
 use crate::body::{Commit, Recorder, ResponseBody};
-use crate::cache::{Settled, Storing};
+use crate::cache::{Settled, Storing, Tracker};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
@@ -70,7 +70,9 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let mut sent = self.prepare(&mut request);
-        let answer = within(self.way.shared.policy.origin_timeout, inner.oneshot(request)).await;
+        let mut tracker = Tracker::default();
+        let call = tracker.track(inner.oneshot(request));
+        let answer = within(self.way.shared.policy.origin_timeout, call).await;
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_instead(&sent).await {
             return Ok(self.answer_with(stale, &sent));
@@ -98,12 +100,12 @@ impl Fill {
         {
             let validated = response.into_parts().0;
             // Boxed, so that the calls that end otherwise do not carry the room for it about.
-            return Ok(Box::pin(self.freshened(&stale, validated, sent)).await);
+            return Ok(Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await);
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
         let (cache, settled) = (self.way.shared.cache.clone(), self.background.clone());
-        let (mut response, is_stored) = self.received(response, sent, outdated.clone());
+        let (mut response, is_stored) = self.received(response, sent, outdated.clone(), tracker);
         if let Some((outdated, key)) = outdated.filter(|_| !is_stored) {
             cache.forget(key, outdated);
             settled.iter().for_each(Settled::settle);
@@ -156,6 +158,7 @@ impl Fill {
         response: Response<B>,
         sent: Sent,
         outdated: Option<Stored>,
+        tracker: Tracker,
     ) -> (Response<ResponseBody<B>>, bool)
     where
         B: Body<Data = Bytes>,
@@ -196,7 +199,7 @@ impl Fill {
                 }
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 (
-                    ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged)),
+                    ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged, tracker)),
                     status.stored(),
                 )
             }

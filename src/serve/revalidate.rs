@@ -7,7 +7,7 @@ use super::mark::HandledWithin;
 use super::respond::Hit;
 use super::shared::Shared;
 use crate::body::ResponseBody;
-use crate::cache::{Settled, Storing};
+use crate::cache::{Reads, Settled, Storing};
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
@@ -58,6 +58,7 @@ impl Fill {
         stale: &StoredResponse,
         validated: response::Parts,
         sent: Sent,
+        reads: Option<Reads>,
     ) -> Response<ResponseBody<B>> {
         let (shared, context) = (&self.way.shared, self.way.context);
         let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
@@ -86,6 +87,7 @@ impl Fill {
         let kept = match self.call.generation {
             _ if handled_within => Err("handled-within"),
             _ if another => Err("mismatch"),
+            _ if reads.as_ref().is_some_and(|reads| reads.is_unfit) => Err("dependencies"),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err("store-failed"),
         };
@@ -105,9 +107,10 @@ impl Fill {
                 let (key, max_variants) = (self.way.key, shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(head, Bytes::new()));
                 let request = request.clone();
-                let settled = self.background;
-                let (outdated, settled) = (None, settled);
-                let storing = Storing { key, response, request, max_variants, retained, outdated, settled };
+                let (outdated, settled) = (None, self.background);
+                let mut storing =
+                    Storing { key, response, request, max_variants, retained, outdated, settled };
+                storing.made_from(reads);
                 storing.settle();
                 let variants = Variants { shared, key: storing.key.clone(), retained };
                 let stored = storing.store(&shared.cache, stale.body().clone()).await;

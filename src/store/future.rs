@@ -42,7 +42,6 @@ impl<T> StoreFuture<T> {
     }
 
     /// Waits for several at a time, and returns their results in order, or the first error among them.
-    #[must_use]
     pub fn all(futures: Vec<Self>) -> StoreFuture<Vec<T>>
     where
         T: Send + 'static,

@@ -58,6 +58,10 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the generation that entries made from now on carry.
     fn current(&self) -> StoreFuture<Generation>;
 
+    /// Returns the generation of the last time that [`Scope::EVERYTHING`] was made gone, or the first one of
+    /// the incarnation: counters, which carry no generation themselves, have it in their keys.
+    fn cleared(&self) -> StoreFuture<Generation>;
+
     /// Tells whether an entry is still valid: of a generation, scopes, and values that it was made from.
     /// [`Scope::EVERYTHING`] is always among the scopes.
     fn check(

@@ -146,6 +146,10 @@ impl Generations for Table {
         StoreFuture::ready(Ok(self.generation(self.now())))
     }
 
+    fn cleared(&self) -> StoreFuture<Generation> {
+        StoreFuture::ready(Ok(self.generation(self.everything.gone.load(Ordering::SeqCst))))
+    }
+
     fn check(
         &self,
         since: Generation,

@@ -195,6 +195,13 @@ impl Generations for RecordGenerations {
         self.spawned(|this| async move { Ok(this.read().await?.generation()) })
     }
 
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.spawned(|this| async move {
+            let record = this.read().await?;
+            Ok(Generation::new(record.incarnation, record.bucket(Scope::EVERYTHING).gone))
+        })
+    }
+
     fn check(
         &self,
         since: Generation,

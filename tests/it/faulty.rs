@@ -133,6 +133,9 @@ impl Generations for FaultyGenerations {
     fn current(&self) -> StoreFuture<Generation> {
         self.answer(|inner| inner.current())
     }
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.answer(|inner| inner.cleared())
+    }
     fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
         let (scopes, made_from) = (scopes.to_vec(), made_from.to_vec());
         self.answer(move |inner| inner.check(since, &scopes, &made_from))

@@ -34,8 +34,13 @@ impl<S: Store> Contract<S> {
         let after = ok(generations.current().await);
         assert!(after.counter() > before.counter(), "the counter grows");
         assert_eq!(check(&generations, after, &scopes).await, Validity::Valid, "newer is valid");
+        let cleared = ok(generations.cleared().await);
         advance(&generations, &[Scope::EVERYTHING], Strength::Gone).await;
         assert_eq!(check(&generations, after, &[]).await, Validity::Gone, "all is gone");
+        assert_ne!(ok(generations.cleared().await), cleared, "all is gone, and that is told");
+        let cleared = ok(generations.cleared().await);
+        advance(&generations, &scopes, Strength::Gone).await;
+        assert_eq!(ok(generations.cleared().await), cleared, "some is gone");
         let stranger = Generation::new(before.incarnation() ^ 1, u64::MAX);
         assert_eq!(check(&generations, stranger, &[]).await, Validity::Gone, "of another incarnation");
     }

@@ -1,0 +1,272 @@
+//! What is read while something is made: it depends on that.
+//!
+//! Whoever makes something (a page, its body, a computed value) enters a [`Tracker`] around each poll; values
+//! that are read meanwhile, on that thread, are noted there. Nothing is allocated where nothing is read.
+
+use crate::clock::Moment;
+use crate::entry::{Dependency, Generation, Scope, StoredValue};
+use pin_project_lite::pin_project;
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+/// More are not held: what is made from them is not stored.
+const MOST: usize = 256;
+
+thread_local! {
+    static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Nobody) };
+}
+
+/// Who wants to know what is read on this thread.
+enum Slot {
+    Nobody,
+    /// Somebody does, and nothing was read yet.
+    Nothing,
+    Reads(Arc<Mutex<Reads>>),
+}
+
+/// What something was made from.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    pub(crate) values: Vec<Dependency>,
+    /// When the first of them expires, if any does.
+    pub(crate) until: Option<Moment>,
+    /// There were too many, or what they depend on is not known.
+    pub(crate) is_unfit: bool,
+}
+
+impl Reads {
+    /// Returns when the first of them expires.
+    pub(crate) fn until(&self) -> Moment {
+        self.until.unwrap_or(Moment::NEVER)
+    }
+
+    /// Notes a value that was read; the first reading counts.
+    fn read(&mut self, value: Dependency) {
+        if !self.values.iter().any(|known| known.value == value.value) {
+            self.push(value);
+        }
+    }
+
+    /// Notes a value that was written; nothing that was read before counts.
+    fn wrote(&mut self, value: Dependency) {
+        self.values.retain(|known| known.value != value.value);
+        self.push(value);
+    }
+
+    fn push(&mut self, value: Dependency) {
+        if self.values.len() >= MOST {
+            self.is_unfit = true;
+        } else {
+            self.values.push(value);
+        }
+    }
+
+    /// Adds what a value was made from; the older reading counts.
+    fn inherit(&mut self, value: Dependency) {
+        match self.values.iter_mut().find(|known| known.value == value.value) {
+            Some(known) if known.since.counter() > value.since.counter() => *known = value,
+            Some(_) => {}
+            None => self.push(value),
+        }
+    }
+}
+
+/// Notes what is read while something is made.
+#[derive(Debug, Default)]
+pub(crate) struct Tracker(Option<Arc<Mutex<Reads>>>);
+
+impl Tracker {
+    /// Does some of the work.
+    pub(crate) fn enter<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        struct Entered<'a>(&'a mut Tracker, Slot);
+        impl Drop for Entered<'_> {
+            fn drop(&mut self) {
+                let outer = std::mem::replace(&mut self.1, Slot::Nobody);
+                self.0.0 = match SLOT.replace(outer) {
+                    Slot::Reads(reads) => Some(reads),
+                    Slot::Nobody | Slot::Nothing => None,
+                };
+            }
+        }
+        let own = self.0.take().map_or(Slot::Nothing, Slot::Reads);
+        let outer = SLOT.replace(own);
+        let _entered = Entered(self, outer);
+        work()
+    }
+
+    /// Does all of the work.
+    pub(crate) async fn track<F: Future>(&mut self, work: F) -> F::Output {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|cx| self.enter(|| work.as_mut().poll(cx))).await
+    }
+
+    /// Returns another one for the same work.
+    pub(crate) fn share(&mut self) -> Self {
+        Self(Some(Arc::clone(self.0.get_or_insert_default())))
+    }
+
+    /// Takes what was read so far.
+    pub(crate) fn take(&mut self) -> Option<Reads> {
+        self.0.take().map(|reads| std::mem::take(&mut *lock(&reads)))
+    }
+}
+
+fn lock(reads: &Mutex<Reads>) -> std::sync::MutexGuard<'_, Reads> {
+    // Nothing panics under this lock.
+    reads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the notes of whoever wants to know what is read here.
+fn current() -> Option<Arc<Mutex<Reads>>> {
+    SLOT.with_borrow_mut(|slot| match slot {
+        Slot::Nobody => None,
+        Slot::Reads(reads) => Some(Arc::clone(reads)),
+        Slot::Nothing => {
+            let reads = Arc::default();
+            *slot = Slot::Reads(Arc::clone(&reads));
+            Some(reads)
+        }
+    })
+}
+
+/// Tells whether anybody wants to know what is read here.
+pub(super) fn is_tracked() -> bool {
+    SLOT.with_borrow(|slot| !matches!(slot, Slot::Nobody))
+}
+
+/// Notes that a value was read, or found missing, as of a generation.
+pub(super) fn read(value: Scope, since: Generation) {
+    if let Some(reads) = current() {
+        lock(&reads).read(Dependency { value, since });
+    }
+}
+
+/// Notes what a value that was read is named by, and was made from, and when it expires.
+pub(super) fn inherit(value: &StoredValue) {
+    let Some(reads) = current() else { return };
+    let mut reads = lock(&reads);
+    let since = value.generation;
+    let own = value.scopes.iter().filter_map(|scope| Some(Dependency { value: *scope, since: since? }));
+    own.chain(value.dependencies.iter().copied()).for_each(|each| reads.inherit(each));
+    reads.until = Some(reads.until().min(value.fresh_until));
+}
+
+/// Notes that something was read of which it is not known what it depends on.
+pub(super) fn unknown() {
+    if let Some(reads) = current() {
+        lock(&reads).is_unfit = true;
+    }
+}
+
+/// Notes that a value was written, if it is known to be that one which others read from then on.
+pub(super) fn wrote(value: Scope, since: Option<Generation>) {
+    match (current(), since) {
+        (Some(reads), Some(since)) => lock(&reads).wrote(Dependency { value, since }),
+        (_, Some(_)) => {}
+        (_, None) => unknown(),
+    }
+}
+
+pin_project! {
+    /// The future of [`propagate_dependencies`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Propagated<F> {
+        #[pin]
+        work: F,
+        tracker: Option<Tracker>,
+    }
+}
+
+/// Makes what is read in another task count for the page, or the value, that is being made in this one.
+///
+/// Values of the low-level cache that are read while a page is made become dependencies of the page: it goes
+/// when they are changed. That is noticed in the task of the request alone. So give `tokio::spawn` this, and wait
+/// for the task before the response is complete.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::{Cache, MemoryStore, propagate_dependencies};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// cache.set("rate", &1.08, Duration::from_secs(60)).await?;
+/// let other = cache.clone();
+/// let rate: f64 = tokio::spawn(propagate_dependencies(async move { other.get("rate").await })).await??;
+/// # assert_eq!(rate, 1.08);
+/// # Ok(())
+/// # }
+/// ```
+pub fn propagate_dependencies<F: Future>(work: F) -> Propagated<F> {
+    Propagated { work, tracker: current().map(|reads| Tracker(Some(reads))) }
+}
+
+impl<F: Future> Future for Propagated<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        match this.tracker {
+            Some(tracker) => tracker.enter(|| this.work.poll(cx)),
+            None => this.work.poll(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: Scope = Scope::EVERYTHING;
+
+    fn at(counter: u64) -> Generation {
+        Generation::new(1, counter)
+    }
+
+    fn since(tracker: &mut Tracker) -> Vec<u64> {
+        let reads = tracker.take().unwrap_or_default();
+        reads.values.iter().map(|value| value.since.counter()).collect()
+    }
+
+    #[test]
+    fn who_makes_something_within_something_else_notes_its_own_reads() {
+        let (mut outer, mut inner) = (Tracker::default(), Tracker::default());
+        outer.enter(|| {
+            inner.enter(|| read(VALUE, at(1)));
+            assert!(is_tracked());
+        });
+        assert!(!is_tracked());
+        assert_eq!((since(&mut inner), since(&mut outer)), (vec![1], vec![]));
+    }
+
+    #[test]
+    fn a_panic_leaves_nobody_behind_who_wants_to_know() {
+        let mut tracker = Tracker::default();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            tracker.enter(|| std::panic::resume_unwind(Box::new("handler")))
+        }));
+        assert!(panicked.is_err() && !is_tracked());
+    }
+
+    #[test]
+    fn the_first_reading_counts_and_then_the_last_writing() {
+        let mut tracker = Tracker::default();
+        tracker.enter(|| (read(VALUE, at(1)), read(VALUE, at(2))));
+        assert_eq!(since(&mut tracker), [1]);
+        tracker.enter(|| (read(VALUE, at(1)), wrote(VALUE, Some(at(3))), read(VALUE, at(4))));
+        assert_eq!(since(&mut tracker), [3]);
+        tracker.enter(|| wrote(VALUE, None));
+        assert!(tracker.take().is_some_and(|reads| reads.is_unfit));
+    }
+
+    #[test]
+    fn what_has_read_too_much_is_unfit() {
+        let mut tracker = Tracker::default();
+        tracker.enter(|| (0..=MOST as u64).for_each(|number| read(Scope::value(number, b""), at(1))));
+        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == MOST));
+    }
+}

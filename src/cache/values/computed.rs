@@ -1,0 +1,280 @@
+//! Values that are computed where there are none: once at a time, in this process.
+
+use super::encoding::{decoded, encoded};
+use super::state::{Seen, State};
+use super::{Value, tracking};
+use crate::cache::{Reads, Tracker};
+use crate::entry::{Entry, Generation, Scope, StoredValue};
+use crate::error::ValueError;
+use crate::flight::{Fate, Flight, Leader, Role};
+use crate::store::{PutMode, Validity};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::any::Any;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// So long one waits for what another one computes, before it does so itself.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// What has become of a computation.
+#[derive(Debug, Clone)]
+pub(in super::super) enum Computed {
+    Value(Arc<StoredValue>),
+    /// With what error.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// Who computed it went away, or panicked.
+    Abandoned,
+}
+
+impl Fate for Computed {
+    fn abandoned(_: bool) -> Self {
+        Self::Abandoned
+    }
+}
+
+/// A value that could not be computed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ComputeError<E> {
+    /// The computation failed: the error is that of all who waited for it.
+    Failed(Arc<E>),
+    /// The value can't be written as MessagePack.
+    Unwritable(ValueError),
+}
+
+impl<E> fmt::Display for ComputeError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed(_) => "the value could not be computed",
+            Self::Unwritable(_) => "the value can't be written",
+        })
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error.as_ref()),
+            Self::Unwritable(error) => Some(error),
+        }
+    }
+}
+
+/// What is to be done where there is no value.
+enum Turn<T> {
+    Have(T),
+    /// As the leader of others, or alone; as of a generation, if that is known.
+    Compute(Option<Leader<Computed>>, Option<Generation>),
+}
+
+impl Value<'_> {
+    /// Returns the value; where there is none, computes and sets it.
+    ///
+    /// Of many who ask at a time in this process, one computes it and the others wait, for ten seconds at most. What
+    /// is read from the cache meanwhile becomes a dependency of the value. A value that was deleted, set or
+    /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
+    ///
+    /// # Errors
+    /// If the value can't be written as MessagePack.
+    ///
+    /// # Cancel safety
+    /// Whoever is dropped while it computes is followed by one of those who wait, with a computation of its own.
+    pub async fn get_or_set<T, F, Fut>(&self, compute: F) -> Result<T, ValueError>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = T>,
+    {
+        let compute = || async { Ok::<T, Infallible>(compute().await) };
+        match self.try_get_or_set(compute).await {
+            Ok(value) => Ok(value),
+            Err(ComputeError::Unwritable(error)) => Err(error),
+            Err(ComputeError::Failed(never)) => match *never {},
+        }
+    }
+
+    /// The same for a computation that may fail. Its error is not stored; who waited for it gets it as well.
+    ///
+    /// # Errors
+    /// If the computation fails, or the value can't be written as MessagePack.
+    ///
+    /// # Cancel safety
+    /// As of [`get_or_set`](Self::get_or_set).
+    pub async fn try_get_or_set<T, E, F, Fut>(&self, compute: F) -> Result<T, ComputeError<E>>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match self.turn::<T, E>().await? {
+            Turn::Have(value) => Ok(value),
+            Turn::Compute(leader, since) => self.compute(leader, since, compute).await,
+        }
+    }
+
+    /// Finds out whether this one has to compute the value.
+    async fn turn<T, E>(&self) -> Result<Turn<T>, ComputeError<E>>
+    where
+        T: DeserializeOwned,
+        E: Send + Sync + 'static,
+    {
+        let limit = tokio::time::Instant::now() + LONGEST_WAIT;
+        loop {
+            let seen = self.cache.read(&self.name).await;
+            let (key, stale) = match seen {
+                Ok(Seen { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
+                    Ok(value) => return Ok(Turn::Have(value)),
+                    Err(_) => (key, None),
+                },
+                Ok(Seen { state: State::Stale, entry, key }) => (key, entry),
+                Ok(Seen { key, .. }) => (key, None),
+                Err(_) => return Ok(Turn::Compute(None, None)),
+            };
+            // From here on, who deletes or sets the value is heard of.
+            let Ok(since) = self.cache.depend(self.scope()).await else {
+                return Ok(Turn::Compute(None, None));
+            };
+            let flight = match self.join(&key, since).await {
+                Role::Leader(leader) => return Ok(self.led(leader, since).await),
+                Role::Alone => return Ok(Turn::Compute(None, Some(since))),
+                Role::Follower(flight) => flight,
+            };
+            // While another one computes it, what is there serves.
+            if let Some(Entry::Value(value)) = stale
+                && !self.window.is_zero()
+                && let Ok(old) = decoded(&Entry::Value(Arc::clone(&value)))
+            {
+                tracking::inherit(&value);
+                return Ok(Turn::Have(old));
+            }
+            let outcome = match tokio::runtime::Handle::try_current() {
+                Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
+                Err(_) => Some(flight.outcome().await),
+            };
+            match outcome {
+                // It may have begun before an invalidation of a tag that only it knows.
+                Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
+                Some(Computed::Value(value)) => {
+                    tracking::inherit(&value);
+                    if let Ok(value) = decoded(&Entry::Value(value)) {
+                        return Ok(Turn::Have(value));
+                    }
+                    return Ok(Turn::Compute(None, Some(since)));
+                }
+                Some(Computed::Failed(error)) => {
+                    if let Ok(error) = error.downcast() {
+                        return Err(ComputeError::Failed(error));
+                    }
+                    return Ok(Turn::Compute(None, Some(since)));
+                }
+                Some(Computed::Abandoned) => {}
+                None => return Ok(Turn::Compute(None, Some(since))),
+            }
+        }
+    }
+
+    /// Joins the computation of the value, unless that began before the value was changed.
+    async fn join(&self, key: &crate::key::CacheKey, since: Generation) -> Role<Computed> {
+        let mut outdated: Option<Arc<Flight<Computed>>> = None;
+        loop {
+            let flights = &self.cache.0.computations;
+            let flight = match flights.join(key, outdated.as_ref(), since, 0) {
+                Role::Follower(flight) => flight,
+                role => return role,
+            };
+            let scopes: Vec<_> = self.scopes().collect();
+            match self.cache.validity(flight.generation, &scopes, &[]).await {
+                Ok(Validity::Valid) => return Role::Follower(flight),
+                Ok(_) => outdated = Some(flight),
+                Err(_) => return Role::Alone,
+            }
+        }
+    }
+
+    /// Computes the value for all, unless it was computed between the look-up and the joining.
+    async fn led<T: DeserializeOwned>(&self, leader: Leader<Computed>, since: Generation) -> Turn<T> {
+        if let Ok(Seen { state: State::Live, entry: Some(Entry::Value(value)), .. }) =
+            self.cache.see(&self.name).await
+            && let Ok(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
+        {
+            tracking::inherit(&value);
+            leader.end(Computed::Value(value));
+            return Turn::Have(decoded);
+        }
+        Turn::Compute(Some(leader), Some(since))
+    }
+
+    fn scopes(&self) -> impl Iterator<Item = Scope> {
+        std::iter::once(self.scope()).chain(self.tag_scopes())
+    }
+
+    async fn compute<T, E, F, Fut>(
+        &self,
+        leader: Option<Leader<Computed>>,
+        since: Option<Generation>,
+        compute: F,
+    ) -> Result<T, ComputeError<E>>
+    where
+        T: Serialize,
+        E: Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let mut tracker = Tracker::default();
+        let value = match tracker.track(async { compute().await }).await {
+            Ok(value) => value,
+            Err(error) => {
+                let error = Arc::new(error);
+                if let Some(leader) = leader {
+                    leader.end(Computed::Failed(Arc::clone(&error) as _));
+                }
+                return Err(ComputeError::Failed(error));
+            }
+        };
+        let Reads { values, until, is_unfit } = tracker.take().unwrap_or_default();
+        let (bytes, encoding) = encoded(&value).map_err(ComputeError::Unwritable)?;
+        let fresh_until = self.cache.fresh_until(self.lifetime());
+        let stored = Arc::new(StoredValue {
+            bytes,
+            encoding,
+            generation: since,
+            scopes: self.scopes().collect(),
+            dependencies: values.into(),
+            fresh_until: until.map_or(fresh_until, |until| until.min(fresh_until)),
+        });
+        match since {
+            Some(_) if !is_unfit => {
+                tracking::inherit(&stored);
+                self.store(&stored).await;
+            }
+            // Nobody knows what it was made from, or as of when.
+            _ => tracking::unknown(),
+        }
+        if let Some(leader) = leader {
+            match is_unfit {
+                true => drop(leader),
+                false => leader.end(Computed::Value(stored)),
+            }
+        }
+        Ok(value)
+    }
+
+    /// Tells whether a computed value was not invalidated since the computation began.
+    async fn is_valid(&self, value: &StoredValue) -> bool {
+        let Some(since) = value.generation else { return false };
+        let validity = self.cache.validity(since, &value.scopes, &value.dependencies).await;
+        matches!(validity, Ok(Validity::Valid))
+    }
+
+    /// Stores what was computed, unless it was invalidated meanwhile. A failure is counted.
+    async fn store(&self, stored: &Arc<StoredValue>) {
+        if self.is_valid(stored).await {
+            let _ = self.put(Entry::Value(Arc::clone(stored)), PutMode::Always).await;
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Where a value is, and whether what is there may be used.
+
+use super::super::{Cache, tracking};
+use crate::clock::Moment;
+use crate::entry::{Entry, Generation, Scope, StoredValue};
+use crate::error::{Absent, AbsentKind, StoreError};
+use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::store::Validity;
+use sha2::{Digest, Sha256};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a value is known by within its namespace.
+#[derive(Clone)]
+pub(super) struct Name(Arc<[u8]>);
+
+/// Longer ones are known by a digest.
+const LONGEST: usize = 1024;
+
+impl Name {
+    pub(super) fn of_key(version: u32, key: &[u8]) -> Self {
+        Self::of_parts(version, b"key", [key])
+    }
+
+    /// Returns a name that no other parts have.
+    pub(super) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut buf = KeyBuf::new();
+        buf.part(&version.to_le_bytes());
+        buf.part(kind);
+        parts.into_iter().for_each(|part| buf.part(part));
+        match buf.as_bytes() {
+            bytes if bytes.len() > LONGEST => Self(Sha256::digest(bytes).as_slice().into()),
+            bytes => Self(bytes.into()),
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Name {
+    /// Shows no bytes: a key may hold what nobody should read in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({} bytes)", self.0.len())
+    }
+}
+
+/// What there is of a value.
+pub(super) struct Seen {
+    pub(super) key: CacheKey,
+    pub(super) entry: Option<Entry>,
+    pub(super) state: State,
+}
+
+/// Whether it may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Live,
+    /// While it is computed anew.
+    Stale,
+    Invalidated,
+    Missing,
+}
+
+impl From<State> for AbsentKind {
+    fn from(state: State) -> Self {
+        match state {
+            State::Stale => Self::Stale,
+            State::Invalidated => Self::Invalidated,
+            State::Live | State::Missing => Self::Missing,
+        }
+    }
+}
+
+impl Cache {
+    /// Returns the key of a value in the store: another one each time that everything is invalidated, so that
+    /// counters go with it, too.
+    pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
+        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        Ok(self.value_key_since(name, cleared))
+    }
+
+    pub(super) fn value_key_since(&self, name: &Name, cleared: Generation) -> CacheKey {
+        let mut buf = KeyBuf::new();
+        buf.part(b"tower-response-cache value");
+        buf.part(self.0.namespace.as_bytes());
+        buf.raw(&cleared.incarnation().to_le_bytes());
+        buf.raw(&cleared.counter().to_le_bytes());
+        buf.raw(name.as_bytes());
+        KeyRef::new(buf.as_bytes()).to_key()
+    }
+
+    /// Looks a value up.
+    pub(super) async fn see(&self, name: &Name) -> Result<Seen, StoreError> {
+        let key = self.value_key(name).await?;
+        let entry = self.within_limit(self.store().get(key.as_ref())).await?;
+        let state = self.state_of(entry.as_ref()).await?;
+        Ok(Seen { key, entry, state })
+    }
+
+    pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<State, StoreError> {
+        match entry {
+            Some(Entry::Value(value)) => self.state_of_value(value).await,
+            Some(Entry::Counter(_)) => Ok(State::Live),
+            // Nobody but this cache puts anything there, and this puts nothing else.
+            Some(_) | None => Ok(State::Missing),
+        }
+    }
+
+    async fn state_of_value(&self, value: &StoredValue) -> Result<State, StoreError> {
+        let validity = match value.generation {
+            Some(since) => self.validity(since, &value.scopes, &value.dependencies).await?,
+            None => Validity::Valid,
+        };
+        Ok(match validity {
+            Validity::Gone => State::Invalidated,
+            Validity::Valid if self.clock().now() < value.fresh_until => State::Live,
+            Validity::Valid | Validity::Stale => State::Stale,
+        })
+    }
+
+    /// Looks a value up for somebody who depends on it from then on.
+    pub(super) async fn read(&self, name: &Name) -> Result<Seen, Absent> {
+        let scope = Scope::value(self.seed(), name.as_bytes());
+        let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
+        let since = match tracking::is_tracked() {
+            // Before the value is read, so that no change goes unnoticed.
+            true => Some(self.depend(scope).await.map_err(failed)?),
+            false => None,
+        };
+        let seen = self.see(name).await.inspect_err(|_| tracking::unknown()).map_err(failed)?;
+        // A counter that was read is counted on by nobody.
+        if let Some(since) = since
+            && !matches!(seen.entry, Some(Entry::Counter(_)))
+        {
+            tracking::read(scope, since);
+            if let (State::Live, Some(Entry::Value(value))) = (seen.state, &seen.entry) {
+                tracking::inherit(value);
+            }
+        }
+        Ok(seen)
+    }
+
+    /// Notes that something is about to be made from a value.
+    pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
+        let since = self.within_limit(self.0.generations.depend(scope)).await;
+        since.inspect_err(|_| tracking::unknown())
+    }
+
+    pub(super) fn fresh_until(&self, lifetime: Option<Duration>) -> Moment {
+        lifetime.map_or(Moment::NEVER, |lifetime| self.clock().now().after(lifetime))
+    }
+}
