@@ -238,6 +238,8 @@ pub enum ConfigErrorKind {
     NothingToSay,
     /// It is not a host, or not spelt as hosts are in keys.
     InvalidHost,
+    /// It is empty, or no `Authorization` field can carry it. The error's value does not repeat it.
+    InvalidSecret,
 }
 
 impl ConfigError {
@@ -273,6 +275,7 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::InvalidAlternative => "nothing that can be negotiated",
             ConfigErrorKind::NothingToSay => "no directive to be written",
             ConfigErrorKind::InvalidHost => "not a host in its canonical spelling",
+            ConfigErrorKind::InvalidSecret => "not a secret that a request can carry",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };
         write!(f, "{what}: {:?}", self.value)

@@ -118,6 +118,7 @@
 //! [`AnonymousOnlyLayer`] decides who is anonymous, for all caches further in. [`KeyPart`] and [`QueryKey`]
 //! are what keys are composed of.
 //! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
+//! [`PurgeService`] invalidates on request, for scripts and back ends.
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
@@ -157,7 +158,7 @@ pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
     AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet, CacheControlLayer, Condition,
     ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer, NeverCacheLayer, Patched,
-    PatchedFuture, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    PatchedFuture, PurgeService, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
 pub use policy::{CacheHints, Policy, Ttl};
 pub use rules::control::CacheControl;

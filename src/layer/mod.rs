@@ -4,6 +4,7 @@ mod anonymous_only;
 mod condition;
 mod conditional;
 mod patch;
+mod purge;
 mod route;
 mod site;
 mod turns;
@@ -12,5 +13,6 @@ pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer}
 pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};
 pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};
 pub use patch::{CacheControlLayer, NeverCacheLayer, Patched, PatchedFuture, VaryLayer};
+pub use purge::PurgeService;
 pub use route::RouteCacheLayer;
 pub use site::SiteCacheLayer;

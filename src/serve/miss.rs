@@ -1,6 +1,7 @@
 //! A request that was not answered at once: it looks again, waits for another's call, or calls.
 
 use super::inspect::Context;
+use super::limit::Limit;
 use super::lookup::{Lookup, Refusal};
 use super::refresh::Refresh;
 use super::shared::{Shared, public_uri};
@@ -15,9 +16,7 @@ use http::HeaderMap;
 use http::header::HOST;
 use http::uri::Authority;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
 
 /// So often a request joins a flight; then it calls the service by itself.
 const ROUNDS: usize = 6;
@@ -70,31 +69,6 @@ pub(super) enum Waited {
 
 fn store_failed() -> Next {
     Next::Forward(CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed")))
-}
-
-/// How long a request waits for others, all its waits together.
-struct Limit {
-    most: Duration,
-    /// Set by the first wait.
-    ends: Option<Instant>,
-}
-
-impl Limit {
-    fn new(most: Duration) -> Self {
-        Self { most, ends: None }
-    }
-
-    /// Waits until the limit; outside a tokio runtime there is no timer, and so no limit.
-    async fn within<T>(&mut self, waiting: impl Future<Output = T>) -> Option<T> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Some(waiting.await);
-        }
-        self.ends = self.ends.or_else(|| Instant::now().checked_add(self.most));
-        match self.ends {
-            Some(ends) => tokio::time::timeout_at(ends, waiting).await.ok(),
-            None => Some(waiting.await),
-        }
-    }
 }
 
 /// The same for all steps of one request.

@@ -7,6 +7,7 @@ mod fields;
 mod forward;
 mod future;
 mod inspect;
+mod limit;
 mod lookup;
 mod mark;
 mod miss;

@@ -27,6 +27,7 @@ mod model;
 #[cfg(feature = "axum")]
 mod orders;
 mod patching;
+mod purge;
 mod readiness;
 mod revalidation;
 #[cfg(feature = "axum")]

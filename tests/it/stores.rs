@@ -49,7 +49,7 @@ mod contract {
     }
 }
 
-fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
+pub(crate) fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
     let store = Faulty::new(MemoryStore::with_capacity(1 << 20), fault);
     let cache = Cache::new(store.clone());
     let (inner, calls) = origin(|_, call| numbered(&[], call));

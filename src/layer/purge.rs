@@ -1,0 +1,367 @@
+//! Invalidation on request: a service for deployment scripts and editors' back ends.
+
+use crate::cache::{Cache, Invalidation};
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::rules::list::trim;
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use sha2::{Digest, Sha256};
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use subtle::ConstantTimeEq;
+use tower::Service;
+
+type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+
+/// More in one request is a mistake, or `all` is meant.
+const MOST_TARGETS: usize = 256;
+
+/// Invalidates what authorised requests name, in the [`Cache`] it was made for.
+///
+/// What to invalidate stands in the query, form-urlencoded (a space is `+`, a plus `%2B`, an ampersand
+/// `%26`). The path of the request does not matter, and its body is never read.
+///
+/// | parameter | names |
+/// |---|---|
+/// | `path=/flavours/vanilla` | [`Invalidation::path`] |
+/// | `uri=/a?x=1` | [`Invalidation::uri`] |
+/// | `subtree=/shop` | [`Invalidation::subtree`] |
+/// | `tag=flavours` | [`Invalidation::tag`] |
+/// | `all=true` | [`Invalidation::all`]: stands alone |
+/// | `soft=true` | [`Invalidation::keep_stale`], for all that is named |
+/// | `host=shop.example` | [`Invalidation::host`], for all that is named |
+///
+/// The first four may be repeated and mixed, up to 256 in all. Paths and URIs begin with a slash, or are
+/// those of full URLs.
+///
+/// # What it answers
+/// Who may not ask learns nothing: that is decided before anything else is looked at.
+///
+/// | status | when |
+/// |---|---|
+/// | 401, or 403 | the secret is wrong, or the predicate refuses |
+/// | 405 | the method is not POST |
+/// | 400 | no target, or a parameter that is unknown, empty, too many or contradictory: nothing is invalidated; the body says what is wrong |
+/// | 503 | the store failed: what was named may still be served |
+/// | 204 | all of it is invalidated, whether or not any of it was stored |
+///
+/// Every answer has `Cache-Control: no-store`.
+///
+/// # Where it belongs
+/// On a listener or host of its own that the public can't reach, over TLS where the secret leaves the
+/// machine; beside the cache layers, not behind one. In axum, routes that are added after
+/// `Router::layer` are not behind that layer.
+///
+/// # Cancel safety
+/// A call that is dropped before it is ready (its client hangs up, say) may have invalidated what was named, or
+/// not. To ask again does no harm.
+///
+/// # Example
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_response_cache::{Cache, MemoryStore, PurgeService, SiteCacheLayer};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let site: Router = Router::new()
+///     .route("/", get(|| async { "a page" }))
+///     .layer(SiteCacheLayer::new(&cache));
+///
+/// // For another listener, on the loopback address:
+/// // curl -X POST -H 'Authorization: Bearer 5bW0q…' 'http://127.0.0.1:8001/purge?path=/&tag=flavours'
+/// # let secret = "5bW0q";
+/// let internal: Router = Router::new().route_service("/purge", PurgeService::with_secret(&cache, secret)?);
+/// # let _ = (site, internal);
+/// # }
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct PurgeService {
+    cache: Cache,
+    guard: Guard,
+}
+
+#[derive(Clone)]
+enum Guard {
+    /// Its digest.
+    Secret([u8; 32]),
+    Predicate(Arc<Predicate>),
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secret(_) => "Secret",
+            Self::Predicate(_) => "Predicate",
+        })
+    }
+}
+
+impl PurgeService {
+    /// Creates a service for who knows a secret: requests with `Authorization: Bearer`, that secret, and
+    /// no second `Authorization`. All others get a 401.
+    ///
+    /// How long the comparison takes tells nothing about the secret. It has to be long and random all the
+    /// same, since nothing here limits how often somebody may guess.
+    ///
+    /// # Errors
+    /// If the secret is empty, or not of visible ASCII alone: no request could carry a line feed at its
+    /// end, as files have. The error does not repeat it.
+    pub fn with_secret(cache: &Cache, secret: impl Into<String>) -> Result<Self, ConfigError> {
+        let secret = secret.into();
+        if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::new(ConfigErrorKind::InvalidSecret, ""));
+        }
+        Ok(Self { cache: cache.clone(), guard: Guard::Secret(digest(secret.as_bytes())) })
+    }
+
+    /// Creates a service for requests that a predicate lets pass: by what an authentication layer has left
+    /// in the extensions, or by the client's address. All others get a 403.
+    ///
+    /// One that goes by a cookie has to look at `Origin` too, or any page that an editor opens can purge
+    /// in their name.
+    /// If it panics, so does the call, and nothing is invalidated.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore, PurgeService};
+    ///
+    /// #[derive(Clone)]
+    /// struct Editor;
+    ///
+    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let purge = PurgeService::authorized_by(&cache, |request| {
+    ///     request.extensions.get::<Editor>().is_some()
+    /// });
+    /// # let _ = purge;
+    /// ```
+    pub fn authorized_by(cache: &Cache, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
+        Self { cache: cache.clone(), guard: Guard::Predicate(Arc::new(predicate)) }
+    }
+
+    async fn answer(self, request: Parts) -> Response<String> {
+        if let Some(refusal) = self.guard.refusal(&request) {
+            return refusal;
+        }
+        if request.method != Method::POST {
+            return with_field(StatusCode::METHOD_NOT_ALLOWED, ALLOW, "POST");
+        }
+        let purge = match Purge::read(request.uri.query().unwrap_or_default()) {
+            Ok(purge) => purge,
+            Err(wrong) => return explained(StatusCode::BAD_REQUEST, wrong),
+        };
+        match self.cache.invalidate(purge.invalidation()).await {
+            Ok(()) => empty(StatusCode::NO_CONTENT),
+            Err(_) => {
+                let failed = "the store failed: what was named may still be served";
+                explained(StatusCode::SERVICE_UNAVAILABLE, failed)
+            }
+        }
+    }
+}
+
+impl<ReqBody> Service<Request<ReqBody>> for PurgeService {
+    type Response = Response<String>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (service, request) = (self.clone(), request.into_parts().0);
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+impl Guard {
+    fn refusal(&self, request: &Parts) -> Option<Response<String>> {
+        match self {
+            Self::Secret(secret) => {
+                // Digests are of one length, and say nothing about how far a guess was right.
+                let knows = |token| bool::from(digest(token).ct_eq(secret));
+                let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
+                (!bearer_token(&request.headers).is_some_and(knows)).then(refusal)
+            }
+            Self::Predicate(predicate) => (!predicate(request)).then(|| empty(StatusCode::FORBIDDEN)),
+        }
+    }
+}
+
+fn digest(secret: &[u8]) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// Returns the token of the only `Authorization` line (RFC 6750 section 2.1, RFC 9110 section 11.4).
+fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(AUTHORIZATION).into_iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    let line = line.as_bytes();
+    let (scheme, token) = line.split_at(line.iter().position(|byte| *byte == b' ')?);
+    scheme.eq_ignore_ascii_case(b"bearer").then(|| trim(token))
+}
+
+/// What a request names.
+#[derive(Debug, Default)]
+struct Purge {
+    paths: Vec<String>,
+    uris: Vec<String>,
+    subtrees: Vec<String>,
+    tags: Vec<String>,
+    all: bool,
+    soft: bool,
+    host: Option<String>,
+}
+
+impl Purge {
+    /// Reads a query, or says what is wrong with it.
+    fn read(query: &str) -> Result<Self, &'static str> {
+        let mut read = Self::default();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            read.add(&name, value.into_owned())?;
+            if read.targets() > MOST_TARGETS {
+                return Err("more than 256 targets");
+            }
+        }
+        match (read.all, read.targets()) {
+            (false, 0) => Err("no target: path, uri, subtree, tag or all=true, in the query"),
+            (true, 1..) => Err("all and something else"),
+            _ => Ok(read),
+        }
+    }
+
+    fn add(&mut self, name: &str, value: String) -> Result<(), &'static str> {
+        match name {
+            "path" => self.paths.push(place(value)?),
+            "uri" => self.uris.push(place(value)?),
+            "subtree" => self.subtrees.push(place(value)?),
+            "tag" => self.tags.push(text(value)?),
+            "all" if !self.all && value == "true" => self.all = true,
+            "soft" if !self.soft && value == "true" => self.soft = true,
+            "host" if self.host.is_none() => self.host = Some(host(value)?),
+            "all" | "soft" => return Err("all and soft are true, and said once"),
+            "host" => return Err("host is said once"),
+            _ => return Err("an unknown parameter"),
+        }
+        Ok(())
+    }
+
+    fn targets(&self) -> usize {
+        self.paths.len() + self.uris.len() + self.subtrees.len() + self.tags.len()
+    }
+
+    /// Returns what has to be invalidated.
+    fn invalidation(self) -> Invalidation {
+        let uris = self.uris.into_iter().map(Invalidation::uri);
+        let subtrees = self.subtrees.into_iter().map(Invalidation::subtree);
+        let all = self.all.then(Invalidation::all);
+        let first = Invalidation::paths(self.paths).and(Invalidation::tags(self.tags));
+        let named = uris.chain(subtrees).chain(all).fold(first, Invalidation::and);
+        let named = if self.soft { named.keep_stale() } else { named };
+        match self.host {
+            Some(host) => named.host(host),
+            None => named,
+        }
+    }
+}
+
+/// Bytes that are no text would be another name than the one that was meant.
+fn text(value: String) -> Result<String, &'static str> {
+    match value {
+        value if value.is_empty() => Err("an empty value"),
+        value if value.contains(char::REPLACEMENT_CHARACTER) => Err("a value that is not UTF-8"),
+        value => Ok(value),
+    }
+}
+
+/// What is neither a path nor a URL would name nothing, and seem to have worked.
+fn place(value: String) -> Result<String, &'static str> {
+    let value = text(value)?;
+    let is_place = value.starts_with('/') || value.contains("://");
+    if is_place { Ok(value) } else { Err("a path begins with a slash") }
+}
+
+fn host(value: String) -> Result<String, &'static str> {
+    let value = text(value)?;
+    let is_host = !value.contains('@') && value.parse::<Authority>().is_ok();
+    if is_host { Ok(value) } else { Err("not a host") }
+}
+
+fn empty(status: StatusCode) -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn with_field(status: StatusCode, name: HeaderName, value: &'static str) -> Response<String> {
+    let mut response = empty(status);
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
+    response
+}
+
+fn explained(status: StatusCode, what: &str) -> Response<String> {
+    with_field(status, CONTENT_TYPE, "text/plain; charset=utf-8").map(|_| format!("{what}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+    use proptest::prelude::{prop_assert, proptest};
+
+    fn invalidation(query: &str) -> Result<Invalidation, &'static str> {
+        Purge::read(query).map(Purge::invalidation)
+    }
+
+    #[test]
+    fn a_query_names_what_is_to_be_invalidated() {
+        let uri = |uri: &str| Invalidation::uri(uri);
+        let table = [
+            ("path=/a", Invalidation::path("/a")),
+            ("&path=/a&&path=/b%26c+d%2B&", Invalidation::paths(["/a", "/b&c d+"])),
+            ("path=/caf%C3%A9", Invalidation::path("/caf\u{e9}")),
+            ("path=https://shop.example/a", Invalidation::path("https://shop.example/a")),
+            ("uri=/a?x=1&uri=/a?x%3D1%26y", uri("/a?x=1").and(uri("/a?x=1&y"))),
+            ("subtree=/&subtree=/b", Invalidation::subtree("/").and(Invalidation::subtree("/b"))),
+            ("tag=a&tag=b+c", Invalidation::tags(["a", "b c"])),
+            ("all=true", Invalidation::all()),
+            ("soft=true&all=true", Invalidation::all().keep_stale()),
+            (
+                "tag=a&path=/b&soft=true&host=shop.example:8080",
+                Invalidation::path("/b").and(Invalidation::tag("a")).keep_stale().host("shop.example:8080"),
+            ),
+        ];
+        for (query, expected) in table {
+            assert_eq!(invalidation(query), Ok(expected), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_never_shown_and_one_that_no_request_can_carry_is_refused() {
+        let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+        let purge = PurgeService::with_secret(&cache, "open-sesame").expect("a secret");
+        assert!(format!("{purge:?}").contains("Secret") && !format!("{purge:?}").contains("sesame"));
+        for secret in ["", " ", "a b", "sesame\n", "s\u{e9}same"] {
+            let error = PurgeService::with_secret(&cache, secret).expect_err("no secret");
+            assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidSecret, ""), "{secret:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_query_makes_it_panic_or_names_nothing(query in "((path|uri|subtree|tag|all|soft|host|x)=[ -~]{0,8}&){0,4}") {
+            if let Ok(found) = invalidation(&query) {
+                prop_assert!(!found.scopes(7).is_empty());
+            }
+        }
+    }
+}
