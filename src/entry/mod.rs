@@ -1,5 +1,6 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
+mod head;
 mod outward;
 mod packing;
 mod response;
@@ -7,9 +8,9 @@ mod scope;
 mod value;
 mod variants;
 
+pub(crate) use head::{Head, has_validator};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub use response::StoredResponse;
-pub(crate) use response::{Head, has_validator};
 pub(crate) use scope::ExtendOnHost;
 pub use scope::{Dependency, Generation, Scope};
 pub use value::{Encoding, StoredValue};

@@ -1,7 +1,7 @@
 //! A stored response whose clients are told something else than its origin has said.
 
+use super::head::Head;
 use super::packing::packed;
-use super::response::Head;
 use crate::clock::Moment;
 use crate::rules::client::{self, Told};
 use crate::rules::date;

@@ -1,14 +1,14 @@
 //! A stored response, laid out so that a hit computes nothing that storing could have.
 
-use super::outward::Outward;
+use super::head::{Head, has_validator};
 use super::packing::{own_name, packed};
-use super::{Dependency, Generation, Nominated, Scope};
+use super::{Dependency, Generation};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::stale::Windows;
 use bytes::Bytes;
-use http::header::{AGE, CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::header::{AGE, CONTENT_LENGTH, ETAG};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -55,124 +55,6 @@ impl PartialEq for StoredResponse {
         self.head == other.head && self.body == other.body
     }
 }
-
-/// Everything of a stored response that is known before its body.
-#[derive(Debug, Clone)]
-pub(crate) struct Head {
-    /// As they are sent. The header section begins with a place for `Age` (or `Date`), so that a hit that
-    /// sets it looks for nothing and moves nothing.
-    pub(super) parts: Parts,
-    pub(crate) nominated: Box<[Nominated]>,
-    pub(crate) scopes: Box<[Scope]>,
-    /// The values that it was made from.
-    pub(crate) dependencies: Box<[Dependency]>,
-    pub(crate) generation: Generation,
-    pub(crate) response_time: Moment,
-    pub(crate) corrected_initial_age: Duration,
-    pub(crate) fresh_until: Moment,
-    /// How long its handler wants it held, whatever its fields say.
-    pub(crate) hinted: Option<Duration>,
-    /// How long it may be used once it is stale.
-    pub(crate) windows: Windows,
-    /// What its handler says of that.
-    pub(crate) hinted_windows: Wanted,
-    /// How long the service took to begin its answer.
-    pub(crate) cost: Duration,
-    /// Where clients are told something else than the origin has said.
-    pub(crate) outward: Option<Box<Outward>>,
-}
-
-impl Head {
-    pub(crate) fn new(
-        status: StatusCode,
-        headers: HeaderMap,
-        generation: Generation,
-        response_time: Moment,
-    ) -> Self {
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.status = status;
-        parts.headers = headers;
-        Self {
-            parts,
-            nominated: Box::default(),
-            scopes: Box::default(),
-            dependencies: Box::default(),
-            generation,
-            response_time,
-            corrected_initial_age: Duration::ZERO,
-            fresh_until: response_time,
-            hinted: None,
-            windows: Windows::default(),
-            hinted_windows: Wanted::default(),
-            cost: Duration::ZERO,
-            outward: None,
-        }
-    }
-
-    /// Nominates the fields that another response nominated, too.
-    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap) {
-        let known = |other: &&Nominated| !self.nominated.iter().any(|own| own.name() == other.name());
-        let more: Vec<_> =
-            others.iter().filter(known).map(|other| Nominated::from_request(other.name(), request)).collect();
-        if !more.is_empty() {
-            self.nominated = std::mem::take(&mut self.nominated).into_vec().into_iter().chain(more).collect();
-        }
-    }
-
-    /// Goes on being named by all that named it before it was validated, and depending on what it was made from.
-    pub(crate) fn inherit(&mut self, before: &Self) {
-        let known = self.scopes.len();
-        let mut all = std::mem::take(&mut self.scopes).into_vec();
-        let more = before.scopes.iter().filter(|scope| !all[..known].contains(scope)).copied();
-        let more: Vec<_> = more.collect();
-        all.extend(more);
-        self.scopes = all.into();
-        self.dependencies = before.dependencies.clone();
-    }
-
-    /// Tells whether the origin can be asked if the response still stands.
-    pub(crate) fn is_revalidatable(&self) -> bool {
-        self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
-    }
-
-    /// Returns how many bytes of memory the head takes, about.
-    pub(crate) fn weight(&self) -> u64 {
-        let fields: usize = self
-            .parts
-            .headers
-            .iter()
-            .map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len())
-            .sum();
-        let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
-        // What was rewritten is not longer than the fields it was among.
-        let said = if self.outward.is_some() { fields / 2 } else { 0 };
-        let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
-        (size_of::<Self>() + fields + said + named) as u64 + nominated
-    }
-}
-
-impl PartialEq for Head {
-    fn eq(&self, other: &Self) -> bool {
-        let all = |head: &Self| {
-            (
-                head.parts.status,
-                head.generation,
-                head.response_time,
-                head.corrected_initial_age,
-                head.fresh_until,
-            )
-        };
-        all(self) == all(other)
-            && self.parts.headers == other.parts.headers
-            && self.nominated == other.nominated
-            && self.scopes == other.scopes
-            && self.dependencies == other.dependencies
-            && self.outward == other.outward
-    }
-}
-
-/// What one field line takes in a `HeaderMap` besides its text: a bucket and its index.
-const FIELD_WEIGHT: usize = 120;
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
@@ -376,11 +258,6 @@ fn weight_with_304(head: &Head) -> u64 {
 
 fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {
     EntityTag::line_of_response(headers).cloned()
-}
-
-/// Tells whether a response has a validator (RFC 9111 section 4.3.1).
-pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
-    headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED)
 }
 
 /// Ages up to here need no allocation.
