@@ -63,6 +63,10 @@ pub struct ManualClock(Arc<Hand>);
 /// What a manual clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds since the epoch.
 const MANUAL_START: u64 = 1_767_225_600_000;
 
+/// What monotonic clocks show at first, at least. As many milliseconds are 139 years, so that what another
+/// process did long before this one began, or before the machine was started, has its moment, too.
+const MONOTONIC_START: u64 = 1 << 42;
+
 /// As of the last tick of the kernel, some milliseconds ago at most: reading the clock to the
 /// nanosecond takes eight times as long, and every hit reads it twice.
 #[cfg(target_os = "linux")]
@@ -70,14 +74,14 @@ const MANUAL_START: u64 = 1_767_225_600_000;
 fn system_now() -> Moment {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     // Neither is ever negative.
-    Moment(now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000)
+    Moment(MONOTONIC_START + now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000)
 }
 
 #[cfg(not(target_os = "linux"))]
 fn system_now() -> Moment {
     static PROCESS_START: std::sync::LazyLock<std::time::Instant> =
         std::sync::LazyLock::new(std::time::Instant::now);
-    Moment(u64::try_from(PROCESS_START.elapsed().as_millis()).unwrap_or(u64::MAX))
+    Moment(MONOTONIC_START).after(PROCESS_START.elapsed())
 }
 
 impl Clock {
@@ -100,7 +104,9 @@ impl Clock {
     pub fn now(&self) -> Moment {
         match &self.0 {
             Source::System => system_now(),
-            Source::Manual(hand) => Moment(hand.elapsed.load(Ordering::SeqCst)),
+            Source::Manual(hand) => {
+                Moment(MONOTONIC_START.saturating_add(hand.elapsed.load(Ordering::SeqCst)))
+            }
         }
     }
 
@@ -116,6 +122,58 @@ impl Clock {
                 SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
             }
         }
+    }
+
+    /// Returns how far the wall clock is from the monotonic time.
+    pub(crate) fn wall_offset(&self) -> WallOffset {
+        let wall = self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        let wall = signed(u64::try_from(wall).unwrap_or(u64::MAX));
+        let measured = wall.saturating_sub(signed(self.now().0));
+        WallOffset(match &self.0 {
+            Source::System => steady(measured),
+            Source::Manual(_) => measured,
+        })
+    }
+}
+
+/// How far the wall clock is from the monotonic time, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WallOffset(i64);
+
+impl WallOffset {
+    /// Returns a moment in milliseconds since the epoch, as other processes understand it.
+    pub(crate) fn wall_millis(self, moment: Moment) -> u64 {
+        if moment == Moment::NEVER {
+            return u64::MAX;
+        }
+        moment.0.saturating_add_signed(self.0).min(u64::MAX - 1)
+    }
+
+    /// Returns the moment in this process of what [`wall_millis`](Self::wall_millis) gave in whichever.
+    pub(crate) fn moment(self, wall_millis: u64) -> Moment {
+        if wall_millis == u64::MAX {
+            return Moment::NEVER;
+        }
+        Moment(wall_millis.saturating_add_signed(self.0.saturating_neg()))
+    }
+}
+
+/// What differs by no more is measured in error: one clock is read to the tick, the other after it.
+const TOLERATED: u64 = 250;
+
+/// Returns the offset measured before unless the clock was set meanwhile, so that what is stored elsewhere is
+/// read twice as the same.
+fn steady(measured: i64) -> i64 {
+    static HELD: AtomicI64 = AtomicI64::new(i64::MIN);
+    let held = HELD.load(Ordering::Relaxed);
+    if held.abs_diff(measured) <= TOLERATED {
+        return held;
+    }
+    // Whoever is first has measured for all.
+    match HELD.compare_exchange(held, measured, Ordering::Relaxed, Ordering::Relaxed) {
+        Ok(_) => measured,
+        Err(other) => other,
     }
 }
 
@@ -151,5 +209,34 @@ mod tests {
         let now = Clock::system().now();
         assert_eq!(now.after(Duration::MAX), Moment::NEVER);
         assert_eq!(now.since(Moment::NEVER), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_moment_has_the_same_wall_clock_time_in_another_process() {
+        let (here, _) = Clock::manual();
+        let (there, hand) = Clock::manual();
+        hand.advance(Duration::from_secs(1000));
+        let hour = Duration::from_secs(3600);
+        // The other process began a thousand seconds before; both clocks show the same.
+        hand.set_wall_back(Duration::from_secs(1000));
+        let (here, now) = (here.wall_offset(), here.now());
+        let seen = |moment| there.wall_offset().moment(here.wall_millis(moment));
+        assert_eq!(seen(now), there.now());
+        assert_eq!(seen(now.after(hour)), there.now().after(hour));
+        assert_eq!(there.now().since(seen(Moment(now.0 - 3_600_000))), hour, "long before either began");
+        assert_eq!(seen(Moment::NEVER), Moment::NEVER);
+        for absurd in [0, 1, u64::MAX - 1] {
+            let _ = here.moment(here.wall_millis(here.moment(absurd)));
+        }
+    }
+
+    #[test]
+    fn the_wall_clock_time_of_a_moment_does_not_flicker() {
+        let clock = Clock::system();
+        let (offset, now) = (clock.wall_offset(), clock.now());
+        let later = now.after(Duration::from_millis(100));
+        while clock.now() < later {
+            assert_eq!(clock.wall_offset().moment(offset.wall_millis(now)), now);
+        }
     }
 }
