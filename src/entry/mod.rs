@@ -1,5 +1,6 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
+mod codec;
 mod head;
 mod outward;
 mod packing;
@@ -7,6 +8,7 @@ mod response;
 mod scope;
 mod value;
 mod variants;
+mod wire;
 
 pub(crate) use head::{Head, has_validator};
 pub(crate) use packing::{body_for_storage, headers_for_storage};

@@ -13,13 +13,13 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outward {
     pub(crate) told: Told,
-    response_wall: SystemTime,
+    pub(super) response_wall: SystemTime,
     /// The lines that were rewritten, as they came.
-    said: Vec<(HeaderName, HeaderValue)>,
+    pub(super) said: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The fields that are rewritten.
-const REWRITTEN: [HeaderName; 2] = [CACHE_CONTROL, EXPIRES];
+pub(super) const REWRITTEN: [HeaderName; 2] = [CACHE_CONTROL, EXPIRES];
 
 impl Head {
     /// Rewrites the fields to send. Where clients count from when they get the response, the place of

@@ -10,8 +10,8 @@ use std::hash::Hasher;
 /// its counter never takes an old entry for a current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Generation {
-    incarnation: u64,
-    counter: u64,
+    pub(super) incarnation: u64,
+    pub(super) counter: u64,
 }
 
 impl Generation {
@@ -39,7 +39,7 @@ impl Generation {
 /// Two names that share a hash, or a bucket of the table it falls into, invalidate each other: that
 /// costs a miss, never a stale answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Scope(u64);
+pub struct Scope(pub(super) u64);
 
 /// A value that something was made from, and the generation as of which it was read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

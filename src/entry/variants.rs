@@ -7,8 +7,8 @@ use http::{HeaderMap, HeaderName};
 /// A request field that a response nominated in `Vary`, with the original request's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nominated {
-    name: HeaderName,
-    original: Option<Bytes>,
+    pub(super) name: HeaderName,
+    pub(super) original: Option<Bytes>,
 }
 
 impl Nominated {
@@ -38,8 +38,8 @@ impl Nominated {
 /// are only ever added to, and the number of variants is bounded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryIndex {
-    fields: Vec<HeaderName>,
-    variants: Vec<Bytes>,
+    pub(super) fields: Vec<HeaderName>,
+    pub(super) variants: Vec<Bytes>,
 }
 
 /// What [`VaryIndex::with_variant`] came to.

@@ -35,9 +35,11 @@ thread_local! {
     static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
+/// The seconds from the epoch to the first year that has no format.
+pub(crate) const YEAR_10000: u64 = 253_402_300_800;
+
 /// Formats a date, if it has a format: years from 1970 to 9999.
 pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
-    const YEAR_10000: u64 = 253_402_300_800;
     let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     if second >= YEAR_10000 {
         return None;

@@ -19,7 +19,7 @@ pub(crate) enum Stated {
 }
 
 /// More counts as this (RFC 9111 section 1.2.2).
-const LONGEST: Duration = Duration::from_secs(1 << 31);
+pub(crate) const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
 /// (RFC 9111 section 4.2.1), which does not count beside a targeted field (RFC 9213 section 2.2).

@@ -13,7 +13,7 @@ mod replicas;
 pub use crate::entry::{
     Dependency, Encoding, Entry, Generation, Scope, StoredResponse, StoredValue, VaryIndex,
 };
-pub use crate::error::{StoreError, StoreErrorKind};
+pub use crate::error::{DecodeError, DecodeErrorKind, StoreError, StoreErrorKind};
 pub use crate::key::{CacheKey, KeyRef};
 pub use future::StoreFuture;
 pub use generations::{Generations, Strength, Validity};

@@ -1,0 +1,661 @@
+//! Entries as bytes, for stores outside the process: a frame with a version and a checksum.
+//!
+//! A frame is a magic, the version of the format, the length and the checksum of what follows, the kind of the
+//! entry, what is known of it, and last its body. Numbers are little-endian. Whatever changes in this is
+//! another version.
+
+use super::outward::{Outward, REWRITTEN};
+use super::packing::packed;
+use super::wire::{Reader, Wire, Writer, record};
+use super::{
+    Dependency, Encoding, Entry, Generation, Head, Nominated, Scope, StoredResponse, StoredValue, VaryIndex,
+};
+use crate::clock::{Clock, Moment};
+use crate::error::{DecodeError, DecodeErrorKind};
+use crate::rules::client::Told;
+use crate::rules::freshness::LONGEST;
+use crate::rules::stale::{Wanted, Windows};
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+const MAGIC: [u8; 3] = *b"trc";
+const VERSION: u8 = 1;
+/// Magic and version, length, checksum.
+const HEAD: usize = 4 + 8 + 8;
+
+/// What kind of entry a frame holds.
+mod kind {
+    pub(super) const RESPONSE: u8 = 1;
+    pub(super) const INDEX: u8 = 2;
+    pub(super) const VALUE: u8 = 3;
+    pub(super) const COUNTER: u8 = 4;
+}
+
+impl Entry {
+    /// Returns the entry as bytes, for a store outside the process.
+    ///
+    /// What it says of time is said by the wall clock, to the millisecond: who shares a store should have the
+    /// same time, since by as much as clocks differ, a response is fresh for longer or for shorter. Under one
+    /// clock the bytes are the same each time.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Clock;
+    /// use tower_response_cache::store::Entry;
+    ///
+    /// let clock = Clock::system();
+    /// let entry = Entry::raw("vanilla");
+    /// assert_eq!(Entry::decode(entry.encode(&clock), &clock)?, entry);
+    /// # Ok::<_, tower_response_cache::store::DecodeError>(())
+    /// ```
+    #[must_use]
+    pub fn encode(&self, clock: &Clock) -> Bytes {
+        let mut to = Writer::new(clock);
+        to.bytes.resize(HEAD, 0);
+        match self {
+            Self::Response(response) => {
+                kind::RESPONSE.write(&mut to);
+                to.bytes.reserve(response.body().len());
+                response.head().write(&mut to);
+                to.bytes.extend_from_slice(response.body());
+            }
+            Self::Index(index) => {
+                kind::INDEX.write(&mut to);
+                index.write(&mut to);
+            }
+            Self::Value(value) => {
+                kind::VALUE.write(&mut to);
+                to.bytes.reserve(value.bytes().len());
+                About::of(value).write(&mut to);
+                to.bytes.extend_from_slice(value.bytes());
+            }
+            Self::Counter(number) => {
+                kind::COUNTER.write(&mut to);
+                number.write(&mut to);
+            }
+        }
+        let mut frame = to.bytes;
+        let (head, payload) = frame.split_at_mut(HEAD);
+        head[..3].copy_from_slice(&MAGIC);
+        head[3] = VERSION;
+        head[4..12].copy_from_slice(&(payload.len() as u64).to_le_bytes());
+        head[12..].copy_from_slice(&checksum(payload));
+        frame.into()
+    }
+
+    /// Reads an entry from what [`encode`](Self::encode) returned, here or in another process.
+    ///
+    /// The body is not copied: it is a part of the bytes, and keeps them in memory. Nothing is believed that
+    /// can be looked at; but the checksum finds what went wrong, not what was done on purpose: who can write
+    /// to a store decides what it answers.
+    ///
+    /// For a store, what can't be decoded is best the same as what is absent: it is made anew then, where
+    /// another version of this crate has left it, too.
+    ///
+    /// # Errors
+    /// If the bytes are something else, are damaged, or are in the format of another version.
+    pub fn decode(frame: impl Into<Bytes>, clock: &Clock) -> Result<Self, DecodeError> {
+        let payload = payload(frame.into()).map_err(DecodeError::new)?;
+        entry(&mut Reader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
+    }
+}
+
+/// Looks at the frame itself.
+fn payload(mut frame: Bytes) -> Result<Bytes, DecodeErrorKind> {
+    let known = frame.len().min(MAGIC.len());
+    if frame[..known] != MAGIC[..known] {
+        return Err(DecodeErrorKind::Malformed);
+    }
+    match frame.get(MAGIC.len()) {
+        Some(&VERSION) => {}
+        Some(_) => return Err(DecodeErrorKind::UnknownVersion),
+        None => return Err(DecodeErrorKind::Truncated),
+    }
+    if frame.len() < HEAD {
+        return Err(DecodeErrorKind::Truncated);
+    }
+    let payload = frame.split_off(HEAD);
+    let stated = (&frame[4..]).get_u64_le();
+    match (payload.len() as u64).cmp(&stated) {
+        Ordering::Less => Err(DecodeErrorKind::Truncated),
+        Ordering::Greater => Err(DecodeErrorKind::Malformed),
+        Ordering::Equal if frame[12..] != checksum(&payload) => Err(DecodeErrorKind::Checksum),
+        Ordering::Equal => Ok(payload),
+    }
+}
+
+fn checksum(payload: &[u8]) -> [u8; 8] {
+    let mut sum = [0; 8];
+    sum.copy_from_slice(&Sha256::digest(payload)[..8]);
+    sum
+}
+
+fn entry(from: &mut Reader) -> Option<Entry> {
+    let entry = match u8::read(from)? {
+        kind::RESPONSE => Entry::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))),
+        kind::INDEX => Entry::Index(Arc::new(VaryIndex::read(from)?)),
+        kind::VALUE => Entry::Value(Arc::new(About::read(from)?.value(from.rest()))),
+        kind::COUNTER => Entry::Counter(i64::read(from)?),
+        _ => return None,
+    };
+    from.is_empty().then_some(entry)
+}
+
+/// All of a value but its bytes.
+struct About {
+    encoding: Encoding,
+    generation: Option<Generation>,
+    scopes: Box<[Scope]>,
+    dependencies: Box<[Dependency]>,
+    fresh_until: Moment,
+}
+
+impl About {
+    fn of(value: &StoredValue) -> Self {
+        Self {
+            encoding: value.encoding,
+            generation: value.generation,
+            scopes: value.scopes.clone(),
+            dependencies: value.dependencies.clone(),
+            fresh_until: value.fresh_until,
+        }
+    }
+
+    fn value(self, bytes: Bytes) -> StoredValue {
+        let Self { encoding, generation, scopes, dependencies, fresh_until } = self;
+        StoredValue { bytes, encoding, generation, scopes, dependencies, fresh_until }
+    }
+}
+
+record! {
+    About {
+        encoding: Encoding,
+        generation: Option<Generation>,
+        scopes: Box<[Scope]>,
+        dependencies: Box<[Dependency]>,
+        fresh_until: Moment,
+    }
+    Generation { incarnation: u64, counter: u64 }
+    Dependency { value: Scope, since: Generation }
+    VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes> }
+    Nominated { name: HeaderName, original: Option<Bytes> }
+    Windows { while_revalidate: Duration, if_error: Duration }
+    Wanted { while_revalidate: Option<Duration>, if_error: Option<Duration> }
+    Told { max_age: Option<Duration>, private: bool }
+    Outward { told: Told, response_wall: SystemTime, said: Vec<(HeaderName, HeaderValue)> }
+}
+
+impl Wire for Scope {
+    const LEAST: usize = u64::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        u64::read(from).map(Self)
+    }
+}
+
+impl Wire for Encoding {
+    const LEAST: usize = 1;
+
+    fn write(&self, to: &mut Writer) {
+        let code: u8 = match self {
+            Self::Raw => 0,
+            Self::MessagePack => 1,
+        };
+        code.write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        match u8::read(from)? {
+            0 => Some(Self::Raw),
+            1 => Some(Self::MessagePack),
+            _ => None,
+        }
+    }
+}
+
+impl Wire for Head {
+    const LEAST: usize = StatusCode::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        // Named one by one, so that none is forgotten.
+        let Self {
+            parts,
+            nominated,
+            scopes,
+            dependencies,
+            generation,
+            response_time,
+            corrected_initial_age,
+            fresh_until,
+            hinted,
+            windows,
+            hinted_windows,
+            cost,
+            outward,
+        } = self;
+        parts.status.write(to);
+        parts.headers.write(to);
+        nominated.write(to);
+        scopes.write(to);
+        dependencies.write(to);
+        generation.write(to);
+        response_time.write(to);
+        corrected_initial_age.write(to);
+        fresh_until.write(to);
+        hinted.write(to);
+        windows.write(to);
+        hinted_windows.write(to);
+        cost.write(to);
+        outward.write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let (status, headers) = (StatusCode::read(from)?, HeaderMap::read(from)?);
+        let nominated = Wire::read(from)?;
+        let scopes = Wire::read(from)?;
+        let dependencies = Wire::read(from)?;
+        let (generation, response_time) = (Generation::read(from)?, Moment::read(from)?);
+        let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
+        (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
+        // It is added to, and never more where it was counted.
+        head.corrected_initial_age = Duration::read(from).filter(|age| *age <= LONGEST)?;
+        head.fresh_until = Wire::read(from)?;
+        head.hinted = Wire::read(from)?;
+        head.windows = Wire::read(from)?;
+        head.hinted_windows = Wire::read(from)?;
+        head.cost = Wire::read(from)?;
+        head.outward = Wire::read(from)?;
+        let said = head.outward.iter().flat_map(|outward| &outward.said);
+        if !said.map(|(name, _)| name).all(|name| REWRITTEN.contains(name)) {
+            return None;
+        }
+        // With what a hit looks for in its place, whatever came first.
+        head.parts.headers = packed(&headers, &[], HeaderName::clone, &head.first());
+        Some(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::headers_for_storage;
+    use super::super::wire::MOST_LINES;
+    use super::*;
+    use crate::clock::ManualClock;
+    use http::header::{AGE, CACHE_CONTROL, DATE, ETAG};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Some moments after `start`, or never.
+    fn moment(start: Moment) -> impl Strategy<Value = Moment> {
+        prop_oneof![
+            (0..1_u64 << 40).prop_map(move |millis| start.after(Duration::from_millis(millis))),
+            Just(Moment::NEVER),
+        ]
+    }
+
+    fn duration() -> impl Strategy<Value = Duration> {
+        prop_oneof![
+            (any::<u32>(), 0..1_000_000_000_u32)
+                .prop_map(|(seconds, nanos)| Duration::new(seconds.into(), nanos)),
+            Just(Duration::MAX),
+        ]
+    }
+
+    fn name() -> impl Strategy<Value = HeaderName> {
+        let known =
+            ["age", "cache-control", "date", "etag", "expires", "last-modified", "link", "vary", "x-a"];
+        prop_oneof![
+            proptest::sample::select(known.to_vec()).prop_map(HeaderName::from_static),
+            vec(proptest::sample::select(&b"abcxyz019-_!~*"[..]), 1..40)
+                .prop_map(|name| HeaderName::from_lowercase(&name).expect("a name")),
+        ]
+    }
+
+    fn value() -> impl Strategy<Value = HeaderValue> {
+        let directives = ["public, max-age=60", "private", "no-store", "\"a\"", "W/\"b\"", ""];
+        let text = vec(any::<u8>(), 0..64).prop_map(|bytes| {
+            let bytes: Vec<_> = bytes.into_iter().filter(|byte| *byte >= b' ' && *byte != 127).collect();
+            HeaderValue::from_bytes(&bytes).expect("a value")
+        });
+        let known = proptest::sample::select(directives.to_vec()).prop_map(HeaderValue::from_static);
+        (prop_oneof![text, known], any::<bool>()).prop_map(|(mut value, sensitive)| {
+            value.set_sensitive(sensitive);
+            value
+        })
+    }
+
+    fn headers() -> impl Strategy<Value = HeaderMap> {
+        vec((name(), value()), 0..20).prop_map(|lines| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(name, value);
+            }
+            headers
+        })
+    }
+
+    fn generation() -> impl Strategy<Value = Generation> {
+        (any::<u64>(), any::<u64>()).prop_map(|(incarnation, counter)| Generation::new(incarnation, counter))
+    }
+
+    fn made_from() -> impl Strategy<Value = (Box<[Scope]>, Box<[Dependency]>)> {
+        let scopes = vec(any::<u64>().prop_map(Scope), 0..10);
+        let dependency =
+            (any::<u64>(), generation()).prop_map(|(value, since)| Dependency { value: Scope(value), since });
+        (scopes, vec(dependency, 0..5))
+            .prop_map(|(scopes, dependencies)| (scopes.into(), dependencies.into()))
+    }
+
+    fn told() -> impl Strategy<Value = Told> {
+        (proptest::option::of(duration()), any::<bool>())
+            .prop_map(|(max_age, private)| Told { max_age, private })
+    }
+
+    fn wall() -> impl Strategy<Value = SystemTime> {
+        (0..1_u64 << 33, 0..1_000_000_000_u32)
+            .prop_map(|(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
+    }
+
+    prop_compose! {
+        fn head(start: Moment)(
+            (status, headers, request) in (100..1000_u16, headers(), headers()),
+            nominated in vec(name(), 0..4),
+            (scopes, dependencies) in made_from(),
+            generation in generation(),
+            (response_time, fresh_until) in (moment(start), moment(start)),
+            (age, cost) in (0..=LONGEST.as_secs(), duration()),
+            hinted in proptest::option::of(duration()),
+            (while_revalidate, if_error) in (duration(), duration()),
+            (wanted, other) in (proptest::option::of(duration()), proptest::option::of(duration())),
+            (told, wall) in (told(), wall()),
+        ) -> Head {
+            let status = StatusCode::from_u16(status).expect("a status");
+            let headers = headers_for_storage(&headers, &[]);
+            let mut head = Head::new(status, headers, generation, response_time);
+            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request)).collect();
+            (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
+            (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
+            head.windows = Windows { while_revalidate, if_error };
+            head.hinted_windows = Wanted { while_revalidate: wanted, if_error: other };
+            head.tell(told, wall);
+            head
+        }
+    }
+
+    fn any_entry(start: Moment) -> impl Strategy<Value = Entry> {
+        let body = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
+        let response = (head(start), body())
+            .prop_map(|(head, body)| Entry::Response(Arc::new(StoredResponse::new(head, body))));
+        let index = (vec(name(), 0..5), vec(body(), 0..5))
+            .prop_map(|(fields, variants)| Entry::Index(Arc::new(VaryIndex { fields, variants })));
+        let encoding = proptest::sample::select(&[Encoding::Raw, Encoding::MessagePack][..]);
+        let value = (body(), encoding, proptest::option::of(generation()), made_from(), moment(start))
+            .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {
+                let about = About { encoding, generation, scopes, dependencies, fresh_until };
+                Entry::Value(Arc::new(about.value(bytes)))
+            });
+        prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::Counter)]
+    }
+
+    /// A clock that has been running for a while, an entry of any time since, and before.
+    fn clock_and_entry() -> impl Strategy<Value = (Clock, ManualClock, Entry)> {
+        (0..1_u64 << 40).prop_flat_map(|millis| {
+            let (clock, hand) = Clock::manual();
+            let start = clock.now();
+            hand.advance(Duration::from_millis(millis));
+            any_entry(start).prop_map(move |entry| (clock.clone(), hand.clone(), entry))
+        })
+    }
+
+    fn response(entry: &Entry) -> &StoredResponse {
+        let Entry::Response(response) = entry else { panic!("no response") };
+        response
+    }
+
+    /// The lines of a header section in their order, and which are sensitive.
+    fn lines(headers: &HeaderMap) -> Vec<(&HeaderName, &[u8], bool)> {
+        headers.iter().map(|(name, value)| (name, value.as_bytes(), value.is_sensitive())).collect()
+    }
+
+    /// All that clients can be told by a response.
+    fn hits(response: &StoredResponse, now: Moment) -> [http::response::Parts; 3] {
+        [response.parts_at(now), response.parts_for_head(now), response.not_modified_at(now)]
+    }
+
+    /// A frame with the right length and checksum, whatever is in it.
+    fn sealed(payload: &[u8]) -> Bytes {
+        let mut frame = [&MAGIC[..], &[VERSION], &(payload.len() as u64).to_le_bytes()].concat();
+        frame.extend(checksum(payload));
+        frame.extend(payload);
+        frame.into()
+    }
+
+    fn refused(frame: Bytes) -> DecodeErrorKind {
+        Entry::decode(frame, &Clock::manual().0).expect_err("refused").kind()
+    }
+
+    /// A response with something of everything.
+    fn sample(clock: &Clock) -> Entry {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("cache-control", "max-age=60"), ("expires", "0"), ("etag", "\"a\"")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let now = clock.now();
+        let mut head =
+            Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(7, 3), now);
+        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers)].into();
+        head.scopes = [Scope::path(7, "/"), Scope::tag(7, "t")].into();
+        head.dependencies =
+            [Dependency { value: Scope::value(7, b"v"), since: Generation::new(7, 2) }].into();
+        head.corrected_initial_age = 5 * SECOND;
+        head.fresh_until = now.after(60 * SECOND);
+        head.hinted = Some(60 * SECOND);
+        head.windows.if_error = 600 * SECOND;
+        head.tell(Told { max_age: Some(10 * SECOND), private: true }, clock.wall());
+        Entry::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body"))))
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_decoded_is_what_was_encoded_and_tells_clients_the_same((clock, hand, entry) in clock_and_entry()) {
+            let frame = entry.encode(&clock);
+            let decoded = Entry::decode(frame.clone(), &clock).expect("decoded");
+            prop_assert_eq!(&decoded, &entry);
+            prop_assert_eq!(&decoded.encode(&clock), &frame, "the bytes are the same each time");
+            if let (Entry::Response(a), Entry::Response(b)) = (&entry, &decoded) {
+                let rest = |head: &Head| (head.hinted, head.windows, head.hinted_windows, head.cost);
+                prop_assert_eq!(rest(a.head()), rest(b.head()));
+                let (said, again) = (a.head().said(), b.head().said());
+                prop_assert_eq!(lines(&said), lines(&again));
+                prop_assert_eq!(a.weight(), b.weight());
+                hand.advance(SECOND);
+                for (a, b) in hits(a, clock.now()).iter().zip(&hits(b, clock.now())) {
+                    prop_assert_eq!(a.status, b.status);
+                    prop_assert_eq!(lines(&a.headers), lines(&b.headers));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_refused_or_decoded_without_a_panic(bytes in vec(any::<u8>(), 0..200), kind in 0..6_u8) {
+            let clock = Clock::manual().0;
+            let _ = Entry::decode(bytes.clone(), &clock);
+            let _ = Entry::decode(sealed(&[&[kind], &bytes[..]].concat()), &clock);
+        }
+
+        /// The checksum is no secret: whatever it lets pass has to do no harm when it is served.
+        #[test]
+        fn what_was_changed_on_purpose_is_refused_or_served_without_a_panic(
+            (clock, hand, entry) in clock_and_entry(),
+            changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+        ) {
+            let mut payload = entry.encode(&clock)[HEAD..].to_vec();
+            for (at, byte) in changes {
+                let at = at.index(payload.len());
+                payload[at] = byte;
+            }
+            hand.advance(SECOND);
+            let Ok(decoded) = Entry::decode(sealed(&payload), &clock) else { return Ok(()) };
+            let _ = (decoded.weight(), decoded.replica() == decoded, decoded.encode(&clock));
+            if let Entry::Response(response) = decoded {
+                let now = clock.now();
+                let _ = (hits(&response, now), response.head().said(), response.current_age(now));
+                let _ = (response.is_fresh(now), response.serves_on_errors(now));
+                let _ = response.freshened(response.head().said(), response.head(), clock.wall());
+            }
+        }
+    }
+
+    #[test]
+    fn the_place_of_age_or_date_comes_first_again() {
+        let (clock, hand) = Clock::manual();
+        let told = sample(&clock);
+        let mut head = response(&told).head().clone();
+        head.parts.headers = headers_for_storage(&head.said(), &[]);
+        head.outward = None;
+        let plain = Entry::Response(Arc::new(StoredResponse::new(head, Bytes::new())));
+        hand.advance(7 * SECOND);
+        for (entry, first, value) in [(plain, AGE, "12"), (told, DATE, "Thu, 01 Jan 2026 00:00:07 GMT")] {
+            let decoded = Entry::decode(entry.encode(&clock), &clock).expect("decoded");
+            let headers = response(&decoded).parts_at(clock.now()).headers;
+            assert_eq!(lines(&headers)[0], (&first, value.as_bytes(), false));
+        }
+    }
+
+    #[test]
+    fn in_another_process_a_response_is_as_old_and_as_fresh() {
+        let (here, here_hand) = Clock::manual();
+        let earlier = 10_000_000 * SECOND;
+        here_hand.set_wall_back(earlier);
+        let entry = sample(&here);
+        here_hand.advance(20 * SECOND);
+        let frame = entry.encode(&here);
+        // The other one began later, or long before; the wall clocks show the same.
+        for uptime in [0, 19, 20, 21, 1_000_000] {
+            let (there, hand) = Clock::manual();
+            hand.advance(Duration::from_secs(uptime));
+            hand.set_wall_back(Duration::from_secs(uptime) + earlier - 20 * SECOND);
+            let decoded = Entry::decode(frame.clone(), &there).expect("decoded");
+            let (decoded, now) = (response(&decoded), there.now());
+            assert_eq!(decoded.current_age(now), 25 * SECOND, "{uptime}");
+            assert_eq!(decoded.head().fresh_until.since(now), 40 * SECOND, "{uptime}");
+            assert!(decoded.is_fresh(now.after(39 * SECOND)) && !decoded.is_fresh(now.after(40 * SECOND)));
+        }
+    }
+
+    #[test]
+    fn every_change_of_a_byte_and_every_cut_is_found() {
+        let clock = Clock::manual().0;
+        let frame = sample(&clock).encode(&clock);
+        for at in 0..frame.len() {
+            for change in [1, 0x80, 0xff] {
+                let mut changed = frame.to_vec();
+                changed[at] ^= change;
+                assert!(Entry::decode(changed, &clock).is_err(), "byte {at}");
+            }
+            assert_eq!(refused(frame.slice(..at)), DecodeErrorKind::Truncated, "cut at {at}");
+        }
+        let mut changed = frame.to_vec();
+        changed[HEAD + 9] ^= 1;
+        assert_eq!(refused(changed.into()), DecodeErrorKind::Checksum);
+        assert_eq!(refused([&frame[..], b"x"].concat().into()), DecodeErrorKind::Malformed);
+    }
+
+    #[test]
+    fn a_frame_of_another_version_is_told_apart_from_rubbish() {
+        let clock = Clock::manual().0;
+        for version in [0, VERSION + 1, 0xff] {
+            let mut frame = Entry::Counter(1).encode(&clock).to_vec();
+            frame[3] = version;
+            assert_eq!(refused(frame.into()), DecodeErrorKind::UnknownVersion);
+        }
+        assert_eq!(refused(Bytes::from_static(b"trc\x02")), DecodeErrorKind::UnknownVersion);
+        assert_eq!(refused(Bytes::from_static(b"<html>")), DecodeErrorKind::Malformed);
+    }
+
+    #[test]
+    fn what_no_entry_can_have_is_refused_though_the_checksum_is_right() {
+        let clock = Clock::manual().0;
+        let head = response(&sample(&clock)).head().clone();
+        let written = |change: fn(&mut Head)| {
+            let mut head = head.clone();
+            change(&mut head);
+            Entry::Response(Arc::new(StoredResponse::new(head, Bytes::new()))).encode(&clock)
+        };
+        let said = |head: &mut Head| {
+            let outward = head.outward.as_mut().expect("told");
+            outward.said.push((ETAG, HeaderValue::from_static("\"a\"")));
+        };
+        let date = |head: &mut Head| {
+            let outward = head.outward.as_mut().expect("told");
+            outward.response_wall = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::MAX >> 1);
+        };
+        let lines = |head: &mut Head| {
+            for _ in 0..=MOST_LINES {
+                head.parts.headers.append("x-a", HeaderValue::from_static(""));
+            }
+        };
+        let changes = [said, date, lines, |head: &mut Head| head.corrected_initial_age = LONGEST + SECOND];
+        for (at, change) in changes.into_iter().enumerate() {
+            assert_eq!(refused(written(change)), DecodeErrorKind::Malformed, "{at}");
+        }
+        let payload = written(|_| {});
+        let status =
+            |status: u16| [&[kind::RESPONSE], &status.to_le_bytes()[..], &payload[HEAD + 3..]].concat();
+        assert!(Entry::decode(sealed(&status(204)), &clock).is_ok());
+        assert_eq!(refused(sealed(&status(99))), DecodeErrorKind::Malformed);
+        let counter = |rest: &[u8]| sealed(&[&[kind::COUNTER][..], &[0; 8], rest].concat());
+        assert!(Entry::decode(counter(b""), &clock).is_ok());
+        assert_eq!(refused(counter(b"x")), DecodeErrorKind::Malformed, "more than there should be");
+        let line = |name: &[u8], value: &[u8]| {
+            let part = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
+            let line = [part(name), vec![0], part(value)].concat();
+            HeaderMap::read(&mut Reader::new([&1_u32.to_le_bytes()[..], &line].concat().into(), &clock))
+        };
+        assert_eq!(line(b"x-a", b"b").expect("a line").len(), 1);
+        for (name, value) in
+            [(&b"X-A"[..], &b"b"[..]), (b"", b""), (b"a b", b""), (b"x-a", b"b\nc"), (b"x-a", b"\0")]
+        {
+            assert!(line(name, value).is_none(), "{name:?}: {value:?}");
+        }
+    }
+
+    /// Of whatever length is stated, there is no room made that the bytes at hand could not fill.
+    #[test]
+    fn absurd_lengths_are_refused_before_any_room_is_made() {
+        for absurd in [1_u32, 9, 1 << 20, u32::MAX] {
+            let absurd = absurd.to_le_bytes();
+            let index = [&[kind::INDEX][..], &absurd].concat();
+            let variants = [&[kind::INDEX][..], &[0; 4], &absurd].concat();
+            let value = [&[kind::VALUE, 0, 0][..], &absurd].concat();
+            let lines = [&[kind::RESPONSE, 200, 0][..], &absurd].concat();
+            let line = [&[kind::RESPONSE, 200, 0, 1, 0, 0, 0][..], &absurd].concat();
+            for payload in [index, variants, value, lines, line] {
+                let frame = sealed(&payload);
+                let mut kind = None;
+                let used = allocation_counter::measure(|| kind = Some(refused(frame)));
+                assert_eq!(kind, Some(DecodeErrorKind::Malformed));
+                assert!(used.bytes_total < 1000, "{payload:?}: {used:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_body_is_not_copied() {
+        let clock = Clock::manual().0;
+        let frame = sample(&clock).encode(&clock);
+        let end = frame.as_ptr_range().end;
+        let decoded = Entry::decode(frame, &clock).expect("decoded");
+        assert_eq!(response(&decoded).body().as_ptr_range().end, end);
+    }
+}

@@ -1,0 +1,306 @@
+//! How the parts of a frame are written, and read back with no trust in what they say.
+
+use crate::clock::{Clock, Moment, WallOffset};
+use crate::rules::date::YEAR_10000;
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use std::time::{Duration, SystemTime};
+
+/// Takes what is written.
+pub(super) struct Writer {
+    pub(super) bytes: Vec<u8>,
+    clocks: WallOffset,
+}
+
+impl Writer {
+    pub(super) fn new(clock: &Clock) -> Self {
+        Self { bytes: Vec::with_capacity(256), clocks: clock.wall_offset() }
+    }
+
+    /// What is longer than a length can say makes a frame that is refused.
+    fn length(&mut self, length: usize) {
+        u32::try_from(length).unwrap_or(u32::MAX).write(self);
+    }
+}
+
+/// Gives what is read, for as long as there is something left.
+pub(super) struct Reader {
+    bytes: Bytes,
+    clocks: WallOffset,
+}
+
+impl Reader {
+    pub(super) fn new(bytes: Bytes, clock: &Clock) -> Self {
+        Self { bytes, clocks: clock.wall_offset() }
+    }
+
+    /// Returns all that is left.
+    pub(super) fn rest(&mut self) -> Bytes {
+        std::mem::take(&mut self.bytes)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Returns how many things follow; there has to be something left for each of them.
+    fn count(&mut self, least: usize) -> Option<usize> {
+        let count = u32::read(self)? as usize;
+        (count <= self.bytes.len() / least).then_some(count)
+    }
+}
+
+/// What has a place in a frame.
+pub(super) trait Wire: Sized {
+    /// As many bytes it takes at least.
+    const LEAST: usize;
+
+    fn write(&self, to: &mut Writer);
+
+    /// Returns `None` where there is nothing of the kind.
+    fn read(from: &mut Reader) -> Option<Self>;
+}
+
+macro_rules! numbers {
+    ($($number:ident: $get:ident),*) => {$(
+        impl Wire for $number {
+            const LEAST: usize = size_of::<Self>();
+
+            fn write(&self, to: &mut Writer) {
+                to.bytes.extend(self.to_le_bytes());
+            }
+
+            fn read(from: &mut Reader) -> Option<Self> {
+                from.bytes.$get().ok()
+            }
+        }
+    )*};
+}
+
+numbers!(u8: try_get_u8, u16: try_get_u16_le, u32: try_get_u32_le, u64: try_get_u64_le, i64: try_get_i64_le);
+
+/// What is made of parts that have their places one after the other.
+macro_rules! record {
+    ($($name:ident { $($field:ident: $part:ty),* $(,)? })*) => {$(
+        impl Wire for $name {
+            const LEAST: usize = 0 $(+ <$part as Wire>::LEAST)*;
+
+            fn write(&self, to: &mut Writer) {
+                $(self.$field.write(to);)*
+            }
+
+            fn read(from: &mut Reader) -> Option<Self> {
+                $(let $field = <$part as Wire>::read(from)?;)*
+                Some(Self { $($field),* })
+            }
+        }
+    )*};
+}
+
+pub(super) use record;
+
+impl Wire for bool {
+    const LEAST: usize = 1;
+
+    fn write(&self, to: &mut Writer) {
+        u8::from(*self).write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        match u8::read(from)? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    const LEAST: usize = 1;
+
+    fn write(&self, to: &mut Writer) {
+        self.is_some().write(to);
+        if let Some(value) = self {
+            value.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        if bool::read(from)? { T::read(from).map(Some) } else { Some(None) }
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    const LEAST: usize = T::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        T::write(self, to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        T::read(from).map(Box::new)
+    }
+}
+
+impl<T: Wire> Wire for Box<[T]> {
+    const LEAST: usize = u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        to.length(self.len());
+        self.iter().for_each(|item| item.write(to));
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let count = from.count(T::LEAST)?;
+        (0..count).map(|_| T::read(from)).collect()
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    const LEAST: usize = u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        to.length(self.len());
+        self.iter().for_each(|item| item.write(to));
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        Box::<[T]>::read(from).map(Self::from)
+    }
+}
+
+impl Wire for Bytes {
+    const LEAST: usize = u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        to.length(self.len());
+        to.bytes.extend_from_slice(self);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let length = from.count(1)?;
+        Some(from.bytes.split_to(length))
+    }
+}
+
+impl Wire for HeaderName {
+    const LEAST: usize = u32::LEAST + 1;
+
+    fn write(&self, to: &mut Writer) {
+        to.length(self.as_str().len());
+        to.bytes.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        Self::from_lowercase(&Bytes::read(from)?).ok()
+    }
+}
+
+impl Wire for HeaderValue {
+    const LEAST: usize = bool::LEAST + u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.is_sensitive().write(to);
+        to.length(self.len());
+        to.bytes.extend_from_slice(self.as_bytes());
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let sensitive = bool::read(from)?;
+        let mut value = Self::from_maybe_shared(Bytes::read(from)?).ok()?;
+        value.set_sensitive(sensitive);
+        Some(value)
+    }
+}
+
+impl Wire for (HeaderName, HeaderValue) {
+    const LEAST: usize = HeaderName::LEAST + HeaderValue::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.0.write(to);
+        self.1.write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        Some((HeaderName::read(from)?, HeaderValue::read(from)?))
+    }
+}
+
+/// No header section has more lines: a header map holds some more, and what is added later has to fit.
+pub(super) const MOST_LINES: usize = 1 << 14;
+
+impl Wire for HeaderMap {
+    const LEAST: usize = u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        to.length(self.len());
+        for (name, value) in self {
+            name.write(to);
+            value.write(to);
+        }
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let count = from.count(<(HeaderName, HeaderValue)>::LEAST)?;
+        if count > MOST_LINES {
+            return None;
+        }
+        let mut headers = Self::new();
+        for _ in 0..count {
+            headers.try_append(HeaderName::read(from)?, HeaderValue::read(from)?).ok()?;
+        }
+        Some(headers)
+    }
+}
+
+impl Wire for StatusCode {
+    const LEAST: usize = u16::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.as_u16().write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        Self::from_u16(u16::read(from)?).ok()
+    }
+}
+
+impl Wire for Duration {
+    const LEAST: usize = u64::LEAST + u32::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.as_secs().write(to);
+        self.subsec_nanos().write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let (seconds, nanos) = (u64::read(from)?, u32::read(from)?);
+        (nanos < 1_000_000_000).then(|| Self::new(seconds, nanos))
+    }
+}
+
+/// From the epoch on, for as long as there are dates.
+impl Wire for SystemTime {
+    const LEAST: usize = Duration::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        self.duration_since(Self::UNIX_EPOCH).unwrap_or_default().write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        let since = Duration::read(from).filter(|since| since.as_secs() < YEAR_10000)?;
+        Self::UNIX_EPOCH.checked_add(since)
+    }
+}
+
+impl Wire for Moment {
+    const LEAST: usize = u64::LEAST;
+
+    fn write(&self, to: &mut Writer) {
+        to.clocks.wall_millis(*self).write(to);
+    }
+
+    fn read(from: &mut Reader) -> Option<Self> {
+        Some(from.clocks.moment(u64::read(from)?))
+    }
+}
