@@ -234,8 +234,7 @@ mod tests {
     fn the_wall_clock_time_of_a_moment_does_not_flicker() {
         let clock = Clock::system();
         let (offset, now) = (clock.wall_offset(), clock.now());
-        let later = now.after(Duration::from_millis(100));
-        while clock.now() < later {
+        for _ in 0..10_000 {
             assert_eq!(clock.wall_offset().moment(offset.wall_millis(now)), now);
         }
     }

@@ -121,6 +121,10 @@ impl PartialEq for Head {
             && self.scopes == other.scopes
             && self.dependencies == other.dependencies
             && self.outward == other.outward
+            && self.hinted == other.hinted
+            && self.windows == other.windows
+            && self.hinted_windows == other.hinted_windows
+            && self.cost == other.cost
     }
 }
 

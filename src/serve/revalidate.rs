@@ -8,6 +8,7 @@ use super::respond::Hit;
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{Reads, Settled, Storing};
+use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
@@ -160,7 +161,8 @@ impl Variants<'_> {
         let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
             return Ok(());
         };
-        let ttl = like.fresh_until.since(cache.clock().now()) + self.retained;
+        let lifetime = like.fresh_until.since(cache.clock().now()) + self.retained;
+        let ttl = (like.fresh_until != Moment::NEVER).then_some(lifetime);
         for key in index.variants() {
             let key = KeyRef::new(key);
             let seen = cache.within_limit(store.get(key)).await?;
@@ -177,7 +179,7 @@ impl Variants<'_> {
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives));
                 let new = variant.freshened(headers, like, windows, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
-                cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, Some(ttl))).await?;
+                cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;
             }
         }
         Ok(())
