@@ -11,6 +11,8 @@ Options:
   --port N     listen on this port of 127.0.0.1; 0 is any free one [default: 3000]
   --db PATH    use this database, created if missing, and keep it [default: a temporary one]
   --ttl N      hold the report fresh for so many seconds [default: 3600]
+  --purge-secret S
+               let POST /purge?tag=flavours invalidate, with `Authorization: Bearer S`
   --warm       fetch the pages that everybody asks for before the first visitor does
   --no-cache   run without the cache layers, for comparison
   --help       print this help";
@@ -22,12 +24,21 @@ pub(crate) struct Args {
     pub(crate) cache: bool,
     pub(crate) ttl: u64,
     pub(crate) warm: bool,
+    pub(crate) purge_secret: Option<String>,
     pub(crate) help: bool,
 }
 
 impl Args {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut args = Self { port: 3000, db: None, cache: true, ttl: 3600, warm: false, help: false };
+        let mut args = Self {
+            port: 3000,
+            db: None,
+            cache: true,
+            ttl: 3600,
+            warm: false,
+            purge_secret: None,
+            help: false,
+        };
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--port" => {
@@ -38,6 +49,9 @@ impl Args {
                 "--ttl" => {
                     let ttl = words.next().and_then(|ttl| ttl.parse().ok());
                     args.ttl = ttl.ok_or("--ttl needs a number of seconds")?;
+                }
+                "--purge-secret" => {
+                    args.purge_secret = Some(words.next().ok_or("--purge-secret needs a secret")?)
                 }
                 "--warm" => args.warm = true,
                 "--no-cache" => args.cache = false,

@@ -5,7 +5,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-use tower_response_cache::EntityTag;
+use tower_response_cache::{Dependents, EntityTag};
 
 const CONNECTIONS: usize = 4;
 
@@ -27,10 +27,36 @@ impl Flavour {
     }
 }
 
+/// The pages that a change of a flavour changes: its own, and those that list all.
+impl Dependents for Flavour {
+    fn paths(&self) -> Vec<String> {
+        vec![format!("/flavours/{}", self.slug), format!("/api/flavours/{}", self.slug)]
+    }
+
+    fn tags(&self) -> Vec<String> {
+        vec!["flavours".to_owned()]
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Size {
+    pub(crate) id: u32,
     pub(crate) name: String,
+    /// Of a flavour in this size; or what it costs more than the smallest.
     pub(crate) price_cents: u32,
+}
+
+impl Size {
+    /// The tag of the pages that show the price of a flavour in this size.
+    pub(crate) fn tag(&self) -> String {
+        format!("size:{}", self.id)
+    }
+}
+
+impl Dependents for Size {
+    fn tags(&self) -> Vec<String> {
+        vec![self.tag(), "sales".to_owned()]
+    }
 }
 
 /// One line of the report.
@@ -93,8 +119,8 @@ impl Db {
         .await
     }
 
-    /// Adds a flavour in every size. Returns false if its slug is taken.
-    pub(crate) async fn add(&self, flavour: Flavour) -> Result<bool> {
+    /// Adds a flavour in every size. Returns it, or nothing if its slug is taken.
+    pub(crate) async fn add(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let added = transaction.execute(
@@ -103,26 +129,50 @@ impl Db {
                 params![flavour.slug, flavour.name, flavour.description, flavour.price_cents],
             )?;
             if added == 0 {
-                return Ok(false);
+                return Ok(None);
             }
             transaction.execute(
                 "INSERT INTO flavour_sizes (flavour_id, size_id) SELECT ?1, id FROM sizes",
                 [transaction.last_insert_rowid()],
             )?;
             transaction.commit()?;
-            Ok(true)
+            Ok(Some(flavour))
         })
         .await
     }
 
-    /// Changes all of a flavour but its slug. Returns false if there is none.
-    pub(crate) async fn update(&self, flavour: Flavour) -> Result<bool> {
+    /// Changes all of a flavour but its slug. Returns it, or nothing if there is none.
+    pub(crate) async fn update(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let changed = connection.execute(
                 "UPDATE flavours SET name = ?2, description = ?3, price_cents = ?4 WHERE slug = ?1",
                 params![flavour.slug, flavour.name, flavour.description, flavour.price_cents],
             )?;
-            Ok(changed > 0)
+            Ok((changed > 0).then_some(flavour))
+        })
+        .await
+    }
+
+    /// Returns the sizes, and what each costs more than the smallest.
+    pub(crate) async fn sizes(&self) -> Result<Vec<Size>> {
+        self.run(|connection| {
+            connection
+                .prepare_cached("SELECT id, name, extra_cents FROM sizes ORDER BY id")?
+                .query_map([], read_size)?
+                .collect()
+        })
+        .await
+    }
+
+    /// Changes what a size costs more. Returns it, or nothing if there is none.
+    pub(crate) async fn update_size(&self, id: u32, extra_cents: u32) -> Result<Option<Size>> {
+        self.run(move |connection| {
+            connection
+                .prepare_cached(
+                    "UPDATE sizes SET extra_cents = ?2 WHERE id = ?1 RETURNING id, name, extra_cents",
+                )?
+                .query_row([id, extra_cents], read_size)
+                .optional()
         })
         .await
     }
@@ -202,18 +252,22 @@ fn find(connection: &Connection, slug: &str) -> rusqlite::Result<Option<Flavour>
 fn sizes_of(connection: &Connection, slug: &str) -> rusqlite::Result<Vec<Size>> {
     connection
         .prepare_cached(
-            "SELECT s.name, f.price_cents + s.extra_cents
+            "SELECT s.id, s.name, f.price_cents + s.extra_cents
              FROM flavours f
              JOIN flavour_sizes fs ON fs.flavour_id = f.id
              JOIN sizes s ON s.id = fs.size_id
              WHERE f.slug = ?1 ORDER BY s.id",
         )?
-        .query_map([slug], |row| Ok(Size { name: row.get(0)?, price_cents: row.get(1)? }))?
+        .query_map([slug], read_size)?
         .collect()
 }
 
 fn read_flavour(row: &Row<'_>) -> rusqlite::Result<Flavour> {
     Ok(Flavour { slug: row.get(0)?, name: row.get(1)?, description: row.get(2)?, price_cents: row.get(3)? })
+}
+
+fn read_size(row: &Row<'_>) -> rusqlite::Result<Size> {
+    Ok(Size { id: row.get(0)?, name: row.get(1)?, price_cents: row.get(2)? })
 }
 
 fn read_sales(row: &Row<'_>) -> rusqlite::Result<Sales> {

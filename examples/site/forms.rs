@@ -22,6 +22,24 @@ pub(crate) struct LoginForm {
     name: String,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct NoticeForm {
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct SizeForm {
+    extra: String,
+}
+
+impl SizeForm {
+    pub(crate) fn extra_cents(&self) -> Option<u32> {
+        cents(self.extra.trim())
+    }
+}
+
 /// What the API is sent to replace a flavour.
 #[derive(Debug, Deserialize)]
 pub(crate) struct FlavourUpdate {

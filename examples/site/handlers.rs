@@ -1,8 +1,8 @@
 //! What the shop does for a request.
 
 use crate::Site;
-use crate::db::{self, Flavour};
-use crate::forms::{FlavourForm, FlavourUpdate, LoginForm};
+use crate::db::{self, Flavour, Size};
+use crate::forms::{FlavourForm, FlavourUpdate, LoginForm, NoticeForm, SizeForm};
 use crate::pages;
 use crate::visitor::{self, Language, Visitor};
 use axum::extract::{Path, State};
@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
 use std::error::Error;
 use std::time::{Duration, Instant};
-use tower_response_cache::{CacheHints, Invalidation};
+use tower_response_cache::{CacheHints, Dependents, Ttl};
 use tower_sessions::Session;
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -21,6 +21,9 @@ pub(crate) enum Failure {
     NotFound,
     Internal(Box<dyn Error + Send + Sync>),
 }
+
+/// The key of the notice on the front page.
+const NOTICE: &str = "notice";
 
 /// Held for a year here, since every write says what it changes; browsers ask each time.
 fn until_saved() -> CacheHints {
@@ -32,11 +35,52 @@ pub(crate) async fn list(
     State(site): State<Site>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<impl IntoResponse> {
-    Ok((until_saved(), pages::list(&visitor, &site.db.flavours().await?)))
+    // Read while the page is made, so the page goes when it is set anew.
+    let notice = match &site.cache {
+        Some(cache) => cache.get::<String>(NOTICE).await.ok(),
+        None => None,
+    };
+    let page = pages::list(&visitor, &site.db.flavours().await?, notice.as_deref());
+    Ok((until_saved().tags(["flavours"]), page))
 }
 
-pub(crate) async fn api(State(site): State<Site>) -> Result<Json<Vec<Flavour>>> {
-    Ok(Json(site.db.flavours().await?))
+pub(crate) async fn api(State(site): State<Site>) -> Result<impl IntoResponse> {
+    Ok((CacheHints::new().tags(["flavours"]), Json(site.db.flavours().await?)))
+}
+
+pub(crate) async fn notice_form(Extension(visitor): Extension<Visitor>) -> impl IntoResponse {
+    pages::notice(&visitor)
+}
+
+/// Puts a notice on the front page. Nobody has to say which pages show it: they have read it.
+pub(crate) async fn notice(State(site): State<Site>, Form(form): Form<NoticeForm>) -> Result<Redirect> {
+    if let Some(cache) = &site.cache {
+        cache.set(NOTICE, form.text.trim(), Ttl::Forever).await?;
+    }
+    Ok(Redirect::to("/"))
+}
+
+pub(crate) async fn sizes(
+    State(site): State<Site>,
+    Extension(visitor): Extension<Visitor>,
+) -> Result<impl IntoResponse> {
+    Ok(pages::sizes(&visitor, &site.db.sizes().await?))
+}
+
+/// Changes a size, and with it the pages of the flavours that come in it, and of no others.
+pub(crate) async fn save_size(
+    State(site): State<Site>,
+    Path(id): Path<u32>,
+    Form(form): Form<SizeForm>,
+) -> Result<Response> {
+    let Some(extra) = form.extra_cents() else {
+        return Ok(
+            (StatusCode::UNPROCESSABLE_ENTITY, pages::error("A price looks like this: 3.50")).into_response()
+        );
+    };
+    let db = site.db.clone();
+    save(site, async move { db.update_size(id, extra).await }).await?.ok_or(Failure::NotFound)?;
+    Ok(Redirect::to("/sizes").into_response())
 }
 
 pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) -> Result<Json<Flavour>> {
@@ -50,11 +94,9 @@ pub(crate) async fn api_replace(
     Json(new): Json<FlavourUpdate>,
 ) -> Result<StatusCode> {
     let FlavourUpdate { name, description, price_cents } = new;
-    let flavour = Flavour { slug: slug.clone(), name, description, price_cents };
+    let flavour = Flavour { slug, name, description, price_cents };
     let db = site.db.clone();
-    if !save(site, &slug, async move { db.update(flavour).await }).await? {
-        return Err(Failure::NotFound);
-    }
+    save(site, async move { db.update(flavour).await }).await?.ok_or(Failure::NotFound)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -65,7 +107,8 @@ pub(crate) async fn detail(
 ) -> Result<impl IntoResponse> {
     let found = site.db.flavour_with_sizes(slug).await?;
     let (flavour, sizes) = found.ok_or(Failure::NotFound)?;
-    Ok((until_saved(), pages::detail(&visitor, &flavour, &sizes)))
+    let hints = until_saved().tags(sizes.iter().map(Size::tag));
+    Ok((hints, pages::detail(&visitor, &flavour, &sizes)))
 }
 
 pub(crate) async fn report(
@@ -74,7 +117,8 @@ pub(crate) async fn report(
 ) -> Result<impl IntoResponse> {
     let start = Instant::now();
     let sales = site.db.sales().await?;
-    Ok(pages::report(&visitor, &sales, start.elapsed()))
+    let hints = CacheHints::new().tags(["flavours", "sales"]);
+    Ok((hints, pages::report(&visitor, &sales, start.elapsed())))
 }
 
 pub(crate) async fn new_form(Extension(visitor): Extension<Visitor>) -> impl IntoResponse {
@@ -96,7 +140,7 @@ pub(crate) async fn add(
     };
     let slug = flavour.slug.clone();
     let db = site.db.clone();
-    if !save(site, &slug, async move { db.add(flavour).await }).await? {
+    if save(site, async move { db.add(flavour).await }).await?.is_none() {
         return refuse("That name is taken.");
     }
     Ok(to_detail(&slug))
@@ -125,29 +169,24 @@ pub(crate) async fn edit(
         }
     };
     let db = site.db.clone();
-    if !save(site, &slug, async move { db.update(flavour).await }).await? {
-        return Err(Failure::NotFound);
-    }
+    save(site, async move { db.update(flavour).await }).await?.ok_or(Failure::NotFound)?;
     Ok(to_detail(&slug))
 }
 
-/// Writes, and makes the cache forget every page that shows the flavour once that is committed.
+/// Writes, and makes the cache forget every page that depends on what has changed, once that is committed.
 ///
 /// This is a task of its own: a visitor who hangs up drops the handler, and must not get it to
 /// write without invalidating.
-async fn save(
+async fn save<D: Dependents + Send + 'static>(
     site: Site,
-    slug: &str,
-    write: impl Future<Output = db::Result<bool>> + Send + 'static,
-) -> Result<bool> {
-    let (page, one) = (path(slug), format!("/api/flavours/{slug}"));
+    write: impl Future<Output = db::Result<Option<D>>> + Send + 'static,
+) -> Result<Option<D>> {
     let task = tokio::spawn(async move {
         let written = write.await?;
-        if written && let Some(cache) = &site.cache {
-            let stale = Invalidation::paths([page.as_str(), &one, "/", "/api/flavours", "/report"]);
-            if let Err(error) = cache.invalidate(stale).await {
-                eprintln!("{page} is saved, but its old version may still be shown: {error}");
-            }
+        if let (Some(changed), Some(cache)) = (&written, &site.cache)
+            && let Err(error) = cache.invalidate(changed).await
+        {
+            eprintln!("a change is saved, but the old pages may still be shown: {error}");
         }
         Ok(written)
     });
@@ -155,11 +194,7 @@ async fn save(
 }
 
 fn to_detail(slug: &str) -> Response {
-    Redirect::to(&path(slug)).into_response()
-}
-
-fn path(slug: &str) -> String {
-    format!("/flavours/{slug}")
+    Redirect::to(&format!("/flavours/{slug}")).into_response()
 }
 
 pub(crate) async fn login_form(Extension(visitor): Extension<Visitor>) -> impl IntoResponse {

@@ -1,8 +1,8 @@
 //! An ice-cream shop on SQLite, with a site-wide cache and a longer-lived one for its slow page.
 //!
 //! It shows what an application has to do for a cache: put the layers around its routes, say which
-//! cookies count, mark what is one visitor's own, and invalidate what a write has changed, once the
-//! write is committed (`save` in `handlers.rs`).
+//! cookies count, mark what is one visitor's own, say what depends on a thing (`Dependents` in `db.rs`), and
+//! invalidate that once a write is committed (`save` in `handlers.rs`).
 //!
 //! ```console
 //! $ cargo run --release --example site
@@ -14,7 +14,11 @@
 //!
 //! Ask for a page twice: the second time `Cache-Status` tells of a hit, and `Age` how old it is.
 //! `/report` has two such lines: its own cache answers, the site's leaves it alone. The last
-//! command changes the price; all pages that show it are made anew. `--help` lists the options.
+//! command changes the price; all pages that show it are made anew, in every language. `--help` lists the options.
+//!
+//! A change clears the pages that depend on it and no others: of a flavour its page and the lists, of a size the
+//! flavours that come in it (the litre: `curl -d extra=12 http://127.0.0.1:3000/sizes/4`), of the notice the front
+//! page that has read it (`curl -d text=Closed http://127.0.0.1:3000/notice`).
 //!
 //! A flavour's page is held for a year here, and yet always current in the browser, which is told
 //! `max-age=0` and asks each time whether its copy still stands. Visitors who log in pass the cache by;
@@ -61,7 +65,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, ConditionLayer, ConditionalLayer, ConfigError, KeyPart, MemoryStore,
-    NeverCacheLayer, Policy, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    NeverCacheLayer, Policy, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
 use tower_sessions::SessionManagerLayer;
 
@@ -137,6 +141,9 @@ fn unshared() -> Router<Site> {
     Router::new()
         .route("/flavours/new", get(handlers::new_form).post(handlers::add))
         .route("/flavours/{slug}/edit", get(handlers::edit_form).post(handlers::edit))
+        .route("/sizes", get(handlers::sizes))
+        .route("/sizes/{id}", post(handlers::save_size))
+        .route("/notice", get(handlers::notice_form).post(handlers::notice))
         .route("/login", get(handlers::login_form).post(handlers::login))
         .route("/logout", post(handlers::logout))
         .route("/account", get(handlers::account))
@@ -173,7 +180,11 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let temporary = TemporaryDb::new();
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
     let cache = args.cache.then(|| Cache::new(MemoryStore::with_capacity(64 << 20)));
-    let app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
+    let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
+    if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
+        // Beside the layers. A shop that the public can reach would have it on a listener of its own.
+        app = app.route_service("/purge", PurgeService::with_secret(cache, secret)?);
+    }
 
     let address = listener.local_addr()?;
     if let Some(cache) = cache.as_ref().filter(|_| args.warm) {

@@ -31,7 +31,7 @@ fn words(language: Language) -> Words {
     }
 }
 
-pub(crate) fn list(visitor: &Visitor, flavours: &[Flavour]) -> Html<String> {
+pub(crate) fn list(visitor: &Visitor, flavours: &[Flavour], notice: Option<&str>) -> Html<String> {
     let words = words(visitor.language);
     let mut items = String::new();
     for flavour in flavours {
@@ -41,7 +41,8 @@ pub(crate) fn list(visitor: &Visitor, flavours: &[Flavour]) -> Html<String> {
         let _ = writeln!(items, "<li>{link}, {} {price}</li>", words.from);
     }
     let add = words.add;
-    let body = format!(r#"<ul>{items}</ul><p><a href="/flavours/new">{add}</a></p>"#);
+    let notice = notice.map_or_else(String::new, |text| format!("<p>{}</p>\n", escape(text)));
+    let body = format!(r#"{notice}<ul>{items}</ul><p><a href="/flavours/new">{add}</a></p>"#);
     page(visitor, words.flavours, &body)
 }
 
@@ -100,6 +101,32 @@ pub(crate) fn flavour_form(
 <p><button>Save</button></p>
 </form>"#
         ),
+    )
+}
+
+/// What the sizes cost more than the smallest, each in a form of its own.
+pub(crate) fn sizes(visitor: &Visitor, sizes: &[Size]) -> Html<String> {
+    let mut forms = String::new();
+    for size in sizes {
+        let (id, name, extra) = (size.id, escape(&size.name), decimal(size.price_cents.into()));
+        let _ = writeln!(
+            forms,
+            r#"<form method="post" action="/sizes/{id}">
+<label>{name} <input name="extra" value="{extra}" inputmode="decimal" required></label> <button>Save</button>
+</form>"#
+        );
+    }
+    page(visitor, "Sizes", &forms)
+}
+
+pub(crate) fn notice(visitor: &Visitor) -> Html<String> {
+    page(
+        visitor,
+        "Notice",
+        r#"<form method="post">
+<p><label>For the front page <input name="text"></label></p>
+<p><button>Save</button></p>
+</form>"#,
     )
 }
 

@@ -30,13 +30,19 @@ impl Cache {
     /// # Ok::<_, tower_response_cache::store::StoreError>(())
     /// # }).unwrap();
     /// ```
-    pub async fn invalidate(&self, what: impl Into<Invalidation>) -> Result<(), StoreError> {
+    pub fn invalidate(
+        &self,
+        what: impl Into<Invalidation>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        // Now, so that the future holds nothing of a model, which others may not share.
         let what = what.into();
         let scopes = what.scopes(self.0.seed);
-        if scopes.is_empty() {
-            return Ok(());
+        async move {
+            match scopes.is_empty() {
+                true => Ok(()),
+                false => self.within_limit(self.0.generations.advance(&scopes, what.strength())).await,
+            }
         }
-        self.within_limit(self.0.generations.advance(&scopes, what.strength())).await
     }
 
     /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
