@@ -135,13 +135,15 @@ impl Scope {
     /// Returns the same on one host alone. A default port and upper case make no other host.
     #[must_use]
     pub fn on_host(self, host: &str) -> Self {
-        let host = host.trim_end_matches(":443").trim_end_matches(":80").trim_end_matches('.');
-        let mut hasher = hasher(self.0, Kind::Host);
-        match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => hasher.write(host.to_ascii_lowercase().as_bytes()),
-            false => hasher.write(host.as_bytes()),
-        }
-        Self(hasher.finish())
+        self.on(hash_of_host(host))
+    }
+
+    /// Mixes two hashes, by the finaliser of SplitMix64: both are as good as random, and one of them secret.
+    fn on(self, host: u64) -> Self {
+        let mut mixed = self.0.rotate_left(32) ^ host;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Self(mixed ^ (mixed >> 31))
     }
 
     /// Returns all that may name the target of a request.
@@ -176,11 +178,23 @@ pub(crate) trait ExtendOnHost {
 
 impl ExtendOnHost for Vec<Scope> {
     fn extend_on_host(&mut self, host: Option<&str>) {
-        let Some(host) = host else { return };
+        let Some(host) = host.map(hash_of_host) else { return };
         for at in 0..self.len() {
-            self.push(self[at].on_host(host));
+            self.push(self[at].on(host));
         }
     }
+}
+
+fn hash_of_host(host: &str) -> u64 {
+    let bytes = host.as_bytes();
+    let bytes = bytes.strip_suffix(b":443").or_else(|| bytes.strip_suffix(b":80")).unwrap_or(bytes);
+    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+    let mut hasher = hasher(0, Kind::Host);
+    match bytes.iter().any(u8::is_ascii_uppercase) {
+        true => hasher.write(&bytes.to_ascii_lowercase()),
+        false => hasher.write(bytes),
+    }
+    hasher.finish()
 }
 
 fn hasher(seed: u64, kind: Kind) -> SipHasher13 {
