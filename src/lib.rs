@@ -39,7 +39,7 @@
 //!    what proxies forward are part of the key; `Vary` is honoured.
 //! 2. **An invalidation can't be outrun.** A response whose making began before an
 //!    [invalidation](Cache::invalidate) is never visible after it, and one call clears every query,
-//!    host and variant of a path, at every layer.
+//!    host and variant of a path, a subtree or a tag, at every layer, in the same time for one page or a million.
 //! 3. **The service is called once** for concurrent requests for the same thing, and nobody hangs
 //!    when the one who makes the call goes away, fails or panics.
 //! 4. **The first byte is never held back**: a body streams to its client while it is recorded, and
@@ -118,7 +118,10 @@
 //! [`AnonymousOnlyLayer`] decides who is anonymous, for all caches further in. [`KeyPart`] and [`QueryKey`]
 //! are what keys are composed of.
 //! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
-//! [`PurgeService`] invalidates on request, for scripts and back ends.
+//! [`Invalidation`] is what may be invalidated, [`Dependents`] what depends on a model of yours, [`Invalidate`] what
+//! a handler has changed; [`PurgeService`] invalidates on request, for scripts and back ends.
+//! [`Cache::get_or_set`] and its like keep values of your own; what is made from them depends on them
+//! ([`propagate_dependencies`]).
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features

@@ -8,7 +8,7 @@ use crate::store::{StoreFuture, Strength, Validity};
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
     /// ([`Invalidation::keep_stale`]). What is to be is an [`Invalidation`], or a reference to a model of yours
-    /// ([`Dependents`]). It takes the same time however many entries it is about.
+    /// ([`Dependents`](crate::Dependents)). It takes the same time however many entries it is about.
     ///
     /// Once this has returned, no request that begins later gets a response that was made before,
     /// not even from a call that is still running. Call it after the transaction is committed: a
