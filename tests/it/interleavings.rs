@@ -1,0 +1,634 @@
+//! Fills, invalidations of every kind, reads, evictions and restarts in random order, against a reference
+//! model.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use proptest::prelude::*;
+use proptest::test_runner::{TestCaseError, TestRunner};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::store::{
+    CacheKey, Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode,
+    Scope, StoreFuture, Strength, Validity,
+};
+use tower_response_cache::{
+    Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store,
+};
+
+/// Waits for so many milliseconds.
+async fn pause(milliseconds: u64) {
+    sleep(Duration::from_millis(milliseconds)).await;
+}
+
+// ---- A store that loses entries and invalidations when it is told to ----
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mode {
+    Local,
+    /// Everything takes its time.
+    Remote,
+    /// The same, with the invalidations as an entry like others.
+    OneRecord,
+}
+
+#[derive(Debug, Clone)]
+struct Forgetful(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    entries: MemoryStore,
+    mode: Mode,
+    /// All that was ever stored, and where the invalidations are, if they are among it.
+    keys: Mutex<Vec<CacheKey>>,
+    record: Mutex<Option<CacheKey>>,
+    table: Mutex<Arc<dyn Generations>>,
+    seed: u64,
+}
+
+fn new_table() -> Arc<dyn Generations> {
+    LocalGenerations::new().namespace("n")
+}
+
+impl Forgetful {
+    fn new(entries: MemoryStore, mode: Mode) -> Self {
+        let table = new_table();
+        let (keys, record, seed) = (Mutex::default(), Mutex::default(), table.seed());
+        Self(Arc::new(Inner { entries, mode, keys, record, table: Mutex::new(table), seed }))
+    }
+
+    fn table(&self) -> Arc<dyn Generations> {
+        Arc::clone(&self.0.table.lock().expect("not poisoned"))
+    }
+
+    fn evict(&self, nth: usize) {
+        let keys = self.0.keys.lock().expect("not poisoned");
+        if let Some(key) = keys.get(nth % keys.len().max(1)) {
+            drop(self.0.entries.remove(key.as_ref()));
+        }
+    }
+
+    /// Loses all invalidations, and no entry.
+    fn restart(&self) {
+        *self.0.table.lock().expect("not poisoned") = new_table();
+        if let Some(key) = &*self.0.record.lock().expect("not poisoned") {
+            drop(self.0.entries.remove(key.as_ref()));
+        }
+    }
+
+    /// Does something with what is there by then.
+    fn answer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> StoreFuture<T> + Send + 'static,
+    ) -> StoreFuture<T> {
+        if self.0.mode == Mode::Local {
+            return work(self);
+        }
+        let this = self.clone();
+        StoreFuture::new(async move {
+            pause(3).await;
+            let done = work(&this).await;
+            pause(2).await;
+            done
+        })
+    }
+
+    fn note(&self, key: &CacheKey, entry: &Entry) {
+        self.0.keys.lock().expect("not poisoned").push(key.clone());
+        if matches!(entry, Entry::Value(_)) {
+            *self.0.record.lock().expect("not poisoned") = Some(key.clone());
+        }
+    }
+}
+
+impl Store for Forgetful {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let key = key.to_key();
+        self.answer(move |this| this.0.entries.get(key.as_ref()))
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.note(&key, &entry);
+        self.answer(move |this| this.0.entries.put(key.as_ref(), entry, ttl, mode))
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        let key = key.to_key();
+        self.answer(move |this| this.0.entries.remove(key.as_ref()))
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        let key = key.to_key();
+        self.answer(move |this| this.0.entries.increment(key.as_ref(), delta, initial))
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let (key, expected) = (key.to_key(), expected.cloned());
+        self.note(&key, &new);
+        self.answer(move |this| this.0.entries.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl))
+    }
+
+    fn generations(&self, _: &str) -> Option<Arc<dyn Generations>> {
+        (self.0.mode != Mode::OneRecord).then(|| Arc::new(self.clone()) as _)
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.mode == Mode::Local
+    }
+}
+
+impl Generations for Forgetful {
+    fn seed(&self) -> u64 {
+        self.0.seed
+    }
+
+    fn current(&self) -> StoreFuture<Generation> {
+        self.answer(|this| this.table().current())
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.answer(|this| this.table().cleared())
+    }
+
+    fn check(&self, since: Generation, scopes: &[Scope], made_from: &[Dependency]) -> StoreFuture<Validity> {
+        let (scopes, made_from) = (scopes.to_vec(), made_from.to_vec());
+        self.answer(move |this| this.table().check(since, &scopes, &made_from))
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        let scopes = scopes.to_vec();
+        self.answer(move |this| this.table().advance(&scopes, strength))
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.answer(move |this| this.table().depend(value))
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.answer(move |this| this.table().written(value, since))
+    }
+}
+
+// ---- What there is, and what names it ----
+
+/// Two sections with two pages each.
+const PAGES: usize = 4;
+const HOSTS: [&str; 2] = ["a.example", "b.example"];
+const QUERIES: [&str; 2] = ["", "?x=1&y=2"];
+const LANGUAGES: [&str; 2] = ["de", "en"];
+
+fn section(page: usize) -> &'static str {
+    ["a", "b"][page / 2]
+}
+
+fn path(page: usize) -> String {
+    format!("/{}/{page}", section(page))
+}
+
+fn page_of(path: &str) -> usize {
+    path[3..].parse().expect("a page")
+}
+
+/// One thing to ask for, whatever the language.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Target {
+    page: usize,
+    host: usize,
+    query: usize,
+}
+
+impl Target {
+    const COUNT: usize = PAGES * HOSTS.len() * QUERIES.len();
+
+    fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(|at| Self { page: at / 4, host: at / 2 % 2, query: at % 2 })
+    }
+
+    fn number(self) -> usize {
+        self.page * 4 + self.host * 2 + self.query
+    }
+
+    fn request(self, language: usize) -> Request<Body> {
+        let uri = format!("{}{}", path(self.page), QUERIES[self.query]);
+        get_with(&uri, &[("host", HOSTS[self.host]), ("accept-language", LANGUAGES[language])])
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Path(usize),
+    Paths(usize, usize),
+    Uri(usize, usize),
+    Section(usize),
+    Root,
+    Tag(usize),
+    TagOfSection(usize),
+    TagOfAll,
+    Everything,
+    /// What names nothing that there is.
+    Unrelated(u32),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    what: What,
+    host: Option<usize>,
+    soft: bool,
+}
+
+impl Named {
+    fn names(&self, target: Target) -> bool {
+        let Target { page, host, query } = target;
+        let by_name = match self.what {
+            What::Path(named) | What::Tag(named) => named == page,
+            What::Paths(one, other) => one == page || other == page,
+            What::Uri(named, with) => named == page && with == query,
+            What::Section(named) | What::TagOfSection(named) => section(named) == section(page),
+            What::Root | What::TagOfAll | What::Everything => true,
+            What::Unrelated(_) => false,
+        };
+        by_name && self.host.is_none_or(|named| named == host)
+    }
+
+    fn invalidation(&self) -> Invalidation {
+        let what = match self.what {
+            What::Path(page) => Invalidation::path(path(page)),
+            What::Paths(one, other) => Invalidation::paths([path(one), path(other)]),
+            // The parameters in another order.
+            What::Uri(page, query) => Invalidation::uri(path(page) + ["", "?y=2&x=1"][query]),
+            What::Section(page) => Invalidation::subtree(format!("/{}", section(page))),
+            What::Root => Invalidation::subtree("/"),
+            What::Tag(page) => Invalidation::tag(format!("page:{page}")),
+            What::TagOfSection(page) => Invalidation::tag(format!("section:{}", section(page))),
+            What::TagOfAll => Invalidation::tag("all"),
+            What::Everything => Invalidation::all(),
+            What::Unrelated(n) if n % 2 == 0 => Invalidation::path(format!("/unrelated/{n}")),
+            What::Unrelated(n) => Invalidation::tag(format!("unrelated:{n}")),
+        };
+        let what = match self.host {
+            Some(host) => what.host(HOSTS[host]),
+            None => what,
+        };
+        if self.soft { what.keep_stale() } else { what }
+    }
+}
+
+fn tags(page: usize) -> [String; 3] {
+    [format!("page:{page}"), format!("section:{}", section(page)), "all".to_owned()]
+}
+
+/// One of the pages, mostly the same: what is rare elsewhere comes together there.
+fn pages() -> impl Strategy<Value = usize> {
+    prop_oneof![2 => Just(0), 1 => 0..PAGES]
+}
+
+fn targets() -> impl Strategy<Value = Target> {
+    (pages(), 0..HOSTS.len(), 0..QUERIES.len()).prop_map(|(page, host, query)| Target { page, host, query })
+}
+
+fn named() -> impl Strategy<Value = Named> {
+    let what = prop_oneof![
+        3 => pages().prop_map(What::Path),
+        1 => (pages(), pages()).prop_map(|(one, other)| What::Paths(one, other)),
+        2 => (pages(), 0..QUERIES.len()).prop_map(|(page, query)| What::Uri(page, query)),
+        2 => pages().prop_map(What::Section),
+        1 => Just(What::Root),
+        3 => pages().prop_map(What::Tag),
+        2 => pages().prop_map(What::TagOfSection),
+        1 => Just(What::TagOfAll),
+        1 => Just(What::Everything),
+        2 => (0..100_u32).prop_map(What::Unrelated),
+    ];
+    let host = prop_oneof![3 => Just(None), 1 => (0..HOSTS.len()).prop_map(Some)];
+    (what, host, any::<bool>()).prop_map(|(what, host, soft)| Named { what, host, soft })
+}
+
+// ---- At the same time ----
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A visitor asks for a page, in a language.
+    Read {
+        target: Target,
+        language: usize,
+    },
+    /// What pages are made from changes, and once that is done, it is invalidated by a name of theirs.
+    Write(Named),
+    Evict {
+        nth: usize,
+    },
+    /// The invalidations are lost.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| Step::Read { target, language }),
+        5 => named().prop_map(Step::Write),
+        2 => any::<usize>().prop_map(|nth| Step::Evict { nth }),
+        1 => Just(Step::Restart),
+    ]
+}
+
+fn modes() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Local), Just(Mode::Remote), Just(Mode::OneRecord)]
+}
+
+/// The versions that the last completed invalidations of each target have announced.
+#[derive(Default)]
+struct Announced {
+    /// Whatever is answered is no older.
+    hard: [AtomicU64; Target::COUNT],
+    /// Whatever is not said to be stale is no older.
+    soft: [AtomicU64; Target::COUNT],
+}
+
+/// A service that reads a page's version at the beginning of a call: the longest race with a write.
+#[derive(Clone)]
+struct Origin {
+    versions: Arc<[AtomicU64; PAGES]>,
+    calls: Arc<AtomicUsize>,
+    delays: Arc<Vec<u64>>,
+}
+
+type Pieces =
+    StreamBody<std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
+
+impl Origin {
+    async fn answer(self, request: Request<Body>) -> Result<Response<Pieces>, Infallible> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let delay = |nth: usize| self.delays[(call * 3 + nth) % self.delays.len()];
+        let page = page_of(request.uri().path());
+        let version = self.versions[page].load(Ordering::SeqCst);
+        pause(delay(0)).await;
+        let etag = format!("\"{page} {version}\"");
+        let known = request.headers().get("if-none-match").is_some_and(|tag| tag == etag.as_str());
+        let mut response = Response::builder().header("etag", &etag).header("vary", "accept-language");
+        if known {
+            response = response.status(StatusCode::NOT_MODIFIED);
+        }
+        let (first, second) = (delay(1), delay(2));
+        let frames = futures::stream::unfold(0, move |at| async move {
+            pause([first, second][at.min(1)]).await;
+            let frame = Frame::data(Bytes::from(format!("{version} ")));
+            (at < 2 && !known).then_some((Ok(frame), at + 1))
+        });
+        let frames: Pieces = StreamBody::new(Box::pin(frames));
+        let mut response = response.body(frames).expect("a response");
+        // A 304 need not say again what tags there are.
+        if !known {
+            CacheHints::new().tags(tags(page)).add_to(response.extensions_mut());
+        }
+        Ok(response)
+    }
+}
+
+/// Runs steps, each at its time, and asserts what was promised.
+fn run(mode: Mode, brief: bool, capacity: u64, steps: Vec<(u64, Step)>, delays: Vec<u64>) {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().start_paused(true).build().expect("a runtime").block_on(async move {
+        let (clock, hand) = Clock::manual();
+        let ticks = tokio::spawn(async move {
+            loop {
+                pause(5).await;
+                hand.advance(Duration::from_millis(5));
+            }
+        });
+        let entries = MemoryStore::builder().capacity(capacity).clock(clock.clone()).build().expect("valid");
+        let store = Forgetful::new(entries, mode);
+        let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
+        let origin = Origin { versions: Arc::default(), calls: Arc::default(), delays: Arc::new(delays) };
+        let (versions, announced) = (Arc::clone(&origin.versions), Arc::<Announced>::default());
+        let inner = service_fn(move |request: Request<Body>| origin.clone().answer(request));
+        let policy = match brief {
+            true => policy()
+                .default_ttl(Duration::from_millis(60))
+                .stale_while_revalidate(Duration::from_millis(200)),
+            false => policy().stale_while_revalidate(MINUTE),
+        };
+        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        let tasks: Vec<_> = steps
+            .into_iter()
+            .map(|(at, step)| {
+                let (stack, cache, store) = (stack.clone(), cache.clone(), store.clone());
+                let (versions, announced) = (Arc::clone(&versions), Arc::clone(&announced));
+                tokio::spawn(async move {
+                    pause(at).await;
+                    match step {
+                        Step::Read { target, language } => {
+                            let least = |of: &[AtomicU64]| of[target.number()].load(Ordering::SeqCst);
+                            let (hard, soft) = (least(&announced.hard), least(&announced.soft));
+                            let answer =
+                                read(stack.oneshot(target.request(language)).await.expect("infallible"))
+                                    .await;
+                            let versions: Vec<u64> = answer
+                                .text()
+                                .split_whitespace()
+                                .map(|text| text.parse().expect("a version"))
+                                .collect();
+                            assert!(versions.len() == 2 && versions[0] == versions[1], "{answer:?}");
+                            let stale = answer.detail().is_some_and(|detail| detail.starts_with("stale"));
+                            assert!(versions[0] >= hard, "{target:?}: gone since {hard} {answer:?}");
+                            assert!(
+                                stale || versions[0] >= soft,
+                                "{target:?}: stale since {soft} {answer:?}"
+                            );
+                        }
+                        Step::Write(named) => {
+                            let concerned: Vec<_> =
+                                Target::all().filter(|target| named.names(*target)).collect();
+                            let mut now = [0; PAGES];
+                            for page in 0..PAGES {
+                                let changes = concerned.iter().any(|target| target.page == page);
+                                now[page] = versions[page].fetch_add(u64::from(changes), Ordering::SeqCst)
+                                    + u64::from(changes);
+                            }
+                            if cache.invalidate(named.invalidation()).await.is_ok() {
+                                for target in concerned {
+                                    let (number, version) = (target.number(), now[target.page]);
+                                    announced.soft[number].fetch_max(version, Ordering::SeqCst);
+                                    if !named.soft {
+                                        announced.hard[number].fetch_max(version, Ordering::SeqCst);
+                                    }
+                                }
+                            }
+                        }
+                        Step::Evict { nth } => store.evict(nth),
+                        Step::Restart => store.restart(),
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.expect("the promise holds");
+        }
+        sleep(Duration::from_secs(1)).await;
+        ticks.abort();
+        assert_eq!((cache.flights(), cache.recording_bytes(), cache.refreshes().running), (0, 0, 0));
+        assert_eq!(cache.store_errors(), 0);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(150))]
+    /// A request that began after a hard invalidation returned never gets older data; after a soft one, it
+    /// gets older data as stale alone.
+    #[test]
+    fn nothing_older_than_an_invalidation_that_had_returned_is_ever_served(
+        mode in modes(),
+        brief in any::<bool>(),
+        small in any::<bool>(),
+        steps in prop::collection::vec((0..250_u64, step()), 1..120),
+        delays in prop::collection::vec(0..60_u64, 31),
+    ) {
+        // So small that entries are evicted, the record of invalidations among them.
+        run(mode, brief, if small { 64 << 10 } else { 8 << 20 }, steps, delays);
+    }
+}
+
+// ---- One after the other ----
+
+#[derive(Debug, Clone)]
+enum Turn {
+    Read { target: Target, language: usize },
+    Invalidate(Named),
+    Restart,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        30 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| Turn::Read { target, language }),
+        10 => named().prop_map(Turn::Invalidate),
+        1 => Just(Turn::Restart),
+    ]
+}
+
+/// What the model knows of one stored variant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    Absent,
+    Fresh(u64),
+    Stale(u64),
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    /// What the model says is there.
+    expected: Cell<usize>,
+    lost: Cell<usize>,
+}
+
+/// Whatever is there, and whatever is not, is what the model says; but for names that share a bucket, and
+/// then it is less.
+async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> Result<(), TestCaseError> {
+    let store = Forgetful::new(MemoryStore::with_capacity(32 << 20), mode);
+    let cache = Cache::new(store.clone());
+    let (inner, _) = origin(|request, call| {
+        let mut response = numbered(&[("vary", "accept-language")], call);
+        CacheHints::new().tags(tags(page_of(request.uri().path()))).add_to(response.extensions_mut());
+        response
+    });
+    let hour = Duration::from_secs(3600);
+    let policy = match windowed {
+        true => Policy::app().default_ttl(hour).stale_while_revalidate(hour),
+        false => Policy::app().default_ttl(hour),
+    };
+    let stack = SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner).boxed_clone();
+    let mut model = [[State::Absent; 2]; Target::COUNT];
+    for turn in turns {
+        match turn {
+            Turn::Read { target, language } => {
+                let state = &mut model[target.number()][*language];
+                let answer = send(&stack, target.request(*language)).await;
+                let version: u64 = answer.text().parse().expect("a version");
+                let found = match (answer.is_hit(), answer.detail()) {
+                    (false, _) => State::Absent,
+                    (true, None) => State::Fresh(version),
+                    (true, Some(_)) => State::Stale(version),
+                };
+                if *state != State::Absent {
+                    tally.expected.set(tally.expected.get() + 1);
+                }
+                if found != *state {
+                    // By names that share a bucket, what is there may be stale, and what is stale may be
+                    // gone.
+                    let (softened, gone) = match *state {
+                        State::Fresh(version) => (found == State::Stale(version), found == State::Absent),
+                        State::Stale(_) => (false, found == State::Absent),
+                        State::Absent => (false, false),
+                    };
+                    prop_assert!(softened || gone, "{target:?}: {found:?} is {state:?}");
+                    tally.lost.set(tally.lost.get() + 1);
+                }
+                sleep(Duration::from_secs(1)).await;
+                // A refresh has brought a newer one, whose version the next look tells.
+                *state = match found {
+                    State::Absent => State::Fresh(version),
+                    State::Fresh(_) => found,
+                    State::Stale(before) => {
+                        let answer = send(&stack, target.request(*language)).await;
+                        let version: u64 = answer.text().parse().expect("a version");
+                        prop_assert!(
+                            version > before && answer.is_hit() && answer.detail().is_none(),
+                            "{answer:?}"
+                        );
+                        State::Fresh(version)
+                    }
+                };
+            }
+            Turn::Invalidate(named) => {
+                cache.invalidate(named.invalidation()).await.expect("the store answers");
+                for target in Target::all().filter(|target| named.names(*target)) {
+                    for state in &mut model[target.number()] {
+                        *state = match *state {
+                            State::Fresh(version) | State::Stale(version) if named.soft && windowed => {
+                                State::Stale(version)
+                            }
+                            _ => State::Absent,
+                        };
+                    }
+                }
+            }
+            Turn::Restart => {
+                store.restart();
+                model = [[State::Absent; 2]; Target::COUNT];
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_invalidation_takes_what_it_names_and_hardly_anything_else() {
+    for mode in [Mode::Local, Mode::Remote, Mode::OneRecord] {
+        let tally = Tally::default();
+        let cases = (any::<bool>(), prop::collection::vec(turn(), 1..80));
+        let config = ProptestConfig { source_file: Some(file!()), ..ProptestConfig::with_cases(40) };
+        let ran = TestRunner::new(config).run(&cases, |(windowed, turns)| {
+            let mut builder = tokio::runtime::Builder::new_current_thread();
+            let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
+            runtime.block_on(compared(mode, windowed, &turns, &tally))
+        });
+        if let Err(error) = ran {
+            panic!("{mode:?}: {error}");
+        }
+        let (expected, lost) = (tally.expected.get(), tally.lost.get());
+        // A record has 4,096 buckets, a table 16 times as many.
+        let most = if mode == Mode::OneRecord { expected / 5 } else { expected / 25 };
+        assert!(expected > 100 && lost <= most, "{mode:?}: {lost} of {expected} lost");
+    }
+}
