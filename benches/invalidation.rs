@@ -1,0 +1,174 @@
+//! What tags cost a hit, before and after an unrelated invalidation, and what it costs to invalidate a
+//! million entries by a tag that they all carry.
+//!
+//! Timed are the call, the poll and the drop of the response, of requests for as many URIs in turn as there
+//! are in a round. An unrelated invalidation makes each of their entries be looked up in the table of
+//! invalidations once; the hits after that are as before. All cases take turns, so that what else the machine
+//! does falls on all alike; ratios are to the hits without tags and without an invalidation of the same
+//! round.
+//!
+//! ```text
+//! cargo bench --bench invalidation      # about 15 seconds, 1 GiB of memory
+//! ```
+
+mod support;
+
+use futures::FutureExt;
+use futures::executor::block_on;
+use http::{Request, Response, Uri};
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+use support::{Answer, Body, SMALL, call, uri, with_uri};
+use tower::{Layer, Service, service_fn};
+use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer};
+
+const KEYS: usize = 4096;
+const ROUNDS: usize = 41;
+const MANY: usize = 1_000_000;
+const SAMPLE: usize = 1000;
+/// So often many entries are invalidated: what a call costs that finds the table in no cache of the
+/// processor's.
+const INVALIDATIONS: usize = 101;
+
+fn main() {
+    print_hits();
+    print_many();
+}
+
+/// A cache before a service that answers with clones of a response.
+fn cached(
+    cache: &Cache,
+    response: Response<Body>,
+) -> impl Service<Request<Body>, Response: Answer, Error = Infallible> + Clone + use<> {
+    let policy = Policy::app().default_ttl(Duration::from_secs(3600));
+    SiteCacheLayer::new(cache).policy(policy).layer(support::floor(response))
+}
+
+/// A response that is the same but for its tags, as its handler names them.
+fn tagged(mut response: Response<Body>, tags: usize) -> Response<Body> {
+    if tags > 0 {
+        let tags = (0..tags).map(|tag| format!("flavour:{tag}"));
+        CacheHints::new().tags(tags).add_to(response.extensions_mut());
+    }
+    response
+}
+
+/// Returns how long a hit on each of the requests takes, in nanoseconds.
+fn hits<S>(service: &mut S, requests: &[Request<Body>]) -> f64
+where
+    S: Service<Request<Body>, Response: Answer, Error = Infallible>,
+{
+    let mut total = Duration::ZERO;
+    for batch in requests.chunks(64) {
+        let batch = batch.to_vec();
+        let start = Instant::now();
+        for request in batch {
+            black_box(call(service, black_box(request)));
+        }
+        total += start.elapsed();
+    }
+    total.as_secs_f64() * 1e9 / requests.len() as f64
+}
+
+/// Prints what hits with tags cost, and what an unrelated invalidation adds.
+fn print_hits() {
+    let request = support::request();
+    let requests: Vec<_> = (0..KEYS).map(|number| with_uri(&request, &uri(number))).collect();
+    let mut cases: Vec<_> = [0, 1, 8]
+        .into_iter()
+        .map(|tags| {
+            let cache = Cache::new(MemoryStore::with_capacity(128 << 20));
+            let mut service = cached(&cache, tagged(support::response(SMALL), tags));
+            for request in requests.iter().chain(&requests) {
+                call(&mut service, request.clone());
+            }
+            (tags, cache, service)
+        })
+        .collect();
+    // Of each case: nothing invalidated, right after an unrelated invalidation, and after that.
+    let mut times = vec![[const { Vec::new() }; 3]; cases.len()];
+    for round in 0..=ROUNDS {
+        for ((_, cache, service), times) in cases.iter_mut().zip(&mut times) {
+            // The processor's cache has what the case before left in it.
+            hits(service, &requests);
+            let before = hits(service, &requests);
+            block_on(cache.invalidate(Invalidation::tag(format!("unrelated:{round}")))).expect("local");
+            let (looked_up, after) = (hits(service, &requests), hits(service, &requests));
+            // The first round warms up.
+            if round > 0 {
+                for (times, time) in times.iter_mut().zip([before, looked_up, after]) {
+                    times.push(time);
+                }
+            }
+        }
+    }
+    for (tags, _, service) in &mut cases {
+        let found = requests.iter().filter(|request| call(service, (*request).clone()).is_hit()).count();
+        // Names may share a bucket of the table.
+        assert!(found > KEYS * 9 / 10, "{tags} tags: unrelated invalidations took {} entries", KEYS - found);
+    }
+    println!("{:34} {:>9} {:>9}", "a hit", "ns", "ratio");
+    let floor = times[0][0].clone();
+    for ((tags, ..), times) in cases.iter().zip(&times) {
+        let names = ["nothing invalidated", "after an unrelated one", "after that"];
+        for (name, times) in names.into_iter().zip(times) {
+            let ratios = times.iter().zip(&floor).map(|(own, floor)| own / floor).collect();
+            println!(
+                "{:34} {:9.0} {:9.2}",
+                format!("{tags} tags, {name}"),
+                median(times.clone()),
+                median(ratios)
+            );
+        }
+    }
+}
+
+/// Prints what it takes to invalidate a million entries, after having proved that they are gone.
+fn print_many() {
+    let store = MemoryStore::with_capacity(16 << 30);
+    let cache = Cache::new(store.clone());
+    let mut response = Response::new(Full::from("page"));
+    CacheHints::new().tags(["flavours"]).add_to(response.extensions_mut());
+    let answer = service_fn(move |_: Request<Body>| {
+        let response = response.clone();
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let policy = Policy::app().default_ttl(Duration::from_secs(3600));
+    let mut service = SiteCacheLayer::new(&cache).policy(policy).layer(answer);
+    let ask = |number: usize| {
+        let mut request = Request::new(Body::default());
+        *request.uri_mut() = Uri::try_from(format!("/{number}")).expect("a URI");
+        request
+    };
+    let start = Instant::now();
+    for number in 0..MANY {
+        call(&mut service, ask(number));
+    }
+    assert_eq!(store.len(), MANY, "each response is stored");
+    println!("\n{MANY} entries with one tag, stored in {:.1} s", start.elapsed().as_secs_f64());
+    let sample = (0..SAMPLE).map(|number| number * (MANY / SAMPLE));
+    for number in sample.clone() {
+        assert!(call(&mut service, ask(number)).is_hit(), "it is there");
+    }
+    let start = Instant::now();
+    block_on(cache.invalidate(Invalidation::tag("flavours"))).expect("local");
+    let first = start.elapsed();
+    for number in sample {
+        assert!(!call(&mut service, ask(number)).is_hit(), "it is gone");
+    }
+    println!("invalidated by it in {} ns; of a sample of {SAMPLE}, none is a hit any more", first.as_nanos());
+    let times = (0..INVALIDATIONS).map(|_| {
+        let start = Instant::now();
+        let done = cache.invalidate(Invalidation::tag("flavours")).now_or_never();
+        done.expect("local").expect("local");
+        start.elapsed().as_secs_f64() * 1e9
+    });
+    println!("again, median of {INVALIDATIONS}: {:.0} ns", median(times.collect()));
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
