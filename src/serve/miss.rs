@@ -161,6 +161,10 @@ impl Way {
                                 lookup = self.other_variant(&head, request);
                                 continue;
                             }
+                            // By its tags, it is older than an invalidation: a new flight takes its place.
+                            Ok(false) if self.is_outdated(&head).await => {
+                                outdated = Some(Arc::clone(&flight))
+                            }
                             Ok(false) => {}
                             Err(()) => return store_failed(),
                         }
@@ -277,6 +281,11 @@ impl Way {
 
     async fn is_valid(&self, stored: &StoredResponse) -> bool {
         matches!(self.shared.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
+    }
+
+    async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
+        let validity = self.shared.cache.validity_of(arriving).await;
+        matches!(validity, Ok(Validity::Stale | Validity::Gone))
     }
 
     async fn generation(&self) -> Option<Generation> {
