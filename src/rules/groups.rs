@@ -61,12 +61,20 @@ impl TagFields {
     /// Has a response say its tags in these fields, and in no others. A field that can't say them all is left
     /// out.
     pub(crate) fn write(self, tags: &[String], headers: &mut HeaderMap) {
+        self.write_unless(tags, headers, false);
+    }
+
+    /// The same; but where `written`, what these fields say already stays.
+    pub(crate) fn write_unless(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
                 TagField::CacheGroups => (CACHE_GROUPS, cache_groups_value(tags)),
                 TagField::SurrogateKey => (SURROGATE_KEY, surrogate_key_value(tags)),
                 TagField::CacheTag => (CACHE_TAG, cache_tag_value(tags)),
             };
+            if written && self.has(field) && headers.contains_key(&name) {
+                continue;
+            }
             headers.remove(&name);
             if let Some(value) = value.filter(|_| self.has(field)) {
                 // A header section that is full goes without.

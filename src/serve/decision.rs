@@ -171,7 +171,11 @@ impl Shared {
 
     /// Returns the tags of a response. What has more than can be held, or ones that can't be read, is not
     /// stored: what can't be invalidated must not be kept.
-    fn tags(&self, headers: &HeaderMap, hints: Option<&CacheHints>) -> Result<Vec<String>, &'static str> {
+    pub(super) fn tags(
+        &self,
+        headers: &HeaderMap,
+        hints: Option<&CacheHints>,
+    ) -> Result<Vec<String>, &'static str> {
         let mut tags = self.policy.tags_read.read(headers).map_err(|_| "tags")?;
         tags.extend(hints.into_iter().flat_map(|hints| hints.tags.iter().cloned()));
         tags.sort_unstable();

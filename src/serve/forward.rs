@@ -177,7 +177,8 @@ impl Fill {
             }
         };
         let status = self.status;
-        let Sent { headers: request, mut finish, .. } = sent;
+        let Sent { headers: request, finish, .. } = sent;
+        let mut finish = finish.within(handled_within);
         let (body, status) = match kept {
             Err(why) => {
                 self.not_shared(&head, handled_within);

@@ -70,6 +70,8 @@ pub(super) struct Finish {
     identified: bool,
     tags_read: TagFields,
     tags_told: Option<TagFields>,
+    /// A layer further in has handled the request.
+    within: bool,
     now: SystemTime,
 }
 
@@ -85,6 +87,7 @@ impl Finish {
             identified: who.identified,
             tags_read: shared.policy.tags_read,
             tags_told: shared.policy.tags_told,
+            within: false,
             now: shared.cache.clock().wall(),
         }
     }
@@ -112,12 +115,16 @@ impl Finish {
         }
     }
 
-    /// Has a response say its tags where they are to be said, unless a layer further in has seen to it.
+    /// Has it known whether a layer further in has handled the request.
+    pub(super) fn within(self, within: bool) -> Self {
+        Self { within, ..self }
+    }
+
+    /// Has a response say its tags where they are to be said. What a layer further in says there stays: it may
+    /// know of more.
     fn tell_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tags_told else { return };
-        if response.extensions().get::<HandledWithin>().is_some() {
-            return;
-        }
+        let within = self.within || response.extensions().get::<HandledWithin>().is_some();
         // What can't be read is told nobody.
         let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
@@ -125,7 +132,7 @@ impl Finish {
         }
         tags.sort_unstable();
         tags.dedup();
-        fields.write(&tags, response.headers_mut());
+        fields.write_unless(&tags, response.headers_mut(), within);
     }
 
     /// Leaves what clients are told as it is.

@@ -82,6 +82,10 @@ impl Fill {
         }
         let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
         hints.client_max_age = hints.client_max_age.or(told_before);
+        // What it says of its tags where they are told, it says of those from hints, too.
+        if let Some(fields) = shared.policy.tags_told {
+            hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
+        }
         let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
         let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
@@ -136,6 +140,11 @@ impl Fill {
                     leader.pass();
                 }
                 tell_client(&mut parts.headers, told, wall);
+                if let Some(fields) = shared.policy.tags_told {
+                    // What can't be read is told nobody.
+                    let tags = shared.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
+                    fields.write(&tags, &mut parts.headers);
+                }
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
