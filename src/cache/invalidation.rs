@@ -139,7 +139,10 @@ impl Invalidation {
                     scopes.push(Scope::uri(seed, path_of(uri), query));
                     named = uri.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
                 }
-                What::Subtree(path) => scopes.push(Scope::subtree(seed, path_of(path))),
+                What::Subtree(path) => {
+                    scopes.push(Scope::subtree(seed, path_of(path)));
+                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(seed, path)));
+                }
                 What::Tag(tag) => scopes.push(Scope::tag(seed, tag)),
                 // Every path on a host is in the subtree of its root.
                 What::All if host.is_some() => scopes.push(Scope::subtree(seed, "/")),

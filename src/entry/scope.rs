@@ -117,7 +117,18 @@ impl Scope {
     /// Returns the scope of a path and everything under it, segment by segment: `/a` has `/a/b`, not `/ab`.
     #[must_use]
     pub fn subtree(seed: u64, path: &str) -> Self {
-        subtrees(seed, &percent_decoded(path)).last().unwrap_or(Self(hasher(seed, Kind::Subtree).finish()))
+        Self::narrowest(seed, &percent_decoded(path))
+    }
+
+    /// Returns the same scope for a path that is decoded already, whatever characters it has.
+    #[must_use]
+    pub fn decoded_subtree(seed: u64, path: &str) -> Self {
+        Self::narrowest(seed, path.as_bytes())
+    }
+
+    /// Returns the narrowest subtree that a path is in.
+    fn narrowest(seed: u64, path: &[u8]) -> Self {
+        subtrees(seed, path).last().unwrap_or(Self(hasher(seed, Kind::Subtree).finish()))
     }
 
     /// Returns the scope of a tag.
