@@ -66,7 +66,8 @@ impl Invalidation {
     }
 
     /// Names a path and everything under it, segment by segment: `/shop` has `/shop/flavours`, not `/shops`;
-    /// `/` has all paths. Paths are told apart up to their 32nd segment.
+    /// `/` has all paths. Paths are told apart up to their 32nd segment. Like a
+    /// [`path`](Self::path), it may be percent-encoded or decoded.
     pub fn subtree(path: impl Into<String>) -> Self {
         Self::of([What::Subtree(path.into())])
     }
@@ -204,6 +205,16 @@ impl<D: Dependents> Dependents for [D] {
 
     fn tags(&self) -> Vec<String> {
         self.iter().flat_map(D::tags).collect()
+    }
+}
+
+impl<D: Dependents> Dependents for Vec<D> {
+    fn paths(&self) -> Vec<String> {
+        self.as_slice().paths()
+    }
+
+    fn tags(&self) -> Vec<String> {
+        self.as_slice().tags()
     }
 }
 
