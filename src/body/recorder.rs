@@ -1,7 +1,7 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
 use crate::cache::{Cache, Reservation, Storing, Tracker};
-use crate::entry::{StoredResponse, body_for_storage};
+use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
 use crate::rules::entity_tag::EntityTag;
@@ -209,6 +209,7 @@ impl Recorder {
         if let Some(digest) = self.digest.take() {
             commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
         }
+        self.tracker.pass_on();
         if !commit.storing.made_from(self.tracker.take()) {
             commit.storing.give_up(&commit.cache);
             return commit.pass();
@@ -244,6 +245,10 @@ impl Keep for Recorder {
             return true;
         };
         false
+    }
+
+    fn reads(&self) -> Option<Reads> {
+        self.tracker.peek()
     }
 
     fn is_whole(&self) -> bool {

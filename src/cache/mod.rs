@@ -17,7 +17,7 @@ pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use storing::{Settled, Storing, write_variant_key};
 pub use tracking::{Propagated, propagate_dependencies};
-pub(crate) use tracking::{Reads, Tracker};
+pub(crate) use tracking::{Tracker, inherit_response, is_tracked, unknown};
 pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;

@@ -1,8 +1,8 @@
 //! Puts a response where a look-up finds it: under its URL, or under a variant of it.
 
-use super::{Cache, Reads};
+use super::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, Indexed, StoredResponse, VaryIndex};
+use crate::entry::{Entry, Indexed, Reads, StoredResponse, VaryIndex};
 use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -65,13 +65,8 @@ impl Storing {
     /// Says what the response was made from; false if it can't be stored for that.
     pub(crate) fn made_from(&mut self, reads: Option<Reads>) -> bool {
         let Some(reads) = reads else { return true };
-        let until = reads.until();
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
-        // Of those in another namespace, nobody would hear here.
-        let own = response.head().generation.incarnation();
-        let is_fit = !reads.is_unfit && reads.values.iter().all(|value| value.since.incarnation() == own);
-        response.depend_on(reads.values, until);
-        is_fit
+        response.depend_on(&reads)
     }
 
     /// Says that this has come to something.

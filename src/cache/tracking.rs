@@ -3,17 +3,13 @@
 //! Whoever makes something (a page, its body, a computed value) enters a [`Tracker`] around each poll; values
 //! that are read meanwhile, on that thread, are noted there. Nothing is allocated where nothing is read.
 
-use crate::clock::Moment;
-use crate::entry::{Dependency, Generation, Scope, StoredValue};
+use crate::entry::{Dependency, Generation, Reads, Scope, StoredResponse, StoredValue};
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-
-/// More are not held: what is made from them is not stored.
-const MOST: usize = 256;
 
 thread_local! {
     static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Nobody) };
@@ -25,53 +21,6 @@ enum Slot {
     /// Somebody does, and nothing was read yet.
     Nothing,
     Reads(Arc<Mutex<Reads>>),
-}
-
-/// What something was made from.
-#[derive(Debug, Default)]
-pub(crate) struct Reads {
-    pub(crate) values: Vec<Dependency>,
-    /// When the first of them expires, if any does.
-    pub(crate) until: Option<Moment>,
-    /// There were too many, or what they depend on is not known.
-    pub(crate) is_unfit: bool,
-}
-
-impl Reads {
-    /// Returns when the first of them expires.
-    pub(crate) fn until(&self) -> Moment {
-        self.until.unwrap_or(Moment::NEVER)
-    }
-
-    /// Notes a value that was read; the first reading counts.
-    fn read(&mut self, value: Dependency) {
-        if !self.values.iter().any(|known| known.value == value.value) {
-            self.push(value);
-        }
-    }
-
-    /// Notes a value that was written; nothing that was read before counts.
-    fn wrote(&mut self, value: Dependency) {
-        self.values.retain(|known| known.value != value.value);
-        self.push(value);
-    }
-
-    fn push(&mut self, value: Dependency) {
-        if self.values.len() >= MOST {
-            self.is_unfit = true;
-        } else {
-            self.values.push(value);
-        }
-    }
-
-    /// Adds what a value was made from; the older reading counts.
-    fn inherit(&mut self, value: Dependency) {
-        match self.values.iter_mut().find(|known| known.value == value.value) {
-            Some(known) if known.since.counter() > value.since.counter() => *known = value,
-            Some(_) => {}
-            None => self.push(value),
-        }
-    }
 }
 
 /// Notes what is read while something is made.
@@ -108,6 +57,18 @@ impl Tracker {
         Self(Some(Arc::clone(self.0.get_or_insert_default())))
     }
 
+    /// Returns what was read so far.
+    pub(crate) fn peek(&self) -> Option<Reads> {
+        self.0.as_ref().map(|reads| lock(reads).clone())
+    }
+
+    /// Has whoever is making something here depend on what was read so far.
+    pub(crate) fn pass_on(&self) {
+        if let Some(reads) = self.peek() {
+            merge(&reads);
+        }
+    }
+
     /// Takes what was read so far.
     pub(crate) fn take(&mut self) -> Option<Reads> {
         self.0.take().map(|reads| std::mem::take(&mut *lock(&reads)))
@@ -133,7 +94,7 @@ fn current() -> Option<Arc<Mutex<Reads>>> {
 }
 
 /// Tells whether anybody wants to know what is read here.
-pub(super) fn is_tracked() -> bool {
+pub(crate) fn is_tracked() -> bool {
     SLOT.with_borrow(|slot| !matches!(slot, Slot::Nobody))
 }
 
@@ -151,11 +112,27 @@ pub(super) fn inherit(value: &StoredValue) {
     let since = value.generation;
     let own = value.scopes.iter().filter_map(|scope| Some(Dependency { value: *scope, since: since? }));
     own.chain(value.dependencies.iter().copied()).for_each(|each| reads.inherit(each));
-    reads.until = Some(reads.until().min(value.fresh_until));
+    reads.live_until(value.fresh_until);
+}
+
+/// Notes a stored response that something else is made from.
+pub(crate) fn inherit_response(response: &StoredResponse) {
+    let Some(reads) = current() else { return };
+    let (mut reads, head) = (lock(&reads), response.head());
+    let own = head.scopes.iter().map(|scope| Dependency { value: *scope, since: head.generation });
+    own.chain(head.dependencies.iter().copied()).for_each(|each| reads.inherit(each));
+    reads.live_until(head.fresh_until);
+}
+
+/// Notes what something that was read was made from itself.
+pub(crate) fn merge(other: &Reads) {
+    if let Some(reads) = current() {
+        lock(&reads).merge(other);
+    }
 }
 
 /// Notes that something was read of which it is not known what it depends on.
-pub(super) fn unknown() {
+pub(crate) fn unknown() {
     if let Some(reads) = current() {
         lock(&reads).is_unfit = true;
     }
@@ -266,7 +243,7 @@ mod tests {
     #[test]
     fn what_has_read_too_much_is_unfit() {
         let mut tracker = Tracker::default();
-        tracker.enter(|| (0..=MOST as u64).for_each(|number| read(Scope::value(number, b""), at(1))));
-        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == MOST));
+        tracker.enter(|| (0..=256_u64).for_each(|number| read(Scope::value(number, b""), at(1))));
+        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 256));
     }
 }

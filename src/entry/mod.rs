@@ -4,6 +4,7 @@ mod codec;
 mod head;
 mod outward;
 mod packing;
+mod reads;
 mod response;
 mod scope;
 mod value;
@@ -12,6 +13,7 @@ mod wire;
 
 pub(crate) use head::{Head, has_validator};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
+pub(crate) use reads::Reads;
 pub use response::StoredResponse;
 pub(crate) use scope::ExtendOnHost;
 pub use scope::{Dependency, Generation, Scope};

@@ -2,7 +2,7 @@
 
 use super::head::{Head, has_validator};
 use super::packing::{own_name, packed};
-use super::{Dependency, Generation};
+use super::{Generation, Reads};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
@@ -102,13 +102,18 @@ impl StoredResponse {
         Self::new(head, self.body.clone())
     }
 
-    /// Adds what the response turned out to be made from, which it outlives no more than `until`.
-    pub(crate) fn depend_on(&mut self, dependencies: Vec<Dependency>, until: Moment) {
-        let known = std::mem::take(&mut self.head.dependencies).into_vec();
-        self.head.dependencies = known.into_iter().chain(dependencies).collect();
-        self.head.fresh_until = self.head.fresh_until.min(until);
+    /// Adds what the response turned out to be made from, which it does not outlive; false if it can't be stored
+    /// for that.
+    pub(crate) fn depend_on(&mut self, reads: &Reads) -> bool {
+        // What it was made from before it was validated is named once, too.
+        let mut all = reads.clone();
+        self.head.dependencies.iter().for_each(|known| all.inherit(*known));
+        self.head.fresh_until = self.head.fresh_until.min(all.until());
+        let is_fit = all.is_fit(self.head.generation);
+        self.head.dependencies = all.values.into();
         self.head_weight = weight_with_304(&self.head);
         self.checked = Checked::new(&self.head);
+        is_fit
     }
 
     /// Returns the body.

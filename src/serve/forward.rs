@@ -6,9 +6,9 @@ use super::future::Finish;
 use super::mark::{HandledWithin, OuterLayer};
 use super::miss::{Call, Stored, Way};
 use super::revalidate::{self, withheld};
-use super::unsafe_method::what_changed;
+use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody};
-use crate::cache::{Settled, Storing, Tracker};
+use crate::cache::{Settled, Storing, Tracker, inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
@@ -73,6 +73,8 @@ impl Fill {
         let mut tracker = Tracker::default();
         let call = tracker.track(inner.oneshot(request));
         let answer = within(self.way.shared.policy.origin_timeout, call).await;
+        // A page that this answer becomes a part of is made from the same.
+        tracker.pass_on();
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_instead(&sent).await {
             return Ok(self.answer_with(stale, &sent));
@@ -84,8 +86,7 @@ impl Fill {
             }
             Some(Ok(response)) => {
                 if let Some(what) = what_changed(&response) {
-                    // A failure is counted by the cache.
-                    let _ = self.way.shared.cache.invalidate(what).await;
+                    Changed::new(&self.way.shared.cache, what).invalidate().await;
                 }
                 response
             }
@@ -187,6 +188,9 @@ impl Fill {
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
+                if is_tracked() {
+                    inherit_response(&response);
+                }
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);

@@ -153,7 +153,10 @@ impl Way {
                         // Its body may never end, and this one shall not wait for it, nor those who come.
                         outdated = Some(Arc::clone(&flight));
                     } else if let Some(reader) = stream.and_then(|stream| stream.join()) {
-                        let head = Arc::clone(reader.stream().head());
+                        // It may have been made from what has changed since, or can't be shared for that.
+                        let Some(head) = reader.stream().head_so_far() else {
+                            return self.alone(reason, stale).await;
+                        };
                         match self.fits(&head, request, true).await {
                             Ok(true) => return Next::Read(head, reader),
                             // Another variant; once it is known by what, others of that one collapse again.

@@ -4,6 +4,7 @@ use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
 use super::shared::Shared;
 use crate::body::ResponseBody;
+use crate::cache::{inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
@@ -44,6 +45,9 @@ impl Shared {
         now: Moment,
         collapsed: bool,
     ) -> Hit {
+        if is_tracked() {
+            inherit_response(&stored);
+        }
         let selection = selection(context, request.method, request.headers, &stored);
         Hit {
             stored,

@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
-use crate::cache::poll_now;
+use crate::cache::{poll_now, unknown};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::status::CacheStatus;
@@ -188,6 +188,8 @@ where
         Next::Read(head, reader) => {
             let now = shared.cache.clock().now();
             let hit = shared.hit(head, (&request).into(), context, now, true);
+            // What the rest of it will be made from is not known here.
+            unknown();
             let response = hit.reading(reader);
             ResponseFuture::slow(std::future::ready(Ok(response)))
         }

@@ -35,27 +35,24 @@ where
     let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
     // Until it is called, the service has changed nothing.
     poll_fn(|cx| inner.poll_ready(cx)).await?;
-    let mut changed = Changed { cache: &shared.cache, paths: vec![target.path().to_owned()] };
+    let mut changed = Changed { cache: &shared.cache, what: vec![Invalidation::path(target.path())] };
     let response = inner.call(Request::from_parts(parts, body)).await?;
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
         let authority = target.authority().cloned().or(host);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            changed.paths.extend(path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
-        }
-        let mut all = Invalidation::paths(changed.paths.clone());
+        let referred = [LOCATION, CONTENT_LOCATION]
+            .into_iter()
+            .filter_map(|name| path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
+        changed.what = vec![Invalidation::path(target.path()).and(Invalidation::paths(referred))];
         // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
         if let (Ok(groups), Some(authority)) = (cache_group_invalidation(response.headers()), &authority) {
-            all = all.and(Invalidation::tags(groups).host(authority.as_str()));
+            changed.what.push(Invalidation::tags(groups).host(authority.as_str()));
         }
-        // A failure is counted by the cache; the write itself has taken place.
-        let _ = changed.cache.invalidate(all).await;
-        if let Some(what) = what_changed(&response) {
-            let _ = changed.cache.invalidate(what).await;
-        }
+        changed.what.extend(what_changed(&response));
+        changed.invalidate().await;
     }
-    changed.paths.clear();
+    changed.what.clear();
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply(&mut response);
     Ok(response)
@@ -69,17 +66,29 @@ pub(super) fn what_changed<B>(response: &Response<B>) -> Option<Invalidation> {
 }
 
 /// What a request may have changed. Dropped before it is known (the client left, the service
-/// panicked or failed to answer), it is invalidated: the write may have been committed.
-struct Changed<'a> {
+/// panicked or failed to answer), or invalidated, that is done: the write may have been committed.
+pub(super) struct Changed<'a> {
     cache: &'a Cache,
-    paths: Vec<String>,
+    what: Vec<Invalidation>,
+}
+
+impl<'a> Changed<'a> {
+    pub(super) fn new(cache: &'a Cache, what: Invalidation) -> Self {
+        Self { cache, what: vec![what] }
+    }
+
+    /// Invalidates it. A failure is counted by the cache; the write itself has taken place.
+    pub(super) async fn invalidate(&mut self) {
+        while let Some(what) = self.what.last().cloned() {
+            let _ = self.cache.invalidate(what).await;
+            self.what.pop();
+        }
+    }
 }
 
 impl Drop for Changed<'_> {
     fn drop(&mut self) {
-        if !self.paths.is_empty() {
-            self.cache.invalidate_later(Invalidation::paths(std::mem::take(&mut self.paths)));
-        }
+        self.what.drain(..).for_each(|what| self.cache.invalidate_later(what));
     }
 }
 

@@ -6,6 +6,7 @@ mod anonymous;
 mod architecture;
 mod attacks;
 mod bodies;
+mod changes;
 mod client_lifetimes;
 mod collapse;
 mod condition;

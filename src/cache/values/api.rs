@@ -2,7 +2,7 @@
 
 use super::encoding::decoded;
 use super::state::{Seen, State};
-use super::{Cache, Name};
+use super::{Cache, Name, TRIES};
 use crate::entry::{Encoding, Entry, Scope, StoredValue};
 use crate::error::{Absent, AbsentKind, StoreError, ValueError};
 use crate::policy::Ttl;
@@ -14,7 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Cache {
-    /// Returns the value under a key. What is made meanwhile, a page or another value, depends on it.
+    /// Returns the value under a key. What is made meanwhile, a page or another value, depends on it: it goes when
+    /// the value is set or deleted, or lives no longer. One that has found no value goes when it is set, but not
+    /// when somebody computes it: use [`get_or_set`](Self::get_or_set) there, too.
     ///
     /// # Errors
     /// If there is none, with the reason: a value of another type, or one that was cut short, is as good as
@@ -104,11 +106,11 @@ impl Cache {
     /// If the store fails.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         let name = Name::of_key(self.version(), key.as_ref());
-        let since = self.generation().await?;
         let seen = self.see(&name).await?;
+        let changing = self.changing(vec![Scope::value(self.seed(), name.as_bytes())]).await?;
         let removed = self.within_limit(self.store().remove(seen.key.as_ref())).await;
         // Where it failed, too: it may be gone.
-        self.written(Scope::value(self.seed(), name.as_bytes()), since).await?;
+        changing.done().await?;
         Ok(removed? && seen.state == State::Live)
     }
 
@@ -125,6 +127,7 @@ impl Cache {
     }
 
     /// Sets how long the value under a key lives from now on, and returns whether there is one. Zero removes it.
+    /// What was computed from other values lives no longer than before; there is no stale window any more.
     ///
     /// # Errors
     /// If the store fails.
@@ -134,12 +137,17 @@ impl Cache {
             return self.delete(key).await;
         }
         let name = Name::of_key(self.version(), key.as_ref());
-        loop {
+        for _ in 0..TRIES {
             let Seen { key, entry, state } = self.see(&name).await?;
             let (State::Live, Some(entry)) = (state, entry) else { return Ok(false) };
             let touched = match &entry {
                 Entry::Value(value) => {
                     let fresh_until = self.fresh_until(lifetime);
+                    // What was made from others lives no longer than they do.
+                    let fresh_until = match value.dependencies.is_empty() {
+                        true => fresh_until,
+                        false => fresh_until.min(value.fresh_until),
+                    };
                     Entry::Value(Arc::new(StoredValue { fresh_until, ..StoredValue::clone(value) }))
                 }
                 // Without a time of its own, so that it is not read to be touched where the store can do that.
@@ -153,6 +161,7 @@ impl Cache {
                 return Ok(true);
             }
         }
+        Err(StoreError::new(StoreErrorKind::Contended))
     }
 
     /// Invalidates everything in this namespace at once, pages, values and counters, and leaves others alone: as
@@ -178,12 +187,18 @@ impl Cache {
             return Err(Absent::new(seen.state.into()));
         };
         let next = self.with_version(self.version().wrapping_add(1));
+        let own = Scope::value(self.seed(), name.as_bytes());
         let ttl = match value.fresh_until {
             crate::clock::Moment::NEVER => Ttl::Forever,
             until => Ttl::For(until.since(self.clock().now())),
         };
         let moved = next.value(&key).ttl(ttl);
-        moved.put(Entry::Value(value), PutMode::Always).await.map_err(failed)?;
+        let mut copy = StoredValue::clone(&value);
+        // It is no longer named by where it was.
+        copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
+        let changing = self.changing(vec![moved.scope()]).await.map_err(failed)?;
+        moved.put(Entry::Value(Arc::new(copy)), PutMode::Always).await.map_err(failed)?;
+        changing.done().await.map_err(failed)?;
         self.delete(key).await.map_err(failed)?;
         Ok(next.version())
     }

@@ -3,11 +3,11 @@
 use super::encoding::{decoded, encoded};
 use super::state::{Seen, State};
 use super::{Value, tracking};
-use crate::cache::{Reads, Tracker};
-use crate::entry::{Entry, Generation, Scope, StoredValue};
+use crate::cache::Tracker;
+use crate::entry::{Entry, Generation, Reads, Scope, StoredValue};
 use crate::error::ValueError;
 use crate::flight::{Fate, Flight, Leader, Role};
-use crate::store::{PutMode, Validity};
+use crate::store::Validity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::any::Any;
@@ -24,8 +24,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub(in super::super) enum Computed {
     Value(Arc<StoredValue>),
-    /// With what error.
-    Failed(Arc<dyn Any + Send + Sync>),
+    /// It can't be stored, nor given to others, since it is not known what it was made from.
+    Unkept,
+    /// With what error, and what that was made from.
+    Failed(Arc<dyn Any + Send + Sync>, Arc<Reads>),
     /// Who computed it went away, or panicked.
     Abandoned,
 }
@@ -67,8 +69,27 @@ impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
 /// What is to be done where there is no value.
 enum Turn<T> {
     Have(T),
-    /// As the leader of others, or alone; as of a generation, if that is known.
-    Compute(Option<Leader<Computed>>, Option<Generation>),
+    Compute(Computing),
+}
+
+/// A computation that is to be made.
+#[derive(Default)]
+struct Computing {
+    /// Where others may wait for it.
+    leader: Option<Leader<Computed>>,
+    /// What was current before, if that is known.
+    since: Option<Generation>,
+    /// What is there and can't be read as what is computed, so that it is to be replaced.
+    unreadable: Option<Entry>,
+}
+
+/// Whatever becomes of a computation, who has asked for it depends on what it has read.
+struct PassedOn(Tracker);
+
+impl Drop for PassedOn {
+    fn drop(&mut self) {
+        self.0.pass_on();
+    }
 }
 
 impl Value<'_> {
@@ -77,6 +98,9 @@ impl Value<'_> {
     /// Of many who ask at a time in this process, one computes it and the others wait, for ten seconds at most. What
     /// is read from the cache meanwhile becomes a dependency of the value. A value that was deleted, set or
     /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
+    ///
+    /// A computation must not ask for its own value, or for one whose computation asks for it: it would wait for
+    /// itself, those ten seconds, and outside of a tokio runtime, where there is no timer, for ever.
     ///
     /// # Errors
     /// If the value can't be written as MessagePack.
@@ -113,7 +137,7 @@ impl Value<'_> {
     {
         match self.turn::<T, E>().await? {
             Turn::Have(value) => Ok(value),
-            Turn::Compute(leader, since) => self.compute(leader, since, compute).await,
+            Turn::Compute(computing) => self.compute(computing, compute).await,
         }
     }
 
@@ -126,27 +150,28 @@ impl Value<'_> {
         let limit = tokio::time::Instant::now() + LONGEST_WAIT;
         loop {
             let seen = self.cache.read(&self.name).await;
-            let (key, stale) = match seen {
+            let (key, unreadable, stale) = match seen {
                 Ok(Seen { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
                     Ok(value) => return Ok(Turn::Have(value)),
-                    Err(_) => (key, None),
+                    Err(_) => (key, Some(entry), None),
                 },
-                Ok(Seen { state: State::Stale, entry, key }) => (key, entry),
-                Ok(Seen { key, .. }) => (key, None),
-                Err(_) => return Ok(Turn::Compute(None, None)),
+                Ok(Seen { state: State::Stale, entry, key }) => (key, None, entry),
+                Ok(Seen { key, .. }) => (key, None, None),
+                Err(_) => return Ok(Turn::Compute(Computing::default())),
             };
             // From here on, who deletes or sets the value is heard of.
             let Ok(since) = self.cache.depend(self.scope()).await else {
-                return Ok(Turn::Compute(None, None));
+                return Ok(Turn::Compute(Computing::default()));
             };
+            let computing = Computing { leader: None, since: Some(since), unreadable };
             let flight = match self.join(&key, since).await {
-                Role::Leader(leader) => return Ok(self.led(leader, since).await),
-                Role::Alone => return Ok(Turn::Compute(None, Some(since))),
+                Role::Leader(leader) => return Ok(self.led(leader, computing).await),
+                Role::Alone => return Ok(Turn::Compute(computing)),
                 Role::Follower(flight) => flight,
             };
             // While another one computes it, what is there serves.
             if let Some(Entry::Value(value)) = stale
-                && !self.window.is_zero()
+                && self.cache.clock().now() < value.fresh_until.after(self.window)
                 && let Ok(old) = decoded(&Entry::Value(Arc::clone(&value)))
             {
                 tracking::inherit(&value);
@@ -161,19 +186,18 @@ impl Value<'_> {
                 Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
                 Some(Computed::Value(value)) => {
                     tracking::inherit(&value);
-                    if let Ok(value) = decoded(&Entry::Value(value)) {
-                        return Ok(Turn::Have(value));
-                    }
-                    return Ok(Turn::Compute(None, Some(since)));
+                    return Ok(decoded(&Entry::Value(value)).map_or(Turn::Compute(computing), Turn::Have));
                 }
-                Some(Computed::Failed(error)) => {
-                    if let Ok(error) = error.downcast() {
-                        return Err(ComputeError::Failed(error));
-                    }
-                    return Ok(Turn::Compute(None, Some(since)));
+                Some(Computed::Failed(error, reads)) => {
+                    tracking::merge(&reads);
+                    return match error.downcast() {
+                        Ok(error) => Err(ComputeError::Failed(error)),
+                        Err(_) => Ok(Turn::Compute(computing)),
+                    };
                 }
                 Some(Computed::Abandoned) => {}
-                None => return Ok(Turn::Compute(None, Some(since))),
+                // All of them at once.
+                Some(Computed::Unkept) | None => return Ok(Turn::Compute(computing)),
             }
         }
     }
@@ -197,7 +221,7 @@ impl Value<'_> {
     }
 
     /// Computes the value for all, unless it was computed between the look-up and the joining.
-    async fn led<T: DeserializeOwned>(&self, leader: Leader<Computed>, since: Generation) -> Turn<T> {
+    async fn led<T: DeserializeOwned>(&self, leader: Leader<Computed>, computing: Computing) -> Turn<T> {
         if let Ok(Seen { state: State::Live, entry: Some(Entry::Value(value)), .. }) =
             self.cache.see(&self.name).await
             && let Ok(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
@@ -206,7 +230,7 @@ impl Value<'_> {
             leader.end(Computed::Value(value));
             return Turn::Have(decoded);
         }
-        Turn::Compute(Some(leader), Some(since))
+        Turn::Compute(Computing { leader: Some(leader), ..computing })
     }
 
     fn scopes(&self) -> impl Iterator<Item = Scope> {
@@ -215,8 +239,7 @@ impl Value<'_> {
 
     async fn compute<T, E, F, Fut>(
         &self,
-        leader: Option<Leader<Computed>>,
-        since: Option<Generation>,
+        Computing { leader, since, unreadable }: Computing,
         compute: F,
     ) -> Result<T, ComputeError<E>>
     where
@@ -225,18 +248,19 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut tracker = Tracker::default();
-        let value = match tracker.track(async { compute().await }).await {
+        let mut tracker = PassedOn(Tracker::default());
+        let value = tracker.0.track(async { compute().await }).await;
+        let reads = tracker.0.peek().unwrap_or_default();
+        let value = match value {
             Ok(value) => value,
             Err(error) => {
                 let error = Arc::new(error);
                 if let Some(leader) = leader {
-                    leader.end(Computed::Failed(Arc::clone(&error) as _));
+                    leader.end(Computed::Failed(Arc::clone(&error) as _, Arc::new(reads)));
                 }
                 return Err(ComputeError::Failed(error));
             }
         };
-        let Reads { values, until, is_unfit } = tracker.take().unwrap_or_default();
         let (bytes, encoding) = encoded(&value).map_err(ComputeError::Unwritable)?;
         let fresh_until = self.cache.fresh_until(self.lifetime());
         let stored = Arc::new(StoredValue {
@@ -244,22 +268,19 @@ impl Value<'_> {
             encoding,
             generation: since,
             scopes: self.scopes().collect(),
-            dependencies: values.into(),
-            fresh_until: until.map_or(fresh_until, |until| until.min(fresh_until)),
+            fresh_until: reads.until().min(fresh_until),
+            dependencies: reads.values.clone().into(),
         });
-        match since {
-            Some(_) if !is_unfit => {
-                tracking::inherit(&stored);
-                self.store(&stored).await;
-            }
+        let is_fit = since.is_some_and(|since| reads.is_fit(since));
+        if is_fit {
+            tracking::inherit(&stored);
+            self.store(&stored, unreadable.as_ref()).await;
+        } else {
             // Nobody knows what it was made from, or as of when.
-            _ => tracking::unknown(),
+            tracking::unknown();
         }
         if let Some(leader) = leader {
-            match is_unfit {
-                true => drop(leader),
-                false => leader.end(Computed::Value(stored)),
-            }
+            leader.end(if is_fit { Computed::Value(stored) } else { Computed::Unkept });
         }
         Ok(value)
     }
@@ -271,10 +292,14 @@ impl Value<'_> {
         matches!(validity, Ok(Validity::Valid))
     }
 
-    /// Stores what was computed, unless it was invalidated meanwhile. A failure is counted.
-    async fn store(&self, stored: &Arc<StoredValue>) {
-        if self.is_valid(stored).await {
-            let _ = self.put(Entry::Value(Arc::clone(stored)), PutMode::Always).await;
+    /// Stores what was computed, unless it was invalidated meanwhile, or somebody else has set the value. A
+    /// failure is counted.
+    async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
+        // Looked at before it is asked what was invalidated, so that what is set from now on stays.
+        let Ok(seen) = self.cache.see(&self.name).await else { return };
+        let is_set = seen.state == State::Live && seen.entry.as_ref() != unreadable;
+        if !is_set && self.is_valid(stored).await {
+            let _ = self.replace(&seen, Entry::Value(Arc::clone(stored))).await;
         }
     }
 }

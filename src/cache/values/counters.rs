@@ -1,7 +1,7 @@
 //! Numbers that are changed atomically, on every store.
 
 use super::state::State;
-use super::{Cache, Name, Seen};
+use super::{Cache, Name, Seen, TRIES};
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::policy::Ttl;
@@ -19,10 +19,10 @@ impl Cache {
         number: i64,
         ttl: impl Into<Ttl>,
     ) -> Result<bool, StoreError> {
-        let since = self.generation().await?;
         let value = self.value(key).ttl(ttl);
+        let changing = self.changing(vec![value.scope()]).await?;
         let put = value.put(Entry::Counter(number), PutMode::Always).await;
-        self.written(value.scope(), since).await?;
+        changing.done().await?;
         put
     }
 
@@ -88,7 +88,7 @@ impl Cache {
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
         let name = Name::of_key(self.version(), key);
-        loop {
+        for _ in 0..TRIES {
             let place = self.value_key(&name).await?;
             let changed = self.within_limit(self.store().increment(place.as_ref(), delta, initial)).await;
             if !matches!(&changed, Err(error) if error.kind() == StoreErrorKind::NotANumber) {
@@ -103,5 +103,6 @@ impl Cache {
             let removed = self.store().compare_and_set(key.as_ref(), Some(&entry), entry.clone(), zero);
             self.within_limit(removed).await?;
         }
+        Err(StoreError::new(StoreErrorKind::Contended))
     }
 }

@@ -50,7 +50,8 @@ impl Cache {
         let entries = self.entries(&names).await.inspect_err(|_| tracking::unknown())?;
         let mut found = HashMap::with_capacity(keys.len());
         for (at, (key, (_, entry))) in keys.into_iter().zip(entries).enumerate() {
-            let is_live = self.state_of(entry.as_ref()).await? == State::Live;
+            let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::unknown());
+            let is_live = state? == State::Live;
             if let Some((scope, since)) = reads.get(at)
                 && !matches!(entry, Some(Entry::Counter(_)))
             {
@@ -75,8 +76,8 @@ impl Cache {
         values: impl IntoIterator<Item = (K, T)>,
         ttl: impl Into<Ttl>,
     ) -> Result<(), ValueError> {
-        let (ttl, since) = (ttl.into(), self.generation().await?);
         let lifetime = self.value("").ttl(ttl).lifetime();
+        let since = self.generation().await?;
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
         let (mut puts, mut scopes): (Vec<(CacheKey, Entry)>, Vec<Scope>) = Default::default();
         for (key, value) in values {
@@ -88,10 +89,9 @@ impl Cache {
             scopes.push(Scope::value(self.seed(), name.as_bytes()));
         }
         let puts: Vec<_> = puts.iter().map(|(key, entry)| (key.as_ref(), entry.clone(), lifetime)).collect();
+        let changing = self.changing(scopes).await?;
         let put = self.within_limit(self.store().put_many(&puts)).await;
-        for scope in scopes {
-            self.written(scope, since).await?;
-        }
+        changing.done().await?;
         put?;
         Ok(())
     }
@@ -105,17 +105,17 @@ impl Cache {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<usize, StoreError> {
         let keys: Vec<K> = keys.into_iter().collect();
-        let (names, since) = (self.names(&keys), self.generation().await?);
+        let names = self.names(&keys);
         let entries = self.entries(&names).await?;
         let mut live = 0;
         for (_, entry) in &entries {
             live += usize::from(self.state_of(entry.as_ref()).await? == State::Live);
         }
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
+        let scopes = names.iter().map(|name| Scope::value(self.seed(), name.as_bytes())).collect();
+        let changing = self.changing(scopes).await?;
         let removed = self.within_limit(self.store().remove_many(&keys)).await;
-        for name in names {
-            self.written(Scope::value(self.seed(), name.as_bytes()), since).await?;
-        }
+        changing.done().await?;
         removed?;
         Ok(live)
     }

@@ -20,7 +20,7 @@ use super::{Cache, tracking};
 use crate::entry::{Encoding, Entry, Generation, Scope, StoredValue};
 use crate::error::{StoreError, ValueError};
 use crate::policy::Ttl;
-use crate::store::PutMode;
+use crate::store::{PutMode, StoreErrorKind};
 use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
@@ -135,10 +135,14 @@ impl Value<'_> {
         self.tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag))
     }
 
+    /// Returns how long an entry may be of use in the store.
+    fn kept(&self) -> Option<Duration> {
+        self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl + self.window })
+    }
+
     /// Stores an entry as long as it may be of use.
     async fn put(&self, entry: Entry, mode: PutMode) -> Result<bool, StoreError> {
-        let cache = self.cache;
-        let ttl = self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl + self.window });
+        let (cache, ttl) = (self.cache, self.kept());
         if mode == PutMode::Always {
             let key = cache.value_key(&self.name).await?;
             return cache.within_limit(cache.store().put(key.as_ref(), entry, ttl, mode)).await;
@@ -146,22 +150,35 @@ impl Value<'_> {
         if ttl == Some(Duration::ZERO) {
             return Ok(false);
         }
-        loop {
-            // What is there may be past its use, and then it is as good as absent.
-            let Seen { key, entry: seen, state } = cache.see(&self.name).await?;
-            if matches!(state, State::Live) {
+        for _ in 0..TRIES {
+            let seen = cache.see(&self.name).await?;
+            if seen.state == State::Live {
                 return Ok(false);
             }
-            let put = cache.store().compare_and_set(key.as_ref(), seen.as_ref(), entry.clone(), ttl);
-            if cache.within_limit(put).await? {
-                return Ok(true);
+            let is_put = self.replace(&seen, entry.clone()).await?;
+            // Of what was absent, the first answer is the last: another one was first, or it is too large.
+            if is_put || seen.entry.is_none() {
+                return Ok(is_put);
             }
         }
+        Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Puts an entry in the place of what was seen there, and tells whether it did.
+    async fn replace(&self, seen: &Seen, entry: Entry) -> Result<bool, StoreError> {
+        let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
+        let put = match &seen.entry {
+            None => store.put(key, entry, ttl, PutMode::IfAbsent),
+            // What is there may be past its use, and then it is as good as absent.
+            Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
+        };
+        self.cache.within_limit(put).await
     }
 
     async fn write(&self, (bytes, encoding): (Bytes, Encoding), mode: PutMode) -> Result<bool, StoreError> {
         let cache = self.cache;
-        let since = cache.generation().await?;
+        let changing = cache.changing(vec![self.scope()]).await?;
+        let since = changing.since;
         let fresh_until = cache.fresh_until(self.lifetime());
         let entry = Entry::Value(Arc::new(StoredValue {
             bytes,
@@ -173,18 +190,69 @@ impl Value<'_> {
         }));
         let put = self.put(entry, mode).await;
         // Where it failed, too: what was there before may be gone.
-        if mode == PutMode::Always || !matches!(put, Ok(false)) {
-            cache.written(self.scope(), since).await?;
+        match mode == PutMode::Always || !matches!(put, Ok(false)) {
+            true => changing.done().await?,
+            false => changing.nothing(),
         }
         put
     }
 }
 
+/// So often a change that others interfere with is tried.
+const TRIES: usize = 64;
+
+/// Values that are being written or removed. Once that is done, what was made from them is invalidated; if it is
+/// dropped before, that is done later: they may have been written.
+struct Changing {
+    cache: Cache,
+    scopes: Vec<Scope>,
+    /// What was current before.
+    since: Generation,
+}
+
 impl Cache {
-    /// Invalidates what was made from a value that was written or removed, once that is done.
-    async fn written(&self, scope: Scope, since: Generation) -> Result<(), StoreError> {
-        let written = self.within_limit(self.0.generations.written(scope, since)).await;
-        tracking::wrote(scope, written.as_ref().ok().copied().flatten());
-        written.map(drop)
+    /// Begins to change values.
+    async fn changing(&self, scopes: Vec<Scope>) -> Result<Changing, StoreError> {
+        let mut since = self.generation().await?;
+        if tracking::is_tracked() {
+            // What is being made depends on what it writes.
+            for scope in &scopes {
+                since = self.depend(*scope).await?;
+            }
+        }
+        Ok(Changing { cache: self.clone(), scopes, since })
+    }
+}
+
+impl Changing {
+    /// Invalidates what was made from the values.
+    async fn done(mut self) -> Result<(), StoreError> {
+        while let Some(scope) = self.scopes.last().copied() {
+            let cache = &self.cache;
+            let written = cache.within_limit(cache.0.generations.written(scope, self.since)).await;
+            tracking::wrote(scope, written.as_ref().ok().copied().flatten());
+            written?;
+            self.scopes.pop();
+        }
+        Ok(())
+    }
+
+    /// Nothing was changed.
+    fn nothing(mut self) {
+        self.scopes.clear();
+    }
+}
+
+impl Drop for Changing {
+    fn drop(&mut self) {
+        if self.scopes.is_empty() {
+            return;
+        }
+        let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
+        self.cache.later(async move {
+            for scope in scopes {
+                let _ = cache.within_limit(cache.0.generations.written(scope, since)).await;
+            }
+        });
     }
 }

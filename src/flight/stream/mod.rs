@@ -15,7 +15,7 @@ use readers::Readers;
 use state::{FRAME_COST, Item, State};
 use wakers::Wakers;
 
-use crate::entry::StoredResponse;
+use crate::entry::{Reads, StoredResponse};
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::Body;
@@ -30,6 +30,8 @@ use tokio::time::Instant;
 pub(crate) trait Keep: Send {
     /// Counts what is to be kept; false if it can't go on.
     fn count(&mut self, data: &Bytes) -> bool;
+    /// Returns what the body has been made from so far.
+    fn reads(&self) -> Option<Reads>;
     /// Tells whether all that was declared is there.
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -81,11 +83,6 @@ impl Stream {
         Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None }
     }
 
-    /// Returns the head of the response.
-    pub(crate) fn head(&self) -> &Arc<StoredResponse> {
-        &self.head
-    }
-
     /// Returns a reader from the beginning, while there is one.
     pub(crate) fn join(self: &Arc<Self>) -> Option<Reader> {
         let mut state = lock(&self.state);
@@ -99,6 +96,16 @@ impl Stream {
     /// Tells whether the body may be stored, as far as it has arrived.
     fn is_kept(&self) -> bool {
         lock(&self.state).keep.is_some()
+    }
+
+    /// Returns the head with all that the response has been made from so far; `None` if it can't be stored for
+    /// that.
+    pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
+        let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
+            return Some(Arc::clone(&self.head));
+        };
+        let mut head = StoredResponse::clone(&self.head);
+        head.depend_on(&reads).then(|| Arc::new(head))
     }
 
     /// Tells whether nothing of the body has come for so long that nobody else should wait for it.

@@ -1,0 +1,72 @@
+//! What something was made from.
+
+use super::{Dependency, Generation};
+use crate::clock::Moment;
+
+/// More values are not held: what is made from them is not stored.
+pub(crate) const MOST: usize = 256;
+
+/// What something was made from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reads {
+    pub(crate) values: Vec<Dependency>,
+    /// When the first of them expires, if any does.
+    until: Option<Moment>,
+    /// There were too many, or what they depend on is not known.
+    pub(crate) is_unfit: bool,
+}
+
+impl Reads {
+    /// Returns when the first of them expires.
+    pub(crate) fn until(&self) -> Moment {
+        self.until.unwrap_or(Moment::NEVER)
+    }
+
+    /// Notes a value that was read; the first reading counts.
+    pub(crate) fn read(&mut self, value: Dependency) {
+        if !self.values.iter().any(|known| known.value == value.value) {
+            self.push(value);
+        }
+    }
+
+    /// Notes a value that was written; nothing that was read before counts.
+    pub(crate) fn wrote(&mut self, value: Dependency) {
+        self.values.retain(|known| known.value != value.value);
+        self.push(value);
+    }
+
+    /// Lives no longer than this.
+    pub(crate) fn live_until(&mut self, moment: Moment) {
+        self.until = Some(self.until().min(moment));
+    }
+
+    /// Adds what something else was made from, which this is made from in turn.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        other.values.iter().for_each(|value| self.inherit(*value));
+        self.live_until(other.until());
+        self.is_unfit |= other.is_unfit;
+    }
+
+    /// Tells whether it is all known, and known to this namespace: of values of another one nobody would hear.
+    pub(crate) fn is_fit(&self, own: Generation) -> bool {
+        let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
+        !self.is_unfit && self.values.iter().all(is_own)
+    }
+
+    fn push(&mut self, value: Dependency) {
+        if self.values.len() >= MOST {
+            self.is_unfit = true;
+        } else {
+            self.values.push(value);
+        }
+    }
+
+    /// Adds what a value was made from; the older reading counts.
+    pub(crate) fn inherit(&mut self, value: Dependency) {
+        match self.values.iter_mut().find(|known| known.value == value.value) {
+            Some(known) if known.since.counter() > value.since.counter() => *known = value,
+            Some(_) => {}
+            None => self.push(value),
+        }
+    }
+}
