@@ -128,11 +128,23 @@
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
-//!   [`Policy::carry_on`]) keep the span of the request that led to them.
+//!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` tell of hits, misses,
+//!   what is forwarded, stored, set and invalidated.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
 //! for the limits on waiting; outside of one, there are none.
+
+/// Tells who listens, where the feature is on, what the cache does: never keys, nor what is stored.
+#[cfg(feature = "tracing")]
+macro_rules! event {
+    ($($what:tt)*) => { tracing::debug!($($what)*) };
+}
+
+#[cfg(not(feature = "tracing"))]
+macro_rules! event {
+    ($($what:tt)*) => {};
+}
 
 #[cfg(feature = "axum")]
 mod axum;

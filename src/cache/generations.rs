@@ -37,6 +37,7 @@ impl Cache {
         // Now, so that the future holds nothing of a model, which others may not share.
         let what = what.into();
         let scopes = what.scopes(self.0.seed);
+        event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
         async move {
             match scopes.is_empty() {
                 true => Ok(()),

@@ -96,7 +96,10 @@ impl Storing {
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
             let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
-            let _ = placing.place(&response).await;
+            let _placed = placing.place(&response).await;
+            event!(status = response.status().as_u16(), ?ttl, failed = _placed.is_err(), "store");
+        } else {
+            event!(status = response.status().as_u16(), "invalidated while it was made");
         }
         response
     }

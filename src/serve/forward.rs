@@ -50,6 +50,7 @@ pub(super) struct Sent {
 
 impl Fill {
     pub(super) fn new(way: Way, call: Call) -> Self {
+        event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
         let status = CacheStatus::forward(call.reason);
         Self { way, call, status, background: None }
     }

@@ -48,6 +48,7 @@ impl Shared {
         if is_tracked() {
             inherit_response(&stored);
         }
+        event!(status = stored.status().as_u16(), age = stored.current_age(now).as_secs(), collapsed, "hit");
         let selection = selection(context, request.method, request.headers, &stored);
         Hit {
             stored,

@@ -147,6 +147,7 @@ impl<S> ResponseCache<S> {
         S: Service<Request<ReqBody>> + Clone,
     {
         let Bypass { reason, detail } = forward.bypass;
+        event!(?reason, detail, "forward");
         let status = CacheStatus::forward(reason).detail(detail);
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let personal = shared.policy.predicates.identity(head).is_some();

@@ -13,6 +13,8 @@ mod condition;
 mod conditional;
 mod cookies;
 mod dependencies;
+#[cfg(feature = "tracing")]
+mod events;
 mod fates;
 mod faulty;
 mod hints;

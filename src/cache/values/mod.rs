@@ -189,6 +189,7 @@ impl Value<'_> {
             fresh_until,
         }));
         let put = self.put(entry, mode).await;
+        event!(?mode, stored = matches!(put, Ok(true)), "set a value");
         // Where it failed, too: what was there before may be gone.
         match mode == PutMode::Always || !matches!(put, Ok(false)) {
             true => changing.done().await?,

@@ -82,6 +82,7 @@ impl<S: Store> Contract<S> {
         self.of_many_puts_if_absent_one_wins().await;
         self.what_is_removed_is_gone().await;
         self.a_zero_ttl_stores_nothing().await;
+        self.an_absurd_ttl_is_as_good_as_none().await;
         self.counters_count().await;
         self.concurrent_increments_all_count().await;
         self.compare_and_set_replaces_what_was_expected_only().await;
@@ -149,6 +150,14 @@ impl<S: Store> Contract<S> {
         self.put(key, value("old"), None, PutMode::Always).await;
         assert!(!self.put(key, value("new"), Some(Duration::ZERO), PutMode::Always).await, "zero ttl: false");
         self.expect(key, None, "a zero ttl leaves neither the new entry nor the old").await;
+    }
+
+    async fn an_absurd_ttl_is_as_good_as_none(&self) {
+        let key = KeyRef::new(b"contract/absurd");
+        for (number, ttl) in [Duration::MAX, Duration::from_millis(u64::MAX)].into_iter().enumerate() {
+            self.put(key, Entry::Counter(number as i64), Some(ttl), PutMode::Always).await;
+            self.expect(key, Some(Entry::Counter(number as i64)), "an absurd ttl is long, not none").await;
+        }
     }
 
     async fn counters_count(&self) {
