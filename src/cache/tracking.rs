@@ -162,7 +162,9 @@ pin_project! {
 ///
 /// Values of the low-level cache that are read while a page is made become dependencies of the page: it goes
 /// when they are changed. That is noticed in the task of the request alone. So give `tokio::spawn` this, and wait
-/// for the task before the response is complete.
+/// for the task before the response is complete. So it is with work that several requests share (a shared
+/// future, a data loader): it counts for the one that polls it. What was made from more than 1,024 values, tags and
+/// cached parts together is not stored.
 ///
 /// # Example
 /// ```
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn what_has_read_too_much_is_unfit() {
         let mut tracker = Tracker::default();
-        tracker.enter(|| (0..=256_u64).for_each(|number| read(Scope::value(number, b""), at(1))));
-        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 256));
+        tracker.enter(|| (0..=1024_u64).for_each(|number| read(Scope::value(number, b""), at(1))));
+        assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 1024));
     }
 }

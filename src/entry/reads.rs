@@ -4,7 +4,7 @@ use super::{Dependency, Generation};
 use crate::clock::Moment;
 
 /// More values are not held: what is made from them is not stored.
-pub(crate) const MOST: usize = 256;
+pub(crate) const MOST: usize = 1024;
 
 /// What something was made from.
 #[derive(Debug, Clone, Default)]

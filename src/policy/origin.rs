@@ -15,13 +15,14 @@ impl Policy {
     /// default is not at all; 30 days is the longest.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
-    /// and so does an invalidation. The request that makes it anew is a GET like the one that met the stale
+    /// and so does an invalidation that does not [keep it](crate::Invalidation::keep_stale). The request that makes it anew is a GET like the one that met the stale
     /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions
     /// and range; see [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
     /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
     /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
-    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off.
+    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. Inside a tokio
+    /// runtime, whose timer has to be enabled; outside of one, stale pages are waited for.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
         self
@@ -77,8 +78,8 @@ impl Policy {
         })
     }
 
-    /// Sets how long a request that may fill the cache waits for the service to begin its answer; then the
-    /// call is dropped, and the client gets what is stale, or a 504. There is no limit by default, and none
+    /// Sets how long a request that may fill the cache, or a HEAD for what may, waits for the service to begin its
+    /// answer; then the call is dropped, and the client gets what is stale, or a 504. There is no limit by default, and none
     /// outside a tokio runtime.
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
         self.origin_timeout = Some(limit);

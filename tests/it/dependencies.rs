@@ -276,7 +276,7 @@ async fn values_that_nothing_was_made_from_and_counters_advance_nothing() {
 #[tokio::test]
 async fn a_page_that_was_made_from_too_many_values_is_not_stored() {
     let cache = memory();
-    let read = Arc::new(Mutex::new(256));
+    let read = Arc::new(Mutex::new(1024));
     let number = Arc::clone(&read);
     let (stack, _) = page(&cache, move |cache| {
         let most = *number.lock().expect("not poisoned");
@@ -289,7 +289,7 @@ async fn a_page_that_was_made_from_too_many_values_is_not_stored() {
     });
     send(&stack, get("/")).await;
     assert!(send(&stack, get("/")).await.is_hit());
-    *read.lock().expect("not poisoned") = 257;
+    *read.lock().expect("not poisoned") = 1025;
     cache.clear().await.expect("cleared");
     send(&stack, get("/")).await;
     assert!(!send(&stack, get("/")).await.is_hit());
