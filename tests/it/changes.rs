@@ -18,21 +18,6 @@ use tower_response_cache::{
 
 const S: Duration = Duration::from_secs(1);
 
-fn page<F, Fut>(cache: &Cache, make: F) -> (Stack, Calls)
-where
-    F: Fn(Cache) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = String> + Send + 'static,
-{
-    let (calls, handle) = (Calls::default(), cache.clone());
-    let counted = calls.clone();
-    let inner = service_fn(move |_: Request<Body>| {
-        counted.next();
-        let made = make(handle.clone());
-        async move { Ok::<_, Infallible>(Response::new(Body::from(made.await))) }
-    });
-    (site_over(cache, inner.boxed_clone()), calls)
-}
-
 fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (tell, hear) = mpsc::channel();
     std::thread::spawn(move || tell.send(work()));

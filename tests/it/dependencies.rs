@@ -1,54 +1,21 @@
 //! Values that are read while a page is made: when they change, it goes.
 
-use crate::faulty::{Fault, Faulty};
+use crate::faulty::{Fault, Faulty, caches};
 use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::convert::Infallible;
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Clock, Invalidation, ManualClock, MemoryStore, ResponseBody, SiteCacheLayer, Ttl,
-    propagate_dependencies,
+    Cache, Invalidation, MemoryStore, ResponseBody, SiteCacheLayer, Ttl, propagate_dependencies,
 };
 
 const S: Duration = Duration::from_secs(1);
-
-fn caches() -> Vec<(Cache, ManualClock)> {
-    [None, Some(Fault::Slow)]
-        .map(|fault| {
-            let (clock, hand) = Clock::manual();
-            let memory =
-                MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
-            let builder = match fault {
-                None => Cache::builder(memory),
-                Some(fault) => Cache::builder(Faulty::new(memory, fault)),
-            };
-            (builder.clock(clock).build().expect("valid"), hand)
-        })
-        .into()
-}
-
-/// A page that is made by a function of the cache.
-fn page<F, Fut>(cache: &Cache, make: F) -> (Stack, Calls)
-where
-    F: Fn(Cache) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = String> + Send + 'static,
-{
-    let (calls, handle) = (Calls::default(), cache.clone());
-    let counted = calls.clone();
-    let inner = service_fn(move |_: Request<Body>| {
-        counted.next();
-        let made = make(handle.clone());
-        async move { Ok::<_, Infallible>(Response::new(Body::from(made.await))) }
-    });
-    (site_over(cache, inner.boxed_clone()), calls)
-}
 
 /// Asks until what is stored is there, over stores that take their time.
 async fn settled(stack: &Stack) -> Answer {

@@ -7,7 +7,7 @@ use tower_response_cache::store::{
     Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
     StoreErrorKind, StoreFuture, Strength, Validity,
 };
-use tower_response_cache::{MemoryStore, Store};
+use tower_response_cache::{Cache, Clock, ManualClock, MemoryStore, Store};
 
 /// What is wrong with a store.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,7 +23,6 @@ pub(crate) enum Fault {
     #[cfg(feature = "testing")]
     ForgetsToRemove,
     /// Has no place for invalidations but itself.
-    #[cfg(feature = "testing")]
     NoGenerations,
 }
 
@@ -98,7 +97,6 @@ impl Store for Faulty {
         self.answer(move |inner| inner.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl))
     }
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
-        #[cfg(feature = "testing")]
         if self.has(Fault::NoGenerations) {
             return None;
         }
@@ -150,4 +148,20 @@ impl Generations for FaultyGenerations {
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.answer(move |inner| inner.written(value, since))
     }
+}
+
+/// A cache over a store in this process, and one over a store outside of it.
+pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
+    [None, Some(Fault::Slow)]
+        .map(|fault| {
+            let (clock, hand) = Clock::manual();
+            let memory =
+                MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            let builder = match fault {
+                None => Cache::builder(memory),
+                Some(fault) => Cache::builder(Faulty::new(memory, fault)),
+            };
+            (builder.clock(clock).build().expect("valid"), hand)
+        })
+        .into()
 }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use std::convert::Infallible;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -159,4 +160,20 @@ where
 pub(crate) async fn shares(stack: &Stack, first: Request<Body>, second: Request<Body>) -> bool {
     send(stack, first).await;
     send(stack, second).await.is_hit()
+}
+
+/// A page that is made by a function of the cache.
+pub(crate) fn page<F, Fut>(cache: &Cache, make: F) -> (Stack, Calls)
+where
+    F: Fn(Cache) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = String> + Send + 'static,
+{
+    let (calls, handle) = (Calls::default(), cache.clone());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let made = make(handle.clone());
+        async move { Ok::<_, Infallible>(Response::new(Body::from(made.await))) }
+    });
+    (site_over(cache, inner.boxed_clone()), calls)
 }

@@ -1,6 +1,6 @@
 //! The low-level cache: values, counters and computations, on stores of both kinds.
 
-use crate::faulty::{Fault, Faulty};
+use crate::faulty::{Fault, Faulty, caches};
 use crate::support::*;
 use futures::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreErrorKind};
 use tower_response_cache::{
-    Absent, AbsentKind, Cache, Clock, ComputeError, Invalidation, ManualClock, MemoryStore, NullStore, Store,
-    Ttl, ValueError,
+    Absent, AbsentKind, Cache, ComputeError, Invalidation, MemoryStore, NullStore, Store, Ttl, ValueError,
 };
 
 const S: Duration = Duration::from_secs(1);
-
-/// A cache over a store in this process, and one over a store outside of it.
-fn caches() -> Vec<(Cache, ManualClock)> {
-    [None, Some(Fault::Slow)]
-        .map(|fault| {
-            let (clock, hand) = Clock::manual();
-            let memory =
-                MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
-            let builder = match fault {
-                None => Cache::builder(memory),
-                Some(fault) => Cache::builder(Faulty::new(memory, fault)),
-            };
-            (builder.clock(clock).build().expect("valid"), hand)
-        })
-        .into()
-}
 
 fn kind<T>(result: Result<T, Absent>) -> Option<AbsentKind> {
     result.err().map(|absent| absent.kind())
