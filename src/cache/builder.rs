@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::KeyRef;
 use crate::store::Store;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use std::time::Duration;
 /// assert_eq!(cache.namespace(), "shop");
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
-#[derive(Debug)]
 #[must_use]
 pub struct CacheBuilder {
     pub(super) store: Arc<dyn Store>,
@@ -34,7 +34,11 @@ pub struct CacheBuilder {
     pub(super) max_flights: usize,
     pub(super) seed: u64,
     pub(super) value_ttl: Duration,
+    pub(super) key_function: Option<Arc<KeyFunction>>,
 }
+
+/// What becomes of the key of a value.
+pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 const DEFAULT_RECORDING: u64 = 64 << 20;
 const DEFAULT_MAX_REFRESHES: u32 = 64;
@@ -55,6 +59,7 @@ impl CacheBuilder {
             max_flights: DEFAULT_MAX_FLIGHTS,
             seed: KeyRef::new(b"dice").process_hash(),
             value_ttl: DEFAULT_VALUE_TTL,
+            key_function: None,
         }
     }
 
@@ -121,6 +126,22 @@ impl CacheBuilder {
         self
     }
 
+    /// Sets a function that all keys of values go through, those of fragments aside: to fold their case, say, or to
+    /// put a tenant before each. By default they are as they are. Keys that it makes the same are one key.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// let builder = Cache::builder(MemoryStore::with_capacity(64 << 20));
+    /// let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn key_function(mut self, function: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        self.key_function = Some(Arc::new(function));
+        self
+    }
+
     /// Builds the cache.
     ///
     /// # Errors
@@ -136,5 +157,15 @@ impl CacheBuilder {
             return Err(ConfigError::new(ConfigErrorKind::ZeroTimeout, "0 ms"));
         }
         Ok(Cache::from_builder(self))
+    }
+}
+
+impl fmt::Debug for CacheBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("namespace", &self.namespace)
+            .field("version", &self.version)
+            .field("store", &self.store)
+            .finish_non_exhaustive()
     }
 }

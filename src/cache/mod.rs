@@ -72,6 +72,7 @@ struct Inner {
     background: Arc<Background>,
     dice: Arc<Dice>,
     value_ttl: Duration,
+    key_function: Option<Arc<builder::KeyFunction>>,
     computations: Flights<Computed>,
 }
 
@@ -235,6 +236,7 @@ impl Cache {
             background: Arc::new(Background::new(builder.max_refreshes)),
             dice: Arc::new(Dice::new(builder.seed)),
             value_ttl: builder.value_ttl,
+            key_function: builder.key_function,
             computations: Flights::new(builder.max_flights),
         }))
     }

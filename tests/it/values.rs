@@ -122,6 +122,18 @@ async fn no_two_keys_fragments_versions_or_namespaces_are_one() -> Result<(), Bo
     Ok(())
 }
 
+/// Row D62.
+#[tokio::test]
+async fn keys_go_through_a_function_of_the_users() -> Result<(), Box<dyn Error>> {
+    let builder = Cache::builder(MemoryStore::with_capacity(1 << 20));
+    let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
+    cache.set("Key", "x", Ttl::Forever).await?;
+    assert_eq!(cache.get::<String>("kEY").await?, "x");
+    assert_eq!(cache.get_many::<String, _>(["KEY"]).await?.len(), 1);
+    assert!(cache.delete("key").await? && !cache.contains("Key").await?);
+    Ok(())
+}
+
 /// Row D67.
 #[tokio::test(start_paused = true)]
 async fn of_many_who_add_one_does_and_what_is_past_its_use_is_no_obstacle() -> Result<(), Box<dyn Error>> {
@@ -244,6 +256,7 @@ async fn a_value_moves_to_the_next_version_with_what_is_left_of_its_life() -> Re
         assert_eq!(cache.incr_version("k").await?, 2);
         let next = cache.with_version(2);
         assert!(!cache.contains("k").await? && next.get::<String>("k").await? == "x");
+        assert_eq!((next.decr_version("k").await?, cache.incr_version("k").await?), (1, 2));
         hand.advance(6 * S);
         assert!(!next.contains("k").await?);
         assert_eq!(kind(cache.incr_version("k").await), Some(AbsentKind::Missing));

@@ -2,7 +2,7 @@
 
 use super::encoding::decoded;
 use super::state::{Seen, State};
-use super::{Cache, Name, TRIES};
+use super::{Cache, TRIES};
 use crate::entry::{Encoding, Entry, Scope, StoredValue};
 use crate::error::{Absent, AbsentKind, StoreError, ValueError};
 use crate::policy::Ttl;
@@ -36,7 +36,7 @@ impl Cache {
     /// # }
     /// ```
     pub async fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<T, Absent> {
-        let seen = self.read(&Name::of_key(self.version(), key.as_ref())).await?;
+        let seen = self.read(&self.name_of(key.as_ref())).await?;
         match seen {
             Seen { state: State::Live, entry: Some(entry), .. } => decoded(&entry),
             Seen { state, .. } => Err(Absent::new(state.into())),
@@ -48,7 +48,7 @@ impl Cache {
     /// # Errors
     /// If there are none, with the reason.
     pub async fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Bytes, Absent> {
-        let seen = self.read(&Name::of_key(self.version(), key.as_ref())).await?;
+        let seen = self.read(&self.name_of(key.as_ref())).await?;
         match (seen.state, seen.entry) {
             (State::Live, Some(Entry::Value(value))) if value.encoding() == Encoding::Raw => {
                 Ok(value.bytes().clone())
@@ -105,7 +105,7 @@ impl Cache {
     /// # Errors
     /// If the store fails.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
-        let name = Name::of_key(self.version(), key.as_ref());
+        let name = self.name_of(key.as_ref());
         let seen = self.see(&name).await?;
         let changing = self.changing(vec![Scope::value(self.seed(), name.as_bytes())]).await?;
         let removed = self.within_limit(self.store().remove(seen.key.as_ref())).await;
@@ -119,7 +119,7 @@ impl Cache {
     /// # Errors
     /// If the store fails.
     pub async fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
-        let name = Name::of_key(self.version(), key.as_ref());
+        let name = self.name_of(key.as_ref());
         match self.read(&name).await {
             Ok(seen) => Ok(seen.state == State::Live),
             Err(_) => Ok(self.see(&name).await?.state == State::Live),
@@ -136,7 +136,7 @@ impl Cache {
         if lifetime == Some(Duration::ZERO) {
             return self.delete(key).await;
         }
-        let name = Name::of_key(self.version(), key.as_ref());
+        let name = self.name_of(key.as_ref());
         for _ in 0..TRIES {
             let Seen { key, entry, state } = self.see(&name).await?;
             let (State::Live, Some(entry)) = (state, entry) else { return Ok(false) };
@@ -180,19 +180,32 @@ impl Cache {
     /// # Errors
     /// If there is no value (a counter is none), or the store fails.
     pub async fn incr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, Absent> {
+        self.move_to(key.as_ref(), self.version().wrapping_add(1)).await
+    }
+
+    /// Moves the value under a key to the version before, and returns that: see
+    /// [`incr_version`](Self::incr_version).
+    ///
+    /// # Errors
+    /// If there is no value (a counter is none), or the store fails.
+    pub async fn decr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, Absent> {
+        self.move_to(key.as_ref(), self.version().wrapping_sub(1)).await
+    }
+
+    async fn move_to(&self, key: &[u8], version: u32) -> Result<u32, Absent> {
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
-        let name = Name::of_key(self.version(), key.as_ref());
+        let name = self.name_of(key.as_ref());
         let seen = self.see(&name).await.map_err(failed)?;
         let (State::Live, Some(Entry::Value(value))) = (seen.state, seen.entry) else {
             return Err(Absent::new(seen.state.into()));
         };
-        let next = self.with_version(self.version().wrapping_add(1));
+        let next = self.with_version(version);
         let own = Scope::value(self.seed(), name.as_bytes());
         let ttl = match value.fresh_until {
             crate::clock::Moment::NEVER => Ttl::Forever,
             until => Ttl::For(until.since(self.clock().now())),
         };
-        let moved = next.value(&key).ttl(ttl);
+        let moved = next.value(key).ttl(ttl);
         let mut copy = StoredValue::clone(&value);
         // It is no longer named by where it was.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();

@@ -1,7 +1,7 @@
 //! Numbers that are changed atomically, on every store.
 
 use super::state::State;
-use super::{Cache, Name, Seen, TRIES};
+use super::{Cache, Seen, TRIES};
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::policy::Ttl;
@@ -87,7 +87,7 @@ impl Cache {
         delta: i64,
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
-        let name = Name::of_key(self.version(), key);
+        let name = self.name_of(key);
         for _ in 0..TRIES {
             let place = self.value_key(&name).await?;
             let changed = self.within_limit(self.store().increment(place.as_ref(), delta, initial)).await;

@@ -81,7 +81,7 @@ impl Cache {
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
         let (mut puts, mut scopes): (Vec<(CacheKey, Entry)>, Vec<Scope>) = Default::default();
         for (key, value) in values {
-            let name = Name::of_key(self.version(), key.as_ref());
+            let name = self.name_of(key.as_ref());
             let (bytes, encoding) = encoded(&value)?;
             let (generation, fresh_until) = (Some(since), self.fresh_until(lifetime));
             let value = StoredValue { encoding, generation, fresh_until, ..StoredValue::raw(bytes) };
@@ -121,7 +121,7 @@ impl Cache {
     }
 
     fn names<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Name> {
-        keys.iter().map(|key| Name::of_key(self.version(), key.as_ref())).collect()
+        keys.iter().map(|key| self.name_of(key.as_ref())).collect()
     }
 
     async fn entries(&self, names: &[Name]) -> Result<Vec<(CacheKey, Option<Entry>)>, StoreError> {

@@ -55,7 +55,14 @@ pub struct Value<'a> {
 impl Cache {
     /// Names a value, to say more of it than its time to live. Keys are any bytes, of any length.
     pub fn value(&self, key: impl AsRef<[u8]>) -> Value<'_> {
-        self.value_named(Name::of_key(self.version(), key.as_ref()))
+        self.value_named(self.name_of(key.as_ref()))
+    }
+
+    fn name_of(&self, key: &[u8]) -> Name {
+        match &self.0.key_function {
+            Some(rename) => Name::of_key(self.version(), &rename(key)),
+            None => Name::of_key(self.version(), key),
+        }
     }
 
     fn value_named(&self, name: Name) -> Value<'_> {
