@@ -87,6 +87,7 @@ pub struct MemoryStoreBuilder {
     capacity: u64,
     largest_entry: Option<u64>,
     clock: Clock,
+    seed: Option<u64>,
 }
 
 impl MemoryStoreBuilder {
@@ -106,6 +107,13 @@ impl MemoryStoreBuilder {
     /// Sets the clock that entries expire by.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
+        self
+    }
+
+    /// Sets what the names in invalidations are hashed with ([`LocalGenerations::with_seed`]), for tests. By
+    /// default, each store has another.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
         self
     }
 
@@ -129,7 +137,7 @@ impl MemoryStoreBuilder {
             entries: entries(self.capacity, largest_entry),
             writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
             replicas: Replicas::new(),
-            generations: LocalGenerations::new(),
+            generations: self.seed.map_or_else(LocalGenerations::new, LocalGenerations::with_seed),
             clock: self.clock,
             largest_entry,
         })))
@@ -170,7 +178,12 @@ impl MemoryStore {
 
     /// Returns a builder with the default capacity of 256 MiB.
     pub fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { capacity: DEFAULT_CAPACITY, largest_entry: None, clock: Clock::system() }
+        MemoryStoreBuilder {
+            capacity: DEFAULT_CAPACITY,
+            largest_entry: None,
+            clock: Clock::system(),
+            seed: None,
+        }
     }
 
     /// Returns how many bytes the entries take now.

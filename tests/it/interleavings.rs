@@ -408,7 +408,8 @@ fn run(mode: Mode, brief: bool, capacity: u64, steps: Vec<(u64, Step)>, delays: 
                 hand.advance(Duration::from_millis(5));
             }
         });
-        let entries = MemoryStore::builder().capacity(capacity).clock(clock.clone()).build().expect("valid");
+        let entries =
+            MemoryStore::builder().seed(1).capacity(capacity).clock(clock.clone()).build().expect("valid");
         let store = Forgetful::new(entries, mode);
         let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
         let origin = Origin { versions: Arc::default(), calls: Arc::default(), delays: Arc::new(delays) };
@@ -535,7 +536,8 @@ struct Tally {
 /// Whatever is there, and whatever is not, is what the model says; but for names that share a bucket, and
 /// then it is less.
 async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> Result<(), TestCaseError> {
-    let store = Forgetful::new(MemoryStore::with_capacity(32 << 20), mode);
+    let store =
+        Forgetful::new(MemoryStore::builder().seed(1).capacity(32 << 20).build().expect("valid"), mode);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|request, call| {
         let mut response = numbered(&[("vary", "accept-language")], call);
