@@ -1,0 +1,109 @@
+//! How a [`MemoryStore`] is configured.
+
+use super::super::LocalGenerations;
+use super::super::replicas::Replicas;
+use super::{Entries, Inner, MemoryStore, WRITERS, Weight};
+use crate::clock::Clock;
+use crate::error::{ConfigError, ConfigErrorKind};
+use crate::key::BuildPrehashed;
+use quick_cache::OptionsBuilder;
+use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
+use std::sync::{Arc, Mutex};
+
+const DEFAULT_CAPACITY: u64 = 256 << 20;
+const LEAST_CAPACITY: u64 = 64 << 10;
+/// A body of the largest size that policies record by default, and its head.
+const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
+
+/// Configures a [`MemoryStore`].
+///
+/// # Example
+/// ```
+/// use tower_response_cache::MemoryStore;
+///
+/// let store = MemoryStore::builder().capacity(1 << 30).largest_entry(32 << 20).build()?;
+/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    capacity: u64,
+    largest_entry: Option<u64>,
+    clock: Clock,
+    seed: Option<u64>,
+}
+
+impl MemoryStoreBuilder {
+    pub(super) fn new() -> Self {
+        Self { capacity: DEFAULT_CAPACITY, largest_entry: None, clock: Clock::system(), seed: None }
+    }
+
+    /// Sets how many bytes the entries may take together. The default is 256 MiB.
+    pub fn capacity(mut self, bytes: u64) -> Self {
+        self.capacity = bytes;
+        self
+    }
+
+    /// Sets how many bytes one entry may take. The default is a little over 8 MiB, or a quarter of
+    /// the capacity if that is less.
+    pub fn largest_entry(mut self, bytes: u64) -> Self {
+        self.largest_entry = Some(bytes);
+        self
+    }
+
+    /// Sets the clock that entries expire by.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets what the names in invalidations are hashed with ([`LocalGenerations::with_seed`]), for tests. By
+    /// default, each store has another.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    /// If the capacity is below 64 KiB, or the largest entry is zero or more than a quarter of it.
+    pub fn build(self) -> Result<MemoryStore, ConfigError> {
+        if self.capacity < LEAST_CAPACITY {
+            return Err(ConfigError::new(ConfigErrorKind::CapacityTooSmall, self.capacity));
+        }
+        let quarter = self.capacity / 4;
+        let largest_entry = self.largest_entry.unwrap_or(DEFAULT_LARGEST_ENTRY.min(quarter));
+        if largest_entry == 0 {
+            return Err(ConfigError::new(ConfigErrorKind::ZeroLimit, largest_entry));
+        }
+        if largest_entry > quarter {
+            return Err(ConfigError::new(ConfigErrorKind::LargestEntryTooLarge, largest_entry));
+        }
+        Ok(MemoryStore(Arc::new(Inner {
+            entries: entries(self.capacity, largest_entry),
+            writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
+            replicas: Replicas::new(),
+            generations: self.seed.map_or_else(LocalGenerations::new, LocalGenerations::with_seed),
+            clock: self.clock,
+            largest_entry,
+        })))
+    }
+}
+
+/// Each shard has to hold several of the largest entries: it refuses what is near its own size.
+fn entries(capacity: u64, largest_entry: u64) -> Entries {
+    let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
+    let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
+    let shards = 1 << wanted.ilog2();
+    // An estimate that tables are laid out by; a very large capacity should not take memory up front.
+    let items = (capacity / 4096).clamp(32, 1 << 20);
+    let options = OptionsBuilder::new()
+        .shards(shards as usize)
+        // Rounded down to whole shards, since the table rounds up.
+        .weight_capacity(capacity / shards * shards)
+        .estimated_items_capacity(items as usize)
+        .build()
+        .expect("both capacities are set");
+    Quick::with_options(options, Weight, BuildPrehashed::default(), DefaultLifecycle::default())
+}
