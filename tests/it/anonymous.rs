@@ -281,6 +281,31 @@ async fn a_cookie_that_nobody_declared_counts_though_a_layer_in_between_takes_it
     }
 }
 
+/// The cache in between lets such a request pass, and tells the next one why.
+#[tokio::test]
+async fn a_cookie_that_was_taken_off_counts_for_a_cache_behind_a_cache_as_well() {
+    for policy in presets() {
+        let (inner, _) = origin(|request, _| {
+            let user = request.extensions().get::<String>().cloned();
+            with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
+        });
+        let (cache, own) = (memory(), policy.clone().name("second"));
+        let second = SiteCacheLayer::new(&cache).policy(own).layer(inner);
+        let first = SiteCacheLayer::new(&cache).policy(policy).layer(second);
+        let remembers = service_fn(move |mut request: Request<Body>| {
+            if let Some(cookie) = request.headers_mut().remove("cookie") {
+                request.extensions_mut().insert(cookie.to_str().expect("text").to_owned());
+            }
+            first.clone().oneshot(request)
+        });
+        let shop = AnonymousOnlyLayer::new().layer(by_session().layer(remembers));
+        for user in ["remember=alice", "remember=bob", "remember=alice"] {
+            assert_eq!(send(&shop, with_cookie(user)).await.text(), user);
+        }
+        assert_eq!(send(&shop, get("/")).await.text(), "anybody");
+    }
+}
+
 #[tokio::test]
 async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() {
     let cache = memory();
