@@ -209,8 +209,7 @@ impl Recorder {
         if let Some(digest) = self.digest.take() {
             commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
         }
-        self.tracker.pass_on();
-        if !commit.storing.made_from(self.tracker.take()) {
+        if !commit.storing.made_from(self.tracker.peek()) {
             commit.storing.give_up(&commit.cache);
             return commit.pass();
         }
@@ -223,6 +222,8 @@ impl Drop for Recorder {
     /// A body of a declared length is complete when so much was sent, though nobody asked for its
     /// end: HTTP/1 servers do not. Any other body dropped here was cut short.
     fn drop(&mut self) {
+        // Whatever became of it: a page that this body is a part of was made from the same.
+        self.tracker.pass_on();
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
             let body = self.body();
             self.finish(body);

@@ -89,7 +89,7 @@ impl Cache {
     }
 
     /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
-    /// else in a task of its own.
+    /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store.
     pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
         if self.is_local() {
             poll_now(pin!(work));
@@ -99,6 +99,9 @@ impl Cache {
                 let _counted = counted;
                 work.await;
             });
+        } else {
+            // Nobody is left who could do it.
+            self.0.store_errors.fetch_add(1, Ordering::Relaxed);
         }
     }
 

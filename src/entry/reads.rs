@@ -4,7 +4,7 @@ use super::{Dependency, Generation};
 use crate::clock::Moment;
 
 /// More values are not held: what is made from them is not stored.
-pub(crate) const MOST: usize = 1024;
+const MOST: usize = 1024;
 
 /// What something was made from.
 #[derive(Debug, Clone, Default)]
@@ -24,15 +24,17 @@ impl Reads {
 
     /// Notes a value that was read; the first reading counts.
     pub(crate) fn read(&mut self, value: Dependency) {
-        if !self.values.iter().any(|known| known.value == value.value) {
+        if self.known(value).is_none() {
             self.push(value);
         }
     }
 
     /// Notes a value that was written; nothing that was read before counts.
     pub(crate) fn wrote(&mut self, value: Dependency) {
-        self.values.retain(|known| known.value != value.value);
-        self.push(value);
+        match self.known(value) {
+            Some(known) => *known = value,
+            None => self.push(value),
+        }
     }
 
     /// Lives no longer than this.
@@ -53,6 +55,14 @@ impl Reads {
         !self.is_unfit && self.values.iter().all(is_own)
     }
 
+    /// Returns what is known of the same value. Of another namespace, whose names may be hashed alike, it is another.
+    fn known(&mut self, value: Dependency) -> Option<&mut Dependency> {
+        let is_same = |known: &&mut Dependency| {
+            known.value == value.value && known.since.incarnation() == value.since.incarnation()
+        };
+        self.values.iter_mut().find(is_same)
+    }
+
     fn push(&mut self, value: Dependency) {
         if self.values.len() >= MOST {
             self.is_unfit = true;
@@ -63,10 +73,31 @@ impl Reads {
 
     /// Adds what a value was made from; the older reading counts.
     pub(crate) fn inherit(&mut self, value: Dependency) {
-        match self.values.iter_mut().find(|known| known.value == value.value) {
+        match self.known(value) {
             Some(known) if known.since.counter() > value.since.counter() => *known = value,
             Some(_) => {}
             None => self.push(value),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Scope;
+
+    fn at(incarnation: u64, counter: u64) -> Dependency {
+        Dependency { value: Scope::EVERYTHING, since: Generation::new(incarnation, counter) }
+    }
+
+    #[test]
+    fn a_value_of_another_namespace_is_not_taken_for_one_of_this_one() {
+        let mut reads = Reads::default();
+        reads.read(at(1, 5));
+        reads.inherit(at(2, 9));
+        assert!(!reads.is_fit(Generation::new(1, 5)), "it is remembered");
+        assert_eq!(reads.values, [at(1, 5), at(2, 9)]);
+        reads.inherit(at(1, 3));
+        assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
     }
 }

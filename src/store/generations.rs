@@ -16,6 +16,17 @@ pub enum Validity {
 }
 
 impl Validity {
+    /// Returns what the last invalidations of a scope, in an incarnation, say of an entry of a generation.
+    pub(super) fn of(incarnation: u64, gone: u64, stale: u64, since: Generation) -> Self {
+        if since.incarnation() != incarnation || gone > since.counter() {
+            Self::Gone
+        } else if stale > since.counter() {
+            Self::Stale
+        } else {
+            Self::Valid
+        }
+    }
+
     /// Returns what several findings come to.
     pub(super) fn worst(all: impl Iterator<Item = Self>) -> Self {
         let mut worst = Self::Valid;

@@ -134,13 +134,8 @@ impl Table {
     /// Tells what became of a scope since a generation.
     fn since(&self, scope: Scope, since: Generation) -> Validity {
         let bucket = self.bucket(scope);
-        if since.incarnation() != self.incarnation || bucket.gone.load(Ordering::SeqCst) > since.counter() {
-            Validity::Gone
-        } else if bucket.stale.load(Ordering::SeqCst) > since.counter() {
-            Validity::Stale
-        } else {
-            Validity::Valid
-        }
+        let (gone, stale) = (bucket.gone.load(Ordering::SeqCst), bucket.stale.load(Ordering::SeqCst));
+        Validity::of(self.incarnation, gone, stale, since)
     }
 }
 

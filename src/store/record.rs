@@ -117,13 +117,7 @@ impl Record {
 
     fn since(&self, scope: Scope, since: Generation) -> Validity {
         let bucket = self.bucket(scope);
-        if since.incarnation() != self.incarnation || bucket.gone > since.counter() {
-            Validity::Gone
-        } else if bucket.stale > since.counter() {
-            Validity::Stale
-        } else {
-            Validity::Valid
-        }
+        Validity::of(self.incarnation, bucket.gone, bucket.stale, since)
     }
 }
 

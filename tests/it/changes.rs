@@ -623,3 +623,41 @@ async fn a_page_that_sets_several_values_is_stored() {
     }
     assert!(send(&stack, get("/")).await.is_hit());
 }
+
+/// The part is read while it streams, and turns out to be too large for the cache.
+#[tokio::test(start_paused = true)]
+async fn a_page_made_of_one_that_is_not_stored_depends_on_what_that_has_read() {
+    let cache = memory();
+    let handle = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            let frames = futures::stream::unfold((0, cache), |(at, cache)| async move {
+                tokio::time::sleep(S).await;
+                let text = match at {
+                    0 => cache.get::<u32>("price").await.unwrap_or(0).to_string(),
+                    1 => "x".repeat(100),
+                    _ => return None,
+                };
+                Some((Ok(Frame::data(Bytes::from(text))), (at + 1, cache)))
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
+        }
+    });
+    let part: Shop =
+        SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(10)).layer(inner).boxed_clone();
+    let part = Arc::new(std::sync::Mutex::new(part));
+    let inner = service_fn(move |_: Request<Body>| {
+        let part = part.lock().expect("not poisoned").clone();
+        async move {
+            let text = read(part.oneshot(get("/part")).await.expect("infallible")).await;
+            Ok::<_, Infallible>(Response::new(Body::from(text.body.slice(..1))))
+        }
+    });
+    let whole = site_over(&cache, inner.boxed_clone());
+    for price in [1_u32, 2] {
+        cache.set("price", &price, Ttl::Forever).await.expect("set");
+        assert_eq!(send(&whole, get("/whole")).await.text(), price.to_string());
+        assert!(send(&whole, get("/whole")).await.is_hit());
+    }
+}

@@ -156,7 +156,7 @@ pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
         .map(|fault| {
             let (clock, hand) = Clock::manual();
             let memory =
-                MemoryStore::builder().seed(1).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+                MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
             let builder = match fault {
                 None => Cache::builder(memory),
                 Some(fault) => Cache::builder(Faulty::new(memory, fault)),

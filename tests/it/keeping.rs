@@ -39,7 +39,7 @@ impl Kept {
     pub(crate) fn cache(self, namespace: usize) -> (Cache, ManualClock) {
         let (clock, hand) = Clock::manual();
         let memory =
-            MemoryStore::builder().seed(1).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+            MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
         let builder = match self {
             Self::Inside => Cache::builder(memory),
             Self::Outside => Cache::builder(Faulty::new(memory, Fault::Slow)),

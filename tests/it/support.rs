@@ -61,14 +61,14 @@ impl Answer {
 }
 
 pub(crate) fn memory() -> Cache {
-    Cache::new(MemoryStore::builder().seed(1).capacity(32 << 20).build().expect("valid"))
+    Cache::new(MemoryStore::builder().seed(3).capacity(32 << 20).build().expect("valid"))
 }
 
 /// A cache whose time stands still.
 pub(crate) fn timed() -> (Cache, ManualClock) {
     let (clock, hand) = Clock::manual();
     let store =
-        MemoryStore::builder().seed(1).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
     (Cache::builder(store).clock(clock).build().expect("valid"), hand)
 }
 

@@ -52,6 +52,8 @@ async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<
         assert!(!cache.set("ever", "y", Duration::ZERO).await?, "zero stores nothing, and says so");
         assert!(!cache.contains("ever").await?, "nor does it leave what was there");
         assert!(!cache.add("zero", "x", Duration::ZERO).await? && !cache.contains("zero").await?);
+        let longest = cache.value("longest").ttl(Duration::MAX).stale_while_revalidate(S);
+        assert!(longest.set("x").await? && cache.contains("longest").await?);
         // A stored `None` is a value.
         cache.set("none", &None::<u8>, 10 * S).await?;
         assert_eq!(cache.get::<Option<u8>>("none").await?, None);

@@ -144,7 +144,7 @@ impl Value<'_> {
 
     /// Returns how long an entry may be of use in the store.
     fn kept(&self) -> Option<Duration> {
-        self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl + self.window })
+        self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }
 
     /// Stores an entry as long as it may be of use.
