@@ -122,6 +122,11 @@ impl Invalidation {
         if self.keep_stale { Strength::Stale } else { Strength::Gone }
     }
 
+    /// Tells whether nothing is named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.targets.is_empty()
+    }
+
     /// Returns the scopes; none if nothing is named.
     pub(crate) fn scopes(&self, seed: u64) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());

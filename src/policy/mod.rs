@@ -14,6 +14,7 @@ pub use hints::CacheHints;
 pub use ttl::Ttl;
 
 use crate::key::KeyPolicy;
+use crate::rules::client::CDN_CACHE_CONTROL;
 use crate::rules::groups::{TagField, TagFields};
 use crate::rules::stale::Wanted;
 use http::{HeaderName, StatusCode};
@@ -47,7 +48,11 @@ pub struct Policy {
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) cookies: CookiePolicy,
+    /// The longest heuristic lifetime, where there is one.
+    pub(crate) heuristic: Option<Duration>,
+    pub(crate) share_set_cookie: bool,
     pub(crate) cache_status: bool,
+    pub(crate) cache_status_key: bool,
     pub(crate) collapse: bool,
     pub(crate) max_wait: Duration,
     pub(crate) sharing: Sharing,
@@ -92,6 +97,7 @@ impl Default for Policy {
 }
 
 const DEFAULT_MAX_BODY: u64 = 8 << 20;
+const LONGEST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_MAX_VARIANTS: usize = 64;
 const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
@@ -111,7 +117,10 @@ impl Policy {
             name: None,
             credentials: Vec::new(),
             cookies: CookiePolicy::default(),
+            heuristic: None,
+            share_set_cookie: false,
             cache_status: false,
+            cache_status_key: false,
             collapse: true,
             max_wait: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,
@@ -140,15 +149,47 @@ impl Policy {
     /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](Self::vary_on_cookies), or
     /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
     /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
-    /// `max-age` and `min-fresh` are honoured; any final status with a lifetime of its own is stored.
+    /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
+    /// its own is stored, `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
+    /// `Cache-Control`. What states no lifetime has a [heuristic one](Self::heuristic_freshness) of a day at most.
+    ///
+    /// Its cookies are the origin's business: what sets one is not stored all the same, unless
+    /// [`share_set_cookie`](Self::share_set_cookie) says so.
     pub fn rfc9111() -> Self {
-        Self { sharing: Sharing::Rfc9111, ..Self::app() }
+        Self {
+            sharing: Sharing::Rfc9111,
+            heuristic: Some(LONGEST_HEURISTIC),
+            targets: vec![CDN_CACHE_CONTROL],
+            ..Self::app()
+        }
     }
 
     /// Sets how long a 200 response is fresh that states no lifetime itself. The default is to
     /// store none of these; zero does the same.
     pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.default_ttl = ttl.into();
+        self
+    }
+
+    /// Makes a response fresh that states no lifetime itself, for a tenth of the time for which it has not been
+    /// modified (RFC 9111 section 4.2.2), though no longer than this; zero turns that off. Off by default, a day
+    /// under [`rfc9111`](Self::rfc9111).
+    ///
+    /// That is for responses with `Last-Modified` and a status that may be cached so (RFC 9110 section 15.1), or
+    /// any that are marked `public`. A [`default_ttl`](Self::default_ttl) comes first.
+    pub fn heuristic_freshness(mut self, most: Duration) -> Self {
+        self.heuristic = Some(most).filter(|most| !most.is_zero());
+        self
+    }
+
+    /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
+    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](Self::rfc9111) alone: in
+    /// front of an application, the cookie is somebody's session.
+    ///
+    /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by
+    /// somebody who is known, by a credential or a cookie, is not stored with a cookie even so.
+    pub fn share_set_cookie(mut self, on: bool) -> Self {
+        self.share_set_cookie = on;
         self
     }
 
@@ -181,6 +222,14 @@ impl Policy {
     /// page was visited before is not everybody's business.
     pub fn cache_status(mut self, on: bool) -> Self {
         self.cache_status = on;
+        self
+    }
+
+    /// Sets whether the `Cache-Status` field tells the key, too (RFC 9211 section 2.7): the target as it is looked
+    /// up, and a digest of all that the key is made of, by which two answers can be compared. Off by default: it
+    /// says which requests are answered alike. It is for the field alone, where that is on.
+    pub fn cache_status_key(mut self, on: bool) -> Self {
+        self.cache_status_key = on;
         self
     }
 
@@ -222,8 +271,9 @@ impl Policy {
         self
     }
 
-    /// Makes targeted fields (RFC 9213) count here, the first most: where one of them is valid and
-    /// not empty, `Cache-Control` and `Expires` do not. None does by default.
+    /// Sets which targeted fields (RFC 9213) count here, the first most: where one of them is valid and
+    /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](Self::rfc9111)
+    /// `CDN-Cache-Control`.
     ///
     /// They are passed on as they are.
     ///
@@ -236,7 +286,7 @@ impl Policy {
     /// let policy = Policy::rfc9111().targeted_fields(names);
     /// ```
     pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.targets.extend(names);
+        self.targets = names.into_iter().collect();
         self
     }
 

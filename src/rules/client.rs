@@ -46,7 +46,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
 }
 
 /// RFC 9213 section 3.1.
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
+pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 /// Tells whether the field for content delivery networks says itself who may store the response.
 fn says_who_may(headers: &HeaderMap) -> bool {

@@ -6,7 +6,44 @@ use std::time::SystemTime;
 
 /// Reads a date.
 pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(value).ok()?).ok()
+    let text = std::str::from_utf8(value).ok()?;
+    httpdate::parse_http_date(text).ok().or_else(|| lenient(text))
+}
+
+const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+
+/// No date is longer.
+const LONGEST: usize = 40;
+
+/// Reads a date in whatever case (RFC 9111 section 4.2), though its weekday be another one: the rest says all
+/// there is to say (RFC 9110 section 5.6.7, "encouraged to be robust").
+fn lenient(text: &str) -> Option<SystemTime> {
+    if text.len() > LONGEST || !text.is_ascii() {
+        return None;
+    }
+    let (given, rest) = text.split_at(text.find([',', ' '])?);
+    let is_short = given.len() == 3;
+    let named = |day: &'static str| if is_short { &day[..3] } else { day };
+    if !WEEKDAYS.iter().any(|day| named(day).eq_ignore_ascii_case(given)) {
+        return None;
+    }
+    let rest = in_case(rest);
+    WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", named(day))).ok())
+}
+
+/// Writes the names of months and of the time zone as they are defined.
+fn in_case(text: &str) -> String {
+    let mut after_letter = false;
+    let text = text.chars().map(|char| {
+        let char = if after_letter { char.to_ascii_lowercase() } else { char.to_ascii_uppercase() };
+        after_letter = char.is_ascii_alphabetic();
+        char
+    });
+    let text: String = text.collect();
+    match text.strip_suffix("Gmt") {
+        Some(before) => format!("{before}GMT"),
+        None => text,
+    }
 }
 
 /// What a field that holds one date says.
@@ -75,15 +112,41 @@ mod tests {
         }
     }
 
+    /// RFC 9111 section 4.2: "a cache recipient SHOULD match the field value case-insensitively".
+    #[test]
+    fn case_does_not_matter_nor_does_a_weekday_that_is_another_one() {
+        let expected = Some(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
+        for text in [
+            "SUN, 06 Nov 1994 08:49:37 GMT",
+            "Sun, 06 NOV 1994 08:49:37 GMT",
+            "Sun, 06 nov 1994 08:49:37 GMT",
+            "sun, 06 Nov 1994 08:49:37 gMt",
+            "SUNDAY, 06-nov-94 08:49:37 gmt",
+            "sun nov  6 08:49:37 1994",
+            "Mon, 06 Nov 1994 08:49:37 GMT",
+            "Friday, 06-Nov-94 08:49:37 GMT",
+            "thu Nov  6 08:49:37 1994",
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text}");
+        }
+    }
+
     /// RFC 9111 section 5.3: "especially including the value "0"".
     #[test]
     fn what_is_no_date_is_none() {
-        let cases: [&[u8]; 10] = [
+        let cases: [&[u8]; 17] = [
             b"",
             b"0",
             b"-1",
             b"Sun, 31 Feb 1994 08:49:37 GMT",
-            b"Mon, 06 Nov 1994 08:49:37 GMT",
+            b"Day, 06 Nov 1994 08:49:37 GMT",
+            b"Mond, 06 Nov 1994 08:49:37 GMT",
+            b", 06 Nov 1994 08:49:37 GMT",
+            b"Sun 06 Nov 1994 08:49:37 GMT",
+            b"Sun, 06-Nov-1994 08:49:37 GMT",
+            b"Sun, 06 Nov 94 08:49:37 GMT",
+            b"Sun, 06 Nov 1994 8:49:37 GMT",
+            b"Sun, 06 Nov 1994 08:49:37 UTC",
             b"Sun, 06 Nov 1994 08:49:37 PST",
             b"Sun, 06 Nov 1994 25:49:37 GMT",
             b"Sun, 00 Nov 1994 08:49:37 GMT",

@@ -3,8 +3,8 @@
 use super::cache_control::{ResponseDirectives, delta_seconds};
 use super::date::{FieldDate, field_date};
 use super::list::field_elements;
-use http::HeaderMap;
-use http::header::{AGE, DATE, EXPIRES};
+use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
+use http::{HeaderMap, StatusCode};
 use std::time::{Duration, SystemTime};
 
 /// What a response says of its own freshness lifetime.
@@ -41,6 +41,23 @@ pub(crate) fn stated_lifetime(
     if lifetime.is_zero() { Stated::Stale } else { Stated::For(lifetime) }
 }
 
+/// Returns a heuristic lifetime (RFC 9111 section 4.2.2) for what states none: a tenth of the time since it was last
+/// modified, where its status is one that may be cached so, or it is marked `public`.
+pub(crate) fn heuristic_lifetime(
+    status: StatusCode,
+    directives: &ResponseDirectives,
+    headers: &HeaderMap,
+    response_time: SystemTime,
+) -> Option<Duration> {
+    // RFC 9110 section 15.1, less 206.
+    let by_status =
+        matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501);
+    let FieldDate::At(modified) = field_date(headers, &LAST_MODIFIED) else { return None };
+    let unchanged = date_or(headers, response_time).duration_since(modified).ok()?;
+    let lifetime = Duration::from_secs((unchanged / 10).as_secs());
+    ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
+}
+
 /// Returns `Date`; a response that has none is from when it came (RFC 9110 section 6.6.1).
 fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {
@@ -71,7 +88,10 @@ fn age_value(headers: &HeaderMap) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{LONGEST, ResponseDirectives, Stated, corrected_initial_age, stated_lifetime};
+    use super::{
+        LONGEST, ResponseDirectives, Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+    };
+    use http::StatusCode;
     use proptest::prelude::{any, prop_assert, proptest};
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -88,6 +108,33 @@ mod tests {
 
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    /// RFC 9111 section 4.2.2 ("a typical setting of this fraction might be 10 %"), RFC 9110 section 15.1.
+    #[test]
+    fn a_lifetime_is_guessed_from_when_it_was_last_modified() {
+        const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
+        let of = |status: u16, lines: &Lines| {
+            let headers = headers(lines);
+            let directives = ResponseDirectives::from_headers(&headers);
+            let status = StatusCode::from_u16(status).expect("a status");
+            heuristic_lifetime(status, &directives, &headers, now())
+        };
+        let (modified, date) = (("last-modified", DAY_BEFORE), ("date", NOW));
+        let public = ("cache-control", "public");
+        for status in [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501] {
+            assert_eq!(of(status, &[modified, date]), Some(seconds(8640)), "{status}");
+            assert_eq!(of(status, &[modified]), Some(seconds(8640)), "{status}");
+            assert_eq!(of(status, &[date]), None, "{status}");
+        }
+        for status in [201, 202, 302, 303, 307, 400, 403, 500, 502, 503, 504, 599] {
+            assert_eq!(of(status, &[modified, date]), None, "{status}");
+            assert_eq!(of(status, &[modified, date, public]), Some(seconds(8640)), "{status}");
+        }
+        let table = [(EARLIER, Some(seconds(6))), (NOW, None), (LATER, None), ("yesterday", None)];
+        for (modified, expected) in table {
+            assert_eq!(of(200, &[("last-modified", modified), date]), expected, "{modified}");
+        }
     }
 
     /// RFC 9111 section 4.2.1, and section 5.3 on `Expires`.

@@ -50,7 +50,7 @@ impl Windows {
 }
 
 /// RFC 9111 sections 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: `s-maxage` implies `proxy-revalidate`.
-fn forbids_stale(directives: &ResponseDirectives) -> bool {
+pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate
         || directives.proxy_revalidate
         || directives.s_maxage.is_some()

@@ -3,13 +3,12 @@
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::vary::Vary;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 
 /// A request and the head of its response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Exchange<'a> {
-    pub(crate) method: &'a Method,
-    /// The request has `Authorization`.
+    /// The request, which is a GET, has `Authorization`.
     pub(crate) authorization: bool,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
@@ -21,13 +20,18 @@ pub(crate) struct Exchange<'a> {
     pub(crate) hinted: bool,
     /// It is stored for its own user alone.
     pub(crate) personal: bool,
+    /// Only what RFC 9111 refuses is refused: the origin's word counts for all the rest.
+    pub(crate) by_rfc: bool,
+    /// A cookie that it sets is for everybody.
+    pub(crate) shares_cookies: bool,
 }
 
 /// Why a response may not be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotStorable {
-    Method,
     Status,
+    /// `must-understand`, and the status is none of which the requirements are known here.
+    MustUnderstand,
     Partial,
     NoStore,
     NoCache,
@@ -39,36 +43,21 @@ pub(crate) enum NotStorable {
     EventStream,
 }
 
-impl NotStorable {
-    /// Returns a word for people.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Method => "method",
-            Self::Status => "status",
-            Self::Partial => "partial",
-            Self::NoStore => "no-store",
-            Self::NoCache => "no-cache",
-            Self::Private => "private",
-            Self::SetCookie => "set-cookie",
-            Self::VaryAny => "vary",
-            Self::Authorization => "authorization",
-            Self::ContentLength => "content-length",
-            Self::EventStream => "event-stream",
-        }
-    }
-}
-
 /// Not in use since RFC 6265, but as private.
 const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
-    let Exchange { method, status, headers, directives, vary, revalidatable, .. } = *exchange;
-    let Exchange { authorization, hinted, personal, .. } = *exchange;
-    let partial = status == StatusCode::PARTIAL_CONTENT || headers.contains_key(CONTENT_RANGE);
-    // The last ones say something of one request, and nothing of the page.
-    let never =
-        status.is_informational() || matches!(status.as_u16(), 304 | 405 | 412 | 413 | 416 | 417 | 431);
+    let Exchange { status, headers, directives, vary, revalidatable, .. } = *exchange;
+    let Exchange { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
+    // RFC 9110 section 14.4: on other statuses than 206 (and 416), it has no meaning.
+    let partial = status == StatusCode::PARTIAL_CONTENT || (!by_rfc && headers.contains_key(CONTENT_RANGE));
+    // They say something of one request, and nothing of the page.
+    let of_one_request = matches!(status.as_u16(), 304 | 412 | 413 | 416 | 417 | 431);
+    let never = status.is_informational() || of_one_request || (!by_rfc && status.as_u16() == 405);
+    // RFC 9111 section 5.2.2.3: who knows what to do with the status does that, whatever `no-store` says.
+    let must_understand = directives.must_understand && !is_understood(status);
+    let no_store = directives.no_store && !(by_rfc && directives.must_understand);
     // RFC 9111 section 3.5: with Authorization only what is marked for sharing.
     let private = directives.private == Qualified::All;
     let shareable = directives.public
@@ -79,13 +68,13 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
     let anothers = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
-        (*method != Method::GET, NotStorable::Method),
         (partial, NotStorable::Partial),
         (never, NotStorable::Status),
-        (directives.no_store, NotStorable::NoStore),
+        (must_understand, NotStorable::MustUnderstand),
+        (no_store, NotStorable::NoStore),
         ((private && !hinted && !personal) || anothers, NotStorable::Private),
         (directives.no_cache == Qualified::All && !revalidatable && !hinted, NotStorable::NoCache),
-        (sets_cookie, NotStorable::SetCookie),
+        (sets_cookie && !shares_cookies, NotStorable::SetCookie),
         (*vary == Vary::Any, NotStorable::VaryAny),
         (authorization && !shareable, NotStorable::Authorization),
         (is_event_stream(headers), NotStorable::EventStream),
@@ -94,6 +83,11 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
         Some((_, why)) => Err(*why),
         None => declared_length(headers).map(drop),
     }
+}
+
+/// Tells whether the caching requirements of a status are known here: those of RFC 9110 are.
+fn is_understood(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
 /// An event stream has no end to wait for.
@@ -121,16 +115,15 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, NotSto
 mod tests {
     use super::super::samples::headers;
     use super::{Exchange, NotStorable, ResponseDirectives, Vary, declared_length, storable};
-    use http::{Method, StatusCode};
+    use http::StatusCode;
 
     type Lines = [(&'static str, &'static str)];
 
     type Declared = Result<Option<u64>, NotStorable>;
 
-    fn decide(method: &Method, authorization: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
+    fn decide(authorization: bool, by_rfc: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
         let headers = headers(lines);
         storable(&Exchange {
-            method,
             authorization,
             status: StatusCode::from_u16(status).expect("a status"),
             headers: &headers,
@@ -139,34 +132,79 @@ mod tests {
             revalidatable: false,
             hinted: false,
             personal: false,
+            by_rfc,
+            shares_cookies: false,
         })
     }
 
     fn of_get(lines: &Lines) -> Result<(), NotStorable> {
-        decide(&Method::GET, false, 200, lines)
-    }
-
-    /// RFC 9111 section 3: a method that the cache understands.
-    #[test]
-    fn only_what_get_brought_is_stored() {
-        assert_eq!(decide(&Method::GET, false, 200, &[]), Ok(()));
-        for method in
-            [Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::CONNECT]
-        {
-            assert_eq!(decide(&method, false, 200, &[]), Err(NotStorable::Method), "{method}");
-        }
+        decide(false, false, 200, lines)
     }
 
     /// RFC 9111 sections 3 and 3.3.
     #[test]
     fn interim_partial_and_conditional_responses_are_not_stored() {
-        for status in [100, 101, 103, 199, 304, 416] {
-            assert_eq!(decide(&Method::GET, false, status, &[]), Err(NotStorable::Status), "{status}");
+        for by_rfc in [false, true] {
+            for status in [100, 101, 103, 199, 304, 412, 413, 416, 417, 431] {
+                assert_eq!(decide(false, by_rfc, status, &[]), Err(NotStorable::Status), "{status}");
+            }
+            assert_eq!(decide(false, by_rfc, 206, &[]), Err(NotStorable::Partial));
+            for status in [200, 203, 204, 301, 404, 410, 500] {
+                assert_eq!(decide(false, by_rfc, status, &[]), Ok(()), "{status}");
+            }
         }
-        assert_eq!(decide(&Method::GET, false, 206, &[]), Err(NotStorable::Partial));
-        assert_eq!(of_get(&[("content-range", "bytes 0-1/2")]), Err(NotStorable::Partial));
-        for status in [200, 203, 204, 301, 404, 410, 500] {
-            assert_eq!(decide(&Method::GET, false, status, &[]), Ok(()), "{status}");
+    }
+
+    /// RFC 9110 sections 14.4 and 15.1.
+    #[test]
+    fn for_an_application_what_is_doubtful_is_not_stored_though_the_rfc_lets_it() {
+        let range: &Lines = &[("content-range", "bytes 0-1/2")];
+        assert_eq!(decide(false, false, 200, range), Err(NotStorable::Partial));
+        assert_eq!(decide(false, true, 200, range), Ok(()));
+        assert_eq!(decide(false, false, 405, &[]), Err(NotStorable::Status));
+        assert_eq!(decide(false, true, 405, &[]), Ok(()));
+    }
+
+    /// RFC 9111 section 5.2.2.3: "limits caching of the response to a cache that understands and conforms to the
+    /// requirements for that response's status code".
+    #[test]
+    fn must_understand_takes_the_place_of_no_store_where_the_status_is_known() {
+        let both: &Lines = &[("cache-control", "must-understand, no-store, max-age=60")];
+        let alone: &Lines = &[("cache-control", "must-understand, max-age=60")];
+        let (unknown, no_store) = (Err(NotStorable::MustUnderstand), Err(NotStorable::NoStore));
+        for status in [200, 203, 301, 404, 410, 503] {
+            assert_eq!(decide(false, true, status, both), Ok(()), "{status}");
+            assert_eq!(decide(false, false, status, both), no_store, "{status}");
+            assert_eq!(decide(false, true, status, alone), Ok(()), "{status}");
+        }
+        for status in [207, 226, 299, 306, 418, 451, 499, 511, 599] {
+            for lines in [both, alone] {
+                assert_eq!(decide(false, true, status, lines), unknown, "{status}");
+                assert_eq!(decide(false, false, status, lines), unknown, "{status}");
+            }
+        }
+    }
+
+    /// RFC 9111 section 7.3.
+    #[test]
+    fn a_cookie_is_shared_only_where_it_is_said_to_be_for_everybody() {
+        for name in ["set-cookie", "set-cookie2"] {
+            let headers = headers(&[(name, "a=1")]);
+            let of = |shares_cookies| {
+                storable(&Exchange {
+                    authorization: false,
+                    status: StatusCode::OK,
+                    headers: &headers,
+                    directives: &ResponseDirectives::default(),
+                    vary: &Vary::from_headers(&headers),
+                    revalidatable: false,
+                    hinted: false,
+                    personal: false,
+                    by_rfc: true,
+                    shares_cookies,
+                })
+            };
+            assert_eq!((of(false), of(true)), (Err(NotStorable::SetCookie), Ok(())));
         }
     }
 
@@ -220,10 +258,10 @@ mod tests {
         ];
         for (value, stored) in cases {
             let expected = if stored { Ok(()) } else { Err(NotStorable::Authorization) };
-            assert_eq!(decide(&Method::GET, true, 200, &[("cache-control", value)]), expected, "{value}");
+            assert_eq!(decide(true, true, 200, &[("cache-control", value)]), expected, "{value}");
             assert_eq!(of_get(&[("cache-control", value)]), Ok(()), "{value}");
         }
-        assert_eq!(decide(&Method::GET, true, 200, &[]), Err(NotStorable::Authorization));
+        assert_eq!(decide(true, true, 200, &[]), Err(NotStorable::Authorization));
     }
 
     /// RFC 9110 section 8.6.
@@ -248,26 +286,5 @@ mod tests {
             let lines: Vec<_> = lines.iter().map(|line| ("content-length", *line)).collect();
             assert_eq!(declared_length(&headers(&lines)), expected, "{lines:?}");
         }
-    }
-
-    #[test]
-    fn each_refusal_has_a_word_of_its_own() {
-        use NotStorable::*;
-        let all = [
-            Method,
-            Status,
-            Partial,
-            NoStore,
-            NoCache,
-            Private,
-            SetCookie,
-            VaryAny,
-            Authorization,
-            ContentLength,
-            EventStream,
-        ];
-        let words: std::collections::BTreeSet<_> = all.iter().map(|why| why.as_str()).collect();
-        assert_eq!(words.len(), all.len());
-        assert!(words.iter().all(|word| word.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase())));
     }
 }

@@ -37,12 +37,20 @@ const NOT_STORED: [&str; 20] = [
 const FOR_ALL: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 
-/// Returns the names of the fields that are not to be stored.
-pub(crate) fn not_stored(headers: &HeaderMap, directives: &ResponseDirectives) -> Vec<HeaderName> {
+/// Returns the names of the fields that are not to be stored; cookies that are for everybody are.
+pub(crate) fn not_stored(
+    headers: &HeaderMap,
+    directives: &ResponseDirectives,
+    shares_cookies: bool,
+) -> Vec<HeaderName> {
     let connection =
         field_elements(headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
     let named = connection.filter(|name| !FOR_ALL.contains(name));
-    let listed = headers.keys().filter(|name| NOT_STORED.contains(&name.as_str())).cloned();
+    let is_listed = |name: &HeaderName| match name.as_str() {
+        "set-cookie" | "set-cookie2" if shares_cookies => false,
+        name => NOT_STORED.contains(&name),
+    };
+    let listed = headers.keys().filter(|name| is_listed(name)).cloned();
     let qualified = [&directives.private, &directives.no_cache].into_iter().filter_map(|which| match which {
         Qualified::Fields(fields) => Some(fields),
         _ => None,
@@ -66,7 +74,7 @@ mod tests {
     }
 
     fn strip(headers: &mut HeaderMap, directives: &ResponseDirectives) {
-        for name in not_stored(headers, directives) {
+        for name in not_stored(headers, directives, false) {
             headers.remove(name);
         }
     }
@@ -136,6 +144,14 @@ mod tests {
         let control = ("cache-control", "private=\"X-User, x-mail\", no-cache=\"x-token\"");
         let left = stored(&[control, ("x-user", "1"), ("x-mail", "2"), ("x-token", "3"), ("x-kept", "4")]);
         assert_eq!(left, headers(&[control, ("x-kept", "4")]));
+    }
+
+    /// RFC 9111 section 7.3.
+    #[test]
+    fn a_cookie_for_everybody_stays() {
+        let headers = headers(&[("set-cookie", "a=1"), ("set-cookie2", "a=1"), ("age", "1")]);
+        let names = not_stored(&headers, &ResponseDirectives::default(), true);
+        assert_eq!(names, ["age"]);
     }
 
     #[test]

@@ -1,19 +1,26 @@
-//! What a 304 changes of a stored response (RFC 9111 sections 3.2 and 4.3.4).
+//! What a 304 or a HEAD changes of a stored response (RFC 9111 sections 3.2, 4.3.4 and 4.3.5).
 
+use super::storability::declared_length;
 use http::HeaderMap;
-use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderName};
+use http::header::{
+    AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED,
+};
 
-/// What describes the stored body itself, which a 304 does not bring.
-const OF_THE_BODY: [HeaderName; 4] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE];
+/// What says how to read the stored body, which a 304 does not bring: with another one, it could not be read.
+const OF_THE_BODY: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
 
 /// Returns the stored fields with those of the 304 in their place. Fields that are not stored at all
 /// are sorted out where those of any other response are.
-pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap) -> HeaderMap {
+///
+/// `retyped` says whether `Content-Type` is among them: by RFC 9111 section 3.2 it is; but frameworks put their
+/// default on a 304 whose handler has set none.
+pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // They are of the last exchange; this one has its own, or is from now.
     headers.remove(AGE);
     headers.remove(DATE);
-    for name in validated.keys().filter(|name| !OF_THE_BODY.contains(name)) {
+    let stays = |name: &HeaderName| OF_THE_BODY.contains(name) || (*name == CONTENT_TYPE && !retyped);
+    for name in validated.keys().filter(|name| !stays(name)) {
         headers.remove(name);
         for value in validated.get_all(name) {
             let _ = headers.try_append(name, value.clone());
@@ -22,10 +29,43 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap) -> HeaderMap {
     headers
 }
 
+/// Tells whether the answer to a HEAD is about a stored response: the validators and the length that it has are those
+/// of what is stored.
+pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
+    let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
+    let declared = declared_length(head);
+    same(&ETAG)
+        && same(&LAST_MODIFIED)
+        && declared.is_ok_and(|declared| declared.is_none_or(|own| own == length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::updated;
+    use super::{is_still, updated};
+
+    /// RFC 9111 section 4.3.5: "matching values for any received validator fields (ETag and Last-Modified) and, if the
+    /// HEAD response has a Content-Length header field, the value of Content-Length matches".
+    #[test]
+    fn a_head_is_about_what_is_stored_if_all_that_it_says_agrees() {
+        const DATE: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+        let stored = headers(&[("etag", "\"a\""), ("last-modified", DATE)]);
+        let table: [(&[(&'static str, &'static str)], bool); 9] = [
+            (&[], true),
+            (&[("etag", "\"a\"")], true),
+            (&[("etag", "\"a\""), ("last-modified", DATE), ("content-length", "3")], true),
+            (&[("content-length", "3")], true),
+            (&[("content-length", "4")], false),
+            (&[("content-length", "3"), ("content-length", "4")], false),
+            (&[("etag", "\"b\"")], false),
+            (&[("etag", "W/\"a\"")], false),
+            (&[("etag", "\"a\""), ("last-modified", "Mon, 07 Nov 1994 08:48:37 GMT")], false),
+        ];
+        for (lines, expected) in table {
+            assert_eq!(is_still(&stored, 3, &headers(lines)), expected, "{lines:?}");
+        }
+        assert!(!is_still(&headers(&[]), 3, &headers(&[("etag", "\"a\"")])));
+    }
 
     /// RFC 9111 section 3.2.
     #[test]
@@ -60,6 +100,9 @@ mod tests {
             ("x-both", "3"),
             ("x-new", "4"),
         ]);
-        assert_eq!(updated(&stored, &validated), expected);
+        assert_eq!(updated(&stored, &validated, false), expected);
+        let mut retyped = expected.clone();
+        retyped.insert("content-type", http::HeaderValue::from_static("text/plain"));
+        assert_eq!(updated(&stored, &validated, true), retyped);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::list::{field_elements, trim};
 use bytes::Bytes;
-use http::header::{COOKIE, VARY};
+use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// What selects among the variants of a URL.
@@ -35,6 +35,9 @@ impl Vary {
 pub(crate) fn presented(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
+    if let Some(normalised) = normalised(headers, name) {
+        return Some(normalised.into());
+    }
     // RFC 9110 section 5.3 for all fields but cookies, which are joined as RFC 9113 section 8.2.3 says.
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b", " };
     let mut value = first.to_vec();
@@ -49,16 +52,42 @@ pub(crate) fn presented(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes>
 pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&[u8]>) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
-        (first, None) => first.map(|line| trim(line.as_bytes())) == original,
+        // What is normalised is so already, most often.
+        (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
+        (Some(_), None) if !is_normalised(name) => false,
         _ => presented(headers, name).as_deref() == original,
     }
+}
+
+/// Tells whether the semantics of a field are known, so that values may differ and mean the same
+/// (RFC 9111 section 4.1).
+fn is_normalised(name: &HeaderName) -> bool {
+    [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
+}
+
+/// Returns a value that is the same for all that mean the same: these are lists of what is not case-sensitive, and
+/// white space around separators says nothing (RFC 9110 sections 12.4 and 12.5). Their order may say something, to some.
+fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    if !is_normalised(name) {
+        return None;
+    }
+    let mut value = Vec::new();
+    for element in field_elements(headers, name) {
+        let separator: &[u8] = if value.is_empty() { b"" } else { b", " };
+        value.extend_from_slice(separator);
+        for (at, part) in element.split(|&byte| byte == b';').enumerate() {
+            value.extend_from_slice(if at == 0 { b"" } else { b";" });
+            value.extend(trim(part).to_ascii_lowercase());
+        }
+    }
+    Some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
     use super::{Vary, matches, presented};
-    use http::header::{ACCEPT, COOKIE, HeaderName, VARY};
+    use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderName, VARY};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     fn names(vary: Vary) -> Option<Vec<HeaderName>> {
@@ -134,7 +163,45 @@ mod tests {
         }
     }
 
+    /// RFC 9111 section 4.1: "normalizing both header field values in a way that is known to have identical semantics".
+    #[test]
+    fn values_of_known_fields_match_that_mean_the_same() {
+        let english = Some(&b"en-gb, en;q=0.8, de;q=0.5"[..]);
+        for (value, same) in [
+            ("en-gb, en;q=0.8, de;q=0.5", true),
+            ("EN-gb,En;Q=0.8,  de;q=0.5", true),
+            (" en-GB\t,, en ; q=0.8, de;q=0.5 ,", true),
+            ("en;q=0.8, en-gb, de;q=0.5", false),
+            ("en-gb, en;q=0.9, de;q=0.5", false),
+            ("en-gb, en, de;q=0.5", false),
+            ("en-gb en;q=0.8, de;q=0.5", false),
+            ("", false),
+        ] {
+            for (name, field) in
+                [("accept-language", ACCEPT_LANGUAGE), ("accept-encoding", super::ACCEPT_ENCODING)]
+            {
+                let headers = headers(&[(name, value)]);
+                assert_eq!(matches(&headers, &field, english), same, "{name}: {value}");
+                assert_eq!(presented(&headers, &field).as_deref() == english, same, "{name}: {value}");
+            }
+        }
+        let lines = headers(&[("accept-language", "en-GB, en;q=0.8"), ("accept-language", "DE;q=0.5")]);
+        assert!(matches(&lines, &ACCEPT_LANGUAGE, english));
+        let absent = headers(&[]);
+        assert!(matches(&absent, &ACCEPT_LANGUAGE, None) && !matches(&absent, &ACCEPT_LANGUAGE, Some(b"")));
+    }
+
     proptest! {
+        #[test]
+        fn a_known_field_matches_itself_and_what_presents_the_same(
+            one in field("accept-language"), other in field("accept-language"),
+        ) {
+            let value = presented(&one, &ACCEPT_LANGUAGE);
+            prop_assert!(matches(&one, &ACCEPT_LANGUAGE, value.as_deref()));
+            let alike = presented(&other, &ACCEPT_LANGUAGE) == value;
+            prop_assert_eq!(matches(&other, &ACCEPT_LANGUAGE, value.as_deref()), alike);
+        }
+
         #[test]
         fn any_vary_is_read_without_a_panic_and_a_star_stays_a_star(mut headers in field("vary")) {
             if let Some(names) = names(Vary::from_headers(&headers)) {

@@ -10,16 +10,17 @@ use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;
 use crate::rules::date;
-use crate::rules::freshness::{Stated, corrected_initial_age, stated_lifetime};
+use crate::rules::freshness::{Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime};
 use crate::rules::stale::{Wanted, Windows};
 use crate::rules::storability::{Exchange, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
+use crate::status::Detail;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, COOKIE, DATE,
     ORIGIN,
 };
-use http::{HeaderMap, HeaderName, Method, StatusCode, request, response};
+use http::{HeaderMap, HeaderName, StatusCode, request, response};
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
@@ -53,6 +54,9 @@ pub(super) struct Keep {
 /// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
 const RETAINED: Duration = Duration::from_secs(24 * 3600);
 
+/// So long there may be clients that want what is stale rather than to wait.
+const RETAINED_FOR_MAX_STALE: Duration = Duration::from_secs(600);
+
 /// How many tags a response may have, and how many bytes each.
 const MOST_TAGS: usize = 256;
 const LONGEST_TAG: usize = 1024;
@@ -62,26 +66,27 @@ const ENTRY_OVERHEAD: u64 = 1024;
 
 impl Shared {
     /// Decides on the head of a response, with a word for why not.
-    pub(super) fn keep(
-        &self,
-        exchanged: &Exchanged<'_>,
-        response: &response::Parts,
-    ) -> Result<Keep, &'static str> {
+    pub(super) fn keep(&self, exchanged: &Exchanged<'_>, response: &response::Parts) -> Result<Keep, Detail> {
         let directives = ResponseDirectives::for_targets(&response.headers, &self.policy.targets);
         let vary = Vary::from_headers(&response.headers);
         let hints = response.extensions.get::<CacheHints>();
         if hints.is_some_and(|hints| hints.never) {
-            return Err("hint");
+            return Err(Detail::Hint);
         }
         let context = exchanged.context;
         if response.extensions.get::<Identified>().is_some() && !context.personal {
-            return Err("identified");
+            return Err(Detail::Identified);
         }
         let own_ttl = hints.map_or(Ttl::Default, |hints| hints.ttl);
         let hinted = own_ttl != Ttl::Default;
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
+        let clock = self.cache.clock();
+        let (now, response_time) = (clock.now(), clock.wall());
+        let stated = stated_lifetime(&directives, &response.headers, response_time);
+        let by_rfc = self.policy.sharing == Sharing::Rfc9111;
+        let explicit = matches!(stated, Stated::For(_));
+        let shares_cookies = by_rfc && self.policy.share_set_cookie && explicit && !context.identified;
         storable(&Exchange {
-            method: &Method::GET,
             authorization: context.authorization,
             personal: context.personal,
             status: response.status,
@@ -90,9 +95,11 @@ impl Shared {
             vary: &vary,
             revalidatable,
             hinted,
+            by_rfc,
+            shares_cookies,
         })
-        .map_err(|why| why.as_str())?;
-        let Vary::Fields(mut fields) = vary else { return Err("vary") };
+        .map_err(Detail::from)?;
+        let Vary::Fields(mut fields) = vary else { return Err(Detail::VaryAny) };
         fields.extend(hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
@@ -105,19 +112,18 @@ impl Shared {
         }
         let predicates = &self.policy.predicates;
         if exchanged.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
-            return Err("predicate");
+            return Err(Detail::Predicate);
         }
-        let clock = self.cache.clock();
-        let (now, response_time) = (clock.now(), clock.wall());
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
-        let stated = stated_lifetime(&directives, &response.headers, response_time);
+        let silent = || heuristic_lifetime(response.status, &directives, &response.headers, response_time);
+        let stated = (stated, silent);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
-            _ if hinted && !self.stores_hinted(response.status, hints) => return Err("status"),
+            _ if hinted && !self.stores_hinted(response.status, hints) => return Err(Detail::Status),
             _ if hinted => until(own_ttl, now)?,
             // RFC 9111 section 5.2.2.4: to be validated before each use.
             _ if directives.no_cache == Qualified::All => now,
-            Err("stale") if revalidatable => now,
+            Err(Detail::NotFresh) if revalidatable => now,
             fresh_until => fresh_until?,
         };
         let fresh_until = self.shortened(fresh_until, now);
@@ -128,10 +134,10 @@ impl Shared {
             _ => Wanted::default(),
         };
         let windows = Windows::new(hinted_windows, &directives, own);
-        let declared = declared_length(&response.headers).map_err(|why| why.as_str())?;
+        let declared = declared_length(&response.headers).map_err(Detail::from)?;
 
         let tags = self.tags(&response.headers, hints)?;
-        let mut excluded = not_stored(&response.headers, &directives);
+        let mut excluded = not_stored(&response.headers, &directives, shares_cookies);
         excluded.extend_from_slice(&self.policy.unstored);
         let mut headers = headers_for_storage(&response.headers, &excluded);
         if let Some(fields) = self.policy.tags_told {
@@ -145,7 +151,7 @@ impl Shared {
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated =
             fields.iter().map(|field| Nominated::from_request(field, exchanged.request)).collect();
-        head.scopes = self.scopes(exchanged, &tags);
+        head.scopes = self.scopes(exchanged.scopes, exchanged.host, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
@@ -158,13 +164,13 @@ impl Shared {
         };
         let told = self.told(hints, context);
         head.tell(told, response_time);
-        let retained = retained(&head);
+        let retained = self.retained(&head);
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
         let fits = fits.saturating_sub(head.weight() + ENTRY_OVERHEAD);
         let limit = self.policy.max_body_bytes.min(fits);
         if fits == 0 || declared.is_some_and(|declared| declared > limit) {
-            return Err("too-large");
+            return Err(Detail::TooLarge);
         }
         Ok(Keep { head, declared, limit, retained, told })
     }
@@ -175,24 +181,34 @@ impl Shared {
         &self,
         headers: &HeaderMap,
         hints: Option<&CacheHints>,
-    ) -> Result<Vec<String>, &'static str> {
-        let mut tags = self.policy.tags_read.read(headers).map_err(|_| "tags")?;
+    ) -> Result<Vec<String>, Detail> {
+        let mut tags = self.policy.tags_read.read(headers).map_err(|_| Detail::Tags)?;
         tags.extend(hints.into_iter().flat_map(|hints| hints.tags.iter().cloned()));
         tags.sort_unstable();
         tags.dedup();
         let fit = tags.len() <= MOST_TAGS && tags.iter().all(|tag| tag.len() <= LONGEST_TAG);
-        if fit { Ok(tags) } else { Err("tags") }
+        if fit { Ok(tags) } else { Err(Detail::Tags) }
     }
 
     /// Returns all that may name a response in an invalidation.
-    fn scopes(&self, exchanged: &Exchanged<'_>, tags: &[String]) -> Box<[Scope]> {
+    pub(super) fn scopes(&self, target: &[Scope], host: Option<&str>, tags: &[String]) -> Box<[Scope]> {
         if tags.is_empty() {
-            return exchanged.scopes.into();
+            return target.into();
         }
         let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag)).collect();
-        scopes.extend_on_host(exchanged.host);
-        scopes.extend(exchanged.scopes);
+        scopes.extend_on_host(host);
+        scopes.extend(target);
         scopes.into()
+    }
+
+    /// Returns how long a response is kept once it is stale.
+    pub(super) fn retained(&self, head: &Head) -> Duration {
+        let asked_about = match self.policy.sharing {
+            _ if head.is_revalidatable() => RETAINED,
+            Sharing::Rfc9111 => RETAINED_FOR_MAX_STALE,
+            Sharing::App => Duration::ZERO,
+        };
+        asked_about.max(head.windows.longest())
     }
 
     /// Leaves a part of a lifetime to chance.
@@ -205,19 +221,19 @@ impl Shared {
     }
 
     /// Tells whether the handler could see all that it says its response depends on, and the cache, too.
-    fn could_depend_on(&self, fields: &[HeaderName], context: Context) -> Result<(), &'static str> {
+    fn could_depend_on(&self, fields: &[HeaderName], context: Context) -> Result<(), Detail> {
         if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
-            return Err("vary-on-ignored");
+            return Err(Detail::VaryOnIgnored);
         }
         if self.policy.allowed.is_none() {
             return Ok(());
         }
         if context.range || context.conditional {
-            return Err("unkeyed");
+            return Err(Detail::Unkeyed);
         }
         match fields.iter().all(|field| self.may_have(field, context)) {
             true => Ok(()),
-            false => Err("vary-on-removed"),
+            false => Err(Detail::VaryOnRemoved),
         }
     }
 
@@ -246,14 +262,14 @@ impl Shared {
     /// says that it is not.
     fn fresh_until(
         &self,
-        stated: Stated,
+        (stated, heuristic): (Stated, impl FnOnce() -> Option<Duration>),
         status: StatusCode,
         initial_age: Duration,
         now: Moment,
-    ) -> Result<Moment, &'static str> {
+    ) -> Result<Moment, Detail> {
         let plain = status == StatusCode::OK;
         if matches!(stated, Stated::Stale) {
-            return Err("stale");
+            return Err(Detail::NotFresh);
         }
         if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
             return until(ttl, now);
@@ -261,31 +277,31 @@ impl Shared {
         if let (Stated::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
             return until(Ttl::For(ttl), now);
         }
-        match stated {
-            Stated::For(_) if !self.policy.stores_with_lifetime(status) => Err("status"),
-            Stated::For(lifetime) => match lifetime.checked_sub(initial_age) {
-                Some(rest) if !rest.is_zero() => Ok(now.after(rest)),
-                _ => Err("stale"),
-            },
-            Stated::Silent if plain => until(self.policy.default_ttl, now),
-            Stated::Silent | Stated::Stale => Err("no-lifetime"),
+        let lifetime = match stated {
+            Stated::For(_) if !self.policy.stores_with_lifetime(status) => return Err(Detail::Status),
+            Stated::For(lifetime) => lifetime,
+            Stated::Silent if plain && self.policy.default_ttl != Ttl::Default => {
+                return until(self.policy.default_ttl, now);
+            }
+            Stated::Silent | Stated::Stale => {
+                let most = self.policy.heuristic.ok_or(Detail::NoLifetime)?;
+                heuristic().ok_or(Detail::NoLifetime)?.min(most)
+            }
+        };
+        match lifetime.checked_sub(initial_age) {
+            Some(rest) if !rest.is_zero() => Ok(now.after(rest)),
+            _ => Err(Detail::NotFresh),
         }
     }
 }
 
-/// Returns how long a response is kept once it is stale.
-pub(super) fn retained(head: &Head) -> Duration {
-    let asked_about = if head.is_revalidatable() { RETAINED } else { Duration::ZERO };
-    asked_about.max(head.windows.longest())
-}
-
 /// Refuses what was made for one recipient, though nothing says so.
-fn of_many(headers: &HeaderMap, by_origin: bool) -> Result<(), &'static str> {
+fn of_many(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
     if !by_origin && allows_one_origin(headers) {
-        return Err("cors");
+        return Err(Detail::Cors);
     }
     if has_nonce(headers) {
-        return Err("nonce");
+        return Err(Detail::Nonce);
     }
     Ok(())
 }
@@ -304,11 +320,11 @@ fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
 }
 
-fn until(ttl: Ttl, now: Moment) -> Result<Moment, &'static str> {
+fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
     match ttl {
         Ttl::Forever => Ok(Moment::NEVER),
         Ttl::For(ttl) if !ttl.is_zero() => Ok(now.after(ttl)),
-        Ttl::For(_) => Err("zero-ttl"),
-        Ttl::Default => Err("no-lifetime"),
+        Ttl::For(_) => Err(Detail::ZeroTtl),
+        Ttl::Default => Err(Detail::NoLifetime),
     }
 }

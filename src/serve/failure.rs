@@ -1,14 +1,25 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
 use super::forward::{Fill, Sent, is_of_the_page};
-use super::miss::Stored;
-use super::respond::Hit;
+use super::future::Finish;
+use super::next::Stored;
+use super::respond::{Hit, with_ttl};
 use crate::body::ResponseBody;
 use crate::entry::StoredResponse;
+use crate::status::Detail;
 use crate::store::Validity;
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Answers for a service that has not (RFC 9110 section 15.6.5).
+pub(super) fn gateway_timeout<B>(version: Version, finish: &Finish) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    *response.version_mut() = version;
+    finish.apply(&mut response);
+    response
+}
 
 /// Waits for the service no longer than the limit, where there is one and a timer.
 pub(super) async fn within<T>(limit: Option<Duration>, call: impl Future<Output = T>) -> Option<T> {
@@ -52,7 +63,17 @@ impl Fill {
     }
 
     /// Answers with what is stale, and so are those who wait.
-    pub(super) fn answer_with<B>(self, stale: Arc<StoredResponse>, sent: &Sent) -> Response<ResponseBody<B>> {
+    ///
+    /// `failure` is what the service has answered, if it has.
+    pub(super) fn answer_with<B>(
+        self,
+        stale: Arc<StoredResponse>,
+        sent: &Sent,
+        failure: Option<StatusCode>,
+    ) -> Response<ResponseBody<B>> {
+        let status =
+            with_ttl(self.status.detail(Detail::StaleIfError), &stale, self.way.shared.cache.clock().now());
+        let status = failure.map_or(status, |failure| status.answered(failure));
         let now = self.way.shared.cache.clock().now();
         let shared = Arc::clone(&stale);
         let hit = Hit::after_call(stale, sent.version, &sent.headers, self.way.context, now);
@@ -60,7 +81,7 @@ impl Fill {
         if let Some(leader) = self.call.leader {
             leader.stored(shared);
         }
-        sent.finish.with_status(self.status.detail(Some("stale-if-error"))).silent().apply(&mut response);
+        sent.finish.clone().with_status(status).silent().apply(&mut response);
         response
     }
 
@@ -74,19 +95,16 @@ impl Fill {
     /// Passes a failure on, whose place is not in the cache.
     pub(super) fn not_stored<B>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
         let mut response = response.map(ResponseBody::forwarded);
-        sent.finish.with_status(self.status).apply(&mut response);
+        sent.finish.clone().with_status(self.status).apply_to_answer(&mut response);
         self.failed();
         response
     }
 
     /// Answers for a service that has not (RFC 9110 section 15.6.5).
     pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
-        let mut response = Response::new(ResponseBody::default());
-        *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        *response.version_mut() = sent.version;
-        sent.finish.with_status(self.status.detail(Some("origin-timeout"))).apply(&mut response);
+        let finish = sent.finish.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.failed();
-        response
+        gateway_timeout(sent.version, &finish)
     }
 
     /// Returns what is stored, where a response of this status takes its place.

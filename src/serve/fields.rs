@@ -1,5 +1,7 @@
 //! What request fields mean to the cache: one table.
 
+use crate::status::Detail;
+
 pub(super) const FORWARDED: usize = 9;
 
 /// The places of those among them that are a host and nothing else.
@@ -20,7 +22,7 @@ pub(super) enum Meaning {
     Forwarded(usize),
     ContentLength,
     /// The request has a body, or is not the method it seems.
-    NotPlain(&'static str),
+    NotPlain(Detail),
     Range,
     Precondition,
     Validator,
@@ -28,7 +30,7 @@ pub(super) enum Meaning {
     Directives,
 }
 
-const METHOD_OVERRIDE: Meaning = Meaning::NotPlain("method-override");
+const METHOD_OVERRIDE: Meaning = Meaning::NotPlain(Detail::MethodOverride);
 
 /// Every name that means something; the most frequent first.
 pub(super) const NAMES: [(&str, Meaning); 56] = [
@@ -45,9 +47,9 @@ pub(super) const NAMES: [(&str, Meaning); 56] = [
     ("if-range", Meaning::Precondition),
     ("range", Meaning::Range),
     ("content-length", Meaning::ContentLength),
-    ("transfer-encoding", Meaning::NotPlain("body")),
-    ("expect", Meaning::NotPlain("expect")),
-    ("upgrade", Meaning::NotPlain("upgrade")),
+    ("transfer-encoding", Meaning::NotPlain(Detail::Body)),
+    ("expect", Meaning::NotPlain(Detail::Expect)),
+    ("upgrade", Meaning::NotPlain(Detail::Upgrade)),
     ("x-http-method", METHOD_OVERRIDE),
     ("x-http-method-override", METHOD_OVERRIDE),
     ("x-method-override", METHOD_OVERRIDE),

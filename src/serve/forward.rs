@@ -4,8 +4,11 @@ use super::decision::{Exchanged, Keep};
 use super::failure::within;
 use super::future::Finish;
 use super::mark::{HandledWithin, OuterLayer};
-use super::miss::{Call, Stored, Way};
+use super::miss::Way;
+use super::next::{Call, Stored};
+use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
+use super::shared::Shared;
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody};
 use crate::cache::{Settled, Storing, Tracker, inherit_response, is_tracked};
@@ -13,7 +16,7 @@ use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::Pass;
-use crate::status::CacheStatus;
+use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
@@ -45,13 +48,14 @@ pub(super) struct Sent {
     pub(super) began: Moment,
     pub(super) finish: Finish,
     /// Conditions of the client that the service was not told of: they are evaluated here.
-    conditions: Option<HeaderMap>,
+    pub(super) conditions: Option<HeaderMap>,
 }
 
 impl Fill {
     pub(super) fn new(way: Way, call: Call) -> Self {
         event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
         let status = CacheStatus::forward(call.reason);
+        let status = if call.has_waited { status.collapsed(false) } else { status };
         Self { way, call, status, background: None }
     }
 
@@ -71,6 +75,7 @@ impl Fill {
         B::Error: Into<BoxError>,
     {
         let mut sent = self.prepare(&mut request);
+        let known = self.known_by_head().await;
         let mut tracker = Tracker::default();
         let call = tracker.track(inner.oneshot(request));
         let answer = within(self.way.shared.policy.origin_timeout, call).await;
@@ -78,7 +83,8 @@ impl Fill {
         tracker.pass_on();
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_instead(&sent).await {
-            return Ok(self.answer_with(stale, &sent));
+            let failure = answer.and_then(Result::ok).map(|response| response.status());
+            return Ok(self.answer_with(stale, &sent, failure));
         }
         let response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
@@ -87,7 +93,7 @@ impl Fill {
             }
             Some(Ok(response)) => {
                 if let Some(what) = what_changed(&response) {
-                    Changed::new(&self.way.shared.cache, what).invalidate().await;
+                    let _ = Changed::new(&self.way.shared.cache, what).invalidate().await;
                 }
                 response
             }
@@ -103,6 +109,10 @@ impl Fill {
             let validated = response.into_parts().0;
             // Boxed, so that the calls that end otherwise do not carry the room for it about.
             return Ok(Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await);
+        }
+        // Boxed, since a HEAD is rare.
+        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent)) {
+            Box::pin(update.store(&self.way.shared.cache)).await;
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
@@ -129,10 +139,9 @@ impl Fill {
     /// Makes a request one whose answer may be shared.
     fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> Sent {
         let (shared, context) = (&*self.way.shared, self.way.context);
-        let headers = request.headers().clone();
-        let (clock, version) = (shared.cache.clock(), request.version());
-        let (at, began) = (clock.wall(), clock.now());
-        let finish = Finish::new(shared, request.extensions(), self.status, context);
+        let (headers, version) = (request.headers().clone(), request.version());
+        let finish =
+            Finish::new(shared, request.extensions(), self.status, context).with_key(self.way.shown.clone());
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
@@ -151,11 +160,11 @@ impl Fill {
             revalidate::ask_about(stale, request.headers_mut());
         }
         shared.announce(request.extensions_mut(), context.identified);
-        Sent { headers, asked, cookies_declared, version, at, began, finish, conditions }
+        Sent { asked, cookies_declared, conditions, ..Sent::new(shared, headers, version, finish) }
     }
 
     /// Returns the response, and whether it is being stored.
-    fn received<B>(
+    pub(super) fn received<B>(
         self,
         response: Response<B>,
         sent: Sent,
@@ -170,12 +179,12 @@ impl Fill {
         let handled_within = head.extensions.remove::<HandledWithin>().is_some();
         let shared = &*self.way.shared;
         let kept = match self.call.generation {
-            _ if handled_within => Err("handled-within"),
-            None if self.way.context.head => Err("head"),
-            None => Err("store-failed"),
+            _ if handled_within => Err(Detail::HandledWithin),
+            None if self.way.context.head => Err(Detail::Head),
+            None => Err(Detail::StoreFailed),
             Some(generation) => {
                 let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
-                kept.and_then(|keep| if too_large(&body, &keep) { Err("too-large") } else { Ok(keep) })
+                kept.and_then(|keep| if too_large(&body, &keep) { Err(Detail::TooLarge) } else { Ok(keep) })
             }
         };
         let status = self.status;
@@ -184,7 +193,7 @@ impl Fill {
         let (body, status) = match kept {
             Err(why) => {
                 self.not_shared(&head, handled_within);
-                (ResponseBody::forwarded(body), status.detail(Some(why)))
+                (ResponseBody::forwarded(body), status.detail(why))
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
@@ -196,6 +205,7 @@ impl Fill {
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);
                 let (key, settled) = (self.way.key, self.background);
+                let status = with_ttl(status.stored(), &response, response.head().response_time);
                 let storing = Storing { key, response, request, max_variants, retained, outdated, settled };
                 // To be validated before each use: this one is for those who wait already.
                 if !storing.response.is_fresh(storing.response.head().response_time)
@@ -206,12 +216,12 @@ impl Fill {
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 (
                     ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged, tracker)),
-                    status.stored(),
+                    status,
                 )
             }
         };
         let mut response = Response::from_parts(head, body);
-        finish.with_status(status).apply(&mut response);
+        finish.with_status(status).apply_to_answer(&mut response);
         (response, status.is_stored())
     }
 
@@ -241,6 +251,13 @@ impl Fill {
 }
 
 impl Sent {
+    pub(super) fn new(shared: &Shared, headers: HeaderMap, version: Version, finish: Finish) -> Self {
+        let clock = shared.cache.clock();
+        let cookies_declared = !shared.policy.cookies.is_default();
+        let (at, began) = (clock.wall(), clock.now());
+        Self { headers, asked: None, cookies_declared, version, at, began, finish, conditions: None }
+    }
+
     /// Returns what the decision on its response needs to know.
     pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
         Exchanged {

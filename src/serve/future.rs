@@ -2,7 +2,7 @@
 
 use super::inspect::Context;
 use super::mark::{HandledWithin, was_announced};
-use super::respond::{Hit, tell};
+use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
@@ -20,6 +20,7 @@ use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use std::time::{Duration, SystemTime};
 use tower::Service;
@@ -56,11 +57,13 @@ pin_project! {
 }
 
 /// What is still to be put on a forwarded response.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Finish {
     status: Option<CacheStatus>,
     /// Whether the client is told it as well.
     told_status: bool,
+    /// What the client is told of its key.
+    key: Option<Arc<str>>,
     mark: bool,
     /// Whether clients are told what they are told of stored responses.
     tells: bool,
@@ -80,6 +83,7 @@ impl Finish {
         Self {
             status: (shared.policy.cache_status || request.get::<WantsStatus>().is_some()).then_some(status),
             told_status: shared.policy.cache_status,
+            key: None,
             mark: was_announced(request),
             tells: true,
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
@@ -90,6 +94,11 @@ impl Finish {
             within: false,
             now: shared.cache.clock().wall(),
         }
+    }
+
+    /// Has the client told its key, where it is.
+    pub(super) fn with_key(self, key: Option<Arc<str>>) -> Self {
+        Self { key, ..self }
     }
 
     /// Leaves the response to a cache layer further out.
@@ -148,7 +157,13 @@ impl Finish {
         self
     }
 
-    pub(super) fn apply<B>(self, response: &mut Response<B>) {
+    /// Puts it on what the service has answered.
+    pub(super) fn apply_to_answer<B>(mut self, response: &mut Response<B>) {
+        self.status = self.status.map(|status| status.answered(response.status()));
+        self.apply(response);
+    }
+
+    pub(super) fn apply<B>(&self, response: &mut Response<B>) {
         if self.tells {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
@@ -160,11 +175,10 @@ impl Finish {
         }
         if let Some(status) = self.status {
             if self.told_status {
-                tell(response.headers_mut(), status);
+                status.write(response.headers_mut(), self.key.as_deref());
             }
             // What a layer further in did says more than that it was left to it.
-            let within = status.detail_word() == Some("handled-within");
-            if !(within && response.extensions().get::<CacheStatus>().is_some()) {
+            if !(status.is_of_another() && response.extensions().get::<CacheStatus>().is_some()) {
                 response.extensions_mut().insert(status);
             }
         }
@@ -226,7 +240,7 @@ where
                 if let Some(what) = what_changed(&response) {
                     cache.invalidate_later(what);
                 }
-                finish.apply(&mut response);
+                finish.clone().apply_to_answer(&mut response);
                 Poll::Ready(Ok(response))
             }
             Projected::Slow { waiting } => waiting.as_mut().poll(cx),

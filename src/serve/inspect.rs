@@ -5,10 +5,9 @@ use super::mark::OuterLayer;
 use super::shared::Shared;
 use crate::key::RequestHead;
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
-use crate::status::ForwardReason;
+use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
 use http::{HeaderName, HeaderValue, Method};
-use http_body::Body;
 
 /// A request that the cache may answer, and the fields that matter to it.
 pub(super) struct Inspected<'a> {
@@ -61,39 +60,26 @@ impl Context {
     }
 }
 
-/// A request that the cache lets pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bypass {
-    pub(super) reason: ForwardReason,
-    pub(super) detail: Option<&'static str>,
-}
-
-impl Bypass {
-    pub(super) const fn because(detail: &'static str) -> Self {
-        Self { reason: ForwardReason::Bypass, detail: Some(detail) }
-    }
-}
-
 impl Shared {
     /// Tells whether the cache may answer a request with these fields.
-    pub(super) fn inspect<'a, B: Body>(
+    pub(super) fn inspect<'a>(
         &self,
         request: RequestHead<'a>,
-        body: &B,
+        is_empty: bool,
         outer: Option<&OuterLayer>,
-    ) -> Result<Inspected<'a>, Bypass> {
+    ) -> Result<Inspected<'a>, Reason> {
         let head = *request.method == Method::HEAD;
         if *request.method != Method::GET && !head {
-            return Err(Bypass { reason: ForwardReason::Method, detail: None });
+            return Err(ForwardReason::Method.into());
         }
         // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics, so a handler
         // may read it, and no key covers it. Nor does it cover trailers.
-        if !body.is_end_stream() {
-            return Err(Bypass::because("body"));
+        if !is_empty {
+            return Err(Reason::bypass(Detail::Body));
         }
         let predicates = &self.policy.predicates;
         if predicates.skips(request) {
-            return Err(Bypass::because("skipped"));
+            return Err(Reason::bypass(Detail::Skipped));
         }
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
         inspect_headers(&self.policy, request.headers, head, predicates.identity(request), outer)
@@ -106,7 +92,7 @@ fn inspect_headers<'a>(
     head: bool,
     identity: Option<String>,
     outer: Option<&CookiePolicy>,
-) -> Result<Inspected<'a>, Bypass> {
+) -> Result<Inspected<'a>, Reason> {
     let personal = identity.is_some();
     let mut inspected = Inspected {
         host: None,
@@ -127,31 +113,33 @@ fn inspect_headers<'a>(
     let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
     for (name, value) in headers {
         if declared && policy.credentials.contains(name) && !personal {
-            return Err(Bypass::because("credentials"));
+            return Err(Reason::bypass(Detail::Credentials));
         }
         if declared && policy.key.ignored.contains(name) {
             continue;
         }
         match meaning(name.as_str()) {
             Meaning::Nothing => {}
-            Meaning::Host => once(&mut inspected.host, value).map_err(|()| Bypass::because("host"))?,
+            Meaning::Host => once(&mut inspected.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
             Meaning::Credential if !app => context.identified = true,
             Meaning::Credential => {
                 let known = NAMES.iter().find(|(known, _)| *known == name.as_str());
-                return Err(Bypass::because(known.map_or("credentials", |(known, _)| known)));
+                return Err(Reason::bypass(
+                    known.map_or(Detail::Credentials, |(known, _)| Detail::Credential(known)),
+                ));
             }
-            Meaning::Authorization if app || strict => return Err(Bypass::because("authorization")),
+            Meaning::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
             Meaning::Authorization => (context.authorization, context.identified) = (true, true),
             Meaning::Cookie => has_cookie = true,
-            Meaning::OldCookie if app => return Err(Bypass::because("cookie")),
+            Meaning::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
             Meaning::OldCookie => context.identified = true,
             Meaning::Forwarded(at) => {
-                once(&mut inspected.forwarded[at], value).map_err(|()| Bypass::because("forwarded"))?;
+                once(&mut inspected.forwarded[at], value).map_err(|()| Reason::bypass(Detail::Forwarded))?;
                 inspected.is_forwarded = true;
             }
             Meaning::ContentLength if value.as_bytes() == b"0" => {}
-            Meaning::ContentLength => return Err(Bypass::because("body")),
-            Meaning::NotPlain(why) => return Err(Bypass::because(why)),
+            Meaning::ContentLength => return Err(Reason::bypass(Detail::Body)),
+            Meaning::NotPlain(why) => return Err(Reason::bypass(why)),
             Meaning::Range => context.range = true,
             Meaning::Precondition => context.conditional = true,
             Meaning::Tag => {
@@ -168,7 +156,7 @@ fn inspect_headers<'a>(
         match cookies.read(headers) {
             Ok(values) if declared || personal => inspected.cookies = values,
             // Where some enter the key, a handler that sees others beside them answers to no key.
-            _ if app || declared || strict => return Err(Bypass::because("cookie")),
+            _ if app || declared || strict => return Err(Reason::bypass(Detail::Cookie)),
             _ => inspected.context.identified = true,
         }
     }
@@ -209,7 +197,7 @@ mod tests {
     use super::*;
     use http::HeaderName;
 
-    fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<Context, Option<&'static str>> {
+    fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<Context, Option<Detail>> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             let name: HeaderName = name.parse().expect("a name");
@@ -258,20 +246,20 @@ mod tests {
         let ignoring = Policy::app().ignore_headers([http::header::AUTHORIZATION]);
         assert!(verdict(&ignoring, &[("authorization", "Bearer x")]).is_ok());
         let declaring = Policy::rfc9111().credential_headers([HeaderName::from_static("x-mine")]);
-        assert_eq!(verdict(&declaring, &[("x-mine", "1")]).err(), Some(Some("credentials")));
+        assert_eq!(verdict(&declaring, &[("x-mine", "1")]).err(), Some(Some(Detail::Credentials)));
     }
 
     #[test]
     fn what_makes_a_get_not_plain_bypasses() {
         let table = [
-            (("content-length", "1"), "body"),
-            (("content-length", "00"), "body"),
-            (("transfer-encoding", "chunked"), "body"),
-            (("expect", "100-continue"), "expect"),
-            (("upgrade", "websocket"), "upgrade"),
-            (("x-http-method-override", "DELETE"), "method-override"),
-            (("x-method-override", "DELETE"), "method-override"),
-            (("x-http-method", "DELETE"), "method-override"),
+            (("content-length", "1"), Detail::Body),
+            (("content-length", "00"), Detail::Body),
+            (("transfer-encoding", "chunked"), Detail::Body),
+            (("expect", "100-continue"), Detail::Expect),
+            (("upgrade", "websocket"), Detail::Upgrade),
+            (("x-http-method-override", "DELETE"), Detail::MethodOverride),
+            (("x-method-override", "DELETE"), Detail::MethodOverride),
+            (("x-http-method", "DELETE"), Detail::MethodOverride),
         ];
         for (line, why) in table {
             assert_eq!(verdict(&Policy::app(), &[line]).err(), Some(Some(why)), "{line:?}");

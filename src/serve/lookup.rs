@@ -1,6 +1,5 @@
 //! The look-up: is there a stored response that this request may have now?
 
-use super::decision::retained;
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::cache::write_variant_key;
@@ -8,9 +7,10 @@ use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
-use crate::rules::cache_control::RequestDirectives;
+use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
-use crate::status::ForwardReason;
+use crate::rules::stale::forbids_stale;
+use crate::status::{Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use http::{HeaderMap, Method};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(super) enum Lookup {
         variant: Option<CacheKey>,
     },
     Miss {
-        reason: ForwardReason,
+        reason: Reason,
         /// The key of the variant, where it is known which fields select it.
         variant: Option<CacheKey>,
         /// What is stored and can be revalidated (RFC 9111 section 4.3), or used where the service fails.
@@ -34,6 +34,13 @@ pub(super) enum Lookup {
     },
     /// The store did not answer: the request is forwarded as if there were no cache.
     Failed,
+}
+
+impl Lookup {
+    /// Returns a miss where nothing is stored.
+    pub(super) fn missed(reason: ForwardReason, variant: Option<CacheKey>) -> Self {
+        Self::Miss { reason: reason.into(), variant, stale: None }
+    }
 }
 
 /// Why a stored response is not for a request.
@@ -45,18 +52,20 @@ pub(super) enum Refusal {
     /// It was invalidated, and may be used as a stale one may.
     Softened,
     NotFresh,
-    /// The request's directives exclude it.
-    Directives,
+    /// The request's directives exclude it; the word says which.
+    Directives(Detail),
     /// It is not the one that the request's precondition names.
     Precondition,
 }
 
-impl From<Refusal> for ForwardReason {
+impl From<Refusal> for Reason {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Fields => Self::VaryMiss,
-            Refusal::Invalidated | Refusal::Softened | Refusal::NotFresh => Self::Stale,
-            Refusal::Directives | Refusal::Precondition => Self::Request,
+            Refusal::Fields => ForwardReason::VaryMiss.into(),
+            Refusal::Invalidated | Refusal::Softened => Self::new(ForwardReason::Stale, Detail::Invalidated),
+            Refusal::NotFresh => ForwardReason::Stale.into(),
+            Refusal::Directives(which) => Self::new(ForwardReason::Request, which),
+            Refusal::Precondition => Self::new(ForwardReason::Request, Detail::Precondition),
         }
     }
 }
@@ -76,7 +85,7 @@ impl Shared {
                 return self.judged(response, request, context, now, (key, None)).await;
             }
             Ok(Some(Entry::Index(index))) => index,
-            Ok(_) => return Lookup::Miss { reason: ForwardReason::UriMiss, variant: None, stale: None },
+            Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
             Err(_) => return Lookup::Failed,
         };
         let mut buf = KeyBuf::new();
@@ -88,7 +97,7 @@ impl Shared {
             }
             Ok(_) => {
                 let variant = Some(variant.to_key());
-                Lookup::Miss { reason: ForwardReason::VaryMiss, variant, stale: None }
+                Lookup::missed(ForwardReason::VaryMiss, variant)
             }
             Err(_) => Lookup::Failed,
         }
@@ -122,13 +131,16 @@ impl Shared {
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Failed,
         };
+        if reason == Refusal::NotFresh && self.wants_what_is_stale(&response, request, context, now) {
+            return Lookup::Hit(response);
+        }
         let variant = variant.map(KeyRef::to_key);
         if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
             return Lookup::Stale { stored: response, variant };
         }
         // Another variant, or one that was invalidated, is of no use.
-        let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives)
-            && (response.has_validator() || response.serves_on_errors(now));
+        let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives(_))
+            && (response.has_validator() || response.serves_on_errors(now) || context.head);
         Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
@@ -169,7 +181,7 @@ impl Shared {
         }
         let stale = Arc::new(response.softened(generation, now));
         let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
-        let put = cache.store().compare_and_set(key, Some(&seen), new, Some(retained(stale.head())));
+        let put = cache.store().compare_and_set(key, Some(&seen), new, Some(self.retained(stale.head())));
         // If others were first, or the store fails, this answer is none the worse for it.
         let _ = cache.within_limit(put).await;
         Ok(Some(stale))
@@ -191,8 +203,8 @@ impl Shared {
             return Some(Refusal::NotFresh);
         }
         let asks = context.directives && self.policy.sharing == Sharing::Rfc9111;
-        if asks && !accepts(response, request, now) {
-            return Some(Refusal::Directives);
+        if asks && let Some(which) = excluded(response, request, now) {
+            return Some(Refusal::Directives(which));
         }
         // A proxy leaves it to the origin to say that a precondition fails; for an application, a
         // visitor should not be able to drive load to it by one.
@@ -216,6 +228,25 @@ impl Shared {
             && self.accepts_stale(response, request, context, now)
     }
 
+    /// Tells whether a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
+    /// (section 4.2.4).
+    fn wants_what_is_stale(
+        &self,
+        response: &StoredResponse,
+        request: &HeaderMap,
+        context: Context,
+        now: Moment,
+    ) -> bool {
+        if !context.directives || self.policy.sharing != Sharing::Rfc9111 {
+            return false;
+        }
+        let stale_for = now.since(response.head().fresh_until).as_secs();
+        let most = RequestDirectives::from_headers(request).max_stale;
+        most.is_some_and(|most| most == u32::MAX || stale_for <= most.into())
+            && self.accepts_stale(response, request, context, now)
+            && !forbids_stale(&ResponseDirectives::for_targets(&response.head().said(), &self.policy.targets))
+    }
+
     /// Tells whether a request leaves it to the cache to answer with what is stale.
     pub(super) fn accepts_stale(
         &self,
@@ -225,7 +256,7 @@ impl Shared {
         now: Moment,
     ) -> bool {
         let asks = self.policy.sharing == Sharing::Rfc9111;
-        !asks || !(context.conditional || (context.directives && !accepts(response, request, now)))
+        !asks || !(context.conditional || (context.directives && excluded(response, request, now).is_some()))
     }
 
     /// Tells whether a fresh response is to be made anew already, by XFetch.
@@ -261,17 +292,29 @@ impl Shared {
         (usable && self.cache.is_valid_now(&response)).then_some(response)
     }
 
+    /// Tells whether a request wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).
+    pub(super) fn wants_only_what_is_cached(&self, request: &HeaderMap, context: Context) -> bool {
+        context.directives
+            && self.policy.sharing == Sharing::Rfc9111
+            && RequestDirectives::from_headers(request).only_if_cached
+    }
+
     /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
     pub(super) fn forbids_storing(&self, request: &HeaderMap) -> bool {
         self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
     }
 }
 
-/// Applies the request's directives (RFC 9111 section 5.2.1).
-fn accepts(response: &StoredResponse, request: &HeaderMap, now: Moment) -> bool {
+/// Returns which of the request's directives excludes a response (RFC 9111 section 5.2.1).
+fn excluded(response: &StoredResponse, request: &HeaderMap, now: Moment) -> Option<Detail> {
     let directives = RequestDirectives::from_headers(request);
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    !directives.no_cache
-        && directives.max_age.is_none_or(|most| response.current_age(now) <= seconds(most))
-        && directives.min_fresh.is_none_or(|least| response.head().fresh_until.since(now) >= seconds(least))
+    if directives.no_cache {
+        return Some(Detail::RequestNoCache);
+    }
+    if directives.max_age.is_some_and(|most| response.current_age(now) > seconds(most)) {
+        return Some(Detail::RequestMaxAge);
+    }
+    let rest = response.head().fresh_until.since(now);
+    directives.min_fresh.is_some_and(|least| rest < seconds(least)).then_some(Detail::RequestMinFresh)
 }

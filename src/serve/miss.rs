@@ -3,78 +3,36 @@
 use super::inspect::Context;
 use super::limit::Limit;
 use super::lookup::{Lookup, Refusal};
+use super::next::{Call, Next, Stored};
 use super::refresh::Refresh;
 use super::shared::{Shared, public_uri};
 use crate::cache::write_variant_key;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
-use crate::flight::{Flight, Leader, Outcome, Pass, Reader, Role};
+use crate::flight::{Flight, Leader, Outcome, Pass, Role};
 use crate::key::{CacheKey, KeyBuf, RequestHead};
-use crate::status::{CacheStatus, ForwardReason};
+use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use http::HeaderMap;
 use http::header::HOST;
 use http::uri::Authority;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// So often a request joins a flight; then it calls the service by itself.
 const ROUNDS: usize = 6;
 /// A follower whose flights failed so often calls the service itself, a few at a time.
 const FAILURES: u32 = 2;
 
-/// What a request does next.
-pub(super) enum Next {
-    Answer(Arc<StoredResponse>, Waited),
-    /// A response that is arriving.
-    Read(Arc<StoredResponse>, Reader),
-    /// An answer now, and a call for those who come later.
-    Refresh(Arc<StoredResponse>, Call, Refresh),
-    Call(Call),
-    /// There might as well be no cache.
-    Forward(CacheStatus),
-}
-
-/// A call of the service that may fill the cache.
-pub(super) struct Call {
-    /// Present where others may wait for it.
-    pub(super) leader: Option<Leader>,
-    /// What was current before the call; without it nothing can be stored.
-    pub(super) generation: Option<Generation>,
-    pub(super) reason: ForwardReason,
-    /// What the service is asked about (RFC 9111 section 4.3.1).
-    pub(super) stale: Option<Arc<StoredResponse>>,
-    /// What is stored, and where: an answer if the service fails, outdated if it does not.
-    pub(super) stored: Option<Stored>,
-    /// To be held as long as the call takes.
-    pub(super) _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Call {
-    fn new(generation: Option<Generation>, reason: ForwardReason, stored: Option<Stored>) -> Self {
-        let stale = stored.as_ref().map(|(stale, _)| stale).filter(|stale| stale.has_validator()).cloned();
-        Self { leader: None, generation, reason, stale, stored, _permit: None }
-    }
-}
-
-/// A response that is stored, and its key.
-pub(super) type Stored = (Arc<StoredResponse>, CacheKey);
-
-/// Whether a response was waited for.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Waited {
-    No,
-    Yes,
-}
-
 fn store_failed() -> Next {
-    Next::Forward(CacheStatus::forward(ForwardReason::Bypass).detail(Some("store-failed")))
+    Next::Forward(CacheStatus::forward(Reason::bypass(Detail::StoreFailed)))
 }
 
 /// The same for all steps of one request.
 pub(super) struct Way {
     pub(super) shared: Arc<Shared>,
     pub(super) key: CacheKey,
+    /// What the client is told of it.
+    pub(super) shown: Option<Arc<str>>,
     pub(super) context: Context,
     /// The parts of the key that the user computes.
     pub(super) parts: Vec<Option<String>>,
@@ -98,7 +56,8 @@ impl Way {
         let host = uri.authority().map(Authority::as_str);
         let host = host.or_else(|| request.headers.get(HOST)?.to_str().ok()).map(str::to_owned);
         let scopes = Scope::of_target(shared.cache.seed(), uri.path(), query.as_deref(), host.as_deref());
-        Self { shared: Arc::clone(shared), key, context, parts, scopes, host, began }
+        let shown = shared.shown_key(request, key.as_ref());
+        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, host, began }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
@@ -106,6 +65,15 @@ impl Way {
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
     /// leaves nothing behind: a leader is only ever returned.
     pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
+        let mut has_waited = false;
+        let mut next = self.find(request, first, &mut has_waited).await;
+        if let Next::Call(call) = &mut next {
+            call.has_waited = has_waited;
+        }
+        next
+    }
+
+    async fn find(&self, request: &HeaderMap, first: Option<Lookup>, has_waited: &mut bool) -> Next {
         let mut limit = Limit::new(self.shared.policy.max_wait);
         let mut lookup = match first {
             Some(lookup) => lookup,
@@ -113,10 +81,15 @@ impl Way {
         };
         let mut failures = 0;
         let mut outdated = None;
+        // Why it would have been forwarded, once it has waited.
+        let mut waited_for = None;
         for _ in 0..ROUNDS {
             let (reason, flight_key, stale) = match lookup {
-                Lookup::Hit(stored) => return Next::Answer(stored, Waited::No),
+                Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
                 Lookup::Failed => return store_failed(),
+                Lookup::Miss { .. } if self.shared.wants_only_what_is_cached(request, self.context) => {
+                    return Next::Refuse;
+                }
                 // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
                 Lookup::Miss { reason, variant, stale } if self.context.head => {
                     let stored = self.place(stale, variant);
@@ -141,9 +114,10 @@ impl Way {
             let Some(_waiting) = flight.wait_in(self.shared.policy.max_waiters) else {
                 return self.alone(reason, stale).await;
             };
+            (*has_waited, waited_for) = (true, Some(reason));
             match limit.within(flight.outcome()).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
-                    Ok(true) => return Next::Answer(stored, Waited::Yes),
+                    Ok(true) => return Next::Answer(stored, waited_for),
                     Ok(false) => {}
                     Err(()) => return store_failed(),
                 },
@@ -158,7 +132,7 @@ impl Way {
                             return self.alone(reason, stale).await;
                         };
                         match self.fits(&head, request, true).await {
-                            Ok(true) => return Next::Read(head, reader),
+                            Ok(true) => return Next::Read(head, reader, reason),
                             // Another variant; once it is known by what, others of that one collapse again.
                             Ok(false) if !head.selected_by(request) => {
                                 lookup = self.other_variant(&head, request);
@@ -185,7 +159,7 @@ impl Way {
                         let generation = self.generation().await;
                         let stale = match self.look(request).await {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                                return Next::Answer(stored, Waited::Yes);
+                                return Next::Answer(stored, waited_for);
                             }
                             Lookup::Miss { stale, variant, .. } => self.place(stale, variant),
                             Lookup::Failed => None,
@@ -205,7 +179,7 @@ impl Way {
             lookup = self.look(request).await;
         }
         match lookup {
-            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, Waited::No),
+            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, waited_for),
             Lookup::Miss { reason, stale, variant } => self.alone(reason, self.place(stale, variant)).await,
             Lookup::Failed => store_failed(),
         }
@@ -220,25 +194,25 @@ impl Way {
     ) -> Next {
         let key = variant.unwrap_or_else(|| self.key.clone());
         let Some(leave) = self.shared.leave_to_refresh(&key) else {
-            return Next::Answer(stored, Waited::No);
+            return Next::Answer(stored, None);
         };
         let leader = match self.join(&key, None, 0).await {
             Ok(Role::Leader(leader)) => leader,
-            Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, Waited::No),
+            Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, None),
             Err(()) => return store_failed(),
         };
         // Somebody may have made it between the look-up and the joining.
         let known = match self.look(request).await {
             Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
                 leader.stored(Arc::clone(&newer));
-                return Next::Answer(newer, Waited::No);
+                return Next::Answer(newer, None);
             }
             Lookup::Hit(known) => Some((known, key.clone())),
             Lookup::Stale { stored: known, variant } => self.place(Some(known), variant),
             // What was invalidated meanwhile is not asked about.
             Lookup::Miss { .. } | Lookup::Failed => None,
         };
-        let call = Call::new(Some(leader.generation()), ForwardReason::Stale, known);
+        let call = Call::new(Some(leader.generation()), ForwardReason::Stale.into(), known);
         let call = Call { leader: Some(leader), ..call };
         Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
     }
@@ -253,7 +227,7 @@ impl Way {
         let fields: Vec<_> = arriving.head().nominated.iter().map(|field| field.name().clone()).collect();
         let mut buf = KeyBuf::new();
         write_variant_key(&mut buf, self.key.as_ref(), &fields, request);
-        Lookup::Miss { reason: ForwardReason::VaryMiss, variant: Some(buf.key().to_key()), stale: None }
+        Lookup::missed(ForwardReason::VaryMiss, Some(buf.key().to_key()))
     }
 
     async fn look(&self, request: &HeaderMap) -> Lookup {
@@ -262,16 +236,16 @@ impl Way {
     }
 
     /// Tells whether this request's call is of no use to others, or theirs to it.
-    fn goes_alone(&self, reason: ForwardReason) -> bool {
+    fn goes_alone(&self, reason: Reason) -> bool {
         let now = self.shared.cache.clock().now();
         !self.shared.policy.collapse
             || self.context.goes_alone()
-            || reason == ForwardReason::Request
+            || reason.forward == ForwardReason::Request
             || self.shared.cache.passes().get(self.key.as_ref(), now).is_some()
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
-    async fn alone(&self, reason: ForwardReason, stored: Option<Stored>) -> Next {
+    async fn alone(&self, reason: Reason, stored: Option<Stored>) -> Next {
         // In this order: what was invalidated while this request waited is not asked about, and what
         // is invalidated from now on makes the answer one of before.
         let generation = self.generation().await;
@@ -318,11 +292,11 @@ impl Way {
     }
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
-    async fn lead(&self, request: &HeaderMap, leader: Leader, reason: ForwardReason) -> Next {
+    async fn lead(&self, request: &HeaderMap, leader: Leader, reason: Reason) -> Next {
         let (stale, variant) = match self.look(request).await {
             Lookup::Hit(stored) => {
                 leader.stored(Arc::clone(&stored));
-                return Next::Answer(stored, Waited::No);
+                return Next::Answer(stored, None);
             }
             Lookup::Stale { stored, variant } => (Some(stored), variant),
             Lookup::Miss { stale, variant, .. } => (stale, variant),

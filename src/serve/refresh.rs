@@ -3,7 +3,8 @@
 use super::fields::{Meaning, meaning};
 use super::forward::Fill;
 use super::inspect::{Context, identifies};
-use super::miss::{Call, Way};
+use super::miss::Way;
+use super::next::Call;
 use super::shared::Shared;
 use super::span::in_span;
 use crate::cache::{Cache, Settled};

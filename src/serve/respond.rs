@@ -8,14 +8,11 @@ use crate::cache::{inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
-use crate::key::RequestHead;
+use crate::key::{KeyRef, RequestHead};
 use crate::rules::selection::{Selection, select};
-use crate::status::{CacheStatus, WantsStatus};
-use http::header::HeaderName;
+use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
-
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// An answer from the cache, not written out yet: that is done in the place where it is wanted.
 #[derive(Debug)]
@@ -25,17 +22,20 @@ pub(super) struct Hit {
     version: Version,
     head: bool,
     selection: Selection,
-    collapsed: bool,
+    /// Why the request would have been forwarded, had it not been collapsed.
+    collapsed: Option<Reason>,
     tell: bool,
     /// Only to whoever has asked for the status.
     note: bool,
     mark: bool,
+    /// What the client is told of its key.
+    key: Option<Arc<str>>,
 }
 
 impl Shared {
     /// Answers a request with a stored response.
     ///
-    /// `collapsed` says that the request waited for another one's call (RFC 9211 section 2.6).
+    /// `collapsed` says why the request would have made the call that it waited for (RFC 9211 section 2.6).
     #[inline]
     pub(super) fn hit(
         &self,
@@ -43,12 +43,18 @@ impl Shared {
         request: RequestHead<'_>,
         context: Context,
         now: Moment,
-        collapsed: bool,
+        collapsed: Option<Reason>,
+        key: KeyRef<'_>,
     ) -> Hit {
         if is_tracked() {
             inherit_response(&stored);
         }
-        event!(status = stored.status().as_u16(), age = stored.current_age(now).as_secs(), collapsed, "hit");
+        event!(
+            status = stored.status().as_u16(),
+            age = stored.current_age(now).as_secs(),
+            collapsed = collapsed.is_some(),
+            "hit"
+        );
         let selection = selection(context, request.method, request.headers, &stored);
         Hit {
             stored,
@@ -60,6 +66,7 @@ impl Shared {
             tell: self.policy.cache_status,
             note: request.extensions.get::<WantsStatus>().is_some(),
             mark: was_announced(request.extensions),
+            key: self.shown_key(request, key),
         }
     }
 }
@@ -83,10 +90,11 @@ impl Hit {
             version,
             head: context.head,
             selection,
-            collapsed: false,
+            collapsed: None,
             tell: false,
             note: false,
             mark: false,
+            key: None,
         }
     }
 
@@ -122,14 +130,14 @@ impl Hit {
 
     fn finish<B>(&self, response: &mut Response<B>) {
         if self.tell || self.note {
-            let fresh_until = self.stored.head().fresh_until;
-            let status = match self.now < fresh_until {
-                true => CacheStatus::hit(fresh_until.since(self.now)),
-                false => CacheStatus::stale_hit(self.now.since(fresh_until)),
+            let (stored, now) = (&*self.stored, self.now);
+            let status = match self.collapsed {
+                Some(reason) => with_ttl(CacheStatus::forward(reason).collapsed(true), stored, now),
+                None if stored.is_fresh(now) => CacheStatus::hit(stored.head().fresh_until.since(now)),
+                None => CacheStatus::stale_hit(now.since(stored.head().fresh_until)),
             };
-            let status = if self.collapsed { status.collapsed() } else { status };
             if self.tell {
-                tell(response.headers_mut(), status);
+                status.write(response.headers_mut(), self.key.as_deref());
             }
             response.extensions_mut().insert(status);
         }
@@ -153,8 +161,11 @@ fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &St
     select(method, request, stored.headers(), length)
 }
 
-/// Appends the status to what caches further in said (RFC 9211 section 2).
-pub(super) fn tell(headers: &mut HeaderMap, status: CacheStatus) {
-    // A header section that is full goes without.
-    let _ = headers.try_append(CACHE_STATUS, status.to_value());
+/// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).
+pub(super) fn with_ttl(status: CacheStatus, stored: &StoredResponse, now: Moment) -> CacheStatus {
+    let fresh_until = stored.head().fresh_until;
+    match stored.is_fresh(now) {
+        true => status.ttl(fresh_until.since(now)),
+        false => status.stale_for(now.since(fresh_until)),
+    }
 }

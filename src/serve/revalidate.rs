@@ -4,16 +4,17 @@ use super::decision::Keep;
 use super::forward::{Fill, Sent};
 use super::future::tell_client;
 use super::mark::HandledWithin;
-use super::respond::Hit;
+use super::miss::Way;
+use super::respond::{Hit, with_ttl};
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{Settled, Storing};
 use crate::clock::Moment;
-use crate::entry::{Entry, Reads, StoredResponse, headers_for_storage};
+use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyRef};
-use crate::policy::{CacheHints, Ttl};
+use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::{Validators, not_modified};
@@ -21,6 +22,7 @@ use crate::rules::selection::{Selection, select};
 use crate::rules::stale::{Wanted, Windows};
 use crate::rules::strip::not_stored;
 use crate::rules::update::updated;
+use crate::status::Detail;
 use crate::store::Validity;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
@@ -67,7 +69,8 @@ impl Fill {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
         let said = stale.head().said();
-        parts.headers = if another { said } else { updated(&said, &validated.headers) };
+        let retyped = shared.policy.sharing == Sharing::Rfc9111;
+        parts.headers = if another { said } else { updated(&said, &validated.headers, retyped) };
         parts.extensions = validated.extensions;
         let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
         // What the handler said before holds until it says something else.
@@ -90,11 +93,11 @@ impl Fill {
         parts.extensions.insert(hints);
         let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
         let kept = match self.call.generation {
-            _ if handled_within => Err("handled-within"),
-            _ if another => Err("mismatch"),
-            _ if reads.as_ref().is_some_and(|reads| reads.is_unfit) => Err("dependencies"),
+            _ if handled_within => Err(Detail::HandledWithin),
+            _ if another => Err(Detail::Mismatch),
+            _ if reads.as_ref().is_some_and(|reads| reads.is_unfit) => Err(Detail::Dependencies),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
-            None => Err("store-failed"),
+            None => Err(Detail::StoreFailed),
         };
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
@@ -104,17 +107,10 @@ impl Fill {
             shared.cache.invalidate_scope(self.way.scopes[0]).await;
         }
         let Sent { headers: request, version, finish, .. } = sent;
-        let status = self.status.detail(Some("revalidated"));
+        let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
-            Ok(Keep { mut head, retained, .. }) => {
-                head.nominate(&stale.head().nominated, &request);
-                head.inherit(stale.head());
-                let (key, max_variants) = (self.way.key, shared.policy.max_variants);
-                let response = Arc::new(StoredResponse::new(head, Bytes::new()));
-                let request = request.clone();
-                let (outdated, settled) = (None, self.background);
-                let mut storing =
-                    Storing { key, response, request, max_variants, retained, outdated, settled };
+            Ok(Keep { head, retained, .. }) => {
+                let mut storing = updating(&self.way, head, stale, &request, retained, self.background);
                 storing.made_from(reads);
                 storing.settle();
                 let variants = Variants { shared, key: storing.key.clone(), retained };
@@ -124,9 +120,11 @@ impl Fill {
                 if let Some(leader) = self.call.leader {
                     leader.stored(Arc::clone(&stored));
                 }
-                (stored, status.stored())
+                let status = with_ttl(status.stored(), &stored, now);
+                (stored, status)
             }
-            Err(_) => {
+            Err(why) => {
+                let status = status.detail(why);
                 let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
                 if of_the_page && self.call.generation.is_some() && !another {
                     shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
@@ -152,6 +150,22 @@ impl Fill {
         finish.with_status(status).silent().apply(&mut response);
         response
     }
+}
+
+/// Returns what takes the place of a stored response, of which all stands but what its new head says.
+pub(super) fn updating(
+    way: &Way,
+    mut head: Head,
+    before: &StoredResponse,
+    request: &HeaderMap,
+    retained: Duration,
+    settled: Option<Settled>,
+) -> Storing {
+    head.nominate(&before.head().nominated, request);
+    head.inherit(before.head());
+    let response = Arc::new(StoredResponse::new(head, Bytes::new()));
+    let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
+    Storing { key, response, request, max_variants, retained, outdated: None, settled }
 }
 
 /// The stored responses under one key.
@@ -182,10 +196,10 @@ impl Variants<'_> {
                 continue;
             }
             if cache.validity_of(variant).await? == Validity::Valid {
-                let headers = updated(&head.said(), &of_all_variants(validated, targets));
+                let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
                 let directives = ResponseDirectives::for_targets(&headers, targets);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
-                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives));
+                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, false));
                 let new = variant.freshened(headers, like, windows, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;

@@ -1,10 +1,12 @@
 //! The service of both cache layers.
 
 use super::carried;
+use super::failure::gateway_timeout;
 use super::forward::Fill;
 use super::future::{Finish, ResponseFuture};
-use super::inspect::{Bypass, Context};
-use super::miss::{Next, Waited, Way};
+use super::inspect::Context;
+use super::miss::Way;
+use super::next::Next;
 use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
@@ -12,7 +14,7 @@ use crate::body::ResponseBody;
 use crate::cache::{poll_now, unknown};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
-use crate::status::CacheStatus;
+use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -79,7 +81,7 @@ where
         let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
         match self.shared.decide(head, request.body(), &mut buf) {
             Step::Hit(stored, context, now) => {
-                ResponseFuture::hit(self.shared.hit(stored, head, context, now, false))
+                ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.key()))
             }
             Step::Forward(forward) => self.forward(request, &forward),
             Step::Unsafe => self.write(request),
@@ -97,7 +99,8 @@ impl<S> ResponseCache<S> {
         S::Future: Send,
         S::Error: Send,
         ReqBody: Send + 'static,
-        B: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
     {
         let (parts, body) = request.into_parts();
         let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
@@ -146,9 +149,8 @@ impl<S> ResponseCache<S> {
     where
         S: Service<Request<ReqBody>> + Clone,
     {
-        let Bypass { reason, detail } = forward.bypass;
-        event!(?reason, detail, "forward");
-        let status = CacheStatus::forward(reason).detail(detail);
+        event!(reason = ?forward.bypass.forward, detail = ?forward.bypass.detail, "forward");
+        let status = CacheStatus::forward(forward.bypass);
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let personal = shared.policy.predicates.identity(head).is_some();
         let identified = shared.policy.identifies(head);
@@ -182,13 +184,20 @@ where
 {
     let (shared, context) = (&way.shared, way.context);
     match next {
-        Next::Answer(stored, waited) => {
-            let (now, waited) = (shared.cache.clock().now(), waited == Waited::Yes);
-            ResponseFuture::hit(shared.hit(stored, (&request).into(), context, now, waited))
-        }
-        Next::Read(head, reader) => {
+        Next::Answer(stored, collapsed) => {
             let now = shared.cache.clock().now();
-            let hit = shared.hit(head, (&request).into(), context, now, true);
+            ResponseFuture::hit(shared.hit(
+                stored,
+                (&request).into(),
+                context,
+                now,
+                collapsed,
+                way.key.as_ref(),
+            ))
+        }
+        Next::Read(head, reader, reason) => {
+            let now = shared.cache.clock().now();
+            let hit = shared.hit(head, (&request).into(), context, now, Some(reason), way.key.as_ref());
             // What the rest of it will be made from is not known here.
             unknown();
             let response = hit.reading(reader);
@@ -196,15 +205,23 @@ where
         }
         Next::Refresh(stored, call, refresh) => {
             let now = shared.cache.clock().now();
-            let hit = shared.hit(stored, (&request).into(), context, now, false);
+            let hit = shared.hit(stored, (&request).into(), context, now, None, way.key.as_ref());
             refresh.start(way, call, inner, request);
             ResponseFuture::hit(hit)
         }
         Next::Forward(status) => {
-            let finish = Finish::new(shared, request.extensions(), status, context);
+            let finish =
+                Finish::new(shared, request.extensions(), status, context).with_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
             ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone())
+        }
+        Next::Refuse => {
+            let status = CacheStatus::refused(Detail::OnlyIfCached);
+            let finish =
+                Finish::new(shared, request.extensions(), status, context).with_key(way.shown.clone());
+            let response = gateway_timeout(request.version(), &finish);
+            ResponseFuture::slow(std::future::ready(Ok(response)))
         }
         Next::Call(call) => {
             // Others may wait for it, or come to.

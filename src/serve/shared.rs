@@ -1,11 +1,14 @@
 //! What a layer and all its services share, and the keys it makes.
 
 use super::fields::FORWARDED_HOSTS;
-use super::inspect::{Bypass, Inspected};
+use super::inspect::Inspected;
 use super::mark::{PREFIX, Place};
 use crate::cache::Cache;
-use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
+use crate::key::{KeyBuf, KeyError, KeyRef, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
+use crate::status::{Detail, Reason};
+use http::header::HOST;
+use http::uri::Authority;
 use http::{HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -86,14 +89,14 @@ impl Shared {
         request: RequestHead<'_>,
         inspected: &Inspected<'_>,
         buf: &mut KeyBuf,
-    ) -> Result<(), Bypass> {
+    ) -> Result<(), Reason> {
         buf.raw(&self.prefix);
         if !self.policy.key.hosts.is_empty() {
             // What frameworks build URLs from, if a proxy says so.
             let hosts = FORWARDED_HOSTS.iter().filter_map(|&at| inspected.forwarded[at]);
             for host in hosts.map(HeaderValue::as_bytes) {
                 if !self.policy.key.hosts.iter().any(|known| known.as_bytes() == host) {
-                    return Err(Bypass::because("unknown-host"));
+                    return Err(Reason::bypass(Detail::UnknownHost));
                 }
             }
         }
@@ -103,9 +106,9 @@ impl Shared {
         let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
         write_key(buf, policy, uri, host, forwarded, request, &inspected.parts).map_err(
             |error| match error {
-                KeyError::Host => Bypass::because("host"),
-                KeyError::UnknownHost => Bypass::because("unknown-host"),
-                KeyError::TooLong => Bypass::because("key-length"),
+                KeyError::Host => Reason::bypass(Detail::Host),
+                KeyError::UnknownHost => Reason::bypass(Detail::UnknownHost),
+                KeyError::TooLong => Reason::bypass(Detail::KeyLength),
             },
         )?;
         for at in 0..self.policy.cookies.keyed().len() {
@@ -116,9 +119,36 @@ impl Shared {
             let digest = inspected.identity.as_ref().map(|identity| Sha256::digest(identity.as_bytes()));
             buf.optional(digest.as_deref());
         }
-        if buf.is_too_long() { Err(Bypass::because("key-length")) } else { Ok(()) }
+        if buf.is_too_long() { Err(Reason::bypass(Detail::KeyLength)) } else { Ok(()) }
     }
 }
+
+impl Shared {
+    /// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
+    /// a digest, since that may say who its sender is.
+    #[inline]
+    pub(super) fn shown_key(&self, request: RequestHead<'_>, key: KeyRef<'_>) -> Option<Arc<str>> {
+        (self.policy.cache_status_key && self.policy.cache_status).then(|| self.show_key(request, key))
+    }
+
+    #[inline(never)]
+    fn show_key(&self, request: RequestHead<'_>, key: KeyRef<'_>) -> Arc<str> {
+        let uri = public_uri(request);
+        let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let host = uri.authority().map(Authority::as_str).or(host).unwrap_or_default();
+        let query = self.policy.key.query.normalised(uri.query());
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let mut shown = format!("{host}{}{query}", uri.path());
+        let longest = shown.char_indices().nth(LONGEST_SHOWN).map_or(shown.len(), |(at, _)| at);
+        shown.truncate(longest);
+        let digest = Sha256::digest(key.as_bytes());
+        let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{shown} #{digest}").into()
+    }
+}
+
+/// So many characters of a URL are shown.
+const LONGEST_SHOWN: usize = 512;
 
 /// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
 pub(super) fn public_uri(request: RequestHead<'_>) -> &Uri {

@@ -1,6 +1,6 @@
 //! What is to be done with a request, decided before anything is awaited.
 
-use super::inspect::{Bypass, Context};
+use super::inspect::Context;
 use super::lookup::Lookup;
 use super::mark::OuterLayer;
 use super::shared::Shared;
@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Pass;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
-use crate::status::ForwardReason;
+use crate::status::{Detail, ForwardReason, Reason};
 use http::{HeaderMap, Method};
 use http_body::Body;
 use std::pin::pin;
@@ -34,7 +34,7 @@ pub(super) struct Missed {
 
 /// A request that goes to the service without more ado.
 pub(super) struct Forward {
-    pub(super) bypass: Bypass,
+    pub(super) bypass: Reason,
     /// Where a layer further in is to answer, it has to know that there is one further out.
     pub(super) announce: bool,
     /// Whether a layer further out is told that this one handled the request.
@@ -44,11 +44,11 @@ pub(super) struct Forward {
 }
 
 impl Step {
-    fn forward(bypass: Bypass) -> Self {
+    fn forward(bypass: Reason) -> Self {
         Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: None })
     }
 
-    fn narrowed(bypass: Bypass, context: Context, parts: Vec<Option<String>>) -> Self {
+    fn narrowed(bypass: Reason, context: Context, parts: Vec<Option<String>>) -> Self {
         Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: Some((context, parts)) })
     }
 }
@@ -61,22 +61,22 @@ impl Shared {
             // Two layers with one place in the key would answer with each other's responses, past
             // whatever stands between them. The outer one does it all.
             if outer.has(self) {
-                let bypass = Bypass::because("same-name");
+                let bypass = Reason::bypass(Detail::SameName);
                 return Step::Forward(Forward { bypass, announce: false, mark: false, narrowed: None });
             }
             if outer.is_barred && request.method.is_safe() {
-                return Step::forward(Bypass::because("identified"));
+                return Step::forward(Reason::bypass(Detail::Identified));
             }
             // A cookie that was there may have been taken off since.
             if !self.knows_all(outer) && request.method.is_safe() {
-                return Step::forward(Bypass::because("cookie"));
+                return Step::forward(Reason::bypass(Detail::Cookie));
             }
         }
-        let mut inspected = match self.inspect(request, body, outer) {
+        let mut inspected = match self.inspect(request, body.is_end_stream(), outer) {
             Ok(inspected) => inspected,
             // A tunnel has no target that could have changed.
             Err(bypass)
-                if bypass.reason == ForwardReason::Method
+                if bypass.forward == ForwardReason::Method
                     && !request.method.is_safe()
                     && *request.method != Method::CONNECT =>
             {
@@ -86,7 +86,7 @@ impl Shared {
         };
         // What identified the sender may have been taken off since; the page is theirs all the same.
         if outer.is_some_and(|outer| outer.identified) && !inspected.context.personal {
-            return Step::forward(Bypass::because("identified"));
+            return Step::forward(Reason::bypass(Detail::Identified));
         }
         inspected.parts = self.policy.key.parts(request);
         if let Err(bypass) = self.key(request, &inspected, buf) {
@@ -94,7 +94,7 @@ impl Shared {
         }
         let mut context = inspected.context;
         if context.directives && self.forbids_storing(request.headers) {
-            return Step::forward(Bypass { reason: ForwardReason::Request, detail: Some("no-store") });
+            return Step::forward(Reason::new(ForwardReason::Request, Detail::RequestNoStore));
         }
         if !self.cache.is_local() {
             return Step::Miss(Missed { context, parts: inspected.parts, lookup: None });
@@ -127,13 +127,15 @@ impl Shared {
             Some(Lookup::Hit(stored)) => Step::Hit(stored, context, now),
             // A HEAD can't fill the cache, so there is nothing to wait for.
             Some(Lookup::Miss { reason, stale: None, .. })
-                if context.head && self.policy.origin_timeout.is_none() =>
+                if context.head
+                    && self.policy.origin_timeout.is_none()
+                    && !self.wants_only_what_is_cached(request, context) =>
             {
-                Step::narrowed(Bypass { reason, detail: Some("head") }, context, parts)
+                Step::narrowed(Reason::new(reason.forward, Detail::Head), context, parts)
             }
             lookup => match self.cache.passes().get(key, now) {
                 Some(Pass::HandledWithin) => {
-                    Step::narrowed(Bypass::because("handled-within"), context, parts)
+                    Step::narrowed(Reason::bypass(Detail::HandledWithin), context, parts)
                 }
                 _ => Step::Miss(Missed { context, parts, lookup }),
             },

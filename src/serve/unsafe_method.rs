@@ -2,15 +2,19 @@
 
 use super::future::Finish;
 use super::inspect::Context;
+use super::post::Post;
 use super::shared::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidate, Invalidation};
+use crate::error::{BoxError, StoreError};
 use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
+use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Response, Uri};
+use http_body::Body;
 use std::future::poll_fn;
 use std::sync::Arc;
 use tower::Service;
@@ -25,9 +29,12 @@ pub(super) async fn forward<S, ReqBody, B>(
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
 {
     let status = CacheStatus::forward(ForwardReason::Method);
     let finish = Finish::new(&shared, &parts.extensions, status, Context::default()).silent();
+    let mut post = Post::new(&shared, &parts, &finish).await;
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
     shared.announce(&mut parts.extensions, identified);
@@ -36,7 +43,15 @@ where
     // Until it is called, the service has changed nothing.
     poll_fn(|cx| inner.poll_ready(cx)).await?;
     let mut changed = Changed { cache: &shared.cache, what: vec![Invalidation::path(target.path())] };
-    let response = inner.call(Request::from_parts(parts, body)).await?;
+    let call = inner.call(Request::from_parts(parts, body));
+    let response = match &mut post {
+        Some(post) => {
+            let answer = post.tracker.track(call).await;
+            post.tracker.pass_on();
+            answer?
+        }
+        None => call.await?,
+    };
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
@@ -50,11 +65,21 @@ where
             changed.what.push(Invalidation::tags(groups).host(authority.as_str()));
         }
         changed.what.extend(what_changed(&response));
-        changed.invalidate().await;
+        let post = match post {
+            Some(post) => {
+                let scopes = post.scopes_of(&response, &target, authority.as_ref());
+                post.not_outrun(scopes).await
+            }
+            None => None,
+        };
+        let steps = changed.invalidate().await;
+        if let (Some(post), Ok(steps)) = (post, steps) {
+            return Ok(post.keep(response, steps).await);
+        }
     }
     changed.what.clear();
     let mut response = response.map(ResponseBody::forwarded);
-    finish.apply(&mut response);
+    finish.apply_to_answer(&mut response);
     Ok(response)
 }
 
@@ -77,12 +102,17 @@ impl<'a> Changed<'a> {
         Self { cache, what: vec![what] }
     }
 
-    /// Invalidates it. A failure is counted by the cache; the write itself has taken place.
-    pub(super) async fn invalidate(&mut self) {
+    /// Invalidates it, and returns in how many steps. A failure is counted by the cache; the write itself has
+    /// taken place.
+    pub(super) async fn invalidate(&mut self) -> Result<u64, StoreError> {
+        let mut steps = Ok(0);
         while let Some(what) = self.what.last().cloned() {
-            let _ = self.cache.invalidate(what).await;
+            let step = u64::from(!what.is_empty());
+            let result = self.cache.invalidate(what).await;
+            steps = result.and(steps.map(|steps: u64| steps + step));
             self.what.pop();
         }
+        steps
     }
 }
 
@@ -93,7 +123,7 @@ impl Drop for Changed<'_> {
 }
 
 /// Returns the path a field points to, if that is on the origin of the target.
-fn path_on_same_origin(
+pub(super) fn path_on_same_origin(
     headers: &HeaderMap,
     name: &HeaderName,
     target: &Uri,

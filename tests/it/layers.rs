@@ -129,7 +129,10 @@ async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answe
     let told: Vec<_> = first.headers.get_all("cache-status").iter().collect();
     assert_eq!(
         told,
-        ["tower-response-cache; fwd=bypass; detail=same-name", "tower-response-cache; fwd=uri-miss; stored",]
+        [
+            "tower-response-cache; fwd=bypass; fwd-status=200; detail=same-name",
+            "tower-response-cache; fwd=uri-miss; fwd-status=200; stored; ttl=60",
+        ]
     );
     let again = send(&stack, get("/")).await;
     let last = again.headers.get_all("cache-status").iter().next_back().expect("told");

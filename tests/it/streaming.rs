@@ -111,7 +111,7 @@ async fn followers_get_each_frame_as_it_arrives_and_the_page_is_stored_at_the_en
     }
     // Who comes now reads from the beginning, at its own pace.
     let late = world.get().await;
-    assert!(late.headers()["cache-status"].to_str().expect("text").contains("hit; collapsed"));
+    assert!(late.headers()["cache-status"].to_str().expect("text").contains("fwd=uri-miss; collapsed; ttl="));
     readers.push(late.into_body());
     world.end(sender);
     let ends = join_all(readers.into_iter().map(rest)).await;

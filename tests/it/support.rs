@@ -50,8 +50,10 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
+    /// Whether no call was made for it: it came from the cache, or was another's.
     pub(crate) fn is_hit(&self) -> bool {
-        self.header("cache-status").is_some_and(|status| status.contains("; hit"))
+        let answered = |status: &str| status.contains("; hit") || status.contains("; collapsed;");
+        self.header("cache-status").is_some_and(answered)
     }
 
     /// Why the request was forwarded, and the word on why its response was not stored.

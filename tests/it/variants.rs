@@ -34,7 +34,8 @@ async fn what_differs_in_a_nominated_field_is_never_shared() {
         (&[("x-a", "1")], &[("x-b", "1")]),
         (&[("x-a", "1"), ("x-a", "2")], &[("x-a", "1")]),
         (&[("x-a", "1"), ("x-a", "2")], &[("x-a", "2"), ("x-a", "1")]),
-        (&[("accept-language", "de")], &[("accept-language", "DE")]),
+        (&[("accept-language", "de, en")], &[("accept-language", "en, de")]),
+        (&[("x-a", "de")], &[("x-a", "DE")]),
     ];
     for (first, second) in table {
         let (stack, _) = by(vary);
@@ -42,6 +43,14 @@ async fn what_differs_in_a_nominated_field_is_never_shared() {
         assert!(send(&stack, get_with("/", first)).await.is_hit(), "{first:?}");
         assert!(send(&stack, get_with("/", second)).await.is_hit(), "{second:?}");
     }
+}
+
+#[tokio::test]
+async fn languages_that_mean_the_same_share_a_variant() {
+    let (stack, _) = by(&[("vary", "accept-language")]);
+    let one = get_with("/", &[("accept-language", "de-AT, en;q=0.5")]);
+    let other = get_with("/", &[("accept-language", " DE-at"), ("accept-language", "EN ;q=0.5,")]);
+    assert!(shares(&stack, one, other).await);
 }
 
 #[tokio::test]

@@ -1,0 +1,158 @@
+//! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
+
+use super::forward::{Fill, Sent};
+use super::future::Finish;
+use super::mark::OuterLayer;
+use super::miss::Way;
+use super::next::Call;
+use super::shared::Shared;
+use super::unsafe_method::path_on_same_origin;
+use crate::body::ResponseBody;
+use crate::cache::Tracker;
+use crate::entry::{Generation, Scope};
+use crate::error::BoxError;
+use crate::key::{KeyBuf, RequestHead};
+use crate::policy::Sharing;
+use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::freshness::{Stated, stated_lifetime};
+use crate::status::{CacheStatus, ForwardReason};
+use crate::store::Validity;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, EXPECT, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::Authority;
+use http::{HeaderMap, Method, Response, StatusCode, Uri};
+use http_body::Body;
+use std::sync::Arc;
+
+/// A POST whose response may be kept: all that is known before it is sent on.
+pub(super) struct Post {
+    fill: Fill,
+    sent: Sent,
+    /// What was current before the service was called; later, before what it has changed is invalidated.
+    before: Generation,
+    /// What the response is made from.
+    pub(super) tracker: Tracker,
+}
+
+impl Post {
+    /// Returns what is to be known of a request, if its response may be kept at all: where the word of the origin
+    /// counts alone, and a GET with the same fields would be looked up.
+    pub(super) async fn new(shared: &Arc<Shared>, request: &Parts, finish: &Finish) -> Option<Self> {
+        let of_proxy = shared.policy.sharing == Sharing::Rfc9111;
+        if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterLayer>().is_some() {
+            return None;
+        }
+        // What frames the content says nothing of the request.
+        let mut headers = request.headers.clone();
+        [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().for_each(|name| drop(headers.remove(name)));
+        let head = RequestHead { method: &Method::GET, headers: &headers, ..RequestHead::from(request) };
+        let mut inspected = shared.inspect(head, true, None).ok()?;
+        inspected.parts = shared.policy.key.parts(head);
+        let (context, mut buf) = (inspected.context, KeyBuf::new());
+        let says_more = context.selects() || (context.directives && shared.forbids_storing(&headers));
+        if says_more || shared.key(head, &inspected, &mut buf).is_err() {
+            return None;
+        }
+        let parts = inspected.parts;
+        let way = Way::new(shared, buf.key().to_key(), context, parts, head);
+        let before = shared.cache.generation().await.ok()?;
+        let finish = finish.clone().with_key(way.shown.clone());
+        let asked = shared.policy.predicates.look_at_responses().then(|| request.clone());
+        let sent = Sent { asked, ..Sent::new(shared, headers, request.version, finish) };
+        let call = Call::new(Some(before), ForwardReason::Method.into(), None);
+        let status = CacheStatus::forward(ForwardReason::Method);
+        let fill = Fill { way, call, status, background: None };
+        Some(Self { fill, sent, before, tracker: Tracker::default() })
+    }
+
+    /// Returns all that names a response, if it is what a GET of the same target would get: it says so, and for how
+    /// long.
+    pub(super) fn scopes_of<B>(
+        &self,
+        response: &Response<B>,
+        target: &Uri,
+        host: Option<&Authority>,
+    ) -> Option<Box<[Scope]>> {
+        let headers = response.headers();
+        let directives = ResponseDirectives::for_targets(headers, &self.fill.way.shared.policy.targets);
+        let stated = stated_lifetime(&directives, headers, self.sent.at);
+        if response.status() != StatusCode::OK
+            || !matches!(stated, Stated::For(_))
+            || !is_of_target(headers, target, host)
+        {
+            return None;
+        }
+        let way = &self.fill.way;
+        let tags = way.shared.tags(headers, response.extensions().get()).ok()?;
+        Some(way.shared.scopes(&way.scopes, way.host.as_deref(), &tags))
+    }
+
+    /// Returns what may be kept as far as is known before the response itself invalidates anything: not where what
+    /// it is about was invalidated by somebody else meanwhile.
+    pub(super) async fn not_outrun(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
+        let (shared, scopes) = (&self.fill.way.shared, scopes?);
+        // In this order: what is newer than it shows as a step that nobody here has taken.
+        let now = shared.cache.generation().await.ok()?;
+        let validity = shared.cache.validity(self.before, &scopes, &[]).await;
+        self.before = now;
+        (validity.ok()? == Validity::Valid).then_some(self)
+    }
+
+    /// Passes the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
+    /// so many steps: then it may be older than that.
+    pub(super) async fn keep<B>(mut self, response: Response<B>, steps: u64) -> Response<ResponseBody<B>>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let now = self.fill.way.shared.cache.generation().await.ok();
+        let expected = Generation::new(self.before.incarnation(), self.before.counter() + steps);
+        if now == Some(expected) {
+            self.fill.call.generation = now;
+            let (response, _) = self.fill.received(response, self.sent, None, self.tracker);
+            return response;
+        }
+        let mut response = response.map(ResponseBody::forwarded);
+        self.sent.finish.apply_to_answer(&mut response);
+        response
+    }
+}
+
+/// Tells whether `Content-Location` names the target itself, query and all (RFC 9110 section 8.7).
+fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
+    let path = path_on_same_origin(headers, &CONTENT_LOCATION, target, host);
+    let reference = headers.get(CONTENT_LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let query = reference.split('#').next().and_then(|reference| reference.split_once('?'));
+    path.as_deref() == Some(target.path()) && query.map(|(_, query)| query) == target.query()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_of_target;
+    use http::header::CONTENT_LOCATION;
+    use http::uri::Authority;
+    use http::{HeaderMap, Uri};
+
+    #[test]
+    fn only_the_very_target_is_the_target() {
+        let host = Authority::from_static("shop.example");
+        for (location, target, same) in [
+            ("/a", "/a", true),
+            ("/a?x=1", "/a?x=1", true),
+            ("http://shop.example/a?x=1", "/a?x=1", true),
+            ("a", "/a", true),
+            ("/a", "/a?x=1", false),
+            ("/a?x=1", "/a", false),
+            ("/a?x=2", "/a?x=1", false),
+            ("/b", "/a", false),
+            ("http://other.example/a", "/a", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_LOCATION, location.parse().expect("a value"));
+            let target: Uri = target.parse().expect("a target");
+            assert_eq!(is_of_target(&headers, &target, Some(&host)), same, "{location} {target}");
+        }
+        assert!(!is_of_target(&HeaderMap::new(), &Uri::from_static("/"), Some(&host)));
+    }
+}

@@ -1,0 +1,190 @@
+//! What is written, and that every word is explained.
+
+use super::{CACHE_STATUS, CacheStatus, Detail, ForwardReason, Reason};
+use http::{HeaderMap, StatusCode};
+use proptest::prelude::{any, prop_assert_eq, proptest};
+use sfv::{BareItem, List, ListEntry, Parser};
+use std::time::Duration;
+
+fn written(status: CacheStatus, key: Option<&str>) -> String {
+    status.to_value(key).to_str().expect("text").to_owned()
+}
+
+/// RFC 9211 section 2.
+#[test]
+fn members_are_written_with_all_that_is_known() {
+    let hit = CacheStatus::hit(Duration::from_secs(30));
+    let stale = CacheStatus::stale_hit(Duration::from_secs(7));
+    let miss = CacheStatus::forward(ForwardReason::UriMiss);
+    let minute = Duration::from_secs(60);
+    let revalidated = CacheStatus::forward(ForwardReason::Stale).answered(StatusCode::NOT_MODIFIED);
+    let table = [
+        (hit, "hit; ttl=30"),
+        (stale, "hit; ttl=-7; detail=stale"),
+        (CacheStatus::hit(Duration::from_secs(u64::MAX)), "hit; ttl=999999999999999"),
+        (miss.stored().ttl(minute), "fwd=uri-miss; stored; ttl=60"),
+        (miss.collapsed(true).ttl(minute), "fwd=uri-miss; collapsed; ttl=60"),
+        (miss.collapsed(false).detail(Detail::Private), "fwd=uri-miss; collapsed=?0; detail=private"),
+        (
+            revalidated.stored().ttl(minute).detail(Detail::Revalidated),
+            "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated",
+        ),
+        (
+            CacheStatus::forward(Reason::bypass(Detail::Credential("x-api-key"))),
+            "fwd=bypass; detail=x-api-key",
+        ),
+        (CacheStatus::refused(Detail::OnlyIfCached), "detail=only-if-cached"),
+    ];
+    for (status, parameters) in table {
+        assert_eq!(written(status, None), format!("tower-response-cache; {parameters}"));
+    }
+}
+
+#[test]
+fn a_status_says_in_methods_what_the_field_says() {
+    let collapsed = CacheStatus::forward(ForwardReason::VaryMiss).collapsed(true).ttl(Duration::from_secs(9));
+    assert!(!collapsed.is_hit() && collapsed.is_collapsed() && !collapsed.is_stored());
+    assert_eq!(
+        (collapsed.forward_reason(), collapsed.ttl_seconds()),
+        (Some(ForwardReason::VaryMiss), Some(9))
+    );
+    let failed = CacheStatus::forward(ForwardReason::Stale)
+        .answered(StatusCode::SERVICE_UNAVAILABLE)
+        .detail(Detail::StaleIfError);
+    assert_eq!(failed.forward_status(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(failed.detail_word(), Some("stale-if-error"));
+    let refused = CacheStatus::refused(Detail::OnlyIfCached);
+    assert_eq!((refused.is_hit(), refused.forward_reason()), (false, None));
+}
+
+/// RFC 9211 section 2, RFC 9651 section 4.2.
+#[test]
+fn it_comes_after_what_caches_further_in_said_unless_that_cannot_be_read() {
+    let ours = "tower-response-cache; hit; ttl=1";
+    let table: [(&[&str], &[&str]); 5] = [
+        (&[], &[ours]),
+        (&["Inner; hit"], &["Inner; hit", ours]),
+        (
+            &["Inner; fwd=miss, \"Next one\"; hit", "third"],
+            &["Inner; fwd=miss, \"Next one\"; hit", "third", ours],
+        ),
+        (&["Inner; ; hit"], &[ours]),
+        (&["Inner; hit", "HIT from cache 1 (x"], &[ours]),
+    ];
+    for (before, after) in table {
+        let mut headers = HeaderMap::new();
+        for line in before {
+            headers.append(CACHE_STATUS, line.parse().expect("a value"));
+        }
+        CacheStatus::hit(Duration::from_secs(1)).write(&mut headers, None);
+        let lines: Vec<_> = headers.get_all(CACHE_STATUS).iter().collect();
+        assert_eq!(lines, after, "{before:?}");
+    }
+}
+
+/// Each word that may stand in `detail`; a match without a rest, so that none is forgotten here.
+fn all() -> Vec<Detail> {
+    use Detail::*;
+    let all = vec![
+        Authorization,
+        Body,
+        Cookie,
+        Credential("x-api-key"),
+        Credentials,
+        Expect,
+        Forwarded,
+        HandledWithin,
+        Host,
+        Identified,
+        KeyLength,
+        MethodOverride,
+        SameName,
+        Skipped,
+        StoreFailed,
+        UnknownHost,
+        Upgrade,
+        Invalidated,
+        OnlyIfCached,
+        Precondition,
+        RequestMaxAge,
+        RequestMinFresh,
+        RequestNoCache,
+        RequestNoStore,
+        OriginTimeout,
+        Revalidated,
+        Stale,
+        StaleIfError,
+        ContentLength,
+        Cors,
+        Dependencies,
+        EventStream,
+        Head,
+        Hint,
+        Mismatch,
+        MustUnderstand,
+        NoCache,
+        NoLifetime,
+        NoStore,
+        Nonce,
+        NotFresh,
+        Partial,
+        Predicate,
+        Private,
+        SetCookie,
+        Status,
+        Tags,
+        TooLarge,
+        Unkeyed,
+        VaryAny,
+        VaryOnIgnored,
+        VaryOnRemoved,
+        ZeroTtl,
+    ];
+    assert!(all.iter().all(|detail| match detail {
+        Authorization | Body | Cookie | Credential(_) | Credentials | Expect | Forwarded | HandledWithin
+        | Host | Identified | KeyLength | MethodOverride | SameName | Skipped | StoreFailed | UnknownHost
+        | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge | RequestMinFresh
+        | RequestNoCache | RequestNoStore | OriginTimeout | Revalidated | Stale | StaleIfError
+        | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand
+        | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial | Predicate | Private | SetCookie
+        | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+    }));
+    all
+}
+
+#[test]
+fn every_reason_has_a_word_of_its_own_and_a_place_in_the_table() {
+    let mut words: Vec<_> = all().into_iter().map(Detail::as_str).collect();
+    let table = include_str!("details.md");
+    for word in &words {
+        assert!(word.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase()), "{word}");
+        assert!(table.contains(&format!("`{word}`")), "{word} is not explained");
+    }
+    let count = words.len();
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), count);
+}
+
+proptest! {
+    /// RFC 9211 section 2, RFC 9651 section 3.1.
+    #[test]
+    fn what_is_written_can_be_read_as_a_structured_field(
+        key in any::<Option<String>>(), ttl: u64, stale: bool, which: usize, code in 100..1000_u16,
+    ) {
+        let ttl = Duration::from_secs(ttl);
+        let status = CacheStatus::forward(ForwardReason::Stale).answered(StatusCode::from_u16(code).expect("valid"));
+        let status = if stale { status.stale_for(ttl) } else { status.ttl(ttl) };
+        let detail = all()[which % all().len()];
+        let text = written(status.stored().collapsed(stale).detail(detail), key.as_deref());
+        let list: List = Parser::new(&text).parse().expect("a list");
+        let [ListEntry::Item(item)] = &list[..] else { panic!("one member: {text}") };
+        let parameter = |name: &str| item.params.iter().find(|(key, _)| key.as_str() == name).map(|(_, value)| value);
+        prop_assert_eq!(item.bare_item.as_token().map(|token| token.as_str()), Some("tower-response-cache"));
+        prop_assert_eq!(parameter("stored"), Some(&BareItem::Boolean(true)));
+        prop_assert_eq!(parameter("fwd-status").and_then(|status| status.as_integer()), Some(code.into()));
+        prop_assert_eq!(parameter("detail").and_then(|word| Some(word.as_token()?.as_str())), Some(detail.as_str()));
+        let told = parameter("key").and_then(|key| Some(key.as_string()?.as_str().chars().count()));
+        prop_assert_eq!(told, key.map(|key| key.chars().count()));
+    }
+}
