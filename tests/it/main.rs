@@ -36,6 +36,7 @@ mod patching;
 mod purge;
 mod readiness;
 mod revalidation;
+mod rfc9111;
 mod scopes;
 #[cfg(feature = "axum")]
 mod servers;
@@ -51,3 +52,4 @@ mod values;
 mod variants;
 mod visitors;
 mod warm;
+mod written;

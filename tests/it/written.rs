@@ -1,0 +1,223 @@
+//! What methods other than GET tell a proxy's cache of what is stored: the response to a POST, and to a HEAD.
+
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, Invalidation, Policy, SiteCacheLayer};
+
+type Lines = &'static [(&'static str, &'static str)];
+
+fn proxy() -> Policy {
+    Policy::rfc9111().cache_status(true)
+}
+
+fn over(cache: &Cache, policy: Policy, inner: Inner) -> Stack {
+    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+}
+
+const OF_ITSELF: Lines = &[("cache-control", "max-age=60"), ("content-location", "/list?page=1")];
+
+fn post() -> Request<Body> {
+    request("POST", "/list?page=1", &[("host", "shop.example"), ("content-length", "3")])
+}
+
+fn read_it() -> Request<Body> {
+    get_with("/list?page=1", &[("host", "shop.example")])
+}
+
+/// RFC 9110 section 9.3.3.
+#[tokio::test]
+async fn a_post_that_answers_with_what_is_at_its_target_answers_a_get_and_never_a_post() {
+    for target in ["/list?page=1", "http://shop.example/list?page=1", "?page=1"] {
+        let (cache, _) = timed();
+        let (inner, calls) = origin(move |_, call| {
+            numbered(&[("cache-control", "max-age=60"), ("content-location", target)], call)
+        });
+        let stack = over(&cache, proxy(), inner);
+        let written = send(&stack, post()).await;
+        assert_eq!((written.text(), written.is_hit()), ("1", false));
+        let line = "tower-response-cache; fwd=method; fwd-status=200; stored; ttl=60";
+        assert_eq!(written.header("cache-status"), Some(line));
+        let hit = send(&stack, read_it()).await;
+        assert_eq!((hit.text(), hit.is_hit()), ("1", true), "{target}");
+        assert_eq!(send(&stack, post()).await.text(), "2", "each POST is made");
+        assert_eq!((send(&stack, read_it()).await.text(), calls.count()), ("2", 2));
+        let elsewhere = get_with("/list?page=1", &[("host", "other.example")]);
+        assert!(!send(&stack, elsewhere).await.is_hit());
+    }
+}
+
+/// RFC 9110 section 9.3.3: "explicit freshness information … and a Content-Location header field that has the same
+/// value as the POST's target URI".
+#[tokio::test]
+async fn other_answers_to_a_post_are_not_stored() {
+    let table: [(Policy, u16, Lines, Lines); 12] = [
+        (Policy::app().cache_status(true), 200, OF_ITSELF, &[]),
+        (proxy(), 201, OF_ITSELF, &[]),
+        (proxy(), 500, OF_ITSELF, &[]),
+        (proxy(), 200, &[("cache-control", "max-age=60")], &[]),
+        (proxy(), 200, &[("cache-control", "max-age=60"), ("content-location", "/list")], &[]),
+        (proxy(), 200, &[("cache-control", "max-age=60"), ("content-location", "/list?page=2")], &[]),
+        (
+            proxy(),
+            200,
+            &[("cache-control", "max-age=60"), ("content-location", "//other.example/list?page=1")],
+            &[],
+        ),
+        (proxy().default_ttl(MINUTE), 200, &[("content-location", "/list?page=1")], &[]),
+        (
+            proxy(),
+            200,
+            &[("cache-control", "private, max-age=60"), ("content-location", "/list?page=1")],
+            &[],
+        ),
+        (proxy(), 200, OF_ITSELF, &[("authorization", "Bearer x")]),
+        (proxy(), 200, OF_ITSELF, &[("cache-control", "no-store")]),
+        (proxy(), 200, OF_ITSELF, &[("if-match", "\"a\"")]),
+    ];
+    for (policy, code, lines, asked) in table {
+        let (stack, calls) = site(policy, move |_, call| {
+            let mut response = numbered(lines, call);
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+            response
+        });
+        let mut request = post();
+        for (name, value) in asked {
+            request.headers_mut().insert(*name, value.parse().expect("a value"));
+        }
+        assert_eq!(send(&stack, request).await.text(), "1");
+        assert_eq!(
+            (send(&stack, read_it()).await.text(), calls.count()),
+            ("2", 2),
+            "{code} {lines:?} {asked:?}"
+        );
+    }
+}
+
+/// What it says may be older than what was invalidated while it was made.
+#[tokio::test]
+async fn the_answer_to_a_post_does_not_outrun_an_invalidation() {
+    let table: [(Option<Invalidation>, bool); 6] = [
+        (None, true),
+        (Some(Invalidation::path("/other")), true),
+        (Some(Invalidation::path("/list")), false),
+        (Some(Invalidation::uri("/list?page=1")), false),
+        (Some(Invalidation::tag("lists")), false),
+        (Some(Invalidation::all()), false),
+    ];
+    for (what, stored) in table {
+        let (cache, calls) = (memory(), Calls::default());
+        let (handle, counted, meanwhile) = (cache.clone(), calls.clone(), what.clone());
+        let inner = service_fn(move |_: Request<Body>| {
+            let (cache, call, what) = (handle.clone(), counted.next(), meanwhile.clone());
+            async move {
+                // By somebody else, once this answer is made up already.
+                let response = numbered(&[OF_ITSELF, &[("cache-groups", "\"lists\"")]].concat(), call);
+                if let Some(what) = what {
+                    cache.invalidate(what).await.expect("the store answers");
+                }
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stack = over(&cache, proxy(), inner.boxed_clone());
+        send(&stack, post()).await;
+        assert_eq!(send(&stack, read_it()).await.is_hit(), stored, "{what:?}");
+    }
+}
+
+/// An old GET that is still being answered does not take the place of what a POST has brought.
+#[tokio::test(start_paused = true)]
+async fn a_slow_get_from_before_a_post_is_not_what_is_kept() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let call = counted.next();
+        async move {
+            if request.method() == "GET" {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            Ok::<_, Infallible>(numbered(OF_ITSELF, call))
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    let slow = send(&stack, read_it());
+    let written = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        send(&stack, post()).await
+    };
+    let (slow, written) = tokio::join!(slow, written);
+    assert_eq!((slow.text(), written.text()), ("1", "2"));
+    let hit = send(&stack, read_it()).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
+}
+
+/// An origin whose HEAD says other things than the GET before it did.
+fn heads(policy: Policy, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(move |request, call| {
+        let first: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "1")];
+        match request.method().as_str() {
+            "HEAD" => with_lines(later, ""),
+            _ => with_lines(first, format!("page {call}")),
+        }
+    });
+    (over(&cache, policy, inner), calls, hand)
+}
+
+/// RFC 9111 section 4.3.5.
+#[tokio::test]
+async fn the_answer_to_a_head_updates_what_is_stored_or_takes_it_away() {
+    // The answer of the origin; the body that a GET gets then, and its version, if that takes no call.
+    let table: [(Lines, Option<&str>); 6] = [
+        (&[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")], Some("2")),
+        (&[("cache-control", "max-age=60"), ("content-length", "6"), ("x-version", "2")], Some("2")),
+        (&[("cache-control", "max-age=60"), ("etag", "\"a\"")], Some("1")),
+        (&[("cache-control", "max-age=60"), ("etag", "\"b\"")], None),
+        (&[("cache-control", "max-age=60"), ("content-length", "7")], None),
+        (&[("cache-control", "no-store"), ("etag", "\"a\"")], None),
+    ];
+    for (later, version) in table {
+        let (stack, calls, hand) = heads(proxy(), later);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        let head = send(&stack, request("HEAD", "/", &[])).await;
+        assert_eq!((head.is_hit(), head.text(), calls.count()), (false, "", 2));
+        let answer = send(&stack, get("/")).await;
+        let expected = if version.is_some() { "page 1" } else { "page 3" };
+        assert_eq!((answer.text(), answer.is_hit()), (expected, version.is_some()), "{later:?}");
+        assert_eq!(answer.header("x-version"), version.or(Some("1")), "{later:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_teaches_nothing_before_an_application_nor_from_who_is_known_nor_of_what_was_invalidated() {
+    let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
+    let cookie: Lines = &[("cookie", "sid=alice")];
+    for (policy, asked) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
+        let (stack, calls, hand) = heads(policy, later);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        send(&stack, request("HEAD", "/", asked)).await;
+        send(&stack, get("/")).await;
+        assert_eq!(calls.count(), 3, "{asked:?}");
+    }
+    let cache = memory();
+    let handle = cache.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            if request.method() == "HEAD" {
+                cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+            }
+            let response: Response<Body> =
+                with_lines(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], "page");
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    send(&stack, get("/")).await;
+    send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+    assert!(!send(&stack, get("/")).await.is_hit());
+}
