@@ -27,7 +27,7 @@ use std::time::Duration;
 /// [`CacheHints`], the route's ttl
 /// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), a [targeted field](Self::targeted_fields)
 /// (RFC 9213), `s-maxage`, `max-age`, `Expires` (RFC 9111 section 4.2.1), the
-/// [`default_ttl`](Self::default_ttl); if none does, the response is not stored. How long clients may
+/// [`default_ttl`](Self::default_ttl), a [heuristic](Self::heuristic_freshness); if none does, the response is not stored. How long clients may
 /// use it is another matter, which [`client_max_age`](Self::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
 /// reused: `no-store`, `no-cache`, `private`, `max-age=0`, an `Expires` that has passed or can't be read.
 ///
