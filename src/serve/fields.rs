@@ -104,10 +104,16 @@ const LENGTHS: [u32; 256] = {
     lengths
 };
 
+/// Tells at one look that most names mean nothing.
 #[inline]
+pub(super) fn may_mean(name: &str) -> bool {
+    let Some(&first) = name.as_bytes().first() else { return false };
+    // A longer name has the place of a shorter one, and turns out to be none of them next.
+    LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0
+}
+
 pub(super) fn meaning(name: &str) -> Meaning {
-    let (first, length) = (name.as_bytes().first().copied().unwrap_or_default(), name.len());
-    if length >= 32 || LENGTHS[usize::from(first)] & (1 << length) == 0 {
+    if !may_mean(name) {
         return Meaning::Nothing;
     }
     NAMES.iter().find(|(known, _)| *known == name).map_or(Meaning::Nothing, |(_, meaning)| *meaning)

@@ -1,6 +1,6 @@
 //! One pass over the request: may the cache handle it, and what enters its key?
 
-use super::fields::{FORWARDED, Meaning, NAMES, meaning};
+use super::fields::{FORWARDED, Meaning, NAMES, may_mean, meaning};
 use super::mark::OuterLayer;
 use super::shared::Shared;
 use crate::key::RequestHead;
@@ -10,11 +10,13 @@ use http::header::{COOKIE, HeaderMap};
 use http::{HeaderName, HeaderValue, Method};
 
 /// A request that the cache may answer, and the fields that matter to it.
+#[derive(Default)]
 pub(super) struct Inspected<'a> {
     pub(super) host: Option<&'a HeaderValue>,
     pub(super) forwarded: [Option<&'a HeaderValue>; FORWARDED],
     /// Whether there is any of them.
     pub(super) is_forwarded: bool,
+    has_cookie: bool,
     /// The values of the cookies that enter the key, if there is any cookie.
     pub(super) cookies: Vec<Option<&'a [u8]>>,
     /// Who the sender is, where that is part of the key.
@@ -61,13 +63,15 @@ impl Context {
 }
 
 impl Shared {
-    /// Tells whether the cache may answer a request with these fields.
+    /// Tells whether the cache may answer a request with these fields, and notes which of them matter. The notes
+    /// are written in place: they are too large to be moved about.
     pub(super) fn inspect<'a>(
         &self,
         request: RequestHead<'a>,
         is_empty: bool,
         outer: Option<&OuterLayer>,
-    ) -> Result<Inspected<'a>, Reason> {
+        inspected: &mut Inspected<'a>,
+    ) -> Result<(), Reason> {
         let head = *request.method == Method::HEAD;
         if *request.method != Method::GET && !head {
             return Err(ForwardReason::Method.into());
@@ -82,60 +86,72 @@ impl Shared {
             return Err(Reason::bypass(Detail::Skipped));
         }
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
-        inspect_headers(&self.policy, request.headers, head, predicates.identity(request), outer)
+        inspected.context.head = head;
+        inspected.identity = predicates.identity(request);
+        inspected.read(&self.policy, request.headers, outer)
     }
 }
 
-fn inspect_headers<'a>(
-    policy: &Policy,
-    headers: &'a HeaderMap,
-    head: bool,
-    identity: Option<String>,
-    outer: Option<&CookiePolicy>,
-) -> Result<Inspected<'a>, Reason> {
-    let personal = identity.is_some();
-    let mut inspected = Inspected {
-        host: None,
-        forwarded: [None; FORWARDED],
-        is_forwarded: false,
-        copy: None,
-        cookies: Vec::new(),
-        identity,
-        parts: Vec::new(),
+impl<'a> Inspected<'a> {
+    #[inline]
+    fn read(
+        &mut self,
+        policy: &Policy,
+        headers: &'a HeaderMap,
+        outer: Option<&CookiePolicy>,
+    ) -> Result<(), Reason> {
+        let personal = self.identity.is_some();
+        self.context.personal = personal;
         // A layer further in may never learn of it.
-        context: Context { head, personal, identified: personal, ..Context::default() },
-    };
-    // Where who the sender is has a part in the key, nothing that says so has to bypass.
-    let app = policy.sharing == Sharing::App && !personal;
-    let strict = policy.allowed.is_some() && !personal;
-    let context = &mut inspected.context;
-    let mut has_cookie = false;
-    let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
-    for (name, value) in headers {
-        if declared && policy.credentials.contains(name) && !personal {
-            return Err(Reason::bypass(Detail::Credentials));
+        self.context.identified = personal;
+        // Where who the sender is has a part in the key, nothing that says so has to bypass.
+        let app = policy.sharing == Sharing::App && !personal;
+        let strict = policy.allowed.is_some() && !personal;
+        let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
+        // Most fields mean nothing, which one look settles.
+        for (name, value) in headers.iter().filter(|(name, _)| declared || may_mean(name.as_str())) {
+            if declared && policy.credentials.contains(name) && !personal {
+                return Err(Reason::bypass(Detail::Credentials));
+            }
+            if !(declared && policy.key.ignored.contains(name)) {
+                self.note(name.as_str(), value, app, strict)?;
+            }
         }
-        if declared && policy.key.ignored.contains(name) {
-            continue;
+        if self.has_cookie {
+            let cookies = Cookies { own: &policy.cookies, outer, personal };
+            let declared = !cookies.is_default();
+            match cookies.read(headers) {
+                Ok(values) if declared || personal => self.cookies = values,
+                // Where some enter the key, a handler that sees others beside them answers to no key.
+                _ if app || declared || strict => return Err(Reason::bypass(Detail::Cookie)),
+                _ => self.context.identified = true,
+            }
         }
-        match meaning(name.as_str()) {
+        Ok(())
+    }
+
+    /// Notes a field that may mean something; apart, so that passing over all the others is a small loop.
+    #[inline(never)]
+    fn note(&mut self, name: &str, value: &'a HeaderValue, app: bool, strict: bool) -> Result<(), Reason> {
+        let context = &mut self.context;
+        match meaning(name) {
             Meaning::Nothing => {}
-            Meaning::Host => once(&mut inspected.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
+            Meaning::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
             Meaning::Credential if !app => context.identified = true,
             Meaning::Credential => {
-                let known = NAMES.iter().find(|(known, _)| *known == name.as_str());
+                let known = NAMES.iter().find(|(known, _)| *known == name);
                 return Err(Reason::bypass(
                     known.map_or(Detail::Credentials, |(known, _)| Detail::Credential(known)),
                 ));
             }
             Meaning::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
             Meaning::Authorization => (context.authorization, context.identified) = (true, true),
-            Meaning::Cookie => has_cookie = true,
+            Meaning::Cookie => self.has_cookie = true,
             Meaning::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
             Meaning::OldCookie => context.identified = true,
             Meaning::Forwarded(at) => {
-                once(&mut inspected.forwarded[at], value).map_err(|()| Reason::bypass(Detail::Forwarded))?;
-                inspected.is_forwarded = true;
+                once(&mut self.forwarded[at], value).map_err(|()| Reason::bypass(Detail::Forwarded))?;
+                self.is_forwarded = true;
             }
             Meaning::ContentLength if value.as_bytes() == b"0" => {}
             Meaning::ContentLength => return Err(Reason::bypass(Detail::Body)),
@@ -144,23 +160,13 @@ fn inspect_headers<'a>(
             Meaning::Precondition => context.conditional = true,
             Meaning::Tag => {
                 context.has_copy = true;
-                inspected.copy = Some(value);
+                self.copy = Some(value);
             }
             Meaning::Validator => context.has_copy = true,
             Meaning::Directives => context.directives = true,
         }
+        Ok(())
     }
-    if has_cookie {
-        let cookies = Cookies { own: &policy.cookies, outer, personal };
-        let declared = !cookies.is_default();
-        match cookies.read(headers) {
-            Ok(values) if declared || personal => inspected.cookies = values,
-            // Where some enter the key, a handler that sees others beside them answers to no key.
-            _ if app || declared || strict => return Err(Reason::bypass(Detail::Cookie)),
-            _ => inspected.context.identified = true,
-        }
-    }
-    Ok(inspected)
 }
 
 impl Policy {
@@ -203,9 +209,9 @@ mod tests {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
-        inspect_headers(policy, &headers, false, None, None)
-            .map(|i| i.context)
-            .map_err(|bypass| bypass.detail)
+        let mut inspected = Inspected::default();
+        let read = inspected.read(policy, &headers, None).map_err(|bypass| bypass.detail);
+        read.map(|()| inspected.context)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::forward::{Fill, Sent};
 use super::future::Finish;
+use super::inspect::Inspected;
 use super::mark::OuterLayer;
 use super::miss::Way;
 use super::next::Call;
@@ -47,7 +48,8 @@ impl Post {
         let mut headers = request.headers.clone();
         [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().for_each(|name| drop(headers.remove(name)));
         let head = RequestHead { method: &Method::GET, headers: &headers, ..RequestHead::from(request) };
-        let mut inspected = shared.inspect(head, true, None).ok()?;
+        let mut inspected = Inspected::default();
+        shared.inspect(head, true, None, &mut inspected).ok()?;
         inspected.parts = shared.policy.key.parts(head);
         let (context, mut buf) = (inspected.context, KeyBuf::new());
         let says_more = context.selects() || (context.directives && shared.forbids_storing(&headers));

@@ -1,6 +1,6 @@
 //! What is to be done with a request, decided before anything is awaited.
 
-use super::inspect::Context;
+use super::inspect::{Context, Inspected};
 use super::lookup::Lookup;
 use super::mark::OuterLayer;
 use super::shared::Shared;
@@ -72,8 +72,9 @@ impl Shared {
                 return Step::forward(Reason::bypass(Detail::Cookie));
             }
         }
-        let mut inspected = match self.inspect(request, body.is_end_stream(), outer) {
-            Ok(inspected) => inspected,
+        let mut inspected = Inspected::default();
+        match self.inspect(request, body.is_end_stream(), outer, &mut inspected) {
+            Ok(()) => {}
             // A tunnel has no target that could have changed.
             Err(bypass)
                 if bypass.forward == ForwardReason::Method
