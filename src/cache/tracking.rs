@@ -94,6 +94,7 @@ fn current() -> Option<Arc<Mutex<Reads>>> {
 }
 
 /// Tells whether anybody wants to know what is read here.
+#[inline]
 pub(crate) fn is_tracked() -> bool {
     SLOT.with_borrow(|slot| !matches!(slot, Slot::Nobody))
 }

@@ -272,6 +272,7 @@ static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
     (0..SMALL_AGES).map(|age| HeaderValue::from_static(Box::leak(age.to_string().into_boxed_str()))).collect()
 });
 
+#[inline]
 fn seconds(age: u64) -> HeaderValue {
     if age < SMALL_AGES {
         SMALL_AGE_VALUES[age as usize].clone()

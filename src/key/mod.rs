@@ -33,6 +33,7 @@ pub struct KeyRef<'a> {
 impl<'a> KeyRef<'a> {
     /// Creates a key of any bytes.
     #[must_use]
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { hash: HASHER.hash_one(bytes), bytes, owned: None }
     }
@@ -226,6 +227,7 @@ impl KeyBuf {
         self.length > MOST_BYTES
     }
 
+    #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         if self.spilled.is_empty() { &self.inline[..self.length] } else { &self.spilled }
     }

@@ -61,6 +61,7 @@ impl KeyPolicy {
         }
     }
 
+    #[inline]
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
         for name in &self.headers {
             let lines = headers.get_all(name);
@@ -82,6 +83,7 @@ pub(crate) enum KeyError {
 /// Writes the key of a request after the prefix that is already in `buf`.
 ///
 /// `uri` is the public one: where a router stripped a prefix, the one from before.
+#[inline]
 pub(crate) fn write_key<'f>(
     buf: &mut KeyBuf,
     policy: &KeyPolicy,
@@ -115,6 +117,7 @@ pub(crate) fn write_key<'f>(
     if buf.is_too_long() { Err(KeyError::TooLong) } else { Ok(()) }
 }
 
+#[inline]
 fn write_authority(
     buf: &mut KeyBuf,
     hosts: &[String],
@@ -169,30 +172,27 @@ fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
-/// What a byte of an authority is (RFC 3986 section 3.2.2); that of user information is refused.
-#[derive(Clone, Copy, PartialEq)]
-enum Class {
-    Refused,
-    Allowed,
-    /// As most hosts are made of: they are canonical, and have no port.
-    Plain,
-}
+/// What is not plain about a byte of an authority (RFC 3986 section 3.2.2): most hosts are made of plain ones
+/// alone, so that they are canonical and have no port.
+const NOT_PLAIN: u8 = 1;
+/// User information is refused, too.
+const REFUSED: u8 = 2;
 
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Refused; 256];
+const CLASSES: [u8; 256] = {
+    let mut classes = [NOT_PLAIN | REFUSED; 256];
     let mut byte = 0;
     while byte < 128_u8 {
         if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.' {
-            classes[byte as usize] = Class::Plain;
+            classes[byte as usize] = 0;
         } else if byte.is_ascii_uppercase() {
-            classes[byte as usize] = Class::Allowed;
+            classes[byte as usize] = NOT_PLAIN;
         }
         byte += 1;
     }
     let others = b"_~!$&'()*+;=:[]%";
     let mut at = 0;
     while at < others.len() {
-        classes[others[at] as usize] = Class::Allowed;
+        classes[others[at] as usize] = NOT_PLAIN;
         at += 1;
     }
     classes
@@ -203,19 +203,19 @@ const CLASSES: [Class; 256] = {
 /// Where the scheme is not known, a port stays: `Host: shop:80` at a TLS listener is not `shop`.
 #[inline]
 fn canonical<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // To the end, since most are plain and short.
-    let plain =
-        authority.iter().fold(true, |plain, &byte| plain & (CLASSES[usize::from(byte)] == Class::Plain));
-    if plain && authority.last().is_some_and(|&last| last != b'.') {
+    // All of it, since most are plain and short.
+    let class = authority.iter().fold(0, |class, &byte| class | CLASSES[usize::from(byte)]);
+    if class == 0 && authority.last().is_some_and(|&last| last != b'.') {
         return Ok(Authority { name: authority, port: &[], is_canonical: true });
+    }
+    if authority.is_empty() || class & REFUSED != 0 {
+        return Err(KeyError::Host);
     }
     split(authority, scheme)
 }
 
+/// The same for one that is not as most are.
 fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    if authority.is_empty() || authority.iter().any(|&byte| CLASSES[usize::from(byte)] == Class::Refused) {
-        return Err(KeyError::Host);
-    }
     // A colon before a bracket belongs to an address.
     let last = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
     let colon = last.filter(|&at| authority[at] == b':').unwrap_or(authority.len());

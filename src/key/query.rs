@@ -72,17 +72,27 @@ impl QueryKey {
     }
 
     /// Returns the query as it enters the key and as the handler sees it.
+    #[inline]
     pub(crate) fn normalised<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
-        let query = query?;
-        let keep: &dyn Fn(&str) -> bool = match &self.0 {
-            Mode::Raw => return Some(Cow::Borrowed(query)),
-            Mode::Sorted => &|_| true,
-            Mode::Only(names) => &|name| names.iter().any(|pattern| matches(pattern, name)),
-            Mode::Without(names) => &|name| !names.iter().any(|pattern| matches(pattern, name)),
+        match &self.0 {
+            Mode::Raw => query.map(Cow::Borrowed),
+            mode => mode.reduced(query?).map(Cow::Owned),
+        }
+    }
+}
+
+impl Mode {
+    /// Returns the parameters that count, in order, if there are any.
+    fn reduced(&self, query: &str) -> Option<String> {
+        let keep: &dyn Fn(&str) -> bool = match self {
+            Self::Raw => return Some(query.to_owned()),
+            Self::Sorted => &|_| true,
+            Self::Only(names) => &|name| names.iter().any(|pattern| matches(pattern, name)),
+            Self::Without(names) => &|name| !names.iter().any(|pattern| matches(pattern, name)),
         };
         let mut kept: Vec<&str> = query.split('&').filter(|pair| keep(name_of(pair))).collect();
         kept.sort_by_key(|pair| name_of(pair));
-        (!kept.is_empty()).then(|| Cow::Owned(kept.join("&")))
+        (!kept.is_empty()).then(|| kept.join("&"))
     }
 }
 

@@ -105,6 +105,7 @@ impl Shared {
 }
 
 /// Tells whether a cache layer further out has marked the request.
+#[inline]
 pub(super) fn was_announced(request: &Extensions) -> bool {
     request.get::<OuterLayer>().is_some_and(|outer| !outer.places.is_empty())
 }
