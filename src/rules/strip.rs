@@ -7,31 +7,18 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// Fields of one connection or one exchange.
-const NOT_STORED: [&str; 20] = [
-    // Computed anew for each answer.
-    "age",
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "proxy-authenticate",
-    "proxy-authentication-info",
-    "proxy-authorization",
-    "set-cookie",
-    "set-cookie2",
-    // Of the request that filled the cache, misleading on all others.
-    "x-request-id",
-    "x-correlation-id",
-    "traceparent",
-    "tracestate",
-    "server-timing",
-    "x-trace-id",
-    "x-amzn-trace-id",
-];
+/// Tells whether a field is of one connection or one exchange.
+fn is_of_one(name: &str) -> bool {
+    matches!(
+        name,
+        // Computed anew for each answer.
+        "age" | "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
+            | "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization" | "set-cookie" | "set-cookie2"
+            // Of the request that filled the cache, misleading on all others.
+            | "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing" | "x-trace-id"
+            | "x-amzn-trace-id"
+    )
+}
 
 /// What means something to every recipient can't be for one connection (RFC 9110 section 7.6.1).
 const FOR_ALL: [HeaderName; 7] =
@@ -48,7 +35,7 @@ pub(crate) fn not_stored(
     let named = connection.filter(|name| !FOR_ALL.contains(name));
     let is_listed = |name: &HeaderName| match name.as_str() {
         "set-cookie" | "set-cookie2" if shares_cookies => false,
-        name => NOT_STORED.contains(&name),
+        name => is_of_one(name),
     };
     let listed = headers.keys().filter(|name| is_listed(name)).cloned();
     let qualified = [&directives.private, &directives.no_cache].into_iter().filter_map(|which| match which {

@@ -22,6 +22,7 @@ use http::header::ETAG;
 use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
 use http_body::Body;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::SystemTime;
@@ -77,8 +78,12 @@ impl Fill {
         let mut sent = self.prepare(&mut request);
         let known = self.known_by_head().await;
         let mut tracker = Tracker::default();
-        let call = tracker.track(inner.oneshot(request));
-        let answer = within(self.way.shared.policy.origin_timeout, call).await;
+        let answer = {
+            // Pinned where it is made: each future that it were moved into would have room for it twice.
+            let call = pin!(inner.oneshot(request));
+            let call = pin!(tracker.track(call));
+            within(self.way.shared.policy.origin_timeout, call).await
+        };
         // A page that this answer becomes a part of is made from the same.
         tracker.pass_on();
         let has_failed = self.has_failed(&answer);
