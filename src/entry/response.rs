@@ -18,16 +18,18 @@ use std::time::{Duration, SystemTime};
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
 /// with all that decides whether it may be used again.
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub struct StoredResponse {
-    head: Head,
+    checked: Checked,
     body: Bytes,
+    /// After what else a hit reads, since it begins with the rest of that.
+    head: Head,
     /// Counted once: an eviction should not have to read what it evicts.
     head_weight: u64,
     /// The entity tag, where it is one.
     etag: Option<HeaderValue>,
     /// The head of its 304, made when one is first sent.
     not_modified: OnceLock<Box<Parts>>,
-    checked: Checked,
 }
 
 /// The last counter at which an entry was found valid: while that is current, it still is.
