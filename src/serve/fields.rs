@@ -35,13 +35,13 @@ const METHOD_OVERRIDE: Meaning = Meaning::NotPlain(Detail::MethodOverride);
 /// Every name that means something; the most frequent first.
 pub(super) const NAMES: [(&str, Meaning); 56] = [
     ("host", Meaning::Host),
+    ("if-none-match", Meaning::Tag),
+    ("if-modified-since", Meaning::Validator),
     ("cookie", Meaning::Cookie),
     ("cookie2", Meaning::OldCookie),
     ("authorization", Meaning::Authorization),
     ("cache-control", Meaning::Directives),
     ("pragma", Meaning::Directives),
-    ("if-none-match", Meaning::Tag),
-    ("if-modified-since", Meaning::Validator),
     ("if-match", Meaning::Precondition),
     ("if-unmodified-since", Meaning::Precondition),
     ("if-range", Meaning::Precondition),
