@@ -14,7 +14,8 @@ pub(crate) struct Nominated {
 impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap) -> Self {
-        Self { name: name.clone(), original: vary::presented(request, name) }
+        let original = vary::presented(request, name).map(|value| Bytes::copy_from_slice(&value));
+        Self { name: name.clone(), original }
     }
 
     /// Tells whether a presented request has the same value, absent being a value of its own.

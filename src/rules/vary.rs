@@ -1,9 +1,9 @@
 //! `Vary`, and the request fields it nominates (RFC 9110 section 12.5.5, RFC 9111 section 4.1).
 
 use super::list::{field_elements, trim};
-use bytes::Bytes;
 use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::borrow::Cow;
 
 /// What selects among the variants of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,20 +32,21 @@ impl Vary {
 
 /// Returns the value that a request has for a nominated field; `None` if it has none, which differs
 /// from an empty one.
-pub(crate) fn presented(headers: &HeaderMap, name: &HeaderName) -> Option<Bytes> {
+pub(crate) fn presented<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
     if let Some(normalised) = normalised(headers, name) {
         return Some(normalised.into());
     }
+    let mut value = Cow::Borrowed(first);
     // RFC 9110 section 5.3 for all fields but cookies, which are joined as RFC 9113 section 8.2.3 says.
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b", " };
-    let mut value = first.to_vec();
     for line in lines {
+        let value = value.to_mut();
         value.extend_from_slice(separator);
         value.extend_from_slice(line);
     }
-    Some(value.into())
+    Some(value)
 }
 
 /// Tells whether a request has the same value for a nominated field as the original one had.
@@ -77,7 +78,7 @@ fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         value.extend_from_slice(separator);
         for (at, part) in element.split(|&byte| byte == b';').enumerate() {
             value.extend_from_slice(if at == 0 { b"" } else { b";" });
-            value.extend(trim(part).to_ascii_lowercase());
+            value.extend(trim(part).iter().map(u8::to_ascii_lowercase));
         }
     }
     Some(value)
