@@ -56,7 +56,7 @@ impl Way {
         let host = uri.authority().map(Authority::as_str);
         let host = host.or_else(|| request.headers.get(HOST)?.to_str().ok()).map(str::to_owned);
         let scopes = Scope::of_target(shared.cache.seed(), uri.path(), query.as_deref(), host.as_deref());
-        let shown = shared.shown_key(request, key.as_ref());
+        let shown = shared.shown_key(request, key.as_ref().as_bytes());
         Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, host, began }
     }
 

@@ -8,7 +8,7 @@ use crate::cache::{inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
-use crate::key::{KeyRef, RequestHead};
+use crate::key::RequestHead;
 use crate::rules::selection::{Selection, select};
 use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
@@ -44,7 +44,7 @@ impl Shared {
         context: Context,
         now: Moment,
         collapsed: Option<Reason>,
-        key: KeyRef<'_>,
+        key: &[u8],
     ) -> Hit {
         if is_tracked() {
             inherit_response(&stored);

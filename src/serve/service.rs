@@ -81,7 +81,7 @@ where
         let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
         match self.shared.decide(head, request.body(), &mut buf) {
             Step::Hit(stored, context, now) => {
-                ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.key()))
+                ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.as_bytes()))
             }
             Step::Forward(forward) => self.forward(request, &forward),
             Step::Unsafe => self.write(request),
@@ -192,12 +192,13 @@ where
                 context,
                 now,
                 collapsed,
-                way.key.as_ref(),
+                way.key.as_ref().as_bytes(),
             ))
         }
         Next::Read(head, reader, reason) => {
             let now = shared.cache.clock().now();
-            let hit = shared.hit(head, (&request).into(), context, now, Some(reason), way.key.as_ref());
+            let hit =
+                shared.hit(head, (&request).into(), context, now, Some(reason), way.key.as_ref().as_bytes());
             // What the rest of it will be made from is not known here.
             unknown();
             let response = hit.reading(reader);
@@ -205,7 +206,7 @@ where
         }
         Next::Refresh(stored, call, refresh) => {
             let now = shared.cache.clock().now();
-            let hit = shared.hit(stored, (&request).into(), context, now, None, way.key.as_ref());
+            let hit = shared.hit(stored, (&request).into(), context, now, None, way.key.as_ref().as_bytes());
             refresh.start(way, call, inner, request);
             ResponseFuture::hit(hit)
         }

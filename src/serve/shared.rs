@@ -4,7 +4,7 @@ use super::fields::FORWARDED_HOSTS;
 use super::inspect::Inspected;
 use super::mark::{PREFIX, Place};
 use crate::cache::Cache;
-use crate::key::{KeyBuf, KeyError, KeyRef, RequestHead, write_key};
+use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
 use crate::policy::{Policy, Ttl};
 use crate::status::{Detail, Reason};
 use http::header::HOST;
@@ -127,12 +127,12 @@ impl Shared {
     /// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
     /// a digest, since that may say who its sender is.
     #[inline]
-    pub(super) fn shown_key(&self, request: RequestHead<'_>, key: KeyRef<'_>) -> Option<Arc<str>> {
+    pub(super) fn shown_key(&self, request: RequestHead<'_>, key: &[u8]) -> Option<Arc<str>> {
         (self.policy.cache_status_key && self.policy.cache_status).then(|| self.show_key(request, key))
     }
 
     #[inline(never)]
-    fn show_key(&self, request: RequestHead<'_>, key: KeyRef<'_>) -> Arc<str> {
+    fn show_key(&self, request: RequestHead<'_>, key: &[u8]) -> Arc<str> {
         let uri = public_uri(request);
         let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
         let host = uri.authority().map(Authority::as_str).or(host).unwrap_or_default();
@@ -141,7 +141,7 @@ impl Shared {
         let mut shown = format!("{host}{}{query}", uri.path());
         let longest = shown.char_indices().nth(LONGEST_SHOWN).map_or(shown.len(), |(at, _)| at);
         shown.truncate(longest);
-        let digest = Sha256::digest(key.as_bytes());
+        let digest = Sha256::digest(key);
         let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         format!("{shown} #{digest}").into()
     }
