@@ -10,10 +10,11 @@
 //! Clients speak HTTP/1.1 or HTTP/2 (without TLS), and so may the upstream (`--upstream-http2`). A request
 //! goes through three services:
 //!
-//! 1. [`Front`] refuses what a proxy must not pass on, and settles which site the request is for;
+//! 1. [`Front`] refuses what a proxy must not pass on, settles which site the request is for, and takes off the
+//!    fields of one connection;
 //! 2. the cache answers what it can;
-//! 3. [`Upstream`] sends the rest on, over pooled connections: less the fields of one connection, with the
-//!    `Host` that the client asked for, and `Via`.
+//! 3. [`Upstream`] sends the rest on, over pooled connections, with the `Host` that the client asked for, and
+//!    refuses answers that are none.
 //!
 //! Where the upstream can't be reached or answers with what is no HTTP, clients get a 502, where it takes too
 //! long a 504, or what is stored, where it may be used stale (`--stale-if-error`). `Cache-Status` says which.
@@ -22,12 +23,15 @@
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header::{CONNECTION, HOST, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, MAX_FORWARDS, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt;
 use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -38,10 +42,13 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
 use tower::{Layer, Service, ServiceExt};
+use tower_http::timeout::TimeoutBody;
 use tower_response_cache::{Cache, MemoryStore, Policy, ResponseBody, ResponseCache, SiteCacheLayer};
 
 /// How the proxy calls itself in `Via` (RFC 9110 section 7.6.3).
@@ -95,7 +102,7 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     // RFC 9112 section 3.2: one `Host`, and a valid one, in each request of HTTP/1.1.
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, others) = (hosts.next(), hosts.next());
-    let is_valid = host.is_none_or(|host| Authority::try_from(host.as_bytes()).is_ok());
+    let is_valid = host.is_none_or(is_host);
     if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
         return Err(StatusCode::BAD_REQUEST);
     }
@@ -112,44 +119,126 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
             None => return Err(StatusCode::NO_CONTENT),
         }
     }
-    // RFC 9112 section 3.2.2: the host of an absolute-form target stands in place of the field.
+    // RFC 9112 section 3.2.2: the host of an absolute-form target stands in place of the field. From here on
+    // the field alone says it, however it came.
     if let Some(authority) = request.uri().authority() {
+        if request.uri().scheme().is_none() {
+            // RFC 9112 section 3.2.3: for CONNECT alone.
+            return Err(StatusCode::BAD_REQUEST);
+        }
         // RFC 9110 section 4.2.4: who it is for is no part of where it goes.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
-        let host = HeaderValue::try_from(host).map_err(|_| StatusCode::BAD_REQUEST)?;
+        let host = HeaderValue::try_from(host).ok().filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
         request.headers_mut().insert(HOST, host);
+        *request.uri_mut() = request.uri().path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    }
+    // Before the cache: what the upstream does not get must not choose what is stored, either.
+    let version = request.version();
+    pass_on(request.headers_mut(), version);
+    if version == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
     }
     Ok(())
+}
+
+/// Tells whether it is a host, with a port or without (RFC 9110 section 7.2).
+fn is_host(value: &HeaderValue) -> bool {
+    Authority::try_from(value.as_bytes()).is_ok_and(|authority| {
+        let port = authority.as_str().strip_prefix(authority.host());
+        let is_port =
+            |port: &str| port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        !authority.host().is_empty() && port.is_some_and(|port| port.is_empty() || is_port(port))
+    })
+}
+
+/// Makes one line of what HTTP/2 may have sent in several (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let (2.., Ok(joined)) = (lines.len(), HeaderValue::from_bytes(&lines.join(&b"; "[..]))) {
+        headers.insert(COOKIE, joined);
+    }
 }
 
 /// The origin: one server, whichever of its sites a request is for.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
-    client: Client<HttpConnector, Incoming>,
+    connections: Connections,
     address: Authority,
     timeout: Duration,
 }
 
+#[derive(Debug, Clone)]
+enum Connections {
+    Http1(Box<Client<HttpConnector, Incoming>>),
+    /// One for all requests, made anew where it has ended.
+    Http2(Arc<Mutex<Option<SendRequest<Incoming>>>>),
+}
+
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(timeout));
-        let client = Client::builder(TokioExecutor::new())
-            .http2_only(http2)
-            .pool_timer(TokioTimer::new())
-            .build(connector);
-        Self { client, address, timeout }
+        let connections = if http2 {
+            Connections::Http2(Arc::default())
+        } else {
+            let mut connector = HttpConnector::new();
+            connector.set_nodelay(true);
+            let mut client = Client::builder(TokioExecutor::new());
+            Connections::Http1(Box::new(client.pool_timer(TokioTimer::new()).build(connector)))
+        };
+        Self { connections, address, timeout }
     }
 
-    /// Returns where a request goes: to the same resource, on the one server there is.
-    fn target(&self, uri: &Uri) -> Uri {
-        let (mut parts, root) = (Uri::default().into_parts(), PathAndQuery::from_static("/"));
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(self.address.clone());
-        parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or(root));
-        Uri::from_parts(parts).unwrap_or_default()
+    async fn send(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
+        *request.version_mut() = Version::HTTP_11;
+        match &self.connections {
+            Connections::Http1(client) => {
+                // The client takes a GET of unknown length for one without a body, unless it is told.
+                if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
+                    request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
+                // It goes to the one server there is, with the `Host` that it has.
+                *request.uri_mut() = target(self.address.clone(), request.uri());
+                Ok(client.request(request).await?)
+            }
+            Connections::Http2(open) => {
+                // HTTP/2 says it in the target (RFC 9113 section 8.3.1).
+                let host = request.headers_mut().remove(HOST);
+                let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+                *request.uri_mut() = target(host.unwrap_or(self.address.clone()), request.uri());
+                let mut sender = self.connection(open).await?;
+                Ok(sender.send_request(request).await?)
+            }
+        }
     }
+
+    async fn connection(
+        &self,
+        open: &Mutex<Option<SendRequest<Incoming>>>,
+    ) -> Result<SendRequest<Incoming>, BoxError> {
+        let mut open = open.lock().await;
+        if let Some(sender) = open.as_ref().filter(|sender| !sender.is_closed()) {
+            return Ok(sender.clone());
+        }
+        let port = self.address.port_u16().unwrap_or(80);
+        let stream = TcpStream::connect(format!("{}:{port}", self.address.host())).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            // An upstream that has gone without a word is found out.
+            .keep_alive_interval(Duration::from_secs(10))
+            .handshake(TokioIo::new(stream))
+            .await?;
+        tokio::spawn(connection);
+        Ok(open.insert(sender).clone())
+    }
+}
+
+/// Returns the same target on another server.
+fn target(authority: Authority, uri: &Uri) -> Uri {
+    let (mut parts, root) = (Uri::default().into_parts(), PathAndQuery::from_static("/"));
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(authority);
+    parts.path_and_query = Some(uri.path_and_query().cloned().unwrap_or(root));
+    Uri::from_parts(parts).unwrap_or_default()
 }
 
 impl Service<Request<Incoming>> for Upstream {
@@ -161,25 +250,36 @@ impl Service<Request<Incoming>> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        let version = request.version();
-        *request.uri_mut() = self.target(request.uri());
-        pass_on(request.headers_mut(), version);
-        *request.version_mut() = Version::HTTP_11;
-        let answer = tokio::time::timeout(self.timeout, self.client.request(request));
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let (upstream, version) = (self.clone(), request.version());
         Box::pin(async move {
-            Ok(match answer.await {
-                Ok(Ok(mut response)) => {
+            Ok(match tokio::time::timeout(upstream.timeout, upstream.send(request)).await {
+                Ok(Ok(mut response)) if is_sound(&response) => {
                     let received = response.version();
                     pass_on(response.headers_mut(), received);
                     *response.version_mut() = version;
-                    response.map(|body| body.map_err(BoxError::from).boxed_unsync())
+                    response.map(|body| TimeoutBody::new(upstream.timeout, body).boxed_unsync())
                 }
-                Ok(Err(_)) => instead(StatusCode::BAD_GATEWAY),
+                Ok(_) => instead(StatusCode::BAD_GATEWAY),
                 Err(_) => instead(StatusCode::GATEWAY_TIMEOUT),
             })
         })
     }
+}
+
+/// Tells whether a response is one to what was asked, of a length that nobody can mistake (RFC 9112 section 6.1).
+fn is_sound(response: &Response<Incoming>) -> bool {
+    let codings: Vec<_> = response.headers().get_all(TRANSFER_ENCODING).iter().collect();
+    let is_framed = match codings[..] {
+        [] => true,
+        // Neither another coding, which `TE` did not ask for, nor two lengths.
+        [coding] => {
+            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !response.headers().contains_key(CONTENT_LENGTH)
+        }
+        _ => false,
+    };
+    is_framed && !response.status().is_informational()
 }
 
 fn instead(status: StatusCode) -> Response<UpstreamBody> {
@@ -228,7 +328,8 @@ Options:
   --upstream URL        send on what the cache can't answer to this server
   --listen HOST:PORT    listen here; port 0 is any free one [default: 127.0.0.1:8080]
   --upstream-http2      speak HTTP/2 with the upstream, without TLS
-  --timeout N           answer 504 after so many seconds without an answer [default: 30]
+  --timeout N           answer 504 after so many seconds without an answer, and cut a body off that
+                        stalls for so long [default: 30]
   --capacity N          hold so many bytes [default: 268435456]
   --stale-if-error N    answer with what is stale for so many seconds where the upstream fails
   --share-set-cookie    store responses with Set-Cookie that say explicitly how long they are fresh
@@ -360,6 +461,8 @@ pub(crate) async fn serve(listener: TcpListener, front: Front, stopped: impl Fut
         // An error is that of a client that has gone, or speaks no HTTP.
         tokio::spawn(async move { drop(connection.await) });
     }
+    // Others are refused at once, rather than left to wait.
+    drop(listener);
     println!("Answering what is under way …");
     tokio::select! {
         () = graceful.shutdown() => {}
