@@ -7,7 +7,7 @@ use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::vary;
+use crate::rules::vary::{self, Alike};
 use crate::store::{PutMode, Validity};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -24,6 +24,8 @@ pub(crate) struct Storing {
     /// The request it answers: its fields name the variant.
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
+    /// When two requests select the same variant.
+    pub(crate) alike: Alike,
     /// How long it is kept once it is stale.
     pub(crate) retained: Duration,
     /// What it takes the place of, and where that is, were it not to be stored after all.
@@ -84,7 +86,7 @@ impl Storing {
     /// Stores the response and returns it. If the store fails, it is returned all the same: those
     /// who wait for it need not call the service again.
     pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
-        let Self { key, mut response, request, max_variants, retained, .. } = self;
+        let Self { key, mut response, request, max_variants, alike, retained, .. } = self;
         let now = cache.clock().now();
         if let Some(response) = Arc::get_mut(&mut response) {
             response.set_body(body);
@@ -94,7 +96,7 @@ impl Storing {
         cache.passes().forget(key.as_ref());
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
-            let placing = Placing { cache, key: &key, request: &request, max_variants, ttl };
+            let placing = Placing { cache, key: &key, request: &request, max_variants, alike, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
             let _placed = placing.place(&response).await;
             event!(status = response.status().as_u16(), ?ttl, failed = _placed.is_err(), "store");
@@ -110,6 +112,7 @@ struct Placing<'a> {
     key: &'a CacheKey,
     request: &'a HeaderMap,
     max_variants: usize,
+    alike: Alike,
     ttl: Option<Duration>,
 }
 
@@ -143,7 +146,7 @@ impl Placing<'_> {
             let widened = index.widened(fields()).map(Arc::new);
             let index = widened.as_ref().unwrap_or(&index);
             let mut buf = KeyBuf::new();
-            write_variant_key(&mut buf, key, index.fields(), self.request);
+            write_variant_key(&mut buf, key, index.fields(), self.request, self.alike);
             let indexed = index.with_variant(buf.as_bytes(), self.max_variants);
             let (new, displaced) = match indexed {
                 Some(Indexed { index, displaced }) => (Arc::new(index), displaced),
@@ -172,10 +175,11 @@ pub(crate) fn write_variant_key(
     key: KeyRef<'_>,
     fields: &[HeaderName],
     presented: &HeaderMap,
+    alike: Alike,
 ) {
     buf.raw(key.as_bytes());
     for name in fields {
         buf.part(name.as_str().as_bytes());
-        buf.optional(vary::presented(presented, name).as_deref());
+        buf.optional(vary::presented(presented, name, alike).as_deref());
     }
 }

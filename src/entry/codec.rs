@@ -289,6 +289,7 @@ mod tests {
     use super::super::wire::MOST_LINES;
     use super::*;
     use crate::clock::ManualClock;
+    use crate::rules::vary::Alike;
     use http::header::{AGE, CACHE_CONTROL, DATE, ETAG};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -382,7 +383,7 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = headers_for_storage(&headers, &[]);
             let mut head = Head::new(status, headers, generation, response_time);
-            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request)).collect();
+            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request, Alike::InBytes)).collect();
             (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
             (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
@@ -453,7 +454,7 @@ mod tests {
         let now = clock.now();
         let mut head =
             Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(7, 3), now);
-        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers)].into();
+        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers, Alike::InBytes)].into();
         head.scopes = [Scope::path(7, "/"), Scope::tag(7, "t")].into();
         head.dependencies =
             [Dependency { value: Scope::value(7, b"v"), since: Generation::new(7, 2) }].into();

@@ -4,6 +4,7 @@ use super::outward::Outward;
 use super::{Dependency, Generation, Nominated, Scope};
 use crate::clock::Moment;
 use crate::rules::stale::{Wanted, Windows};
+use crate::rules::vary::Alike;
 use http::header::{ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -67,10 +68,10 @@ impl Head {
     }
 
     /// Nominates the fields that another response nominated, too.
-    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap) {
+    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, alike: Alike) {
         let known = |other: &&Nominated| !self.nominated.iter().any(|own| own.name() == other.name());
-        let more: Vec<_> =
-            others.iter().filter(known).map(|other| Nominated::from_request(other.name(), request)).collect();
+        let more = others.iter().filter(known);
+        let more: Vec<_> = more.map(|other| Nominated::from_request(other.name(), request, alike)).collect();
         if !more.is_empty() {
             self.nominated = std::mem::take(&mut self.nominated).into_vec().into_iter().chain(more).collect();
         }

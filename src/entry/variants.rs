@@ -1,6 +1,6 @@
 //! The variants of one URL: which request fields select among them (RFC 9111 section 4.1).
 
-use crate::rules::vary;
+use crate::rules::vary::{self, Alike};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
@@ -13,14 +13,14 @@ pub(crate) struct Nominated {
 
 impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
-    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap) -> Self {
-        let original = vary::presented(request, name).map(|value| Bytes::copy_from_slice(&value));
+    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, alike: Alike) -> Self {
+        let original = vary::presented(request, name, alike).map(|value| Bytes::copy_from_slice(&value));
         Self { name: name.clone(), original }
     }
 
     /// Tells whether a presented request has the same value, absent being a value of its own.
-    pub(crate) fn matches(&self, presented: &HeaderMap) -> bool {
-        vary::matches(presented, &self.name, self.original.as_deref())
+    pub(crate) fn matches(&self, presented: &HeaderMap, alike: Alike) -> bool {
+        vary::matches(presented, &self.name, self.original.as_deref(), alike)
     }
 
     pub(crate) fn name(&self) -> &HeaderName {

@@ -30,12 +30,25 @@ impl Vary {
     }
 }
 
+/// When two values of a nominated field are alike (RFC 9111 section 4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Alike {
+    /// If they are the same, byte for byte: an application may make a difference where HTTP makes none.
+    InBytes,
+    /// If they mean the same, by the definition of their field.
+    InMeaning,
+}
+
 /// Returns the value that a request has for a nominated field; `None` if it has none, which differs
 /// from an empty one.
-pub(crate) fn presented<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn presented<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+    alike: Alike,
+) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
-    if let Some(normalised) = normalised(headers, name) {
+    if let Some(normalised) = normalised(headers, name, alike) {
         return Some(normalised.into());
     }
     let mut value = Cow::Borrowed(first);
@@ -50,26 +63,28 @@ pub(crate) fn presented<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option
 }
 
 /// Tells whether a request has the same value for a nominated field as the original one had.
-pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&[u8]>) -> bool {
+pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&[u8]>, alike: Alike) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
         // What is normalised is so already, most often.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
-        (Some(_), None) if !is_normalised(name) => false,
-        _ => presented(headers, name).as_deref() == original,
+        (Some(_), None) if !is_normalised(name, alike) => false,
+        _ => presented(headers, name, alike).as_deref() == original,
     }
 }
 
 /// Tells whether the semantics of a field are known, so that values may differ and mean the same
 /// (RFC 9111 section 4.1).
-fn is_normalised(name: &HeaderName) -> bool {
-    [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
+fn is_normalised(name: &HeaderName, alike: Alike) -> bool {
+    alike == Alike::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
 /// Returns a value that is the same for all that mean the same: these are lists of what is not case-sensitive, and
 /// white space around separators says nothing (RFC 9110 sections 12.4 and 12.5). Their order may say something, to some.
-fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    if !is_normalised(name) {
+fn normalised(headers: &HeaderMap, name: &HeaderName, alike: Alike) -> Option<Vec<u8>> {
+    // None of them has quoted strings: what one has that is there all the same means, nobody knows.
+    let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
+    if !is_normalised(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
         return None;
     }
     let mut value = Vec::new();
@@ -87,9 +102,17 @@ fn normalised(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{Vary, matches, presented};
+    use super::{Alike, Vary};
     use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderName, VARY};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn presented(headers: &http::HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+        super::presented(headers, name, Alike::InMeaning).map(Into::into)
+    }
+
+    fn matches(headers: &http::HeaderMap, name: &HeaderName, original: Option<&[u8]>) -> bool {
+        super::matches(headers, name, original, Alike::InMeaning)
+    }
 
     fn names(vary: Vary) -> Option<Vec<HeaderName>> {
         match vary {
@@ -186,10 +209,30 @@ mod tests {
                 assert_eq!(presented(&headers, &field).as_deref() == english, same, "{name}: {value}");
             }
         }
+        for (one, other) in [("\"A\"", "\"a\""), ("\"a; b\"", "\"a;b\""), ("en ;q=\"x, Y\"", "en;q=\"x, y\"")]
+        {
+            let other = presented(&headers(&[("accept-language", other)]), &ACCEPT_LANGUAGE);
+            assert!(
+                !matches(&headers(&[("accept-language", one)]), &ACCEPT_LANGUAGE, other.as_deref()),
+                "{one}"
+            );
+        }
         let lines = headers(&[("accept-language", "en-GB, en;q=0.8"), ("accept-language", "DE;q=0.5")]);
         assert!(matches(&lines, &ACCEPT_LANGUAGE, english));
         let absent = headers(&[]);
         assert!(matches(&absent, &ACCEPT_LANGUAGE, None) && !matches(&absent, &ACCEPT_LANGUAGE, Some(b"")));
+    }
+
+    #[test]
+    fn before_an_application_only_the_same_bytes_are_alike() {
+        let english = Some(&b"en"[..]);
+        for value in ["EN", "en,", "en, ", " en"] {
+            let headers = headers(&[("accept-language", value)]);
+            let same = value.trim() == "en";
+            assert_eq!(super::matches(&headers, &ACCEPT_LANGUAGE, english, Alike::InBytes), same, "{value}");
+            let found = super::presented(&headers, &ACCEPT_LANGUAGE, Alike::InBytes);
+            assert_eq!(found.as_deref() == english, same, "{value}");
+        }
     }
 
     proptest! {

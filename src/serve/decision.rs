@@ -17,8 +17,8 @@ use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use crate::status::Detail;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY, COOKIE, DATE,
-    ORIGIN,
+    ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
+    COOKIE, DATE, ORIGIN,
 };
 use http::{HeaderMap, HeaderName, StatusCode, request, response};
 use std::time::{Duration, SystemTime};
@@ -84,6 +84,10 @@ impl Shared {
         let (now, response_time) = (clock.now(), clock.wall());
         let stated = stated_lifetime(&directives, &response.headers, response_time);
         let by_rfc = self.policy.sharing == Sharing::Rfc9111;
+        // It has no meaning on a 200, but to an origin that means a 206.
+        if context.range && response.headers.contains_key(CONTENT_RANGE) {
+            return Err(Detail::Partial);
+        }
         let explicit = matches!(stated, Stated::For(_));
         let shares_cookies = by_rfc && self.policy.share_set_cookie && explicit && !context.identified;
         storable(&Exchange {
@@ -115,7 +119,11 @@ impl Shared {
             return Err(Detail::Predicate);
         }
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
-        let silent = || heuristic_lifetime(response.status, &directives, &response.headers, response_time);
+        // Nobody has said that others may have what was made for somebody who is known.
+        let silent = || match context.identified {
+            true => None,
+            false => heuristic_lifetime(response.status, &directives, &response.headers, response_time),
+        };
         let stated = (stated, silent);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
@@ -149,8 +157,10 @@ impl Shared {
             let _ = date::format(response_time).map(|date| headers.try_insert(DATE, date));
         }
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
-        head.nominated =
-            fields.iter().map(|field| Nominated::from_request(field, exchanged.request)).collect();
+        head.nominated = fields
+            .iter()
+            .map(|field| Nominated::from_request(field, exchanged.request, self.alike()))
+            .collect();
         head.scopes = self.scopes(exchanged.scopes, exchanged.host, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
@@ -285,7 +295,11 @@ impl Shared {
             }
             Stated::Silent | Stated::Stale => {
                 let most = self.policy.heuristic.ok_or(Detail::NoLifetime)?;
-                heuristic().ok_or(Detail::NoLifetime)?.min(most)
+                let lifetime = heuristic().ok_or(Detail::NoLifetime)?.min(most);
+                match self.policy.stores_with_lifetime(status) {
+                    true => lifetime,
+                    false => return Err(Detail::Status),
+                }
             }
         };
         match lifetime.checked_sub(initial_age) {

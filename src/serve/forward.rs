@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::Pass;
-use crate::status::{CacheStatus, Detail};
+use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
@@ -211,7 +211,9 @@ impl Fill {
                 let tagged = tags && !response.headers().contains_key(ETAG);
                 let (key, settled) = (self.way.key, self.background);
                 let status = with_ttl(status.stored(), &response, response.head().response_time);
-                let storing = Storing { key, response, request, max_variants, retained, outdated, settled };
+                let alike = shared.alike();
+                let storing =
+                    Storing { key, response, request, max_variants, alike, retained, outdated, settled };
                 // To be validated before each use: this one is for those who wait already.
                 if !storing.response.is_fresh(storing.response.head().response_time)
                     && let Some(leader) = &self.call.leader
@@ -245,6 +247,7 @@ impl Fill {
         } else if !self.way.context.goes_alone()
             && !self.way.context.identified
             && self.call.generation.is_some()
+            && self.call.reason.forward != ForwardReason::Method
             && is_of_the_page(head.status)
         {
             passes.remember(key, Pass::Uncacheable, now);

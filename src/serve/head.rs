@@ -3,14 +3,15 @@
 use super::decision::Keep;
 use super::forward::{Fill, Sent};
 use super::next::Stored;
-use super::revalidate::updating;
-use crate::cache::{Cache, Storing};
-use crate::entry::{Generation, StoredResponse};
-use crate::policy::Sharing;
+use crate::cache::Cache;
+use crate::clock::Moment;
+use crate::entry::{Entry, Generation, Head, StoredResponse};
+use crate::key::CacheKey;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
 use http::{Response, StatusCode};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
 pub(super) struct Known {
@@ -18,15 +19,20 @@ pub(super) struct Known {
     generation: Generation,
 }
 
-/// A stored response with new fields, that is to take its own place.
+/// What takes the place of a stored response, unless something newer has.
 pub(super) struct Update {
-    storing: Storing,
+    key: CacheKey,
     before: Arc<StoredResponse>,
+    after: StoredResponse,
+    ttl: Option<Duration>,
 }
 
 impl Update {
     pub(super) async fn store(self, cache: &Cache) {
-        self.storing.store(cache, self.before.body().clone()).await;
+        let (before, after) = (Entry::Response(self.before), Entry::Response(Arc::new(self.after)));
+        let put = cache.store().compare_and_set(self.key.as_ref(), Some(&before), after, self.ttl);
+        // A failure is counted by the cache, and leaves what there was.
+        let _ = cache.within_limit(put).await;
     }
 }
 
@@ -35,30 +41,47 @@ impl Fill {
     /// has sent it.
     pub(super) async fn known_by_head(&self) -> Option<Known> {
         let (shared, context) = (&self.way.shared, self.way.context);
-        let asks = context.head && shared.policy.sharing == Sharing::Rfc9111;
-        let stored =
-            self.call.stored.clone().filter(|_| asks && !context.goes_alone() && !context.identified)?;
+        let learns = shared.learns_by(context) && !context.goes_alone() && !context.identified;
+        let stored = self.call.stored.clone().filter(|_| learns)?;
         // In this order: what was invalidated before is not made current by it.
         let generation = shared.cache.generation().await.ok()?;
         let is_valid = matches!(shared.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
         (is_valid && stored.0.status() == StatusCode::OK).then_some(Known { stored, generation })
     }
 
-    /// Learns of what is stored from the answer to a HEAD: it gets the new fields, or goes if it is another one.
+    /// Learns of what is stored from the answer to a HEAD: it gets the new fields; it is stale from now on, if the
+    /// answer is about something else; or it goes, if that may not be stored.
     pub(super) fn learn<B>(&self, known: Known, response: &Response<B>, sent: &Sent) -> Option<Update> {
         let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
         if response.status() != StatusCode::OK {
             return None;
         }
+        let now = shared.cache.clock().now();
+        let outdated = |key, before: Arc<StoredResponse>| {
+            let ttl = Some(shared.retained(before.head()));
+            let after = before.softened(generation, now);
+            before.is_fresh(now).then_some(Update { key, before, after, ttl })
+        };
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
-            shared.cache.forget(key, before);
-            return None;
+            return outdated(key, before);
         }
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = updated(&before.head().said(), response.headers(), true);
         parts.extensions = response.extensions().clone();
-        let Keep { head, retained, .. } = shared.keep(&sent.exchanged(&self.way, generation), &parts).ok()?;
-        let storing = updating(&self.way, head, &before, &sent.headers, retained, None);
-        Some(Update { storing, before })
+        let Ok(Keep { mut head, retained, .. }) = shared.keep(&sent.exchanged(&self.way, generation), &parts)
+        else {
+            shared.cache.forget(key, before);
+            return None;
+        };
+        let nominated = |head: &Head| head.nominated.len();
+        head.nominate(&before.head().nominated, &sent.headers, shared.alike());
+        if nominated(&head) != nominated(before.head()) {
+            // Its place is by other fields.
+            return outdated(key, before);
+        }
+        head.inherit(before.head());
+        let ttl = (head.fresh_until != Moment::NEVER).then(|| head.fresh_until.since(now) + retained);
+        let after = StoredResponse::new(head, before.body().clone());
+        Some(Update { key, before, after, ttl })
     }
 }

@@ -89,7 +89,7 @@ impl Shared {
             Err(_) => return Lookup::Failed,
         };
         let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, key, index.fields(), request);
+        write_variant_key(&mut buf, key, index.fields(), request, self.alike());
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
@@ -131,16 +131,16 @@ impl Shared {
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Failed,
         };
-        if reason == Refusal::NotFresh && self.wants_what_is_stale(&response, request, context, now) {
-            return Lookup::Hit(response);
-        }
         let variant = variant.map(KeyRef::to_key);
         if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
             return Lookup::Stale { stored: response, variant };
         }
+        if reason == Refusal::NotFresh && self.wants_what_is_stale(&response, request, context, now) {
+            return Lookup::Hit(response);
+        }
         // Another variant, or one that was invalidated, is of no use.
         let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives(_))
-            && (response.has_validator() || response.serves_on_errors(now) || context.head);
+            && (response.has_validator() || response.serves_on_errors(now) || self.learns_by(context));
         Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
@@ -196,7 +196,7 @@ impl Shared {
         context: Context,
         now: Moment,
     ) -> Option<Refusal> {
-        if !response.selected_by(request) {
+        if !response.selected_by(request, self.alike()) {
             return Some(Refusal::Fields);
         }
         if !response.is_fresh(now) {
@@ -290,6 +290,11 @@ impl Shared {
         let Ok(Ok(Some(Entry::Response(response)))) = self.cache.store().get(key).now() else { return None };
         let usable = self.mismatch(&response, request, context, now).is_none();
         (usable && self.cache.is_valid_now(&response)).then_some(response)
+    }
+
+    /// Tells whether the answer to a request says something of what is stored (RFC 9111 section 4.3.5).
+    pub(super) fn learns_by(&self, context: Context) -> bool {
+        context.head && self.policy.sharing == Sharing::Rfc9111
     }
 
     /// Tells whether a request wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).

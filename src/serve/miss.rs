@@ -86,10 +86,12 @@ impl Way {
         for _ in 0..ROUNDS {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
-                Lookup::Failed => return store_failed(),
-                Lookup::Miss { .. } if self.shared.wants_only_what_is_cached(request, self.context) => {
+                Lookup::Failed | Lookup::Miss { .. }
+                    if self.shared.wants_only_what_is_cached(request, self.context) =>
+                {
                     return Next::Refuse;
                 }
+                Lookup::Failed => return store_failed(),
                 // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
                 Lookup::Miss { reason, variant, stale } if self.context.head => {
                     let stored = self.place(stale, variant);
@@ -134,7 +136,7 @@ impl Way {
                         match self.fits(&head, request, true).await {
                             Ok(true) => return Next::Read(head, reader, reason),
                             // Another variant; once it is known by what, others of that one collapse again.
-                            Ok(false) if !head.selected_by(request) => {
+                            Ok(false) if !head.selected_by(request, self.shared.alike()) => {
                                 lookup = self.other_variant(&head, request);
                                 continue;
                             }
@@ -226,7 +228,7 @@ impl Way {
     fn other_variant(&self, arriving: &StoredResponse, request: &HeaderMap) -> Lookup {
         let fields: Vec<_> = arriving.head().nominated.iter().map(|field| field.name().clone()).collect();
         let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, self.key.as_ref(), &fields, request);
+        write_variant_key(&mut buf, self.key.as_ref(), &fields, request, self.shared.alike());
         Lookup::missed(ForwardReason::VaryMiss, Some(buf.key().to_key()))
     }
 
@@ -295,7 +297,10 @@ impl Way {
     async fn lead(&self, request: &HeaderMap, leader: Leader, reason: Reason) -> Next {
         let (stale, variant) = match self.look(request).await {
             Lookup::Hit(stored) => {
-                leader.stored(Arc::clone(&stored));
+                // What is stale is for who asks for it; dropped, the leader leaves the call to another.
+                if stored.is_fresh(self.shared.cache.clock().now()) {
+                    leader.stored(Arc::clone(&stored));
+                }
                 return Next::Answer(stored, None);
             }
             Lookup::Stale { stored, variant } => (Some(stored), variant),

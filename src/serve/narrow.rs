@@ -7,7 +7,7 @@ use super::shared::Shared;
 use crate::key::QueryKey;
 use crate::policy::Cookies;
 use http::header::{CONTENT_LENGTH, COOKIE};
-use http::{HeaderName, Request, Uri};
+use http::{HeaderName, Request, Uri, request};
 
 impl Shared {
     /// Removes from a fill what its key ignores.
@@ -29,6 +29,22 @@ impl Shared {
         if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
             narrow_uri(&mut original.0, &policy.query);
         }
+    }
+
+    /// Tells whether a fill would lack anything that this request has. One that is sent on as it is, whatever its
+    /// answer, then has an answer that its key does not cover.
+    pub(super) fn hides_anything_of(
+        &self,
+        request: &request::Parts,
+        context: Context,
+        parts: &[Option<String>],
+    ) -> bool {
+        if self.policy.allowed.is_some() {
+            return true;
+        }
+        let mut narrowed = Request::from_parts(request.clone(), ());
+        self.narrow(&mut narrowed, context, parts);
+        narrowed.headers() != &request.headers || narrowed.uri() != &request.uri
     }
 
     fn remove_unkeyed<B>(&self, request: &mut Request<B>, context: Context) {

@@ -19,7 +19,7 @@ use crate::rules::freshness::{Stated, stated_lifetime};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, EXPECT, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, CONTENT_LOCATION, EXPECT, SET_COOKIE, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Response, StatusCode, Uri};
@@ -44,6 +44,9 @@ impl Post {
         if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterLayer>().is_some() {
             return None;
         }
+        if shared.policy.predicates.skips(request.into()) {
+            return None;
+        }
         // What frames the content says nothing of the request.
         let mut headers = request.headers.clone();
         [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().for_each(|name| drop(headers.remove(name)));
@@ -52,16 +55,23 @@ impl Post {
         shared.inspect(head, true, None, &mut inspected).ok()?;
         inspected.parts = shared.policy.key.parts(head);
         let (context, mut buf) = (inspected.context, KeyBuf::new());
-        let says_more = context.selects() || (context.directives && shared.forbids_storing(&headers));
+        // Who is known may be answered with what is theirs.
+        let says_more = context.selects()
+            || context.identified
+            || (context.directives && shared.forbids_storing(&headers));
         if says_more || shared.key(head, &inspected, &mut buf).is_err() {
             return None;
         }
         let parts = inspected.parts;
+        if shared.hides_anything_of(request, context, &parts) {
+            return None;
+        }
         let way = Way::new(shared, buf.key().to_key(), context, parts, head);
         let before = shared.cache.generation().await.ok()?;
         let finish = finish.clone().with_key(way.shown.clone());
         let asked = shared.policy.predicates.look_at_responses().then(|| request.clone());
-        let sent = Sent { asked, ..Sent::new(shared, headers, request.version, finish) };
+        // All of its fields: none that a GET lacks may have selected what it is answered with.
+        let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
         let call = Call::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
         let fill = Fill { way, call, status, background: None };
@@ -79,7 +89,9 @@ impl Post {
         let headers = response.headers();
         let directives = ResponseDirectives::for_targets(headers, &self.fill.way.shared.policy.targets);
         let stated = stated_lifetime(&directives, headers, self.sent.at);
+        // Who it is that logs in, is in the content: their cookie is for nobody else, whatever the policy.
         if response.status() != StatusCode::OK
+            || headers.contains_key(SET_COOKIE)
             || !matches!(stated, Stated::For(_))
             || !is_of_target(headers, target, host)
         {

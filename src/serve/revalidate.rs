@@ -25,7 +25,9 @@ use crate::rules::update::updated;
 use crate::status::Detail;
 use crate::store::Validity;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{
+    CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE,
+};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
@@ -153,7 +155,7 @@ impl Fill {
 }
 
 /// Returns what takes the place of a stored response, of which all stands but what its new head says.
-pub(super) fn updating(
+fn updating(
     way: &Way,
     mut head: Head,
     before: &StoredResponse,
@@ -161,11 +163,12 @@ pub(super) fn updating(
     retained: Duration,
     settled: Option<Settled>,
 ) -> Storing {
-    head.nominate(&before.head().nominated, request);
+    let alike = way.shared.alike();
+    head.nominate(&before.head().nominated, request, alike);
     head.inherit(before.head());
     let response = Arc::new(StoredResponse::new(head, Bytes::new()));
     let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
-    Storing { key, response, request, max_variants, retained, outdated: None, settled }
+    Storing { key, response, request, max_variants, alike, retained, outdated: None, settled }
 }
 
 /// The stored responses under one key.
@@ -198,8 +201,10 @@ impl Variants<'_> {
             if cache.validity_of(variant).await? == Validity::Valid {
                 let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
                 let directives = ResponseDirectives::for_targets(&headers, targets);
+                // It was stored with its cookie, if it has one.
+                let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
-                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, false));
+                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
                 let new = variant.freshened(headers, like, windows, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;

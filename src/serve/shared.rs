@@ -5,7 +5,8 @@ use super::inspect::Inspected;
 use super::mark::{PREFIX, Place};
 use crate::cache::Cache;
 use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
-use crate::policy::{Policy, Ttl};
+use crate::policy::{Policy, Sharing, Ttl};
+use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
 use http::header::HOST;
 use http::uri::Authority;
@@ -51,6 +52,7 @@ impl Shared {
         buf.raw(&policy.key.fingerprint());
         // Layers that let different requests or lifetimes through answer with nothing of each other's.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
+        buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
         credentials.sort_unstable();
         buf.part(credentials.join(",").as_bytes());
@@ -66,6 +68,15 @@ impl Shared {
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
         Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]) })
+    }
+
+    /// Returns when two requests select the same variant.
+    #[inline]
+    pub(super) fn alike(&self) -> Alike {
+        match self.policy.sharing {
+            Sharing::App => Alike::InBytes,
+            Sharing::Rfc9111 => Alike::InMeaning,
+        }
     }
 
     /// Returns the layer's place in the key.

@@ -95,7 +95,7 @@ impl Shared {
         }
         let mut context = inspected.context;
         if context.directives && self.forbids_storing(request.headers) {
-            return Step::forward(Reason::new(ForwardReason::Request, Detail::RequestNoStore));
+            return Step::forward(Reason::bypass(Detail::RequestNoStore));
         }
         if !self.cache.is_local() {
             return Step::Miss(Missed { context, parts: inspected.parts, lookup: None });

@@ -63,8 +63,6 @@ pub enum ForwardReason {
     Request,
     /// What is stored is no longer fresh, or was invalidated.
     Stale,
-    /// Part of what is asked for is stored, and not all.
-    Partial,
 }
 
 impl ForwardReason {
@@ -78,7 +76,6 @@ impl ForwardReason {
             Self::VaryMiss => "vary-miss",
             Self::Request => "request",
             Self::Stale => "stale",
-            Self::Partial => "partial",
         }
     }
 }
@@ -199,7 +196,7 @@ impl CacheStatus {
         }
     }
 
-    /// Returns the status that the service has answered with, where the client gets another: 304 for what
+    /// Returns the status that the service has answered with, which need not be what the client gets: 304 for what
     /// was revalidated, 503 where a stale response is served instead.
     #[must_use]
     pub fn forward_status(&self) -> Option<StatusCode> {

@@ -69,7 +69,7 @@ async fn what_states_no_lifetime_is_fresh_for_a_tenth_of_its_age_within_a_limit(
 /// RFC 9111 section 4.2.2: "MUST NOT use heuristics … when an explicit expiration time is present".
 #[tokio::test]
 async fn a_lifetime_is_guessed_only_where_nothing_is_said_and_it_was_asked_for() {
-    let table: [(Policy, u16, Lines); 8] = [
+    let table: [(Policy, u16, Lines); 11] = [
         (app(), 200, &[]),
         (proxy().heuristic_freshness(Duration::ZERO), 200, &[]),
         (proxy(), 201, &[]),
@@ -78,6 +78,10 @@ async fn a_lifetime_is_guessed_only_where_nothing_is_said_and_it_was_asked_for()
         (proxy(), 200, &[("cache-control", "max-age=0")]),
         (proxy(), 200, &[("expires", "0")]),
         (proxy(), 200, &[("cache-control", "private")]),
+        // An application's errors are stored only where they are named.
+        (app().heuristic_freshness(HOUR), 414, &[("cache-control", "public")]),
+        (app().heuristic_freshness(HOUR), 501, &[]),
+        (app().heuristic_freshness(HOUR), 204, &[]),
     ];
     for (policy, code, lines) in table {
         let modified = earlier(10 * DAY);
@@ -87,6 +91,32 @@ async fn a_lifetime_is_guessed_only_where_nothing_is_said_and_it_was_asked_for()
         });
         assert!(!shares(&stack, get("/"), get("/")).await, "{code} {lines:?}");
     }
+}
+
+/// RFC 9111 section 4.2.2 lets it; but nobody has said that others may have it.
+#[tokio::test]
+async fn no_lifetime_is_guessed_for_what_somebody_known_was_answered_with() {
+    for name in ["cookie", "authorization", "x-api-key", "x-forwarded-user", "proxy-authorization"] {
+        let modified = earlier(10 * DAY);
+        let (stack, ..) = standing(proxy(), move |request, _| {
+            let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+            with_lines(&[("last-modified", &modified)], who.to_owned())
+        });
+        send(&stack, get_with("/", &[(name, "alice")])).await;
+        assert_eq!(send(&stack, get("/")).await.text(), "nobody", "{name}");
+    }
+}
+
+/// RFC 9110 section 14.4.
+#[tokio::test]
+async fn a_part_that_is_called_whole_is_not_what_others_get() {
+    let (stack, ..) = standing(proxy(), |request, _| match request.headers().contains_key("range") {
+        true => with_lines(&[("cache-control", "max-age=60"), ("content-range", "bytes 0-1/10")], "01"),
+        false => with_lines(&[("cache-control", "max-age=60")], "0123456789"),
+    });
+    let part = send(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
+    assert_eq!((part.text(), part.detail()), ("01", Some("partial")));
+    assert_eq!(send(&stack, get("/")).await.text(), "0123456789");
 }
 
 /// RFC 9110 section 15.1, RFC 9111 section 3.
@@ -211,6 +241,28 @@ async fn a_cookie_is_given_to_all_only_by_choice_and_with_a_lifetime_of_the_resp
             "{lines:?} {asked:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_layer_that_shares_no_cookies_gives_out_none_that_another_one_has_stored() {
+    let (cache, _) = timed();
+    let (inner, _) =
+        origin(|_, call| numbered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")], call));
+    let [sharing, other] = [proxy().share_set_cookie(true), proxy()]
+        .map(|policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()).boxed_clone());
+    assert!(shares(&sharing, get("/"), get("/")).await);
+    assert!(!send(&other, get("/")).await.is_hit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_what_is_stale_leads_to_a_refresh_as_others_do() {
+    let said = "max-age=60, stale-while-revalidate=600";
+    let (stack, calls, hand) = standing(proxy(), move |_, call| numbered(&[("cache-control", said)], call));
+    send(&stack, get("/")).await;
+    hand.advance(Duration::from_secs(70));
+    assert!(send(&stack, get_with("/", &[("cache-control", "max-stale=600")])).await.is_hit());
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("2", 2));
 }
 
 /// RFC 9213 sections 2.1, 2.2 and 3.1.

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::SiteCacheLayer;
+use tower_response_cache::{Policy, SiteCacheLayer};
 
 fn by(vary: &'static [(&'static str, &'static str)]) -> (Stack, Calls) {
     site(policy(), move |_, call| numbered(vary, call))
@@ -21,10 +21,11 @@ async fn several_variants_live_side_by_side() {
     assert_eq!(calls.count(), 3);
 }
 
+type Lines = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn what_differs_in_a_nominated_field_is_never_shared() {
     let vary = &[("vary", "accept-language, X-A"), ("vary", "x-b")];
-    type Lines = &'static [(&'static str, &'static str)];
     // Pairs of requests that must not share.
     let table: &[(Lines, Lines)] = &[
         (&[], &[("x-a", "")]),
@@ -46,11 +47,14 @@ async fn what_differs_in_a_nominated_field_is_never_shared() {
 }
 
 #[tokio::test]
-async fn languages_that_mean_the_same_share_a_variant() {
-    let (stack, _) = by(&[("vary", "accept-language")]);
-    let one = get_with("/", &[("accept-language", "de-AT, en;q=0.5")]);
-    let other = get_with("/", &[("accept-language", " DE-at"), ("accept-language", "EN ;q=0.5,")]);
-    assert!(shares(&stack, one, other).await);
+async fn languages_that_mean_the_same_share_a_variant_before_an_origin_but_not_before_an_application() {
+    let lines: Lines = &[("vary", "accept-language"), ("cache-control", "max-age=60")];
+    for (policy, shared) in [(Policy::rfc9111(), true), (Policy::app(), false)] {
+        let (stack, _) = site(policy.cache_status(true), move |_, call| numbered(lines, call));
+        let one = get_with("/", &[("accept-language", "de-AT, en;q=0.5")]);
+        let other = get_with("/", &[("accept-language", " DE-at"), ("accept-language", "EN ;q=0.5,")]);
+        assert_eq!(shares(&stack, one, other).await, shared);
+    }
 }
 
 #[tokio::test]

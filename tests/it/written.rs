@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, Invalidation, KeyPart, Policy, QueryKey, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -153,6 +153,79 @@ async fn a_slow_get_from_before_a_post_is_not_what_is_kept() {
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
 
+/// The key of a GET ignores some of what the service gets with a POST, or the policy has it taken off.
+#[tokio::test]
+async fn the_answer_to_a_post_is_not_stored_where_a_get_would_not_be_sent_on_as_it_is() {
+    let auth = http::header::AUTHORIZATION;
+    let table: [(Policy, Lines); 9] = [
+        (proxy(), &[("cookie", "sid=secret")]),
+        (proxy(), &[("x-api-key", "secret")]),
+        (proxy().ignore_undeclared_cookies(), &[("cookie", "sid=secret")]),
+        (proxy().ignore_cookies(["sid"]).expect("valid"), &[("cookie", "sid=secret")]),
+        (
+            proxy().vary_on_cookies(["lang"]).expect("valid").ignore_undeclared_cookies(),
+            &[("cookie", "a=secret")],
+        ),
+        (proxy().ignore_headers([auth]), &[("authorization", "secret")]),
+        (proxy().keyed_inputs_only([] as [http::HeaderName; 0]), &[("x-evil", "secret")]),
+        (
+            proxy().vary_by_part(KeyPart::language(["en", "de"]).expect("valid")),
+            &[("accept-language", "en, secret")],
+        ),
+        (proxy().skip_if(|request| request.method == http::Method::POST), &[("x-any", "secret")]),
+    ];
+    for (policy, asked) in table {
+        let (stack, _) = site(policy, |request, _| {
+            let all = request.headers().values().map(|value| value.to_str().expect("text"));
+            with_lines(OF_ITSELF, all.collect::<Vec<_>>().join(" "))
+        });
+        let mut request = post();
+        request.headers_mut().remove("content-length");
+        for (name, value) in asked {
+            request.headers_mut().insert(*name, value.parse().expect("a value"));
+        }
+        assert!(send(&stack, request).await.text().contains("secret"), "{asked:?}");
+        let other = send(&stack, read_it()).await;
+        assert!(!other.text().contains("secret"), "{asked:?} {other:?}");
+    }
+    let (stack, _) = site(proxy().query(QueryKey::without_tracking()), |request, _| {
+        let lines = [("cache-control", "max-age=60"), ("content-location", &*request.uri().to_string())];
+        with_lines(&lines, request.uri().to_string())
+    });
+    send(&stack, request("POST", "/list?utm_source=evil", &[])).await;
+    assert_eq!(send(&stack, get("/list")).await.text(), "/list");
+}
+
+/// Who logs in has no cookie yet: who it is, is in the content.
+#[tokio::test]
+async fn the_session_of_who_logs_in_by_a_post_is_nobody_elses() {
+    let (stack, _) = site(proxy().share_set_cookie(true), |_, call| {
+        numbered(&[OF_ITSELF, &[("set-cookie", "sid=alice")]].concat(), call)
+    });
+    send(&stack, post()).await;
+    assert!(!send(&stack, read_it()).await.is_hit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_a_post_that_is_not_stored_keeps_no_get_from_collapsing() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let call = counted.next();
+        async move {
+            let private = request.method() == "POST";
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let control = if private { "private, max-age=60" } else { "max-age=60" };
+            let lines = [("cache-control", control), ("content-location", "/list?page=1")];
+            Ok::<_, Infallible>(numbered(&lines, call))
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    send(&stack, post()).await;
+    futures::future::join_all((0..10).map(|_| send(&stack, read_it()))).await;
+    assert_eq!(calls.count(), 2);
+}
+
 /// An origin whose HEAD says other things than the GET before it did.
 fn heads(policy: Policy, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
     let (cache, hand) = timed();
@@ -220,4 +293,101 @@ async fn a_head_teaches_nothing_before_an_application_nor_from_who_is_known_nor_
     send(&stack, get("/")).await;
     send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
     assert!(!send(&stack, get("/")).await.is_hit());
+}
+
+/// RFC 9111 section 4.3.5: "consider the stored response to be stale".
+#[tokio::test]
+async fn what_a_head_contradicts_is_stale_and_still_of_use_where_the_origin_fails() {
+    let other: [Lines; 3] =
+        [&[("etag", "\"b\"")], &[("content-length", "7")], &[("vary", "x-a"), ("etag", "\"a\"")]];
+    for later in other {
+        let (cache, _) = timed();
+        let (inner, calls) = origin(move |request, call| match (request.method().as_str(), call) {
+            ("HEAD", _) => with_lines(later, ""),
+            (_, 1) => {
+                with_lines(&[("cache-control", "max-age=60, stale-if-error=600"), ("etag", "\"a\"")], "page")
+            }
+            _ => {
+                let mut response = with_lines(&[], "down");
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response
+            }
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(
+            (answer.text(), answer.detail(), calls.count()),
+            ("page", Some("stale-if-error"), 3),
+            "{later:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_head_forbids_to_store_goes() {
+    for control in ["no-store", "private", "private, max-age=60"] {
+        let (cache, _) = timed();
+        let (inner, _) = origin(move |request, call| match request.method().as_str() {
+            "HEAD" => with_lines(&[("cache-control", control), ("etag", "\"a\"")], ""),
+            _ => with_lines(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], format!("page {call}")),
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        assert!(!send(&stack, get("/")).await.is_hit(), "{control}");
+    }
+}
+
+/// A superseded answer does not take the place of a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_slow_head_puts_nothing_old_back() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let call = counted.next();
+        async move {
+            let head = request.method() == "HEAD";
+            if head {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            let tag = if head { "\"1\"".to_owned() } else { format!("\"{call}\"") };
+            let lines = [("cache-control", "max-age=60"), ("etag", tag.as_str())];
+            Ok::<_, Infallible>(with_lines(&lines, if head { String::new() } else { format!("page {call}") }))
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    assert_eq!(send(&stack, get("/")).await.text(), "page 1");
+    hand.advance(MINUTE);
+    let newer = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        send(&stack, get("/")).await
+    };
+    let (_, newer) = tokio::join!(send(&stack, request("HEAD", "/", &[])), newer);
+    assert_eq!(newer.text(), "page 3");
+    assert_eq!(send(&stack, get("/")).await.text(), "page 3");
+}
+
+#[tokio::test]
+async fn a_head_updates_the_variant_that_it_selects() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let which = request.headers()["x-a"].to_str().expect("text").to_owned();
+        let (head, tag) = (request.method() == "HEAD", format!("\"{which}\""));
+        let by = if head { "head" } else { "get" };
+        let lines = [("cache-control", "max-age=60"), ("vary", "x-a"), ("etag", &*tag), ("x-by", by)];
+        with_lines(&lines, if head { String::new() } else { format!("{which} {call}") })
+    });
+    let stack = over(&cache, proxy(), inner);
+    for which in ["1", "2"] {
+        send(&stack, get_with("/", &[("x-a", which)])).await;
+    }
+    hand.advance(MINUTE);
+    send(&stack, request("HEAD", "/", &[("x-a", "1")])).await;
+    let one = send(&stack, get_with("/", &[("x-a", "1")])).await;
+    let two = send(&stack, get_with("/", &[("x-a", "2")])).await;
+    assert_eq!((one.text(), one.header("x-by"), one.is_hit()), ("1 1", Some("head"), true));
+    assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
 }
