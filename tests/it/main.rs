@@ -44,6 +44,7 @@ mod soak;
 mod softened;
 mod stale;
 mod status;
+mod status_key;
 mod status_unstored;
 mod status_waits;
 mod status_words;
