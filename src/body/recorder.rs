@@ -295,7 +295,7 @@ impl Commit {
     }
 
     async fn write(self, body: Bytes) {
-        let response = self.storing.store(&self.cache, body).await;
+        let (response, _) = self.storing.store(&self.cache, body).await;
         if let Some(leader) = self.leader {
             leader.stored(response);
         }

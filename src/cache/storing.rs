@@ -83,9 +83,9 @@ impl Storing {
         }
     }
 
-    /// Stores the response and returns it. If the store fails, it is returned all the same: those
-    /// who wait for it need not call the service again.
-    pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> Arc<StoredResponse> {
+    /// Stores the response, and returns it and whether it is stored. If it is not, it is returned all the
+    /// same: those who wait for it need not call the service again.
+    pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> (Arc<StoredResponse>, bool) {
         let Self { key, mut response, request, max_variants, alike, retained, .. } = self;
         let now = cache.clock().now();
         if let Some(response) = Arc::get_mut(&mut response) {
@@ -98,12 +98,13 @@ impl Storing {
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
             let placing = Placing { cache, key: &key, request: &request, max_variants, alike, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
-            let _placed = placing.place(&response).await;
-            event!(status = response.status().as_u16(), ?ttl, failed = _placed.is_err(), "store");
+            let placed = placing.place(&response).await;
+            event!(status = response.status().as_u16(), ?ttl, failed = placed.is_err(), "store");
+            (response, placed.is_ok())
         } else {
             event!(status = response.status().as_u16(), "invalidated while it was made");
+            (response, false)
         }
-        response
     }
 }
 

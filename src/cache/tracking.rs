@@ -62,6 +62,11 @@ impl Tracker {
         self.0.as_ref().map(|reads| lock(reads).clone())
     }
 
+    /// Tells whether what was read so far is all known, and known to this namespace.
+    pub(crate) fn is_fit(&self, own: Generation) -> bool {
+        self.0.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
+    }
+
     /// Has whoever is making something here depend on what was read so far.
     pub(crate) fn pass_on(&self) {
         if let Some(reads) = self.peek() {

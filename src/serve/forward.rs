@@ -189,7 +189,10 @@ impl Fill {
             None => Err(Detail::StoreFailed),
             Some(generation) => {
                 let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
-                kept.and_then(|keep| if too_large(&body, &keep) { Err(Detail::TooLarge) } else { Ok(keep) })
+                kept.and_then(|keep| match tracker.is_fit(generation) {
+                    true => fits(&body, &keep).map(|()| keep),
+                    false => Err(Detail::Dependencies),
+                })
             }
         };
         let status = self.status;
@@ -302,6 +305,14 @@ pub(super) fn is_of_the_page(status: StatusCode) -> bool {
     !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
 }
 
-fn too_large<B: Body>(body: &B, keep: &Keep) -> bool {
-    body.size_hint().lower() > keep.limit
+/// Tells whether a body is no more than may be kept, and as long as is declared, as far as it says.
+fn fits<B: Body>(body: &B, keep: &Keep) -> Result<(), Detail> {
+    let said = body.size_hint();
+    if said.lower() > keep.limit {
+        return Err(Detail::TooLarge);
+    }
+    match said.exact().zip(keep.declared) {
+        Some((said, declared)) if said != declared => Err(Detail::ContentLength),
+        _ => Ok(()),
+    }
 }

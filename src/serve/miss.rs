@@ -67,8 +67,10 @@ impl Way {
     pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
         let mut has_waited = false;
         let mut next = self.find(request, first, &mut has_waited).await;
-        if let Next::Call(call) = &mut next {
-            call.has_waited = has_waited;
+        match &mut next {
+            Next::Call(call) => call.has_waited = has_waited,
+            Next::Forward(status) if has_waited => *status = status.collapsed(false),
+            _ => {}
         }
         next
     }
@@ -159,12 +161,12 @@ impl Way {
                         // The gate is never closed; who stood before it long enough goes through.
                         let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
                         let generation = self.generation().await;
-                        let stale = match self.look(request).await {
+                        let (reason, stale) = match self.look(request).await {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
                                 return Next::Answer(stored, waited_for);
                             }
-                            Lookup::Miss { stale, variant, .. } => self.place(stale, variant),
-                            Lookup::Failed => None,
+                            Lookup::Miss { reason, stale, variant } => (reason, self.place(stale, variant)),
+                            Lookup::Failed => (reason, None),
                         };
                         return Next::Call(Call { _permit: permit, ..Call::new(generation, reason, stale) });
                     }
@@ -295,7 +297,7 @@ impl Way {
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
     async fn lead(&self, request: &HeaderMap, leader: Leader, reason: Reason) -> Next {
-        let (stale, variant) = match self.look(request).await {
+        let (reason, stale, variant) = match self.look(request).await {
             Lookup::Hit(stored) => {
                 // What is stale is for who asks for it; dropped, the leader leaves the call to another.
                 if stored.is_fresh(self.shared.cache.clock().now()) {
@@ -303,9 +305,9 @@ impl Way {
                 }
                 return Next::Answer(stored, None);
             }
-            Lookup::Stale { stored, variant } => (Some(stored), variant),
-            Lookup::Miss { stale, variant, .. } => (stale, variant),
-            Lookup::Failed => (None, None),
+            Lookup::Stale { stored, variant } => (ForwardReason::Stale.into(), Some(stored), variant),
+            Lookup::Miss { reason, stale, variant } => (reason, stale, variant),
+            Lookup::Failed => (reason, None, None),
         };
         let stored = self.place(stale, variant);
         let call = Call::new(Some(leader.generation()), reason, stored);

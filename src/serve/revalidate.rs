@@ -97,10 +97,15 @@ impl Fill {
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledWithin),
             _ if another => Err(Detail::Mismatch),
-            _ if reads.as_ref().is_some_and(|reads| reads.is_unfit) => Err(Detail::Dependencies),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
+        let kept = kept.and_then(|Keep { head, retained, .. }| {
+            let mut storing =
+                updating(&self.way, head, stale, &sent.headers, retained, self.background.clone());
+            // What is made from more than it is known by must not be kept.
+            if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
+        });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
         let outdated = self.outdated(stale.status());
@@ -111,19 +116,17 @@ impl Fill {
         let Sent { headers: request, version, finish, .. } = sent;
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
-            Ok(Keep { head, retained, .. }) => {
-                let mut storing = updating(&self.way, head, stale, &request, retained, self.background);
-                storing.made_from(reads);
+            Ok((storing, retained)) => {
                 storing.settle();
                 let variants = Variants { shared, key: storing.key.clone(), retained };
-                let stored = storing.store(&shared.cache, stale.body().clone()).await;
+                let (stored, is_placed) = storing.store(&shared.cache, stale.body().clone()).await;
                 // A failure is counted by the cache; the variants stay as stale as they are.
                 let _ = variants.freshen(&stored, &validated.headers).await;
                 if let Some(leader) = self.call.leader {
                     leader.stored(Arc::clone(&stored));
                 }
-                let status = with_ttl(status.stored(), &stored, now);
-                (stored, status)
+                let told = with_ttl(status.stored(), &stored, now);
+                (stored, if is_placed { told } else { status })
             }
             Err(why) => {
                 let status = status.detail(why);

@@ -83,7 +83,11 @@ where
             Step::Hit(stored, context, now) => {
                 ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.as_bytes()))
             }
-            Step::Forward(forward) => self.forward(request, &forward),
+            Step::Forward(forward) => {
+                // Where it is narrowed, it was looked up.
+                let key = forward.narrowed.is_some().then(|| self.shared.shown_key(head, buf.as_bytes()));
+                self.forward(request, &forward, key.flatten())
+            }
             Step::Unsafe => self.write(request),
             Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
         }
@@ -145,6 +149,7 @@ impl<S> ResponseCache<S> {
         &self,
         mut request: Request<ReqBody>,
         forward: &Forward,
+        key: Option<Arc<str>>,
     ) -> ResponseFuture<S, ReqBody, B>
     where
         S: Service<Request<ReqBody>> + Clone,
@@ -155,7 +160,7 @@ impl<S> ResponseCache<S> {
         let personal = shared.policy.predicates.identity(head).is_some();
         let identified = shared.policy.identifies(head);
         let who = Context { personal, identified, ..Context::default() };
-        let finish = Finish::new(shared, request.extensions(), status, who);
+        let finish = Finish::new(shared, request.extensions(), status, who).with_key(key);
         let finish = if forward.mark { finish } else { finish.unmarked() };
         if let Some((context, parts)) = &forward.narrowed {
             shared.narrow(&mut request, *context, parts);

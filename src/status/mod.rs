@@ -175,7 +175,7 @@ impl CacheStatus {
         Self { ttl: Some(since.saturating_neg()), ..self }
     }
 
-    /// What the service has answered, where that is not what the client gets.
+    /// What the service has answered.
     pub(crate) fn answered(self, status: StatusCode) -> Self {
         Self { forward_status: Some(status), ..self }
     }
@@ -196,14 +196,15 @@ impl CacheStatus {
         }
     }
 
-    /// Returns the status that the service has answered with, which need not be what the client gets: 304 for what
-    /// was revalidated, 503 where a stale response is served instead.
+    /// Returns the status that the service has answered with, if it has been asked and has answered. The client
+    /// may get another: what was revalidated by a 304, what is stale instead of a 503.
     #[must_use]
     pub fn forward_status(&self) -> Option<StatusCode> {
         self.forward_status
     }
 
-    /// Tells whether the forwarded response is being stored; if its body fails, it won't be after all.
+    /// Tells whether the forwarded response is being stored. It won't be after all if its body fails, or
+    /// turns out to be none that can be (too large, with trailers), or if the store fails.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored

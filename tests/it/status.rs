@@ -1,0 +1,339 @@
+//! `Cache-Status` (RFC 9211) through whole stacks: what it says is so, and both places say the same.
+
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use sfv::{BareItem, List, ListEntry, Parser};
+use std::fmt::Debug;
+use std::time::Duration;
+use tower::{Layer, Service, ServiceExt};
+use tower_response_cache::{
+    CacheHints, CacheStatus, ConditionalLayer, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer, Ttl,
+};
+
+const S: Duration = Duration::from_secs(1);
+const OURS: &str = "tower-response-cache";
+
+/// Reads the field as RFC 9211 has it, and returns its members, the one nearest to the origin first: what they
+/// say, after the name of those that are not ours.
+pub(crate) fn members(answer: &Answer) -> Vec<String> {
+    let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|line| line.as_bytes()).collect();
+    let list: List = Parser::new(&lines.join(&b", "[..])).parse().expect("a structured field");
+    list.iter().map(member).collect()
+}
+
+fn member(entry: &ListEntry) -> String {
+    let ListEntry::Item(item) = entry else { panic!("an inner list: {entry:?}") };
+    let name = item.bare_item.as_token().expect("a token").as_str();
+    let parameters: Vec<_> = item.params.iter().map(|(key, value)| parameter(key.as_str(), value)).collect();
+    let has = |name: &str| parameters.iter().any(|each| each.split('=').next() == Some(name));
+    // RFC 9211 section 2.1: "hit" and "fwd" are exclusive; sections 2.3, 2.5, 2.6: these go with "fwd".
+    assert!(!(has("hit") && has("fwd")), "{parameters:?}");
+    for with_forward in ["fwd-status", "stored", "collapsed"] {
+        assert!(!has(with_forward) || has("fwd"), "{parameters:?}");
+    }
+    let text = parameters.join("; ");
+    if name == OURS { text } else { format!("{name}; {text}") }
+}
+
+/// RFC 9211 sections 2.1 to 2.8.
+fn parameter(key: &str, value: &BareItem) -> String {
+    match (key, value) {
+        ("hit" | "stored" | "collapsed", BareItem::Boolean(true)) => key.to_owned(),
+        ("collapsed", BareItem::Boolean(false)) => format!("{key}=?0"),
+        ("fwd" | "detail", BareItem::Token(token)) => format!("{key}={}", token.as_str()),
+        ("fwd-status" | "ttl", BareItem::Integer(number)) => format!("{key}={}", i64::from(*number)),
+        ("key", BareItem::String(text)) => format!("{key}={}", text.as_str()),
+        _ => panic!("{key}: {value:?}"),
+    }
+}
+
+/// Sends a request, and returns what the outermost layer tells of it.
+pub(crate) async fn ask<S, B>(stack: &S, request: Request<Body>) -> String
+where
+    S: Service<Request<Body>, Response = Response<B>, Error: Debug> + Clone,
+    B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
+{
+    let response = stack.clone().oneshot(request).await.expect("an answer");
+    told(response).await.0
+}
+
+/// Reads a response, and returns what the outermost layer tells of it, once it is known that its extension tells
+/// the same.
+pub(crate) async fn told<B>(response: Response<B>) -> (String, Answer)
+where
+    B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
+{
+    let extension = response.extensions().get::<CacheStatus>().copied();
+    let answer = read(response).await;
+    let mut members = members(&answer);
+    let last = members.pop().expect("a member");
+    // Where all was left to a layer further in, the extension is of that one.
+    let same = Some(&last).filter(|last| !last.ends_with("detail=handled-within")).or(members.last());
+    let in_extensions = |text: &&str| *text != "collapsed=?0" && !text.starts_with("key=");
+    let same: Vec<_> = same.unwrap_or(&last).split("; ").filter(in_extensions).collect();
+    assert_eq!(written(&extension.expect("an extension")), same);
+    (last, answer)
+}
+
+/// What an extension says, as in the field.
+fn written(status: &CacheStatus) -> Vec<String> {
+    let [hit, stored, collapsed] =
+        [(status.is_hit(), "hit"), (status.is_stored(), "stored"), (status.is_collapsed(), "collapsed")]
+            .map(|(is, word)| is.then(|| word.to_owned()));
+    let most = 999_999_999_999_999;
+    let parts = [
+        hit,
+        status.forward_reason().map(|reason| format!("fwd={}", reason.as_str())),
+        status.forward_status().map(|status| format!("fwd-status={}", status.as_u16())),
+        stored,
+        collapsed,
+        status.ttl_seconds().map(|ttl| format!("ttl={}", ttl.clamp(-most, most))),
+        status.detail_word().map(|word| format!("detail={word}")),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+/// A site with a tagged page that is fresh for a minute, before a service that answers 304 to who has it.
+fn tagged(policy: Policy) -> (Stack, ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, _| {
+        let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "max-age=60")], "0123456789");
+        if request.headers().get("if-none-match").is_some_and(|tag| tag == "\"a\"") {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::default();
+        }
+        response
+    });
+    (SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner).boxed_clone(), hand)
+}
+
+#[tokio::test]
+async fn the_time_to_live_is_what_is_left_of_it_and_less_than_none_once_stale() {
+    let (stack, hand) = tagged(Policy::rfc9111());
+    let old = || get_with("/", &[("cache-control", "max-stale")]);
+    let table = [
+        (0, get("/"), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+        (0, get("/"), "hit; ttl=60"),
+        (59, get("/"), "hit; ttl=1"),
+        (1, old(), "hit; ttl=0; detail=stale"),
+        (40, old(), "hit; ttl=-40; detail=stale"),
+        (0, get("/"), "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated"),
+        (15, get("/"), "hit; ttl=45"),
+    ];
+    for (later, request, expected) in table {
+        hand.advance(later * S);
+        assert_eq!(ask(&stack, request).await, expected);
+    }
+    let forever = |_: &Request<Body>, call| {
+        let mut response = numbered(&[], call);
+        CacheHints::new().ttl(Ttl::Forever).add_to(response.extensions_mut());
+        response
+    };
+    let (stack, _) = site(policy(), forever);
+    assert_eq!(
+        ask(&stack, get("/")).await,
+        "fwd=uri-miss; fwd-status=200; stored; ttl=999999999999999",
+        "no more digits than a structured field can have"
+    );
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=999999999999999");
+}
+
+#[tokio::test]
+async fn what_has_to_be_validated_before_each_use_has_no_time_to_live_and_is_stored() {
+    let (stack, _) = site(policy(), |_, call| {
+        numbered(&[("cache-control", "no-cache"), ("etag", &format!("\"{call}\""))], call)
+    });
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
+    assert_eq!(ask(&stack, get("/")).await, "fwd=stale; fwd-status=200; stored; ttl=0");
+}
+
+#[tokio::test]
+async fn a_part_a_304_and_a_head_are_hits_where_nothing_was_asked_of_the_service() {
+    let (stack, _) = tagged(Policy::app());
+    ask(&stack, get("/")).await;
+    let table = [
+        (get_with("/", &[("range", "bytes=0-3")]), 206),
+        (get_with("/", &[("range", "bytes=90-")]), 416),
+        (get_with("/", &[("if-none-match", "\"a\"")]), 304),
+        (get_with("/", &[("if-match", "\"b\"")]), 412),
+        (request("HEAD", "/", &[]), 200),
+    ];
+    for (request, code) in table {
+        let response = stack.clone().oneshot(request).await.expect("infallible");
+        let (told, answer) = told(response).await;
+        assert_eq!((told.as_str(), answer.status.as_u16()), ("hit; ttl=60", code));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_a_copy_learns_what_the_service_has_answered_and_that_it_is_stored() {
+    let (stack, hand) = tagged(Policy::app());
+    let copy = |tag| get_with("/", &[("if-none-match", tag)]);
+    for (request, expected) in [
+        (copy("\"a\""), "fwd=uri-miss; fwd-status=200; stored; ttl=60"),
+        (copy("\"a\""), "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated"),
+        (copy("\"b\""), "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated"),
+    ] {
+        let has_it = request.headers()["if-none-match"] == "\"a\"";
+        let (told, answer) = told(stack.clone().oneshot(request).await.expect("infallible")).await;
+        assert_eq!((told.as_str(), answer.status.as_u16()), (expected, if has_it { 304 } else { 200 }));
+        hand.advance(70 * S);
+    }
+    // Where nobody collapses, the service is asked what the client asks.
+    let (stack, _) = tagged(Policy::app().collapse(false));
+    assert_eq!(ask(&stack, copy("\"a\"")).await, "fwd=uri-miss; fwd-status=304; detail=status");
+}
+
+#[tokio::test]
+async fn what_is_told_to_be_stored_is_there_for_who_comes_next() {
+    let lines = [("etag", "\"a\""), ("cache-control", "public, max-age=60")];
+    type Fields = &'static [(&'static str, &'static str)];
+    let table: [(Fields, u16, bool); 8] = [
+        (&[], 200, true),
+        (&[("range", "bytes=0-1")], 200, true),
+        (&[("range", "bytes=0-1")], 206, false),
+        (&[("if-match", "\"a\"")], 200, true),
+        (&[("if-match", "\"b\"")], 412, false),
+        (&[("if-none-match", "\"b\"")], 200, true),
+        (&[("authorization", "Bearer x")], 200, true),
+        (&[("authorization", "Bearer x")], 403, false),
+    ];
+    for (fields, code, is_stored) in table {
+        let policy = Policy::rfc9111().cache_status(true);
+        let (cache, _) = timed();
+        let (inner, _) = origin(move |_, _| {
+            let mut response = with_lines(&lines, "page");
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+            if code == 403 {
+                response.headers_mut().remove("cache-control");
+            }
+            response
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        let told = ask(&stack, get_with("/", fields)).await;
+        assert_eq!(told.contains("; stored; ttl=60"), is_stored, "{fields:?} {code}: {told}");
+        let next = ask(&stack, get("/")).await;
+        assert_eq!(next == "hit; ttl=60", is_stored, "{fields:?} {code}: {next}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_never_stored_and_asks_about_nothing() {
+    for policy in [Policy::app(), Policy::rfc9111()] {
+        let (stack, hand) = tagged(policy);
+        let head = || request("HEAD", "/", &[]);
+        assert_eq!(ask(&stack, head()).await, "fwd=uri-miss; fwd-status=200; detail=head");
+        ask(&stack, get("/")).await;
+        hand.advance(70 * S);
+        assert_eq!(ask(&stack, head()).await, "fwd=stale; fwd-status=200; detail=head");
+    }
+}
+
+#[tokio::test]
+async fn a_response_to_a_post_is_told_to_be_stored_only_where_it_is() {
+    let lines = [("content-location", "/a"), ("cache-control", "max-age=60")];
+    let (stack, _) = site(Policy::rfc9111().cache_status(true), move |request, _| {
+        let lines = if request.uri().path() == "/a" { &lines[..] } else { &lines[1..] };
+        with_lines(lines, "page")
+    });
+    let post = |path| request("POST", path, &[]);
+    assert!(ask(&stack, post("/a")).await.starts_with("fwd=method; fwd-status=200; stored; ttl="));
+    assert!(ask(&stack, get("/a")).await.starts_with("hit; ttl="));
+    assert_eq!(ask(&stack, post("/b")).await, "fwd=method; fwd-status=200");
+    assert!(ask(&stack, get("/b")).await.starts_with("fwd=uri-miss; "));
+}
+
+#[tokio::test]
+async fn what_caches_further_in_say_stays_before_it_unless_it_cannot_be_read() {
+    type Lines = &'static [(&'static str, &'static str)];
+    let table: [(Lines, &[&str]); 4] = [
+        (&[("cache-status", "Inner; fwd=miss; stored")], &["Inner; fwd=miss; stored"]),
+        (
+            &[("cache-status", "Inner; hit; ttl=5"), ("cache-status", "Next; hit")],
+            &["Inner; hit; ttl=5", "Next; hit"],
+        ),
+        (&[("cache-status", "HIT from (cache")], &[]),
+        (&[("cache-status", "Inner; hit"), ("cache-status", ";;")], &[]),
+    ];
+    for (lines, kept) in table {
+        let lenient =
+            |expected: &'static str| kept.iter().map(|each| (*each).to_owned()).chain([expected.to_owned()]);
+        let (cache, _) = timed();
+        let stack = site_over(&cache, origin(move |_, call| numbered(lines, call)).0);
+        for expected in ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "hit; ttl=60"] {
+            let (_, answer) = told(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+            let lines =
+                answer.headers.get_all("cache-status").iter().map(|line| line.to_str().expect("text"));
+            let lines: Vec<_> =
+                lines.map(|line| line.strip_prefix("tower-response-cache; ").unwrap_or(line)).collect();
+            assert_eq!(lines, lenient(expected).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[tokio::test]
+async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
+    let (cache, _) = timed();
+    let page = || origin(|_, call| numbered(&[], call)).0;
+    let inner =
+        |ttl| RouteCacheLayer::new(&cache, ttl).policy(Policy::app().cache_status(true)).layer(page());
+    let outer = SiteCacheLayer::new(&cache).policy(policy());
+    let nested = outer.layer(inner(MINUTE));
+    for expected in [
+        [
+            "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+            "fwd=uri-miss; fwd-status=200; detail=handled-within",
+        ],
+        ["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=handled-within"],
+    ] {
+        let (_, answer) = told(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
+        assert_eq!(members(&answer), expected);
+    }
+    // One that tells nothing leaves what the other one tells alone, in both places.
+    let silent = SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(inner(MINUTE));
+    assert_eq!(ask(&silent, get("/")).await, "hit; ttl=60");
+    let quiet = RouteCacheLayer::new(&cache, MINUTE).layer(page());
+    let told = ask(&outer.layer(quiet), get("/quiet")).await;
+    assert_eq!(told, "fwd=uri-miss; fwd-status=200; detail=handled-within");
+}
+
+#[tokio::test]
+async fn where_it_is_off_nothing_is_told_anywhere() {
+    let (cache, hand) = timed();
+    let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
+    let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(ConditionalLayer::new().layer(inner));
+    let requests = [
+        get_with("/", &[("cache-control", "only-if-cached")]),
+        request("HEAD", "/", &[]),
+        get("/"),
+        get("/"),
+        get_with("/", &[("if-none-match", "\"a\"")]),
+        get_with("/", &[("cache-control", "no-cache")]),
+        get_with("/", &[("expect", "100-continue")]),
+        get_with("/", &[("cache-control", "max-stale")]),
+        get("/"),
+        request("POST", "/", &[]),
+    ];
+    for request in requests {
+        hand.advance(20 * S);
+        let (method, headers) = (request.method().clone(), request.headers().clone());
+        let response = stack.clone().oneshot(request).await.expect("infallible");
+        assert!(response.extensions().get::<CacheStatus>().is_none(), "{method} {headers:?}");
+        assert!(!response.headers().contains_key("cache-status"), "{method} {headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
+    let (inner, _) = origin(|_, call| numbered(&[("cache-control", "no-store")], call));
+    let cache = memory();
+    let quiet = SiteCacheLayer::new(&cache).layer(inner);
+    let seen = tower::util::MapResponse::new(quiet, |response: Response<_>| {
+        assert!(!response.headers().contains_key("cache-status"));
+        response
+    });
+    let mut words = Vec::new();
+    cache.warm_with(seen, [get("/")], 1, |page| words.push((page.is_cached, page.detail))).await;
+    assert_eq!(words, [(false, Some("no-store"))]);
+}

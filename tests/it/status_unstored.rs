@@ -1,0 +1,145 @@
+//! Why a response is not stored, word by word.
+
+use crate::status::ask;
+use crate::status_words::{Lines, Told, rfc9111, status, tagged};
+use crate::support::*;
+use http::{HeaderName, Request, Response};
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{ServiceExt, service_fn};
+use tower_response_cache::{Cache, CacheHints, Clock, MemoryStore, Policy};
+
+const S: Duration = Duration::from_secs(1);
+const X_MINE: HeaderName = HeaderName::from_static("x-mine");
+
+fn hinted(hints: CacheHints) -> Response<Body> {
+    let mut response = numbered(&[], 1);
+    hints.add_to(response.extensions_mut());
+    response
+}
+
+pub(crate) async fn not_stored_by_its_head() -> Told {
+    let silent = || Policy::app().cache_status(true);
+    let table: &[(Policy, u16, Lines, &str)] = &[
+        (silent(), 200, &[], "no-lifetime"),
+        (policy(), 200, &[("cache-control", "max-age=0")], "not-fresh"),
+        (policy(), 200, &[("expires", "never")], "not-fresh"),
+        (policy().default_ttl(Duration::ZERO), 200, &[], "zero-ttl"),
+        (policy(), 500, &[("cache-control", "max-age=60")], "status"),
+        (policy(), 412, &[], "status"),
+        (rfc9111(), 299, &[("cache-control", "must-understand, max-age=60")], "must-understand"),
+        (policy(), 200, &[("cache-control", "no-store")], "no-store"),
+        (policy(), 200, &[("cache-control", "private")], "private"),
+        (policy(), 200, &[("cache-control", "no-cache")], "no-cache"),
+        (policy(), 200, &[("set-cookie", "sid=1")], "set-cookie"),
+        (policy(), 200, &[("vary", "*")], "vary-any"),
+        (policy().ignore_headers([X_MINE]), 200, &[("vary", "x-mine")], "vary-on-ignored"),
+        (policy().keyed_inputs_only([]), 200, &[("vary", "x-mine")], "vary-on-removed"),
+        (policy(), 200, &[("access-control-allow-origin", "https://shop.example")], "cors"),
+        (policy(), 200, &[("content-security-policy", "script-src 'nonce-1'")], "nonce"),
+        (policy().store_if(|_, _| false), 200, &[], "predicate"),
+        (policy(), 200, &[("cache-groups", "not a list of strings")], "tags"),
+        (policy(), 206, &[], "partial"),
+        (policy(), 200, &[("content-length", "4"), ("content-length", "5")], "content-length"),
+        (policy(), 200, &[("content-length", "5")], "content-length"),
+        (policy(), 200, &[("content-type", "text/event-stream")], "event-stream"),
+        (policy().max_body_bytes(3), 200, &[], "too-large"),
+    ];
+    let mut told = Told::new();
+    for (policy, code, lines, word) in table {
+        let (code, lines) = (*code, *lines);
+        let (stack, _) = site(policy.clone(), move |_, _| status(code, lines));
+        told.push(ask(&stack, get("/")).await);
+        let expected = format!("fwd=uri-miss; fwd-status={code}; detail={word}");
+        assert_eq!(told.last(), Some(&expected), "{lines:?}");
+        assert!(ask(&stack, get("/")).await.starts_with("fwd=uri-miss; "), "{lines:?}: nothing is there");
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_response_says_that_it_is_not_to_be_stored_is_told_by_what() {
+    not_stored_by_its_head().await;
+}
+
+pub(crate) async fn not_stored_for_more() -> Told {
+    let mut told = Told::new();
+    let (stack, _) = site(policy(), |_, _| hinted(CacheHints::new().never()));
+    told.push(ask(&stack, get("/")).await);
+    assert_eq!(told[0], "fwd=uri-miss; fwd-status=200; detail=hint");
+    let many = || hinted(CacheHints::new().tags((0..300).map(|tag| tag.to_string())));
+    told.push(ask(&site(policy(), move |_, _| many()).0, get("/")).await);
+    assert_eq!(told[1], "fwd=uri-miss; fwd-status=200; detail=tags");
+    let route = route_over(&memory(), Duration::ZERO, origin(|_, call| numbered(&[], call)).0);
+    told.push(ask(&route, get("/")).await);
+    assert_eq!(told[2], "fwd=uri-miss; fwd-status=200; detail=zero-ttl");
+
+    let page = |policy| site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call)).0;
+    let table = [
+        (policy(), request("HEAD", "/", &[]), "head"),
+        (policy().keyed_inputs_only([]), get_with("/", &[("range", "bytes=0-0")]), "unkeyed"),
+        (rfc9111(), get_with("/", &[("authorization", "Bearer x")]), "authorization"),
+    ];
+    for (policy, request, word) in table {
+        told.push(ask(&page(policy), request).await);
+        let expected = format!("fwd=uri-miss; fwd-status=200; detail={word}");
+        assert_eq!(told.last(), Some(&expected));
+    }
+
+    let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let table: [(Lines, &str); 3] = [
+        (&[("etag", "\"b\"")], "mismatch"),
+        (&[("cache-control", "no-store"), ("etag", "\"a\"")], "no-store"),
+        (&[("cache-control", "private"), ("etag", "\"a\"")], "private"),
+    ];
+    for (validated, word) in table {
+        let (stack, _, hand) = tagged(policy(), lines, validated);
+        ask(&stack, get("/")).await;
+        hand.advance(70 * S);
+        told.push(ask(&stack, get("/")).await);
+        let expected = format!("fwd=stale; fwd-status=304; detail={word}");
+        assert_eq!(told.last(), Some(&expected));
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_exchange_is_none_to_be_stored_is_told_why() {
+    not_stored_for_more().await;
+}
+
+/// A page that is made from a value of another namespace, of which nobody here would hear.
+pub(crate) async fn made_from_what_is_elsewhere() -> Told {
+    let (clock, hand) = Clock::manual();
+    let store = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    let cache = Cache::builder(store.clone()).clock(clock.clone()).build().expect("valid");
+    let elsewhere = Cache::builder(store).namespace("elsewhere").clock(clock).build().expect("valid");
+    let (calls, lines) = (Calls::default(), [("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    let inner = service_fn(move |request: Request<Body>| {
+        let (elsewhere, first) = (elsewhere.clone(), calls.next() == 1);
+        async move {
+            if !first {
+                let _ = elsewhere.get::<u32>("price").await;
+            }
+            let has_it = request.headers().contains_key("if-none-match");
+            Ok::<_, Infallible>(if has_it { status(304, &lines) } else { with_lines(&lines, "page") })
+        }
+    });
+    let stack = site_over(&cache, inner.boxed_clone());
+    let mut told = Told::new();
+    for expected in [
+        "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+        "fwd=stale; fwd-status=304; detail=dependencies",
+        "fwd=uri-miss; fwd-status=200; detail=dependencies",
+    ] {
+        told.push(ask(&stack, get("/")).await);
+        assert_eq!(told.last().expect("told"), expected);
+        hand.advance(70 * S);
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_page_was_made_from_what_nobody_here_hears_of_is_told_so() {
+    made_from_what_is_elsewhere().await;
+}
