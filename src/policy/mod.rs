@@ -150,8 +150,14 @@ impl Policy {
     /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
     /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
     /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
-    /// its own is stored, `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
+    /// its own is stored (but for 206, 304, 412, 413, 416, 417 and 431, which are about one request), so is the
+    /// response to a POST that says that it is what is at its target now (RFC 9110 section 9.3.3); the answer to a HEAD
+    /// updates what is stored (section 4.3.5). `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
     /// `Cache-Control`. What states no lifetime has a [heuristic one](Self::heuristic_freshness) of a day at most.
+    ///
+    /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
+    /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
+    /// `reverse_proxy` does: what its origin does not get must not choose what is stored.
     ///
     /// Its cookies are the origin's business: what sets one is not stored all the same, unless
     /// [`share_set_cookie`](Self::share_set_cookie) says so.
@@ -176,7 +182,8 @@ impl Policy {
     /// under [`rfc9111`](Self::rfc9111).
     ///
     /// That is for responses with `Last-Modified` and a status that may be cached so (RFC 9110 section 15.1), or
-    /// any that are marked `public`. A [`default_ttl`](Self::default_ttl) comes first.
+    /// any that are marked `public`, of those that this policy stores at all; and not for what was asked for by somebody
+    /// who is known, by a credential or a cookie. A [`default_ttl`](Self::default_ttl) comes first.
     pub fn heuristic_freshness(mut self, most: Duration) -> Self {
         self.heuristic = Some(most).filter(|most| !most.is_zero());
         self

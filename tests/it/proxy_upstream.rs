@@ -18,8 +18,12 @@ async fn is_refused(name: &str, reply: Reply) {
     let got = proxy.get("/").await;
     assert_eq!((got.status(), got.text()), (502, ""), "{name}");
     assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=502; detail=no-lifetime", "{name}");
+    let why = got.header("proxy-status").expect("the proxy's own answer");
+    let words = ["http_protocol_error", "connection_terminated"];
+    assert!(words.iter().any(|word| why == format!("tower-response-cache; error={word}")), "{name}: {why}");
     let next = proxy.get("/").await;
     assert_eq!((next.status(), next.text(), next.is_hit()), (200, "page 2", false), "{name}");
+    assert_eq!(next.header("proxy-status"), None, "{name}");
 
     is_replaced_by_what_is_stale(name, reply.clone(), 502).await;
 
@@ -84,7 +88,19 @@ async fn an_upstream_that_is_down_is_a_bad_gateway() {
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (502, ""));
         assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=502; detail=no-lifetime");
+        let why = "tower-response-cache; error=destination_unavailable";
+        assert_eq!(got.header("proxy-status"), Some(why));
     }
+}
+
+/// A 502 of the upstream's own is told from one of the proxy.
+#[tokio::test]
+async fn a_bad_gateway_further_on_is_passed_on_as_it_is() {
+    let reply = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry";
+    let origin = Origin::start([Reply::new(reply, Then::Keep)]).await;
+    let proxy = Proxy::over(&origin).await;
+    let got = proxy.get("/").await;
+    assert_eq!((got.status(), got.text(), got.header("proxy-status")), (502, "sorry", None));
 }
 
 #[tokio::test]
@@ -94,6 +110,8 @@ async fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
     for _ in 0..2 {
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (504, ""));
+        let why = "tower-response-cache; error=http_response_timeout";
+        assert_eq!(got.header("proxy-status"), Some(why));
         assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=504; detail=no-lifetime");
     }
     assert_eq!(proxy.get("/").await.text(), "page 3");

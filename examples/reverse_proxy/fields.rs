@@ -1,0 +1,53 @@
+//! Which fields go from one message on the way to the next.
+
+use http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, HOST, LOCATION,
+    TE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
+
+/// How the proxy calls itself (RFC 9110 section 7.6.3).
+pub(crate) const PSEUDONYM: &str = "tower-response-cache";
+
+/// What is said between two neighbours alone (RFC 9110 section 7.6.1), besides what `Connection` names.
+const OF_ONE_CONNECTION: [HeaderName; 6] = [
+    CONNECTION,
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("keep-alive"),
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// What frames the message, or says what it is, who it is for and who may keep it, is for everybody, whatever
+/// `Connection` says.
+const FOR_ALL: [HeaderName; 8] =
+    [HOST, CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
+
+/// Makes a header section that of the next message on the way.
+pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
+    let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    let names = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let named = names
+        .filter_map(|name| name.trim().parse::<HeaderName>().ok())
+        .filter(|name| !FOR_ALL.contains(name));
+    for name in named.chain(OF_ONE_CONNECTION) {
+        headers.remove(name);
+    }
+    let protocol = match received {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2.0",
+        _ => "1.1",
+    };
+    if let Ok(via) = HeaderValue::try_from(format!("{protocol} {PSEUDONYM}")) {
+        headers.append(VIA, via);
+    }
+}
+
+/// Makes one line of what HTTP/2 may have sent in several (RFC 9113 section 8.2.3).
+pub(crate) fn join_cookies(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let (2.., Ok(joined)) = (lines.len(), HeaderValue::from_bytes(&lines.join(&b"; "[..]))) {
+        headers.insert(COOKIE, joined);
+    }
+}

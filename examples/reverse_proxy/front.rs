@@ -1,0 +1,105 @@
+//! What comes before the cache: what no proxy may pass on, and for which site it is.
+
+use super::fields::{join_cookies, pass_on};
+use super::upstream::{Upstream, UpstreamBody};
+use futures::future::BoxFuture;
+use http::header::{HOST, MAX_FORWARDS};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::task::{self, Poll};
+use tower::{Service, ServiceExt};
+use tower_response_cache::{ResponseBody, ResponseCache};
+
+/// What comes before the cache: requests that no proxy may pass on, and which site a request is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Front {
+    pub(crate) inner: ResponseCache<Upstream>,
+    /// Whether each request is printed.
+    pub(crate) log: bool,
+}
+
+impl Service<Request<Incoming>> for Front {
+    type Response = Response<ResponseBody<UpstreamBody>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
+        let (log, inner) = (self.log, self.inner.clone());
+        let target = log.then(|| format!("{} {}", request.method(), request.uri()));
+        Box::pin(async move {
+            let response = match admit(&mut request) {
+                Ok(()) => inner.oneshot(request).await?,
+                Err(status) => {
+                    let mut response = Response::default();
+                    *response.status_mut() = status;
+                    response
+                }
+            };
+            if let Some(target) = target {
+                let status = response.headers().get("cache-status").and_then(|status| status.to_str().ok());
+                println!("{target}: {} {}", response.status().as_u16(), status.unwrap_or("refused"));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// Makes a request fit to be passed on, or says what it is answered with.
+fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
+    // RFC 9112 section 3.2: one `Host`, and a valid one, in each request of HTTP/1.1.
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (host, others) = (hosts.next(), hosts.next());
+    let is_valid = host.is_none_or(is_host);
+    if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    // No tunnels, and no echo of what other proxies have added.
+    if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
+        return Err(StatusCode::NOT_IMPLEMENTED);
+    }
+    // RFC 9110 section 7.6.2: the last one that may handle it answers itself.
+    if request.method() == Method::OPTIONS && request.headers().contains_key(MAX_FORWARDS) {
+        let left =
+            request.headers().get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
+        match left.ok_or(StatusCode::BAD_REQUEST)?.checked_sub(1) {
+            Some(left) => drop(request.headers_mut().insert(MAX_FORWARDS, left.into())),
+            None => return Err(StatusCode::NO_CONTENT),
+        }
+    }
+    // RFC 9112 section 3.2.2: the host of an absolute-form target stands in place of the field. From here on
+    // the field alone says it, however it came.
+    if let Some(authority) = request.uri().authority() {
+        if request.uri().scheme().is_none() {
+            // RFC 9112 section 3.2.3: for CONNECT alone.
+            return Err(StatusCode::BAD_REQUEST);
+        }
+        // RFC 9110 section 4.2.4: who it is for is no part of where it goes.
+        let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+        let host = HeaderValue::try_from(host).ok().filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
+        request.headers_mut().insert(HOST, host);
+        *request.uri_mut() = request.uri().path_and_query().cloned().map(Uri::from).unwrap_or_default();
+    }
+    // Before the cache: what the upstream does not get must not choose what is stored, either.
+    let version = request.version();
+    pass_on(request.headers_mut(), version);
+    if version == Version::HTTP_2 {
+        join_cookies(request.headers_mut());
+    }
+    Ok(())
+}
+
+/// Tells whether it is a host, with a port or without (RFC 9110 section 7.2).
+fn is_host(value: &HeaderValue) -> bool {
+    Authority::try_from(value.as_bytes()).is_ok_and(|authority| {
+        let port = authority.as_str().strip_prefix(authority.host());
+        let is_port =
+            |port: &str| port.strip_prefix(':').is_some_and(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        !authority.host().is_empty() && port.is_some_and(|port| port.is_empty() || is_port(port))
+    })
+}
