@@ -139,13 +139,16 @@ impl Service<Request<Incoming>> for Upstream {
 
 /// Tells whether a response is one to what was asked, of a length that nobody can mistake (RFC 9112 section 6.1).
 fn is_sound(response: &Response<Incoming>) -> bool {
-    let codings: Vec<_> = response.headers().get_all(TRANSFER_ENCODING).iter().collect();
-    let is_framed = match codings[..] {
+    let lines = response.headers().get_all(TRANSFER_ENCODING).iter();
+    let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_lowercase()).collect();
+    let is_framed = match &lines[..] {
         [] => true,
-        // Neither another coding, which `TE` did not ask for, nor two lengths.
         [coding] => {
-            coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && !response.headers().contains_key(CONTENT_LENGTH)
+            // Neither two lengths, nor content in a coding that the client would not know of. One that is registered
+            // nowhere is content like any other, up to the end of the connection (section 6.3).
+            let known = ["chunked", "gzip", "deflate", "compress"];
+            let is_plain = !known.iter().any(|known| coding.contains(known));
+            !response.headers().contains_key(CONTENT_LENGTH) && (coding == "chunked" || is_plain)
         }
         _ => false,
     };
