@@ -200,9 +200,10 @@ pub(crate) async fn serve(listener: TcpListener, front: Front, stopped: impl Fut
         let (watcher, mut open) = (graceful.watcher(), open.clone());
         tokio::spawn(async move {
             let _place = place;
+            let mut first = [0];
             // Which version it speaks shows in its first bytes, for which hyper waits however long.
             tokio::select! {
-                spoken = tokio::time::timeout(PATIENCE, stream.readable()) => {
+                spoken = tokio::time::timeout(PATIENCE, stream.peek(&mut first)) => {
                     if spoken.is_err() {
                         return;
                     }
