@@ -100,7 +100,7 @@ impl Storing {
             // A failure is counted by the cache and is a miss for who comes next.
             let placed = placing.place(&response).await;
             event!(status = response.status().as_u16(), ?ttl, failed = placed.is_err(), "store");
-            (response, placed.is_ok())
+            (response, placed.unwrap_or(false))
         } else {
             event!(status = response.status().as_u16(), "invalidated while it was made");
             (response, false)
@@ -118,14 +118,15 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    async fn place(&self, response: &Arc<StoredResponse>) -> Result<(), StoreError> {
+    /// Returns whether it has its place: others may be first each time.
+    async fn place(&self, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
         let store = self.cache.store();
         let key = self.key.as_ref();
         let fields = || response.head().nominated.iter().map(|field| field.name().clone());
         if response.head().nominated.is_empty() {
             let entry = Entry::Response(Arc::clone(response));
             if self.cache.within_limit(store.put(key, entry, self.ttl, PutMode::IfAbsent)).await? {
-                return Ok(());
+                return Ok(true);
             }
         }
         for _ in 0..TRIES {
@@ -139,7 +140,7 @@ impl Placing<'_> {
                 let new = Entry::Response(Arc::clone(response));
                 let put = store.compare_and_set(key, seen.as_ref(), new, self.ttl);
                 if self.cache.within_limit(put).await? {
-                    return Ok(());
+                    return Ok(true);
                 }
                 continue;
             };
@@ -164,9 +165,9 @@ impl Placing<'_> {
             let entry = Entry::Response(Arc::clone(response));
             let put = store.put(buf.key(), entry, self.ttl, PutMode::Always);
             self.cache.within_limit(put).await?;
-            return Ok(());
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 }
 

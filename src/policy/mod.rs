@@ -159,6 +159,9 @@ impl Policy {
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
     /// `reverse_proxy` does: what its origin does not get must not choose what is stored.
     ///
+    /// What somebody is answered with who is known, by a credential or a cookie, is shared only where it states its
+    /// lifetime itself: no ttl of ours and no heuristic makes it everybody's.
+    ///
     /// Its cookies are the origin's business: what sets one is not stored all the same, unless
     /// [`share_set_cookie`](Self::share_set_cookie) says so.
     pub fn rfc9111() -> Self {

@@ -119,11 +119,9 @@ impl Shared {
             return Err(Detail::Predicate);
         }
         let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
+        let silent = || heuristic_lifetime(response.status, &directives, &response.headers, response_time);
         // Nobody has said that others may have what was made for somebody who is known.
-        let silent = || match context.identified {
-            true => None,
-            false => heuristic_lifetime(response.status, &directives, &response.headers, response_time),
-        };
+        let unsaid = stated == Stated::Silent && context.identified && !context.personal;
         let stated = (stated, silent);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
@@ -131,6 +129,7 @@ impl Shared {
             _ if hinted => until(own_ttl, now)?,
             // RFC 9111 section 5.2.2.4: to be validated before each use.
             _ if directives.no_cache == Qualified::All => now,
+            _ if unsaid => return Err(Detail::NoLifetime),
             Err(Detail::NotFresh) if revalidatable => now,
             fresh_until => fresh_until?,
         };

@@ -116,7 +116,7 @@ impl Fill {
             return Ok(Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await);
         }
         // Boxed, since a HEAD is rare.
-        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent)) {
+        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.take())) {
             Box::pin(update.store(&self.way.shared.cache)).await;
         }
         let conditions = sent.conditions.take();

@@ -5,10 +5,12 @@ use super::forward::{Fill, Sent};
 use super::next::Stored;
 use crate::cache::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, Generation, Head, StoredResponse};
+use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
+use crate::rules::stale::Wanted;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
+use http::header::{ETAG, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,14 +48,26 @@ impl Fill {
         // In this order: what was invalidated before is not made current by it.
         let generation = shared.cache.generation().await.ok()?;
         let is_valid = matches!(shared.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
-        (is_valid && stored.0.status() == StatusCode::OK).then_some(Known { stored, generation })
+        // What a handler said besides its fields, or has read, it does not say again to a HEAD.
+        let head = stored.0.head();
+        let hinted =
+            head.hinted.is_some() || head.hinted_windows != Wanted::default() || head.outward.is_some();
+        let learns = stored.0.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
+        (is_valid && learns).then_some(Known { stored, generation })
     }
 
     /// Learns of what is stored from the answer to a HEAD: it gets the new fields; it is stale from now on, if the
     /// answer is about something else; or it goes, if that may not be stored.
-    pub(super) fn learn<B>(&self, known: Known, response: &Response<B>, sent: &Sent) -> Option<Update> {
+    pub(super) fn learn<B>(
+        &self,
+        known: Known,
+        response: &Response<B>,
+        sent: &Sent,
+        reads: Option<Reads>,
+    ) -> Option<Update> {
         let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
-        if response.status() != StatusCode::OK {
+        let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
+        if response.status() != StatusCode::OK || has_read {
             return None;
         }
         let now = shared.cache.clock().now();
@@ -64,6 +78,11 @@ impl Fill {
         };
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
             return outdated(key, before);
+        }
+        let is_validated = [ETAG, LAST_MODIFIED].iter().any(|name| response.headers().contains_key(name));
+        if !is_validated && shared.was_cut_short(&before) {
+            // It may be another one by now, of the same length.
+            return None;
         }
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = updated(&before.head().said(), response.headers(), true);

@@ -8,6 +8,7 @@ use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::rules::freshness::{Stated, stated_lifetime};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use crate::rules::stale::forbids_stale;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -245,6 +246,20 @@ impl Shared {
         most.is_some_and(|most| most == u32::MAX || stale_for <= most.into())
             && self.accepts_stale(response, request, context, now)
             && !forbids_stale(&ResponseDirectives::for_targets(&response.head().said(), &self.policy.targets))
+            && !self.was_cut_short(response)
+    }
+
+    /// Tells whether a response is stale sooner than it says itself: by a soft invalidation, or what it was made from.
+    pub(super) fn was_cut_short(&self, response: &StoredResponse) -> bool {
+        let (head, said) = (response.head(), response.head().said());
+        let directives = ResponseDirectives::for_targets(&said, &self.policy.targets);
+        match stated_lifetime(&directives, &said, self.cache.clock().wall()) {
+            Stated::For(lifetime) => {
+                let rest = lifetime.saturating_sub(head.corrected_initial_age);
+                head.fresh_until < head.response_time.after(rest)
+            }
+            Stated::Silent | Stated::Stale => true,
+        }
     }
 
     /// Tells whether a request leaves it to the cache to answer with what is stale.

@@ -321,7 +321,8 @@ impl Way {
         // What was made while this request waited is as good as revalidated for it; what was not is
         // there because the service has failed.
         let is_new = stored.head().response_time >= self.began;
-        let accepts = is_new || (!arriving && self.shared.accepts_stale(stored, request, self.context, now));
+        let instead = !arriving && stored.serves_on_errors(now);
+        let accepts = is_new || (instead && self.shared.accepts_stale(stored, request, self.context, now));
         Ok(matches!(refusal, None | Some(Refusal::NotFresh)) && (refusal.is_none() || accepts))
     }
 }

@@ -204,7 +204,8 @@ impl CacheStatus {
     }
 
     /// Tells whether the forwarded response is being stored. It won't be after all if its body fails, or
-    /// turns out to be none that can be (too large, with trailers), or if the store fails.
+    /// turns out to be none that can be (too large, with trailers), if the store fails, or if it was invalidated
+    /// while it was made.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored

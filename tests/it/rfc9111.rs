@@ -4,7 +4,7 @@ use crate::support::*;
 use http::{Method, Request, Response, StatusCode};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{Invalidation, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -93,17 +93,51 @@ async fn a_lifetime_is_guessed_only_where_nothing_is_said_and_it_was_asked_for()
     }
 }
 
-/// RFC 9111 section 4.2.2 lets it; but nobody has said that others may have it.
+/// Nobody has said that others may have it, and RFC 9111 section 4.2.2 only lets it.
 #[tokio::test]
-async fn no_lifetime_is_guessed_for_what_somebody_known_was_answered_with() {
-    for name in ["cookie", "authorization", "x-api-key", "x-forwarded-user", "proxy-authorization"] {
+async fn what_somebody_known_was_answered_with_has_no_lifetime_but_its_own() {
+    let policies = || {
         let modified = earlier(10 * DAY);
-        let (stack, ..) = standing(proxy(), move |request, _| {
+        [
+            (proxy(), 200, vec![("last-modified", modified)]),
+            (proxy().default_ttl(MINUTE), 200, vec![]),
+            (proxy().negative_ttl(StatusCode::NOT_FOUND, MINUTE), 404, vec![]),
+        ]
+    };
+    for name in ["cookie", "authorization", "x-api-key", "x-forwarded-user", "proxy-authorization"] {
+        for (policy, code, lines) in policies() {
+            let (stack, ..) = standing(policy, move |request, _| {
+                let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+                let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                with_status(code, with_lines(&lines, who.to_owned()))
+            });
+            send(&stack, get_with("/", &[(name, "alice")])).await;
+            assert_eq!(send(&stack, get("/")).await.text(), "nobody", "{name} {code}");
+        }
+        let (cache, _) = timed();
+        let (inner, _) = origin(move |request, _| {
             let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
-            with_lines(&[("last-modified", &modified)], who.to_owned())
+            with_lines(&[], who.to_owned())
         });
-        send(&stack, get_with("/", &[(name, "alice")])).await;
-        assert_eq!(send(&stack, get("/")).await.text(), "nobody", "{name}");
+        let route = RouteCacheLayer::new(&cache, MINUTE).policy(proxy()).layer(inner).boxed_clone();
+        send(&route, get_with("/", &[(name, "alice")])).await;
+        assert_eq!(send(&route, get("/")).await.text(), "nobody", "{name}");
+    }
+}
+
+/// What was invalidated, if softly, is for who has a stale window alone.
+#[tokio::test]
+async fn who_takes_what_is_stale_does_not_get_what_was_invalidated() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
+    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    send(&stack, get("/")).await;
+    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+    hand.advance(SECOND);
+    for call in 2..=3 {
+        let answer = send(&stack, get_with("/", &[("cache-control", "max-stale")])).await;
+        assert_eq!((answer.text(), calls.count()), (call.to_string().as_str(), call));
+        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
     }
 }
 

@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, KeyPart, Policy, QueryKey, SiteCacheLayer};
+use tower_response_cache::{Cache, CacheHints, Invalidation, KeyPart, Policy, QueryKey, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -390,4 +390,59 @@ async fn a_head_updates_the_variant_that_it_selects() {
     let two = send(&stack, get_with("/", &[("x-a", "2")])).await;
     assert_eq!((one.text(), one.header("x-by"), one.is_hit()), ("1 1", Some("head"), true));
     assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
+}
+
+/// A soft invalidation says that it has changed; only a validator can say that it has not.
+#[tokio::test]
+async fn what_was_softly_invalidated_is_not_made_fresh_by_a_head_that_validates_nothing() {
+    for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(move |_, call| {
+            let mut lines = vec![("cache-control", "max-age=600")];
+            lines.extend(tag.map(|tag| ("etag", tag)));
+            numbered(&lines, call)
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        hand.advance(Duration::from_secs(20));
+        send(&stack, request("HEAD", "/", &[])).await;
+        assert_eq!(send(&stack, get("/")).await.is_hit(), fresh, "{tag:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_changes_nothing_of_a_page_with_hints_or_made_from_values() {
+    for by in ["hint", "value", "read by the head"] {
+        let (cache, hand) = timed();
+        cache.set("v", &1, Duration::from_secs(60)).await.expect("set");
+        let handle = cache.clone();
+        let inner = service_fn(move |request: Request<Body>| {
+            let cache = handle.clone();
+            async move {
+                let head = request.method() == "HEAD";
+                if by == "value" && !head || by == "read by the head" && head {
+                    let _ = cache.get::<i32>("v").await;
+                }
+                let mut response: Response<Body> =
+                    with_lines(&[("cache-control", "max-age=600"), ("etag", "\"a\"")], "page");
+                if by == "hint" && !head {
+                    CacheHints::new().client_max_age(Duration::ZERO).add_to(response.extensions_mut());
+                }
+                response.headers_mut().insert("x-by", request.method().as_str().parse().expect("a value"));
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stack = over(&cache, proxy(), inner.boxed_clone());
+        send(&stack, get("/")).await;
+        hand.advance(Duration::from_secs(50));
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.header("x-by"), Some("GET"), "{by}");
+        let told = if by == "hint" { "max-age=0, must-revalidate" } else { "max-age=600" };
+        assert_eq!(answer.header("cache-control"), Some(told), "{by}");
+        hand.advance(Duration::from_secs(20));
+        let expired = by == "value";
+        assert_eq!(send(&stack, get("/")).await.is_hit(), !expired, "{by}");
+    }
 }
