@@ -38,7 +38,8 @@ pub(super) struct Post {
 
 impl Post {
     /// Returns what is to be known of a request, if its response may be kept at all: where the word of the origin
-    /// counts alone, and a GET with the same fields would be looked up.
+    /// counts alone, and a GET with the same fields, from nobody in particular, would be looked up and sent on as it
+    /// is.
     pub(super) async fn new(shared: &Arc<Shared>, request: &Parts, finish: &Finish) -> Option<Self> {
         let of_proxy = shared.policy.sharing == Sharing::Rfc9111;
         if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterLayer>().is_some() {
