@@ -3,8 +3,12 @@
 use crate::support::*;
 use http::{Response, StatusCode};
 use std::time::Duration;
-use tower::{Layer, ServiceExt};
-use tower_response_cache::{CacheHints, RouteCacheLayer, SiteCacheLayer, Ttl};
+use tower::Layer;
+#[cfg(feature = "axum")]
+use tower::ServiceExt;
+#[cfg(feature = "axum")]
+use tower_response_cache::SiteCacheLayer;
+use tower_response_cache::{CacheHints, RouteCacheLayer, Ttl};
 
 fn hinted(lines: &[(&str, &str)], hints: CacheHints, call: usize) -> Response<Body> {
     let mut response = numbered(lines, call);

@@ -6,7 +6,9 @@ use http::Request;
 use std::convert::Infallible;
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Dependents, Invalidate, Invalidation};
+#[cfg(feature = "axum")]
+use tower_response_cache::Invalidate;
+use tower_response_cache::{Dependents, Invalidation};
 
 /// What is asked for in [`names`], by its number.
 fn targets() -> [Request<Body>; 10] {
