@@ -159,6 +159,7 @@ impl Policy {
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
     /// `reverse_proxy` does: what its origin does not get must not choose what is stored.
     ///
+    /// Nor does `max-stale` reach what was stale sooner than it said itself, or said nothing: it may have been invalidated.
     /// What somebody is answered with who is known, by a credential or a cookie, is shared only where it states its
     /// lifetime itself: no ttl of ours and no heuristic makes it everybody's.
     ///

@@ -2,6 +2,7 @@
 
 use super::decision::Keep;
 use super::forward::{Fill, Sent};
+use super::mark::HandledWithin;
 use super::next::Stored;
 use crate::cache::Cache;
 use crate::clock::Moment;
@@ -67,7 +68,9 @@ impl Fill {
     ) -> Option<Update> {
         let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
-        if response.status() != StatusCode::OK || has_read {
+        // What a cache further in says is no more than it knew before.
+        let is_within = response.extensions().get::<HandledWithin>().is_some();
+        if response.status() != StatusCode::OK || has_read || is_within {
             return None;
         }
         let now = shared.cache.clock().now();

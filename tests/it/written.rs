@@ -446,3 +446,31 @@ async fn a_head_changes_nothing_of_a_page_with_hints_or_made_from_values() {
         assert_eq!(send(&stack, get("/")).await.is_hit(), !expired, "{by}");
     }
 }
+
+#[tokio::test]
+async fn a_head_that_a_cache_further_in_has_answered_teaches_nothing() {
+    let (cache, hand) = timed();
+    let (origin, _) = origin(|request, call| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-by", request.method().as_str())];
+        numbered(&lines, call)
+    });
+    let within =
+        SiteCacheLayer::new(&cache).policy(proxy().name("within")).layer(origin.clone()).boxed_clone();
+    // Only a HEAD passes the second layer.
+    let inner = service_fn(move |request: Request<Body>| {
+        let (origin, within) = (origin.clone(), within.clone());
+        async move {
+            let body = |bytes| Body::from(bytes);
+            match request.method().as_str() {
+                "HEAD" => Ok::<_, Infallible>(within.oneshot(request).await?.map(|_| body(""))),
+                _ => origin.oneshot(request).await,
+            }
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    send(&stack, request("HEAD", "/", &[])).await;
+    let answer = send(&stack, get("/")).await;
+    assert_eq!((answer.header("x-by"), answer.is_hit()), (Some("GET"), false));
+}
