@@ -522,6 +522,70 @@ proptest! {
     }
 }
 
+// ---- Many at once ----
+
+/// The store takes ten milliseconds to read its record and to write it, and is given 250.
+#[tokio::test(start_paused = true)]
+async fn however_many_invalidations_come_at_once_each_takes_place_in_time() {
+    for processes in [1, 3] {
+        let entries = MemoryStore::builder().seed(3).capacity(8 << 20).build().expect("valid");
+        let store = Forgetful::new(entries, Mode::OneRecord);
+        let caches: Vec<_> = (0..processes).map(|_| Cache::new(store.clone())).collect();
+        let asked = tokio::time::Instant::now();
+        let all = (0..200).map(|nth| {
+            let cache = &caches[nth % processes];
+            let what = Invalidation::tag(format!("page:{nth}"));
+            async move { cache.invalidate(what).await }
+        });
+        for done in futures::future::join_all(all).await {
+            done.expect("in time");
+        }
+        assert!(
+            asked.elapsed() <= Duration::from_millis(20 * (processes as u64 + 1)),
+            "{:?}",
+            asked.elapsed()
+        );
+        assert_eq!(caches.iter().map(Cache::store_errors).sum::<u64>(), 0);
+    }
+}
+
+/// Whoever makes the changes of all may be gone before they are made.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_while_it_invalidates_for_others_leaves_none_of_theirs_undone() {
+    for left_after in 0..25 {
+        let entries = MemoryStore::builder().seed(3).capacity(8 << 20).build().expect("valid");
+        let cache = Cache::new(Forgetful::new(entries, Mode::OneRecord));
+        let stack =
+            SiteCacheLayer::new(&cache).policy(policy()).layer(service_fn(async |request: Request<Body>| {
+                let mut response = Response::new(Body::from("page"));
+                let tag = format!("path:{}", request.uri().path());
+                CacheHints::new().tags([tag]).add_to(response.extensions_mut());
+                Ok::<_, Infallible>(response)
+            }));
+        let ask = |nth: usize| {
+            let stack = stack.clone();
+            async move { read(stack.oneshot(get(&format!("/{nth}"))).await.expect("infallible")).await }
+        };
+        for nth in 0..5 {
+            ask(nth).await;
+            assert!(ask(nth).await.is_hit());
+        }
+        let invalidate = |nth: usize| cache.invalidate(Invalidation::tag(format!("path:/{nth}")));
+        // The first has its turn, the second comes while that one reads, and both are gone in the midst of it.
+        let leave = Duration::from_millis(left_after);
+        let leaving = |nth| tokio::time::timeout(leave, invalidate(nth));
+        let staying = async {
+            pause(1).await;
+            futures::future::join_all([invalidate(2), invalidate(3)]).await
+        };
+        let (_, _, stayed) = futures::join!(leaving(0), leaving(1), staying);
+        assert!(stayed.iter().all(Result::is_ok), "{left_after}: {stayed:?}");
+        let hits = futures::future::join_all((2..5).map(ask)).await;
+        let hits: Vec<_> = hits.iter().map(Answer::is_hit).collect();
+        assert_eq!(hits, [false, false, true], "{left_after}");
+    }
+}
+
 // ---- One after the other ----
 
 #[derive(Debug, Clone)]

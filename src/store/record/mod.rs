@@ -1,5 +1,8 @@
 //! Invalidations as one record of a store: for those that have no better place for them.
 
+mod changes;
+
+use self::changes::{Changes, lock};
 use super::local::random;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
@@ -10,8 +13,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// The invalidations of a namespace, counter and buckets in one entry, so that they are lost together or not
 /// at all. Changed by compare-and-set alone.
@@ -20,13 +22,14 @@ pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
     key: Arc<[u8]>,
     seed: u64,
+    changes: Arc<Changes>,
 }
 
 /// So many buckets have room in the record, each only from its first invalidation on.
 const BUCKETS: u64 = 4096;
 /// The bucket of [`Scope::EVERYTHING`].
 const EVERYTHING: u16 = BUCKETS as u16;
-/// So often a change that others interfered with is tried again.
+/// So often a change that other processes interfered with is tried again.
 const TRIES: usize = 256;
 const VERSION: u8 = 1;
 
@@ -137,14 +140,14 @@ impl RecordGenerations {
         let digest = Sha256::digest(buf.as_bytes());
         let mut seed = [0; 8];
         seed.copy_from_slice(&digest[..8]);
-        Self { store, key: buf.as_bytes().into(), seed: u64::from_le_bytes(seed) }
+        Self { store, key: buf.as_bytes().into(), seed: u64::from_le_bytes(seed), changes: Arc::default() }
     }
 
     /// Reads the record; where there is none, a new one is begun.
     async fn read(&self) -> Result<Record, StoreError> {
         match self.seen().await? {
             (_, Some(record)) => Ok(record),
-            (_, None) => self.change(|_| {}).await,
+            (_, None) => self.change(|record| record.clone()).await,
         }
     }
 
@@ -158,18 +161,44 @@ impl RecordGenerations {
         Ok((seen, record))
     }
 
-    /// Changes the record, and returns it as it is then. One that is lost, or is not one, begins anew.
-    async fn change(&self, change: impl Fn(&mut Record)) -> Result<Record, StoreError> {
+    /// Changes the record, and returns what the change did.
+    async fn change<T: Send + 'static>(
+        &self,
+        change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let did = Arc::new(Mutex::new(None));
+        // Over a store in the process nobody waits: what is not ready at once may be dropped.
+        let own = Changes::default();
+        let changes = if self.store.is_local() { &own } else { &*self.changes };
+        let place = changes.join({
+            let did = Arc::clone(&did);
+            move |record| *lock(&did) = Some(change(record))
+        });
+        let turn = changes.turn.lock().await;
+        if !place.is_made() {
+            self.make_waiting(changes).await?;
+        }
+        drop(turn);
+        let did = lock(&did).take();
+        did.ok_or_else(|| StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Makes all changes that wait, together. A record that is lost, or is not one, begins anew.
+    async fn make_waiting(&self, changes: &Changes) -> Result<(), StoreError> {
         for _ in 0..TRIES {
+            // Before the record is read: what changes nothing counts as of then.
+            let waiting = changes.waiting();
             let (seen, record) = self.seen().await?;
             let mut changed = record.clone().unwrap_or_else(Record::new);
-            change(&mut changed);
-            if record.as_ref() == Some(&changed) {
-                return Ok(changed);
+            for change in &waiting {
+                (change.make)(&mut changed);
             }
-            let new = Entry::raw(changed.encode());
-            if self.store.compare_and_set(KeyRef::new(&self.key), seen.as_ref(), new, None).await? {
-                return Ok(changed);
+            let new = || Entry::raw(changed.encode());
+            if record.as_ref() == Some(&changed)
+                || self.store.compare_and_set(KeyRef::new(&self.key), seen.as_ref(), new(), None).await?
+            {
+                changes.made(&waiting);
+                return Ok(());
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
@@ -216,34 +245,31 @@ impl Generations for RecordGenerations {
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         let scopes = scopes.to_vec();
-        self.spawned(|this| async move {
-            this.change(|record| record.raise(&scopes, strength)).await?;
-            Ok(())
-        })
+        self.spawned(|this| async move { this.change(move |record| record.raise(&scopes, strength)).await })
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
         self.spawned(move |this| async move {
-            let record =
-                this.change(|record| record.buckets.entry(number(value)).or_default().depended = true);
-            Ok(record.await?.generation())
+            this.change(move |record| {
+                record.buckets.entry(number(value)).or_default().depended = true;
+                record.generation()
+            })
+            .await
         })
     }
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.spawned(move |this| async move {
             // What others wrote since is found in the record that the change is made to.
-            let sole = AtomicBool::new(true);
-            let changed = this.change(|record| {
-                if record.bucket(value).depended {
-                    let before = record.since(value, since);
-                    sole.store(before != Validity::Gone, Ordering::Relaxed);
-                    record.raise(&[value], Strength::Gone);
+            this.change(move |record| {
+                if !record.bucket(value).depended {
+                    return Some(since);
                 }
-            });
-            let changed = changed.await?;
-            let now = if changed.bucket(value).depended { changed.generation() } else { since };
-            Ok(sole.into_inner().then_some(now))
+                let is_sole = record.since(value, since) != Validity::Gone;
+                record.raise(&[value], Strength::Gone);
+                is_sole.then(|| record.generation())
+            })
+            .await
         })
     }
 }
