@@ -3,7 +3,7 @@
 use crate::support::*;
 use http::{HeaderName, Request, StatusCode};
 use tower::Layer;
-use tower_response_cache::{AnonymousOnlyLayer, KeyPart, MemoryStore, Policy, QueryKey, SiteCacheLayer, Ttl};
+use tower_response_cache::{AnonymousOnlyLayer, KeyPart, Policy, QueryKey, SiteCacheLayer, Ttl};
 
 fn with_cookie(cookie: &str) -> Request<Body> {
     get_with("/", &[("cookie", cookie)])
@@ -76,7 +76,7 @@ async fn keys_of_any_bytes_are_told_apart_and_long_ones_take_no_memory() {
             assert_eq!(send(&stack, get(uri)).await.text(), uri);
         }
     }
-    let store = MemoryStore::with_capacity(8 << 20);
+    let store = memory_store(8 << 20);
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let cache = tower_response_cache::Cache::new(store);
     let stack = site_over(&cache, inner);

@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 type Frames = Vec<Result<Frame<Bytes>, io::Error>>;
 type Stream = StreamBody<Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, io::Error>> + Send>>>;
@@ -122,7 +122,7 @@ async fn a_body_over_the_limit_passes_through_untouched_and_is_not_stored() {
 
 #[tokio::test]
 async fn recordings_past_their_budget_pass_through() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let cache = Cache::builder(store).recording_bytes(10).build().expect("valid");
     let (inner, calls) = origin(|_, _| with_lines(&[], "more than ten bytes"));
     let stack = site_over(&cache, inner);
@@ -167,7 +167,7 @@ fn beside_endless_ones(
 
 #[tokio::test]
 async fn what_slow_readers_hold_of_the_budget_keeps_no_page_from_being_stored() {
-    let store = MemoryStore::with_capacity(8 << 20);
+    let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
     let (stack, _) = beside_endless_ones(&cache, 300 << 10);
     let mut readers = Vec::new();
@@ -182,7 +182,7 @@ async fn what_slow_readers_hold_of_the_budget_keeps_no_page_from_being_stored() 
 
 #[tokio::test]
 async fn a_page_that_found_no_room_once_collapses_and_is_stored_the_next_time() {
-    let store = MemoryStore::with_capacity(8 << 20);
+    let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(8).build().expect("valid");
     let (stack, calls) = beside_endless_ones(&cache, 6);
     let in_the_way = stack.clone().oneshot(get("/large")).await.expect("infallible");
@@ -318,7 +318,7 @@ async fn a_head_request_for_a_stored_204_states_no_length() {
 
 #[tokio::test]
 async fn what_was_read_ahead_and_is_not_sent_yet_counts_against_the_budget() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
     let produced = Calls::default();
     let counted = produced.clone();

@@ -28,7 +28,7 @@ fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Opti
 fn an_add_of_what_is_too_large_ends() {
     let done = in_time(|| {
         futures::executor::block_on(async {
-            let cache = Cache::new(MemoryStore::with_capacity(64 << 10));
+            let cache = Cache::new(memory_store(64 << 10));
             cache.add("k", &"x".repeat(1 << 20), Ttl::Forever).await.expect("no error")
         })
     });
@@ -155,7 +155,8 @@ async fn cache_version(cache: &Cache) -> u32 {
 #[tokio::test]
 async fn what_a_page_was_made_from_does_not_grow_with_each_304() {
     let (clock, hand) = Clock::manual();
-    let store = MemoryStore::builder().capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+    let store =
+        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
     let handle = cache.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -252,7 +253,7 @@ async fn a_stale_value_serves_no_longer_than_its_window() {
 async fn a_set_is_not_lost_to_a_computation_that_ends_at_the_same_time() {
     let mut lost = Vec::new();
     for offset in 80..160 {
-        let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+        let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
         let cache = Cache::new(store);
         let compute = cache.get_or_set("k", Ttl::Forever, || async {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -312,7 +313,7 @@ async fn a_page_made_from_a_failed_computation_depends_on_what_that_has_read() {
 /// Validity of values can't be read for a while.
 #[tokio::test]
 async fn where_one_of_many_can_not_be_checked_the_page_is_not_stored() {
-    let store = Flaky { inner: MemoryStore::with_capacity(1 << 20), broken: Arc::default() };
+    let store = Flaky { inner: memory_store(1 << 20), broken: Arc::default() };
     let broken = Arc::clone(&store.broken);
     let cache = Cache::new(store);
     let flag = Arc::clone(&broken);
@@ -431,7 +432,7 @@ mod flaky {
                 self.0.compare_and_set(k, e, n, t)
             }
         }
-        let store = Plain(MemoryStore::with_capacity(1 << 20), Arc::default());
+        let store = Plain(memory_store(1 << 20), Arc::default());
         let cache = Cache::new(store.clone());
         cache.invalidate(Invalidation::all()).await.expect("ok");
         let key = store.1.lock().expect("not poisoned").clone().expect("seen");
@@ -478,7 +479,7 @@ async fn nobody_joins_a_body_whose_values_have_changed_since_it_read_them() {
 async fn a_set_that_is_dropped_midway_leaves_no_page_that_it_has_outdated() {
     let mut torn = Vec::new();
     for after in 0..30 {
-        let cache = Cache::new(Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow));
+        let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
         let (stack, _) =
             page(&cache, |cache| async move { cache.get::<u32>("price").await.unwrap_or(0).to_string() });
         cache.set("price", &1_u32, Ttl::Forever).await.expect("set");
@@ -502,7 +503,7 @@ async fn a_client_that_leaves_takes_no_invalidation_along() {
     use tower_response_cache::{CacheHints, Invalidate};
     let mut lost = Vec::new();
     for after in 0..30 {
-        let cache = Cache::new(Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow));
+        let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
         let written = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&written);
         let (inner, _) = origin(move |request, _| {
@@ -610,7 +611,7 @@ async fn two_computations_of_each_others_values_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_that_sets_several_values_is_stored() {
-    let cache = Cache::new(Faulty::new(MemoryStore::with_capacity(8 << 20), Fault::NoGenerations));
+    let cache = Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations));
     let (stack, _) = page(&cache, |cache| async move {
         let keys: Vec<_> = (0..100).map(|at| format!("k{at}")).collect();
         let found = cache.get_many::<u32, _>(&keys).await.expect("got");

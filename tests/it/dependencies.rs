@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, Invalidation, MemoryStore, ResponseBody, SiteCacheLayer, Ttl, propagate_dependencies,
-};
+use tower_response_cache::{Cache, Invalidation, ResponseBody, SiteCacheLayer, Ttl, propagate_dependencies};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -218,7 +216,7 @@ async fn a_spawned_task_counts_where_it_is_told_to() {
 #[tokio::test]
 async fn values_that_nothing_was_made_from_and_counters_advance_nothing() {
     use tower_response_cache::Store;
-    let store = MemoryStore::with_capacity(8 << 20);
+    let store = memory_store(8 << 20);
     let cache = Cache::new(store.clone());
     let generations = store.generations(cache.namespace()).expect("its own");
     let before = generations.current().await.expect("local");
@@ -264,7 +262,7 @@ async fn a_page_that_was_made_from_too_many_values_is_not_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn where_it_is_not_known_what_a_page_was_made_from_it_is_not_stored() {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Down);
+    let store = Faulty::new(memory_store(1 << 20), Fault::Down);
     let values = Cache::new(store.clone());
     let pages = memory();
     let (handle, inner) = (values.clone(), Calls::default());

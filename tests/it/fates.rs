@@ -279,6 +279,6 @@ fn ticking() -> (Cache, tokio::task::JoinHandle<()>) {
             hand.advance(5 * MS);
         }
     });
-    let store = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
     (Cache::builder(store).clock(clock).build().expect("valid"), ticks)
 }

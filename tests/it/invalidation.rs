@@ -8,9 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, Invalidation, MemoryStore, NullStore, Policy, RouteCacheLayer, SiteCacheLayer,
-};
+use tower_response_cache::{Cache, Invalidation, NullStore, Policy, RouteCacheLayer, SiteCacheLayer};
 
 #[tokio::test]
 async fn a_path_is_cleared_in_all_its_queries_hosts_methods_variants_and_layers() {
@@ -48,7 +46,7 @@ async fn a_path_is_cleared_in_all_its_queries_hosts_methods_variants_and_layers(
 
 #[tokio::test]
 async fn all_clears_the_namespace_and_no_other() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let cache = |namespace: &str| Cache::builder(store.clone()).namespace(namespace).build().expect("valid");
     let (one, two) = (cache("one"), cache("two"));
     let stacks = [&one, &two].map(|cache| site_over(cache, origin(|_, call| numbered(&[], call)).0));
@@ -62,7 +60,7 @@ async fn all_clears_the_namespace_and_no_other() {
 
 #[tokio::test]
 async fn namespaces_and_versions_share_nothing() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let mut stacks = Vec::new();
     for (namespace, version) in [("a", 1), ("a", 2), ("b", 1), ("ab", 1)] {
         let cache =

@@ -99,7 +99,7 @@ async fn a_request_id_set_outside_is_of_the_request_and_not_of_the_page() {
 
 #[tokio::test]
 async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
-    let store = tower_response_cache::MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let cache = Cache::new(store.clone());
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer};
+use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -37,7 +37,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         runtime.block_on(async move {
             // Small, so that entries are evicted too.
-            let cache = Cache::new(MemoryStore::with_capacity(64 << 10));
+            let cache = Cache::new(memory_store(64 << 10));
             let data: Arc<[AtomicU64; 3]> = Arc::default();
             // The model: the version of each page that the last completed invalidation announced.
             let announced: Arc<Mutex<[u64; 3]>> = Arc::default();
@@ -88,7 +88,7 @@ proptest! {
 
 #[test]
 fn with_threads_no_response_is_older_than_an_invalidation_completed_before_its_request() {
-    let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    let cache = Cache::new(memory_store(1 << 20));
     let data = Arc::new(AtomicU64::new(0));
     let announced = Arc::new(AtomicU64::new(0));
     let source = Arc::clone(&data);

@@ -46,14 +46,18 @@ fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_n
                 }
             });
             let memory =
-                MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+                MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
             let store = Faulty::new(memory, Fault::Slow);
             store.on.store(seed % 3 != 0, Ordering::SeqCst);
             let cache = if seed % 2 == 0 {
                 Cache::builder(store).clock(clock).build().expect("valid")
             } else {
-                let memory =
-                    MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+                let memory = MemoryStore::builder()
+                    .seed(3)
+                    .capacity(8 << 20)
+                    .clock(clock.clone())
+                    .build()
+                    .expect("valid");
                 Cache::builder(memory).clock(clock).build().expect("valid")
             };
             let (version, floor) = (Arc::new(AtomicU64::new(1)), Arc::new(AtomicU64::new(0)));

@@ -45,7 +45,8 @@ fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> Worl
 
 fn world_with(policy: Policy, lines: &'static [(&'static str, &'static str)], max_refreshes: u32) -> World {
     let (clock, hand) = Clock::manual();
-    let store = MemoryStore::builder().capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+    let store =
+        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache =
         Cache::builder(store).clock(clock).seed(1).max_refreshes(max_refreshes).build().expect("valid");
     let (calls, mood, seen) =
@@ -424,7 +425,8 @@ async fn a_page_is_made_anew_the_more_likely_the_nearer_its_end_and_the_longer_i
         let mut early = 0;
         for seed in 0..300 {
             let (clock, hand) = Clock::manual();
-            let store = MemoryStore::builder().capacity(1 << 22).clock(clock.clone()).build().expect("valid");
+            let store =
+                MemoryStore::builder().seed(3).capacity(1 << 22).clock(clock.clone()).build().expect("valid");
             let cache = Cache::builder(store).clock(clock).seed(seed * 7919).build().expect("valid");
             let takes = hand.clone();
             // The service takes a second.
@@ -484,7 +486,7 @@ async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
             inner.oneshot(request).await
         }
     });
-    let cache = Cache::builder(MemoryStore::with_capacity(32 << 20)).max_flights(1).build().expect("valid");
+    let cache = Cache::builder(memory_store(32 << 20)).max_flights(1).build().expect("valid");
     let stack = SiteCacheLayer::new(&cache).policy(short()).layer(slow);
     let asks = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
     asks.await;

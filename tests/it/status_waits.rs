@@ -20,7 +20,7 @@ const S: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_meanwhile() {
-    let store = Faulty::new(MemoryStore::with_capacity(8 << 20), Fault::Down);
+    let store = Faulty::new(memory_store(8 << 20), Fault::Down);
     store.on.store(false, Ordering::SeqCst);
     let failing = Arc::clone(&store.on);
     let (inner, _) = origin(move |request, _| {
@@ -44,7 +44,8 @@ async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_me
 async fn who_is_answered_by_a_304_was_forwarded_for_what_is_stale_however_late_that_was_seen() {
     for offset in 0..60 {
         let (clock, _) = Clock::manual();
-        let memory = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+        let memory =
+            MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
         let (inner, _) = origin(|request, _| {
             let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "no-cache")], "page");
@@ -180,7 +181,7 @@ async fn who_waited_for_one_that_left_is_told_that_it_made_a_call_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn who_waited_in_vain_is_told_so_though_the_store_failed_meanwhile() {
-    let store = Faulty::new(MemoryStore::with_capacity(8 << 20), Fault::Down);
+    let store = Faulty::new(memory_store(8 << 20), Fault::Down);
     store.on.store(false, Ordering::SeqCst);
     let failing = Arc::clone(&store.on);
     let calls = Calls::default();

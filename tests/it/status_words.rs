@@ -139,7 +139,7 @@ async fn a_request_that_another_layer_answers_for_is_told_so() {
 fn at_fault(fault: Fault) -> (Stack, Faulty) {
     let (clock, _) = Clock::manual();
     let store = Faulty::new(
-        MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid"),
+        MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid"),
         fault,
     );
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");

@@ -22,7 +22,7 @@ mod contract {
     #[tokio::test]
     async fn the_memory_store_keeps_the_contract() {
         let (clock, hand) = Clock::manual();
-        let store = MemoryStore::builder().clock(clock).build().expect("valid");
+        let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
         let same = store.clone();
         Contract::new(store).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
     }
@@ -30,7 +30,7 @@ mod contract {
     #[tokio::test]
     async fn what_has_no_better_place_for_invalidations_keeps_them_as_one_entry() {
         let (clock, hand) = Clock::manual();
-        let store = MemoryStore::builder().clock(clock).build().expect("valid");
+        let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
         let plain = Faulty::new(store, Fault::NoGenerations);
         let same = plain.clone();
         Contract::new(plain).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
@@ -44,13 +44,13 @@ mod contract {
     #[tokio::test]
     #[should_panic(expected = "what was removed is gone")]
     async fn a_store_that_breaks_the_contract_is_found_out() {
-        let store = super::Faulty::new(MemoryStore::with_capacity(1 << 20), super::Fault::ForgetsToRemove);
+        let store = super::Faulty::new(crate::support::memory_store(1 << 20), super::Fault::ForgetsToRemove);
         Contract::new(store).verify().await;
     }
 }
 
 pub(crate) fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), fault);
+    let store = Faulty::new(memory_store(1 << 20), fault);
     let cache = Cache::new(store.clone());
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     (site_over(&cache, inner), calls, cache, store)
@@ -89,7 +89,7 @@ async fn what_may_have_been_invalidated_is_not_served() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_the_same() {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+    let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store);
     let (inner, calls) = origin(|_, call| numbered(&[("vary", "x-a")], call));
     let stack = site_over(&cache, inner);
@@ -115,7 +115,7 @@ async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_t
 
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_waits_for_what_a_store_is_being_told() {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+    let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);
@@ -128,7 +128,7 @@ async fn a_shutdown_waits_for_what_a_store_is_being_told() {
 /// The body is complete, and the store is being told: who comes then waits for that.
 #[tokio::test(start_paused = true)]
 async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
-    let cache = Cache::new(Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow));
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = tower::service_fn(move |_: http::Request<Body>| {
@@ -170,7 +170,7 @@ fn a_memory_store_that_could_hold_nothing_is_refused() {
 
 #[tokio::test]
 async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queries() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let (inner, calls) = origin(|_, _| with_lines(&[], "x".repeat(2000)));
     let stack = SiteCacheLayer::new(&Cache::new(store.clone())).policy(policy()).layer(inner).boxed_clone();
     send(&stack, get("/hot")).await;
@@ -186,7 +186,7 @@ async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queri
 
 #[tokio::test]
 async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
-    let store = MemoryStore::with_capacity(256 << 10);
+    let store = memory_store(256 << 10);
     let value = |size: usize| Entry::raw(vec![1; size]);
     let hot = KeyRef::new(b"hot");
     store.put(hot, value(10), None, PutMode::Always).await.expect("local");
@@ -214,7 +214,7 @@ async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
 
 #[tokio::test]
 async fn a_hot_page_replaced_or_removed_is_seen_by_every_thread_at_once() {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let key = KeyRef::new(b"hot");
     for round in 0..5 {
         store.put(key, Entry::Counter(round), None, PutMode::Always).await.expect("local");
@@ -241,7 +241,8 @@ async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys(
     const S: Duration = Duration::from_secs(1);
     for patience in 0..60 {
         let (clock, hand) = Clock::manual();
-        let memory = MemoryStore::builder().capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+        let memory =
+            MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
         let (inner, calls) = origin(|_, call| {
             let said = if call == 2 { "private" } else { "max-age=10" };
@@ -266,7 +267,7 @@ async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys(
 
 #[tokio::test(start_paused = true)]
 async fn shutdowns_may_be_many_and_one_be_dropped() {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Slow);
+    let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);

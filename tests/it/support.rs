@@ -63,7 +63,12 @@ impl Answer {
 }
 
 pub(crate) fn memory() -> Cache {
-    Cache::new(MemoryStore::builder().seed(3).capacity(32 << 20).build().expect("valid"))
+    Cache::new(memory_store(32 << 20))
+}
+
+/// A store in which the same names of invalidations share buckets in every run.
+pub(crate) fn memory_store(capacity: u64) -> MemoryStore {
+    MemoryStore::builder().seed(3).capacity(capacity).build().expect("valid")
 }
 
 /// A cache whose time stands still.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreErrorKind};
 use tower_response_cache::{
-    Absent, AbsentKind, Cache, ComputeError, Invalidation, MemoryStore, NullStore, Store, Ttl, ValueError,
+    Absent, AbsentKind, Cache, ComputeError, Invalidation, NullStore, Store, Ttl, ValueError,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ async fn no_two_keys_fragments_versions_or_namespaces_are_one() -> Result<(), Bo
 /// Row D62.
 #[tokio::test]
 async fn keys_go_through_a_function_of_the_users() -> Result<(), Box<dyn Error>> {
-    let builder = Cache::builder(MemoryStore::with_capacity(1 << 20));
+    let builder = Cache::builder(memory_store(1 << 20));
     let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
     cache.set("Key", "x", Ttl::Forever).await?;
     assert_eq!(cache.get::<String>("kEY").await?, "x");
@@ -415,7 +415,7 @@ async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(
 /// Rows S24, S36.
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_counted_and_done_without() -> Result<(), Box<dyn Error>> {
-    let store = Faulty::new(MemoryStore::with_capacity(1 << 20), Fault::Down);
+    let store = Faulty::new(memory_store(1 << 20), Fault::Down);
     let cache = Cache::new(store.clone());
     assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::StoreFailed));
     assert_eq!(cache.get_or_set("k", S, || async { 7_u8 }).await?, 7);
@@ -443,7 +443,7 @@ async fn a_store_that_keeps_nothing_keeps_no_values() -> Result<(), Box<dyn Erro
 /// What somebody else has put into the store where a value would be is no value.
 #[tokio::test]
 async fn a_foreign_entry_is_as_good_as_absent() -> Result<(), Box<dyn Error>> {
-    let store = MemoryStore::with_capacity(1 << 20);
+    let store = memory_store(1 << 20);
     let cache = Cache::new(store.clone());
     for length in 0..40_usize {
         store
