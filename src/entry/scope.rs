@@ -198,7 +198,9 @@ impl ExtendOnHost for Vec<Scope> {
 
 fn hash_of_host(host: &str) -> u64 {
     let bytes = host.as_bytes();
-    let bytes = bytes.strip_suffix(b":443").or_else(|| bytes.strip_suffix(b":80")).unwrap_or(bytes);
+    let port =
+        [&b":443"[..], b":80", b":"].into_iter().find(|port| bytes.ends_with(port)).unwrap_or_default();
+    let bytes = &bytes[..bytes.len() - port.len()];
     let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
     let mut hasher = hasher(0, Kind::Host);
     match bytes.iter().any(u8::is_ascii_uppercase) {
@@ -294,10 +296,13 @@ mod tests {
     #[test]
     fn a_host_is_the_same_in_upper_case_and_with_a_default_port() {
         let page = Scope::path(7, "/");
-        for host in ["shop.example", "SHOP.example", "shop.example:80", "shop.example:443", "shop.example."] {
-            assert_eq!(page.on_host(host), page.on_host("shop.example"), "{host}");
+        let plain = "shop.example";
+        for host in
+            [plain, "SHOP.example", "shop.example:80", "shop.example:443", "shop.example:", "shop.example."]
+        {
+            assert_eq!(page.on_host(host), page.on_host(plain), "{host}");
         }
-        assert_ne!(page.on_host("shop.example:8080"), page.on_host("shop.example"));
+        assert_ne!(page.on_host("shop.example:8080"), page.on_host(plain));
     }
 
     #[test]

@@ -109,7 +109,7 @@ impl CacheHints {
 
     /// Adds statuses that the [ttl](Self::ttl) counts for: a redirect that is the same for everybody, or
     /// the error page of a broken backend, for some seconds. What says something of one request alone (a
-    /// 206, 304, 405, 412, 413, 416, 417, 431) is not stored even so.
+    /// 206, 304, 405, 407, 412, 413, 416, 417, 431) is not stored even so.
     ///
     /// # Example
     /// ```

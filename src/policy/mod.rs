@@ -150,14 +150,19 @@ impl Policy {
     /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
     /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
     /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
-    /// its own is stored (but for 206, 304, 412, 413, 416, 417 and 431, which are about one request), so is the
+    /// its own is stored (but for 206, 304, 407, 412, 413, 416, 417 and 431, which are about one request), so is the
     /// response to a POST that says that it is what is at its target now (RFC 9110 section 9.3.3); the answer to a HEAD
     /// updates what is stored (section 4.3.5). `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
     /// `Cache-Control`. What states no lifetime has a [heuristic one](Self::heuristic_freshness) of a day at most.
     ///
     /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
-    /// `reverse_proxy` does: what its origin does not get must not choose what is stored.
+    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](Self::app),
+    /// what proxies say of a request (`Forwarded`, `X-Forwarded-Host`, `X-Original-URL` and their like) is part of the
+    /// key, and fields that override the method bypass the cache.
+    ///
+    /// A write invalidates its target on its own host alone (section 4.4); under `app`, where all hosts are names of one
+    /// application, on all of them.
     ///
     /// Nor does `max-stale` reach what was stale sooner than it said itself, or said nothing: it may have been invalidated.
     /// What somebody is answered with who is known, by a credential or a cookie, is shared only where it states its

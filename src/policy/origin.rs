@@ -141,7 +141,7 @@ impl Policy {
     /// seconds, so that they can't be used to drive load to the service. For that status, a lifetime that it
     /// states counts as well.
     ///
-    /// What says something of one request alone (a 206, 304, 405, 412, 413, 416, 417, 431) is not stored even so.
+    /// What says something of one request alone (a 206, 304, 405, 407, 412, 413, 416, 417, 431) is not stored even so.
     ///
     /// # Example
     /// ```

@@ -53,7 +53,7 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
     // RFC 9110 section 14.4: on other statuses than 206 (and 416), it has no meaning.
     let partial = status == StatusCode::PARTIAL_CONTENT || (!by_rfc && headers.contains_key(CONTENT_RANGE));
     // They say something of one request, and nothing of the page.
-    let of_one_request = matches!(status.as_u16(), 304 | 412 | 413 | 416 | 417 | 431);
+    let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
     let never = status.is_informational() || of_one_request || (!by_rfc && status.as_u16() == 405);
     // RFC 9111 section 5.2.2.3: who knows what to do with the status does that, whatever `no-store` says.
     let must_understand = directives.must_understand && !is_understood(status);
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn interim_partial_and_conditional_responses_are_not_stored() {
         for by_rfc in [false, true] {
-            for status in [100, 101, 103, 199, 304, 412, 413, 416, 417, 431] {
+            for status in [100, 101, 103, 199, 304, 407, 412, 413, 416, 417, 431] {
                 assert_eq!(decide(false, by_rfc, status, &[]), Err(NotStorable::Status), "{status}");
             }
             assert_eq!(decide(false, by_rfc, 206, &[]), Err(NotStorable::Partial));

@@ -7,20 +7,22 @@ use super::shared::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidate, Invalidation};
 use crate::error::{BoxError, StoreError};
+use crate::policy::Sharing;
 use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
 use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, HOST, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Request, Response, Uri};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
 use http_body::Body;
 use std::future::poll_fn;
 use std::sync::Arc;
 use tower::Service;
 
 /// Forwards the request; if it succeeds, its target and what the response points to on the same
-/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is.
+/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is: where
+/// there is no answer, or that of a gateway which has got none.
 pub(super) async fn forward<S, ReqBody, B>(
     shared: Arc<Shared>,
     mut inner: S,
@@ -40,9 +42,21 @@ where
     shared.announce(&mut parts.extensions, identified);
     let target = public_uri((&parts).into()).clone();
     let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let authority = target.authority().cloned().or(host);
+    let of_site = |paths: Vec<String>| {
+        let what = Invalidation::paths(paths);
+        match &authority {
+            // RFC 9111 section 4.4: nobody else's. An application is one, whatever it is called.
+            Some(authority) if shared.policy.sharing == Sharing::Rfc9111 => {
+                what.host(without_user(authority))
+            }
+            _ => what,
+        }
+    };
+    let own = target.path().to_owned();
     // Until it is called, the service has changed nothing.
     poll_fn(|cx| inner.poll_ready(cx)).await?;
-    let mut changed = Changed { cache: &shared.cache, what: vec![Invalidation::path(target.path())] };
+    let mut changed = Changed { cache: &shared.cache, what: vec![of_site(vec![own.clone()])] };
     let call = inner.call(Request::from_parts(parts, body));
     let response = match &mut post {
         Some(post) => {
@@ -55,11 +69,10 @@ where
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
-        let authority = target.authority().cloned().or(host);
         let referred = [LOCATION, CONTENT_LOCATION]
             .into_iter()
             .filter_map(|name| path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
-        changed.what = vec![Invalidation::path(target.path()).and(Invalidation::paths(referred))];
+        changed.what = vec![of_site(std::iter::once(own).chain(referred).collect())];
         // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
         if let (Ok(groups), Some(authority)) = (cache_group_invalidation(response.headers()), &authority) {
             changed.what.push(Invalidation::tags(groups).host(authority.as_str()));
@@ -76,11 +89,18 @@ where
         if let (Some(post), Ok(steps)) = (post, steps) {
             return Ok(post.keep(response, steps).await);
         }
+    } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
+        let _ = changed.invalidate().await;
     }
     changed.what.clear();
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply_to_answer(&mut response);
     Ok(response)
+}
+
+/// Returns the host and the port.
+fn without_user(authority: &Authority) -> &str {
+    authority.as_str().rsplit('@').next().unwrap_or_default()
 }
 
 /// Returns what a handler says that it has changed, if it has succeeded.

@@ -250,6 +250,71 @@ async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
     }
 }
 
+/// RFC 9110 sections 15.6.3 and 15.6.5: a gateway that says so does not know what became of the request.
+#[tokio::test]
+async fn a_write_that_a_gateway_has_no_answer_to_invalidates_its_target_and_nothing_that_it_points_to() {
+    for preset in [Policy::app(), Policy::rfc9111()] {
+        for (status, invalidates) in [(502, true), (504, true), (500, false), (503, false)] {
+            let (inner, _) = origin(move |request, call| {
+                if request.method() == "GET" {
+                    return numbered(&[], call);
+                }
+                let mut response = numbered(&[("location", "/other")], call);
+                *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+                response
+            });
+            let policy = preset.clone().default_ttl(MINUTE).cache_status(true);
+            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            for path in ["/thing", "/other"] {
+                send(&stack, get(path)).await;
+            }
+            send(&stack, request("POST", "/thing", &[])).await;
+            assert_eq!(!send(&stack, get("/thing")).await.is_hit(), invalidates, "{status}");
+            assert!(send(&stack, get("/other")).await.is_hit(), "{status}");
+        }
+    }
+}
+
+/// RFC 9111 section 4.4: "a cache MUST NOT trigger an invalidation under these conditions if the origin … differs".
+#[tokio::test]
+async fn for_a_proxy_a_write_to_one_site_leaves_the_same_path_of_another_alone() {
+    let post = |uri: &str, host: &str| request("POST", uri, &[("host", host)]);
+    // What is written to, and whether that is shop.example.
+    let table = [
+        (post("/thing", "other.example"), false),
+        (post("/thing", "shop.example:8080"), false),
+        (post("/thing", "shop.example"), true),
+        (post("/thing", "SHOP.example"), true),
+        (post("/thing", "shop.example."), true),
+        (post("/thing", "shop.example:"), true),
+        (post("/thing", "shop.example:80"), true),
+        (request("POST", "http://shop.example/thing", &[]), true),
+        (request("POST", "http://me@shop.example/thing", &[]), true),
+        // It can't be told whose that is.
+        (request("POST", "/thing", &[]), true),
+        (post("/thing", "shop example"), true),
+    ];
+    for (preset, is_proxy) in [(Policy::rfc9111(), true), (Policy::app(), false)] {
+        for (write, is_own) in &table {
+            let (inner, _) = origin(|request, call| match request.method().as_str() {
+                "GET" => numbered(&[], call),
+                _ => numbered(&[("location", "/other")], call),
+            });
+            let policy = preset.clone().default_ttl(MINUTE).cache_status(true);
+            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            for path in ["/thing", "/other"] {
+                send(&stack, get_with(path, &[("host", "shop.example")])).await;
+            }
+            let asked = format!("{} {:?}", write.uri(), write.headers());
+            send(&stack, write.clone()).await;
+            for path in ["/thing", "/other"] {
+                let hit = send(&stack, get_with(path, &[("host", "shop.example")])).await.is_hit();
+                assert_eq!(hit, is_proxy && !is_own, "{path} after {asked}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_unsafe_request_does_not_invalidate_what_it_points_to_elsewhere() {
     let cache = memory();

@@ -160,7 +160,7 @@ async fn any_final_status_with_a_lifetime_is_stored_but_what_is_about_one_reques
         let (stack, ..) = standing(proxy(), move |_, call| {
             with_status(code, numbered(&[("cache-control", "max-age=60")], call))
         });
-        let stored = !matches!(code, 304 | 412 | 413 | 416 | 417 | 431);
+        let stored = !matches!(code, 304 | 407 | 412 | 413 | 416 | 417 | 431);
         assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{code}");
     }
 }

@@ -229,7 +229,7 @@ async fn a_response_made_for_scripts_of_one_origin_is_stored_only_where_it_varie
 
 #[tokio::test]
 async fn what_one_request_provoked_is_not_stored_even_by_rfc_9111() {
-    for code in [304_u16, 412, 413, 416, 417, 431] {
+    for code in [304_u16, 407, 412, 413, 416, 417, 431] {
         let (stack, _) = site(Policy::rfc9111().cache_status(true), move |request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
             if request.headers().contains_key("if-match") {
