@@ -18,16 +18,23 @@
 //!
 //! Where the upstream can't be reached or answers with what is no HTTP, clients get a 502, where it takes too
 //! long a 504, or what is stored, where it may be used stale (`--stale-if-error`). `Cache-Status` says which, and
-//! `Proxy-Status` that it was the proxy's own answer, and why.
+//! `Proxy-Status` that it was the proxy's own answer, and why. A request that the proxy refuses by itself has
+//! neither.
 //! `--help` lists the options. On Ctrl-C or SIGTERM it takes no more connections and ends once
-//! the requests under way are answered.
+//! the requests under way are answered, `--timeout` and five seconds later at the latest.
 
+#[path = "reverse_proxy/connect.rs"]
+mod connect;
+#[path = "reverse_proxy/failure.rs"]
+mod failure;
 #[path = "reverse_proxy/fields.rs"]
 mod fields;
 #[path = "reverse_proxy/front.rs"]
 mod front;
 #[path = "reverse_proxy/upstream.rs"]
 mod upstream;
+#[path = "reverse_proxy/whole.rs"]
+mod whole;
 
 pub(crate) use front::Front;
 pub(crate) use upstream::Upstream;
@@ -39,9 +46,10 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use std::error::Error;
-use std::net::SocketAddr;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -58,8 +66,8 @@ Options:
   --listen HOST:PORT    listen here; port 0 is any free one [default: 127.0.0.1:8080]
   --upstream-http2      speak HTTP/2 with the upstream, without TLS
   --timeout N           answer 504 after so many seconds without an answer, and cut a body off that
-                        stalls for so long [default: 30]
-  --capacity N          hold so many bytes [default: 268435456]
+                        stalls for so long; to connect, there is half of it [default: 30]
+  --capacity N          hold so many bytes, 1048576 or more [default: 268435456]
   --stale-if-error N    answer with what is stale for so many seconds where the upstream fails
   --share-set-cookie    store responses with Set-Cookie that say explicitly how long they are fresh
   --key                 tell the key of each answer in Cache-Status
@@ -70,7 +78,7 @@ Options:
 #[derive(Debug)]
 struct Args {
     upstream: Authority,
-    listen: SocketAddr,
+    listen: String,
     http2: bool,
     timeout: Duration,
     capacity: u64,
@@ -83,7 +91,7 @@ impl Args {
         let mut upstream = None;
         let mut args = Self {
             upstream: Authority::from_static("unset"),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            listen: String::from("127.0.0.1:8080"),
             http2: false,
             timeout: Duration::from_secs(30),
             capacity: 256 << 20,
@@ -95,13 +103,15 @@ impl Args {
             let number = |text: String| text.parse::<u64>().map_err(|_| format!("not a number: {text}"));
             match word.as_str() {
                 "--upstream" => upstream = Some(authority(&value()?)?),
-                "--listen" => {
-                    let address = value()?;
-                    args.listen = address.parse().map_err(|_| format!("not HOST:PORT: {address}"))?;
-                }
+                "--listen" => args.listen = value()?,
                 "--upstream-http2" => args.http2 = true,
                 "--timeout" => args.timeout = Duration::from_secs(number(value()?)?),
-                "--capacity" => args.capacity = number(value()?)?,
+                "--capacity" => {
+                    args.capacity = number(value()?)?;
+                    if args.capacity < 1 << 20 {
+                        return Err("--capacity is 1048576 bytes at least".into());
+                    }
+                }
                 "--stale-if-error" => {
                     let window = Duration::from_secs(number(value()?)?);
                     args.policy = args.policy.stale_if_error(window);
@@ -122,7 +132,11 @@ fn authority(url: &str) -> Result<Authority, String> {
     let uri: Uri = url.parse().map_err(|_| format!("not a URL: {url}"))?;
     let is_root = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
     match uri.authority() {
-        Some(authority) if uri.scheme() == Some(&Scheme::HTTP) && is_root => Ok(authority.clone()),
+        Some(authority)
+            if uri.scheme() == Some(&Scheme::HTTP) && is_root && !authority.as_str().contains('@') =>
+        {
+            Ok(authority.clone())
+        }
         _ => Err(format!("not of the form http://HOST[:PORT]: {url}")),
     }
 }
@@ -150,17 +164,36 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(args.listen)
+    let listener = TcpListener::bind(&args.listen)
         .await
         .map_err(|error| format!("can't listen on {}: {error}", args.listen))?;
-    println!("Listening on http://{} for http://{} until Ctrl-C.", listener.local_addr()?, args.upstream);
+    let stopped = stopped();
+    say(&format!(
+        "Listening on http://{} for http://{} until Ctrl-C.",
+        listener.local_addr()?,
+        args.upstream
+    ));
     let cache = Cache::new(MemoryStore::with_capacity(args.capacity));
     let upstream = Upstream::new(args.upstream, args.http2, args.timeout);
     let inner = SiteCacheLayer::new(&cache).policy(args.policy).layer(upstream);
-    serve(listener, Front { inner, log: args.log }, stopped()).await;
-    println!("Stopped.");
+    let front = Front { inner, log: args.log.then(printer) };
+    serve(listener, front, stopped, args.timeout + Duration::from_secs(5)).await;
+    say("Stopped.");
     cache.shutdown().await;
     Ok(())
+}
+
+/// Prints a line, though nobody may read it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints lines in a thread of its own, since whoever reads them may be slow; past the first thousand, others
+/// are dropped.
+fn printer() -> SyncSender<String> {
+    let (sender, lines) = sync_channel::<String>(1000);
+    std::thread::spawn(move || lines.iter().for_each(|line| say(&line)));
+    sender
 }
 
 /// So long a client may take to say what it wants.
@@ -169,8 +202,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Others wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// Answers connections until it is told to stop, and those that are there then to the end of their requests.
-pub(crate) async fn serve(listener: TcpListener, front: Front, stopped: impl Future<Output = ()>) {
+/// Answers connections until it is told to stop, and those that are there then to the end of their requests, or
+/// of some time.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    front: Front,
+    stopped: impl Future<Output = ()>,
+    grace: Duration,
+) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
     server.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
@@ -217,25 +256,26 @@ pub(crate) async fn serve(listener: TcpListener, front: Front, stopped: impl Fut
     }
     // Others are refused at once, rather than left to wait, and who has said nothing is let go.
     drop((listener, closing));
-    println!("Answering what is under way …");
+    say("Answering what is under way …");
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(Duration::from_secs(10)) => eprintln!("Some clients were left."),
+        () = tokio::time::sleep(grace) => eprintln!("Some clients were left."),
     }
 }
 
-/// Waits for Ctrl-C or, where there is one, SIGTERM.
-async fn stopped() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminated.recv() => {}
-            }
-            return;
-        }
+/// Waits for Ctrl-C or, where there is one, SIGTERM: either one counts from now on.
+#[cfg(unix)]
+fn stopped() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
+    async move {
+        let mut signals: Vec<_> = signals.into_iter().flatten().collect();
+        futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
     }
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+async fn stopped() {
     let _ = tokio::signal::ctrl_c().await;
 }

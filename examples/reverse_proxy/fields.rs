@@ -1,8 +1,8 @@
 //! Which fields go from one message on the way to the next.
 
 use http::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, ETAG, HOST, LOCATION,
-    TE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
+    AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG,
+    EXPIRES, HOST, LOCATION, PRAGMA, SET_COOKIE, TE, TRANSFER_ENCODING, UPGRADE, VARY, VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
@@ -21,19 +21,26 @@ const OF_ONE_CONNECTION: [HeaderName; 6] = [
 
 /// What frames the message, or says what it is, who it is for and who may keep it, is for everybody, whatever
 /// `Connection` says.
-const FOR_ALL: [HeaderName; 8] =
-    [HOST, CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
+const FOR_ALL: [HeaderName; 14] = [
+    HOST,
+    CACHE_CONTROL,
+    HeaderName::from_static("cdn-cache-control"),
+    PRAGMA,
+    EXPIRES,
+    DATE,
+    AGE,
+    SET_COOKIE,
+    VARY,
+    CONTENT_TYPE,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    ETAG,
+    LOCATION,
+];
 
 /// Makes a header section that of the next message on the way.
 pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
-    let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
-    let names = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    let named = names
-        .filter_map(|name| name.trim().parse::<HeaderName>().ok())
-        .filter(|name| !FOR_ALL.contains(name));
-    for name in named.chain(OF_ONE_CONNECTION) {
-        headers.remove(name);
-    }
+    take_off(headers);
     let protocol = match received {
         Version::HTTP_10 => "1.0",
         Version::HTTP_2 => "2.0",
@@ -41,6 +48,18 @@ pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
     };
     if let Ok(via) = HeaderValue::try_from(format!("{protocol} {PSEUDONYM}")) {
         headers.append(VIA, via);
+    }
+}
+
+/// Takes off what is of one connection.
+pub(crate) fn take_off(headers: &mut HeaderMap) {
+    let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
+    let names = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let named = names
+        .filter_map(|name| name.trim().parse::<HeaderName>().ok())
+        .filter(|name| !FOR_ALL.contains(name));
+    for name in named.chain(OF_ONE_CONNECTION) {
+        headers.remove(name);
     }
 }
 

@@ -2,12 +2,14 @@
 
 use super::fields::{join_cookies, pass_on};
 use super::upstream::{Upstream, UpstreamBody};
+use super::whole::Whole;
 use futures::future::BoxFuture;
 use http::header::{HOST, MAX_FORWARDS};
 use http::uri::Authority;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use std::convert::Infallible;
+use std::sync::mpsc::SyncSender;
 use std::task::{self, Poll};
 use tower::{Service, ServiceExt};
 use tower_response_cache::{ResponseBody, ResponseCache};
@@ -16,8 +18,8 @@ use tower_response_cache::{ResponseBody, ResponseCache};
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
-    /// Whether each request is printed.
-    pub(crate) log: bool,
+    /// Who prints each request.
+    pub(crate) log: Option<SyncSender<String>>,
 }
 
 impl Service<Request<Incoming>> for Front {
@@ -30,20 +32,25 @@ impl Service<Request<Incoming>> for Front {
     }
 
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
-        let (log, inner) = (self.log, self.inner.clone());
-        let target = log.then(|| format!("{} {}", request.method(), request.uri()));
+        let inner = self.inner.clone();
+        let log = self.log.clone().map(|log| (log, format!("{} {}", request.method(), request.uri())));
         Box::pin(async move {
             let response = match admit(&mut request) {
-                Ok(()) => inner.oneshot(request).await?,
+                Ok(()) => {
+                    let received = request.version();
+                    inner.oneshot(request.map(|body| Whole::new(body, received))).await?
+                }
                 Err(status) => {
                     let mut response = Response::default();
                     *response.status_mut() = status;
                     response
                 }
             };
-            if let Some(target) = target {
+            if let Some((log, target)) = log {
                 let status = response.headers().get("cache-status").and_then(|status| status.to_str().ok());
-                println!("{target}: {} {}", response.status().as_u16(), status.unwrap_or("refused"));
+                let status = status.unwrap_or("refused");
+                // No request waits for whoever reads the lines.
+                let _ = log.try_send(format!("{target}: {} {status}", response.status().as_u16()));
             }
             Ok(response)
         })
@@ -57,6 +64,12 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     let (host, others) = (hosts.next(), hosts.next());
     let is_valid = host.is_none_or(is_host);
     if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    // RFC 9112 section 3.2.4: for OPTIONS alone; and no other server but one of HTTP is meant.
+    let is_asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
+    let is_foreign = request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https"));
+    if is_asterisk || is_foreign {
         return Err(StatusCode::BAD_REQUEST);
     }
     // No tunnels, and no echo of what other proxies have added.

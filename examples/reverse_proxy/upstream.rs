@@ -1,6 +1,9 @@
 //! What comes behind the cache: the one server that there is.
 
+use super::connect::Connector;
+use super::failure::Failure;
 use super::fields::{PSEUDONYM, pass_on};
+use super::whole::Whole;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -11,14 +14,12 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tower::Service;
 use tower_http::timeout::TimeoutBody;
@@ -32,31 +33,34 @@ pub(crate) type UpstreamBody = UnsyncBoxBody<Bytes, BoxError>;
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     connections: Connections,
+    connector: Connector,
     address: Authority,
     timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
 enum Connections {
-    Http1(Box<Client<HttpConnector, Incoming>>),
+    Http1(Box<Client<Connector, Whole>>),
     /// One for all requests, made anew where it has ended.
-    Http2(Arc<Mutex<Option<SendRequest<Incoming>>>>),
+    Http2(Arc<Mutex<Option<SendRequest<Whole>>>>),
 }
 
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
+        // Half of the time there is, so that it can be told from a slow answer.
+        let connector = Connector { timeout: timeout / 2 };
         let connections = if http2 {
             Connections::Http2(Arc::default())
         } else {
-            let mut connector = HttpConnector::new();
-            connector.set_nodelay(true);
             let mut client = Client::builder(TokioExecutor::new());
-            Connections::Http1(Box::new(client.pool_timer(TokioTimer::new()).build(connector)))
+            // RFC 9112 section 5.1: taken out, rather than refused, in a response.
+            client.http1_allow_spaces_after_header_name_in_responses(true);
+            Connections::Http1(Box::new(client.pool_timer(TokioTimer::new()).build(connector.clone())))
         };
-        Self { connections, address, timeout }
+        Self { connections, connector, address, timeout }
     }
 
-    async fn send(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>, BoxError> {
+    async fn send(&self, mut request: Request<Whole>) -> Result<Response<Incoming>, BoxError> {
         *request.version_mut() = Version::HTTP_11;
         match &self.connections {
             Connections::Http1(client) => {
@@ -73,28 +77,32 @@ impl Upstream {
                 let host = request.headers_mut().remove(HOST);
                 let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
                 *request.uri_mut() = target(host.unwrap_or(self.address.clone()), request.uri());
-                let mut sender = self.connection(open).await?;
-                Ok(sender.send_request(request).await?)
+                match self.connection(open).await?.try_send_request(request).await {
+                    Ok(response) => Ok(response),
+                    // The connection has ended before it was sent.
+                    Err(mut error) => match error.take_message() {
+                        Some(request) => Ok(self.connection(open).await?.send_request(request).await?),
+                        None => Err(error.into_error().into()),
+                    },
+                }
             }
         }
     }
 
     async fn connection(
         &self,
-        open: &Mutex<Option<SendRequest<Incoming>>>,
-    ) -> Result<SendRequest<Incoming>, BoxError> {
+        open: &Mutex<Option<SendRequest<Whole>>>,
+    ) -> Result<SendRequest<Whole>, BoxError> {
         let mut open = open.lock().await;
         if let Some(sender) = open.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let port = self.address.port_u16().unwrap_or(80);
-        let stream = TcpStream::connect(format!("{}:{port}", self.address.host())).await?;
-        stream.set_nodelay(true)?;
+        let stream = self.connector.clone().call(target(self.address.clone(), &Uri::default())).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             // An upstream that has gone without a word is found out.
             .keep_alive_interval(Duration::from_secs(10))
-            .handshake(TokioIo::new(stream))
+            .handshake(stream)
             .await?;
         tokio::spawn(connection);
         Ok(open.insert(sender).clone())
@@ -110,7 +118,7 @@ fn target(authority: Authority, uri: &Uri) -> Uri {
     Uri::from_parts(parts).unwrap_or_default()
 }
 
-impl Service<Request<Incoming>> for Upstream {
+impl Service<Request<Whole>> for Upstream {
     type Response = Response<UpstreamBody>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -119,61 +127,61 @@ impl Service<Request<Incoming>> for Upstream {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<Whole>) -> Self::Future {
         let (upstream, version) = (self.clone(), request.version());
         Box::pin(async move {
             Ok(match tokio::time::timeout(upstream.timeout, upstream.send(request)).await {
-                Ok(Ok(mut response)) if is_sound(&response) => {
-                    let received = response.version();
-                    pass_on(response.headers_mut(), received);
-                    *response.version_mut() = version;
-                    response.map(|body| TimeoutBody::new(upstream.timeout, body).boxed_unsync())
-                }
-                Ok(Ok(_)) => instead(StatusCode::BAD_GATEWAY, "http_protocol_error"),
-                Ok(Err(error)) => instead(StatusCode::BAD_GATEWAY, what_failed(&*error)),
-                Err(_) => instead(StatusCode::GATEWAY_TIMEOUT, "http_response_timeout"),
+                Ok(Ok(mut response)) => match unsound(&response) {
+                    Some(failure) => instead(failure),
+                    None => {
+                        let received = response.version();
+                        pass_on(response.headers_mut(), received);
+                        if response.status() == StatusCode::NO_CONTENT {
+                            // RFC 9110 section 8.6: clients may wait for what they are promised.
+                            response.headers_mut().remove(CONTENT_LENGTH);
+                        }
+                        *response.version_mut() = version;
+                        response.map(|body| {
+                            TimeoutBody::new(upstream.timeout, Whole::new(body, received)).boxed_unsync()
+                        })
+                    }
+                },
+                Ok(Err(error)) => instead(Failure::of(&*error)),
+                Err(_) => instead(Failure::ResponseTimeout),
             })
         })
     }
 }
 
-/// Tells whether a response is one to what was asked, of a length that nobody can mistake (RFC 9112 section 6.1).
-fn is_sound(response: &Response<Incoming>) -> bool {
+/// Tells what is wrong with a response that is none to what was asked, or of a length that somebody could mistake
+/// (RFC 9112 section 6.1).
+fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     let lines = response.headers().get_all(TRANSFER_ENCODING).iter();
     let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_lowercase()).collect();
     let is_framed = match &lines[..] {
         [] => true,
         [coding] => {
-            // Neither two lengths, nor content in a coding that the client would not know of. One that is registered
-            // nowhere is content like any other, up to the end of the connection (section 6.3).
+            // Neither two lengths, nor content in a coding that the client would not know of. What is registered
+            // nowhere is no coding that anything was sent in: that is content like any other, up to the end of the
+            // connection (section 6.3).
             let known = ["chunked", "gzip", "deflate", "compress"];
             let is_plain = !known.iter().any(|known| coding.contains(known));
             !response.headers().contains_key(CONTENT_LENGTH) && (coding == "chunked" || is_plain)
         }
         _ => false,
     };
-    is_framed && !response.status().is_informational()
-}
-
-/// Returns the word for an error (RFC 9209 section 2.3), by its causes.
-fn what_failed(error: &(dyn Error + 'static)) -> &'static str {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        match error.downcast_ref::<hyper::Error>() {
-            Some(error) if error.is_parse() => return "http_protocol_error",
-            Some(_) => return "connection_terminated",
-            None => cause = error.source(),
-        }
+    match (is_framed, response.status().is_informational()) {
+        (false, _) => Some(Failure::ResponseTransferCoding),
+        (true, true) => Some(Failure::Protocol),
+        (true, false) => None,
     }
-    // It came so far as not to be reached.
-    "destination_unavailable"
 }
 
-/// Answers in place of an upstream that has not, and says so (RFC 9209): a 502 of its own has no such field.
-fn instead(status: StatusCode, error: &str) -> Response<UpstreamBody> {
+/// Answers in place of an upstream that has not, and says so (RFC 9209): a 502 of the upstream's has no such field.
+fn instead(failure: Failure) -> Response<UpstreamBody> {
     let mut response = Response::new(UpstreamBody::default());
-    *response.status_mut() = status;
-    if let Ok(value) = HeaderValue::try_from(format!("{PSEUDONYM}; error={error}")) {
+    *response.status_mut() = failure.status();
+    if let Ok(value) = HeaderValue::try_from(format!("{PSEUDONYM}; error={failure}")) {
         response.headers_mut().insert("proxy-status", value);
     }
     response

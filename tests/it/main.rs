@@ -36,6 +36,7 @@ mod patching;
 mod proxy;
 mod proxy_fields;
 mod proxy_hosts;
+mod proxy_parts;
 mod proxy_smuggling;
 mod proxy_upstream;
 mod purge;

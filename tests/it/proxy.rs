@@ -229,8 +229,12 @@ impl Proxy {
                 std::future::pending().await
             }
         };
-        let task = tokio::spawn(serve(listener, Front { inner, log: false }, stopped));
+        let task = tokio::spawn(serve(listener, Front { inner, log: None }, stopped, LONG));
         Self { address, clock, stop: Some(stop), task }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Tells it to stop.

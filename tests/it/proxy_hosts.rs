@@ -106,6 +106,16 @@ async fn targets_with_bad_authorities_are_refused() {
     are_as_they_were(&proxy, "bad targets").await;
 }
 
+/// RFC 9112 section 3.2.4: the asterisk is for OPTIONS; and this is no server of anything but HTTP.
+#[tokio::test]
+async fn targets_that_no_server_of_http_has_are_refused() {
+    let (proxy, _origin) = filled().await;
+    for target in ["*", "ftp://shop.example/", "ws://shop.example/"] {
+        assert_eq!(ask(&proxy, target, "Host: shop.example\r\n").await.status(), 400, "{target}");
+    }
+    are_as_they_were(&proxy, "other targets").await;
+}
+
 #[tokio::test]
 async fn user_information_in_a_target_is_no_part_of_the_host() {
     let (proxy, origin) = filled().await;

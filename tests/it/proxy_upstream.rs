@@ -19,7 +19,12 @@ async fn is_refused(name: &str, reply: Reply) {
     assert_eq!((got.status(), got.text()), (502, ""), "{name}");
     assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=502; detail=no-lifetime", "{name}");
     let why = got.header("proxy-status").expect("the proxy's own answer");
-    let words = ["http_protocol_error", "connection_terminated"];
+    let words = [
+        "http_protocol_error",
+        "connection_terminated",
+        "http_response_header_section_size",
+        "http_response_transfer_coding",
+    ];
     assert!(words.iter().any(|word| why == format!("tower-response-cache; error={word}")), "{name}: {why}");
     let next = proxy.get("/").await;
     assert_eq!((next.status(), next.text(), next.is_hit()), (200, "page 2", false), "{name}");
@@ -88,7 +93,7 @@ async fn an_upstream_that_is_down_is_a_bad_gateway() {
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (502, ""));
         assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=502; detail=no-lifetime");
-        let why = "tower-response-cache; error=destination_unavailable";
+        let why = "tower-response-cache; error=connection_refused";
         assert_eq!(got.header("proxy-status"), Some(why));
     }
 }
@@ -147,7 +152,6 @@ async fn what_is_no_http_is_a_bad_gateway() {
         "HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX Y: z\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX-Y : z\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Y: a\0b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Y: a\r\n b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Y: a\rb\r\n\r\n",

@@ -1,0 +1,43 @@
+//! Connections with the upstream.
+
+use super::failure::Failure;
+use futures::future::BoxFuture;
+use http::Uri;
+use hyper_util::rt::TokioIo;
+use std::task::{self, Poll};
+use std::time::Duration;
+use tokio::net::{TcpStream, lookup_host};
+use tower::Service;
+
+/// Connects, within a time limit, and says why it can't.
+#[derive(Debug, Clone)]
+pub(crate) struct Connector {
+    pub(crate) timeout: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = Failure;
+    type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut task::Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let timeout = self.timeout;
+        Box::pin(async move {
+            let connecting = tokio::time::timeout(timeout, connect(&uri)).await;
+            connecting.map_err(|_| Failure::ConnectionTimeout)?
+        })
+    }
+}
+
+async fn connect(uri: &Uri) -> Result<TokioIo<TcpStream>, Failure> {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let found = lookup_host((host, uri.port_u16().unwrap_or(80))).await;
+    let addresses: Vec<_> = found.map_err(|_| Failure::DnsError)?.collect();
+    let stream = TcpStream::connect(&addresses[..]).await?;
+    stream.set_nodelay(true)?;
+    Ok(TokioIo::new(stream))
+}

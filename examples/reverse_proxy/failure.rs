@@ -1,0 +1,88 @@
+//! What can be wrong with the upstream, and what clients are told of it.
+
+use http::StatusCode;
+use std::error::Error;
+use std::{fmt, io};
+
+/// Why the proxy answers itself: words and statuses of RFC 9209 section 2.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    DnsError,
+    ConnectionRefused,
+    ConnectionTimeout,
+    DestinationUnavailable,
+    ConnectionTerminated,
+    ResponseTimeout,
+    ResponseHeadersTooLarge,
+    ResponseTransferCoding,
+    Protocol,
+    /// Not the upstream's: what the client sent can't be sent on.
+    Request,
+}
+
+impl Failure {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Request => StatusCode::BAD_REQUEST,
+            _ => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::DnsError => "dns_error",
+            Self::ConnectionRefused => "connection_refused",
+            Self::ConnectionTimeout => "connection_timeout",
+            Self::DestinationUnavailable => "destination_unavailable",
+            Self::ConnectionTerminated => "connection_terminated",
+            Self::ResponseTimeout => "http_response_timeout",
+            Self::ResponseHeadersTooLarge => "http_response_header_section_size",
+            Self::ResponseTransferCoding => "http_response_transfer_coding",
+            Self::Protocol => "http_protocol_error",
+            Self::Request => "http_request_error",
+        }
+    }
+
+    /// Returns what an error is, by its causes.
+    pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
+        if let Some(failure) = error.downcast_ref::<Self>() {
+            return *failure;
+        }
+        match error.downcast_ref::<hyper::Error>() {
+            Some(error) if error.is_parse_too_large() => Self::ResponseHeadersTooLarge,
+            Some(error) if error.is_parse() => Self::Protocol,
+            // What is "user" to its client is the body of the request.
+            Some(error) if error.is_user() => Self::Request,
+            Some(error) => {
+                let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+                // Found by this side, rather than said by the other.
+                if http2.is_some_and(h2::Error::is_library) {
+                    Self::Protocol
+                } else {
+                    Self::ConnectionTerminated
+                }
+            }
+            None => error.source().map_or(Self::ConnectionTerminated, Self::of),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// An error of connecting.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,
+            io::ErrorKind::TimedOut => Self::ConnectionTimeout,
+            _ => Self::DestinationUnavailable,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+impl Error for Failure {}

@@ -1,0 +1,55 @@
+//! Bodies that end where their sender ended them, and nowhere else.
+
+use super::fields::take_off;
+use bytes::Bytes;
+use http::Version;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A body as it was received. To hyper, one of HTTP/2 has come to its end when its stream is reset with `NO_ERROR`,
+/// too (RFC 9113 section 8.1 has that for requests whose answer is there already): who stores it, or frames it anew,
+/// would make a whole of a part.
+#[derive(Debug)]
+pub(crate) struct Whole {
+    body: Incoming,
+    by_http2: bool,
+}
+
+impl Whole {
+    pub(crate) fn new(body: Incoming, received: Version) -> Self {
+        Self { body, by_http2: received == Version::HTTP_2 }
+    }
+}
+
+impl Body for Whole {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            None if self.by_http2 && !self.body.is_end_stream() => Some(Err("reset before its end".into())),
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    take_off(trailers);
+                }
+                Some(Ok(frame))
+            }
+            end => end.map(|frame| frame.map_err(Into::into)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
