@@ -67,6 +67,9 @@
 //! | other statuses | not stored |
 //! | body that fails, ends short or is too large | passes, not stored |
 //!
+//! A body is as whole as the service says: one that is received over HTTP/2 by hyper ends without an error where its
+//! stream was reset with `NO_ERROR`, so a proxy wraps it, as the example `reverse_proxy` does.
+//!
 //! A handler's own [`CacheHints`] outrank what is said of lifetimes and statuses here, but for `no-store`.
 //! [`Policy::vary_by_identity`] gives each visitor a cache of their own; [`Policy::keyed_inputs_only`]
 //! shows handlers nothing that the key ignores.

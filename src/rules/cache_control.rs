@@ -64,7 +64,8 @@ pub(crate) struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
-    /// Reads `Cache-Control`; of directives that come twice the stricter counts (RFC 9111 section 4.2.1).
+    /// Reads `Cache-Control`; of directives that come twice the stricter counts, where RFC 9111 section 4.2.1 would
+    /// have the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
@@ -154,7 +155,7 @@ pub(super) fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Keeps the smallest of several; what can't be read counts as zero, so the response as stale
+/// Keeps the smallest of several, never more than the first; what can't be read counts as zero, so the response as stale
 /// (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
