@@ -26,6 +26,12 @@ impl Moment {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
     }
+
+    /// Returns the moment a duration earlier, or the first one there is.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
 }
 
 /// Where a cache and its store read the time.

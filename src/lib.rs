@@ -62,6 +62,7 @@
 //! | stale, within a window of RFC 5861 | answered with at once, while a new one is made in the background ([`Policy::stale_while_revalidate`]), or where the service fails ([`Policy::stale_if_error`]) |
 //! | `Set-Cookie`, `private`, `no-store`, `Vary: *`, 206, trailers, event streams | passes, not stored |
 //! | `no-cache`, `max-age=0` | stored with a validator, and revalidated before each use; without one, not stored |
+//! | `Cache-Control` that can't be read | counts as `max-age=0`, and forbids what it may have been meant to (RFC 9111 section 4.2.1) |
 //! | status 200 | stored for the route's ttl, its own lifetime, or the default ttl |
 //! | status 203, 301, 308, 404, 410 | stored only for a lifetime of its own |
 //! | other statuses | not stored |

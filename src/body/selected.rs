@@ -46,6 +46,8 @@ impl<B> ResponseBody<B> {
                     ranges => {
                         let boundary = boundary();
                         let several = multipart(ranges, parts.headers.get(CONTENT_TYPE), &body, &boundary);
+                        // RFC 9110 section 15.3.7.2: each part has its own.
+                        parts.headers.remove(CONTENT_RANGE);
                         insert(&mut parts.headers, &CONTENT_TYPE, several.content_type);
                         insert(&mut parts.headers, &CONTENT_LENGTH, HeaderValue::from(several.length));
                         Self::pieces(several.pieces)
@@ -60,7 +62,9 @@ impl<B> ResponseBody<B> {
 /// Returns the fields of an error that one request provoked: no cache shall keep it as the page.
 fn of_an_error(headers: &HeaderMap) -> HeaderMap {
     let mut kept = not_modified(headers);
-    for name in [EXPIRES, AGE] {
+    let is_targeted = |name: &&http::HeaderName| name.as_str().ends_with("-cache-control");
+    let targeted: Vec<_> = kept.keys().filter(is_targeted).cloned().collect();
+    for name in [EXPIRES, AGE].into_iter().chain(targeted) {
         kept.remove(name);
     }
     insert(&mut kept, &CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -123,11 +123,8 @@ impl Placing<'_> {
         let store = self.cache.store();
         let key = self.key.as_ref();
         let fields = || response.head().nominated.iter().map(|field| field.name().clone());
-        if response.head().nominated.is_empty() {
-            let entry = Entry::Response(Arc::clone(response));
-            if self.cache.within_limit(store.put(key, entry, self.ttl, PutMode::IfAbsent)).await? {
-                return Ok(true);
-            }
+        if response.head().nominated.is_empty() && self.put_first(key, response).await? {
+            return Ok(true);
         }
         for _ in 0..TRIES {
             let seen = self.cache.within_limit(store.get(key)).await?;
@@ -137,12 +134,10 @@ impl Placing<'_> {
                 _ => Some(Arc::new(VaryIndex::new(Vec::new()))),
             };
             let Some(index) = index else {
-                let new = Entry::Response(Arc::clone(response));
-                let put = store.compare_and_set(key, seen.as_ref(), new, self.ttl);
-                if self.cache.within_limit(put).await? {
-                    return Ok(true);
+                match self.put_over(key, seen.as_ref(), response).await? {
+                    Some(is_placed) => return Ok(is_placed),
+                    None => continue,
                 }
-                continue;
             };
             // Fields are only ever added: a response that varies on less is stored like the others.
             let widened = index.widened(fields()).map(Arc::new);
@@ -162,12 +157,47 @@ impl Placing<'_> {
             if let Some(displaced) = displaced {
                 self.cache.within_limit(store.remove(KeyRef::new(&displaced))).await?;
             }
-            let entry = Entry::Response(Arc::clone(response));
-            let put = store.put(buf.key(), entry, self.ttl, PutMode::Always);
-            self.cache.within_limit(put).await?;
-            return Ok(true);
+            if self.put_first(buf.key(), response).await? {
+                return Ok(true);
+            }
+            let seen = self.cache.within_limit(store.get(buf.key())).await?;
+            if let Some(is_placed) = self.put_over(buf.key(), seen.as_ref(), response).await? {
+                return Ok(is_placed);
+            }
         }
         Ok(false)
+    }
+
+    /// Returns whether nothing was there yet.
+    async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
+        let entry = Entry::Response(Arc::clone(response));
+        self.cache.within_limit(self.cache.store().put(key, entry, self.ttl, PutMode::IfAbsent)).await
+    }
+
+    /// Puts a response in the place of what is there, unless that is newer, which it returns; `None` if others were
+    /// first.
+    async fn put_over(
+        &self,
+        key: KeyRef<'_>,
+        seen: Option<&Entry>,
+        response: &Arc<StoredResponse>,
+    ) -> Result<Option<bool>, StoreError> {
+        if let Some(Entry::Response(seen)) = seen
+            && self.is_newer(seen, response).await?
+        {
+            return Ok(Some(false));
+        }
+        let new = Entry::Response(Arc::clone(response));
+        let put = self.cache.store().compare_and_set(key, seen, new, self.ttl);
+        Ok(self.cache.within_limit(put).await?.then_some(true))
+    }
+
+    /// Tells whether a stored response is the answer to a later request than this one, and still of use: clocks of
+    /// several machines may differ, and what is stale shall not stay for that.
+    async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
+        Ok(stored.head().asked_at() > new.head().asked_at()
+            && stored.is_fresh(self.cache.clock().now())
+            && self.cache.validity_of(stored).await? == Validity::Valid)
     }
 }
 

@@ -512,7 +512,7 @@ mod tests {
                 let now = clock.now();
                 let _ = (hits(&response, now), response.head().said(), response.current_age(now));
                 let _ = (response.is_fresh(now), response.serves_on_errors(now));
-                let _ = response.freshened(response.head().said(), response.head(), response.head().windows, clock.wall());
+                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, clock.wall());
             }
         }
     }

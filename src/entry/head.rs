@@ -88,6 +88,11 @@ impl Head {
         self.dependencies = before.dependencies.clone();
     }
 
+    /// Returns when the request began that this answers.
+    pub(crate) fn asked_at(&self) -> Moment {
+        self.response_time.before(self.cost)
+    }
+
     /// Tells whether the origin can be asked if the response still stands.
     pub(crate) fn is_revalidatable(&self) -> bool {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)

@@ -125,11 +125,12 @@ impl StoredResponse {
         &self.body
     }
 
-    /// Returns a copy with other fields that is as fresh as another response, from now.
+    /// Returns a copy with other fields that was validated together with another response, and is fresh for so long.
     pub(crate) fn freshened(
         &self,
         headers: HeaderMap,
         like: &Head,
+        until: Moment,
         windows: Windows,
         wall: SystemTime,
     ) -> Self {
@@ -140,7 +141,7 @@ impl StoredResponse {
         head.generation = like.generation;
         head.response_time = like.response_time;
         head.corrected_initial_age = like.corrected_initial_age;
-        head.fresh_until = like.fresh_until;
+        head.fresh_until = until;
         head.windows = windows;
         Self::new(head, self.body.clone())
     }
@@ -155,11 +156,6 @@ impl StoredResponse {
     /// Returns the header fields as they are stored.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.parts.headers
-    }
-
-    /// Tells whether the origin can be asked if it still is what it would answer with.
-    pub(crate) fn has_validator(&self) -> bool {
-        has_validator(&self.head.parts.headers)
     }
 
     /// Returns the head of a 304 (RFC 9110 section 15.4.5), `Age` included.

@@ -168,6 +168,9 @@ impl Policy {
     /// What somebody is answered with who is known, by a credential or a cookie, is shared only where it states its
     /// lifetime itself: no ttl of ours and no heuristic makes it everybody's.
     ///
+    /// Concurrent requests share one call and its response, if that is fresh when it comes: what is to be validated before
+    /// each use, each asks about itself (section 5.2.2.4).
+    ///
     /// Its cookies are the origin's business: what sets one is not stored all the same, unless
     /// [`share_set_cookie`](Self::share_set_cookie) says so.
     pub fn rfc9111() -> Self {

@@ -61,6 +61,8 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_if_error: Option<u32>,
     /// They come from a field for caches like this one (RFC 9213).
     pub(crate) targeted: bool,
+    /// Something in it is no directive, and may stand for any.
+    pub(crate) malformed: bool,
 }
 
 impl ResponseDirectives {
@@ -70,6 +72,9 @@ impl ResponseDirectives {
         let mut directives = Self::default();
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
+            if !is_directive(name, argument) {
+                directives.restrict(element);
+            }
             match lowered(name, &mut [0; LONGEST]) {
                 b"no-store" => directives.no_store = true,
                 b"no-cache" => directives.no_cache.add(argument),
@@ -91,6 +96,19 @@ impl ResponseDirectives {
             }
         }
         directives
+    }
+
+    /// Takes from what can't be read the words that forbid something, which were meant to.
+    fn restrict(&mut self, element: &[u8]) {
+        self.malformed = true;
+        for word in element.split(|byte| !is_tchar(*byte)) {
+            match lowered(word, &mut [0; LONGEST]) {
+                b"no-store" => self.no_store = true,
+                b"no-cache" => self.no_cache.add(None),
+                b"private" => self.private.add(None),
+                _ => {}
+            }
+        }
     }
 }
 
@@ -153,6 +171,23 @@ pub(super) fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(at) => (trim(&element[..at]), Some(trim(&element[at + 1..]))),
         None => (element, None),
     }
+}
+
+/// Tells whether it is a token, and an argument a token or a quoted string that ends (RFC 9111 section 5.2). White
+/// space about the sign between them is let pass, and no argument behind it: neither hides anything.
+fn is_directive(name: &[u8], argument: Option<&[u8]>) -> bool {
+    let is_token = |text: &[u8]| text.iter().copied().all(is_tchar);
+    let argument = argument.unwrap_or_default();
+    let is_argument = match argument.first() {
+        Some(b'"') => unquoted(argument).is_some(),
+        _ => is_token(argument),
+    };
+    !name.is_empty() && is_token(name) && is_argument
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Keeps the smallest of several, never more than the first; what can't be read counts as zero, so the response as stale
@@ -240,6 +275,7 @@ mod tests {
             no_cache: Qualified::Absent,
             private: Qualified::Absent,
             targeted: false,
+            malformed: false,
         };
         assert_eq!(ResponseDirectives::from_headers(&headers(&lines)), expected);
     }
@@ -287,8 +323,35 @@ mod tests {
     fn a_stale_window_that_cannot_be_read_is_none() {
         for argument in ["", "=", "=abc", "=-1", "=1.5", "=\"1"] {
             let directives = response(&format!("stale-while-revalidate{argument}, stale-if-error{argument}"));
-            assert_eq!(directives, ResponseDirectives::default(), "{argument:?}");
+            let windows = (directives.stale_while_revalidate, directives.stale_if_error);
+            assert_eq!(windows, (None, None), "{argument:?}");
         }
+    }
+
+    /// RFC 9111 section 4.2.1: "caches are encouraged to consider responses that have invalid freshness information … to
+    /// be stale"; and what is meant to forbid something does.
+    #[test]
+    fn what_is_no_directive_counts_as_stale_and_lifts_no_ban() {
+        let read = |value| {
+            let read = response(value);
+            (read.malformed, read.no_store, read.no_cache, read.private)
+        };
+        let (absent, all) = (Qualified::Absent, Qualified::All);
+        for value in
+            ["", "max-age=60", "max-age = 60", "ext", "ext=", "ext=\"a, no-store\"", "ext=a", "PRIVATE-ISH=1"]
+        {
+            assert_eq!(read(value), (false, false, absent.clone(), absent.clone()), "{value}");
+        }
+        for value in
+            ["max-age=60; public", "max-age=6 0", "a b", "=", "\"private-ish\"", "ext=\"a", "ext=\"a\"b"]
+        {
+            assert_eq!(read(value), (true, false, absent.clone(), absent.clone()), "{value}");
+        }
+        for value in ["no-store; x", "x no-store", "ext=\"x, no-store", "ext=\"x\\\", No-Store"] {
+            assert_eq!(read(value), (true, true, absent.clone(), absent.clone()), "{value}");
+        }
+        assert_eq!(read("private; max-age=60, no-cache=\"a"), (true, false, all.clone(), all.clone()));
+        assert_eq!(read("\"private\""), (true, false, absent, all));
     }
 
     /// RFC 9111 section 4.2.1.

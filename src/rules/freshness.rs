@@ -3,6 +3,7 @@
 use super::cache_control::{ResponseDirectives, delta_seconds};
 use super::date::{FieldDate, field_date};
 use super::list::field_elements;
+use crate::clock::Moment;
 use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use std::time::{Duration, SystemTime};
@@ -12,7 +13,7 @@ use std::time::{Duration, SystemTime};
 pub(crate) enum Stated {
     /// Nothing.
     Silent,
-    /// That it is not fresh, or something that can't be read, which counts as the same.
+    /// That it is not fresh, or something that can't be read, which counts as the same (RFC 9111 section 4.2.1).
     Stale,
     /// That it is fresh for so long.
     For(Duration),
@@ -28,6 +29,9 @@ pub(crate) fn stated_lifetime(
     headers: &HeaderMap,
     response_time: SystemTime,
 ) -> Stated {
+    if directives.malformed {
+        return Stated::Stale;
+    }
     let expires = if directives.targeted { FieldDate::Absent } else { field_date(headers, &EXPIRES) };
     let lifetime = match (directives.s_maxage.or(directives.max_age), expires) {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
@@ -56,6 +60,14 @@ pub(crate) fn heuristic_lifetime(
     let unchanged = date_or(headers, response_time).duration_since(modified).ok()?;
     let lifetime = Duration::from_secs((unchanged / 10).as_secs());
     ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
+}
+
+/// Returns until when a response is fresh that came at this moment; maybe earlier than that.
+pub(crate) fn fresh_until(came: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
+    match lifetime.checked_sub(initial_age) {
+        Some(rest) => came.after(rest),
+        None => came.before(initial_age - lifetime),
+    }
 }
 
 /// Returns `Date`; a response that has none is from when it came (RFC 9110 section 6.6.1).

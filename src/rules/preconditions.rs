@@ -112,7 +112,8 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 
 /// Tells whether a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
 ///
-/// `Last-Modified` guides the client's update of its copy. `Set-Cookie` and the fields of CORS are not
+/// `Last-Modified` guides the client's update of its copy, and fields like `CDN-Cache-Control` (RFC 9213) that of the
+/// cache they are for. `Set-Cookie` and the fields of CORS are not
 /// of the representation: browsers act on those of a 304.
 fn stands_in_304(name: &HeaderName) -> bool {
     const KEPT: [HeaderName; 8] =
@@ -120,6 +121,7 @@ fn stands_in_304(name: &HeaderName) -> bool {
     KEPT.contains(name)
         || matches!(name.as_str(), "age" | "cache-status")
         || name.as_str().starts_with("access-control-")
+        || name.as_str().ends_with("-cache-control")
 }
 
 /// Returns the fields of a 304 (RFC 9110 section 15.4.5).

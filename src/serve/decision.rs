@@ -1,8 +1,9 @@
 //! The one gate before the store: may this response be kept, and for how long?
 
 use super::inspect::Context;
+use super::lifetime::{came_stale, until};
 use super::mark::Identified;
-use super::shared::{Level, Shared};
+use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::key::RequestHead;
@@ -130,7 +131,8 @@ impl Shared {
             // RFC 9111 section 5.2.2.4: to be validated before each use.
             _ if directives.no_cache == Qualified::All => now,
             _ if unsaid => return Err(Detail::NoLifetime),
-            Err(Detail::NotFresh) if revalidatable => now,
+            // Stale by as much as it is: it may have come from another cache.
+            Err(Detail::NotFresh) if revalidatable => came_stale(stated.0, initial_age, now),
             fresh_until => fresh_until?,
         };
         let fresh_until = self.shortened(fresh_until, now);
@@ -220,15 +222,6 @@ impl Shared {
         asked_about.max(head.windows.longest())
     }
 
-    /// Leaves a part of a lifetime to chance.
-    fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
-        let share = self.policy.jitter;
-        if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
-            return fresh_until;
-        }
-        now.after(fresh_until.since(now).mul_f64(1.0 - share * self.cache.draw()))
-    }
-
     /// Tells whether the handler could see all that it says its response depends on, and the cache, too.
     fn could_depend_on(&self, fields: &[HeaderName], context: Context) -> Result<(), Detail> {
         if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
@@ -264,48 +257,6 @@ impl Shared {
         self.policy.stores_with_lifetime(status)
             || hints.is_some_and(|hints| hints.statuses.contains(&status))
     }
-
-    /// Returns until when a response is fresh here: the whole order of precedence.
-    ///
-    /// The route's ttl and the default replace or fill in lifetimes; they never make fresh what
-    /// says that it is not.
-    fn fresh_until(
-        &self,
-        (stated, heuristic): (Stated, impl FnOnce() -> Option<Duration>),
-        status: StatusCode,
-        initial_age: Duration,
-        now: Moment,
-    ) -> Result<Moment, Detail> {
-        let plain = status == StatusCode::OK;
-        if matches!(stated, Stated::Stale) {
-            return Err(Detail::NotFresh);
-        }
-        if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
-            return until(ttl, now);
-        }
-        if let (Stated::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
-            return until(Ttl::For(ttl), now);
-        }
-        let lifetime = match stated {
-            Stated::For(_) if !self.policy.stores_with_lifetime(status) => return Err(Detail::Status),
-            Stated::For(lifetime) => lifetime,
-            Stated::Silent if plain && self.policy.default_ttl != Ttl::Default => {
-                return until(self.policy.default_ttl, now);
-            }
-            Stated::Silent | Stated::Stale => {
-                let most = self.policy.heuristic.ok_or(Detail::NoLifetime)?;
-                let lifetime = heuristic().ok_or(Detail::NoLifetime)?.min(most);
-                match self.policy.stores_with_lifetime(status) {
-                    true => lifetime,
-                    false => return Err(Detail::Status),
-                }
-            }
-        };
-        match lifetime.checked_sub(initial_age) {
-            Some(rest) if !rest.is_zero() => Ok(now.after(rest)),
-            _ => Err(Detail::NotFresh),
-        }
-    }
 }
 
 /// Refuses what was made for one recipient, though nothing says so.
@@ -331,13 +282,4 @@ fn has_nonce(headers: &HeaderMap) -> bool {
 /// should not be given; it should have named `Origin` in `Vary`.
 fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
-}
-
-fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
-    match ttl {
-        Ttl::Forever => Ok(Moment::NEVER),
-        Ttl::For(ttl) if !ttl.is_zero() => Ok(now.after(ttl)),
-        Ttl::For(_) => Err(Detail::ZeroTtl),
-        Ttl::Default => Err(Detail::NoLifetime),
-    }
 }

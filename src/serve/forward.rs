@@ -15,7 +15,7 @@ use crate::cache::{Settled, Storing, Tracker, inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
-use crate::flight::Pass;
+use crate::flight::{Leader, Pass};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
@@ -170,7 +170,7 @@ impl Fill {
 
     /// Returns the response, and whether it is being stored.
     pub(super) fn received<B>(
-        self,
+        mut self,
         response: Response<B>,
         sent: Sent,
         outdated: Option<Stored>,
@@ -217,11 +217,11 @@ impl Fill {
                 let alike = shared.alike();
                 let storing =
                     Storing { key, response, request, max_variants, alike, retained, outdated, settled };
-                // To be validated before each use: this one is for those who wait already.
+                // To be validated before each use.
                 if !storing.response.is_fresh(storing.response.head().response_time)
-                    && let Some(leader) = &self.call.leader
+                    && let Some(leader) = self.call.leader.take()
                 {
-                    leader.close();
+                    self.call.leader = share_unfresh(leader, shared);
                 }
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 (
@@ -259,6 +259,16 @@ impl Fill {
             leader.pass();
         }
     }
+}
+
+/// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
+fn share_unfresh(leader: Leader, shared: &Shared) -> Option<Leader> {
+    if shared.shares_unfresh() {
+        leader.close();
+        return Some(leader);
+    }
+    leader.pass();
+    None
 }
 
 impl Sent {

@@ -8,7 +8,7 @@ use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::rules::freshness::{Stated, stated_lifetime};
+use crate::rules::freshness::{Stated, fresh_until, stated_lifetime};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use crate::rules::stale::forbids_stale;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -141,7 +141,9 @@ impl Shared {
         }
         // Another variant, or one that was invalidated, is of no use.
         let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives(_))
-            && (response.has_validator() || response.serves_on_errors(now) || self.learns_by(context));
+            && (response.head().is_revalidatable()
+                || response.serves_on_errors(now)
+                || self.learns_by(context));
         Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
@@ -255,8 +257,7 @@ impl Shared {
         let directives = ResponseDirectives::for_targets(&said, &self.policy.targets);
         match stated_lifetime(&directives, &said, self.cache.clock().wall()) {
             Stated::For(lifetime) => {
-                let rest = lifetime.saturating_sub(head.corrected_initial_age);
-                head.fresh_until < head.response_time.after(rest)
+                head.fresh_until < fresh_until(head.response_time, lifetime, head.corrected_initial_age)
             }
             Stated::Silent | Stated::Stale => true,
         }
@@ -307,14 +308,19 @@ impl Shared {
         (usable && self.cache.is_valid_now(&response)).then_some(response)
     }
 
+    /// Tells whether those who wait for a response get it though it is to be validated before each use.
+    pub(super) fn shares_unfresh(&self) -> bool {
+        self.policy.sharing == Sharing::App
+    }
+
     /// Tells whether the answer to a request says something of what is stored (RFC 9111 section 4.3.5).
     pub(super) fn learns_by(&self, context: Context) -> bool {
         context.head && self.policy.sharing == Sharing::Rfc9111
     }
 
     /// Tells whether a request wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).
-    pub(super) fn wants_only_what_is_cached(&self, request: &HeaderMap, context: Context) -> bool {
-        context.directives
+    pub(super) fn wants_only_what_is_cached(&self, request: &HeaderMap, directives: bool) -> bool {
+        directives
             && self.policy.sharing == Sharing::Rfc9111
             && RequestDirectives::from_headers(request).only_if_cached
     }

@@ -89,7 +89,7 @@ impl Way {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
                 Lookup::Failed | Lookup::Miss { .. }
-                    if self.shared.wants_only_what_is_cached(request, self.context) =>
+                    if self.shared.wants_only_what_is_cached(request, self.context.directives) =>
                 {
                     return Next::Refuse;
                 }
@@ -318,9 +318,10 @@ impl Way {
     async fn fits(&self, stored: &StoredResponse, request: &HeaderMap, arriving: bool) -> Result<bool, ()> {
         let now = self.shared.cache.clock().now();
         let refusal = self.shared.refusal(stored, request, self.context, now).await?;
-        // What was made while this request waited is as good as revalidated for it; what was not is
-        // there because the service has failed.
-        let is_new = stored.head().response_time >= self.began;
+        // What was made while this request waited is as good as revalidated for it, before an application: all who
+        // wait are nobody in particular (RFC 9111 section 5.2.2.4 has each of them ask). What was not is there
+        // because the service has failed.
+        let is_new = self.shared.shares_unfresh() && stored.head().response_time >= self.began;
         let instead = !arriving && stored.serves_on_errors(now);
         let accepts = is_new || (instead && self.shared.accepts_stale(stored, request, self.context, now));
         Ok(matches!(refusal, None | Some(Refusal::NotFresh)) && (refusal.is_none() || accepts))

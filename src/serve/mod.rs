@@ -8,6 +8,7 @@ mod forward;
 mod future;
 mod head;
 mod inspect;
+mod lifetime;
 mod limit;
 mod lookup;
 mod mark;

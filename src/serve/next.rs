@@ -42,7 +42,9 @@ pub(super) struct Call {
 
 impl Call {
     pub(super) fn new(generation: Option<Generation>, reason: Reason, stored: Option<Stored>) -> Self {
-        let stale = stored.as_ref().map(|(stale, _)| stale).filter(|stale| stale.has_validator()).cloned();
+        // RFC 9110 section 15.4.5: a 304 says that it would be a 200, and of the 200 alone that it still stands.
+        let stale = stored.as_ref().map(|(stale, _)| stale);
+        let stale = stale.filter(|stale| stale.head().is_revalidatable()).cloned();
         Self { leader: None, generation, reason, has_waited: false, stale, stored, _permit: None }
     }
 }

@@ -136,6 +136,10 @@ impl Post {
 
 /// Tells whether `Content-Location` names the target itself, query and all (RFC 9110 section 8.7).
 fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
+    // Two say nothing.
+    if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {
+        return false;
+    }
     let path = path_on_same_origin(headers, &CONTENT_LOCATION, target, host);
     let reference = headers.get(CONTENT_LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let query = reference.split('#').next().and_then(|reference| reference.split_once('?'));

@@ -123,7 +123,10 @@ impl Fill {
                 // A failure is counted by the cache; the variants stay as stale as they are.
                 let _ = variants.freshen(&stored, &validated.headers).await;
                 if let Some(leader) = self.call.leader {
-                    leader.stored(Arc::clone(&stored));
+                    match stored.is_fresh(now) || shared.shares_unfresh() {
+                        true => leader.stored(Arc::clone(&stored)),
+                        false => leader.pass(),
+                    }
                 }
                 let told = with_ttl(status.stored(), &stored, now);
                 (stored, if is_placed { told } else { status })
@@ -198,17 +201,24 @@ impl Variants<'_> {
             let Some(Entry::Response(variant)) = &seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
-            if !same || head.fresh_until >= like.fresh_until {
+            if !same || variant.status() != fresh.status() {
+                continue;
+            }
+            let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
+            let directives = ResponseDirectives::for_targets(&headers, targets);
+            // No longer than it says itself.
+            let Some(until) = self.shared.fresh_again_until(variant, &headers, &directives, like) else {
+                continue;
+            };
+            if head.fresh_until >= until {
                 continue;
             }
             if cache.validity_of(variant).await? == Validity::Valid {
-                let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
-                let directives = ResponseDirectives::for_targets(&headers, targets);
                 // It was stored with its cookie, if it has one.
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
-                let new = variant.freshened(headers, like, windows, cache.clock().wall());
+                let new = variant.freshened(headers, like, until, windows, cache.clock().wall());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;
             }
@@ -223,15 +233,17 @@ fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
 }
 
-/// Tells whether a 304 is about something else than what is stored: a strong tag has to be the same
-/// strong one, a weak one equivalent, a date without any tag the same.
+/// Tells whether a 304 is about something else than what is stored (RFC 9111 section 4.3.4): a strong tag has to be the
+/// same strong one, a weak one equivalent, a date without a tag the same.
 fn names_another(stored: &HeaderMap, validated: &HeaderMap) -> bool {
     let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
+    let same_date = own.last_modified == given.last_modified;
     match (own.etag, given.etag) {
         (Some(own), Some(given)) if given.is_weak() => !own.weak_eq(&given),
         (Some(own), Some(given)) => !own.strong_eq(&given),
-        (None, None) => own.last_modified.zip(given.last_modified).is_some_and(|(own, given)| own != given),
-        _ => false,
+        // The date corresponds to a weak one, if there is any.
+        (None, Some(given)) => !given.is_weak() || own.last_modified.is_none() || !same_date,
+        (_, None) => given.last_modified.is_some() && !same_date,
     }
 }
 

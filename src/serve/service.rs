@@ -16,7 +16,7 @@ use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -162,6 +162,13 @@ impl<S> ResponseCache<S> {
         let who = Context { personal, identified, ..Context::default() };
         let finish = Finish::new(shared, request.extensions(), status, who).with_key(key);
         let finish = if forward.mark { finish } else { finish.unmarked() };
+        let is_for_another = forward.bypass.detail == Some(Detail::HandledWithin);
+        if !is_for_another
+            && matches!(*head.method, Method::GET | Method::HEAD)
+            && shared.wants_only_what_is_cached(head.headers, true)
+        {
+            return refuse(request.version(), finish);
+        }
         if let Some((context, parts)) = &forward.narrowed {
             shared.narrow(&mut request, *context, parts);
         }
@@ -224,10 +231,8 @@ where
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let finish =
-                Finish::new(shared, request.extensions(), status, context).with_key(way.shown.clone());
-            let response = gateway_timeout(request.version(), &finish);
-            ResponseFuture::slow(std::future::ready(Ok(response)))
+            let finish = Finish::new(shared, request.extensions(), status, context);
+            refuse(request.version(), finish.with_key(way.shown.clone()))
         }
         Next::Call(call) => {
             // Others may wait for it, or come to.
@@ -242,6 +247,15 @@ where
             }
         }
     }
+}
+
+/// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).
+fn refuse<S, ReqBody, B>(version: Version, finish: Finish) -> ResponseFuture<S, ReqBody, B>
+where
+    S: Service<Request<ReqBody>>,
+{
+    let finish = finish.with_status(CacheStatus::refused(Detail::OnlyIfCached));
+    ResponseFuture::slow(async move { Ok(gateway_timeout(version, &finish)) })
 }
 
 #[expect(unused, reason = "asserts at build time that the error type of the service is kept")]

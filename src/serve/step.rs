@@ -130,7 +130,7 @@ impl Shared {
             Some(Lookup::Miss { reason, stale: None, .. })
                 if context.head
                     && self.policy.origin_timeout.is_none()
-                    && !self.wants_only_what_is_cached(request, context) =>
+                    && !self.wants_only_what_is_cached(request, context.directives) =>
             {
                 Step::narrowed(Reason::new(reason.forward, Detail::Head), context, parts)
             }

@@ -288,10 +288,10 @@ impl CacheStatus {
     }
 }
 
-/// Tells whether the field that is there can be read.
+/// Tells whether the field that is there can be read, and another member put behind it: not behind an empty line.
 fn is_list(headers: &HeaderMap) -> bool {
     let lines: Vec<_> = headers.get_all(CACHE_STATUS).into_iter().map(HeaderValue::as_bytes).collect();
-    Parser::new(&lines.join(&b", "[..])).parse::<List>().is_ok()
+    Parser::new(&lines.join(&b", "[..])).parse::<List>().is_ok_and(|list| !list.is_empty())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod collapse;
 mod condition;
 mod conditional;
 mod cookies;
+mod corners;
 mod dependencies;
 #[cfg(feature = "tracing")]
 mod events;
@@ -62,5 +63,6 @@ mod tags;
 mod values;
 mod variants;
 mod visitors;
+mod walk;
 mod warm;
 mod written;

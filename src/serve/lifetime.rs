@@ -1,0 +1,101 @@
+//! How long a response is fresh here: what it says itself, its handler and the policy, in their order.
+
+use super::shared::{Level, Shared};
+use crate::clock::Moment;
+use crate::entry::{Head, StoredResponse};
+use crate::policy::Ttl;
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::freshness::{Stated, fresh_until, heuristic_lifetime, stated_lifetime};
+use crate::status::Detail;
+use http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+impl Shared {
+    /// Returns until when a response is fresh here: the whole order of precedence.
+    ///
+    /// The route's ttl and the default replace or fill in lifetimes; they never make fresh what
+    /// says that it is not.
+    pub(super) fn fresh_until(
+        &self,
+        (stated, heuristic): (Stated, impl FnOnce() -> Option<Duration>),
+        status: StatusCode,
+        initial_age: Duration,
+        now: Moment,
+    ) -> Result<Moment, Detail> {
+        let plain = status == StatusCode::OK;
+        if matches!(stated, Stated::Stale) {
+            return Err(Detail::NotFresh);
+        }
+        if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
+            return until(ttl, now);
+        }
+        if let (Stated::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
+            return until(Ttl::For(ttl), now);
+        }
+        let lifetime = match stated {
+            Stated::For(_) if !self.policy.stores_with_lifetime(status) => return Err(Detail::Status),
+            Stated::For(lifetime) => lifetime,
+            Stated::Silent if plain && self.policy.default_ttl != Ttl::Default => {
+                return until(self.policy.default_ttl, now);
+            }
+            Stated::Silent | Stated::Stale => {
+                let most = self.policy.heuristic.ok_or(Detail::NoLifetime)?;
+                let lifetime = heuristic().ok_or(Detail::NoLifetime)?.min(most);
+                match self.policy.stores_with_lifetime(status) {
+                    true => lifetime,
+                    false => return Err(Detail::Status),
+                }
+            }
+        };
+        let until = fresh_until(now, lifetime, initial_age);
+        if until > now { Ok(until) } else { Err(Detail::NotFresh) }
+    }
+
+    /// Returns until when a variant is fresh that was validated together with another one: no longer than that, or
+    /// than it says itself; `None` if it is to be validated by itself.
+    pub(super) fn fresh_again_until(
+        &self,
+        variant: &StoredResponse,
+        headers: &HeaderMap,
+        directives: &ResponseDirectives,
+        like: &Head,
+    ) -> Option<Moment> {
+        let (now, wall) = (self.cache.clock().now(), self.cache.clock().wall());
+        let stated = stated_lifetime(directives, headers, wall);
+        let guessed = || heuristic_lifetime(variant.status(), directives, headers, wall);
+        let own = match variant.head().hinted {
+            Some(ttl) => now.after(ttl),
+            None if directives.no_cache == Qualified::All => return None,
+            None => {
+                self.fresh_until((stated, guessed), variant.status(), like.corrected_initial_age, now).ok()?
+            }
+        };
+        Some(own.min(like.fresh_until))
+    }
+
+    /// Leaves a part of a lifetime to chance.
+    pub(super) fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
+        let share = self.policy.jitter;
+        if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
+            return fresh_until;
+        }
+        now.after(fresh_until.since(now).mul_f64(1.0 - share * self.cache.draw()))
+    }
+}
+
+/// Returns until when a response was fresh that is not any more when it comes.
+pub(super) fn came_stale(stated: Stated, initial_age: Duration, now: Moment) -> Moment {
+    match stated {
+        Stated::For(lifetime) => fresh_until(now, lifetime, initial_age),
+        Stated::Stale | Stated::Silent => fresh_until(now, Duration::ZERO, initial_age),
+    }
+}
+
+pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
+    match ttl {
+        Ttl::Forever => Ok(Moment::NEVER),
+        Ttl::For(ttl) if !ttl.is_zero() => Ok(now.after(ttl)),
+        Ttl::For(_) => Err(Detail::ZeroTtl),
+        Ttl::Default => Err(Detail::NoLifetime),
+    }
+}
