@@ -80,6 +80,16 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
     }
 }
 
+/// Tells whether a client asks, by a date alone, for what was sent after a stored response that has no other date than
+/// that of its sending.
+pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
+    let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
+    match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {
+        (FieldDate::At(since), FieldDate::At(sent)) => by_date && sent <= since,
+        _ => false,
+    }
+}
+
 /// Tells whether `If-Range` lets a `Range` be honoured (RFC 9110 section 13.1.5): only where the
 /// client's part is certain to be of the same bytes.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap) -> bool {

@@ -1,6 +1,8 @@
 //! What of a complete response a request is sent: all of it, nothing, or ranges (RFC 9110 sections 13 and 14).
 
-use super::preconditions::{Evaluation, Validators, evaluate, has_preconditions, range_applies};
+use super::preconditions::{
+    Evaluation, Validators, evaluate, has_preconditions, is_of_the_same_date, range_applies,
+};
 use super::range::{Ranges, ranges};
 use http::header::RANGE;
 use http::{HeaderMap, Method};
@@ -46,13 +48,53 @@ pub(crate) fn select(
     }
 }
 
+/// Decides for a stored response: of one that was never said to be modified, it is the date that a client compares
+/// (RFC 9111 section 4.3.2).
+pub(crate) fn select_stored(
+    method: &Method,
+    request: &HeaderMap,
+    stored: &HeaderMap,
+    length: Option<u64>,
+) -> Selection {
+    let selection = select(method, request, stored, length);
+    let proceeds = !matches!(selection, Selection::NotModified | Selection::Failed);
+    match proceeds && is_of_the_same_date(request, stored) {
+        true => Selection::NotModified,
+        false => selection,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{Selection, select};
+    use super::{Selection, select, select_stored};
     use http::Method;
 
     type Lines = [(&'static str, &'static str)];
+
+    /// RFC 9111 section 4.3.2: "and the Last-Modified header field is not present … use the stored response's Date".
+    #[test]
+    fn what_has_no_other_date_is_as_old_as_it_says() {
+        const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+        const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+        const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+        let dated: &Lines = &[("date", NOW)];
+        let table: [(&Lines, &Lines, bool); 9] = [
+            (&[("if-modified-since", NOW)], dated, true),
+            (&[("if-modified-since", LATER)], dated, true),
+            (&[("if-modified-since", LATER), ("range", "bytes=0-0")], dated, true),
+            (&[("if-modified-since", EARLIER)], dated, false),
+            (&[("if-modified-since", "x")], dated, false),
+            (&[("if-modified-since", NOW), ("if-none-match", "\"a\"")], dated, false),
+            (&[("if-modified-since", NOW)], &[("date", NOW), ("last-modified", LATER)], false),
+            (&[("if-modified-since", NOW)], &[], false),
+            (&[("if-unmodified-since", EARLIER)], dated, false),
+        ];
+        for (request, stored, not_modified) in table {
+            let selection = select_stored(&Method::GET, &headers(request), &headers(stored), Some(100));
+            assert_eq!(selection == Selection::NotModified, not_modified, "{request:?} {stored:?}");
+        }
+    }
 
     const RESPONSE: &Lines = &[("etag", "\"a\""), ("date", "Sun, 06 Nov 1994 08:49:37 GMT")];
 

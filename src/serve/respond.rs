@@ -9,7 +9,7 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
-use crate::rules::selection::{Selection, select};
+use crate::rules::selection::{Selection, select_stored};
 use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
@@ -158,7 +158,7 @@ fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &St
         return Selection::NotModified;
     }
     let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
-    select(method, request, stored.headers(), length)
+    select_stored(method, request, stored.headers(), length)
 }
 
 /// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).

@@ -746,3 +746,18 @@ async fn what_came_stale_has_been_so_before_it_came() {
     }
     assert!(failed.is_empty(), "{failed:#?}");
 }
+
+/// RFC 9111 section 4.3.2.
+#[tokio::test]
+async fn without_last_modified_a_date_is_compared_with_date() {
+    let (stack, _, hand) = standing(proxy(), |_, call| {
+        let now = date(0);
+        numbered(&[("cache-control", "max-age=60"), ("date", &now)], call)
+    });
+    send(&stack, get("/")).await;
+    hand.advance(SECOND);
+    for after in [0, 10] {
+        let answer = send(&stack, get_with("/", &[("if-modified-since", &date(after))])).await;
+        assert_eq!(answer.status, 304, "{after}");
+    }
+}
