@@ -21,8 +21,8 @@ use std::sync::Arc;
 use tower::Service;
 
 /// Forwards the request; if it succeeds, its target and what the response points to on the same
-/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is: where
-/// there is no answer, or that of a gateway which has got none.
+/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is; softly, where
+/// it is a gateway that has seen none.
 pub(super) async fn forward<S, ReqBody, B>(
     shared: Arc<Shared>,
     mut inner: S,
@@ -90,6 +90,8 @@ where
             return Ok(post.keep(response, steps).await);
         }
     } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
+        // An origin that is down has written nothing, and what is stale may be all there is.
+        changed.what = vec![of_site(vec![own]).keep_stale()];
         let _ = changed.invalidate().await;
     }
     changed.what.clear();

@@ -275,6 +275,25 @@ async fn a_write_that_a_gateway_has_no_answer_to_invalidates_its_target_and_noth
     }
 }
 
+#[tokio::test]
+async fn an_origin_that_is_down_for_writes_too_leaves_what_may_be_used_instead() {
+    for preset in [Policy::app(), Policy::rfc9111()] {
+        let (inner, _) = origin(|_, call| {
+            let mut response = numbered(&[], call);
+            if call > 1 {
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+            }
+            response
+        });
+        let policy = preset.default_ttl(MINUTE).stale_if_error(MINUTE).cache_status(true);
+        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+        send(&stack, get("/thing")).await;
+        assert_eq!(send(&stack, request("POST", "/thing", &[])).await.status, 502);
+        let answer = send(&stack, get("/thing")).await;
+        assert_eq!((answer.text(), answer.detail()), ("1", Some("stale-if-error")));
+    }
+}
+
 /// RFC 9111 section 4.4: "a cache MUST NOT trigger an invalidation under these conditions if the origin … differs".
 #[tokio::test]
 async fn for_a_proxy_a_write_to_one_site_leaves_the_same_path_of_another_alone() {
