@@ -257,6 +257,13 @@ async fn only_if_cached_where_the_request_is_none_for_the_cache() {
 /// RFC 9111 section 4: the most recent.
 #[tokio::test]
 async fn a_slow_old_answer_does_not_take_the_place_of_a_newer_one() {
+    // Whether it is a variant or not, and whether the newer one is still of use by then.
+    for (vary, expired) in [("", false), ("accept-language", false), ("", true), ("accept-language", true)] {
+        overtaken(vary, expired).await;
+    }
+}
+
+async fn overtaken(vary: &'static str, expired: bool) {
     let (sender, receiver) = futures::channel::oneshot::channel::<()>();
     let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
     let counted = calls.clone();
@@ -272,7 +279,8 @@ async fn a_slow_old_answer_does_not_take_the_place_of_a_newer_one() {
             });
             let mut response = Response::new(StreamBody::new(Box::pin(body)));
             let at = date(if call == 1 { 0 } else { 5 });
-            for (name, value) in [("cache-control", "max-age=600"), ("date", at.as_str())] {
+            let lifetime = if call == 2 && expired { "max-age=10" } else { "max-age=600" };
+            for (name, value) in [("cache-control", lifetime), ("date", at.as_str()), ("vary", vary)] {
                 response.headers_mut().insert(name, value.parse().expect("a value"));
             }
             Ok::<_, Infallible>(response)
@@ -286,10 +294,13 @@ async fn a_slow_old_answer_does_not_take_the_place_of_a_newer_one() {
     let newer = read(stack.clone().oneshot(reload).await.expect("infallible")).await;
     assert_eq!(newer.text(), "2");
     let before = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    if expired {
+        hand.advance(20 * SECOND);
+    }
     sender.send(()).expect("waited for");
     assert_eq!(read(streaming).await.text(), "1");
     let after = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
-    assert_eq!((before.text(), after.text(), calls.count()), ("2", "2", 2));
+    assert_eq!((before.text(), after.text(), calls.count()), ("2", if expired { "1" } else { "2" }, 2));
 }
 
 /// RFC 9111 section 4.2.1: what is malformed is not fresh.
