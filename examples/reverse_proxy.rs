@@ -178,7 +178,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let inner = SiteCacheLayer::new(&cache).policy(args.policy).layer(upstream);
     let front = Front { inner, log: args.log.then(printer) };
     serve(listener, front, stopped, args.timeout + Duration::from_secs(5)).await;
-    say("Stopped.");
+    eprintln!("Stopped.");
     cache.shutdown().await;
     Ok(())
 }
@@ -256,7 +256,8 @@ pub(crate) async fn serve(
     }
     // Others are refused at once, rather than left to wait, and who has said nothing is let go.
     drop((listener, closing));
-    say("Answering what is under way …");
+    // Not where lines of requests may be waiting for somebody to read them.
+    eprintln!("Answering what is under way …");
     tokio::select! {
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(grace) => eprintln!("Some clients were left."),

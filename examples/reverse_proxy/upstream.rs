@@ -77,16 +77,27 @@ impl Upstream {
                 let host = request.headers_mut().remove(HOST);
                 let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
                 *request.uri_mut() = target(host.unwrap_or(self.address.clone()), request.uri());
-                match self.connection(open).await?.try_send_request(request).await {
+                match self.connection_in_time(open).await?.try_send_request(request).await {
                     Ok(response) => Ok(response),
                     // The connection has ended before it was sent.
                     Err(mut error) => match error.take_message() {
-                        Some(request) => Ok(self.connection(open).await?.send_request(request).await?),
+                        Some(request) => {
+                            Ok(self.connection_in_time(open).await?.send_request(request).await?)
+                        }
                         None => Err(error.into_error().into()),
                     },
                 }
             }
         }
+    }
+
+    /// Waits no longer for others who connect than it would connect itself.
+    async fn connection_in_time(
+        &self,
+        open: &Mutex<Option<SendRequest<Whole>>>,
+    ) -> Result<SendRequest<Whole>, BoxError> {
+        let connection = tokio::time::timeout(self.connector.timeout, self.connection(open)).await;
+        connection.map_err(|_| Failure::ConnectionTimeout)?
     }
 
     async fn connection(

@@ -93,7 +93,9 @@ impl Storing {
         }
         let fresh_until = response.head().fresh_until;
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now) + retained);
-        cache.passes().forget(key.as_ref());
+        if response.is_fresh(now) {
+            cache.passes().forget(key.as_ref());
+        }
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
             let placing = Placing { cache, key: &key, request: &request, max_variants, alike, ttl };
@@ -192,11 +194,12 @@ impl Placing<'_> {
         Ok(self.cache.within_limit(put).await?.then_some(true))
     }
 
-    /// Tells whether a stored response is the answer to a later request than this one, and still of use: clocks of
-    /// several machines may differ, and what is stale shall not stay for that.
+    /// Tells whether a stored response is the answer to a later request than this one, and still valid. Clocks of
+    /// several machines may differ: what was asked for in the future is not believed.
     async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
-        Ok(stored.head().asked_at() > new.head().asked_at()
-            && stored.is_fresh(self.cache.clock().now())
+        let asked_at = stored.head().asked_at();
+        Ok(asked_at > new.head().asked_at()
+            && asked_at <= self.cache.clock().now()
             && self.cache.validity_of(stored).await? == Validity::Valid)
     }
 }

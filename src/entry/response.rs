@@ -140,6 +140,7 @@ impl StoredResponse {
         head.tell(told, wall);
         head.generation = like.generation;
         head.response_time = like.response_time;
+        head.cost = like.cost;
         head.corrected_initial_age = like.corrected_initial_age;
         head.fresh_until = until;
         head.windows = windows;

@@ -49,12 +49,14 @@ impl Windows {
     }
 }
 
-/// RFC 9111 sections 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: `s-maxage` implies `proxy-revalidate`.
+/// RFC 9111 sections 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: `s-maxage` implies `proxy-revalidate`. What can't be read
+/// may have been meant to be any of them.
 pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate
         || directives.proxy_revalidate
         || directives.s_maxage.is_some()
         || directives.no_cache == Qualified::All
+        || directives.malformed
 }
 
 #[cfg(test)]

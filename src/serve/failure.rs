@@ -3,7 +3,7 @@
 use super::forward::{Fill, Sent, is_of_the_page};
 use super::future::Finish;
 use super::next::Stored;
-use super::respond::{Hit, with_ttl};
+use super::respond::with_ttl;
 use crate::body::ResponseBody;
 use crate::entry::StoredResponse;
 use crate::status::Detail;
@@ -76,7 +76,7 @@ impl Fill {
         let status = failure.map_or(status, |failure| status.answered(failure));
         let now = self.way.shared.cache.clock().now();
         let shared = Arc::clone(&stale);
-        let hit = Hit::after_call(stale, sent.version, &sent.headers, self.way.context, now);
+        let hit = self.way.shared.hit_after_call(stale, sent.version, &sent.headers, self.way.context, now);
         let mut response = hit.response();
         if let Some(leader) = self.call.leader {
             leader.stored(shared);

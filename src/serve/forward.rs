@@ -212,17 +212,17 @@ impl Fill {
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tagged = tags && !response.headers().contains_key(ETAG);
+                // To be validated before each use.
+                if !response.is_fresh(response.head().response_time)
+                    && let Some(leader) = self.call.leader.take()
+                {
+                    self.call.leader = share_unfresh(leader, &self.way);
+                }
                 let (key, settled) = (self.way.key, self.background);
                 let status = with_ttl(status.stored(), &response, response.head().response_time);
                 let alike = shared.alike();
                 let storing =
                     Storing { key, response, request, max_variants, alike, retained, outdated, settled };
-                // To be validated before each use.
-                if !storing.response.is_fresh(storing.response.head().response_time)
-                    && let Some(leader) = self.call.leader.take()
-                {
-                    self.call.leader = share_unfresh(leader, shared);
-                }
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 (
                     ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged, tracker)),
@@ -262,12 +262,12 @@ impl Fill {
 }
 
 /// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
-fn share_unfresh(leader: Leader, shared: &Shared) -> Option<Leader> {
-    if shared.shares_unfresh() {
+fn share_unfresh(leader: Leader, way: &Way) -> Option<Leader> {
+    if way.shared.shares_unfresh() {
         leader.close();
         return Some(leader);
     }
-    leader.pass();
+    way.pass_unfresh(leader);
     None
 }
 

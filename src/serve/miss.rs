@@ -89,7 +89,8 @@ impl Way {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
                 Lookup::Failed | Lookup::Miss { .. }
-                    if self.shared.wants_only_what_is_cached(request, self.context.directives) =>
+                    if self.shared.wants_only_what_is_cached(request, self.context.directives)
+                        && !self.is_handled_within() =>
                 {
                     return Next::Refuse;
                 }
@@ -234,6 +235,12 @@ impl Way {
         Lookup::missed(ForwardReason::VaryMiss, Some(buf.key().to_key()))
     }
 
+    /// Tells whether a cache layer further in answers it.
+    fn is_handled_within(&self) -> bool {
+        let cache = &self.shared.cache;
+        cache.passes().get(self.key.as_ref(), cache.clock().now()) == Some(Pass::HandledWithin)
+    }
+
     async fn look(&self, request: &HeaderMap) -> Lookup {
         let now = self.shared.cache.clock().now();
         self.shared.lookup(request, self.key.as_ref(), self.context, now).await
@@ -312,6 +319,15 @@ impl Way {
         let stored = self.place(stale, variant);
         let call = Call::new(Some(leader.generation()), reason, stored);
         Next::Call(Call { leader: Some(leader), ..call })
+    }
+
+    /// Releases those who wait for a response that each has to ask about, and has the next ones not wait at all.
+    pub(super) fn pass_unfresh(&self, leader: Leader) {
+        let cache = &self.shared.cache;
+        if !self.context.identified {
+            cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+        }
+        leader.pass();
     }
 
     /// Tells whether a response that another request led to is for this one too.

@@ -9,7 +9,8 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
-use crate::rules::selection::{Selection, select_stored};
+use crate::policy::Sharing;
+use crate::rules::selection::{Selection, select, select_stored};
 use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
@@ -33,6 +34,12 @@ pub(super) struct Hit {
 }
 
 impl Shared {
+    /// Tells whether `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
+    /// invalidated and made anew within a second is another page.
+    pub(super) fn compares_dates(&self) -> bool {
+        self.policy.sharing == Sharing::Rfc9111
+    }
+
     /// Answers a request with a stored response.
     ///
     /// `collapsed` says why the request would have made the call that it waited for (RFC 9211 section 2.6).
@@ -55,7 +62,8 @@ impl Shared {
             collapsed = collapsed.is_some(),
             "hit"
         );
-        let selection = selection(context, request.method, request.headers, &stored);
+        let dated = self.compares_dates();
+        let selection = selection(context, request.method, request.headers, &stored, dated);
         Hit {
             stored,
             now,
@@ -69,22 +77,21 @@ impl Shared {
             key: self.shown_key(request, key),
         }
     }
-}
 
-impl Hit {
     /// Answers a request whose call has led to this response. What is to be told of that is left to the
     /// caller.
-    pub(super) fn after_call(
+    pub(super) fn hit_after_call(
+        &self,
         stored: Arc<StoredResponse>,
         version: Version,
         request: &HeaderMap,
         context: Context,
         now: Moment,
-    ) -> Self {
+    ) -> Hit {
         // RFC 9110 section 14.2: a range is defined for GET alone.
         let method = if context.head { Method::HEAD } else { Method::GET };
-        let selection = selection(context, &method, request, &stored);
-        Self {
+        let selection = selection(context, &method, request, &stored, self.compares_dates());
+        Hit {
             stored,
             now,
             version,
@@ -97,7 +104,9 @@ impl Hit {
             key: None,
         }
     }
+}
 
+impl Hit {
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
     #[inline]
     pub(super) fn response<B>(&self) -> Response<ResponseBody<B>> {
@@ -149,7 +158,13 @@ impl Hit {
 
 /// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
 #[inline]
-fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &StoredResponse) -> Selection {
+fn selection(
+    context: Context,
+    method: &Method,
+    request: &HeaderMap,
+    stored: &StoredResponse,
+    dated: bool,
+) -> Selection {
     if !context.selects() || !stored.status().is_success() {
         return Selection::Whole;
     }
@@ -158,7 +173,8 @@ fn selection(context: Context, method: &Method, request: &HeaderMap, stored: &St
         return Selection::NotModified;
     }
     let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
-    select_stored(method, request, stored.headers(), length)
+    let select = if dated { select_stored } else { select };
+    select(method, request, stored.headers(), length)
 }
 
 /// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).

@@ -5,7 +5,7 @@ use super::forward::{Fill, Sent};
 use super::future::tell_client;
 use super::mark::HandledWithin;
 use super::miss::Way;
-use super::respond::{Hit, with_ttl};
+use super::respond::with_ttl;
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{Settled, Storing};
@@ -125,7 +125,7 @@ impl Fill {
                 if let Some(leader) = self.call.leader {
                     match stored.is_fresh(now) || shared.shares_unfresh() {
                         true => leader.stored(Arc::clone(&stored)),
-                        false => leader.pass(),
+                        false => self.way.pass_unfresh(leader),
                     }
                 }
                 let told = with_ttl(status.stored(), &stored, now);
@@ -154,7 +154,7 @@ impl Fill {
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
-        let mut response = Hit::after_call(stored, version, &request, context, now).response();
+        let mut response = shared.hit_after_call(stored, version, &request, context, now).response();
         finish.with_status(status).silent().apply(&mut response);
         response
     }
@@ -201,7 +201,9 @@ impl Variants<'_> {
             let Some(Entry::Response(variant)) = &seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
-            if !same || variant.status() != fresh.status() {
+            // What was asked for later knows better.
+            let is_newer = head.asked_at() > like.asked_at();
+            if !same || is_newer || variant.status() != fresh.status() {
                 continue;
             }
             let headers = updated(&head.said(), &of_all_variants(validated, targets), false);

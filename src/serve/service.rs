@@ -162,8 +162,7 @@ impl<S> ResponseCache<S> {
         let who = Context { personal, identified, ..Context::default() };
         let finish = Finish::new(shared, request.extensions(), status, who).with_key(key);
         let finish = if forward.mark { finish } else { finish.unmarked() };
-        let is_for_another = forward.bypass.detail == Some(Detail::HandledWithin);
-        if !is_for_another
+        if is_for_no_cache(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
             && shared.wants_only_what_is_cached(head.headers, true)
         {
@@ -247,6 +246,17 @@ where
             }
         }
     }
+}
+
+/// Tells whether a request is not answered from any cache: others than this one may have it, where it is left to them.
+fn is_for_no_cache(bypass: Option<Detail>) -> bool {
+    use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
+    bypass.is_some_and(|why| {
+        matches!(
+            why,
+            Body | Expect | Forwarded | Host | KeyLength | MethodOverride | RequestNoStore | Upgrade
+        )
+    })
 }
 
 /// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).

@@ -75,7 +75,7 @@ where
         changed.what = vec![of_site(std::iter::once(own).chain(referred).collect())];
         // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
         if let (Ok(groups), Some(authority)) = (cache_group_invalidation(response.headers()), &authority) {
-            changed.what.push(Invalidation::tags(groups).host(authority.as_str()));
+            changed.what.push(Invalidation::tags(groups).host(without_user(authority)));
         }
         changed.what.extend(what_changed(&response));
         let post = match post {

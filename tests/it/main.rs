@@ -33,6 +33,7 @@ mod model;
 #[cfg(feature = "axum")]
 mod orders;
 mod outrun;
+mod overtaking;
 mod patching;
 mod proxy;
 mod proxy_fields;

@@ -2,7 +2,7 @@
 
 mod changes;
 
-use self::changes::{Changes, lock};
+use self::changes::{Attempt, Changes};
 use super::local::random;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, OnceLock};
 
 /// The invalidations of a namespace, counter and buckets in one entry, so that they are lost together or not
 /// at all. Changed by compare-and-set alone.
@@ -95,7 +95,7 @@ impl Record {
         };
         // One that is at its end can't go on, and one that speaks of what has not been is none.
         let last = record.buckets.values().map(|bucket| bucket.gone.max(bucket.stale)).max();
-        let is_sound = record.counter < u64::MAX && last.is_none_or(|last| last <= record.counter);
+        let is_sound = record.counter < 1 << 63 && last.is_none_or(|last| last <= record.counter);
         (version == VERSION && is_sound).then_some(record)
     }
 
@@ -161,44 +161,37 @@ impl RecordGenerations {
         Ok((seen, record))
     }
 
-    /// Changes the record, and returns what the change did.
-    async fn change<T: Send + 'static>(
+    /// Changes the record, and returns what the change did. One that is lost, or is not one, begins anew.
+    async fn change<T: Clone + Send + Sync + 'static>(
         &self,
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        let did = Arc::new(Mutex::new(None));
-        // Over a store in the process nobody waits: what is not ready at once may be dropped.
-        let own = Changes::default();
-        let changes = if self.store.is_local() { &own } else { &*self.changes };
-        let place = changes.join({
-            let did = Arc::clone(&did);
-            move |record| *lock(&did) = Some(change(record))
+        // Only what was written is told, and only once, though several may write it.
+        let told = Arc::new(OnceLock::new());
+        let _place = self.changes.join({
+            let told = Arc::clone(&told);
+            move |record| {
+                let (did, told) = (change(record), Arc::clone(&told));
+                Box::new(move || drop(told.set(did)))
+            }
         });
-        let turn = changes.turn.lock().await;
-        if !place.is_made() {
-            self.make_waiting(changes).await?;
-        }
-        drop(turn);
-        let did = lock(&did).take();
-        did.ok_or_else(|| StoreError::new(StoreErrorKind::Contended))
-    }
-
-    /// Makes all changes that wait, together. A record that is lost, or is not one, begins anew.
-    async fn make_waiting(&self, changes: &Changes) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             // Before the record is read: what changes nothing counts as of then.
-            let waiting = changes.waiting();
+            let waiting = self.changes.waiting();
             let (seen, record) = self.seen().await?;
-            let mut changed = record.clone().unwrap_or_else(Record::new);
-            for change in &waiting {
-                (change.make)(&mut changed);
+            if let Some(did) = told.get() {
+                return Ok(T::clone(did));
             }
+            let mut changed = record.clone().unwrap_or_else(Record::new);
+            let attempt = Attempt::new(waiting, &mut changed);
             let new = || Entry::raw(changed.encode());
             if record.as_ref() == Some(&changed)
                 || self.store.compare_and_set(KeyRef::new(&self.key), seen.as_ref(), new(), None).await?
             {
-                changes.made(&waiting);
-                return Ok(());
+                attempt.told();
+            }
+            if let Some(did) = told.get() {
+                return Ok(T::clone(did));
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
@@ -283,13 +276,33 @@ impl fmt::Debug for RecordGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::MemoryStore;
+    use crate::store::PutMode;
     use proptest::prelude::*;
+
+    #[tokio::test]
+    async fn several_changes_of_a_record_that_is_near_its_end_do_not_go_past_it() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
+        let generations = RecordGenerations::new(Arc::clone(&store), "n");
+        for counter in [u64::MAX - 2, (1 << 63) - 2] {
+            let last = Record { incarnation: 1, counter, buckets: BTreeMap::new() };
+            let put =
+                store.put(KeyRef::new(&generations.key), Entry::raw(last.encode()), None, PutMode::Always);
+            put.await.expect("put");
+            let advances = (0..4).map(|_| generations.advance(&[Scope::EVERYTHING], Strength::Gone));
+            let advanced = futures::future::join_all(advances).await;
+            assert!(advanced.iter().all(Result::is_ok), "{advanced:?}");
+            let since = Generation::new(1, counter);
+            let validity = generations.check(since, &[], &[]).await.expect("read");
+            assert_eq!(validity, Validity::Gone, "{counter}");
+        }
+    }
 
     proptest! {
         #[test]
         fn a_record_is_read_as_it_was_written(
             incarnation in any::<u64>(),
-            counter in (1 << 32)..u64::MAX,
+            counter in (1_u64 << 32)..1 << 63,
             buckets in prop::collection::btree_map(any::<u16>(), (0..1_u64 << 32, 0..1_u64 << 32, any::<bool>()), 0..20),
         ) {
             let buckets = buckets.into_iter().map(|(number, (gone, stale, depended))| (number, Bucket { gone, stale, depended }));
