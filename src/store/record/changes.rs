@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The changes of one record that somebody waits for. Whoever writes the record makes them all, so that those of one
-/// process do not stand in each other's way: however many there are, none waits for more than the write that is
-/// under way and the next. Nobody is waited for: each tries by itself until its own is made, by whomever.
+/// process do not stand in each other's way: what makes one of them try again has mostly made its change, too. Nobody
+/// is waited for: each tries by itself until its own is made, by whomever.
 #[derive(Default)]
 pub(super) struct Changes {
     waiting: Mutex<Vec<Arc<Change>>>,
