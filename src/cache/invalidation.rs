@@ -2,7 +2,7 @@
 
 use crate::entry::Scope;
 use crate::store::Strength;
-use http::Uri;
+use http::uri::Authority;
 
 /// What [`Cache::invalidate`](crate::Cache::invalidate) makes invisible, or stale.
 ///
@@ -58,6 +58,10 @@ impl Invalidation {
 
     /// Names a path with one query: `/flavours?page=2`, its parameters in any order, on every host; of a full
     /// URL, on the host that it names. Without a query it names the path without one, and no others.
+    ///
+    /// It names every spelling that a form parser reads alike: `/search?q=café` names `/search?q=caf%C3%A9`,
+    /// `+` names `%20`. Like a [`path`](Self::path), it may be percent-encoded or decoded; where it could be read
+    /// as either, both are invalidated. A `&` or `=` in a value has to be encoded.
     ///
     /// The query is that of the key: without the parameters that a layer ignores
     /// ([`QueryKey`](crate::QueryKey)).
@@ -140,10 +144,11 @@ impl Invalidation {
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(seed, path)));
                 }
                 What::Uri(uri) => {
-                    let (rest, _) = uri.split_once('#').unwrap_or((uri, ""));
-                    let query = rest.split_once('?').map(|(_, query)| query);
-                    scopes.push(Scope::uri(seed, path_of(uri), query));
-                    named = uri.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned());
+                    scopes.push(uri_scope(seed, uri.split('#').next().unwrap_or_default()));
+                    // What a form sent is decoded: what looks like syntax in it is text.
+                    let is_ambiguous = uri.contains(['%', '+', '#']);
+                    scopes.extend(is_ambiguous.then(|| uri_scope(seed, &encoded(uri))));
+                    named = host_of(uri);
                 }
                 What::Subtree(path) => {
                     scopes.push(Scope::subtree(seed, path_of(path)));
@@ -154,7 +159,7 @@ impl Invalidation {
                 What::All if host.is_some() => scopes.push(Scope::subtree(seed, "/")),
                 What::All => scopes.push(Scope::EVERYTHING),
             }
-            let host = host.as_deref().or(named.as_ref().map(http::uri::Authority::as_str));
+            let host = host.as_deref().or(named);
             if let Some(host) = host {
                 scopes[first..].iter_mut().for_each(|scope| *scope = scope.on_host(host));
             }
@@ -262,14 +267,38 @@ impl Invalidate {
     }
 }
 
+/// Returns the scope of a URI without a fragment.
+fn uri_scope(seed: u64, uri: &str) -> Scope {
+    Scope::uri(seed, path_of(uri), uri.split_once('?').map(|(_, query)| query))
+}
+
+/// Returns the URI that is read as this one, of which nothing is encoded.
+fn encoded(uri: &str) -> String {
+    let encoded = uri.replace('%', "%25").replace('#', "%23");
+    match encoded.split_once('?') {
+        // A plus sign in a path is one.
+        Some((path, query)) => format!("{path}?{}", query.replace('+', "%2B")),
+        None => encoded,
+    }
+}
+
+/// Returns the authority of a full URL, and what follows it.
+fn split_authority(url: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = url.split_once("://")?;
+    let is_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    is_scheme.then(|| rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())))
+}
+
+/// Returns the host that a full URL names, with its port; none if it can't be one, which leaves all hosts named.
+fn host_of(url: &str) -> Option<&str> {
+    let (authority, _) = split_authority(url)?;
+    let host = authority.rsplit('@').next()?;
+    Authority::try_from(host).is_ok().then_some(host)
+}
+
 /// Returns the path of a URL or of a path with more behind it.
 fn path_of(url: &str) -> &str {
-    let path = match url.split_once("://") {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
-            rest.find(['/', '?', '#']).map_or("", |at| &rest[at..])
-        }
-        _ => url,
-    };
+    let path = split_authority(url).map_or(url, |(_, rest)| rest);
     let path = path.split(['?', '#']).next().unwrap_or_default();
     if path.is_empty() { "/" } else { path }
 }
@@ -298,11 +327,41 @@ mod tests {
     #[test]
     fn a_uri_names_its_query_and_of_a_full_one_its_host() {
         let scopes = |uri: &str| Invalidation::uri(uri).scopes(7);
-        assert_eq!(scopes("/a?x=1#top"), [Scope::uri(7, "/a", Some("x=1"))]);
+        let with_text = Scope::uri(7, "/a", Some("x=1%23top"));
+        assert_eq!(scopes("/a?x=1#top"), [Scope::uri(7, "/a", Some("x=1")), with_text]);
         assert_eq!(scopes("/a"), [Scope::uri(7, "/a", None)]);
         let here = Scope::uri(7, "/a", Some("x=1")).on_host("shop.example");
-        assert_eq!(scopes("https://shop.example/a?x=1"), [here]);
+        for full in
+            ["https://shop.example/a?x=1", "HTTP://me@Shop.example:80/a?x=1", "https://shop.example/a?%78=1"]
+        {
+            assert_eq!(scopes(full)[0], here, "{full}");
+        }
+        let spelled = Scope::uri(7, "/a", Some("x=%C3%A9")).on_host("shop.example");
+        assert_eq!(scopes("https://shop.example/a?x=é"), [spelled]);
+        assert_eq!(scopes("https://no host/a?x=1"), [Scope::uri(7, "/a", Some("x=1"))]);
         assert_eq!(Invalidation::uri("/a?x=1").host("Shop.example").scopes(7), [here]);
+    }
+
+    #[test]
+    fn a_uri_that_can_be_read_as_decoded_text_is_read_as_that_too() {
+        let table = [
+            ("/s?q=a+b", "q=a%2Bb"),
+            ("/s?q=50%25", "q=50%2525"),
+            ("/s?q=c#&x=1", "q=c%23&x=1"),
+            ("/s?q=%e9#", "q=%25e9%23"),
+        ];
+        for (text, query) in table {
+            assert!(Invalidation::uri(text).scopes(7).contains(&Scope::uri(7, "/s", Some(query))), "{text}");
+        }
+        let path = Scope::uri(7, "/50%2525+", Some("q"));
+        assert!(Invalidation::uri("/50%25+?q").scopes(7).contains(&path));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_a_uri_name_nothing(text in "(https?://)?[ -~é]{0,24}") {
+            proptest::prop_assert!(!Invalidation::uri(text).scopes(7).is_empty());
+        }
     }
 
     #[test]

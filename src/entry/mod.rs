@@ -1,6 +1,7 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
 mod codec;
+mod form;
 mod head;
 mod outward;
 mod packing;

@@ -1,5 +1,6 @@
 //! What an invalidation names, and the generations that decide which entries it kills.
 
+use super::form;
 use siphasher::sip::SipHasher13;
 use std::borrow::Cow;
 use std::hash::Hasher;
@@ -85,7 +86,8 @@ impl Scope {
         Self::hash(seed, Kind::Path, path.as_bytes())
     }
 
-    /// Returns the scope of a path with one query, whose parameters may come in any order.
+    /// Returns the scope of a path with one query, whose parameters may come in any order, in every spelling that a
+    /// form parser (`application/x-www-form-urlencoded`) reads alike. An empty query is none.
     #[must_use]
     pub fn uri(seed: u64, path: &str, query: Option<&str>) -> Self {
         Self::decoded_uri(seed, &percent_decoded(path), query)
@@ -96,21 +98,7 @@ impl Scope {
         hasher.write(path);
         // No path has this byte after it is decoded as text.
         hasher.write(&[0xff]);
-        match query {
-            Some(query) if query.contains('&') => {
-                let mut parameters: Vec<_> = query.split('&').collect();
-                parameters.sort_unstable();
-                for parameter in parameters {
-                    hasher.write(b"&");
-                    hasher.write(parameter.as_bytes());
-                }
-            }
-            Some(query) => {
-                hasher.write(b"&");
-                hasher.write(query.as_bytes());
-            }
-            None => {}
-        }
+        hasher.write(&form::canonical(query));
         Self(hasher.finish())
     }
 
@@ -274,7 +262,6 @@ mod tests {
         let all = [
             Scope::path(7, "/a"),
             Scope::uri(7, "/a", None),
-            Scope::uri(7, "/a", Some("")),
             Scope::uri(7, "/a", Some("b")),
             Scope::subtree(7, "/a"),
             Scope::tag(7, "/a"),
@@ -291,6 +278,19 @@ mod tests {
     fn the_parameters_of_a_uri_may_come_in_any_order() {
         assert_eq!(Scope::uri(7, "/a", Some("x=1&y=2")), Scope::uri(7, "/a", Some("y=2&x=1")));
         assert_ne!(Scope::uri(7, "/a", Some("x=1&y=2")), Scope::uri(7, "/a", Some("x=1&x=1&y=2")));
+    }
+
+    #[test]
+    fn a_uri_is_one_scope_however_a_form_parser_would_be_sent_it() {
+        for (one, other) in
+            [("q=caf%C3%A9", "q=café"), ("q=a+b", "q=a%20b"), ("%71=%61", "q=a"), ("a", "a="), ("a&", "&a")]
+        {
+            assert_eq!(Scope::uri(7, "/a", Some(one)), Scope::uri(7, "/%61", Some(other)), "{one} {other}");
+        }
+        assert_eq!(Scope::uri(7, "/a", None), Scope::uri(7, "/a", Some("")));
+        for other in ["q=a%2Bb", "q=a+b+", "q=a&b", "Q=a+b"] {
+            assert_ne!(Scope::uri(7, "/a", Some("q=a+b")), Scope::uri(7, "/a", Some(other)), "{other}");
+        }
     }
 
     #[test]

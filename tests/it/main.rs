@@ -61,6 +61,7 @@ mod stores;
 mod streaming;
 mod support;
 mod tags;
+mod uri_spellings;
 mod values;
 mod variants;
 mod visitors;
