@@ -1,8 +1,8 @@
 //! What axum's traits need to know of this crate's types.
 
 use crate::cache::{Cache, Invalidate};
+use crate::marks::{Identified, write_identified, write_never};
 use crate::policy::CacheHints;
-use crate::serve::Identified;
 use axum::extract::{FromRef, FromRequestParts};
 use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http::request::Parts;
@@ -12,6 +12,9 @@ impl IntoResponseParts for CacheHints {
     type Error = Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        if self.never {
+            write_never(parts.headers_mut());
+        }
         self.add_to(parts.extensions_mut());
         Ok(parts)
     }
@@ -36,6 +39,7 @@ impl IntoResponseParts for Identified {
     type Error = Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+        write_identified(parts.headers_mut());
         parts.extensions_mut().insert(self);
         Ok(parts)
     }

@@ -160,6 +160,7 @@ mod error;
 mod flight;
 mod key;
 mod layer;
+mod marks;
 mod policy;
 mod rules;
 mod serve;
@@ -179,11 +180,12 @@ pub use layer::{
     ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer, NeverCacheLayer, Patched,
     PatchedFuture, PurgeService, RouteCacheLayer, SiteCacheLayer, VaryLayer,
 };
+pub use marks::Identified;
 pub use policy::{CacheHints, Policy, Ttl};
 pub use rules::control::CacheControl;
 pub use rules::entity_tag::EntityTag;
 pub use rules::groups::TagField;
-pub use serve::{Identified, ResponseCache, ResponseFuture};
+pub use serve::{ResponseCache, ResponseFuture};
 pub use status::{CacheStatus, ForwardReason};
 pub use store::{MemoryStore, NullStore, Store};
 

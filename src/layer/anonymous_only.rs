@@ -2,9 +2,10 @@
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
+use crate::marks::{self, Identified, OuterLayer, is_outermost};
 use crate::policy::CookiePolicy;
 use crate::rules::client::{self, Told};
-use crate::serve::{Identified, OuterLayer, identifies};
+use crate::serve::identifies;
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
@@ -233,6 +234,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let is_outermost = is_outermost(request.extensions());
+        marks::remove_from_request(request.headers_mut());
         let identified = self.rules.identify((&request).into());
         let asks = &self.rules.asks;
         let state = if asks.is_empty() {
@@ -247,7 +250,7 @@ where
             let request = Some((self.inner.clone(), Request::from_parts(parts, body)));
             State::Asking { asked, request, cookies: Arc::clone(&self.rules.cookies) }
         };
-        AnonymousOnlyFuture { state }
+        AnonymousOnlyFuture { state, is_outermost }
     }
 }
 
@@ -260,6 +263,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, ReqBody>,
+        is_outermost: bool,
     }
 }
 
@@ -282,7 +286,8 @@ where
     type Output = Result<Response<B>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        let this = self.project();
+        let mut state = this.state;
         if let Projected::Asking { asked, request, cookies } = state.as_mut().project() {
             let identified = ready!(asked.as_mut().poll(cx));
             let Some((inner, mut request)) = request.take() else { return Poll::Pending };
@@ -295,12 +300,14 @@ where
             Projected::Asking { .. } => return Poll::Pending,
         };
         let mut response = response?;
+        marks::receive(&mut response);
         if *identified {
             response.extensions_mut().insert(Identified);
         }
         if response.extensions().get::<Identified>().is_some() {
             client::tell(response.headers_mut(), Told { max_age: None, private: true });
         }
+        marks::send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }
 }

@@ -3,6 +3,7 @@
 use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
+use crate::marks::{self, is_outermost};
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
@@ -242,13 +243,17 @@ where
 
 async fn forward<S, ReqBody, B>(
     inner: S,
-    request: Request<ReqBody>,
+    mut request: Request<ReqBody>,
     current: Option<&Validators>,
 ) -> Result<Response<ResponseBody<B>>, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
+    let is_outermost = is_outermost(request.extensions());
+    marks::remove_from_request(request.headers_mut());
     let mut response = inner.oneshot(request).await?.map(ResponseBody::forwarded);
+    marks::receive(&mut response);
+    marks::send(&mut response, is_outermost);
     if let Some(current) = current.filter(|_| response.status().is_success()) {
         add(current, response.headers_mut());
     }

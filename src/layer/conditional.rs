@@ -2,6 +2,7 @@
 
 use crate::body::{Peeked, ResponseBody};
 use crate::error::BoxError;
+use crate::marks::{self, is_outermost};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::has_preconditions;
@@ -109,7 +110,9 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let is_outermost = is_outermost(request.extensions());
+        marks::remove_from_request(request.headers_mut());
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let asked = reads.then(|| {
             let headers = request.headers();
@@ -118,7 +121,7 @@ where
             let conditions = conditions.then(|| headers.clone());
             Asked { method: request.method().clone(), conditions, layer: self.layer }
         });
-        ConditionalFuture { call: self.inner.call(request), asked }
+        ConditionalFuture { call: self.inner.call(request), asked, is_outermost }
     }
 }
 
@@ -130,6 +133,7 @@ pin_project! {
         #[pin]
         call: F,
         asked: Option<Asked>,
+        is_outermost: bool,
     }
 }
 
@@ -143,11 +147,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let response = ready!(this.call.poll(cx))?;
-        Poll::Ready(Ok(match this.asked.take() {
+        let mut response = ready!(this.call.poll(cx))?;
+        marks::receive(&mut response);
+        let mut response = match this.asked.take() {
             Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
             _ => response.map(ResponseBody::forwarded),
-        }))
+        };
+        marks::send(&mut response, *this.is_outermost);
+        Poll::Ready(Ok(response))
     }
 }
 

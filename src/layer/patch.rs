@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
 use crate::error::{ConfigError, ConfigErrorKind};
+use crate::marks::{self, Identified, is_outermost};
 use crate::policy::CacheHints;
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
-use crate::serve::Identified;
 
 /// What is written into a response.
 #[derive(Debug, Clone)]
@@ -235,8 +235,10 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        PatchedFuture { call: self.inner.call(request), patch: Arc::clone(&self.patch) }
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let is_outermost = is_outermost(request.extensions());
+        marks::remove_from_request(request.headers_mut());
+        PatchedFuture { call: self.inner.call(request), patch: Arc::clone(&self.patch), is_outermost }
     }
 }
 
@@ -248,6 +250,7 @@ pin_project! {
         #[pin]
         call: F,
         patch: Arc<Patch>,
+        is_outermost: bool,
     }
 }
 
@@ -260,7 +263,9 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
+        marks::receive(&mut response);
         this.patch.apply(&mut response);
+        marks::send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }
 }

@@ -2,11 +2,11 @@
 
 use super::inspect::Context;
 use super::lifetime::{came_stale, until};
-use super::mark::Identified;
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::key::RequestHead;
+use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;

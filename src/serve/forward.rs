@@ -3,7 +3,6 @@
 use super::decision::{Exchanged, Keep};
 use super::failure::within;
 use super::future::Finish;
-use super::mark::{HandledWithin, OuterLayer};
 use super::miss::Way;
 use super::next::{Call, Stored};
 use super::respond::with_ttl;
@@ -16,6 +15,7 @@ use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
+use crate::marks::{self, HandledWithin, OuterLayer};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
@@ -96,7 +96,8 @@ impl Fill {
             Some(Ok(response)) if has_failed && self.background.is_some() => {
                 return Ok(self.not_stored(response, &sent));
             }
-            Some(Ok(response)) => {
+            Some(Ok(mut response)) => {
+                marks::receive(&mut response);
                 if let Some(what) = what_changed(&response) {
                     let _ = Changed::new(&self.way.shared.cache, what).invalidate().await;
                 }

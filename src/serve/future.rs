@@ -1,12 +1,12 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
 use super::inspect::Context;
-use super::mark::{HandledWithin, was_announced};
 use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
 use crate::cache::Cache;
+use crate::marks::{self, HandledWithin, is_outermost, was_announced};
 use crate::policy::CacheHints;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
@@ -65,6 +65,8 @@ pub(super) struct Finish {
     /// What the client is told of its key.
     key: Option<Arc<str>>,
     mark: bool,
+    /// No outer layer of this crate has marked the request.
+    is_outermost: bool,
     /// Whether clients are told what they are told of stored responses.
     tells: bool,
     told: Told,
@@ -85,6 +87,7 @@ impl Finish {
             told_status: shared.policy.cache_status,
             key: None,
             mark: was_announced(request),
+            is_outermost: is_outermost(request),
             tells: true,
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
@@ -185,6 +188,7 @@ impl Finish {
         if self.mark {
             response.extensions_mut().insert(HandledWithin);
         }
+        marks::send(response, self.is_outermost);
     }
 }
 
@@ -237,6 +241,7 @@ where
             },
             Projected::Forward { call, finish, cache } => {
                 let mut response = ready!(call.poll(cx))?.map(ResponseBody::forwarded);
+                marks::receive(&mut response);
                 if let Some(what) = what_changed(&response) {
                     cache.invalidate_later(what);
                 }

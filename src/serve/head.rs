@@ -2,12 +2,12 @@
 
 use super::decision::Keep;
 use super::forward::{Fill, Sent};
-use super::mark::HandledWithin;
 use super::next::Stored;
 use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
+use crate::marks::HandledWithin;
 use crate::rules::stale::Wanted;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;

@@ -1,9 +1,9 @@
 //! One pass over the request: may the cache handle it, and what enters its key?
 
 use super::fields::{FORWARDED, Meaning, NAMES, may_mean, meaning};
-use super::mark::OuterLayer;
 use super::shared::Shared;
 use crate::key::RequestHead;
+use crate::marks::OuterLayer;
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};

@@ -27,7 +27,5 @@ mod unsafe_method;
 
 pub use future::ResponseFuture;
 pub(crate) use inspect::identifies;
-pub use mark::Identified;
-pub(crate) use mark::OuterLayer;
 pub use service::ResponseCache;
 pub(crate) use shared::{Level, Shared};

@@ -2,9 +2,9 @@
 
 use super::fields::meaning;
 use super::inspect::Context;
-use super::mark::OuterLayer;
 use super::shared::Shared;
 use crate::key::QueryKey;
+use crate::marks::OuterLayer;
 use crate::policy::Cookies;
 use http::header::{CONTENT_LENGTH, COOKIE};
 use http::{HeaderName, Request, Uri, request};

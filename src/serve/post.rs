@@ -3,7 +3,6 @@
 use super::forward::{Fill, Sent};
 use super::future::Finish;
 use super::inspect::Inspected;
-use super::mark::OuterLayer;
 use super::miss::Way;
 use super::next::Call;
 use super::shared::Shared;
@@ -13,6 +12,7 @@ use crate::cache::Tracker;
 use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
 use crate::key::{KeyBuf, RequestHead};
+use crate::marks::OuterLayer;
 use crate::policy::Sharing;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{Stated, stated_lifetime};

@@ -1,7 +1,6 @@
 //! The answer from the cache.
 
 use super::inspect::Context;
-use super::mark::{HandledWithin, was_announced};
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{inherit_response, is_tracked};
@@ -9,6 +8,7 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
+use crate::marks::{HandledWithin, was_announced};
 use crate::policy::Sharing;
 use crate::rules::selection::{Selection, select, select_stored};
 use crate::status::{CacheStatus, Reason, WantsStatus};

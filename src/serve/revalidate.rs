@@ -3,7 +3,6 @@
 use super::decision::Keep;
 use super::forward::{Fill, Sent};
 use super::future::tell_client;
-use super::mark::HandledWithin;
 use super::miss::Way;
 use super::respond::with_ttl;
 use super::shared::Shared;
@@ -14,6 +13,7 @@ use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyRef};
+use crate::marks::HandledWithin;
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;

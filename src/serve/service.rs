@@ -14,6 +14,7 @@ use crate::body::ResponseBody;
 use crate::cache::{poll_now, unknown};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
+use crate::marks;
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::{Method, Request, Response, Version};
@@ -106,7 +107,8 @@ impl<S> ResponseCache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        marks::remove_from_request(&mut parts.headers);
         let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
         ResponseFuture::slow(unsafe_method::forward(shared, inner, parts, body))
     }
@@ -114,7 +116,7 @@ impl<S> ResponseCache<S> {
     #[inline(never)]
     fn miss<ReqBody, B>(
         &self,
-        request: Request<ReqBody>,
+        mut request: Request<ReqBody>,
         key: CacheKey,
         missed: Missed,
     ) -> ResponseFuture<S, ReqBody, B>
@@ -126,6 +128,7 @@ impl<S> ResponseCache<S> {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        marks::remove_from_request(request.headers_mut());
         let Missed { context, parts, lookup } = missed;
         let way = Way::new(&self.shared, key, context, parts, (&request).into());
         let inner = self.inner.clone();
@@ -154,6 +157,7 @@ impl<S> ResponseCache<S> {
     where
         S: Service<Request<ReqBody>> + Clone,
     {
+        marks::remove_from_request(request.headers_mut());
         event!(reason = ?forward.bypass.forward, detail = ?forward.bypass.detail, "forward");
         let status = CacheStatus::forward(forward.bypass);
         let (shared, head) = (&self.shared, RequestHead::from(&request));

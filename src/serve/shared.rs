@@ -2,9 +2,9 @@
 
 use super::fields::FORWARDED_HOSTS;
 use super::inspect::Inspected;
-use super::mark::{PREFIX, Place};
 use crate::cache::Cache;
 use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
+use crate::marks::{PREFIX, Place};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};

@@ -2,13 +2,13 @@
 
 use super::inspect::{Context, Inspected};
 use super::lookup::Lookup;
-use super::mark::OuterLayer;
 use super::shared::Shared;
 use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::Pass;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
+use crate::marks::OuterLayer;
 use crate::status::{Detail, ForwardReason, Reason};
 use http::{HeaderMap, Method};
 use http_body::Body;
@@ -60,7 +60,7 @@ impl Shared {
         if let Some(outer) = outer {
             // Two layers with one place in the key would answer with each other's responses, past
             // whatever stands between them. The outer one does it all.
-            if outer.has(self) {
+            if self.is_within_itself(outer) {
                 let bypass = Reason::bypass(Detail::SameName);
                 return Step::Forward(Forward { bypass, announce: false, mark: false, narrowed: None });
             }

@@ -7,6 +7,7 @@ use super::shared::{Shared, public_uri};
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidate, Invalidation};
 use crate::error::{BoxError, StoreError};
+use crate::marks;
 use crate::policy::Sharing;
 use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
@@ -58,7 +59,7 @@ where
     poll_fn(|cx| inner.poll_ready(cx)).await?;
     let mut changed = Changed { cache: &shared.cache, what: vec![of_site(vec![own.clone()])] };
     let call = inner.call(Request::from_parts(parts, body));
-    let response = match &mut post {
+    let mut response = match &mut post {
         Some(post) => {
             let answer = post.tracker.track(call).await;
             post.tracker.pass_on();
@@ -66,6 +67,7 @@ where
         }
         None => call.await?,
     };
+    marks::receive(&mut response);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {

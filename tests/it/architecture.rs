@@ -13,6 +13,7 @@ const RANKS: &[(&str, u8)] = &[
     ("entry", 2),
     ("policy", 3),
     ("store", 3),
+    ("marks", 4),
     ("flight", 4),
     ("cache", 5),
     ("body", 6),

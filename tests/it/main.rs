@@ -29,6 +29,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod lifetimes;
+mod marks;
 mod model;
 #[cfg(feature = "axum")]
 mod orders;

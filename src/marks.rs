@@ -1,0 +1,92 @@
+//! Marks on requests and responses, by which layers learn of one another.
+
+mod field;
+
+pub(crate) use field::{receive, remove_from_request, send, write_identified, write_never};
+
+use crate::policy::{CookiePolicy, Cookies, cookie_names};
+use http::{Extensions, Request};
+use std::sync::Arc;
+
+/// The length in bytes of the place of a layer in the key.
+pub(crate) const PREFIX: usize = 16;
+
+/// The place of a layer in the key: a digest of all that is the same for all its requests.
+pub(crate) type Place = [u8; PREFIX];
+
+/// A mark on a request, of layers further out: what they know of it, and that they want to know
+/// whether a cache layer further in handled it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct OuterLayer {
+    /// The places in the key of the cache layers among them.
+    pub(crate) places: Arc<[Place]>,
+    /// One of them saw who the sender is; a layer in between may have taken that off.
+    pub(crate) identified: bool,
+    /// One that decides on anonymity did.
+    pub(crate) is_barred: bool,
+    /// What else is known to be harmless, or to identify, where somebody decides on anonymity.
+    pub(crate) cookies: Option<Arc<CookiePolicy>>,
+    /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
+    pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
+}
+
+/// A mark on a response: a cache layer further in handled it, so nobody else may share it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HandledWithin;
+
+/// A mark on a response: it was made for one visitor. No cache layer stores or shares such a response.
+///
+/// An authentication layer puts it into the response's extensions once it knows who the visitor is,
+/// whatever that was found out by. Cache layers further out than it then keep the response to that
+/// visitor, and an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) tells caches downstream to.
+///
+/// A page that is stored is answered without that layer. So what may identify a visitor has to be
+/// declared as well, or left undeclared: only requests without undeclared cookies or credentials are
+/// answered from the cache.
+///
+/// A layer that builds a new response loses the extension. [`add_to_response`](Self::add_to_response) also
+/// sets the header field `tower-response-cache`, which most of these layers keep.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::Identified;
+///
+/// let mut response = http::Response::new("Hello, Alice");
+/// response.extensions_mut().insert(Identified);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identified;
+
+impl OuterLayer {
+    /// Marks a request that passes a layer which knows more of its sender.
+    pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
+        let mut mark = request.extensions_mut().remove::<Self>().unwrap_or_default();
+        mark.is_barred |= identified;
+        mark.cookies = Some(match mark.cookies {
+            None => Arc::clone(cookies),
+            Some(known) if Arc::ptr_eq(&known, cookies) => known,
+            Some(known) => Arc::new(known.joined(cookies)),
+        });
+        let known = Cookies { own: cookies, outer: mark.cookies.as_deref(), personal: false };
+        let before = mark.undeclared.iter().flat_map(|names| names.iter().map(Vec::as_slice));
+        let undeclared: Vec<_> = before
+            .chain(cookie_names(request.headers()))
+            .filter(|name| !known.declares(name))
+            .map(<[u8]>::to_vec)
+            .collect();
+        mark.undeclared = (!undeclared.is_empty()).then(|| undeclared.into());
+        request.extensions_mut().insert(mark);
+    }
+}
+
+/// Tells whether a cache layer further out has marked the request.
+#[inline]
+pub(crate) fn was_announced(request: &Extensions) -> bool {
+    request.get::<OuterLayer>().is_some_and(|outer| !outer.places.is_empty())
+}
+
+/// Returns `true` if no outer layer of this crate has marked the request.
+#[inline]
+pub(crate) fn is_outermost(request: &Extensions) -> bool {
+    request.get::<OuterLayer>().is_none()
+}
