@@ -287,4 +287,32 @@ mod tests {
             assert_eq!(declared_length(&headers(&lines)), expected, "{lines:?}");
         }
     }
+
+    /// RFC 9111 section 3.5: a hint gives a lifetime, and no permission to share a response to `Authorization`.
+    #[test]
+    fn a_private_response_to_authorization_is_refused_whatever_else_allows_it() {
+        for by_rfc in [false, true] {
+            for directives in
+                ["private", "private, public", "private, s-maxage=60", "private, must-revalidate"]
+            {
+                let headers = headers(&[("cache-control", directives)]);
+                let (directives, vary) =
+                    (ResponseDirectives::from_headers(&headers), Vary::from_headers(&headers));
+                let exchange = |personal| Exchange {
+                    authorization: true,
+                    status: StatusCode::OK,
+                    headers: &headers,
+                    directives: &directives,
+                    vary: &vary,
+                    revalidatable: false,
+                    hinted: true,
+                    personal,
+                    by_rfc,
+                    shares_cookies: false,
+                };
+                assert_eq!(storable(&exchange(false)), Err(NotStorable::Private), "{headers:?}");
+                assert_eq!(storable(&exchange(true)), Ok(()), "{headers:?}");
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod among;
 mod anonymous;
 mod architecture;
+mod arriving;
 mod attacks;
 mod bodies;
 mod changes;
@@ -18,6 +19,7 @@ mod dependencies;
 mod events;
 mod fates;
 mod faulty;
+mod freshening;
 mod hints;
 mod hostile;
 mod identity;
