@@ -150,6 +150,16 @@ macro_rules! event {
     ($($what:tt)*) => {};
 }
 
+#[cfg(feature = "tracing")]
+macro_rules! warning {
+    ($($what:tt)*) => { tracing::warn!($($what)*) };
+}
+
+#[cfg(not(feature = "tracing"))]
+macro_rules! warning {
+    ($($what:tt)*) => {};
+}
+
 #[cfg(feature = "axum")]
 mod axum;
 mod body;

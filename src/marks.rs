@@ -24,6 +24,8 @@ pub(crate) struct OuterLayer {
     pub(crate) identified: bool,
     /// One that decides on anonymity did.
     pub(crate) is_barred: bool,
+    /// Only the current representation is an answer: no stored and no arriving one.
+    pub(crate) needs_current: bool,
     /// What else is known to be harmless, or to identify, where somebody decides on anonymity.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
     /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
@@ -58,6 +60,13 @@ pub(crate) struct HandledWithin;
 pub struct Identified;
 
 impl OuterLayer {
+    /// Marks a request of this crate's own that needs the current representation: every inner cache layer forwards it
+    /// uncollapsed. Clients cannot send the mark.
+    pub(crate) fn require_current(request: &mut Extensions) {
+        let mark = request.remove::<Self>().unwrap_or_default();
+        request.insert(Self { needs_current: true, ..mark });
+    }
+
     /// Marks a request that passes a layer which knows more of its sender.
     pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
         let mut mark = request.extensions_mut().remove::<Self>().unwrap_or_default();

@@ -83,8 +83,13 @@ pub(crate) async fn save_size(
     Ok(Redirect::to("/sizes").into_response())
 }
 
-pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) -> Result<Json<Flavour>> {
-    Ok(Json(site.db.flavour(slug).await?.ok_or(Failure::NotFound)?))
+/// One flavour, with a strong tag: `If-Match` needs one.
+pub(crate) async fn api_one(
+    State(site): State<Site>,
+    Path(slug): Path<String>,
+) -> Result<impl IntoResponse> {
+    let flavour = site.db.flavour(slug).await?.ok_or(Failure::NotFound)?;
+    Ok(([(header::ETAG, flavour.version().to_string())], Json(flavour)))
 }
 
 /// Replaces a flavour. `ConditionLayer` has seen to it that its version is the one the editor knows.

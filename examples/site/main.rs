@@ -91,7 +91,7 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
         .route("/", get(handlers::list))
         .route("/flavours/{slug}", get(handlers::detail))
         .route("/api/flavours", get(handlers::api))
-        .route("/api/flavours/{slug}", one_flavour(&db))
+        .route("/api/flavours/{slug}", one_flavour())
         .route("/report", report)
         .merge(unshared())
         .fallback(handlers::not_found)
@@ -116,6 +116,8 @@ fn policy() -> Result<Policy, ConfigError> {
         .stale_if_error(DAY)
         .refresh_without::<tower_sessions::Session>()
         .etags(true)
+        // A login or logout changes no page of others; a handler says what its write has changed.
+        .invalidate_redirects(false)
         .cache_status(true)
         .query(QueryKey::without_tracking())
         .vary_by_part(KeyPart::language(["en", "de"])?)
@@ -124,15 +126,8 @@ fn policy() -> Result<Policy, ConfigError> {
 
 /// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
 /// who start from the same one, the second is told, before the handler runs.
-fn one_flavour(db: &Db) -> MethodRouter<Site> {
-    let db = db.clone();
-    let condition = ConditionLayer::new()
-        .etag(move |request| {
-            let (db, slug) =
-                (db.clone(), request.uri.path().rsplit('/').next().unwrap_or_default().to_owned());
-            async move { Some(db.flavour(slug).await.ok()??.version()) }
-        })
-        .require_precondition();
+fn one_flavour() -> MethodRouter<Site> {
+    let condition = ConditionLayer::by_get().require_precondition();
     get(handlers::api_one).put(handlers::api_replace).layer(condition)
 }
 

@@ -1,5 +1,6 @@
 //! Preconditions evaluated before the handler runs.
 
+use super::probe::Probe;
 use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
@@ -8,12 +9,9 @@ use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use bytes::Bytes;
-use http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, EXPECT, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    IF_RANGE, IF_UNMODIFIED_SINCE, LAST_MODIFIED, RANGE, TRANSFER_ENCODING,
-};
+use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
 use std::fmt;
 use std::future::Future;
@@ -83,6 +81,7 @@ struct Options {
     last_modified: Option<Finds<SystemTime>>,
     required: bool,
     turns: Arc<Turns>,
+    probe: Arc<Probe>,
 }
 
 impl fmt::Debug for Options {
@@ -129,7 +128,31 @@ impl ConditionLayer<ByGet> {
     /// a precondition, a GET to the same target is made to the wrapped service, with the request's own
     /// fields and extensions, and the validators of its response count. GET and HEAD pass as they are.
     ///
+    /// Inner cache layers forward this GET: no stored, stale or arriving response answers it. Its response may be
+    /// stored like any other.
+    ///
+    /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). So the handler has to send one, or the inner cache layer
+    /// has to be told to make strong tags; those that a cache makes are weak otherwise. A resource with a weak tag answers
+    /// 412 to every `If-Match` that names a tag; with feature `tracing`, the first such answer of a layer is a warning.
+    ///
     /// The request's body has to be [`Default`], for the GET.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::{Router, http::header::ETAG, response::IntoResponse, routing::get};
+    /// use tower_response_cache::{ConditionLayer, EntityTag};
+    ///
+    /// # async fn version() -> u64 { 7 }
+    /// async fn show() -> impl IntoResponse {
+    ///     let tag = EntityTag::strong(format!("v{}", version().await));
+    ///     ([(ETAG, tag.to_string())], "vanilla")
+    /// }
+    /// # async fn save() {}
+    /// let layer = ConditionLayer::by_get().require_precondition();
+    /// let app: Router = Router::new().route("/flavours/vanilla", get(show).put(save).layer(layer));
+    /// # }
+    /// ```
     pub fn by_get() -> Self {
         Self { options: Options::default(), validators: PhantomData }
     }
@@ -219,7 +242,7 @@ where
     }
     let current = match probe {
         None => Some(options.find(&parts).await),
-        Some(probe) => ask(inner.clone(), &parts, probe()).await?,
+        Some(probe) => options.probe.current(inner.clone(), &parts, probe()).await?,
     };
     // What is not known can't be what the client expects.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
@@ -301,36 +324,4 @@ fn is_precondition(request: &HeaderMap, current: &Validators) -> bool {
         || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any
         || (current.last_modified.is_some()
             && matches!(field_date(request, &IF_UNMODIFIED_SINCE), FieldDate::At(_)))
-}
-
-/// Finds the validators of a resource by a GET; `None` if that tells nothing of it.
-async fn ask<S, ReqBody, B>(inner: S, parts: &Parts, body: ReqBody) -> Result<Option<Validators>, S::Error>
-where
-    S: Service<Request<ReqBody>, Response = Response<B>>,
-{
-    let mut parts = parts.clone();
-    parts.method = Method::GET;
-    for name in [
-        IF_MATCH,
-        IF_NONE_MATCH,
-        IF_MODIFIED_SINCE,
-        IF_UNMODIFIED_SINCE,
-        IF_RANGE,
-        RANGE,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        CONTENT_ENCODING,
-        TRANSFER_ENCODING,
-        EXPECT,
-    ] {
-        parts.headers.remove(name);
-    }
-    // For caches further in that listen to it.
-    let _ = parts.headers.try_insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let response = inner.oneshot(Request::from_parts(parts, body)).await?;
-    Ok(match response.status() {
-        status if status.is_success() => Some(Validators::of_response(response.headers())),
-        StatusCode::NOT_FOUND | StatusCode::GONE => Some(Validators::default()),
-        _ => None,
-    })
 }

@@ -4,6 +4,7 @@ mod anonymous_only;
 mod condition;
 mod conditional;
 mod patch;
+mod probe;
 mod purge;
 mod route;
 mod site;

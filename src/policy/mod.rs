@@ -8,6 +8,7 @@ mod predicates;
 mod sharing;
 mod tags;
 mod ttl;
+mod writes;
 
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names};
 pub use hints::CacheHints;
@@ -75,6 +76,8 @@ pub struct Policy {
     pub(crate) max_waiters: usize,
     /// How long a call goes on without its client, if it does.
     pub(crate) carry_on: Option<Duration>,
+    /// Whether the target of a redirect after a write is invalidated.
+    pub(crate) redirects_invalidate: bool,
     /// The fields that say which tags a response has, and those that clients are told them in, where that
     /// is not as the response has it.
     pub(crate) tags_read: TagFields,
@@ -137,6 +140,7 @@ impl Policy {
             jitter: 0.0,
             max_waiters: DEFAULT_MAX_WAITERS,
             carry_on: None,
+            redirects_invalidate: true,
             tags_read: TagFields::from_iter([TagField::CacheGroups]),
             tags_told: None,
         }

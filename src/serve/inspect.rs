@@ -48,6 +48,8 @@ pub(super) struct Context {
     pub(super) identified: bool,
     /// Who that is, is part of its key.
     pub(super) personal: bool,
+    /// Only the current representation is an answer.
+    pub(super) needs_current: bool,
 }
 
 impl Context {
@@ -85,6 +87,7 @@ impl Shared {
         if predicates.skips(request) {
             return Err(Reason::bypass(Detail::Skipped));
         }
+        inspected.context.needs_current = outer.is_some_and(|outer| outer.needs_current);
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
         inspected.context.head = head;
         inspected.identity = predicates.identity(request);

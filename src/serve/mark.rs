@@ -31,6 +31,7 @@ impl Shared {
             places,
             identified: identified || outer.is_some_and(|outer| outer.identified),
             is_barred: outer.is_some_and(|outer| outer.is_barred),
+            needs_current: outer.is_some_and(|outer| outer.needs_current),
             cookies: outer.and_then(|outer| outer.cookies.clone()),
             undeclared: outer.and_then(|outer| outer.undeclared.clone()),
         };

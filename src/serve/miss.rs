@@ -65,6 +65,9 @@ impl Way {
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
     /// leaves nothing behind: a leader is only ever returned.
     pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
+        if self.context.needs_current {
+            return self.alone(Reason::new(ForwardReason::Request, Detail::RequestNoCache), None).await;
+        }
         let mut has_waited = false;
         let mut next = self.find(request, first, &mut has_waited).await;
         match &mut next {

@@ -97,7 +97,7 @@ impl Shared {
         if context.directives && self.forbids_storing(request.headers) {
             return Step::forward(Reason::bypass(Detail::RequestNoStore));
         }
-        if !self.cache.is_local() {
+        if !self.cache.is_local() || context.needs_current {
             return Step::Miss(Missed { context, parts: inspected.parts, lookup: None });
         }
         let (key, now) = (buf.key(), self.cache.clock().now());

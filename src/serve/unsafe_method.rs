@@ -71,8 +71,10 @@ where
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
-        let referred = [LOCATION, CONTENT_LOCATION]
+        let location = names_changed(status, shared.policy.redirects_invalidate).then_some(LOCATION);
+        let referred = [Some(CONTENT_LOCATION), location]
             .into_iter()
+            .flatten()
             .filter_map(|name| path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
         changed.what = vec![of_site(std::iter::once(own).chain(referred).collect())];
         // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
@@ -100,6 +102,16 @@ where
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply_to_answer(&mut response);
     Ok(response)
+}
+
+/// Returns `true` if the `Location` of a response names what a write may have changed: what it created, or the page that
+/// the client is sent to after it. If the target has moved, nothing has changed at its new place yet.
+fn names_changed(status: StatusCode, redirects: bool) -> bool {
+    match status {
+        _ if status.is_success() => true,
+        StatusCode::FOUND | StatusCode::SEE_OTHER => redirects,
+        _ => false,
+    }
 }
 
 /// Returns the host and the port.

@@ -32,6 +32,7 @@ mod layers;
 mod leaks;
 mod lifetimes;
 mod marks;
+mod lost_updates;
 mod model;
 #[cfg(feature = "axum")]
 mod orders;
@@ -46,6 +47,7 @@ mod proxy_smuggling;
 mod proxy_upstream;
 mod purge;
 mod readiness;
+mod redirects;
 mod revalidation;
 mod rfc9111;
 mod scopes;

@@ -1,0 +1,26 @@
+//! The option that decides what a write invalidates.
+
+use super::Policy;
+
+impl Policy {
+    /// Sets whether a write that redirects with a 302 or 303 invalidates the page that it redirects to. The default is
+    /// `true`, for forms that show what they have changed (post-redirect-get).
+    ///
+    /// A login or logout that redirects to `/` clears the front page for every visitor. Set this to `false` if your
+    /// application has such routes, and invalidate what a write has changed by
+    /// [`Invalidate`](crate::Invalidate) or [`Cache::invalidate`](crate::Cache::invalidate).
+    ///
+    /// The target of the write itself, `Content-Location`, and the `Location` of a 201 or another 2xx are invalidated in any case (RFC
+    /// 9111 section 4.4). The `Location` of a 301, 307 or 308 is not.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().invalidate_redirects(false);
+    /// ```
+    pub fn invalidate_redirects(mut self, on: bool) -> Self {
+        self.redirects_invalidate = on;
+        self
+    }
+}

@@ -1,0 +1,165 @@
+//! A write is compared with the current representation, never with one that a cache holds.
+
+use crate::support::*;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, ConditionLayer, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
+};
+
+/// A document that others than HTTP clients may change, and its version.
+#[derive(Clone, Default)]
+struct Document(Arc<AtomicUsize>);
+
+impl Document {
+    fn change(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn service(&self, is_weak: bool, pause: Duration) -> Inner {
+        let document = self.clone();
+        let service = service_fn(move |request: Request| {
+            let document = document.clone();
+            async move {
+                let version = document.0.load(Ordering::SeqCst);
+                sleep(pause).await;
+                let weak = if is_weak { "W/" } else { "" };
+                let tag = format!("{weak}\"{version}\"");
+                if request.method() == "PUT" {
+                    document.change();
+                }
+                Ok::<_, Infallible>(with_lines(&[("etag", &tag)], version.to_string()))
+            }
+        });
+        service.boxed_clone()
+    }
+}
+
+type Request = http::Request<Body>;
+
+fn windowed() -> Policy {
+    policy().stale_while_revalidate(10 * MINUTE).stale_if_error(10 * MINUTE)
+}
+
+fn save(tag: &str) -> Request {
+    request("PUT", "/document", &[("if-match", tag)])
+}
+
+async fn status<S, B>(stack: &S, request: Request) -> u16
+where
+    S: Service<Request, Response = http::Response<B>, Error = Infallible> + Clone,
+    B: http_body::Body<Data = bytes::Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    send(stack, request).await.status.as_u16()
+}
+
+/// By the policy and the nesting of what stands between.
+async fn is_told_of_the_change(cache: &Cache, inner: impl Fn(Inner) -> Stack, soft: bool) {
+    let document = Document::default();
+    let stack = inner(document.service(false, Duration::ZERO));
+    let stack = ConditionLayer::by_get().layer(stack);
+    assert_eq!(send(&stack, get("/document")).await.header("etag"), Some("\"0\""));
+    assert!(send(&stack, get("/document")).await.is_hit());
+    document.change();
+    if soft {
+        cache.invalidate(Invalidation::path("/document").keep_stale()).await.expect("the store answers");
+    }
+    assert_eq!(status(&stack, save("\"0\"")).await, 412);
+    assert_eq!(status(&stack, save("\"1\"")).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
+    for soft in [true, false] {
+        for policy in [windowed(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)] {
+            let cache = memory();
+            let site = |inner: Inner| {
+                SiteCacheLayer::new(&cache).policy(policy.clone()).layer(inner).boxed_clone()
+            };
+            is_told_of_the_change(&cache, site, soft).await;
+        }
+        let cache = memory();
+        let nested = |inner: Inner| {
+            let route = RouteCacheLayer::new(&cache, MINUTE).policy(windowed()).layer(inner);
+            let site = SiteCacheLayer::new(&cache).policy(windowed()).layer(route);
+            let anonymous = AnonymousOnlyLayer::new().layer(site);
+            let flat = service_fn(move |request: Request| {
+                let anonymous = anonymous.clone();
+                async move {
+                    let (parts, body) = anonymous.oneshot(request).await?.into_parts();
+                    let bytes = http_body_util::BodyExt::collect(body).await.expect("a body").to_bytes();
+                    Ok::<_, Infallible>(http::Response::from_parts(parts, Body::from(bytes)))
+                }
+            });
+            // One more cache layer, so that the type is that of the others.
+            let outermost = Policy::app().name("outermost");
+            SiteCacheLayer::new(&cache).policy(outermost).layer(flat).boxed_clone()
+        };
+        is_told_of_the_change(&cache, nested, soft).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_stale_page_answers_it_past_its_lifetime_nor_if_the_service_fails() {
+    let (cache, hand) = timed();
+    let document = Document::default();
+    let fails = Arc::new(AtomicUsize::new(0));
+    let (inner, failing) = (document.service(false, Duration::ZERO), Arc::clone(&fails));
+    let service = service_fn(move |request: Request| {
+        let (inner, failing) = (inner.clone(), Arc::clone(&failing));
+        async move {
+            let mut response = inner.oneshot(request).await?;
+            if failing.load(Ordering::SeqCst) > 0 {
+                *response.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let cached = SiteCacheLayer::new(&cache).policy(windowed()).layer(service);
+    let stack = ConditionLayer::by_get().layer(cached);
+    send(&stack, get("/document")).await;
+    hand.advance(2 * MINUTE);
+    document.change();
+    assert_eq!(status(&stack, save("\"0\"")).await, 412);
+    fails.store(1, Ordering::SeqCst);
+    assert_eq!(status(&stack, save("\"1\"")).await, 412, "what is not known is not what is expected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_arriving_page_answers_it() {
+    let document = Document::default();
+    let inner = document.service(false, Duration::from_secs(1));
+    let cached = SiteCacheLayer::new(&memory()).policy(windowed()).layer(inner);
+    let stack = ConditionLayer::by_get().layer(cached);
+    let mut reader = std::pin::pin!(send(&stack, get("/document")));
+    assert!(futures::poll!(&mut reader).is_pending());
+    document.change();
+    assert_eq!(status(&stack, save("\"0\"")).await, 412);
+    assert_eq!(reader.await.header("etag"), Some("\"0\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_weak_tag_matches_no_if_match() {
+    let document = Document::default();
+    let cached =
+        SiteCacheLayer::new(&memory()).policy(policy()).layer(document.service(true, Duration::ZERO));
+    let stack = ConditionLayer::by_get().layer(cached);
+    for tag in ["W/\"0\"", "\"0\""] {
+        assert_eq!(status(&stack, save(tag)).await, 412, "{tag}");
+    }
+    assert_eq!(status(&stack, save("*")).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_cannot_ask_for_the_current_page_under_the_application_preset() {
+    let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
+    for lines in [[("cache-control", "no-cache")], [("pragma", "no-cache")], [("needs-current", "1")]] {
+        send(&stack, get_with("/", &lines)).await;
+    }
+    assert_eq!(calls.count(), 1);
+}
