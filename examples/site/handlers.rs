@@ -84,10 +84,7 @@ pub(crate) async fn save_size(
 }
 
 /// One flavour, with a strong tag: `If-Match` needs one.
-pub(crate) async fn api_one(
-    State(site): State<Site>,
-    Path(slug): Path<String>,
-) -> Result<impl IntoResponse> {
+pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) -> Result<impl IntoResponse> {
     let flavour = site.db.flavour(slug).await?.ok_or(Failure::NotFound)?;
     Ok(([(header::ETAG, flavour.version().to_string())], Json(flavour)))
 }

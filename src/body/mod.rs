@@ -1,5 +1,6 @@
 //! The body of a response that went through a cache layer.
 
+mod empty;
 mod frames;
 mod recorder;
 mod recording;
@@ -10,6 +11,7 @@ use frames::Frames;
 use recording::Recording;
 use source::Source;
 
+pub(crate) use empty::empty;
 pub(crate) use recorder::{Commit, Recorder};
 
 use crate::error::BoxError;

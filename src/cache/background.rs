@@ -29,6 +29,16 @@ pub struct Refreshes {
     pub failed: u64,
 }
 
+/// How a refresh has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RefreshEnd {
+    /// It led to a new response, or removed the old one.
+    Answered,
+    Failed,
+    /// An unkeyed field may be to blame: the next refresh goes without.
+    RetriesBare,
+}
+
 pub(super) struct Background {
     drains: Arc<Semaphore>,
     refreshes: Arc<Semaphore>,
@@ -37,6 +47,10 @@ pub(super) struct Background {
     most: u32,
     /// The keys that were tried in vain a moment ago.
     setbacks: Passes,
+    /// The keys whose next refresh carries keyed fields alone.
+    bare: Passes,
+    /// The keys that were confirmed a moment ago.
+    confirmed: Passes,
     running: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -51,6 +65,8 @@ impl Background {
             writes: Arc::new(Semaphore::new(MOST_WRITES as usize)),
             most,
             setbacks: Passes::default(),
+            bare: Passes::default(),
+            confirmed: Passes::default(),
             running: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -86,15 +102,36 @@ impl Background {
     }
 
     /// Counts what came of a refresh.
-    pub(super) fn refreshed(&self, key: KeyRef<'_>, answered: bool, now: Moment) {
+    pub(super) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd, now: Moment) {
         self.running.fetch_sub(1, Ordering::Relaxed);
-        if answered {
-            self.setbacks.forget(key);
-            self.answered.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.setbacks.remember(key, Pass::Uncacheable, now);
-            self.failed.fetch_add(1, Ordering::Relaxed);
+        match end {
+            RefreshEnd::Answered => {
+                self.setbacks.forget(key);
+                self.bare.forget(key);
+            }
+            RefreshEnd::Failed => {
+                self.bare.forget(key);
+                self.setbacks.remember(key, Pass::Uncacheable, now);
+            }
+            RefreshEnd::RetriesBare => self.bare.remember(key, Pass::Uncacheable, now),
         }
+        let counter = if end == RefreshEnd::Answered { &self.answered } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns leave to confirm an answer, if not too many are and none was for this key a moment ago.
+    pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<OwnedSemaphorePermit> {
+        if self.confirmed.get(key, now).is_some() {
+            return None;
+        }
+        let permit = Arc::clone(&self.refreshes).try_acquire_owned().ok()?;
+        self.confirmed.remember(key, Pass::Uncacheable, now);
+        Some(permit)
+    }
+
+    /// Returns `true` if the last refresh of a key failed by an unkeyed field, as far as is known.
+    pub(super) fn is_bare_next(&self, key: KeyRef<'_>, now: Moment) -> bool {
+        self.bare.get(key, now).is_some()
     }
 
     pub(super) fn counts(&self) -> Refreshes {

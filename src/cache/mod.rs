@@ -6,15 +6,18 @@ mod builder;
 mod dice;
 mod generations;
 mod invalidation;
+mod outdated;
 mod storing;
 mod tracking;
 mod values;
 mod warm;
 
+pub(crate) use background::RefreshEnd;
 pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
+pub(crate) use outdated::{Outdated, Verdict};
 pub(crate) use storing::{Settled, Storing, write_variant_key};
 pub use tracking::{Propagated, propagate_dependencies};
 pub(crate) use tracking::{Tracker, inherit_response, is_tracked, unknown};
@@ -126,9 +129,20 @@ impl Cache {
         self.0.background.begin_refresh();
     }
 
+    /// Returns leave to confirm an answer that is not stored, if not too many are and none was confirmed for this key
+    /// a moment ago.
+    pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
+        self.0.background.confirmation_permit(key, self.clock().now())
+    }
+
+    /// Returns `true` if the next refresh of a key carries keyed fields alone.
+    pub(crate) fn is_bare_next(&self, key: KeyRef<'_>) -> bool {
+        self.0.background.is_bare_next(key, self.clock().now())
+    }
+
     /// Counts what came of a refresh.
-    pub(crate) fn refreshed(&self, key: KeyRef<'_>, answered: bool) {
-        self.0.background.refreshed(key, answered, self.clock().now());
+    pub(crate) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd) {
+        self.0.background.refreshed(key, end, self.clock().now());
     }
 
     /// Draws a number from [0, 1).

@@ -1,6 +1,7 @@
 //! Puts a response where a look-up finds it: under its URL, or under a variant of it.
 
 use super::Cache;
+use super::outdated::Outdated;
 use crate::clock::Moment;
 use crate::entry::{Entry, Indexed, Reads, StoredResponse, VaryIndex};
 use crate::error::StoreError;
@@ -29,7 +30,7 @@ pub(crate) struct Storing {
     /// How long it is kept once it is stale.
     pub(crate) retained: Duration,
     /// What it takes the place of, and where that is, were it not to be stored after all.
-    pub(crate) outdated: Option<(Arc<StoredResponse>, CacheKey)>,
+    pub(crate) outdated: Option<Outdated>,
     /// Who wants to know whether this has come to anything.
     pub(crate) settled: Option<Settled>,
 }
@@ -58,8 +59,7 @@ impl Storing {
     /// key will. What is outdated by it goes all the same.
     pub(crate) fn give_up(&mut self, cache: &Cache) {
         cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
-        if let Some((outdated, key)) = self.outdated.take() {
-            cache.forget(key, outdated);
+        if self.outdated.take().is_some_and(|outdated| outdated.not_stored(cache)) {
             self.settle();
         }
     }

@@ -76,6 +76,8 @@ pub struct Policy {
     pub(crate) max_waiters: usize,
     /// How long a call goes on without its client, if it does.
     pub(crate) carry_on: Option<Duration>,
+    /// The unkeyed fields that background refreshes carry besides.
+    pub(crate) refresh_headers: Vec<HeaderName>,
     /// Whether the target of a redirect after a write is invalidated.
     pub(crate) redirects_invalidate: bool,
     /// The fields that say which tags a response has, and those that clients are told them in, where that
@@ -140,6 +142,7 @@ impl Policy {
             jitter: 0.0,
             max_waiters: DEFAULT_MAX_WAITERS,
             carry_on: None,
+            refresh_headers: Vec::new(),
             redirects_invalidate: true,
             tags_read: TagFields::from_iter([TagField::CacheGroups]),
             tags_told: None,

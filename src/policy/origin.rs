@@ -1,7 +1,7 @@
 //! The options that protect the service: stale serving, early refresh, limits on waiting for it.
 
 use super::Policy;
-use http::{StatusCode, response};
+use http::{HeaderName, StatusCode, response};
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
@@ -16,8 +16,9 @@ impl Policy {
     ///
     /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
     /// and so does an invalidation that does not [keep it](crate::Invalidation::keep_stale). The request that makes it anew is a GET like the one that met the stale
-    /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions
-    /// and range; see [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
+    /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions,
+    /// range and most unkeyed fields; see [`refresh_headers`](Self::refresh_headers) and
+    /// [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
     /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
     /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
@@ -33,7 +34,9 @@ impl Policy {
     ///
     /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
     /// response that counts as a failure: 500, 502, 503 and 504, or what
-    /// [`failed_if`](Self::failed_if) says. What forbids
+    /// [`failed_if`](Self::failed_if) says. Another answer that is not stored (a 404, say) leaves the stale response in
+    /// place if the request had unkeyed fields, which may have provoked it; a background request without them decides, at
+    /// most once in ten seconds for a key. What forbids
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale.if_error = Some(window);
@@ -117,6 +120,26 @@ impl Policy {
         change: impl Fn(&mut http::request::Parts) + Send + Sync + 'static,
     ) -> Self {
         self.predicates.refresh.push(Arc::new(change));
+        self
+    }
+
+    /// Adds request fields to those that background refreshes carry.
+    ///
+    /// A refresh carries fields that are keyed or that its variant is selected by, `Host` and forwarded fields that are
+    /// keyed, `Accept` and `Accept-*`, `User-Agent`, what
+    /// [`keyed_inputs_only`](Self::keyed_inputs_only) allows, and these. So no other field of one visitor's request can
+    /// make a refresh fail. If a refresh fails or its response is not stored, it is repeated once with keyed fields alone,
+    /// and that response decides. Fields that identify a visitor are never carried.
+    ///
+    /// # Example
+    /// ```
+    /// use http::HeaderName;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().refresh_headers([HeaderName::from_static("x-api-version")]);
+    /// ```
+    pub fn refresh_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.refresh_headers.extend(names);
         self
     }
 

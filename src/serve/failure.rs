@@ -2,9 +2,9 @@
 
 use super::forward::{Fill, Sent, is_of_the_page};
 use super::future::Finish;
-use super::next::Stored;
 use super::respond::with_ttl;
 use crate::body::ResponseBody;
+use crate::cache::{Outdated, Verdict};
 use crate::entry::StoredResponse;
 use crate::status::Detail;
 use crate::store::Validity;
@@ -108,11 +108,12 @@ impl Fill {
     }
 
     /// Returns what is stored, where a response of this status takes its place.
-    pub(super) fn outdated(&self, status: StatusCode) -> Option<Stored> {
+    pub(super) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
         let context = self.way.context;
         // What a credential has provoked, right or wrong, is not the answer to others.
         let alone = context.goes_alone() || context.identified || context.head;
         let answers = !status.is_server_error() && is_of_the_page(status) && !alone;
-        self.call.stored.clone().filter(|_| answers)
+        let (response, key) = self.call.stored.clone().filter(|_| answers)?;
+        Some(Outdated { response, key, verdict: std::mem::replace(&mut self.verdict, Verdict::Keep) })
     }
 }

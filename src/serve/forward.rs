@@ -4,13 +4,13 @@ use super::decision::{Exchanged, Keep};
 use super::failure::within;
 use super::future::Finish;
 use super::miss::Way;
-use super::next::{Call, Stored};
+use super::next::Call;
 use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
 use super::shared::Shared;
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody};
-use crate::cache::{Settled, Storing, Tracker, inherit_response, is_tracked};
+use crate::cache::{Outdated, Settled, Storing, Tracker, Verdict, inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
@@ -35,6 +35,8 @@ pub(super) struct Fill {
     pub(super) status: CacheStatus,
     /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
     pub(super) background: Option<Settled>,
+    /// What becomes of what is stored, if the answer is not.
+    pub(super) verdict: Verdict,
 }
 
 /// What is kept of the request while the service has it.
@@ -57,7 +59,11 @@ impl Fill {
         event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
         let status = CacheStatus::forward(call.reason);
         let status = if call.has_waited { status.collapsed(false) } else { status };
-        Self { way, call, status, background: None }
+        Self { way, call, status, background: None, verdict: Verdict::Forget }
+    }
+
+    pub(super) fn with_verdict(self, verdict: Verdict) -> Self {
+        Self { verdict, ..self }
     }
 
     pub(super) fn in_background(self, settled: Settled) -> Self {
@@ -122,12 +128,7 @@ impl Fill {
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let (cache, settled) = (self.way.shared.cache.clone(), self.background.clone());
-        let (mut response, is_stored) = self.received(response, sent, outdated.clone(), tracker);
-        if let Some((outdated, key)) = outdated.filter(|_| !is_stored) {
-            cache.forget(key, outdated);
-            settled.iter().for_each(Settled::settle);
-        }
+        let mut response = self.received(response, sent, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
         poll_fn(|cx| {
             response.body_mut().read_ahead(cx);
@@ -169,14 +170,14 @@ impl Fill {
         Sent { asked, cookies_declared, conditions, ..Sent::new(shared, headers, version, finish) }
     }
 
-    /// Returns the response, and whether it is being stored.
+    /// Returns the response, which is being stored if that may be.
     pub(super) fn received<B>(
         mut self,
         response: Response<B>,
         sent: Sent,
-        outdated: Option<Stored>,
+        outdated: Option<Outdated>,
         tracker: Tracker,
-    ) -> (Response<ResponseBody<B>>, bool)
+    ) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -201,6 +202,9 @@ impl Fill {
         let mut finish = finish.within(handled_within);
         let (body, status) = match kept {
             Err(why) => {
+                if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
+                    self.background.iter().for_each(Settled::settle);
+                }
                 self.not_shared(&head, handled_within);
                 (ResponseBody::forwarded(body), status.detail(why))
             }
@@ -233,7 +237,7 @@ impl Fill {
         };
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply_to_answer(&mut response);
-        (response, status.is_stored())
+        response
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
@@ -297,7 +301,7 @@ impl Sent {
 }
 
 /// Returns a copy of all of a request but its body.
-fn head_of<B>(request: &Request<B>) -> request::Parts {
+pub(super) fn head_of<B>(request: &Request<B>) -> request::Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method().clone();
     parts.uri = request.uri().clone();

@@ -4,7 +4,6 @@ use super::inspect::Context;
 use super::limit::Limit;
 use super::lookup::{Lookup, Refusal};
 use super::next::{Call, Next, Stored};
-use super::refresh::Refresh;
 use super::shared::{Shared, public_uri};
 use crate::cache::write_variant_key;
 use crate::clock::Moment;
@@ -23,11 +22,12 @@ const ROUNDS: usize = 6;
 /// A follower whose flights failed so often calls the service itself, a few at a time.
 const FAILURES: u32 = 2;
 
-fn store_failed() -> Next {
+pub(super) fn store_failed() -> Next {
     Next::Forward(CacheStatus::forward(Reason::bypass(Detail::StoreFailed)))
 }
 
 /// The same for all steps of one request.
+#[derive(Clone)]
 pub(super) struct Way {
     pub(super) shared: Arc<Shared>,
     pub(super) key: CacheKey,
@@ -193,40 +193,12 @@ impl Way {
         }
     }
 
-    /// Answers with what is stale, and has a new one made, unless somebody does that already.
-    async fn stale(
-        &self,
-        request: &HeaderMap,
-        stored: Arc<StoredResponse>,
-        variant: Option<CacheKey>,
-    ) -> Next {
-        let key = variant.unwrap_or_else(|| self.key.clone());
-        let Some(leave) = self.shared.leave_to_refresh(&key) else {
-            return Next::Answer(stored, None);
-        };
-        let leader = match self.join(&key, None, 0).await {
-            Ok(Role::Leader(leader)) => leader,
-            Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, None),
-            Err(()) => return store_failed(),
-        };
-        // Somebody may have made it between the look-up and the joining.
-        let known = match self.look(request).await {
-            Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
-                leader.stored(Arc::clone(&newer));
-                return Next::Answer(newer, None);
-            }
-            Lookup::Hit(known) => Some((known, key.clone())),
-            Lookup::Stale { stored: known, variant } => self.place(Some(known), variant),
-            // What was invalidated meanwhile is not asked about.
-            Lookup::Miss { .. } | Lookup::Failed => None,
-        };
-        let call = Call::new(Some(leader.generation()), ForwardReason::Stale.into(), known);
-        let call = Call { leader: Some(leader), ..call };
-        Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
-    }
-
     /// Returns what is stored with its key: that of the variant, or of the URL.
-    fn place(&self, stored: Option<Arc<StoredResponse>>, variant: Option<CacheKey>) -> Option<Stored> {
+    pub(super) fn place(
+        &self,
+        stored: Option<Arc<StoredResponse>>,
+        variant: Option<CacheKey>,
+    ) -> Option<Stored> {
         stored.map(|stored| (stored, variant.unwrap_or_else(|| self.key.clone())))
     }
 
@@ -244,7 +216,7 @@ impl Way {
         cache.passes().get(self.key.as_ref(), cache.clock().now()) == Some(Pass::HandledWithin)
     }
 
-    async fn look(&self, request: &HeaderMap) -> Lookup {
+    pub(super) async fn look(&self, request: &HeaderMap) -> Lookup {
         let now = self.shared.cache.clock().now();
         self.shared.lookup(request, self.key.as_ref(), self.context, now).await
     }
@@ -260,6 +232,11 @@ impl Way {
 
     /// Calls the service without others waiting; its response may be stored all the same.
     async fn alone(&self, reason: Reason, stored: Option<Stored>) -> Next {
+        Next::Call(self.call_alone(reason, stored).await)
+    }
+
+    /// Returns a call of the service that no others wait for.
+    pub(super) async fn call_alone(&self, reason: Reason, stored: Option<Stored>) -> Call {
         // In this order: what was invalidated while this request waited is not asked about, and what
         // is invalidated from now on makes the answer one of before.
         let generation = self.generation().await;
@@ -267,7 +244,7 @@ impl Way {
             Some(stored) if self.is_valid(&stored.0).await => Some(stored),
             _ => None,
         };
-        Next::Call(Call::new(generation, reason, stored))
+        Call::new(generation, reason, stored)
     }
 
     async fn is_valid(&self, stored: &StoredResponse) -> bool {
@@ -284,7 +261,7 @@ impl Way {
     }
 
     /// Joins the flight of a key, unless it began before an invalidation of the request's target.
-    async fn join(
+    pub(super) async fn join(
         &self,
         key: &CacheKey,
         mut outdated: Option<Arc<Flight>>,

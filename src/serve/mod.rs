@@ -1,5 +1,6 @@
 //! The one state machine that both cache layers run: inspect, look up, collapse or forward, record, respond.
 
+mod anonymize;
 mod carried;
 mod decision;
 mod failure;

@@ -8,7 +8,7 @@ use super::next::Call;
 use super::shared::Shared;
 use super::unsafe_method::path_on_same_origin;
 use crate::body::ResponseBody;
-use crate::cache::Tracker;
+use crate::cache::{Tracker, Verdict};
 use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
 use crate::key::{KeyBuf, RequestHead};
@@ -75,7 +75,7 @@ impl Post {
         let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
         let call = Call::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
-        let fill = Fill { way, call, status, background: None };
+        let fill = Fill { way, call, status, background: None, verdict: Verdict::Forget };
         Some(Self { fill, sent, before, tracker: Tracker::default() })
     }
 
@@ -125,8 +125,7 @@ impl Post {
         let expected = Generation::new(self.before.incarnation(), self.before.counter() + steps);
         if now == Some(expected) {
             self.fill.call.generation = now;
-            let (response, _) = self.fill.received(response, self.sent, None, self.tracker);
-            return response;
+            return self.fill.received(response, self.sent, None, self.tracker);
         }
         let mut response = response.map(ResponseBody::forwarded);
         self.sent.finish.apply_to_answer(&mut response);

@@ -1,19 +1,27 @@
 //! A response that is made anew in the background, while others are answered with the stale one.
 
-use super::fields::{Meaning, meaning};
-use super::forward::Fill;
+use super::anonymize::{Carries, nominated};
+use super::forward::{Fill, head_of};
 use super::inspect::{Context, identifies};
-use super::miss::Way;
-use super::next::Call;
+use super::lookup::Lookup;
+use super::miss::{Way, store_failed};
+use super::next::{Call, Next};
 use super::shared::Shared;
 use super::span::in_span;
-use crate::cache::{Cache, Settled};
+use crate::body::empty;
+use crate::cache::{Cache, RefreshEnd, Settled, Verdict};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
+use crate::flight::Role;
 use crate::key::CacheKey;
+use crate::status::ForwardReason;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response};
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response};
 use http_body::Body;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
@@ -23,12 +31,19 @@ pub(super) struct Refresh {
     cache: Cache,
     key: CacheKey,
     settled: Settled,
+    /// The next refresh of the key carries keyed fields alone.
+    retries_bare: bool,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Refresh {
     fn drop(&mut self) {
-        self.cache.refreshed(self.key.as_ref(), self.settled.is_settled());
+        let end = match self.settled.is_settled() {
+            true => RefreshEnd::Answered,
+            false if self.retries_bare => RefreshEnd::RetriesBare,
+            false => RefreshEnd::Failed,
+        };
+        self.cache.refreshed(self.key.as_ref(), end);
     }
 }
 
@@ -42,7 +57,7 @@ impl Shared {
         // Nor may what the page varies by, or is keyed by. What a cookie means to layers further out is still in the
         // request's extensions when it is taken off, so who has one waits.
         let nominated = stored.head().nominated.iter().map(|field| field.name());
-        let varies = nominated.chain(&self.policy.key.headers).any(|name| self.is_taken_off(name));
+        let varies = nominated.chain(&self.policy.key.headers).any(|name| self.is_personal(name));
         let counts = context.personal
             || context.authorization
             || context.identified
@@ -56,37 +71,60 @@ impl Shared {
     pub(super) fn leave_to_refresh(&self, key: &CacheKey) -> Option<OwnedSemaphorePermit> {
         self.cache.refresh_permit(key.as_ref())
     }
+}
 
-    /// Tells whether a field is the visitor's own, or about this request alone.
-    fn is_taken_off(&self, name: &HeaderName) -> bool {
-        let meaning = meaning(name.as_str());
-        let identifies = meaning.identifies() || self.policy.credentials.contains(name);
-        identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
-    }
-
-    /// Makes a request one that says nothing of its sender.
-    fn depersonalise<B>(&self, request: Request<B>) -> Request<B> {
-        let (mut parts, body) = request.into_parts();
-        parts.method = Method::GET;
-        let personal = parts.headers.keys().filter(|name| self.is_taken_off(name));
-        for name in personal.cloned().collect::<Vec<_>>() {
-            parts.headers.remove(name);
-        }
-        self.policy.predicates.prepare_refresh(&mut parts);
-        Request::from_parts(parts, body)
+impl Way {
+    /// Answers with what is stale, and has a new one made, unless somebody does that already.
+    pub(super) async fn stale(
+        &self,
+        request: &HeaderMap,
+        stored: Arc<StoredResponse>,
+        variant: Option<CacheKey>,
+    ) -> Next {
+        let key = variant.unwrap_or_else(|| self.key.clone());
+        let Some(leave) = self.shared.leave_to_refresh(&key) else {
+            return Next::Answer(stored, None);
+        };
+        let leader = match self.join(&key, None, 0).await {
+            Ok(Role::Leader(leader)) => leader,
+            Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, None),
+            Err(()) => return store_failed(),
+        };
+        // Somebody may have made it between the look-up and the joining.
+        let known = match self.look(request).await {
+            Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
+                leader.stored(Arc::clone(&newer));
+                return Next::Answer(newer, None);
+            }
+            Lookup::Hit(known) => Some((known, key.clone())),
+            Lookup::Stale { stored: known, variant } => self.place(Some(known), variant),
+            // What was invalidated meanwhile is not asked about.
+            Lookup::Miss { .. } | Lookup::Failed => None,
+        };
+        let call = Call::new(Some(leader.generation()), ForwardReason::Stale.into(), known);
+        let call = Call { leader: Some(leader), ..call };
+        Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
     }
 }
 
 impl Refresh {
     pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit) -> Self {
         cache.begin_refresh();
-        Self { cache: cache.clone(), key, settled: Settled::default(), _permit: permit }
+        let retries_bare = false;
+        Self { cache: cache.clone(), key, settled: Settled::default(), retries_bare, _permit: permit }
     }
 
-    /// Calls the service in a task of its own, and reads the body of its response to the end.
-    pub(super) fn start<S, ReqBody, B>(self, way: Way, call: Call, inner: S, request: Request<ReqBody>)
-    where
-        S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
+    /// Calls the service in a task of its own, and reads the body of its response to the end. Where unkeyed fields may
+    /// be to blame for a failure, it is called once more without them.
+    pub(super) fn start<S, ReqBody, B>(
+        self,
+        way: Way,
+        call: Call,
+        inner: S,
+        request: Request<ReqBody>,
+        carries: Carries,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Send,
         ReqBody: Send + 'static,
@@ -95,17 +133,99 @@ impl Refresh {
     {
         tokio::spawn(in_span(async move {
             // Dropped with the task, however that ends.
-            let refresh = self;
-            let call = async {
-                // Here, so that a hook of the user's that panics costs no visitor an answer.
-                let request = way.shared.depersonalise(request);
-                let way = Way { context: Context::default(), ..way };
-                let fill = Fill::new(way, call).in_background(refresh.settled.clone());
-                if let Ok(response) = fill.run(inner, request).await {
-                    response.into_body().drain().await;
-                }
+            let mut refresh = self;
+            let way = Way { context: Context::default(), ..way };
+            let stored = call.stored.clone();
+            let call = match call.generation {
+                Some(_) => call,
+                None => way.call_alone(ForwardReason::Stale.into(), stored.clone()).await,
             };
-            let _ = tokio::time::timeout(LONGEST, call).await;
+            let nominated = way.nominated(stored.as_ref().map(|(stored, _)| &**stored)).await;
+            let (mut first, body) = request.into_parts();
+            let bare_next = refresh.cache.is_bare_next(refresh.key.as_ref());
+            let carries = if bare_next { Carries::Keyed } else { carries };
+            way.shared.anonymize(&mut first, &way.parts, &nominated, carries);
+            let mut bare = first.clone();
+            way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed);
+            if bare.headers == first.headers {
+                refresh.attempt(way, call, inner, first, body, Verdict::Forget).await;
+                return;
+            }
+            refresh.attempt(way.clone(), call, inner.clone(), first, body, Verdict::Keep).await;
+            if refresh.settled.is_settled() {
+                return;
+            }
+            let Some(body) = empty::<ReqBody>() else {
+                // The body of the next request will do.
+                refresh.retries_bare = true;
+                return;
+            };
+            let call = way.call_alone(ForwardReason::Stale.into(), stored).await;
+            refresh.attempt(way, call, inner, bare, body, Verdict::Forget).await;
         }));
     }
+
+    async fn attempt<S, ReqBody, B>(
+        &self,
+        way: Way,
+        call: Call,
+        inner: S,
+        mut parts: Parts,
+        body: ReqBody,
+        verdict: Verdict,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let settled = self.settled.clone();
+        let call = async move {
+            // Here, so that a hook that panics costs no visitor an answer.
+            let policy = &way.shared.policy;
+            policy.predicates.prepare_refresh(&mut parts);
+            // The answer would be stored for other requests than those that get it.
+            if policy.key.parts((&parts).into()) != way.parts {
+                return;
+            }
+            let fill = Fill::new(way, call).with_verdict(verdict).in_background(settled);
+            if let Ok(response) = fill.run(inner, Request::from_parts(parts, body)).await {
+                response.into_body().drain().await;
+            }
+        };
+        // What panics has failed, like what takes too long.
+        let call = AssertUnwindSafe(call).catch_unwind();
+        let _ = tokio::time::timeout(LONGEST, call).await;
+    }
+}
+
+/// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
+/// more than keyed fields decides; any other leaves that to one that has no more, made in the background.
+pub(super) fn verdict<S, ReqBody, B>(way: &Way, call: &Call, inner: &S, request: &Request<ReqBody>) -> Verdict
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some((stored, key)) = call.stored.clone() else { return Verdict::Forget };
+    let parts = head_of(request);
+    let mut bare = parts.clone();
+    way.shared.anonymize(&mut bare, &way.parts, &nominated(&stored), Carries::Keyed);
+    if bare.headers == parts.headers {
+        return Verdict::Forget;
+    }
+    let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored);
+    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else { return Verdict::Keep };
+    let (way, inner) = (way.clone(), inner.clone());
+    Verdict::confirm(move || {
+        let cache = way.shared.cache.clone();
+        let has_runtime = tokio::runtime::Handle::try_current().is_ok();
+        let Some(permit) = cache.confirmation_permit(key.as_ref()).filter(|_| has_runtime) else { return };
+        let refresh = Refresh::new(&cache, key.clone(), permit);
+        let request = Request::from_parts(parts, body);
+        let call = Call::new(None, ForwardReason::Stale.into(), Some((stored, key)));
+        refresh.start(way, call, inner, request, Carries::Keyed);
+    })
 }

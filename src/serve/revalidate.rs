@@ -59,12 +59,13 @@ pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
 impl Fill {
     /// Answers with the stored response, updated from the 304 (RFC 9111 section 4.3.4).
     pub(super) async fn freshened<B>(
-        self,
+        mut self,
         stale: &StoredResponse,
         validated: response::Parts,
         sent: Sent,
         reads: Option<Reads>,
     ) -> Response<ResponseBody<B>> {
+        let outdated = self.outdated(stale.status());
         let (shared, context) = (&self.way.shared, self.way.context);
         let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
         let another = names_another(stale.headers(), &validated.headers);
@@ -108,7 +109,6 @@ impl Fill {
         });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
-        let outdated = self.outdated(stale.status());
         if another && of_the_page {
             // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
             shared.cache.invalidate_scope(self.way.scopes[0]).await;
@@ -138,8 +138,7 @@ impl Fill {
                     shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
                 }
                 // It is no longer what the service answers others with.
-                if let Some((outdated, key)) = outdated {
-                    shared.cache.forget(key, outdated);
+                if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
                     self.background.iter().for_each(Settled::settle);
                 }
                 if let Some(leader) = self.call.leader {

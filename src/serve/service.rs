@@ -1,5 +1,6 @@
 //! The service of both cache layers.
 
+use super::anonymize::Carries;
 use super::carried;
 use super::failure::gateway_timeout;
 use super::forward::Fill;
@@ -7,6 +8,7 @@ use super::future::{Finish, ResponseFuture};
 use super::inspect::Context;
 use super::miss::Way;
 use super::next::Next;
+use super::refresh;
 use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
@@ -222,7 +224,7 @@ where
         Next::Refresh(stored, call, refresh) => {
             let now = shared.cache.clock().now();
             let hit = shared.hit(stored, (&request).into(), context, now, None, way.key.as_ref().as_bytes());
-            refresh.start(way, call, inner, request);
+            refresh.start(way, call, inner, request, Carries::Known);
             ResponseFuture::hit(hit)
         }
         Next::Forward(status) => {
@@ -241,7 +243,8 @@ where
             // Others may wait for it, or come to.
             let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());
             let carried = limit.and_then(|limit| Some((limit, shared.cache.carry_permit()?)));
-            let fill = Fill::new(way, call);
+            let verdict = refresh::verdict(&way, &call, &inner, &request);
+            let fill = Fill::new(way, call).with_verdict(verdict);
             match carried {
                 Some((limit, permit)) => {
                     ResponseFuture::slow(carried::run(fill, inner, request, limit, permit))

@@ -78,9 +78,8 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
     for soft in [true, false] {
         for policy in [windowed(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)] {
             let cache = memory();
-            let site = |inner: Inner| {
-                SiteCacheLayer::new(&cache).policy(policy.clone()).layer(inner).boxed_clone()
-            };
+            let site =
+                |inner: Inner| SiteCacheLayer::new(&cache).policy(policy.clone()).layer(inner).boxed_clone();
             is_told_of_the_change(&cache, site, soft).await;
         }
         let cache = memory();

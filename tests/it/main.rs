@@ -39,6 +39,7 @@ mod orders;
 mod outrun;
 mod overtaking;
 mod patching;
+mod provoked;
 mod proxy;
 mod proxy_fields;
 mod proxy_hosts;

@@ -1,0 +1,213 @@
+//! What one visitor's unkeyed fields provoke does not stand for the page.
+
+use crate::support::*;
+use http::header::USER_AGENT;
+use http::{HeaderName, Request, StatusCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::Layer;
+use tower_response_cache::{Cache, ManualClock, Policy, SiteCacheLayer};
+
+const S: Duration = Duration::from_secs(1);
+const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
+
+/// A site whose service answers badly to `evil` in any field, and to all while it is down.
+struct World {
+    stack: Stack,
+    cache: Cache,
+    hand: ManualClock,
+    calls: Calls,
+    /// The place of an answer in `UNSTORED`, or past its end.
+    down: Arc<AtomicUsize>,
+    seen: Arc<Mutex<Vec<Request<()>>>>,
+}
+
+fn bad(what: &str) -> http::Response<Body> {
+    match what.parse::<u16>() {
+        Ok(code) => {
+            let mut response = with_lines(&[("location", "/login")], "bad");
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+            response
+        }
+        Err(_) => with_lines(&[("cache-control", what)], "bad"),
+    }
+}
+
+fn world(policy: Policy, provoked: &'static str) -> World {
+    let (cache, hand) = timed();
+    let (down, seen) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(Mutex::new(Vec::new())));
+    let (now, log) = (Arc::clone(&down), Arc::clone(&seen));
+    let (inner, calls) = origin(move |request, call| {
+        let mut copy = Request::new(());
+        *copy.headers_mut() = request.headers().clone();
+        log.lock().expect("not poisoned").push(copy);
+        if request.headers().values().any(|value| value == "evil") {
+            return bad(provoked);
+        }
+        match UNSTORED.get(now.load(Ordering::SeqCst)) {
+            Some(what) => bad(what),
+            None => numbered(&[], call),
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
+}
+
+impl World {
+    async fn send(&self, lines: &[(&str, &str)]) -> Answer {
+        let answer = send(&self.stack, get_with("/", lines)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        answer
+    }
+
+    fn all_get(&self, what: &str) {
+        let place = UNSTORED.iter().position(|each| *each == what).unwrap_or(usize::MAX);
+        self.down.store(place, Ordering::SeqCst);
+    }
+}
+
+fn lasting() -> Policy {
+    Policy::app().default_ttl(10 * S).cache_status(true)
+}
+
+fn swr() -> Policy {
+    lasting().stale_while_revalidate(100 * S)
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_unkeyed_field_keeps_a_refresh_from_its_page() {
+    for field in ["x-evil", "user-agent", "accept", "accept-language", "x-named", "referer", "te"] {
+        for provoked in UNSTORED {
+            let policy = swr().refresh_headers([HeaderName::from_static("x-named")]);
+            let world = world(policy, provoked);
+            world.send(&[]).await;
+            world.hand.advance(12 * S);
+            assert_eq!(world.send(&[(field, "evil")]).await.text(), "1", "{field} {provoked}");
+            let answer = world.send(&[]).await;
+            assert!(answer.is_hit() && answer.text() != "1", "{field} {provoked}: {answer:?}");
+            assert_eq!(answer.header("age"), Some("0"), "{field} {provoked}");
+            assert_eq!(world.cache.refreshes().answered, 1);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_one_visitor_provokes_leaves_what_is_kept_for_errors() {
+    for field in ["x-evil", "user-agent", "accept", "cache-control", "referer"] {
+        for provoked in ["404", "403", "410", "302", "204", "400", "private", "no-store"] {
+            let world = world(lasting().stale_if_error(100 * S), provoked);
+            world.send(&[]).await;
+            world.hand.advance(12 * S);
+            // So that the background request changes nothing.
+            let bare_fails = provoked.len() % 2 == 0;
+            world.all_get(if bare_fails { "503" } else { "" });
+            assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");
+            world.all_get("503");
+            let answer = world.send(&[(field, "kind")]).await;
+            assert_eq!(answer.status, StatusCode::OK, "{field} {provoked}");
+            let expected = if bare_fails || provoked == "400" { "1" } else { "3" };
+            assert_eq!(answer.text(), expected, "{field} {provoked}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_gone_for_everybody_is_kept_for_nothing() {
+    for gone in ["404", "403", "410", "302", "204", "private", "no-store"] {
+        for lines in [&[][..], &[("user-agent", "kind")]] {
+            let world = world(lasting().stale_if_error(100 * S), "503");
+            world.send(&[]).await;
+            world.hand.advance(12 * S);
+            world.all_get(gone);
+            assert_eq!(world.send(lines).await.text(), "bad", "{gone}");
+            world.all_get("503");
+            assert_eq!(world.send(lines).await.status, StatusCode::SERVICE_UNAVAILABLE, "{gone} {lines:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_confirmed_once_in_ten_seconds_for_a_key() {
+    let world = world(lasting().stale_if_error(1000 * S), "404");
+    world.send(&[]).await;
+    world.hand.advance(12 * S);
+    world.all_get("503");
+    for _ in 0..20 {
+        world.send(&[("x-evil", "evil")]).await;
+    }
+    assert_eq!((world.calls.count(), world.cache.refreshes().failed), (22, 1));
+    world.hand.advance(11 * S);
+    world.send(&[("x-evil", "evil")]).await;
+    assert_eq!((world.calls.count(), world.cache.refreshes().failed), (24, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_answers_are_confirmed_at_a_time_than_refreshes_may_run() {
+    let (clock, hand) = tower_response_cache::Clock::manual();
+    let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
+    let (inner, calls) = origin(|request, call| match request.headers().contains_key("x-evil") {
+        true => bad("404"),
+        false => numbered(&[], call),
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().stale_if_error(100 * S)).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(12 * S);
+    send(&stack, get_with("/", &[("x-evil", "1")])).await;
+    tokio::time::sleep(S).await;
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_carries_what_its_page_depends_on_and_what_an_option_names() {
+    let policy = swr()
+        .refresh_headers([HeaderName::from_static("x-named")])
+        .vary_on_headers([HeaderName::from_static("x-keyed")])
+        .expect("valid")
+        .vary_by("tenant", |request| Some(request.headers.get("x-tenant")?.to_str().ok()?.to_owned()));
+    let world = world(policy, "503");
+    let lines = [
+        ("host", "shop.example"),
+        ("x-forwarded-proto", "https"),
+        ("x-keyed", "1"),
+        ("x-tenant", "blue"),
+        ("x-named", "1"),
+        ("user-agent", "kind"),
+        ("accept-encoding", "br"),
+        ("referer", "/"),
+        ("cache-control", "max-age=0"),
+        ("x-forwarded-for", "192.0.2.1"),
+    ];
+    world.send(&lines).await;
+    world.hand.advance(12 * S);
+    world.send(&lines).await;
+    let seen = world.seen.lock().expect("not poisoned");
+    let mut names: Vec<_> = seen[1].headers().keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    let mut carried: Vec<_> = lines[..7].iter().map(|(name, _)| *name).collect();
+    carried.sort_unstable();
+    assert_eq!((seen.len(), names), (2, carried));
+    assert_eq!(seen[1].headers()[USER_AGENT], "kind");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_makes_the_variant_of_its_request_though_the_page_names_fewer_fields_now() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
+        numbered(&[("vary", vary)], call)
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    let narrow = || get_with("/", &[("x-a", "1")]);
+    send(&stack, get_with("/", &[("x-a", "1"), ("x-b", "1")])).await;
+    send(&stack, narrow()).await;
+    hand.advance(12 * S);
+    assert_eq!(send(&stack, narrow()).await.text(), "2");
+    tokio::time::sleep(S).await;
+    assert_eq!((send(&stack, narrow()).await.text(), calls.count()), ("3", 3));
+    let wide = get_with("/", &[("x-a", "1"), ("x-b", "1")]);
+    assert_eq!(send(&stack, wide).await.text(), "1");
+    tokio::time::sleep(S).await;
+    let wide = get_with("/", &[("x-a", "1"), ("x-b", "1")]);
+    assert_eq!(send(&stack, wide).await.text(), "4");
+}
