@@ -31,8 +31,8 @@ mod keys;
 mod layers;
 mod leaks;
 mod lifetimes;
-mod marks;
 mod lost_updates;
+mod marks;
 mod model;
 #[cfg(feature = "axum")]
 mod orders;
