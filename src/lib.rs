@@ -129,7 +129,7 @@
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
-//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path;
+//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path, and by what the handler sees;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
 //!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` tell of hits, misses,

@@ -42,7 +42,7 @@ enum What {
 
 impl Invalidation {
     /// Names a public path: every response under it, whatever the query, host, method, variant or
-    /// layer that stored it.
+    /// layer that stored it. With feature `axum`, it also names the responses whose handler sees that path.
     ///
     /// Of a full URL the path counts; a query or fragment is cut off. The path may be percent-encoded
     /// or decoded; where it could be read as either, or as a path with a `?` or `#` of its own, both

@@ -152,7 +152,7 @@ impl Scope {
         scopes.push(Self::hash(seed, Kind::Path, &path));
         scopes.push(Self::decoded_uri(seed, &path, query));
         scopes.extend(subtrees(seed, &path));
-        scopes.extend_on_host(host);
+        scopes.extend_on_hosts(host.as_slice());
         scopes
     }
 
@@ -171,15 +171,17 @@ impl Scope {
 
 /// More scopes for what has some.
 pub(crate) trait ExtendOnHost {
-    /// Adds the same scopes, on the host alone.
-    fn extend_on_host(&mut self, host: Option<&str>);
+    /// Adds the same scopes, on each of the hosts alone.
+    fn extend_on_hosts<H: AsRef<str>>(&mut self, hosts: &[H]);
 }
 
 impl ExtendOnHost for Vec<Scope> {
-    fn extend_on_host(&mut self, host: Option<&str>) {
-        let Some(host) = host.map(hash_of_host) else { return };
-        for at in 0..self.len() {
-            self.push(self[at].on(host));
+    fn extend_on_hosts<H: AsRef<str>>(&mut self, hosts: &[H]) {
+        let wide = self.len();
+        for host in hosts.iter().map(|host| hash_of_host(host.as_ref())) {
+            for at in 0..wide {
+                self.push(self[at].on(host));
+            }
         }
     }
 }

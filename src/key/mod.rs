@@ -4,11 +4,13 @@ mod head;
 mod part;
 mod policy;
 mod query;
+mod target;
 
 pub use head::RequestHead;
 pub use part::KeyPart;
 pub(crate) use policy::{KeyError, KeyPolicy, write_key};
 pub use query::QueryKey;
+pub(crate) use target::is_same_target;
 
 use foldhash::quality::RandomState;
 use std::fmt;

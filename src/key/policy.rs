@@ -1,5 +1,6 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
+use super::target::write_seen;
 use super::{KeyBuf, KeyPart, QueryKey, RequestHead};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
@@ -101,10 +102,7 @@ pub(crate) fn write_key<'f>(
         None => buf.absent(),
     }
     // What a router or a rewrite made of the target since: the handler answers to that.
-    if !std::ptr::eq(request.uri, uri) && request.uri != uri {
-        buf.part(request.uri.path().as_bytes());
-        buf.optional(policy.query.normalised(request.uri.query()).as_deref().map(str::as_bytes));
-    }
+    write_seen(buf, &policy.query, uri, request.uri)?;
     for (name, value) in forwarded {
         buf.raw(&[name]);
         buf.part(value.as_bytes());

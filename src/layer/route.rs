@@ -22,6 +22,9 @@ use tower::Layer;
 ///
 /// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///
+/// With feature `axum`, the key holds the URI that the client sent and, where it differs, the one that the handler sees
+/// ([`SiteCacheLayer`](crate::SiteCacheLayer#rewritten-uris)).
+///
 /// # Example
 /// ```
 /// use std::time::Duration;

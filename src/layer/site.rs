@@ -23,6 +23,12 @@ use tower::Layer;
 /// When a [`RouteCacheLayer`](crate::RouteCacheLayer) is further in, that one handles its route,
 /// and this one neither stores nor shares what it answers.
 ///
+/// # Rewritten URIs
+/// With feature `axum`, the key holds the URI that the client sent (`OriginalUri`) and, where it differs, the URI that the
+/// handler sees. So a layer between the router and this one may pick a tenant by rewriting the URI. A layer that picks one
+/// of several backends at random costs one copy of each page for each backend: put it inside this layer. Unsafe requests
+/// invalidate the paths of both URIs.
+///
 /// # Example
 /// ```
 /// use std::time::Duration;

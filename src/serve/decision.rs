@@ -35,9 +35,9 @@ pub(super) struct Exchanged<'a> {
     pub(super) request_time: SystemTime,
     pub(super) began: Moment,
     pub(super) generation: Generation,
-    /// What names the request's target, and its host.
+    /// What names the request's targets, and their hosts.
     pub(super) scopes: &'a [Scope],
-    pub(super) host: Option<&'a str>,
+    pub(super) hosts: &'a [String],
 }
 
 /// A response that is to be kept if its body is complete.
@@ -162,7 +162,7 @@ impl Shared {
             .iter()
             .map(|field| Nominated::from_request(field, exchanged.request, self.alike()))
             .collect();
-        head.scopes = self.scopes(exchanged.scopes, exchanged.host, &tags);
+        head.scopes = self.scopes(exchanged.scopes, exchanged.hosts, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
@@ -202,12 +202,12 @@ impl Shared {
     }
 
     /// Returns all that may name a response in an invalidation.
-    pub(super) fn scopes(&self, target: &[Scope], host: Option<&str>, tags: &[String]) -> Box<[Scope]> {
+    pub(super) fn scopes(&self, target: &[Scope], hosts: &[String], tags: &[String]) -> Box<[Scope]> {
         if tags.is_empty() {
             return target.into();
         }
         let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag)).collect();
-        scopes.extend_on_host(host);
+        scopes.extend_on_hosts(hosts);
         scopes.extend(target);
         scopes.into()
     }

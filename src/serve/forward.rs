@@ -295,7 +295,7 @@ impl Sent {
             began: self.began,
             generation,
             scopes: &way.scopes,
-            host: way.host.as_deref(),
+            hosts: &way.hosts,
         }
     }
 }

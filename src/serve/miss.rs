@@ -4,7 +4,8 @@ use super::inspect::Context;
 use super::limit::Limit;
 use super::lookup::{Lookup, Refusal};
 use super::next::{Call, Next, Stored};
-use super::shared::{Shared, public_uri};
+use super::shared::Shared;
+use super::target;
 use crate::cache::write_variant_key;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
@@ -13,8 +14,6 @@ use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use http::HeaderMap;
-use http::header::HOST;
-use http::uri::Authority;
 use std::sync::Arc;
 
 /// So often a request joins a flight; then it calls the service by itself.
@@ -36,9 +35,9 @@ pub(super) struct Way {
     pub(super) context: Context,
     /// The parts of the key that the user computes.
     pub(super) parts: Vec<Option<String>>,
-    /// All that names the request's target, its path first.
+    /// All that names the request's targets, the public path first.
     pub(super) scopes: Vec<Scope>,
-    pub(super) host: Option<String>,
+    pub(super) hosts: Vec<String>,
     /// When the request came.
     pub(super) began: Moment,
 }
@@ -51,13 +50,10 @@ impl Way {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (uri, began) = (public_uri(request), shared.cache.clock().now());
-        let query = shared.policy.key.query.normalised(uri.query());
-        let host = uri.authority().map(Authority::as_str);
-        let host = host.or_else(|| request.headers.get(HOST)?.to_str().ok()).map(str::to_owned);
-        let scopes = Scope::of_target(shared.cache.seed(), uri.path(), query.as_deref(), host.as_deref());
+        let (hosts, began) = (target::hosts(request), shared.cache.clock().now());
+        let scopes = target::scopes(shared.cache.seed(), request, &shared.policy.key.query, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
-        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, host, began }
+        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.

@@ -24,6 +24,7 @@ mod service;
 mod shared;
 mod span;
 mod step;
+mod target;
 mod unsafe_method;
 
 pub use future::ResponseFuture;

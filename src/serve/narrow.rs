@@ -3,7 +3,8 @@
 use super::fields::meaning;
 use super::inspect::Context;
 use super::shared::Shared;
-use crate::key::QueryKey;
+use super::target::public_uri;
+use crate::key::{QueryKey, RequestHead};
 use crate::marks::OuterLayer;
 use crate::policy::Cookies;
 use http::header::{CONTENT_LENGTH, COOKIE};
@@ -44,7 +45,10 @@ impl Shared {
         }
         let mut narrowed = Request::from_parts(request.clone(), ());
         self.narrow(&mut narrowed, context, parts);
-        narrowed.headers() != &request.headers || narrowed.uri() != &request.uri
+        let is_same = |head: RequestHead<'_>| {
+            (public_uri(head), head.uri) == (public_uri(request.into()), &request.uri)
+        };
+        narrowed.headers() != &request.headers || !is_same((&narrowed).into())
     }
 
     fn remove_unkeyed<B>(&self, request: &mut Request<B>, context: Context) {

@@ -100,7 +100,7 @@ impl Post {
         }
         let way = &self.fill.way;
         let tags = way.shared.tags(headers, response.extensions().get()).ok()?;
-        Some(way.shared.scopes(&way.scopes, way.host.as_deref(), &tags))
+        Some(way.shared.scopes(&way.scopes, &way.hosts, &tags))
     }
 
     /// Returns what may be kept as far as is known before the response itself invalidates anything: not where what

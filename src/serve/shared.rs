@@ -2,6 +2,7 @@
 
 use super::fields::FORWARDED_HOSTS;
 use super::inspect::Inspected;
+use super::target::public_uri;
 use crate::cache::Cache;
 use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
 use crate::marks::{PREFIX, Place};
@@ -10,7 +11,7 @@ use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue, Uri};
+use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -160,12 +161,3 @@ impl Shared {
 
 /// So many characters of a URL are shown.
 const LONGEST_SHOWN: usize = 512;
-
-/// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
-pub(super) fn public_uri(request: RequestHead<'_>) -> &Uri {
-    #[cfg(feature = "axum")]
-    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
-        return &original.0;
-    }
-    request.uri
-}

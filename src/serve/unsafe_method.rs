@@ -3,7 +3,8 @@
 use super::future::Finish;
 use super::inspect::Context;
 use super::post::Post;
-use super::shared::{Shared, public_uri};
+use super::shared::Shared;
+use super::target::Written;
 use crate::body::ResponseBody;
 use crate::cache::{Cache, Invalidate, Invalidation};
 use crate::error::{BoxError, StoreError};
@@ -12,7 +13,7 @@ use crate::policy::Sharing;
 use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
 use bytes::Bytes;
-use http::header::{CONTENT_LOCATION, HOST, LOCATION};
+use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
@@ -41,23 +42,16 @@ where
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
     shared.announce(&mut parts.extensions, identified);
-    let target = public_uri((&parts).into()).clone();
-    let host = parts.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    let authority = target.authority().cloned().or(host);
-    let of_site = |paths: Vec<String>| {
-        let what = Invalidation::paths(paths);
-        match &authority {
-            // RFC 9111 section 4.4: nobody else's. An application is one, whatever it is called.
-            Some(authority) if shared.policy.sharing == Sharing::Rfc9111 => {
-                what.host(without_user(authority))
-            }
-            _ => what,
-        }
+    // What the client asked for, and what the handler sees: either may be what others are sent.
+    let written = Written::new((&parts).into());
+    let of_site = |paths: Vec<String>| match shared.policy.sharing {
+        // RFC 9111 section 4.4: nobody else's. An application is one, whatever it is called.
+        Sharing::Rfc9111 => written.on_own_hosts(Invalidation::paths(paths)),
+        Sharing::App => Invalidation::paths(paths),
     };
-    let own = target.path().to_owned();
     // Until it is called, the service has changed nothing.
     poll_fn(|cx| inner.poll_ready(cx)).await?;
-    let mut changed = Changed { cache: &shared.cache, what: vec![of_site(vec![own.clone()])] };
+    let mut changed = Changed { cache: &shared.cache, what: vec![of_site(written.paths())] };
     let call = inner.call(Request::from_parts(parts, body));
     let mut response = match &mut post {
         Some(post) => {
@@ -75,16 +69,19 @@ where
         let referred = [Some(CONTENT_LOCATION), location]
             .into_iter()
             .flatten()
-            .filter_map(|name| path_on_same_origin(response.headers(), &name, &target, authority.as_ref()));
-        changed.what = vec![of_site(std::iter::once(own).chain(referred).collect())];
+            .flat_map(|name| written.referred(response.headers(), &name));
+        changed.what = vec![of_site(written.paths().into_iter().chain(referred).collect())];
         // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
-        if let (Ok(groups), Some(authority)) = (cache_group_invalidation(response.headers()), &authority) {
-            changed.what.push(Invalidation::tags(groups).host(without_user(authority)));
+        if let (Ok(groups), Some(_)) =
+            (cache_group_invalidation(response.headers()), &written.public.authority)
+        {
+            changed.what.push(written.on_own_hosts(Invalidation::tags(groups)));
         }
         changed.what.extend(what_changed(&response));
         let post = match post {
             Some(post) => {
-                let scopes = post.scopes_of(&response, &target, authority.as_ref());
+                let scopes =
+                    post.scopes_of(&response, &written.public.uri, written.public.authority.as_ref());
                 post.not_outrun(scopes).await
             }
             None => None,
@@ -95,7 +92,7 @@ where
         }
     } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
         // An origin that is down has written nothing, and what is stale may be all there is.
-        changed.what = vec![of_site(vec![own]).keep_stale()];
+        changed.what = vec![of_site(written.paths()).keep_stale()];
         let _ = changed.invalidate().await;
     }
     changed.what.clear();
@@ -112,11 +109,6 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
         StatusCode::FOUND | StatusCode::SEE_OTHER => redirects,
         _ => false,
     }
-}
-
-/// Returns the host and the port.
-fn without_user(authority: &Authority) -> &str {
-    authority.as_str().rsplit('@').next().unwrap_or_default()
 }
 
 /// Returns what a handler says that it has changed, if it has succeeded.

@@ -50,6 +50,8 @@ mod purge;
 mod readiness;
 mod redirects;
 mod revalidation;
+#[cfg(feature = "axum")]
+mod rewrites;
 mod rfc9111;
 mod scopes;
 #[cfg(feature = "axum")]
