@@ -1,9 +1,10 @@
 //! What was invalidated, and whether what is stored is still valid.
 
-use super::{Cache, Invalidation};
+use super::{Cache, Invalidation, poll_now};
 use crate::entry::{Dependency, Generation, Scope, StoredResponse};
 use crate::error::StoreError;
 use crate::store::{StoreFuture, Strength, Validity};
+use std::pin::pin;
 
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
@@ -46,18 +47,38 @@ impl Cache {
         }
     }
 
-    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
-    /// a task of its own. A failure is counted.
-    pub(crate) fn invalidate_later(&self, invalidation: Invalidation) {
-        let cache = self.clone();
-        self.later(async move {
-            let _ = cache.invalidate(invalidation).await;
-        });
+    /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a failure.
+    pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
+        let result = self.invalidate(what).await;
+        told(&result);
+        result
     }
 
-    /// Invalidates one scope; a failure is counted.
-    pub(crate) async fn invalidate_scope(&self, scope: Scope) {
-        let _ = self.within_limit(self.0.generations.advance(&[scope], Strength::Gone)).await;
+    /// The same for one scope.
+    pub(crate) async fn invalidate_scope(&self, scope: Scope) -> Result<(), StoreError> {
+        let result = self.within_limit(self.0.generations.advance(&[scope], Strength::Gone)).await;
+        told(&result);
+        result
+    }
+
+    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
+    /// a task of its own. Returns `false` if that is known to have failed; a failure is counted.
+    pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
+        if self.is_local() {
+            return matches!(poll_now(pin!(self.invalidate_by_itself(what))), Some(Ok(())));
+        }
+        let cache = self.clone();
+        // No response is there to say so, but the event does.
+        self.later_invalidating(async move { drop(cache.invalidate_by_itself(what).await) })
+    }
+
+    /// Does in the background what invalidates. Returns `false`, after an event, if there is nobody to do it.
+    pub(super) fn later_invalidating(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let begun = self.later(work);
+        if !begun {
+            warning!("an invalidation has failed: there is no runtime");
+        }
+        begun
     }
 
     /// Returns the seed of this namespace's scopes.
@@ -105,5 +126,12 @@ impl Cache {
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
         self.within_limit(self.0.generations.check(since, scopes, dependencies)).await
+    }
+}
+
+/// Has an event tell of an invalidation that failed: old responses may still be served.
+pub(super) fn told<T>(result: &Result<T, StoreError>) {
+    if result.is_err() {
+        warning!(error = ?result.as_ref().err(), "an invalidation has failed");
     }
 }

@@ -92,8 +92,9 @@ impl Cache {
     }
 
     /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
-    /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store.
-    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) {
+    /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store; then
+    /// this returns `false`.
+    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             poll_now(pin!(work));
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -105,7 +106,9 @@ impl Cache {
         } else {
             // Nobody is left who could do it.
             self.0.store_errors.fetch_add(1, Ordering::Relaxed);
+            return false;
         }
+        true
     }
 
     /// Returns leave to read a body for the store alone, if not too many are.

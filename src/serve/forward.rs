@@ -104,8 +104,10 @@ impl Fill {
             }
             Some(Ok(mut response)) => {
                 marks::receive(&mut response);
-                if let Some(what) = what_changed(&response) {
-                    let _ = Changed::new(&self.way.shared.cache, what).invalidate().await;
+                if let Some(what) = what_changed(&response)
+                    && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
+                {
+                    sent.finish.says_not_invalidated();
                 }
                 response
             }

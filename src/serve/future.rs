@@ -13,7 +13,7 @@ use crate::rules::client::{self, Told};
 use crate::rules::date;
 use crate::rules::freshness::{Stated, stated_lifetime};
 use crate::rules::groups::TagFields;
-use crate::status::{CacheStatus, WantsStatus};
+use crate::status::{CacheStatus, Detail, WantsStatus};
 use http::header::{DATE, SET_COOKIE};
 use http::{Extensions, HeaderMap, Request, Response};
 use pin_project_lite::pin_project;
@@ -77,6 +77,8 @@ pub(super) struct Finish {
     tags_told: Option<TagFields>,
     /// A layer further in has handled the request.
     within: bool,
+    /// What the response changed could not be invalidated.
+    not_invalidated: bool,
     now: SystemTime,
 }
 
@@ -95,6 +97,7 @@ impl Finish {
             tags_read: shared.policy.tags_read,
             tags_told: shared.policy.tags_told,
             within: false,
+            not_invalidated: false,
             now: shared.cache.clock().wall(),
         }
     }
@@ -125,6 +128,11 @@ impl Finish {
             Stated::For(lifetime) => Some(lifetime.min(most)),
             Stated::Silent | Stated::Stale => None,
         }
+    }
+
+    /// Has the status say that old responses may still be served.
+    pub(super) fn says_not_invalidated(&mut self) {
+        self.not_invalidated = true;
     }
 
     /// Has it known whether a layer further in has handled the request.
@@ -177,6 +185,8 @@ impl Finish {
             self.tell_tags(response);
         }
         if let Some(status) = self.status {
+            let status =
+                if self.not_invalidated { status.detail(Detail::InvalidationFailed) } else { status };
             if self.told_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
@@ -242,8 +252,10 @@ where
             Projected::Forward { call, finish, cache } => {
                 let mut response = ready!(call.poll(cx))?.map(ResponseBody::forwarded);
                 marks::receive(&mut response);
-                if let Some(what) = what_changed(&response) {
-                    cache.invalidate_later(what);
+                if let Some(what) = what_changed(&response)
+                    && !cache.invalidate_later(what)
+                {
+                    finish.says_not_invalidated();
                 }
                 finish.clone().apply_to_answer(&mut response);
                 Poll::Ready(Ok(response))

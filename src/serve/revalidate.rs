@@ -109,11 +109,11 @@ impl Fill {
         });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
-        if another && of_the_page {
-            // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
-            shared.cache.invalidate_scope(self.way.scopes[0]).await;
+        let Sent { headers: request, version, mut finish, .. } = sent;
+        // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
+        if another && of_the_page && shared.cache.invalidate_scope(self.way.scopes[0]).await.is_err() {
+            finish.says_not_invalidated();
         }
-        let Sent { headers: request, version, finish, .. } = sent;
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
             Ok((storing, retained)) => {

@@ -37,7 +37,7 @@ where
     B::Error: Into<BoxError>,
 {
     let status = CacheStatus::forward(ForwardReason::Method);
-    let finish = Finish::new(&shared, &parts.extensions, status, Context::default()).silent();
+    let mut finish = Finish::new(&shared, &parts.extensions, status, Context::default()).silent();
     let mut post = Post::new(&shared, &parts, &finish).await;
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
@@ -86,14 +86,17 @@ where
             }
             None => None,
         };
-        let steps = changed.invalidate().await;
-        if let (Some(post), Ok(steps)) = (post, steps) {
-            return Ok(post.keep(response, steps).await);
+        match (changed.invalidate().await, post) {
+            (Ok(steps), Some(post)) => return Ok(post.keep(response, steps).await),
+            (Ok(_), None) => {}
+            (Err(_), _) => finish.says_not_invalidated(),
         }
     } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
         // An origin that is down has written nothing, and what is stale may be all there is.
         changed.what = vec![of_site(written.paths()).keep_stale()];
-        let _ = changed.invalidate().await;
+        if changed.invalidate().await.is_err() {
+            finish.says_not_invalidated();
+        }
     }
     changed.what.clear();
     let mut response = response.map(ResponseBody::forwarded);
@@ -130,13 +133,13 @@ impl<'a> Changed<'a> {
         Self { cache, what: vec![what] }
     }
 
-    /// Invalidates it, and returns in how many steps. A failure is counted by the cache; the write itself has
-    /// taken place.
+    /// Invalidates it, and returns in how many steps. A failure is counted by the cache, and an event tells of it; the
+    /// write itself has taken place.
     pub(super) async fn invalidate(&mut self) -> Result<u64, StoreError> {
         let mut steps = Ok(0);
         while let Some(what) = self.what.last().cloned() {
             let step = u64::from(!what.is_empty());
-            let result = self.cache.invalidate(what).await;
+            let result = self.cache.invalidate_by_itself(what).await;
             steps = result.and(steps.map(|steps: u64| steps + step));
             self.what.pop();
         }
@@ -146,7 +149,9 @@ impl<'a> Changed<'a> {
 
 impl Drop for Changed<'_> {
     fn drop(&mut self) {
-        self.what.drain(..).for_each(|what| self.cache.invalidate_later(what));
+        for what in self.what.drain(..) {
+            self.cache.invalidate_later(what);
+        }
     }
 }
 

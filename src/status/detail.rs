@@ -33,6 +33,7 @@ pub(crate) enum Detail {
     RequestNoCache,
     RequestNoStore,
     // What the call of the service came to.
+    InvalidationFailed,
     OriginTimeout,
     Revalidated,
     Stale,
@@ -93,6 +94,7 @@ impl Detail {
             Self::RequestMinFresh => "request-min-fresh",
             Self::RequestNoCache => "request-no-cache",
             Self::RequestNoStore => "request-no-store",
+            Self::InvalidationFailed => "invalidation-failed",
             Self::OriginTimeout => "origin-timeout",
             Self::Revalidated => "revalidated",
             Self::Stale => "stale",

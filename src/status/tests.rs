@@ -110,6 +110,7 @@ fn all() -> Vec<Detail> {
         RequestMinFresh,
         RequestNoCache,
         RequestNoStore,
+        InvalidationFailed,
         OriginTimeout,
         Revalidated,
         Stale,
@@ -144,10 +145,11 @@ fn all() -> Vec<Detail> {
         Authorization | Body | Cookie | Credential(_) | Credentials | Expect | Forwarded | HandledWithin
         | Host | Identified | KeyLength | MethodOverride | SameName | Skipped | StoreFailed | UnknownHost
         | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge | RequestMinFresh
-        | RequestNoCache | RequestNoStore | OriginTimeout | Revalidated | Stale | StaleIfError
-        | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand
-        | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial | Predicate | Private | SetCookie
-        | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout | Revalidated | Stale
+        | StaleIfError | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch
+        | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial | Predicate
+        | Private | SetCookie | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored
+        | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -1,17 +1,21 @@
 //! What listeners are told, with feature `tracing`.
 
+use crate::failed_invalidations::{FAULTS, begun, ways};
+use crate::faulty::Fault;
+use crate::keeping::settle;
 use crate::support::*;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Mutex, Once};
 use std::thread::ThreadId;
 use tower_response_cache::{Invalidation, Ttl};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// Writes all fields of all events of one thread down.
-#[derive(Clone)]
-struct Log(ThreadId, Arc<Mutex<Vec<String>>>);
+/// All fields of all events, and the thread that each is of.
+static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+
+struct Log;
 
 struct Line(String);
 
@@ -23,22 +27,33 @@ impl Visit for Line {
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if std::thread::current().id() != self.0 {
-            return;
-        }
-        let mut line = Line(String::new());
+        let mut line = Line(format!("{} ", event.metadata().level()));
         event.record(&mut line);
-        self.1.lock().expect("not poisoned").push(line.0);
+        HEARD.lock().expect("not poisoned").push((std::thread::current().id(), line.0));
     }
+}
+
+/// Begins to listen, for all threads: whether anybody listens to an event is settled where it is met first.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log)).expect("the first");
+    });
+    let own = std::thread::current().id();
+    HEARD.lock().expect("not poisoned").retain(|(thread, _)| *thread != own);
+}
+
+/// Returns the events of this thread.
+fn heard() -> Vec<String> {
+    let own = std::thread::current().id();
+    let all = HEARD.lock().expect("not poisoned");
+    all.iter().filter(|(thread, _)| *thread == own).map(|(_, line)| line.clone()).collect()
 }
 
 /// Row M10.
 #[tokio::test]
 async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
-    let log = Log(std::thread::current().id(), Arc::default());
-    // For all threads: whether anybody listens to an event is settled where it is met first.
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log.clone()))
-        .expect("the first");
+    listen();
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);
@@ -47,10 +62,36 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
     }
     cache.set("secret", "secret", Ttl::Forever).await.expect("set");
     cache.invalidate(Invalidation::tag("secret").keep_stale()).await.expect("the store answers");
-    let lines = log.1.lock().expect("not poisoned").clone();
+    let lines = heard();
     let told = |what: &str| lines.iter().filter(|line| line.contains(&format!("message={what}"))).count();
     for what in ["miss", "store", "hit", "forward", "set a value", "invalidate"] {
         assert_eq!(told(what), 1, "{what}: {lines:#?}");
     }
     assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_of_the_caches_own_that_failed_makes_an_event_whoever_is_there_to_be_told() {
+    for (fault, (name, provoke)) in
+        FAULTS.into_iter().flat_map(|fault| ways().into_iter().map(move |way| (fault, way)))
+    {
+        listen();
+        provoke(fault).await;
+        settle().await;
+        let failed =
+            |line: &&String| line.starts_with("WARN") && line.contains("message=an invalidation has failed");
+        assert_eq!(heard().iter().filter(failed).count(), 1, "{fault:?} {name}: {:#?}", heard());
+    }
+}
+
+#[test]
+fn what_is_to_be_invalidated_outside_of_a_runtime_makes_an_event_too() {
+    listen();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let write = begun(Fault::CantInvalidate);
+    let mut write = Box::pin(write);
+    runtime.block_on(async { assert!(futures::poll!(&mut write).is_pending()) });
+    drop(runtime);
+    drop(write);
+    assert!(heard().iter().any(|line| line.contains("there is no runtime")), "{:#?}", heard());
 }

@@ -18,6 +18,10 @@ pub(crate) enum Fault {
     Hangs,
     /// Entries can be read, invalidations can't.
     LostGenerations,
+    /// Can be invalidated by nobody.
+    CantInvalidate,
+    /// The same, in this process.
+    CantInvalidateInside,
     /// Does everything later, and says so later still, but rightly.
     Slow,
     #[cfg(feature = "testing")]
@@ -66,6 +70,9 @@ impl Faulty {
 }
 
 impl Store for Faulty {
+    fn is_local(&self) -> bool {
+        self.fault == Fault::CantInvalidateInside
+    }
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         let key = key.to_key();
         self.answer(move |inner| inner.get(key.as_ref()))
@@ -139,6 +146,9 @@ impl Generations for FaultyGenerations {
         self.answer(move |inner| inner.check(since, &scopes, &made_from))
     }
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        if self.store.has(Fault::CantInvalidate) || self.store.has(Fault::CantInvalidateInside) {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
+        }
         let scopes = scopes.to_vec();
         self.answer(move |inner| inner.advance(&scopes, strength))
     }

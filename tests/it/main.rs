@@ -17,6 +17,7 @@ mod corners;
 mod dependencies;
 #[cfg(feature = "tracing")]
 mod events;
+mod failed_invalidations;
 mod fates;
 mod faulty;
 mod freshening;

@@ -161,6 +161,10 @@ async fn with_a_store_at_fault() -> Told {
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");
     }
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::CantInvalidate));
+    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
+    told.push(ask(&stack, request("POST", "/", &[])).await);
+    assert_eq!(told.last().expect("told"), "fwd=method; fwd-status=200; detail=invalidation-failed");
     told
 }
 

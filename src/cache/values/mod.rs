@@ -16,6 +16,7 @@ pub use computed::ComputeError;
 pub(super) use computed::Computed;
 use state::{Name, Seen, State};
 
+use super::generations::told;
 use super::{Cache, tracking};
 use crate::entry::{Encoding, Entry, Generation, Scope, StoredValue};
 use crate::error::{StoreError, ValueError};
@@ -257,9 +258,9 @@ impl Drop for Changing {
             return;
         }
         let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
-        self.cache.later(async move {
+        self.cache.later_invalidating(async move {
             for scope in scopes {
-                let _ = cache.within_limit(cache.0.generations.written(scope, since)).await;
+                told(&cache.within_limit(cache.0.generations.written(scope, since)).await);
             }
         });
     }
