@@ -239,6 +239,7 @@ impl Wire for Head {
             windows,
             hinted_windows,
             cost,
+            is_coded_for_some,
             outward,
         } = self;
         parts.status.write(to);
@@ -254,6 +255,7 @@ impl Wire for Head {
         windows.write(to);
         hinted_windows.write(to);
         cost.write(to);
+        is_coded_for_some.write(to);
         outward.write(to);
     }
 
@@ -272,6 +274,7 @@ impl Wire for Head {
         head.windows = Wire::read(from)?;
         head.hinted_windows = Wire::read(from)?;
         head.cost = Wire::read(from)?;
+        head.is_coded_for_some = Wire::read(from)?;
         head.outward = Wire::read(from)?;
         let said = head.outward.iter().flat_map(|outward| &outward.said);
         if !said.map(|(name, _)| name).all(|name| REWRITTEN.contains(name)) {

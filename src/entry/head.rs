@@ -36,6 +36,8 @@ pub(crate) struct Head {
     pub(crate) hinted_windows: Wanted,
     /// How long the service took to begin its answer.
     pub(crate) cost: Duration,
+    /// Whether the content has a coding that no `Vary` and no part of the key asks a request about.
+    pub(crate) is_coded_for_some: bool,
     /// Where clients are told something else than the origin has said.
     pub(crate) outward: Option<Box<Outward>>,
 }
@@ -63,6 +65,7 @@ impl Head {
             windows: Windows::default(),
             hinted_windows: Wanted::default(),
             cost: Duration::ZERO,
+            is_coded_for_some: false,
             outward: None,
         }
     }
@@ -135,6 +138,7 @@ impl PartialEq for Head {
             && self.windows == other.windows
             && self.hinted_windows == other.hinted_windows
             && self.cost == other.cost
+            && self.is_coded_for_some == other.is_coded_for_some
     }
 }
 

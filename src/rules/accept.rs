@@ -1,7 +1,7 @@
 //! Proactive negotiation (RFC 9110 section 12): which of several alternatives a request prefers.
 
 use super::list::{field_elements, trim};
-use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName};
 
 /// What a request says of one range, with its weight in thousandths.
@@ -145,16 +145,46 @@ pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize>
 fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {
     match range {
         b"*" => Some(0),
-        // RFC 9110 section 8.4.1.3: they are the same.
-        [b'x', b'-', rest @ ..] if rest.eq_ignore_ascii_case(coding.as_bytes()) => Some(1),
-        _ => range.eq_ignore_ascii_case(coding.as_bytes()).then_some(1),
+        _ => canonical_coding(range).eq_ignore_ascii_case(canonical_coding(coding.as_bytes())).then_some(1),
     }
+}
+
+/// Returns the registered name of a coding that has an old one, too (RFC 9110 sections 8.4.1.1 and 8.4.1.3).
+fn canonical_coding(coding: &[u8]) -> &[u8] {
+    match coding {
+        [b'x' | b'X', b'-', rest @ ..] if is_aliased(rest) => rest,
+        _ => coding,
+    }
+}
+
+fn is_aliased(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"compress")
+}
+
+/// Returns `true` if the content of a response has a coding other than `identity`.
+pub(crate) fn is_coded(response: &HeaderMap) -> bool {
+    codings(response).next().is_some()
+}
+
+/// Returns `true` if a request offers every coding of a response. A request without `Accept-Encoding` offers none: it
+/// would not have been asked whether it can decode (RFC 9110 section 12.5.3).
+pub(crate) fn offers_codings(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let preferences = preferences(request, &ACCEPT_ENCODING);
+    codings(response).all(|coding| {
+        // What is not text is no registered coding.
+        let coding = std::str::from_utf8(coding).unwrap_or_default();
+        weight_of(coding, &preferences, coding_matches).is_some_and(|(weight, _)| weight > 0)
+    })
+}
+
+fn codings(response: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    field_elements(response, &CONTENT_ENCODING).filter(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{encoding, format, language, thousandths};
+    use super::{encoding, format, language, offers_codings, thousandths};
     use http::HeaderMap;
     use proptest::prelude::{prop_assert, proptest};
 
@@ -263,6 +293,43 @@ mod tests {
                 ("", None),
             ],
         );
+    }
+
+    /// RFC 9110 sections 8.4.1, 12.4.2 and 12.5.3.
+    #[test]
+    fn a_coding_is_offered_if_the_request_accepts_it_by_meaning() {
+        let table: [(&[&str], &str, bool); 25] = [
+            (&[], "gzip", false),
+            (&[], "identity", true),
+            (&[], "", true),
+            (&[""], "gzip", false),
+            (&["gzip"], "gzip", true),
+            (&["GZip"], "gzip", true),
+            (&["gzip"], "GZIP", true),
+            (&["x-gzip"], "gzip", true),
+            (&["gzip"], "x-gzip", true),
+            (&["compress"], "x-compress", true),
+            (&["br"], "x-br", false),
+            (&["br", "gzip;q=0.001"], "gzip", true),
+            (&["gzip;q=0"], "gzip", false),
+            (&["gzip; q=0.000, br"], "gzip", false),
+            (&["*"], "zstd", true),
+            (&["*;q=0"], "zstd", false),
+            (&["*, zstd;q=0"], "zstd", false),
+            (&["*;q=0, zstd"], "zstd", true),
+            (&["identity"], "gzip", false),
+            (&["deflate, br"], "gzip", false),
+            (&["gzip;q=x"], "gzip", false),
+            (&["gzip"], "br, gzip", false),
+            (&["gzip, br"], "br, gzip", true),
+            (&["gzip"], "gzip, identity", true),
+            (&["*"], "aws-chunked", true),
+        ];
+        for (accepted, coding, offered) in table {
+            let lines: Vec<_> = accepted.iter().map(|line| ("accept-encoding", *line)).collect();
+            let response = headers(&[("content-encoding", coding)]);
+            assert_eq!(offers_codings(&headers(&lines), &response), offered, "{accepted:?} {coding}");
+        }
     }
 
     /// RFC 9110 section 12.4.2.

@@ -1,6 +1,7 @@
 //! Which response fields are not stored (RFC 9111 section 3.1).
 
 use super::cache_control::{Qualified, ResponseDirectives};
+use super::exchange_fields::describes_exchange;
 use super::list::field_elements;
 use http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION, VARY,
@@ -14,10 +15,7 @@ fn is_of_one(name: &str) -> bool {
         // Computed anew for each answer.
         "age" | "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
             | "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization" | "set-cookie" | "set-cookie2"
-            // Of the request that filled the cache, misleading on all others.
-            | "x-request-id" | "x-correlation-id" | "traceparent" | "tracestate" | "server-timing" | "x-trace-id"
-            | "x-amzn-trace-id"
-    )
+    ) || describes_exchange(name)
 }
 
 /// What means something to every recipient can't be for one connection (RFC 9110 section 7.6.1).

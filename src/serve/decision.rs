@@ -8,6 +8,7 @@ use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validat
 use crate::key::RequestHead;
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl};
+use crate::rules::accept;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;
 use crate::rules::date;
@@ -19,7 +20,7 @@ use crate::rules::vary::Vary;
 use crate::status::Detail;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
-    COOKIE, DATE, ORIGIN,
+    COOKIE, DATE, ORIGIN, RETRY_AFTER,
 };
 use http::{HeaderMap, HeaderName, StatusCode, request, response};
 use std::time::{Duration, SystemTime};
@@ -110,6 +111,11 @@ impl Shared {
         fields.dedup();
         self.could_depend_on(&fields, context)?;
         let by_origin = fields.contains(&ORIGIN) || self.policy.key.covers(&ORIGIN);
+        let is_coded_for_some = self.is_coded_for_some(&response.headers, &fields);
+        // It would take the place of one that others get, or be asked for in vain.
+        if is_coded_for_some && !accept::offers_codings(exchanged.request, &response.headers) {
+            return Err(Detail::ContentEncoding);
+        }
         // Requests with this key have those in common.
         fields.retain(|field| !self.is_covered(field, exchanged));
         if self.policy.sharing == Sharing::App {
@@ -148,6 +154,10 @@ impl Shared {
         let tags = self.tags(&response.headers, hints)?;
         let mut excluded = not_stored(&response.headers, &directives, shares_cookies);
         excluded.extend_from_slice(&self.policy.unstored);
+        if response.status == StatusCode::TOO_MANY_REQUESTS {
+            // It counts from one client's requests.
+            excluded.push(RETRY_AFTER);
+        }
         let mut headers = headers_for_storage(&response.headers, &excluded);
         if let Some(fields) = self.policy.tags_told {
             fields.write(&tags, &mut headers);
@@ -168,6 +178,7 @@ impl Shared {
         head.windows = windows;
         head.hinted_windows = hinted_windows;
         head.cost = now.since(exchanged.began);
+        head.is_coded_for_some = is_coded_for_some;
         head.hinted = match own_ttl {
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => Some(Duration::MAX),

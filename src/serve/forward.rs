@@ -207,7 +207,7 @@ impl Fill {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
                     self.background.iter().for_each(Settled::settle);
                 }
-                self.not_shared(&head, handled_within);
+                self.not_shared(&head, handled_within, why);
                 (ResponseBody::forwarded(body), status.detail(why))
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
@@ -243,7 +243,7 @@ impl Fill {
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
-    fn not_shared(self, head: &response::Parts, handled_within: bool) {
+    fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
         let cache = &self.way.shared.cache;
         let (key, passes, now) = (self.way.key.as_ref(), cache.passes(), cache.clock().now());
         if handled_within {
@@ -258,6 +258,7 @@ impl Fill {
             && !self.way.context.identified
             && self.call.generation.is_some()
             && self.call.reason.forward != ForwardReason::Method
+            && why != Detail::ContentEncoding
             && is_of_the_page(head.status)
         {
             passes.remember(key, Pass::Uncacheable, now);

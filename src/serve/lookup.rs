@@ -132,7 +132,7 @@ impl Shared {
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Failed,
         };
-        let variant = variant.map(KeyRef::to_key);
+        let variant = self.flight_of_another_coding(&response, key, request, reason).or(variant.map(KeyRef::to_key));
         if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
             return Lookup::Stale { stored: response, variant };
         }
@@ -199,7 +199,7 @@ impl Shared {
         context: Context,
         now: Moment,
     ) -> Option<Refusal> {
-        if !response.selected_by(request, self.alike()) {
+        if !self.selects(response, request) {
             return Some(Refusal::Fields);
         }
         if !response.is_fresh(now) {

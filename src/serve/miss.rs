@@ -6,11 +6,10 @@ use super::lookup::{Lookup, Refusal};
 use super::next::{Call, Next, Stored};
 use super::shared::Shared;
 use super::target;
-use crate::cache::write_variant_key;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Role};
-use crate::key::{CacheKey, KeyBuf, RequestHead};
+use crate::key::{CacheKey, RequestHead};
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use http::HeaderMap;
@@ -138,7 +137,7 @@ impl Way {
                         match self.fits(&head, request, true).await {
                             Ok(true) => return Next::Read(head, reader, reason),
                             // Another variant; once it is known by what, others of that one collapse again.
-                            Ok(false) if !head.selected_by(request, self.shared.alike()) => {
+                            Ok(false) if !self.shared.selects(&head, request) => {
                                 lookup = self.other_variant(&head, request);
                                 continue;
                             }
@@ -200,10 +199,8 @@ impl Way {
 
     /// Returns the miss of a request for another variant than the one that is arriving.
     fn other_variant(&self, arriving: &StoredResponse, request: &HeaderMap) -> Lookup {
-        let fields: Vec<_> = arriving.head().nominated.iter().map(|field| field.name().clone()).collect();
-        let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, self.key.as_ref(), &fields, request, self.shared.alike());
-        Lookup::missed(ForwardReason::VaryMiss, Some(buf.key().to_key()))
+        let key = self.shared.flight_of_another(arriving, self.key.as_ref(), request);
+        Lookup::missed(ForwardReason::VaryMiss, Some(key))
     }
 
     /// Tells whether a cache layer further in answers it.

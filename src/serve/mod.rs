@@ -2,6 +2,7 @@
 
 mod anonymize;
 mod carried;
+mod coding;
 mod decision;
 mod failure;
 mod fields;

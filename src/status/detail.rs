@@ -39,6 +39,7 @@ pub(crate) enum Detail {
     Stale,
     StaleIfError,
     // The response is not stored.
+    ContentEncoding,
     ContentLength,
     Cors,
     Dependencies,
@@ -99,6 +100,7 @@ impl Detail {
             Self::Revalidated => "revalidated",
             Self::Stale => "stale",
             Self::StaleIfError => "stale-if-error",
+            Self::ContentEncoding => "content-encoding",
             Self::ContentLength => "content-length",
             Self::Cors => "cors",
             Self::Dependencies => "dependencies",

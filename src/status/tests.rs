@@ -115,6 +115,7 @@ fn all() -> Vec<Detail> {
         Revalidated,
         Stale,
         StaleIfError,
+        ContentEncoding,
         ContentLength,
         Cors,
         Dependencies,
@@ -146,7 +147,7 @@ fn all() -> Vec<Detail> {
         | Host | Identified | KeyLength | MethodOverride | SameName | Skipped | StoreFailed | UnknownHost
         | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge | RequestMinFresh
         | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout | Revalidated | Stale
-        | StaleIfError | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch
+        | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch
         | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial | Predicate
         | Private | SetCookie | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored
         | VaryOnRemoved | ZeroTtl => true,

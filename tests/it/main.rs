@@ -9,6 +9,7 @@ mod attacks;
 mod bodies;
 mod changes;
 mod client_lifetimes;
+mod codings;
 mod collapse;
 mod condition;
 mod conditional;
@@ -17,6 +18,7 @@ mod corners;
 mod dependencies;
 #[cfg(feature = "tracing")]
 mod events;
+mod exchange_fields;
 mod failed_invalidations;
 mod fates;
 mod faulty;

@@ -40,6 +40,7 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
         (policy().store_if(|_, _| false), 200, &[], "predicate"),
         (policy(), 200, &[("cache-groups", "not a list of strings")], "tags"),
         (policy(), 206, &[], "partial"),
+        (policy(), 200, &[("content-encoding", "gzip")], "content-encoding"),
         (policy(), 200, &[("content-length", "4"), ("content-length", "5")], "content-length"),
         (policy(), 200, &[("content-length", "5")], "content-length"),
         (policy(), 200, &[("content-type", "text/event-stream")], "event-stream"),

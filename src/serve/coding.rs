@@ -1,0 +1,57 @@
+//! Responses whose content coding was not negotiated: which requests may have them.
+
+use super::lookup::Refusal;
+use super::shared::Shared;
+use crate::cache::write_variant_key;
+use crate::entry::StoredResponse;
+use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::policy::Sharing;
+use crate::rules::accept;
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderName};
+
+impl Shared {
+    /// Returns `true` if a response has a content coding that neither its `Vary` nor the key asks a request about. A
+    /// conformant shared cache relies on `Vary` alone (RFC 9111 section 4.1).
+    pub(super) fn is_coded_for_some(&self, response: &HeaderMap, varies_on: &[HeaderName]) -> bool {
+        self.policy.sharing == Sharing::App
+            && accept::is_coded(response)
+            && !varies_on.contains(&ACCEPT_ENCODING)
+            && !self.policy.key.covers(&ACCEPT_ENCODING)
+    }
+
+    /// Returns `true` if a request selects a response, by the nominated fields and by the codings that it offers.
+    #[inline]
+    pub(super) fn selects(&self, response: &StoredResponse, request: &HeaderMap) -> bool {
+        let is_offered =
+            !response.head().is_coded_for_some || accept::offers_codings(request, response.headers());
+        is_offered && response.selected_by(request, self.alike())
+    }
+
+    /// Returns the key under which requests wait for another coding than that of a response refused to them.
+    pub(super) fn flight_of_another_coding(
+        &self,
+        response: &StoredResponse,
+        key: KeyRef<'_>,
+        request: &HeaderMap,
+        refusal: Refusal,
+    ) -> Option<CacheKey> {
+        let is_other = refusal == Refusal::Fields && response.head().is_coded_for_some;
+        is_other.then(|| self.flight_of_another(response, key, request))
+    }
+
+    /// Returns the key under which requests wait for another variant than a response that they do not select.
+    pub(super) fn flight_of_another(
+        &self,
+        response: &StoredResponse,
+        key: KeyRef<'_>,
+        request: &HeaderMap,
+    ) -> CacheKey {
+        let nominated = response.head().nominated.iter().map(|field| field.name().clone());
+        let coding = response.head().is_coded_for_some.then_some(ACCEPT_ENCODING);
+        let fields: Vec<_> = nominated.chain(coding).collect();
+        let mut buf = KeyBuf::new();
+        write_variant_key(&mut buf, key, &fields, request, self.alike());
+        buf.key().to_key()
+    }
+}

@@ -1,0 +1,82 @@
+//! Fields that describe one exchange are neither stored nor replayed.
+
+use crate::support::*;
+use http::Response;
+use tower_response_cache::{CacheHints, Policy};
+
+const OF_ONE_EXCHANGE: &[&str] = &[
+    "x-ratelimit-remaining",
+    "ratelimit",
+    "x-amzn-requestid",
+    "x-amz-id-2",
+    "cf-ray",
+    "x-b3-traceid",
+    "traceresponse",
+    "server-timing",
+    "x-runtime",
+];
+const OF_THE_PAGE: &[&str] = &["x-amz-version-id", "timing-allow-origin", "x-build-id", "etag"];
+
+fn page(call: usize) -> Response<Body> {
+    let mut response = numbered(&[("cache-control", "max-age=60")], call);
+    for name in OF_ONE_EXCHANGE.iter().chain(OF_THE_PAGE) {
+        response.headers_mut().insert(*name, "\"1\"".parse().expect("a value"));
+    }
+    response
+}
+
+#[tokio::test]
+async fn fields_of_one_exchange_reach_only_the_client_whose_exchange_it_was() {
+    for policy in [policy(), Policy::rfc9111().cache_status(true)] {
+        let (stack, _) = site(policy, |_, call| page(call));
+        let miss = send(&stack, get("/")).await;
+        let hit = send(&stack, get("/")).await;
+        assert!(hit.is_hit() && !miss.is_hit());
+        for name in OF_ONE_EXCHANGE {
+            assert_eq!((miss.header(name), hit.header(name)), (Some("\"1\""), None), "{name}");
+        }
+        for name in OF_THE_PAGE {
+            assert_eq!(hit.header(name), Some("\"1\""), "{name}");
+        }
+    }
+}
+
+/// RFC 9111 section 4.3.4: a 304 updates a stored response, but not with what is of the validation alone.
+#[tokio::test]
+async fn fields_of_a_validation_are_not_stored() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| {
+        let mut response = page(call);
+        if call > 1 {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+            *response.body_mut() = Body::default();
+        }
+        response
+    });
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    hand.advance(2 * MINUTE);
+    for _ in 0..2 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.text(), "1");
+        assert!(OF_ONE_EXCHANGE.iter().all(|name| answer.header(name).is_none()), "{answer:?}");
+    }
+}
+
+/// RFC 6585 section 4: it counts from the requests of one client; of a 503 it describes the service.
+#[tokio::test]
+async fn retry_after_is_of_one_exchange_on_a_429_only() {
+    for (status, kept) in [(429, None), (503, Some("9")), (301, Some("9"))] {
+        let status = http::StatusCode::from_u16(status).expect("a status");
+        let (stack, _) = site(policy(), move |_, call| {
+            let mut response = numbered(&[("retry-after", "9")], call);
+            *response.status_mut() = status;
+            CacheHints::new().ttl(MINUTE).statuses([status]).add_to(response.extensions_mut());
+            response
+        });
+        assert_eq!(send(&stack, get("/")).await.header("retry-after"), Some("9"));
+        let hit = send(&stack, get("/")).await;
+        assert!(hit.is_hit());
+        assert_eq!(hit.header("retry-after"), kept, "{status}");
+    }
+}
