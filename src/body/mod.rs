@@ -12,7 +12,7 @@ use recording::Recording;
 use source::Source;
 
 pub(crate) use empty::empty;
-pub(crate) use recorder::{Commit, Recorder};
+pub(crate) use recorder::{Commit, Recorder, Tagged};
 
 use crate::error::BoxError;
 use crate::flight::Reader;

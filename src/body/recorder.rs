@@ -4,12 +4,12 @@ use crate::cache::{Cache, Reservation, Storing, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
-use crate::rules::entity_tag::EntityTag;
+use crate::rules::entity_tag::{Comparison, EntityTag};
 use bytes::Bytes;
 use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What is to be done once the body is complete.
@@ -34,9 +34,26 @@ pub(crate) struct Recorder {
     limit: u64,
     reservation: Reservation,
     /// For an `ETag` of the body, where it is to have one.
-    digest: Option<Sha256>,
+    digest: Option<(Sha256, Comparison)>,
+    /// The tag of a complete body.
+    tag: Tagged,
     /// What is read while the body is made.
     pub(super) tracker: Tracker,
+}
+
+/// The tag of a body, known once that is complete.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tagged(Arc<OnceLock<EntityTag>>);
+
+impl Tagged {
+    fn set(&self, tag: EntityTag) {
+        // A recording ends once.
+        let _ = self.0.set(tag);
+    }
+
+    pub(crate) fn get(&self) -> Option<&EntityTag> {
+        self.0.get()
+    }
 }
 
 /// What each frame that others read takes besides its bytes, about.
@@ -64,19 +81,20 @@ enum Recorded {
 }
 
 impl Recorder {
-    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep; `tagged` asks for an
+    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep; `tag` asks for an
     /// `ETag` of the body.
     pub(crate) fn new(
         commit: Commit,
         declared: Option<u64>,
         limit: u64,
-        tagged: bool,
+        tag: Option<Comparison>,
         tracker: Tracker,
     ) -> Self {
         let reservation = commit.cache.reservation();
-        let digest = tagged.then(Sha256::new);
+        let digest = tag.map(|comparison| (Sha256::new(), comparison));
         let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit);
-        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tracker }
+        let tag = Tagged::default();
+        Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tag, tracker }
     }
 
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -114,6 +132,11 @@ impl Recorder {
         Some(reader)
     }
 
+    /// Returns the place of the tag, which has one as soon as the body is complete.
+    pub(crate) fn tag(&self) -> Tagged {
+        self.tag.clone()
+    }
+
     fn len(&self) -> u64 {
         self.length
     }
@@ -133,7 +156,7 @@ impl Recorder {
         if data.is_empty() {
             return (data, None);
         }
-        if let Some(digest) = &mut self.digest {
+        if let Some((digest, _)) = &mut self.digest {
             digest.update(&data);
         }
         // With room to grow, unless it is known to end here.
@@ -206,14 +229,19 @@ impl Recorder {
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
             return commit.failed();
         }
-        if let Some(digest) = self.digest.take() {
-            commit.storing.tag(&EntityTag::of_digest(&digest.finalize().into()));
-        }
+        let tag = self
+            .digest
+            .take()
+            .map(|(digest, comparison)| EntityTag::generated(&digest.finalize().into(), comparison));
+        tag.iter().for_each(|tag| commit.storing.tag(tag));
         if !commit.storing.made_from(self.tracker.peek()) {
             commit.storing.give_up(&commit.cache);
             return commit.pass();
         }
         commit.storing.settle();
+        if let Some(tag) = tag {
+            self.tag.set(tag);
+        }
         commit.store(body);
     }
 }
@@ -239,7 +267,7 @@ impl Keep for Recorder {
         } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
             End::NoRoomNow
         } else {
-            if let Some(digest) = &mut self.digest {
+            if let Some((digest, _)) = &mut self.digest {
                 digest.update(data);
             }
             self.length = total;

@@ -3,13 +3,14 @@
 use crate::body::{Peeked, ResponseBody};
 use crate::error::BoxError;
 use crate::marks::{self, is_outermost};
+use crate::rules::accept::is_coded;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::entity_tag::EntityTag;
+use crate::rules::entity_tag::{Comparison, EntityTag, TagList};
 use crate::rules::preconditions::has_preconditions;
 use crate::rules::selection::{Selection, select};
 use crate::rules::storability::declared_length;
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_RANGE, ETAG, RANGE};
+use http::header::{CONTENT_RANGE, ETAG, IF_NONE_MATCH, RANGE};
 use http::response::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
@@ -20,7 +21,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
-/// Gives complete 200 responses to GET and HEAD a strong `ETag`, if they have none, and answers
+/// Gives complete 200 responses to GET and HEAD an `ETag`, if they have none, and answers
 /// conditional and range requests: 304, 412, 206 or 416 instead of the whole response
 /// (RFC 9110 sections 13 and 14).
 ///
@@ -32,9 +33,14 @@ use tower::{Layer, Service};
 ///
 /// # Where it belongs
 /// Outside everything that makes or changes the body. A cache layer further in answers conditional
-/// requests by itself from what it stores, and what has a tag is not hashed again. *Inside* of a
-/// compressing layer, one tag would name all codings of a page: make it [`weak`](Self::weak) there, or
-/// put this layer outside, where each coding has a strong tag of its own.
+/// requests by itself from what it stores, and what has a tag is not hashed again.
+///
+/// # Weak and strong tags
+/// The tags are weak, so that a compressing layer inside or outside of this one gives several byte sequences no
+/// strong tag in common; with [`strong`](Self::strong), no outer layer may change the bytes. A strong tag of an inner
+/// layer is made weak if the response has a `Content-Encoding`: a compressor may emit other bytes for the same page
+/// each time. So is that of a 304 if the client asked with the weak one. Weak tags serve 304; they never resume a
+/// download (`If-Range`, RFC 9110 section 13.1.5).
 ///
 /// # Example
 /// ```
@@ -51,7 +57,7 @@ use tower::{Layer, Service};
 #[must_use]
 pub struct ConditionalLayer {
     max_body_bytes: u64,
-    weak: bool,
+    comparison: Comparison,
 }
 
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
@@ -65,7 +71,7 @@ impl Default for ConditionalLayer {
 impl ConditionalLayer {
     /// Creates the layer.
     pub fn new() -> Self {
-        Self { max_body_bytes: DEFAULT_MAX_BODY, weak: false }
+        Self { max_body_bytes: DEFAULT_MAX_BODY, comparison: Comparison::Weak }
     }
 
     /// Sets the size in bytes past which a body is not hashed. The default is 1 MiB.
@@ -74,9 +80,23 @@ impl ConditionalLayer {
         self
     }
 
-    /// Makes the tags weak, for use inside of a layer that changes the bytes but not the meaning.
+    /// Makes the tags weak, for use inside of a layer that changes the bytes but not the meaning: the default.
     pub fn weak(mut self) -> Self {
-        self.weak = true;
+        self.comparison = Comparison::Weak;
+        self
+    }
+
+    /// Makes the tags strong, which promises that no outer layer changes the bytes. An inner one may: the tag is made
+    /// of what it emits.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::ConditionalLayer;
+    ///
+    /// let layer = ConditionalLayer::new().strong();
+    /// ```
+    pub fn strong(mut self) -> Self {
+        self.comparison = Comparison::Strong;
         self
     }
 }
@@ -149,12 +169,37 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         marks::receive(&mut response);
-        let mut response = match this.asked.take() {
+        let asked = this.asked.take();
+        weaken_coded(&mut response, asked.as_ref().and_then(|asked| asked.conditions.as_ref()));
+        let mut response = match asked {
             Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
             _ => response.map(ResponseBody::forwarded),
         };
         marks::send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
+    }
+}
+
+/// Makes a strong tag weak that an inner layer gave to a response with a coding, or to a 304 for a client that has
+/// only the weak one: its copy may be coded.
+fn weaken_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
+    let is_of_coded = match response.status() {
+        StatusCode::NOT_MODIFIED => {
+            conditions.is_some_and(|request| !names_strongly(request, response.headers()))
+        }
+        _ => is_coded(response.headers()),
+    };
+    if is_of_coded {
+        EntityTag::weaken(response.headers_mut());
+    }
+}
+
+/// Returns `true` if the client named the tag of a 304 as it is, strong.
+fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
+    let own = EntityTag::of_response(response);
+    match (TagList::from_headers(request, &IF_NONE_MATCH), own) {
+        (TagList::Tags(tags), Some(own)) => tags.iter().any(|tag| tag.strong_eq(&own)),
+        _ => false,
     }
 }
 
@@ -190,8 +235,7 @@ impl Asked {
                 if untagged && !empty {
                     let digest =
                         pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
-                    let tag = EntityTag::of_digest(&digest.finalize().into());
-                    let tag = if self.layer.weak { tag.weakened() } else { tag };
+                    let tag = EntityTag::generated(&digest.finalize().into(), self.layer.comparison);
                     // A header section that is full goes without.
                     let _ = parts.headers.try_insert(ETAG, tag.to_value());
                 }

@@ -1,6 +1,7 @@
 //! What a layer may do: one opaque set of options, shared by the site-wide and the per-route cache.
 
 mod cookies;
+mod etags;
 mod hints;
 mod key;
 mod origin;
@@ -58,6 +59,7 @@ pub struct Policy {
     pub(crate) max_wait: Duration,
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
+    pub(crate) strong_etags: bool,
     pub(crate) client_max_age: Option<Duration>,
     /// Fields that outrank `Cache-Control`, the first one most.
     pub(crate) targets: Vec<HeaderName>,
@@ -130,6 +132,7 @@ impl Policy {
             max_wait: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,
             etags: false,
+            strong_etags: false,
             client_max_age: None,
             targets: Vec::new(),
             unstored: Vec::new(),
@@ -256,17 +259,6 @@ impl Policy {
     /// says which requests are answered alike. It is for the field alone, where that is on.
     pub fn cache_status_key(mut self, on: bool) -> Self {
         self.cache_status_key = on;
-        self
-    }
-
-    /// Sets whether stored responses that have no `ETag` are given a strong one (RFC 9110 section
-    /// 8.8.3), so that clients can ask whether their copy still stands. Off by default.
-    ///
-    /// It is computed once, frame by frame, while the body streams to the first client, who does not
-    /// get it yet; hits have it. [`ConditionalLayer`](crate::ConditionalLayer) does the same for
-    /// responses that are not stored.
-    pub fn etags(mut self, on: bool) -> Self {
-        self.etags = on;
         self
     }
 

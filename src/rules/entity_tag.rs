@@ -41,10 +41,19 @@ impl EntityTag {
     }
 
     /// Makes a strong tag of a SHA-256, of which 128 bits tell representations apart well enough.
-    pub(crate) fn of_digest(digest: &[u8; 32]) -> Self {
+    fn of_digest(digest: &[u8; 32]) -> Self {
         let hex = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let hex = hex.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
         Self { weak: false, opaque: hex.collect() }
+    }
+
+    /// Makes a tag of a SHA-256.
+    pub(crate) fn generated(digest: &[u8; 32], comparison: Comparison) -> Self {
+        let tag = Self::of_digest(digest);
+        match comparison {
+            Comparison::Strong => tag,
+            Comparison::Weak => tag.weakened(),
+        }
     }
 
     /// Returns the same tag, weak.
@@ -87,12 +96,29 @@ impl EntityTag {
         single(Self::line_of_response(headers)?.as_bytes())
     }
 
+    /// Makes the tag of a response weak, if it has one.
+    pub(crate) fn weaken(headers: &mut HeaderMap) {
+        if let Some(tag) = Self::of_response(headers).filter(|tag| !tag.weak) {
+            // It takes the place of the one that was there.
+            let _ = headers.try_insert(ETAG, tag.weakened().to_value());
+        }
+    }
+
     /// Returns the line of that tag, as it was sent.
     pub(crate) fn line_of_response(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut lines = headers.get_all(ETAG).into_iter();
         let (line, more) = (lines.next()?, lines.next());
         (more.is_none() && read(line.as_bytes()).is_some_and(|(_, _, rest)| rest.is_empty())).then_some(line)
     }
+}
+
+/// How a generated tag compares (RFC 9110 section 8.8.3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    /// Responses with the tag are the same, byte for byte.
+    Strong,
+    /// An outer layer may change the bytes.
+    Weak,
 }
 
 impl std::fmt::Display for EntityTag {

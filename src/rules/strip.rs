@@ -13,8 +13,19 @@ fn is_of_one(name: &str) -> bool {
     matches!(
         name,
         // Computed anew for each answer.
-        "age" | "connection" | "keep-alive" | "proxy-connection" | "te" | "trailer" | "transfer-encoding" | "upgrade"
-            | "proxy-authenticate" | "proxy-authentication-info" | "proxy-authorization" | "set-cookie" | "set-cookie2"
+        "age"
+            | "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "set-cookie"
+            | "set-cookie2"
     ) || describes_exchange(name)
 }
 

@@ -9,7 +9,7 @@ use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
 use super::shared::Shared;
 use super::unsafe_method::{Changed, what_changed};
-use crate::body::{Commit, Recorder, ResponseBody};
+use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{Outdated, Settled, Storing, Tracker, Verdict, inherit_response, is_tracked};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
@@ -52,6 +52,13 @@ pub(super) struct Sent {
     pub(super) finish: Finish,
     /// Conditions of the client that the service was not told of: they are evaluated here.
     pub(super) conditions: Option<HeaderMap>,
+}
+
+/// A response on its way to its client.
+pub(super) struct Received<B> {
+    pub(super) response: Response<ResponseBody<B>>,
+    /// The tag that its later hits have, once its body is complete.
+    tag: Tagged,
 }
 
 impl Fill {
@@ -130,13 +137,17 @@ impl Fill {
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let mut response = self.received(response, sent, outdated, tracker);
+        let Received { mut response, tag } = self.received(response, sent, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
         poll_fn(|cx| {
             response.body_mut().read_ahead(cx);
             Poll::Ready(())
         })
         .await;
+        if let Some(tag) = tag.get() {
+            // A header section that is full goes without.
+            let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
+        }
         // And those who wait read the rest while it arrives.
         let response = response.map(ResponseBody::share);
         Ok(match conditions {
@@ -179,7 +190,7 @@ impl Fill {
         sent: Sent,
         outdated: Option<Outdated>,
         tracker: Tracker,
-    ) -> Response<ResponseBody<B>>
+    ) -> Received<B>
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -201,7 +212,7 @@ impl Fill {
         };
         let status = self.status;
         let Sent { headers: request, finish, .. } = sent;
-        let mut finish = finish.within(handled_within);
+        let (mut finish, mut tag) = (finish.within(handled_within), Tagged::default());
         let (body, status) = match kept {
             Err(why) => {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
@@ -218,7 +229,8 @@ impl Fill {
                 }
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
-                let tagged = tags && !response.headers().contains_key(ETAG);
+                let tags = tags && !response.headers().contains_key(ETAG);
+                let comparison = tags.then(|| shared.policy.comparison());
                 // To be validated before each use.
                 if !response.is_fresh(response.head().response_time)
                     && let Some(leader) = self.call.leader.take()
@@ -231,15 +243,14 @@ impl Fill {
                 let storing =
                     Storing { key, response, request, max_variants, alike, retained, outdated, settled };
                 let commit = Commit { cache, storing, leader: self.call.leader };
-                (
-                    ResponseBody::recording(body, Recorder::new(commit, declared, limit, tagged, tracker)),
-                    status,
-                )
+                let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
+                tag = recorder.tag();
+                (ResponseBody::recording(body, recorder), status)
             }
         };
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply_to_answer(&mut response);
-        response
+        Received { response, tag }
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.

@@ -132,7 +132,8 @@ impl Shared {
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Failed,
         };
-        let variant = self.flight_of_another_coding(&response, key, request, reason).or(variant.map(KeyRef::to_key));
+        let variant =
+            self.flight_of_another_coding(&response, key, request, reason).or(variant.map(KeyRef::to_key));
         if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
             return Lookup::Stale { stored: response, variant };
         }

@@ -125,7 +125,7 @@ impl Post {
         let expected = Generation::new(self.before.incarnation(), self.before.counter() + steps);
         if now == Some(expected) {
             self.fill.call.generation = now;
-            return self.fill.received(response, self.sent, None, self.tracker);
+            return self.fill.received(response, self.sent, None, self.tracker).response;
         }
         let mut response = response.map(ResponseBody::forwarded);
         self.sent.finish.apply_to_answer(&mut response);

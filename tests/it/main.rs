@@ -78,4 +78,5 @@ mod variants;
 mod visitors;
 mod walk;
 mod warm;
+mod weak_tags;
 mod written;

@@ -463,10 +463,11 @@ async fn even_what_is_not_stored_is_not_sent_to_who_has_it() {
 
 #[tokio::test]
 async fn stored_responses_are_given_tags_where_the_policy_says_so() {
-    let (stack, calls) = site(policy().etags(true), |request, _| match request.uri().path() {
-        "/own" => with_lines(&[("etag", "\"own\"")], "page"),
-        _ => with_lines(&[], "page"),
-    });
+    let (stack, calls) =
+        site(policy().etags(true).strong_etags(true), |request, _| match request.uri().path() {
+            "/own" => with_lines(&[("etag", "\"own\"")], "page"),
+            _ => with_lines(&[], "page"),
+        });
     for path in ["/own", "/"] {
         send(&stack, get(path)).await;
     }

@@ -1,0 +1,214 @@
+//! Generated tags are weak by default, so that no layer joins bytes of two representations.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::compression::CompressionLayer;
+use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalLayer, Policy, SiteCacheLayer};
+
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn is_weak(answer: &Answer) -> bool {
+    answer.header("etag").expect("a tag").starts_with("W/")
+}
+
+/// The policy option, what clients are told of lifetimes, and a handler's hint each generate tags.
+#[tokio::test]
+async fn a_tag_that_the_cache_generates_is_weak_unless_no_layer_changes_bytes() {
+    let zero = Duration::ZERO;
+    let table: [(Policy, bool); 3] =
+        [(policy().etags(true), false), (policy().client_max_age(zero), false), (policy(), true)];
+    for (policy, hints) in table {
+        for strong in [false, true] {
+            let (stack, _) = site(policy.clone().strong_etags(strong), move |_, call| {
+                let mut response = numbered(&[], call);
+                if hints {
+                    CacheHints::new().client_max_age(zero).add_to(response.extensions_mut());
+                }
+                response
+            });
+            for _ in 0..2 {
+                let answer = send(&stack, get("/")).await;
+                assert_eq!(is_weak(&answer), !strong, "{answer:?}");
+            }
+        }
+    }
+    let (stack, _) = site(policy().strong_etags(true), |_, call| numbered(&[], call));
+    assert!(shares(&stack, get("/"), get("/")).await);
+    assert_eq!(send(&stack, get("/")).await.header("etag"), None, "the option generates none by itself");
+}
+
+#[tokio::test]
+async fn a_tag_of_the_conditional_layer_is_weak_unless_no_layer_changes_bytes() {
+    let page = || origin(|_, _| with_lines(&[], "page")).0;
+    let table = [
+        (ConditionalLayer::new(), true),
+        (ConditionalLayer::new().strong(), false),
+        (ConditionalLayer::new().strong().weak(), true),
+    ];
+    for (layer, weak) in table {
+        assert_eq!(is_weak(&send(&layer.layer(page()), get("/")).await), weak, "{layer:?}");
+    }
+}
+
+/// RFC 9110 section 13.1.5: `If-Range` compares strongly.
+#[tokio::test]
+async fn a_weak_tag_resumes_nothing() {
+    for strong in [false, true] {
+        let (stack, _) =
+            site(policy().etags(true).strong_etags(strong), |_, _| with_lines(&[], "0123456789"));
+        let tag = send(&stack, get("/")).await.header("etag").expect("a tag").to_owned();
+        let request = |tag: &str| get_with("/", &[("range", "bytes=5-"), ("if-range", tag)]);
+        let answer = send(&stack, request(&tag)).await;
+        let expected = if strong { (206, "56789") } else { (200, "0123456789") };
+        assert_eq!((answer.status.as_u16(), answer.text()), expected);
+        let bare = send(&stack, request(tag.trim_start_matches("W/"))).await;
+        assert_eq!((bare.status.as_u16(), bare.text()), expected, "nor does it without its mark");
+        let known = send(&stack, get_with("/", &[("if-none-match", &tag)])).await;
+        assert_eq!(known.status, 304);
+    }
+}
+
+/// A body that is there with its head, or that comes later.
+fn framed(
+    later: bool,
+) -> BoxCloneService<Request<Body>, Response<tower_response_cache::ResponseBody<Frames>>, Infallible> {
+    let inner = service_fn(move |_: Request<Body>| async move {
+        let frames = [Bytes::from_static(b"01234"), Bytes::from_static(b"56789")];
+        let frames: Vec<_> = frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))).collect();
+        let stream = futures::stream::unfold(frames.into_iter(), move |mut frames| async move {
+            if later {
+                tokio::task::yield_now().await;
+            }
+            Some((frames.next()?, frames))
+        });
+        let stream: futures::stream::BoxStream<'static, _> = Box::pin(stream);
+        Ok::<_, Infallible>(Response::new(StreamBody::new(stream)))
+    });
+    SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner).boxed_clone()
+}
+
+type Frames = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+
+#[tokio::test]
+async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
+    for later in [false, true] {
+        let stack = framed(later);
+        let ask = || async { read(stack.clone().oneshot(get("/")).await.expect("infallible")).await };
+        let (miss, hit) = (ask().await, ask().await);
+        assert!(hit.is_hit() && !miss.is_hit());
+        let tag = hit.header("etag").expect("a tag");
+        assert_eq!(miss.header("etag"), Some(tag).filter(|_| !later), "it streams: {later}");
+    }
+}
+
+/// The client's own copy may be a coded one.
+#[tokio::test]
+async fn outside_of_compression_a_strong_tag_of_a_coded_response_is_made_weak() {
+    let own = |lines: &'static [(&'static str, &'static str)], status: u16| {
+        let inner = origin(move |_, _| {
+            let mut response = with_lines(lines, if status == 304 { "" } else { "page" });
+            *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
+            response
+        });
+        ConditionalLayer::new().strong().layer(inner.0)
+    };
+    static CODED: [(&str, &str); 2] = [("content-encoding", "gzip"), ("etag", "\"own\"")];
+    let tag = |answer: Answer| answer.header("etag").map(str::to_owned);
+    for status in [200, 206, 404] {
+        assert_eq!(tag(send(&own(&CODED, status), get("/")).await).as_deref(), Some("W/\"own\""), "{status}");
+    }
+    for lines in [&[("etag", "\"own\"")][..], &[("etag", "\"own\""), ("content-encoding", "identity")]] {
+        assert_eq!(tag(send(&own(lines, 200), get("/")).await).as_deref(), Some("\"own\""));
+    }
+    let weak = &[("etag", "W/\"own\""), ("content-encoding", "gzip")];
+    assert_eq!(tag(send(&own(weak, 200), get("/")).await).as_deref(), Some("W/\"own\""));
+    for (named, expected) in [
+        ("\"own\"", "\"own\""),
+        ("W/\"own\"", "W/\"own\""),
+        ("*", "W/\"own\""),
+        ("\"a\", \"own\"", "\"own\""),
+    ] {
+        let request = get_with("/", &[("if-none-match", named)]);
+        let answer = send(&own(&[("etag", "\"own\"")], 304), request).await;
+        assert_eq!(tag(answer).as_deref(), Some(expected), "{named}");
+    }
+}
+
+/// What the recommended order makes of a page: conditions outermost, then compression, then the cache.
+macro_rules! recommended {
+    ($policy:expr, $lines:expr) => {{
+        let lines: &'static [(&'static str, &'static str)] = $lines;
+        let inner = origin(move |_, _| with_lines(lines, "0123456789".repeat(100))).0;
+        ServiceBuilder::new()
+            .layer(ConditionalLayer::new())
+            .layer(CompressionLayer::new())
+            .layer(AnonymousOnlyLayer::new())
+            .layer(SiteCacheLayer::new(&memory()).policy($policy))
+            .service(inner)
+    }};
+}
+
+const CODINGS: [&str; 4] = ["identity", "gzip", "deflate", "gzip;q=0.5, deflate"];
+
+/// Returns `true` if a client may join two responses (RFC 9110 section 15.3.7.3).
+fn may_join(a: &Answer, b: &Answer) -> bool {
+    let tag = |answer: &Answer| answer.header("etag").map(|tag| (tag.starts_with("W/"), tag.to_owned()));
+    matches!((tag(a), tag(b)), (Some((false, a)), Some((false, b))) if a == b)
+}
+
+#[tokio::test]
+async fn a_resumed_download_never_joins_bytes_of_two_codings() {
+    let none: &'static [(&str, &str)] = &[("content-type", "text/plain")];
+    let own: &'static [(&str, &str)] =
+        &[("content-type", "text/plain"), ("etag", "\"own\""), ("last-modified", MODIFIED)];
+    let mut resumed = 0;
+    for (policy, lines) in [
+        (policy(), own),
+        (policy(), none),
+        (policy().etags(true), none),
+        (policy().client_max_age(Duration::ZERO), none),
+        (policy().client_max_age(Duration::ZERO), own),
+    ] {
+        for first in CODINGS {
+            for second in CODINGS {
+                for warm in [false, true] {
+                    let stack = recommended!(policy.clone(), lines);
+                    let whole = send(&stack, get_with("/", &[("accept-encoding", first)])).await;
+                    let half = whole.body.len() / 2;
+                    let Some(tag) = whole.header("etag") else { continue };
+                    // Another instance that serves the same pages has nothing stored.
+                    let stack = if warm { stack } else { recommended!(policy.clone(), lines) };
+                    let range = format!("bytes={half}-");
+                    for condition in [Some(("if-range", tag)), None] {
+                        let mut request = get_with("/", &[("accept-encoding", second), ("range", &range)]);
+                        if let Some((name, value)) = condition {
+                            request.headers_mut().insert(name, value.parse().expect("a value"));
+                        }
+                        let part = send(&stack, request).await;
+                        let joins = part.status == 206 && (condition.is_some() || may_join(&whole, &part));
+                        if joins {
+                            resumed += 1;
+                            let all = [&whole.body[..half], &part.body].concat();
+                            assert_eq!(all, whole.body, "{lines:?} {first} {second} {warm}");
+                            assert_eq!(
+                                part.header("content-encoding"),
+                                whole.header("content-encoding"),
+                                "{first} {second}"
+                            );
+                        } else if condition.is_some() {
+                            assert_eq!(part.status, 200);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(resumed > 0, "an uncoded download with a strong tag of its own resumes");
+}
