@@ -67,6 +67,11 @@ impl OuterLayer {
         request.insert(Self { needs_current: true, ..mark });
     }
 
+    /// Returns `true` if one of them has identified the sender, or can't rule it out.
+    pub(crate) fn may_identify(&self) -> bool {
+        self.identified || self.is_barred || self.undeclared.is_some()
+    }
+
     /// Marks a request that passes a layer which knows more of its sender.
     pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
         let mut mark = request.extensions_mut().remove::<Self>().unwrap_or_default();

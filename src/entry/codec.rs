@@ -4,7 +4,7 @@
 //! entry, what is known of it, and last its body. Numbers are little-endian. Whatever changes in this is
 //! another version.
 
-use super::outward::{Outward, REWRITTEN};
+use super::outward::{Outward, is_rewritten};
 use super::packing::packed;
 use super::wire::{Reader, Wire, Writer, record};
 use super::{
@@ -277,7 +277,7 @@ impl Wire for Head {
         head.is_coded_for_some = Wire::read(from)?;
         head.outward = Wire::read(from)?;
         let said = head.outward.iter().flat_map(|outward| &outward.said);
-        if !said.map(|(name, _)| name).all(|name| REWRITTEN.contains(name)) {
+        if !said.map(|(name, _)| name).all(is_rewritten) {
             return None;
         }
         // With what a hit looks for in its place, whatever came first.
@@ -391,7 +391,7 @@ mod tests {
             (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
             head.hinted_windows = Wanted { while_revalidate: wanted, if_error: other };
-            head.tell(told, wall);
+            head.tell(told, &[], wall);
             head
         }
     }
@@ -465,7 +465,7 @@ mod tests {
         head.fresh_until = now.after(60 * SECOND);
         head.hinted = Some(60 * SECOND);
         head.windows.if_error = 600 * SECOND;
-        head.tell(Told { max_age: Some(10 * SECOND), private: true }, clock.wall());
+        head.tell(Told { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()], clock.wall());
         Entry::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body"))))
     }
 
@@ -515,7 +515,7 @@ mod tests {
                 let now = clock.now();
                 let _ = (hits(&response, now), response.head().said(), response.current_age(now));
                 let _ = (response.is_fresh(now), response.serves_on_errors(now));
-                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, clock.wall());
+                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, (&[], clock.wall()));
             }
         }
     }

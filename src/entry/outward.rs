@@ -5,7 +5,9 @@ use super::packing::packed;
 use crate::clock::Moment;
 use crate::rules::client::{self, Told};
 use crate::rules::date;
-use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue};
+use crate::rules::patch::patch_vary;
+use crate::rules::targeted::is_targeted;
+use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, response::Parts};
 use std::time::{Duration, SystemTime};
 
@@ -18,24 +20,31 @@ pub(crate) struct Outward {
     pub(super) said: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// The fields that are rewritten.
-pub(super) const REWRITTEN: [HeaderName; 2] = [CACHE_CONTROL, EXPIRES];
+/// Returns `true` for the fields that are rewritten.
+pub(super) fn is_rewritten(name: &HeaderName) -> bool {
+    [CACHE_CONTROL, EXPIRES, VARY].contains(name) || is_targeted(name)
+}
 
 impl Head {
-    /// Rewrites the fields to send. Where clients count from when they get the response, the place of
-    /// `Age` is that of `Date`.
-    pub(crate) fn tell(&mut self, told: Told, response_wall: SystemTime) {
-        if told == Told::default() {
+    /// Rewrites the fields to send, and names in `Vary` what the page is keyed by. Where clients count from when they
+    /// get the response, the place of `Age` is that of `Date`.
+    pub(crate) fn tell(&mut self, told: Told, vary: &[String], response_wall: SystemTime) {
+        if told == Told::default() && vary.is_empty() {
             return;
         }
         let headers = &self.parts.headers;
-        let lines = headers.iter().filter(|(name, _)| REWRITTEN.contains(name));
+        let lines = headers.iter().filter(|(name, _)| is_rewritten(name));
         let said = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
         let mut outward = match told.max_age {
             Some(_) => packed(headers, &[], HeaderName::clone, &DATE),
             None => headers.clone(),
         };
-        client::tell(&mut outward, told);
+        if told != Told::default() {
+            client::tell(&mut outward, told);
+        }
+        if !vary.is_empty() {
+            patch_vary(&mut outward, vary);
+        }
         self.parts.headers = outward;
         self.outward = Some(Box::new(Outward { told, response_wall, said }));
     }
@@ -44,7 +53,8 @@ impl Head {
     pub(crate) fn said(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
         let Some(outward) = &self.outward else { return headers };
-        for name in REWRITTEN {
+        let rewritten: Vec<_> = headers.keys().filter(|name| is_rewritten(name)).cloned().collect();
+        for name in rewritten {
             headers.remove(name);
         }
         for (name, value) in &outward.said {
@@ -52,6 +62,17 @@ impl Head {
             let _ = headers.try_append(name, value.clone());
         }
         headers
+    }
+
+    /// Returns `true` if clients are told another lifetime, or that the response is private.
+    pub(crate) fn is_told(&self) -> bool {
+        self.outward.as_ref().is_some_and(|outward| outward.told != Told::default())
+    }
+
+    /// Returns what the origin said in `Vary`, of a response with more in it for clients.
+    pub(crate) fn vary_said(&self) -> impl Iterator<Item = &HeaderValue> {
+        let said = self.outward.iter().flat_map(|outward| &outward.said);
+        said.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
     }
 
     /// Returns which field a header section begins with, so that a hit finds it at once.

@@ -132,12 +132,12 @@ impl StoredResponse {
         like: &Head,
         until: Moment,
         windows: Windows,
-        wall: SystemTime,
+        (vary, wall): (&[String], SystemTime),
     ) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
         let told = head.outward.take().map(|outward| outward.told).unwrap_or_default();
-        head.tell(told, wall);
+        head.tell(told, vary, wall);
         head.generation = like.generation;
         head.response_time = like.response_time;
         head.cost = like.cost;

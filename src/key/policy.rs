@@ -35,6 +35,11 @@ impl KeyPolicy {
         fingerprint
     }
 
+    /// Returns the request fields that enter the key, or that a part of it stands for.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
+        self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced))
+    }
+
     /// Tells whether requests with one key have all that counts of this field in common.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))

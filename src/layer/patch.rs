@@ -1,6 +1,6 @@
 //! Layers that do nothing but write header fields of responses.
 
-use http::header::{CACHE_CONTROL, EXPIRES};
+use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -12,19 +12,27 @@ use tower::{Layer, Service};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::marks::{self, Identified, is_outermost};
 use crate::policy::CacheHints;
+use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
+use crate::rules::targeted::remove_targeted;
+use crate::serve::is_identified;
 
 /// What is written into a response.
 #[derive(Debug, Clone)]
 enum Patch {
     Never,
-    CacheControl { control: CacheControl, field: HeaderName },
+    CacheControl { control: CacheControl, field: HeaderName, replaces: bool },
     Vary(Vec<String>),
 }
 
 impl Patch {
-    fn apply<B>(&self, response: &mut Response<B>) {
+    /// Returns `true` if it matters whether the visitor is identified.
+    fn asks_for_visitor(&self) -> bool {
+        matches!(self, Self::CacheControl { .. })
+    }
+
+    fn apply<B>(&self, response: &mut Response<B>, is_identified: bool) {
         match self {
             Self::Never => {
                 // For the caches here, whatever is written into the response further out.
@@ -34,20 +42,30 @@ impl Patch {
                 let _ =
                     headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
                 never().patch(headers, &CACHE_CONTROL);
-                // It would outrank that (RFC 9213 section 2.2).
-                headers.remove(CDN_CACHE_CONTROL);
+                // They would outrank that (RFC 9213 section 2.2).
+                remove_targeted(headers, |_, _| false);
             }
-            Self::CacheControl { control, field } => {
+            Self::CacheControl { control, field, replaces } => {
                 let extensions = response.extensions();
                 let never = extensions.get::<CacheHints>().is_some_and(|hints| hints.never);
-                let identified = extensions.get::<Identified>().is_some();
+                let personal = is_identified
+                    || extensions.get::<Identified>().is_some()
+                    || response.headers().contains_key(SET_COOKIE);
                 let status = response.status();
                 let fails = status.is_client_error() || status.is_server_error();
                 let control = match control {
                     _ if never && *field != CACHE_CONTROL => return,
                     control if never || fails => &control.restricting(),
-                    control if identified => &control.for_one(),
-                    control => control,
+                    // A lifetime for shared caches alone is one too many.
+                    control if personal && *field != CACHE_CONTROL => &control.restricting(),
+                    control if personal => &control.for_one(),
+                    control => {
+                        let headers = response.headers_mut();
+                        if *replaces && !ResponseDirectives::from_headers(headers).no_store {
+                            return control.write(headers, field);
+                        }
+                        control
+                    }
                 };
                 control.patch(response.headers_mut(), field);
             }
@@ -55,9 +73,6 @@ impl Patch {
         }
     }
 }
-
-/// RFC 9213 section 3.1.
-const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
 fn never() -> CacheControl {
     let zero = std::time::Duration::ZERO;
@@ -67,8 +82,8 @@ fn never() -> CacheControl {
 /// Marks every response as one that no cache may keep, this crate's and those outside alike: what
 /// Django's `never_cache` does.
 ///
-/// For the caches here it is as good as [`CacheHints::never`]. For others, a `CDN-Cache-Control` goes,
-/// `Expires` is in the past, and `Cache-Control` gets `max-age=0, no-cache, no-store, must-revalidate,
+/// For the caches here it is as good as [`CacheHints::never`]. For others, fields for some caches only go
+/// (`*-Cache-Control`, `Surrogate-Control`), `Expires` is in the past, and `Cache-Control` gets `max-age=0, no-cache, no-store, must-revalidate,
 /// private` next to what it has.
 ///
 /// # Where it belongs
@@ -104,11 +119,14 @@ impl<S> Layer<S> for NeverCacheLayer {
 
 /// Writes `Cache-Control` directives, next to those that a response has: what Django's `cache_control` does.
 ///
-/// Of two `max-age`s the shorter is written; `public` and `private` exclude each other and this layer's
-/// counts; field names behind `no-cache` add up, and none at all is stronger; all others are replaced.
+/// Of two the stricter directive counts: the shorter duration; `private` rather than `public` and `s-maxage`; field
+/// names behind `private` and `no-cache` add up, and none at all is stronger. To replace what is there, see
+/// [`replacing`](Self::replacing).
 /// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To errors (4xx and
-/// 5xx) only what restricts is written, so that none is kept for a page's lifetime; to a response that is
-/// [`Identified`](crate::Identified), neither `public` nor `s-maxage`.
+/// 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
+/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified) or sets a cookie, or that answers
+/// a request with credentials or of a visitor whom an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache
+/// layer has identified.
 ///
 /// # Where it belongs
 /// Inside of a cache layer the directives count for that one too, outside of it only for clients.
@@ -139,18 +157,44 @@ impl CacheControlLayer {
         Self::targeting(CACHE_CONTROL, control)
     }
 
+    /// Creates a layer that writes `Cache-Control` in place of what a response has: for a framework's default, say, that
+    /// is stricter than the page.
+    ///
+    /// It merges like [`new`](Self::new) instead over `no-store`, and on responses that are errors, personal, or marked
+    /// by a [`NeverCacheLayer`].
+    ///
+    /// # Errors
+    /// If there is no directive, or two of them contradict each other.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{CacheControl, CacheControlLayer};
+    ///
+    /// let hour = Duration::from_secs(3600);
+    /// let layer = CacheControlLayer::replacing(CacheControl::new().public().max_age(hour))?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn replacing(control: CacheControl) -> Result<Self, ConfigError> {
+        Self::writing(CACHE_CONTROL, control, true)
+    }
+
     /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say. One that is
     /// there with members that `Cache-Control` could not have stays as it is.
     ///
     /// # Errors
     /// If two of the directives contradict each other.
     pub fn targeting(field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
+        Self::writing(field, control, false)
+    }
+
+    fn writing(field: HeaderName, control: CacheControl, replaces: bool) -> Result<Self, ConfigError> {
         if control.is_empty() {
             return Err(ConfigError::new(ConfigErrorKind::NothingToSay, field));
         }
         match control.contradiction() {
             Some(found) => Err(ConfigError::new(ConfigErrorKind::Contradiction, found)),
-            None => Ok(Self(Arc::new(Patch::CacheControl { control, field }))),
+            None => Ok(Self(Arc::new(Patch::CacheControl { control, field, replaces }))),
         }
     }
 }
@@ -238,7 +282,9 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let is_outermost = is_outermost(request.extensions());
         marks::remove_from_request(request.headers_mut());
-        PatchedFuture { call: self.inner.call(request), patch: Arc::clone(&self.patch), is_outermost }
+        let is_identified = self.patch.asks_for_visitor() && is_identified((&request).into());
+        let patch = Arc::clone(&self.patch);
+        PatchedFuture { call: self.inner.call(request), patch, is_outermost, is_identified }
     }
 }
 
@@ -251,6 +297,7 @@ pin_project! {
         call: F,
         patch: Arc<Patch>,
         is_outermost: bool,
+        is_identified: bool,
     }
 }
 
@@ -264,7 +311,7 @@ where
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
         marks::receive(&mut response);
-        this.patch.apply(&mut response);
+        this.patch.apply(&mut response, *this.is_identified);
         marks::send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }

@@ -70,6 +70,30 @@ impl Policy {
         Ok(self)
     }
 
+    /// Sets whether responses name, in `Vary`, the request fields that pages are keyed by: those of
+    /// [`vary_on_headers`](Self::vary_on_headers), those that a [part](Self::vary_by_part) of the key stands for
+    /// ([`KeyPart::language`]), and `Cookie` for [`vary_on_cookies`](Self::vary_on_cookies). On by default.
+    ///
+    /// Without it, browsers and CDNs reuse a page for requests that this cache would answer with another one. The field
+    /// is written on the way out, for misses, hits and 304s alike, and this cache selects no variants by it. `Host` and
+    /// forwarded fields are not named.
+    ///
+    /// `Vary: Cookie` makes most CDNs useless for a page: they store a copy for each value of the whole field, session
+    /// and analytics cookies included, or none at all. Turn the option off if a CDN keys by the cookies itself, or is
+    /// not in use.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().vary_on_cookies(["currency"])?.emit_vary(false);
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn emit_vary(mut self, on: bool) -> Self {
+        self.emit_vary = on;
+        self
+    }
+
     /// Adds who the sender is to the key: a cache of each visitor's own.
     ///
     /// Where `identity` returns something (a user's id, out of what an authentication layer further out

@@ -60,6 +60,8 @@ pub struct Policy {
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
     pub(crate) strong_etags: bool,
+    /// Whether clients are told what pages are keyed by.
+    pub(crate) emit_vary: bool,
     pub(crate) client_max_age: Option<Duration>,
     /// Fields that outrank `Cache-Control`, the first one most.
     pub(crate) targets: Vec<HeaderName>,
@@ -133,6 +135,7 @@ impl Policy {
             sharing: Sharing::App,
             etags: false,
             strong_etags: false,
+            emit_vary: true,
             client_max_age: None,
             targets: Vec::new(),
             unstored: Vec::new(),

@@ -175,7 +175,7 @@ pub(super) fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Tells whether it is a token, and an argument a token or a quoted string that ends (RFC 9111 section 5.2). White
 /// space about the sign between them is let pass, and no argument behind it: neither hides anything.
-fn is_directive(name: &[u8], argument: Option<&[u8]>) -> bool {
+pub(super) fn is_directive(name: &[u8], argument: Option<&[u8]>) -> bool {
     let is_token = |text: &[u8]| text.iter().copied().all(is_tchar);
     let argument = argument.unwrap_or_default();
     let is_argument = match argument.first() {

@@ -2,6 +2,7 @@
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::control::CacheControl;
+use super::targeted::remove_targeted;
 use http::header::{AGE, CACHE_CONTROL, EXPIRES};
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
@@ -21,6 +22,10 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 /// Rewrites a header section. What nobody may store stays so, and so does what says itself who may.
 pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
     let own = ResponseDirectives::from_headers(headers);
+    // They would outrank what is said here (RFC 9213 section 2.2).
+    if told.private && !own.public {
+        remove_targeted(headers, says_who_may);
+    }
     if own.no_store {
         return;
     }
@@ -39,18 +44,14 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
         control = control.private();
     }
     control.write(headers, &CACHE_CONTROL);
-    // It would outrank what is said here (RFC 9213 section 2.2).
-    if told.private && !own.public && !says_who_may(headers) {
-        headers.remove(CDN_CACHE_CONTROL);
-    }
 }
 
 /// RFC 9213 section 3.1.
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Tells whether the field for content delivery networks says itself who may store the response.
-fn says_who_may(headers: &HeaderMap) -> bool {
-    let said = ResponseDirectives::for_targets(headers, &[CDN_CACHE_CONTROL]);
+/// Tells whether a field for some caches only says itself who may store the response.
+fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
+    let said = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
     said.targeted
         && (said.public || said.no_store || said.private == Qualified::All || said.s_maxage.is_some())
 }
@@ -116,6 +117,33 @@ mod tests {
             let mut headers = headers(&[("cdn-cache-control", value)]);
             tell(&mut headers, Told { max_age: None, private: true });
             assert_eq!(headers.contains_key("cdn-cache-control"), stays, "{value}");
+        }
+    }
+
+    /// Whatever the field is called, and though nobody else may store the page.
+    #[test]
+    fn every_field_for_some_caches_goes_that_would_share_what_is_private() {
+        for name in [
+            "cdn-cache-control",
+            "cloudflare-cdn-cache-control",
+            "netlify-cdn-cache-control",
+            "vercel-cdn-cache-control",
+            "x-litespeed-cache-control",
+            "shop-cache-control",
+            "surrogate-control",
+            "edge-control",
+            "x-accel-expires",
+        ] {
+            for control in ["max-age=60", "no-store", "private", "no-cache"] {
+                for (value, stays) in [("max-age=600", false), ("600", false), ("no-store", true)] {
+                    let mut headers = headers(&[(name, value), ("cache-control", control)]);
+                    tell(&mut headers, Told { max_age: None, private: true });
+                    assert_eq!(headers.contains_key(name), stays, "{name}: {value}, {control}");
+                }
+            }
+            let mut headers = headers(&[(name, "max-age=600"), ("cache-control", "public")]);
+            tell(&mut headers, Told { max_age: None, private: true });
+            assert!(headers.contains_key(name), "{name}: its handler says that all may have it");
         }
     }
 }

@@ -138,7 +138,7 @@ impl CacheControl {
         self.with_seconds("stale-if-error", window)
     }
 
-    fn argument(&self, name: &str) -> Option<&Argument> {
+    pub(super) fn argument(&self, name: &str) -> Option<&Argument> {
         self.0.iter().find(|directive| directive.name == name).map(|directive| &directive.argument)
     }
 

@@ -1,6 +1,6 @@
 //! What layers write into `Cache-Control` and `Vary` of a response, next to what is there.
 
-use super::cache_control::{delta_seconds, split};
+use super::cache_control::{delta_seconds, is_directive, split};
 use super::control::{Argument, CacheControl, Directive};
 use super::list::{elements, field_elements};
 use http::header::{CACHE_CONTROL, VARY};
@@ -13,6 +13,10 @@ impl CacheControl {
         let mut control = Self::default();
         for element in field_elements(headers, field) {
             let (name, argument) = split(element);
+            if !is_directive(name, argument) {
+                // What was meant to forbid something does.
+                control.restrict(element);
+            }
             if !is_token(name) {
                 continue;
             }
@@ -25,7 +29,18 @@ impl CacheControl {
         control
     }
 
-    /// Adds a directive that is there as well: of two the stricter counts, as for who reads them.
+    /// Adds the words that forbid something, of an element that can't be read.
+    fn restrict(&mut self, element: &[u8]) {
+        for name in RESTRICTING {
+            let mut words = element.split(|byte| !is_token(&[*byte]));
+            if words.any(|word| word.eq_ignore_ascii_case(name.as_bytes())) {
+                self.join(Directive { name: name.to_owned(), argument: Argument::None });
+            }
+        }
+    }
+
+    /// Adds a directive to those that are there. Of two the stricter counts: the shorter duration, all of the response
+    /// rather than some fields of it, the fields of both lists.
     fn join(&mut self, new: Directive) {
         let Some(old) = self.0.iter_mut().find(|directive| directive.name == new.name) else {
             return self.0.push(new);
@@ -39,25 +54,16 @@ impl CacheControl {
         }
     }
 
-    /// Adds a directive to those that are there, by the rules of Django's `patch_cache_control`: the
-    /// shorter `max-age` counts, `public` and `private` exclude each other and the last one counts,
-    /// names behind `no-cache` add up and none at all is stronger; all others are replaced.
-    fn add(&mut self, new: Directive) {
-        let excluded = match new.name.as_str() {
-            "public" => "private",
-            "private" => "public",
-            _ => "",
-        };
-        self.0.retain(|directive| directive.name != excluded);
-        match self.0.iter_mut().find(|directive| directive.name == new.name) {
-            None => self.0.push(new),
-            Some(old) => {
-                old.argument = match new.name.as_str() {
-                    "max-age" => Argument::Seconds(seconds(&old.argument).min(seconds(&new.argument))),
-                    "no-cache" => united(&old.argument, &new.argument),
-                    _ => new.argument,
-                }
-            }
+    /// Returns the names of directives that these forbid others to have or to add: a private response has no lifetime
+    /// in shared caches, and what must not be stored is stored by nobody who understands it (RFC 9111 section 5.2.2.3).
+    fn forbidden(&self) -> &'static [&'static str] {
+        let is_private = self.argument("private").is_some_and(|argument| named(argument).is_none());
+        let is_unstorable = self.argument("no-store").is_some() && self.argument("must-understand").is_none();
+        match (is_private, is_unstorable) {
+            (true, true) => &["public", "s-maxage", "must-understand"],
+            (true, false) => &["public", "s-maxage"],
+            (false, true) => &["must-understand"],
+            (false, false) => &[],
         }
     }
 
@@ -67,21 +73,26 @@ impl CacheControl {
         if self.is_empty() || (*field != CACHE_CONTROL && !is_plain(headers, field)) {
             return;
         }
-        let mut patched = Self::read(headers, field);
-        for directive in &self.0 {
-            patched.add(directive.clone());
+        let there = Self::read(headers, field);
+        let forbidden = there.forbidden();
+        let mut patched = there.without(self.forbidden());
+        for directive in self.0.iter().filter(|new| !forbidden.contains(&&*new.name)) {
+            patched.join(directive.clone());
         }
         patched.write(headers, field);
     }
 
     /// Writes these directives, and no others, into a field.
-    pub(super) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
+    pub(crate) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
         // What can't be written (it was not text before) is left as it is.
         if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
             let _ = headers.try_insert(field, value);
         }
     }
 }
+
+/// The directives that forbid a use of a response.
+const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
 
 /// Field names are tokens (RFC 9110 section 5.1), and made of the same characters.
 fn is_token(bytes: &[u8]) -> bool {
@@ -180,20 +191,45 @@ mod tests {
     }
 
     #[test]
-    fn directives_are_merged_as_djangos_patch_cache_control_does() {
+    fn of_what_is_there_and_what_is_written_the_stricter_counts() {
         let x = |name: &'static str| HeaderName::from_static(name);
         let table = [
             ("", CacheControl::new().private(), "private"),
             ("private", CacheControl::new().private(), "private"),
             ("public", CacheControl::new().private(), "private"),
-            ("private", CacheControl::new().public(), "public"),
+            ("private", CacheControl::new().public(), "private"),
+            ("private", CacheControl::new().public().s_maxage(seconds(60)).immutable(), "private, immutable"),
+            ("private=x", CacheControl::new().public(), "private=x"),
+            ("public, s-maxage=60, max-age=9", CacheControl::new().private(), "max-age=9, private"),
+            ("private=\"x-a\"", CacheControl::new().public(), "private=\"x-a\", public"),
+            ("public", CacheControl::new().private_fields([x("x-a")]), "public, private=\"x-a\""),
+            ("private", CacheControl::new().private_fields([x("x-a")]), "private"),
+            ("PRIVATE", CacheControl::new().private_fields([x("x-a")]), "private"),
+            ("private=\"X-B\"", CacheControl::new().private_fields([x("x-a")]), "private=\"x-b, x-a\""),
+            ("private=\"x-a\"", CacheControl::new().private(), "private"),
+            ("no-cache=\"x-b\"", CacheControl::new().no_cache_fields([x("x-a")]), "no-cache=\"x-b, x-a\""),
+            ("stale-if-error=9", CacheControl::new().stale_if_error(seconds(60)), "stale-if-error=9"),
+            (
+                "stale-while-revalidate=90",
+                CacheControl::new().stale_while_revalidate(seconds(60)),
+                "stale-while-revalidate=60",
+            ),
+            ("private;no-store", CacheControl::new().public(), "no-store, private"),
+            ("ext=\"x, No-Store", CacheControl::new().public(), "no-store, ext, public"),
+            ("no-store", CacheControl::new().must_understand(), "no-store"),
+            ("must-understand", CacheControl::new().no_store(), "no-store"),
+            (
+                "must-understand",
+                CacheControl::new().no_store().must_understand(),
+                "must-understand, no-store",
+            ),
             ("max-age=60", CacheControl::new().max_age(seconds(30)), "max-age=30"),
             ("max-age=60", CacheControl::new().max_age(seconds(90)), "max-age=60"),
             ("max-age=soon", CacheControl::new().max_age(seconds(90)), "max-age=0"),
             ("\"", CacheControl::new().private(), "private"),
             ("no-cache=\"a", CacheControl::new().private(), "no-cache, private"),
             ("MAX-AGE=60, x=\"a, b\"", CacheControl::new().no_store(), "max-age=60, x=\"a, b\", no-store"),
-            ("s-maxage=60", CacheControl::new().s_maxage(seconds(90)), "s-maxage=90"),
+            ("s-maxage=60", CacheControl::new().s_maxage(seconds(90)), "s-maxage=60"),
             ("no-cache=\"set-cookie\"", CacheControl::new().no_cache(), "no-cache"),
             ("no-cache", CacheControl::new().no_cache_fields([x("x-a")]), "no-cache"),
             (

@@ -5,6 +5,22 @@ use super::list::elements;
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
+/// Returns `true` for the fields that speak to some caches only, and outrank `Cache-Control` for those: targeted fields
+/// (RFC 9213), and what older CDNs and proxies have of the kind.
+pub(crate) fn is_targeted(name: &HeaderName) -> bool {
+    name.as_str().ends_with("-cache-control")
+        || matches!(name.as_str(), "surrogate-control" | "edge-control" | "x-accel-expires")
+}
+
+/// Removes the targeted fields that do not stay.
+pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap, &HeaderName) -> bool) {
+    let goes = |name: &&HeaderName| is_targeted(name) && !stays(headers, name);
+    let names: Vec<_> = headers.keys().filter(goes).cloned().collect();
+    for name in names {
+        headers.remove(name);
+    }
+}
+
 impl ResponseDirectives {
     /// Reads the first of these fields that is valid and not empty; `Cache-Control` where there is none
     /// (RFC 9213 section 2.2).

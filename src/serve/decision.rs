@@ -185,7 +185,7 @@ impl Shared {
             Ttl::Default => None,
         };
         let told = self.told(hints, context);
-        head.tell(told, response_time);
+        head.tell(told, self.emitted(), response_time);
         let retained = self.retained(&head);
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);

@@ -77,7 +77,7 @@ impl Fill {
         let now = self.way.shared.cache.clock().now();
         let shared = Arc::clone(&stale);
         let hit = self.way.shared.hit_after_call(stale, sent.version, &sent.headers, self.way.context, now);
-        let mut response = hit.response();
+        let mut response = hit.leaving(sent.finish.left_to_outer()).response();
         if let Some(leader) = self.call.leader {
             leader.stored(shared);
         }

@@ -1,5 +1,6 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
+use super::emitted::{KeyedFields, emit};
 use super::inspect::Context;
 use super::respond::Hit;
 use super::shared::Shared;
@@ -67,6 +68,10 @@ pub(super) struct Finish {
     mark: bool,
     /// No outer layer of this crate has marked the request.
     is_outermost: bool,
+    /// What pages are keyed by, if it is emitted here.
+    keyed: Option<KeyedFields>,
+    /// Whether it is the same cache layer as one further out, which emits it.
+    is_again: bool,
     /// Whether clients are told what they are told of stored responses.
     tells: bool,
     told: Told,
@@ -90,6 +95,8 @@ impl Finish {
             key: None,
             mark: was_announced(request),
             is_outermost: is_outermost(request),
+            keyed: shared.keyed_fields.clone(),
+            is_again: false,
             tells: true,
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
@@ -109,7 +116,7 @@ impl Finish {
 
     /// Leaves the response to a cache layer further out.
     pub(super) fn unmarked(self) -> Self {
-        Self { mark: false, tells: false, ..self }
+        Self { mark: false, is_again: true, tells: false, ..self }
     }
 
     /// Has the client told what those are told who get the stored response.
@@ -155,6 +162,11 @@ impl Finish {
         fields.write_unless(&tags, response.headers_mut(), within);
     }
 
+    /// Returns what a stored response leaves to a cache layer further out, if there is one.
+    pub(super) fn left_to_outer(&self) -> Option<KeyedFields> {
+        self.keyed.clone().filter(|_| self.mark)
+    }
+
     /// Leaves what clients are told as it is.
     pub(super) fn silent(self) -> Self {
         Self { tells: false, ..self }
@@ -183,6 +195,9 @@ impl Finish {
             let private = self.told.private || (max_age.is_some() && personal);
             tell_client(response.headers_mut(), Told { max_age, private }, self.now);
             self.tell_tags(response);
+        }
+        if !self.is_again {
+            emit(response, self.keyed.as_ref(), self.mark);
         }
         if let Some(status) = self.status {
             let status =

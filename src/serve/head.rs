@@ -51,8 +51,7 @@ impl Fill {
         let is_valid = matches!(shared.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
         // What a handler said besides its fields, or has read, it does not say again to a HEAD.
         let head = stored.0.head();
-        let hinted =
-            head.hinted.is_some() || head.hinted_windows != Wanted::default() || head.outward.is_some();
+        let hinted = head.hinted.is_some() || head.hinted_windows != Wanted::default() || head.is_told();
         let learns = stored.0.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
         (is_valid && learns).then_some(Known { stored, generation })
     }

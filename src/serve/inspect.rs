@@ -186,6 +186,13 @@ impl Policy {
     }
 }
 
+/// Returns `true` if a request carries credentials, or an outer layer has identified its sender or found a cookie that
+/// nothing declares.
+pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
+    let outer = request.extensions.get::<OuterLayer>();
+    outer.is_some_and(OuterLayer::may_identify) || identifies(request.headers, &[], &[])
+}
+
 /// Tells whether any field but `Cookie` says who the sender of a request is.
 pub(crate) fn identifies(headers: &HeaderMap, credentials: &[HeaderName], ignored: &[HeaderName]) -> bool {
     headers.keys().any(|name| {

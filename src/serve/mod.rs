@@ -4,6 +4,7 @@ mod anonymize;
 mod carried;
 mod coding;
 mod decision;
+mod emitted;
 mod failure;
 mod fields;
 mod forward;
@@ -29,6 +30,6 @@ mod target;
 mod unsafe_method;
 
 pub use future::ResponseFuture;
-pub(crate) use inspect::identifies;
+pub(crate) use inspect::{identifies, is_identified};
 pub use service::ResponseCache;
 pub(crate) use shared::{Level, Shared};

@@ -1,5 +1,6 @@
 //! The answer from the cache.
 
+use super::emitted::{KeyedFields, leave_to_outer};
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::body::ResponseBody;
@@ -29,6 +30,8 @@ pub(super) struct Hit {
     /// Only to whoever has asked for the status.
     note: bool,
     mark: bool,
+    /// What a cache layer further out is to emit.
+    keyed: Option<KeyedFields>,
     /// What the client is told of its key.
     key: Option<Arc<str>>,
 }
@@ -64,6 +67,7 @@ impl Shared {
         );
         let dated = self.compares_dates();
         let selection = selection(context, request.method, request.headers, &stored, dated);
+        let mark = was_announced(request.extensions);
         Hit {
             stored,
             now,
@@ -73,7 +77,8 @@ impl Shared {
             collapsed,
             tell: self.policy.cache_status,
             note: request.extensions.get::<WantsStatus>().is_some(),
-            mark: was_announced(request.extensions),
+            mark,
+            keyed: self.keyed_fields.clone().filter(|_| mark),
             key: self.shown_key(request, key),
         }
     }
@@ -101,12 +106,18 @@ impl Shared {
             tell: false,
             note: false,
             mark: false,
+            keyed: None,
             key: None,
         }
     }
 }
 
 impl Hit {
+    /// Has a cache layer further out emit what this one keys by.
+    pub(super) fn leaving(self, keyed: Option<KeyedFields>) -> Self {
+        Self { keyed, ..self }
+    }
+
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
     #[inline]
     pub(super) fn response<B>(&self) -> Response<ResponseBody<B>> {
@@ -149,6 +160,9 @@ impl Hit {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
             response.extensions_mut().insert(status);
+        }
+        if let Some(keyed) = &self.keyed {
+            leave_to_outer(response, keyed, self.stored.head().vary_said());
         }
         if self.mark {
             response.extensions_mut().insert(HandledWithin);

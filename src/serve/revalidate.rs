@@ -153,7 +153,8 @@ impl Fill {
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
-        let mut response = shared.hit_after_call(stored, version, &request, context, now).response();
+        let hit = shared.hit_after_call(stored, version, &request, context, now);
+        let mut response = hit.leaving(finish.left_to_outer()).response();
         finish.with_status(status).silent().apply(&mut response);
         response
     }
@@ -219,7 +220,8 @@ impl Variants<'_> {
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
-                let new = variant.freshened(headers, like, until, windows, cache.clock().wall());
+                let vary = self.shared.emitted();
+                let new = variant.freshened(headers, like, until, windows, (vary, cache.clock().wall()));
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;
             }

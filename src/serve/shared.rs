@@ -1,5 +1,6 @@
 //! What a layer and all its services share, and the keys it makes.
 
+use super::emitted::KeyedFields;
 use super::fields::FORWARDED_HOSTS;
 use super::inspect::Inspected;
 use super::target::public_uri;
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     prefix: Place,
     /// The mark of the outermost layer.
     alone: Arc<[Place]>,
+    /// What clients are told that pages are keyed by.
+    pub(super) keyed_fields: Option<KeyedFields>,
 }
 
 impl Shared {
@@ -68,7 +71,8 @@ impl Shared {
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
-        Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]) })
+        let keyed_fields = KeyedFields::of(&policy);
+        Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]), keyed_fields })
     }
 
     /// Returns when two requests select the same variant.
@@ -78,6 +82,11 @@ impl Shared {
             Sharing::App => Alike::InBytes,
             Sharing::Rfc9111 => Alike::InMeaning,
         }
+    }
+
+    /// Returns the names that stored responses have in `Vary` for clients.
+    pub(super) fn emitted(&self) -> &[String] {
+        self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
     }
 
     /// Returns the layer's place in the key.

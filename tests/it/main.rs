@@ -16,6 +16,7 @@ mod conditional;
 mod cookies;
 mod corners;
 mod dependencies;
+mod downstream;
 #[cfg(feature = "tracing")]
 mod events;
 mod exchange_fields;

@@ -1,0 +1,66 @@
+//! `Vary` for clients and caches downstream: the request fields that a page is keyed by.
+//!
+//! It is written on the way out only. An outer cache layer of this crate gets the names in an extension, so that it
+//! selects no variants by them; the outermost one writes the field.
+
+use super::fields::meaning;
+use crate::policy::Policy;
+use crate::rules::patch::patch_vary;
+use http::header::{COOKIE, VARY};
+use http::{HeaderName, HeaderValue, Response};
+use std::sync::Arc;
+
+/// The names of the request fields that a page is keyed by: on a response, those of inner cache layers.
+#[derive(Debug, Clone)]
+pub(super) struct KeyedFields(Arc<[String]>);
+
+impl KeyedFields {
+    /// Returns what a policy emits. `Host` and the fields of proxies are in every key, and any cache keys by the target.
+    pub(super) fn of(policy: &Policy) -> Option<Self> {
+        let cookie = (!policy.cookies.keyed().is_empty()).then_some(&COOKIE);
+        let fields = policy.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed());
+        let mut names: Vec<_> = fields.map(HeaderName::as_str).map(str::to_owned).collect();
+        names.sort_unstable();
+        names.dedup();
+        (policy.emit_vary && !names.is_empty()).then(|| Self(names.into()))
+    }
+
+    pub(super) fn names(&self) -> &[String] {
+        &self.0
+    }
+
+    fn joined(self, inner: Self) -> Self {
+        let more = inner.0.iter().filter(|name| !self.0.contains(name));
+        Self(self.0.iter().chain(more).cloned().collect())
+    }
+}
+
+/// Emits the names of a layer and of those inside of it: in `Vary`, or to a cache layer further out.
+pub(super) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFields>, has_outer: bool) {
+    let inner = response.extensions_mut().remove::<KeyedFields>();
+    let all = match (own, inner) {
+        (None, None) => return,
+        (Some(own), None) => own.clone(),
+        (None, Some(inner)) => inner,
+        (Some(own), Some(inner)) => own.clone().joined(inner),
+    };
+    match has_outer {
+        true => drop(response.extensions_mut().insert(all)),
+        false => patch_vary(response.headers_mut(), &all.0),
+    }
+}
+
+/// Leaves what a stored response says in `Vary` for clients to a cache layer further out.
+pub(super) fn leave_to_outer<'a, B>(
+    response: &mut Response<B>,
+    keyed: &KeyedFields,
+    said: impl Iterator<Item = &'a HeaderValue>,
+) {
+    let headers = response.headers_mut();
+    headers.remove(VARY);
+    for value in said {
+        // They were there before.
+        let _ = headers.try_append(VARY, value.clone());
+    }
+    response.extensions_mut().insert(keyed.clone());
+}

@@ -1,0 +1,315 @@
+//! What clients and caches downstream are told: nothing personal is declared shared, and `Vary` names what is keyed.
+
+use crate::support::*;
+use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
+use http::{Request, Response};
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{
+    AnonymousOnlyLayer, CacheControl, CacheControlLayer, Identified, KeyPart, NeverCacheLayer, Policy,
+    RouteCacheLayer, SiteCacheLayer,
+};
+
+type Lines = &'static [(&'static str, &'static str)];
+
+const X_PLAN: HeaderName = HeaderName::from_static("x-plan");
+const FOR_SOME_CACHES: [&str; 4] =
+    ["cdn-cache-control", "cloudflare-cdn-cache-control", "surrogate-control", "shop-cache-control"];
+
+fn shared_by_all() -> CacheControl {
+    CacheControl::new().public().max_age(MINUTE).s_maxage(MINUTE)
+}
+
+fn answering(lines: Lines, identified: bool) -> Inner {
+    let answer = move |_: &Request<Body>, call| {
+        let mut response = numbered(lines, call);
+        if identified {
+            response.extensions_mut().insert(Identified);
+        }
+        response
+    };
+    origin(answer).0
+}
+
+/// Whether a response lets shared caches have it.
+fn is_shared(answer: &Answer) -> bool {
+    let said = answer.header("cache-control").unwrap_or_default();
+    said.contains("public") || said.contains("s-maxage")
+}
+
+#[tokio::test]
+async fn a_personal_response_is_not_declared_shared() {
+    let requests: [(&[(&str, &str)], bool); 5] = [
+        (&[], true),
+        (&[("accept-language", "de")], true),
+        (&[("authorization", "Bearer x")], false),
+        (&[("x-api-key", "x")], false),
+        (&[("proxy-authorization", "Basic x")], false),
+    ];
+    let responses: [(Lines, bool, bool); 3] =
+        [(&[], false, true), (&[("set-cookie", "sid=1")], false, false), (&[], true, false)];
+    for layer in [CacheControlLayer::new(shared_by_all()), CacheControlLayer::replacing(shared_by_all())] {
+        let layer = layer.expect("valid");
+        for (fields, anonymous) in requests {
+            for (lines, identified, of_all) in responses {
+                let stack = layer.layer(answering(lines, identified));
+                let answer = send(&stack, get_with("/", fields)).await;
+                let case = format!("{fields:?} {lines:?} {identified}");
+                assert_eq!(is_shared(&answer), anonymous && of_all, "{case}");
+                assert!(answer.header("cache-control").expect("told").contains("max-age=60"), "{case}");
+            }
+        }
+    }
+}
+
+/// The session cookie says nothing to the layer itself; what an outer layer found out does.
+#[tokio::test]
+async fn an_identified_visitors_response_is_not_declared_shared() {
+    let layer = CacheControlLayer::new(shared_by_all()).expect("valid");
+    let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("a name");
+    let cached = || SiteCacheLayer::new(&memory()).policy(policy());
+    let inside = anonymous.layer(layer.layer(answering(&[], false))).boxed_clone();
+    let outside = layer.layer(anonymous.layer(answering(&[], false))).boxed_clone();
+    for stack in [inside, outside] {
+        for (cookie, shared) in [("sid=1", false), ("other=1", false)] {
+            let answer = send(&stack, get_with("/", &[("cookie", cookie)])).await;
+            // A cookie that nothing declares may identify, but only a layer inside of the other one is told.
+            let told = answer.header("cache-control").expect("told").to_owned();
+            assert!(!is_shared(&answer) || (cookie != "sid=1" && !shared), "{cookie}: {told}");
+        }
+        assert!(is_shared(&send(&stack, get("/")).await));
+    }
+    let stack = cached().layer(layer.layer(answering(&[], false)));
+    assert!(!is_shared(&send(&stack, get_with("/", &[("cookie", "sid=1")])).await));
+    assert!(is_shared(&send(&stack, get("/")).await));
+}
+
+/// RFC 9213 section 2.2: such a field outranks `Cache-Control`, and its caches share what they store.
+#[tokio::test]
+async fn a_field_for_some_caches_gets_no_lifetime_on_a_personal_response() {
+    let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
+    let control = CacheControl::new().max_age(MINUTE).must_revalidate();
+    let layer = CacheControlLayer::targeting(cdn, control).expect("valid");
+    for (lines, identified, expected) in [
+        (&[][..], false, "max-age=60, must-revalidate"),
+        (&[("set-cookie", "sid=1")], false, "must-revalidate"),
+        (&[], true, "must-revalidate"),
+    ] {
+        let answer = send(&layer.layer(answering(lines, identified)), get("/")).await;
+        assert_eq!(answer.header(FOR_SOME_CACHES[0]), Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn never_cached_and_private_pages_have_no_field_for_some_caches() {
+    let lines: Lines = &[
+        ("cdn-cache-control", "max-age=60"),
+        ("cloudflare-cdn-cache-control", "max-age=60"),
+        ("surrogate-control", "max-age=60"),
+        ("shop-cache-control", "max-age=60"),
+        ("cache-control", "max-age=60"),
+    ];
+    let absent = |answer: &Answer| FOR_SOME_CACHES.iter().all(|name| answer.header(name).is_none());
+    let never = NeverCacheLayer::new().layer(answering(lines, false));
+    assert!(absent(&send(&never, get("/")).await));
+    let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("a name");
+    for identified in [false, true] {
+        let stack = anonymous.layer(answering(lines, identified));
+        assert!(absent(&send(&stack, get_with("/", &[("cookie", "sid=1")])).await));
+        assert_eq!(absent(&send(&stack, get("/")).await), identified, "an anonymous page keeps them");
+    }
+    let by_user = policy().vary_by_identity("user", |request| {
+        Some(request.headers.get("x-user-id")?.to_str().ok()?.to_owned())
+    });
+    let (stack, _) = site(by_user, move |_, call| numbered(lines, call));
+    let (miss, hit) = (get_with("/", &[("x-user-id", "1")]), get_with("/", &[("x-user-id", "1")]));
+    for request in [miss, hit] {
+        let answer = send(&stack, request).await;
+        assert!(absent(&answer) && answer.header("cache-control").expect("told").contains("private"));
+    }
+}
+
+/// RFC 9111 section 4.3.4: the origin's own fields are what a 304 updates.
+#[tokio::test]
+async fn what_was_taken_off_a_private_page_is_there_for_its_validation() {
+    let (cache, hand) = timed();
+    let lines: Lines = &[("cdn-cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let (inner, calls) = origin(move |_, call| {
+        let mut response = numbered(if call == 1 { lines } else { &[("etag", "\"a\"")] }, call);
+        if call > 1 {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let cdn = HeaderName::from_static("cdn-cache-control");
+    let by_user = Policy::app()
+        .cache_status(true)
+        .targeted_fields([cdn])
+        .vary_by_identity("user", |_| Some("alice".to_owned()));
+    let stack = SiteCacheLayer::new(&cache).policy(by_user).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(2 * MINUTE);
+    assert_eq!(send(&stack, get("/")).await.detail(), Some("revalidated"));
+    assert!(send(&stack, get("/")).await.is_hit(), "for as long as that field says");
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test]
+async fn a_handlers_private_is_not_made_less_by_a_layer() {
+    let layers = [
+        CacheControl::new().private_fields([HeaderName::from_static("x-a")]),
+        CacheControl::new().public(),
+        CacheControl::new().s_maxage(MINUTE),
+        CacheControl::new().must_revalidate(),
+    ];
+    for control in layers {
+        let layer = CacheControlLayer::new(control).expect("valid");
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy())
+            .layer(layer.layer(answering(&[("cache-control", "private")], false)));
+        for text in ["1", "2"] {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.detail()), (text, Some("private")));
+        }
+    }
+}
+
+/// Each list names what no shared cache may keep.
+#[tokio::test]
+async fn fields_that_a_handler_or_a_layer_calls_private_are_not_stored() {
+    let layer = CacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
+    let lines: Lines = &[("cache-control", "private=\"X-B\""), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")];
+    let stack = SiteCacheLayer::new(&memory())
+        .policy(policy())
+        .layer(layer.expect("valid").layer(answering(lines, false)));
+    send(&stack, get("/")).await;
+    let hit = send(&stack, get("/")).await;
+    assert!(hit.is_hit());
+    assert_eq!((hit.header("x-a"), hit.header("x-b"), hit.header("x-c")), (None, None, Some("3")));
+}
+
+#[tokio::test]
+async fn what_replaces_does_so_but_over_what_forbids() {
+    let layer = CacheControlLayer::replacing(CacheControl::new().public().max_age(MINUTE)).expect("valid");
+    let table: [(Lines, &str); 5] = [
+        (&[("cache-control", "private, max-age=0"), ("cache-control", "no-cache")], "public, max-age=60"),
+        (&[], "public, max-age=60"),
+        (&[("cache-control", "no-store, private")], "no-store, private, max-age=60"),
+        (&[("cache-control", "private"), ("set-cookie", "a=1")], "private, max-age=60"),
+        (&[("cache-control", "private;no-store")], "no-store, private, max-age=60"),
+    ];
+    for (lines, expected) in &table {
+        let answer = send(&layer.layer(answering(lines, false)), get("/")).await;
+        assert_eq!(answer.header("cache-control"), Some(*expected), "{lines:?}");
+        assert_eq!(answer.headers.get_all("cache-control").iter().count(), 1);
+    }
+    let never = layer.layer(NeverCacheLayer::new().layer(answering(&[], false)));
+    assert!(!is_shared(&send(&never, get("/")).await));
+    assert!(CacheControlLayer::replacing(CacheControl::new()).is_err());
+    assert!(CacheControlLayer::replacing(CacheControl::new().public().no_store()).is_err());
+}
+
+fn keyed() -> Policy {
+    policy()
+        .vary_on_headers([X_PLAN, HOST, HeaderName::from_static("x-forwarded-host")])
+        .expect("valid")
+        .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
+        .vary_on_cookies(["lang"])
+        .expect("valid")
+}
+
+fn vary(answer: &Answer) -> Option<String> {
+    answer.header("vary").map(str::to_ascii_lowercase)
+}
+
+/// Misses and hits, 200 and 304, GET and HEAD, whether stored or not.
+#[tokio::test]
+async fn vary_names_what_a_page_is_keyed_by() {
+    let lines: Lines = &[("etag", "\"a\""), ("vary", "Origin")];
+    let (stack, calls) = site(keyed(), move |request, call| match request.uri().path() {
+        "/never" => numbered(&[("cache-control", "no-store")], call),
+        _ => numbered(lines, call),
+    });
+    let expected = Some("origin, accept-language, cookie, x-plan".to_owned());
+    let known = ("if-none-match", "\"a\"");
+    for request in [
+        get("/"),
+        get("/"),
+        get_with("/", &[known]),
+        get_with("/", &[("range", "bytes=0-0")]),
+        request("HEAD", "/", &[]),
+        get_with("/new", &[known]),
+    ] {
+        let answer = send(&stack, request).await;
+        assert_eq!(vary(&answer), expected, "{answer:?}");
+        assert_eq!(answer.headers.get_all("vary").iter().count(), 1);
+    }
+    assert_eq!(calls.count(), 2);
+    let bypassed = send(&stack, get_with("/", &[("authorization", "Bearer x")])).await;
+    assert_eq!(vary(&bypassed), expected);
+    let unstored = send(&stack, get("/never")).await;
+    assert_eq!(vary(&unstored).as_deref(), Some("accept-language, cookie, x-plan"));
+}
+
+#[tokio::test]
+async fn vary_is_left_alone_where_nothing_is_keyed_or_the_option_is_off() {
+    let hosts = policy().vary_on_headers([HOST]).expect("valid");
+    let computed = policy().vary_by("tenant", |_| Some("a".to_owned()));
+    for policy in [policy(), keyed().emit_vary(false), hosts, computed] {
+        let (stack, _) = site(policy, |_, call| numbered(&[("vary", "X-Own")], call));
+        for _ in 0..2 {
+            assert_eq!(send(&stack, get("/")).await.header("vary"), Some("X-Own"));
+        }
+    }
+    let any = site(keyed(), |_, call| numbered(&[("vary", "*")], call)).0;
+    assert_eq!(send(&any, get("/")).await.header("vary"), Some("*"));
+}
+
+/// Spellings of a field that a part of the key stands for share a page, after a 304, too.
+#[tokio::test]
+async fn what_is_emitted_selects_nothing_here() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let mut response = numbered(&[("etag", "\"a\"")], call);
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(keyed()).layer(inner);
+    let ask = |language| get_with("/", &[("accept-language", language)]);
+    for (language, hit) in [("de", false), ("de-AT", true), ("de, en;q=0.5", true)] {
+        assert_eq!(send(&stack, ask(language)).await.is_hit(), hit, "{language}");
+    }
+    hand.advance(2 * MINUTE);
+    assert_eq!(send(&stack, ask("de-CH")).await.detail(), Some("revalidated"));
+    let answer = send(&stack, ask("de")).await;
+    assert!(answer.is_hit());
+    assert_eq!(vary(&answer).as_deref(), Some("accept-language, cookie, x-plan"));
+    assert_eq!(calls.count(), 2);
+}
+
+/// Clients are told what either layer keys by, once.
+#[tokio::test]
+async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
+    let cache = memory();
+    let inner = origin(|_, call| numbered(&[("vary", "X-Own")], call)).0;
+    let by_plan = Policy::app().cache_status(true).vary_on_headers([X_PLAN, ORIGIN]).expect("valid");
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(by_plan).layer(inner);
+    let by_language = policy().vary_on_headers([ACCEPT_LANGUAGE, ORIGIN]).expect("valid");
+    let seen = |response: Response<_>| {
+        let vary = response.headers().get("vary").cloned();
+        (response, vary)
+    };
+    let between = tower::ServiceBuilder::new().map_response(move |response| {
+        let (response, vary) = seen(response);
+        assert_eq!(vary.expect("its own"), "X-Own", "an outer cache layer reads only what the handler said");
+        response
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(by_language).layer(between.service(route));
+    for _ in 0..3 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(vary(&answer).as_deref(), Some("x-own, accept-language, origin, x-plan"));
+    }
+    let known = send(&stack, get_with("/", &[("accept-language", "de")])).await;
+    assert_eq!(known.text(), "1", "the inner one is keyed by other fields");
+}
