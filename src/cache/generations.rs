@@ -37,7 +37,7 @@ impl Cache {
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
         // Now, so that the future holds nothing of a model, which others may not share.
         let what = what.into();
-        let scopes = what.scopes(self.0.seed);
+        let scopes = what.scopes();
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
         async move {
             match scopes.is_empty() {
@@ -56,7 +56,7 @@ impl Cache {
 
     /// The same for one scope.
     pub(crate) async fn invalidate_scope(&self, scope: Scope) -> Result<(), StoreError> {
-        let result = self.within_limit(self.0.generations.advance(&[scope], Strength::Gone)).await;
+        let result = self.within_limit(self.0.generations.advance(&[scope], Strength::Hard)).await;
         told(&result);
         result
     }
@@ -79,11 +79,6 @@ impl Cache {
             warning!("an invalidation has failed: there is no runtime");
         }
         begun
-    }
-
-    /// Returns the seed of this namespace's scopes.
-    pub(crate) fn seed(&self) -> u64 {
-        self.0.seed
     }
 
     pub(crate) async fn generation(&self) -> Result<Generation, StoreError> {

@@ -123,7 +123,7 @@ impl Invalidation {
     }
 
     pub(crate) fn strength(&self) -> Strength {
-        if self.keep_stale { Strength::Stale } else { Strength::Gone }
+        if self.keep_stale { Strength::Soft } else { Strength::Hard }
     }
 
     /// Tells whether nothing is named.
@@ -132,31 +132,31 @@ impl Invalidation {
     }
 
     /// Returns the scopes; none if nothing is named.
-    pub(crate) fn scopes(&self, seed: u64) -> Vec<Scope> {
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for Target { what, host } in &self.targets {
             let first = scopes.len();
             let mut named = None;
             match what {
                 What::Path(path) => {
-                    scopes.push(Scope::path(seed, path_of(path)));
+                    scopes.push(Scope::path(path_of(path)));
                     // A slug from a router is decoded: what looks like syntax in it is text.
-                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(seed, path)));
+                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
                 What::Uri(uri) => {
-                    scopes.push(uri_scope(seed, uri.split('#').next().unwrap_or_default()));
+                    scopes.push(uri_scope(uri.split('#').next().unwrap_or_default()));
                     // What a form sent is decoded: what looks like syntax in it is text.
                     let is_ambiguous = uri.contains(['%', '+', '#']);
-                    scopes.extend(is_ambiguous.then(|| uri_scope(seed, &encoded(uri))));
+                    scopes.extend(is_ambiguous.then(|| uri_scope(&encoded(uri))));
                     named = host_of(uri);
                 }
                 What::Subtree(path) => {
-                    scopes.push(Scope::subtree(seed, path_of(path)));
-                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(seed, path)));
+                    scopes.push(Scope::subtree(path_of(path)));
+                    scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(path)));
                 }
-                What::Tag(tag) => scopes.push(Scope::tag(seed, tag)),
+                What::Tag(tag) => scopes.push(Scope::tag(tag)),
                 // Every path on a host is in the subtree of its root.
-                What::All if host.is_some() => scopes.push(Scope::subtree(seed, "/")),
+                What::All if host.is_some() => scopes.push(Scope::subtree("/")),
                 What::All => scopes.push(Scope::EVERYTHING),
             }
             let host = host.as_deref().or(named);
@@ -268,8 +268,8 @@ impl Invalidate {
 }
 
 /// Returns the scope of a URI without a fragment.
-fn uri_scope(seed: u64, uri: &str) -> Scope {
-    Scope::uri(seed, path_of(uri), uri.split_once('?').map(|(_, query)| query))
+fn uri_scope(uri: &str) -> Scope {
+    Scope::uri(path_of(uri), uri.split_once('?').map(|(_, query)| query))
 }
 
 /// Returns the URI that is read as this one, of which nothing is encoded.
@@ -326,20 +326,20 @@ mod tests {
 
     #[test]
     fn a_uri_names_its_query_and_of_a_full_one_its_host() {
-        let scopes = |uri: &str| Invalidation::uri(uri).scopes(7);
-        let with_text = Scope::uri(7, "/a", Some("x=1%23top"));
-        assert_eq!(scopes("/a?x=1#top"), [Scope::uri(7, "/a", Some("x=1")), with_text]);
-        assert_eq!(scopes("/a"), [Scope::uri(7, "/a", None)]);
-        let here = Scope::uri(7, "/a", Some("x=1")).on_host("shop.example");
+        let scopes = |uri: &str| Invalidation::uri(uri).scopes();
+        let with_text = Scope::uri("/a", Some("x=1%23top"));
+        assert_eq!(scopes("/a?x=1#top"), [Scope::uri("/a", Some("x=1")), with_text]);
+        assert_eq!(scopes("/a"), [Scope::uri("/a", None)]);
+        let here = Scope::uri("/a", Some("x=1")).on_host("shop.example");
         for full in
             ["https://shop.example/a?x=1", "HTTP://me@Shop.example:80/a?x=1", "https://shop.example/a?%78=1"]
         {
             assert_eq!(scopes(full)[0], here, "{full}");
         }
-        let spelled = Scope::uri(7, "/a", Some("x=%C3%A9")).on_host("shop.example");
+        let spelled = Scope::uri("/a", Some("x=%C3%A9")).on_host("shop.example");
         assert_eq!(scopes("https://shop.example/a?x=é"), [spelled]);
-        assert_eq!(scopes("https://no host/a?x=1"), [Scope::uri(7, "/a", Some("x=1"))]);
-        assert_eq!(Invalidation::uri("/a?x=1").host("Shop.example").scopes(7), [here]);
+        assert_eq!(scopes("https://no host/a?x=1"), [Scope::uri("/a", Some("x=1"))]);
+        assert_eq!(Invalidation::uri("/a?x=1").host("Shop.example").scopes(), [here]);
     }
 
     #[test]
@@ -351,33 +351,33 @@ mod tests {
             ("/s?q=%e9#", "q=%25e9%23"),
         ];
         for (text, query) in table {
-            assert!(Invalidation::uri(text).scopes(7).contains(&Scope::uri(7, "/s", Some(query))), "{text}");
+            assert!(Invalidation::uri(text).scopes().contains(&Scope::uri("/s", Some(query))), "{text}");
         }
-        let path = Scope::uri(7, "/50%2525+", Some("q"));
-        assert!(Invalidation::uri("/50%25+?q").scopes(7).contains(&path));
+        let path = Scope::uri("/50%2525+", Some("q"));
+        assert!(Invalidation::uri("/50%25+?q").scopes().contains(&path));
     }
 
     proptest::proptest! {
         #[test]
         fn no_text_makes_a_uri_name_nothing(text in "(https?://)?[ -~é]{0,24}") {
-            proptest::prop_assert!(!Invalidation::uri(text).scopes(7).is_empty());
+            proptest::prop_assert!(!Invalidation::uri(text).scopes().is_empty());
         }
     }
 
     #[test]
     fn a_host_narrows_what_was_named_before_it() {
         let both = Invalidation::path("/a").host("shop.example").and(Invalidation::tag("t"));
-        assert_eq!(both.scopes(7), [Scope::path(7, "/a").on_host("shop.example"), Scope::tag(7, "t")]);
+        assert_eq!(both.scopes(), [Scope::path("/a").on_host("shop.example"), Scope::tag("t")]);
         let all = Invalidation::all().host("shop.example");
-        assert_eq!(all.scopes(7), [Scope::subtree(7, "/").on_host("shop.example")]);
-        assert_eq!(Invalidation::all().scopes(7), [Scope::EVERYTHING]);
+        assert_eq!(all.scopes(), [Scope::subtree("/").on_host("shop.example")]);
+        assert_eq!(Invalidation::all().scopes(), [Scope::EVERYTHING]);
     }
 
     #[test]
     fn of_two_strengths_the_stronger_counts() {
         let (soft, hard) = (Invalidation::tag("a").keep_stale(), Invalidation::tag("b"));
-        assert_eq!(soft.clone().and(hard).strength(), Strength::Gone);
-        assert_eq!(soft.clone().and(soft).strength(), Strength::Stale);
+        assert_eq!(soft.clone().and(hard).strength(), Strength::Hard);
+        assert_eq!(soft.clone().and(soft).strength(), Strength::Soft);
     }
 
     #[test]

@@ -63,7 +63,6 @@ struct Inner {
     store: Arc<dyn Store>,
     is_local: bool,
     generations: Arc<dyn Generations>,
-    seed: u64,
     namespace: String,
     version: u32,
     clock: Clock,
@@ -203,8 +202,7 @@ impl Cache {
             return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, namespace));
         }
         let generations = generations(&self.0.store, &namespace);
-        let seed = generations.seed();
-        Ok(Self(Arc::new(Inner { generations, seed, namespace, ..Inner::clone(&self.0) })))
+        Ok(Self(Arc::new(Inner { generations, namespace, ..Inner::clone(&self.0) })))
     }
 
     /// Returns a handle to the same cache for another version of the application's pages and values: those of
@@ -243,7 +241,6 @@ impl Cache {
         Self(Arc::new(Inner {
             is_local: builder.store.is_local(),
             store: builder.store,
-            seed: generations.seed(),
             generations,
             namespace: builder.namespace,
             version: builder.version,

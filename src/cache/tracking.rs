@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn what_has_read_too_much_is_unfit() {
         let mut tracker = Tracker::default();
-        tracker.enter(|| (0..=1024_u64).for_each(|number| read(Scope::value(number, b""), at(1))));
+        tracker.enter(|| (0..=1024_u64).for_each(|number| read(Scope::value(&number.to_le_bytes()), at(1))));
         assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 1024));
     }
 }

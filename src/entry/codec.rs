@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 const MAGIC: [u8; 3] = *b"trc";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Magic and version, length, checksum.
 const HEAD: usize = 4 + 8 + 8;
 
@@ -190,14 +190,15 @@ record! {
 }
 
 impl Wire for Scope {
-    const LEAST: usize = u64::LEAST;
+    const LEAST: usize = 2 * u64::LEAST;
 
     fn write(&self, to: &mut Writer) {
-        self.0.write(to);
+        to.bytes.extend(self.to_bytes());
     }
 
     fn read(from: &mut Reader) -> Option<Self> {
-        u64::read(from).map(Self)
+        let (high, low) = (u64::read(from)?, u64::read(from)?);
+        Self::from_bytes((u128::from(low) << 64 | u128::from(high)).to_le_bytes())
     }
 }
 
@@ -352,10 +353,18 @@ mod tests {
         (any::<u64>(), any::<u64>()).prop_map(|(incarnation, counter)| Generation::new(incarnation, counter))
     }
 
+    fn scope() -> impl Strategy<Value = Scope> {
+        (any::<[u8; 8]>(), 0..4).prop_map(|(name, kind)| match kind {
+            0 => Scope::EVERYTHING,
+            1 => Scope::value(&name),
+            2 => Scope::tag(&format!("{name:?}")),
+            _ => Scope::path(&format!("{name:?}")).on_host("h"),
+        })
+    }
+
     fn made_from() -> impl Strategy<Value = (Box<[Scope]>, Box<[Dependency]>)> {
-        let scopes = vec(any::<u64>().prop_map(Scope), 0..10);
-        let dependency =
-            (any::<u64>(), generation()).prop_map(|(value, since)| Dependency { value: Scope(value), since });
+        let scopes = vec(scope(), 0..10);
+        let dependency = (scope(), generation()).prop_map(|(value, since)| Dependency::new(value, since));
         (scopes, vec(dependency, 0..5))
             .prop_map(|(scopes, dependencies)| (scopes.into(), dependencies.into()))
     }
@@ -458,9 +467,8 @@ mod tests {
         let mut head =
             Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(7, 3), now);
         head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers, Alike::InBytes)].into();
-        head.scopes = [Scope::path(7, "/"), Scope::tag(7, "t")].into();
-        head.dependencies =
-            [Dependency { value: Scope::value(7, b"v"), since: Generation::new(7, 2) }].into();
+        head.scopes = [Scope::path("/"), Scope::tag("t")].into();
+        head.dependencies = [Dependency { value: Scope::value(b"v"), since: Generation::new(7, 2) }].into();
         head.corrected_initial_age = 5 * SECOND;
         head.fresh_until = now.after(60 * SECOND);
         head.hinted = Some(60 * SECOND);
@@ -583,7 +591,7 @@ mod tests {
             frame[3] = version;
             assert_eq!(refused(frame.into()), DecodeErrorKind::UnknownVersion);
         }
-        assert_eq!(refused(Bytes::from_static(b"trc\x02")), DecodeErrorKind::UnknownVersion);
+        assert_eq!(refused(Bytes::from_static(b"trc\x03")), DecodeErrorKind::UnknownVersion);
         assert_eq!(refused(Bytes::from_static(b"<html>")), DecodeErrorKind::Malformed);
     }
 

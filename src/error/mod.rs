@@ -50,6 +50,8 @@ pub enum StoreErrorKind {
     Overflow,
     /// Others changed the same entry each time it was tried.
     Contended,
+    /// A later version of this crate has written the entry.
+    UnknownVersion,
 }
 
 impl StoreErrorKind {
@@ -64,6 +66,7 @@ impl StoreErrorKind {
             Self::Missing => "there is no such counter",
             Self::Overflow => "the counter would overflow",
             Self::Contended => "others changed the same entry each time",
+            Self::UnknownVersion => "a later version of the crate wrote the entry",
         }
     }
 }

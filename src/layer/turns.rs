@@ -29,7 +29,7 @@ impl Turns {
             return None;
         }
         parts.extensions.insert(HasTurn(Arc::clone(turns)));
-        let resource = Scope::path(0, parts.uri.path());
+        let resource = Scope::path(parts.uri.path());
         let mutex = Arc::clone(&turns.0.entry(resource).or_default());
         // The turn is there before its guard, so that one that is cancelled while it waits cleans up.
         let mut turn = Turn { turns: Arc::clone(turns), resource, guard: None };

@@ -217,7 +217,7 @@ impl Shared {
         if tags.is_empty() {
             return target.into();
         }
-        let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag)).collect();
+        let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(tag)).collect();
         scopes.extend_on_hosts(hosts);
         scopes.extend(target);
         scopes.into()

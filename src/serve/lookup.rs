@@ -165,7 +165,7 @@ impl Shared {
         match self.cache.validity_of(response).await {
             Ok(Validity::Valid) => Ok(refusal),
             Ok(Validity::Stale) => Ok(Some(Refusal::Softened)),
-            Ok(Validity::Gone) => Ok(Some(Refusal::Invalidated)),
+            Ok(Validity::Invalid) => Ok(Some(Refusal::Invalidated)),
             Err(_) => Err(()),
         }
     }
@@ -180,7 +180,7 @@ impl Shared {
         let cache = &self.cache;
         // In this order: what takes it away from now on is newer than the generation it gets.
         let generation = cache.generation().await.map_err(drop)?;
-        if cache.validity_of(response).await.map_err(drop)? == Validity::Gone {
+        if cache.validity_of(response).await.map_err(drop)? == Validity::Invalid {
             return Ok(None);
         }
         let stale = Arc::new(response.softened(generation, now));

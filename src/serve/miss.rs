@@ -50,7 +50,7 @@ impl Way {
         request: RequestHead<'_>,
     ) -> Self {
         let (hosts, began) = (target::hosts(request), shared.cache.clock().now());
-        let scopes = target::scopes(shared.cache.seed(), request, &shared.policy.key.query, &hosts);
+        let scopes = target::scopes(request, &shared.policy.key.query, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
         Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began }
     }
@@ -246,7 +246,7 @@ impl Way {
 
     async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
         let validity = self.shared.cache.validity_of(arriving).await;
-        matches!(validity, Ok(Validity::Stale | Validity::Gone))
+        matches!(validity, Ok(Validity::Stale | Validity::Invalid))
     }
 
     async fn generation(&self) -> Option<Generation> {

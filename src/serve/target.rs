@@ -32,8 +32,8 @@ pub(super) fn hosts(request: RequestHead<'_>) -> Vec<String> {
 }
 
 /// Returns all that may name the targets of a request in an invalidation, the public path first.
-pub(super) fn scopes(seed: u64, request: RequestHead<'_>, query: &QueryKey, hosts: &[String]) -> Vec<Scope> {
-    let of = |uri: &Uri| Scope::of_target(seed, uri.path(), query.normalised(uri.query()).as_deref(), None);
+pub(super) fn scopes(request: RequestHead<'_>, query: &QueryKey, hosts: &[String]) -> Vec<Scope> {
+    let of = |uri: &Uri| Scope::of_target(uri.path(), query.normalised(uri.query()).as_deref(), None);
     let mut scopes = of(public_uri(request));
     if let Some(seen) = rewritten_uri(request) {
         let others: Vec<_> = of(seen).into_iter().filter(|scope| !scopes.contains(scope)).collect();

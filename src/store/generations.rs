@@ -11,20 +11,30 @@ pub enum Validity {
     Valid,
     /// It was invalidated, and may be used as one that has become stale may.
     Stale,
-    /// It was invalidated and must not be used.
-    Gone,
+    /// It was invalidated and must not be used, or its generation is none that the counter has passed.
+    Invalid,
 }
 
 impl Validity {
-    /// Returns what the last invalidations of a scope, in an incarnation, say of an entry of a generation.
-    pub(super) fn of(incarnation: u64, gone: u64, stale: u64, since: Generation) -> Self {
-        if since.incarnation() != incarnation || gone > since.counter() {
-            Self::Gone
-        } else if stale > since.counter() {
-            Self::Stale
-        } else {
-            Self::Valid
+    /// Returns what marks say: whether a hard, and whether a soft invalidation is newer than the entry.
+    pub(super) fn of((hard, soft): (bool, bool)) -> Self {
+        match (hard, soft) {
+            (true, _) => Self::Invalid,
+            (false, true) => Self::Stale,
+            (false, false) => Self::Valid,
         }
+    }
+
+    /// Returns what marks in several rows say, of which a scope's own invalidation is in all.
+    pub(super) fn in_all(rows: impl Iterator<Item = (bool, bool)>) -> Self {
+        let mut all = (true, true);
+        for (hard, soft) in rows {
+            all = (all.0 && hard, all.1 && soft);
+            if all == (false, false) {
+                break;
+            }
+        }
+        Self::of(all)
     }
 
     /// Returns what several findings come to.
@@ -32,7 +42,7 @@ impl Validity {
         let mut worst = Self::Valid;
         for validity in all {
             match validity {
-                Self::Gone => return Self::Gone,
+                Self::Invalid => return Self::Invalid,
                 Self::Stale => worst = Self::Stale,
                 Self::Valid => {}
             }
@@ -43,11 +53,12 @@ impl Validity {
 
 /// How much an invalidation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Strength {
-    /// Entries are gone.
-    Gone,
-    /// Entries are stale: their stale windows still serve. This never undoes a [`Gone`](Self::Gone).
-    Stale,
+    /// Entries are invalid.
+    Hard,
+    /// Entries are stale: their stale windows still serve. This never undoes a [`Hard`](Self::Hard) one.
+    Soft,
 }
 
 /// The invalidations of one namespace.
@@ -57,19 +68,26 @@ pub enum Strength {
 /// work that made it began, and no later [`advance`](Self::advance) named a scope of it. Once
 /// `advance` has returned, no [`check`](Self::check) on any machine may call an older entry of
 /// these scopes valid. Nothing a store evicts may make it valid again: a store that lost the
-/// counter draws a new incarnation, under which every older entry is gone.
+/// counter begins a new incarnation, under which every older entry is invalid.
 ///
 /// The counter only grows, and a generation becomes current no sooner than the invalidation that led to it
 /// can be seen by every check: who reads a generation and then finds an entry valid may go on taking it for
 /// valid while that generation is current.
+///
+/// An entry of another incarnation, or ahead of the counter, is never valid. A counter that goes back (a
+/// replica takes over, a snapshot is restored) has lost invalidations. That is noticed by a process that has
+/// seen a later generation, and through an entry that was made after a lost invalidation; the store begins a
+/// new incarnation then. A lost invalidation that no running process has seen and no entry is newer than is
+/// not noticed.
+///
+/// Scopes are the same in every process. An implementation that keeps invalidations in buckets has several
+/// rows of them, calls an entry invalid only if its buckets in all rows are newer, and chooses buckets by a
+/// secret that clients cannot know; [wide](Scope::is_wide) scopes share no bucket with others.
 pub trait Generations: fmt::Debug + Send + Sync {
-    /// Returns the seed of the namespace's [`Scope`]s: the same for all its users.
-    fn seed(&self) -> u64;
-
     /// Returns the generation that entries made from now on carry.
     fn current(&self) -> StoreFuture<Generation>;
 
-    /// Returns the generation of the last time that [`Scope::EVERYTHING`] was made gone, or the first one of
+    /// Returns the generation of the last time that [`Scope::EVERYTHING`] was invalidated ([`Strength::Hard`]), or the first one of
     /// the incarnation: counters, which carry no generation themselves, have it in their keys.
     fn cleared(&self) -> StoreFuture<Generation>;
 

@@ -1,15 +1,18 @@
-//! Invalidations in this process's memory: a counter and a fixed number of buckets, each only ever raised.
+//! Invalidations in this process's memory: a counter and a bounded number of marks, each only ever raised.
 
+use super::placement::{EVERYTHING, FIXED, GROUPS, NAMES, Place, ROWS, Secret, TABLES, in_rows};
 use super::{Dependency, Generation, Generations, Scope, StoreFuture, Strength, Validity};
 use dashmap::DashMap;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
 
 /// The invalidations of a store that lives in this process, by namespace.
 ///
-/// Each namespace takes a little over a mebibyte, whatever the number of scopes ever named.
+/// Each namespace takes 2 MiB for each kind of name that was ever invalidated (paths, URIs, tags, values, and
+/// each of them on one host), 16 MiB at most, whatever the number of scopes ever named.
 ///
 /// # Example
 /// ```
@@ -18,9 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// # futures::executor::block_on(async {
 /// let generations = LocalGenerations::new().namespace("shop");
 /// let before = generations.current().await?;
-/// let page = Scope::path(generations.seed(), "/flavours");
-/// generations.advance(&[page], Strength::Gone).await?;
-/// assert_eq!(generations.check(before, &[page], &[]).await?, Validity::Gone);
+/// let page = Scope::path("/flavours");
+/// generations.advance(&[page], Strength::Hard).await?;
+/// assert_eq!(generations.check(before, &[page], &[]).await?, Validity::Invalid);
 /// # Ok::<_, tower_response_cache::store::StoreError>(())
 /// # }).unwrap();
 /// ```
@@ -37,8 +40,8 @@ impl LocalGenerations {
         Self::default()
     }
 
-    /// Creates the same, with scopes that are hashed alike each time: for tests, where two names must not share
-    /// a bucket once in a while. By default nobody can guess which names do.
+    /// Creates the same, with a fixed secret for the choice of buckets, for tests. By default the secret is
+    /// random, so that nobody can tell which scopes share buckets.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         Self { seed: Some(seed), ..Self::default() }
@@ -55,25 +58,36 @@ impl LocalGenerations {
     }
 }
 
-const BUCKETS: usize = 1 << 16;
+/// Each row has `1 << BITS` buckets: of 10,000 invalidations, an unrelated scope meets all rows once in 200.
+const BITS: u32 = 15;
+/// An exact table is at most half full, so that a search soon meets an empty slot.
+const SLOTS: usize = 2 * NAMES;
 
 struct Table {
     incarnation: u64,
-    seed: u64,
+    secret: Secret,
     counter: AtomicU64,
     /// Who advances; readers never wait for that.
     turn: Mutex<()>,
-    everything: Bucket,
-    buckets: Box<[Bucket]>,
-    /// Whether anything was ever made from a value of the bucket.
-    depended: Box<[AtomicBool]>,
+    fixed: [Marks; FIXED],
+    named: [OnceLock<Names>; TABLES],
+    /// The rows of each group, from its first invalidation on.
+    rows: [OnceLock<Box<[Marks]>>; GROUPS],
+    /// The buckets in the rows of values that anything was ever made from.
+    depended: OnceLock<Box<[AtomicBool]>>,
 }
 
 /// The last invalidations of the scopes that share it.
 #[derive(Default)]
-struct Bucket {
-    gone: AtomicU64,
-    stale: AtomicU64,
+struct Marks {
+    hard: AtomicU64,
+    soft: AtomicU64,
+}
+
+/// The last invalidations of names, each its own. A name that is in it stays.
+struct Names {
+    slots: Box<[(OnceLock<Scope>, Marks)]>,
+    len: AtomicUsize,
 }
 
 /// Returns a number nobody can guess: the standard library's hash keys are the operating system's.
@@ -81,28 +95,78 @@ pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
+/// Returns a new incarnation, later than others, if any can be.
+pub(super) fn new_incarnation(after: Option<u64>) -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let earliest = after.map_or(0, |incarnation| (incarnation >> 32) + 1);
+    let start = now.max(earliest).min(u32::MAX.into());
+    start << 32 | u64::from(random() as u32)
+}
+
+impl Marks {
+    fn raise(&self, strength: Strength, to: u64) {
+        let side = match strength {
+            Strength::Hard => &self.hard,
+            Strength::Soft => &self.soft,
+        };
+        side.store(to, Ordering::SeqCst);
+    }
+
+    fn since(&self, counter: u64) -> (bool, bool) {
+        (self.hard.load(Ordering::SeqCst) > counter, self.soft.load(Ordering::SeqCst) > counter)
+    }
+}
+
+impl Names {
+    fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| Default::default()).collect(), len: AtomicUsize::new(0) }
+    }
+
+    fn search(&self, hash: u64) -> impl Iterator<Item = &(OnceLock<Scope>, Marks)> {
+        let first = hash as usize % SLOTS;
+        self.slots[first..].iter().chain(&self.slots[..first])
+    }
+
+    fn is_full(&self) -> bool {
+        self.len.load(Ordering::SeqCst) >= NAMES
+    }
+
+    fn get(&self, scope: Scope, hash: u64) -> Option<&Marks> {
+        self.search(hash)
+            .map_while(|(name, marks)| Some((name.get()?, marks)))
+            .find_map(|(name, marks)| (*name == scope).then_some(marks))
+    }
+
+    /// Returns the marks of a name, new ones if there is room. Only the one whose turn it is calls this.
+    fn get_or_add(&self, scope: Scope, hash: u64) -> Option<&Marks> {
+        let known = self.get(scope, hash);
+        if known.is_some() || self.is_full() {
+            return known;
+        }
+        let (name, marks) = self.search(hash).find(|(name, _)| name.get().is_none())?;
+        name.set(scope).ok()?;
+        self.len.fetch_add(1, Ordering::SeqCst);
+        Some(marks)
+    }
+}
+
+/// Returns the places of a scope's buckets among those of a group, one in each row.
+fn buckets(hash: u64) -> impl Iterator<Item = usize> {
+    in_rows(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
+}
+
 impl Table {
     fn new(seed: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
-            incarnation: random(),
-            seed: seed.unwrap_or_else(random),
+            incarnation: new_incarnation(None),
+            secret: seed.map_or_else(|| Secret(random(), random()), |seed| Secret(seed, 0)),
             counter: AtomicU64::new(0),
             turn: Mutex::new(()),
-            everything: Bucket::default(),
-            buckets: (0..BUCKETS).map(|_| Bucket::default()).collect(),
-            depended: (0..BUCKETS).map(|_| AtomicBool::new(false)).collect(),
+            fixed: Default::default(),
+            named: Default::default(),
+            rows: Default::default(),
+            depended: OnceLock::new(),
         })
-    }
-
-    fn bucket(&self, scope: Scope) -> &Bucket {
-        match scope {
-            Scope::EVERYTHING => &self.everything,
-            scope => &self.buckets[scope.hash_value() as usize % BUCKETS],
-        }
-    }
-
-    fn depended(&self, value: Scope) -> &AtomicBool {
-        &self.depended[value.hash_value() as usize % BUCKETS]
     }
 
     fn generation(&self, counter: u64) -> Generation {
@@ -113,44 +177,75 @@ impl Table {
         self.counter.load(Ordering::SeqCst)
     }
 
-    /// Raises buckets, and then the counter; returns the new one.
+    /// Raises marks, and then the counter; returns the new one.
     ///
     /// In this order: a fill that reads the new number began after the write that this invalidation follows,
-    /// one that reads the old number is caught by the bucket; and who reads the new number sees the bucket.
+    /// one that reads the old number is caught by the marks; and who reads the new number sees the marks.
     fn raise(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.now() + 1;
         for &scope in scopes {
-            let bucket = self.bucket(scope);
-            let side = match strength {
-                Strength::Gone => &bucket.gone,
-                Strength::Stale => &bucket.stale,
-            };
-            side.store(next, Ordering::SeqCst);
+            self.mark(scope, strength, next);
         }
         self.counter.store(next, Ordering::SeqCst);
         next
     }
 
+    fn mark(&self, scope: Scope, strength: Strength, to: u64) {
+        let hash = self.secret.hash(scope);
+        let group = match Place::of(scope) {
+            Place::Fixed(at) => return self.fixed[at].raise(strength, to),
+            Place::Named { table, group } => {
+                match self.named[table].get_or_init(Names::new).get_or_add(scope, hash) {
+                    Some(marks) => return marks.raise(strength, to),
+                    None => group,
+                }
+            }
+            Place::Rows { group } => group,
+        };
+        let rows = self.rows[group].get_or_init(|| (0..ROWS << BITS).map(|_| Marks::default()).collect());
+        buckets(hash).for_each(|at| rows[at].raise(strength, to));
+    }
+
     /// Tells what became of a scope since a generation.
     fn since(&self, scope: Scope, since: Generation) -> Validity {
-        let bucket = self.bucket(scope);
-        let (gone, stale) = (bucket.gone.load(Ordering::SeqCst), bucket.stale.load(Ordering::SeqCst));
-        Validity::of(self.incarnation, gone, stale, since)
+        if since.incarnation() != self.incarnation || since.counter() > self.now() {
+            return Validity::Invalid;
+        }
+        let since = since.counter();
+        let (hash, group) = match Place::of(scope) {
+            Place::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
+            Place::Named { table, group } => {
+                let Some(names) = self.named[table].get() else { return Validity::Valid };
+                let hash = self.secret.hash(scope);
+                match names.get(scope, hash) {
+                    Some(marks) => return Validity::of(marks.since(since)),
+                    None if names.is_full() => (hash, group),
+                    None => return Validity::Valid,
+                }
+            }
+            Place::Rows { group } if self.rows[group].get().is_none() => return Validity::Valid,
+            Place::Rows { group } => (self.secret.hash(scope), group),
+        };
+        match self.rows[group].get() {
+            Some(rows) => Validity::in_all(buckets(hash).map(|at| rows[at].since(since))),
+            None => Validity::Valid,
+        }
+    }
+
+    fn is_depended(&self, value: Scope) -> bool {
+        let Some(depended) = self.depended.get() else { return false };
+        buckets(self.secret.hash(value)).all(|at| depended[at].load(Ordering::SeqCst))
     }
 }
 
 impl Generations for Table {
-    fn seed(&self) -> u64 {
-        self.seed
-    }
-
     #[inline]
     fn current(&self) -> StoreFuture<Generation> {
         StoreFuture::ready(Ok(self.generation(self.now())))
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
-        StoreFuture::ready(Ok(self.generation(self.everything.gone.load(Ordering::SeqCst))))
+        StoreFuture::ready(Ok(self.generation(self.fixed[EVERYTHING].hard.load(Ordering::SeqCst))))
     }
 
     fn check(
@@ -172,21 +267,24 @@ impl Generations for Table {
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
-        let depended = self.depended(value);
-        if !depended.load(Ordering::SeqCst) {
-            depended.store(true, Ordering::SeqCst);
+        let depended =
+            self.depended.get_or_init(|| (0..ROWS << BITS).map(|_| AtomicBool::new(false)).collect());
+        for bucket in buckets(self.secret.hash(value)).map(|at| &depended[at]) {
+            if !bucket.load(Ordering::SeqCst) {
+                bucket.store(true, Ordering::SeqCst);
+            }
         }
         self.current()
     }
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
-        if !self.depended(value).load(Ordering::SeqCst) {
+        if !self.is_depended(value) {
             return StoreFuture::ready(Ok(Some(since)));
         }
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.since(value, since);
-        let next = self.raise(&[value], Strength::Gone);
-        let sole = before != Validity::Gone;
+        let next = self.raise(&[value], Strength::Hard);
+        let sole = before != Validity::Invalid;
         StoreFuture::ready(Ok(sole.then(|| self.generation(next))))
     }
 }

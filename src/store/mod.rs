@@ -7,6 +7,7 @@ mod generations;
 mod local;
 mod memory;
 mod null;
+mod placement;
 mod record;
 mod replicas;
 
@@ -38,11 +39,20 @@ pub enum PutMode {
 
 /// What [`Store::increment`] starts from when there is no counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InitialCounter {
     /// The value before the change.
     pub value: i64,
     /// How long the new counter lives; `None` is for ever.
     pub ttl: Option<Duration>,
+}
+
+impl InitialCounter {
+    /// Creates the start of a counter, which lives for a time (`None` is for ever).
+    #[must_use]
+    pub const fn new(value: i64, ttl: Option<Duration>) -> Self {
+        Self { value, ttl }
+    }
 }
 
 /// Where responses are kept.

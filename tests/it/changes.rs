@@ -377,9 +377,6 @@ mod flaky {
         broken: Arc<AtomicBool>,
     }
     impl Generations for FlakyGenerations {
-        fn seed(&self) -> u64 {
-            self.inner.seed()
-        }
         fn current(&self) -> StoreFuture<Generation> {
             self.inner.current()
         }

@@ -132,9 +132,6 @@ impl FaultyGenerations {
 }
 
 impl Generations for FaultyGenerations {
-    fn seed(&self) -> u64 {
-        self.inner.seed()
-    }
     fn current(&self) -> StoreFuture<Generation> {
         self.answer(|inner| inner.current())
     }

@@ -50,7 +50,6 @@ struct Inner {
     keys: Mutex<Vec<CacheKey>>,
     record: Mutex<Option<CacheKey>>,
     table: Mutex<Arc<dyn Generations>>,
-    seed: u64,
 }
 
 fn new_table() -> Arc<dyn Generations> {
@@ -60,8 +59,8 @@ fn new_table() -> Arc<dyn Generations> {
 impl Forgetful {
     fn new(entries: MemoryStore, mode: Mode) -> Self {
         let table = new_table();
-        let (keys, record, seed) = (Mutex::default(), Mutex::default(), table.seed());
-        Self(Arc::new(Inner { entries, mode, keys, record, table: Mutex::new(table), seed }))
+        let (keys, record) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { entries, mode, keys, record, table: Mutex::new(table) }))
     }
 
     fn table(&self) -> Arc<dyn Generations> {
@@ -152,10 +151,6 @@ impl Store for Forgetful {
 }
 
 impl Generations for Forgetful {
-    fn seed(&self) -> u64 {
-        self.0.seed
-    }
-
     fn current(&self) -> StoreFuture<Generation> {
         self.answer(|this| this.table().current())
     }

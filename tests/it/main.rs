@@ -24,6 +24,7 @@ mod failed_invalidations;
 mod fates;
 mod faulty;
 mod freshening;
+mod generations;
 mod hints;
 mod hostile;
 mod identity;

@@ -107,7 +107,7 @@ impl Cache {
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         let name = self.name_of(key.as_ref());
         let seen = self.see(&name).await?;
-        let changing = self.changing(vec![Scope::value(self.seed(), name.as_bytes())]).await?;
+        let changing = self.changing(vec![Scope::value(name.as_bytes())]).await?;
         let removed = self.within_limit(self.store().remove(seen.key.as_ref())).await;
         // Where it failed, too: it may be gone.
         changing.done().await?;
@@ -200,7 +200,7 @@ impl Cache {
             return Err(Absent::new(seen.state.into()));
         };
         let next = self.with_version(version);
-        let own = Scope::value(self.seed(), name.as_bytes());
+        let own = Scope::value(name.as_bytes());
         let ttl = match value.fresh_until {
             crate::clock::Moment::NEVER => Ttl::Forever,
             until => Ttl::For(until.since(self.clock().now())),

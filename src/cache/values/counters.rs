@@ -78,7 +78,7 @@ impl Cache {
         ttl: impl Into<Ttl>,
     ) -> Result<i64, StoreError> {
         let ttl = self.value(&key).ttl(ttl).lifetime();
-        self.increment(key.as_ref(), delta, Some(InitialCounter { value: initial, ttl })).await
+        self.increment(key.as_ref(), delta, Some(InitialCounter::new(initial, ttl))).await
     }
 
     async fn increment(

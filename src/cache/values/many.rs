@@ -43,7 +43,7 @@ impl Cache {
         let mut reads = Vec::new();
         if tracking::is_tracked() {
             for name in &names {
-                let scope = Scope::value(self.seed(), name.as_bytes());
+                let scope = Scope::value(name.as_bytes());
                 reads.push((scope, self.depend(scope).await?));
             }
         }
@@ -86,7 +86,7 @@ impl Cache {
             let (generation, fresh_until) = (Some(since), self.fresh_until(lifetime));
             let value = StoredValue { encoding, generation, fresh_until, ..StoredValue::raw(bytes) };
             puts.push((self.value_key_since(&name, cleared), Entry::Value(Arc::new(value))));
-            scopes.push(Scope::value(self.seed(), name.as_bytes()));
+            scopes.push(Scope::value(name.as_bytes()));
         }
         let puts: Vec<_> = puts.iter().map(|(key, entry)| (key.as_ref(), entry.clone(), lifetime)).collect();
         let changing = self.changing(scopes).await?;
@@ -112,7 +112,7 @@ impl Cache {
             live += usize::from(self.state_of(entry.as_ref()).await? == State::Live);
         }
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
-        let scopes = names.iter().map(|name| Scope::value(self.seed(), name.as_bytes())).collect();
+        let scopes = names.iter().map(|name| Scope::value(name.as_bytes())).collect();
         let changing = self.changing(scopes).await?;
         let removed = self.within_limit(self.store().remove_many(&keys)).await;
         changing.done().await?;

@@ -136,11 +136,11 @@ impl Value<'_> {
     }
 
     fn scope(&self) -> Scope {
-        Scope::value(self.cache.seed(), self.name.as_bytes())
+        Scope::value(self.name.as_bytes())
     }
 
     fn tag_scopes(&self) -> impl Iterator<Item = Scope> {
-        self.tags.iter().map(|tag| Scope::tag(self.cache.seed(), tag))
+        self.tags.iter().map(|tag| Scope::tag(tag))
     }
 
     /// Returns how long an entry may be of use in the store.

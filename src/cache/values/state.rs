@@ -115,7 +115,7 @@ impl Cache {
             None => Validity::Valid,
         };
         Ok(match validity {
-            Validity::Gone => State::Invalidated,
+            Validity::Invalid => State::Invalidated,
             Validity::Valid if self.clock().now() < value.fresh_until => State::Live,
             Validity::Valid | Validity::Stale => State::Stale,
         })
@@ -123,7 +123,7 @@ impl Cache {
 
     /// Looks a value up for somebody who depends on it from then on.
     pub(super) async fn read(&self, name: &Name) -> Result<Seen, Absent> {
-        let scope = Scope::value(self.seed(), name.as_bytes());
+        let scope = Scope::value(name.as_bytes());
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let since = match tracking::is_tracked() {
             // Before the value is read, so that no change goes unnoticed.

@@ -36,16 +36,19 @@ pub struct Contract<S> {
     keeps: bool,
     time: Option<Box<dyn Fn(Duration) + Send + Sync>>,
     restart: Option<Restart<S>>,
+    snapshot: Option<Snapshot>,
 }
 
 type Restart<S> = Box<dyn Fn() -> S + Send + Sync>;
+type Snapshot = Box<dyn Fn() -> Restore + Send + Sync>;
+type Restore = Box<dyn FnOnce() + Send>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
 impl<S: Store> Contract<S> {
     /// Prepares the verification of a store.
     pub fn new(store: S) -> Self {
-        Self { store: Arc::new(store), keeps: true, time: None, restart: None }
+        Self { store: Arc::new(store), keeps: true, time: None, restart: None, snapshot: None }
     }
 
     /// Says that the store keeps nothing, as [`NullStore`](super::NullStore) does: what is found must
@@ -65,6 +68,17 @@ impl<S: Store> Contract<S> {
     /// leaves is not verified.
     pub fn restart(mut self, open: impl Fn() -> S + Send + Sync + 'static) -> Self {
         self.restart = Some(Box::new(open));
+        self
+    }
+
+    /// Sets how to save what the store holds; the returned function puts it back, as a restored snapshot or a
+    /// replica that takes over too early does. Without it, a counter that goes back is verified only if the
+    /// store keeps its invalidations as an entry.
+    pub fn snapshot<R>(mut self, save: impl Fn() -> R + Send + Sync + 'static) -> Self
+    where
+        R: FnOnce() + Send + 'static,
+    {
+        self.snapshot = Some(Box::new(move || Box::new(save())));
         self
     }
 
@@ -164,7 +178,7 @@ impl<S: Store> Contract<S> {
         let key = KeyRef::new(b"contract/counter");
         let kind = self.store.increment(key, 1, None).await.err().map(|error| error.kind());
         assert_eq!(kind, Some(StoreErrorKind::Missing), "a counter that is not there");
-        let initial = Some(InitialCounter { value: 5, ttl: None });
+        let initial = Some(InitialCounter::new(5, None));
         assert_eq!(ok(self.store.increment(key, 2, initial).await), 7, "an initial value counts");
         if self.keeps {
             assert_eq!(ok(self.store.increment(key, -3, initial).await), 4, "and counts once only");
@@ -179,7 +193,7 @@ impl<S: Store> Contract<S> {
 
     async fn concurrent_increments_all_count(&self) {
         let key = KeyRef::new(b"contract/concurrent");
-        let initial = Some(InitialCounter { value: 0, ttl: None });
+        let initial = Some(InitialCounter::new(0, None));
         let increments = (0..64).map(|_| self.store.increment(key, 1, initial));
         let mut seen: Vec<_> = all(increments.collect()).await.into_iter().map(ok).collect();
         seen.sort_unstable();
@@ -221,7 +235,7 @@ impl<S: Store> Contract<S> {
 
     async fn an_increment_keeps_the_ttl(&self, time: &(dyn Fn(Duration) + Send + Sync)) {
         let key = KeyRef::new(b"contract/counter-ttl");
-        let initial = Some(InitialCounter { value: 0, ttl: Some(10 * SECOND) });
+        let initial = Some(InitialCounter::new(0, Some(10 * SECOND)));
         ok(self.store.increment(key, 1, initial).await);
         time(6 * SECOND);
         ok(self.store.increment(key, 1, initial).await);

@@ -57,8 +57,8 @@ impl MemoryStoreBuilder {
         self
     }
 
-    /// Sets what the names in invalidations are hashed with ([`LocalGenerations::with_seed`]), for tests. By
-    /// default, each store has another.
+    /// Sets the secret that chooses the buckets of invalidations ([`LocalGenerations::with_seed`]), for tests.
+    /// By default, each store has another.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

@@ -1,0 +1,111 @@
+//! Where the last invalidation of a scope is kept: exactly, or in one bucket of each of four rows.
+
+use super::Scope;
+use crate::entry::Kind;
+use siphasher::sip::SipHasher13;
+use std::hash::Hasher;
+
+/// A scope was invalidated only if its buckets in all rows say so: unrelated scopes rarely meet in all of them.
+pub(super) const ROWS: usize = 4;
+/// Scopes of two groups share no bucket.
+pub(super) const GROUPS: usize = 8;
+/// Scopes that are in every entry, or in every one of a target without a query.
+pub(super) const FIXED: usize = 4;
+/// How many names each exact table holds; later ones share buckets.
+pub(super) const NAMES: usize = 1024;
+pub(super) const TABLES: usize = 2;
+
+/// Where the last invalidation of a scope is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Exactly, always.
+    Fixed(usize),
+    /// Exactly, in a table of names, unless it is full of others. Then in the rows of the group.
+    Named { table: usize, group: usize },
+    /// In the rows of a group.
+    Rows { group: usize },
+}
+
+pub(super) const EVERYTHING: usize = 0;
+pub(super) const HOST_ROOTS: usize = 0;
+pub(super) const SUBTREES: usize = 1;
+
+impl Place {
+    pub(super) fn of(scope: Scope) -> Self {
+        let (kind, is_on_host, is_wide) = (scope.kind(), scope.is_on_host(), scope.is_wide());
+        let fixed = match kind {
+            Kind::Path => 1,
+            Kind::Uri => 2,
+            Kind::Subtree => 3,
+            Kind::Everything | Kind::Tag | Kind::Value => EVERYTHING,
+        };
+        let group = match (kind, is_on_host) {
+            (Kind::Path, false) => 0,
+            (Kind::Path, true) => 1,
+            (Kind::Uri, false) => 2,
+            (Kind::Uri, true) => 3,
+            (Kind::Everything | Kind::Subtree, _) => 4,
+            (Kind::Tag, false) => 5,
+            (Kind::Tag, true) => 6,
+            (Kind::Value, _) => 7,
+        };
+        match (is_wide, is_on_host, kind) {
+            (true, false, _) => Self::Fixed(fixed),
+            (true, true, _) => Self::Named { table: HOST_ROOTS, group },
+            (false, _, Kind::Subtree) => Self::Named { table: SUBTREES, group },
+            (false, ..) => Self::Rows { group },
+        }
+    }
+}
+
+/// What the choice of buckets depends on besides the scope: nobody else can tell which scopes share one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Secret(pub(super) u64, pub(super) u64);
+
+impl Secret {
+    pub(super) fn hash(self, scope: Scope) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        let (high, low) = scope.halves();
+        hasher.write_u64(high);
+        hasher.write_u64(low);
+        hasher.finish()
+    }
+}
+
+/// Returns the number of the bucket in each row of `1 << bits` buckets, of at most 16 bits.
+#[inline]
+pub(super) fn in_rows(hash: u64, bits: u32) -> [usize; ROWS] {
+    let mask = (1 << bits) - 1;
+    std::array::from_fn(|row| (hash >> (row as u32 * bits)) as usize & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_of_two_kinds_share_no_bucket_and_root_scopes_are_exact() {
+        let groups = [
+            Scope::path("/a"),
+            Scope::path("/a").on_host("h"),
+            Scope::uri("/a", None),
+            Scope::uri("/a", None).on_host("h"),
+            Scope::tag("/a"),
+            Scope::tag("/a").on_host("h"),
+            Scope::value(b"/a"),
+        ]
+        .map(|scope| match Place::of(scope) {
+            Place::Rows { group } => group,
+            other => panic!("{scope:?} is in {other:?}"),
+        });
+        assert_eq!(groups, [0, 1, 2, 3, 5, 6, 7]);
+        let fixed = [Scope::EVERYTHING, Scope::path("/"), Scope::uri("/", None), Scope::subtree("/")];
+        for (at, scope) in fixed.into_iter().enumerate() {
+            assert_eq!(Place::of(scope), Place::Fixed(at));
+            assert!(matches!(Place::of(scope.on_host("h")), Place::Named { table: HOST_ROOTS, .. }));
+        }
+        for scope in [Scope::subtree("/a"), Scope::subtree("/a").on_host("h")] {
+            assert_eq!(Place::of(scope), Place::Named { table: SUBTREES, group: 4 });
+        }
+    }
+}

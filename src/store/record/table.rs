@@ -1,0 +1,425 @@
+//! The record: the counter of a namespace and the last invalidations of its scopes, and its bytes.
+
+use super::super::local::{new_incarnation, random};
+use super::super::placement::{EVERYTHING, FIXED, NAMES, Place, ROWS, Secret, TABLES, in_rows};
+use super::super::{Generation, Scope, Strength, Validity};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+const VERSION: u8 = 2;
+/// Each row of a group has `1 << BITS` buckets: of 800 invalidations, an unrelated scope meets all rows once in
+/// 90. A bucket takes room only from its first invalidation on.
+const BITS: u32 = 11;
+
+/// What the record says, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) incarnation: u64,
+    pub(super) counter: u64,
+    secret: Secret,
+    fixed: [Marks; FIXED],
+    named: [BTreeMap<Scope, Marks>; TABLES],
+    /// Sorted by number: group, row, number in the row.
+    buckets: Vec<(u16, Bucket)>,
+}
+
+/// The last invalidations of the scopes that share it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Marks {
+    hard: u64,
+    soft: u64,
+}
+
+/// The same, and whether anything was made from a value of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Bucket {
+    marks: Marks,
+    depended: bool,
+}
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// They are damaged, or of an older version.
+    Malformed,
+    /// A later version of this crate has written them.
+    Newer,
+}
+
+impl Marks {
+    fn raise(&mut self, strength: Strength, to: u64) {
+        match strength {
+            Strength::Hard => self.hard = to,
+            Strength::Soft => self.soft = to,
+        }
+    }
+
+    fn since(self, counter: u64) -> (bool, bool) {
+        (self.hard > counter, self.soft > counter)
+    }
+}
+
+impl Record {
+    /// Begins an incarnation, later than another one.
+    pub(super) fn new(after: Option<u64>) -> Self {
+        Self {
+            incarnation: new_incarnation(after),
+            counter: 0,
+            secret: Secret(random(), random()),
+            fixed: Default::default(),
+            named: Default::default(),
+            buckets: Vec::new(),
+        }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation::new(self.incarnation, self.counter)
+    }
+
+    /// Returns the generation of the last hard invalidation of everything.
+    pub(super) fn cleared(&self) -> Generation {
+        Generation::new(self.incarnation, self.fixed[EVERYTHING].hard)
+    }
+
+    pub(super) fn raise(&mut self, scopes: &[Scope], strength: Strength) {
+        self.counter += 1;
+        let to = self.counter;
+        for &scope in scopes {
+            let group = match Place::of(scope) {
+                Place::Fixed(at) => {
+                    self.fixed[at].raise(strength, to);
+                    continue;
+                }
+                Place::Named { table, group } => {
+                    let names = &mut self.named[table];
+                    if names.len() < NAMES || names.contains_key(&scope) {
+                        names.entry(scope).or_default().raise(strength, to);
+                        continue;
+                    }
+                    group
+                }
+                Place::Rows { group } => group,
+            };
+            self.numbers(scope, group).into_iter().for_each(|at| self.bucket(at).marks.raise(strength, to));
+        }
+    }
+
+    /// Returns what became of a scope since a generation. Only one that the counter has passed can be valid.
+    pub(super) fn since(&self, scope: Scope, since: Generation) -> Validity {
+        if since.incarnation() != self.incarnation || since.counter() > self.counter {
+            return Validity::Invalid;
+        }
+        let since = since.counter();
+        let group = match Place::of(scope) {
+            Place::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
+            Place::Named { table, group } => match self.named[table].get(&scope) {
+                Some(marks) => return Validity::of(marks.since(since)),
+                None if self.named[table].len() < NAMES => return Validity::Valid,
+                None => group,
+            },
+            Place::Rows { group } => group,
+        };
+        let numbers = self.numbers(scope, group).into_iter();
+        Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
+    }
+
+    pub(super) fn depend(&mut self, value: Scope) {
+        if let Place::Rows { group } = Place::of(value) {
+            self.numbers(value, group).into_iter().for_each(|at| self.bucket(at).depended = true);
+        }
+    }
+
+    pub(super) fn is_depended(&self, value: Scope) -> bool {
+        match Place::of(value) {
+            Place::Rows { group } => self.numbers(value, group).into_iter().all(|at| self.known(at).depended),
+            Place::Fixed(_) | Place::Named { .. } => true,
+        }
+    }
+
+    /// Returns the numbers of a scope's buckets, one in each row.
+    fn numbers(&self, scope: Scope, group: usize) -> [u16; ROWS] {
+        let mut row = group * ROWS;
+        in_rows(self.secret.hash(scope), BITS).map(|number| {
+            let number = (row << BITS) + number;
+            row += 1;
+            number as u16
+        })
+    }
+
+    fn known(&self, number: u16) -> Bucket {
+        let at = self.buckets.binary_search_by_key(&number, |(number, _)| *number);
+        at.map(|at| self.buckets[at].1).unwrap_or_default()
+    }
+
+    fn bucket(&mut self, number: u16) -> &mut Bucket {
+        let at = match self.buckets.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => at,
+            Err(at) => {
+                self.buckets.insert(at, (number, Bucket::default()));
+                at
+            }
+        };
+        &mut self.buckets[at].1
+    }
+
+    pub(super) fn encode(&self) -> Bytes {
+        let mut to = Vec::with_capacity(64 + 8 * self.buckets.len());
+        to.push(VERSION);
+        for number in [self.incarnation, self.counter, self.secret.0, self.secret.1] {
+            to.extend(number.to_le_bytes());
+        }
+        self.fixed.iter().for_each(|marks| self.write(*marks, &mut to));
+        for names in &self.named {
+            number(names.len() as u64, &mut to);
+            for (scope, marks) in names {
+                to.extend(scope.to_bytes());
+                self.write(*marks, &mut to);
+            }
+        }
+        let mut next = 0;
+        for (at, bucket) in &self.buckets {
+            number((u64::from(*at) - next) << 1 | u64::from(bucket.depended), &mut to);
+            self.write(bucket.marks, &mut to);
+            next = u64::from(*at) + 1;
+        }
+        to.into()
+    }
+
+    /// Marks are written as their age, which is a small number mostly.
+    fn write(&self, marks: Marks, to: &mut Vec<u8>) {
+        for mark in [marks.hard, marks.soft] {
+            number(if mark == 0 { 0 } else { self.counter - mark + 1 }, to);
+        }
+    }
+
+    /// Reads what may come from anywhere.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => Self::read(rest).ok_or(Unreadable::Malformed),
+            Some((&version, _)) if version > VERSION => Err(Unreadable::Newer),
+            _ => Err(Unreadable::Malformed),
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader(bytes);
+        let (incarnation, counter) = (from.fixed()?, from.fixed()?);
+        let mut record = Self { incarnation, counter, ..Self::new(None) };
+        record.secret = Secret(from.fixed()?, from.fixed()?);
+        // No counter past its end, and no incarnation that none can follow.
+        if counter >= 1 << 63 || incarnation >> 32 >= u32::MAX.into() {
+            return None;
+        }
+        for at in 0..FIXED {
+            record.fixed[at] = from.marks(counter)?;
+        }
+        for table in 0..TABLES {
+            for _ in 0..from.number().filter(|len| *len <= NAMES as u64)? {
+                let scope = Scope::from_bytes(from.bytes()?)?;
+                let is_new = record.named[table].insert(scope, from.marks(counter)?).is_none();
+                match Place::of(scope) {
+                    Place::Named { table: own, .. } if own == table && is_new => {}
+                    _ => return None,
+                }
+            }
+        }
+        let mut next = 0;
+        while !from.0.is_empty() {
+            let number = from.number()?;
+            let at = u16::try_from((number >> 1).checked_add(next)?).ok()?;
+            let bucket = Bucket { marks: from.marks(counter)?, depended: number & 1 == 1 };
+            record.buckets.push((at, bucket));
+            next = u64::from(at) + 1;
+        }
+        Some(record)
+    }
+}
+
+/// Writes a number in groups of seven bits, the lowest first.
+fn number(mut number: u64, to: &mut Vec<u8>) {
+    while number >= 0x80 {
+        to.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// Gives what is read, for as long as there is something left.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*bytes)
+    }
+
+    fn fixed(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut number = 0;
+        for shift in (0..63).step_by(7) {
+            let [byte] = self.bytes()?;
+            number |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn marks(&mut self, counter: u64) -> Option<Marks> {
+        Some(Marks { hard: self.mark(counter)?, soft: self.mark(counter)? })
+    }
+
+    fn mark(&mut self, counter: u64) -> Option<u64> {
+        match self.number()? {
+            0 => Some(0),
+            age if age <= counter => Some(counter - age + 1),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scope() -> impl Strategy<Value = Scope> {
+        (0..6_usize, 0..50_u32, any::<bool>()).prop_map(|(kind, name, is_on_host)| {
+            let name = format!("/{name}");
+            let scope = match kind {
+                0 => Scope::EVERYTHING,
+                1 => Scope::path(&name),
+                2 => Scope::uri("/", None),
+                3 => Scope::subtree(&name),
+                4 => Scope::tag(&name),
+                _ => return Scope::value(name.as_bytes()),
+            };
+            if is_on_host { scope.on_host(&name) } else { scope }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_is_read_as_it_was_written(
+            counter in 0..(1_u64 << 63) - 100,
+            raised in prop::collection::vec((prop::collection::vec(scope(), 0..5), any::<bool>()), 0..40),
+            depended in prop::collection::vec(scope(), 0..5),
+        ) {
+            let mut record = Record { counter, ..Record::new(None) };
+            for (scopes, is_soft) in &raised {
+                record.raise(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
+            }
+            depended.into_iter().for_each(|value| record.depend(value));
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn each_invalidated_scope_is_invalid_and_what_came_later_is_valid(
+            raised in prop::collection::vec((scope(), any::<bool>()), 1..40),
+        ) {
+            let mut record = Record::new(None);
+            let before = record.generation();
+            let mut hard = std::collections::BTreeSet::new();
+            for (scope, is_hard) in raised {
+                record.raise(&[scope], if is_hard { Strength::Hard } else { Strength::Soft });
+                hard.extend(is_hard.then_some(scope));
+                let expected = if hard.contains(&scope) { Validity::Invalid } else { Validity::Stale };
+                prop_assert_eq!(record.since(scope, before), expected);
+                prop_assert_eq!(record.since(scope, record.generation()), Validity::Valid);
+            }
+        }
+
+        #[test]
+        fn whatever_is_in_its_place_is_read_without_a_panic(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+            is_current in any::<bool>(),
+        ) {
+            if let (true, Some(version)) = (is_current, bytes.first_mut()) {
+                *version = VERSION;
+            }
+            if let Ok(record) = Record::decode(&bytes) {
+                prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+            }
+        }
+
+        #[test]
+        fn a_damaged_record_is_read_without_a_panic(at in 0..200_usize, byte in any::<u8>()) {
+            let mut record = Record::new(None);
+            record.raise(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
+            let mut bytes = record.encode().to_vec();
+            if let Some(damaged) = bytes.get_mut(at) {
+                *damaged = byte;
+            }
+            let _ = Record::decode(&bytes);
+            let _ = Record::decode(&bytes[..at.min(bytes.len())]);
+        }
+    }
+
+    #[test]
+    fn a_later_version_is_told_apart_from_what_is_no_record() {
+        let mut bytes = Record::new(None).encode().to_vec();
+        for (version, expected) in
+            [(VERSION + 1, Unreadable::Newer), (0xff, Unreadable::Newer), (1, Unreadable::Malformed)]
+        {
+            bytes[0] = version;
+            assert_eq!(Record::decode(&bytes), Err(expected));
+        }
+        assert_eq!(Record::decode(b""), Err(Unreadable::Malformed));
+    }
+
+    #[test]
+    fn a_record_at_its_end_is_none() {
+        for (incarnation, counter) in
+            [(7, 1 << 63), (7, u64::MAX), (u64::MAX, 0), (u64::from(u32::MAX) << 32, 0)]
+        {
+            let record = Record { incarnation, counter, ..Record::new(None) };
+            assert_eq!(Record::decode(&record.encode()), Err(Unreadable::Malformed));
+        }
+    }
+
+    #[test]
+    fn the_record_stays_small_whatever_is_invalidated() {
+        let mut record = Record::new(None);
+        for number in 0..40_000 {
+            let name = format!("/{number}");
+            let path = Scope::path(&name);
+            record.raise(
+                &[
+                    path,
+                    path.on_host("h"),
+                    Scope::subtree(&name),
+                    Scope::EVERYTHING.on_host(&name),
+                    Scope::tag(&name),
+                ],
+                Strength::Hard,
+            );
+        }
+        let size = record.encode().len();
+        assert!(size < 300 << 10, "{size}");
+        assert_eq!(Record::decode(&record.encode()), Ok(record));
+    }
+
+    /// Names past the end of an exact table share buckets, and are invalidated all the same.
+    #[test]
+    fn no_invalidation_is_lost_when_the_exact_tables_are_full() {
+        let mut record = Record::new(None);
+        let before = record.generation();
+        let names = |number: u32| {
+            let name = format!("/{number}");
+            [Scope::subtree(&name), Scope::EVERYTHING.on_host(&name), Scope::subtree(&name).on_host("h")]
+        };
+        for number in 0..2 * NAMES as u32 {
+            record.raise(&names(number), Strength::Hard);
+            for scope in names(number) {
+                assert_eq!(record.since(scope, before), Validity::Invalid, "{number}");
+                assert_eq!(record.since(scope, record.generation()), Validity::Valid, "{number}");
+            }
+        }
+        assert_eq!(record.named.each_ref().map(BTreeMap::len), [NAMES; TABLES]);
+    }
+}
