@@ -172,7 +172,7 @@ impl Shared {
             .iter()
             .map(|field| Nominated::from_request(field, exchanged.request, self.alike()))
             .collect();
-        head.scopes = self.scopes(exchanged.scopes, exchanged.hosts, &tags);
+        head.scopes = scopes_of(exchanged.scopes, exchanged.hosts, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
@@ -210,17 +210,6 @@ impl Shared {
         tags.dedup();
         let fit = tags.len() <= MOST_TAGS && tags.iter().all(|tag| tag.len() <= LONGEST_TAG);
         if fit { Ok(tags) } else { Err(Detail::Tags) }
-    }
-
-    /// Returns all that may name a response in an invalidation.
-    pub(super) fn scopes(&self, target: &[Scope], hosts: &[String], tags: &[String]) -> Box<[Scope]> {
-        if tags.is_empty() {
-            return target.into();
-        }
-        let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(tag)).collect();
-        scopes.extend_on_hosts(hosts);
-        scopes.extend(target);
-        scopes.into()
     }
 
     /// Returns how long a response is kept once it is stale.
@@ -268,6 +257,17 @@ impl Shared {
         self.policy.stores_with_lifetime(status)
             || hints.is_some_and(|hints| hints.statuses.contains(&status))
     }
+}
+
+/// Returns all that may name a response in an invalidation.
+pub(super) fn scopes_of(target: &[Scope], hosts: &[String], tags: &[String]) -> Box<[Scope]> {
+    if tags.is_empty() {
+        return target.into();
+    }
+    let mut scopes: Vec<_> = tags.iter().map(|tag| Scope::tag(tag)).collect();
+    scopes.extend_on_hosts(hosts);
+    scopes.extend(target);
+    scopes.into()
 }
 
 /// Refuses what was made for one recipient, though nothing says so.

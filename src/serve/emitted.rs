@@ -29,7 +29,7 @@ impl KeyedFields {
         &self.0
     }
 
-    fn joined(self, inner: Self) -> Self {
+    fn joined(self, inner: &Self) -> Self {
         let more = inner.0.iter().filter(|name| !self.0.contains(name));
         Self(self.0.iter().chain(more).cloned().collect())
     }
@@ -42,7 +42,7 @@ pub(super) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFields>, has
         (None, None) => return,
         (Some(own), None) => own.clone(),
         (None, Some(inner)) => inner,
-        (Some(own), Some(inner)) => own.clone().joined(inner),
+        (Some(own), Some(inner)) => own.clone().joined(&inner),
     };
     match has_outer {
         true => drop(response.extensions_mut().insert(all)),

@@ -1,5 +1,6 @@
 //! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
 
+use super::decision::scopes_of;
 use super::forward::{Fill, Sent};
 use super::future::Finish;
 use super::inspect::Inspected;
@@ -100,7 +101,7 @@ impl Post {
         }
         let way = &self.fill.way;
         let tags = way.shared.tags(headers, response.extensions().get()).ok()?;
-        Some(way.shared.scopes(&way.scopes, &way.hosts, &tags))
+        Some(scopes_of(&way.scopes, &way.hosts, &tags))
     }
 
     /// Returns what may be kept as far as is known before the response itself invalidates anything: not where what

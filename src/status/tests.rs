@@ -147,9 +147,9 @@ fn all() -> Vec<Detail> {
         | Host | Identified | KeyLength | MethodOverride | SameName | Skipped | StoreFailed | UnknownHost
         | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge | RequestMinFresh
         | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout | Revalidated | Stale
-        | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies | EventStream | Head | Hint | Mismatch
-        | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial | Predicate
-        | Private | SetCookie | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored
+        | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies | EventStream | Head
+        | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial
+        | Predicate | Private | SetCookie | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored
         | VaryOnRemoved | ZeroTtl => true,
     }));
     all

@@ -94,8 +94,11 @@ fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
     })
 }
 
+/// A name, and what provokes an automatic invalidation.
+pub(crate) type Way = (&'static str, fn(Fault) -> Provoked);
+
 /// All that invalidates without being called for it, each with its name.
-pub(crate) fn ways() -> [(&'static str, fn(Fault) -> Provoked); 7] {
+pub(crate) fn ways() -> [Way; 7] {
     [
         ("a write", after_a_write),
         ("a gateway", by_a_gateway),
