@@ -18,7 +18,7 @@ use support::{Body, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-const USAGE: &str = "--callgrind none|none-conditional|none-miss|floor|hit|304|miss TIMES";
+const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|floor|hit|304|bypass|miss TIMES";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -45,6 +45,12 @@ fn main() {
         "304" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &support::conditional(&request), |request| run(&mut service, request));
+        }
+        // The same requests with a session cookie.
+        "none-bypass" => repeat(times, &support::identified(&request), drop),
+        "bypass" => {
+            let mut service = support::warm(request.clone(), support::response(SMALL));
+            repeat(times, &support::identified(&request), |request| run(&mut service, request));
         }
         "none-miss" => {
             let mut numbers = 0..;

@@ -65,6 +65,14 @@ pub(crate) fn conditional(request: &Request<Body>) -> Request<Body> {
     request
 }
 
+/// Returns the same request with a session cookie, which bypasses the cache.
+pub(crate) fn identified(request: &Request<Body>) -> Request<Body> {
+    let mut request = request.clone();
+    let cookie = HeaderValue::from_str("sid=b1946ac92492d2347c6235b4d2611184").expect("a header value");
+    request.headers_mut().insert("cookie", cookie);
+    request
+}
+
 /// Returns one of many URIs.
 pub(crate) fn uri(number: usize) -> Uri {
     format!("/articles/on-caching-{number}?page=2").parse().expect("a URI")

@@ -35,6 +35,7 @@ pub struct CacheBuilder {
     pub(super) seed: u64,
     pub(super) value_ttl: Duration,
     pub(super) key_function: Option<Arc<KeyFunction>>,
+    pub(super) key_secret: Arc<[u8]>,
 }
 
 /// What becomes of the key of a value.
@@ -60,6 +61,7 @@ impl CacheBuilder {
             seed: KeyRef::new(b"dice").process_hash(),
             value_ttl: DEFAULT_VALUE_TTL,
             key_function: None,
+            key_secret: Arc::default(),
         }
     }
 
@@ -139,6 +141,29 @@ impl CacheBuilder {
     /// ```
     pub fn key_function(mut self, function: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key_function = Some(Arc::new(function));
+        self
+    }
+
+    /// Sets the secret behind the digests of credentials and identities in keys and stored responses, the same in every
+    /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
+    /// ([`Policy::vary_by_identity`](crate::Policy::vary_by_identity)), and of the fields in `Vary` or in the key that
+    /// identify a visitor.
+    ///
+    /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
+    /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32
+    /// random bytes. With another secret, pages that are stored for these values are not found any more.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # let secret_from_environment = [7; 32];
+    /// let store = MemoryStore::with_capacity(64 << 20);
+    /// let cache = Cache::builder(store).key_secret(secret_from_environment).build()?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn key_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
+        self.key_secret = secret.as_ref().into();
         self
     }
 

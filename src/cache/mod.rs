@@ -18,7 +18,7 @@ pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, Verdict};
-pub(crate) use storing::{Settled, Storing, write_variant_key};
+pub(crate) use storing::{Settled, Storing};
 pub use tracking::{Propagated, propagate_dependencies};
 pub(crate) use tracking::{Tracker, inherit_response, is_tracked, unknown};
 pub use warm::{Warmed, WarmedPage};
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::entry::{Entry, StoredResponse};
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, Passes};
-use crate::key::{CacheKey, KeyRef};
+use crate::key::{CacheKey, KeyRef, ValueDigests};
 use crate::store::{Generations, RecordGenerations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
 use budget::Budget;
@@ -75,6 +75,7 @@ struct Inner {
     dice: Arc<Dice>,
     value_ttl: Duration,
     key_function: Option<Arc<builder::KeyFunction>>,
+    key_secret: Arc<[u8]>,
     computations: Flights<Computed>,
 }
 
@@ -254,6 +255,7 @@ impl Cache {
             dice: Arc::new(Dice::new(builder.seed)),
             value_ttl: builder.value_ttl,
             key_function: builder.key_function,
+            key_secret: builder.key_secret,
             computations: Flights::new(builder.max_flights),
         }))
     }
@@ -272,6 +274,11 @@ impl Cache {
 
     pub(crate) fn version(&self) -> u32 {
         self.0.version
+    }
+
+    /// Returns what makes digests of the secret values in keys and entries.
+    pub(crate) fn value_digests(&self) -> ValueDigests {
+        ValueDigests::new(&self.0.namespace, &self.0.key_secret)
     }
 
     pub(crate) fn flight_table(&self) -> &Flights {

@@ -3,15 +3,14 @@
 use super::Cache;
 use super::outdated::Outdated;
 use crate::clock::Moment;
-use crate::entry::{Entry, Indexed, Reads, StoredResponse, VaryIndex};
+use crate::entry::{Entry, Indexed, Reads, Selection, StoredResponse, VaryIndex};
 use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::vary::{self, Alike};
 use crate::store::{PutMode, Validity};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,8 +24,8 @@ pub(crate) struct Storing {
     /// The request it answers: its fields name the variant.
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
-    /// When two requests select the same variant.
-    pub(crate) alike: Alike,
+    /// How variants are told apart.
+    pub(crate) selection: Arc<Selection>,
     /// How long it is kept once it is stale.
     pub(crate) retained: Duration,
     /// What it takes the place of, and where that is, were it not to be stored after all.
@@ -86,7 +85,7 @@ impl Storing {
     /// Stores the response, and returns it and whether it is stored. If it is not, it is returned all the
     /// same: those who wait for it need not call the service again.
     pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> (Arc<StoredResponse>, bool) {
-        let Self { key, mut response, request, max_variants, alike, retained, .. } = self;
+        let Self { key, mut response, request, max_variants, selection, retained, .. } = self;
         let now = cache.clock().now();
         if let Some(response) = Arc::get_mut(&mut response) {
             response.set_body(body);
@@ -98,7 +97,8 @@ impl Storing {
         }
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
-            let placing = Placing { cache, key: &key, request: &request, max_variants, alike, ttl };
+            let placing =
+                Placing { cache, key: &key, request: &request, max_variants, selection: &selection, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
             let placed = placing.place(&response).await;
             event!(status = response.status().as_u16(), ?ttl, failed = placed.is_err(), "store");
@@ -115,7 +115,7 @@ struct Placing<'a> {
     key: &'a CacheKey,
     request: &'a HeaderMap,
     max_variants: usize,
-    alike: Alike,
+    selection: &'a Selection,
     ttl: Option<Duration>,
 }
 
@@ -145,7 +145,7 @@ impl Placing<'_> {
             let widened = index.widened(fields()).map(Arc::new);
             let index = widened.as_ref().unwrap_or(&index);
             let mut buf = KeyBuf::new();
-            write_variant_key(&mut buf, key, index.fields(), self.request, self.alike);
+            self.selection.write_key(&mut buf, key, index.fields(), self.request);
             let indexed = index.with_variant(buf.as_bytes(), self.max_variants);
             let (new, displaced) = match indexed {
                 Some(Indexed { index, displaced }) => (Arc::new(index), displaced),
@@ -201,20 +201,5 @@ impl Placing<'_> {
         Ok(asked_at > new.head().asked_at()
             && asked_at <= self.cache.clock().now()
             && self.cache.validity_of(stored).await? == Validity::Valid)
-    }
-}
-
-/// Writes the key of the variant of a URL that a request selects.
-pub(crate) fn write_variant_key(
-    buf: &mut KeyBuf,
-    key: KeyRef<'_>,
-    fields: &[HeaderName],
-    presented: &HeaderMap,
-    alike: Alike,
-) {
-    buf.raw(key.as_bytes());
-    for name in fields {
-        buf.part(name.as_str().as_bytes());
-        buf.optional(vary::presented(presented, name, alike).as_deref());
     }
 }

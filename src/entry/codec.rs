@@ -182,7 +182,7 @@ record! {
     Generation { incarnation: u64, counter: u64 }
     Dependency { value: Scope, since: Generation }
     VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes> }
-    Nominated { name: HeaderName, original: Option<Bytes> }
+    Nominated { name: HeaderName, original: Option<Bytes>, is_digest: bool }
     Windows { while_revalidate: Duration, if_error: Duration }
     Wanted { while_revalidate: Option<Duration>, if_error: Option<Duration> }
     Told { max_age: Option<Duration>, private: bool }
@@ -293,12 +293,20 @@ mod tests {
     use super::super::wire::MOST_LINES;
     use super::*;
     use crate::clock::ManualClock;
+    use crate::entry::{SecretFields, Selection};
+    use crate::key::ValueDigests;
     use crate::rules::vary::Alike;
     use http::header::{AGE, CACHE_CONTROL, DATE, ETAG};
     use proptest::collection::vec;
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    /// Values of `x-a` are secret.
+    fn selection() -> Selection {
+        let is_secret = SecretFields { by_name: |name| name == "x-a", declared: Vec::new() };
+        Selection::new(Alike::InBytes, ValueDigests::default(), is_secret)
+    }
 
     /// Some moments after `start`, or never.
     fn moment(start: Moment) -> impl Strategy<Value = Moment> {
@@ -395,7 +403,7 @@ mod tests {
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = headers_for_storage(&headers, &[]);
             let mut head = Head::new(status, headers, generation, response_time);
-            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request, Alike::InBytes)).collect();
+            head.nominated = nominated.iter().map(|name| Nominated::from_request(name, &request, &selection())).collect();
             (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
             (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
@@ -466,7 +474,7 @@ mod tests {
         let now = clock.now();
         let mut head =
             Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(7, 3), now);
-        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers, Alike::InBytes)].into();
+        head.nominated = [Nominated::from_request(&CACHE_CONTROL, &headers, &selection())].into();
         head.scopes = [Scope::path("/"), Scope::tag("t")].into();
         head.dependencies = [Dependency { value: Scope::value(b"v"), since: Generation::new(7, 2) }].into();
         head.corrected_initial_age = 5 * SECOND;

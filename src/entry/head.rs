@@ -1,10 +1,9 @@
 //! The head of a stored response: what is sent, and what decides whether it may be used again.
 
 use super::outward::Outward;
-use super::{Dependency, Generation, Nominated, Scope};
+use super::{Dependency, Generation, Nominated, Scope, Selection};
 use crate::clock::Moment;
 use crate::rules::stale::{Wanted, Windows};
-use crate::rules::vary::Alike;
 use http::header::{ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
@@ -71,10 +70,11 @@ impl Head {
     }
 
     /// Nominates the fields that another response nominated, too.
-    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, alike: Alike) {
+    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, selection: &Selection) {
         let known = |other: &&Nominated| !self.nominated.iter().any(|own| own.name() == other.name());
         let more = others.iter().filter(known);
-        let more: Vec<_> = more.map(|other| Nominated::from_request(other.name(), request, alike)).collect();
+        let more: Vec<_> =
+            more.map(|other| Nominated::from_request(other.name(), request, selection)).collect();
         if !more.is_empty() {
             self.nominated = std::mem::take(&mut self.nominated).into_vec().into_iter().chain(more).collect();
         }

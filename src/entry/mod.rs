@@ -20,7 +20,7 @@ pub use scope::{Dependency, Generation, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};
 pub use value::{Encoding, StoredValue};
 pub use variants::VaryIndex;
-pub(crate) use variants::{Indexed, Nominated};
+pub(crate) use variants::{Indexed, Nominated, SecretFields, Selection};
 
 use bytes::Bytes;
 use std::sync::Arc;

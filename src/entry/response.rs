@@ -2,12 +2,11 @@
 
 use super::head::{Head, has_validator};
 use super::packing::{own_name, packed};
-use super::{Generation, Reads};
+use super::{Generation, Reads, Selection};
 use crate::clock::Moment;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::stale::Windows;
-use crate::rules::vary::Alike;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG};
 use http::response::Parts;
@@ -225,8 +224,8 @@ impl StoredResponse {
 
     /// Tells whether all nominated fields of a presented request match (RFC 9111 section 4.1).
     #[inline]
-    pub(crate) fn selected_by(&self, presented: &HeaderMap, alike: Alike) -> bool {
-        self.head.nominated.iter().all(|field| field.matches(presented, alike))
+    pub(crate) fn selected_by(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+        self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 
     /// Returns the head to send, `Age` included (RFC 9111 section 5.1).

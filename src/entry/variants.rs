@@ -1,5 +1,6 @@
 //! The variants of one URL: which request fields select among them (RFC 9111 section 4.1).
 
+use crate::key::{KeyBuf, KeyRef, ValueDigests};
 use crate::rules::vary::{self, Alike};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -9,18 +10,83 @@ use http::{HeaderMap, HeaderName};
 pub(crate) struct Nominated {
     pub(super) name: HeaderName,
     pub(super) original: Option<Bytes>,
+    /// Whether that is a digest of the value, since that is a secret.
+    pub(super) is_digest: bool,
+}
+
+/// How the variants of a URL are told apart.
+#[derive(Debug, Clone)]
+pub(crate) struct Selection {
+    alike: Alike,
+    digests: ValueDigests,
+    /// Tells whether the values of a field are secret.
+    is_secret: SecretFields,
+}
+
+/// Tells of a field by its name, and of the declared ones.
+#[derive(Debug, Clone)]
+pub(crate) struct SecretFields {
+    pub(crate) by_name: fn(&HeaderName) -> bool,
+    pub(crate) declared: Vec<HeaderName>,
+}
+
+impl Selection {
+    pub(crate) fn new(alike: Alike, digests: ValueDigests, is_secret: SecretFields) -> Self {
+        Self { alike, digests, is_secret }
+    }
+
+    fn is_secret(&self, name: &HeaderName) -> bool {
+        (self.is_secret.by_name)(name) || self.is_secret.declared.contains(name)
+    }
+
+    fn digest(&self, name: &HeaderName, value: &[u8]) -> [u8; 32] {
+        self.digests.digest(name.as_str().as_bytes(), value)
+    }
+
+    /// Writes the key of the variant of a URL that a request selects.
+    pub(crate) fn write_key(
+        &self,
+        buf: &mut KeyBuf,
+        key: KeyRef<'_>,
+        fields: &[HeaderName],
+        presented: &HeaderMap,
+    ) {
+        buf.raw(key.as_bytes());
+        for name in fields {
+            buf.part(name.as_str().as_bytes());
+            match vary::presented(presented, name, self.alike) {
+                Some(value) if self.is_secret(name) => buf.part(&self.digest(name, &value)),
+                value => buf.optional(value.as_deref()),
+            }
+        }
+    }
 }
 
 impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
-    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, alike: Alike) -> Self {
-        let original = vary::presented(request, name, alike).map(|value| Bytes::copy_from_slice(&value));
-        Self { name: name.clone(), original }
+    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &Selection) -> Self {
+        let is_digest = selection.is_secret(name);
+        let original = vary::presented(request, name, selection.alike).map(|value| match is_digest {
+            true => Bytes::copy_from_slice(&selection.digest(name, &value)),
+            false => Bytes::copy_from_slice(&value),
+        });
+        Self { name: name.clone(), original, is_digest }
     }
 
     /// Tells whether a presented request has the same value, absent being a value of its own.
-    pub(crate) fn matches(&self, presented: &HeaderMap, alike: Alike) -> bool {
-        vary::matches(presented, &self.name, self.original.as_deref(), alike)
+    #[inline]
+    pub(crate) fn matches(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+        match self.is_digest {
+            false => vary::matches(presented, &self.name, self.original.as_deref(), selection.alike),
+            true => self.matches_digest(presented, selection),
+        }
+    }
+
+    #[inline(never)]
+    fn matches_digest(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+        let value = vary::presented(presented, &self.name, selection.alike);
+        let digest = value.map(|value| selection.digest(&self.name, &value));
+        digest.as_ref().map(<[u8; 32]>::as_slice) == self.original.as_deref()
     }
 
     pub(crate) fn name(&self) -> &HeaderName {

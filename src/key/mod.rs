@@ -1,11 +1,13 @@
 //! Cache keys: unambiguous bytes, compared in full.
 
+mod digest;
 mod head;
 mod part;
 mod policy;
 mod query;
 mod target;
 
+pub(crate) use digest::ValueDigests;
 pub use head::RequestHead;
 pub use part::KeyPart;
 pub(crate) use policy::{KeyError, KeyPolicy, write_key};

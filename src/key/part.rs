@@ -134,7 +134,7 @@ impl KeyPart {
     }
 
     /// Returns the field that it stands for.
-    pub(super) fn replaced(&self) -> Option<&HeaderName> {
+    pub(crate) fn replaced(&self) -> Option<&HeaderName> {
         self.replaces.as_ref()
     }
 

@@ -1,7 +1,8 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
+use super::digest::ValueDigest;
 use super::target::write_seen;
-use super::{KeyBuf, KeyPart, QueryKey, RequestHead};
+use super::{KeyBuf, KeyPart, QueryKey, RequestHead, ValueDigests};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,9 @@ pub(crate) struct KeyPolicy {
     pub(crate) vary_by: Vec<KeyPart>,
     /// If there is any, others have no key.
     pub(crate) hosts: Vec<String>,
+    /// The keyed fields, and those that parts stand for, whose values enter as digests.
+    pub(crate) secrets: Vec<HeaderName>,
+    pub(crate) digests: ValueDigests,
 }
 
 impl KeyPolicy {
@@ -67,12 +71,30 @@ impl KeyPolicy {
         }
     }
 
+    fn digest(&self, name: &HeaderName, value: &[u8]) -> ValueDigest {
+        self.digests.digest(name.as_str().as_bytes(), value)
+    }
+
+    #[inline]
+    fn write_parts(&self, buf: &mut KeyBuf, parts: &[Option<String>]) {
+        for (part, value) in self.vary_by.iter().zip(parts) {
+            let secret = part.replaced().filter(|field| self.secrets.contains(field));
+            match (secret, value) {
+                (Some(field), Some(value)) => buf.part(&self.digest(field, value.as_bytes())),
+                _ => buf.optional(value.as_deref().map(str::as_bytes)),
+            }
+        }
+    }
+
     #[inline]
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
         for name in &self.headers {
             let lines = headers.get_all(name);
             buf.length(lines.iter().count());
-            lines.iter().for_each(|line| buf.part(line.as_bytes()));
+            match self.secrets.contains(name) {
+                false => lines.iter().for_each(|line| buf.part(line.as_bytes())),
+                true => lines.iter().for_each(|line| buf.raw(&self.digest(name, line.as_bytes()))),
+            }
         }
     }
 }
@@ -114,9 +136,7 @@ pub(crate) fn write_key<'f>(
     }
     buf.raw(&[u8::MAX]);
     policy.write_headers(buf, request.headers);
-    for part in parts {
-        buf.optional(part.as_deref().map(str::as_bytes));
-    }
+    policy.write_parts(buf, parts);
     if buf.is_too_long() { Err(KeyError::TooLong) } else { Ok(()) }
 }
 

@@ -4,8 +4,8 @@ use crate::error::ConfigError;
 use crate::key::RequestHead;
 use crate::marks::{self, Identified, OuterLayer, is_outermost};
 use crate::policy::CookiePolicy;
+use crate::policy::request_fields::identifies;
 use crate::rules::client::{self, Told};
-use crate::serve::identifies;
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
@@ -155,6 +155,19 @@ impl AnonymousOnlyLayer {
         self
     }
 
+    /// Adds a type of request extension that identifies a visitor: what an outer authentication layer leaves there.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::AnonymousOnlyLayer;
+    /// # #[derive(Clone)] struct CurrentUser;
+    ///
+    /// let layer = AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>();
+    /// ```
+    pub fn identified_if_extension<T: Send + Sync + 'static>(self) -> Self {
+        self.identified_if(|request| request.extensions.get::<T>().is_some())
+    }
+
     /// Adds an asynchronous predicate that tells whether a request is identified: a look-up of its session,
     /// say. It is asked about every request that nothing else identifies, those that will be hits included; where
     /// it can't find out, it should say `true`. With several, one is enough.
@@ -185,7 +198,7 @@ impl AnonymousOnlyLayer {
 impl Rules {
     /// Tells whether a request is identified, as far as that takes no waiting.
     fn identify(&self, request: RequestHead<'_>) -> bool {
-        identifies(request.headers, &self.credentials, &self.ignored)
+        identifies(request.headers, &self.credentials, &self.ignored, |_| false)
             || self.cookies.identifies(request.headers)
             || self.predicates.iter().any(|predicate| predicate(request))
     }

@@ -15,6 +15,7 @@ impl Policy {
 
     /// Declares request fields that count for nothing: they neither identify a visitor nor enter
     /// the key, and are removed from requests that fill the cache, so that no page depends on them.
+    /// In a response, they issue no credential.
     ///
     /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
     pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {

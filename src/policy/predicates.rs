@@ -2,7 +2,7 @@
 
 use super::origin::Failed;
 use crate::key::RequestHead;
-use http::{HeaderName, request, response};
+use http::{Extensions, HeaderName, request, response};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +17,8 @@ type Report = dyn Fn(&HeaderName) + Send + Sync;
 pub(crate) struct Predicates {
     pub(super) skip: Vec<Arc<Skip>>,
     pub(super) store: Vec<Arc<Store>>,
+    /// Tell whether an outer layer has left there who the sender is.
+    pub(super) extensions: Vec<fn(&Extensions) -> bool>,
     pub(super) identity: Option<(String, Arc<Identity>)>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) failed: Option<Arc<Failed>>,
@@ -28,6 +30,17 @@ impl Predicates {
     #[inline]
     pub(crate) fn skips(&self, request: RequestHead<'_>) -> bool {
         self.skip.iter().any(|skip| skip(request))
+    }
+
+    /// Returns `true` if an extension of a request says who its sender is.
+    #[inline]
+    pub(crate) fn identify(&self, request: &Extensions) -> bool {
+        self.extensions.iter().any(|is_there| is_there(request))
+    }
+
+    /// Returns how many types of extensions identify.
+    pub(crate) fn extensions(&self) -> usize {
+        self.extensions.len()
     }
 
     /// Tells whether anybody wants to see a request once its response is there.

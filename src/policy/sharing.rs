@@ -8,9 +8,29 @@ use std::sync::Arc;
 
 impl Policy {
     /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
-    /// one bypass the cache.
+    /// one bypass the cache, and responses that carry one are not stored.
+    ///
+    /// Without, [`app`](Self::app) knows many names of such fields, and takes each field for one whose name has a word
+    /// like `auth`, `token`, `session`, `user` or `cert`, or ends in `key`.
+    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless; a field
+    /// [in the key](Self::vary_on_headers) is harmless unless its name is known.
     pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.credentials.extend(names);
+        self
+    }
+
+    /// Adds a type of request extension that identifies a visitor: what an outer authentication layer leaves there.
+    /// Requests with one bypass the cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an identity.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// # #[derive(Clone)] struct CurrentUser;
+    ///
+    /// let policy = Policy::app().identified_if_extension::<CurrentUser>();
+    /// ```
+    pub fn identified_if_extension<T: Send + Sync + 'static>(mut self) -> Self {
+        self.predicates.extensions.push(|request| request.get::<T>().is_some());
         self
     }
 

@@ -1,9 +1,9 @@
 //! What a background request carries of the request that led to it.
 
-use super::fields::{Meaning, meaning};
 use super::miss::Way;
 use super::shared::Shared;
 use crate::entry::{Entry, StoredResponse};
+use crate::policy::request_fields::{Meaning, meaning};
 use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderName, HeaderValue, Method, request};
 
@@ -20,7 +20,11 @@ impl Shared {
     /// Returns `true` if a field identifies the visitor, or is about this request alone.
     pub(super) fn is_personal(&self, name: &HeaderName) -> bool {
         let meaning = meaning(name.as_str());
-        let identifies = meaning.identifies() || self.policy.credentials.contains(name);
+        let is_credential = match meaning {
+            Meaning::NamedLikeCredential => !self.policy.key.covers(name),
+            meaning => meaning.identifies(),
+        };
+        let identifies = is_credential || self.policy.credentials.contains(name);
         identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
     }
 

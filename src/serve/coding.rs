@@ -2,7 +2,6 @@
 
 use super::lookup::Refusal;
 use super::shared::Shared;
-use crate::cache::write_variant_key;
 use crate::entry::StoredResponse;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
@@ -25,7 +24,7 @@ impl Shared {
     pub(super) fn selects(&self, response: &StoredResponse, request: &HeaderMap) -> bool {
         let is_offered =
             !response.head().is_coded_for_some || accept::offers_codings(request, response.headers());
-        is_offered && response.selected_by(request, self.alike())
+        is_offered && response.selected_by(request, self.selection())
     }
 
     /// Returns the key under which requests wait for another coding than that of a response refused to them.
@@ -51,7 +50,7 @@ impl Shared {
         let coding = response.head().is_coded_for_some.then_some(ACCEPT_ENCODING);
         let fields: Vec<_> = nominated.chain(coding).collect();
         let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, key, &fields, request, self.alike());
+        self.selection().write_key(&mut buf, key, &fields, request);
         buf.key().to_key()
     }
 }

@@ -79,6 +79,9 @@ impl Shared {
         if response.extensions.get::<Identified>().is_some() && !context.personal {
             return Err(Detail::Identified);
         }
+        if let Some(issued) = self.policy.issued_credential(&response.headers, &directives) {
+            return Err(issued);
+        }
         let own_ttl = hints.map_or(Ttl::Default, |hints| hints.ttl);
         let hinted = own_ttl != Ttl::Default;
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
@@ -170,7 +173,7 @@ impl Shared {
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated = fields
             .iter()
-            .map(|field| Nominated::from_request(field, exchanged.request, self.alike()))
+            .map(|field| Nominated::from_request(field, exchanged.request, self.selection()))
             .collect();
         head.scopes = scopes_of(exchanged.scopes, exchanged.hosts, &tags);
         head.corrected_initial_age = initial_age;

@@ -3,8 +3,8 @@
 //! It is written on the way out only. An outer cache layer of this crate gets the names in an extension, so that it
 //! selects no variants by them; the outermost one writes the field.
 
-use super::fields::meaning;
 use crate::policy::Policy;
+use crate::policy::request_fields::meaning;
 use crate::rules::patch::patch_vary;
 use http::header::{COOKIE, VARY};
 use http::{HeaderName, HeaderValue, Response};

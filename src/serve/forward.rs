@@ -239,9 +239,9 @@ impl Fill {
                 }
                 let (key, settled) = (self.way.key, self.background);
                 let status = with_ttl(status.stored(), &response, response.head().response_time);
-                let alike = shared.alike();
+                let selection = Arc::clone(shared.selection());
                 let storing =
-                    Storing { key, response, request, max_variants, alike, retained, outdated, settled };
+                    Storing { key, response, request, max_variants, selection, retained, outdated, settled };
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
                 tag = recorder.tag();

@@ -8,7 +8,8 @@ use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
 use crate::cache::Cache;
 use crate::marks::{self, HandledWithin, is_outermost, was_announced};
-use crate::policy::CacheHints;
+use crate::policy::request_fields::issues_credential;
+use crate::policy::{CacheHints, Sharing};
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
 use crate::rules::date;
@@ -78,6 +79,7 @@ pub(super) struct Finish {
     stored: bool,
     /// Somebody is known to have asked.
     identified: bool,
+    sharing: Sharing,
     tags_read: TagFields,
     tags_told: Option<TagFields>,
     /// A layer further in has handled the request.
@@ -101,6 +103,7 @@ impl Finish {
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
             identified: who.identified,
+            sharing: shared.policy.sharing,
             tags_read: shared.policy.tags_read,
             tags_told: shared.policy.tags_told,
             within: false,
@@ -140,6 +143,14 @@ impl Finish {
     /// Has the status say that old responses may still be served.
     pub(super) fn says_not_invalidated(&mut self) {
         self.not_invalidated = true;
+    }
+
+    /// Returns `true` if a response is one visitor's: by who has asked, or by what it hands out.
+    fn is_personal(&self, headers: &HeaderMap) -> bool {
+        self.identified
+            || headers.contains_key(SET_COOKIE)
+            // Admission has judged those that are stored.
+            || (!self.stored && issues_credential(headers, self.sharing))
     }
 
     /// Has it known whether a layer further in has handled the request.
@@ -191,8 +202,7 @@ impl Finish {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
             // A lifetime of ours has nobody share what is not shared here.
-            let personal = self.identified || response.headers().contains_key(SET_COOKIE);
-            let private = self.told.private || (max_age.is_some() && personal);
+            let private = self.told.private || (max_age.is_some() && self.is_personal(response.headers()));
             tell_client(response.headers_mut(), Told { max_age, private }, self.now);
             self.tell_tags(response);
         }

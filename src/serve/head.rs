@@ -95,7 +95,7 @@ impl Fill {
             return None;
         };
         let nominated = |head: &Head| head.nominated.len();
-        head.nominate(&before.head().nominated, &sent.headers, shared.alike());
+        head.nominate(&before.head().nominated, &sent.headers, shared.selection());
         if nominated(&head) != nominated(before.head()) {
             // Its place is by other fields.
             return outdated(key, before);

@@ -1,9 +1,9 @@
 //! One pass over the request: may the cache handle it, and what enters its key?
 
-use super::fields::{FORWARDED, Meaning, NAMES, may_mean, meaning};
 use super::shared::Shared;
-use crate::key::RequestHead;
+use crate::key::{KeyPolicy, RequestHead};
 use crate::marks::OuterLayer;
+use crate::policy::request_fields::{ForwardedField, Meaning, detail, identifies, is_harmless, meaning};
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue, Method};
 #[derive(Default)]
 pub(super) struct Inspected<'a> {
     pub(super) host: Option<&'a HeaderValue>,
-    pub(super) forwarded: [Option<&'a HeaderValue>; FORWARDED],
+    pub(super) forwarded: [Option<&'a HeaderValue>; ForwardedField::ALL.len()],
     /// Whether there is any of them.
     pub(super) is_forwarded: bool,
     has_cookie: bool,
@@ -91,6 +91,9 @@ impl Shared {
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
         inspected.context.head = head;
         inspected.identity = predicates.identity(request);
+        if inspected.identity.is_none() && predicates.identify(request.extensions) {
+            return Err(Reason::bypass(Detail::Identified));
+        }
         inspected.read(&self.policy, request.headers, outer)
     }
 }
@@ -112,12 +115,12 @@ impl<'a> Inspected<'a> {
         let strict = policy.allowed.is_some() && !personal;
         let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
         // Most fields mean nothing, which one look settles.
-        for (name, value) in headers.iter().filter(|(name, _)| declared || may_mean(name.as_str())) {
+        for (name, value) in headers.iter().filter(|(name, _)| declared || !is_harmless(name.as_str())) {
             if declared && policy.credentials.contains(name) && !personal {
                 return Err(Reason::bypass(Detail::Credentials));
             }
             if !(declared && policy.key.ignored.contains(name)) {
-                self.note(name.as_str(), value, app, strict)?;
+                self.note(name, value, app, strict, &policy.key)?;
             }
         }
         if self.has_cookie {
@@ -135,25 +138,32 @@ impl<'a> Inspected<'a> {
 
     /// Notes a field that may mean something; apart, so that passing over all the others is a small loop.
     #[inline(never)]
-    fn note(&mut self, name: &str, value: &'a HeaderValue, app: bool, strict: bool) -> Result<(), Reason> {
+    fn note(
+        &mut self,
+        name: &HeaderName,
+        value: &'a HeaderValue,
+        app: bool,
+        strict: bool,
+        key: &KeyPolicy,
+    ) -> Result<(), Reason> {
         let context = &mut self.context;
-        match meaning(name) {
+        match meaning(name.as_str()) {
             Meaning::Nothing => {}
             Meaning::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
-            Meaning::Credential if !app => context.identified = true,
-            Meaning::Credential => {
-                let known = NAMES.iter().find(|(known, _)| *known == name);
-                return Err(Reason::bypass(
-                    known.map_or(Detail::Credentials, |(known, _)| Detail::Credential(known)),
-                ));
+            // Whoever has it in the key has said what it is.
+            Meaning::NamedLikeCredential if key.covers(name) => {}
+            Meaning::Credential | Meaning::NamedLikeCredential if app => {
+                return Err(Reason::bypass(detail(name.as_str())));
             }
+            Meaning::Credential | Meaning::NamedLikeCredential => context.identified = true,
             Meaning::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
             Meaning::Authorization => (context.authorization, context.identified) = (true, true),
             Meaning::Cookie => self.has_cookie = true,
             Meaning::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
             Meaning::OldCookie => context.identified = true,
-            Meaning::Forwarded(at) => {
-                once(&mut self.forwarded[at], value).map_err(|()| Reason::bypass(Detail::Forwarded))?;
+            Meaning::Forwarded(field) => {
+                once(&mut self.forwarded[field as usize], value)
+                    .map_err(|()| Reason::bypass(Detail::Forwarded))?;
                 self.is_forwarded = true;
             }
             Meaning::ContentLength if value.as_bytes() == b"0" => {}
@@ -181,8 +191,9 @@ impl Policy {
             && !self.key.ignored.contains(&COOKIE)
             && (cookies.is_default() || cookies.read(request.headers).is_err());
         by_cookie
+            || self.predicates.identify(request.extensions)
             || self.predicates.identity(request).is_some()
-            || identifies(request.headers, &self.credentials, &self.key.ignored)
+            || self.identifies_by_field(request.headers)
     }
 }
 
@@ -190,14 +201,7 @@ impl Policy {
 /// nothing declares.
 pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterLayer>();
-    outer.is_some_and(OuterLayer::may_identify) || identifies(request.headers, &[], &[])
-}
-
-/// Tells whether any field but `Cookie` says who the sender of a request is.
-pub(crate) fn identifies(headers: &HeaderMap, credentials: &[HeaderName], ignored: &[HeaderName]) -> bool {
-    headers.keys().any(|name| {
-        credentials.contains(name) || (meaning(name.as_str()).identifies() && !ignored.contains(name))
-    })
+    outer.is_some_and(OuterLayer::may_identify) || identifies(request.headers, &[], &[], |_| false)
 }
 
 /// A second line of a field that may occur once makes it anybody's guess which one counts.

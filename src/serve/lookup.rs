@@ -2,7 +2,6 @@
 
 use super::inspect::Context;
 use super::shared::Shared;
-use crate::cache::write_variant_key;
 use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -90,7 +89,7 @@ impl Shared {
             Err(_) => return Lookup::Failed,
         };
         let mut buf = KeyBuf::new();
-        write_variant_key(&mut buf, key, index.fields(), request, self.alike());
+        self.selection().write_key(&mut buf, key, index.fields(), request);
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {

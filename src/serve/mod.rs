@@ -6,7 +6,6 @@ mod coding;
 mod decision;
 mod emitted;
 mod failure;
-mod fields;
 mod forward;
 mod future;
 mod head;
@@ -30,6 +29,6 @@ mod target;
 mod unsafe_method;
 
 pub use future::ResponseFuture;
-pub(crate) use inspect::{identifies, is_identified};
+pub(crate) use inspect::is_identified;
 pub use service::ResponseCache;
 pub(crate) use shared::{Level, Shared};

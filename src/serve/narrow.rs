@@ -1,12 +1,12 @@
 //! A request that fills the cache has nothing that its key ignores, so that no page can depend on it.
 
-use super::fields::meaning;
 use super::inspect::Context;
 use super::shared::Shared;
 use super::target::public_uri;
 use crate::key::{QueryKey, RequestHead};
 use crate::marks::OuterLayer;
 use crate::policy::Cookies;
+use crate::policy::request_fields::meaning;
 use http::header::{CONTENT_LENGTH, COOKIE};
 use http::{HeaderName, Request, Uri, request};
 

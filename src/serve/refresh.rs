@@ -2,7 +2,7 @@
 
 use super::anonymize::{Carries, nominated};
 use super::forward::{Fill, head_of};
-use super::inspect::{Context, identifies};
+use super::inspect::Context;
 use super::lookup::Lookup;
 use super::miss::{Way, store_failed};
 use super::next::{Call, Next};
@@ -62,7 +62,7 @@ impl Shared {
             || context.authorization
             || context.identified
             || varies
-            || identifies(request, &self.policy.credentials, &self.policy.key.ignored);
+            || self.policy.identifies_by_field(request);
         // There is a runtime to make it on.
         !counts && tokio::runtime::Handle::try_current().is_ok()
     }

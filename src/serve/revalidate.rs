@@ -169,12 +169,12 @@ fn updating(
     retained: Duration,
     settled: Option<Settled>,
 ) -> Storing {
-    let alike = way.shared.alike();
-    head.nominate(&before.head().nominated, request, alike);
+    let selection = Arc::clone(way.shared.selection());
+    head.nominate(&before.head().nominated, request, &selection);
     head.inherit(before.head());
     let response = Arc::new(StoredResponse::new(head, Bytes::new()));
     let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
-    Storing { key, response, request, max_variants, alike, retained, outdated: None, settled }
+    Storing { key, response, request, max_variants, selection, retained, outdated: None, settled }
 }
 
 /// The stored responses under one key.

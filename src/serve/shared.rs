@@ -1,12 +1,13 @@
 //! What a layer and all its services share, and the keys it makes.
 
 use super::emitted::KeyedFields;
-use super::fields::FORWARDED_HOSTS;
 use super::inspect::Inspected;
 use super::target::public_uri;
 use crate::cache::Cache;
-use crate::key::{KeyBuf, KeyError, RequestHead, write_key};
+use crate::entry::{SecretFields, Selection};
+use crate::key::{KeyBuf, KeyError, KeyPart, RequestHead, ValueDigests, write_key};
 use crate::marks::{PREFIX, Place};
+use crate::policy::request_fields::{ForwardedField, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
@@ -44,10 +45,12 @@ pub(crate) struct Shared {
     alone: Arc<[Place]>,
     /// What clients are told that pages are keyed by.
     pub(super) keyed_fields: Option<KeyedFields>,
+    selection: Arc<Selection>,
+    digests: ValueDigests,
 }
 
 impl Shared {
-    pub(crate) fn new(cache: Cache, policy: Policy, level: Level) -> Arc<Self> {
+    pub(crate) fn new(cache: Cache, mut policy: Policy, level: Level) -> Arc<Self> {
         let mut buf = KeyBuf::new();
         buf.part(cache.namespace().as_bytes());
         buf.part(&cache.version().to_le_bytes());
@@ -60,6 +63,7 @@ impl Shared {
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
         credentials.sort_unstable();
         buf.part(credentials.join(",").as_bytes());
+        buf.length(policy.predicates.extensions());
         for (kind, names) in policy.cookies.parts() {
             buf.part(kind);
             buf.length(names.len());
@@ -71,17 +75,26 @@ impl Shared {
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
-        let keyed_fields = KeyedFields::of(&policy);
-        Arc::new(Self { cache, policy, level, prefix, alone: Arc::new([prefix]), keyed_fields })
-    }
-
-    /// Returns when two requests select the same variant.
-    #[inline]
-    pub(super) fn alike(&self) -> Alike {
-        match self.policy.sharing {
+        let digests = cache.value_digests();
+        let replaced = policy.key.vary_by.iter().filter_map(KeyPart::replaced);
+        let keyed = policy.key.headers.iter().chain(replaced);
+        policy.key.secrets = keyed.filter(|name| policy.is_secret(name)).cloned().collect();
+        policy.key.digests = digests.clone();
+        let secrets = SecretFields { by_name: is_secret, declared: policy.credentials.clone() };
+        let alike = match policy.sharing {
             Sharing::App => Alike::InBytes,
             Sharing::Rfc9111 => Alike::InMeaning,
-        }
+        };
+        let selection = Arc::new(Selection::new(alike, digests.clone(), secrets));
+        let keyed_fields = KeyedFields::of(&policy);
+        let alone = Arc::new([prefix]);
+        Arc::new(Self { cache, policy, level, prefix, alone, keyed_fields, selection, digests })
+    }
+
+    /// Returns how the variants of a URL are told apart.
+    #[inline]
+    pub(super) fn selection(&self) -> &Arc<Selection> {
+        &self.selection
     }
 
     /// Returns the names that stored responses have in `Vary` for clients.
@@ -114,7 +127,8 @@ impl Shared {
         buf.raw(&self.prefix);
         if !self.policy.key.hosts.is_empty() {
             // What frameworks build URLs from, if a proxy says so.
-            let hosts = FORWARDED_HOSTS.iter().filter_map(|&at| inspected.forwarded[at]);
+            let hosts = ForwardedField::ALL.into_iter().filter(|field| field.is_host());
+            let hosts = hosts.filter_map(|field| inspected.forwarded[field as usize]);
             for host in hosts.map(HeaderValue::as_bytes) {
                 if !self.policy.key.hosts.iter().any(|known| known.as_bytes() == host) {
                     return Err(Reason::bypass(Detail::UnknownHost));
@@ -132,13 +146,16 @@ impl Shared {
                 KeyError::TooLong => Reason::bypass(Detail::KeyLength),
             },
         )?;
-        for at in 0..self.policy.cookies.keyed().len() {
-            buf.optional(inspected.cookies.get(at).copied().flatten());
+        // Digests: keys of a shared store are read by others than their owners.
+        for (at, name) in self.policy.cookies.keyed().iter().enumerate() {
+            let value = inspected.cookies.get(at).copied().flatten();
+            let digest = value.map(|value| self.digests.digest(name.as_bytes(), value));
+            buf.optional(digest.as_ref().map(<[u8; 32]>::as_slice));
         }
-        if self.policy.predicates.identity_name().is_some() {
-            // A digest: keys of a shared store are read by others than their owners.
-            let digest = inspected.identity.as_ref().map(|identity| Sha256::digest(identity.as_bytes()));
-            buf.optional(digest.as_deref());
+        if let Some(name) = self.policy.predicates.identity_name() {
+            let identity = inspected.identity.as_ref().map(String::as_bytes);
+            let digest = identity.map(|identity| self.digests.digest(name.as_bytes(), identity));
+            buf.optional(digest.as_ref().map(<[u8; 32]>::as_slice));
         }
         if buf.is_too_long() { Err(Reason::bypass(Detail::KeyLength)) } else { Ok(()) }
     }

@@ -12,6 +12,8 @@ pub(crate) enum Detail {
     /// The name of the field.
     Credential(&'static str),
     Credentials,
+    /// A field that is named like a credential.
+    Field(FieldName),
     Expect,
     Forwarded,
     HandledWithin,
@@ -68,14 +70,14 @@ pub(crate) enum Detail {
 }
 
 impl Detail {
-    /// Returns the token that stands in the field.
+    /// Returns the word: that of its kind where it is the name of a field that is not known.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",
             Self::Body => "body",
             Self::Cookie => "cookie",
             Self::Credential(field) => field,
-            Self::Credentials => "credentials",
+            Self::Credentials | Self::Field(_) => "credentials",
             Self::Expect => "expect",
             Self::Forwarded => "forwarded",
             Self::HandledWithin => "handled-within",
@@ -132,6 +134,46 @@ impl Detail {
 
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        match self {
+            Self::Field(name) => name.fmt(f),
+            _ => f.write_str(self.as_str()),
+        }
+    }
+}
+
+/// The name of a field that somebody else chose, as it is shown: its beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FieldName {
+    length: u8,
+    bytes: [u8; Self::LONGEST],
+}
+
+impl FieldName {
+    /// So many bytes of a name are shown.
+    const LONGEST: usize = 47;
+
+    pub(crate) fn new(name: &str) -> Self {
+        let mut bytes = [0; Self::LONGEST];
+        let length = name.len().min(Self::LONGEST);
+        bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Self { length: length as u8, bytes }
+    }
+}
+
+/// RFC 9651 section 3.3.4: a token begins with a letter. Names that do not are strings; they have no quotes to escape.
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Field names are ASCII (RFC 9110 section 5.1).
+        let name = std::str::from_utf8(&self.bytes[..usize::from(self.length)]).unwrap_or_default();
+        match name.starts_with(|first: char| first.is_ascii_alphabetic()) {
+            true => f.write_str(name),
+            false => write!(f, "\"{name}\""),
+        }
+    }
+}
+
+impl fmt::Debug for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
     }
 }

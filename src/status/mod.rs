@@ -2,7 +2,7 @@
 
 mod detail;
 
-pub(crate) use detail::Detail;
+pub(crate) use detail::{Detail, FieldName};
 
 use crate::rules::storability::NotStorable;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};

@@ -143,14 +143,14 @@ fn all() -> Vec<Detail> {
         ZeroTtl,
     ];
     assert!(all.iter().all(|detail| match detail {
-        Authorization | Body | Cookie | Credential(_) | Credentials | Expect | Forwarded | HandledWithin
-        | Host | Identified | KeyLength | MethodOverride | SameName | Skipped | StoreFailed | UnknownHost
-        | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge | RequestMinFresh
-        | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout | Revalidated | Stale
-        | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies | EventStream | Head
-        | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce | NotFresh | Partial
-        | Predicate | Private | SetCookie | Status | Tags | TooLarge | Unkeyed | VaryAny | VaryOnIgnored
-        | VaryOnRemoved | ZeroTtl => true,
+        Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
+        | HandledWithin | Host | Identified | KeyLength | MethodOverride | SameName | Skipped
+        | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge
+        | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
+        | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies
+        | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce
+        | NotFresh | Partial | Predicate | Private | SetCookie | Status | Tags | TooLarge | Unkeyed
+        | VaryAny | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -15,6 +15,7 @@ mod condition;
 mod conditional;
 mod cookies;
 mod corners;
+mod credentials;
 mod dependencies;
 mod downstream;
 #[cfg(feature = "tracing")]
@@ -59,6 +60,7 @@ mod revalidation;
 mod rewrites;
 mod rfc9111;
 mod scopes;
+mod secrets;
 #[cfg(feature = "axum")]
 mod servers;
 mod sharing;

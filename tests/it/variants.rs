@@ -80,13 +80,13 @@ async fn cookie_crumbs_of_http_2_are_compared_in_full() {
 async fn the_fields_of_a_url_widen_and_never_narrow() {
     // Varies only where the visitor has a name: alice, nobody, alice.
     let (stack, _) = site(policy(), |request, call| {
-        if request.headers().contains_key("x-user") {
-            numbered(&[("vary", "x-user")], call)
+        if request.headers().contains_key("x-name") {
+            numbered(&[("vary", "x-name")], call)
         } else {
             numbered(&[], call)
         }
     });
-    let user = |name| get_with("/", &[("x-user", name)]);
+    let user = |name| get_with("/", &[("x-name", name)]);
     assert_eq!(send(&stack, user("alice")).await.text(), "1");
     assert_eq!(send(&stack, get("/")).await.text(), "2");
     assert_eq!(send(&stack, user("alice")).await.text(), "1");

@@ -1,0 +1,84 @@
+//! Digests of what is secret, for keys and entries: a store is read by others than those whose secrets it holds.
+
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// A digest of a secret value.
+pub(crate) type ValueDigest = [u8; 32];
+
+/// Makes digests of secret values: the same in every process that has the same secret, and others in each namespace.
+#[derive(Clone)]
+pub(crate) struct ValueDigests {
+    /// What has digested the secret already.
+    keyed: Sha256,
+}
+
+/// What a block of SHA-256 holds (FIPS 180-4 section 1).
+const BLOCK: usize = 64;
+
+impl ValueDigests {
+    pub(crate) fn new(namespace: &str, secret: &[u8]) -> Self {
+        let mut key = Sha256::new_with_prefix(b"tower-response-cache: secret values in keys");
+        for part in [namespace.as_bytes(), secret] {
+            key.update((part.len() as u64).to_le_bytes());
+            key.update(part);
+        }
+        let mut block = [0; BLOCK];
+        block[..32].copy_from_slice(&key.finalize());
+        // A whole block, so that a value is digested from what the secret has left behind.
+        Self { keyed: Sha256::new_with_prefix(block) }
+    }
+
+    /// Returns the digest of a value of a kind. Lengths come first, so that no input begins another one.
+    pub(crate) fn digest(&self, kind: &[u8], value: &[u8]) -> ValueDigest {
+        let mut digest = self.keyed.clone();
+        digest.update((kind.len() as u32).to_le_bytes());
+        digest.update((value.len() as u32).to_le_bytes());
+        digest.update(kind);
+        digest.update(value);
+        digest.finalize().into()
+    }
+}
+
+impl Default for ValueDigests {
+    fn default() -> Self {
+        Self::new("", b"")
+    }
+}
+
+impl fmt::Debug for ValueDigests {
+    /// Shows nothing of the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ValueDigests")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ValueDigests;
+
+    #[test]
+    fn a_digest_depends_on_secret_namespace_kind_and_value_and_on_nothing_else() {
+        let digest = |namespace, secret: &str, kind: &str, value: &str| {
+            ValueDigests::new(namespace, secret.as_bytes()).digest(kind.as_bytes(), value.as_bytes())
+        };
+        let all = [
+            digest("a", "", "sid", "1"),
+            digest("b", "", "sid", "1"),
+            digest("a", "s", "sid", "1"),
+            digest("as", "", "sid", "1"),
+            digest("a", "", "si", "d1"),
+            digest("a", "", "sid", "2"),
+            digest("a", "", "sid1", ""),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(!all[..at].contains(one), "{at}");
+        }
+        assert_eq!(all[0], digest("a", "", "sid", "1"));
+    }
+
+    #[test]
+    fn a_secret_is_shown_nowhere() {
+        assert_eq!(format!("{:?}", ValueDigests::new("a", b"s3cret")), "ValueDigests");
+    }
+}

@@ -1,0 +1,312 @@
+//! Fields that identify a visitor, by their names: in requests and in responses.
+
+use crate::support::*;
+use http::header::{HeaderName, VARY};
+use http::{Request, Response};
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, KeyPart, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
+};
+
+const IDENTIFYING: [&str; 12] = [
+    "client-cert",
+    "x-amzn-mtls-clientcert-leaf",
+    "x-arr-clientcert",
+    "tailscale-user-login",
+    "x-authentik-username",
+    "x-consumer-username",
+    "private-token",
+    "accesstoken",
+    "sec-session-id",
+    "x-acme-session",
+    "oidc_claim_sub",
+    "x-partner-key",
+];
+
+const HARMLESS: [&str; 9] = [
+    "user-agent",
+    "sec-fetch-user",
+    "sec-ch-ua",
+    "traceparent",
+    "baggage",
+    "idempotency-key",
+    "from",
+    "x-author",
+    "x-tenant-id",
+];
+
+fn rfc9111() -> Policy {
+    Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
+}
+
+/// A page that greets whom a field names.
+fn greeting(name: &'static str) -> (Inner, Calls) {
+    origin(move |request, _| {
+        let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+        with_lines(&[], format!("for {who}"))
+    })
+}
+
+fn of(name: &str, who: &str) -> Request<Body> {
+    get_with("/", &[(name, who)])
+}
+
+#[tokio::test]
+async fn a_field_that_identifies_makes_a_request_bypass_with_its_name_for_the_reason() {
+    for name in IDENTIFYING {
+        let (inner, calls) = greeting(name);
+        let stack = site_over(&memory(), inner);
+        for who in ["alice", "bob", "alice"] {
+            let answer = send(&stack, of(name, who)).await;
+            assert_eq!(answer.text(), format!("for {who}"), "{name}");
+            assert_eq!(answer.detail(), Some(name));
+        }
+        assert_eq!(calls.count(), 3, "{name}");
+        assert!(!shares(&stack, of(name, "alice"), get("/")).await, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_that_identifies_nobody_leaves_a_request_to_the_cache() {
+    for name in HARMLESS {
+        let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
+        assert!(shares(&stack, of(name, "a"), of(name, "b")).await, "{name}");
+        assert_eq!(calls.count(), 1);
+    }
+}
+
+#[tokio::test]
+async fn no_layer_within_an_anonymous_only_layer_answers_who_has_such_a_field() {
+    for preset in [policy(), rfc9111()] {
+        for name in IDENTIFYING {
+            let (inner, _) = greeting(name);
+            let cached = SiteCacheLayer::new(&memory()).policy(preset.clone()).layer(inner);
+            let stack = AnonymousOnlyLayer::new().layer(cached).boxed_clone();
+            for who in ["alice", "bob"] {
+                let answer = send(&stack, of(name, who)).await;
+                assert_eq!(answer.text(), format!("for {who}"), "{name}");
+                assert_eq!(answer.detail(), Some("identified"), "{name}");
+                assert_eq!(answer.header("cache-control"), Some("private"), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_layer_within_another_answers_nobody_whose_field_was_taken_off_between_them() {
+    for outer in [policy(), rfc9111()] {
+        for name in IDENTIFYING {
+            let cache = memory();
+            let (inner, _) = greeting("x-page-of");
+            let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+            // An authentication layer that makes a page personal by what it found.
+            let between = route.map_request(move |mut request: Request<Body>| {
+                if let Some(who) = request.headers_mut().remove(name) {
+                    request.headers_mut().insert("x-page-of", who);
+                }
+                request
+            });
+            let stack = SiteCacheLayer::new(&cache).policy(outer.clone()).layer(between).boxed_clone();
+            for who in ["alice", "bob"] {
+                assert_eq!(send(&stack, of(name, who)).await.text(), format!("for {who}"), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_declared_harmless_is_taken_off_and_identifies_nobody() {
+    for name in IDENTIFYING {
+        let harmless = || [HeaderName::from_static(name)];
+        let (inner, calls) = greeting(name);
+        let cached = SiteCacheLayer::new(&memory()).policy(policy().ignore_headers(harmless())).layer(inner);
+        let stack = AnonymousOnlyLayer::new().ignore_headers(harmless()).layer(cached).boxed_clone();
+        assert_eq!(send(&stack, of(name, "alice")).await.text(), "for nobody", "{name}");
+        assert!(send(&stack, of(name, "bob")).await.is_hit(), "{name}");
+        assert_eq!(calls.count(), 1);
+    }
+}
+
+/// Whoever has a field in the key has said what it is; what is known for a credential is one all the same.
+#[tokio::test]
+async fn a_keyed_field_keeps_its_meaning() {
+    for (name, is_stored) in [("x-tenant-key", true), ("x-user-segment", true), ("x-api-key", false)] {
+        let field = HeaderName::from_static(name);
+        let part =
+            KeyPart::new("part", move |request| Some(request.headers.get(name)?.to_str().ok()?.to_owned()));
+        let policies = [
+            policy().vary_on_headers([field.clone()]).expect("valid"),
+            policy().vary_by_part(part.replacing(field)),
+        ];
+        for policy in policies {
+            let (inner, _) = greeting(name);
+            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            for who in ["alice", "bob"] {
+                let first = send(&stack, of(name, who)).await;
+                assert_eq!(first.text(), format!("for {who}"), "{name}");
+                assert_eq!(send(&stack, of(name, who)).await.is_hit(), is_stored, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_issues_a_credential_is_not_stored() {
+    let names = ["authorization", "x-auth-token", "x-csrf-token", "authentication-info", "x-acme-session"];
+    for name in names.into_iter().chain(IDENTIFYING) {
+        let (stack, calls) = site(policy(), move |_, call| {
+            numbered(&[(name, "alice"), ("cache-control", "public, max-age=60")], call)
+        });
+        assert_eq!(send(&stack, get("/")).await.detail(), Some(name));
+        let next = send(&stack, get("/")).await;
+        assert_eq!(next.text(), "2", "{name}");
+        assert_eq!(calls.count(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_response_with_a_challenge_or_other_harmless_fields_is_stored() {
+    for name in
+        ["www-authenticate", "x-content-type-options", "public-key-pins", "surrogate-key", "x-cache-key"]
+    {
+        let (stack, _) = site(policy(), move |_, call| numbered(&[(name, "x")], call));
+        assert!(shares(&stack, get("/"), get("/")).await, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_field_that_is_declared_harmless_or_not_stored_issues_nothing() {
+    let field = || [HeaderName::from_static("x-user-segment")];
+    let table = [policy().ignore_headers(field()), policy().unstored_headers(field())];
+    for (policy, is_kept) in table.into_iter().zip([true, false]) {
+        let (stack, _) = site(policy, |_, call| numbered(&[("x-user-segment", "a")], call));
+        send(&stack, get("/")).await;
+        let hit = send(&stack, get("/")).await;
+        assert!(hit.is_hit());
+        assert_eq!(hit.header("x-user-segment").is_some(), is_kept);
+    }
+}
+
+/// RFC 9111 section 3.1, RFC 9110 section 11.6.3.
+#[tokio::test]
+async fn by_rfc_9111_alone_responses_with_the_fields_of_authentication_are_not_stored() {
+    let table = [
+        ("authorization", false, None),
+        ("authentication-info", false, None),
+        ("x-auth-token", true, Some("x")),
+        ("proxy-authorization", true, None),
+        ("proxy-authentication-info", true, None),
+        ("proxy-authenticate", true, None),
+    ];
+    for (name, is_stored, value) in table {
+        let (stack, _) = site(rfc9111(), move |_, call| numbered(&[(name, "x")], call));
+        send(&stack, get("/")).await;
+        let second = send(&stack, get("/")).await;
+        assert_eq!(second.is_hit(), is_stored, "{name}");
+        if is_stored {
+            assert_eq!(second.header(name), value, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_304_that_issues_a_credential_takes_the_page_away() {
+    let (cache, clock) = timed();
+    let (inner, _) = origin(|request, call| match request.headers().contains_key("if-none-match") {
+        true => Response::builder()
+            .status(304)
+            .header("etag", "\"a\"")
+            .header("x-csrf-token", "alice")
+            .body(Body::default())
+            .expect("a response"),
+        false => numbered(&[("etag", "\"a\""), ("cache-control", "max-age=60")], call),
+    });
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    clock.advance(2 * MINUTE);
+    send(&stack, get("/")).await;
+    let next = send(&stack, get("/")).await;
+    assert!(!next.is_hit());
+}
+
+#[tokio::test]
+async fn a_response_that_issues_a_credential_is_given_no_shared_lifetime() {
+    for name in ["x-auth-token", "authorization"] {
+        let (stack, _) = site(policy().client_max_age(MINUTE), move |_, call| {
+            numbered(&[(name, "alice"), ("cache-control", "max-age=600")], call)
+        });
+        let told = send(&stack, get("/")).await;
+        assert!(told.header("cache-control").is_some_and(|value| value.contains("private")), "{told:?}");
+    }
+}
+
+#[derive(Clone)]
+struct CurrentUser(&'static str);
+
+#[tokio::test]
+async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
+    let of = |who: Option<&'static str>| {
+        let mut request = get("/");
+        if let Some(who) = who {
+            request.extensions_mut().insert(CurrentUser(who));
+        }
+        request
+    };
+    let page = || {
+        origin(|request, _| {
+            let who = request.extensions().get::<CurrentUser>().map_or("nobody", |user| user.0);
+            with_lines(&[], format!("for {who}"))
+        })
+        .0
+    };
+    for preset in [policy(), rfc9111()] {
+        let by_policy = SiteCacheLayer::new(&memory())
+            .policy(preset.clone().identified_if_extension::<CurrentUser>())
+            .layer(page())
+            .boxed_clone();
+        let cached = SiteCacheLayer::new(&memory()).policy(preset).layer(page());
+        let by_layer =
+            AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>().layer(cached).boxed_clone();
+        for stack in [by_policy, by_layer] {
+            assert!(shares(&stack, of(None), of(None)).await);
+            for who in ["alice", "bob"] {
+                let answer = send(&stack, of(Some(who))).await;
+                assert_eq!(answer.text(), format!("for {who}"));
+                assert_eq!(answer.detail(), Some("identified"));
+            }
+        }
+    }
+    let keyed = policy()
+        .identified_if_extension::<CurrentUser>()
+        .vary_by_identity("user", |request| Some(request.extensions.get::<CurrentUser>()?.0.to_owned()));
+    let stack = SiteCacheLayer::new(&memory()).policy(keyed).layer(page()).boxed_clone();
+    for who in ["alice", "bob"] {
+        assert_eq!(send(&stack, of(Some(who))).await.text(), format!("for {who}"));
+        assert!(send(&stack, of(Some(who))).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn two_layers_of_which_one_reads_an_extension_share_no_page() {
+    let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let plain = SiteCacheLayer::new(&cache).policy(policy()).layer(inner.clone()).boxed_clone();
+    let reading = policy().identified_if_extension::<CurrentUser>();
+    let reading = SiteCacheLayer::new(&cache).policy(reading).layer(inner).boxed_clone();
+    send(&plain, get("/")).await;
+    assert!(!send(&reading, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 2);
+}
+
+/// Names are what strangers send: they are shown so that `Cache-Status` can be read (RFC 9651 section 4.2).
+#[tokio::test]
+async fn a_reason_that_a_stranger_has_named_can_be_read() {
+    let (stack, _) = site(policy(), |_, call| numbered(&[(VARY.as_str(), "accept")], call));
+    let long = format!("x-{}-token", "a".repeat(500));
+    for name in ["!#$-token", "1-token", "`^|~-user", "*token", long.as_str()] {
+        let answer = send(&stack, of(name, "a")).await;
+        let value = answer.header("cache-status").expect("a status");
+        assert!(value.len() < 120, "{value}");
+        sfv::Parser::new(value).parse::<sfv::List>().expect("a list");
+    }
+}

@@ -1,0 +1,180 @@
+//! Nothing secret of a request stands in a store in clear: not in keys, not in indexes, not in stored responses.
+
+use crate::support::*;
+use bytes::Bytes;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{Cache, Clock, KeyPart, MemoryStore, Policy, SiteCacheLayer, Store};
+
+/// A store outside the process that writes down all that it is given.
+#[derive(Debug, Clone)]
+struct Wiretap {
+    inner: MemoryStore,
+    seen: Arc<Mutex<Vec<Bytes>>>,
+}
+
+impl Wiretap {
+    fn new() -> Self {
+        Self { inner: memory_store(8 << 20), seen: Arc::default() }
+    }
+
+    fn note(&self, key: KeyRef<'_>, entry: Option<&Entry>) {
+        let mut seen = self.seen.lock().expect("not poisoned");
+        seen.push(Bytes::copy_from_slice(key.as_bytes()));
+        seen.extend(entry.map(|entry| entry.encode(&Clock::system())));
+    }
+
+    fn has_seen(&self, text: &[u8]) -> bool {
+        let seen = self.seen.lock().expect("not poisoned");
+        seen.iter().any(|bytes| bytes.windows(text.len()).any(|window| window == text))
+    }
+
+    fn keys(&self) -> Vec<Bytes> {
+        self.seen.lock().expect("not poisoned").clone()
+    }
+}
+
+impl Store for Wiretap {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.note(key, None);
+        self.inner.get(key)
+    }
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        self.note(key, Some(&entry));
+        self.inner.put(key, entry, ttl, mode)
+    }
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        self.note(key, None);
+        self.inner.remove(key)
+    }
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.inner.increment(key, delta, initial)
+    }
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        self.note(key, Some(&new));
+        self.inner.compare_and_set(key, expected, new, ttl)
+    }
+}
+
+fn rfc9111() -> Policy {
+    Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
+}
+
+/// The policies, the fields and the two values of one that select what is stored.
+fn cases() -> Vec<(Policy, &'static str, [&'static str; 2])> {
+    let part = KeyPart::new("session", |request| {
+        Some(request.headers.get("x-session-kind")?.to_str().ok()?.to_owned())
+    });
+    let keyed_fields = ["client-cert", "x-user-segment"].map(http::HeaderName::from_static);
+    let declared = rfc9111().vary_on_cookies(["lang"]).expect("valid");
+    vec![
+        (rfc9111(), "authorization", ["Bearer s3cret-a", "Bearer s3cret-b"]),
+        (rfc9111(), "cookie", ["sid=s3cret-a", "sid=s3cret-b"]),
+        (rfc9111(), "client-cert", [":s3cret-a:", ":s3cret-b:"]),
+        (rfc9111(), "x-acme-session", ["s3cret-a", "s3cret-b"]),
+        (declared, "cookie", ["lang=s3cret-a", "lang=s3cret-b"]),
+        (policy().vary_on_cookies(["lang"]).expect("valid"), "cookie", ["lang=s3cret-a", "lang=s3cret-b"]),
+        (
+            policy().vary_on_headers(keyed_fields.clone()).expect("valid"),
+            "client-cert",
+            ["s3cret-a", "s3cret-b"],
+        ),
+        (policy().vary_on_headers(keyed_fields).expect("valid"), "x-user-segment", ["s3cret-a", "s3cret-b"]),
+        (
+            policy().vary_by_part(part.replacing(http::HeaderName::from_static("x-session-kind"))),
+            "x-session-kind",
+            ["s3cret-a", "s3cret-b"],
+        ),
+        (
+            policy().vary_by_identity("user", |request| {
+                Some(request.headers.get("x-user")?.to_str().ok()?.to_owned())
+            }),
+            "x-user",
+            ["s3cret-a", "s3cret-b"],
+        ),
+    ]
+}
+
+/// A page of whom a field names, which it says in `Vary`.
+fn stack_over(cache: &Cache, policy: Policy, name: &'static str) -> (Stack, Calls) {
+    let (inner, calls) =
+        origin(move |_, call| numbered(&[("vary", name), ("cache-control", "public, max-age=60")], call));
+    (SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone(), calls)
+}
+
+/// Sends a request, and lets what it has brought be written.
+async fn send_and_store(stack: &Stack, request: http::Request<Body>) -> Answer {
+    let answer = send(stack, request).await;
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    answer
+}
+
+#[tokio::test]
+async fn values_that_identify_select_and_stand_nowhere_in_clear() {
+    for (policy, name, [alice, bob]) in cases() {
+        let store = Wiretap::new();
+        let (stack, calls) = stack_over(&Cache::new(store.clone()), policy, name);
+        for round in 0..2 {
+            for (value, text) in [(Some(alice), "1"), (Some(bob), "2"), (None, "3")] {
+                let line = value.map(|value| (name, value));
+                let answer = send_and_store(&stack, get_with("/", line.as_slice())).await;
+                let told = answer.header("cache-status");
+                assert_eq!((answer.text(), answer.is_hit()), (text, round > 0), "{name}: {value:?} {told:?}");
+            }
+        }
+        assert_eq!(calls.count(), 3, "{name}");
+        assert!(!store.has_seen(b"s3cret"), "{name}");
+    }
+}
+
+/// What identifies nobody can be read, as it always could.
+#[tokio::test]
+async fn other_values_that_select_stand_in_clear() {
+    let store = Wiretap::new();
+    let (stack, _) = stack_over(&Cache::new(store.clone()), policy(), "accept-language");
+    send_and_store(&stack, get_with("/", &[("accept-language", "de")])).await;
+    assert!(send_and_store(&stack, get_with("/", &[("accept-language", "de")])).await.is_hit());
+    assert!(store.has_seen(b"accept-language\x02\0\0\0de"));
+}
+
+/// Two processes, or machines, over one store.
+#[tokio::test]
+async fn caches_with_one_secret_share_what_they_store_and_others_do_not() {
+    for (policy, name, [alice, _]) in cases() {
+        let store = Wiretap::new();
+        let over = |secret: &str| {
+            let cache = Cache::builder(store.clone()).key_secret(secret).build().expect("valid");
+            stack_over(&cache, policy.clone(), name).0
+        };
+        let request = || get_with("/", &[(name, alice)]);
+        send_and_store(&over("one"), request()).await;
+        assert!(send_and_store(&over("one"), request()).await.is_hit(), "{name}");
+        assert!(!send_and_store(&over("another"), request()).await.is_hit(), "{name}");
+    }
+}
+
+/// With no secret, values are not the same in two namespaces.
+#[tokio::test]
+async fn what_is_stored_for_one_value_has_nothing_in_common_in_two_namespaces() {
+    let digests = |namespace: &'static str| async move {
+        let store = Wiretap::new();
+        let cache = Cache::builder(store.clone()).namespace(namespace).build().expect("valid");
+        let policy = policy().vary_on_cookies(["lang"]).expect("valid");
+        let (stack, _) = stack_over(&cache, policy, "accept");
+        send_and_store(&stack, get_with("/", &[("cookie", "lang=de")])).await;
+        let keys = store.keys();
+        keys.iter().filter(|key| key.len() > 64).map(|key| key[key.len() - 32..].to_vec()).collect::<Vec<_>>()
+    };
+    let (a, b) = (digests("a").await, digests("b").await);
+    assert!(!a.is_empty() && a.iter().all(|one| !b.contains(one)));
+}
