@@ -14,6 +14,8 @@ use source::Source;
 pub(crate) use empty::empty;
 pub(crate) use recorder::{Commit, Recorder, Tagged};
 
+use crate::cache::{Tracker, is_tracked, unknown};
+use crate::entry::Reads;
 use crate::error::BoxError;
 use crate::flight::Reader;
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use pin_project_lite::pin_project;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 pin_project! {
@@ -44,7 +46,8 @@ pin_project! {
         Forwarded { #[pin] body: B },
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
-        Shared { reader: Reader },
+        // With what the body was made from, where that is known.
+        Shared { reader: Reader, tracker: Option<Tracker> },
     }
 }
 
@@ -74,8 +77,9 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Absent }
     }
 
+    /// The body that another request's call has begun.
     pub(crate) fn shared(reader: Reader) -> Self {
-        Self { inner: Inner::Shared { reader } }
+        Self { inner: Inner::Shared { reader, tracker: None } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -113,14 +117,16 @@ where
         }
     }
 
-    /// Reads what of the body is ready, within limits, before its client asks for it.
-    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) {
-        let Inner::Recording { recording } = &mut self.inner else { return };
+    /// Reads what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Reads> {
+        let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);
+        let reads = recording.reads();
         if recording.is_whole() && recording.ahead.len() <= 1 {
             let data = recording.as_mut().project().ahead.pop().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
         }
+        reads
     }
 }
 
@@ -140,10 +146,11 @@ where
         let Some(mut recorder) = this.recorder.take() else {
             return Self { inner: Inner::Recording { recording } };
         };
+        let tracker = recorder.tracker.share();
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
         match recorder.share(begun, Box::pin(Source::new(recording))) {
-            Some(reader) => Self::shared(reader),
+            Some(reader) => Self { inner: Inner::Shared { reader, tracker: Some(tracker) } },
             None => Self::default(),
         }
     }
@@ -165,10 +172,10 @@ where
                 Ok(())
             }
             // Others may go on reading; so does this one, for the store.
-            Inner::Shared { reader } => {
+            Inner::Shared { reader, tracker } => {
                 let permit = reader.stream().drain_permit();
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
-                    return Err(Self { inner: Inner::Shared { reader } });
+                    return Err(Self { inner: Inner::Shared { reader, tracker } });
                 };
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
                     let _permit = permit;
@@ -189,7 +196,7 @@ where
     /// Returns one more reader of a body that others may be reading.
     pub(crate) fn second_reader(&self) -> Option<Reader> {
         match &self.inner {
-            Inner::Shared { reader } => reader.stream().join(),
+            Inner::Shared { reader, .. } => reader.stream().join(),
             _ => None,
         }
     }
@@ -198,7 +205,7 @@ where
     pub(crate) async fn drain(self) {
         match self.inner {
             Inner::Recording { recording } => drain(recording).await,
-            Inner::Shared { reader } => reader.read_while_kept().await,
+            Inner::Shared { reader, .. } => reader.read_while_kept().await,
             _ => {}
         }
     }
@@ -240,7 +247,16 @@ where
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
-            Projected::Shared { reader } => Pin::new(reader).poll_frame(cx),
+            Projected::Shared { reader, tracker } => {
+                let frame = ready!(Pin::new(reader).poll_frame(cx));
+                // Another reader may have driven the body to here, in its own task.
+                match tracker {
+                    _ if !is_tracked() => {}
+                    Some(tracker) => tracker.pass_on(),
+                    None => unknown(),
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -251,7 +267,7 @@ where
             Inner::Absent => true,
             Inner::Forwarded { body } => body.is_end_stream(),
             Inner::Recording { recording } => recording.is_end_stream(),
-            Inner::Shared { reader } => reader.is_end_stream(),
+            Inner::Shared { reader, .. } => reader.is_end_stream(),
         }
     }
 
@@ -262,7 +278,7 @@ where
             Inner::Absent => SizeHint::new(),
             Inner::Forwarded { body } => body.size_hint(),
             Inner::Recording { recording } => recording.size_hint(),
-            Inner::Shared { reader } => reader.size_hint(),
+            Inner::Shared { reader, .. } => reader.size_hint(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use crate::cache::{Reservation, Tracker};
+use crate::entry::Reads;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -28,6 +29,8 @@ pin_project! {
         held: Option<Reservation>,
         // What is read while the body is made, where somebody else records it.
         pub(super) tracker: Option<Tracker>,
+        // What the recorder knew when it ended.
+        known: Option<Tracker>,
     }
 }
 
@@ -55,6 +58,7 @@ where
             error: None,
             held: None,
             tracker: None,
+            known: None,
         }
     }
 
@@ -163,8 +167,15 @@ where
     fn end_recording(self: Pin<&mut Self>, how: End) {
         let this = self.project();
         if let Some(recorder) = this.recorder.take() {
+            *this.known = recorder.tracker.known();
             *this.held = Some(recorder.end(how));
         }
+    }
+
+    /// Returns what the body was made from so far.
+    pub(super) fn reads(&self) -> Option<Reads> {
+        let recorder = self.recorder.as_ref().map(|recorder| &recorder.tracker);
+        recorder.or(self.tracker.as_ref()).or(self.known.as_ref())?.peek()
     }
 
     /// Tells whether there is more of the body to come.

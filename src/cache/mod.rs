@@ -19,8 +19,8 @@ pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, Verdict};
 pub(crate) use storing::{Settled, Storing};
+pub(crate) use tracking::{AnswerDependencies, Tracker, inherit_response, is_tracked, unknown};
 pub use tracking::{Propagated, propagate_dependencies};
-pub(crate) use tracking::{Tracker, inherit_response, is_tracked, unknown};
 pub use warm::{Warmed, WarmedPage};
 
 use crate::clock::Clock;

@@ -28,6 +28,11 @@ enum Slot {
 pub(crate) struct Tracker(Option<Arc<Mutex<Reads>>>);
 
 impl Tracker {
+    /// Returns the one of whoever is making something here, if anybody is.
+    pub(crate) fn of_caller() -> Option<Self> {
+        current().map(|reads| Self(Some(reads)))
+    }
+
     /// Does some of the work.
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce() -> T) -> T {
         struct Entered<'a>(&'a mut Tracker, Slot);
@@ -55,6 +60,11 @@ impl Tracker {
     /// Returns another one for the same work.
     pub(crate) fn share(&mut self) -> Self {
         Self(Some(Arc::clone(self.0.get_or_insert_default())))
+    }
+
+    /// Returns another one that knows what was read so far; `None` if that is nothing.
+    pub(crate) fn known(&self) -> Option<Self> {
+        self.0.clone().map(|reads| Self(Some(reads)))
     }
 
     /// Returns what was read so far.
@@ -123,11 +133,9 @@ pub(super) fn inherit(value: &StoredValue) {
 
 /// Notes a stored response that something else is made from.
 pub(crate) fn inherit_response(response: &StoredResponse) {
-    let Some(reads) = current() else { return };
-    let (mut reads, head) = (lock(&reads), response.head());
-    let own = head.scopes.iter().map(|scope| Dependency { value: *scope, since: head.generation });
-    own.chain(head.dependencies.iter().copied()).for_each(|each| reads.inherit(each));
-    reads.live_until(head.fresh_until);
+    if let Some(reads) = current() {
+        lock(&reads).inherit_response(response);
+    }
 }
 
 /// Notes what something that was read was made from itself.
@@ -141,6 +149,48 @@ pub(crate) fn merge(other: &Reads) {
 pub(crate) fn unknown() {
     if let Some(reads) = current() {
         lock(&reads).is_unfit = true;
+    }
+}
+
+/// What a page inherits of an answer that it is made from. Each exit of the state machine returns one with its answer,
+/// and the response future passes it on.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum AnswerDependencies {
+    Known(Reads),
+    /// The page must not be stored.
+    Unknown,
+}
+
+impl AnswerDependencies {
+    /// Nothing beyond what the service has noted where it was called.
+    pub(crate) fn noted() -> Self {
+        Self::Known(Reads::default())
+    }
+
+    /// Adds what was noted elsewhere.
+    pub(crate) fn and(mut self, reads: Option<Reads>) -> Self {
+        if let (Self::Known(known), Some(reads)) = (&mut self, reads) {
+            known.merge(&reads);
+        }
+        self
+    }
+
+    /// Notes all of it for what is made here.
+    pub(crate) fn pass_on(&self) {
+        match self {
+            _ if !is_tracked() => {}
+            Self::Known(reads) => merge(reads),
+            Self::Unknown => unknown(),
+        }
+    }
+}
+
+impl From<&StoredResponse> for AnswerDependencies {
+    fn from(response: &StoredResponse) -> Self {
+        let mut reads = Reads::default();
+        reads.inherit_response(response);
+        Self::Known(reads)
     }
 }
 
@@ -187,7 +237,7 @@ pin_project! {
 /// # }
 /// ```
 pub fn propagate_dependencies<F: Future>(work: F) -> Propagated<F> {
-    Propagated { work, tracker: current().map(|reads| Tracker(Some(reads))) }
+    Propagated { work, tracker: Tracker::of_caller() }
 }
 
 impl<F: Future> Future for Propagated<F> {

@@ -1,6 +1,6 @@
 //! What something was made from.
 
-use super::{Dependency, Generation};
+use super::{Dependency, Generation, Scope, StoredResponse};
 use crate::clock::Moment;
 
 /// More values are not held: what is made from them is not stored.
@@ -35,6 +35,19 @@ impl Reads {
             Some(known) => *known = value,
             None => self.push(value),
         }
+    }
+
+    /// Adds what names a stored response, what that was made from, and the end of its freshness.
+    pub(crate) fn inherit_response(&mut self, response: &StoredResponse) {
+        let head = response.head();
+        self.inherit_scopes(&head.scopes, head.generation);
+        head.dependencies.iter().for_each(|each| self.inherit(*each));
+        self.live_until(head.fresh_until);
+    }
+
+    /// Adds what names something that was made since a generation.
+    pub(crate) fn inherit_scopes(&mut self, scopes: &[Scope], since: Generation) {
+        scopes.iter().for_each(|scope| self.inherit(Dependency { value: *scope, since }));
     }
 
     /// Lives no longer than this.

@@ -1,8 +1,8 @@
 //! A call that goes on though its client leaves, in a task of its own.
 
 use super::forward::Fill;
+use super::future::Answered;
 use super::span::in_span;
-use crate::body::ResponseBody;
 use crate::error::BoxError;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,8 +14,6 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tower::Service;
 
-type Answer<B, E> = Result<Response<ResponseBody<B>>, E>;
-
 /// Makes the call, and sees it to its end within a limit once its client has left.
 pub(super) async fn run<S, ReqBody, B>(
     fill: Fill,
@@ -23,7 +21,7 @@ pub(super) async fn run<S, ReqBody, B>(
     request: Request<ReqBody>,
     limit: Duration,
     permit: OwnedSemaphorePermit,
-) -> Answer<B, S::Error>
+) -> Answered<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
     S::Future: Send,
@@ -32,6 +30,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    let fill = fill.detached();
     let (mut sender, receiver) = oneshot::channel();
     let task = tokio::spawn(in_span(async move {
         let _permit = permit;
@@ -39,13 +38,13 @@ where
             return;
         };
         // For the store, one more reads what the client may not read to its end.
-        let second = answer.as_ref().ok().and_then(|response| response.body().second_reader());
+        let second = answer.0.as_ref().ok().and_then(|response| response.body().second_reader());
         let unread = sender.send(answer).err();
         let reading = async {
             if let Some(second) = second {
                 second.read_while_kept().await;
             }
-            if let Some(Ok(response)) = unread {
+            if let Some((Ok(response), _)) = unread {
                 response.into_body().drain().await;
             }
         };

@@ -2,7 +2,7 @@
 
 use super::decision::{Exchanged, Keep};
 use super::failure::within;
-use super::future::Finish;
+use super::future::{Answered, Finish};
 use super::miss::Way;
 use super::next::Call;
 use super::respond::with_ttl;
@@ -10,7 +10,7 @@ use super::revalidate::{self, withheld};
 use super::shared::Shared;
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
-use crate::cache::{Outdated, Settled, Storing, Tracker, Verdict, inherit_response, is_tracked};
+use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, Verdict, is_tracked};
 use crate::clock::Moment;
 use crate::entry::{Generation, StoredResponse};
 use crate::error::BoxError;
@@ -35,6 +35,8 @@ pub(super) struct Fill {
     pub(super) status: CacheStatus,
     /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
     pub(super) background: Option<Settled>,
+    /// It runs in a task of its own, where nobody notes what a page is made from.
+    pub(super) is_detached: bool,
     /// What becomes of what is stored, if the answer is not.
     pub(super) verdict: Verdict,
 }
@@ -59,6 +61,8 @@ pub(super) struct Received<B> {
     pub(super) response: Response<ResponseBody<B>>,
     /// The tag that its later hits have, once its body is complete.
     tag: Tagged,
+    /// What a page that it becomes a part of depends on.
+    pub(super) inherited: AnswerDependencies,
 }
 
 impl Fill {
@@ -66,7 +70,11 @@ impl Fill {
         event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
         let status = CacheStatus::forward(call.reason);
         let status = if call.has_waited { status.collapsed(false) } else { status };
-        Self { way, call, status, background: None, verdict: Verdict::Forget }
+        Self { way, call, status, background: None, is_detached: false, verdict: Verdict::Forget }
+    }
+
+    pub(super) fn detached(self) -> Self {
+        Self { is_detached: true, ..self }
     }
 
     pub(super) fn with_verdict(self, verdict: Verdict) -> Self {
@@ -82,7 +90,7 @@ impl Fill {
         mut self,
         inner: S,
         mut request: Request<ReqBody>,
-    ) -> Result<Response<ResponseBody<B>>, S::Error>
+    ) -> Answered<B, S::Error>
     where
         S: Service<Request<ReqBody>, Response = Response<B>>,
         B: Body<Data = Bytes> + Send + 'static,
@@ -97,17 +105,17 @@ impl Fill {
             let call = pin!(tracker.track(call));
             within(self.way.shared.policy.origin_timeout, call).await
         };
-        // A page that this answer becomes a part of is made from the same.
-        tracker.pass_on();
+        let noted = |tracker: &Tracker| AnswerDependencies::noted().and(tracker.peek());
         let has_failed = self.has_failed(&answer);
         if has_failed && let Some(stale) = self.stale_instead(&sent).await {
             let failure = answer.and_then(Result::ok).map(|response| response.status());
-            return Ok(self.answer_with(stale, &sent, failure));
+            let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
+            return (Ok(self.answer_with(stale, &sent, failure)), inherited);
         }
         let response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
             Some(Ok(response)) if has_failed && self.background.is_some() => {
-                return Ok(self.not_stored(response, &sent));
+                return (Ok(self.not_stored(response, &sent)), noted(&tracker));
             }
             Some(Ok(mut response)) => {
                 marks::receive(&mut response);
@@ -120,40 +128,40 @@ impl Fill {
             }
             Some(Err(error)) => {
                 self.failed();
-                return Err(error);
+                return (Err(error), noted(&tracker));
             }
-            None => return Ok(self.timed_out(&sent)),
+            None => return (Ok(self.timed_out(&sent)), noted(&tracker)),
         };
         if response.status() == StatusCode::NOT_MODIFIED
             && let Some(stale) = self.call.stale.take()
         {
             let validated = response.into_parts().0;
             // Boxed, so that the calls that end otherwise do not carry the room for it about.
-            return Ok(Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await);
+            let (response, inherited) =
+                Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await;
+            return (Ok(response), inherited);
         }
         // Boxed, since a HEAD is rare.
-        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.take())) {
+        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.peek())) {
             Box::pin(update.store(&self.way.shared.cache)).await;
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let Received { mut response, tag } = self.received(response, sent, outdated, tracker);
+        let Received { mut response, tag, inherited } = self.received(response, sent, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
-        poll_fn(|cx| {
-            response.body_mut().read_ahead(cx);
-            Poll::Ready(())
-        })
-        .await;
+        let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
+        let inherited = inherited.and(ahead);
         if let Some(tag) = tag.get() {
             // A header section that is full goes without.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
         }
         // And those who wait read the rest while it arrives.
         let response = response.map(ResponseBody::share);
-        Ok(match conditions {
+        let response = match conditions {
             Some(conditions) => withheld(response, &conditions),
             None => response,
-        })
+        };
+        (Ok(response), inherited)
     }
 
     /// Makes a request one whose answer may be shared.
@@ -183,7 +191,7 @@ impl Fill {
         Sent { asked, cookies_declared, conditions, ..Sent::new(shared, headers, version, finish) }
     }
 
-    /// Returns the response, which is being stored if that may be.
+    /// Returns the response, which is being stored if that may be, and what a page inherits of it.
     pub(super) fn received<B>(
         mut self,
         response: Response<B>,
@@ -213,20 +221,23 @@ impl Fill {
         let status = self.status;
         let Sent { headers: request, finish, .. } = sent;
         let (mut finish, mut tag) = (finish.within(handled_within), Tagged::default());
-        let (body, status) = match kept {
+        let (body, status, inherited) = match kept {
             Err(why) => {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
                     self.background.iter().for_each(Settled::settle);
                 }
+                let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
                 self.not_shared(&head, handled_within, why);
-                (ResponseBody::forwarded(body), status.detail(why))
+                (ResponseBody::forwarded(body), status.detail(why), inherited)
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
-                if is_tracked() {
-                    inherit_response(&response);
-                }
+                // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
+                let inherited = match self.is_detached || is_tracked() {
+                    true => AnswerDependencies::from(&*response).and(tracker.peek()),
+                    false => AnswerDependencies::Unknown,
+                };
                 finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tags = tags && !response.headers().contains_key(ETAG);
@@ -245,12 +256,12 @@ impl Fill {
                 let commit = Commit { cache, storing, leader: self.call.leader };
                 let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
                 tag = recorder.tag();
-                (ResponseBody::recording(body, recorder), status)
+                (ResponseBody::recording(body, recorder), status, inherited)
             }
         };
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply_to_answer(&mut response);
-        Received { response, tag }
+        Received { response, tag, inherited }
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.

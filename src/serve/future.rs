@@ -6,7 +6,7 @@ use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
-use crate::cache::Cache;
+use crate::cache::{AnswerDependencies, Cache, Tracker, is_tracked};
 use crate::marks::{self, HandledWithin, is_outermost, was_announced};
 use crate::policy::request_fields::issues_credential;
 use crate::policy::{CacheHints, Sharing};
@@ -28,7 +28,10 @@ use std::time::{Duration, SystemTime};
 use tower::Service;
 use tower::util::Oneshot;
 
-type Waiting<B, E> = Pin<Box<dyn Future<Output = Result<Response<ResponseBody<B>>, E>> + Send>>;
+/// An answer, and what a page inherits that is made from it.
+pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);
+
+type Waiting<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 
 pin_project! {
     /// The future of a [`ResponseCache`](crate::ResponseCache).
@@ -43,6 +46,8 @@ pin_project! {
     {
         #[pin]
         state: State<S, ReqBody, B>,
+        // Whoever makes a page of the answer.
+        caller: Option<Tracker>,
     }
 }
 
@@ -53,7 +58,7 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Hit { hit: Option<Hit> },
-        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache },
+        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache, is_noted: bool },
         Slow { waiting: Waiting<B, S::Error> },
     }
 }
@@ -247,17 +252,22 @@ where
 {
     #[inline]
     pub(super) fn hit(hit: Hit) -> Self {
-        Self { state: State::Hit { hit: Some(hit) } }
+        Self { state: State::Hit { hit: Some(hit) }, caller: Tracker::of_caller() }
     }
 
-    pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache) -> Self {
-        Self { state: State::Forward { call, finish, cache } }
-    }
-
-    pub(super) fn slow(
-        future: impl Future<Output = Result<Response<ResponseBody<B>>, S::Error>> + Send + 'static,
+    /// `is_noted` if the answer is no part of the cache, so that all that a page inherits of it is noted by the service.
+    pub(super) fn forward(
+        call: Oneshot<S, Request<ReqBody>>,
+        finish: Finish,
+        cache: Cache,
+        is_noted: bool,
     ) -> Self {
-        Self { state: State::Slow { waiting: Box::pin(future) } }
+        let state = State::Forward { call, finish, cache, is_noted };
+        Self { state, caller: Tracker::of_caller() }
+    }
+
+    pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
+        Self { state: State::Slow { waiting: Box::pin(future) }, caller: Tracker::of_caller() }
     }
 }
 
@@ -268,14 +278,34 @@ where
     type Output = Result<Response<ResponseBody<B>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
-        match self.project().state.project() {
-            Projected::Hit { hit } => match hit.take() {
-                Some(hit) => Poll::Ready(Ok(hit.response())),
-                // Polled again after it was ready, which a future may answer with never.
-                None => Poll::Pending,
-            },
-            Projected::Forward { call, finish, cache } => {
-                let mut response = ready!(call.poll(cx))?.map(ResponseBody::forwarded);
+        let this = self.project();
+        match this.caller {
+            // It was called where a page is made, and is polled elsewhere: in a task of its own, say.
+            Some(caller) if !is_tracked() => caller.enter(|| poll_answer(this.state, cx)),
+            _ => poll_answer(this.state, cx),
+        }
+    }
+}
+
+#[inline]
+fn poll_answer<S, ReqBody, B>(
+    state: Pin<&mut State<S, ReqBody, B>>,
+    cx: &mut task::Context<'_>,
+) -> Poll<Result<Response<ResponseBody<B>>, S::Error>>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    // The one way out: each state says what a page inherits that is made from the answer.
+    let (answer, inherited) = match state.project() {
+        Projected::Hit { hit } => {
+            // Polled again after it was ready, which a future may answer with never.
+            let Some(hit) = hit.take() else { return Poll::Pending };
+            hit.pass_on();
+            return Poll::Ready(Ok(hit.response()));
+        }
+        Projected::Forward { call, finish, cache, is_noted } => {
+            let answer = ready!(call.poll(cx)).map(|response| {
+                let mut response = response.map(ResponseBody::forwarded);
                 marks::receive(&mut response);
                 if let Some(what) = what_changed(&response)
                     && !cache.invalidate_later(what)
@@ -283,11 +313,18 @@ where
                     finish.says_not_invalidated();
                 }
                 finish.clone().apply_to_answer(&mut response);
-                Poll::Ready(Ok(response))
-            }
-            Projected::Slow { waiting } => waiting.as_mut().poll(cx),
+                response
+            });
+            let inherited = match is_noted {
+                true => AnswerDependencies::noted(),
+                false => AnswerDependencies::Unknown,
+            };
+            (answer, inherited)
         }
-    }
+        Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),
+    };
+    inherited.pass_on();
+    Poll::Ready(answer)
 }
 
 impl<S, ReqBody, B> fmt::Debug for ResponseFuture<S, ReqBody, B>

@@ -9,6 +9,7 @@ mod failure;
 mod forward;
 mod future;
 mod head;
+mod inherited;
 mod inspect;
 mod lifetime;
 mod limit;

@@ -9,7 +9,7 @@ use super::next::Call;
 use super::shared::Shared;
 use super::unsafe_method::path_on_same_origin;
 use crate::body::ResponseBody;
-use crate::cache::{Tracker, Verdict};
+use crate::cache::{AnswerDependencies, Tracker, Verdict};
 use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
 use crate::key::{KeyBuf, RequestHead};
@@ -76,7 +76,7 @@ impl Post {
         let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
         let call = Call::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
-        let fill = Fill { way, call, status, background: None, verdict: Verdict::Forget };
+        let fill = Fill { way, call, status, background: None, is_detached: false, verdict: Verdict::Forget };
         Some(Self { fill, sent, before, tracker: Tracker::default() })
     }
 
@@ -117,7 +117,11 @@ impl Post {
 
     /// Passes the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
     /// so many steps: then it may be older than that.
-    pub(super) async fn keep<B>(mut self, response: Response<B>, steps: u64) -> Response<ResponseBody<B>>
+    pub(super) async fn keep<B>(
+        mut self,
+        response: Response<B>,
+        steps: u64,
+    ) -> (Response<ResponseBody<B>>, AnswerDependencies)
     where
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
@@ -126,11 +130,13 @@ impl Post {
         let expected = Generation::new(self.before.incarnation(), self.before.counter() + steps);
         if now == Some(expected) {
             self.fill.call.generation = now;
-            return self.fill.received(response, self.sent, None, self.tracker).response;
+            let received = self.fill.received(response, self.sent, None, self.tracker);
+            return (received.response, received.inherited);
         }
         let mut response = response.map(ResponseBody::forwarded);
         self.sent.finish.apply_to_answer(&mut response);
-        response
+        // It may be older than what was invalidated meanwhile.
+        (response, AnswerDependencies::Unknown)
     }
 }
 

@@ -188,7 +188,7 @@ impl Refresh {
                 return;
             }
             let fill = Fill::new(way, call).with_verdict(verdict).in_background(settled);
-            if let Ok(response) = fill.run(inner, Request::from_parts(parts, body)).await {
+            if let (Ok(response), _) = fill.run(inner, Request::from_parts(parts, body)).await {
                 response.into_body().drain().await;
             }
         };

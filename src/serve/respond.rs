@@ -56,9 +56,6 @@ impl Shared {
         collapsed: Option<Reason>,
         key: &[u8],
     ) -> Hit {
-        if is_tracked() {
-            inherit_response(&stored);
-        }
         event!(
             status = stored.status().as_u16(),
             age = stored.current_age(now).as_secs(),
@@ -116,6 +113,14 @@ impl Hit {
     /// Has a cache layer further out emit what this one keys by.
     pub(super) fn leaving(self, keyed: Option<KeyedFields>) -> Self {
         Self { keyed, ..self }
+    }
+
+    /// Has what is made here inherit of the stored response.
+    #[inline]
+    pub(super) fn pass_on(&self) {
+        if is_tracked() {
+            inherit_response(&self.stored);
+        }
     }
 
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.

@@ -7,7 +7,7 @@ use super::miss::Way;
 use super::respond::with_ttl;
 use super::shared::Shared;
 use crate::body::ResponseBody;
-use crate::cache::{Settled, Storing};
+use crate::cache::{AnswerDependencies, Settled, Storing};
 use crate::clock::Moment;
 use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
@@ -64,7 +64,7 @@ impl Fill {
         validated: response::Parts,
         sent: Sent,
         reads: Option<Reads>,
-    ) -> Response<ResponseBody<B>> {
+    ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let outdated = self.outdated(stale.status());
         let (shared, context) = (&self.way.shared, self.way.context);
         let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
@@ -105,7 +105,7 @@ impl Fill {
             let mut storing =
                 updating(&self.way, head, stale, &sent.headers, retained, self.background.clone());
             // What is made from more than it is known by must not be kept.
-            if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
+            if storing.made_from(reads.clone()) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
         });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
@@ -153,10 +153,11 @@ impl Fill {
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
+        let inherited = AnswerDependencies::from(&*stored).and(reads);
         let hit = shared.hit_after_call(stored, version, &request, context, now);
         let mut response = hit.leaving(finish.left_to_outer()).response();
         finish.with_status(status).silent().apply(&mut response);
-        response
+        (response, inherited)
     }
 }
 

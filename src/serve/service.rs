@@ -13,7 +13,7 @@ use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
-use crate::cache::{poll_now, unknown};
+use crate::cache::{AnswerDependencies, poll_now};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::marks;
@@ -145,7 +145,9 @@ impl<S> ResponseCache<S> {
         let (parts, body) = request.into_parts();
         ResponseFuture::slow(async move {
             let next = way.next(&parts.headers, None).await;
-            proceed(way, inner, next, Request::from_parts(parts, body)).await
+            // That future has passed on what it knows.
+            let answer = proceed(way, inner, next, Request::from_parts(parts, body)).await;
+            (answer, AnswerDependencies::noted())
         })
     }
 
@@ -180,7 +182,9 @@ impl<S> ResponseCache<S> {
         if forward.announce {
             shared.announce(request.extensions_mut(), identified);
         }
-        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, shared.cache.clone())
+        // A HEAD that missed is a part of the cache, though nothing is stored for it.
+        let is_noted = forward.bypass.detail != Some(Detail::Head);
+        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, shared.cache.clone(), is_noted)
     }
 }
 
@@ -217,9 +221,8 @@ where
             let hit =
                 shared.hit(head, (&request).into(), context, now, Some(reason), way.key.as_ref().as_bytes());
             // What the rest of it will be made from is not known here.
-            unknown();
-            let response = hit.reading(reader);
-            ResponseFuture::slow(std::future::ready(Ok(response)))
+            let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
+            ResponseFuture::slow(std::future::ready(answer))
         }
         Next::Refresh(stored, call, refresh) => {
             let now = shared.cache.clock().now();
@@ -232,7 +235,7 @@ where
                 Finish::new(shared, request.extensions(), status, context).with_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
-            ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone())
+            ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone(), false)
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
@@ -272,7 +275,7 @@ where
     S: Service<Request<ReqBody>>,
 {
     let finish = finish.with_status(CacheStatus::refused(Detail::OnlyIfCached));
-    ResponseFuture::slow(async move { Ok(gateway_timeout(version, &finish)) })
+    ResponseFuture::slow(async move { (Ok(gateway_timeout(version, &finish)), AnswerDependencies::noted()) })
 }
 
 #[expect(unused, reason = "asserts at build time that the error type of the service is kept")]

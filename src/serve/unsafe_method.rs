@@ -1,12 +1,12 @@
 //! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
 
-use super::future::Finish;
+use super::future::{Answered, Finish};
 use super::inspect::Context;
 use super::post::Post;
 use super::shared::Shared;
 use super::target::Written;
 use crate::body::ResponseBody;
-use crate::cache::{Cache, Invalidate, Invalidation};
+use crate::cache::{AnswerDependencies, Cache, Invalidate, Invalidation};
 use crate::error::{BoxError, StoreError};
 use crate::marks;
 use crate::policy::Sharing;
@@ -30,7 +30,7 @@ pub(super) async fn forward<S, ReqBody, B>(
     mut inner: S,
     mut parts: Parts,
     body: ReqBody,
-) -> Result<Response<ResponseBody<B>>, S::Error>
+) -> Answered<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
     B: Body<Data = Bytes>,
@@ -50,16 +50,22 @@ where
         Sharing::App => Invalidation::paths(paths),
     };
     // Until it is called, the service has changed nothing.
-    poll_fn(|cx| inner.poll_ready(cx)).await?;
+    if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
+        return (Err(error), AnswerDependencies::noted());
+    }
     let mut changed = Changed { cache: &shared.cache, what: vec![of_site(written.paths())] };
     let call = inner.call(Request::from_parts(parts, body));
-    let mut response = match &mut post {
+    let response = match &mut post {
         Some(post) => {
             let answer = post.tracker.track(call).await;
             post.tracker.pass_on();
-            answer?
+            answer
         }
-        None => call.await?,
+        None => call.await,
+    };
+    let mut response = match response {
+        Ok(response) => response,
+        Err(error) => return (Err(error), AnswerDependencies::noted()),
     };
     marks::receive(&mut response);
     let status = response.status();
@@ -87,7 +93,10 @@ where
             None => None,
         };
         match (changed.invalidate().await, post) {
-            (Ok(steps), Some(post)) => return Ok(post.keep(response, steps).await),
+            (Ok(steps), Some(post)) => {
+                let (response, inherited) = post.keep(response, steps).await;
+                return (Ok(response), inherited);
+            }
             (Ok(_), None) => {}
             (Err(_), _) => finish.says_not_invalidated(),
         }
@@ -101,7 +110,7 @@ where
     changed.what.clear();
     let mut response = response.map(ResponseBody::forwarded);
     finish.apply_to_answer(&mut response);
-    Ok(response)
+    (Ok(response), AnswerDependencies::noted())
 }
 
 /// Returns `true` if the `Location` of a response names what a write may have changed: what it created, or the page that

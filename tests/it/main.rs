@@ -44,6 +44,7 @@ mod model;
 mod orders;
 mod outrun;
 mod overtaking;
+mod parts;
 mod patching;
 mod provoked;
 mod proxy;

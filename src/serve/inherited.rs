@@ -1,0 +1,33 @@
+//! What a page inherits of an answer that is not stored.
+
+use super::decision::scopes_of;
+use super::forward::Fill;
+use crate::cache::{AnswerDependencies, is_tracked};
+use crate::entry::Reads;
+use http::response;
+
+impl Fill {
+    /// Returns what a page inherits of an answer that is not stored: what would have named it, so that an invalidation
+    /// of this part invalidates the page, too.
+    pub(super) fn inherited_unstored(
+        &self,
+        head: &response::Parts,
+        handled_within: bool,
+    ) -> AnswerDependencies {
+        if handled_within {
+            // The inner layer has passed it on.
+            return AnswerDependencies::noted();
+        }
+        if !(self.is_detached || is_tracked()) {
+            return AnswerDependencies::Unknown;
+        }
+        let (way, shared) = (&self.way, &self.way.shared);
+        let tags = shared.tags(&head.headers, head.extensions.get());
+        let (Some(generation), Ok(tags)) = (self.call.generation, tags) else {
+            return AnswerDependencies::Unknown;
+        };
+        let mut reads = Reads::default();
+        reads.inherit_scopes(&scopes_of(&way.scopes, &way.hosts, &tags), generation);
+        AnswerDependencies::Known(reads)
+    }
+}
