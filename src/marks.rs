@@ -1,8 +1,10 @@
 //! Marks on requests and responses, by which layers learn of one another.
 
 mod field;
+mod verdict;
 
 pub(crate) use field::{receive, remove_from_request, send, write_identified, write_never};
+pub(crate) use verdict::{Decider, Pending, Verdict};
 
 use crate::policy::{CookiePolicy, Cookies, cookie_names};
 use http::{Extensions, Request};

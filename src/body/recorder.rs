@@ -4,6 +4,7 @@ use crate::cache::{Cache, Reservation, Storing, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
+use crate::marks::{Pending, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use bytes::Bytes;
 use http_body::Body;
@@ -19,6 +20,8 @@ pub(crate) struct Commit {
     pub(crate) storing: Storing,
     /// Present where others may be waiting.
     pub(crate) leader: Option<Leader>,
+    /// Present if an outer layer has yet to admit the response.
+    pub(crate) verdict: Option<Pending>,
 }
 
 /// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
@@ -70,6 +73,8 @@ pub(super) enum End {
     Unfit,
     /// The body goes on. Other recordings hold all there is of the budget, at this time.
     NoRoomNow,
+    /// The body goes on. An outer layer has refused the response.
+    Refused,
 }
 
 #[derive(Debug)]
@@ -125,9 +130,19 @@ impl Recorder {
         self.reservation.shrink_to(self.length);
         let declared = self.declared;
         let begin = commit.leader.as_ref().map(Leader::announcement);
+        let verdict = commit.verdict.clone();
         let reader = Stream::begin(head, declared, begun, source, Box::new(self));
-        if let Some(begin) = begin {
-            begin(reader.stream());
+        match (begin, verdict) {
+            (Some(begin), None) => begin(reader.stream()),
+            (Some(begin), Some(verdict)) => {
+                let stream = Arc::downgrade(reader.stream());
+                verdict.when_decided(move |verdict| {
+                    if let (Verdict::Admitted, Some(stream)) = (verdict, stream.upgrade()) {
+                        begin(&stream);
+                    }
+                });
+            }
+            (None, _) => {}
         }
         Some(reader)
     }
@@ -147,6 +162,9 @@ impl Recorder {
 
     /// Records a frame and returns it for sending, and why the recording can't go on, if so.
     pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<End>) {
+        if self.is_refused() {
+            return (data, Some(End::Refused));
+        }
         let length = data.len() as u64;
         let total = self.len() + length;
         let most = self.most();
@@ -194,11 +212,16 @@ impl Recorder {
         (sent, None)
     }
 
+    fn is_refused(&self) -> bool {
+        let verdict = self.commit.as_ref().and_then(|commit| commit.verdict.as_ref());
+        verdict.is_some_and(Pending::is_refused)
+    }
+
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
-    pub(super) fn end(mut self, how: End) -> Reservation {
+    pub(super) fn end(mut self, how: End) -> Arc<Reservation> {
         if how == End::Clean {
             let body = self.body();
-            self.finish(body);
+            return self.finish(body);
         } else if let Some(mut commit) = self.commit.take() {
             match how {
                 End::Failed => commit.failed(),
@@ -206,10 +229,10 @@ impl Recorder {
                     commit.storing.give_up(&commit.cache);
                     commit.pass();
                 }
-                End::NoRoomNow | End::Clean => commit.pass(),
+                End::NoRoomNow | End::Refused | End::Clean => commit.pass(),
             }
         }
-        self.reservation.take()
+        Arc::new(self.reservation.take())
     }
 
     /// Takes what was recorded.
@@ -224,10 +247,13 @@ impl Recorder {
         }
     }
 
-    fn finish(&mut self, body: Bytes) {
-        let Some(mut commit) = self.commit.take() else { return };
+    /// Returns the reservation, of which a parked response keeps a share.
+    fn finish(&mut self, body: Bytes) -> Arc<Reservation> {
+        let reservation = Arc::new(self.reservation.take());
+        let Some(mut commit) = self.commit.take() else { return reservation };
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
-            return commit.failed();
+            commit.failed();
+            return reservation;
         }
         let tag = self
             .digest
@@ -236,13 +262,26 @@ impl Recorder {
         tag.iter().for_each(|tag| commit.storing.tag(tag));
         if !commit.storing.made_from(self.tracker.peek()) {
             commit.storing.give_up(&commit.cache);
-            return commit.pass();
+            commit.pass();
+            return reservation;
         }
         commit.storing.settle();
         if let Some(tag) = tag {
             self.tag.set(tag);
         }
-        commit.store(body);
+        let parked = Arc::clone(&reservation);
+        match commit.verdict.take() {
+            None => commit.store(body),
+            Some(verdict) => verdict.when_decided(move |verdict| {
+                // The budget counts the body until it is stored or dropped.
+                let _parked = parked;
+                match verdict {
+                    Verdict::Admitted => commit.store(body),
+                    Verdict::Refused => commit.pass(),
+                }
+            }),
+        }
+        reservation
     }
 }
 
@@ -254,7 +293,7 @@ impl Drop for Recorder {
         self.tracker.pass_on();
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
             let body = self.body();
-            self.finish(body);
+            drop(self.finish(body));
         }
     }
 }
@@ -262,7 +301,9 @@ impl Drop for Recorder {
 impl Keep for Recorder {
     fn count(&mut self, data: &Bytes) -> bool {
         let total = self.len() + data.len() as u64;
-        self.why = if total > self.most() {
+        self.why = if self.is_refused() {
+            End::Refused
+        } else if total > self.most() {
             End::Unfit
         } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
             End::NoRoomNow
@@ -289,8 +330,7 @@ impl Keep for Recorder {
     }
 
     fn store(mut self: Box<Self>, whole: Bytes) -> Box<dyn Send> {
-        self.finish(whole);
-        Box::new(self.reservation.take())
+        Box::new(self.finish(whole))
     }
 
     fn fail(self: Box<Self>) {

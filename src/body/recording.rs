@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
@@ -26,7 +27,7 @@ pin_project! {
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
         // Of the budget, for what was read ahead and is not sent yet.
-        held: Option<Reservation>,
+        held: Option<Arc<Reservation>>,
         // What is read while the body is made, where somebody else records it.
         pub(super) tracker: Option<Tracker>,
         // What the recorder knew when it ended.

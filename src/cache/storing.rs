@@ -82,14 +82,24 @@ impl Storing {
         }
     }
 
-    /// Stores the response, and returns it and whether it is stored. If it is not, it is returned all the
-    /// same: those who wait for it need not call the service again.
-    pub(crate) async fn store(self, cache: &Cache, body: Bytes) -> (Arc<StoredResponse>, bool) {
-        let Self { key, mut response, request, max_variants, selection, retained, .. } = self;
-        let now = cache.clock().now();
-        if let Some(response) = Arc::get_mut(&mut response) {
+    /// Gives the response its body, before it is shared with anybody.
+    pub(crate) fn set_body(&mut self, body: Bytes) {
+        if let Some(response) = Arc::get_mut(&mut self.response) {
             response.set_body(body);
         }
+    }
+
+    /// Stores the response, and returns it and whether it is stored. If it is not, it is returned all the
+    /// same: those who wait for it need not call the service again.
+    pub(crate) async fn store(mut self, cache: &Cache, body: Bytes) -> (Arc<StoredResponse>, bool) {
+        self.set_body(body);
+        self.store_whole(cache).await
+    }
+
+    /// Stores the response, which has its body.
+    pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
+        let Self { key, response, request, max_variants, selection, retained, .. } = self;
+        let now = cache.clock().now();
         let fresh_until = response.head().fresh_until;
         let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now) + retained);
         if response.is_fresh(now) {

@@ -55,6 +55,12 @@ impl Leader {
         move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
     }
 
+    /// Returns what releases the followers, whatever the leader does later.
+    pub(crate) fn release(&self) -> impl FnOnce() + Send + use<> {
+        let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
+        move || Self { flights, key, flight, told: false }.pass()
+    }
+
     /// Shares the response, which must be in the store already: who comes later looks there.
     pub(crate) fn stored(self, response: Arc<StoredResponse>) {
         self.end(Outcome::Stored(response));

@@ -2,10 +2,11 @@
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
-use crate::marks::{self, Identified, OuterLayer, is_outermost};
+use crate::marks::{Identified, OuterLayer, is_outermost, remove_from_request};
 use crate::policy::CookiePolicy;
 use crate::policy::request_fields::identifies;
 use crate::rules::client::{self, Told};
+use crate::serve::{receive, send};
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
@@ -248,7 +249,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let is_outermost = is_outermost(request.extensions());
-        marks::remove_from_request(request.headers_mut());
+        remove_from_request(request.headers_mut());
         let identified = self.rules.identify((&request).into());
         let asks = &self.rules.asks;
         let state = if asks.is_empty() {
@@ -313,14 +314,14 @@ where
             Projected::Asking { .. } => return Poll::Pending,
         };
         let mut response = response?;
-        marks::receive(&mut response);
+        receive(&mut response);
         if *identified {
             response.extensions_mut().insert(Identified);
         }
         if response.extensions().get::<Identified>().is_some() {
             client::tell(response.headers_mut(), Told { max_age: None, private: true });
         }
-        marks::send(&mut response, *this.is_outermost);
+        send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }
 }

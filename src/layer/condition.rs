@@ -4,10 +4,11 @@ use super::probe::Probe;
 use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
-use crate::marks::{self, is_outermost};
+use crate::marks::{is_outermost, remove_from_request};
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
+use crate::serve::{receive, send};
 use bytes::Bytes;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use http::request::Parts;
@@ -273,13 +274,13 @@ where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
     let is_outermost = is_outermost(request.extensions());
-    marks::remove_from_request(request.headers_mut());
+    remove_from_request(request.headers_mut());
     let mut response = inner.oneshot(request).await?.map(ResponseBody::forwarded);
-    marks::receive(&mut response);
-    marks::send(&mut response, is_outermost);
+    receive(&mut response);
     if let Some(current) = current.filter(|_| response.status().is_success()) {
         add(current, response.headers_mut());
     }
+    send(&mut response, is_outermost);
     Ok(response)
 }
 

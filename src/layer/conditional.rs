@@ -2,13 +2,14 @@
 
 use crate::body::{Peeked, ResponseBody};
 use crate::error::BoxError;
-use crate::marks::{self, is_outermost};
+use crate::marks::{is_outermost, remove_from_request};
 use crate::rules::accept::is_coded;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::{Comparison, EntityTag, TagList};
 use crate::rules::preconditions::has_preconditions;
 use crate::rules::selection::{Selection, select};
 use crate::rules::storability::declared_length;
+use crate::serve::{receive, send};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, ETAG, IF_NONE_MATCH, RANGE};
 use http::response::Parts;
@@ -132,7 +133,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let is_outermost = is_outermost(request.extensions());
-        marks::remove_from_request(request.headers_mut());
+        remove_from_request(request.headers_mut());
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let asked = reads.then(|| {
             let headers = request.headers();
@@ -168,14 +169,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        marks::receive(&mut response);
+        receive(&mut response);
         let asked = this.asked.take();
         weaken_coded(&mut response, asked.as_ref().and_then(|asked| asked.conditions.as_ref()));
         let mut response = match asked {
             Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
             _ => response.map(ResponseBody::forwarded),
         };
-        marks::send(&mut response, *this.is_outermost);
+        send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }
 }

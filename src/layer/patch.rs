@@ -10,13 +10,13 @@ use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::marks::{self, Identified, is_outermost};
+use crate::marks::{Identified, is_outermost, remove_from_request};
 use crate::policy::CacheHints;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
 use crate::rules::targeted::remove_targeted;
-use crate::serve::is_identified;
+use crate::serve::{is_identified, receive, send};
 
 /// What is written into a response.
 #[derive(Debug, Clone)]
@@ -281,7 +281,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let is_outermost = is_outermost(request.extensions());
-        marks::remove_from_request(request.headers_mut());
+        remove_from_request(request.headers_mut());
         let is_identified = self.patch.asks_for_visitor() && is_identified((&request).into());
         let patch = Arc::clone(&self.patch);
         PatchedFuture { call: self.inner.call(request), patch, is_outermost, is_identified }
@@ -310,9 +310,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        marks::receive(&mut response);
-        this.patch.apply(&mut response, *this.is_identified);
-        marks::send(&mut response, *this.is_outermost);
+        // A dependency on credentials counts for inner caches; what is told clients does not.
+        if matches!(**this.patch, Patch::Vary(_)) {
+            this.patch.apply(&mut response, *this.is_identified);
+            receive(&mut response);
+        } else {
+            receive(&mut response);
+            this.patch.apply(&mut response, *this.is_identified);
+        }
+        send(&mut response, *this.is_outermost);
         Poll::Ready(Ok(response))
     }
 }

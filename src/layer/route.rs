@@ -20,6 +20,11 @@ use tower::Layer;
 /// cache inside of such a layer, key it by [`Policy::vary_by_identity`], or have an
 /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
 ///
+/// A session layer outside of it may make a page personal after this layer has seen it. Under an outer layer of this
+/// crate (an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), or another cache layer), nothing is stored before
+/// the outermost one has seen the response: what sets a cookie, or became `private`, is not stored. A session layer
+/// that stands outside all layers of this crate is not judged.
+///
 /// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///
 /// With feature `axum`, the key holds the URI that the client sent and, where it differs, the one that the handler sees

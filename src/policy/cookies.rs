@@ -214,6 +214,15 @@ fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Returns `true` if all these values of `Set-Cookie` set cookies with listed names.
+pub(crate) fn sets_only<'a>(names: &[String], values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
+    values.into_iter().all(|value| {
+        let pair = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
+        let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
+        pair.contains(&b'=') && listed(names, name.trim_ascii())
+    })
+}
+
 fn listed(patterns: &[String], name: &[u8]) -> bool {
     patterns.iter().any(|pattern| matches(pattern, name))
 }
@@ -225,7 +234,10 @@ fn matches(pattern: &str, name: &[u8]) -> bool {
     }
 }
 
-fn extend(all: &mut Vec<String>, names: impl IntoIterator<Item = String>) -> Result<(), ConfigError> {
+pub(super) fn extend(
+    all: &mut Vec<String>,
+    names: impl IntoIterator<Item = String>,
+) -> Result<(), ConfigError> {
     for name in names {
         let stem = name.strip_suffix('*').unwrap_or(&name);
         let plain = |byte: u8| byte.is_ascii_graphic() && !b"=;,\"*".contains(&byte);

@@ -12,7 +12,7 @@ mod tags;
 mod ttl;
 mod writes;
 
-pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names};
+pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;
 pub use ttl::Ttl;
 
@@ -51,6 +51,8 @@ pub struct Policy {
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) cookies: CookiePolicy,
+    /// The names of cookies that stored responses may set.
+    pub(crate) response_cookies: Vec<String>,
     /// The longest heuristic lifetime, where there is one.
     pub(crate) heuristic: Option<Duration>,
     pub(crate) share_set_cookie: bool,
@@ -127,6 +129,7 @@ impl Policy {
             name: None,
             credentials: Vec::new(),
             cookies: CookiePolicy::default(),
+            response_cookies: Vec::new(),
             heuristic: None,
             share_set_cookie: false,
             cache_status: false,

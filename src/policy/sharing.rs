@@ -1,6 +1,7 @@
 //! The options that decide whose requests are answered from the cache, and what is stored.
 
 use super::Policy;
+use super::cookies::extend;
 use crate::error::ConfigError;
 use crate::key::RequestHead;
 use http::{HeaderName, response};
@@ -53,6 +54,30 @@ impl Policy {
         names: impl IntoIterator<Item = N>,
     ) -> Result<Self, ConfigError> {
         self.cookies.ignore(names.into_iter().map(Into::into))?;
+        Ok(self)
+    }
+
+    /// Declares cookies that responses may set although they are stored, by name; `*` at the end stands for any
+    /// ending. Such a `Set-Cookie` reaches the client whose request was forwarded, and is not stored.
+    ///
+    /// Use it for cookies that say nothing of the visitor and that the page does not depend on. A response that
+    /// sets any other cookie is not stored.
+    ///
+    /// # Errors
+    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"])?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn ignore_response_cookies<N: Into<String>>(
+        mut self,
+        names: impl IntoIterator<Item = N>,
+    ) -> Result<Self, ConfigError> {
+        extend(&mut self.response_cookies, names.into_iter().map(Into::into))?;
         Ok(self)
     }
 

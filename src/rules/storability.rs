@@ -22,7 +22,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) personal: bool,
     /// Only what RFC 9111 refuses is refused: the origin's word counts for all the rest.
     pub(crate) by_rfc: bool,
-    /// A cookie that it sets is for everybody.
+    /// The cookies that it sets do not keep it from being stored.
     pub(crate) shares_cookies: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum NotStorable {
 }
 
 /// Not in use since RFC 6265, but as private.
-const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
+pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {

@@ -7,22 +7,23 @@ use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
 use crate::key::RequestHead;
 use crate::marks::Identified;
-use crate::policy::{CacheHints, Sharing, Ttl};
+use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
 use crate::rules::accept;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;
 use crate::rules::date;
 use crate::rules::freshness::{Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime};
 use crate::rules::stale::{Wanted, Windows};
-use crate::rules::storability::{Exchange, declared_length, storable};
+use crate::rules::storability::{Exchange, SET_COOKIE2, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use crate::status::Detail;
 use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
-    COOKIE, DATE, ORIGIN, RETRY_AFTER,
+    COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderName, StatusCode, request, response};
+use http_body::Body;
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
@@ -105,7 +106,7 @@ impl Shared {
             revalidatable,
             hinted,
             by_rfc,
-            shares_cookies,
+            shares_cookies: shares_cookies || self.sets_harmless_cookies(&response.headers),
         })
         .map_err(Detail::from)?;
         let Vary::Fields(mut fields) = vary else { return Err(Detail::VaryAny) };
@@ -249,6 +250,12 @@ impl Shared {
         cookies || self.policy.key.covers(field)
     }
 
+    /// Returns `true` if all cookies that a response sets are declared harmless.
+    fn sets_harmless_cookies(&self, headers: &HeaderMap) -> bool {
+        sets_only(&self.policy.response_cookies, headers.get_all(SET_COOKIE))
+            && !headers.contains_key(SET_COOKIE2)
+    }
+
     /// Returns what clients are to be told of a response that is stored.
     pub(super) fn told(&self, hints: Option<&CacheHints>, context: Context) -> Told {
         let hinted = hints.and_then(|hints| hints.client_max_age);
@@ -296,4 +303,16 @@ fn has_nonce(headers: &HeaderMap) -> bool {
 /// should not be given; it should have named `Origin` in `Vary`.
 fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
+}
+
+/// Tells whether a body is no more than may be kept, and as long as is declared, as far as it says.
+pub(super) fn fits<B: Body>(body: &B, keep: &Keep) -> Result<(), Detail> {
+    let said = body.size_hint();
+    if said.lower() > keep.limit {
+        return Err(Detail::TooLarge);
+    }
+    match said.exact().zip(keep.declared) {
+        Some((said, declared)) if said != declared => Err(Detail::ContentLength),
+        _ => Ok(()),
+    }
 }

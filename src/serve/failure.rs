@@ -1,8 +1,9 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
-use super::forward::{Fill, Sent, is_of_the_page};
-use super::future::Finish;
+use super::finish::Finish;
+use super::forward::{Fill, is_of_the_page};
 use super::respond::with_ttl;
+use super::sent::Sent;
 use crate::body::ResponseBody;
 use crate::cache::{Outdated, Verdict};
 use crate::entry::StoredResponse;

@@ -1,31 +1,31 @@
 //! The call of the wrapped service for a request that may fill the cache.
 
-use super::decision::{Exchanged, Keep};
+use super::decision::{Keep, fits};
 use super::failure::within;
-use super::future::{Answered, Finish};
+use super::finish::Finish;
+use super::future::Answered;
+use super::held;
 use super::miss::Way;
 use super::next::Call;
 use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
-use super::shared::Shared;
+use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, Verdict, is_tracked};
-use crate::clock::Moment;
-use crate::entry::{Generation, StoredResponse};
+use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
-use crate::marks::{self, HandledWithin, OuterLayer};
+use crate::marks::{HandledWithin, OuterLayer, is_outermost};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
-use http::{HeaderMap, Request, Response, StatusCode, Version, request, response};
+use http::{Request, Response, StatusCode, response};
 use http_body::Body;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::SystemTime;
 use tower::{Service, ServiceExt};
 
 /// A fill: everything that has to outlive the call.
@@ -39,21 +39,6 @@ pub(super) struct Fill {
     pub(super) is_detached: bool,
     /// What becomes of what is stored, if the answer is not.
     pub(super) verdict: Verdict,
-}
-
-/// What is kept of the request while the service has it.
-pub(super) struct Sent {
-    /// Its fields, before anything was removed.
-    pub(super) headers: HeaderMap,
-    /// All of its head, where a predicate looks at it.
-    pub(super) asked: Option<request::Parts>,
-    pub(super) cookies_declared: bool,
-    pub(super) version: Version,
-    pub(super) at: SystemTime,
-    pub(super) began: Moment,
-    pub(super) finish: Finish,
-    /// Conditions of the client that the service was not told of: they are evaluated here.
-    pub(super) conditions: Option<HeaderMap>,
 }
 
 /// A response on its way to its client.
@@ -112,13 +97,13 @@ impl Fill {
             let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
             return (Ok(self.answer_with(stale, &sent, failure)), inherited);
         }
-        let response = match answer {
+        let mut response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
             Some(Ok(response)) if has_failed && self.background.is_some() => {
                 return (Ok(self.not_stored(response, &sent)), noted(&tracker));
             }
             Some(Ok(mut response)) => {
-                marks::receive(&mut response);
+                held::receive(&mut response);
                 if let Some(what) = what_changed(&response)
                     && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
                 {
@@ -143,7 +128,10 @@ impl Fill {
         }
         // Boxed, since a HEAD is rare.
         if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.peek())) {
-            Box::pin(update.store(&self.way.shared.cache)).await;
+            match self.hold(&sent, &mut response, None) {
+                Some(verdict) => update.store_if_admitted(&verdict, &self.way.shared.cache),
+                None => Box::pin(update.store(&self.way.shared.cache)).await,
+            }
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
@@ -170,6 +158,9 @@ impl Fill {
         let (headers, version) = (request.headers().clone(), request.version());
         let finish =
             Finish::new(shared, request.extensions(), self.status, context).with_key(self.way.shown.clone());
+        // A background refresh has no outer layers that could admit its response.
+        let held = self.background.is_none() && !is_outermost(request.extensions());
+        let finish = if held { finish } else { finish.outermost() };
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
@@ -188,7 +179,7 @@ impl Fill {
             revalidate::ask_about(stale, request.headers_mut());
         }
         shared.announce(request.extensions_mut(), context.identified);
-        Sent { asked, cookies_declared, conditions, ..Sent::new(shared, headers, version, finish) }
+        Sent { asked, cookies_declared, held, conditions, ..Sent::new(shared, headers, version, finish) }
     }
 
     /// Returns the response, which is being stored if that may be, and what a page inherits of it.
@@ -219,16 +210,16 @@ impl Fill {
             }
         };
         let status = self.status;
-        let Sent { headers: request, finish, .. } = sent;
-        let (mut finish, mut tag) = (finish.within(handled_within), Tagged::default());
-        let (body, status, inherited) = match kept {
+        let mut tag = Tagged::default();
+        let (head, body, finish, status, inherited) = match kept {
             Err(why) => {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
                     self.background.iter().for_each(Settled::settle);
                 }
                 let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
+                let finish = sent.finish.within(handled_within);
                 self.not_shared(&head, handled_within, why);
-                (ResponseBody::forwarded(body), status.detail(why), inherited)
+                (head, ResponseBody::forwarded(body), finish, status.detail(why), inherited)
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
@@ -238,7 +229,6 @@ impl Fill {
                     true => AnswerDependencies::from(&*response).and(tracker.peek()),
                     false => AnswerDependencies::Unknown,
                 };
-                finish = finish.stored(told);
                 let tags = shared.policy.etags || told.max_age.is_some();
                 let tags = tags && !response.headers().contains_key(ETAG);
                 let comparison = tags.then(|| shared.policy.comparison());
@@ -248,15 +238,21 @@ impl Fill {
                 {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
+                let stored = with_ttl(status.stored(), &response, response.head().response_time);
+                let mut held = Response::from_parts(head, ());
+                let verdict = self.hold(&sent, &mut held, Some((status, stored)));
+                // Until an outer layer has admitted it, nothing says that it is stored.
+                let status = if verdict.is_some() { status } else { stored };
+                let Sent { headers: request, finish, .. } = sent;
                 let (key, settled) = (self.way.key, self.background);
-                let status = with_ttl(status.stored(), &response, response.head().response_time);
                 let selection = Arc::clone(shared.selection());
                 let storing =
                     Storing { key, response, request, max_variants, selection, retained, outdated, settled };
-                let commit = Commit { cache, storing, leader: self.call.leader };
+                let commit = Commit { cache, storing, leader: self.call.leader, verdict };
                 let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
                 tag = recorder.tag();
-                (ResponseBody::recording(body, recorder), status, inherited)
+                let body = ResponseBody::recording(body, recorder);
+                (held.into_parts().0, body, finish.stored(told), status, inherited)
             }
         };
         let mut response = Response::from_parts(head, body);
@@ -301,41 +297,6 @@ fn share_unfresh(leader: Leader, way: &Way) -> Option<Leader> {
     None
 }
 
-impl Sent {
-    pub(super) fn new(shared: &Shared, headers: HeaderMap, version: Version, finish: Finish) -> Self {
-        let clock = shared.cache.clock();
-        let cookies_declared = !shared.policy.cookies.is_default();
-        let (at, began) = (clock.wall(), clock.now());
-        Self { headers, asked: None, cookies_declared, version, at, began, finish, conditions: None }
-    }
-
-    /// Returns what the decision on its response needs to know.
-    pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
-        Exchanged {
-            request: &self.headers,
-            asked: self.asked.as_ref(),
-            context: way.context,
-            cookies_declared: self.cookies_declared,
-            request_time: self.at,
-            began: self.began,
-            generation,
-            scopes: &way.scopes,
-            hosts: &way.hosts,
-        }
-    }
-}
-
-/// Returns a copy of all of a request but its body.
-pub(super) fn head_of<B>(request: &Request<B>) -> request::Parts {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.method = request.method().clone();
-    parts.uri = request.uri().clone();
-    parts.version = request.version();
-    parts.headers = request.headers().clone();
-    parts.extensions = request.extensions().clone();
-    parts
-}
-
 /// Tells whether the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
 pub(super) fn is_of_the_page(status: StatusCode) -> bool {
@@ -343,16 +304,4 @@ pub(super) fn is_of_the_page(status: StatusCode) -> bool {
         || status == StatusCode::NOT_MODIFIED
         || status == StatusCode::PARTIAL_CONTENT;
     !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
-}
-
-/// Tells whether a body is no more than may be kept, and as long as is declared, as far as it says.
-fn fits<B: Body>(body: &B, keep: &Keep) -> Result<(), Detail> {
-    let said = body.size_hint();
-    if said.lower() > keep.limit {
-        return Err(Detail::TooLarge);
-    }
-    match said.exact().zip(keep.declared) {
-        Some((said, declared)) if said != declared => Err(Detail::ContentLength),
-        _ => Ok(()),
-    }
 }

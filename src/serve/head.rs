@@ -1,13 +1,14 @@
 //! What a HEAD tells of a stored response (RFC 9111 section 4.3.5).
 
 use super::decision::Keep;
-use super::forward::{Fill, Sent};
+use super::forward::Fill;
 use super::next::Stored;
+use super::sent::Sent;
 use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
-use crate::marks::HandledWithin;
+use crate::marks::{HandledWithin, Pending, Verdict};
 use crate::rules::stale::Wanted;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
@@ -31,6 +32,17 @@ pub(super) struct Update {
 }
 
 impl Update {
+    /// Stores it once an outer layer has admitted the answer.
+    pub(super) fn store_if_admitted(self, verdict: &Pending, cache: &Cache) {
+        let cache = cache.clone();
+        verdict.when_decided(move |verdict| {
+            if verdict == Verdict::Admitted {
+                let own = cache.clone();
+                cache.later(async move { self.store(&own).await });
+            }
+        });
+    }
+
     pub(super) async fn store(self, cache: &Cache) {
         let (before, after) = (Entry::Response(self.before), Entry::Response(Arc::new(self.after)));
         let put = cache.store().compare_and_set(self.key.as_ref(), Some(&before), after, self.ttl);

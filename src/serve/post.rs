@@ -1,11 +1,12 @@
 //! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
 
 use super::decision::scopes_of;
-use super::forward::{Fill, Sent};
-use super::future::Finish;
+use super::finish::Finish;
+use super::forward::Fill;
 use super::inspect::Inspected;
 use super::miss::Way;
 use super::next::Call;
+use super::sent::Sent;
 use super::shared::Shared;
 use super::unsafe_method::path_on_same_origin;
 use crate::body::ResponseBody;

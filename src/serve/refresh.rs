@@ -1,11 +1,12 @@
 //! A response that is made anew in the background, while others are answered with the stale one.
 
 use super::anonymize::{Carries, nominated};
-use super::forward::{Fill, head_of};
+use super::forward::Fill;
 use super::inspect::Context;
 use super::lookup::Lookup;
 use super::miss::{Way, store_failed};
 use super::next::{Call, Next};
+use super::sent::head_of;
 use super::shared::Shared;
 use super::span::in_span;
 use crate::body::empty;

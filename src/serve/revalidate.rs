@@ -1,19 +1,21 @@
 //! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
 
 use super::decision::Keep;
-use super::forward::{Fill, Sent};
-use super::future::tell_client;
+use super::finish::tell_client;
+use super::forward::Fill;
+use super::held::HeldAdmission;
 use super::miss::Way;
 use super::respond::with_ttl;
+use super::sent::Sent;
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Settled, Storing};
 use crate::clock::Moment;
 use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
-use crate::flight::Pass;
+use crate::flight::{Leader, Pass};
 use crate::key::{CacheKey, KeyRef};
-use crate::marks::HandledWithin;
+use crate::marks::{HandledWithin, Verdict};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
@@ -62,11 +64,11 @@ impl Fill {
         mut self,
         stale: &StoredResponse,
         validated: response::Parts,
-        sent: Sent,
+        mut sent: Sent,
         reads: Option<Reads>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let outdated = self.outdated(stale.status());
-        let (shared, context) = (&self.way.shared, self.way.context);
+        let (shared, context) = (&Arc::clone(&self.way.shared), self.way.context);
         let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
         let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
@@ -95,6 +97,8 @@ impl Fill {
         let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
         let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
+        // That of an inner layer, whose answer this one passes on.
+        let mut held = parts.extensions.remove::<HeldAdmission>();
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledWithin),
             _ if another => Err(Detail::Mismatch),
@@ -109,26 +113,36 @@ impl Fill {
         });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
-        let Sent { headers: request, version, mut finish, .. } = sent;
         // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
         if another && of_the_page && shared.cache.invalidate_scope(self.way.scopes[0]).await.is_err() {
-            finish.says_not_invalidated();
+            sent.finish.says_not_invalidated();
         }
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
             Ok((storing, retained)) => {
                 storing.settle();
-                let variants = Variants { shared, key: storing.key.clone(), retained };
-                let (stored, is_placed) = storing.store(&shared.cache, stale.body().clone()).await;
-                // A failure is counted by the cache; the variants stay as stale as they are.
-                let _ = variants.freshen(&stored, &validated.headers).await;
-                if let Some(leader) = self.call.leader {
-                    match stored.is_fresh(now) || shared.shares_unfresh() {
-                        true => leader.stored(Arc::clone(&stored)),
-                        false => self.way.pass_unfresh(leader),
+                let mut answer = Response::new(());
+                *answer.headers_mut() = storing.response.headers().clone();
+                let told = with_ttl(status.stored(), &storing.response, now);
+                let verdict = self.hold(&sent, &mut answer, Some((status, told)));
+                let mut freshened = Freshened {
+                    way: self.way,
+                    leader: self.call.leader,
+                    storing,
+                    retained,
+                    validated: validated.headers,
+                    now,
+                };
+                freshened.storing.set_body(stale.body().clone());
+                let stored = Arc::clone(&freshened.storing.response);
+                let is_placed = match verdict {
+                    None => freshened.store().await,
+                    Some(verdict) => {
+                        held = answer.extensions_mut().remove();
+                        verdict.when_decided(move |verdict| freshened.store_if(verdict));
+                        false
                     }
-                }
-                let told = with_ttl(status.stored(), &stored, now);
+                };
                 (stored, if is_placed { told } else { status })
             }
             Err(why) => {
@@ -153,11 +167,54 @@ impl Fill {
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
+        let Sent { headers: request, version, finish, .. } = sent;
         let inherited = AnswerDependencies::from(&*stored).and(reads);
         let hit = shared.hit_after_call(stored, version, &request, context, now);
         let mut response = hit.leaving(finish.left_to_outer()).response();
+        if let Some(held) = held {
+            response.extensions_mut().insert(held);
+        }
         finish.with_status(status).silent().apply(&mut response);
         (response, inherited)
+    }
+}
+
+/// A stored response that a 304 has freshened, and what depends on it.
+struct Freshened {
+    way: Way,
+    leader: Option<Leader>,
+    storing: Storing,
+    retained: Duration,
+    /// The fields of the 304.
+    validated: HeaderMap,
+    now: Moment,
+}
+
+impl Freshened {
+    /// Stores it, freshens its variants, and shares it with followers. Returns `true` if it is stored.
+    async fn store(self) -> bool {
+        let Self { way, leader, storing, retained, validated, now } = self;
+        let shared = &way.shared;
+        let variants = Variants { shared, key: storing.key.clone(), retained };
+        let (stored, is_placed) = storing.store_whole(&shared.cache).await;
+        // A failure is counted by the cache; the variants stay as stale as they are.
+        let _ = variants.freshen(&stored, &validated).await;
+        if let Some(leader) = leader {
+            match stored.is_fresh(now) || shared.shares_unfresh() {
+                true => leader.stored(stored),
+                false => way.pass_unfresh(leader),
+            }
+        }
+        is_placed
+    }
+
+    fn store_if(self, verdict: Verdict) {
+        if verdict == Verdict::Admitted {
+            let cache = self.way.shared.cache.clone();
+            cache.later(async move {
+                self.store().await;
+            });
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 use super::anonymize::Carries;
 use super::carried;
 use super::failure::gateway_timeout;
+use super::finish::Finish;
 use super::forward::Fill;
-use super::future::{Finish, ResponseFuture};
+use super::future::ResponseFuture;
 use super::inspect::Context;
 use super::miss::Way;
 use super::next::Next;

@@ -69,6 +69,8 @@ impl Shared {
             buf.length(names.len());
             names.iter().for_each(|name| buf.part(name.as_bytes()));
         }
+        buf.length(policy.response_cookies.len());
+        policy.response_cookies.iter().for_each(|name| buf.part(name.as_bytes()));
         // What a fill may have besides, and whose it is.
         buf.part(format!("{:?}", policy.allowed).as_bytes());
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));

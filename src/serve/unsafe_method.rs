@@ -1,6 +1,8 @@
 //! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
 
-use super::future::{Answered, Finish};
+use super::finish::Finish;
+use super::future::Answered;
+use super::held;
 use super::inspect::Context;
 use super::post::Post;
 use super::shared::Shared;
@@ -8,7 +10,6 @@ use super::target::Written;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Cache, Invalidate, Invalidation};
 use crate::error::{BoxError, StoreError};
-use crate::marks;
 use crate::policy::Sharing;
 use crate::rules::groups::cache_group_invalidation;
 use crate::status::{CacheStatus, ForwardReason};
@@ -67,7 +68,7 @@ where
         Ok(response) => response,
         Err(error) => return (Err(error), AnswerDependencies::noted()),
     };
-    marks::receive(&mut response);
+    held::receive(&mut response);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {

@@ -4,6 +4,7 @@ mod detail;
 
 pub(crate) use detail::{Detail, FieldName};
 
+use crate::rules::list::elements;
 use crate::rules::storability::NotStorable;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sfv::{List, Parser};
@@ -243,6 +244,32 @@ impl CacheStatus {
         }
         // A header section that is full goes without.
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
+    }
+
+    /// Replaces the member that says this by another one.
+    pub(crate) fn replace(self, headers: &mut HeaderMap, by: Self, key: Option<&str>) {
+        let held = self.to_value(key);
+        let mut is_replaced = false;
+        let mut lines = Vec::new();
+        for line in headers.get_all(CACHE_STATUS) {
+            let mut members: Vec<_> = elements(line.as_bytes()).collect();
+            let member = members.iter_mut().find(|member| **member == held.as_bytes());
+            let by = by.to_value(key);
+            if let (false, Some(member)) = (is_replaced, member) {
+                is_replaced = true;
+                *member = by.as_bytes();
+                // Members of a field value make a field value.
+                lines.push(HeaderValue::from_bytes(&members.join(&b", "[..])).unwrap_or(by));
+            } else {
+                lines.push(line.clone());
+            }
+        }
+        if is_replaced {
+            headers.remove(CACHE_STATUS);
+            for line in lines {
+                let _ = headers.try_append(CACHE_STATUS, line);
+            }
+        }
     }
 
     /// Returns the member of the list.

@@ -138,6 +138,7 @@ fn all() -> Vec<Detail> {
         TooLarge,
         Unkeyed,
         VaryAny,
+        VaryOnCredential,
         VaryOnIgnored,
         VaryOnRemoved,
         ZeroTtl,
@@ -150,7 +151,7 @@ fn all() -> Vec<Detail> {
         | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies
         | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce
         | NotFresh | Partial | Predicate | Private | SetCookie | Status | Tags | TooLarge | Unkeyed
-        | VaryAny | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

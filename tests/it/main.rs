@@ -27,6 +27,7 @@ mod faulty;
 mod freshening;
 mod generations;
 mod hints;
+mod holding;
 mod hostile;
 mod identity;
 mod interleavings;

@@ -269,9 +269,12 @@ async fn vary_by_cookie_added_outside_of_a_cache_is_no_trap_and_inside_it_keeps_
         if outside(&order, Route, &[Vary]) {
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, Tour::default(), "{order:?}");
         }
-        let order = [&[Anonymous][..], &order].concat();
-        let shared = Tour { analytics_hits: true, ..Tour::default() };
-        assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, shared, "{order:?}");
+        // Outside of the cache, under a layer that judges, the field keeps the page from being stored.
+        if outside(&order, Route, &[Vary]) {
+            let order = [&[Anonymous][..], &order].concat();
+            let shared = Tour { analytics_hits: true, ..Tour::default() };
+            assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, shared, "{order:?}");
+        }
     }
 }
 
@@ -279,14 +282,15 @@ async fn vary_by_cookie_added_outside_of_a_cache_is_no_trap_and_inside_it_keeps_
 async fn a_session_cookie_is_never_stored_and_a_session_layer_inside_that_sets_one_each_time_costs_all_hits()
 {
     for order in orders(&[Session, Site, Route]) {
-        let innermost = CACHES.iter().all(|&cache| outside(&order, cache, &[Session]));
+        // Under an outer cache, the inner one stores nothing that gets a cookie in between.
+        let judged = CACHES.iter().any(|&cache| outside(&order, cache, &[Session]));
         let app = Shop::new(policy()).in_order(&order);
         for first in [true, false, false] {
             let answer = visit(&app, "/begin", "").await;
             // A session is begun for one visitor; where a cache inside answers, none is.
-            assert_eq!(hit(&answer), !first && !innermost, "{order:?}");
+            assert_eq!(hit(&answer), !first && !judged, "{order:?}");
             assert_eq!(answer.header("set-cookie").is_some(), !hit(&answer), "{order:?}");
-            assert_eq!(told(&answer, "detail=set-cookie"), innermost, "{order:?}");
+            assert_eq!(told(&answer, "detail=set-cookie"), judged, "{order:?}");
         }
     }
 }

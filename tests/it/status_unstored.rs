@@ -32,6 +32,8 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
         (policy(), 200, &[("cache-control", "private")], "private"),
         (policy(), 200, &[("cache-control", "no-cache")], "no-cache"),
         (policy(), 200, &[("set-cookie", "sid=1")], "set-cookie"),
+        (policy(), 200, &[("x-auth-token", "1")], "x-auth-token"),
+        (policy(), 200, &[("x-csrf-token", "1")], "x-csrf-token"),
         (policy(), 200, &[("vary", "*")], "vary-any"),
         (policy().ignore_headers([X_MINE]), 200, &[("vary", "x-mine")], "vary-on-ignored"),
         (policy().keyed_inputs_only([]), 200, &[("vary", "x-mine")], "vary-on-removed"),

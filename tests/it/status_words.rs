@@ -53,6 +53,8 @@ async fn not_for_the_cache() -> Told {
         (policy(), plain("authorization", "Bearer x"), "authorization"),
         (policy(), plain("proxy-authorization", "Basic x"), "proxy-authorization"),
         (policy(), plain("x-api-key", "x"), "x-api-key"),
+        (policy(), plain("client-cert", "x"), "client-cert"),
+        (policy(), plain("x-acme-session", "x"), "x-acme-session"),
         (policy(), full, "body"),
         (policy(), plain("transfer-encoding", "chunked"), "body"),
         (policy(), plain("cookie", "sid=alice"), "cookie"),
@@ -255,6 +257,15 @@ async fn what_becomes_of_a_call() -> Told {
         // What goes on behind it has come to nothing by then.
         tokio::time::sleep(S).await;
     }
+
+    let (stack, _) = site(policy(), |_, call| numbered(&[], call));
+    let stack = stack.map_response(|mut response| {
+        response.headers_mut().insert("vary", http::HeaderValue::from_static("cookie"));
+        response
+    });
+    let stack = tower_response_cache::AnonymousOnlyLayer::new().layer(stack);
+    told.push(ask(&stack, get("/")).await);
+    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
 
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
     let stack = SiteCacheLayer::new(&memory()).policy(policy().origin_timeout(S)).layer(inner);

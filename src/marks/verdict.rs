@@ -1,0 +1,133 @@
+//! Whether a response is admitted to the cache, where that is decided after the response was made.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The decision of the outermost layer on a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Admitted,
+    Refused,
+}
+
+type Work = Box<dyn FnOnce(Verdict) + Send>;
+
+enum State {
+    Open(Vec<Work>),
+    Decided(Verdict),
+}
+
+/// A verdict that others wait for. What is to happen after it is parked here, and never runs under the lock.
+#[derive(Clone)]
+pub(crate) struct Pending(Arc<Mutex<State>>);
+
+impl Pending {
+    /// Runs some work once the verdict is known, or at once if it is.
+    pub(crate) fn when_decided(&self, work: impl FnOnce(Verdict) + Send + 'static) {
+        let verdict = match &mut *self.lock() {
+            State::Open(parked) => return parked.push(Box::new(work)),
+            State::Decided(verdict) => *verdict,
+        };
+        work(verdict);
+    }
+
+    /// Returns `true` if the response was refused.
+    pub(crate) fn is_refused(&self) -> bool {
+        matches!(&*self.lock(), State::Decided(Verdict::Refused))
+    }
+
+    /// Runs the parked work, in its order. The first decision counts.
+    fn decide(&self, verdict: Verdict) {
+        let mut state = self.lock();
+        let State::Open(parked) = &mut *state else { return };
+        let parked = std::mem::take(parked);
+        *state = State::Decided(verdict);
+        drop(state);
+        parked.into_iter().for_each(|work| work(verdict));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics under this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("refused", &self.is_refused()).finish()
+    }
+}
+
+/// The right to decide. Dropped without a decision, it refuses.
+#[derive(Debug)]
+pub(crate) struct Decider(Pending);
+
+impl Decider {
+    /// Creates an open decision.
+    pub(crate) fn new() -> Self {
+        Self(Pending(Arc::new(Mutex::new(State::Open(Vec::new())))))
+    }
+
+    /// Returns what waits for the decision.
+    pub(crate) fn pending(&self) -> Pending {
+        self.0.clone()
+    }
+
+    /// Decides.
+    pub(crate) fn decide(&self, verdict: Verdict) {
+        self.0.decide(verdict);
+    }
+}
+
+impl Drop for Decider {
+    fn drop(&mut self) {
+        self.0.decide(Verdict::Refused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    fn noting(pending: &Pending) -> mpsc::Receiver<Verdict> {
+        let (sender, receiver) = mpsc::channel();
+        pending.when_decided(move |verdict| sender.send(verdict).expect("somebody listens"));
+        receiver
+    }
+
+    #[test]
+    fn work_waits_for_the_first_decision_and_runs_once() {
+        let decider = Decider::new();
+        let early = noting(&decider.pending());
+        assert!(early.try_recv().is_err());
+        decider.decide(Verdict::Admitted);
+        decider.decide(Verdict::Refused);
+        let late = noting(&decider.pending());
+        for noted in [early, late] {
+            assert_eq!(noted.iter().collect::<Vec<_>>(), [Verdict::Admitted]);
+        }
+        assert!(!decider.pending().is_refused());
+    }
+
+    #[test]
+    fn a_dropped_decider_refuses() {
+        let decider = Decider::new();
+        let (pending, noted) = (decider.pending(), noting(&decider.pending()));
+        drop(decider);
+        assert_eq!(noted.iter().collect::<Vec<_>>(), [Verdict::Refused]);
+        assert!(pending.is_refused());
+    }
+
+    #[test]
+    fn work_may_wait_for_the_same_decision_again() {
+        let decider = Decider::new();
+        let pending = decider.pending();
+        let (sender, receiver) = mpsc::channel();
+        decider.pending().when_decided(move |_| {
+            pending.when_decided(move |verdict| sender.send(verdict).expect("somebody listens"));
+        });
+        decider.decide(Verdict::Admitted);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [Verdict::Admitted]);
+    }
+}

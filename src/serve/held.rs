@@ -1,0 +1,199 @@
+//! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
+
+use super::forward::{Fill, is_of_the_page};
+use super::sent::Sent;
+use super::shared::Shared;
+use crate::flight::{Leader, Pass};
+use crate::marks::{self, Decider, Identified, Pending, Verdict};
+use crate::policy::{CacheHints, sets_only};
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::storability::SET_COOKIE2;
+use crate::rules::vary::Vary;
+use crate::status::{CacheStatus, Detail};
+use http::header::SET_COOKIE;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use std::sync::Arc;
+
+/// An admission that waits for the outermost layer, in the extensions of its response. If all clones of it are
+/// dropped undecided, the response is refused.
+#[derive(Debug, Clone)]
+pub(super) struct HeldAdmission {
+    decider: Arc<Decider>,
+    /// The layer that would store the response.
+    shared: Arc<Shared>,
+    /// It would be stored for its own visitor alone.
+    personal: bool,
+    accepted: Accepted,
+    told: Option<Told>,
+}
+
+/// What of a head does not count against its response: the storing layer accepted it, or layers of this crate
+/// wrote it for clients.
+#[derive(Debug, Clone, Default)]
+struct Accepted {
+    no_store: bool,
+    private: bool,
+    vary: Vec<HeaderName>,
+    cookies: Vec<HeaderValue>,
+}
+
+/// What `Cache-Status` says until the verdict, and what it says of an admitted response.
+#[derive(Debug, Clone)]
+pub(super) struct Told {
+    pub(super) held: CacheStatus,
+    pub(super) stored: CacheStatus,
+    pub(super) key: Option<Arc<str>>,
+}
+
+impl Accepted {
+    fn of(headers: &HeaderMap) -> Self {
+        let vary = match Vary::from_headers(headers) {
+            Vary::Fields(fields) => fields,
+            Vary::Any => Vec::new(),
+        };
+        let cookies = headers.get_all(SET_COOKIE).iter().chain(headers.get_all(SET_COOKIE2)).cloned();
+        let (no_store, private) = restrictions(headers);
+        Self { no_store, private, vary, cookies: cookies.collect() }
+    }
+}
+
+/// Returns whether any field for caches says `no-store`, and whether any says `private`.
+fn restrictions(headers: &HeaderMap) -> (bool, bool) {
+    let mut found = (false, false);
+    let for_caches = |name: &&HeaderName| name.as_str().ends_with("cache-control");
+    for name in headers.keys().filter(for_caches) {
+        let said = match name.as_str() {
+            "cache-control" => ResponseDirectives::from_headers(headers),
+            _ => ResponseDirectives::for_targets(headers, std::slice::from_ref(name)),
+        };
+        found.0 |= said.no_store;
+        found.1 |= said.private != Qualified::Absent;
+    }
+    found
+}
+
+impl HeldAdmission {
+    /// Holds the admission of a response with these fields, and returns what waits for the verdict.
+    pub(super) fn new(
+        shared: &Arc<Shared>,
+        personal: bool,
+        headers: &HeaderMap,
+        told: Option<Told>,
+    ) -> (Self, Pending) {
+        let decider = Decider::new();
+        let pending = decider.pending();
+        let (shared, accepted) = (Arc::clone(shared), Accepted::of(headers));
+        (Self { decider: Arc::new(decider), shared, personal, accepted, told }, pending)
+    }
+
+    /// Returns why the response must not be shared, if anything between the storing layer and here says so.
+    fn refusal<B>(&self, response: &Response<B>) -> Option<Detail> {
+        let (headers, accepted) = (response.headers(), &self.accepted);
+        let (no_store, private) = restrictions(headers);
+        let cookies = headers.get_all(SET_COOKIE).iter().chain(headers.get_all(SET_COOKIE2));
+        let added = cookies.filter(|cookie| !accepted.cookies.contains(cookie));
+        let sets_cookie = !sets_only(&self.shared.policy.response_cookies, added);
+        let identified = response.extensions().get::<Identified>().is_some();
+        let never = response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never);
+        let refusals = [
+            (never, Detail::Hint),
+            (identified && !self.personal, Detail::Identified),
+            (sets_cookie, Detail::SetCookie),
+            (no_store && !accepted.no_store, Detail::NoStore),
+            (private && !accepted.private && !self.personal, Detail::Private),
+        ];
+        let refusal = refusals.iter().find(|(refused, _)| *refused).map(|(_, why)| *why);
+        refusal.or_else(|| self.issued_credential(headers)).or_else(|| self.varies(headers))
+    }
+
+    fn issued_credential(&self, headers: &HeaderMap) -> Option<Detail> {
+        let policy = &self.shared.policy;
+        policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
+    }
+
+    fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
+        let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
+        let identifies = |name: &HeaderName| self.shared.policy.is_secret(name);
+        let added = fields.iter().filter(|name| !self.accepted.vary.contains(name));
+        let varies = !self.personal && added.into_iter().any(identifies);
+        varies.then_some(Detail::VaryOnCredential)
+    }
+
+    /// Says in `Cache-Status` what the verdict was.
+    fn tell<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
+        let Some(Told { held, stored, key }) = &self.told else { return };
+        let now = refusal.map_or(*stored, |why| held.detail(why));
+        held.replace(response.headers_mut(), now, key.as_deref());
+        if response.extensions().get() == Some(held) {
+            response.extensions_mut().insert(now);
+        }
+    }
+}
+
+impl Fill {
+    /// Holds the admission of a response that an outer layer is to judge, and returns what waits for the verdict;
+    /// `None` if there is no outer layer. If the response is refused, followers are released, and later requests do
+    /// not collapse for a while.
+    pub(super) fn hold<B>(
+        &self,
+        sent: &Sent,
+        response: &mut Response<B>,
+        statuses: Option<(CacheStatus, CacheStatus)>,
+    ) -> Option<Pending> {
+        if !sent.held {
+            return None;
+        }
+        let (way, status) = (&self.way, response.status());
+        let told = statuses.and_then(|(held, stored)| {
+            // The status of a revalidation names that of the 304.
+            let answered = |told: CacheStatus| match told.forward_status() {
+                None => told.answered(status),
+                Some(_) => told,
+            };
+            sent.finish.told_of(answered(held), answered(stored))
+        });
+        let (held, verdict) = HeldAdmission::new(&way.shared, way.context.personal, response.headers(), told);
+        response.extensions_mut().insert(held);
+        let is_of_others = !way.context.goes_alone() && !way.context.identified && !way.context.head;
+        let (cache, key) = (way.shared.cache.clone(), way.key.clone());
+        let release = self.call.leader.as_ref().map(Leader::release);
+        verdict.when_decided(move |verdict| {
+            if verdict == Verdict::Refused {
+                if is_of_others && is_of_the_page(status) {
+                    cache.passes().remember(key.as_ref(), Pass::Uncacheable, cache.clock().now());
+                }
+                release.into_iter().for_each(|release| release());
+            }
+        });
+        Some(verdict)
+    }
+}
+
+/// Reads the marks of a response that arrives at a layer, and refuses a held admission if the head says so. To be
+/// called before the layer changes the head.
+pub(crate) fn receive<B>(response: &mut Response<B>) {
+    marks::receive(response);
+    let Some(held) = response.extensions().get::<HeldAdmission>() else { return };
+    let Some(why) = held.refusal(response) else { return };
+    if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
+        held.tell(response, Some(why));
+        held.decider.decide(Verdict::Refused);
+    }
+}
+
+/// Writes the marks of a response that leaves a layer, and admits a held one if the layer is the outermost.
+/// Otherwise, what the layer wrote does not count against the response.
+pub(crate) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
+    marks::send(response, is_outermost);
+    if is_outermost {
+        if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
+            held.tell(response, None);
+            held.decider.decide(Verdict::Admitted);
+        }
+    } else if response.extensions().get::<HeldAdmission>().is_some() {
+        let accepted = Accepted::of(response.headers());
+        if let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() {
+            held.accepted = accepted;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What is kept of a request while the service has it.
+
+use super::decision::Exchanged;
+use super::finish::Finish;
+use super::miss::Way;
+use super::shared::Shared;
+use crate::clock::Moment;
+use crate::entry::Generation;
+use http::{HeaderMap, Request, Version, request};
+use std::time::SystemTime;
+
+/// What is kept of the request while the service has it.
+pub(super) struct Sent {
+    /// Its fields, before anything was removed.
+    pub(super) headers: HeaderMap,
+    /// All of its head, where a predicate looks at it.
+    pub(super) asked: Option<request::Parts>,
+    pub(super) cookies_declared: bool,
+    pub(super) version: Version,
+    pub(super) at: SystemTime,
+    pub(super) began: Moment,
+    pub(super) finish: Finish,
+    /// An outer layer is to admit the response.
+    pub(super) held: bool,
+    /// Conditions of the client that the service was not told of: they are evaluated here.
+    pub(super) conditions: Option<HeaderMap>,
+}
+
+impl Sent {
+    pub(super) fn new(shared: &Shared, headers: HeaderMap, version: Version, finish: Finish) -> Self {
+        let clock = shared.cache.clock();
+        let cookies_declared = !shared.policy.cookies.is_default();
+        let (at, began) = (clock.wall(), clock.now());
+        Self {
+            headers,
+            asked: None,
+            cookies_declared,
+            version,
+            at,
+            began,
+            finish,
+            held: false,
+            conditions: None,
+        }
+    }
+
+    /// Returns what the decision on its response needs to know.
+    pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
+        Exchanged {
+            request: &self.headers,
+            asked: self.asked.as_ref(),
+            context: way.context,
+            cookies_declared: self.cookies_declared,
+            request_time: self.at,
+            began: self.began,
+            generation,
+            scopes: &way.scopes,
+            hosts: &way.hosts,
+        }
+    }
+}
+
+/// Returns a copy of all of a request but its body.
+pub(super) fn head_of<B>(request: &Request<B>) -> request::Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = request.method().clone();
+    parts.uri = request.uri().clone();
+    parts.version = request.version();
+    parts.headers = request.headers().clone();
+    parts.extensions = request.extensions().clone();
+    parts
+}
