@@ -1,5 +1,6 @@
 //! The body of a response that went through a cache layer.
 
+mod commit;
 mod empty;
 mod frames;
 mod recorder;
@@ -11,8 +12,9 @@ use frames::Frames;
 use recording::Recording;
 use source::Source;
 
+pub(crate) use commit::Commit;
 pub(crate) use empty::empty;
-pub(crate) use recorder::{Commit, Recorder, Tagged};
+pub(crate) use recorder::{Recorder, Tagged};
 
 use crate::cache::{Tracker, is_tracked, unknown};
 use crate::entry::Reads;

@@ -1,6 +1,7 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
-use crate::cache::{Cache, Reservation, Storing, Tracker};
+use super::commit::Commit;
+use crate::cache::{Reservation, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
@@ -12,17 +13,6 @@ use sha2::{Digest, Sha256};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use tokio::sync::OwnedSemaphorePermit;
-
-/// What is to be done once the body is complete.
-#[derive(Debug)]
-pub(crate) struct Commit {
-    pub(crate) cache: Cache,
-    pub(crate) storing: Storing,
-    /// Present where others may be waiting.
-    pub(crate) leader: Option<Leader>,
-    /// Present if an outer layer has yet to admit the response.
-    pub(crate) verdict: Option<Pending>,
-}
 
 /// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
 #[derive(Debug)]
@@ -340,32 +330,5 @@ impl Keep for Recorder {
     fn give_up(self: Box<Self>) -> Box<dyn Send> {
         let why = self.why;
         Box::new(self.end(why))
-    }
-}
-
-impl Commit {
-    /// Nothing will be stored and nothing shared.
-    fn pass(self) {
-        if let Some(leader) = self.leader {
-            leader.pass();
-        }
-    }
-
-    fn failed(self) {
-        if let Some(leader) = self.leader {
-            leader.failed();
-        }
-    }
-
-    fn store(self, body: Bytes) {
-        // Ordered by its generation, so it can't undo an invalidation that overtakes it.
-        self.cache.clone().later(self.write(body));
-    }
-
-    async fn write(self, body: Bytes) {
-        let (response, _) = self.storing.store(&self.cache, body).await;
-        if let Some(leader) = self.leader {
-            leader.stored(response);
-        }
     }
 }

@@ -226,6 +226,8 @@ impl CacheStatus {
     }
 
     /// Returns a word more on why a response was not stored or a request not handled: see the tables above.
+    ///
+    /// Returns `credentials` if the header field names a request or response field that is no known credential.
     #[must_use]
     pub fn detail_word(&self) -> Option<&'static str> {
         self.detail.map(Detail::as_str)

@@ -1,0 +1,44 @@
+//! What becomes of a recorded body.
+
+use crate::cache::{Cache, Storing};
+use crate::flight::Leader;
+use crate::marks::Pending;
+use bytes::Bytes;
+
+/// What is to be done once the body is complete.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub(crate) cache: Cache,
+    pub(crate) storing: Storing,
+    /// Present where others may be waiting.
+    pub(crate) leader: Option<Leader>,
+    /// Present if an outer layer has yet to admit the response.
+    pub(crate) verdict: Option<Pending>,
+}
+
+impl Commit {
+    /// Nothing will be stored and nothing shared.
+    pub(super) fn pass(self) {
+        if let Some(leader) = self.leader {
+            leader.pass();
+        }
+    }
+
+    pub(super) fn failed(self) {
+        if let Some(leader) = self.leader {
+            leader.failed();
+        }
+    }
+
+    pub(super) fn store(self, body: Bytes) {
+        // Ordered by its generation, so it can't undo an invalidation that overtakes it.
+        self.cache.clone().later(self.write(body));
+    }
+
+    async fn write(self, body: Bytes) {
+        let (response, _) = self.storing.store(&self.cache, body).await;
+        if let Some(leader) = self.leader {
+            leader.stored(response);
+        }
+    }
+}
