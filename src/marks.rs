@@ -3,7 +3,9 @@
 mod field;
 mod verdict;
 
-pub(crate) use field::{receive, remove_from_request, send, write_identified, write_never};
+pub(crate) use field::{receive, remove_from_request, send};
+#[cfg(feature = "axum")]
+pub(crate) use field::{write_identified, write_never};
 pub(crate) use verdict::{Decider, Pending, Verdict};
 
 use crate::policy::{CookiePolicy, Cookies, cookie_names};

@@ -56,13 +56,14 @@ mod visitor;
 use args::{Args, HELP};
 use axum::Router;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 use db::Db;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tower::Layer;
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, ConditionLayer, ConditionalLayer, ConfigError, KeyPart, MemoryStore,
     NeverCacheLayer, Policy, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
@@ -76,11 +77,12 @@ struct Site {
     cache: Option<Cache>,
 }
 
-/// The layers, from the outside in: preconditions of clients; who is anonymous; the caches; what pages
-/// vary on, and who is asking; the handlers.
+/// The layers, from the outside in: preconditions of clients; who is anonymous; the caches; who is asking; the
+/// handlers.
 fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigError> {
+    let site = Site { db, cache };
     let mut report = get(handlers::report);
-    if let Some(cache) = &cache {
+    if let Some(cache) = &site.cache {
         report = report.layer(RouteCacheLayer::new(cache, ttl).policy(policy()?));
     }
 
@@ -91,20 +93,23 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
         .route("/", get(handlers::list))
         .route("/flavours/{slug}", get(handlers::detail))
         .route("/api/flavours", get(handlers::api))
-        .route("/api/flavours/{slug}", one_flavour())
+        .merge(one_flavour(site.clone()))
         .route("/report", report)
         .merge(unshared())
         .fallback(handlers::not_found)
         .layer(from_fn(visitor::recognise))
-        .layer(sessions)
-        .layer(VaryLayer::new(["Accept-Language", "Cookie"])?);
-    if let Some(cache) = &cache {
-        let policy = policy()?.default_ttl(Duration::from_secs(600));
-        app = app.layer(SiteCacheLayer::new(cache).policy(policy));
-    }
+        .layer(sessions);
+    app = match &site.cache {
+        Some(cache) => {
+            let policy = policy()?.default_ttl(Duration::from_secs(600));
+            app.layer(SiteCacheLayer::new(cache).policy(policy))
+        }
+        // A cache emits what its pages are keyed by.
+        None => app.layer(VaryLayer::new(["Accept-Language", "Cookie"])?),
+    };
 
     let anonymous = AnonymousOnlyLayer::session_cookie(visitor::SESSION)?.ignore_cookies(["_ga*"])?;
-    Ok(app.layer(anonymous).layer(ConditionalLayer::new()).with_state(Site { db, cache }))
+    Ok(app.layer(anonymous).layer(ConditionalLayer::new()).with_state(site))
 }
 
 /// What both caches go by: a page for each language, and none for each campaign that links to it. Nobody
@@ -125,10 +130,12 @@ fn policy() -> Result<Policy, ConfigError> {
 }
 
 /// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
-/// who start from the same one, the second is told, before the handler runs.
-fn one_flavour() -> MethodRouter<Site> {
+/// who start from the same one, the second is told, before the handler runs. The layer wraps both methods
+/// at once, since a write is compared with what a GET returns.
+fn one_flavour(site: Site) -> Router<Site> {
+    let methods = get(handlers::api_one).put(handlers::api_replace).with_state(site);
     let condition = ConditionLayer::by_get().require_precondition();
-    get(handlers::api_one).put(handlers::api_replace).layer(condition)
+    Router::new().route_service("/api/flavours/{slug}", condition.layer(methods))
 }
 
 /// The forms, and what belongs to one visitor: no cache keeps any of it.

@@ -138,10 +138,15 @@ impl ConditionLayer<ByGet> {
     ///
     /// The request's body has to be [`Default`], for the GET.
     ///
+    /// # Where it belongs
+    /// Around a service that answers the GET and the write. `layer` of axum's `Router` and `MethodRouter` wraps the
+    /// handler of each method by itself, so that the GET would reach the handler of the write: use `route_service`.
+    ///
     /// # Example
     /// ```
     /// # #[cfg(feature = "axum")] {
     /// use axum::{Router, http::header::ETAG, response::IntoResponse, routing::get};
+    /// use tower::Layer;
     /// use tower_response_cache::{ConditionLayer, EntityTag};
     ///
     /// # async fn version() -> u64 { 7 }
@@ -151,7 +156,8 @@ impl ConditionLayer<ByGet> {
     /// }
     /// # async fn save() {}
     /// let layer = ConditionLayer::by_get().require_precondition();
-    /// let app: Router = Router::new().route("/flavours/vanilla", get(show).put(save).layer(layer));
+    /// let vanilla = layer.layer(get(show).put(save));
+    /// let app: Router = Router::new().route_service("/flavours/vanilla", vanilla);
     /// # }
     /// ```
     pub fn by_get() -> Self {

@@ -212,7 +212,9 @@ impl<S> Layer<S> for CacheControlLayer {
 /// Each name is added once, whatever its case; where there is a `*`, it stands for all.
 ///
 /// # Where it belongs
-/// Inside of a cache layer, around what makes the response depend on those fields.
+/// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
+/// it is keyed by itself. Between two cache layers, a field with credentials such as `Cookie` keeps the inner one from
+/// storing the response.
 ///
 /// # Example
 /// ```
