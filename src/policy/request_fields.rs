@@ -145,9 +145,11 @@ const LENGTHS: [u32; 256] = {
 
 /// Returns what a field means.
 pub(crate) fn meaning(name: &str) -> Meaning {
-    if is_harmless(name) {
-        return Meaning::Nothing;
-    }
+    if is_harmless(name) { Meaning::Nothing } else { meaning_of_other(name) }
+}
+
+/// Returns what a field means that is not known to be harmless.
+pub(crate) fn meaning_of_other(name: &str) -> Meaning {
     match known(name) {
         Some((_, meaning)) => *meaning,
         None if words::identify(name) => Meaning::NamedLikeCredential,

@@ -3,7 +3,9 @@
 use super::shared::Shared;
 use crate::key::{KeyPolicy, RequestHead};
 use crate::marks::OuterLayer;
-use crate::policy::request_fields::{ForwardedField, Meaning, detail, identifies, is_harmless, meaning};
+use crate::policy::request_fields::{
+    ForwardedField, Meaning, detail, identifies, is_harmless, meaning_of_other,
+};
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
@@ -114,12 +116,17 @@ impl<'a> Inspected<'a> {
         let app = policy.sharing == Sharing::App && !personal;
         let strict = policy.allowed.is_some() && !personal;
         let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
-        // Most fields mean nothing, which one look settles.
-        for (name, value) in headers.iter().filter(|(name, _)| declared || !is_harmless(name.as_str())) {
-            if declared && policy.credentials.contains(name) && !personal {
-                return Err(Reason::bypass(Detail::Credentials));
+        for (name, value) in headers {
+            if declared {
+                if policy.credentials.contains(name) && !personal {
+                    return Err(Reason::bypass(Detail::Credentials));
+                }
+                if policy.key.ignored.contains(name) {
+                    continue;
+                }
             }
-            if !(declared && policy.key.ignored.contains(name)) {
+            // Most fields mean nothing, which one look settles.
+            if !is_harmless(name.as_str()) {
                 self.note(name, value, app, strict, &policy.key)?;
             }
         }
@@ -147,7 +154,7 @@ impl<'a> Inspected<'a> {
         key: &KeyPolicy,
     ) -> Result<(), Reason> {
         let context = &mut self.context;
-        match meaning(name.as_str()) {
+        match meaning_of_other(name.as_str()) {
             Meaning::Nothing => {}
             Meaning::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
             // Whoever has it in the key has said what it is.
