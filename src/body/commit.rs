@@ -5,7 +5,7 @@ use crate::flight::Leader;
 use crate::marks::Pending;
 use bytes::Bytes;
 
-/// What is to be done once the body is complete.
+/// The stored response and the flight that a complete body finishes.
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) cache: Cache,

@@ -37,7 +37,7 @@ struct Accepted {
     cookies: Vec<HeaderValue>,
 }
 
-/// What `Cache-Status` says until the verdict, and what it says of an admitted response.
+/// `Cache-Status` before the verdict, and of an admitted response.
 #[derive(Debug, Clone)]
 pub(super) struct Told {
     pub(super) held: CacheStatus,

@@ -1,4 +1,4 @@
-//! An invalidation that nobody has called for, and that failed, is told the client, where one is there.
+//! Automatic invalidations that fail: `Cache-Status` and an event report them.
 
 use crate::faulty::{Fault, Faulty};
 use crate::keeping::*;

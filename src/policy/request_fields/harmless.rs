@@ -1,4 +1,4 @@
-//! Names of fields that are known to identify nobody, though a word of theirs may say so, or that are common.
+//! Names of fields that identify no visitor: common ones, and ones with a word of a credential in them.
 
 /// Returns `true` if a field is known to identify nobody and to mean nothing else to the cache.
 ///
