@@ -157,7 +157,7 @@ pub(crate) fn unknown() {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {
-    Known(Reads),
+    Known(Option<Reads>),
     /// The page must not be stored.
     Unknown,
 }
@@ -165,13 +165,15 @@ pub(crate) enum AnswerDependencies {
 impl AnswerDependencies {
     /// Nothing beyond what the service has noted where it was called.
     pub(crate) fn noted() -> Self {
-        Self::Known(Reads::default())
+        Self::Known(None)
     }
 
     /// Adds what was noted elsewhere.
     pub(crate) fn and(mut self, reads: Option<Reads>) -> Self {
-        if let (Self::Known(known), Some(reads)) = (&mut self, reads) {
-            known.merge(&reads);
+        match (&mut self, reads) {
+            (Self::Known(Some(known)), Some(reads)) => known.merge(&reads),
+            (Self::Known(known @ None), reads) => *known = reads,
+            (Self::Known(Some(_)), None) | (Self::Unknown, _) => {}
         }
         self
     }
@@ -179,8 +181,9 @@ impl AnswerDependencies {
     /// Notes all of it for what is made here.
     pub(crate) fn pass_on(&self) {
         match self {
+            Self::Known(None) => {}
             _ if !is_tracked() => {}
-            Self::Known(reads) => merge(reads),
+            Self::Known(Some(reads)) => merge(reads),
             Self::Unknown => unknown(),
         }
     }
@@ -190,7 +193,7 @@ impl From<&StoredResponse> for AnswerDependencies {
     fn from(response: &StoredResponse) -> Self {
         let mut reads = Reads::default();
         reads.inherit_response(response);
-        Self::Known(reads)
+        Self::Known(Some(reads))
     }
 }
 

@@ -6,7 +6,7 @@ use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 /// The response field. The outermost layer removes it, so that clients never receive it.
-const FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
+static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
 
@@ -60,18 +60,25 @@ pub(crate) fn write_identified(headers: &mut HeaderMap) {
 fn write(headers: &mut HeaderMap, mark: &'static str) {
     if !field_elements(headers, &FIELD).any(|known| known == mark.as_bytes()) {
         // If the header section is full, the extension alone carries the mark.
-        let _ = headers.try_append(FIELD, HeaderValue::from_static(mark));
+        let _ = headers.try_append(&FIELD, HeaderValue::from_static(mark));
     }
 }
 
 /// Removes the field from a request: only a response may carry marks.
 pub(crate) fn remove_from_request(headers: &mut HeaderMap) {
-    headers.remove(FIELD);
+    if is_in(headers) {
+        headers.remove(&FIELD);
+    }
+}
+
+/// Compares the names, which takes less than a look-up in the sections of most messages.
+fn is_in(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| *name == FIELD)
 }
 
 /// Moves the marks of a response from its header field to its extensions.
 pub(crate) fn receive<B>(response: &mut Response<B>) {
-    if !response.headers().contains_key(FIELD) {
+    if !is_in(response.headers()) {
         return;
     }
     let (mut never, mut identified) = (false, false);
@@ -82,7 +89,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>) {
             _ => never = true,
         }
     }
-    response.headers_mut().remove(FIELD);
+    response.headers_mut().remove(&FIELD);
     if never {
         CacheHints::new().never().add_to(response.extensions_mut());
     }
@@ -111,7 +118,7 @@ mod tests {
     fn received(lines: &[&'static str]) -> (bool, bool, usize) {
         let mut response = Response::new(());
         for line in lines {
-            response.headers_mut().append(FIELD, HeaderValue::from_static(line));
+            response.headers_mut().append(&FIELD, HeaderValue::from_static(line));
         }
         receive(&mut response);
         let never = response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never);
@@ -139,7 +146,7 @@ mod tests {
         Identified.add_to_response(&mut response);
         CacheHints::new().never().add_to_response(&mut response);
         send(&mut response, false);
-        assert_eq!(response.headers().get_all(FIELD).iter().count(), 2);
+        assert_eq!(response.headers().get_all(&FIELD).iter().count(), 2);
         receive(&mut response);
         send(&mut response, true);
         assert!(response.headers().is_empty());

@@ -73,13 +73,13 @@ impl Finish {
     }
 
     /// Has the client told its key, where it is.
-    pub(super) fn with_key(self, key: Option<Arc<str>>) -> Self {
-        Self { key, ..self }
+    pub(super) fn set_key(&mut self, key: Option<Arc<str>>) {
+        self.key = key;
     }
 
     /// Leaves the response to a cache layer further out.
-    pub(super) fn unmarked(self) -> Self {
-        Self { mark: false, is_again: true, tells: false, ..self }
+    pub(super) fn unmark(&mut self) {
+        (self.mark, self.is_again, self.tells) = (false, true, false);
     }
 
     /// Has the client told what those are told who get the stored response.
@@ -162,7 +162,7 @@ impl Finish {
     }
 
     /// Puts it on what the service has answered.
-    pub(super) fn apply_to_answer<B>(mut self, response: &mut Response<B>) {
+    pub(super) fn apply_to_answer<B>(&mut self, response: &mut Response<B>) {
         self.status = self.status.map(|status| status.answered(response.status()));
         self.apply(response);
     }

@@ -66,8 +66,9 @@ where
         cache: Cache,
         is_noted: bool,
     ) -> Self {
-        let state = State::Forward { call, finish, cache, is_noted };
-        Self { state, caller: Tracker::of_caller() }
+        // Known first, so that the state is made in its place.
+        let caller = Tracker::of_caller();
+        Self { state: State::Forward { call, finish, cache, is_noted }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
@@ -116,7 +117,7 @@ where
                 {
                     finish.says_not_invalidated();
                 }
-                finish.clone().apply_to_answer(&mut response);
+                finish.apply_to_answer(&mut response);
                 response
             });
             let inherited = match is_noted {

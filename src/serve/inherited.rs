@@ -28,6 +28,6 @@ impl Fill {
         };
         let mut reads = Reads::default();
         reads.inherit_scopes(&scopes_of(&way.scopes, &way.hosts, &tags), generation);
-        AnswerDependencies::Known(reads)
+        AnswerDependencies::Known(Some(reads))
     }
 }

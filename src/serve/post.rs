@@ -71,7 +71,8 @@ impl Post {
         }
         let way = Way::new(shared, buf.key().to_key(), context, parts, head);
         let before = shared.cache.generation().await.ok()?;
-        let finish = finish.clone().with_key(way.shown.clone());
+        let mut finish = finish.clone();
+        finish.set_key(way.shown.clone());
         let asked = shared.policy.predicates.look_at_responses().then(|| request.clone());
         // All of its fields: none that a GET lacks may have selected what it is answered with.
         let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };

@@ -167,10 +167,14 @@ impl<S> ResponseCache<S> {
         let status = CacheStatus::forward(forward.bypass);
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let personal = shared.policy.predicates.identity(head).is_some();
-        let identified = shared.policy.identifies(head);
+        let identified =
+            forward.bypass.detail.is_some_and(Detail::is_identified) || shared.policy.identifies(head);
         let who = Context { personal, identified, ..Context::default() };
-        let finish = Finish::new(shared, request.extensions(), status, who).with_key(key);
-        let finish = if forward.mark { finish } else { finish.unmarked() };
+        let mut finish = Finish::new(shared, request.extensions(), status, who);
+        finish.set_key(key);
+        if !forward.mark {
+            finish.unmark();
+        }
         if is_for_no_cache(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
             && shared.wants_only_what_is_cached(head.headers, true)
@@ -232,16 +236,17 @@ where
             ResponseFuture::hit(hit)
         }
         Next::Forward(status) => {
-            let finish =
-                Finish::new(shared, request.extensions(), status, context).with_key(way.shown.clone());
+            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
             ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone(), false)
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let finish = Finish::new(shared, request.extensions(), status, context);
-            refuse(request.version(), finish.with_key(way.shown.clone()))
+            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            finish.set_key(way.shown.clone());
+            refuse(request.version(), finish)
         }
         Next::Call(call) => {
             // Others may wait for it, or come to.

@@ -134,6 +134,14 @@ impl Detail {
     }
 }
 
+impl Detail {
+    /// Returns `true` for a request that was bypassed because it says who its sender is.
+    pub(crate) const fn is_identified(self) -> bool {
+        use Detail::{Authorization, Cookie, Credential, Credentials, Field, Identified};
+        matches!(self, Authorization | Cookie | Credential(_) | Credentials | Field(_) | Identified)
+    }
+}
+
 impl fmt::Display for Detail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
