@@ -8,92 +8,110 @@ pub(super) fn describes_exchange(name: &str) -> bool {
     if CONTENT.contains(&name) {
         return false;
     }
-    EXACT.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) || has_words(name)
+    let is_known = match name.strip_prefix("x-") {
+        Some(rest) => EXACT_X.contains(&rest) || PREFIXES_X.iter().any(|prefix| rest.starts_with(prefix)),
+        None => EXACT.contains(&name) || name.starts_with("ot-tracer-"),
+    };
+    is_known || has_words(name)
 }
 
 /// Names that the rule on words would catch, but that describe the representation.
 const CONTENT: [&str; 1] = ["timing-allow-origin"];
 
 /// Names that no rule on words catches.
-const EXACT: [&str; 47] = [
+const EXACT: [&str; 13] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "traceparent",
     "tracestate",
     "traceresponse",
     "b3",
     "sentry-trace",
-    "x-trace",
-    "x-cloud-trace-context",
-    "x-honeycomb-trace",
     "grpc-trace-bin",
     "elastic-apm-traceparent",
-    "x-newrelic-app-data",
     "jaeger-debug-id",
     // Identifiers of a request, under other names.
-    "x-amz-id-1",
-    "x-amz-id-2",
-    "x-amz-cf-id",
-    "x-amz-apigw-id",
-    "x-amz-rid",
     "cf-ray",
-    "x-azure-ref",
-    "x-azure-ref-originshield",
-    "x-msedge-ref",
-    "x-ms-activity-id",
-    "x-vercel-id",
-    "x-guploader-uploadid",
-    "x-reqid",
-    "x-tt-logid",
     "eagleid",
     "akamai-grn",
-    "x-fb-debug",
     "sprequestguid",
-    // Counters of a rate limit.
-    "x-shopify-shop-api-call-limit",
     // Timings.
-    "x-runtime",
     "response-time",
-    "x-response-time",
-    "x-response-time-ms",
-    "x-response-duration",
-    "x-request-time",
-    "x-request-duration",
-    "x-process-time",
-    "x-processing-time",
-    "x-render-time",
-    "x-execution-time",
-    "x-elapsed-time",
-    "x-timer",
-    "x-envoy-upstream-service-time",
-    "x-kong-upstream-latency",
-    "x-kong-proxy-latency",
 ];
 
-/// Tracing systems with several fields.
-const PREFIXES: [&str; 4] = ["x-b3-", "x-datadog-", "x-instana-", "ot-tracer-"];
+/// Such names after `x-`.
+const EXACT_X: [&str; 34] = [
+    // Trace contexts (W3C Trace Context, B3, and vendors' own).
+    "trace",
+    "cloud-trace-context",
+    "honeycomb-trace",
+    "newrelic-app-data",
+    // Identifiers of a request, under other names.
+    "amz-id-1",
+    "amz-id-2",
+    "amz-cf-id",
+    "amz-apigw-id",
+    "amz-rid",
+    "azure-ref",
+    "azure-ref-originshield",
+    "msedge-ref",
+    "ms-activity-id",
+    "vercel-id",
+    "guploader-uploadid",
+    "reqid",
+    "tt-logid",
+    "fb-debug",
+    // Counters of a rate limit.
+    "shopify-shop-api-call-limit",
+    // Timings.
+    "runtime",
+    "response-time",
+    "response-time-ms",
+    "response-duration",
+    "request-time",
+    "request-duration",
+    "process-time",
+    "processing-time",
+    "render-time",
+    "execution-time",
+    "elapsed-time",
+    "timer",
+    "envoy-upstream-service-time",
+    "kong-upstream-latency",
+    "kong-proxy-latency",
+];
+
+/// Tracing systems with several fields, after `x-`.
+const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
 /// What an identifier beside it belongs to.
-const TRACED: [&str; 6] = ["request", "req", "trace", "span", "correlation", "ray"];
+const TRACED: [&[u8]; 6] = [b"request", b"req", b"trace", b"span", b"correlation", b"ray"];
 /// How an identifier is called.
-const IDENTIFIERS: [&str; 3] = ["id", "uuid", "guid"];
+const IDENTIFIERS: [&[u8]; 3] = [b"id", b"uuid", b"guid"];
 
 /// Returns `true` if the words of a name, split at `-` and `_`, name an identifier of an exchange, a rate limit or a
 /// timing.
 fn has_words(name: &str) -> bool {
-    let words = || name.split(['-', '_']);
-    let has = |wanted: &[&str]| words().any(|word| wanted.contains(&word));
-    let is_identifier = (has(&TRACED) && has(&IDENTIFIERS)) || words().any(is_run_together);
-    let is_limit = words().any(|word| word.starts_with("ratelimit"))
-        || (has(&["rate"]) && has(&["limit", "limits", "limiting"]));
-    is_identifier || is_limit || has(&["timing", "timings"])
+    let (mut traced, mut identifier, mut rate, mut limit) = (false, false, false, false);
+    for word in name.as_bytes().split(|byte| matches!(byte, b'-' | b'_')) {
+        match word {
+            b"timing" | b"timings" => return true,
+            b"rate" => rate = true,
+            b"limit" | b"limits" | b"limiting" => limit = true,
+            _ if TRACED.contains(&word) => traced = true,
+            _ if IDENTIFIERS.contains(&word) => identifier = true,
+            _ if word.starts_with(b"ratelimit") || is_run_together(word) => return true,
+            _ => {}
+        }
+    }
+    (traced && identifier) || (rate && limit)
 }
 
 /// Returns `true` for `requestid`, `parentspanid` and the like.
-fn is_run_together(word: &str) -> bool {
-    let owner = IDENTIFIERS.iter().find_map(|end| word.strip_suffix(end));
+fn is_run_together(word: &[u8]) -> bool {
+    let owner = IDENTIFIERS.iter().find_map(|end| word.strip_suffix(*end));
     owner.is_some_and(|owner| {
         // Short words end others: an array is no ray.
-        let ends = |traced: &str| traced.len() > 3 && owner.ends_with(traced);
+        let ends = |traced: &[u8]| traced.len() > 3 && owner.ends_with(traced);
         TRACED.iter().any(|traced| owner == *traced || ends(traced))
     })
 }
