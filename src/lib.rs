@@ -85,7 +85,7 @@
 //! | compression | one copy is stored, and each answer encoded | inside of a cache: a copy for each `Accept-Encoding`, unless [`KeyPart::encoding`] is in the key; no work for a hit |
 //! | [`AnonymousOnlyLayer`] | it tells every cache further in who is anonymous | inside of a cache: nothing identified is stored, but undeclared cookies bypass by the cache's own rules alone |
 //! | [`SiteCacheLayer`] | | outside of compression, CORS or sessions it stores what these add, where that may be stored |
-//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and what it sets up no cache sees |
+//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and see below. Under an outer cache layer or [`AnonymousOnlyLayer`], a [`NeverCacheLayer`], or a [`VaryLayer`] that names `Cookie` or a credential, keeps inner caches from storing |
 //! | [`RouteCacheLayer`], [`ConditionLayer`] | on their route | |
 //!
 //! No order makes the page of who has a session or credential everybody's: requests that carry one bypass
@@ -93,8 +93,8 @@
 //! see: what layers *outside* of it leave in a request's extensions, so declare no cookie harmless that one
 //! of them reads, and key by it ([`Policy::vary_by_identity`]) or ask it
 //! ([`AnonymousOnlyLayer::identified_if`]) where one takes credentials off; and cookies that are set outside
-//! of it, so a page that *begins* a session with a layer outside (a form with a token) has to be
-//! [`Identified`], or kept out by [`Policy::store_if`].
+//! of every cache layer and [`AnonymousOnlyLayer`], so mark a page that *begins* a session there (a form with a token)
+//! as [`Identified`], or exclude it by [`Policy::store_if`].
 //!
 //! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a
 //! handler whose client hangs up, `spawn_blocking` goes on), commit and [invalidate](Cache::invalidate)
@@ -129,11 +129,11 @@
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
 //! # Features
-//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public path, and by what the handler sees;
+//! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public URI and, if it differs, the URI that the handler sees;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
 //!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` tell of hits, misses,
-//!   what is forwarded, stored, set and invalidated; one of level `WARN` of each invalidation of the cache's own that failed.
+//!   what is forwarded, stored, set and invalidated; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,

@@ -50,8 +50,8 @@ pub(crate) struct HandledWithin;
 /// declared as well, or left undeclared: only requests without undeclared cookies or credentials are
 /// answered from the cache.
 ///
-/// A layer that builds a new response loses the extension. [`add_to_response`](Self::add_to_response) also
-/// sets the header field `tower-response-cache`, which most of these layers keep.
+/// Extensions are lost if a layer builds a new response. [`add_to_response`](Self::add_to_response) also sets the header
+/// field `tower-response-cache`, for layers that copy the header fields. The outermost layer removes it.
 ///
 /// # Example
 /// ```

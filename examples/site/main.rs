@@ -77,8 +77,7 @@ struct Site {
     cache: Option<Cache>,
 }
 
-/// The layers, from the outside in: preconditions of clients; who is anonymous; the caches; who is asking; the
-/// handlers.
+/// The layers, from the outside in: conditional requests, `AnonymousOnlyLayer`, site cache, sessions, handlers.
 fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigError> {
     let site = Site { db, cache };
     let mut report = get(handlers::report);
@@ -121,7 +120,7 @@ fn policy() -> Result<Policy, ConfigError> {
         .stale_if_error(DAY)
         .refresh_without::<tower_sessions::Session>()
         .etags(true)
-        // A login or logout changes no page of others; a handler says what its write has changed.
+        // A login or logout changes no cached page; handlers name what a write changed.
         .invalidate_redirects(false)
         .cache_status(true)
         .query(QueryKey::without_tracking())

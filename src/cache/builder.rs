@@ -144,14 +144,14 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the secret behind the digests of credentials and identities in keys and stored responses, the same in every
+    /// Sets the secret that keys the digests of credentials, identities and keyed cookies. Use the same secret in every
     /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
     /// ([`Policy::vary_by_identity`](crate::Policy::vary_by_identity)), and of the fields in `Vary` or in the key that
     /// identify a visitor.
     ///
     /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
     /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32
-    /// random bytes. With another secret, pages that are stored for these values are not found any more.
+    /// random bytes. A new secret makes these entries misses.
     ///
     /// # Example
     /// ```

@@ -50,14 +50,14 @@ impl Cache {
     /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a failure.
     pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
         let result = self.invalidate(what).await;
-        told(&result);
+        log_failure(&result);
         result
     }
 
     /// The same for one scope.
     pub(crate) async fn invalidate_scope(&self, scope: Scope) -> Result<(), StoreError> {
         let result = self.within_limit(self.0.generations.advance(&[scope], Strength::Hard)).await;
-        told(&result);
+        log_failure(&result);
         result
     }
 
@@ -76,7 +76,7 @@ impl Cache {
     pub(super) fn later_invalidating(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.later(work);
         if !begun {
-            warning!("an invalidation has failed: there is no runtime");
+            warning!("invalidation failed: no tokio runtime");
         }
         begun
     }
@@ -124,9 +124,9 @@ impl Cache {
     }
 }
 
-/// Has an event tell of an invalidation that failed: old responses may still be served.
-pub(super) fn told<T>(result: &Result<T, StoreError>) {
-    if result.is_err() {
-        warning!(error = ?result.as_ref().err(), "an invalidation has failed");
+/// Logs an invalidation that failed: old responses may still be served.
+pub(super) fn log_failure<T>(result: &Result<T, StoreError>) {
+    if let Err(error) = result {
+        warning!(%error, "invalidation failed");
     }
 }

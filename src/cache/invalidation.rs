@@ -60,8 +60,8 @@ impl Invalidation {
     /// URL, on the host that it names. Without a query it names the path without one, and no others.
     ///
     /// It names every spelling that a form parser reads alike: `/search?q=café` names `/search?q=caf%C3%A9`,
-    /// `+` names `%20`. Like a [`path`](Self::path), it may be percent-encoded or decoded; where it could be read
-    /// as either, both are invalidated. A `&` or `=` in a value has to be encoded.
+    /// `+` and `%20` are equal. Like a [`path`](Self::path), it may be percent-encoded or decoded; if both readings are
+    /// possible, both are invalidated. A `&` or `=` in a value has to be encoded.
     ///
     /// The query is that of the key: without the parameters that a layer ignores
     /// ([`QueryKey`](crate::QueryKey)).

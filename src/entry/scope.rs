@@ -23,8 +23,7 @@ impl Generation {
         Self { incarnation, counter }
     }
 
-    /// Returns the number that names the life of the counter: its start in seconds since 1970 in the upper
-    /// half, so that a later incarnation is a larger number, and a random lower half.
+    /// Returns the incarnation: start time in seconds since 1970 (upper half) and a random number (lower half).
     #[must_use]
     pub const fn incarnation(self) -> u64 {
         self.incarnation
@@ -39,7 +38,8 @@ impl Generation {
 
 /// One thing that an invalidation can name: a kind and a digest of a name, the same in every process.
 ///
-/// Scopes of two kinds, or of one on a host and of the same on all hosts, are never equal. A store that keeps
+/// Scopes of different kinds are never equal, nor is a scope on one host equal to the same scope on all hosts;
+/// everything on a host is the root subtree of the host. A store that keeps
 /// its invalidations in buckets mixes a secret of its own into the choice of a bucket: a digest of a name that
 /// a stranger chose is no secret.
 ///
@@ -224,8 +224,7 @@ impl Scope {
         self.low & ON_HOST != 0
     }
 
-    /// Returns `true` if many entries have the scope that have no other in common: everything, or the root
-    /// path, URI or subtree, of all hosts or of one.
+    /// Returns `true` for everything and for the root path, URI and subtree, on all hosts or on one.
     #[must_use]
     pub const fn is_wide(self) -> bool {
         self.low & WIDE != 0

@@ -38,10 +38,10 @@ type Asks = dyn Fn(Parts) -> Asked + Send + Sync;
 ///
 /// # Where it belongs
 /// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
-/// makes pages personal by what it leaves in the request's extensions, which no cache sees, and adds its
-/// cookie where none sees that: pages that *begin* a session there (a form with a token) have to be marked
-/// as [`Identified`] or [never](crate::CacheHints::never), or be kept out by
-/// [`Policy::store_if`](crate::Policy::store_if), and no cookie that it reads may be declared harmless.
+/// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
+/// cookie that it reads may be declared harmless. If it stands outside of this layer, too, its own cookie is not seen:
+/// mark pages that *begin* a session there (a form with a token) as [`Identified`] or
+/// [never](crate::CacheHints::never), or exclude them by [`Policy::store_if`](crate::Policy::store_if).
 /// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
 /// so that nothing identified is stored.
 ///
@@ -156,7 +156,7 @@ impl AnonymousOnlyLayer {
         self
     }
 
-    /// Adds a type of request extension that identifies a visitor: what an outer authentication layer leaves there.
+    /// Treats requests with an extension of this type as identified, for outer authentication layers that insert one.
     ///
     /// # Example
     /// ```

@@ -129,12 +129,13 @@ impl ConditionLayer<ByGet> {
     /// a precondition, a GET to the same target is made to the wrapped service, with the request's own
     /// fields and extensions, and the validators of its response count. GET and HEAD pass as they are.
     ///
-    /// Inner cache layers forward this GET: no stored, stale or arriving response answers it. Its response may be
-    /// stored like any other.
+    /// Inner cache layers forward this GET: no stored, stale or arriving response answers it. They do not store its
+    /// response.
     ///
-    /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). So the handler has to send one, or the inner cache layer
-    /// has to be told to make strong tags; those that a cache makes are weak otherwise. A resource with a weak tag answers
-    /// 412 to every `If-Match` that names a tag; with feature `tracing`, the first such answer of a layer is a warning.
+    /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). Let the handler send one.
+    /// [`Policy::strong_etags`](crate::Policy::strong_etags) on an inner cache layer suffices only for requests that do
+    /// not bypass it, and for storable responses whose body is ready with the head. If the tag is weak, an `If-Match`
+    /// that names a tag is answered with 412; with feature `tracing`, the layer warns once.
     ///
     /// The request's body has to be [`Default`], for the GET.
     ///

@@ -37,11 +37,11 @@ use tower::{Layer, Service};
 /// requests by itself from what it stores, and what has a tag is not hashed again.
 ///
 /// # Weak and strong tags
-/// The tags are weak, so that a compressing layer inside or outside of this one gives several byte sequences no
-/// strong tag in common; with [`strong`](Self::strong), no outer layer may change the bytes. A strong tag of an inner
-/// layer is made weak if the response has a `Content-Encoding`: a compressor may emit other bytes for the same page
-/// each time. So is that of a 304 if the client asked with the weak one. Weak tags serve 304; they never resume a
-/// download (`If-Range`, RFC 9110 section 13.1.5).
+/// Generated tags are weak, since a compressing layer may send several byte sequences with one tag; with
+/// [`strong`](Self::strong), no outer layer may change the bytes. A strong tag of an inner layer becomes weak if the
+/// response has a `Content-Encoding`: a compressor may emit other bytes for the same page each time. The tag of a 304
+/// becomes weak unless `If-None-Match` names it as strong, since the client's copy may be coded. Weak tags allow a 304,
+/// but no resumed download (`If-Range`, RFC 9110 section 13.1.5).
 ///
 /// # Example
 /// ```
@@ -181,8 +181,8 @@ where
     }
 }
 
-/// Makes a strong tag weak that an inner layer gave to a response with a coding, or to a 304 for a client that has
-/// only the weak one: its copy may be coded.
+/// Makes the strong tag of an inner layer weak if the response has a coding, or is a 304 to a request that does not name
+/// the tag as strong: the client's copy may be coded.
 fn weaken_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
     let is_of_coded = match response.status() {
         StatusCode::NOT_MODIFIED => {

@@ -82,9 +82,9 @@ fn never() -> CacheControl {
 /// Marks every response as one that no cache may keep, this crate's and those outside alike: what
 /// Django's `never_cache` does.
 ///
-/// For the caches here it is as good as [`CacheHints::never`]. For others, fields for some caches only go
-/// (`*-Cache-Control`, `Surrogate-Control`), `Expires` is in the past, and `Cache-Control` gets `max-age=0, no-cache, no-store, must-revalidate,
-/// private` next to what it has.
+/// For caches of this crate it equals [`CacheHints::never`]. For others, it removes targeted fields (`*-Cache-Control`,
+/// `Surrogate-Control`, `Edge-Control`, `X-Accel-Expires`), sets `Expires` to a past date, and adds `max-age=0, no-cache,
+/// no-store, must-revalidate, private` to `Cache-Control`.
 ///
 /// # Where it belongs
 /// Inside of every cache layer: on the routes that show what is one visitor's own.
@@ -119,14 +119,14 @@ impl<S> Layer<S> for NeverCacheLayer {
 
 /// Writes `Cache-Control` directives, next to those that a response has: what Django's `cache_control` does.
 ///
-/// Of two the stricter directive counts: the shorter duration; `private` rather than `public` and `s-maxage`; field
-/// names behind `private` and `no-cache` add up, and none at all is stronger. To replace what is there, see
+/// If two directives conflict, the stricter wins: the shorter duration; `private` over `public` and `s-maxage`. Field
+/// lists of `private` and `no-cache` are united; a directive without a list is stricter. To replace the field, see
 /// [`replacing`](Self::replacing).
 /// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To errors (4xx and
 /// 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
-/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified) or sets a cookie, or that answers
-/// a request with credentials or of a visitor whom an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache
-/// layer has identified.
+/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified) or sets a cookie, and one to a request
+/// with a credential field, or that an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache layer has
+/// identified or found an undeclared cookie in.
 ///
 /// # Where it belongs
 /// Inside of a cache layer the directives count for that one too, outside of it only for clients.
@@ -160,8 +160,8 @@ impl CacheControlLayer {
     /// Creates a layer that writes `Cache-Control` in place of what a response has: for a framework's default, say, that
     /// is stricter than the page.
     ///
-    /// It merges like [`new`](Self::new) instead over `no-store`, and on responses that are errors, personal, or marked
-    /// by a [`NeverCacheLayer`].
+    /// It merges like [`new`](Self::new) if the response has `no-store`, is an error or personal, or has the mark of a
+    /// [`NeverCacheLayer`].
     ///
     /// # Errors
     /// If there is no directive, or two of them contradict each other.
@@ -213,8 +213,9 @@ impl<S> Layer<S> for CacheControlLayer {
 ///
 /// # Where it belongs
 /// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
-/// it is keyed by itself. Between two cache layers, a field with credentials such as `Cookie` keeps the inner one from
-/// storing the response.
+/// it is keyed by itself. Under an outer cache layer or
+/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), a `VaryLayer` outside of a cache layer that names `Cookie` or a
+/// credential field keeps that cache layer from storing the response.
 ///
 /// # Example
 /// ```

@@ -46,7 +46,7 @@ impl Probe {
         let names_tags = matches!(TagList::from_headers(request, &IF_MATCH), TagList::Tags(_));
         let is_weak = current.etag.as_ref().is_some_and(|tag| tag.is_weak());
         if names_tags && is_weak && !self.has_warned.swap(true, Ordering::Relaxed) {
-            warning!("If-Match needs a strong tag, and this resource has a weak one: 412");
+            warning!("If-Match failed: the resource has only a weak tag");
         }
     }
 }

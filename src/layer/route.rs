@@ -20,10 +20,11 @@ use tower::Layer;
 /// cache inside of such a layer, key it by [`Policy::vary_by_identity`], or have an
 /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
 ///
-/// A session layer outside of it may make a page personal after this layer has seen it. Under an outer layer of this
-/// crate (an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), or another cache layer), nothing is stored before
-/// the outermost one has seen the response: what sets a cookie, or became `private`, is not stored. A session layer
-/// that stands outside all layers of this crate is not judged.
+/// A session layer outside of this layer may make a page personal after this layer has seen it. Put an
+/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or another cache layer outside of the session layer: this layer then
+/// stores a response only after the outermost of them has examined its head, and not if it sets a cookie, issues a
+/// credential or became `private`. [`ConditionalLayer`](crate::ConditionalLayer) and the layers that write header fields
+/// do not examine it.
 ///
 /// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///

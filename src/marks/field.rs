@@ -11,8 +11,8 @@ const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
 
 impl Identified {
-    /// Marks a response: by the extension, and by a header field that a layer may keep which builds a new
-    /// response. The outermost layer of this crate removes the field.
+    /// Marks a response by the extension and by a header field. The field survives a layer that builds a new response
+    /// from the old header fields; the outermost layer of this crate removes it.
     ///
     /// # Example
     /// ```
@@ -29,8 +29,9 @@ impl Identified {
 }
 
 impl CacheHints {
-    /// Adds the hints to a response, as [`add_to`](Self::add_to) does. `never` is also sent in a header field,
-    /// which a layer may keep that builds a new response. The outermost layer of this crate removes the field.
+    /// Adds the hints to a response, as [`add_to`](Self::add_to) does. `never` is also sent in a header field.
+    /// The field survives a layer that builds a new response from the old header fields; the outermost layer of this crate
+    /// removes it.
     ///
     /// # Example
     /// ```

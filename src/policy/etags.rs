@@ -4,14 +4,14 @@ use super::Policy;
 use crate::rules::entity_tag::Comparison;
 
 impl Policy {
-    /// Sets whether stored responses that have no `ETag` are given one (RFC 9110 section 8.8.3), so that clients can ask
-    /// whether their copy still stands. Off by default.
+    /// Sets whether stored responses that have no `ETag` are given one (RFC 9110 section 8.8.3), so that clients can
+    /// revalidate their copy. Off by default.
     ///
     /// The tag is weak, since a compressing layer outside of the cache gives several byte sequences the same tag; see
     /// [`strong_etags`](Self::strong_etags).
     ///
-    /// It is computed once, frame by frame, while the body is recorded. A response whose body is ready with its head
-    /// carries the tag of its later hits; one that streams to the first client carries none there, and hits have it.
+    /// The tag is computed while the body is recorded. If the body is ready with the head, the first response carries the
+    /// tag, too; if it streams, only hits do.
     /// [`ConditionalLayer`](crate::ConditionalLayer) does the same for responses that are not stored.
     pub fn etags(mut self, on: bool) -> Self {
         self.etags = on;
@@ -20,7 +20,7 @@ impl Policy {
 
     /// Sets whether the tags that the cache generates are strong: those of [`etags`](Self::etags), of
     /// [`client_max_age`](Self::client_max_age), and of a handler's own
-    /// [`client_max_age`](crate::CacheHints::client_max_age). Off by default; it generates none by itself.
+    /// [`client_max_age`](crate::CacheHints::client_max_age). Off by default; this option alone generates no tags.
     ///
     /// A strong tag promises that no outer layer changes the bytes of a response (compression, an injected script).
     /// Only then may a client resume a download by it (`If-Range`) or protect a write (`If-Match`): both compare
@@ -37,7 +37,7 @@ impl Policy {
         self
     }
 
-    /// Returns how the tags compare that the cache generates.
+    /// Returns how generated tags compare.
     pub(crate) fn comparison(&self) -> Comparison {
         if self.strong_etags { Comparison::Strong } else { Comparison::Weak }
     }

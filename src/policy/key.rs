@@ -15,7 +15,7 @@ impl Policy {
 
     /// Declares request fields that count for nothing: they neither identify a visitor nor enter
     /// the key, and are removed from requests that fill the cache, so that no page depends on them.
-    /// In a response, they issue no credential.
+    /// In a response, these fields do not count as credentials.
     ///
     /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
     pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
@@ -76,7 +76,7 @@ impl Policy {
     /// ([`KeyPart::language`]), and `Cookie` for [`vary_on_cookies`](Self::vary_on_cookies). On by default.
     ///
     /// Without it, browsers and CDNs reuse a page for requests that this cache would answer with another one. The field
-    /// is written on the way out, for misses, hits and 304s alike, and this cache selects no variants by it. `Host` and
+    /// is added to every response that leaves the outermost cache layer; the cache selects no variants by it. `Host` and
     /// forwarded fields are not named.
     ///
     /// `Vary: Cookie` makes most CDNs useless for a page: they store a copy for each value of the whole field, session

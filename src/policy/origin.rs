@@ -34,9 +34,11 @@ impl Policy {
     ///
     /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
     /// response that counts as a failure: 500, 502, 503 and 504, or what
-    /// [`failed_if`](Self::failed_if) says. Another answer that is not stored (a 404, say) leaves the stale response in
-    /// place if the request had unkeyed fields, which may have provoked it; a background request without them decides, at
-    /// most once in ten seconds for a key. What forbids
+    /// [`failed_if`](Self::failed_if) says. If the request had unkeyed fields, another answer that
+    /// is not stored (a 404, say) leaves the stale response in place, because such a field may have provoked it. At most
+    /// once in ten seconds for a key, a background request without these fields decides instead. It needs a tokio runtime
+    /// and a request body type that this crate can create empty (axum's, `String`, `Full`, `Empty` and boxed bodies of
+    /// http-body-util); otherwise the stale response stays. What forbids
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale.if_error = Some(window);
@@ -90,7 +92,9 @@ impl Policy {
     }
 
     /// Makes calls that others may wait for go on when their client leaves, for so long at most, and be
-    /// stored though nobody waits for them any more. By default, they are dropped with their request, and
+    /// stored though nobody waits for them any more. Under an outer cache layer or
+    /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), the response is not stored if the client leaves before its head:
+    /// set the option on the outermost one. By default, they are dropped with their request, and
     /// one of those who wait makes a call of its own.
     ///
     /// Such a call is made in a task of its own on the user's tokio runtime. So it is only for services that
@@ -125,10 +129,9 @@ impl Policy {
 
     /// Adds request fields to those that background refreshes carry.
     ///
-    /// A refresh carries fields that are keyed or that its variant is selected by, `Host` and forwarded fields that are
-    /// keyed, `Accept` and `Accept-*`, `User-Agent`, what
-    /// [`keyed_inputs_only`](Self::keyed_inputs_only) allows, and these. So no other field of one visitor's request can
-    /// make a refresh fail. If a refresh fails or its response is not stored, it is repeated once with keyed fields alone,
+    /// A refresh carries keyed fields and those that select its variant, `Host` and keyed forwarded fields, `Accept` and
+    /// `Accept-*`, `User-Agent`, the fields that [`keyed_inputs_only`](Self::keyed_inputs_only) allows, and these. If it
+    /// fails or its response is not stored, it is repeated once with keyed fields alone, at once or as the next refresh,
     /// and that response decides. Fields that identify a visitor are never carried.
     ///
     /// # Example

@@ -11,17 +11,17 @@ impl Policy {
     /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
     /// one bypass the cache, and responses that carry one are not stored.
     ///
-    /// Without, [`app`](Self::app) knows many names of such fields, and takes each field for one whose name has a word
-    /// like `auth`, `token`, `session`, `user` or `cert`, or ends in `key`.
-    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless; a field
-    /// [in the key](Self::vary_on_headers) is harmless unless its name is known.
+    /// Under [`app`](Self::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
+    /// `cert` or a final `key` in the name, identify a visitor even without this option.
+    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
+    /// harmless unless it is a known credential.
     pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.credentials.extend(names);
         self
     }
 
-    /// Adds a type of request extension that identifies a visitor: what an outer authentication layer leaves there.
-    /// Requests with one bypass the cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an identity.
+    /// Treats requests with an extension of this type as identified, for outer authentication layers that insert one.
+    /// They bypass the cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an identity.
     ///
     /// # Example
     /// ```
@@ -57,10 +57,10 @@ impl Policy {
         Ok(self)
     }
 
-    /// Declares cookies that responses may set although they are stored, by name; `*` at the end stands for any
-    /// ending. Such a `Set-Cookie` reaches the client whose request was forwarded, and is not stored.
+    /// Declares cookies whose `Set-Cookie` does not prevent storing, by name; `*` at the end stands for any ending. The
+    /// field reaches the client whose request was forwarded, and is not stored.
     ///
-    /// Use it for cookies that say nothing of the visitor and that the page does not depend on. A response that
+    /// Use it for cookies that do not identify a visitor and that the page does not depend on. A response that
     /// sets any other cookie is not stored.
     ///
     /// # Errors

@@ -62,7 +62,7 @@ impl Context {
 
     /// Tells whether the answer to this request says nothing of what others would get.
     pub(super) fn goes_alone(self) -> bool {
-        self.conditional || self.authorization || self.range
+        self.conditional || self.authorization || self.range || self.needs_current
     }
 }
 

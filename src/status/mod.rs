@@ -227,7 +227,7 @@ impl CacheStatus {
 
     /// Returns a word more on why a response was not stored or a request not handled: see the tables above.
     ///
-    /// Returns `credentials` if the header field names a request or response field that is no known credential.
+    /// Returns `credentials` for a field recognized by the words of its name; `Cache-Status` shows the name.
     #[must_use]
     pub fn detail_word(&self) -> Option<&'static str> {
         self.detail.map(Detail::as_str)

@@ -11,7 +11,7 @@ pub enum Validity {
     Valid,
     /// It was invalidated, and may be used as one that has become stale may.
     Stale,
-    /// It was invalidated and must not be used, or its generation is none that the counter has passed.
+    /// It was invalidated and must not be used, or its generation is ahead of the counter or of another incarnation.
     Invalid,
 }
 
@@ -77,12 +77,12 @@ pub enum Strength {
 /// An entry of another incarnation, or ahead of the counter, is never valid. A counter that goes back (a
 /// replica takes over, a snapshot is restored) has lost invalidations. That is noticed by a process that has
 /// seen a later generation, and through an entry that was made after a lost invalidation; the store begins a
-/// new incarnation then. A lost invalidation that no running process has seen and no entry is newer than is
-/// not noticed.
+/// new incarnation then. A lost invalidation goes unnoticed if no running process has seen it and no entry was
+/// made after it.
 ///
-/// Scopes are the same in every process. An implementation that keeps invalidations in buckets has several
-/// rows of them, calls an entry invalid only if its buckets in all rows are newer, and chooses buckets by a
-/// secret that clients cannot know; [wide](Scope::is_wide) scopes share no bucket with others.
+/// Scopes are the same in every process. An implementation with buckets keeps several rows of them and treats an
+/// entry as invalid only if its bucket in every row is newer. Clients cannot know the secret that selects the buckets;
+/// [wide](Scope::is_wide) scopes share no bucket with others.
 pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the generation that entries made from now on carry.
     fn current(&self) -> StoreFuture<Generation>;

@@ -11,8 +11,8 @@ use std::time::SystemTime;
 
 /// The invalidations of a store that lives in this process, by namespace.
 ///
-/// Each namespace takes 2 MiB for each kind of name that was ever invalidated (paths, URIs, tags, values, and
-/// each of them on one host), 16 MiB at most, whatever the number of scopes ever named.
+/// A namespace takes 2 MiB for each kind of scope invalidated so far, about 16 MiB at most: paths, URIs and tags, each on
+/// all hosts or on one; values; subtrees and hosts past the first 1,024.
 ///
 /// # Example
 /// ```

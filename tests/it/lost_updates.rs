@@ -162,3 +162,13 @@ async fn a_client_cannot_ask_for_the_current_page_under_the_application_preset()
     }
     assert_eq!(calls.count(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_does_not_stop_later_requests_from_sharing_a_call() {
+    let (cached, calls) = site(policy(), |_, call| numbered(&[("etag", "\"1\"")], call));
+    let stack = ConditionLayer::by_get().layer(cached);
+    assert_eq!(status(&stack, save("\"0\"")).await, 412);
+    let before = calls.count();
+    tokio::join!(send(&stack, get("/document")), send(&stack, get("/document")));
+    assert_eq!(calls.count(), before + 1);
+}

@@ -14,6 +14,7 @@ mod collapse;
 mod condition;
 mod conditional;
 mod cookies;
+mod copies;
 mod corners;
 mod credentials;
 mod dependencies;

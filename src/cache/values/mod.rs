@@ -16,7 +16,7 @@ pub use computed::ComputeError;
 pub(super) use computed::Computed;
 use state::{Name, Seen, State};
 
-use super::generations::told;
+use super::generations::log_failure;
 use super::{Cache, tracking};
 use crate::entry::{Encoding, Entry, Generation, Scope, StoredValue};
 use crate::error::{StoreError, ValueError};
@@ -260,7 +260,7 @@ impl Drop for Changing {
         let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
         self.cache.later_invalidating(async move {
             for scope in scopes {
-                told(&cache.within_limit(cache.0.generations.written(scope, since)).await);
+                log_failure(&cache.within_limit(cache.0.generations.written(scope, since)).await);
             }
         });
     }
