@@ -290,6 +290,18 @@ async fn an_acknowledged_invalidation_counts_for_who_saw_it_when_the_record_goes
 }
 
 #[tokio::test(start_paused = true)]
+async fn handles_to_a_namespace_that_live_for_one_request_know_what_others_have_seen() {
+    let store = Remote::new();
+    let cache = Cache::new(store.clone());
+    let tenant = || cache.with_namespace("tenant").expect("valid");
+    fill(&site(&tenant()).0, "/").await;
+    let before = store.record();
+    tenant().invalidate(Invalidation::path("/")).await.expect("ok");
+    store.put_back(before);
+    assert!(!send(&site(&tenant()).0, get("/")).await.is_hit());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_invalidation_is_noticed_through_an_entry_made_after_it() {
     let store = Remote::new();
     let (cache, stack) = process(&store);

@@ -1,0 +1,43 @@
+//! The invalidations of each namespace that a cache and its clones have named.
+
+use crate::store::{Generations, RecordGenerations, Store};
+use quick_cache::sync::Cache as Quick;
+use std::fmt;
+use std::sync::Arc;
+
+/// So many namespaces share, over all handles of a cache, the newest generation that was seen.
+const MOST: usize = 1024;
+
+/// The invalidations of the namespaces of one store.
+pub(super) struct Namespaces {
+    store: Arc<dyn Store>,
+    records: Quick<String, Arc<RecordGenerations>>,
+}
+
+impl Namespaces {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, records: Quick::new(MOST) }
+    }
+
+    /// Returns the invalidations of a namespace, the same for every handle: what one has seen, all have.
+    pub(super) fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
+        self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))
+    }
+
+    fn record(&self, namespace: &str) -> Arc<dyn Generations> {
+        let new = || {
+            Ok::<_, std::convert::Infallible>(Arc::new(RecordGenerations::new(
+                Arc::clone(&self.store),
+                namespace,
+            )))
+        };
+        let Ok(record) = self.records.get_or_insert_with(namespace, new);
+        record
+    }
+}
+
+impl fmt::Debug for Namespaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Namespaces").field("records", &self.records.len()).finish_non_exhaustive()
+    }
+}
