@@ -6,7 +6,7 @@ mod verdict;
 pub(crate) use field::{receive, remove_from_request, send};
 #[cfg(feature = "axum")]
 pub(crate) use field::{write_identified, write_never};
-pub(crate) use verdict::{Decider, Pending, Verdict};
+pub(crate) use verdict::{Decider, PendingVerdict, Verdict};
 
 use crate::policy::{CookiePolicy, Cookies, cookie_names};
 use http::{Extensions, Request};

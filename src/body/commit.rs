@@ -2,7 +2,7 @@
 
 use crate::cache::{Cache, Storing};
 use crate::flight::Leader;
-use crate::marks::Pending;
+use crate::marks::PendingVerdict;
 use bytes::Bytes;
 
 /// The stored response and the flight that a complete body finishes.
@@ -13,7 +13,7 @@ pub(crate) struct Commit {
     /// Present where others may be waiting.
     pub(crate) leader: Option<Leader>,
     /// Present if an outer layer has yet to admit the response.
-    pub(crate) verdict: Option<Pending>,
+    pub(crate) verdict: Option<PendingVerdict>,
 }
 
 impl Commit {

@@ -5,7 +5,7 @@ use crate::cache::{Reservation, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
-use crate::marks::{Pending, Verdict};
+use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use bytes::Bytes;
 use http_body::Body;
@@ -204,7 +204,7 @@ impl Recorder {
 
     fn is_refused(&self) -> bool {
         let verdict = self.commit.as_ref().and_then(|commit| commit.verdict.as_ref());
-        verdict.is_some_and(Pending::is_refused)
+        verdict.is_some_and(PendingVerdict::is_refused)
     }
 
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.

@@ -18,7 +18,7 @@ pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
-pub(crate) use outdated::{Outdated, Verdict};
+pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use storing::{Settled, Storing};
 pub(crate) use tracking::{AnswerDependencies, Tracker, inherit_response, is_tracked, unknown};
 pub use tracking::{Propagated, propagate_dependencies};

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What becomes of a stored response if the answer that should replace it is not stored.
-pub(crate) enum Verdict {
+pub(crate) enum UnstoredAction {
     /// It is removed: the answer stands for the page.
     Forget,
     /// It stays: the request may have provoked the answer.
@@ -16,13 +16,13 @@ pub(crate) enum Verdict {
     Confirm(Mutex<Box<dyn FnOnce() + Send>>),
 }
 
-impl Verdict {
+impl UnstoredAction {
     pub(crate) fn confirm(start: impl FnOnce() + Send + 'static) -> Self {
         Self::Confirm(Mutex::new(Box::new(start)))
     }
 }
 
-impl fmt::Debug for Verdict {
+impl fmt::Debug for UnstoredAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Forget => "Forget",
@@ -37,16 +37,16 @@ impl fmt::Debug for Verdict {
 pub(crate) struct Outdated {
     pub(crate) response: Arc<StoredResponse>,
     pub(crate) key: CacheKey,
-    pub(crate) verdict: Verdict,
+    pub(crate) action: UnstoredAction,
 }
 
 impl Outdated {
     /// Acts on an answer that is not stored. Returns `true` if the stored response is removed.
     pub(crate) fn not_stored(self, cache: &Cache) -> bool {
-        match self.verdict {
-            Verdict::Forget => cache.forget(self.key, self.response),
-            Verdict::Keep => return false,
-            Verdict::Confirm(start) => {
+        match self.action {
+            UnstoredAction::Forget => cache.forget(self.key, self.response),
+            UnstoredAction::Keep => return false,
+            UnstoredAction::Confirm(start) => {
                 start.into_inner().unwrap_or_else(PoisonError::into_inner)();
                 return false;
             }

@@ -12,64 +12,64 @@ pub(crate) enum Verdict {
 
 type Work = Box<dyn FnOnce(Verdict) + Send>;
 
-enum State {
+enum DecisionState {
     Open(Vec<Work>),
     Decided(Verdict),
 }
 
 /// A verdict that others wait for. What is to happen after it is parked here, and never runs under the lock.
 #[derive(Clone)]
-pub(crate) struct Pending(Arc<Mutex<State>>);
+pub(crate) struct PendingVerdict(Arc<Mutex<DecisionState>>);
 
-impl Pending {
+impl PendingVerdict {
     /// Runs some work once the verdict is known, or at once if it is.
     pub(crate) fn when_decided(&self, work: impl FnOnce(Verdict) + Send + 'static) {
         let verdict = match &mut *self.lock() {
-            State::Open(parked) => return parked.push(Box::new(work)),
-            State::Decided(verdict) => *verdict,
+            DecisionState::Open(parked) => return parked.push(Box::new(work)),
+            DecisionState::Decided(verdict) => *verdict,
         };
         work(verdict);
     }
 
     /// Returns `true` if the response was refused.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(&*self.lock(), State::Decided(Verdict::Refused))
+        matches!(&*self.lock(), DecisionState::Decided(Verdict::Refused))
     }
 
     /// Runs the parked work, in its order. The first decision counts.
     fn decide(&self, verdict: Verdict) {
         let mut state = self.lock();
-        let State::Open(parked) = &mut *state else { return };
+        let DecisionState::Open(parked) = &mut *state else { return };
         let parked = std::mem::take(parked);
-        *state = State::Decided(verdict);
+        *state = DecisionState::Decided(verdict);
         drop(state);
         parked.into_iter().for_each(|work| work(verdict));
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DecisionState> {
         // Nothing panics under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for PendingVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("refused", &self.is_refused()).finish()
+        f.debug_struct("PendingVerdict").field("refused", &self.is_refused()).finish()
     }
 }
 
 /// The right to decide. Dropped without a decision, it refuses.
 #[derive(Debug)]
-pub(crate) struct Decider(Pending);
+pub(crate) struct Decider(PendingVerdict);
 
 impl Decider {
     /// Creates an open decision.
     pub(crate) fn new() -> Self {
-        Self(Pending(Arc::new(Mutex::new(State::Open(Vec::new())))))
+        Self(PendingVerdict(Arc::new(Mutex::new(DecisionState::Open(Vec::new())))))
     }
 
     /// Returns what waits for the decision.
-    pub(crate) fn pending(&self) -> Pending {
+    pub(crate) fn pending(&self) -> PendingVerdict {
         self.0.clone()
     }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn noting(pending: &Pending) -> mpsc::Receiver<Verdict> {
+    fn noting(pending: &PendingVerdict) -> mpsc::Receiver<Verdict> {
         let (sender, receiver) = mpsc::channel();
         pending.when_decided(move |verdict| sender.send(verdict).expect("somebody listens"));
         receiver

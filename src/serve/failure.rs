@@ -5,7 +5,7 @@ use super::forward::{Fill, is_of_the_page};
 use super::respond::with_ttl;
 use super::sent::Sent;
 use crate::body::ResponseBody;
-use crate::cache::{Outdated, Verdict};
+use crate::cache::{Outdated, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::status::Detail;
 use crate::store::Validity;
@@ -115,6 +115,6 @@ impl Fill {
         let alone = context.goes_alone() || context.identified || context.head;
         let answers = !status.is_server_error() && is_of_the_page(status) && !alone;
         let (response, key) = self.call.stored.clone().filter(|_| answers)?;
-        Some(Outdated { response, key, verdict: std::mem::replace(&mut self.verdict, Verdict::Keep) })
+        Some(Outdated { response, key, action: std::mem::replace(&mut self.action, UnstoredAction::Keep) })
     }
 }

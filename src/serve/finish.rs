@@ -1,7 +1,7 @@
 //! What is still to be put on a response that leaves a cache layer.
 
 use super::emitted::{KeyedFields, emit};
-use super::held::{self, Told as HeldTold};
+use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::marks::{HandledWithin, is_outermost, was_announced};
@@ -101,7 +101,7 @@ impl Finish {
     }
 
     /// Has the status say that old responses may still be served.
-    pub(super) fn says_not_invalidated(&mut self) {
+    pub(super) fn mark_invalidation_failed(&mut self) {
         self.not_invalidated = true;
     }
 
@@ -144,8 +144,8 @@ impl Finish {
     }
 
     /// Returns what clients are told of a held admission, if they are.
-    pub(super) fn told_of(&self, held: CacheStatus, stored: CacheStatus) -> Option<HeldTold> {
-        self.status.map(|_| HeldTold { held, stored, key: self.key.clone() })
+    pub(super) fn told_of(&self, held: CacheStatus, stored: CacheStatus) -> Option<HeldStatus> {
+        self.status.map(|_| HeldStatus { held, stored, key: self.key.clone() })
     }
 
     /// Leaves what clients are told as it is.

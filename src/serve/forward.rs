@@ -12,7 +12,7 @@ use super::revalidate::{self, withheld};
 use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
-use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, Verdict, is_tracked};
+use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, UnstoredAction, is_tracked};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
@@ -38,7 +38,7 @@ pub(super) struct Fill {
     /// It runs in a task of its own, where nobody notes what a page is made from.
     pub(super) is_detached: bool,
     /// What becomes of what is stored, if the answer is not.
-    pub(super) verdict: Verdict,
+    pub(super) action: UnstoredAction,
 }
 
 /// A response on its way to its client.
@@ -55,15 +55,15 @@ impl Fill {
         event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
         let status = CacheStatus::forward(call.reason);
         let status = if call.has_waited { status.collapsed(false) } else { status };
-        Self { way, call, status, background: None, is_detached: false, verdict: Verdict::Forget }
+        Self { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget }
     }
 
     pub(super) fn detached(self) -> Self {
         Self { is_detached: true, ..self }
     }
 
-    pub(super) fn with_verdict(self, verdict: Verdict) -> Self {
-        Self { verdict, ..self }
+    pub(super) fn with_action(self, action: UnstoredAction) -> Self {
+        Self { action, ..self }
     }
 
     pub(super) fn in_background(self, settled: Settled) -> Self {
@@ -107,7 +107,7 @@ impl Fill {
                 if let Some(what) = what_changed(&response)
                     && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
                 {
-                    sent.finish.says_not_invalidated();
+                    sent.finish.mark_invalidation_failed();
                 }
                 response
             }

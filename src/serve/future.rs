@@ -115,7 +115,7 @@ where
                 if let Some(what) = what_changed(&response)
                     && !cache.invalidate_later(what)
                 {
-                    finish.says_not_invalidated();
+                    finish.mark_invalidation_failed();
                 }
                 finish.apply_to_answer(&mut response);
                 response

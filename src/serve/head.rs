@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
-use crate::marks::{HandledWithin, Pending, Verdict};
+use crate::marks::{HandledWithin, PendingVerdict, Verdict};
 use crate::rules::stale::Wanted;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
@@ -33,7 +33,7 @@ pub(super) struct Update {
 
 impl Update {
     /// Stores it once an outer layer has admitted the answer.
-    pub(super) fn store_if_admitted(self, verdict: &Pending, cache: &Cache) {
+    pub(super) fn store_if_admitted(self, verdict: &PendingVerdict, cache: &Cache) {
         let cache = cache.clone();
         verdict.when_decided(move |verdict| {
             if verdict == Verdict::Admitted {

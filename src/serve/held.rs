@@ -4,7 +4,7 @@ use super::forward::{Fill, is_of_the_page};
 use super::sent::Sent;
 use super::shared::Shared;
 use crate::flight::{Leader, Pass};
-use crate::marks::{self, Decider, Identified, Pending, Verdict};
+use crate::marks::{self, Decider, Identified, PendingVerdict, Verdict};
 use crate::policy::{CacheHints, sets_only};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::storability::SET_COOKIE2;
@@ -23,14 +23,14 @@ pub(super) struct HeldAdmission {
     shared: Arc<Shared>,
     /// It would be stored for its own visitor alone.
     personal: bool,
-    accepted: Accepted,
-    told: Option<Told>,
+    accepted: AcceptedHead,
+    told: Option<HeldStatus>,
 }
 
 /// What of a head does not count against its response: the storing layer accepted it, or layers of this crate
 /// wrote it for clients.
 #[derive(Debug, Clone, Default)]
-struct Accepted {
+struct AcceptedHead {
     no_store: bool,
     private: bool,
     vary: Vec<HeaderName>,
@@ -39,13 +39,13 @@ struct Accepted {
 
 /// `Cache-Status` before the verdict, and of an admitted response.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct HeldStatus {
     pub(super) held: CacheStatus,
     pub(super) stored: CacheStatus,
     pub(super) key: Option<Arc<str>>,
 }
 
-impl Accepted {
+impl AcceptedHead {
     fn of(headers: &HeaderMap) -> Self {
         let vary = match Vary::from_headers(headers) {
             Vary::Fields(fields) => fields,
@@ -78,11 +78,11 @@ impl HeldAdmission {
         shared: &Arc<Shared>,
         personal: bool,
         headers: &HeaderMap,
-        told: Option<Told>,
-    ) -> (Self, Pending) {
+        told: Option<HeldStatus>,
+    ) -> (Self, PendingVerdict) {
         let decider = Decider::new();
         let pending = decider.pending();
-        let (shared, accepted) = (Arc::clone(shared), Accepted::of(headers));
+        let (shared, accepted) = (Arc::clone(shared), AcceptedHead::of(headers));
         (Self { decider: Arc::new(decider), shared, personal, accepted, told }, pending)
     }
 
@@ -121,7 +121,7 @@ impl HeldAdmission {
 
     /// Says in `Cache-Status` what the verdict was.
     fn tell<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
-        let Some(Told { held, stored, key }) = &self.told else { return };
+        let Some(HeldStatus { held, stored, key }) = &self.told else { return };
         let now = refusal.map_or(*stored, |why| held.detail(why));
         held.replace(response.headers_mut(), now, key.as_deref());
         if response.extensions().get() == Some(held) {
@@ -139,7 +139,7 @@ impl Fill {
         sent: &Sent,
         response: &mut Response<B>,
         statuses: Option<(CacheStatus, CacheStatus)>,
-    ) -> Option<Pending> {
+    ) -> Option<PendingVerdict> {
         if !sent.held {
             return None;
         }
@@ -191,7 +191,7 @@ pub(crate) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
             held.decider.decide(Verdict::Admitted);
         }
     } else if response.extensions().get::<HeldAdmission>().is_some() {
-        let accepted = Accepted::of(response.headers());
+        let accepted = AcceptedHead::of(response.headers());
         if let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() {
             held.accepted = accepted;
         }

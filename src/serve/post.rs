@@ -10,7 +10,7 @@ use super::sent::Sent;
 use super::shared::Shared;
 use super::unsafe_method::path_on_same_origin;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Tracker, Verdict};
+use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};
 use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
 use crate::key::{KeyBuf, RequestHead};
@@ -78,7 +78,8 @@ impl Post {
         let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
         let call = Call::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
-        let fill = Fill { way, call, status, background: None, is_detached: false, verdict: Verdict::Forget };
+        let fill =
+            Fill { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget };
         Some(Self { fill, sent, before, tracker: Tracker::default() })
     }
 

@@ -10,7 +10,7 @@ use super::sent::head_of;
 use super::shared::Shared;
 use super::span::in_span;
 use crate::body::empty;
-use crate::cache::{Cache, RefreshEnd, Settled, Verdict};
+use crate::cache::{Cache, RefreshEnd, Settled, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::Role;
@@ -149,10 +149,10 @@ impl Refresh {
             let mut bare = first.clone();
             way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed);
             if bare.headers == first.headers {
-                refresh.attempt(way, call, inner, first, body, Verdict::Forget).await;
+                refresh.attempt(way, call, inner, first, body, UnstoredAction::Forget).await;
                 return;
             }
-            refresh.attempt(way.clone(), call, inner.clone(), first, body, Verdict::Keep).await;
+            refresh.attempt(way.clone(), call, inner.clone(), first, body, UnstoredAction::Keep).await;
             if refresh.settled.is_settled() {
                 return;
             }
@@ -162,7 +162,7 @@ impl Refresh {
                 return;
             };
             let call = way.call_alone(ForwardReason::Stale.into(), stored).await;
-            refresh.attempt(way, call, inner, bare, body, Verdict::Forget).await;
+            refresh.attempt(way, call, inner, bare, body, UnstoredAction::Forget).await;
         }));
     }
 
@@ -173,7 +173,7 @@ impl Refresh {
         inner: S,
         mut parts: Parts,
         body: ReqBody,
-        verdict: Verdict,
+        action: UnstoredAction,
     ) where
         S: Service<Request<ReqBody>, Response = Response<B>>,
         B: Body<Data = Bytes> + Send + 'static,
@@ -188,7 +188,7 @@ impl Refresh {
             if policy.key.parts((&parts).into()) != way.parts {
                 return;
             }
-            let fill = Fill::new(way, call).with_verdict(verdict).in_background(settled);
+            let fill = Fill::new(way, call).with_action(action).in_background(settled);
             if let (Ok(response), _) = fill.run(inner, Request::from_parts(parts, body)).await {
                 response.into_body().drain().await;
             }
@@ -201,7 +201,12 @@ impl Refresh {
 
 /// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
 /// more than keyed fields decides; any other leaves that to one that has no more, made in the background.
-pub(super) fn verdict<S, ReqBody, B>(way: &Way, call: &Call, inner: &S, request: &Request<ReqBody>) -> Verdict
+pub(super) fn action<S, ReqBody, B>(
+    way: &Way,
+    call: &Call,
+    inner: &S,
+    request: &Request<ReqBody>,
+) -> UnstoredAction
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
     S::Future: Send,
@@ -210,17 +215,17 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Some((stored, key)) = call.stored.clone() else { return Verdict::Forget };
+    let Some((stored, key)) = call.stored.clone() else { return UnstoredAction::Forget };
     let parts = head_of(request);
     let mut bare = parts.clone();
     way.shared.anonymize(&mut bare, &way.parts, &nominated(&stored), Carries::Keyed);
     if bare.headers == parts.headers {
-        return Verdict::Forget;
+        return UnstoredAction::Forget;
     }
     let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored);
-    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else { return Verdict::Keep };
+    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else { return UnstoredAction::Keep };
     let (way, inner) = (way.clone(), inner.clone());
-    Verdict::confirm(move || {
+    UnstoredAction::confirm(move || {
         let cache = way.shared.cache.clone();
         let has_runtime = tokio::runtime::Handle::try_current().is_ok();
         let Some(permit) = cache.confirmation_permit(key.as_ref()).filter(|_| has_runtime) else { return };

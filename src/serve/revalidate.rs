@@ -115,7 +115,7 @@ impl Fill {
         let of_the_page = !context.goes_alone() && !context.identified;
         // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
         if another && of_the_page && shared.cache.invalidate_scope(self.way.scopes[0]).await.is_err() {
-            sent.finish.says_not_invalidated();
+            sent.finish.mark_invalidation_failed();
         }
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {

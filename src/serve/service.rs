@@ -252,8 +252,8 @@ where
             // Others may wait for it, or come to.
             let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());
             let carried = limit.and_then(|limit| Some((limit, shared.cache.carry_permit()?)));
-            let verdict = refresh::verdict(&way, &call, &inner, &request);
-            let fill = Fill::new(way, call).with_verdict(verdict);
+            let action = refresh::action(&way, &call, &inner, &request);
+            let fill = Fill::new(way, call).with_action(action);
             match carried {
                 Some((limit, permit)) => {
                     ResponseFuture::slow(carried::run(fill, inner, request, limit, permit))

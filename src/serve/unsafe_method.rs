@@ -99,13 +99,13 @@ where
                 return (Ok(response), inherited);
             }
             (Ok(_), None) => {}
-            (Err(_), _) => finish.says_not_invalidated(),
+            (Err(_), _) => finish.mark_invalidation_failed(),
         }
     } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
         // An origin that is down has written nothing, and what is stale may be all there is.
         changed.what = vec![of_site(written.paths()).keep_stale()];
         if changed.invalidate().await.is_err() {
-            finish.says_not_invalidated();
+            finish.mark_invalidation_failed();
         }
     }
     changed.what.clear();

@@ -1,6 +1,6 @@
 //! Invalidations in this process's memory: a counter and a bounded number of marks, each only ever raised.
 
-use super::placement::{EVERYTHING, FIXED, GROUPS, NAMES, Place, ROWS, Secret, TABLES, in_rows};
+use super::placement::{EVERYTHING, FIXED, GROUPS, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::{Dependency, Generation, Generations, Scope, StoreFuture, Strength, Validity};
 use dashmap::DashMap;
 use std::fmt;
@@ -192,15 +192,15 @@ impl Table {
 
     fn mark(&self, scope: Scope, strength: Strength, to: u64) {
         let hash = self.secret.hash(scope);
-        let group = match Place::of(scope) {
-            Place::Fixed(at) => return self.fixed[at].raise(strength, to),
-            Place::Named { table, group } => {
+        let group = match ScopeSlot::of(scope) {
+            ScopeSlot::Fixed(at) => return self.fixed[at].raise(strength, to),
+            ScopeSlot::Named { table, group } => {
                 match self.named[table].get_or_init(Names::new).get_or_add(scope, hash) {
                     Some(marks) => return marks.raise(strength, to),
                     None => group,
                 }
             }
-            Place::Rows { group } => group,
+            ScopeSlot::Rows { group } => group,
         };
         let rows = self.rows[group].get_or_init(|| (0..ROWS << BITS).map(|_| Marks::default()).collect());
         buckets(hash).for_each(|at| rows[at].raise(strength, to));
@@ -212,9 +212,9 @@ impl Table {
             return Validity::Invalid;
         }
         let since = since.counter();
-        let (hash, group) = match Place::of(scope) {
-            Place::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
-            Place::Named { table, group } => {
+        let (hash, group) = match ScopeSlot::of(scope) {
+            ScopeSlot::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
+            ScopeSlot::Named { table, group } => {
                 let Some(names) = self.named[table].get() else { return Validity::Valid };
                 let hash = self.secret.hash(scope);
                 match names.get(scope, hash) {
@@ -223,8 +223,8 @@ impl Table {
                     None => return Validity::Valid,
                 }
             }
-            Place::Rows { group } if self.rows[group].get().is_none() => return Validity::Valid,
-            Place::Rows { group } => (self.secret.hash(scope), group),
+            ScopeSlot::Rows { group } if self.rows[group].get().is_none() => return Validity::Valid,
+            ScopeSlot::Rows { group } => (self.secret.hash(scope), group),
         };
         match self.rows[group].get() {
             Some(rows) => Validity::in_all(buckets(hash).map(|at| rows[at].since(since))),

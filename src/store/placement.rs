@@ -17,7 +17,7 @@ pub(super) const TABLES: usize = 2;
 
 /// Where the last invalidation of a scope is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ScopeSlot {
     /// Exactly, always.
     Fixed(usize),
     /// Exactly, in a table of names, unless it is full of others. Then in the rows of the group.
@@ -30,7 +30,7 @@ pub(super) const EVERYTHING: usize = 0;
 pub(super) const HOST_ROOTS: usize = 0;
 pub(super) const SUBTREES: usize = 1;
 
-impl Place {
+impl ScopeSlot {
     pub(super) fn of(scope: Scope) -> Self {
         let (kind, is_on_host, is_wide) = (scope.kind(), scope.is_on_host(), scope.is_wide());
         let fixed = match kind {
@@ -94,18 +94,18 @@ mod tests {
             Scope::tag("/a").on_host("h"),
             Scope::value(b"/a"),
         ]
-        .map(|scope| match Place::of(scope) {
-            Place::Rows { group } => group,
+        .map(|scope| match ScopeSlot::of(scope) {
+            ScopeSlot::Rows { group } => group,
             other => panic!("{scope:?} is in {other:?}"),
         });
         assert_eq!(groups, [0, 1, 2, 3, 5, 6, 7]);
         let fixed = [Scope::EVERYTHING, Scope::path("/"), Scope::uri("/", None), Scope::subtree("/")];
         for (at, scope) in fixed.into_iter().enumerate() {
-            assert_eq!(Place::of(scope), Place::Fixed(at));
-            assert!(matches!(Place::of(scope.on_host("h")), Place::Named { table: HOST_ROOTS, .. }));
+            assert_eq!(ScopeSlot::of(scope), ScopeSlot::Fixed(at));
+            assert!(matches!(ScopeSlot::of(scope.on_host("h")), ScopeSlot::Named { table: HOST_ROOTS, .. }));
         }
         for scope in [Scope::subtree("/a"), Scope::subtree("/a").on_host("h")] {
-            assert_eq!(Place::of(scope), Place::Named { table: SUBTREES, group: 4 });
+            assert_eq!(ScopeSlot::of(scope), ScopeSlot::Named { table: SUBTREES, group: 4 });
         }
     }
 }

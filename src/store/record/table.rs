@@ -1,7 +1,7 @@
 //! The record: the counter of a namespace and the last invalidations of its scopes, and its bytes.
 
 use super::super::local::{new_incarnation, random};
-use super::super::placement::{EVERYTHING, FIXED, NAMES, Place, ROWS, Secret, TABLES, in_rows};
+use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -85,12 +85,12 @@ impl Record {
         self.counter += 1;
         let to = self.counter;
         for &scope in scopes {
-            let group = match Place::of(scope) {
-                Place::Fixed(at) => {
+            let group = match ScopeSlot::of(scope) {
+                ScopeSlot::Fixed(at) => {
                     self.fixed[at].raise(strength, to);
                     continue;
                 }
-                Place::Named { table, group } => {
+                ScopeSlot::Named { table, group } => {
                     let names = &mut self.named[table];
                     if names.len() < NAMES || names.contains_key(&scope) {
                         names.entry(scope).or_default().raise(strength, to);
@@ -98,7 +98,7 @@ impl Record {
                     }
                     group
                 }
-                Place::Rows { group } => group,
+                ScopeSlot::Rows { group } => group,
             };
             self.numbers(scope, group).into_iter().for_each(|at| self.bucket(at).marks.raise(strength, to));
         }
@@ -110,29 +110,31 @@ impl Record {
             return Validity::Invalid;
         }
         let since = since.counter();
-        let group = match Place::of(scope) {
-            Place::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
-            Place::Named { table, group } => match self.named[table].get(&scope) {
+        let group = match ScopeSlot::of(scope) {
+            ScopeSlot::Fixed(at) => return Validity::of(self.fixed[at].since(since)),
+            ScopeSlot::Named { table, group } => match self.named[table].get(&scope) {
                 Some(marks) => return Validity::of(marks.since(since)),
                 None if self.named[table].len() < NAMES => return Validity::Valid,
                 None => group,
             },
-            Place::Rows { group } => group,
+            ScopeSlot::Rows { group } => group,
         };
         let numbers = self.numbers(scope, group).into_iter();
         Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
     }
 
     pub(super) fn depend(&mut self, value: Scope) {
-        if let Place::Rows { group } = Place::of(value) {
+        if let ScopeSlot::Rows { group } = ScopeSlot::of(value) {
             self.numbers(value, group).into_iter().for_each(|at| self.bucket(at).depended = true);
         }
     }
 
     pub(super) fn is_depended(&self, value: Scope) -> bool {
-        match Place::of(value) {
-            Place::Rows { group } => self.numbers(value, group).into_iter().all(|at| self.known(at).depended),
-            Place::Fixed(_) | Place::Named { .. } => true,
+        match ScopeSlot::of(value) {
+            ScopeSlot::Rows { group } => {
+                self.numbers(value, group).into_iter().all(|at| self.known(at).depended)
+            }
+            ScopeSlot::Fixed(_) | ScopeSlot::Named { .. } => true,
         }
     }
 
@@ -217,8 +219,8 @@ impl Record {
             for _ in 0..from.number().filter(|len| *len <= NAMES as u64)? {
                 let scope = Scope::from_bytes(from.bytes()?)?;
                 let is_new = record.named[table].insert(scope, from.marks(counter)?).is_none();
-                match Place::of(scope) {
-                    Place::Named { table: own, .. } if own == table && is_new => {}
+                match ScopeSlot::of(scope) {
+                    ScopeSlot::Named { table: own, .. } if own == table && is_new => {}
                     _ => return None,
                 }
             }
