@@ -85,7 +85,7 @@
 //! | compression | one copy is stored, and each answer encoded | inside of a cache: a copy for each `Accept-Encoding`, unless [`KeyPart::encoding`] is in the key; no work for a hit |
 //! | [`AnonymousOnlyLayer`] | it tells every cache further in who is anonymous | inside of a cache: nothing identified is stored, but undeclared cookies bypass by the cache's own rules alone |
 //! | [`SiteCacheLayer`] | | outside of compression, CORS or sessions it stores what these add, where that may be stored |
-//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and see below. Under an outer cache layer or [`AnonymousOnlyLayer`], a [`NeverCacheLayer`], or a [`VaryLayer`] that names `Cookie` or a credential, keeps inner caches from storing |
+//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and see below. Under an outer layer of this crate, a [`NeverCacheLayer`], or a [`VaryLayer`] that names `Cookie` or a credential, keeps inner caches from storing |
 //! | [`RouteCacheLayer`], [`ConditionLayer`] | on their route | |
 //!
 //! No order makes the page of who has a session or credential everybody's: requests that carry one bypass
@@ -93,7 +93,7 @@
 //! see: what layers *outside* of it leave in a request's extensions, so declare no cookie harmless that one
 //! of them reads, and key by it ([`Policy::vary_by_identity`]) or ask it
 //! ([`AnonymousOnlyLayer::identified_if`]) where one takes credentials off; and cookies that are set outside
-//! of every cache layer and [`AnonymousOnlyLayer`], so mark a page that *begins* a session there (a form with a token)
+//! of all layers of this crate, so mark a page that *begins* a session there (a form with a token)
 //! as [`Identified`], or exclude it by [`Policy::store_if`].
 //!
 //! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a

@@ -1,16 +1,19 @@
 //! Marks on requests and responses, by which layers learn of one another.
 
+mod edge;
 mod field;
 mod verdict;
 
+pub(crate) use edge::{Edge, Holds};
 pub(crate) use field::{receive, remove_from_request, send};
 #[cfg(feature = "axum")]
 pub(crate) use field::{write_identified, write_never};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};
 
-use crate::policy::{CookiePolicy, Cookies, cookie_names};
+use crate::policy::{CacheHints, CookiePolicy, Cookies, cookie_names};
+use crate::status::WantsStatus;
 use http::{Extensions, Request};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// The length in bytes of the place of a layer in the key.
 pub(crate) const PREFIX: usize = 16;
@@ -34,11 +37,19 @@ pub(crate) struct OuterLayer {
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
     /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
+    /// What inner layers hold of the responses to the request.
+    pub(crate) holds: Weak<Holds>,
+    /// How many extensions the request had where it entered the outermost layer, those of this crate not counted.
+    pub(crate) extensions: usize,
 }
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandledWithin;
+
+/// A mark on a response, for layers that write `Cache-Control`: an inner cache layer has found the sender of its request identified.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FromIdentified;
 
 /// A mark on a response: it was made for one visitor. No cache layer stores or shares such a response.
 ///
@@ -64,11 +75,25 @@ pub(crate) struct HandledWithin;
 pub struct Identified;
 
 impl OuterLayer {
+    /// Returns the mark of the outermost layer.
+    pub(crate) fn outermost(request: &Extensions) -> Self {
+        Self { extensions: foreign_extensions(request), ..Self::default() }
+    }
+
     /// Marks a request of this crate's own that needs the current representation: every inner cache layer forwards it
     /// uncollapsed. Clients cannot send the mark.
     pub(crate) fn require_current(request: &mut Extensions) {
-        let mark = request.remove::<Self>().unwrap_or_default();
+        let mark = request.remove::<Self>().unwrap_or_else(|| Self::outermost(request));
         request.insert(Self { needs_current: true, ..mark });
+    }
+
+    /// Returns `true` if a layer between the outermost one and here has left something in the extensions of a request,
+    /// apart from what is known to say nothing of a visitor.
+    pub(crate) fn is_extended(&self, request: &Extensions, known: &[fn(&Extensions) -> bool]) -> bool {
+        // Most requests have no more than at the start.
+        request.len() > self.extensions + 1
+            && foreign_extensions(request)
+                > self.extensions + known.iter().filter(|is_there| is_there(request)).count()
     }
 
     /// Returns `true` if one of them has identified the sender, or can't rule it out.
@@ -78,7 +103,8 @@ impl OuterLayer {
 
     /// Marks a request that passes a layer which knows more of its sender.
     pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
-        let mut mark = request.extensions_mut().remove::<Self>().unwrap_or_default();
+        let extensions = request.extensions_mut();
+        let mut mark = extensions.remove::<Self>().unwrap_or_else(|| Self::outermost(extensions));
         mark.is_barred |= identified;
         mark.cookies = Some(match mark.cookies {
             None => Arc::clone(cookies),
@@ -97,10 +123,48 @@ impl OuterLayer {
     }
 }
 
+/// Counts the extensions that say something of a request beyond its route.
+#[inline]
+pub(crate) fn foreign_extensions(request: &Extensions) -> usize {
+    if request.is_empty() {
+        return 0;
+    }
+    let own = usize::from(request.get::<OuterLayer>().is_some())
+        + usize::from(request.get::<WantsStatus>().is_some());
+    request.len().saturating_sub(own + routing_extensions(request))
+}
+
+/// Counts those that a router of axum adds.
+#[cfg(feature = "axum")]
+fn routing_extensions(request: &Extensions) -> usize {
+    use axum::extract::{MatchedPath, NestedPath, OriginalUri};
+    // The matched path comes with the parameters in it, whose type is private.
+    2 * usize::from(request.get::<MatchedPath>().is_some())
+        + usize::from(request.get::<NestedPath>().is_some())
+        + usize::from(request.get::<OriginalUri>().is_some())
+}
+
+#[cfg(not(feature = "axum"))]
+fn routing_extensions(_: &Extensions) -> usize {
+    0
+}
+
 /// Tells whether a cache layer further out has marked the request.
 #[inline]
 pub(crate) fn was_announced(request: &Extensions) -> bool {
     request.get::<OuterLayer>().is_some_and(|outer| !outer.places.is_empty())
+}
+
+/// Returns the marks of a response that keep it from others.
+pub(crate) fn restrictions(response: &Extensions) -> Extensions {
+    let mut marks = Extensions::new();
+    if let Some(identified) = response.get::<Identified>() {
+        marks.insert(*identified);
+    }
+    if response.get::<CacheHints>().is_some_and(|hints| hints.never) {
+        marks.insert(CacheHints::new().never());
+    }
+    marks
 }
 
 /// Returns `true` if no outer layer of this crate has marked the request.

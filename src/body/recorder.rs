@@ -267,7 +267,12 @@ impl Recorder {
                 let _parked = parked;
                 match verdict {
                     Verdict::Admitted => commit.store(body),
-                    Verdict::Refused => commit.pass(),
+                    Verdict::Refused => {
+                        commit.storing.give_up(&commit.cache);
+                        commit.pass();
+                    }
+                    // One of the followers has started over.
+                    Verdict::Abandoned => drop(commit),
                 }
             }),
         }

@@ -55,10 +55,11 @@ impl Leader {
         move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
     }
 
-    /// Returns what releases the followers, whatever the leader does later.
-    pub(crate) fn release(&self) -> impl FnOnce() + Send + use<> {
+    /// Returns what ends the flight, whatever the leader does later.
+    pub(crate) fn ending(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        move || Self { flights, key, flight, told: false }.pass()
+        // Told already, so that a flight is not ended by dropping this.
+        move |outcome| Self { flights, key, flight, told: true }.end(outcome)
     }
 
     /// Shares the response, which must be in the store already: who comes later looks there.

@@ -2,11 +2,11 @@
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
-use crate::marks::{Identified, OuterLayer, is_outermost, remove_from_request};
+use crate::marks::{Edge, Identified, OuterLayer};
 use crate::policy::CookiePolicy;
 use crate::policy::request_fields::identifies;
 use crate::rules::client::{self, Told};
-use crate::serve::{receive, send};
+use crate::serve::{leave, receive};
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
@@ -39,7 +39,7 @@ type Asks = dyn Fn(Parts) -> Asked + Send + Sync;
 /// # Where it belongs
 /// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
 /// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
-/// cookie that it reads may be declared harmless. If it stands outside of this layer, too, its own cookie is not seen:
+/// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
 /// mark pages that *begin* a session there (a form with a token) as [`Identified`] or
 /// [never](crate::CacheHints::never), or exclude them by [`Policy::store_if`](crate::Policy::store_if).
 /// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
@@ -248,8 +248,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let is_outermost = is_outermost(request.extensions());
-        remove_from_request(request.headers_mut());
+        let edge = Edge::enter(&mut request);
         let identified = self.rules.identify((&request).into());
         let asks = &self.rules.asks;
         let state = if asks.is_empty() {
@@ -262,9 +261,9 @@ where
                 false => Box::pin(ask(asks.clone(), parts.clone())),
             };
             let request = Some((self.inner.clone(), Request::from_parts(parts, body)));
-            State::Asking { asked, request, cookies: Arc::clone(&self.rules.cookies) }
+            State::Asking { asked, request }
         };
-        AnonymousOnlyFuture { state, is_outermost }
+        AnonymousOnlyFuture { edge, state, rules: Arc::clone(&self.rules) }
     }
 }
 
@@ -275,9 +274,11 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
+        // Dropped first.
+        edge: Edge,
         #[pin]
         state: State<S, ReqBody>,
-        is_outermost: bool,
+        rules: Arc<Rules>,
     }
 }
 
@@ -287,7 +288,7 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Asking { asked: Asked, request: Option<(S, Request<ReqBody>)>, cookies: Arc<CookiePolicy> },
+        Asking { asked: Asked, request: Option<(S, Request<ReqBody>)> },
         Waiting { #[pin] call: Oneshot<S, Request<ReqBody>>, identified: bool },
         Calling { #[pin] call: S::Future, identified: bool },
     }
@@ -302,10 +303,10 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut state = this.state;
-        if let Projected::Asking { asked, request, cookies } = state.as_mut().project() {
+        if let Projected::Asking { asked, request } = state.as_mut().project() {
             let identified = ready!(asked.as_mut().poll(cx));
             let Some((inner, mut request)) = request.take() else { return Poll::Pending };
-            OuterLayer::know(&mut request, identified, cookies);
+            OuterLayer::know(&mut request, identified, &this.rules.cookies);
             state.set(State::Waiting { call: inner.oneshot(request), identified });
         }
         let (response, identified) = match state.project() {
@@ -314,14 +315,14 @@ where
             Projected::Asking { .. } => return Poll::Pending,
         };
         let mut response = response?;
-        receive(&mut response);
+        receive(&mut response, &this.rules.credentials);
         if *identified {
             response.extensions_mut().insert(Identified);
         }
         if response.extensions().get::<Identified>().is_some() {
             client::tell(response.headers_mut(), Told { max_age: None, private: true });
         }
-        send(&mut response, *this.is_outermost);
+        leave(&mut response, this.edge);
         Poll::Ready(Ok(response))
     }
 }

@@ -4,11 +4,11 @@ use super::probe::Probe;
 use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
-use crate::marks::{is_outermost, remove_from_request};
+use crate::marks::Edge;
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
-use crate::serve::{receive, send};
+use crate::serve::{leave, receive};
 use bytes::Bytes;
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODIFIED};
 use http::request::Parts;
@@ -17,7 +17,7 @@ use http_body::Body;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
@@ -280,14 +280,16 @@ async fn forward<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    let is_outermost = is_outermost(request.extensions());
-    remove_from_request(request.headers_mut());
-    let mut response = inner.oneshot(request).await?.map(ResponseBody::forwarded);
-    receive(&mut response);
+    let entered = Edge::enter(&mut request);
+    let mut call = pin!(inner.oneshot(request));
+    // Declared after the call, so that it is dropped before.
+    let mut edge = entered;
+    let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
+    receive(&mut response, &[]);
     if let Some(current) = current.filter(|_| response.status().is_success()) {
         add(current, response.headers_mut());
     }
-    send(&mut response, is_outermost);
+    leave(&mut response, &mut edge);
     Ok(response)
 }
 

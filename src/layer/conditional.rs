@@ -2,14 +2,14 @@
 
 use crate::body::{Peeked, ResponseBody};
 use crate::error::BoxError;
-use crate::marks::{is_outermost, remove_from_request};
+use crate::marks::Edge;
 use crate::rules::accept::is_coded;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::entity_tag::{Comparison, EntityTag, TagList};
 use crate::rules::preconditions::has_preconditions;
 use crate::rules::selection::{Selection, select};
 use crate::rules::storability::declared_length;
-use crate::serve::{receive, send};
+use crate::serve::{leave, receive};
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_RANGE, ETAG, IF_NONE_MATCH, RANGE};
 use http::response::Parts;
@@ -132,8 +132,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let is_outermost = is_outermost(request.extensions());
-        remove_from_request(request.headers_mut());
+        let edge = Edge::enter(&mut request);
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let asked = reads.then(|| {
             let headers = request.headers();
@@ -142,7 +141,7 @@ where
             let conditions = conditions.then(|| headers.clone());
             Asked { method: request.method().clone(), conditions, layer: self.layer }
         });
-        ConditionalFuture { call: self.inner.call(request), asked, is_outermost }
+        ConditionalFuture { edge, call: self.inner.call(request), asked }
     }
 }
 
@@ -151,10 +150,11 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalFuture<F> {
+        // Dropped first.
+        edge: Edge,
         #[pin]
         call: F,
         asked: Option<Asked>,
-        is_outermost: bool,
     }
 }
 
@@ -169,14 +169,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        receive(&mut response);
+        receive(&mut response, &[]);
         let asked = this.asked.take();
         weaken_coded(&mut response, asked.as_ref().and_then(|asked| asked.conditions.as_ref()));
         let mut response = match asked {
             Some(asked) if response.status() == StatusCode::OK => asked.answer(response, cx),
             _ => response.map(ResponseBody::forwarded),
         };
-        send(&mut response, *this.is_outermost);
+        leave(&mut response, this.edge);
         Poll::Ready(Ok(response))
     }
 }

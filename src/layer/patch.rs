@@ -10,13 +10,13 @@ use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::marks::{Identified, is_outermost, remove_from_request};
+use crate::marks::{Edge, Identified};
 use crate::policy::CacheHints;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
 use crate::rules::targeted::remove_targeted;
-use crate::serve::{is_identified, receive, send};
+use crate::serve::{is_identified, leave, receive};
 
 /// What is written into a response.
 #[derive(Debug, Clone)]
@@ -213,9 +213,9 @@ impl<S> Layer<S> for CacheControlLayer {
 ///
 /// # Where it belongs
 /// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
-/// it is keyed by itself. Under an outer cache layer or
-/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), a `VaryLayer` outside of a cache layer that names `Cookie` or a
-/// credential field keeps that cache layer from storing the response.
+/// it is keyed by itself. Under an outer layer of
+/// this crate, a `VaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
+/// from storing the response.
 ///
 /// # Example
 /// ```
@@ -283,11 +283,10 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let is_outermost = is_outermost(request.extensions());
-        remove_from_request(request.headers_mut());
+        let edge = Edge::enter(&mut request);
         let is_identified = self.patch.asks_for_visitor() && is_identified((&request).into());
         let patch = Arc::clone(&self.patch);
-        PatchedFuture { call: self.inner.call(request), patch, is_outermost, is_identified }
+        PatchedFuture { edge, call: self.inner.call(request), patch, is_identified }
     }
 }
 
@@ -296,10 +295,11 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct PatchedFuture<F> {
+        // Dropped first.
+        edge: Edge,
         #[pin]
         call: F,
         patch: Arc<Patch>,
-        is_outermost: bool,
         is_identified: bool,
     }
 }
@@ -313,15 +313,15 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        // A dependency on credentials counts for inner caches; what is told clients does not.
-        if matches!(**this.patch, Patch::Vary(_)) {
+        // Between layers, a dependency on credentials counts for inner caches; what is told clients does not.
+        if matches!(**this.patch, Patch::Vary(_)) && !this.edge.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
-            receive(&mut response);
+            receive(&mut response, &[]);
         } else {
-            receive(&mut response);
+            receive(&mut response, &[]);
             this.patch.apply(&mut response, *this.is_identified);
         }
-        send(&mut response, *this.is_outermost);
+        leave(&mut response, this.edge);
         Poll::Ready(Ok(response))
     }
 }

@@ -20,11 +20,11 @@ use tower::Layer;
 /// cache inside of such a layer, key it by [`Policy::vary_by_identity`], or have an
 /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
 ///
-/// A session layer outside of this layer may make a page personal after this layer has seen it. Put an
-/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or another cache layer outside of the session layer: this layer then
-/// stores a response only after the outermost of them has examined its head, and not if it sets a cookie, issues a
-/// credential or became `private`. [`ConditionalLayer`](crate::ConditionalLayer) and the layers that write header fields
-/// do not examine it.
+/// A session layer outside of this layer may make a page personal after this layer has seen it. If any layer of this crate
+/// stands outside of the session layer, this layer stores a response only after the outermost one has examined its head,
+/// and not if it sets a cookie, issues a credential or became `private`. A session layer outside of all layers of this
+/// crate is not examined. A layer in between that builds a new request has to keep its extensions, by which this layer
+/// knows the outer ones; a request for a part of a page, made by a handler, must not have those of the page's request.
 ///
 /// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
 ///

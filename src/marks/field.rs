@@ -1,6 +1,6 @@
 //! The marks of a response as a header field, for layers that build a new response.
 
-use super::Identified;
+use super::{HandledWithin, Identified};
 use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
+const HANDLED: &str = "handled";
+/// Before the name of a request field that an inner layer keys its pages by.
+const VARY: &str = "vary=";
 
 impl Identified {
     /// Marks a response by the extension and by a header field. The field survives a layer that builds a new response
@@ -58,10 +61,12 @@ pub(crate) fn write_identified(headers: &mut HeaderMap) {
     write(headers, IDENTIFIED);
 }
 
-fn write(headers: &mut HeaderMap, mark: &'static str) {
-    if !field_elements(headers, &FIELD).any(|known| known == mark.as_bytes()) {
+fn write(headers: &mut HeaderMap, mark: &str) {
+    if !field_elements(headers, &FIELD).any(|known| known == mark.as_bytes())
+        && let Ok(value) = HeaderValue::from_str(mark)
+    {
         // If the header section is full, the extension alone carries the mark.
-        let _ = headers.try_append(&FIELD, HeaderValue::from_static(mark));
+        let _ = headers.try_append(&FIELD, value);
     }
 }
 
@@ -77,15 +82,21 @@ fn is_in(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| *name == FIELD)
 }
 
-/// Moves the marks of a response from its header field to its extensions.
-pub(crate) fn receive<B>(response: &mut Response<B>) {
-    if !is_in(response.headers()) {
-        return;
-    }
-    let (mut never, mut identified) = (false, false);
-    for mark in field_elements(response.headers(), &FIELD) {
+/// Moves the marks of a response from its header field to its extensions, and returns the names of the request fields
+/// that inner layers key their pages by.
+#[inline]
+pub(crate) fn receive<B>(response: &mut Response<B>) -> Vec<String> {
+    if is_in(response.headers()) { read(response) } else { Vec::new() }
+}
+
+fn read<B>(response: &mut Response<B>) -> Vec<String> {
+    let mut keyed = Vec::new();
+    let (mut never, mut identified, mut handled) = (false, false, false);
+    for mark in field_elements(response.headers(), &FIELD).map(std::str::from_utf8) {
         match mark {
-            mark if mark == IDENTIFIED.as_bytes() => identified = true,
+            Ok(IDENTIFIED) => identified = true,
+            Ok(HANDLED) => handled = true,
+            Ok(mark) if mark.starts_with(VARY) => keyed.extend(mark.strip_prefix(VARY).map(str::to_owned)),
             // An unknown mark fails closed.
             _ => never = true,
         }
@@ -97,18 +108,26 @@ pub(crate) fn receive<B>(response: &mut Response<B>) {
     if identified {
         response.extensions_mut().insert(Identified);
     }
+    if handled {
+        response.extensions_mut().insert(HandledWithin);
+    }
+    keyed
 }
 
-/// Writes the marks of a response into the field, unless the response leaves the outermost layer.
-pub(crate) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
-    if is_outermost {
-        return;
-    }
+/// Writes the marks of a response into the field, for an outer layer, and the names of the request fields that inner
+/// layers key their pages by.
+pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {
     if response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never) {
         write_never(response.headers_mut());
     }
     if response.extensions().get::<Identified>().is_some() {
         write_identified(response.headers_mut());
+    }
+    if response.extensions().get::<HandledWithin>().is_some() {
+        write(response.headers_mut(), HANDLED);
+    }
+    for name in keyed {
+        write(response.headers_mut(), &format!("{VARY}{name}"));
     }
 }
 
@@ -142,14 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_is_written_once_and_not_by_the_outermost_layer() {
+    fn a_mark_is_written_once() {
         let mut response = Response::new(());
         Identified.add_to_response(&mut response);
         CacheHints::new().never().add_to_response(&mut response);
-        send(&mut response, false);
+        send(&mut response, &[]);
         assert_eq!(response.headers().get_all(&FIELD).iter().count(), 2);
         receive(&mut response);
-        send(&mut response, true);
         assert!(response.headers().is_empty());
     }
 }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Verdict {
     Admitted,
     Refused,
+    /// The request was given up before the outermost layer had the response.
+    Abandoned,
 }
 
 type Work = Box<dyn FnOnce(Verdict) + Send>;
@@ -31,13 +33,18 @@ impl PendingVerdict {
         work(verdict);
     }
 
-    /// Returns `true` if the response was refused.
+    /// Returns `true` if the response will not be stored.
     pub(crate) fn is_refused(&self) -> bool {
-        matches!(&*self.lock(), DecisionState::Decided(Verdict::Refused))
+        matches!(&*self.lock(), DecisionState::Decided(Verdict::Refused | Verdict::Abandoned))
+    }
+
+    /// Returns `true` if nothing was decided.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(&*self.lock(), DecisionState::Open(_))
     }
 
     /// Runs the parked work, in its order. The first decision counts.
-    fn decide(&self, verdict: Verdict) {
+    pub(super) fn decide(&self, verdict: Verdict) {
         let mut state = self.lock();
         let DecisionState::Open(parked) = &mut *state else { return };
         let parked = std::mem::take(parked);
@@ -58,7 +65,7 @@ impl fmt::Debug for PendingVerdict {
     }
 }
 
-/// The right to decide. Dropped without a decision, it refuses.
+/// The right to decide. Dropped without a decision, it refuses; in a panic, it abandons.
 #[derive(Debug)]
 pub(crate) struct Decider(PendingVerdict);
 
@@ -81,7 +88,8 @@ impl Decider {
 
 impl Drop for Decider {
     fn drop(&mut self) {
-        self.0.decide(Verdict::Refused);
+        let verdict = if std::thread::panicking() { Verdict::Abandoned } else { Verdict::Refused };
+        self.0.decide(verdict);
     }
 }
 

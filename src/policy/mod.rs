@@ -20,7 +20,7 @@ use crate::key::KeyPolicy;
 use crate::rules::client::CDN_CACHE_CONTROL;
 use crate::rules::groups::{TagField, TagFields};
 use crate::rules::stale::Wanted;
-use http::{HeaderName, StatusCode};
+use http::{Extensions, HeaderName, StatusCode};
 use predicates::Predicates;
 use std::time::Duration;
 
@@ -85,6 +85,8 @@ pub struct Policy {
     pub(crate) carry_on: Option<Duration>,
     /// The unkeyed fields that background refreshes carry besides.
     pub(crate) refresh_headers: Vec<HeaderName>,
+    /// Extensions that keep no refresh from being made in the background.
+    pub(crate) known_extensions: Vec<fn(&Extensions) -> bool>,
     /// Whether the target of a redirect after a write is invalidated.
     pub(crate) redirects_invalidate: bool,
     /// The fields that say which tags a response has, and those that clients are told them in, where that
@@ -153,6 +155,7 @@ impl Policy {
             max_waiters: DEFAULT_MAX_WAITERS,
             carry_on: None,
             refresh_headers: Vec::new(),
+            known_extensions: Vec::new(),
             redirects_invalidate: true,
             tags_read: TagFields::from_iter([TagField::CacheGroups]),
             tags_told: None,

@@ -22,8 +22,9 @@ impl Policy {
     /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
     /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
-    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. Inside a tokio
-    /// runtime, whose timer has to be enabled; outside of one, stale pages are waited for.
+    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. So does a request
+    /// with an extension of a layer in between, unless it is [declared](Self::refresh_with). Inside a tokio runtime, whose
+    /// timer has to be enabled; outside of one, stale pages are waited for.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
         self
@@ -92,9 +93,8 @@ impl Policy {
     }
 
     /// Makes calls that others may wait for go on when their client leaves, for so long at most, and be
-    /// stored though nobody waits for them any more. Under an outer cache layer or
-    /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer), the response is not stored if the client leaves before its head:
-    /// set the option on the outermost one. By default, they are dropped with their request, and
+    /// stored though nobody waits for them any more. Under an outer layer of this
+    /// crate, the response is not stored if the client leaves before its head. By default, they are dropped with their request, and
     /// one of those who wait makes a call of its own.
     ///
     /// Such a call is made in a task of its own on the user's tokio runtime. So it is only for services that
@@ -160,7 +160,26 @@ impl Policy {
     ///     .refresh_without::<Session>();
     /// ```
     pub fn refresh_without<T: Clone + Send + Sync + 'static>(self) -> Self {
-        self.refresh_request(|request| drop(request.extensions.remove::<T>()))
+        self.refresh_with::<T>().refresh_request(|request| drop(request.extensions.remove::<T>()))
+    }
+
+    /// Declares that extensions of a type say nothing of a visitor: a database pool, the time a request came.
+    ///
+    /// If a layer between the outermost layer of this crate and this one leaves an extension that is neither declared
+    /// here nor [removed](Self::refresh_without), no request is made in the background: no layer would judge what the
+    /// layer in between makes of the response, and stale pages are waited for. What a router of axum leaves is known.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    /// # #[derive(Clone)] struct Pool;
+    ///
+    /// let policy = Policy::app().stale_while_revalidate(Duration::from_secs(60)).refresh_with::<Pool>();
+    /// ```
+    pub fn refresh_with<T: Send + Sync + 'static>(mut self) -> Self {
+        self.known_extensions.push(|request| request.get::<T>().is_some());
+        self
     }
 
     /// Sets how long a response with a status is held that states no lifetime itself: errors for a few

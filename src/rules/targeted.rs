@@ -1,7 +1,7 @@
 //! Cache directives for some caches only (RFC 9213): `CDN-Cache-Control` and the like.
 
 use super::cache_control::{LARGEST, Qualified, ResponseDirectives};
-use super::list::elements;
+use super::list::{elements, field_elements};
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
@@ -19,6 +19,21 @@ pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap
     for name in names {
         headers.remove(name);
     }
+}
+
+/// Returns whether any targeted field says `no-store`, and whether any says `private`. Each word counts, also in a field
+/// that is no dictionary: in doubt, a response is not shared.
+pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
+    let (mut no_store, mut private) = (false, false);
+    for name in headers.keys().filter(|name| is_targeted(name)) {
+        for element in field_elements(headers, name) {
+            let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'-';
+            let word: Vec<u8> = element.iter().copied().take_while(|byte| is_word(byte)).collect();
+            no_store |= word.eq_ignore_ascii_case(b"no-store") || *name == "x-accel-expires" && word == b"0";
+            private |= word.eq_ignore_ascii_case(b"private");
+        }
+    }
+    (no_store, private)
 }
 
 impl ResponseDirectives {

@@ -29,6 +29,21 @@ impl KeyedFields {
         &self.0
     }
 
+    /// Returns those that inner layers have left in a response.
+    pub(super) fn of_response<B>(response: &Response<B>) -> Option<Self> {
+        response.extensions().get::<Self>().cloned()
+    }
+
+    /// Adds the names that came in the header field of a response, where the extension may be lost.
+    pub(super) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
+        let received = Self(names.into());
+        let all = match Self::of_response(response) {
+            Some(own) => own.joined(&received),
+            None => received,
+        };
+        response.extensions_mut().insert(all);
+    }
+
     fn joined(self, inner: &Self) -> Self {
         let more = inner.0.iter().filter(|name| !self.0.contains(name));
         Self(self.0.iter().chain(more).cloned().collect())

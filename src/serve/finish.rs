@@ -4,7 +4,7 @@ use super::emitted::{KeyedFields, emit};
 use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
-use crate::marks::{HandledWithin, is_outermost, was_announced};
+use crate::marks::{FromIdentified, HandledWithin, is_outermost, was_announced};
 use crate::policy::request_fields::issues_credential;
 use crate::policy::{CacheHints, Sharing};
 use crate::rules::cache_control::ResponseDirectives;
@@ -176,7 +176,7 @@ impl Finish {
             tell_client(response.headers_mut(), Told { max_age, private }, self.now);
             self.tell_tags(response);
         }
-        if !self.is_again {
+        if !self.is_again && (self.keyed.is_some() || !response.extensions().is_empty()) {
             emit(response, self.keyed.as_ref(), self.mark);
         }
         if let Some(status) = self.status {
@@ -192,6 +192,9 @@ impl Finish {
         }
         if self.mark {
             response.extensions_mut().insert(HandledWithin);
+        }
+        if self.identified && !self.is_outermost {
+            response.extensions_mut().insert(FromIdentified);
         }
         held::send(response, self.is_outermost);
     }

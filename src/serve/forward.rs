@@ -16,7 +16,7 @@ use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, Unst
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
-use crate::marks::{HandledWithin, OuterLayer, is_outermost};
+use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
@@ -103,7 +103,7 @@ impl Fill {
                 return (Ok(self.not_stored(response, &sent)), noted(&tracker));
             }
             Some(Ok(mut response)) => {
-                held::receive(&mut response);
+                held::receive(&mut response, &self.way.shared.policy.credentials);
                 if let Some(what) = what_changed(&response)
                     && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
                 {
@@ -160,7 +160,10 @@ impl Fill {
         finish.set_key(self.way.shown.clone());
         // A background refresh has no outer layers that could admit its response.
         let held = self.background.is_none() && !is_outermost(request.extensions());
-        let finish = if held { finish } else { finish.outermost() };
+        let (finish, edge) = match held {
+            true => (finish, Edge::inner()),
+            false => (finish.outermost(), Edge::outermost(request.extensions_mut())),
+        };
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
@@ -179,14 +182,21 @@ impl Fill {
             revalidate::ask_about(stale, request.headers_mut());
         }
         shared.announce(request.extensions_mut(), context.identified);
-        Sent { asked, cookies_declared, held, conditions, ..Sent::new(shared, headers, version, finish) }
+        Sent {
+            asked,
+            cookies_declared,
+            edge,
+            held,
+            conditions,
+            ..Sent::new(shared, headers, version, finish)
+        }
     }
 
     /// Returns the response, which is being stored if that may be, and what a page inherits of it.
     pub(super) fn received<B>(
         mut self,
         response: Response<B>,
-        sent: Sent,
+        mut sent: Sent,
         outdated: Option<Outdated>,
         tracker: Tracker,
     ) -> Received<B>
@@ -194,6 +204,7 @@ impl Fill {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
         let (mut head, body) = response.into_parts();
         let handled_within = head.extensions.remove::<HandledWithin>().is_some();
         let shared = &*self.way.shared;
@@ -257,6 +268,7 @@ impl Fill {
         };
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply_to_answer(&mut response);
+        edge.refuse_rest();
         Received { response, tag, inherited }
     }
 

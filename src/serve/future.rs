@@ -3,14 +3,16 @@
 use super::finish::Finish;
 use super::held;
 use super::respond::Hit;
+use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Cache, Tracker, is_tracked};
+use crate::cache::{AnswerDependencies, Tracker, is_tracked};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use tower::Service;
 use tower::util::Oneshot;
@@ -45,7 +47,7 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Hit { hit: Option<Hit> },
-        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, cache: Cache, is_noted: bool },
+        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, shared: Arc<Shared>, is_noted: bool },
         Slow { waiting: Waiting<B, S::Error> },
     }
 }
@@ -63,12 +65,12 @@ where
     pub(super) fn forward(
         call: Oneshot<S, Request<ReqBody>>,
         finish: Finish,
-        cache: Cache,
+        shared: Arc<Shared>,
         is_noted: bool,
     ) -> Self {
         // Known first, so that the state is made in its place.
         let caller = Tracker::of_caller();
-        Self { state: State::Forward { call, finish, cache, is_noted }, caller }
+        Self { state: State::Forward { call, finish, shared, is_noted }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
@@ -108,12 +110,12 @@ where
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));
         }
-        Projected::Forward { call, finish, cache, is_noted } => {
+        Projected::Forward { call, finish, shared, is_noted } => {
             let answer = ready!(call.poll(cx)).map(|response| {
                 let mut response = response.map(ResponseBody::forwarded);
-                held::receive(&mut response);
+                held::receive(&mut response, &shared.policy.credentials);
                 if let Some(what) = what_changed(&response)
-                    && !cache.invalidate_later(what)
+                    && !shared.cache.invalidate_later(what)
                 {
                     finish.mark_invalidation_failed();
                 }

@@ -1,17 +1,20 @@
 //! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
 
+use super::emitted::KeyedFields;
 use super::forward::{Fill, is_of_the_page};
 use super::sent::Sent;
 use super::shared::Shared;
-use crate::flight::{Leader, Pass};
-use crate::marks::{self, Decider, Identified, PendingVerdict, Verdict};
+use crate::flight::{Leader, Outcome, Pass};
+use crate::marks::{self, Decider, Edge, Identified, PendingVerdict, Verdict};
 use crate::policy::{CacheHints, sets_only};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::storability::SET_COOKIE2;
+use crate::rules::targeted::targeted_restrictions;
 use crate::rules::vary::Vary;
 use crate::status::{CacheStatus, Detail};
 use http::header::SET_COOKIE;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// An admission that waits for the outermost layer, in the extensions of its response. If all clones of it are
@@ -33,8 +36,8 @@ pub(super) struct HeldAdmission {
 struct AcceptedHead {
     no_store: bool,
     private: bool,
-    vary: Vec<HeaderName>,
-    cookies: Vec<HeaderValue>,
+    vary: HashSet<HeaderName>,
+    cookies: HashSet<HeaderValue>,
 }
 
 /// `Cache-Status` before the verdict, and of an admitted response.
@@ -48,8 +51,8 @@ pub(super) struct HeldStatus {
 impl AcceptedHead {
     fn of(headers: &HeaderMap) -> Self {
         let vary = match Vary::from_headers(headers) {
-            Vary::Fields(fields) => fields,
-            Vary::Any => Vec::new(),
+            Vary::Fields(fields) => fields.into_iter().collect(),
+            Vary::Any => HashSet::new(),
         };
         let cookies = headers.get_all(SET_COOKIE).iter().chain(headers.get_all(SET_COOKIE2)).cloned();
         let (no_store, private) = restrictions(headers);
@@ -59,17 +62,9 @@ impl AcceptedHead {
 
 /// Returns whether any field for caches says `no-store`, and whether any says `private`.
 fn restrictions(headers: &HeaderMap) -> (bool, bool) {
-    let mut found = (false, false);
-    let for_caches = |name: &&HeaderName| name.as_str().ends_with("cache-control");
-    for name in headers.keys().filter(for_caches) {
-        let said = match name.as_str() {
-            "cache-control" => ResponseDirectives::from_headers(headers),
-            _ => ResponseDirectives::for_targets(headers, std::slice::from_ref(name)),
-        };
-        found.0 |= said.no_store;
-        found.1 |= said.private != Qualified::Absent;
-    }
-    found
+    let said = ResponseDirectives::from_headers(headers);
+    let (no_store, private) = targeted_restrictions(headers);
+    (said.no_store || no_store, said.private != Qualified::Absent || private)
 }
 
 impl HeldAdmission {
@@ -114,7 +109,7 @@ impl HeldAdmission {
     fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
         let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
         let identifies = |name: &HeaderName| self.shared.policy.is_secret(name);
-        let added = fields.iter().filter(|name| !self.accepted.vary.contains(name));
+        let added = fields.iter().filter(|name| !self.accepted.vary.contains(*name));
         let varies = !self.personal && added.into_iter().any(identifies);
         varies.then_some(Detail::VaryOnCredential)
     }
@@ -133,7 +128,7 @@ impl HeldAdmission {
 impl Fill {
     /// Holds the admission of a response that an outer layer is to judge, and returns what waits for the verdict;
     /// `None` if there is no outer layer. If the response is refused, followers are released, and later requests do
-    /// not collapse for a while.
+    /// not collapse for a while. If it is abandoned, one of the followers starts over.
     pub(super) fn hold<B>(
         &self,
         sent: &Sent,
@@ -156,25 +151,36 @@ impl Fill {
         response.extensions_mut().insert(held);
         let is_of_others = !way.context.goes_alone() && !way.context.identified && !way.context.head;
         let (cache, key) = (way.shared.cache.clone(), way.key.clone());
-        let release = self.call.leader.as_ref().map(Leader::release);
+        let ending = self.call.leader.as_ref().map(Leader::ending);
         verdict.when_decided(move |verdict| {
-            if verdict == Verdict::Refused {
-                if is_of_others && is_of_the_page(status) {
-                    cache.passes().remember(key.as_ref(), Pass::Uncacheable, cache.clock().now());
-                }
-                release.into_iter().for_each(|release| release());
+            let outcome = match verdict {
+                Verdict::Admitted => return,
+                Verdict::Refused => Outcome::Pass,
+                Verdict::Abandoned => Outcome::Dangling,
+            };
+            if verdict == Verdict::Refused && is_of_others && is_of_the_page(status) {
+                cache.passes().remember(key.as_ref(), Pass::Uncacheable, cache.clock().now());
             }
+            ending.into_iter().for_each(|end| end(outcome.clone()));
         });
+        if let Some(holds) = way.holds.upgrade() {
+            holds.add(verdict.clone());
+        }
         Some(verdict)
     }
 }
 
 /// Reads the marks of a response that arrives at a layer, and refuses a held admission if the head says so. To be
-/// called before the layer changes the head.
-pub(crate) fn receive<B>(response: &mut Response<B>) {
-    marks::receive(response);
+/// called before the layer changes the head; with the fields that the layer declares to be credentials.
+pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
+    let keyed = marks::receive(response);
+    if !keyed.is_empty() {
+        KeyedFields::receive(response, keyed);
+    }
     let Some(held) = response.extensions().get::<HeldAdmission>() else { return };
-    let Some(why) = held.refusal(response) else { return };
+    let is_declared = |name: &HeaderName| response.headers().contains_key(name);
+    let declared = credentials.iter().any(is_declared).then_some(Detail::Credentials);
+    let Some(why) = held.refusal(response).or(declared) else { return };
     if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
         held.tell(response, Some(why));
         held.decider.decide(Verdict::Refused);
@@ -183,8 +189,15 @@ pub(crate) fn receive<B>(response: &mut Response<B>) {
 
 /// Writes the marks of a response that leaves a layer, and admits a held one if the layer is the outermost.
 /// Otherwise, what the layer wrote does not count against the response.
-pub(crate) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
-    marks::send(response, is_outermost);
+#[inline]
+pub(super) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
+    // Marks are extensions.
+    if response.extensions().is_empty() {
+        return;
+    }
+    if !is_outermost {
+        marks::send(response, KeyedFields::of_response(response).as_ref().map_or(&[], KeyedFields::names));
+    }
     if is_outermost {
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
             held.tell(response, None);
@@ -196,4 +209,10 @@ pub(crate) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
             held.accepted = accepted;
         }
     }
+}
+
+/// Sends a response from a layer, and refuses what the outermost one did not get back.
+pub(crate) fn leave<B>(response: &mut Response<B>, edge: &mut Edge) {
+    send(response, edge.is_outermost());
+    edge.refuse_rest();
 }

@@ -52,6 +52,8 @@ pub(super) struct Context {
     pub(super) personal: bool,
     /// Only the current representation is an answer.
     pub(super) needs_current: bool,
+    /// A layer between the outermost one and this one has left something in its extensions.
+    pub(super) is_extended: bool,
 }
 
 impl Context {
@@ -90,6 +92,9 @@ impl Shared {
             return Err(Reason::bypass(Detail::Skipped));
         }
         inspected.context.needs_current = outer.is_some_and(|outer| outer.needs_current);
+        let known = &self.policy.known_extensions;
+        inspected.context.is_extended =
+            outer.is_some_and(|outer| outer.is_extended(request.extensions, known));
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
         inspected.context.head = head;
         inspected.identity = predicates.identity(request);

@@ -1,10 +1,10 @@
 //! What a cache layer reads from marks on requests, and writes into them.
 
 use super::shared::Shared;
-use crate::marks::OuterLayer;
+use crate::marks::{OuterLayer, foreign_extensions};
 use crate::policy::Cookies;
 use http::Extensions;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 impl Shared {
     /// Tells whether one of the outer layers has the place of this layer.
@@ -34,6 +34,8 @@ impl Shared {
             needs_current: outer.is_some_and(|outer| outer.needs_current),
             cookies: outer.and_then(|outer| outer.cookies.clone()),
             undeclared: outer.and_then(|outer| outer.undeclared.clone()),
+            holds: outer.map(|outer| Weak::clone(&outer.holds)).unwrap_or_default(),
+            extensions: outer.map_or_else(|| foreign_extensions(request), |outer| outer.extensions),
         };
         request.insert(mark);
     }

@@ -10,10 +10,14 @@ use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Flight, Leader, Outcome, Pass, Role};
 use crate::key::{CacheKey, RequestHead};
+use crate::marks::Holds;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
+use futures_util::future::{Either, select};
 use http::HeaderMap;
-use std::sync::Arc;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
 
 /// So often a request joins a flight; then it calls the service by itself.
 const ROUNDS: usize = 6;
@@ -39,6 +43,8 @@ pub(super) struct Way {
     pub(super) hosts: Vec<String>,
     /// When the request came.
     pub(super) began: Moment,
+    /// What inner layers hold of the responses to the request.
+    pub(super) holds: Weak<Holds>,
 }
 
 impl Way {
@@ -52,7 +58,8 @@ impl Way {
         let (hosts, began) = (target::hosts(request), shared.cache.clock().now());
         let scopes = target::scopes(request, &shared.policy.key.query, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
-        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began }
+        let holds = Holds::around(request.extensions);
+        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
@@ -118,7 +125,7 @@ impl Way {
                 return self.alone(reason, stale).await;
             };
             (*has_waited, waited_for) = (true, Some(reason));
-            match limit.within(flight.outcome()).await {
+            match limit.within(self.outcome(&flight)).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
                     Ok(true) => return Next::Answer(stored, waited_for),
                     Ok(false) => {}
@@ -150,7 +157,7 @@ impl Way {
                         }
                     } else {
                         // It is over, and about to be stored, or not.
-                        limit.within(flight.ended()).await;
+                        limit.within(self.unless_holding(flight.ended())).await;
                     }
                 }
                 Some(Outcome::Dangling) => {}
@@ -185,6 +192,20 @@ impl Way {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, waited_for),
             Lookup::Miss { reason, stale, variant } => self.alone(reason, self.place(stale, variant)).await,
             Lookup::Failed => store_failed(),
+        }
+    }
+
+    /// Waits for a flight; in vain if the request holds an admission of its own meanwhile.
+    async fn outcome(&self, flight: &Flight) -> Outcome {
+        self.unless_holding(flight.outcome()).await.unwrap_or(Outcome::Pass)
+    }
+
+    /// Waits, unless the request holds an admission: whoever it waits for may wait for that one.
+    async fn unless_holding<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
+        let Some(holds) = self.holds.upgrade() else { return Some(wait.await) };
+        match select(pin!(wait), pin!(holds.held())).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(_) => None,
         }
     }
 

@@ -33,7 +33,7 @@ mod target;
 mod unsafe_method;
 
 pub use future::ResponseFuture;
-pub(crate) use held::{receive, send};
+pub(crate) use held::{leave, receive};
 pub(crate) use inspect::is_identified;
 pub use service::ResponseCache;
 pub(crate) use shared::{Level, Shared};

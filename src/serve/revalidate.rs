@@ -15,7 +15,7 @@ use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::{Leader, Pass};
 use crate::key::{CacheKey, KeyRef};
-use crate::marks::{HandledWithin, Verdict};
+use crate::marks::{HandledWithin, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::entity_tag::EntityTag;
@@ -96,6 +96,7 @@ impl Fill {
         }
         let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
+        let marks = restrictions(&parts.extensions);
         let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
         // That of an inner layer, whose answer this one passes on.
         let mut held = parts.extensions.remove::<HeldAdmission>();
@@ -174,6 +175,7 @@ impl Fill {
         if let Some(held) = held {
             response.extensions_mut().insert(held);
         }
+        response.extensions_mut().extend(marks);
         finish.with_status(status).silent().apply(&mut response);
         (response, inherited)
     }

@@ -6,6 +6,7 @@ use super::miss::Way;
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::Generation;
+use crate::marks::Edge;
 use http::{HeaderMap, Request, Version, request};
 use std::time::SystemTime;
 
@@ -20,6 +21,8 @@ pub(super) struct Sent {
     pub(super) at: SystemTime,
     pub(super) began: Moment,
     pub(super) finish: Finish,
+    /// Of the outermost layer. Dropped with all of this.
+    pub(super) edge: Edge,
     /// An outer layer is to admit the response.
     pub(super) held: bool,
     /// Conditions of the client that the service was not told of: they are evaluated here.
@@ -39,6 +42,7 @@ impl Sent {
             at,
             began,
             finish,
+            edge: Edge::inner(),
             held: false,
             conditions: None,
         }

@@ -189,7 +189,7 @@ impl<S> ResponseCache<S> {
         }
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = forward.bypass.detail != Some(Detail::Head);
-        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, shared.cache.clone(), is_noted)
+        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, Arc::clone(shared), is_noted)
     }
 }
 
@@ -240,7 +240,7 @@ where
             finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified);
-            ResponseFuture::forward(inner.oneshot(request), finish, way.shared.cache.clone(), false)
+            ResponseFuture::forward(inner.oneshot(request), finish, way.shared, false)
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);

@@ -68,7 +68,7 @@ where
         Ok(response) => response,
         Err(error) => return (Err(error), AnswerDependencies::noted()),
     };
-    held::receive(&mut response);
+    held::receive(&mut response, &shared.policy.credentials);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {

@@ -19,6 +19,7 @@ mod corners;
 mod credentials;
 mod dependencies;
 mod downstream;
+mod edges;
 #[cfg(feature = "tracing")]
 mod events;
 mod exchange_fields;

@@ -1,0 +1,357 @@
+//! The outermost layer of this crate decides on what inner ones hold, whatever stands between them.
+
+use crate::support::*;
+use http::{HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tower::util::BoxCloneService;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::{
+    AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheControlLayer, CacheHints, ConditionLayer,
+    ConditionalLayer, EntityTag, Identified, NeverCacheLayer, Policy, RouteCacheLayer, SiteCacheLayer,
+    VaryLayer,
+};
+
+type Boxed = UnsyncBoxBody<bytes::Bytes, BoxError>;
+type Any = BoxCloneService<Request<Body>, Response<Boxed>, Infallible>;
+
+fn boxed<S, B>(inner: S) -> Any
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let boxed = |response: Response<B>| response.map(|body| body.map_err(Into::into).boxed_unsync());
+    inner.map_response(boxed).boxed_clone()
+}
+
+fn anonymous(inner: Any) -> Any {
+    AnonymousOnlyLayer::new().layer(inner).boxed_clone()
+}
+
+fn route(cache: &Cache, policy: Policy, inner: Any) -> Any {
+    boxed(RouteCacheLayer::new(cache, MINUTE).policy(policy).layer(inner))
+}
+
+#[derive(Clone, Copy)]
+struct Token(usize);
+
+/// A session layer: a token for each request, in an extension and a cookie.
+fn session(inner: Any, tokens: &Calls) -> Any {
+    let tokens = tokens.clone();
+    service_fn(move |mut request: Request<Body>| {
+        let token = tokens.next();
+        request.extensions_mut().insert(Token(token));
+        let call = inner.clone().oneshot(request);
+        async move {
+            let mut response = call.await?;
+            let cookie = HeaderValue::try_from(format!("id={token}")).expect("a value");
+            response.headers_mut().append("set-cookie", cookie);
+            Ok(response)
+        }
+    })
+    .boxed_clone()
+}
+
+fn form() -> Any {
+    boxed(
+        origin(|request, _| {
+            let token = request.extensions().get::<Token>().map_or(0, |token| token.0);
+            Response::new(Body::from(format!("token {token}")))
+        })
+        .0,
+    )
+}
+
+#[tokio::test]
+async fn every_layer_of_this_crate_judges_what_layers_inside_of_it_made_of_a_page() {
+    type Outer = fn(Any) -> Any;
+    let outer: [(&str, Outer); 6] = [
+        ("anonymous", anonymous),
+        ("conditional", |inner| boxed(ConditionalLayer::new().layer(inner))),
+        ("never", |inner| boxed(NeverCacheLayer::new().layer(inner))),
+        ("vary", |inner| boxed(VaryLayer::new(["Accept"]).expect("valid").layer(inner))),
+        ("control", |inner| {
+            let control = CacheControl::new().public().max_age(MINUTE);
+            boxed(CacheControlLayer::new(control).expect("valid").layer(inner))
+        }),
+        ("condition", |inner| {
+            let tag = |_| async { Some(EntityTag::strong("1")) };
+            boxed(ConditionLayer::new().etag(tag).layer(inner))
+        }),
+    ];
+    for (name, outer) in outer {
+        let stack = outer(session(route(&memory(), policy(), form()), &Calls::default()));
+        for visitor in 1..=3 {
+            assert_eq!(send(&stack, get("/")).await.text(), format!("token {visitor}"), "{name}");
+        }
+    }
+}
+
+/// Two cached answers of a page that is stale for the second one, under a session layer; and how often it was made.
+async fn stale_under_a_session(policy: Policy, session: impl Fn(Any) -> Any) -> (String, usize) {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
+    let policy = policy.stale_while_revalidate(10 * MINUTE);
+    let site = boxed(SiteCacheLayer::new(&cache).policy(policy).layer(inner));
+    let stack = anonymous(session(site));
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    let second = send(&stack, get("/")).await.text().to_owned();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (second, calls.count())
+}
+
+fn extending(inner: Any) -> Any {
+    inner
+        .map_request(|mut request: Request<Body>| {
+            request.extensions_mut().insert(Token(1));
+            request
+        })
+        .boxed_clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_made_in_the_background_that_no_layer_would_judge() {
+    let in_background = ("1".to_owned(), 2);
+    assert_eq!(stale_under_a_session(policy(), |inner| inner).await, in_background);
+    let declared = policy().refresh_with::<Token>();
+    assert_eq!(stale_under_a_session(declared, extending).await, in_background);
+    let removed = policy().refresh_without::<Token>();
+    assert_eq!(stale_under_a_session(removed, extending).await, in_background);
+    assert_eq!(stale_under_a_session(policy(), extending).await, ("2".to_owned(), 2));
+    let early = policy().early_refresh(1e9);
+    assert_eq!(stale_under_a_session(early, extending).await, ("2".to_owned(), 2));
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn what_a_router_of_axum_adds_keeps_no_refresh_from_the_background() {
+    use axum::{Router, routing::get};
+    let ((cache, hand), calls) = (timed(), Calls::default());
+    let counted = calls.clone();
+    let page = move || {
+        let call = counted.next();
+        async move { ([("cache-control", "max-age=10")], call.to_string()) }
+    };
+    let policy = policy().stale_while_revalidate(10 * MINUTE);
+    let page = get(page).layer(RouteCacheLayer::new(&cache, MINUTE).policy(policy));
+    let shop = Router::new().route("/{page}", page);
+    let stack = AnonymousOnlyLayer::new().layer(Router::new().nest("/shop", shop));
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let request = Request::get("/shop/news").body(axum::body::Body::empty()).expect("a request");
+        let response = stack.clone().oneshot(request).await.expect("infallible");
+        texts.push(response.into_body().collect().await.expect("a body").to_bytes());
+        hand.advance(2 * MINUTE);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((texts, calls.count()), (vec!["1".into(), "1".into()], 2));
+}
+
+#[tokio::test]
+async fn what_an_outer_layer_declares_a_credential_is_not_stored_further_in() {
+    let secret = HeaderName::from_static("x-acme");
+    let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
+    let anonymous = AnonymousOnlyLayer::new().credential_headers([secret.clone()]);
+    let declaring = policy().credential_headers([secret]);
+    let inner = |cache: &Cache| boxed(SiteCacheLayer::new(cache).policy(policy()).layer(page()));
+    let site = SiteCacheLayer::new(&memory()).policy(declaring);
+    let stacks = [
+        anonymous.layer(inner(&memory())).boxed_clone(),
+        boxed(site.layer(route(&memory(), policy(), page()))),
+    ];
+    for stack in stacks {
+        for _ in 0..2 {
+            let answer = send(&stack, get("/")).await;
+            assert!(!answer.is_hit(), "{:?}", answer.headers);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_marks_of_a_304_reach_outer_layers() {
+    type Mark = fn(&mut Response<Body>);
+    let marks: [Mark; 2] = [
+        |response| _ = response.extensions_mut().insert(Identified),
+        |response| CacheHints::new().never().add_to_response(response),
+    ];
+    for (mark, expected) in marks.into_iter().zip(["private", ""]) {
+        let (inner, _) = origin(move |request, call| {
+            let mut response = numbered(&[("cache-control", "max-age=0"), ("etag", "\"1\"")], call);
+            if request.headers().contains_key("if-none-match") {
+                *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+                mark(&mut response);
+            }
+            response
+        });
+        let site = boxed(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
+        let control = CacheControl::new().public().max_age(MINUTE);
+        let stack = CacheControlLayer::new(control).expect("valid").layer(anonymous(site));
+        send(&stack, get("/")).await;
+        let second = send(&stack, get("/")).await;
+        let control = second.header("cache-control").unwrap_or_default();
+        assert_eq!(second.text(), "1", "the stored body");
+        assert!(control.contains(expected) && !control.contains("public"), "{control}");
+    }
+}
+
+#[tokio::test]
+async fn an_outer_cache_learns_from_the_field_what_a_rebuilt_response_has_lost() {
+    let by_language = policy().vary_on_headers([http::header::ACCEPT_LANGUAGE]).expect("valid");
+    let (inner, _) = origin(|request, _| {
+        Response::new(Body::from(format!("{:?}", request.headers().get("accept-language"))))
+    });
+    let rebuilt = route(&memory(), by_language, boxed(inner)).map_response(|response: Response<Boxed>| {
+        let (parts, body) = response.into_parts();
+        let mut rebuilt = Response::new(body);
+        *rebuilt.headers_mut() = parts.headers;
+        rebuilt
+    });
+    let stack = boxed(SiteCacheLayer::new(&memory()).policy(policy()).layer(boxed(rebuilt)));
+    for language in ["de", "en", "de"] {
+        let answer = send(&stack, get_with("/", &[("accept-language", language)])).await;
+        assert_eq!(answer.text(), format!("Some({language:?})"));
+        assert_eq!(answer.header("vary"), Some("accept-language"));
+        assert_eq!(answer.header("tower-response-cache"), None);
+    }
+}
+
+fn ask(stack: &Any) -> tokio::task::JoinHandle<Answer> {
+    let stack = stack.clone();
+    tokio::spawn(async move { read(stack.oneshot(get("/")).await.expect("infallible")).await })
+}
+
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A page whose responses a layer in between holds back until it is told to go on.
+fn held_back() -> (Any, Calls, Arc<Notify>) {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let go = Arc::new(Notify::new());
+    let waiting = Arc::clone(&go);
+    let between = route(&memory(), policy(), boxed(inner)).and_then(move |response| {
+        let go = Arc::clone(&waiting);
+        async move {
+            go.notified().await;
+            Ok(response)
+        }
+    });
+    (anonymous(between.boxed_clone()), calls, go)
+}
+
+#[tokio::test(start_paused = true)]
+async fn if_a_client_leaves_while_its_response_is_held_one_follower_starts_over() {
+    let (stack, calls, go) = held_back();
+    let leader = ask(&stack);
+    settle().await;
+    let followers: Vec<_> = (0..10).map(|_| ask(&stack)).collect();
+    settle().await;
+    leader.abort();
+    assert!(leader.await.is_err());
+    settle().await;
+    assert_eq!(calls.count(), 2);
+    for _ in 0..20 {
+        go.notify_one();
+        settle().await;
+    }
+    for follower in followers {
+        assert_eq!(follower.await.expect("an answer").text(), "2");
+    }
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_for_no_response_that_it_holds_itself() {
+    for at_once in [false, true] {
+        let (inner, calls) = origin(|_, call| numbered(&[], call));
+        let slow = inner.and_then(|response| async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(response)
+        });
+        let cached = route(&memory(), policy(), boxed(slow));
+        let twice = service_fn(move |request: Request<Body>| {
+            let (first, second) = (cached.clone().oneshot(copy(&request)), cached.clone().oneshot(request));
+            async move {
+                let (first, second) = match at_once {
+                    true => tokio::join!(first, second),
+                    false => (first.await, second.await),
+                };
+                drop(first);
+                second
+            }
+        });
+        let started = tokio::time::Instant::now();
+        send(&anonymous(twice.boxed_clone()), get("/")).await;
+        assert!(started.elapsed() < Duration::from_millis(100), "{:?}, {at_once}", started.elapsed());
+        assert_eq!(calls.count(), 2);
+    }
+}
+
+fn copy(request: &Request<Body>) -> Request<Body> {
+    let mut copy = Request::new(Body::default());
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    *copy.extensions_mut() = request.extensions().clone();
+    copy
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_come_back_to_the_outermost_layer_is_refused_when_it_answers() {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = route(&memory(), policy(), boxed(inner)).map_response(move |response: Response<Boxed>| {
+        let (parts, body) = response.into_parts();
+        kept.lock().expect("not poisoned").push(parts.extensions);
+        Response::new(body)
+    });
+    let stack = anonymous(keeping.boxed_clone());
+    let started = tokio::time::Instant::now();
+    for visitor in 1..=3 {
+        assert_eq!(send(&stack, get("/")).await.text(), visitor.to_string());
+    }
+    assert_eq!((started.elapsed(), calls.count()), (Duration::ZERO, 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_response_removes_the_copy_that_it_should_replace() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| {
+        let mut response = numbered(&[("cache-control", "max-age=10"), ("x-call", &call.to_string())], call);
+        if call == 3 {
+            *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        response
+    });
+    let stale = policy().stale_if_error(10 * MINUTE);
+    let private = route(&cache, stale, boxed(inner)).map_response(|mut response: Response<Boxed>| {
+        if response.headers().get("x-call").is_some_and(|call| call == "2") {
+            response.headers_mut().insert("cache-control", HeaderValue::from_static("private"));
+        }
+        response
+    });
+    let stack = anonymous(private.boxed_clone());
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        statuses.push(send(&stack, get("/")).await.status.as_u16());
+        hand.advance(MINUTE);
+    }
+    assert_eq!(statuses, [200, 200, 500]);
+}
+
+#[tokio::test]
+async fn an_outermost_vary_layer_speaks_to_clients_alone() {
+    let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(form());
+    let stack = boxed(VaryLayer::on_cookie().layer(site));
+    send(&stack, get("/")).await;
+    let second = send(&stack, get("/")).await;
+    assert!(second.is_hit());
+    assert_eq!(second.header("vary"), Some("Cookie"));
+}
