@@ -10,6 +10,7 @@ pub(crate) use field::{receive, remove_from_request, send};
 pub(crate) use field::{write_identified, write_never};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};
 
+use crate::entry::Scope;
 use crate::policy::{CacheHints, CookiePolicy, Cookies, cookie_names};
 use crate::status::WantsStatus;
 use http::{Extensions, Request};
@@ -37,6 +38,9 @@ pub(crate) struct OuterLayer {
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
     /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
+    /// All that names the targets that outer cache layers know the request by: an invalidation of them is one of inner
+    /// responses, too.
+    pub(crate) targets: Option<Arc<[Scope]>>,
     /// What inner layers hold of the responses to the request.
     pub(crate) holds: Weak<Holds>,
     /// How many extensions the request had where it entered the outermost layer, those of this crate not counted.

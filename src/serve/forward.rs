@@ -181,7 +181,7 @@ impl Fill {
         if let Some(stale) = &self.call.stale {
             revalidate::ask_about(stale, request.headers_mut());
         }
-        shared.announce(request.extensions_mut(), context.identified);
+        shared.announce(request.extensions_mut(), context.identified, &self.way.scopes);
         Sent {
             asked,
             cookies_declared,

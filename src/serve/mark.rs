@@ -1,6 +1,9 @@
 //! What a cache layer reads from marks on requests, and writes into them.
 
 use super::shared::Shared;
+use super::target;
+use crate::entry::Scope;
+use crate::key::RequestHead;
 use crate::marks::{OuterLayer, foreign_extensions};
 use crate::policy::Cookies;
 use http::Extensions;
@@ -18,8 +21,8 @@ impl Shared {
         outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
     }
 
-    /// Marks a request that this layer passes on.
-    pub(super) fn announce(&self, request: &mut Extensions, identified: bool) {
+    /// Marks a request that this layer passes on, and that is named by these scopes.
+    pub(super) fn announce(&self, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
         let outer = request.get::<OuterLayer>();
         let places = match outer {
             Some(outer) if !outer.places.is_empty() => {
@@ -35,8 +38,28 @@ impl Shared {
             cookies: outer.and_then(|outer| outer.cookies.clone()),
             undeclared: outer.and_then(|outer| outer.undeclared.clone()),
             holds: outer.map(|outer| Weak::clone(&outer.holds)).unwrap_or_default(),
+            targets: match scopes {
+                [] => outer.and_then(|outer| outer.targets.clone()),
+                scopes => Some(scopes.into()),
+            },
             extensions: outer.map_or_else(|| foreign_extensions(request), |outer| outer.extensions),
         };
         request.insert(mark);
+    }
+
+    /// Returns all that may name the targets of a request: its own, the public path first, and those that outer layers
+    /// know.
+    pub(super) fn scopes_on(&self, request: RequestHead<'_>, hosts: &[String]) -> Vec<Scope> {
+        let mut scopes = target::scopes(request, &self.policy.key.query, hosts);
+        if let Some(targets) = request.extensions.get::<OuterLayer>().and_then(|outer| outer.targets.as_ref())
+        {
+            let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
+            scopes.extend(more);
+        }
+        scopes
+    }
+
+    pub(super) fn scopes(&self, request: RequestHead<'_>) -> Vec<Scope> {
+        self.scopes_on(request, &target::hosts(request))
     }
 }

@@ -56,7 +56,7 @@ impl Way {
         request: RequestHead<'_>,
     ) -> Self {
         let (hosts, began) = (target::hosts(request), shared.cache.clock().now());
-        let scopes = target::scopes(request, &shared.policy.key.query, &hosts);
+        let scopes = shared.scopes_on(request, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
         let holds = Holds::around(request.extensions);
         Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds }

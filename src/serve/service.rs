@@ -185,7 +185,9 @@ impl<S> ResponseCache<S> {
             shared.narrow(&mut request, *context, parts);
         }
         if forward.announce {
-            shared.announce(request.extensions_mut(), identified);
+            // No layer further in stores the answer to an identified visitor.
+            let scopes = if identified { Vec::new() } else { shared.scopes((&request).into()) };
+            shared.announce(request.extensions_mut(), identified, &scopes);
         }
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = forward.bypass.detail != Some(Detail::Head);
@@ -239,7 +241,7 @@ where
             let mut finish = Finish::new(shared, request.extensions(), status, context);
             finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
-            shared.announce(request.extensions_mut(), context.identified);
+            shared.announce(request.extensions_mut(), context.identified, &way.scopes);
             ResponseFuture::forward(inner.oneshot(request), finish, way.shared, false)
         }
         Next::Refuse => {

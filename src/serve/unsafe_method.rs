@@ -42,7 +42,7 @@ where
     let mut post = Post::new(&shared, &parts, &finish).await;
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
-    shared.announce(&mut parts.extensions, identified);
+    shared.announce(&mut parts.extensions, identified, &[]);
     // What the client asked for, and what the handler sees: either may be what others are sent.
     let written = Written::new((&parts).into());
     let of_site = |paths: Vec<String>| match shared.policy.sharing {

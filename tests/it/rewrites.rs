@@ -234,3 +234,22 @@ async fn the_public_path_of_a_nested_route_clears_it_in_the_layers_outside_and_i
     assert_eq!((send("GET").await.as_str(), send("GET").await.as_str()), ("3", "3"));
     assert_eq!(calls.count(), 3);
 }
+
+#[tokio::test]
+async fn an_inner_entry_is_invalidated_by_the_path_that_an_outer_layer_knows() {
+    for bypassing in [false, true] {
+        let cache = memory();
+        let (inner, _) = origin(|request, call| numbered(&[], call + request.uri().path().len()));
+        let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+        let rewrite = |mut request: Request<Body>| {
+            *request.uri_mut() = format!("/acme{}", request.uri()).parse().expect("a URI");
+            request
+        };
+        let outer = if bypassing { policy().skip_if(|_| true) } else { policy() };
+        let stack = SiteCacheLayer::new(&cache).policy(outer).layer(MapRequestLayer::new(rewrite).layer(route));
+        let first = send(&stack, get("/x")).await;
+        assert_eq!(send(&stack, get("/x")).await.text(), first.text());
+        cache.invalidate(Invalidation::path("/x")).await.expect("the store answers");
+        assert_ne!(send(&stack, get("/x")).await.text(), first.text(), "{bypassing}");
+    }
+}
