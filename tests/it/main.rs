@@ -80,6 +80,7 @@ mod stores;
 mod streaming;
 mod support;
 mod tags;
+mod unlocked;
 mod uri_spellings;
 mod values;
 mod variants;

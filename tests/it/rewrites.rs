@@ -246,7 +246,8 @@ async fn an_inner_entry_is_invalidated_by_the_path_that_an_outer_layer_knows() {
             request
         };
         let outer = if bypassing { policy().skip_if(|_| true) } else { policy() };
-        let stack = SiteCacheLayer::new(&cache).policy(outer).layer(MapRequestLayer::new(rewrite).layer(route));
+        let stack =
+            SiteCacheLayer::new(&cache).policy(outer).layer(MapRequestLayer::new(rewrite).layer(route));
         let first = send(&stack, get("/x")).await;
         assert_eq!(send(&stack, get("/x")).await.text(), first.text());
         cache.invalidate(Invalidation::path("/x")).await.expect("the store answers");

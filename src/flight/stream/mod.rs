@@ -12,7 +12,7 @@ mod wakers;
 pub(crate) use reader::Reader;
 use reader::STALL;
 use readers::Readers;
-use state::{FRAME_COST, Item, State};
+use state::{Deferred, FRAME_COST, Item, State};
 use wakers::Wakers;
 
 use crate::entry::{Reads, StoredResponse};
@@ -70,6 +70,8 @@ impl Stream {
         let (readers, keep) = (Readers::one(frames.len()), Some(keep));
         let state = State {
             source: Some(source),
+            polling: false,
+            awaited: false,
             frames,
             bytes,
             end: None,
@@ -78,9 +80,20 @@ impl Stream {
             held_until: 0,
             readers,
             moved: Instant::now(),
+            deferred: Deferred::default(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
         Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None }
+    }
+
+    /// Changes the state, and then does without the lock what runs the code of others.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = lock(&self.state);
+        let done = change(&mut state);
+        let deferred = std::mem::take(&mut state.deferred);
+        drop(state);
+        deferred.run(self);
+        done
     }
 
     /// Returns a reader from the beginning, while there is one.

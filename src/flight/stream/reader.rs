@@ -1,15 +1,16 @@
 //! One of those who read a body while it arrives.
 
 use super::readers::Place;
-use super::state::{End, Item, State};
-use super::{Stream, lock};
+use super::state::{Arrived, End, Found, Item};
+use super::{Source, Stream, lock};
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use tokio::time::Sleep;
 
@@ -48,24 +49,67 @@ impl Reader {
 
     /// Waits for the slowest reader; ready once that is cut off.
     fn wait_for_the_slowest(
-        patience: &mut Option<(Pin<Box<Sleep>>, usize)>,
-        state: &mut State,
+        &mut self,
+        slowest: Option<usize>,
+        frames: usize,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let Some(slowest) = state.readers.slowest() else { return Poll::Ready(()) };
+        let Some(slowest) = slowest else { return Poll::Ready(()) };
         if tokio::runtime::Handle::try_current().is_err() {
             return Poll::Pending;
         }
-        let gets_on = patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
+        let gets_on = self.patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
         if gets_on {
-            let target = slowest + state.frames.len().div_ceil(2);
-            *patience = Some((Box::pin(tokio::time::sleep(STALL)), target));
+            let target = slowest + frames.div_ceil(2);
+            self.patience = Some((Box::pin(tokio::time::sleep(STALL)), target));
         }
-        if let Some((sleep, _)) = patience {
+        if let Some((sleep, _)) = &mut self.patience {
             ready!(sleep.as_mut().poll(cx));
         }
-        state.cut_off(slowest);
+        self.stream.change(|state| {
+            // It may have got on meanwhile.
+            if state.readers.slowest() == Some(slowest) {
+                state.cut_off(slowest);
+            }
+        });
         Poll::Ready(())
+    }
+
+    /// Polls the source, without the lock.
+    fn drive(&self, mut source: Source) -> Poll<()> {
+        let stream = &self.stream;
+        let (woken, waker) = (stream.wakers.woken(), Waker::from(Arc::clone(&stream.wakers)));
+        let mut polling = Polling { stream, ended: false };
+        let polled = source.as_mut().poll_frame(&mut Context::from_waker(&waker));
+        let at_end = source.is_end_stream();
+        let arrived = polled.map(Arrived::of);
+        polling.ended = true;
+        match arrived {
+            Poll::Pending => {
+                stream.change(|state| state.put_back(source, stream.wakers.woken() != woken));
+                Poll::Pending
+            }
+            Poll::Ready(arrived) => {
+                stream.wakers.forget(self.number);
+                stream.change(|state| state.arrived(source, arrived, at_end));
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// A poll of the source. If it panics, the body has failed and is never polled again.
+struct Polling<'a> {
+    stream: &'a Stream,
+    ended: bool,
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            let error = Arc::new("the body panicked".into());
+            self.stream.change(|state| state.finish(End::Failed(error)));
+        }
     }
 }
 
@@ -81,49 +125,39 @@ impl Body for Reader {
         if this.failed {
             return Poll::Ready(None);
         }
-        let (stream, number) = (&this.stream, this.number);
-        let mut guard = lock(&stream.state);
-        let state = &mut *guard;
+        let mut registered = false;
         loop {
-            let Place::At(next) = state.readers.place(number) else {
-                state.readers.leave(number);
-                this.failed = true;
-                return Poll::Ready(Some(Err("too slow for the others that read this body".into())));
-            };
-            if let Some(item) = state.frames.get(state.readers.index(next)).cloned() {
-                let was_full = state.is_full();
-                state.readers.advance(number);
-                state.trim();
-                if was_full && !state.is_full() {
-                    stream.wakers.wake_by_ref();
+            let number = this.number;
+            let found = this.stream.change(|state| state.find(number, registered));
+            match found {
+                Found::Frame(Item::Data(data)) => {
+                    this.read += data.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                return Poll::Ready(Some(Ok(match item {
-                    Item::Data(data) => {
-                        this.read += data.len() as u64;
-                        Frame::data(data)
-                    }
-                    Item::Trailers(trailers) => Frame::trailers(trailers),
-                })));
-            }
-            match &state.end {
-                Some(End::Clean) => return Poll::Ready(None),
-                Some(End::Failed(error)) => {
+                Found::Frame(Item::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Found::End(End::Clean) => return Poll::Ready(None),
+                Found::End(End::Failed(error)) => {
                     this.failed = true;
-                    return Poll::Ready(Some(Err(Shared(Arc::clone(error)).into())));
+                    return Poll::Ready(Some(Err(Shared(error).into())));
                 }
-                None => {}
+                Found::CutOff => {
+                    this.failed = true;
+                    return Poll::Ready(Some(Err("too slow for the others that read this body".into())));
+                }
+                // Before all that waits, so that no wake-up is missed.
+                Found::Nothing => {
+                    this.stream.wakers.register(number, cx.waker());
+                    registered = true;
+                }
+                Found::Source(source) => {
+                    ready!(this.drive(source));
+                    registered = false;
+                }
+                Found::Polled => return Poll::Pending,
+                Found::Full(slowest, frames) => ready!(this.wait_for_the_slowest(slowest, frames, cx)),
             }
-            // Registered before it is polled, so that no wake-up is missed.
-            stream.wakers.register(number, cx.waker());
-            if state.is_full() {
-                ready!(Self::wait_for_the_slowest(&mut this.patience, state, cx));
-                continue;
-            }
-            let waker = Waker::from(Arc::clone(&stream.wakers));
-            ready!(state.advance(&mut Context::from_waker(&waker)));
-            // There is something for all the others.
-            stream.wakers.forget(number);
-            stream.wakers.wake_by_ref();
         }
     }
 
@@ -143,14 +177,14 @@ impl Body for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = lock(&self.stream.state);
         // Before somebody else can have its place.
         self.stream.wakers.forget(self.number);
-        state.readers.leave(self.number);
-        state.trim();
-        drop(state);
-        // Somebody may have waited for this one.
-        self.stream.wakers.wake_by_ref();
+        self.stream.change(|state| {
+            state.readers.leave(self.number);
+            state.trim();
+            // Somebody may have waited for this one.
+            state.deferred.wakes = true;
+        });
     }
 }
 

@@ -1,15 +1,15 @@
 //! How far a body has arrived, and who has read how much of it.
 
-use super::readers::Readers;
-use super::{Keep, Source};
+use super::readers::{Place, Readers};
+use super::{Keep, Source, Stream, lock};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use http_body::{Body, Frame};
+use http_body::Frame;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Wake;
 use tokio::time::Instant;
 
 /// What a frame takes besides its bytes, about.
@@ -17,9 +17,14 @@ pub(super) const FRAME_COST: usize = 128;
 
 /// So much waits for the slowest reader of a body that is not kept.
 const WINDOW_BYTES: usize = 256 << 10;
+
 pub(super) struct State {
-    /// Taken while it is polled, so that one that panics is never polled again.
+    /// Out while it is polled, which is done without the lock.
     pub(super) source: Option<Source>,
+    /// Somebody polls the source.
+    pub(super) polling: bool,
+    /// Somebody else waits for that.
+    pub(super) awaited: bool,
     /// Those that are there still.
     pub(super) frames: VecDeque<Item>,
     pub(super) bytes: usize,
@@ -32,6 +37,22 @@ pub(super) struct State {
     pub(super) readers: Readers,
     /// When there was something new last.
     pub(super) moved: Instant,
+    pub(super) deferred: Deferred,
+}
+
+/// What a reader finds.
+pub(super) enum Found {
+    Frame(Item),
+    End(End),
+    CutOff,
+    /// It has to wait, and is to register for that first.
+    Nothing,
+    /// The source is to be polled.
+    Source(Source),
+    /// Another reader polls it.
+    Polled,
+    /// The window is full: the frame that the slowest reader is at, and how many frames there are.
+    Full(Option<usize>, usize),
 }
 
 #[derive(Clone)]
@@ -47,52 +68,101 @@ pub(super) enum End {
     Failed(Arc<BoxError>),
 }
 
-impl State {
-    /// Takes what the source has next, and tells whether there is anything new.
-    pub(super) fn advance(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(mut source) = self.source.take() else {
-            // It panicked while it was polled.
-            self.finish(End::Failed(Arc::new("the body panicked".into())));
-            return Poll::Ready(());
+/// What one poll of the source has come to.
+pub(super) enum Arrived {
+    Data(Bytes),
+    /// They say nothing, and there is no end to them.
+    Empty,
+    Trailers(HeaderMap),
+    /// A frame of neither kind.
+    Unknown,
+    End(End),
+}
+
+impl Arrived {
+    /// Takes a frame apart.
+    pub(super) fn of(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
+        let frame = match polled {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => return Self::End(End::Failed(Arc::new(error))),
+            None => return Self::End(End::Clean),
         };
-        let polled = source.as_mut().poll_frame(cx);
-        let at_end = source.is_end_stream();
-        self.source = Some(source);
-        let polled = ready!(polled);
-        self.moved = Instant::now();
-        match polled {
-            Some(Ok(frame)) => self.take(frame),
-            Some(Err(error)) => self.finish(End::Failed(Arc::new(error))),
-            None => self.finish(End::Clean),
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => Self::Empty,
+            // A small piece of a large buffer would keep all of that.
+            Ok(data) => Self::Data(body_for_storage(data).0),
+            Err(frame) => frame.into_trailers().map_or(Self::Unknown, Self::Trailers),
         }
-        // Servers do not ask for the end of a body that says so itself.
-        if self.end.is_none() && at_end {
-            self.finish(End::Clean);
+    }
+}
+
+impl State {
+    /// Returns what there is for a reader, which may be registered to be woken.
+    pub(super) fn find(&mut self, number: usize, registered: bool) -> Found {
+        let Place::At(next) = self.readers.place(number) else {
+            self.readers.leave(number);
+            return Found::CutOff;
+        };
+        if let Some(item) = self.frames.get(self.readers.index(next)).cloned() {
+            let was_full = self.is_full();
+            self.readers.advance(number);
+            self.trim();
+            self.deferred.wakes |= was_full && !self.is_full();
+            return Found::Frame(item);
         }
-        Poll::Ready(())
+        if let Some(end) = &self.end {
+            return Found::End(end.clone());
+        }
+        if !registered {
+            return Found::Nothing;
+        }
+        if self.is_full() {
+            return Found::Full(self.readers.slowest(), self.frames.len());
+        }
+        if self.polling {
+            self.awaited = true;
+            return Found::Polled;
+        }
+        match self.source.take() {
+            Some(source) => {
+                self.polling = true;
+                Found::Source(source)
+            }
+            None => Found::Polled,
+        }
     }
 
-    fn take(&mut self, frame: Frame<Bytes>) {
-        match frame.into_data() {
-            // They say nothing, and there is no end to them.
-            Ok(data) if data.is_empty() => {}
-            Ok(data) => {
+    /// Takes the source back, which has nothing yet. If it was woken meanwhile, so are those who waited for the poll.
+    pub(super) fn put_back(&mut self, source: Source, is_woken: bool) {
+        (self.source, self.polling) = (Some(source), false);
+        self.deferred.wakes |= std::mem::take(&mut self.awaited) && is_woken;
+    }
+
+    /// Takes the source back with what has come of it. Servers do not ask for the end of a body that says so itself.
+    pub(super) fn arrived(&mut self, source: Source, arrived: Arrived, at_end: bool) {
+        (self.source, self.polling, self.awaited) = (Some(source), false, false);
+        self.moved = Instant::now();
+        self.deferred.wakes = true;
+        match arrived {
+            Arrived::Data(data) => {
                 let goes_on = self.keep.as_mut().is_none_or(|keep| keep.count(&data));
-                // A small piece of a large buffer would keep all of that.
-                let (data, _) = body_for_storage(data);
                 self.bytes += data.len() + FRAME_COST;
                 self.push(Item::Data(data));
                 if !goes_on {
                     self.give_up();
                 }
             }
-            Err(frame) => {
-                // Trailers are not stored, so neither is a response that has them.
+            // Trailers are not stored, so neither is a response that has them.
+            Arrived::Trailers(trailers) => {
                 self.give_up();
-                if let Ok(trailers) = frame.into_trailers() {
-                    self.push(Item::Trailers(trailers));
-                }
+                self.push(Item::Trailers(trailers));
             }
+            Arrived::Unknown => self.give_up(),
+            Arrived::Empty => {}
+            Arrived::End(end) => return self.finish(end),
+        }
+        if at_end {
+            self.finish(End::Clean);
         }
     }
 
@@ -103,30 +173,34 @@ impl State {
 
     fn give_up(&mut self) {
         if let Some(keep) = self.keep.take() {
-            self.hold(keep.give_up());
+            self.held_until = self.readers.end();
+            self.deferred.ended = Some((keep, Ending::GivenUp));
             self.trim();
         }
     }
 
-    fn finish(&mut self, end: End) {
-        self.source = None;
-        let keep = self.keep.take();
-        match (&end, keep) {
-            (_, None) => {}
-            (End::Clean, Some(keep)) => {
-                let held = keep.store(self.whole());
-                self.hold(held);
-            }
-            (End::Failed(_), Some(keep)) => keep.fail(),
+    pub(super) fn finish(&mut self, end: End) {
+        self.polling = false;
+        self.deferred.wakes = true;
+        self.deferred.source = self.source.take();
+        if let Some(keep) = self.keep.take() {
+            self.held_until = self.readers.end();
+            let ending = match &end {
+                End::Clean => Ending::Complete(self.whole()),
+                End::Failed(_) => Ending::Failed,
+            };
+            self.deferred.ended = Some((keep, ending));
         }
         self.end = Some(end);
         self.trim();
     }
 
-    /// Holds something until all that has been kept so far is read.
-    fn hold(&mut self, held: Box<dyn Send>) {
-        self.held = Some(held);
-        self.held_until = self.readers.end();
+    /// Holds something until all that has been kept so far is read; returns it if that has been.
+    fn hold(&mut self, held: Box<dyn Send>) -> Option<Box<dyn Send>> {
+        if self.readers.base() >= self.held_until {
+            return Some(held);
+        }
+        self.held.replace(held)
     }
 
     /// Returns all of the body, which is kept from the first frame on.
@@ -155,12 +229,13 @@ impl State {
             && let Some(item) = self.frames.pop_front()
         {
             self.readers.frame_dropped();
-            if let Item::Data(data) = item {
+            if let Item::Data(data) = &item {
                 self.bytes -= data.len() + FRAME_COST;
             }
+            self.deferred.frames.push(item);
         }
         if self.readers.base() >= self.held_until {
-            self.held = None;
+            self.deferred.held.extend(self.held.take());
         }
     }
 
@@ -173,6 +248,39 @@ impl State {
     pub(super) fn cut_off(&mut self, stalled: usize) {
         self.readers.cut_off(stalled);
         self.trim();
+    }
+}
+
+/// What runs the code of others (a store, a waker, a buffer), and is done once the lock is released.
+#[derive(Default)]
+pub(super) struct Deferred {
+    pub(super) wakes: bool,
+    source: Option<Source>,
+    frames: Vec<Item>,
+    held: Vec<Box<dyn Send>>,
+    ended: Option<(Box<dyn Keep>, Ending)>,
+}
+
+enum Ending {
+    Complete(Bytes),
+    Failed,
+    GivenUp,
+}
+
+impl Deferred {
+    /// Does it all; what is to be dropped goes with it.
+    pub(super) fn run(self, stream: &Stream) {
+        if self.wakes {
+            stream.wakers.wake_by_ref();
+        }
+        let Some((keep, ending)) = self.ended else { return };
+        let held = match ending {
+            Ending::Complete(whole) => keep.store(whole),
+            Ending::Failed => return keep.fail(),
+            Ending::GivenUp => keep.give_up(),
+        };
+        let unused = lock(&stream.state).hold(held);
+        drop(unused);
     }
 }
 

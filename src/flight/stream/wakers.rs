@@ -1,29 +1,41 @@
 //! One waker for all who wait.
 
 use super::lock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 
-/// The wakers of all readers that wait.
+/// The wakers of all readers that wait. None of them is cloned, woken or dropped under the lock.
 #[derive(Default)]
-pub(super) struct Wakers(Mutex<Vec<Option<Waker>>>);
+pub(super) struct Wakers {
+    all: Mutex<Vec<Option<Waker>>>,
+    woken: AtomicU64,
+}
 
 impl Wakers {
     pub(super) fn register(&self, reader: usize, waker: &Waker) {
-        let mut all = lock(&self.0);
+        let is_known = |known: &Option<Waker>| known.as_ref().is_some_and(|known| known.will_wake(waker));
+        if lock(&self.all).get(reader).is_some_and(is_known) {
+            return;
+        }
+        let waker = waker.clone();
+        let mut all = lock(&self.all);
         if all.len() <= reader {
-            all.resize(reader + 1, None);
+            all.resize_with(reader + 1, || None);
         }
-        match &mut all[reader] {
-            Some(known) => known.clone_from(waker),
-            place => *place = Some(waker.clone()),
-        }
+        let before = all[reader].replace(waker);
+        drop(all);
+        drop(before);
     }
 
     pub(super) fn forget(&self, reader: usize) {
-        if let Some(place) = lock(&self.0).get_mut(reader) {
-            *place = None;
-        }
+        let before = lock(&self.all).get_mut(reader).and_then(Option::take);
+        drop(before);
+    }
+
+    /// Returns how often they were woken.
+    pub(super) fn woken(&self) -> u64 {
+        self.woken.load(Ordering::SeqCst)
     }
 }
 
@@ -33,7 +45,8 @@ impl Wake for Wakers {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let all = std::mem::take(&mut *lock(&self.0));
+        self.woken.fetch_add(1, Ordering::SeqCst);
+        let all = std::mem::take(&mut *lock(&self.all));
         all.into_iter().flatten().for_each(Waker::wake);
     }
 }
