@@ -126,7 +126,7 @@ impl Cache {
 
 /// Logs an invalidation that failed: old responses may still be served.
 pub(super) fn log_failure<T>(result: &Result<T, StoreError>) {
-    if let Err(error) = result {
-        warning!(%error, "invalidation failed");
+    if result.is_err() {
+        warning!(error = result.as_ref().err().map(tracing::field::display), "invalidation failed");
     }
 }

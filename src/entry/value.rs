@@ -1,6 +1,6 @@
 //! A value of the application's own, with what decides whether it may be used.
 
-use super::{Dependency, Generation, Scope};
+use super::{Dependency, Generation, Scope, body_for_storage};
 use crate::clock::Moment;
 use bytes::Bytes;
 
@@ -30,6 +30,8 @@ impl StoredValue {
     /// Wraps bytes that nothing but their removal invalidates.
     #[must_use]
     pub fn raw(bytes: Bytes) -> Self {
+        // Not the buffer that they may be a slice of.
+        let (bytes, _) = body_for_storage(bytes);
         Self {
             bytes,
             encoding: Encoding::Raw,

@@ -42,6 +42,7 @@ mod leaks;
 mod lifetimes;
 mod lost_updates;
 mod marks;
+mod memory;
 mod model;
 #[cfg(feature = "axum")]
 mod orders;

@@ -1,6 +1,6 @@
 //! Values as bytes: MessagePack with named fields, which other languages read as well.
 
-use crate::entry::{Encoding, Entry, StoredValue};
+use crate::entry::{Encoding, Entry, StoredValue, body_for_storage};
 use crate::error::{Absent, AbsentKind, ValueError};
 use bytes::Bytes;
 use serde::Serialize;
@@ -12,7 +12,7 @@ const DEEPEST: usize = 128;
 
 pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encoding), ValueError> {
     let bytes = rmp_serde::to_vec_named(value).map_err(|error| ValueError::Unwritable(error.into()))?;
-    Ok((bytes.into(), Encoding::MessagePack))
+    Ok((body_for_storage(bytes.into()).0, Encoding::MessagePack))
 }
 
 /// Reads what may come from anywhere: nothing in it is executed, its depth is bounded, and what it takes in memory

@@ -18,7 +18,7 @@ use state::{Name, Seen, State};
 
 use super::generations::log_failure;
 use super::{Cache, tracking};
-use crate::entry::{Encoding, Entry, Generation, Scope, StoredValue};
+use crate::entry::{Encoding, Entry, Generation, Scope, StoredValue, body_for_storage};
 use crate::error::{StoreError, ValueError};
 use crate::policy::Ttl;
 use crate::store::{PutMode, StoreErrorKind};
@@ -123,7 +123,9 @@ impl Value<'_> {
     /// # Cancel safety
     /// Dropped before it is ready, it may or may not have taken place.
     pub async fn set_bytes(&self, bytes: impl Into<Bytes>) -> Result<bool, StoreError> {
-        self.write((bytes.into(), Encoding::Raw), PutMode::Always).await
+        // Not the buffer that they may be a slice of.
+        let (bytes, _) = body_for_storage(bytes.into());
+        self.write((bytes, Encoding::Raw), PutMode::Always).await
     }
 
     /// Returns how long it lives, or `None` for ever.

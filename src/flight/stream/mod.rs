@@ -15,7 +15,7 @@ use readers::Readers;
 use state::{Deferred, FRAME_COST, Item, State};
 use wakers::Wakers;
 
-use crate::entry::{Reads, StoredResponse};
+use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use bytes::Bytes;
 use http_body::Body;
@@ -66,7 +66,8 @@ impl Stream {
         keep: Box<dyn Keep>,
     ) -> Reader {
         let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
-        let frames: VecDeque<_> = begun.into_iter().map(Item::Data).collect();
+        let frames: VecDeque<_> =
+            begun.into_iter().map(|data| Item::Data(body_for_storage(data).0)).collect();
         let (readers, keep) = (Readers::one(frames.len()), Some(keep));
         let state = State {
             source: Some(source),

@@ -4,7 +4,7 @@ use super::readers::{Place, Readers};
 use super::{Keep, Source, Stream, lock};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use std::collections::VecDeque;
@@ -211,11 +211,11 @@ impl State {
         });
         match (data.next(), data.next()) {
             (None, _) => Bytes::new(),
-            (Some(one), None) => one.clone(),
+            (Some(one), None) => body_for_storage(one.clone()).0,
             (Some(first), Some(second)) => {
-                let mut whole = BytesMut::with_capacity(self.bytes);
+                let mut whole = Vec::with_capacity(self.bytes - FRAME_COST * self.frames.len());
                 [first, second].into_iter().chain(data).for_each(|data| whole.extend_from_slice(data));
-                whole.freeze()
+                whole.into()
             }
         }
     }

@@ -1,0 +1,192 @@
+//! What a store really holds stays near its capacity, however its entries came in.
+
+use crate::support::*;
+use allocation_counter::measure;
+use bytes::Bytes;
+use http::Response;
+use http_body::Frame;
+use proptest::prelude::*;
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::store::{Entry, KeyRef, PutMode, Store};
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+
+const CAPACITY: u64 = 4 << 20;
+/// Tables that do not grow with the entries.
+const TABLES: u64 = 512 << 10;
+
+/// A body whose frames are ready, or come one by one.
+struct Framed {
+    frames: VecDeque<Bytes>,
+    pauses: bool,
+    paused: bool,
+}
+
+impl http_body::Body for Framed {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.paused = self.pauses && !self.paused;
+        if self.paused {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.frames.pop_front().map(|frame| Ok(Frame::data(frame))))
+    }
+}
+
+/// How the frames of a body lie in memory.
+#[derive(Debug, Clone, Copy)]
+enum Buffers {
+    Own,
+    /// Each is a slice of one that is so much larger.
+    Slices(usize),
+    /// All are slices of one buffer.
+    OneFor(usize),
+    /// With room behind.
+    Spacious,
+}
+
+impl Buffers {
+    fn frame(self, size: usize) -> Bytes {
+        match self {
+            Self::Own | Self::OneFor(_) => Bytes::from(vec![7; size]),
+            Self::Slices(more) => Bytes::from(vec![7; size + 2 * more]).slice(more..more + size),
+            Self::Spacious => {
+                let mut buffer = Vec::with_capacity(2 * size + 512);
+                buffer.resize(size, 7);
+                Bytes::from(buffer)
+            }
+        }
+    }
+
+    fn frames(self, sizes: &[usize]) -> VecDeque<Bytes> {
+        if let Self::OneFor(more) = self {
+            let mut whole = Bytes::from(vec![7; sizes.iter().sum::<usize>() + more]);
+            return sizes.iter().map(|size| whole.split_to(*size)).collect();
+        }
+        sizes.iter().map(|size| self.frame(*size)).collect()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Pattern {
+    buffers: Buffers,
+    sizes: Vec<usize>,
+    pauses: bool,
+    readers: usize,
+}
+
+fn patterns() -> impl Strategy<Value = Pattern> {
+    let buffers = prop_oneof![
+        1 => Just(Buffers::Own),
+        1 => (0..200_000_usize).prop_map(Buffers::Slices),
+        1 => (0..200_000_usize).prop_map(Buffers::OneFor),
+        1 => Just(Buffers::Spacious),
+    ];
+    let sizes = prop_oneof![
+        1 => proptest::collection::vec(1..3_usize, 1..500),
+        1 => proptest::collection::vec(1..5_000_usize, 1..12),
+        1 => proptest::collection::vec(20_000..60_000_usize, 1..3),
+    ];
+    (buffers, sizes, any::<bool>(), 1..4_usize).prop_map(|(buffers, sizes, pauses, readers)| Pattern {
+        buffers,
+        sizes,
+        pauses,
+        readers,
+    })
+}
+
+/// Runs something on a runtime of this thread.
+fn on_runtime<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+async fn fill_with_pages(store: &MemoryStore, pattern: &Pattern) {
+    let (cache, shape) = (Cache::new(store.clone()), pattern.clone());
+    let inner = service_fn(move |_: http::Request<Body>| {
+        let frames = shape.buffers.frames(&shape.sizes);
+        let body = Framed { frames, pauses: shape.pauses, paused: false };
+        async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Response::new(body))
+        }
+    });
+    let site = SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE).etags(true)).layer(inner);
+    let size: usize = pattern.sizes.iter().sum();
+    for page in 0..=(5 * CAPACITY as usize / 4 / (size + 600)).min(800) {
+        let ask = || async {
+            read(site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible")).await
+        };
+        futures::future::join_all((0..pattern.readers).map(|_| ask())).await;
+    }
+}
+
+async fn fill_with_values(store: &MemoryStore, pattern: &Pattern) {
+    let cache = Cache::new(store.clone());
+    let size = pattern.sizes[0];
+    for number in 0..=(5 * CAPACITY as usize / 4 / (size + 300)).min(800) {
+        let bytes = pattern.buffers.frames(&pattern.sizes[..1]).pop_front().expect("a frame");
+        match number % 4 {
+            0 => drop(cache.set_bytes(&number.to_string(), bytes, MINUTE).await.expect("stored")),
+            1 => drop(cache.set(&number.to_string(), &bytes.to_vec(), MINUTE).await.expect("stored")),
+            2 => {
+                let key = number.to_string();
+                let key = KeyRef::new(key.as_bytes());
+                store.put(key, Entry::raw(bytes), None, PutMode::Always).await.expect("stored");
+            }
+            _ => {
+                let make = || async { bytes.to_vec() };
+                drop(
+                    cache
+                        .get_or_set(&number.to_string(), Duration::from_secs(60), make)
+                        .await
+                        .expect("stored"),
+                );
+            }
+        }
+    }
+}
+
+/// Returns how many bytes a full store holds more than an empty one, and what it says that it holds.
+fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
+    let mut weight = 0;
+    let mut kept = None;
+    let info = measure(|| {
+        let store = MemoryStore::with_capacity(CAPACITY);
+        on_runtime(async {
+            match values {
+                true => fill_with_values(&store, pattern).await,
+                false => fill_with_pages(&store, pattern).await,
+            }
+        });
+        weight = store.weight();
+        kept = Some(store);
+    });
+    drop(kept);
+    let mut empty = None;
+    let tables = measure(|| empty = Some(MemoryStore::with_capacity(CAPACITY)));
+    let held = info.bytes_current - tables.bytes_current;
+    (u64::try_from(held).unwrap_or(0), weight)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn a_full_store_holds_little_more_than_its_capacity(pattern in patterns(), values in any::<bool>()) {
+        let (held, weight) = held(&pattern, values);
+        prop_assert!(weight <= CAPACITY);
+        let most = CAPACITY + CAPACITY * 15 / 100 + TABLES;
+        prop_assert!(held <= most, "{held} held, {weight} counted");
+    }
+}
