@@ -1,14 +1,13 @@
 //! The GET by which a layer learns the current validators of a resource.
 
-use crate::marks::OuterLayer;
+use crate::marks::{OuterLayer, remove_from_request};
+use crate::policy::request_fields::{Meaning, meaning};
 use crate::rules::entity_tag::TagList;
+use crate::rules::list::field_elements;
 use crate::rules::preconditions::Validators;
-use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, IF_MATCH, IF_MODIFIED_SINCE,
-    IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, TRANSFER_ENCODING,
-};
+use http::header::{CACHE_CONTROL, CONNECTION, IF_MATCH};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tower::{Service, ServiceExt};
 
@@ -51,27 +50,55 @@ impl Probe {
     }
 }
 
-/// Returns the head of the GET: without conditions and without what describes the content.
+/// Returns the head of the GET: without conditions, and without what is of the write, its content or its connection.
 fn get(parts: &Parts) -> Parts {
     let mut parts = parts.clone();
     parts.method = Method::GET;
-    for name in [
-        IF_MATCH,
-        IF_NONE_MATCH,
-        IF_MODIFIED_SINCE,
-        IF_UNMODIFIED_SINCE,
-        IF_RANGE,
-        RANGE,
-        CONTENT_LENGTH,
-        CONTENT_TYPE,
-        CONTENT_ENCODING,
-        TRANSFER_ENCODING,
-        EXPECT,
-    ] {
+    remove_from_request(&mut parts.headers);
+    let of_hop =
+        field_elements(&parts.headers, &CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok());
+    let of_hop = of_hop.filter(|name| !meaning(name.as_str()).is_keyed());
+    let of_write = parts.headers.keys().filter(|name| is_of_write(name.as_str())).cloned();
+    for name in of_hop.chain(of_write).collect::<Vec<_>>() {
         parts.headers.remove(name);
     }
     OuterLayer::require_current(&mut parts.extensions);
     // For caches of others, that know no mark of ours.
     let _ = parts.headers.try_insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts
+}
+
+/// Fields of a write or of its connection that no rule below finds (RFC 4918, RFC 7240, RFC 9110 section 7.6.1).
+const OF_WRITES: [&str; 12] = [
+    "connection",
+    "depth",
+    "destination",
+    "http2-settings",
+    "keep-alive",
+    "lock-token",
+    "overwrite",
+    "prefer",
+    "proxy-connection",
+    "te",
+    "timeout",
+    "trailer",
+];
+
+/// What a word of a name has in it that says that the field is of a write: another method, a digest of the content, a
+/// key against repetition.
+const STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
+
+/// Returns `true` if a field is of a write, its content, its conditions or its connection: a GET with it is another
+/// request.
+fn is_of_write(name: &str) -> bool {
+    let meaning = meaning(name);
+    let has_word =
+        |word: &str| matches!(word, "content" | "verb") || STEMS.iter().any(|stem| word.contains(stem));
+    matches!(meaning, Meaning::NotPlain(_) | Meaning::ContentLength)
+        || meaning.selects()
+        || name == "if"
+        || name.starts_with("if-")
+        || name.starts_with("sec-websocket-")
+        || OF_WRITES.contains(&name)
+        || name.split(['-', '_']).any(has_word)
 }

@@ -172,3 +172,90 @@ async fn it_does_not_stop_later_requests_from_sharing_a_call() {
     tokio::join!(send(&stack, get("/document")), send(&stack, get("/document")));
     assert_eq!(calls.count(), before + 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_get_that_finds_the_current_tag_carries_nothing_of_the_write() {
+    let of_the_write = [
+        ("x-http-method-override", "DELETE"),
+        ("x-http-method", "DELETE"),
+        ("x-method-override", "DELETE"),
+        ("x-http-verb", "DELETE"),
+        ("idempotency-key", "1"),
+        ("x-idempotency-key", "1"),
+        ("repeatability-request-id", "1"),
+        ("content-type", "text/plain"),
+        ("content-range", "bytes 0-1/2"),
+        ("content-md5", "AA=="),
+        ("content-digest", "sha-256=:AA==:"),
+        ("content-language", "en"),
+        ("content-location", "/other"),
+        ("digest", "sha-256=AA=="),
+        ("repr-digest", "sha-256=:AA==:"),
+        ("want-repr-digest", "sha-256=1"),
+        ("x-amz-checksum-sha256", "AA=="),
+        ("trailer", "content-digest"),
+        ("upgrade", "websocket"),
+        ("connection", "close, x-hop"),
+        ("x-hop", "1"),
+        ("te", "trailers"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "keep-alive"),
+        ("if", "(<urn:uuid:1>)"),
+        ("if-none-match", "\"2\""),
+        ("if-schedule-tag-match", "\"1\""),
+        ("lock-token", "<urn:uuid:1>"),
+        ("destination", "/other"),
+        ("depth", "infinity"),
+        ("overwrite", "F"),
+        ("timeout", "Infinite"),
+        ("expect", "100-continue"),
+        ("prefer", "return=minimal"),
+        ("range", "bytes=0-1"),
+    ];
+    let kept = [
+        ("host", "shop.example"),
+        ("x-forwarded-host", "shop.example"),
+        ("authorization", "Bearer 1"),
+        ("cookie", "a=1"),
+        ("accept", "text/html"),
+        ("user-agent", "kind"),
+        ("x-tenant", "blue"),
+    ];
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let log = Arc::clone(&seen);
+    let (inner, calls) = origin(move |request, call| {
+        log.lock().expect("not poisoned").push((request.method().clone(), request.headers().clone()));
+        numbered(&[("etag", "\"1\"")], call)
+    });
+    let stack = ConditionLayer::by_get().layer(inner);
+    let lines: Vec<_> = of_the_write.into_iter().chain(kept).chain([("if-match", "\"1\"")]).collect();
+    assert_eq!(send(&stack, request("PUT", "/document", &lines)).await.status, 200);
+    let seen = seen.lock().expect("not poisoned");
+    let mut names: Vec<_> = seen[0].1.keys().map(|name| name.as_str()).collect();
+    names.sort_unstable();
+    let mut expected: Vec<_> = kept.iter().map(|(name, _)| *name).chain(["cache-control"]).collect();
+    expected.sort_unstable();
+    assert_eq!((calls.count(), seen[0].0.as_str(), names), (2, "GET", expected));
+    assert!(lines.iter().all(|(name, _)| seen[1].1.contains_key(*name)), "the write has all of its fields");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_method_override_on_a_write_is_no_write_of_the_get_before_it() {
+    for field in ["x-http-method-override", "x-http-method", "x-method-override"] {
+        let document = Document::default();
+        let changed = document.clone();
+        let (inner, _) = origin(move |request, _| {
+            let version = changed.0.load(Ordering::SeqCst);
+            if request.headers().contains_key(field) || request.method() != "GET" {
+                changed.change();
+            }
+            with_lines(&[("etag", &format!("\"{version}\""))], "")
+        });
+        let stack = ConditionLayer::by_get().layer(inner);
+        let write = |tag: &str| request("POST", "/document", &[("if-match", tag), (field, "DELETE")]);
+        assert_eq!(status(&stack, write("\"5\"")).await, 412, "{field}");
+        assert_eq!(document.0.load(Ordering::SeqCst), 0, "{field}");
+        assert_eq!(status(&stack, write("\"0\"")).await, 200, "{field}");
+        assert_eq!(document.0.load(Ordering::SeqCst), 1, "{field}");
+    }
+}
