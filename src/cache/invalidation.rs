@@ -60,8 +60,8 @@ impl Invalidation {
     /// URL, on the host that it names. Without a query it names the path without one, and no others.
     ///
     /// It names every spelling that a form parser reads alike: `/search?q=café` names `/search?q=caf%C3%A9`,
-    /// `+` and `%20` are equal. Like a [`path`](Self::path), it may be percent-encoded or decoded; if both readings are
-    /// possible, both are invalidated. A `&` or `=` in a value has to be encoded.
+    /// `+` and `%20` are equal. Like a [`path`](Self::path), the path and the query may each be percent-encoded or decoded; if
+    /// both readings are possible, both are invalidated. A `&` or `=` in a value has to be encoded.
     ///
     /// The query is that of the key: without the parameters that a layer ignores
     /// ([`QueryKey`](crate::QueryKey)).
@@ -144,10 +144,7 @@ impl Invalidation {
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
                 What::Uri(uri) => {
-                    scopes.push(uri_scope(uri.split('#').next().unwrap_or_default()));
-                    // What a form sent is decoded: what looks like syntax in it is text.
-                    let is_ambiguous = uri.contains(['%', '+', '#']);
-                    scopes.extend(is_ambiguous.then(|| uri_scope(&encoded(uri))));
+                    scopes.extend(uri_scopes(uri));
                     named = host_of(uri);
                 }
                 What::Subtree(path) => {
@@ -267,19 +264,30 @@ impl Invalidate {
     }
 }
 
-/// Returns the scope of a URI without a fragment.
-fn uri_scope(uri: &str) -> Scope {
-    Scope::uri(path_of(uri), uri.split_once('?').map(|(_, query)| query))
-}
-
-/// Returns the URI that is read as this one, of which nothing is encoded.
-fn encoded(uri: &str) -> String {
-    let encoded = uri.replace('%', "%25").replace('#', "%23");
-    match encoded.split_once('?') {
-        // A plus sign in a path is one.
-        Some((path, query)) => format!("{path}?{}", query.replace('+', "%2B")),
-        None => encoded,
+/// Returns the scopes of a URI in all of its readings: its path and its query, each encoded or as text.
+fn uri_scopes(uri: &str) -> Vec<Scope> {
+    let target = split_authority(uri).map_or(uri, |(_, rest)| rest);
+    let mut scopes = Vec::new();
+    // Without a fragment, and with what looks like one as text.
+    for target in [target.split('#').next().unwrap_or_default(), target] {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        for path in [path.to_owned(), path.replace('%', "%25")] {
+            // A plus sign in a path is one.
+            let text = query.map(|query| query.replace('%', "%25").replace('+', "%2B"));
+            for query in [query.map(str::to_owned), text] {
+                let query = query.map(|query| query.replace('#', "%23"));
+                let scope = Scope::uri(&path, query.as_deref());
+                if !scopes.contains(&scope) {
+                    scopes.push(scope);
+                }
+            }
+        }
     }
+    scopes
 }
 
 /// Returns the authority of a full URL, and what follows it.

@@ -127,3 +127,19 @@ async fn no_query_and_an_empty_one_are_read_alike() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_path_and_the_query_of_a_uri_are_read_each_as_encoded_and_as_text() {
+    let pages = ["/50%25?q=a+b", "/50%25?q=a%2Bb", "/50%2525?q=a+b", "/50%2525?q=a%2Bb"];
+    let cache = memory();
+    let (stack, _) = site_of(&cache);
+    for page in pages {
+        send(&stack, get(page)).await;
+    }
+    send(&stack, get("/50%25?q=ab")).await;
+    invalidate(&cache, Invalidation::uri("/50%25?q=a+b")).await;
+    for page in pages {
+        assert!(!send(&stack, get(page)).await.is_hit(), "{page}");
+    }
+    assert!(send(&stack, get("/50%25?q=ab")).await.is_hit());
+}
