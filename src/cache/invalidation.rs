@@ -34,6 +34,8 @@ struct Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Path(String),
+    /// The path of a request, or of a reference to one: percent-encoded.
+    RequestPath(String),
     Uri(String),
     Subtree(String),
     Tag(String),
@@ -42,7 +44,8 @@ enum What {
 
 impl Invalidation {
     /// Names a public path: every response under it, whatever the query, host, method, variant or
-    /// layer that stored it. With feature `axum`, it also names the responses whose handler sees that path.
+    /// layer that stored it. With feature `axum`, it also names the responses whose handler sees that path. If a proxy has
+    /// removed a prefix (`X-Forwarded-Prefix`), the path with the prefix names a response, too.
     ///
     /// Of a full URL the path counts; a query or fragment is cut off. The path may be percent-encoded
     /// or decoded; where it could be read as either, or as a path with a `?` or `#` of its own, both
@@ -54,6 +57,17 @@ impl Invalidation {
     /// Names several paths.
     pub fn paths<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
         Self::of(paths.into_iter().map(|path| What::Path(path.into())))
+    }
+
+    /// Names paths of requests, each once. What looks like percent-encoding in them is.
+    pub(crate) fn request_paths(paths: Vec<String>) -> Self {
+        let mut once: Vec<String> = Vec::with_capacity(paths.len());
+        for path in paths {
+            if !once.contains(&path) {
+                once.push(path);
+            }
+        }
+        Self::of(once.into_iter().map(What::RequestPath))
     }
 
     /// Names a path with one query: `/flavours?page=2`, its parameters in any order, on every host; of a full
@@ -92,8 +106,8 @@ impl Invalidation {
         Self::of([What::All])
     }
 
-    /// Narrows what was named so far to one host: the `Host` of requests, or the authority of their URIs, with
-    /// its port unless that is 80 or 443. Values are on no host.
+    /// Narrows what was named so far to one host: the `Host` of requests, the authority of their URIs, or a host that a
+    /// keyed forwarded field names (`Forwarded`, `X-Forwarded-Host`), with its port unless that is 80 or 443. Values are on no host.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         let host = host.into();
         self.targets.iter_mut().for_each(|target| target.host = Some(host.clone()));
@@ -143,6 +157,7 @@ impl Invalidation {
                     // A slug from a router is decoded: what looks like syntax in it is text.
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
+                What::RequestPath(path) => scopes.push(Scope::path(path)),
                 What::Uri(uri) => {
                     scopes.extend(uri_scopes(uri));
                     named = host_of(uri);
@@ -363,6 +378,13 @@ mod tests {
         }
         let path = Scope::uri("/50%2525+", Some("q"));
         assert!(Invalidation::uri("/50%25+?q").scopes().contains(&path));
+    }
+
+    #[test]
+    fn the_path_of_a_request_is_named_once() {
+        let paths = ["/50%25", "/a", "/50%25"].map(str::to_owned);
+        let scopes = Invalidation::request_paths(paths.to_vec()).scopes();
+        assert_eq!(scopes, [Scope::path("/50%25"), Scope::path("/a")]);
     }
 
     proptest::proptest! {

@@ -10,6 +10,10 @@ impl Policy {
     /// application has such routes, and invalidate what a write has changed by
     /// [`Invalidate`](crate::Invalidate) or [`Cache::invalidate`](crate::Cache::invalidate).
     ///
+    /// The page has to be on the host of the request, or on one that a keyed forwarded field names (`Forwarded`,
+    /// `X-Forwarded-Host`). Under [`app`](Self::app), `http` and `https` are one site. If a proxy says that it has removed a
+    /// prefix (`X-Forwarded-Prefix`), paths with the prefix and without it count.
+    ///
     /// The target of the write itself, `Content-Location`, and the `Location` of a 201 or another 2xx are invalidated in any case (RFC
     /// 9111 section 4.4). The `Location` of a 301, 307 or 308 is not.
     ///

@@ -50,7 +50,7 @@ impl Shared {
     /// Returns all that may name the targets of a request: its own, the public path first, and those that outer layers
     /// know.
     pub(super) fn scopes_on(&self, request: RequestHead<'_>, hosts: &[String]) -> Vec<Scope> {
-        let mut scopes = target::scopes(request, &self.policy.key.query, hosts);
+        let mut scopes = target::scopes(request, &self.policy.key, hosts);
         if let Some(targets) = request.extensions.get::<OuterLayer>().and_then(|outer| outer.targets.as_ref())
         {
             let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
@@ -60,6 +60,6 @@ impl Shared {
     }
 
     pub(super) fn scopes(&self, request: RequestHead<'_>) -> Vec<Scope> {
-        self.scopes_on(request, &target::hosts(request))
+        self.scopes_on(request, &target::hosts(request, &self.policy.key))
     }
 }

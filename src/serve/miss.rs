@@ -55,7 +55,7 @@ impl Way {
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (hosts, began) = (target::hosts(request), shared.cache.clock().now());
+        let (hosts, began) = (target::hosts(request, &shared.policy.key), shared.cache.clock().now());
         let scopes = shared.scopes_on(request, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
         let holds = Holds::around(request.extensions);

@@ -6,9 +6,10 @@ use super::forward::Fill;
 use super::inspect::Inspected;
 use super::miss::Way;
 use super::next::Call;
+use super::reference::Base;
 use super::sent::Sent;
 use super::shared::Shared;
-use super::unsafe_method::path_on_same_origin;
+
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};
 use crate::entry::{Generation, Scope};
@@ -149,8 +150,11 @@ fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> 
     if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {
         return false;
     }
-    let path = path_on_same_origin(headers, &CONTENT_LOCATION, target, host);
-    let reference = headers.get(CONTENT_LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let Some(reference) = headers.get(CONTENT_LOCATION) else { return false };
+    let hosts = host.iter().map(|host| host.as_str()).collect();
+    let base = Base { sharing: Sharing::Rfc9111, scheme: target.scheme_str(), hosts, path: target.path() };
+    let path = base.path_of(reference);
+    let reference = reference.to_str().unwrap_or_default();
     let query = reference.split('#').next().and_then(|reference| reference.split_once('?'));
     path.as_deref() == Some(target.path()) && query.map(|(_, query)| query) == target.query()
 }

@@ -1,9 +1,11 @@
-//! The two targets of a request: what its client asked for, and what the handler sees.
+//! The targets of a request: what its client asked for, and what the handler sees.
 
-use super::unsafe_method::path_on_same_origin;
+use super::forwarded::{self, add_hosts};
+use super::reference::Base;
 use crate::cache::Invalidation;
 use crate::entry::{ExtendOnHost, Scope};
-use crate::key::{QueryKey, RequestHead, is_same_target};
+use crate::key::{KeyPolicy, RequestHead, is_same_target};
+use crate::policy::{Policy, Sharing};
 use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Uri};
@@ -22,21 +24,28 @@ fn rewritten_uri(request: RequestHead<'_>) -> Option<&Uri> {
     (!is_same_target(public_uri(request), request.uri)).then_some(request.uri)
 }
 
-/// Returns the hosts that a request names: in what its client sent, and in what the handler sees.
-pub(super) fn hosts(request: RequestHead<'_>) -> Vec<String> {
+/// Returns the hosts that a request names: in what its client sent, in what the handler sees, and in forwarded fields.
+pub(super) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<String> {
     let public = public_uri(request).authority().map(Authority::as_str);
     let public = public.or_else(|| request.headers.get(HOST)?.to_str().ok());
     let seen = rewritten_uri(request).and_then(Uri::authority).map(Authority::as_str);
     let seen = seen.filter(|seen| Some(*seen) != public);
-    public.into_iter().chain(seen).map(str::to_owned).collect()
+    let mut hosts = public.into_iter().chain(seen).map(str::to_owned).collect();
+    add_hosts(&mut hosts, request.headers, &key.ignored);
+    hosts
 }
 
 /// Returns all that may name the targets of a request in an invalidation, the public path first.
-pub(super) fn scopes(request: RequestHead<'_>, query: &QueryKey, hosts: &[String]) -> Vec<Scope> {
-    let of = |uri: &Uri| Scope::of_target(uri.path(), query.normalised(uri.query()).as_deref(), None);
-    let mut scopes = of(public_uri(request));
-    if let Some(seen) = rewritten_uri(request) {
-        let others: Vec<_> = of(seen).into_iter().filter(|scope| !scopes.contains(scope)).collect();
+pub(super) fn scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
+    let public = public_uri(request);
+    let of =
+        |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalised(uri.query()).as_deref(), None);
+    let mut scopes = of(public.path(), public);
+    let prefix = forwarded::prefix(request.headers, &key.ignored);
+    let prefixed = prefix.map(|prefix| of(&format!("{prefix}{}", public.path()), public));
+    let seen = rewritten_uri(request).map(|seen| of(seen.path(), seen));
+    for others in [seen, prefixed].into_iter().flatten() {
+        let others: Vec<_> = others.into_iter().filter(|scope| !scopes.contains(scope)).collect();
         scopes.extend(others);
     }
     scopes.extend_on_hosts(hosts);
@@ -56,10 +65,15 @@ pub(super) struct Written {
     pub(super) public: Target,
     /// What the handler sees, if it is another one.
     seen: Option<Target>,
+    /// The hosts that forwarded fields name.
+    forwarded_hosts: Vec<String>,
+    /// What proxies have removed from the public path.
+    prefix: Option<String>,
+    sharing: Sharing,
 }
 
 impl Written {
-    pub(super) fn new(request: RequestHead<'_>) -> Self {
+    pub(super) fn new(request: RequestHead<'_>, policy: &Policy) -> Self {
         let uri = public_uri(request).clone();
         let host = request.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let authority = uri.authority().cloned().or(host);
@@ -67,26 +81,58 @@ impl Written {
             uri: seen.clone(),
             authority: seen.authority().or(authority.as_ref()).cloned(),
         });
-        Self { public: Target { uri, authority }, seen }
+        let ignored = &policy.key.ignored;
+        let mut forwarded_hosts: Vec<_> =
+            authority.iter().map(|host| without_user(host).to_owned()).collect();
+        add_hosts(&mut forwarded_hosts, request.headers, ignored);
+        let prefix = forwarded::prefix(request.headers, ignored);
+        Self { public: Target { uri, authority }, seen, forwarded_hosts, prefix, sharing: policy.sharing }
     }
 
     fn targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.public).chain(&self.seen)
     }
 
+    /// Returns the public path as clients use it, if proxies have removed a part of it.
+    fn prefixed_path(&self) -> Option<String> {
+        Some(format!("{}{}", self.prefix.as_ref()?, self.public.uri.path()))
+    }
+
     /// Returns the paths of the targets themselves.
     pub(super) fn paths(&self) -> Vec<String> {
-        self.targets().map(|target| target.uri.path().to_owned()).collect()
+        let paths = self.targets().map(|target| target.uri.path().to_owned());
+        paths.chain(self.prefixed_path()).collect()
     }
 
-    /// Returns the paths that a field points to, on the origin of either target.
+    /// Returns the paths that the lines of a field point to, on the origin of any target.
     pub(super) fn referred(&self, headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-        let path =
-            |target: &Target| path_on_same_origin(headers, name, &target.uri, target.authority.as_ref());
-        self.targets().filter_map(path).collect()
+        let prefixed = self.prefixed_path();
+        let bases: Vec<_> = self
+            .targets()
+            .map(|target| self.base(target, target.uri.path()))
+            .chain(prefixed.as_deref().map(|path| self.base(&self.public, path)))
+            .collect();
+        let lines = headers.get_all(name).iter();
+        let mut paths: Vec<_> =
+            lines.flat_map(|line| bases.iter().filter_map(|base| base.path_of(line))).collect();
+        if let Some(prefix) = &self.prefix {
+            let inner = |path: &String| {
+                path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned)
+            };
+            let inner: Vec<_> = paths.iter().filter_map(inner).collect();
+            paths.extend(inner);
+        }
+        paths
     }
 
-    /// Narrows an invalidation to the hosts of the targets; leaves it if none is known.
+    fn base<'a>(&'a self, target: &'a Target, path: &'a str) -> Base<'a> {
+        let own = target.authority.iter().map(Authority::as_str);
+        let hosts = own.chain(self.forwarded_hosts.iter().map(String::as_str)).collect();
+        Base { sharing: self.sharing, scheme: target.uri.scheme_str(), hosts, path }
+    }
+
+    /// Narrows an invalidation to the hosts of the targets; leaves it if none is known. Hosts of forwarded fields do not
+    /// count: any client may name others there.
     pub(super) fn on_own_hosts(&self, what: Invalidation) -> Invalidation {
         let hosts = self.targets().filter_map(|target| Some(without_user(target.authority.as_ref()?)));
         let narrowed = hosts.map(|host| what.clone().host(host)).reduce(Invalidation::and);

@@ -16,8 +16,7 @@ use crate::status::{CacheStatus, ForwardReason};
 use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Uri};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -44,11 +43,11 @@ where
     let identified = shared.policy.identifies((&parts).into());
     shared.announce(&mut parts.extensions, identified, &[]);
     // What the client asked for, and what the handler sees: either may be what others are sent.
-    let written = Written::new((&parts).into());
+    let written = Written::new((&parts).into(), &shared.policy);
     let of_site = |paths: Vec<String>| match shared.policy.sharing {
         // RFC 9111 section 4.4: nobody else's. An application is one, whatever it is called.
-        Sharing::Rfc9111 => written.on_own_hosts(Invalidation::paths(paths)),
-        Sharing::App => Invalidation::paths(paths),
+        Sharing::Rfc9111 => written.on_own_hosts(Invalidation::request_paths(paths)),
+        Sharing::App => Invalidation::request_paths(paths),
     };
     // Until it is called, the service has changed nothing.
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
@@ -161,106 +160,6 @@ impl Drop for Changed<'_> {
     fn drop(&mut self) {
         for what in self.what.drain(..) {
             self.cache.invalidate_later(what);
-        }
-    }
-}
-
-/// Returns the path a field points to, if that is on the origin of the target.
-pub(super) fn path_on_same_origin(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    target: &Uri,
-    authority: Option<&Authority>,
-) -> Option<String> {
-    // Not only ASCII: some send IRIs as they are.
-    let reference = std::str::from_utf8(headers.get(name)?.as_bytes()).ok()?;
-    let reference = reference.split(['?', '#']).next()?;
-    let (scheme, rest) = match reference.split_once(':') {
-        Some((scheme, rest)) if scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)) => {
-            (Some(scheme), rest)
-        }
-        _ => (None, reference),
-    };
-    let Some(rest) = rest.strip_prefix("//") else {
-        return scheme.is_none().then(|| resolve(target.path(), reference));
-    };
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // Where the target's scheme is not known, http and https count as one.
-    let known = target.scheme_str();
-    let same_scheme = scheme.zip(known).is_none_or(|(a, b)| a.eq_ignore_ascii_case(b));
-    let scheme = scheme.or(known);
-    let same_host = without_default_port(host, scheme)
-        .eq_ignore_ascii_case(without_default_port(authority?.as_str(), scheme));
-    (same_scheme && same_host).then(|| resolve("/", path))
-}
-
-fn without_default_port<'a>(authority: &'a str, scheme: Option<&str>) -> &'a str {
-    let port = match scheme {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http") => ":80",
-        Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
-        _ => ":",
-    };
-    authority.strip_suffix(port).unwrap_or(authority)
-}
-
-/// Resolves a relative path (RFC 3986 section 5.2.3 and 5.2.4).
-fn resolve(base: &str, reference: &str) -> String {
-    if reference.is_empty() {
-        return base.to_owned();
-    }
-    let merged = if reference.starts_with('/') {
-        reference.to_owned()
-    } else {
-        format!("{}/{reference}", base.rsplit_once('/').map_or("", |(parent, _)| parent))
-    };
-    let mut segments: Vec<&str> = Vec::new();
-    let mut ends_open = false;
-    for segment in merged.split('/').skip(1) {
-        ends_open = matches!(segment, "." | "..");
-        match segment {
-            "." => {}
-            ".." => drop(segments.pop()),
-            _ => segments.push(segment),
-        }
-    }
-    let slash = if ends_open && !segments.is_empty() { "/" } else { "" };
-    format!("/{}{slash}", segments.join("/"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http::HeaderValue;
-
-    #[test]
-    fn only_references_to_the_same_origin_name_a_path() {
-        let table = [
-            ("/b", Some("/b")),
-            ("c", Some("/a/c")),
-            ("../c?x", Some("/c")),
-            ("./", Some("/a/")),
-            ("?x=1", Some("/a/b")),
-            ("http://shop.example/c", Some("/c")),
-            ("http://SHOP.example/c", Some("/c")),
-            ("//shop.example/c?x", Some("/c")),
-            ("http://other.example/c", None),
-            ("//other.example/c", None),
-            ("http://shop.example:81/c", None),
-            ("http://shop.example:80/c", Some("/c")),
-            ("https://shop.example:443/c", Some("/c")),
-            ("https://shop.example:80/c", None),
-            ("HTTP://shop.example/a/../c/./d", Some("/c/d")),
-            ("http://shop.example", Some("/")),
-            ("/caf\u{e9}", Some("/caf\u{e9}")),
-            ("mailto:shop.example", None),
-        ];
-        let target = Uri::from_static("/a/b");
-        let authority = Authority::from_static("shop.example");
-        for (reference, path) in table {
-            let mut headers = HeaderMap::new();
-            headers.insert(LOCATION, HeaderValue::from_bytes(reference.as_bytes()).expect("a value"));
-            let found = path_on_same_origin(&headers, &LOCATION, &target, Some(&authority));
-            assert_eq!(found.as_deref(), path, "{reference}");
         }
     }
 }

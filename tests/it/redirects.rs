@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use http::StatusCode;
-use tower_response_cache::Policy;
+use tower_response_cache::{Invalidation, Policy};
 
 /// Returns `true` if a write that answers so clears `/page`.
 async fn clears(policy: Policy, code: u16, field: &'static str) -> bool {
@@ -51,4 +51,139 @@ async fn content_location_is_invalidated_whatever_the_option_says() {
         }
     }
     assert!(!clears(policy(), 409, "content-location").await);
+}
+
+/// Returns `true` if a write to `/write` that answers 303 clears `/c`, where both requests have these fields and the URIs
+/// this origin.
+async fn clears_c(
+    policy: &Policy,
+    origin: &str,
+    lines: &[(&str, &str)],
+    location: &'static [&'static str],
+) -> bool {
+    let (stack, _) = site(policy.clone(), move |request, call| {
+        if request.method() == "GET" {
+            return numbered(&[], call);
+        }
+        let lines: Vec<_> = location.iter().map(|location| ("location", *location)).collect();
+        let mut response = with_lines(&lines, "");
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        response
+    });
+    send(&stack, request("GET", &format!("{origin}/c"), lines)).await;
+    assert!(send(&stack, request("GET", &format!("{origin}/c"), lines)).await.is_hit(), "{origin} {lines:?}");
+    send(&stack, request("POST", &format!("{origin}/write"), lines)).await;
+    !send(&stack, request("GET", &format!("{origin}/c"), lines)).await.is_hit()
+}
+
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], bool);
+
+const HOST: (&str, &str) = ("host", "backend");
+const PUBLIC: (&str, &str) = ("x-forwarded-host", "shop.example");
+
+const REDIRECTS: &[Case] = &[
+    ("", &[HOST, PUBLIC], &["https://shop.example/c"], true),
+    ("", &[HOST, PUBLIC], &["http://backend/c"], true),
+    ("", &[HOST, PUBLIC], &["https://other.example/c"], false),
+    ("", &[HOST, ("x-forwarded-host", "shop.example, cdn.example")], &["https://shop.example/c"], true),
+    ("", &[HOST, ("x-forwarded-host", "a.example, shop.example")], &["https://shop.example/c"], true),
+    ("", &[HOST, ("x-host", "shop.example")], &["https://shop.example/c"], true),
+    (
+        "",
+        &[HOST, ("forwarded", "for=192.0.2.1;host=shop.example;proto=https")],
+        &["https://shop.example/c"],
+        true,
+    ),
+    (
+        "",
+        &[HOST, ("forwarded", "for=_a, Host=\"shop.example:8443\"")],
+        &["https://shop.example:8443/c"],
+        true,
+    ),
+    ("", &[HOST, PUBLIC, ("x-forwarded-port", "8443")], &["https://shop.example:8443/c"], true),
+    ("", &[HOST, PUBLIC], &["https://shop.example:8443/c"], false),
+    ("", &[HOST, ("x-forwarded-prefix", "/shop")], &["/shop/c"], true),
+    ("", &[HOST, ("x-forwarded-prefix", "/shop/")], &["/shop/c"], true),
+    ("", &[HOST, ("x-forwarded-prefix", "/shop")], &["/c"], true),
+    ("", &[HOST, ("x-forwarded-prefix", "/shop")], &["c"], true),
+    ("", &[HOST, ("x-forwarded-prefix", "/shop")], &["/shopc"], false),
+    ("", &[HOST, PUBLIC, ("x-forwarded-prefix", "/shop")], &["https://shop.example/shop/c"], true),
+    ("http://shop.example", &[], &["https://shop.example/c"], true),
+    ("http://shop.example", &[("x-forwarded-proto", "https")], &["https://shop.example/c"], true),
+    ("http://shop.example", &[], &["https://shop.example:443/c"], true),
+    ("http://shop.example", &[], &["ftp://shop.example/c"], false),
+    ("", &[("host", "shop.example")], &["http://shop.example./c"], true),
+    ("", &[("host", "shop.example")], &["http://shop.example.:80/c"], true),
+    ("", &[("host", "shop.example")], &["http://me@shop.example/c"], true),
+    ("", &[("host", "shop.example")], &["http://shop.example@other.example/c"], false),
+    ("", &[("host", "shop.example")], &["/x/%2e%2e/c"], true),
+    ("", &[("host", "shop.example")], &["/x/.%2E/%2e/c"], true),
+    ("", &[("host", "shop.example")], &["/x/y/../../../c"], true),
+    ("", &[("host", "shop.example")], &["/x/..%2fc"], false),
+    ("", &[("host", "shop.example")], &["http:/c"], true),
+    ("", &[("host", "shop.example")], &["http:c"], true),
+    ("", &[("host", "shop.example")], &["/\\other.example/c"], false),
+    ("", &[("host", "shop.example")], &["\\c"], true),
+    ("", &[("host", "shop.example")], &["/other", "/c"], true),
+    ("", &[("host", "shop.example")], &["http://other.example/c", "/c"], true),
+];
+
+#[tokio::test]
+async fn the_page_that_a_write_redirects_to_is_invalidated_however_a_proxy_names_the_site() {
+    for (origin, lines, location, expected) in REDIRECTS.iter().copied() {
+        let cleared = clears_c(&policy(), origin, lines, location).await;
+        assert_eq!(cleared, expected, "{origin} {lines:?} {location:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_forwarded_field_that_is_ignored_names_no_site() {
+    let ignoring = policy()
+        .ignore_headers(["x-forwarded-host", "x-forwarded-prefix"].map(http::HeaderName::from_static));
+    assert!(!clears_c(&ignoring, "", &[HOST, PUBLIC], &["https://shop.example/c"]).await);
+    assert!(!clears_c(&ignoring, "", &[("x-forwarded-prefix", "/shop")], &["/shop/c"]).await);
+}
+
+#[tokio::test]
+async fn under_rfc_9111_the_scheme_separates_origins_and_a_forwarded_host_clears_no_page_of_its_own_host() {
+    let rfc9111 = Policy::rfc9111().default_ttl(MINUTE).cache_status(true);
+    for (origin, lines, location, expected) in [
+        ("http://shop.example", &[][..], &["https://shop.example/c"][..], false),
+        ("http://shop.example", &[], &["http://shop.example/c"], true),
+        ("", &[HOST, PUBLIC], &["https://shop.example/c"], true),
+    ] {
+        assert_eq!(clears_c(&rfc9111, origin, lines, location).await, expected, "{origin} {lines:?}");
+    }
+    let (stack, _) = site(rfc9111, |_, call| numbered(&[], call));
+    let page = || get_with("/c", &[("host", "shop.example")]);
+    send(&stack, page()).await;
+    send(&stack, request("POST", "/c", &[HOST, PUBLIC])).await;
+    assert!(send(&stack, page()).await.is_hit());
+}
+
+#[tokio::test]
+async fn an_invalidation_on_a_host_names_the_pages_that_a_proxy_forwards_for_it() {
+    let table: [(&[(&str, &str)], _, _); 9] = [
+        (&[HOST, PUBLIC], Invalidation::path("/a").host("shop.example"), true),
+        (&[HOST, PUBLIC], Invalidation::uri("https://shop.example/a"), true),
+        (&[HOST, PUBLIC], Invalidation::path("/a").host("backend"), true),
+        (&[HOST, PUBLIC], Invalidation::path("/a").host("other.example"), false),
+        (
+            &[HOST, ("forwarded", "host=\"shop.example:80\"")],
+            Invalidation::path("/a").host("shop.example"),
+            true,
+        ),
+        (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/shop/a"), true),
+        (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/a"), true),
+        (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::subtree("/shop"), true),
+        (&[HOST, ("x-forwarded-prefix", "/shop")], Invalidation::path("/b/a"), false),
+    ];
+    for (lines, what, expected) in table {
+        let cache = memory();
+        let (inner, _) = origin(|_, call| numbered(&[], call));
+        let stack = site_over(&cache, inner);
+        send(&stack, get_with("/a", lines)).await;
+        cache.invalidate(what.clone()).await.expect("the store answers");
+        assert_eq!(!send(&stack, get_with("/a", lines)).await.is_hit(), expected, "{lines:?} {what:?}");
+    }
 }

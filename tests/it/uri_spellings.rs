@@ -143,3 +143,18 @@ async fn the_path_and_the_query_of_a_uri_are_read_each_as_encoded_and_as_text() 
     }
     assert!(send(&stack, get("/50%25?q=ab")).await.is_hit());
 }
+
+#[tokio::test]
+async fn the_path_of_a_request_and_of_a_location_are_never_text() {
+    for (written, location) in [("/50%25", "/"), ("/write", "/50%25"), ("/write", "/%35%30%25")] {
+        let cache = memory();
+        let (inner, _) = origin(move |_, call| numbered(&[("content-location", location)], call));
+        let stack = site_over(&cache, inner);
+        for page in ["/50%25", "/50%2525"] {
+            send(&stack, get(page)).await;
+        }
+        send(&stack, request("POST", written, &[])).await;
+        assert!(send(&stack, get("/50%2525")).await.is_hit(), "{written} {location}");
+        assert!(!send(&stack, get("/50%25")).await.is_hit(), "{written} {location}");
+    }
+}
