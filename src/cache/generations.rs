@@ -3,7 +3,7 @@
 use super::{Cache, Invalidation, poll_now};
 use crate::entry::{Dependency, Generation, Scope, StoredResponse};
 use crate::error::StoreError;
-use crate::store::{StoreFuture, Strength, Validity};
+use crate::store::{StoreFuture, Validity};
 use std::pin::pin;
 
 impl Cache {
@@ -50,13 +50,6 @@ impl Cache {
     /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a failure.
     pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
         let result = self.invalidate(what).await;
-        log_failure(&result);
-        result
-    }
-
-    /// The same for one scope.
-    pub(crate) async fn invalidate_scope(&self, scope: Scope) -> Result<(), StoreError> {
-        let result = self.within_limit(self.0.generations.advance(&[scope], Strength::Hard)).await;
         log_failure(&result);
         result
     }

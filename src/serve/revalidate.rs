@@ -64,7 +64,7 @@ impl Fill {
         mut self,
         stale: &StoredResponse,
         validated: response::Parts,
-        mut sent: Sent,
+        sent: Sent,
         reads: Option<Reads>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let outdated = self.outdated(stale.status());
@@ -102,6 +102,7 @@ impl Fill {
         let mut held = parts.extensions.remove::<HeldAdmission>();
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledWithin),
+            // RFC 9111 section 4.3.4: it updates nothing.
             _ if another => Err(Detail::Mismatch),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err(Detail::StoreFailed),
@@ -114,10 +115,6 @@ impl Fill {
         });
         // What a credential has provoked says nothing of the page that others get.
         let of_the_page = !context.goes_alone() && !context.identified;
-        // RFC 9111 section 4.3.4: it updates nothing. The next request asks without conditions.
-        if another && of_the_page && shared.cache.invalidate_scope(self.way.scopes[0]).await.is_err() {
-            sent.finish.mark_invalidation_failed();
-        }
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
             Ok((storing, retained)) => {

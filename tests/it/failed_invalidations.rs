@@ -51,19 +51,6 @@ fn by_a_page_that_is_not_stored(fault: Fault) -> Provoked {
     Box::pin(async move { Some(send(&stack(fault, policy(), answer), get("/")).await) })
 }
 
-fn by_a_304_that_is_about_another_page(fault: Fault) -> Provoked {
-    let answer = |request: &Request<Body>| match asks_about(request) {
-        true => not_modified(&[("etag", "\"b\"")]),
-        false => numbered(&[("etag", "\"a\""), ("cache-control", "no-cache")], 1),
-    };
-    Box::pin(async move {
-        let stack = stack(fault, policy(), answer);
-        send(&stack, get("/")).await;
-        settle().await;
-        Some(send(&stack, get("/")).await)
-    })
-}
-
 fn by_a_post_that_would_be_kept(fault: Fault) -> Provoked {
     let answer =
         |_: &Request<Body>| numbered(&[("cache-control", "max-age=60"), ("content-location", "/")], 1);
@@ -98,13 +85,12 @@ fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
 pub(crate) type Way = (&'static str, fn(Fault) -> Provoked);
 
 /// All that invalidates without being called for it, each with its name.
-pub(crate) fn ways() -> [Way; 7] {
+pub(crate) fn ways() -> [Way; 6] {
     [
         ("a write", after_a_write),
         ("a gateway", by_a_gateway),
         ("a stored page", by_a_page_that_is_stored),
         ("a page that is not stored", by_a_page_that_is_not_stored),
-        ("a 304", by_a_304_that_is_about_another_page),
         ("a kept POST", by_a_post_that_would_be_kept),
         ("a client that leaves", by_a_write_whose_client_leaves),
     ]

@@ -211,3 +211,64 @@ async fn a_refresh_makes_the_variant_of_its_request_though_the_page_names_fewer_
     let wide = get_with("/", &[("x-a", "1"), ("x-b", "1")]);
     assert_eq!(send(&stack, wide).await.text(), "4");
 }
+
+/// A site whose page has a tag, and that answers to `evil`, or to all while it is down, that another page still stands.
+fn tagged(policy: Policy) -> World {
+    let (cache, hand) = timed();
+    let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+    let now = Arc::clone(&down);
+    let (inner, calls) = origin(move |request, call| {
+        let asks = request.headers().contains_key("if-none-match");
+        let is_evil = request.headers().values().any(|value| value == "evil");
+        match (now.load(Ordering::SeqCst), asks && is_evil) {
+            (2, _) => bad("503"),
+            (1, _) if asks => unchanged("\"other\""),
+            (_, true) => unchanged("\"other\""),
+            _ => numbered(&[("etag", "\"page\"")], call),
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
+}
+
+fn unchanged(tag: &str) -> http::Response<Body> {
+    let mut response = with_lines(&[("etag", tag)], "");
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provoked_304_about_another_page_clears_nothing() {
+    let in_background = |policy: Policy| policy.stale_while_revalidate(100 * S);
+    for policy in [lasting().stale_if_error(100 * S), in_background(lasting().stale_if_error(100 * S))] {
+        let world = tagged(policy);
+        world.send(&[]).await;
+        world.hand.advance(12 * S);
+        let others = || [get("/?page=2"), get_with("/", &[("host", "other.example")])];
+        for other in others() {
+            send(&world.stack, other).await;
+        }
+        world.send(&[("user-agent", "evil")]).await;
+        for other in others() {
+            assert!(send(&world.stack, other).await.is_hit());
+        }
+        world.down.store(2, Ordering::SeqCst);
+        world.hand.advance(12 * S);
+        assert_eq!(world.send(&[]).await.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_about_another_page_that_everybody_gets_removes_the_copy_that_was_asked_about() {
+    for lines in [&[][..], &[("user-agent", "kind")]] {
+        let world = tagged(lasting().stale_if_error(100 * S));
+        world.send(&[]).await;
+        send(&world.stack, get("/?page=2")).await;
+        world.hand.advance(12 * S);
+        world.down.store(1, Ordering::SeqCst);
+        world.send(lines).await;
+        world.down.store(2, Ordering::SeqCst);
+        assert_eq!(world.send(lines).await.status, StatusCode::SERVICE_UNAVAILABLE, "{lines:?}");
+        assert_eq!(send(&world.stack, get("/?page=2")).await.status, StatusCode::OK, "{lines:?}");
+    }
+}
