@@ -137,35 +137,54 @@ impl Refresh {
         tokio::spawn(in_span(async move {
             // Dropped with the task, however that ends.
             let mut refresh = self;
-            let way = Way { context: Context::default(), ..way };
-            let stored = call.stored.clone();
-            let call = match call.generation {
-                Some(_) => call,
-                None => way.call_alone(ForwardReason::Stale.into(), stored.clone()).await,
-            };
-            let nominated = way.nominated(stored.as_ref().map(|(stored, _)| &**stored)).await;
-            let (mut first, body) = request.into_parts();
-            let bare_next = refresh.cache.is_bare_next(refresh.key.as_ref());
-            let carries = if bare_next { Carries::Keyed } else { carries };
-            way.shared.anonymize(&mut first, &way.parts, &nominated, carries);
-            let mut bare = first.clone();
-            way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed);
-            if bare.headers == first.headers {
-                refresh.attempt(way, call, inner, first, body, UnstoredAction::Forget).await;
-                return;
-            }
-            refresh.attempt(way.clone(), call, inner.clone(), first, body, UnstoredAction::Keep).await;
-            if refresh.settled.is_settled() {
-                return;
-            }
-            let Some(body) = empty::<ReqBody>() else {
-                // The body of the next request will do.
-                refresh.retries_bare = true;
-                return;
-            };
-            let call = way.call_alone(ForwardReason::Stale.into(), stored).await;
-            refresh.attempt(way, call, inner, bare, body, UnstoredAction::Forget).await;
+            refresh.run(way, call, inner, request, carries).await;
         }));
+    }
+
+    async fn run<S, ReqBody, B>(
+        &mut self,
+        way: Way,
+        call: Call,
+        inner: S,
+        request: Request<ReqBody>,
+        carries: Carries,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+        ReqBody: 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let way = Way { context: Context::default(), ..way };
+        let stored = call.stored.clone();
+        let call = match call.generation {
+            Some(_) => call,
+            None => way.call_alone(ForwardReason::Stale.into(), stored.clone()).await,
+        };
+        let nominated = way.nominated(stored.as_ref().map(|(stored, _)| &**stored)).await;
+        let (mut first, body) = request.into_parts();
+        let bare_next = self.cache.is_bare_next(self.key.as_ref());
+        let carries = if bare_next { Carries::Keyed } else { carries };
+        let mut bare = first.clone();
+        let has_both = way.shared.anonymize(&mut first, &way.parts, &nominated, carries)
+            && way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed);
+        if !has_both {
+            return;
+        }
+        if bare.headers == first.headers {
+            self.attempt(way, call, inner, first, body, UnstoredAction::Forget).await;
+            return;
+        }
+        // If the time limit ends it, the next refresh begins with the bare request.
+        self.retries_bare = true;
+        self.attempt(way.clone(), call, inner.clone(), first, body, UnstoredAction::Keep).await;
+        if self.settled.is_settled() {
+            return;
+        }
+        // Else the body of the next request will do.
+        let Some(body) = empty::<ReqBody>() else { return };
+        let call = way.call_alone(ForwardReason::Stale.into(), stored).await;
+        self.attempt(way, call, inner, bare, body, UnstoredAction::Forget).await;
+        self.retries_bare = false;
     }
 
     async fn attempt<S, ReqBody, B>(
@@ -202,7 +221,7 @@ impl Refresh {
 }
 
 /// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
-/// more than keyed fields decides; any other leaves that to one that has no more, made in the background.
+/// more than keyed fields decides; any other leaves that to one that has no more, made in the background. Calls no function of the user.
 pub(super) fn action<S, ReqBody, B>(
     way: &Way,
     call: &Call,
@@ -218,14 +237,16 @@ where
     B::Error: Into<BoxError>,
 {
     let Some((stored, key)) = call.stored.clone() else { return UnstoredAction::Forget };
-    let parts = head_of(request);
-    let mut bare = parts.clone();
-    way.shared.anonymize(&mut bare, &way.parts, &nominated(&stored), Carries::Keyed);
-    if bare.headers == parts.headers {
+    let nominated = nominated(&stored);
+    let mut unkeyed = way.shared.unkeyed(request.headers(), &nominated).peekable();
+    if unkeyed.peek().is_none() {
         return UnstoredAction::Forget;
     }
     let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored);
-    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else { return UnstoredAction::Keep };
+    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else {
+        return UnstoredAction::Keep;
+    };
+    let parts = head_of(request);
     let (way, inner) = (way.clone(), inner.clone());
     UnstoredAction::confirm(move || {
         let cache = way.shared.cache.clone();

@@ -212,6 +212,76 @@ async fn a_refresh_makes_the_variant_of_its_request_though_the_page_names_fewer_
     assert_eq!(send(&stack, wide).await.text(), "4");
 }
 
+/// A part of the key that is computed from a field that every request has.
+fn by_tenant(
+    computed: &Arc<AtomicUsize>,
+) -> impl Fn(tower_response_cache::RequestHead<'_>) -> Option<String> + use<> {
+    let computed = Arc::clone(computed);
+    move |request| {
+        computed.fetch_add(1, Ordering::SeqCst);
+        Some(request.headers["x-tenant"].to_str().expect("text").to_owned())
+    }
+}
+
+fn of_tenant(others: usize) -> Vec<(String, String)> {
+    let others = (0..others).map(|at| (format!("x-other-{at}"), "1".to_owned()));
+    std::iter::once(("x-tenant".to_owned(), "blue".to_owned())).chain(others).collect()
+}
+
+fn borrowed(lines: &[(String, String)]) -> Vec<(&str, &str)> {
+    lines.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_of_the_key_sees_no_mutilated_request_of_a_visitor() {
+    let computed = Arc::new(AtomicUsize::new(0));
+    let policy = lasting().stale_if_error(100 * S).vary_by("tenant", by_tenant(&computed));
+    let world = world(policy, "503");
+    let lines = of_tenant(98);
+    let lines = borrowed(&lines);
+    world.send(&lines).await;
+    world.hand.advance(12 * S);
+    world.all_get("404");
+    computed.store(0, Ordering::SeqCst);
+    assert_eq!(send(&world.stack, get_with("/", &lines)).await.text(), "bad");
+    assert_eq!(computed.load(Ordering::SeqCst), 1, "once, for the key of the request");
+    tokio::time::sleep(S).await;
+    assert!(computed.load(Ordering::SeqCst) <= 40, "{computed:?}");
+    assert_eq!((world.calls.count(), world.cache.refreshes().answered), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_carries_the_fields_that_a_part_of_the_key_is_computed_from() {
+    for others in [0, 5, 98] {
+        let computed = Arc::new(AtomicUsize::new(0));
+        let world = world(swr().vary_by("tenant", by_tenant(&computed)), "503");
+        let lines = of_tenant(others);
+        let lines = borrowed(&lines);
+        world.send(&lines).await;
+        world.hand.advance(12 * S);
+        assert_eq!(world.send(&lines).await.text(), "1", "{others}");
+        let answer = world.send(&lines).await;
+        assert_eq!((answer.text(), answer.is_hit()), ("2", true), "{others}");
+        let seen = world.seen.lock().expect("not poisoned");
+        assert_eq!(seen[1].headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-tenant"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_of_the_key_that_panics_leaves_the_stale_page() {
+    let policy = swr().vary_by("all", |request| {
+        assert!(request.headers.contains_key("pragma"), "a request has all of its fields");
+        None
+    });
+    let world = world(policy, "503");
+    let lines = [("pragma", "x"), ("x-tenant", "blue")];
+    world.send(&lines).await;
+    world.hand.advance(12 * S);
+    for _ in 0..2 {
+        assert_eq!(world.send(&lines).await.text(), "1");
+    }
+}
+
 /// A site whose page has a tag, and that answers to `evil`, or to all while it is down, that another page still stands.
 fn tagged(policy: Policy) -> World {
     let (cache, hand) = timed();
