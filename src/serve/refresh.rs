@@ -48,7 +48,7 @@ impl Drop for Refresh {
     }
 }
 
-/// So long a refresh takes at most, its body included.
+/// The longest time that a refresh takes: all that it tries, bodies included.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Shared {
@@ -137,7 +137,8 @@ impl Refresh {
         tokio::spawn(in_span(async move {
             // Dropped with the task, however that ends.
             let mut refresh = self;
-            refresh.run(way, call, inner, request, carries).await;
+            let work = refresh.run(way, call, inner, request, carries);
+            let _ = tokio::time::timeout(LONGEST, work).await;
         }));
     }
 
@@ -215,8 +216,7 @@ impl Refresh {
             }
         };
         // What panics has failed, like what takes too long.
-        let call = AssertUnwindSafe(call).catch_unwind();
-        let _ = tokio::time::timeout(LONGEST, call).await;
+        let _ = AssertUnwindSafe(call).catch_unwind().await;
     }
 }
 

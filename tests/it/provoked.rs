@@ -342,3 +342,79 @@ async fn a_304_about_another_page_that_everybody_gets_removes_the_copy_that_was_
         assert_eq!(send(&world.stack, get("/?page=2")).await.status, StatusCode::OK, "{lines:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_ends_in_a_minute_whatever_it_tries() {
+    for lines in [&[][..], &[("user-agent", "kind")]] {
+        let (cache, hand) = timed();
+        let calls = Calls::default();
+        let counted = calls.clone();
+        let inner = tower::service_fn(move |_: Request<Body>| {
+            let call = counted.next();
+            async move {
+                if call > 1 {
+                    std::future::pending::<()>().await;
+                }
+                Ok::<_, std::convert::Infallible>(numbered(&[], call))
+            }
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+        send(&stack, get_with("/", lines)).await;
+        hand.advance(12 * S);
+        send(&stack, get_with("/", lines)).await;
+        tokio::time::sleep(59 * S).await;
+        assert_eq!(cache.refreshes().running, 1, "{lines:?}");
+        tokio::time::sleep(2 * S).await;
+        assert_eq!((cache.refreshes().running, cache.refreshes().failed), (0, 1), "{lines:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_field_that_makes_a_refresh_hang_is_left_out_of_the_next_one() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let inner = tower::service_fn(move |request: Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            if request.headers().contains_key(USER_AGENT) {
+                std::future::pending::<()>().await;
+            }
+            tower::ServiceExt::oneshot(inner, request).await
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(12 * S);
+    let evil = || get_with("/", &[("user-agent", "evil")]);
+    send(&stack, evil()).await;
+    tokio::time::sleep(61 * S).await;
+    assert_eq!(send(&stack, evil()).await.text(), "1");
+    tokio::time::sleep(S).await;
+    assert_eq!(send(&stack, evil()).await.text(), "2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_whose_time_ends_with_the_bare_request_begins_with_it_next() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let inner = tower::service_fn(move |request: Request<Body>| {
+        let inner = inner.clone();
+        async move {
+            if request.headers().contains_key(USER_AGENT) {
+                tokio::time::sleep(58 * S).await;
+                return Ok(bad("503"));
+            }
+            tokio::time::sleep(5 * S).await;
+            tower::ServiceExt::oneshot(inner, request).await
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(12 * S);
+    let evil = || get_with("/", &[("user-agent", "evil")]);
+    send(&stack, evil()).await;
+    tokio::time::sleep(61 * S).await;
+    assert_eq!((send(&stack, evil()).await.text(), cache.refreshes().failed), ("1", 1));
+    tokio::time::sleep(6 * S).await;
+    assert_eq!((send(&stack, evil()).await.text(), cache.refreshes().answered), ("2", 1));
+}
