@@ -1,10 +1,13 @@
 //! Work that goes on after its request was answered: bounded, counted, and waited for at the end.
 
+use super::Cache;
+use super::contradictions::{Contradictions, UnkeyedFields};
 use crate::clock::Moment;
 use crate::flight::{Pass, Passes};
 use crate::key::KeyRef;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// So many bodies are read at a time for the store alone.
@@ -15,6 +18,9 @@ const MOST_CARRIED: u32 = 1024;
 
 /// So many writes to a store outside the process are counted at a time.
 const MOST_WRITES: u32 = 1 << 20;
+
+/// How long a failed refresh is remembered that an unkeyed field may be to blame for; the next refresh of the key ends that.
+const BARE: Duration = Duration::from_secs(24 * 3600);
 
 /// How many responses were made anew in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,6 +57,7 @@ pub(super) struct Background {
     bare: Passes,
     /// The keys that were confirmed a moment ago.
     confirmed: Passes,
+    contradictions: Contradictions,
     running: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -65,8 +72,9 @@ impl Background {
             writes: Arc::new(Semaphore::new(MOST_WRITES as usize)),
             most,
             setbacks: Passes::default(),
-            bare: Passes::default(),
+            bare: Passes::lasting(BARE),
             confirmed: Passes::default(),
+            contradictions: Contradictions::default(),
             running: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -153,5 +161,18 @@ impl Background {
         // What the others led to; requests that are still answered may lead to more.
         drop(self.writes.acquire_many(MOST_WRITES).await);
         all.iter().for_each(|(permits, _)| permits.close());
+    }
+}
+
+impl Cache {
+    /// Returns `true` if any refresh may run.
+    pub(crate) fn allows_refreshes(&self) -> bool {
+        self.0.background.most > 0
+    }
+
+    /// Notes an answer, not stored, that contradicts the stored response that was received at `stored`. Returns `true`
+    /// if it is the second one.
+    pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
+        self.0.background.contradictions.add(key, stored, fields, self.clock().now())
     }
 }

@@ -3,6 +3,7 @@
 mod background;
 mod budget;
 mod builder;
+mod contradictions;
 mod dice;
 mod generations;
 mod invalidation;
@@ -17,6 +18,7 @@ pub(crate) use background::RefreshEnd;
 pub use background::Refreshes;
 pub(crate) use budget::Reservation;
 pub use builder::CacheBuilder;
+pub(crate) use contradictions::UnkeyedFields;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use storing::{Settled, Storing};

@@ -1,6 +1,6 @@
 //! What becomes of a stored response if the answer that should replace it is not stored.
 
-use super::Cache;
+use super::{Cache, UnkeyedFields};
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
 use std::fmt;
@@ -14,6 +14,9 @@ pub(crate) enum UnstoredAction {
     Keep,
     /// It stays, and a request without unkeyed fields decides. Behind a mutex, so that bodies stay `Sync`.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>),
+    /// It stays until another visitor is answered with what is not stored, since no request without unkeyed fields can
+    /// be made.
+    AwaitAnother(UnkeyedFields),
 }
 
 impl UnstoredAction {
@@ -28,6 +31,7 @@ impl fmt::Debug for UnstoredAction {
             Self::Forget => "Forget",
             Self::Keep => "Keep",
             Self::Confirm(_) => "Confirm",
+            Self::AwaitAnother(_) => "AwaitAnother",
         })
     }
 }
@@ -43,14 +47,20 @@ pub(crate) struct Outdated {
 impl Outdated {
     /// Acts on an answer that is not stored. Returns `true` if the stored response is removed.
     pub(crate) fn not_stored(self, cache: &Cache) -> bool {
-        match self.action {
-            UnstoredAction::Forget => cache.forget(self.key, self.response),
-            UnstoredAction::Keep => return false,
+        let is_removed = match self.action {
+            UnstoredAction::Forget => true,
+            UnstoredAction::Keep => false,
             UnstoredAction::Confirm(start) => {
                 start.into_inner().unwrap_or_else(PoisonError::into_inner)();
-                return false;
+                false
             }
+            UnstoredAction::AwaitAnother(fields) => {
+                cache.contradicts(self.key.as_ref(), self.response.head().response_time, fields)
+            }
+        };
+        if is_removed {
+            cache.forget(self.key, self.response);
         }
-        true
+        is_removed
     }
 }

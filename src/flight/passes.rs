@@ -16,7 +16,7 @@ pub(crate) enum Pass {
     HandledWithin,
 }
 
-/// How long a key is remembered.
+/// How long a key is remembered by default.
 const REMEMBERED: Duration = Duration::from_secs(10);
 const MOST: usize = 8192;
 
@@ -25,38 +25,42 @@ const MOST: usize = 8192;
 type Memory = Quick<u64, (Pass, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys to pass.
-pub(crate) struct Passes(Memory);
+pub(crate) struct Passes {
+    keys: Memory,
+    /// How long a key is remembered.
+    lasting: Duration,
+}
 
 impl Default for Passes {
     fn default() -> Self {
-        let capacity = MOST as u64;
-        Self(Quick::with(
-            MOST,
-            capacity,
-            UnitWeighter,
-            BuildPrehashed::default(),
-            DefaultLifecycle::default(),
-        ))
+        Self::lasting(REMEMBERED)
     }
 }
 
 impl Passes {
+    /// Creates a memory that keeps each key for some time.
+    pub(crate) fn lasting(lasting: Duration) -> Self {
+        let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
+        let keys = Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle);
+        Self { keys, lasting }
+    }
+
     pub(crate) fn remember(&self, key: KeyRef<'_>, pass: Pass, now: Moment) {
-        self.0.insert(key.process_hash(), (pass, now.after(REMEMBERED)));
+        self.keys.insert(key.process_hash(), (pass, now.after(self.lasting)));
     }
 
     pub(crate) fn forget(&self, key: KeyRef<'_>) {
-        self.0.remove(&key.process_hash());
+        self.keys.remove(&key.process_hash());
     }
 
     pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<Pass> {
-        self.0.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
+        self.keys.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
     }
 }
 
 impl fmt::Debug for Passes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passes").field("keys", &self.0.len()).finish()
+        f.debug_struct("Passes").field("keys", &self.keys.len()).finish()
     }
 }
 
@@ -75,6 +79,6 @@ mod tests {
         for i in 0..50_000_u32 {
             passes.remember(KeyRef::new(&i.to_le_bytes()), Pass::Uncacheable, now);
         }
-        assert!(passes.0.len() <= 2 * MOST, "{}", passes.0.len());
+        assert!(passes.keys.len() <= 2 * MOST, "{}", passes.keys.len());
     }
 }

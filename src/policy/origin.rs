@@ -39,7 +39,8 @@ impl Policy {
     /// is not stored (a 404, say) leaves the stale response in place, because such a field may have provoked it. At most
     /// once in ten seconds for a key, a background request without these fields decides instead. It needs a tokio runtime
     /// and a request body type that this crate can create empty (axum's, `String`, `Full`, `Empty` and boxed bodies of
-    /// http-body-util); otherwise the stale response stays. What forbids
+    /// http-body-util). If none can be made, the second such answer in a row removes the stale response, if its request had
+    /// other unkeyed fields or came a minute after the first. What forbids
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale.if_error = Some(window);

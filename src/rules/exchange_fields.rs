@@ -4,7 +4,7 @@
 ///
 /// Names are compared in lower case. Exact names come first, then prefixes of tracing systems, then the words of the
 /// name: an identifier alone is content (`x-amz-version-id`), the identifier of a request or trace is not.
-pub(super) fn describes_exchange(name: &str) -> bool {
+pub(crate) fn describes_exchange(name: &str) -> bool {
     if CONTENT.contains(&name) {
         return false;
     }

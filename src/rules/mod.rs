@@ -6,7 +6,7 @@ pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod date;
 pub(crate) mod entity_tag;
-mod exchange_fields;
+pub(crate) mod exchange_fields;
 pub(crate) mod freshness;
 pub(crate) mod groups;
 pub(crate) mod list;

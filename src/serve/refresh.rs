@@ -10,7 +10,7 @@ use super::sent::head_of;
 use super::shared::Shared;
 use super::span::in_span;
 use crate::body::empty;
-use crate::cache::{Cache, RefreshEnd, Settled, UnstoredAction};
+use crate::cache::{Cache, RefreshEnd, Settled, UnkeyedFields, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::Role;
@@ -221,7 +221,8 @@ impl Refresh {
 }
 
 /// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
-/// more than keyed fields decides; any other leaves that to one that has no more, made in the background. Calls no function of the user.
+/// more than keyed fields decides; any other leaves that to one that has no more, made in the background. If none can be
+/// made, two visitors decide. Calls no function of the user.
 pub(super) fn action<S, ReqBody, B>(
     way: &Way,
     call: &Call,
@@ -242,9 +243,10 @@ where
     if unkeyed.peek().is_none() {
         return UnstoredAction::Forget;
     }
-    let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored);
+    let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored)
+        && way.shared.cache.allows_refreshes();
     let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else {
-        return UnstoredAction::Keep;
+        return UnstoredAction::AwaitAnother(UnkeyedFields::of(unkeyed));
     };
     let parts = head_of(request);
     let (way, inner) = (way.clone(), inner.clone());

@@ -81,6 +81,7 @@ mod stores;
 mod streaming;
 mod support;
 mod tags;
+mod unconfirmed;
 mod unlocked;
 mod uri_spellings;
 mod values;

@@ -418,3 +418,20 @@ async fn a_refresh_whose_time_ends_with_the_bare_request_begins_with_it_next() {
     tokio::time::sleep(6 * S).await;
     assert_eq!((send(&stack, evil()).await.text(), cache.refreshes().answered), ("2", 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_no_refresh_may_run_a_second_visitor_decides() {
+    let (clock, hand) = tower_response_cache::Clock::manual();
+    let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
+    let (inner, _) = origin(|request, call| match call {
+        1 => numbered(&[], call),
+        _ if request.headers().contains_key("x-down") => bad("503"),
+        _ => bad("404"),
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().stale_if_error(100 * S)).layer(inner);
+    let status = async |lines: &[(&str, &str)]| send(&stack, get_with("/", lines)).await.status.as_u16();
+    assert_eq!(status(&[]).await, 200);
+    hand.advance(12 * S);
+    assert_eq!((status(&[("user-agent", "one")]).await, status(&[("x-down", "1")]).await), (404, 200));
+    assert_eq!((status(&[("user-agent", "two")]).await, status(&[("x-down", "1")]).await), (404, 503));
+}

@@ -1,0 +1,103 @@
+//! Answers that contradict a stored response, where no request of the cache's own can confirm them.
+
+use crate::clock::Moment;
+use crate::key::{BuildPrehashed, KeyRef};
+use crate::rules::exchange_fields::describes_exchange;
+use http::{HeaderName, HeaderValue};
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
+use std::time::Duration;
+
+/// A digest of the unkeyed fields of a request, the same only within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnkeyedFields(u64);
+
+impl UnkeyedFields {
+    /// Creates the digest of some lines. Fields that differ in every request of one visitor do not count.
+    pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
+        let mut lines: Vec<_> = lines
+            .filter(|(name, _)| !describes_exchange(name.as_str()))
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        lines.sort_unstable();
+        let mut bytes = Vec::new();
+        for part in lines.iter().flat_map(|(name, value)| [name.as_bytes(), value]) {
+            bytes.extend(part.len().to_le_bytes());
+            bytes.extend(part);
+        }
+        Self(KeyRef::new(&bytes).process_hash())
+    }
+}
+
+/// How many keys are remembered.
+const MOST: usize = 8192;
+
+/// How long after the first answer the same fields count like another visitor's: all visitors may send the same.
+const SAME_FIELDS: Duration = Duration::from_secs(60);
+
+/// The first answer that contradicts a stored response.
+#[derive(Debug, Clone, Copy)]
+struct Contradiction {
+    /// When the stored response was received: a later one was contradicted by no answer yet.
+    stored: Moment,
+    fields: UnkeyedFields,
+    at: Moment,
+}
+
+/// The first answers, by the seeded hash of the key alone.
+pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPrehashed>);
+
+impl Default for Contradictions {
+    fn default() -> Self {
+        let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
+        Self(Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle))
+    }
+}
+
+impl Contradictions {
+    /// Notes an answer that is not stored. Returns `true` if it is the second one to contradict the stored response that
+    /// was received at `stored`: to a request with other unkeyed fields, or a minute after the first.
+    pub(super) fn add(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields, now: Moment) -> bool {
+        let first = self.0.get(&key.process_hash()).filter(|first| first.stored == stored);
+        let Some(first) = first else {
+            self.0.insert(key.process_hash(), Contradiction { stored, fields, at: now });
+            return false;
+        };
+        first.fields != fields || now >= first.at.after(SAME_FIELDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(lines: &[(&'static str, &'static str)]) -> UnkeyedFields {
+        let lines: Vec<_> = lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        UnkeyedFields::of(lines.iter().map(|(name, value)| (name, value)))
+    }
+
+    #[test]
+    fn fields_are_the_same_in_any_order_and_without_those_of_one_exchange() {
+        let one = fields(&[("a", "1"), ("b", "2")]);
+        assert_eq!(one, fields(&[("b", "2"), ("x-request-id", "7"), ("a", "1")]));
+        assert_ne!(one, fields(&[("a", "1b"), ("b", "2")]));
+        assert_ne!(one, fields(&[("a", "2"), ("b", "1")]));
+    }
+
+    #[test]
+    fn the_second_answer_about_one_stored_response_counts_and_the_table_is_bounded() {
+        let (all, key) = (Contradictions::default(), KeyRef::new(b"k"));
+        let (now, one, two) = (crate::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));
+        assert!(!all.add(key, now, one, now) && !all.add(key, now, one, now) && all.add(key, now, two, now));
+        assert!(all.add(key, now, one, now.after(SAME_FIELDS)));
+        let newer = now.after(Duration::from_secs(1));
+        assert!(!all.add(key, newer, two, now) && all.add(key, newer, one, now));
+        for number in 0..50_000_u32 {
+            all.add(KeyRef::new(&number.to_le_bytes()), now, one, now);
+        }
+        assert!(all.0.len() <= 2 * MOST, "{}", all.0.len());
+    }
+}

@@ -1,0 +1,153 @@
+//! Where the cache can make no request of its own, since it can make no body for one, visitors' requests decide.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body::{Frame, SizeHint};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower::util::MapRequestLayer;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Cache, ManualClock, Policy, SiteCacheLayer};
+
+const S: Duration = Duration::from_secs(1);
+
+/// A request body of a type that the cache cannot make, like that of a server.
+struct Opaque(Body);
+
+impl http_body::Body for Opaque {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+struct World {
+    stack: Stack,
+    cache: Cache,
+    hand: ManualClock,
+    /// What everybody is answered with.
+    status: Arc<AtomicU16>,
+}
+
+/// A site that answers to `evil` in any field with a status of its own.
+fn world(policy: Policy, provoked: u16) -> World {
+    let (cache, hand) = timed();
+    let status = Arc::new(AtomicU16::new(200));
+    let now = Arc::clone(&status);
+    let (inner, _) = origin(move |request, call| {
+        let is_evil = request.headers().values().any(|value| value == "evil");
+        let status = if is_evil { provoked } else { now.load(Ordering::SeqCst) };
+        let mut response = numbered(&[("location", "/login")], call);
+        *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+        response
+    });
+    let inner = MapRequestLayer::new(|request: Request<Opaque>| request.map(|body| body.0)).layer(inner);
+    let site = SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner);
+    let stack = MapRequestLayer::new(|request: Request<Body>| request.map(Opaque)).layer(site).boxed_clone();
+    World { stack, cache, hand, status }
+}
+
+impl World {
+    async fn send(&self, lines: &[(&str, &str)]) -> Answer {
+        let answer = send(&self.stack, get_with("/", lines)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        answer
+    }
+
+    fn all_get(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+}
+
+fn lasting() -> Policy {
+    Policy::app().default_ttl(10 * S).stale_if_error(1000 * S)
+}
+
+async fn stale(provoked: u16) -> World {
+    let world = world(lasting(), provoked);
+    world.send(&[]).await;
+    world.hand.advance(12 * S);
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_gone_for_everybody_is_removed_by_the_second_visitor() {
+    for gone in [404, 410, 403, 302, 204] {
+        let world = stale(503).await;
+        world.all_get(gone);
+        for agent in ["one", "two"] {
+            assert_eq!(world.send(&[("user-agent", agent)]).await.status.as_u16(), gone);
+        }
+        world.all_get(503);
+        assert_eq!(world.send(&[("user-agent", "one")]).await.status.as_u16(), 503, "{gone}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_gone_is_removed_though_all_visitors_send_the_same_fields() {
+    let world = stale(503).await;
+    world.all_get(404);
+    world.send(&[("user-agent", "one")]).await;
+    world.hand.advance(61 * S);
+    world.send(&[("user-agent", "one")]).await;
+    world.all_get(503);
+    assert_eq!(world.send(&[("user-agent", "one")]).await.status.as_u16(), 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_visitor_does_not_remove_the_page_of_the_others() {
+    for provoked in [404, 410, 403, 302, 204] {
+        let world = stale(provoked).await;
+        for id in ["1", "2", "3"] {
+            // Each request has an identifier of its own.
+            let answer = world.send(&[("user-agent", "evil"), ("x-request-id", id)]).await;
+            assert_eq!(answer.status.as_u16(), provoked);
+        }
+        world.all_get(503);
+        assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200, "{provoked}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_about_an_earlier_copy_do_not_count() {
+    let world = stale(404).await;
+    world.send(&[("user-agent", "evil")]).await;
+    // A new copy.
+    assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
+    world.hand.advance(12 * S);
+    world.send(&[("user-agent", "evil"), ("x-other", "1")]).await;
+    world.all_get(503);
+    assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_goes_bare_after_a_field_failed_the_one_before_however_long_ago() {
+    for pause in [S, 9 * S, 10 * S, 11 * S, 300 * S] {
+        let world = world(lasting().stale_while_revalidate(1000 * S), 503);
+        world.send(&[]).await;
+        world.hand.advance(12 * S);
+        for _ in 0..2 {
+            assert_eq!(world.send(&[("user-agent", "evil")]).await.text(), "1", "{pause:?}");
+            world.hand.advance(pause);
+        }
+        assert_eq!(world.cache.refreshes().answered, 1, "{pause:?}");
+    }
+}
