@@ -165,10 +165,12 @@ impl Refresh {
         let (mut first, body) = request.into_parts();
         let bare_next = self.cache.is_bare_next(self.key.as_ref());
         let carries = if bare_next { Carries::Keyed } else { carries };
+        if !way.shared.anonymize(&mut first, &way.parts, &nominated, carries) {
+            return;
+        }
         let mut bare = first.clone();
-        let has_both = way.shared.anonymize(&mut first, &way.parts, &nominated, carries)
-            && way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed);
-        if !has_both {
+        let is_bare = carries == Carries::Keyed;
+        if !is_bare && !way.shared.anonymize(&mut bare, &way.parts, &nominated, Carries::Keyed) {
             return;
         }
         if bare.headers == first.headers {
