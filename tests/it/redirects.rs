@@ -187,3 +187,19 @@ async fn an_invalidation_on_a_host_names_the_pages_that_a_proxy_forwards_for_it(
         assert_eq!(!send(&stack, get_with("/a", lines)).await.is_hit(), expected, "{lines:?} {what:?}");
     }
 }
+
+#[tokio::test]
+async fn of_many_forwarded_hosts_the_first_and_the_last_name_the_page() {
+    let hosts: Vec<_> = (0..500).map(|at| format!("h{at}.example")).collect();
+    let hosts = hosts.join(", ");
+    for (host, expected) in [("h0.example", true), ("h499.example", true), ("h250.example", false)] {
+        let cache = memory();
+        let (inner, _) = origin(|_, call| numbered(&[], call));
+        let stack = site_over(&cache, inner);
+        let page = || get_with("/a", &[HOST, ("x-forwarded-host", &hosts)]);
+        send(&stack, page()).await;
+        assert!(send(&stack, page()).await.is_hit());
+        cache.invalidate(Invalidation::path("/a").host(host)).await.expect("the store answers");
+        assert_eq!(!send(&stack, page()).await.is_hit(), expected, "{host}");
+    }
+}
