@@ -4,6 +4,7 @@ use super::form;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::borrow::Cow;
 use std::hash::Hasher;
+use std::net::Ipv6Addr;
 
 /// A reading of a namespace's invalidation counter.
 ///
@@ -174,7 +175,9 @@ impl Scope {
         Self::hash(Kind::Value, key)
     }
 
-    /// Returns the same on one host alone. A default port and upper case make no other host.
+    /// Returns the same scope on one host alone.
+    ///
+    /// A port of 80 or 443, a trailing dot, upper case and another spelling of an IPv6 address make no other host.
     #[must_use]
     pub fn on_host(self, host: &str) -> Self {
         // Every path on a host is in the subtree of its root.
@@ -272,18 +275,40 @@ impl ExtendOnHost for Vec<Scope> {
     }
 }
 
+/// Hashes a host in one spelling: without a trailing dot and the default port of any scheme, in lower case.
 fn hash_of_host(host: &str) -> u128 {
-    let bytes = host.as_bytes();
-    let port =
-        [&b":443"[..], b":80", b":"].into_iter().find(|port| bytes.ends_with(port)).unwrap_or_default();
-    let bytes = &bytes[..bytes.len() - port.len()];
-    let bytes = bytes.strip_suffix(b".").unwrap_or(bytes);
+    let (name, port) = name_and_port(host);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let port = port.trim_start_matches('0');
     let mut hasher = hasher(HOST);
-    match bytes.iter().any(u8::is_ascii_uppercase) {
-        true => hasher.write(&bytes.to_ascii_lowercase()),
-        false => hasher.write(bytes),
+    match address(name) {
+        Some(address) => hasher.write(format!("[{address}]").as_bytes()),
+        None if name.bytes().any(|byte| byte.is_ascii_uppercase()) => {
+            hasher.write(name.to_ascii_lowercase().as_bytes());
+        }
+        None => hasher.write(name.as_bytes()),
+    }
+    if !matches!(port, "" | "80" | "443") {
+        hasher.write(b":");
+        hasher.write(port.as_bytes());
     }
     hasher.finish128().as_u128()
+}
+
+/// Splits a host from its port, which is empty if there is none. The colons of an IPv6 address are part of it.
+fn name_and_port(host: &str) -> (&str, &str) {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') && host.parse::<Ipv6Addr>().is_err() => (name, port),
+        _ => (host, ""),
+    }
+}
+
+/// Returns the IPv6 address that a name is, in brackets or without.
+fn address(name: &str) -> Option<Ipv6Addr> {
+    if !name.contains(':') {
+        return None;
+    }
+    name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name).parse().ok()
 }
 
 fn hasher(domain: u8) -> SipHasher24 {
@@ -425,7 +450,34 @@ mod tests {
         {
             assert_eq!(page.on_host(host), page.on_host(plain), "{host}");
         }
-        assert_ne!(page.on_host("shop.example:8080"), page.on_host(plain));
+        let other = page.on_host("shop.example:8080");
+        assert_ne!(other, page.on_host(plain));
+        for host in ["shop.example.:8080", "Shop.Example:8080", "SHOP.EXAMPLE.:08080"] {
+            assert_eq!(page.on_host(host), other, "{host}");
+        }
+        for host in ["shop.example.:443", "shop.example.:80", "shop.example.:", "shop.example:0080"] {
+            assert_eq!(page.on_host(host), page.on_host(plain), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_one_host_in_each_of_its_spellings() {
+        let page = Scope::path("/");
+        let plain = page.on_host("[2001:db8::80]");
+        for host in [
+            "[2001:DB8::80]",
+            "[2001:db8:0:0:0:0:0:80]",
+            "[2001:0db8::0080]:80",
+            "[2001:db8::80]:443",
+            "[2001:db8::80]:",
+            "2001:db8::80",
+        ] {
+            assert_eq!(page.on_host(host), plain, "{host}");
+        }
+        for other in ["[2001:db8::]", "[2001:db8::80]:8080", "[2001:db8::443]", "2001:db8:"] {
+            assert_ne!(page.on_host(other), plain, "{other}");
+        }
+        assert_eq!(page.on_host("[2001:db8:0::80]:8080"), page.on_host("[2001:db8::80]:8080"));
     }
 
     #[test]
