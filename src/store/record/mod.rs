@@ -2,6 +2,7 @@
 
 mod changes;
 mod table;
+mod wire;
 
 use self::changes::{Attempt, Changes};
 use self::table::{Record, Unreadable};
@@ -235,10 +236,9 @@ mod tests {
         for counter in [u64::MAX - 2, (1 << 63) - 2] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
             let generations = RecordGenerations::new(Arc::clone(&store), "n");
-            let mut last = Record::new(None).encode().to_vec();
-            last[1..9].copy_from_slice(&1_u64.to_le_bytes());
-            last[9..17].copy_from_slice(&counter.to_le_bytes());
-            let put = store.put(KeyRef::new(&generations.key), Entry::raw(last), None, PutMode::Always);
+            let last = Record { incarnation: 1, counter, ..Record::new(None) };
+            let put =
+                store.put(KeyRef::new(&generations.key), Entry::raw(last.encode()), None, PutMode::Always);
             put.await.expect("put");
             let advances = (0..4).map(|_| generations.advance(&[Scope::EVERYTHING], Strength::Hard));
             let advanced = futures::future::join_all(advances).await;

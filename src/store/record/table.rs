@@ -3,10 +3,11 @@
 use super::super::local::{new_incarnation, random};
 use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
+use super::wire::{Reader, number, seal, sealed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Each row of a group has `1 << BITS` buckets: of 800 invalidations, an unrelated scope meets all rows once in
 /// 90. A bucket takes room only from its first invalidation on.
 const BITS: u32 = 11;
@@ -184,6 +185,7 @@ impl Record {
             self.write(bucket.marks, &mut to);
             next = u64::from(*at) + 1;
         }
+        seal(&mut to);
         to.into()
     }
 
@@ -196,15 +198,17 @@ impl Record {
 
     /// Reads what may come from anywhere.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        match bytes.split_first() {
-            Some((&VERSION, rest)) => Self::read(rest).ok_or(Unreadable::Malformed),
-            Some((&version, _)) if version > VERSION => Err(Unreadable::Newer),
-            _ => Err(Unreadable::Malformed),
+        match bytes.first() {
+            Some(&version) if version > VERSION => Err(Unreadable::Newer),
+            _ => Self::read(bytes).ok_or(Unreadable::Malformed),
         }
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(bytes);
+        let mut from = Reader(sealed(bytes)?);
+        if from.bytes()? != [VERSION] {
+            return None;
+        }
         let (incarnation, counter) = (from.fixed()?, from.fixed()?);
         let mut record = Self { incarnation, counter, ..Self::new(None) };
         record.secret = Secret(from.fixed()?, from.fixed()?);
@@ -213,12 +217,12 @@ impl Record {
             return None;
         }
         for at in 0..FIXED {
-            record.fixed[at] = from.marks(counter)?;
+            record.fixed[at] = marks(&mut from, counter)?;
         }
         for table in 0..TABLES {
             for _ in 0..from.number().filter(|len| *len <= NAMES as u64)? {
                 let scope = Scope::from_bytes(from.bytes()?)?;
-                let is_new = record.named[table].insert(scope, from.marks(counter)?).is_none();
+                let is_new = record.named[table].insert(scope, marks(&mut from, counter)?).is_none();
                 match ScopeSlot::of(scope) {
                     ScopeSlot::Named { table: own, .. } if own == table && is_new => {}
                     _ => return None,
@@ -229,7 +233,7 @@ impl Record {
         while !from.0.is_empty() {
             let number = from.number()?;
             let at = u16::try_from((number >> 1).checked_add(next)?).ok()?;
-            let bucket = Bucket { marks: from.marks(counter)?, depended: number & 1 == 1 };
+            let bucket = Bucket { marks: marks(&mut from, counter)?, depended: number & 1 == 1 };
             record.buckets.push((at, bucket));
             next = u64::from(at) + 1;
         }
@@ -237,51 +241,15 @@ impl Record {
     }
 }
 
-/// Writes a number in groups of seven bits, the lowest first.
-fn number(mut number: u64, to: &mut Vec<u8>) {
-    while number >= 0x80 {
-        to.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    to.push(number as u8);
+fn marks(from: &mut Reader<'_>, counter: u64) -> Option<Marks> {
+    Some(Marks { hard: mark(from, counter)?, soft: mark(from, counter)? })
 }
 
-/// Gives what is read, for as long as there is something left.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (bytes, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*bytes)
-    }
-
-    fn fixed(&mut self) -> Option<u64> {
-        self.bytes().map(u64::from_le_bytes)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..63).step_by(7) {
-            let [byte] = self.bytes()?;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn marks(&mut self, counter: u64) -> Option<Marks> {
-        Some(Marks { hard: self.mark(counter)?, soft: self.mark(counter)? })
-    }
-
-    fn mark(&mut self, counter: u64) -> Option<u64> {
-        match self.number()? {
-            0 => Some(0),
-            age if age <= counter => Some(counter - age + 1),
-            _ => None,
-        }
+fn mark(from: &mut Reader<'_>, counter: u64) -> Option<u64> {
+    match from.number()? {
+        0 => Some(0),
+        age if age <= counter => Some(counter - age + 1),
+        _ => None,
     }
 }
 
@@ -343,6 +311,7 @@ mod tests {
         ) {
             if let (true, Some(version)) = (is_current, bytes.first_mut()) {
                 *version = VERSION;
+                seal(&mut bytes);
             }
             if let Ok(record) = Record::decode(&bytes) {
                 prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
@@ -350,16 +319,27 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_record_is_read_without_a_panic(at in 0..200_usize, byte in any::<u8>()) {
+        fn a_damaged_record_is_none(at in 0..200_usize, byte in any::<u8>()) {
             let mut record = Record::new(None);
             record.raise(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
             let mut bytes = record.encode().to_vec();
-            if let Some(damaged) = bytes.get_mut(at) {
-                *damaged = byte;
+            match bytes.get_mut(at) {
+                Some(damaged) if *damaged != byte => *damaged = byte,
+                _ => return Ok(()),
             }
-            let _ = Record::decode(&bytes);
-            let _ = Record::decode(&bytes[..at.min(bytes.len())]);
+            prop_assert!(Record::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn a_record_that_is_cut_or_longer_is_none() {
+        let mut record = Record::new(None);
+        (0..20).for_each(|number| record.raise(&[Scope::tag(&number.to_string())], Strength::Hard));
+        let bytes = record.encode();
+        for cut in 0..bytes.len() {
+            assert_eq!(Record::decode(&bytes[..cut]), Err(Unreadable::Malformed), "{cut}");
+        }
+        assert_eq!(Record::decode(&[&bytes[..], &[0]].concat()), Err(Unreadable::Malformed));
     }
 
     #[test]
