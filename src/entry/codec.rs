@@ -179,7 +179,7 @@ record! {
         dependencies: Box<[Dependency]>,
         fresh_until: Moment,
     }
-    Generation { incarnation: u64, counter: u64 }
+    Generation { incarnation: u64, counter: u64, stamp: u32 }
     Dependency { value: Scope, since: Generation }
     VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes> }
     Nominated { name: HeaderName, original: Option<Bytes>, is_digest: bool }
@@ -358,7 +358,8 @@ mod tests {
     }
 
     fn generation() -> impl Strategy<Value = Generation> {
-        (any::<u64>(), any::<u64>()).prop_map(|(incarnation, counter)| Generation::new(incarnation, counter))
+        (any::<u64>(), any::<u64>(), any::<u32>())
+            .prop_map(|(incarnation, counter, stamp)| Generation::new(incarnation, counter).with_stamp(stamp))
     }
 
     fn scope() -> impl Strategy<Value = Scope> {

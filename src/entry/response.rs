@@ -32,7 +32,7 @@ pub struct StoredResponse {
     not_modified: OnceLock<Box<Parts>>,
 }
 
-/// The last counter at which an entry was found valid: while that is current, it still is.
+/// The last counter and stamp at which an entry was found valid: while they are current, it still is.
 #[derive(Debug)]
 struct Checked(AtomicU64);
 
@@ -47,8 +47,14 @@ impl Checked {
 
     fn new(head: &Head) -> Self {
         // Nothing can have been invalidated since; what it was made from is older.
-        let at = if head.dependencies.is_empty() { head.generation.counter() } else { Self::NEVER };
+        let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
         Self(AtomicU64::new(at))
+    }
+
+    /// Returns counter and stamp as one number, which is the counter if there is no stamp.
+    #[inline]
+    fn number(generation: Generation) -> u64 {
+        generation.counter() ^ (u64::from(generation.stamp()) << 32)
     }
 }
 
@@ -87,12 +93,12 @@ impl StoredResponse {
     #[inline]
     pub(crate) fn was_valid_at(&self, current: Generation) -> bool {
         self.head.generation.incarnation() == current.incarnation()
-            && self.checked.0.load(Ordering::Relaxed) == current.counter()
+            && self.checked.0.load(Ordering::Relaxed) == Checked::number(current)
     }
 
     /// Notes that the response was found valid after this generation was read.
     pub(crate) fn note_valid_at(&self, read: Generation) {
-        self.checked.0.store(read.counter(), Ordering::Relaxed);
+        self.checked.0.store(Checked::number(read), Ordering::Relaxed);
     }
 
     /// Returns a copy that has become stale, by an invalidation before a generation that leaves it its windows.

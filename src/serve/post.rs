@@ -131,8 +131,10 @@ impl Post {
         B::Error: Into<BoxError>,
     {
         let now = self.fill.way.shared.cache.generation().await.ok();
-        let expected = Generation::new(self.before.incarnation(), self.before.counter() + steps);
-        if now == Some(expected) {
+        let is_expected = |now: Generation| {
+            now.incarnation() == self.before.incarnation() && now.counter() == self.before.counter() + steps
+        };
+        if now.is_some_and(is_expected) {
             self.fill.call.generation = now;
             let received = self.fill.received(response, self.sent, None, self.tracker);
             return (received.response, received.inherited);

@@ -80,6 +80,14 @@ pub enum Strength {
 /// new incarnation then. A lost invalidation goes unnoticed if no running process has seen it and no entry was
 /// made after it.
 ///
+/// A counter that went back may be advanced again before that is noticed. So each change of what a generation
+/// stands for, [`depend`](Self::depend) included, advances the counter and gives it a random
+/// [stamp](Generation::stamp), and the stamps of the last advances are kept with the counter. An entry, or a
+/// process, with a generation whose stamp is another one than the listed one is of a history that was lost: the
+/// entry is invalid, and a new incarnation begins. The crate's own record lists 256 advances; a counter that is
+/// overtaken by more of them before anybody notices is taken for one that never went back. An implementation
+/// whose counter cannot go back leaves stamps at 0.
+///
 /// Scopes are the same in every process. An implementation with buckets keeps several rows of them and treats an
 /// entry as invalid only if its bucket in every row is newer. Clients cannot know the secret that selects the buckets;
 /// [wide](Scope::is_wide) scopes share no bucket with others.

@@ -160,11 +160,12 @@ fn soft_and_hard_marks_of_unrelated_scopes_do_not_add_up() {
 
 /// Keeps invalidations as an entry, which tests put back, replace, or have answered by a late replica.
 #[derive(Debug, Clone)]
-struct Remote(Arc<Record>);
+pub(crate) struct Remote(Arc<Record>);
 
 #[derive(Debug)]
 struct Record {
     entries: MemoryStore,
+    is_local: bool,
     key: Mutex<Option<CacheKey>>,
     /// So many reads of the record are answered with this.
     late: Mutex<(usize, Option<Entry>)>,
@@ -172,9 +173,19 @@ struct Record {
 }
 
 impl Remote {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::create(false)
+    }
+
+    /// Creates one that answers at once.
+    pub(crate) fn local() -> Self {
+        Self::create(true)
+    }
+
+    fn create(is_local: bool) -> Self {
         let record = Record {
             entries: MemoryStore::with_capacity(8 << 20),
+            is_local,
             key: Mutex::default(),
             late: Mutex::default(),
             replaced: AtomicUsize::new(0),
@@ -186,11 +197,11 @@ impl Remote {
         self.0.key.lock().expect("not poisoned").clone().expect("a record")
     }
 
-    fn record(&self) -> Entry {
+    pub(crate) fn record(&self) -> Entry {
         ready(self.0.entries.get(self.key().as_ref())).expect("a record")
     }
 
-    fn put_back(&self, record: Entry) {
+    pub(crate) fn put_back(&self, record: Entry) {
         assert!(ready(self.0.entries.put(self.key().as_ref(), record, None, PutMode::Always)));
     }
 
@@ -202,7 +213,7 @@ impl Remote {
         *self.0.late.lock().expect("not poisoned") = (reads, Some(record));
     }
 
-    fn replaced(&self) -> usize {
+    pub(crate) fn replaced(&self) -> usize {
         self.0.replaced.load(Ordering::SeqCst)
     }
 }
@@ -219,10 +230,17 @@ impl Store for Remote {
             }
             false => self.0.entries.get(key),
         };
+        if self.is_local() {
+            return entry;
+        }
         StoreFuture::new(async move {
             tokio::task::yield_now().await;
             entry.await
         })
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.is_local
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
@@ -245,7 +263,7 @@ impl Store for Remote {
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
         if matches!(new, Entry::Value(_)) {
-            *self.0.key.lock().expect("not poisoned") = Some(key.to_key());
+            self.0.key.lock().expect("not poisoned").get_or_insert_with(|| key.to_key());
         }
         let is_record = matches!(new, Entry::Value(_));
         let is_set = ready(self.0.entries.compare_and_set(key, expected, new, ttl));
@@ -254,13 +272,13 @@ impl Store for Remote {
     }
 }
 
-fn process(store: &Remote) -> (Cache, Stack) {
+pub(crate) fn process(store: &Remote) -> (Cache, Stack) {
     let cache = Cache::new(store.clone());
     let (stack, _) = site(&cache);
     (cache, stack)
 }
 
-async fn fill(stack: &Stack, uri: &str) {
+pub(crate) async fn fill(stack: &Stack, uri: &str) {
     send(stack, get(uri)).await;
     assert!(send(stack, get(uri)).await.is_hit(), "stored");
 }

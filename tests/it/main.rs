@@ -64,6 +64,7 @@ mod revalidation;
 #[cfg(feature = "axum")]
 mod rewrites;
 mod rfc9111;
+mod rollback;
 mod scopes;
 mod secrets;
 #[cfg(feature = "axum")]

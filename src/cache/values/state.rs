@@ -88,6 +88,7 @@ impl Cache {
         buf.part(self.0.namespace.as_bytes());
         buf.raw(&cleared.incarnation().to_le_bytes());
         buf.raw(&cleared.counter().to_le_bytes());
+        buf.raw(&cleared.stamp().to_le_bytes());
         buf.raw(name.as_bytes());
         KeyRef::new(buf.as_bytes()).to_key()
     }

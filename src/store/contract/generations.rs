@@ -17,6 +17,8 @@ impl<S: Store> Contract<S> {
         self.no_entry_ahead_of_the_counter_is_valid().await;
         self.a_counter_that_goes_back_is_noticed_by_who_saw_it().await;
         self.a_counter_that_goes_back_is_noticed_through_a_later_entry().await;
+        self.a_counter_that_went_back_and_was_overtaken_is_noticed_by_who_saw_it().await;
+        self.a_counter_that_went_back_and_was_overtaken_is_noticed_through_a_later_entry().await;
     }
 
     fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
@@ -175,6 +177,49 @@ impl<S: Store> Contract<S> {
         let generations = self.generations("contract/later");
         assert_eq!(check(&generations, after, &[]).await, Validity::Invalid, "the later entry is invalid");
         let validity = check(&generations, before, &[scope]).await;
+        assert_eq!(validity, Validity::Invalid, "what was acknowledged holds once a later entry was met");
+    }
+
+    async fn a_counter_that_went_back_and_was_overtaken_is_noticed_by_who_saw_it(&self) {
+        for overtaking in [1, 3] {
+            let namespace = format!("contract/overtaken/{overtaking}");
+            let (generations, scope) = (self.generations(&namespace), Scope::path("/"));
+            let before = ok(generations.current().await);
+            let Some(saved) = self.saved(&namespace).await else { return };
+            advance(&generations, &[scope], Strength::Hard).await;
+            self.restore(saved).await;
+            // As another process that has seen nothing.
+            let other = self.generations(&namespace);
+            for number in 0..overtaking {
+                advance(&other, &[Scope::tag(&number.to_string())], Strength::Hard).await;
+            }
+            let validity = check(&generations, before, &[scope]).await;
+            assert_eq!(
+                validity,
+                Validity::Invalid,
+                "what was acknowledged holds however the counter grew since"
+            );
+            let now = ok(generations.current().await);
+            assert!(now.incarnation() > before.incarnation(), "it begins a new incarnation");
+            assert_eq!(ok(other.current().await), now, "which all processes find");
+            assert_eq!(check(&other, now, &[scope]).await, Validity::Valid, "newer is valid");
+        }
+    }
+
+    async fn a_counter_that_went_back_and_was_overtaken_is_noticed_through_a_later_entry(&self) {
+        let generations = self.generations("contract/overtaken");
+        let (first, later) = (Scope::path("/"), Scope::path("/later"));
+        let before = ok(generations.current().await);
+        let Some(saved) = self.saved("contract/overtaken").await else { return };
+        advance(&generations, &[first], Strength::Hard).await;
+        let after = ok(generations.current().await);
+        self.restore(saved).await;
+        // As another process that has seen nothing.
+        let other = self.generations("contract/overtaken");
+        advance(&other, &[later], Strength::Hard).await;
+        let validity = check(&other, after, &[later]).await;
+        assert_eq!(validity, Validity::Invalid, "an entry is invalidated by numbers that it has seen, too");
+        let validity = check(&other, before, &[first]).await;
         assert_eq!(validity, Validity::Invalid, "what was acknowledged holds once a later entry was met");
     }
 

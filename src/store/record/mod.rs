@@ -1,10 +1,12 @@
 //! Invalidations as one record of a store: for those that have no better place for them.
 
 mod changes;
+mod history;
 mod table;
 mod wire;
 
 use self::changes::{Attempt, Changes};
+use self::history::History;
 use self::table::{Record, Unreadable};
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
@@ -20,7 +22,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
     key: Arc<[u8]>,
-    newest: Arc<Mutex<Option<Generation>>>,
+    newest: Arc<Mutex<Option<History>>>,
     changes: Arc<Changes>,
 }
 
@@ -30,7 +32,7 @@ const TRIES: usize = 256;
 /// What a read of the record comes to.
 enum Reading {
     Current(Record),
-    /// It is not there, or behind what is known of it: a new incarnation begins, later than another one.
+    /// It is not there, or went back: a new incarnation begins, later than another one.
     Lost {
         after: Option<u64>,
     },
@@ -50,8 +52,8 @@ impl RecordGenerations {
         KeyRef::new(&self.key)
     }
 
-    /// Reads the record, which is to have passed a generation. Where there is none, a new one is begun.
-    async fn read(&self, passed: Option<Generation>) -> Result<Record, StoreError> {
+    /// Reads the record, which is to have passed some generations. Where there is none, a new one is begun.
+    async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
         for _ in 0..TRIES {
             let (stored, after) = match self.settled(passed).await? {
                 (_, Reading::Current(record)) => return Ok(record),
@@ -65,8 +67,8 @@ impl RecordGenerations {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Reads the record. One that is behind is read again, once: a replica may be late.
-    async fn settled(&self, passed: Option<Generation>) -> Result<(Option<Entry>, Reading), StoreError> {
+    /// Reads the record. One that seems to have gone back is read again, once: a replica may be late.
+    async fn settled(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         let first = self.look(passed).await?;
         match first {
             (stored, Reading::Lost { after: None }) => Ok((stored, Reading::Lost { after: None })),
@@ -75,9 +77,9 @@ impl RecordGenerations {
         }
     }
 
-    async fn look(&self, passed: Option<Generation>) -> Result<(Option<Entry>, Reading), StoreError> {
+    async fn look(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         // Before the read: a reply may be older than what is seen while it is on its way.
-        let newest = (*self.newest()).max(passed);
+        let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
             Some(Entry::Value(value)) => match Record::decode(value.bytes()) {
@@ -86,32 +88,41 @@ impl RecordGenerations {
             },
             _ => None,
         };
+        let known = || newest.iter().chain(passed).copied();
         let read = record.as_ref().map(Record::generation);
         Ok(match record {
-            Some(record) if read >= newest => {
-                self.note(record.generation());
+            Some(record)
+                if known().all(|known| record.history.follows(known)) && self.note(&record.history) =>
+            {
                 (stored, Reading::Current(record))
             }
-            _ => (stored, Reading::Lost { after: newest.max(read).map(Generation::incarnation) }),
+            _ => {
+                let after = known().chain(read).map(Generation::incarnation).max();
+                (stored, Reading::Lost { after })
+            }
         })
     }
 
-    /// Puts a record in the place of what was read, and of nothing else.
+    /// Puts a record in the place of what was read, and of nothing else. Returns `false` also if the record went
+    /// back meanwhile.
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
-        if is_replaced {
-            self.note(record.generation());
-        }
-        Ok(is_replaced)
+        Ok(is_replaced && self.note(&record.history))
     }
 
-    fn note(&self, generation: Generation) {
+    /// Notes a history as the newest. Returns `false` if it contradicts one that was noted meanwhile.
+    fn note(&self, history: &History) -> bool {
         let mut newest = self.newest();
-        *newest = (*newest).max(Some(generation));
+        match newest.as_ref() {
+            Some(known) if !known.agrees(history) => return false,
+            Some(known) if !known.is_behind(history.generation()) => {}
+            _ => *newest = Some(history.clone()),
+        }
+        true
     }
 
-    fn newest(&self) -> std::sync::MutexGuard<'_, Option<Generation>> {
+    fn newest(&self) -> std::sync::MutexGuard<'_, Option<History>> {
         // Nothing panics under this lock.
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +144,7 @@ impl RecordGenerations {
         for _ in 0..TRIES {
             // Before the record is read: what changes nothing counts as of then.
             let waiting = self.changes.waiting();
-            let (stored, reading) = self.settled(None).await?;
+            let (stored, reading) = self.settled(&[]).await?;
             if let Some(did) = told.get() {
                 return Ok(T::clone(did));
             }
@@ -162,11 +173,11 @@ impl RecordGenerations {
 
 impl Generations for RecordGenerations {
     fn current(&self) -> StoreFuture<Generation> {
-        self.spawned(|this| async move { Ok(this.read(None).await?.generation()) })
+        self.spawned(|this| async move { Ok(this.read(&[]).await?.generation()) })
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
-        self.spawned(|this| async move { Ok(this.read(None).await?.cleared()) })
+        self.spawned(|this| async move { Ok(this.read(&[]).await?.cleared()) })
     }
 
     fn check(
@@ -179,11 +190,13 @@ impl Generations for RecordGenerations {
         let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
         let all: Vec<_> = own.chain(others).collect();
         self.spawned(|this| async move {
-            // The record is read after the entry, so it has passed the entry's generation, unless it went back.
+            // The record is read after the entry, so it has passed the entry's generations, unless it went back.
             // Of an incarnation that none can follow there is no entry.
-            let passed = all.iter().map(|(_, since)| *since).max();
-            let passed = passed.filter(|since| since.incarnation() >> 32 < u32::MAX.into());
-            let record = this.read(passed).await?;
+            let passed = all.iter().map(|(_, since)| *since);
+            let mut passed: Vec<_> =
+                passed.filter(|since| since.incarnation() >> 32 < u32::MAX.into()).collect();
+            passed.dedup();
+            let record = this.read(&passed).await?;
             Ok(Validity::worst(all.iter().map(|(scope, since)| record.since(*scope, *since))))
         })
     }
@@ -236,7 +249,7 @@ mod tests {
         for counter in [u64::MAX - 2, (1 << 63) - 2] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
             let generations = RecordGenerations::new(Arc::clone(&store), "n");
-            let last = Record { incarnation: 1, counter, ..Record::new(None) };
+            let last = Record::at(Generation::new(1, counter));
             let put =
                 store.put(KeyRef::new(&generations.key), Entry::raw(last.encode()), None, PutMode::Always);
             put.await.expect("put");

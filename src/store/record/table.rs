@@ -3,6 +3,7 @@
 use super::super::local::{new_incarnation, random};
 use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
+use super::history::{History, LISTED};
 use super::wire::{Reader, number, seal, sealed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -15,8 +16,9 @@ const BITS: u32 = 11;
 /// What the record says, decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    pub(super) incarnation: u64,
-    pub(super) counter: u64,
+    pub(super) history: History,
+    /// The stamp of the last hard invalidation of everything.
+    cleared: u32,
     secret: Secret,
     fixed: [Marks; FIXED],
     named: [BTreeMap<Scope, Marks>; TABLES],
@@ -63,9 +65,14 @@ impl Marks {
 impl Record {
     /// Begins an incarnation, later than another one.
     pub(super) fn new(after: Option<u64>) -> Self {
+        Self::at(Generation::new(new_incarnation(after), 0))
+    }
+
+    /// Begins a record at a generation.
+    pub(super) fn at(first: Generation) -> Self {
         Self {
-            incarnation: new_incarnation(after),
-            counter: 0,
+            history: History::new(first),
+            cleared: 0,
             secret: Secret(random(), random()),
             fixed: Default::default(),
             named: Default::default(),
@@ -74,17 +81,20 @@ impl Record {
     }
 
     pub(super) fn generation(&self) -> Generation {
-        Generation::new(self.incarnation, self.counter)
+        self.history.generation()
     }
 
     /// Returns the generation of the last hard invalidation of everything.
     pub(super) fn cleared(&self) -> Generation {
-        Generation::new(self.incarnation, self.fixed[EVERYTHING].hard)
+        let incarnation = self.generation().incarnation();
+        Generation::new(incarnation, self.fixed[EVERYTHING].hard).with_stamp(self.cleared)
     }
 
     pub(super) fn raise(&mut self, scopes: &[Scope], strength: Strength) {
-        self.counter += 1;
-        let to = self.counter;
+        let to = self.history.advance();
+        if strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING) {
+            self.cleared = self.generation().stamp();
+        }
         for &scope in scopes {
             let group = match ScopeSlot::of(scope) {
                 ScopeSlot::Fixed(at) => {
@@ -105,9 +115,9 @@ impl Record {
         }
     }
 
-    /// Returns what became of a scope since a generation. Only one that the counter has passed can be valid.
+    /// Returns what became of a scope since a generation, which is invalid unless the history contains it.
     pub(super) fn since(&self, scope: Scope, since: Generation) -> Validity {
-        if since.incarnation() != self.incarnation || since.counter() > self.counter {
+        if !self.history.contains(since) {
             return Validity::Invalid;
         }
         let since = since.counter();
@@ -166,11 +176,12 @@ impl Record {
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        let mut to = Vec::with_capacity(64 + 8 * self.buckets.len());
+        let mut to = Vec::with_capacity(64 + 4 * LISTED + 8 * self.buckets.len());
         to.push(VERSION);
-        for number in [self.incarnation, self.counter, self.secret.0, self.secret.1] {
-            to.extend(number.to_le_bytes());
-        }
+        self.history.write(&mut to);
+        to.extend(self.cleared.to_le_bytes());
+        to.extend(self.secret.0.to_le_bytes());
+        to.extend(self.secret.1.to_le_bytes());
         self.fixed.iter().for_each(|marks| self.write(*marks, &mut to));
         for names in &self.named {
             number(names.len() as u64, &mut to);
@@ -191,8 +202,9 @@ impl Record {
 
     /// Marks are written as their age, which is a small number mostly.
     fn write(&self, marks: Marks, to: &mut Vec<u8>) {
+        let counter = self.generation().counter();
         for mark in [marks.hard, marks.soft] {
-            number(if mark == 0 { 0 } else { self.counter - mark + 1 }, to);
+            number(if mark == 0 { 0 } else { counter - mark + 1 }, to);
         }
     }
 
@@ -209,8 +221,10 @@ impl Record {
         if from.bytes()? != [VERSION] {
             return None;
         }
-        let (incarnation, counter) = (from.fixed()?, from.fixed()?);
-        let mut record = Self { incarnation, counter, ..Self::new(None) };
+        let history = History::read(&mut from)?;
+        let (incarnation, counter) = (history.generation().incarnation(), history.generation().counter());
+        let mut record = Self { history, ..Self::at(Generation::new(incarnation, counter)) };
+        record.cleared = from.bytes().map(u32::from_le_bytes)?;
         record.secret = Secret(from.fixed()?, from.fixed()?);
         // No counter past its end, and no incarnation that none can follow.
         if counter >= 1 << 63 || incarnation >> 32 >= u32::MAX.into() {
@@ -280,7 +294,7 @@ mod tests {
             raised in prop::collection::vec((prop::collection::vec(scope(), 0..5), any::<bool>()), 0..40),
             depended in prop::collection::vec(scope(), 0..5),
         ) {
-            let mut record = Record { counter, ..Record::new(None) };
+            let mut record = Record::at(Generation::new(1, counter));
             for (scopes, is_soft) in &raised {
                 record.raise(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
             }
@@ -359,7 +373,7 @@ mod tests {
         for (incarnation, counter) in
             [(7, 1 << 63), (7, u64::MAX), (u64::MAX, 0), (u64::from(u32::MAX) << 32, 0)]
         {
-            let record = Record { incarnation, counter, ..Record::new(None) };
+            let record = Record::at(Generation::new(incarnation, counter));
             assert_eq!(Record::decode(&record.encode()), Err(Unreadable::Malformed));
         }
     }

@@ -1,0 +1,128 @@
+//! The last advances of a record: they tell a record that only grew from one that went back and was advanced again.
+
+use super::super::Generation;
+use super::super::local::random;
+use super::wire::{Reader, number};
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+/// Most advances whose stamps are kept: 1 KiB.
+pub(super) const LISTED: usize = 256;
+
+/// An incarnation, its counter, and the stamps of the last advances.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct History {
+    incarnation: u64,
+    counter: u64,
+    /// The last one is of the counter; there is always one.
+    stamps: VecDeque<u32>,
+}
+
+impl History {
+    /// Begins a history at a generation.
+    pub(super) fn new(first: Generation) -> Self {
+        Self { incarnation: first.incarnation(), counter: first.counter(), stamps: [first.stamp()].into() }
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        let stamp = self.stamps.back().copied().unwrap_or_default();
+        Generation::new(self.incarnation, self.counter).with_stamp(stamp)
+    }
+
+    /// Advances the counter and returns it.
+    pub(super) fn advance(&mut self) -> u64 {
+        if self.stamps.len() >= LISTED {
+            self.stamps.pop_front();
+        }
+        self.stamps.push_back(random() as u32);
+        self.counter += 1;
+        self.counter
+    }
+
+    /// Returns `true` if this is of an older incarnation than a generation, or has not come to its counter.
+    pub(super) fn is_behind(&self, generation: Generation) -> bool {
+        let own = (self.incarnation, self.counter);
+        own.cmp(&(generation.incarnation(), generation.counter())) == Ordering::Less
+    }
+
+    /// Returns `true` if another advance than that of a generation led to its counter.
+    pub(super) fn contradicts(&self, generation: Generation) -> bool {
+        let age = self.counter.checked_sub(generation.counter()).and_then(|age| usize::try_from(age).ok());
+        let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));
+        let stamp = at.and_then(|at| self.stamps.get(at));
+        self.incarnation == generation.incarnation() && stamp.is_some_and(|own| *own != generation.stamp())
+    }
+
+    /// Returns `true` if this may have passed a generation, or if a newer incarnation has begun since.
+    pub(super) fn follows(&self, generation: Generation) -> bool {
+        !self.is_behind(generation) && !self.contradicts(generation)
+    }
+
+    /// Returns `true` if this may have passed a generation of its own incarnation.
+    pub(super) fn contains(&self, generation: Generation) -> bool {
+        self.incarnation == generation.incarnation() && self.follows(generation)
+    }
+
+    /// Returns `true` if one of two histories may have grown from the other.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        let (earlier, later) = if self.is_behind(other.generation()) { (self, other) } else { (other, self) };
+        !later.contradicts(earlier.generation())
+    }
+
+    pub(super) fn write(&self, to: &mut Vec<u8>) {
+        to.extend(self.incarnation.to_le_bytes());
+        to.extend(self.counter.to_le_bytes());
+        number(self.stamps.len() as u64, to);
+        self.stamps.iter().for_each(|stamp| to.extend(stamp.to_le_bytes()));
+    }
+
+    pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let (incarnation, counter) = (from.fixed()?, from.fixed()?);
+        let most = counter.saturating_add(1).min(LISTED as u64);
+        let len = from.number().filter(|len| (1..=most).contains(len))?;
+        let stamps = (0..len).map(|_| from.bytes().map(u32::from_le_bytes)).collect::<Option<_>>()?;
+        Some(Self { incarnation, counter, stamps })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advanced(history: &History, by: usize) -> History {
+        let mut history = history.clone();
+        for _ in 0..by {
+            history.advance();
+        }
+        history
+    }
+
+    #[test]
+    fn a_history_contains_all_that_it_has_passed_and_nothing_of_another() {
+        let first = advanced(&History::new(Generation::new(1, 0)), 3);
+        for by in [1, 2, LISTED - 1] {
+            let (one, other) = (advanced(&first, by), advanced(&first, by));
+            assert!(one.contains(first.generation()) && one.agrees(&first) && first.agrees(&one));
+            assert!(!first.contains(one.generation()), "it is ahead");
+            assert!(!one.contains(other.generation()) && !one.agrees(&other), "{by}");
+            let later = advanced(&other, LISTED - 1);
+            assert!(later.contradicts(one.generation()) && !later.agrees(&one) && !one.agrees(&later));
+        }
+    }
+
+    #[test]
+    fn what_is_no_longer_listed_counts_as_passed() {
+        let first = advanced(&History::new(Generation::new(1, 0)), 1);
+        let other = Generation::new(1, 1).with_stamp(first.generation().stamp() ^ 1);
+        assert!(!advanced(&first, LISTED - 1).contains(other));
+        assert!(advanced(&first, LISTED).contains(other));
+    }
+
+    #[test]
+    fn a_newer_incarnation_follows_an_older_one_and_contains_nothing_of_it() {
+        let newer = History::new(Generation::new(2, 0));
+        let older = Generation::new(1, 7);
+        assert!(newer.follows(older) && !newer.contains(older));
+        assert!(!History::new(older).follows(newer.generation()));
+    }
+}
