@@ -221,6 +221,16 @@ impl<S: Store> Contract<S> {
         assert_eq!(validity, Validity::Invalid, "an entry is invalidated by numbers that it has seen, too");
         let validity = check(&other, before, &[first]).await;
         assert_eq!(validity, Validity::Invalid, "what was acknowledged holds once a later entry was met");
+        // What was made from a value is noticed like that, too.
+        let value = Scope::value(b"v");
+        let Some(saved) = self.saved("contract/overtaken").await else { return };
+        let made = Dependency::new(value, ok(other.depend(value).await));
+        self.restore(saved).await;
+        let other = self.generations("contract/overtaken");
+        let now = ok(other.current().await);
+        ok(other.written(value, now).await);
+        let validity = ok(other.check(now, &[], &[made]).await);
+        assert_eq!(validity, Validity::Invalid, "a value was written after the dependency on it was lost");
     }
 
     /// Entries may be lost in a restart and so may invalidations, but never these alone.

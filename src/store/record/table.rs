@@ -134,9 +134,15 @@ impl Record {
         Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
     }
 
+    /// Notes that something depends on a value. What is new to the record advances it: else nobody would notice if
+    /// the record went back to before.
     pub(super) fn depend(&mut self, value: Scope) {
-        if let ScopeSlot::Rows { group } = ScopeSlot::of(value) {
-            self.numbers(value, group).into_iter().for_each(|at| self.bucket(at).depended = true);
+        match ScopeSlot::of(value) {
+            ScopeSlot::Rows { group } if !self.is_depended(value) => {
+                self.numbers(value, group).into_iter().for_each(|at| self.bucket(at).depended = true);
+                self.history.advance();
+            }
+            _ => {}
         }
     }
 
@@ -366,6 +372,22 @@ mod tests {
             assert_eq!(Record::decode(&bytes), Err(expected));
         }
         assert_eq!(Record::decode(b""), Err(Unreadable::Malformed));
+    }
+
+    #[test]
+    fn every_change_of_a_record_is_a_new_generation() {
+        let mut record = Record::new(None);
+        let value = Scope::value(b"v");
+        let changes: [fn(&mut Record, Scope); 2] =
+            [|record, value| record.depend(value), |record, value| record.raise(&[value], Strength::Soft)];
+        for change in changes {
+            let before = record.generation();
+            change(&mut record, value);
+            assert!(record.generation().counter() > before.counter());
+        }
+        let before = record.clone();
+        record.depend(value);
+        assert_eq!(record, before, "it was known");
     }
 
     #[test]
