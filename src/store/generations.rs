@@ -80,13 +80,13 @@ pub enum Strength {
 /// new incarnation then. A lost invalidation goes unnoticed if no running process has seen it and no entry was
 /// made after it.
 ///
-/// A counter that went back may be advanced again before that is noticed. So each change of what a generation
-/// stands for, [`depend`](Self::depend) included, advances the counter and gives it a random
-/// [stamp](Generation::stamp), and the stamps of the last advances are kept with the counter. An entry, or a
-/// process, with a generation whose stamp is another one than the listed one is of a history that was lost: the
-/// entry is invalid, and a new incarnation begins. The crate's own record lists 256 advances; a counter that is
-/// overtaken by more of them before anybody notices is taken for one that never went back. An implementation
-/// whose counter cannot go back leaves stamps at 0.
+/// A counter that went back may be advanced again before any process notices. Therefore each advance has a random
+/// [stamp](Generation::stamp), and the store keeps the stamps of the last advances with the counter. A generation
+/// with another stamp than the kept one is of a history that was lost: its entry is invalid, and a new incarnation
+/// begins. The record that this crate keeps in a store has the last 256 stamps; older generations are not compared.
+/// Stamps are 0 in a store whose counter cannot go back.
+///
+/// An entry whose incarnation begins more than ten years from now is invalid, and begins no new incarnation.
 ///
 /// Scopes are the same in every process. An implementation with buckets keeps several rows of them and treats an
 /// entry as invalid only if its bucket in every row is newer. Clients cannot know the secret that selects the buckets;
@@ -112,7 +112,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()>;
 
     /// Notes that something is about to be made from a value, and returns the current generation: before the
-    /// value is read.
+    /// value is read. A store whose counter can go back advances it if this is new: else a write of the value
+    /// after that would find no dependent.
     fn depend(&self, value: Scope) -> StoreFuture<Generation>;
 
     /// Invalidates what was made from a value that was written or removed just now, where

@@ -95,11 +95,26 @@ pub(super) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
-/// Returns a new incarnation, later than others, if any can be.
+/// The start of 2026, in seconds since 1970. A clock that shows an earlier time was never set.
+const EARLIEST: u64 = 1_767_225_600;
+/// Ten years in seconds. Clocks differ by less.
+pub(super) const MOST_AHEAD: u64 = 10 * 365 * 86_400;
+
+fn seconds_now() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.as_secs().max(EARLIEST)
+}
+
+/// Returns `false` if an incarnation begins in so far a future that no store has begun it. The last ones have no
+/// successor, so that a single damaged entry could turn the cache off for good.
+pub(super) fn is_believable(incarnation: u64) -> bool {
+    incarnation >> 32 <= seconds_now() + MOST_AHEAD
+}
+
+/// Returns a new incarnation, later than a believable one.
 pub(super) fn new_incarnation(after: Option<u64>) -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let earliest = after.map_or(0, |incarnation| (incarnation >> 32) + 1);
-    let start = now.max(earliest).min(u32::MAX.into());
+    let start = seconds_now().max(earliest).min(u32::MAX.into());
     start << 32 | u64::from(random() as u32)
 }
 

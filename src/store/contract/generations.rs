@@ -19,6 +19,7 @@ impl<S: Store> Contract<S> {
         self.a_counter_that_goes_back_is_noticed_through_a_later_entry().await;
         self.a_counter_that_went_back_and_was_overtaken_is_noticed_by_who_saw_it().await;
         self.a_counter_that_went_back_and_was_overtaken_is_noticed_through_a_later_entry().await;
+        self.no_entry_of_a_far_future_ends_the_incarnation().await;
     }
 
     fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
@@ -231,6 +232,20 @@ impl<S: Store> Contract<S> {
         ok(other.written(value, now).await);
         let validity = ok(other.check(now, &[], &[made]).await);
         assert_eq!(validity, Validity::Invalid, "a value was written after the dependency on it was lost");
+    }
+
+    async fn no_entry_of_a_far_future_ends_the_incarnation(&self) {
+        let generations = self.generations("contract/future");
+        for incarnation in [u64::MAX, 0xffff_fffe << 32] {
+            let future = Generation::new(incarnation, 1);
+            assert_eq!(check(&generations, future, &[]).await, Validity::Invalid, "of a far future");
+            let made = Dependency::new(Scope::value(b"v"), future);
+            let now = ok(generations.current().await);
+            let validity = ok(generations.check(now, &[], &[made]).await);
+            assert_eq!(validity, Validity::Invalid, "made from a value of a far future");
+            assert_eq!(check(&generations, now, &[]).await, Validity::Valid, "other entries stay valid");
+            assert_eq!(ok(generations.current().await), now, "the incarnation goes on");
+        }
     }
 
     /// Entries may be lost in a restart and so may invalidations, but never these alone.

@@ -1,7 +1,7 @@
 //! The last advances of a record: they tell a record that only grew from one that went back and was advanced again.
 
 use super::super::Generation;
-use super::super::local::random;
+use super::super::local::{is_believable, random};
 use super::wire::{Reader, number};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -51,6 +51,10 @@ impl History {
         let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));
         let stamp = at.and_then(|at| self.stamps.get(at));
         self.incarnation == generation.incarnation() && stamp.is_some_and(|own| *own != generation.stamp())
+    }
+
+    pub(super) fn is_believable(&self) -> bool {
+        is_believable(self.incarnation)
     }
 
     /// Returns `true` if this may have passed a generation, or if a newer incarnation has begun since.

@@ -8,6 +8,7 @@ mod wire;
 use self::changes::{Attempt, Changes};
 use self::history::History;
 use self::table::{Record, Unreadable};
+use super::local::is_believable;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
     StoreFuture, Strength, Validity,
@@ -88,16 +89,17 @@ impl RecordGenerations {
             },
             _ => None,
         };
-        let known = || newest.iter().chain(passed).copied();
+        let known = newest.iter().chain(passed).filter(|known| is_believable(known.incarnation()));
         let read = record.as_ref().map(Record::generation);
         Ok(match record {
             Some(record)
-                if known().all(|known| record.history.follows(known)) && self.note(&record.history) =>
+                if known.clone().all(|known| record.history.follows(*known))
+                    && self.note(&record.history) =>
             {
                 (stored, Reading::Current(record))
             }
             _ => {
-                let after = known().chain(read).map(Generation::incarnation).max();
+                let after = known.copied().chain(read).map(Generation::incarnation).max();
                 (stored, Reading::Lost { after })
             }
         })
@@ -116,7 +118,7 @@ impl RecordGenerations {
         let mut newest = self.newest();
         match newest.as_ref() {
             Some(known) if !known.agrees(history) => return false,
-            Some(known) if !known.is_behind(history.generation()) => {}
+            Some(known) if !known.is_behind(history.generation()) && known.is_believable() => {}
             _ => *newest = Some(history.clone()),
         }
         true
@@ -191,10 +193,7 @@ impl Generations for RecordGenerations {
         let all: Vec<_> = own.chain(others).collect();
         self.spawned(|this| async move {
             // The record is read after the entry, so it has passed the entry's generations, unless it went back.
-            // Of an incarnation that none can follow there is no entry.
-            let passed = all.iter().map(|(_, since)| *since);
-            let mut passed: Vec<_> =
-                passed.filter(|since| since.incarnation() >> 32 < u32::MAX.into()).collect();
+            let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
             passed.dedup();
             let record = this.read(&passed).await?;
             Ok(Validity::worst(all.iter().map(|(scope, since)| record.since(*scope, *since))))
@@ -243,6 +242,7 @@ mod tests {
     use super::*;
     use crate::MemoryStore;
     use crate::store::PutMode;
+    use crate::store::local::{MOST_AHEAD, new_incarnation};
 
     #[tokio::test]
     async fn several_changes_of_a_record_that_is_near_its_end_do_not_go_past_it() {
@@ -259,6 +259,43 @@ mod tests {
             let since = Generation::new(1, counter);
             let validity = generations.check(since, &[], &[]).await.expect("read");
             assert_eq!(validity, Validity::Invalid, "{counter}");
+        }
+    }
+
+    async fn put(generations: &RecordGenerations, record: &Record) {
+        let (key, entry) = (KeyRef::new(&generations.key), Entry::raw(record.encode()));
+        assert!(generations.store.put(key, entry, None, PutMode::Always).await.expect("put"));
+    }
+
+    /// Returns `true` if processes find a generation that stays current and valid.
+    async fn agree(processes: &[&RecordGenerations]) -> bool {
+        let now = processes[0].current().await.expect("read");
+        for process in processes {
+            let validity = process.check(now, &[], &[]).await.expect("read");
+            if validity != Validity::Valid || process.current().await.expect("read") != now {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Neither a record nor an entry with such an incarnation keeps a namespace from being used.
+    #[tokio::test]
+    async fn an_incarnation_of_a_far_future_is_replaced() {
+        let last = (new_incarnation(None) >> 32) + MOST_AHEAD;
+        for start in [0xffff_fffe, u32::MAX.into(), last + 60, last, last - 1] {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
+            let [one, other] = [(); 2].map(|()| RecordGenerations::new(Arc::clone(&store), "n"));
+            let [earlier, later] = [1, 2].map(|counter| Generation::new(start << 32, counter));
+            put(&one, &Record::at(later)).await;
+            one.current().await.expect("read");
+            put(&one, &Record::at(earlier)).await;
+            for process in [&one, &other, &one] {
+                assert_eq!(process.check(later, &[], &[]).await.expect("read"), Validity::Invalid, "{start}");
+            }
+            // The last one may become believable meanwhile.
+            let is_agreed = agree(&[&one, &other]).await || agree(&[&other, &one]).await;
+            assert!(is_agreed || agree(&[&one, &other]).await, "{start}");
         }
     }
 }

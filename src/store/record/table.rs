@@ -70,14 +70,12 @@ impl Record {
 
     /// Begins a record at a generation.
     pub(super) fn at(first: Generation) -> Self {
-        Self {
-            history: History::new(first),
-            cleared: 0,
-            secret: Secret(random(), random()),
-            fixed: Default::default(),
-            named: Default::default(),
-            buckets: Vec::new(),
-        }
+        Self::empty(History::new(first), 0, Secret(random(), random()))
+    }
+
+    fn empty(history: History, cleared: u32, secret: Secret) -> Self {
+        let (fixed, named, buckets) = Default::default();
+        Self { history, cleared, secret, fixed, named, buckets }
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -228,14 +226,14 @@ impl Record {
             return None;
         }
         let history = History::read(&mut from)?;
-        let (incarnation, counter) = (history.generation().incarnation(), history.generation().counter());
-        let mut record = Self { history, ..Self::at(Generation::new(incarnation, counter)) };
-        record.cleared = from.bytes().map(u32::from_le_bytes)?;
-        record.secret = Secret(from.fixed()?, from.fixed()?);
-        // No counter past its end, and no incarnation that none can follow.
-        if counter >= 1 << 63 || incarnation >> 32 >= u32::MAX.into() {
+        let counter = history.generation().counter();
+        // No counter past its end, and no incarnation that none may follow.
+        if counter >= 1 << 63 || !history.is_believable() {
             return None;
         }
+        let cleared = from.bytes().map(u32::from_le_bytes)?;
+        let secret = Secret(from.fixed()?, from.fixed()?);
+        let mut record = Self::empty(history, cleared, secret);
         for at in 0..FIXED {
             record.fixed[at] = marks(&mut from, counter)?;
         }
@@ -392,9 +390,13 @@ mod tests {
 
     #[test]
     fn a_record_at_its_end_is_none() {
-        for (incarnation, counter) in
-            [(7, 1 << 63), (7, u64::MAX), (u64::MAX, 0), (u64::from(u32::MAX) << 32, 0)]
-        {
+        for (incarnation, counter) in [
+            (7, 1 << 63),
+            (7, u64::MAX),
+            (u64::MAX, 0),
+            (u64::from(u32::MAX) << 32, 0),
+            (0xffff_fffe << 32, 0),
+        ] {
             let record = Record::at(Generation::new(incarnation, counter));
             assert_eq!(Record::decode(&record.encode()), Err(Unreadable::Malformed));
         }
