@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tower::{Layer, ServiceExt};
 use tower_response_cache::store::{
     CacheKey, Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope, StoreFuture,
     Strength, Validity,
 };
-use tower_response_cache::{Cache, Invalidation, MemoryStore, Store};
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store};
 
 const PAGES: usize = 400;
 
@@ -391,4 +392,20 @@ async fn a_record_of_a_later_version_bypasses_the_cache_and_is_left_alone() {
     }
     store.put_back(own);
     assert!(send(&stack, get("/")).await.is_hit());
+}
+
+/// Its own invalidation is the only advance, whatever stamp that has.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
+    for store in [Remote::new(), Remote::local()] {
+        let lines = &[("cache-control", "max-age=60"), ("content-location", "/list")];
+        let (inner, _) = origin(|_, call| numbered(lines, call));
+        let policy = Policy::rfc9111().cache_status(true);
+        let stack = SiteCacheLayer::new(&Cache::new(store)).policy(policy).layer(inner).boxed_clone();
+        for written in ["1", "2"] {
+            assert_eq!(send(&stack, request("POST", "/list", &[])).await.text(), written);
+            let hit = send(&stack, get("/list")).await;
+            assert_eq!((hit.text(), hit.is_hit()), (written, true));
+        }
+    }
 }
