@@ -2,6 +2,7 @@
 
 mod codec;
 mod form;
+mod generation;
 mod head;
 mod outward;
 mod packing;
@@ -12,11 +13,12 @@ mod value;
 mod variants;
 mod wire;
 
+pub use generation::Generation;
 pub(crate) use head::{Head, has_validator};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub(crate) use reads::Reads;
 pub use response::StoredResponse;
-pub use scope::{Dependency, Generation, Scope};
+pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};
 pub use value::{Encoding, StoredValue};
 pub use variants::VaryIndex;
