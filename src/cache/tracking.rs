@@ -4,6 +4,7 @@
 //! that are read meanwhile, on that thread, are noted there. Nothing is allocated where nothing is read.
 
 use crate::entry::{Dependency, Generation, Reads, Scope, StoredResponse, StoredValue};
+use crate::flight::Chain;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
 use std::future::Future;
@@ -25,12 +26,21 @@ enum Slot {
 
 /// Notes what is read while something is made.
 #[derive(Debug, Default)]
-pub(crate) struct Tracker(Option<Arc<Mutex<Reads>>>);
+pub(crate) struct Tracker {
+    reads: Option<Arc<Mutex<Reads>>>,
+    /// The request that it is made for.
+    chain: Option<Arc<Chain>>,
+}
 
 impl Tracker {
     /// Returns the one of whoever is making something here, if anybody is.
     pub(crate) fn of_caller() -> Option<Self> {
-        current().map(|reads| Self(Some(reads)))
+        current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
+    }
+
+    /// Returns one for the handler of a request.
+    pub(crate) fn of(chain: &Arc<Chain>) -> Self {
+        Self { reads: None, chain: Some(Arc::clone(chain)) }
     }
 
     /// Does some of the work.
@@ -39,16 +49,20 @@ impl Tracker {
         impl Drop for Entered<'_> {
             fn drop(&mut self) {
                 let outer = std::mem::replace(&mut self.1, Slot::Nobody);
-                self.0.0 = match SLOT.replace(outer) {
+                self.0.reads = match SLOT.replace(outer) {
                     Slot::Reads(reads) => Some(reads),
                     Slot::Nobody | Slot::Nothing => None,
                 };
             }
         }
-        let own = self.0.take().map_or(Slot::Nothing, Slot::Reads);
+        let chain = self.chain.clone();
+        let own = self.reads.take().map_or(Slot::Nothing, Slot::Reads);
         let outer = SLOT.replace(own);
         let _entered = Entered(self, outer);
-        work()
+        match chain {
+            Some(chain) => chain.enter(work),
+            None => work(),
+        }
     }
 
     /// Does all of the work.
@@ -59,22 +73,22 @@ impl Tracker {
 
     /// Returns another one for the same work.
     pub(crate) fn share(&mut self) -> Self {
-        Self(Some(Arc::clone(self.0.get_or_insert_default())))
+        Self { reads: Some(Arc::clone(self.reads.get_or_insert_default())), chain: self.chain.clone() }
     }
 
     /// Returns another one that knows what was read so far; `None` if that is nothing.
     pub(crate) fn known(&self) -> Option<Self> {
-        self.0.clone().map(|reads| Self(Some(reads)))
+        self.reads.clone().map(|reads| Self { reads: Some(reads), chain: self.chain.clone() })
     }
 
     /// Returns what was read so far.
     pub(crate) fn peek(&self) -> Option<Reads> {
-        self.0.as_ref().map(|reads| lock(reads).clone())
+        self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
     /// Tells whether what was read so far is all known, and known to this namespace.
     pub(crate) fn is_fit(&self, own: Generation) -> bool {
-        self.0.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
+        self.reads.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
     }
 
     /// Has whoever is making something here depend on what was read so far.
@@ -86,7 +100,7 @@ impl Tracker {
 
     /// Takes what was read so far.
     pub(crate) fn take(&mut self) -> Option<Reads> {
-        self.0.take().map(|reads| std::mem::take(&mut *lock(&reads)))
+        self.reads.take().map(|reads| std::mem::take(&mut *lock(&reads)))
     }
 }
 

@@ -4,10 +4,12 @@
 //! in its own task, as if there were no cache. The others follow: they wait for what becomes of it.
 //! A leader that is dropped, for whatever reason, tells its followers by that alone.
 
+mod chain;
 mod leader;
 mod passes;
 mod stream;
 
+pub(crate) use chain::{Chain, Wait};
 pub(crate) use leader::Leader;
 pub(crate) use passes::{Pass, Passes};
 pub(crate) use stream::{Keep, Reader, Stream};
@@ -56,6 +58,8 @@ const FAILED_AT_ONCE: usize = 8;
 pub(crate) struct Flight<O = Outcome> {
     /// What was current before the call began.
     pub(crate) generation: Generation,
+    /// The request that leads it.
+    pub(crate) leader: Weak<Chain>,
     /// How many flights failed before this one, for the request that leads it.
     pub(crate) attempt: u32,
     outcome: OnceLock<O>,
@@ -118,6 +122,7 @@ impl<O: Fate> Flights<O> {
         outdated: Option<&Arc<Flight<O>>>,
         generation: Generation,
         attempt: u32,
+        leader: &Weak<Chain>,
     ) -> Role<O> {
         let table = &self.table;
         match table.flights.entry(key.clone()) {
@@ -131,7 +136,8 @@ impl<O: Fate> Flights<O> {
                 }
                 let (outcome, end) = (OnceLock::new(), OnceLock::new());
                 let (told, waiting) = (Notify::new(), AtomicUsize::new(0));
-                let flight = Arc::new(Flight { generation, attempt, outcome, end, told, waiting });
+                let leader = Weak::clone(leader);
+                let flight = Arc::new(Flight { generation, leader, attempt, outcome, end, told, waiting });
                 place.insert(Arc::clone(&flight));
                 Role::Leader(Leader::new(Arc::clone(table), key.clone(), flight))
             }
@@ -205,14 +211,14 @@ mod tests {
     }
 
     fn lead(flights: &Flights, outdated: Option<&Arc<Flight>>) -> Leader {
-        match flights.join(&key(), outdated, G, 0) {
+        match flights.join(&key(), outdated, G, 0, &Weak::new()) {
             Role::Leader(leader) => leader,
             Role::Follower(_) | Role::Alone => panic!("there is a flight already"),
         }
     }
 
     fn follow(flights: &Flights) -> Arc<Flight> {
-        match flights.join(&key(), None, G, 0) {
+        match flights.join(&key(), None, G, 0, &Weak::new()) {
             Role::Follower(flight) => flight,
             Role::Leader(_) | Role::Alone => panic!("there is no flight"),
         }

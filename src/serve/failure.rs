@@ -13,10 +13,10 @@ use http::{Response, StatusCode, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Answers for a service that has not (RFC 9110 section 15.6.5).
-pub(super) fn gateway_timeout<B>(version: Version, finish: &Finish) -> Response<ResponseBody<B>> {
+/// Answers in place of the service.
+pub(super) fn empty<B>(status: StatusCode, version: Version, finish: &Finish) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::default());
-    *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    *response.status_mut() = status;
     *response.version_mut() = version;
     finish.apply(&mut response);
     response
@@ -105,7 +105,7 @@ impl Fill {
     pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
         let finish = sent.finish.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.failed();
-        gateway_timeout(sent.version, &finish)
+        empty(StatusCode::GATEWAY_TIMEOUT, sent.version, &finish)
     }
 
     /// Returns what is stored, where a response of this status takes its place.

@@ -83,7 +83,7 @@ impl Fill {
     {
         let mut sent = self.prepare(&mut request);
         let known = self.known_by_head().await;
-        let mut tracker = Tracker::default();
+        let mut tracker = Tracker::of(&self.way.chain);
         let answer = {
             // Pinned where it is made: each future that it were moved into would have room for it twice.
             let call = pin!(inner.oneshot(request));

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::target;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
-use crate::flight::{Flight, Leader, Outcome, Pass, Role};
+use crate::flight::{Chain, Flight, Leader, Outcome, Pass, Role};
 use crate::key::{CacheKey, RequestHead};
 use crate::marks::Holds;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
@@ -45,6 +45,8 @@ pub(super) struct Way {
     pub(super) began: Moment,
     /// What inner layers hold of the responses to the request.
     pub(super) holds: Weak<Holds>,
+    /// The request, among those that led to it.
+    pub(super) chain: Arc<Chain>,
 }
 
 impl Way {
@@ -58,8 +60,8 @@ impl Way {
         let (hosts, began) = (target::hosts(request, &shared.policy.key), shared.cache.clock().now());
         let scopes = shared.scopes_on(request, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
-        let holds = Holds::around(request.extensions);
-        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds }
+        let (holds, chain) = (Holds::around(request.extensions), Chain::new(key.clone()));
+        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds, chain }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
@@ -67,6 +69,9 @@ impl Way {
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
     /// leaves nothing behind: a leader is only ever returned.
     pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
+        if self.chain.repeats() > 1 {
+            return Next::Loop;
+        }
         if self.context.needs_current {
             return self.alone(Reason::new(ForwardReason::Request, Detail::RequestNoCache), None).await;
         }
@@ -121,6 +126,9 @@ impl Way {
                 Ok(Role::Alone) => return self.alone(reason, stale).await,
                 Ok(Role::Follower(flight)) => flight,
             };
+            let Some(wait) = self.chain.wait_for(&flight.leader) else {
+                return self.alone(reason, stale).await;
+            };
             let Some(_waiting) = flight.wait_in(self.shared.policy.max_waiters) else {
                 return self.alone(reason, stale).await;
             };
@@ -142,7 +150,7 @@ impl Way {
                             return self.alone(reason, stale).await;
                         };
                         match self.fits(&head, request, true).await {
-                            Ok(true) => return Next::Read(head, reader, reason),
+                            Ok(true) => return Next::Read(head, reader.waiting(wait), reason),
                             // Another variant; once it is known by what, others of that one collapse again.
                             Ok(false) if !self.shared.selects(&head, request) => {
                                 lookup = self.other_variant(&head, request);
@@ -281,10 +289,11 @@ impl Way {
         mut outdated: Option<Arc<Flight>>,
         attempt: u32,
     ) -> Result<Role, ()> {
-        let cache = &self.shared.cache;
+        let (cache, leader) = (&self.shared.cache, Arc::downgrade(&self.chain));
         loop {
             let generation = cache.generation().await.map_err(drop)?;
-            let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt) {
+            let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt, &leader)
+            {
                 Role::Follower(flight) => flight,
                 role => return Ok(role),
             };

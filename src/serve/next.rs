@@ -21,6 +21,8 @@ pub(super) enum Next {
     Forward(CacheStatus),
     /// Nothing is stored, and the request does not want to wait.
     Refuse,
+    /// The handler of its page makes it again and again.
+    Loop,
 }
 
 /// A call of the service that may fill the cache.

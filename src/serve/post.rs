@@ -79,9 +79,10 @@ impl Post {
         let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
         let call = Call::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
+        let tracker = Tracker::of(&way.chain);
         let fill =
             Fill { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget };
-        Some(Self { fill, sent, before, tracker: Tracker::default() })
+        Some(Self { fill, sent, before, tracker })
     }
 
     /// Returns all that names a response, if it is what a GET of the same target would get: it says so, and for how

@@ -2,7 +2,7 @@
 
 use super::anonymize::Carries;
 use super::carried;
-use super::failure::gateway_timeout;
+use super::failure::empty;
 use super::finish::Finish;
 use super::forward::Fill;
 use super::future::ResponseFuture;
@@ -20,7 +20,7 @@ use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::marks;
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -250,6 +250,12 @@ where
             finish.set_key(way.shown.clone());
             refuse(request.version(), finish)
         }
+        Next::Loop => {
+            let status = CacheStatus::refused(Detail::Loop);
+            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            finish.set_key(way.shown.clone());
+            answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
+        }
         Next::Call(call) => {
             // Others may wait for it, or come to.
             let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());
@@ -283,7 +289,18 @@ where
     S: Service<Request<ReqBody>>,
 {
     let finish = finish.with_status(CacheStatus::refused(Detail::OnlyIfCached));
-    ResponseFuture::slow(async move { (Ok(gateway_timeout(version, &finish)), AnswerDependencies::noted()) })
+    answer_with(StatusCode::GATEWAY_TIMEOUT, version, finish)
+}
+
+fn answer_with<S, ReqBody, B>(
+    status: StatusCode,
+    version: Version,
+    finish: Finish,
+) -> ResponseFuture<S, ReqBody, B>
+where
+    S: Service<Request<ReqBody>>,
+{
+    ResponseFuture::slow(async move { (Ok(empty(status, version, &finish)), AnswerDependencies::noted()) })
 }
 
 #[expect(unused, reason = "asserts at build time that the error type of the service is kept")]

@@ -28,6 +28,7 @@ pub(crate) enum Detail {
     Upgrade,
     // What is stored is not for the request.
     Invalidated,
+    Loop,
     OnlyIfCached,
     Precondition,
     RequestMaxAge,
@@ -92,6 +93,7 @@ impl Detail {
             Self::UnknownHost => "unknown-host",
             Self::Upgrade => "upgrade",
             Self::Invalidated => "invalidated",
+            Self::Loop => "loop",
             Self::OnlyIfCached => "only-if-cached",
             Self::Precondition => "precondition",
             Self::RequestMaxAge => "request-max-age",

@@ -97,6 +97,7 @@ fn all() -> Vec<Detail> {
         Host,
         Identified,
         KeyLength,
+        Loop,
         MethodOverride,
         SameName,
         Skipped,
@@ -145,7 +146,7 @@ fn all() -> Vec<Detail> {
     ];
     assert!(all.iter().all(|detail| match detail {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
-        | HandledWithin | Host | Identified | KeyLength | MethodOverride | SameName | Skipped
+        | HandledWithin | Host | Identified | KeyLength | Loop | MethodOverride | SameName | Skipped
         | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge
         | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
         | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies

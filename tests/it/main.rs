@@ -40,6 +40,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod lifetimes;
+mod loops;
 mod lost_updates;
 mod marks;
 mod memory;

@@ -7,11 +7,13 @@ use crate::support::*;
 use http::{HeaderName, Request, Response, StatusCode};
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Clock, Identified, Invalidation, ManualClock, MemoryStore, Policy,
-    RouteCacheLayer, SiteCacheLayer,
+    ResponseBody, RouteCacheLayer, SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -273,7 +275,33 @@ async fn what_becomes_of_a_call() -> Told {
         told.push(ask(&stack, request(method, "/", &[])).await);
         assert_eq!(told.last().expect("told"), "fwd=uri-miss; detail=origin-timeout");
     }
+    told.push(asking_for_itself().await);
     told
+}
+
+/// The status of the last request of a page whose handler asks for the page.
+async fn asking_for_itself() -> String {
+    type Asking = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
+    let own = Arc::new(OnceLock::<Asking>::new());
+    let outer = Arc::clone(&own);
+    let inner = service_fn(move |_: Request<Body>| {
+        let asking = outer.get().expect("built").clone().oneshot(get("/"));
+        let asking: futures::future::BoxFuture<'static, _> = Box::pin(asking);
+        async move {
+            let asked = read(asking.await?).await;
+            let line = asked.headers.get_all("cache-status").iter().next_back().cloned();
+            let text = match asked.status.as_u16() {
+                508 => line.expect("a status").to_str().expect("text").to_owned(),
+                _ => asked.text().to_owned(),
+            };
+            Ok::<_, Infallible>(Response::new(Body::from(text)))
+        }
+    });
+    let stack = BoxCloneSyncService::new(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
+    assert!(own.set(stack.clone()).is_ok());
+    let line = read(stack.oneshot(get("/")).await.expect("infallible")).await.text().to_owned();
+    assert_eq!(line, "tower-response-cache; detail=loop");
+    line.split_once("; ").expect("a parameter").1.to_owned()
 }
 
 #[tokio::test(start_paused = true)]

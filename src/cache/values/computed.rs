@@ -14,7 +14,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// So long one waits for what another one computes, before it does so itself.
@@ -207,7 +207,7 @@ impl Value<'_> {
         let mut outdated: Option<Arc<Flight<Computed>>> = None;
         loop {
             let flights = &self.cache.0.computations;
-            let flight = match flights.join(key, outdated.as_ref(), since, 0) {
+            let flight = match flights.join(key, outdated.as_ref(), since, 0, &Weak::new()) {
                 Role::Follower(flight) => flight,
                 role => return role,
             };

@@ -84,7 +84,7 @@ impl Stream {
             deferred: Deferred::default(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
-        Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None }
+        Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
     }
 
     /// Changes the state, and then does without the lock what runs the code of others.
@@ -104,7 +104,7 @@ impl Stream {
             return None;
         }
         let number = state.readers.join();
-        Some(Reader { stream: Arc::clone(self), number, read: 0, failed: false, patience: None })
+        Some(Reader { stream: Arc::clone(self), number, read: 0, failed: false, patience: None, wait: None })
     }
 
     /// Tells whether the body may be stored, as far as it has arrived.

@@ -4,6 +4,7 @@ use super::readers::Place;
 use super::state::{Arrived, End, Found, Item};
 use super::{Source, Stream, lock};
 use crate::error::BoxError;
+use crate::flight::Wait;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
@@ -29,12 +30,20 @@ pub(crate) struct Reader {
     pub(super) failed: bool,
     /// How long it waits for the slowest, and as far as which frame that one has to get meanwhile.
     pub(super) patience: Option<(Pin<Box<Sleep>>, usize)>,
+    /// The wait for the body, where the request that reads it is known to others.
+    pub(super) wait: Option<Wait>,
 }
 
 impl Reader {
     /// Returns the stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
+    }
+
+    /// Says by which wait the body is read.
+    pub(crate) fn waiting(mut self, wait: Wait) -> Self {
+        self.wait = Some(wait);
+        self
     }
 
     /// Reads on for nobody, as long as the body may be stored.

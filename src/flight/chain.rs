@@ -1,0 +1,147 @@
+//! Who waits for whom: requests that handlers make, and the calls that these wait for.
+
+use crate::key::CacheKey;
+use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Chain>>> = const { RefCell::new(None) };
+}
+
+/// So many calls are followed at most to find out whether one waits for another.
+const HOPS: usize = 16;
+
+/// A request, and the one whose handler or body made it.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    parent: Option<Arc<Self>>,
+    key: CacheKey,
+    /// The leaders of all calls that requests made by its handler wait for.
+    waits: Mutex<Vec<Weak<Self>>>,
+}
+
+/// A wait that the request is known for. Dropped, it is over.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    waiting: Option<Arc<Chain>>,
+    leader: Weak<Chain>,
+}
+
+impl Chain {
+    /// Returns a request for a key, made by whatever runs on this thread.
+    pub(crate) fn new(key: CacheKey) -> Arc<Self> {
+        Arc::new(Self { parent: Self::current(), key, waits: Mutex::default() })
+    }
+
+    /// Returns the request whose handler or body runs on this thread.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Option::clone)
+    }
+
+    /// Does something for the request.
+    pub(crate) fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
+        struct Entered(Option<Arc<Chain>>);
+        impl Drop for Entered {
+            fn drop(&mut self) {
+                let outer = self.0.take();
+                drop(CURRENT.replace(outer));
+            }
+        }
+        let _entered = Entered(CURRENT.replace(Some(Arc::clone(self))));
+        work()
+    }
+
+    /// Returns how many of the requests that led to this one are for the same key.
+    pub(crate) fn repeats(&self) -> usize {
+        self.ancestors().filter(|other| other.key == self.key).count()
+    }
+
+    /// Begins to wait for a leader; `None` if that waits for this request, directly or not.
+    pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
+        let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
+        // Known before it is looked for: of two who begin at once, one sees the other.
+        self.ancestors().for_each(|each| each.lock().push(Weak::clone(leader)));
+        (!self.is_awaited_by(leader)).then_some(wait)
+    }
+
+    /// Returns `true` if a leader waits for the requests that led to this one.
+    fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
+        let mut found: Vec<_> = leader.upgrade().into_iter().collect();
+        let mut at = 0;
+        while let Some(leader) = found.get(at).filter(|_| at < HOPS) {
+            if self.ancestors().any(|own| std::ptr::eq(own, &**leader)) {
+                return true;
+            }
+            let next: Vec<_> = leader.lock().iter().filter_map(Weak::upgrade).collect();
+            let new = next.into_iter().filter(|next| !found.iter().any(|known| Arc::ptr_eq(known, next)));
+            let new: Vec<_> = new.collect();
+            found.extend(new);
+            at += 1;
+        }
+        false
+    }
+
+    fn ancestors(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(self.parent.as_deref(), |each| each.parent.as_deref())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Self>>> {
+        // Nothing panics under this lock.
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        let waiting = std::iter::successors(self.waiting.as_deref(), |each| each.parent.as_deref());
+        for each in waiting {
+            let mut waits = each.lock();
+            if let Some(at) = waits.iter().position(|leader| leader.ptr_eq(&self.leader)) {
+                waits.swap_remove(at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::KeyRef;
+
+    fn request(key: &[u8]) -> Arc<Chain> {
+        Chain::new(KeyRef::new(key).to_key())
+    }
+
+    fn of(parent: &Arc<Chain>, key: &[u8]) -> Arc<Chain> {
+        parent.enter(|| request(key))
+    }
+
+    #[test]
+    fn a_request_does_not_wait_for_who_waits_for_it() {
+        let (a, b, c) = (request(b"a"), request(b"b"), request(b"c"));
+        let own = of(&a, b"a").wait_for(&Arc::downgrade(&a));
+        assert!(own.is_none(), "its own handler");
+        let a_for_b = of(&a, b"b").wait_for(&Arc::downgrade(&b)).expect("nobody waits for a");
+        let b_for_c = of(&of(&b, b"x"), b"c").wait_for(&Arc::downgrade(&c)).expect("nobody waits for b");
+        assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_none(), "a for b for c");
+        drop(b_for_c);
+        assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_some());
+        drop(a_for_b);
+        assert!(a.lock().is_empty() && b.lock().is_empty() && c.lock().is_empty());
+    }
+
+    #[test]
+    fn who_has_no_parent_waits_for_anybody() {
+        let (a, b) = (request(b"a"), request(b"a"));
+        assert!(b.wait_for(&Arc::downgrade(&a)).is_some());
+        assert_eq!(b.repeats(), 0);
+        assert_eq!(of(&of(&a, b"x"), b"a").repeats(), 1);
+    }
+
+    #[test]
+    fn a_wait_that_is_refused_leaves_nothing_behind() {
+        let a = request(b"a");
+        assert!(of(&a, b"a").wait_for(&Arc::downgrade(&a)).is_none());
+        assert!(a.lock().is_empty());
+    }
+}

@@ -1,0 +1,138 @@
+//! No request waits for itself: handlers and bodies that ask for their own pages, or for each other's.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tokio::sync::Barrier;
+use tokio::time::{Instant, timeout};
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Policy, ResponseBody, SiteCacheLayer};
+
+type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
+type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Infallible>;
+
+/// A site whose handlers ask the site itself.
+#[derive(Clone, Default)]
+struct Site(Arc<OnceLock<Shop>>);
+
+impl Site {
+    async fn ask(&self, uri: &str) -> (u16, String) {
+        let shop = self.0.get().expect("built").clone();
+        let response = shop.oneshot(get(uri)).await.expect("infallible");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+}
+
+/// Builds a site from a function that makes the text of each page, and counts its calls.
+fn built<F, Fut>(policy: Policy, make: F) -> (Site, Calls)
+where
+    F: Fn(Site, String, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = String> + Send + 'static,
+{
+    let (site, calls) = (Site::default(), Calls::default());
+    let (own, counted) = (site.clone(), calls.clone());
+    let inner = service_fn(move |request: Request<Body>| {
+        let making = make(own.clone(), request.uri().path().to_owned(), counted.next());
+        async move {
+            let body = Body::from(making.await).map_err(|never| match never {}).boxed_unsync();
+            Ok::<_, Infallible>(Response::new(body))
+        }
+    });
+    let shop = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+    assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
+    (site, calls)
+}
+
+async fn at_once<T>(work: impl Future<Output = T>) -> T {
+    let started = Instant::now();
+    let done = timeout(Duration::from_secs(60), work).await.expect("nobody hangs");
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
+    done
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_may_ask_for_its_own_page_once() {
+    let (site, calls) = built(policy(), |site, path, call| async move {
+        match call {
+            1 => format!("around {:?}", site.ask(&path).await),
+            call => call.to_string(),
+        }
+    });
+    assert_eq!(at_once(site.ask("/a")).await.1, "around (200, \"2\")");
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_asks_for_its_own_page_without_end_gets_508() {
+    for policy in [policy(), policy().collapse(false)] {
+        let (site, calls) = built(policy, |site, path, _| async move { site.ask(&path).await.0.to_string() });
+        at_once(site.ask("/a")).await;
+        assert_eq!(calls.count(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_that_need_each_other_do_not_wait_for_each_other() {
+    for pages in [2, 3] {
+        let together = Arc::new(Barrier::new(pages));
+        let (site, calls) = built(policy(), move |site, path, call| {
+            let together = Arc::clone(&together);
+            async move {
+                if call > pages {
+                    return "end".to_owned();
+                }
+                // All of them are being made.
+                together.wait().await;
+                let number: usize = path[1..].parse().expect("a number");
+                site.ask(&format!("/{}", (number + 1) % pages)).await.1
+            }
+        });
+        let asked: Vec<_> = (0..pages).map(|page| format!("/{page}")).collect();
+        at_once(futures::future::join_all(asked.iter().map(|uri| site.ask(uri)))).await;
+        assert!(calls.count() > pages, "at least one of them was not waited for");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_of_others_are_still_waited_for() {
+    let (site, calls) = built(policy(), |site, path, _| async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        match &*path {
+            "/part" => "part".to_owned(),
+            _ => site.ask("/part").await.1,
+        }
+    });
+    let (a, b, part) = tokio::join!(site.ask("/a"), site.ask("/b"), site.ask("/part"));
+    assert_eq!((&*a.1, &*b.1, &*part.1), ("part", "part", "part"));
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_asks_for_its_own_page_hangs_nobody() {
+    let (site, calls) = (Site::default(), Calls::default());
+    let (own, counted) = (site.clone(), calls.clone());
+    let inner = service_fn(move |request: Request<Body>| {
+        let (site, path, call) = (own.clone(), request.uri().path().to_owned(), counted.next());
+        let rest = async move {
+            let text = if call > 1 { "end".to_owned() } else { site.ask(&path).await.1 };
+            Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(text)))
+        };
+        let first = futures::future::ready(Ok(http_body::Frame::data(Bytes::from_static(b"<"))));
+        let frames = futures::stream::FuturesOrdered::from_iter([
+            Box::pin(first) as futures::future::BoxFuture<'static, _>,
+            Box::pin(rest),
+        ]);
+        async move { Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(frames).boxed_unsync())) }
+    });
+    let shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
+    assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
+}
