@@ -28,26 +28,26 @@ const EXACT: [&str; 13] = [
     "sentry-trace",
     "grpc-trace-bin",
     "elastic-apm-traceparent",
-    "jaeger-debug-id",
     // Identifiers of a request, under other names.
     "cf-ray",
     "eagleid",
     "akamai-grn",
+    "akamai-request-bc",
     "sprequestguid",
-    // Timings.
-    "response-time",
+    "ms-cv",
 ];
 
 /// Such names after `x-`.
-const EXACT_X: [&str; 34] = [
+const EXACT_X: [&str; 26] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "trace",
-    "cloud-trace-context",
     "honeycomb-trace",
     "newrelic-app-data",
     // Identifiers of a request, under other names.
     "amz-id-1",
     "amz-id-2",
+    "obs-id-2",
+    "tos-id-2",
     "amz-cf-id",
     "amz-apigw-id",
     "amz-rid",
@@ -58,61 +58,129 @@ const EXACT_X: [&str; 34] = [
     "vercel-id",
     "guploader-uploadid",
     "reqid",
-    "tt-logid",
     "fb-debug",
+    "fb-trip-id",
+    "iinfo",
+    "log",
+    "ms-cv",
+    "varnish",
     // Counters of a rate limit.
     "shopify-shop-api-call-limit",
     // Timings.
     "runtime",
-    "response-time",
-    "response-time-ms",
-    "response-duration",
-    "request-time",
-    "request-duration",
-    "process-time",
-    "processing-time",
-    "render-time",
-    "execution-time",
-    "elapsed-time",
     "timer",
-    "envoy-upstream-service-time",
-    "kong-upstream-latency",
-    "kong-proxy-latency",
 ];
 
 /// Tracing systems with several fields, after `x-`.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
-/// What an identifier beside it belongs to.
-const TRACED: [&[u8]; 6] = [b"request", b"req", b"trace", b"span", b"correlation", b"ray"];
+/// What an identifier beside the word belongs to.
+const TRACED: u16 = 1;
 /// How an identifier is called.
-const IDENTIFIERS: [&[u8]; 3] = [b"id", b"uuid", b"guid"];
+const IDENTIFIER: u16 = 1 << 1;
+/// What has a context beside it that is passed on from service to service.
+const PROPAGATED: u16 = 1 << 2;
+/// How such a context, or a part of it, is called.
+const CONTEXT: u16 = 1 << 3;
+const RATE: u16 = 1 << 4;
+const LIMIT: u16 = 1 << 5;
+/// What takes time while a response is made.
+const TIMED: u16 = 1 << 6;
+/// How that time is called.
+const TIME: u16 = 1 << 7;
+/// A time zone is no time that something took.
+const ZONE: u16 = 1 << 8;
+const TIMING: u16 = 1 << 9;
 
-/// Returns `true` if the words of a name, split at `-` and `_`, name an identifier of an exchange, a rate limit or a
-/// timing.
-fn has_words(name: &str) -> bool {
-    let (mut traced, mut identifier, mut rate, mut limit) = (false, false, false, false);
-    for word in name.as_bytes().split(|byte| matches!(byte, b'-' | b'_')) {
-        match word {
-            b"timing" | b"timings" => return true,
-            b"rate" => rate = true,
-            b"limit" | b"limits" | b"limiting" => limit = true,
-            _ if TRACED.contains(&word) => traced = true,
-            _ if IDENTIFIERS.contains(&word) => identifier = true,
-            _ if word.starts_with(b"ratelimit") || is_run_together(word) => return true,
-            _ => {}
-        }
+/// Returns what a word of a name may be, by its length first: most are nothing.
+fn roles(word: &[u8]) -> u16 {
+    match word.len() {
+        2 => match word {
+            b"id" => IDENTIFIER,
+            b"db" => TIMED,
+            _ => 0,
+        },
+        3 => match word {
+            b"req" | b"ray" | b"log" => TRACED,
+            b"tag" => CONTEXT,
+            _ => 0,
+        },
+        4 => match word {
+            b"uuid" | b"guid" => IDENTIFIER,
+            b"span" => TRACED | PROPAGATED,
+            b"host" => CONTEXT,
+            b"rate" => RATE,
+            b"time" => TIME,
+            b"zone" => ZONE,
+            _ => 0,
+        },
+        5 => match word {
+            b"trace" => TRACED | PROPAGATED,
+            b"debug" => TRACED,
+            b"flags" | b"state" => CONTEXT,
+            b"limit" => LIMIT,
+            b"proxy" | b"query" | b"queue" => TIMED,
+            _ => 0,
+        },
+        6 => match word {
+            b"limits" => LIMIT,
+            b"parent" | b"vector" => CONTEXT,
+            b"render" | b"server" => TIMED,
+            b"timing" => TIMING,
+            _ => 0,
+        },
+        7 => match word {
+            b"request" => TRACED | TIMED,
+            b"context" | b"sampled" => CONTEXT,
+            b"backend" | b"elapsed" | b"process" => TIMED,
+            b"timings" => TIMING,
+            _ => 0,
+        },
+        _ => match word {
+            b"limiting" => LIMIT,
+            b"response" | b"upstream" | b"rendering" | b"processing" => TIMED,
+            b"duration" => TIME,
+            b"execution" => TRACED | TIMED,
+            b"invocation" | b"transaction" => TRACED,
+            b"correlation" => TRACED | PROPAGATED,
+            _ => 0,
+        },
     }
-    (traced && identifier) || (rate && limit)
 }
 
-/// Returns `true` for `requestid`, `parentspanid` and the like.
+/// Returns `true` if the words of a name, split at `-` and `_`, name an identifier or a context of an exchange, a rate
+/// limit or a timing.
+fn has_words(name: &str) -> bool {
+    let mut all = 0;
+    for word in name.as_bytes().split(|byte| matches!(byte, b'-' | b'_')) {
+        let own = roles(word);
+        if own == 0 && (word.starts_with(b"ratelimit") || word.ends_with(b"latency") || is_run_together(word))
+        {
+            return true;
+        }
+        all |= own;
+    }
+    let has = |roles: u16| all & roles == roles;
+    has(TIMING)
+        || has(TRACED | IDENTIFIER)
+        || has(PROPAGATED | CONTEXT)
+        || has(RATE | LIMIT)
+        || (has(TIMED | TIME) && !has(ZONE))
+}
+
+/// Returns `true` for `requestid`, `parentspanid`, `responsetime` and the like.
 fn is_run_together(word: &[u8]) -> bool {
-    let owner = IDENTIFIERS.iter().find_map(|end| word.strip_suffix(*end));
-    owner.is_some_and(|owner| {
+    let ends: [(&[u8], u16); 5] =
+        [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
+    // Most words end otherwise.
+    if !matches!(word.last(), Some(b'd' | b'e' | b'n')) {
+        return false;
+    }
+    let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
+    owner.is_some_and(|(owner, role)| {
         // Short words end others: an array is no ray.
-        let ends = |traced: &[u8]| traced.len() > 3 && owner.ends_with(traced);
-        TRACED.iter().any(|traced| owner == *traced || ends(traced))
+        let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
+        roles(owner) & role != 0 || ends()
     })
 }
 
@@ -187,8 +255,37 @@ mod tests {
             "sentry-trace",
             "x-request-uuid",
             "sprequestguid",
+            "ms-cv",
+            "x-ms-cv",
+            "x-correlation-vector",
+            "x-correlation-context",
+            "x-ot-span-context",
+            "x-tt-trace-tag",
+            "x-tt-trace-host",
+            "x-tt-logid",
+            "x-log-id",
+            "x-nws-log-uuid",
+            "x-bce-debug-id",
+            "x-obs-id-2",
+            "function-execution-id",
+            "x-transaction-id",
+            "x-varnish",
+            "x-iinfo",
+            "x-okta-request-id",
+            "x-auth0-requestid",
             // Timings.
             "server-timing",
+            "x-upstream-response-time",
+            "x-upstream-latency",
+            "x-kong-admin-latency",
+            "x-backend-time",
+            "x-processing-time",
+            "x-render-duration",
+            "x-db-query-time",
+            "x-oss-server-time",
+            "x-responsetime",
+            "spiislatency",
+            "sprequestduration",
             "x-timing",
             "timing",
             "x-backend-timings",
@@ -228,6 +325,14 @@ mod tests {
             "x-spanish-title",
             "x-valid",
             "x-time",
+            "last-response-timezone",
+            "x-server-time-zone",
+            "x-reading-time",
+            "x-video-duration",
+            "x-blog-id",
+            "x-request-context-path",
+            "x-varnish-cache",
+            "x-runtime-version",
             "last-modified",
             "date",
             "retry-after",

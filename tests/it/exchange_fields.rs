@@ -14,8 +14,14 @@ const OF_ONE_EXCHANGE: &[&str] = &[
     "traceresponse",
     "server-timing",
     "x-runtime",
+    "ms-cv",
+    "x-varnish",
+    "x-nws-log-uuid",
+    "x-ot-span-context",
+    "x-upstream-response-time",
 ];
-const OF_THE_PAGE: &[&str] = &["x-amz-version-id", "timing-allow-origin", "x-build-id", "etag"];
+const OF_THE_PAGE: &[&str] =
+    &["x-amz-version-id", "timing-allow-origin", "x-build-id", "last-response-timezone", "etag"];
 
 fn page(call: usize) -> Response<Body> {
     let mut response = numbered(&[("cache-control", "max-age=60")], call);
