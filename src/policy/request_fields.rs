@@ -220,7 +220,10 @@ pub(crate) fn issues_credential(response: &HeaderMap, sharing: Sharing) -> bool 
 
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
-        Sharing::App => meaning(name.as_str()).identifies(),
+        Sharing::App => match meaning(name.as_str()) {
+            Meaning::Cookie => true,
+            meaning => meaning.identifies(),
+        },
         // What is for a proxy is not stored (RFC 9111 section 3.1).
         Sharing::Rfc9111 => matches!(name.as_str(), "authorization" | "authentication-info"),
     }

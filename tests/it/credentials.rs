@@ -8,7 +8,7 @@ use tower_response_cache::{
     AnonymousOnlyLayer, Cache, KeyPart, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
-const IDENTIFYING: [&str; 12] = [
+const IDENTIFYING: [&str; 15] = [
     "client-cert",
     "x-amzn-mtls-clientcert-leaf",
     "x-arr-clientcert",
@@ -21,6 +21,9 @@ const IDENTIFYING: [&str; 12] = [
     "x-acme-session",
     "oidc_claim_sub",
     "x-partner-key",
+    "x-proxiedentitieschain",
+    "x-customerid",
+    "x-display-name",
 ];
 
 const HARMLESS: [&str; 9] = [
@@ -152,7 +155,8 @@ async fn a_keyed_field_keeps_its_meaning() {
 
 #[tokio::test]
 async fn a_response_that_issues_a_credential_is_not_stored() {
-    let names = ["authorization", "x-auth-token", "x-csrf-token", "authentication-info", "x-acme-session"];
+    let names =
+        ["authorization", "x-auth-token", "x-csrf-token", "authentication-info", "x-acme-session", "cookie"];
     for name in names.into_iter().chain(IDENTIFYING) {
         let (stack, calls) = site(policy(), move |_, call| {
             numbered(&[(name, "alice"), ("cache-control", "public, max-age=60")], call)

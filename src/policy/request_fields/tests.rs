@@ -5,7 +5,7 @@ use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::sample::select;
 
 #[rustfmt::skip]
-const IDENTIFYING: [&str; 219] = [
+const IDENTIFYING: [&str; 292] = [
     "authorization", "proxy-authorization", "x-authorization", "x-forwarded-authorization",
     "x-original-authorization", "cookie2", "client-cert", "client-cert-chain", "x-client-cert",
     "x-amzn-mtls-clientcert", "x-amzn-mtls-clientcert-serial-number", "x-amzn-mtls-clientcert-issuer",
@@ -54,7 +54,20 @@ const IDENTIFYING: [&str; 219] = [
     "x-github-otp", "x-wsse", "x-wp-nonce", "x-hasura-admin-secret", "x-hasura-user-id",
     "x-shopify-access-token", "x-firebase-appcheck", "x-device-token", "x-secret", "x-client-secret",
     "clientsecret", "x-signed-in", "x-forwarded-cookie", "x-admin", "x-cart-id", "authentication-info",
-    "proxy-authentication-info",
+    "proxy-authentication-info", "$wsru", "$wscc", "$wssi", "$wsra", "x-proxiedentitieschain",
+    "x-proxiedentitygroups", "x-knox-actor-id", "x-knox-actor-groups-1", "x-anchormailbox",
+    "x-owa-canary", "x-requestdigest", "x-request-digest", "sm_universalid", "jenkins-crumb", ".crumb",
+    "x-honeycomb-team", "x-vercel-protection-bypass", "x-prerender-revalidate", "cf-warp-tag-id",
+    "x-amzn-request-context", "x-amzn-lambda-context", "x-spiffe-id", "x-svid", "persistent-id",
+    "targeted-id", "pairwise-id", "nameid", "persistentid", "edupersontargetedid", "edupersonuniqueid",
+    "entitlement", "sn", "employeenumber", "telephonenumber", "ismemberof", "x-wx-unionid",
+    "x-union-id", "scnt", "x-clerk-org-id", "x-stytch-org-id", "x-customerid", "x-clientid",
+    "x-memberid", "x-visitorid", "x-deviceid", "x-subscriberid", "x-consumerid", "x-guestid",
+    "x-customer-number", "x-player-id", "x-patient-id", "x-device-uuid", "x-device-serial",
+    "x-device-fingerprint", "x-installation-id", "x-advertising-id", "x-imei", "x-iccid", "x-udid",
+    "x-idfa", "x-mac-address", "x-sub", "x-sess", "x-display-name", "x-given-name", "x-first-name",
+    "x-lastname", "x-familyname", "x-scopes", "x-scope", "x-permissions", "x-privileges",
+    "ok-access-sign",
 ];
 
 #[rustfmt::skip]

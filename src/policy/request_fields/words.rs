@@ -9,15 +9,15 @@ const fn stems(first: u8) -> &'static [&'static str] {
         b'b' => &["bearer"],
         b'c' => &["certificate", "clientcert", "credential", "csrf"],
         b'd' => &["dpop"],
-        b'e' => &["email"],
+        b'e' => &["eduperson", "email", "employee"],
         b'i' => &["identity", "impersonat"],
         b'j' => &["jwt"],
         b'k' => &["kerberos", "keycloak"],
         b'l' => &["login", "logon"],
-        b'm' => &["mtls"],
+        b'm' => &["mailbox", "memberof", "mtls"],
         b'n' => &["ntlm"],
         b'o' => &["oauth", "oidc", "openid"],
-        b'p' => &["passcode", "passkey", "passphrase", "passport", "passw", "principal"],
+        b'p' => &["passcode", "passkey", "passphrase", "passport", "passw", "principal", "proxiedentit"],
         b's' => &["saml", "secret", "session", "shib", "signature", "signin", "spnego"],
         b't' => &["ticket", "token"],
         b'u' => &["username", "userid", "userinfo"],
@@ -29,111 +29,180 @@ const fn stems(first: u8) -> &'static [&'static str] {
 /// Words that identify at either end of a word: within, they are parts of others.
 const ENDS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
-/// Words that identify where they stand alone: personal data, and what single products send.
-const ALONE: [&str; 63] = [
-    "2fa",
-    "admin",
-    "affiliation",
-    "appcheck",
-    "basket",
-    "behalf",
-    "cart",
-    "cn",
-    "cognito",
-    "consumer",
-    "cookie",
-    "cookies",
-    "creds",
-    "customer",
-    "displayname",
-    "dn",
-    "entitlements",
-    "eppn",
-    "fullname",
-    "givenname",
-    "group",
-    "groups",
-    "hmac",
-    "iap",
-    "ident",
-    "imsi",
-    "jwe",
-    "krb",
-    "krb5",
-    "logged",
-    "mail",
-    "member",
-    "mfa",
-    "msisdn",
-    "negotiate",
-    "nickname",
-    "nonce",
-    "okta",
-    "otp",
-    "person",
-    "phone",
-    "pomerium",
-    "psk",
-    "role",
-    "roles",
-    "sid",
-    "sig",
-    "signed",
-    "subject",
-    "subno",
-    "subscriber",
-    "sudo",
-    "surname",
-    "tailscale",
-    "totp",
-    "uid",
-    "uidh",
-    "upn",
-    "visitor",
-    "vouch",
-    "whoami",
-    "wsse",
-    "acr",
+/// Returns `true` for words that identify where they stand alone: personal data, and what single products send. By
+/// length, so that most words take a few comparisons.
+fn identifies_alone(word: &[u8]) -> bool {
+    match word.len() {
+        2 => matches!(word, b"cn" | b"dn" | b"sn"),
+        3 => matches!(
+            word,
+            b"2fa"
+                | b"acr"
+                | b"iap"
+                | b"jwe"
+                | b"krb"
+                | b"mfa"
+                | b"otp"
+                | b"psk"
+                | b"sid"
+                | b"sig"
+                | b"ssn"
+                | b"uid"
+                | b"upn"
+        ),
+        4 => matches!(
+            word,
+            b"cart"
+                | b"eppn"
+                | b"gaid"
+                | b"hmac"
+                | b"idfa"
+                | b"idfv"
+                | b"imei"
+                | b"imsi"
+                | b"krb5"
+                | b"mail"
+                | b"meid"
+                | b"oaid"
+                | b"okta"
+                | b"role"
+                | b"scnt"
+                | b"sess"
+                | b"sign"
+                | b"sudo"
+                | b"svid"
+                | b"totp"
+                | b"udid"
+                | b"uidh"
+                | b"wsse"
+        ),
+        5 => matches!(
+            word,
+            b"actor"
+                | b"admin"
+                | b"clerk"
+                | b"creds"
+                | b"crumb"
+                | b"group"
+                | b"iccid"
+                | b"ident"
+                | b"nonce"
+                | b"phone"
+                | b"roles"
+                | b"subno"
+                | b"vouch"
+        ),
+        6 => matches!(
+            word,
+            b"basket"
+                | b"behalf"
+                | b"cookie"
+                | b"groups"
+                | b"logged"
+                | b"member"
+                | b"msisdn"
+                | b"person"
+                | b"scopes"
+                | b"signed"
+                | b"spiffe"
+                | b"stytch"
+                | b"whoami"
+                | b"workos"
+        ),
+        7 => matches!(
+            word,
+            b"cognito" | b"cookies" | b"descope" | b"subject" | b"surname" | b"visitor" | b"zitadel"
+        ),
+        8 => {
+            matches!(word, b"appcheck" | b"consumer" | b"customer" | b"frontegg" | b"nickname" | b"pomerium")
+        }
+        9 => matches!(word, b"negotiate" | b"privilege" | b"tailscale" | b"telephone"),
+        10 => matches!(word, b"formdigest" | b"permission" | b"privileges" | b"subscriber"),
+        11 => matches!(word, b"affiliation" | b"entitlement" | b"permissions"),
+        12 => matches!(word, b"entitlements"),
+        13 => matches!(word, b"requestdigest"),
+        _ => false,
+    }
+}
+
+/// Words that identify at the end of a name only: before others they are parts of a site.
+const LAST: [&str; 2] = ["scope", "sub"];
+
+/// What has identifiers that identify a visitor, beside the word or run together with it.
+const IDENTIFIED: [&str; 24] = [
+    "advertising",
+    "anonymous",
+    "browser",
+    "buyer",
+    "caller",
+    "client",
+    "device",
+    "guest",
+    "handset",
+    "installation",
+    "machine",
+    "name",
+    "owner",
+    "pairwise",
+    "patient",
+    "persistent",
+    "player",
+    "profile",
+    "shopper",
+    "student",
+    "targeted",
+    "transient",
+    "union",
+    "universal",
 ];
 
-/// Pairs of neighbors that identify, though neither does by itself.
-const PAIRS: [(&str, &[&str]); 12] = [
+/// How identifiers are called.
+const IDENTIFIERS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
+
+/// What makes a name one of a person's, beside the word or run together with it.
+const PERSONAL_NAMES: [&str; 10] =
+    ["common", "display", "family", "first", "full", "given", "last", "middle", "nick", "screen"];
+
+/// Other pairs of neighbors that identify, though neither does by itself.
+const PAIRS: [(&str, &[&str]); 18] = [
     ("access", &["key"]),
     ("api", &["key"]),
     ("calling", &["line"]),
-    ("caller", &["id"]),
     ("cf", &["access"]),
-    (
-        "client",
-        &[
-            "chain",
-            "fingerprint",
-            "i",
-            "id",
-            "issuer",
-            "key",
-            "s",
-            "san",
-            "serial",
-            "uid",
-            "verified",
-            "verify",
-        ],
-    ),
-    ("device", &["id", "uid"]),
+    ("client", &["chain", "i", "issuer", "key", "s", "san", "verified", "verify"]),
+    ("form", &["digest"]),
+    ("honeycomb", &["team"]),
+    ("mac", &["address"]),
+    ("owa", &["canary"]),
+    ("prerender", &["revalidate"]),
+    ("protection", &["bypass"]),
     ("remote", &["name"]),
+    ("request", &["digest"]),
     ("secret", &["key"]),
     ("ssl", &["client", "issuer", "serial", "verify"]),
     ("subscription", &["key"]),
     ("tls", &["client"]),
+    ("warp", &["tag"]),
 ];
+
+/// Pairs of neighbors that do not identify, though the first word does by itself: a user agent is a program, and a policy is
+/// the site's.
+const HARMLESS_PAIRS: [(&str, &str); 2] = [("user", "agent"), ("permissions", "policy")];
+
+/// Names whose words say nothing of it. Both tell whom a gateway has authorized; `Request-Context` alone names an
+/// application.
+const WHOLE: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
 /// Returns `true` if the name of a field says that its value identifies a visitor.
 pub(super) fn identify(name: &str) -> bool {
+    // The second is how a plug-in tells WebSphere of the connection and who is on it.
+    if WHOLE.contains(&name) || name.starts_with("$ws") {
+        return true;
+    }
     let mut words = words(name.as_bytes()).peekable();
     while let Some(word) = words.next() {
         let next = words.peek().copied();
-        if identifies(word, next) || (next.is_none() && (word.ends_with(b"key") || word == b"keys")) {
+        if identifies(word, next) || (next.is_none() && identifies_as_last(word)) {
             return true;
         }
     }
@@ -144,9 +213,15 @@ fn words(name: &[u8]) -> impl Iterator<Item = &[u8]> {
     name.split(|byte| !byte.is_ascii_alphanumeric()).filter(|word| !word.is_empty())
 }
 
+fn identifies_as_last(word: &[u8]) -> bool {
+    word.ends_with(b"key") || word == b"keys" || is_one_of(&LAST, word)
+}
+
 fn identifies(word: &[u8], next: Option<&[u8]>) -> bool {
-    // A user agent is a program.
-    if word.starts_with(b"useragent") || (word == b"user" && next == Some(b"agent")) {
+    let is_pair = |(first, second): &(&str, &str)| {
+        first.as_bytes() == word && next.is_some_and(|next| second.as_bytes() == next)
+    };
+    if word.starts_with(b"useragent") || HARMLESS_PAIRS.iter().any(is_pair) {
         return false;
     }
     // Of an author are written works.
@@ -156,8 +231,9 @@ fn identifies(word: &[u8], next: Option<&[u8]>) -> bool {
         || has_stem(word)
         || word.ends_with(b"sid")
         || ENDS.iter().any(|end| word.starts_with(end.as_bytes()) || word.ends_with(end.as_bytes()))
-        || ALONE.iter().any(|alone| alone.as_bytes() == word)
-        || next.is_some_and(|next| is_pair(word, next))
+        || identifies_alone(word)
+        || is_run_together(word)
+        || next.is_some_and(|next| identify_together(word, next))
 }
 
 fn has_stem(word: &[u8]) -> bool {
@@ -167,7 +243,24 @@ fn has_stem(word: &[u8]) -> bool {
     })
 }
 
-fn is_pair(word: &[u8], next: &[u8]) -> bool {
+/// Returns `true` for two words that identify beside each other.
+fn identify_together(word: &[u8], next: &[u8]) -> bool {
     let pair = PAIRS.iter().find(|(first, _)| first.as_bytes() == word);
-    pair.is_some_and(|(_, seconds)| seconds.iter().any(|second| second.as_bytes() == next))
+    (is_one_of(&IDENTIFIERS, next) && is_one_of(&IDENTIFIED, word))
+        || (next == b"name" && is_one_of(&PERSONAL_NAMES, word))
+        || pair.is_some_and(|(_, seconds)| is_one_of(seconds, next))
+}
+
+/// Returns `true` for `customerid`, `displayname` and the like.
+fn is_run_together(word: &[u8]) -> bool {
+    let identified = |end: &&str| {
+        let owner = word.strip_suffix(end.as_bytes());
+        owner.is_some_and(|owner| is_one_of(&IDENTIFIED, owner) || identifies_alone(owner))
+    };
+    let is_name = || word.strip_suffix(b"name").is_some_and(|whose| is_one_of(&PERSONAL_NAMES, whose));
+    IDENTIFIERS.iter().any(identified) || is_name()
+}
+
+fn is_one_of(words: &[&str], word: &[u8]) -> bool {
+    words.iter().any(|known| known.as_bytes() == word)
 }
