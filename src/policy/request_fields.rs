@@ -7,6 +7,7 @@ pub(crate) use harmless::is_harmless;
 
 use super::{Policy, Sharing};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::exchange_fields::describes_exchange;
 use crate::status::{Detail, FieldName};
 use http::header::{HeaderMap, HeaderName};
 
@@ -218,10 +219,13 @@ pub(crate) fn issues_credential(response: &HeaderMap, sharing: Sharing) -> bool 
     response.keys().any(|name| is_credential(name, sharing))
 }
 
+/// Returns `true` if a response field issues a credential, by its name. One that describes the exchange does not, though
+/// it is named like one (`x-ratelimit-remaining-tokens`); it is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match meaning(name.as_str()) {
             Meaning::Cookie => true,
+            Meaning::NamedLikeCredential => !describes_exchange(name.as_str()),
             meaning => meaning.identifies(),
         },
         // What is for a proxy is not stored (RFC 9111 section 3.1).

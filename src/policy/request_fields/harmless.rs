@@ -31,6 +31,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
                 | "hx-boosted"
                 | "cache-keys"
                 | "set-cookie"
+                | "x-ab-group"
         ),
         11 => matches!(
             name,
@@ -43,6 +44,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
                 | "retry-after"
                 | "x-cache-key"
                 | "set-cookie2"
+                | "variant-key"
         ),
         12 => matches!(
             name,
@@ -54,6 +56,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
                 | "x-powered-by"
                 | "cache-groups"
                 | "x-cache-keys"
+                | "sap-passport"
         ),
         13 => matches!(
             name,
@@ -86,6 +89,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
                 | "idempotency-key"
                 | "x-surrogate-key"
                 | "public-key-pins"
+                | "x-nf-account-id"
         ),
         16 => matches!(
             name,
@@ -101,7 +105,10 @@ pub(crate) fn is_harmless(name: &str) -> bool {
                 | "x-surrogate-keys"
                 | "www-authenticate"
         ),
-        17 => matches!(name, "x-idempotency-key" | "sec-websocket-key" | "x-operamini-phone"),
+        17 => matches!(
+            name,
+            "x-idempotency-key" | "sec-websocket-key" | "x-operamini-phone" | "x-nf-account-tier"
+        ),
         18 => matches!(
             name,
             "sec-ch-ua-platform" | "x-forwarded-server" | "permissions-policy" | "proxy-authenticate"
@@ -114,6 +121,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
             "next-router-state-tree"
                 | "x-content-type-options"
                 | "x-appengine-api-ticket"
+                | "sec-cookie-deprecation"
                 | "tailscale-headers-info"
         ),
         23 => matches!(name, "content-security-policy"),

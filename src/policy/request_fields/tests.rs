@@ -71,7 +71,7 @@ const IDENTIFYING: [&str; 292] = [
 ];
 
 #[rustfmt::skip]
-const HARMLESS: [&str; 173] = [
+const HARMLESS: [&str; 201] = [
     "user-agent", "x-user-agent", "x-original-user-agent", "x-useragent", "sec-fetch-user",
     "sec-fetch-site", "sec-fetch-storage-access", "sec-ch-ua", "sec-ch-ua-platform",
     "sec-ch-prefers-color-scheme", "sec-gpc", "sec-purpose", "x-requested-with", "traceparent",
@@ -104,7 +104,13 @@ const HARMLESS: [&str; 173] = [
     "ratelimit-policy", "server-timing", "x-runtime", "ms-author-via", "x-theme", "x-plan", "x-lang",
     "x-variant", "x-bucket", "x-feature-flag", "x-app-version", "x-platform", "x-currency", "x-country",
     "x-monkeys", "keyboard", "x-keywords", "x-key-count", "tailscale-headers-info",
-    "x-operamini-phone-ua",
+    "x-operamini-phone-ua", "sec-cookie-deprecation", "x-nf-account-id", "x-nf-account-tier",
+    "x-proxyuser-ip", "x-user-ip", "variant-key", "sap-passport", "x-true-cache-key",
+    "x-hasura-query-cache-key", "x-page-cachekey", "x-ab-group", "permissions-policy-report-only",
+    "content-digest", "repr-digest", "want-content-digest", "request-context", "x-canary",
+    "x-device-type", "x-client-version", "apollographql-client-name", "apollographql-client-version",
+    "x-github-hook-installation-target-id", "x-display-mode", "x-sub-path", "x-frame-name",
+    "x-region-name", "x-union", "x-design",
 ];
 
 #[test]

@@ -185,9 +185,10 @@ const PAIRS: [(&str, &[&str]); 18] = [
     ("warp", &["tag"]),
 ];
 
-/// Pairs of neighbors that do not identify, though the first word does by itself: a user agent is a program, and a policy is
-/// the site's.
-const HARMLESS_PAIRS: [(&str, &str); 2] = [("user", "agent"), ("permissions", "policy")];
+/// Pairs of neighbors that do not identify, though the first word does by itself: a user agent is a program, an address
+/// is that of a network, and a policy is the site's.
+const HARMLESS_PAIRS: [(&str, &str); 4] =
+    [("user", "agent"), ("user", "ip"), ("proxyuser", "ip"), ("permissions", "policy")];
 
 /// Names whose words say nothing of it. Both tell whom a gateway has authorized; `Request-Context` alone names an
 /// application.
@@ -195,6 +196,10 @@ const WHOLE: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
 /// Returns `true` if the name of a field says that its value identifies a visitor.
 pub(super) fn identify(name: &str) -> bool {
+    // What caches call a page by is no secret.
+    if name.strip_suffix("key").is_some_and(|rest| rest.trim_end_matches(['-', '_']).ends_with("cache")) {
+        return false;
+    }
     // The second is how a plug-in tells WebSphere of the connection and who is on it.
     if WHOLE.contains(&name) || name.starts_with("$ws") {
         return true;
