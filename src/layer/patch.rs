@@ -1,6 +1,6 @@
 //! Layers that do nothing but write header fields of responses.
 
-use http::header::{CACHE_CONTROL, EXPIRES, SET_COOKIE};
+use http::header::{CACHE_CONTROL, EXPIRES};
 use http::{HeaderName, HeaderValue, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::marks::{Edge, Identified};
 use crate::policy::CacheHints;
+use crate::policy::request_fields::PersonalRule;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
@@ -50,7 +51,7 @@ impl Patch {
                 let never = extensions.get::<CacheHints>().is_some_and(|hints| hints.never);
                 let personal = is_identified
                     || extensions.get::<Identified>().is_some()
-                    || response.headers().contains_key(SET_COOKIE);
+                    || PersonalRule::BY_NAME.applies_to(response.headers());
                 let status = response.status();
                 let fails = status.is_client_error() || status.is_server_error();
                 let control = match control {
@@ -124,9 +125,9 @@ impl<S> Layer<S> for NeverCacheLayer {
 /// [`replacing`](Self::replacing).
 /// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To errors (4xx and
 /// 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
-/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified) or sets a cookie, and one to a request
-/// with a credential field, or that an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache layer has
-/// identified or found an undeclared cookie in.
+/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified), sets a cookie, carries a field that is
+/// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that an outer
+/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache layer has identified or found an undeclared cookie in.
 ///
 /// # Where it belongs
 /// Inside of a cache layer the directives count for that one too, outside of it only for clients.

@@ -277,9 +277,11 @@ impl Policy {
     ///
     /// What is stored says so in `Cache-Control`, and no other lifetime: `max-age` is replaced, `s-maxage`,
     /// `stale-while-revalidate`, `stale-if-error` and `Expires` go, zero adds `must-revalidate`; what says
-    /// who may store it stays. A lifetime counts from when a client gets the response: answers have no
-    /// `Age` and the `Date` of the moment (RFC 9110 section 6.6.1). So that clients can ask cheaply whether
-    /// their copy still stands, stored responses without an `ETag` are given one, as by
+    /// who may store it stays. A response that does not say so becomes `private` if it sets a cookie, carries a field that
+    /// is named like a credential (unless [declared harmless](Self::ignore_headers)) or has `Vary: *`. A lifetime counts
+    /// from when a client gets the response: answers have no `Age` and the `Date` of the moment (RFC 9110 section 6.6.1).
+    /// So that clients can ask cheaply whether their copy still stands, stored responses without an `ETag` are given one,
+    /// as by
     /// [`etags`](Self::etags).
     ///
     /// With zero, a page may be held for a year here and yet always be current in the browser: once it

@@ -8,8 +8,10 @@ pub(crate) use harmless::is_harmless;
 use super::{Policy, Sharing};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::exchange_fields::describes_exchange;
+use crate::rules::vary::Vary;
 use crate::status::{Detail, FieldName};
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, VARY};
+use std::sync::Arc;
 
 /// A field that a proxy adds to say where a request came from. Frameworks build URLs from it or route by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -214,9 +216,43 @@ pub(crate) fn is_secret(name: &HeaderName) -> bool {
     meaning.identifies() || matches!(meaning, Meaning::Cookie)
 }
 
-/// Returns `true` if a response issues a credential, as far as its fields are not declared.
-pub(crate) fn issues_credential(response: &HeaderMap, sharing: Sharing) -> bool {
-    response.keys().any(|name| is_credential(name, sharing))
+/// The rule by which the header of a response makes it one recipient's own.
+#[derive(Debug, Clone)]
+pub(crate) struct PersonalRule {
+    declared: Option<Arc<DeclaredFields>>,
+}
+
+#[derive(Debug)]
+struct DeclaredFields {
+    credentials: Vec<HeaderName>,
+    harmless: Vec<HeaderName>,
+}
+
+impl PersonalRule {
+    /// Goes by the names of fields alone.
+    pub(crate) const BY_NAME: Self = Self { declared: None };
+
+    /// Goes by what a policy declares, too.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let (credentials, harmless) = (policy.credentials.clone(), policy.key.ignored.clone());
+        let is_silent = credentials.is_empty() && harmless.is_empty();
+        Self { declared: (!is_silent).then(|| Arc::new(DeclaredFields { credentials, harmless })) }
+    }
+
+    /// Returns `true` if a response sets a cookie, carries a credential (by the names of [`Policy::app`], whatever the
+    /// preset) or depends on more than request fields. A field that is not stored counts: the recipient has it.
+    pub(crate) fn applies_to(&self, response: &HeaderMap) -> bool {
+        let is_declared = |name: &HeaderName, list: fn(&DeclaredFields) -> &[HeaderName]| {
+            self.declared.as_ref().is_some_and(|declared| list(declared).contains(name))
+        };
+        let counts = |name: &HeaderName| {
+            matches!(name.as_str(), "set-cookie" | "set-cookie2")
+                || is_declared(name, |declared| &declared.credentials)
+                || (is_credential(name, Sharing::App) && !is_declared(name, |declared| &declared.harmless))
+        };
+        response.keys().any(counts)
+            || (response.contains_key(VARY) && matches!(Vary::from_headers(response), Vary::Any))
+    }
 }
 
 /// Returns `true` if a response field issues a credential, by its name. One that describes the exchange does not, though

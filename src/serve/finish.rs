@@ -5,15 +5,15 @@ use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::marks::{FromIdentified, HandledWithin, is_outermost, was_announced};
-use crate::policy::request_fields::issues_credential;
-use crate::policy::{CacheHints, Sharing};
+use crate::policy::CacheHints;
+use crate::policy::request_fields::PersonalRule;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::client::{self, Told};
 use crate::rules::date;
 use crate::rules::freshness::{Stated, stated_lifetime};
 use crate::rules::groups::TagFields;
 use crate::status::{CacheStatus, Detail, WantsStatus};
-use http::header::{DATE, SET_COOKIE};
+use http::header::DATE;
 use http::{Extensions, HeaderMap, Response};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -39,7 +39,7 @@ pub(super) struct Finish {
     stored: bool,
     /// Somebody is known to have asked.
     identified: bool,
-    sharing: Sharing,
+    personal: PersonalRule,
     tags_read: TagFields,
     tags_told: Option<TagFields>,
     /// A layer further in has handled the request.
@@ -63,7 +63,7 @@ impl Finish {
             told: Told { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
             identified: who.identified,
-            sharing: shared.policy.sharing,
+            personal: shared.personal.clone(),
             tags_read: shared.policy.tags_read,
             tags_told: shared.policy.tags_told,
             within: false,
@@ -107,10 +107,7 @@ impl Finish {
 
     /// Returns `true` if a response is one visitor's: by who has asked, or by what it hands out.
     fn is_personal(&self, headers: &HeaderMap) -> bool {
-        self.identified
-            || headers.contains_key(SET_COOKIE)
-            // Admission has judged those that are stored.
-            || (!self.stored && issues_credential(headers, self.sharing))
+        self.identified || self.personal.applies_to(headers)
     }
 
     /// Has it known whether a layer further in has handled the request.

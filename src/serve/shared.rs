@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
 use crate::key::{KeyBuf, KeyError, KeyPart, RequestHead, ValueDigests, write_key};
 use crate::marks::{PREFIX, Place};
-use crate::policy::request_fields::{ForwardedField, is_secret};
+use crate::policy::request_fields::{ForwardedField, PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
@@ -45,6 +45,8 @@ pub(crate) struct Shared {
     alone: Arc<[Place]>,
     /// What clients are told that pages are keyed by.
     pub(super) keyed_fields: Option<KeyedFields>,
+    /// Which responses are one recipient's own by their header.
+    pub(super) personal: PersonalRule,
     selection: Arc<Selection>,
     digests: ValueDigests,
 }
@@ -90,7 +92,8 @@ impl Shared {
         let selection = Arc::new(Selection::new(alike, digests.clone(), secrets));
         let keyed_fields = KeyedFields::of(&policy);
         let alone = Arc::new([prefix]);
-        Arc::new(Self { cache, policy, level, prefix, alone, keyed_fields, selection, digests })
+        let personal = PersonalRule::of(&policy);
+        Arc::new(Self { cache, policy, level, prefix, alone, keyed_fields, personal, selection, digests })
     }
 
     /// Returns how the variants of a URL are told apart.

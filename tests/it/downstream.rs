@@ -45,8 +45,21 @@ async fn a_personal_response_is_not_declared_shared() {
         (&[("x-api-key", "x")], false),
         (&[("proxy-authorization", "Basic x")], false),
     ];
-    let responses: [(Lines, bool, bool); 3] =
-        [(&[], false, true), (&[("set-cookie", "sid=1")], false, false), (&[], true, false)];
+    let responses: [(Lines, bool, bool); 13] = [
+        (&[], false, true),
+        (&[("vary", "accept-encoding"), ("x-request-id", "1")], false, true),
+        (&[("x-ratelimit-remaining-tokens", "1"), ("x-okta-request-id", "1")], false, true),
+        (&[("set-cookie", "sid=1")], false, false),
+        (&[("set-cookie2", "sid=1")], false, false),
+        (&[("x-auth-token", "1")], false, false),
+        (&[("x-csrf-token", "1")], false, false),
+        (&[("authorization", "1")], false, false),
+        (&[("authentication-info", "1")], false, false),
+        (&[("cookie", "sid=1")], false, false),
+        (&[("vary", "*")], false, false),
+        (&[("vary", "accept, *")], false, false),
+        (&[], true, false),
+    ];
     for layer in [CacheControlLayer::new(shared_by_all()), CacheControlLayer::replacing(shared_by_all())] {
         let layer = layer.expect("valid");
         for (fields, anonymous) in requests {
@@ -312,4 +325,35 @@ async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
     }
     let known = send(&stack, get_with("/", &[("accept-language", "de")])).await;
     assert_eq!(known.text(), "1", "the inner one is keyed by other fields");
+}
+
+/// The field itself is left out of what is stored, but its first recipient has it.
+#[tokio::test]
+async fn a_response_that_carries_a_credential_is_told_private_even_if_the_field_is_not_stored() {
+    let token = || [HeaderName::from_static("x-csrf-token")];
+    let mine = || [HeaderName::from_static("x-mine")];
+    let lines: Lines = &[("x-csrf-token", "alice"), ("x-mine", "a"), ("cache-control", "max-age=600")];
+    let taken_out: Lines =
+        &[("x-user-token", "a"), ("cache-control", "max-age=600, private=\"x-user-token\"")];
+    for (policy, lines, private) in [
+        (policy(), lines, true),
+        (policy().unstored_headers(token()), lines, true),
+        (policy().ignore_headers(token()), lines, false),
+        (policy().ignore_headers(token()).credential_headers(mine()), lines, true),
+        (policy(), taken_out, true),
+    ] {
+        let policy = policy.client_max_age(MINUTE);
+        let case = format!("{policy:?}");
+        let (stack, _) = site(policy, move |_, call| numbered(lines, call));
+        let first = send(&stack, get("/")).await;
+        let said = first.header("cache-control").expect("told");
+        assert!(said.contains("max-age=60"), "{said} {case}");
+        assert_eq!(said.contains("private"), private, "{said} {case}");
+        let next = send(&stack, get("/")).await;
+        if next.is_hit() {
+            assert_eq!(next.header("x-csrf-token").is_some(), !private, "{case}");
+            let said = next.header("cache-control").expect("told");
+            assert!(said.split(", ").all(|directive| directive != "private"), "{said} {case}");
+        }
+    }
 }
