@@ -13,7 +13,7 @@ use crate::error::{ConfigError, ConfigErrorKind};
 use crate::marks::{Edge, Identified};
 use crate::policy::CacheHints;
 use crate::policy::request_fields::PersonalRule;
-use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::control::CacheControl;
 use crate::rules::patch::patch_vary;
 use crate::rules::targeted::remove_targeted;
@@ -54,25 +54,29 @@ impl Patch {
                     || PersonalRule::BY_NAME.applies_to(response.headers());
                 let status = response.status();
                 let fails = status.is_client_error() || status.is_server_error();
+                let is_targeted = *field != CACHE_CONTROL;
+                let own = ResponseDirectives::from_headers(response.headers());
                 let control = match control {
-                    _ if never && *field != CACHE_CONTROL => return,
+                    _ if never && is_targeted => return,
                     control if never || fails => &control.restricting(),
                     // A lifetime for shared caches alone is one too many.
-                    control if personal && *field != CACHE_CONTROL => &control.restricting(),
+                    control if is_targeted && (personal || forbids_sharing(&own)) => &control.restricting(),
                     control if personal => &control.for_one(),
-                    control => {
-                        let headers = response.headers_mut();
-                        if *replaces && !ResponseDirectives::from_headers(headers).no_store {
-                            return control.write(headers, field);
-                        }
-                        control
+                    control if *replaces && !own.no_store => {
+                        return control.write(response.headers_mut(), field);
                     }
+                    control => control,
                 };
                 control.patch(response.headers_mut(), field);
             }
             Self::Vary(names) => patch_vary(response.headers_mut(), names),
         }
     }
+}
+
+/// Returns `true` if a response keeps all or some of it from shared caches.
+fn forbids_sharing(own: &ResponseDirectives) -> bool {
+    own.no_store || own.private != Qualified::Absent
 }
 
 fn never() -> CacheControl {
@@ -181,7 +185,8 @@ impl CacheControlLayer {
     }
 
     /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say. One that is
-    /// there with members that `Cache-Control` could not have stays as it is.
+    /// there with members that `Cache-Control` could not have stays as it is. Only what restricts is written if the
+    /// response is personal, or has `no-store` or `private` in `Cache-Control`: the field would outrank that.
     ///
     /// # Errors
     /// If two of the directives contradict each other.

@@ -327,6 +327,32 @@ async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
     assert_eq!(known.text(), "1", "the inner one is keyed by other fields");
 }
 
+/// RFC 9213 section 2.2: the field outranks `Cache-Control`, which says what the handler allows.
+#[tokio::test]
+async fn a_field_for_some_caches_shares_no_page_whose_handler_forbids_it() {
+    let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();
+    for name in ["cdn-cache-control", "surrogate-control"] {
+        let layer = CacheControlLayer::targeting(HeaderName::from_static(name), control.clone());
+        let layer = layer.expect("valid");
+        let shared = "public, max-age=600, must-revalidate";
+        let table: [(Lines, &str); 9] = [
+            (&[], shared),
+            (&[("cache-control", "public, max-age=60")], shared),
+            (&[("cache-control", "no-cache")], shared),
+            (&[("cache-control", "private")], "must-revalidate"),
+            (&[("cache-control", "max-age=60"), ("cache-control", "PRIVATE")], "must-revalidate"),
+            (&[("cache-control", "private=\"x-a\"")], "must-revalidate"),
+            (&[("cache-control", "no-store")], "must-revalidate"),
+            (&[("cache-control", "public;no-store")], "must-revalidate"),
+            (&[("vary", "*")], "must-revalidate"),
+        ];
+        for (lines, expected) in table {
+            let answer = send(&layer.layer(answering(lines, false)), get("/")).await;
+            assert_eq!(answer.header(name), Some(expected), "{name} {lines:?}");
+        }
+    }
+}
+
 /// The field itself is left out of what is stored, but its first recipient has it.
 #[tokio::test]
 async fn a_response_that_carries_a_credential_is_told_private_even_if_the_field_is_not_stored() {
