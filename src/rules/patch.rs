@@ -75,8 +75,13 @@ impl CacheControl {
         }
         let there = Self::read(headers, field);
         let forbidden = there.forbidden();
+        // What must not be stored has no lifetime.
+        let new = match there.argument("no-store") {
+            Some(_) => &self.restricting(),
+            None => self,
+        };
         let mut patched = there.without(self.forbidden());
-        for directive in self.0.iter().filter(|new| !forbidden.contains(&&*new.name)) {
+        for directive in new.0.iter().filter(|new| !forbidden.contains(&&*new.name)) {
             patched.join(directive.clone());
         }
         patched.write(headers, field);
@@ -215,7 +220,7 @@ mod tests {
                 "stale-while-revalidate=60",
             ),
             ("private;no-store", CacheControl::new().public(), "no-store, private"),
-            ("ext=\"x, No-Store", CacheControl::new().public(), "no-store, ext, public"),
+            ("ext=\"x, No-Store", CacheControl::new().public(), "no-store, ext"),
             ("no-store", CacheControl::new().must_understand(), "no-store"),
             ("must-understand", CacheControl::new().no_store(), "no-store"),
             (
@@ -242,7 +247,16 @@ mod tests {
                 CacheControl::new().no_transform(),
                 "private=\"X-A, X-B\", no-transform",
             ),
-            ("no-store", CacheControl::new().public().max_age(seconds(60)), "no-store, public, max-age=60"),
+            // Over what must not be stored, only what restricts is written.
+            ("no-store", CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(70)), "no-store"),
+            ("No-Store=x", CacheControl::new().max_age(seconds(60)).immutable(), "no-store=x"),
+            ("max-age=5, no-store", CacheControl::new().max_age(seconds(60)), "max-age=5, no-store"),
+            (
+                "no-store, must-understand",
+                CacheControl::new().max_age(seconds(60)),
+                "no-store, must-understand",
+            ),
+            ("no-store", CacheControl::new().private().max_age(seconds(0)), "no-store, private, max-age=0"),
             // What is there is read as whoever obeys it reads it: the strictest counts.
             (
                 "private, public, max-age=60",
@@ -314,7 +328,11 @@ mod tests {
             prop_assert!(after.public <= before.public && after.must_revalidate == before.must_revalidate);
             prop_assert!(before.private != Qualified::All || after.private == Qualified::All);
             prop_assert!(before.no_cache != Qualified::All || after.no_cache == Qualified::All);
-            prop_assert_eq!(after.max_age, Some(before.max_age.unwrap_or(60).min(60)));
+            let expected = match before.no_store {
+                true => before.max_age,
+                false => Some(before.max_age.unwrap_or(60).min(60)),
+            };
+            prop_assert_eq!(after.max_age, expected);
             prop_assert_eq!(after.s_maxage, before.s_maxage);
         }
 
