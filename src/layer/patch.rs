@@ -39,12 +39,13 @@ impl Patch {
                 // For the caches here, whatever is written into the response further out.
                 CacheHints::new().never().add_to(response.extensions_mut());
                 let headers = response.headers_mut();
-                // In the past whatever the client's clock; a header section that is full goes without.
+                // They would outrank what follows (RFC 9213 section 2.2).
+                remove_targeted(headers, |_, _| false);
+                never().patch(headers, &CACHE_CONTROL);
+                // In the past whatever the client's clock. A header section that is full goes without.
+                headers.remove(EXPIRES);
                 let _ =
                     headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
-                never().patch(headers, &CACHE_CONTROL);
-                // They would outrank that (RFC 9213 section 2.2).
-                remove_targeted(headers, |_, _| false);
             }
             Self::CacheControl { control, field, replaces } => {
                 let extensions = response.extensions();

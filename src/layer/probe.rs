@@ -4,6 +4,7 @@ use crate::marks::{OuterLayer, remove_from_request};
 use crate::policy::request_fields::{Meaning, meaning};
 use crate::rules::entity_tag::TagList;
 use crate::rules::list::field_elements;
+use crate::rules::patch::set_field;
 use crate::rules::preconditions::Validators;
 use http::header::{CACHE_CONTROL, CONNECTION, IF_MATCH};
 use http::request::Parts;
@@ -64,7 +65,7 @@ fn get(parts: &Parts) -> Parts {
     }
     OuterLayer::require_current(&mut parts.extensions);
     // For caches of others, that know no mark of ours.
-    let _ = parts.headers.try_insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    set_field(&mut parts.headers, &CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts
 }
 

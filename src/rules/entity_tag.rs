@@ -1,5 +1,6 @@
 //! Entity tags and how they compare (RFC 9110 section 8.8.3).
 
+use super::patch::set_field;
 use bytes::Bytes;
 use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -99,8 +100,7 @@ impl EntityTag {
     /// Makes the tag of a response weak, if it has one.
     pub(crate) fn weaken(headers: &mut HeaderMap) {
         if let Some(tag) = Self::of_response(headers).filter(|tag| !tag.weak) {
-            // It takes the place of the one that was there.
-            let _ = headers.try_insert(ETAG, tag.weakened().to_value());
+            set_field(headers, &ETAG, tag.weakened().to_value());
         }
     }
 

@@ -3,7 +3,10 @@
 use super::cache_control::{delta_seconds, is_directive, split};
 use super::control::{Argument, CacheControl, Directive};
 use super::list::{elements, field_elements};
-use http::header::{CACHE_CONTROL, VARY};
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
+    DATE, ETAG, EXPIRES, HOST, LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 impl CacheControl {
@@ -91,10 +94,44 @@ impl CacheControl {
     pub(crate) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
         // What can't be written (it was not text before) is left as it is.
         if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
-            let _ = headers.try_insert(field, value);
+            set_field(headers, field, value);
         }
     }
 }
+
+/// Sets a field that restricts, even in a full header section. That one refuses to replace a field, so the field is
+/// removed first, or another one that does not frame or describe the message.
+pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
+    if headers.try_insert(field, value.clone()).is_ok() {
+        return;
+    }
+    if headers.remove(field).is_none() {
+        let other = headers.keys().find(|name| !DEFINED.contains(name)).cloned();
+        if let Some(other) = other {
+            headers.remove(other);
+        }
+    }
+    let _ = headers.try_insert(field, value);
+}
+
+/// The fields that a full header section keeps.
+const DEFINED: [HeaderName; 15] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    DATE,
+    ETAG,
+    EXPIRES,
+    HOST,
+    LOCATION,
+    SET_COOKIE,
+    TRANSFER_ENCODING,
+    VARY,
+];
 
 /// The directives that forbid a use of a response.
 const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
@@ -178,7 +215,7 @@ pub(crate) fn patch_vary(headers: &mut HeaderMap, names: &[String]) {
     }
     let text = if all.iter().any(|name| name == "*") { "*".to_owned() } else { all.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&text) {
-        let _ = headers.try_insert(VARY, value);
+        set_field(headers, &VARY, value);
     }
 }
 

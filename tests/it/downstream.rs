@@ -383,3 +383,40 @@ async fn a_response_that_carries_a_credential_is_told_private_even_if_the_field_
         }
     }
 }
+
+/// So many fields a header section has room for.
+fn full(mut response: Response<Body>) -> Response<Body> {
+    let headers = response.headers_mut();
+    for at in 0.. {
+        let name = HeaderName::try_from(format!("x-filling-{at}")).expect("a name");
+        if headers.try_insert(name, http::HeaderValue::from_static("")).is_err() {
+            break;
+        }
+    }
+    response
+}
+
+#[tokio::test]
+async fn a_directive_that_restricts_is_written_into_a_full_header_section() {
+    let no_store = || CacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
+    let (is_never, is_unstored) = (["no-store", "private"], ["no-store"]);
+    for lines in [
+        &[("cache-control", "public")][..],
+        &[("cache-control", "public"), ("cache-control", "max-age=9")],
+        &[],
+    ] {
+        let inner = || origin(move |_, call| full(numbered(lines, call))).0;
+        let never = send(&NeverCacheLayer::new().layer(inner()), get("/")).await;
+        let unstored = send(&no_store().layer(inner()), get("/")).await;
+        for (answer, expected) in [(never, &is_never[..]), (unstored, &is_unstored[..])] {
+            let said = answer.header("cache-control").expect("told");
+            assert!(expected.iter().all(|directive| said.contains(directive)), "{said}");
+            assert_eq!(answer.headers.get_all("cache-control").iter().count(), 1);
+        }
+    }
+    let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("a name");
+    let lines: Lines = &[("cache-control", "max-age=60")];
+    let inner = origin(move |_, call| full(numbered(lines, call))).0;
+    let answer = send(&anonymous.layer(inner), get_with("/", &[("cookie", "sid=1")])).await;
+    assert!(answer.header("cache-control").expect("told").contains("private"));
+}
