@@ -144,10 +144,11 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the secret that keys the digests of credentials, identities and keyed cookies. Use the same secret in every
+    /// Sets the secret that keys the digests of credentials, identities, keyed cookies and computed parts of keys. Use the same secret in every
     /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
-    /// ([`Policy::vary_by_identity`](crate::Policy::vary_by_identity)), and of the fields in `Vary` or in the key that
-    /// identify a visitor.
+    /// ([`Policy::vary_by_identity`](crate::Policy::vary_by_identity)), of the fields in `Vary` or in the key that
+    /// identify a visitor, and of parts of the key that the application computes
+    /// ([`Policy::vary_by`](crate::Policy::vary_by)).
     ///
     /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
     /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32

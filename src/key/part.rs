@@ -33,17 +33,21 @@ pub struct KeyPart {
     name: String,
     part: Arc<Part>,
     replaces: Option<HeaderName>,
+    /// Whether the values are a few that the site itself has.
+    is_fixed: bool,
 }
 
 impl KeyPart {
     /// Creates a part.
     ///
-    /// `name` says what the part is, the same in every process. `None` differs from an empty part.
+    /// `name` says what the part is, the same in every process. `None` differs from an empty part. Only a digest of the
+    /// value enters the key, since it may say who the sender is; see
+    /// [`key_secret`](crate::CacheBuilder::key_secret) if values may be guessed. The ready-made parts enter as they are.
     pub fn new(
         name: impl Into<String>,
         part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        Self { name: name.into(), part: Arc::new(part), replaces: None }
+        Self { name: name.into(), part: Arc::new(part), replaces: None, is_fixed: false }
     }
 
     /// Makes the part stand for a request field: a request that fills the cache has the part's value in
@@ -126,11 +130,15 @@ impl KeyPart {
         }
         let name = format!("{kind}: {}", offered.join(", "));
         let part = move |request: RequestHead<'_>| offered.get(choose(request.headers, &offered)).cloned();
-        Ok(Self::new(name, part).replacing(field))
+        Ok(Self { is_fixed: true, ..Self::new(name, part).replacing(field) })
     }
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn is_fixed(&self) -> bool {
+        self.is_fixed
     }
 
     /// Returns the field that it stands for.

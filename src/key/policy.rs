@@ -17,7 +17,7 @@ pub(crate) struct KeyPolicy {
     pub(crate) vary_by: Vec<KeyPart>,
     /// If there is any, others have no key.
     pub(crate) hosts: Vec<String>,
-    /// The keyed fields, and those that parts stand for, whose values enter as digests.
+    /// The keyed fields whose values enter as digests.
     pub(crate) secrets: Vec<HeaderName>,
     pub(crate) digests: ValueDigests,
 }
@@ -78,9 +78,11 @@ impl KeyPolicy {
     #[inline]
     fn write_parts(&self, buf: &mut KeyBuf, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
-            let secret = part.replaced().filter(|field| self.secrets.contains(field));
-            match (secret, value) {
-                (Some(field), Some(value)) => buf.part(&self.digest(field, value.as_bytes())),
+            match value {
+                // The user computes it of whatever the request has.
+                Some(value) if !part.is_fixed() => {
+                    buf.part(&self.digests.digest(part.name().as_bytes(), value.as_bytes()));
+                }
                 _ => buf.optional(value.as_deref().map(str::as_bytes)),
             }
         }

@@ -26,7 +26,8 @@ impl Policy {
 
     /// Adds a part to the key, computed from the request: a tenant, say.
     ///
-    /// `name` says what the part is, the same in every process. `None` differs from an empty part.
+    /// `name` says what the part is, the same in every process. `None` differs from an empty part. Only a digest of the
+    /// value enters the key.
     ///
     /// # Example
     /// ```

@@ -5,7 +5,7 @@ use super::inspect::Inspected;
 use super::target::public_uri;
 use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
-use crate::key::{KeyBuf, KeyError, KeyPart, RequestHead, ValueDigests, write_key};
+use crate::key::{KeyBuf, KeyError, RequestHead, ValueDigests, write_key};
 use crate::marks::{PREFIX, Place};
 use crate::policy::request_fields::{ForwardedField, PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
@@ -80,8 +80,7 @@ impl Shared {
         let mut prefix = [0; PREFIX];
         prefix.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
         let digests = cache.value_digests();
-        let replaced = policy.key.vary_by.iter().filter_map(KeyPart::replaced);
-        let keyed = policy.key.headers.iter().chain(replaced);
+        let keyed = policy.key.headers.iter();
         policy.key.secrets = keyed.filter(|name| policy.is_secret(name)).cloned().collect();
         policy.key.digests = digests.clone();
         let secrets = SecretFields { by_name: is_secret, declared: policy.credentials.clone() };

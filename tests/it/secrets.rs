@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
-use tower_response_cache::{Cache, Clock, KeyPart, MemoryStore, Policy, SiteCacheLayer, Store};
+use tower_response_cache::{Cache, Clock, KeyPart, MemoryStore, Policy, RequestHead, SiteCacheLayer, Store};
 
 /// A store outside the process that writes down all that it is given.
 #[derive(Debug, Clone)]
@@ -75,7 +75,13 @@ fn cases() -> Vec<(Policy, &'static str, [&'static str; 2])> {
     });
     let keyed_fields = ["client-cert", "x-user-segment"].map(http::HeaderName::from_static);
     let declared = rfc9111().vary_on_cookies(["lang"]).expect("valid");
+    let authorization =
+        |request: RequestHead<'_>| Some(request.headers.get("authorization")?.to_str().ok()?.to_owned());
+    let plan = |request: RequestHead<'_>| Some(request.headers.get("x-plan")?.to_str().ok()?.to_owned());
+    let replacing = KeyPart::new("plan", plan).replacing(http::HeaderName::from_static("x-plan"));
     vec![
+        (rfc9111().vary_by("a", authorization), "authorization", ["Bearer s3cret-a", "Bearer s3cret-b"]),
+        (rfc9111().vary_by_part(replacing), "x-plan", ["s3cret-a", "s3cret-b"]),
         (rfc9111(), "authorization", ["Bearer s3cret-a", "Bearer s3cret-b"]),
         (rfc9111(), "cookie", ["sid=s3cret-a", "sid=s3cret-b"]),
         (rfc9111(), "client-cert", [":s3cret-a:", ":s3cret-b:"]),
@@ -161,6 +167,26 @@ async fn caches_with_one_secret_share_what_they_store_and_others_do_not() {
         assert!(send_and_store(&over("one"), request()).await.is_hit(), "{name}");
         assert!(!send_and_store(&over("another"), request()).await.is_hit(), "{name}");
     }
+}
+
+/// Their values are one of a few that the site itself has.
+#[tokio::test]
+async fn ready_made_parts_of_keys_stand_in_clear() {
+    let store = Wiretap::new();
+    let policy = policy().vary_by_part(KeyPart::language(["en", "pt-BR"]).expect("valid"));
+    let (stack, _) = stack_over(&Cache::new(store.clone()), policy, "accept");
+    send_and_store(&stack, get_with("/", &[("accept-language", "pt")])).await;
+    assert!(store.has_seen(b"\x05\0\0\0pt-BR"));
+}
+
+#[tokio::test]
+async fn a_computed_part_that_is_empty_differs_from_none() {
+    let part = |request: RequestHead<'_>| Some(request.headers.get("x-plan")?.to_str().ok()?.to_owned());
+    let (stack, calls) = site(policy().vary_by("plan", part), |_, call| numbered(&[], call));
+    for (request, text) in [(get("/"), "1"), (get_with("/", &[("x-plan", "")]), "2")] {
+        assert_eq!(send(&stack, request).await.text(), text);
+    }
+    assert_eq!(calls.count(), 2);
 }
 
 /// With no secret, values are not the same in two namespaces.
