@@ -41,7 +41,8 @@ use tower::{Layer, Service};
 /// [`strong`](Self::strong), no outer layer may change the bytes. A strong tag of an inner layer becomes weak if the
 /// response has a `Content-Encoding`: a compressor may emit other bytes for the same page each time. The tag of a 304
 /// becomes weak unless `If-None-Match` names it as strong, since the client's copy may be coded. Weak tags allow a 304,
-/// but no resumed download (`If-Range`, RFC 9110 section 13.1.5).
+/// but no resumed download (`If-Range`, RFC 9110 section 13.1.5); nor does a date in `If-Range` without
+/// [`strong`](Self::strong).
 ///
 /// # Example
 /// ```
@@ -265,7 +266,10 @@ impl Asked {
 
     fn selection(&self, parts: &Parts, length: Option<u64>) -> Selection {
         match &self.conditions {
-            Some(conditions) => select(&self.method, conditions, &parts.headers, length),
+            Some(conditions) => {
+                let strong_dates = self.layer.comparison == Comparison::Strong;
+                select(&self.method, conditions, &parts.headers, length, strong_dates)
+            }
             None => Selection::Whole,
         }
     }

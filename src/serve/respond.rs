@@ -43,6 +43,12 @@ impl Shared {
         self.policy.sharing == Sharing::Rfc9111
     }
 
+    /// Returns `true` if a date in `If-Range` may stand for the very bytes (RFC 9110 section 13.1.5): for an application,
+    /// an outer layer may have compressed the client's copy, unless the policy promises otherwise.
+    fn resumes_by_date(&self) -> bool {
+        self.policy.strong_etags || self.policy.sharing == Sharing::Rfc9111
+    }
+
     /// Answers a request with a stored response.
     ///
     /// `collapsed` says why the request would have made the call that it waited for (RFC 9211 section 2.6).
@@ -62,8 +68,7 @@ impl Shared {
             collapsed = collapsed.is_some(),
             "hit"
         );
-        let dated = self.compares_dates();
-        let selection = selection(context, request.method, request.headers, &stored, dated);
+        let selection = self.select(context, request.method, request.headers, &stored);
         let mark = was_announced(request.extensions);
         Hit {
             stored,
@@ -92,7 +97,7 @@ impl Shared {
     ) -> Hit {
         // RFC 9110 section 14.2: a range is defined for GET alone.
         let method = if context.head { Method::HEAD } else { Method::GET };
-        let selection = selection(context, &method, request, &stored, self.compares_dates());
+        let selection = self.select(context, &method, request, &stored);
         Hit {
             stored,
             now,
@@ -106,6 +111,27 @@ impl Shared {
             keyed: None,
             key: None,
         }
+    }
+
+    /// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
+    #[inline]
+    fn select(
+        &self,
+        context: Context,
+        method: &Method,
+        request: &HeaderMap,
+        stored: &StoredResponse,
+    ) -> Selection {
+        if !context.selects() || !stored.status().is_success() {
+            return Selection::Whole;
+        }
+        // The common case, settled without reading any tags.
+        if context.has_tag && !context.conditional {
+            return Selection::NotModified;
+        }
+        let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
+        let select = if self.compares_dates() { select_stored } else { select };
+        select(method, request, stored.headers(), length, self.resumes_by_date())
     }
 }
 
@@ -173,27 +199,6 @@ impl Hit {
             response.extensions_mut().insert(HandledWithin);
         }
     }
-}
-
-/// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
-#[inline]
-fn selection(
-    context: Context,
-    method: &Method,
-    request: &HeaderMap,
-    stored: &StoredResponse,
-    dated: bool,
-) -> Selection {
-    if !context.selects() || !stored.status().is_success() {
-        return Selection::Whole;
-    }
-    // The common case, settled without reading any tags.
-    if context.has_tag && !context.conditional {
-        return Selection::NotModified;
-    }
-    let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
-    let select = if dated { select_stored } else { select };
-    select(method, request, stored.headers(), length)
 }
 
 /// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).

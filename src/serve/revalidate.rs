@@ -330,7 +330,7 @@ where
     B::Error: Into<BoxError>,
 {
     let has_it = response.status() == StatusCode::OK
-        && select(&Method::GET, conditions, response.headers(), None) == Selection::NotModified;
+        && select(&Method::GET, conditions, response.headers(), None, true) == Selection::NotModified;
     if !has_it {
         return response;
     }

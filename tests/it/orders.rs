@@ -80,7 +80,7 @@ impl Shop {
                 Route => app.layer(RouteCacheLayer::new(&cache, MINUTE).policy(policy)),
                 Anonymous => app.layer(self.anonymous.clone()),
                 Vary => app.layer(adding(VARY, "cookie")),
-                Compression => app.layer(CompressionLayer::new()),
+                Compression => app.layer(CompressionLayer::new().no_br().no_zstd()),
                 SetId => app.layer(SetRequestIdLayer::x_request_id(MakeRequestUuid)),
                 PropagateId => app.layer(PropagateRequestIdLayer::x_request_id()),
             };

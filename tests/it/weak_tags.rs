@@ -13,6 +13,7 @@ use tower_http::compression::CompressionLayer;
 use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalLayer, Policy, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+const LATER: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
 
 fn is_weak(answer: &Answer) -> bool {
     answer.header("etag").expect("a tag").starts_with("W/")
@@ -155,7 +156,7 @@ macro_rules! recommended {
     }};
 }
 
-const CODINGS: [&str; 4] = ["identity", "gzip", "deflate", "gzip;q=0.5, deflate"];
+const CODINGS: [&str; 6] = ["identity", "gzip", "deflate", "br", "zstd", "gzip;q=0.5, deflate"];
 
 /// Returns `true` if a client may join two responses (RFC 9110 section 15.3.7.3).
 fn may_join(a: &Answer, b: &Answer) -> bool {
@@ -163,16 +164,50 @@ fn may_join(a: &Answer, b: &Answer) -> bool {
     matches!((tag(a), tag(b)), (Some((false, a)), Some((false, b))) if a == b)
 }
 
+/// RFC 9110 section 13.1.5: a date stands for the bytes only if no outer layer changes them.
+#[tokio::test]
+async fn a_date_resumes_a_download_only_where_tags_are_strong() {
+    static LINES: [(&str, &str); 2] = [("last-modified", MODIFIED), ("date", LATER)];
+    let dated = |lines: &'static [(&str, &str)]| origin(move |_, _| with_lines(lines, "0123456789")).0;
+    let resumed = || get_with("/", &[("range", "bytes=5-"), ("if-range", MODIFIED)]);
+    for (policy, resumes) in [
+        (policy(), false),
+        (policy().etags(true), false),
+        (policy().strong_etags(true), true),
+        (Policy::rfc9111().default_ttl(MINUTE).cache_status(true), true),
+    ] {
+        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(dated(&LINES[..1]));
+        let whole = send(&stack, get("/")).await;
+        assert_eq!(whole.status, 200);
+        let answer = send(&stack, resumed()).await;
+        let expected = if resumes { (206, "56789") } else { (200, "0123456789") };
+        assert_eq!((answer.status.as_u16(), answer.text()), expected);
+        assert!(answer.is_hit());
+        let bare = send(&stack, get_with("/", &[("range", "bytes=5-")])).await;
+        assert_eq!(bare.status, 206, "without a condition");
+    }
+    for (layer, status) in [
+        (ConditionalLayer::new(), 200),
+        (ConditionalLayer::new().strong(), 206),
+        (ConditionalLayer::new().strong().weak(), 200),
+    ] {
+        assert_eq!(send(&layer.layer(dated(&LINES)), resumed()).await.status, status, "{layer:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_resumed_download_never_joins_bytes_of_two_codings() {
     let none: &'static [(&str, &str)] = &[("content-type", "text/plain")];
     let own: &'static [(&str, &str)] =
         &[("content-type", "text/plain"), ("etag", "\"own\""), ("last-modified", MODIFIED)];
+    let dated: &'static [(&str, &str)] = &[("content-type", "text/plain"), ("last-modified", MODIFIED)];
     let mut resumed = 0;
     for (policy, lines) in [
         (policy(), own),
         (policy(), none),
+        (policy(), dated),
         (policy().etags(true), none),
+        (policy().etags(true), dated),
         (policy().client_max_age(Duration::ZERO), none),
         (policy().client_max_age(Duration::ZERO), own),
     ] {
@@ -182,11 +217,12 @@ async fn a_resumed_download_never_joins_bytes_of_two_codings() {
                     let stack = recommended!(policy.clone(), lines);
                     let whole = send(&stack, get_with("/", &[("accept-encoding", first)])).await;
                     let half = whole.body.len() / 2;
-                    let Some(tag) = whole.header("etag") else { continue };
+                    let [tag, date] = ["etag", "last-modified"]
+                        .map(|name| whole.header(name).map(|value| ("if-range", value)));
                     // Another instance that serves the same pages has nothing stored.
                     let stack = if warm { stack } else { recommended!(policy.clone(), lines) };
                     let range = format!("bytes={half}-");
-                    for condition in [Some(("if-range", tag)), None] {
+                    for condition in tag.into_iter().chain(date).map(Some).chain([None]) {
                         let mut request = get_with("/", &[("accept-encoding", second), ("range", &range)]);
                         if let Some((name, value)) = condition {
                             request.headers_mut().insert(name, value.parse().expect("a value"));
