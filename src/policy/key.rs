@@ -18,8 +18,12 @@ impl Policy {
     /// In a response, these fields do not count as credentials.
     ///
     /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
+    ///
+    /// A field that is [keyed](Self::vary_on_headers), or that a [part](Self::vary_by_part) of the key stands for, stays
+    /// so: this option does not apply to it.
     pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.key.ignored.extend(names);
+        let names = names.into_iter().filter(|name| !self.key.covers(name));
+        self.key.ignored.extend(names.collect::<Vec<_>>());
         sort(&mut self.key.ignored);
         self
     }
@@ -48,6 +52,7 @@ impl Policy {
 
     /// Adds a part to the key: a ready-made one, or one that stands for a request field.
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
+        self.key.ignored.retain(|name| part.replaced() != Some(name));
         self.key.vary_by.push(part);
         self
     }
@@ -57,7 +62,8 @@ impl Policy {
     ///
     /// # Errors
     /// If one may hold what identifies a visitor (`Cookie`, `Authorization` and the like), which should be
-    /// in no key: see [`vary_on_cookies`](Self::vary_on_cookies), [`vary_by_identity`](Self::vary_by_identity).
+    /// in no key: see [`vary_on_cookies`](Self::vary_on_cookies), [`vary_by_identity`](Self::vary_by_identity). If one is
+    /// declared as [ignored](Self::ignore_headers) or as a [credential](Self::credential_headers).
     pub fn vary_on_headers(
         mut self,
         names: impl IntoIterator<Item = HeaderName>,

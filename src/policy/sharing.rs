@@ -14,7 +14,7 @@ impl Policy {
     /// Under [`app`](Self::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
     /// `cert` or a final `key` in the name, identify a visitor even without this option.
     /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
-    /// harmless unless it is a known credential.
+    /// harmless unless it is a known credential, or is declared here, before or after.
     pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.credentials.extend(names);
         self

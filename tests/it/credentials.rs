@@ -325,3 +325,41 @@ async fn a_reason_that_a_stranger_has_named_can_be_read() {
         sfv::Parser::new(value).parse::<sfv::List>().expect("a list");
     }
 }
+
+/// The key wins over a later declaration that would take the field off, in either order.
+#[tokio::test]
+async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
+    const NAME: &str = "x-plan";
+    let field = || [HeaderName::from_static(NAME)];
+    assert!(policy().ignore_headers(field()).vary_on_headers(field()).is_err());
+    let part = || {
+        KeyPart::new("plan", |request| Some(request.headers.get(NAME)?.to_str().ok()?.to_owned()))
+            .replacing(HeaderName::from_static(NAME))
+    };
+    for policy in [
+        policy().vary_on_headers(field()).expect("valid").ignore_headers(field()),
+        policy().vary_by_part(part()).ignore_headers(field()),
+        policy().ignore_headers(field()).vary_by_part(part()),
+    ] {
+        let (inner, _) = greeting(NAME);
+        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+        for who in ["a", "b"] {
+            assert_eq!(send(&stack, of(NAME, who)).await.text(), format!("for {who}"));
+            assert!(send(&stack, of(NAME, who)).await.is_hit());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_keyed_field_that_is_declared_a_credential_bypasses_in_either_order() {
+    const NAME: &str = "x-plan";
+    let field = || [HeaderName::from_static(NAME)];
+    assert!(policy().credential_headers(field()).vary_on_headers(field()).is_err());
+    let keyed = policy().vary_on_headers(field()).expect("valid").credential_headers(field());
+    let (inner, calls) = greeting(NAME);
+    let stack = SiteCacheLayer::new(&memory()).policy(keyed).layer(inner).boxed_clone();
+    for _ in 0..2 {
+        assert_eq!(send(&stack, of(NAME, "a")).await.detail(), Some("credentials"));
+    }
+    assert_eq!(calls.count(), 2);
+}
