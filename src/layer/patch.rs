@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::marks::{Edge, Identified};
+use crate::marks::{Edge, FromIdentified, Identified};
 use crate::policy::CacheHints;
 use crate::policy::request_fields::PersonalRule;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
@@ -51,6 +51,7 @@ impl Patch {
                 let extensions = response.extensions();
                 let never = extensions.get::<CacheHints>().is_some_and(|hints| hints.never);
                 let personal = is_identified
+                    || extensions.get::<FromIdentified>().is_some()
                     || extensions.get::<Identified>().is_some()
                     || PersonalRule::BY_NAME.applies_to(response.headers());
                 let status = response.status();
@@ -131,8 +132,9 @@ impl<S> Layer<S> for NeverCacheLayer {
 /// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To these and to errors (4xx and
 /// 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
 /// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified), sets a cookie, carries a field that is
-/// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that an outer
-/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) or cache layer has identified or found an undeclared cookie in.
+/// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that
+/// another cache layer or an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) has identified or found an undeclared
+/// cookie in.
 ///
 /// # Where it belongs
 /// Inside of a cache layer the directives count for that one too, outside of it only for clients.

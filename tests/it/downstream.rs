@@ -420,3 +420,27 @@ async fn a_directive_that_restricts_is_written_into_a_full_header_section() {
     let answer = send(&anonymous.layer(inner), get_with("/", &[("cookie", "sid=1")])).await;
     assert!(answer.header("cache-control").expect("told").contains("private"));
 }
+
+#[tokio::test]
+async fn what_an_inner_cache_layer_finds_identified_is_not_declared_shared() {
+    #[derive(Clone)]
+    struct User;
+    let policies = [
+        policy().credential_cookies(["sid"]).expect("valid"),
+        policy().credential_headers([X_PLAN]),
+        policy().identified_if_extension::<User>(),
+        policy(),
+    ];
+    for policy in policies {
+        for identified in [false, true] {
+            let site = SiteCacheLayer::new(&memory()).policy(policy.clone()).layer(answering(&[], false));
+            let stack = CacheControlLayer::new(shared_by_all()).expect("valid").layer(site);
+            let mut request = get("/");
+            if identified {
+                request = get_with("/", &[("cookie", "sid=1"), ("x-plan", "gold")]);
+                request.extensions_mut().insert(User);
+            }
+            assert_eq!(is_shared(&send(&stack, request).await), !identified);
+        }
+    }
+}
