@@ -50,9 +50,15 @@ pub(super) struct Finish {
 }
 
 impl Finish {
-    pub(super) fn new(shared: &Shared, request: &Extensions, status: CacheStatus, who: Context) -> Self {
+    /// The status is made only if somebody wants it.
+    pub(super) fn new(
+        shared: &Shared,
+        request: &Extensions,
+        status: impl FnOnce() -> CacheStatus,
+        who: Context,
+    ) -> Self {
         Self {
-            status: (shared.policy.cache_status || request.get::<WantsStatus>().is_some()).then_some(status),
+            status: (shared.policy.cache_status || request.get::<WantsStatus>().is_some()).then(status),
             told_status: shared.policy.cache_status,
             key: None,
             mark: was_announced(request),

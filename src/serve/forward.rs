@@ -156,7 +156,7 @@ impl Fill {
     fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> Sent {
         let (shared, context) = (&*self.way.shared, self.way.context);
         let (headers, version) = (request.headers().clone(), request.version());
-        let mut finish = Finish::new(shared, request.extensions(), self.status, context);
+        let mut finish = Finish::new(shared, request.extensions(), || self.status, context);
         finish.set_key(self.way.shown.clone());
         // A background refresh has no outer layers that could admit its response.
         let held = self.background.is_none() && !is_outermost(request.extensions());

@@ -7,7 +7,7 @@ use crate::key::RequestHead;
 use crate::marks::{OuterLayer, foreign_extensions};
 use crate::policy::Cookies;
 use http::Extensions;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 impl Shared {
     /// Tells whether one of the outer layers has the place of this layer.
@@ -23,27 +23,24 @@ impl Shared {
 
     /// Marks a request that this layer passes on, and that is named by these scopes.
     pub(super) fn announce(&self, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
-        let outer = request.get::<OuterLayer>();
-        let places = match outer {
-            Some(outer) if !outer.places.is_empty() => {
-                outer.places.iter().copied().chain([*self.place()]).collect()
-            }
-            _ => Arc::clone(self.alone()),
-        };
-        let mark = OuterLayer {
-            places,
-            identified: identified || outer.is_some_and(|outer| outer.identified),
-            is_barred: outer.is_some_and(|outer| outer.is_barred),
-            needs_current: outer.is_some_and(|outer| outer.needs_current),
-            cookies: outer.and_then(|outer| outer.cookies.clone()),
-            undeclared: outer.and_then(|outer| outer.undeclared.clone()),
-            holds: outer.map(|outer| Weak::clone(&outer.holds)).unwrap_or_default(),
-            targets: match scopes {
-                [] => outer.and_then(|outer| outer.targets.clone()),
-                scopes => Some(scopes.into()),
+        let mut mark = match request.get::<OuterLayer>() {
+            None => OuterLayer {
+                places: Arc::clone(self.alone()),
+                extensions: foreign_extensions(request),
+                ..OuterLayer::default()
             },
-            extensions: outer.map_or_else(|| foreign_extensions(request), |outer| outer.extensions),
+            Some(outer) => {
+                let places = match &*outer.places {
+                    [] => Arc::clone(self.alone()),
+                    places => places.iter().copied().chain([*self.place()]).collect(),
+                };
+                OuterLayer { places, ..outer.clone() }
+            }
         };
+        mark.identified |= identified;
+        if !scopes.is_empty() {
+            mark.targets = Some(scopes.into());
+        }
         request.insert(mark);
     }
 

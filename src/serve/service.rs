@@ -164,7 +164,7 @@ impl<S> ResponseCache<S> {
     {
         marks::remove_from_request(request.headers_mut());
         event!(reason = ?forward.bypass.forward, detail = ?forward.bypass.detail, "forward");
-        let status = CacheStatus::forward(forward.bypass);
+        let status = || CacheStatus::forward(forward.bypass);
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let personal = shared.policy.predicates.identity(head).is_some();
         let identified =
@@ -238,7 +238,7 @@ where
             ResponseFuture::hit(hit)
         }
         Next::Forward(status) => {
-            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            let mut finish = Finish::new(shared, request.extensions(), || status, context);
             finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
             shared.announce(request.extensions_mut(), context.identified, &way.scopes);
@@ -246,13 +246,13 @@ where
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            let mut finish = Finish::new(shared, request.extensions(), || status, context);
             finish.set_key(way.shown.clone());
             refuse(request.version(), finish)
         }
         Next::Loop => {
             let status = CacheStatus::refused(Detail::Loop);
-            let mut finish = Finish::new(shared, request.extensions(), status, context);
+            let mut finish = Finish::new(shared, request.extensions(), || status, context);
             finish.set_key(way.shown.clone());
             answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
         }

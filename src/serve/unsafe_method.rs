@@ -37,7 +37,7 @@ where
     B::Error: Into<BoxError>,
 {
     let status = CacheStatus::forward(ForwardReason::Method);
-    let mut finish = Finish::new(&shared, &parts.extensions, status, Context::default()).silent();
+    let mut finish = Finish::new(&shared, &parts.extensions, || status, Context::default()).silent();
     let mut post = Post::new(&shared, &parts, &finish).await;
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
