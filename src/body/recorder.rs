@@ -211,7 +211,7 @@ impl Recorder {
     pub(super) fn end(mut self, how: End) -> Arc<Reservation> {
         if how == End::Clean {
             let body = self.body();
-            return self.finish(body);
+            return self.finish(body).0;
         } else if let Some(mut commit) = self.commit.take() {
             match how {
                 End::Failed => commit.failed(),
@@ -237,13 +237,14 @@ impl Recorder {
         }
     }
 
-    /// Returns the reservation, of which a parked response keeps a share.
-    fn finish(&mut self, body: Bytes) -> Arc<Reservation> {
+    /// Returns the reservation, of which a parked response keeps a share, and whether the body is in the store of this
+    /// process, or waits to be.
+    fn finish(&mut self, body: Bytes) -> (Arc<Reservation>, bool) {
         let reservation = Arc::new(self.reservation.take());
-        let Some(mut commit) = self.commit.take() else { return reservation };
+        let Some(mut commit) = self.commit.take() else { return (reservation, false) };
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
             commit.failed();
-            return reservation;
+            return (reservation, false);
         }
         let tag = self
             .digest
@@ -253,13 +254,14 @@ impl Recorder {
         if !commit.storing.made_from(self.tracker.peek()) {
             commit.storing.give_up(&commit.cache);
             commit.pass();
-            return reservation;
+            return (reservation, false);
         }
         commit.storing.settle();
         if let Some(tag) = tag {
             self.tag.set(tag);
         }
         let parked = Arc::clone(&reservation);
+        let is_kept = commit.cache.is_local();
         match commit.verdict.take() {
             None => commit.store(body),
             Some(verdict) => verdict.when_decided(move |verdict| {
@@ -276,7 +278,7 @@ impl Recorder {
                 }
             }),
         }
-        reservation
+        (reservation, is_kept)
     }
 }
 
@@ -324,8 +326,10 @@ impl Keep for Recorder {
         Self::drain_permit(self)
     }
 
-    fn store(mut self: Box<Self>, whole: Bytes) -> Box<dyn Send> {
-        Box::new(self.finish(whole))
+    fn store(mut self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>> {
+        // Those who still read it read the bytes that are stored.
+        let (reservation, is_kept) = self.finish(whole);
+        if is_kept { None } else { Some(Box::new(reservation)) }
     }
 
     fn fail(self: Box<Self>) {

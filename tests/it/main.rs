@@ -7,6 +7,7 @@ mod architecture;
 mod arriving;
 mod attacks;
 mod bodies;
+mod budget;
 mod changes;
 mod client_lifetimes;
 mod codings;

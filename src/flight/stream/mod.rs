@@ -36,8 +36,8 @@ pub(crate) trait Keep: Send {
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
     fn drain_permit(&self) -> Option<OwnedSemaphorePermit>;
-    /// Stores the whole. What is returned is held as long as what was kept.
-    fn store(self: Box<Self>, whole: Bytes) -> Box<dyn Send>;
+    /// Stores the whole. What is returned is held as long as what was kept; nothing, if that is the store's now.
+    fn store(self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>>;
     /// The body has failed.
     fn fail(self: Box<Self>);
     /// It can't be stored, after all. What is returned is held as long as what was kept.

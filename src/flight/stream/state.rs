@@ -186,7 +186,11 @@ impl State {
         if let Some(keep) = self.keep.take() {
             self.held_until = self.readers.end();
             let ending = match &end {
-                End::Clean => Ending::Complete(self.whole()),
+                End::Clean => {
+                    let whole = self.whole();
+                    self.share(&whole);
+                    Ending::Complete(whole)
+                }
                 End::Failed(_) => Ending::Failed,
             };
             self.deferred.ended = Some((keep, ending));
@@ -216,6 +220,19 @@ impl State {
                 let mut whole = Vec::with_capacity(self.bytes - FRAME_COST * self.frames.len());
                 [first, second].into_iter().chain(data).for_each(|data| whole.extend_from_slice(data));
                 whole.into()
+            }
+        }
+    }
+
+    /// Has those who still read it read the bytes that are stored.
+    fn share(&mut self, whole: &Bytes) {
+        let mut at = 0;
+        for item in &mut self.frames {
+            if let Item::Data(data) = item {
+                let end = at + data.len();
+                let own = std::mem::replace(data, whole.slice(at..end));
+                self.deferred.frames.push(Item::Data(own));
+                at = end;
             }
         }
     }
@@ -275,7 +292,10 @@ impl Deferred {
         }
         let Some((keep, ending)) = self.ended else { return };
         let held = match ending {
-            Ending::Complete(whole) => keep.store(whole),
+            Ending::Complete(whole) => match keep.store(whole) {
+                Some(held) => held,
+                None => return,
+            },
             Ending::Failed => return keep.fail(),
             Ending::GivenUp => keep.give_up(),
         };

@@ -1,0 +1,56 @@
+//! Readers of a page that is stored hold nothing of what may be recorded at a time.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
+
+const PAGE: usize = 300 << 10;
+
+/// A page in so many frames, after a pause so that others come to wait for it.
+fn frames(
+    count: usize,
+) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Unpin + 'static {
+    let frames = (0..count).map(move |_| Ok(Frame::data(Bytes::from(vec![7; PAGE / count]))));
+    let frames = futures::stream::iter(frames);
+    Box::pin(futures::StreamExt::then(frames, |frame| async {
+        tokio::task::yield_now().await;
+        frame
+    }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored() {
+    for (count, stalled) in [(10, 6), (2, 6), (1, 6)] {
+        let store = MemoryStore::with_capacity(64 << 20);
+        let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
+        let inner = service_fn(move |_: Request<Body>| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Response::new(StreamBody::new(frames(count))))
+        });
+        let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let mut waiting = Vec::new();
+        for page in 0..8 {
+            let ask = || async { site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible") };
+            let (leader, others) =
+                futures::join!(ask(), futures::future::join_all((0..stalled).map(|_| ask())));
+            assert_eq!(leader.into_body().collect().await.expect("a body").to_bytes().len(), PAGE);
+            // They read no more than the head.
+            waiting.extend(others);
+            assert!(is_hit(&ask().await), "page {page} in {count} frames");
+            assert_eq!(cache.recording_bytes(), 0, "page {page} in {count} frames");
+        }
+        for response in waiting {
+            assert_eq!(response.into_body().collect().await.expect("a body").to_bytes().len(), PAGE);
+        }
+    }
+}
+
+fn is_hit<B>(response: &Response<B>) -> bool {
+    let status = response.headers().get_all("cache-status").iter().next_back();
+    status.is_some_and(|status| status.to_str().is_ok_and(|status| status.contains("; hit")))
+}
