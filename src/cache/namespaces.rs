@@ -5,7 +5,7 @@ use quick_cache::sync::Cache as Quick;
 use std::fmt;
 use std::sync::Arc;
 
-/// So many namespaces share, over all handles of a cache, the newest generation that was seen.
+/// The most namespaces whose newest generation the handles of a cache share.
 const MOST: usize = 1024;
 
 /// The invalidations of the namespaces of one store.
@@ -19,7 +19,7 @@ impl Namespaces {
         Self { store, records: Quick::new(MOST) }
     }
 
-    /// Returns the invalidations of a namespace, the same for every handle: what one has seen, all have.
+    /// Returns the invalidations of a namespace, shared by all handles.
     pub(super) fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
         self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))
     }

@@ -1,4 +1,4 @@
-//! Who waits for whom: requests that handlers make, and the calls that these wait for.
+//! The waits between requests: handlers make requests, which wait for the calls of other requests.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -8,7 +8,7 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Chain>>> = const { RefCell::new(None) };
 }
 
-/// So many calls are followed at most to find out whether one waits for another.
+/// The most calls that a search for a cycle of waits follows.
 const HOPS: usize = 16;
 
 /// A request, and the one whose handler or body made it.
@@ -28,7 +28,7 @@ pub(crate) struct Wait {
 }
 
 impl Chain {
-    /// Returns a request for a key, made by whatever runs on this thread.
+    /// Creates a request for a key, as a child of the request whose handler or body runs on this thread.
     pub(crate) fn new(key: CacheKey) -> Arc<Self> {
         Arc::new(Self { parent: Self::current(), key, waits: Mutex::default() })
     }
@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn a_request_does_not_wait_for_who_waits_for_it() {
+    fn no_cycle_of_waits_begins() {
         let (a, b, c) = (request(b"a"), request(b"b"), request(b"c"));
         let own = of(&a, b"a").wait_for(&Arc::downgrade(&a));
         assert!(own.is_none(), "its own handler");
-        let a_for_b = of(&a, b"b").wait_for(&Arc::downgrade(&b)).expect("nobody waits for a");
-        let b_for_c = of(&of(&b, b"x"), b"c").wait_for(&Arc::downgrade(&c)).expect("nobody waits for b");
+        let a_for_b = of(&a, b"b").wait_for(&Arc::downgrade(&b)).expect("no cycle");
+        let b_for_c = of(&of(&b, b"x"), b"c").wait_for(&Arc::downgrade(&c)).expect("no cycle");
         assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_none(), "a for b for c");
         drop(b_for_c);
         assert!(of(&c, b"a").wait_for(&Arc::downgrade(&a)).is_some());
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_no_parent_waits_for_anybody() {
+    fn a_request_without_a_parent_may_always_wait() {
         let (a, b) = (request(b"a"), request(b"a"));
         assert!(b.wait_for(&Arc::downgrade(&a)).is_some());
         assert_eq!(b.repeats(), 0);

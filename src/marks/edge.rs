@@ -28,7 +28,7 @@ impl Edge {
         Self(None)
     }
 
-    /// Makes a layer the outermost one of a request, whatever layers the request has passed.
+    /// Makes a layer the outermost one of a request, even if outer layers have marked it.
     pub(crate) fn outermost(request: &mut Extensions) -> Self {
         let holds = Arc::<Holds>::default();
         let mark = request.remove::<OuterLayer>().unwrap_or_else(|| OuterLayer::outermost(request));
@@ -64,11 +64,11 @@ pub(crate) struct Holds {
     added: Notify,
 }
 
-/// So many are kept before those that are decided are removed.
+/// From this length on, the list is cleared of decided verdicts.
 const MANY: usize = 16;
 
 impl Holds {
-    /// Returns those of the outermost layer around a request, while it waits for its response.
+    /// Returns the holds of the outermost layer around a request, while the layer waits for its response.
     pub(crate) fn around(request: &Extensions) -> Weak<Self> {
         request.get::<OuterLayer>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The hosts and the path prefix that clients use for a site, as far as the proxies before it say.
+//! The hosts and the path prefix of a site's public URLs, from the fields of its proxies.
 
 use crate::rules::list::{elements, field_elements, trim};
 use http::header::FORWARDED;

@@ -1,4 +1,4 @@
-//! Readers of a page that is stored hold nothing of what may be recorded at a time.
+//! Readers of a stored page take no share of the recording budget.
 
 use crate::support::*;
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! The outermost layer of this crate decides on what inner ones hold, whatever stands between them.
+//! The outermost layer of this crate admits or refuses the responses that inner layers hold.
 
 use crate::support::*;
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -154,7 +154,7 @@ async fn what_a_router_of_axum_adds_keeps_no_refresh_from_the_background() {
 }
 
 #[tokio::test]
-async fn what_an_outer_layer_declares_a_credential_is_not_stored_further_in() {
+async fn inner_layers_store_no_field_that_an_outer_one_declares_a_credential() {
     let secret = HeaderName::from_static("x-acme");
     let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
     let anonymous = AnonymousOnlyLayer::new().credential_headers([secret.clone()]);
@@ -232,7 +232,7 @@ async fn settle() {
     }
 }
 
-/// A page whose responses a layer in between holds back until it is told to go on.
+/// A page behind a layer that holds each response back until a notification.
 fn held_back() -> (Any, Calls, Arc<Notify>) {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let go = Arc::new(Notify::new());

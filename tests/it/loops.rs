@@ -116,7 +116,7 @@ async fn requests_of_others_are_still_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_asks_for_its_own_page_hangs_nobody() {
+async fn a_body_that_asks_for_its_own_page_does_not_hang() {
     let (site, calls) = (Site::default(), Calls::default());
     let (own, counted) = (site.clone(), calls.clone());
     let inner = service_fn(move |request: Request<Body>| {

@@ -48,7 +48,7 @@ impl http_body::Body for Framed {
 #[derive(Debug, Clone, Copy)]
 enum Buffers {
     Own,
-    /// Each is a slice of one that is so much larger.
+    /// Each is a slice of a buffer that is larger by this number of bytes on both sides.
     Slices(usize),
     /// All are slices of one buffer.
     OneFor(usize),
@@ -157,7 +157,7 @@ async fn fill_with_values(store: &MemoryStore, pattern: &Pattern) {
     }
 }
 
-/// Returns how many bytes a full store holds more than an empty one, and what it says that it holds.
+/// Returns the bytes that a full store holds beyond an empty one, and its weight.
 fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
     let mut weight = 0;
     let mut kept = None;

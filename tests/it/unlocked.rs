@@ -17,7 +17,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{ResponseBody, SiteCacheLayer};
 
-/// So long a test waits for another thread before it fails.
+/// The longest wait for another thread; past it, a test fails.
 const LONGEST: Duration = Duration::from_secs(30);
 
 type Steps = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
