@@ -7,6 +7,7 @@ use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
+use crate::status::Detail;
 use bytes::Bytes;
 use http_body::Body;
 use sha2::{Digest, Sha256};
@@ -60,7 +61,7 @@ pub(super) enum End {
     /// The body failed midway.
     Failed,
     /// The body goes on. It is more than may be kept or than was declared, or has trailers.
-    Unfit,
+    Unfit(Detail),
     /// The body goes on. Other recordings hold all there is of the budget, at this time.
     NoRoomNow,
     /// The body goes on. An outer layer has refused the response.
@@ -87,7 +88,7 @@ impl Recorder {
     ) -> Self {
         let reservation = commit.cache.reservation();
         let digest = tag.map(|comparison| (Sha256::new(), comparison));
-        let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit);
+        let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit(Detail::Trailers));
         let tag = Tagged::default();
         Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tag, tracker }
     }
@@ -159,7 +160,7 @@ impl Recorder {
         let total = self.len() + length;
         let most = self.most();
         if total > most {
-            return (data, Some(End::Unfit));
+            return (data, Some(self.excess(total)));
         }
         if data.is_empty() {
             return (data, None);
@@ -202,6 +203,12 @@ impl Recorder {
         (sent, None)
     }
 
+    /// Returns why a body of this length is not kept.
+    fn excess(&self, length: u64) -> End {
+        let is_declared = self.declared.is_none_or(|declared| length <= declared);
+        End::Unfit(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
+    }
+
     fn is_refused(&self) -> bool {
         let verdict = self.commit.as_ref().and_then(|commit| commit.verdict.as_ref());
         verdict.is_some_and(PendingVerdict::is_refused)
@@ -214,12 +221,19 @@ impl Recorder {
             return self.finish(body).0;
         } else if let Some(mut commit) = self.commit.take() {
             match how {
-                End::Failed => commit.failed(),
-                End::Unfit => {
-                    commit.storing.give_up(&commit.cache);
+                End::Failed => {
+                    commit.storing.not_stored(&commit.cache, Detail::CutShort);
+                    commit.failed();
+                }
+                End::Unfit(why) => {
+                    commit.storing.give_up(&commit.cache, why);
                     commit.pass();
                 }
-                End::NoRoomNow | End::Refused | End::Clean => commit.pass(),
+                End::NoRoomNow => {
+                    commit.storing.not_stored(&commit.cache, Detail::NoRoom);
+                    commit.pass();
+                }
+                End::Refused | End::Clean => commit.pass(),
             }
         }
         Arc::new(self.reservation.take())
@@ -243,6 +257,7 @@ impl Recorder {
         let reservation = Arc::new(self.reservation.take());
         let Some(mut commit) = self.commit.take() else { return (reservation, false) };
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
+            commit.storing.not_stored(&commit.cache, Detail::ContentLength);
             commit.failed();
             return (reservation, false);
         }
@@ -252,7 +267,7 @@ impl Recorder {
             .map(|(digest, comparison)| EntityTag::generated(&digest.finalize().into(), comparison));
         tag.iter().for_each(|tag| commit.storing.tag(tag));
         if !commit.storing.made_from(self.tracker.peek()) {
-            commit.storing.give_up(&commit.cache);
+            commit.storing.give_up(&commit.cache, Detail::Dependencies);
             commit.pass();
             return (reservation, false);
         }
@@ -270,7 +285,7 @@ impl Recorder {
                 match verdict {
                     Verdict::Admitted => commit.store(body),
                     Verdict::Refused => {
-                        commit.storing.give_up(&commit.cache);
+                        commit.storing.outdate(&commit.cache);
                         commit.pass();
                     }
                     // One of the followers has started over.
@@ -291,6 +306,8 @@ impl Drop for Recorder {
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
             let body = self.body();
             drop(self.finish(body));
+        } else if let Some(commit) = &self.commit {
+            commit.storing.not_stored(&commit.cache, Detail::CutShort);
         }
     }
 }
@@ -301,7 +318,7 @@ impl Keep for Recorder {
         self.why = if self.is_refused() {
             End::Refused
         } else if total > self.most() {
-            End::Unfit
+            self.excess(total)
         } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
             End::NoRoomNow
         } else {

@@ -5,6 +5,7 @@ use super::recorder::{End, Recorder};
 use crate::cache::{Reservation, Tracker};
 use crate::entry::Reads;
 use crate::error::BoxError;
+use crate::status::Detail;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -139,7 +140,7 @@ where
             Ok(data) => Frame::data(self.as_mut().record(data)),
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
-                self.as_mut().end_recording(End::Unfit);
+                self.as_mut().end_recording(End::Unfit(Detail::Trailers));
                 trailers
             }
         };

@@ -29,8 +29,9 @@ pub use warm::{Warmed, WarmedPage};
 use crate::clock::Clock;
 use crate::entry::{Entry, StoredResponse};
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
-use crate::flight::{Flights, Passes};
+use crate::flight::{Flights, Passes, Remembered};
 use crate::key::{CacheKey, KeyRef, ValueDigests};
+use crate::status::Detail;
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
 use budget::Budget;
@@ -62,6 +63,9 @@ pub use values::{ComputeError, Value};
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
+/// How long it is known why a response was not stored.
+const UNSTORED: Duration = Duration::from_secs(3600);
+
 #[derive(Clone)]
 struct Inner {
     store: Arc<dyn Store>,
@@ -74,6 +78,7 @@ struct Inner {
     store_timeout: Duration,
     flights: Flights,
     passes: Arc<Passes>,
+    unstored: Arc<Remembered<Detail>>,
     recording: Arc<Budget>,
     store_errors: Arc<AtomicU64>,
     background: Arc<Background>,
@@ -259,6 +264,7 @@ impl Cache {
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
             passes: Arc::default(),
+            unstored: Arc::new(Remembered::lasting(UNSTORED)),
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),
@@ -293,6 +299,11 @@ impl Cache {
 
     pub(crate) fn flight_table(&self) -> &Flights {
         &self.0.flights
+    }
+
+    /// Returns why the last responses under some keys were not stored, though their heads could be.
+    pub(crate) fn unstored(&self) -> &Remembered<Detail> {
+        &self.0.unstored
     }
 
     pub(crate) fn passes(&self) -> &Passes {

@@ -8,6 +8,7 @@ use crate::error::StoreError;
 use crate::flight::Pass;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::rules::entity_tag::EntityTag;
+use crate::status::Detail;
 use crate::store::{PutMode, Validity};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -56,11 +57,22 @@ const TRIES: usize = 4;
 impl Storing {
     /// Stores nothing, since the response turned out not to be one that can be, as the next ones under its
     /// key will. What is outdated by it goes all the same.
-    pub(crate) fn give_up(&mut self, cache: &Cache) {
+    pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
+        self.not_stored(cache, why);
+        self.outdate(cache);
+    }
+
+    /// Has later requests not collapse, and acts on what the response should replace.
+    pub(crate) fn outdate(&mut self, cache: &Cache) {
         cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
         if self.outdated.take().is_some_and(|outdated| outdated.not_stored(cache)) {
             self.settle();
         }
+    }
+
+    /// Remembers why the response is not stored, for the status of the next one.
+    pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
+        cache.unstored().remember(self.key.as_ref(), why, cache.clock().now());
     }
 
     /// Says what the response was made from; false if it can't be stored for that.
@@ -111,6 +123,9 @@ impl Storing {
                 Placing { cache, key: &key, request: &request, max_variants, selection: &selection, ttl };
             // A failure is counted by the cache and is a miss for who comes next.
             let placed = placing.place(&response).await;
+            if matches!(placed, Ok(true)) {
+                cache.unstored().forget(key.as_ref());
+            }
             event!(status = response.status().as_u16(), ?ttl, failed = placed.is_err(), "store");
             (response, placed.unwrap_or(false))
         } else {

@@ -11,7 +11,7 @@ mod stream;
 
 pub(crate) use chain::{Chain, Wait};
 pub(crate) use leader::Leader;
-pub(crate) use passes::{Pass, Passes};
+pub(crate) use passes::{Pass, Passes, Remembered};
 pub(crate) use stream::{Keep, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};

@@ -1,4 +1,4 @@
-//! Hit-for-miss: a bounded memory of the keys whose responses can't be shared.
+//! A bounded memory of keys: those whose responses can't be shared (hit-for-miss), and why a response was not stored.
 
 use crate::clock::Moment;
 use crate::key::{BuildPrehashed, KeyRef};
@@ -22,22 +22,25 @@ const MOST: usize = 8192;
 
 // By the seeded hash of the key alone, so that long keys take no memory. Two keys that share one
 // share a pass: that costs a collapse, and tells nobody anything.
-type Memory = Quick<u64, (Pass, Moment), UnitWeighter, BuildPrehashed>;
+type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys to pass.
-pub(crate) struct Passes {
-    keys: Memory,
+pub(crate) type Passes = Remembered<Pass>;
+
+/// What is remembered of keys for some time.
+pub(crate) struct Remembered<T> {
+    keys: Memory<T>,
     /// How long a key is remembered.
     lasting: Duration,
 }
 
-impl Default for Passes {
+impl Default for Remembered<Pass> {
     fn default() -> Self {
         Self::lasting(REMEMBERED)
     }
 }
 
-impl Passes {
+impl<T: Copy> Remembered<T> {
     /// Creates a memory that keeps each key for some time.
     pub(crate) fn lasting(lasting: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
@@ -45,22 +48,22 @@ impl Passes {
         Self { keys, lasting }
     }
 
-    pub(crate) fn remember(&self, key: KeyRef<'_>, pass: Pass, now: Moment) {
-        self.keys.insert(key.process_hash(), (pass, now.after(self.lasting)));
+    pub(crate) fn remember(&self, key: KeyRef<'_>, what: T, now: Moment) {
+        self.keys.insert(key.process_hash(), (what, now.after(self.lasting)));
     }
 
     pub(crate) fn forget(&self, key: KeyRef<'_>) {
         self.keys.remove(&key.process_hash());
     }
 
-    pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<Pass> {
-        self.keys.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(pass, _)| pass)
+    pub(crate) fn get(&self, key: KeyRef<'_>, now: Moment) -> Option<T> {
+        self.keys.get(&key.process_hash()).filter(|(_, until)| now < *until).map(|(what, _)| what)
     }
 }
 
-impl fmt::Debug for Passes {
+impl<T: Copy> fmt::Debug for Remembered<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Passes").field("keys", &self.keys.len()).finish()
+        f.debug_struct("Remembered").field("keys", &self.keys.len()).finish_non_exhaustive()
     }
 }
 

@@ -72,8 +72,11 @@ impl Fill {
         sent: &Sent,
         failure: Option<StatusCode>,
     ) -> Response<ResponseBody<B>> {
-        let status =
-            with_ttl(self.status.detail(Detail::StaleIfError), &stale, self.way.shared.cache.clock().now());
+        let status = with_ttl(
+            self.status.detail(Detail::StaleIfError),
+            stale.head().fresh_until,
+            self.way.shared.cache.clock().now(),
+        );
         let status = failure.map_or(status, |failure| status.answered(failure));
         let now = self.way.shared.cache.clock().now();
         let shared = Arc::clone(&stale);

@@ -13,7 +13,8 @@ use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, UnstoredAction, is_tracked};
-use crate::entry::StoredResponse;
+use crate::clock::Moment;
+use crate::entry::{Head, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
 use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
@@ -68,6 +69,17 @@ impl Fill {
 
     pub(super) fn in_background(self, settled: Settled) -> Self {
         Self { background: Some(settled), ..self }
+    }
+
+    /// Returns the status of a response that is to be stored, unless the last one was not after all.
+    fn forecast(&self, status: CacheStatus, head: &Head, tracker: &Tracker) -> CacheStatus {
+        let cache = &self.way.shared.cache;
+        if let Some(why) = cache.unstored().get(self.way.key.as_ref(), cache.clock().now()) {
+            return status.detail(why);
+        }
+        // No longer than what it was made from.
+        let until = tracker.peek().map_or(Moment::NEVER, |reads| reads.until());
+        with_ttl(status.stored(), head.fresh_until.min(until), head.response_time)
     }
 
     /// Calls the service, and stores and shares what it answers if that may be.
@@ -249,7 +261,7 @@ impl Fill {
                 {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
-                let stored = with_ttl(status.stored(), &response, response.head().response_time);
+                let stored = self.forecast(status, response.head(), &tracker);
                 let mut held = Response::from_parts(head, ());
                 let verdict = self.hold(&sent, &mut held, Some((status, stored)));
                 // Until an outer layer has admitted it, nothing says that it is stored.

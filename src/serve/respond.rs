@@ -183,7 +183,9 @@ impl Hit {
         if self.tell || self.note {
             let (stored, now) = (&*self.stored, self.now);
             let status = match self.collapsed {
-                Some(reason) => with_ttl(CacheStatus::forward(reason).collapsed(true), stored, now),
+                Some(reason) => {
+                    with_ttl(CacheStatus::forward(reason).collapsed(true), stored.head().fresh_until, now)
+                }
                 None if stored.is_fresh(now) => CacheStatus::hit(stored.head().fresh_until.since(now)),
                 None => CacheStatus::stale_hit(now.since(stored.head().fresh_until)),
             };
@@ -202,9 +204,8 @@ impl Hit {
 }
 
 /// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).
-pub(super) fn with_ttl(status: CacheStatus, stored: &StoredResponse, now: Moment) -> CacheStatus {
-    let fresh_until = stored.head().fresh_until;
-    match stored.is_fresh(now) {
+pub(super) fn with_ttl(status: CacheStatus, fresh_until: Moment, now: Moment) -> CacheStatus {
+    match now < fresh_until {
         true => status.ttl(fresh_until.since(now)),
         false => status.stale_for(now.since(fresh_until)),
     }

@@ -121,7 +121,7 @@ impl Fill {
                 storing.settle();
                 let mut answer = Response::new(());
                 *answer.headers_mut() = storing.response.headers().clone();
-                let told = with_ttl(status.stored(), &storing.response, now);
+                let told = with_ttl(status.stored(), storing.response.head().fresh_until, now);
                 let verdict = self.hold(&sent, &mut answer, Some((status, told)));
                 let mut freshened = Freshened {
                     way: self.way,

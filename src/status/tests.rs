@@ -119,6 +119,7 @@ fn all() -> Vec<Detail> {
         ContentEncoding,
         ContentLength,
         Cors,
+        CutShort,
         Dependencies,
         EventStream,
         Head,
@@ -130,6 +131,7 @@ fn all() -> Vec<Detail> {
         NoStore,
         Nonce,
         NotFresh,
+        NoRoom,
         Partial,
         Predicate,
         Private,
@@ -137,6 +139,7 @@ fn all() -> Vec<Detail> {
         Status,
         Tags,
         TooLarge,
+        Trailers,
         Unkeyed,
         VaryAny,
         VaryOnCredential,
@@ -149,10 +152,11 @@ fn all() -> Vec<Detail> {
         | HandledWithin | Host | Identified | KeyLength | Loop | MethodOverride | SameName | Skipped
         | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge
         | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
-        | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | Dependencies
-        | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime | NoStore | Nonce
-        | NotFresh | Partial | Predicate | Private | SetCookie | Status | Tags | TooLarge | Unkeyed
-        | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort
+        | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime
+        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status | Tags
+        | TooLarge | Trailers | Unkeyed | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved
+        | ZeroTtl => true,
     }));
     all
 }

@@ -3,11 +3,15 @@
 use crate::status::ask;
 use crate::status_words::{Lines, Told, rfc9111, status, tagged};
 use crate::support::*;
+use bytes::Bytes;
+use futures::StreamExt;
 use http::{HeaderName, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
 use std::time::Duration;
-use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Cache, CacheHints, Clock, MemoryStore, Policy};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, CacheHints, Clock, MemoryStore, Policy, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 const X_MINE: HeaderName = HeaderName::from_static("x-mine");
@@ -145,4 +149,83 @@ pub(crate) async fn made_from_what_is_elsewhere() -> Told {
 #[tokio::test]
 async fn whose_page_was_made_from_what_nobody_here_hears_of_is_told_so() {
     made_from_what_is_elsewhere().await;
+}
+
+/// A page whose body comes in frames, and what its requests are told.
+struct Streamed {
+    frames: &'static [&'static str],
+    trailers: bool,
+}
+
+impl Streamed {
+    async fn ask(&self, cache: &Cache, policy: Policy, reads: bool) -> String {
+        let (frames, trailers) = (self.frames, self.trailers);
+        let inner = service_fn(move |_: Request<Body>| async move {
+            let data = frames
+                .iter()
+                .map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
+            let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
+            let frames: Vec<_> = data.chain(end).collect();
+            // Not ready with the head.
+            let paced = futures::stream::iter(frames).then(|frame| async {
+                tokio::task::yield_now().await;
+                frame
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(paced))))
+        });
+        let stack = SiteCacheLayer::new(cache).policy(policy).layer(inner);
+        let response = stack.oneshot(get("/")).await.expect("infallible");
+        let lines = response.headers().get_all("cache-status").iter();
+        let line = lines.last().expect("a status").to_str().expect("text").to_owned();
+        if reads {
+            response.into_body().collect().await.expect("a body");
+        }
+        line.split_once("; ").expect("a parameter").1.to_owned()
+    }
+}
+
+/// What shows only while a body streams is known to the next request.
+pub(crate) async fn not_stored_in_the_end() -> Told {
+    let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
+    let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };
+    let trailed = Streamed { frames: &["0123456789"], trailers: true };
+    let limited = || policy().max_body_bytes(15);
+    let tight = || Cache::builder(memory_store(1 << 20)).recording_bytes(8).build().expect("valid");
+    let table: [(&Streamed, Cache, Policy, bool, &str); 4] = [
+        (&large, memory(), limited(), true, "too-large"),
+        (&trailed, memory(), policy(), true, "trailers"),
+        (&large, memory(), policy(), false, "cut-short"),
+        (&large, tight(), policy(), true, "no-room"),
+    ];
+    let mut told = Told::new();
+    for (page, cache, policy, reads, word) in table {
+        assert_eq!(page.ask(&cache, policy.clone(), reads).await, stored, "{word}");
+        told.push(page.ask(&cache, policy, true).await);
+        assert_eq!(told.last(), Some(&format!("fwd=uri-miss; fwd-status=200; detail={word}")));
+    }
+    // Once it is stored, that is forgotten.
+    let cache = memory();
+    large.ask(&cache, policy(), false).await;
+    large.ask(&cache, policy(), true).await;
+    assert!(large.ask(&cache, policy(), true).await.starts_with("hit"));
+    cache.clear().await.expect("the store answers");
+    assert!(large.ask(&cache, policy(), true).await.ends_with("stored; ttl=60"));
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from() {
+    let (cache, _) = timed();
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = own.clone();
+        async move {
+            let part =
+                cache.get_or_set("part", 10 * S, || async { "part".to_owned() }).await.expect("stored");
+            Ok::<_, Infallible>(Response::new(Body::from(part)))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
 }

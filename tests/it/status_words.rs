@@ -2,7 +2,9 @@
 
 use crate::faulty::{Fault, Faulty};
 use crate::status::{ask, members};
-use crate::status_unstored::{made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more};
+use crate::status_unstored::{
+    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+};
 use crate::support::*;
 use http::{HeaderName, Request, Response, StatusCode};
 use std::collections::BTreeSet;
@@ -328,6 +330,7 @@ async fn every_word_that_is_explained_is_told_somebody() {
         what_becomes_of_a_call().await,
         not_stored_by_its_head().await,
         not_stored_for_more().await,
+        not_stored_in_the_end().await,
         made_from_what_is_elsewhere().await,
     ]
     .concat();
