@@ -209,7 +209,7 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
     large.ask(&cache, policy(), true).await;
     assert!(large.ask(&cache, policy(), true).await.starts_with("hit"));
     cache.clear().await.expect("the store answers");
-    assert!(large.ask(&cache, policy(), true).await.ends_with("stored; ttl=60"));
+    assert!(large.ask(&cache, policy(), true).await.contains("; stored; ttl=60"));
     told
 }
 
