@@ -9,6 +9,7 @@ mod generations;
 mod invalidation;
 mod namespaces;
 mod outdated;
+mod poll;
 mod storing;
 mod tracking;
 mod values;
@@ -21,6 +22,7 @@ pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
+pub(crate) use poll::poll_now;
 pub(crate) use storing::{Settled, Storing};
 pub(crate) use tracking::{AnswerDependencies, Tracker, inherit_response, is_tracked, unknown};
 pub use tracking::{Propagated, propagate_dependencies};
@@ -39,10 +41,9 @@ use dice::Dice;
 use namespaces::Namespaces;
 use std::fmt;
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use values::Computed;
@@ -341,16 +342,5 @@ impl fmt::Debug for Cache {
             .field("version", &self.0.version)
             .field("store", &self.0.store)
             .finish_non_exhaustive()
-    }
-}
-
-/// Returns what a future is ready with at its first poll, without a box or a task.
-///
-/// For futures over a store inside the process, which never wait. Taken by reference, since they
-/// are too large to be moved for nothing.
-pub(crate) fn poll_now<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
-    match future.poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }
