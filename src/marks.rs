@@ -11,7 +11,7 @@ pub(crate) use field::{write_identified, write_never};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};
 
 use crate::entry::Scope;
-use crate::policy::{CacheHints, CookiePolicy, Cookies, cookie_names};
+use crate::policy::{CacheHints, CookiePolicy, Cookies, KnownExtension, cookie_names};
 use crate::status::WantsStatus;
 use http::{Extensions, Request};
 use std::sync::{Arc, Weak};
@@ -43,8 +43,8 @@ pub(crate) struct OuterLayer {
     pub(crate) targets: Option<Arc<[Scope]>>,
     /// What inner layers hold of the responses to the request.
     pub(crate) holds: Weak<Holds>,
-    /// How many extensions the request had where it entered the outermost layer, those of this crate not counted.
-    pub(crate) extensions: usize,
+    /// The extensions that the request had where it entered the outermost layer, if any.
+    pub(crate) start: Option<Arc<Extensions>>,
 }
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
@@ -81,7 +81,13 @@ pub struct Identified;
 impl OuterLayer {
     /// Returns the mark of the outermost layer.
     pub(crate) fn outermost(request: &Extensions) -> Self {
-        Self { extensions: foreign_extensions(request), ..Self::default() }
+        Self { start: Self::start(request), ..Self::default() }
+    }
+
+    /// Returns a copy of the extensions of a request, if it has any.
+    #[inline]
+    pub(crate) fn start(request: &Extensions) -> Option<Arc<Extensions>> {
+        (!request.is_empty()).then(|| Arc::new(request.clone()))
     }
 
     /// Marks a request of this crate's own that needs the current representation: every inner cache layer forwards it
@@ -93,11 +99,15 @@ impl OuterLayer {
 
     /// Returns `true` if a layer between the outermost one and here has left something in the extensions of a request,
     /// apart from what is known to say nothing of a visitor.
-    pub(crate) fn is_extended(&self, request: &Extensions, known: &[fn(&Extensions) -> bool]) -> bool {
-        // Most requests have no more than at the start.
-        request.len() > self.extensions + 1
-            && foreign_extensions(request)
-                > self.extensions + known.iter().filter(|is_there| is_there(request)).count()
+    pub(crate) fn is_extended(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
+        let start = self.start.as_deref();
+        // Most requests have no more than at the start, but for the mark.
+        if request.len() <= start.map_or(0, Extensions::len) + 1 {
+            return false;
+        }
+        let is_added = |(_, is_there): &&KnownExtension| is_there(request) && !start.is_some_and(is_there);
+        let declared = known.iter().filter(is_added).count();
+        foreign_extensions(request) > start.map_or(0, foreign_extensions) + declared
     }
 
     /// Returns `true` if one of them has identified the sender, or can't rule it out.
@@ -128,8 +138,7 @@ impl OuterLayer {
 }
 
 /// Counts the extensions that say something of a request beyond its route.
-#[inline]
-pub(crate) fn foreign_extensions(request: &Extensions) -> usize {
+fn foreign_extensions(request: &Extensions) -> usize {
     if request.is_empty() {
         return 0;
     }
@@ -142,9 +151,10 @@ pub(crate) fn foreign_extensions(request: &Extensions) -> usize {
 #[cfg(feature = "axum")]
 fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
-    // The matched path comes with the parameters in it, whose type is private.
-    2 * usize::from(request.get::<MatchedPath>().is_some())
-        + usize::from(request.get::<NestedPath>().is_some())
+    let is_nested = request.get::<NestedPath>().is_some();
+    // The matched path, or that of the outer router so far, comes with the parameters in it, whose type is private.
+    2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
+        + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())
 }
 

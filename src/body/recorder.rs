@@ -285,7 +285,7 @@ impl Recorder {
                 match verdict {
                     Verdict::Admitted => commit.store(body),
                     Verdict::Refused => {
-                        commit.storing.outdate(&commit.cache);
+                        commit.storing.refused(&commit.cache);
                         commit.pass();
                     }
                     // One of the followers has started over.

@@ -12,16 +12,17 @@ pub(crate) enum UnstoredAction {
     Forget,
     /// It stays: the request may have provoked the answer.
     Keep,
-    /// It stays, and a request without unkeyed fields decides. Behind a mutex, so that bodies stay `Sync`.
-    Confirm(Mutex<Box<dyn FnOnce() + Send>>),
+    /// It stays, and a request without unkeyed fields decides; or another visitor, if an outer layer has refused the
+    /// answer. Behind a mutex, so that bodies stay `Sync`.
+    Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFields),
     /// It stays until another visitor is answered with what is not stored, since no request without unkeyed fields can
     /// be made.
     AwaitAnother(UnkeyedFields),
 }
 
 impl UnstoredAction {
-    pub(crate) fn confirm(start: impl FnOnce() + Send + 'static) -> Self {
-        Self::Confirm(Mutex::new(Box::new(start)))
+    pub(crate) fn confirm(fields: UnkeyedFields, start: impl FnOnce() + Send + 'static) -> Self {
+        Self::Confirm(Mutex::new(Box::new(start)), fields)
     }
 }
 
@@ -30,7 +31,7 @@ impl fmt::Debug for UnstoredAction {
         f.write_str(match self {
             Self::Forget => "Forget",
             Self::Keep => "Keep",
-            Self::Confirm(_) => "Confirm",
+            Self::Confirm(..) => "Confirm",
             Self::AwaitAnother(_) => "AwaitAnother",
         })
     }
@@ -45,12 +46,20 @@ pub(crate) struct Outdated {
 }
 
 impl Outdated {
+    /// Acts on an answer that an outer layer has refused: no layer would judge one to a request of the cache's own.
+    pub(crate) fn refused(mut self, cache: &Cache) {
+        if let UnstoredAction::Confirm(_, fields) = self.action {
+            self.action = UnstoredAction::AwaitAnother(fields);
+        }
+        self.not_stored(cache);
+    }
+
     /// Acts on an answer that is not stored. Returns `true` if the stored response is removed.
     pub(crate) fn not_stored(self, cache: &Cache) -> bool {
         let is_removed = match self.action {
             UnstoredAction::Forget => true,
             UnstoredAction::Keep => false,
-            UnstoredAction::Confirm(start) => {
+            UnstoredAction::Confirm(start, _) => {
                 start.into_inner().unwrap_or_else(PoisonError::into_inner)();
                 false
             }

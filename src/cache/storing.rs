@@ -59,14 +59,16 @@ impl Storing {
     /// key will. What is outdated by it goes all the same.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.not_stored(cache, why);
-        self.outdate(cache);
-    }
-
-    /// Has later requests not collapse, and acts on what the response should replace.
-    pub(crate) fn outdate(&mut self, cache: &Cache) {
         cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
         if self.outdated.take().is_some_and(|outdated| outdated.not_stored(cache)) {
             self.settle();
+        }
+    }
+
+    /// Stores nothing, since an outer layer has refused the response.
+    pub(crate) fn refused(&mut self, cache: &Cache) {
+        if let Some(outdated) = self.outdated.take() {
+            outdated.refused(cache);
         }
     }
 

@@ -33,6 +33,11 @@ impl Chain {
         Arc::new(Self { parent: Self::current(), key, waits: Mutex::default() })
     }
 
+    /// Creates a request that no other has made, wherever it is made.
+    pub(crate) fn root(key: CacheKey) -> Arc<Self> {
+        Arc::new(Self { parent: None, key, waits: Mutex::default() })
+    }
+
     /// Returns the request whose handler or body runs on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.with_borrow(Option::clone)
@@ -68,14 +73,16 @@ impl Chain {
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;
-        while let Some(leader) = found.get(at).filter(|_| at < HOPS) {
-            if self.ancestors().any(|own| std::ptr::eq(own, &**leader)) {
+        while let Some(leader) = found.get(at).cloned() {
+            // In doubt, it does not wait.
+            if at == HOPS || self.ancestors().any(|own| std::ptr::eq(own, &*leader)) {
                 return true;
             }
-            let next: Vec<_> = leader.lock().iter().filter_map(Weak::upgrade).collect();
-            let new = next.into_iter().filter(|next| !found.iter().any(|known| Arc::ptr_eq(known, next)));
-            let new: Vec<_> = new.collect();
-            found.extend(new);
+            for next in leader.lock().iter().filter_map(Weak::upgrade) {
+                if found.len() <= HOPS && !found.iter().any(|known| Arc::ptr_eq(known, &next)) {
+                    found.push(next);
+                }
+            }
             at += 1;
         }
         false
@@ -136,6 +143,22 @@ mod tests {
         assert!(b.wait_for(&Arc::downgrade(&a)).is_some());
         assert_eq!(b.repeats(), 0);
         assert_eq!(of(&of(&a, b"x"), b"a").repeats(), 1);
+    }
+
+    #[test]
+    fn a_search_that_is_cut_short_finds_a_cycle() {
+        let (a, asker) = (request(b"a"), request(b"asker"));
+        let mut others: Vec<_> = (0..HOPS as u64 + 4).map(|number| request(&number.to_le_bytes())).collect();
+        let waits: Vec<_> = others
+            .iter()
+            .map(|other| of(&a, b"x").wait_for(&Arc::downgrade(other)).expect("no cycle"))
+            .collect();
+        assert!(of(&asker, b"a").wait_for(&Arc::downgrade(&a)).is_none());
+        others.truncate(3);
+        drop(waits.into_iter().skip(3).collect::<Vec<_>>());
+        // Many waits for the same one are one.
+        let same: Vec<_> = (0..100).map(|_| of(&a, b"x").wait_for(&Arc::downgrade(&others[0]))).collect();
+        assert!(same.iter().all(Option::is_some));
     }
 
     #[test]

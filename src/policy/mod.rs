@@ -22,7 +22,11 @@ use crate::rules::groups::{TagField, TagFields};
 use crate::rules::stale::Wanted;
 use http::{Extensions, HeaderName, StatusCode};
 use predicates::Predicates;
+use std::any::TypeId;
 use std::time::Duration;
+
+/// A type of request extension, and whether a request has one.
+pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 
 /// The options of a cache layer.
 ///
@@ -86,7 +90,7 @@ pub struct Policy {
     /// The unkeyed fields that background refreshes carry besides.
     pub(crate) refresh_headers: Vec<HeaderName>,
     /// Extensions that keep no refresh from being made in the background.
-    pub(crate) known_extensions: Vec<fn(&Extensions) -> bool>,
+    pub(crate) known_extensions: Vec<KnownExtension>,
     /// Whether the target of a redirect after a write is invalidated.
     pub(crate) redirects_invalidate: bool,
     /// The fields that say which tags a response has, and those that clients are told them in, where that

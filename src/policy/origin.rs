@@ -2,6 +2,7 @@
 
 use super::Policy;
 use http::{HeaderName, StatusCode, response};
+use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
@@ -179,7 +180,11 @@ impl Policy {
     /// let policy = Policy::app().stale_while_revalidate(Duration::from_secs(60)).refresh_with::<Pool>();
     /// ```
     pub fn refresh_with<T: Send + Sync + 'static>(mut self) -> Self {
-        self.known_extensions.push(|request| request.get::<T>().is_some());
+        let own = TypeId::of::<T>();
+        // Each type counts once.
+        if self.known_extensions.iter().all(|(known, _)| *known != own) {
+            self.known_extensions.push((own, |request| request.get::<T>().is_some()));
+        }
         self
     }
 

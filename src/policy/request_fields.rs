@@ -7,7 +7,7 @@ pub(crate) use harmless::is_harmless;
 
 use super::{Policy, Sharing};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
-use crate::rules::exchange_fields::describes_exchange;
+use crate::rules::exchange_fields::is_rate_limit;
 use crate::rules::vary::Vary;
 use crate::status::{Detail, FieldName};
 use http::header::{HeaderMap, HeaderName, VARY};
@@ -255,13 +255,18 @@ impl PersonalRule {
     }
 }
 
-/// Returns `true` if a response field issues a credential, by its name. One that describes the exchange does not, though
-/// it is named like one (`x-ratelimit-remaining-tokens`); it is not stored.
+/// Fields of one exchange with the name of a vendor that is named like a credential. They are not stored.
+const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-okta-request-id"];
+
+/// Returns `true` if a response field issues a credential, by its name. The counter of a rate limit does not, though it is
+/// named like one (`x-ratelimit-remaining-tokens`); it is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match meaning(name.as_str()) {
             Meaning::Cookie => true,
-            Meaning::NamedLikeCredential => !describes_exchange(name.as_str()),
+            Meaning::NamedLikeCredential => {
+                !is_rate_limit(name.as_str()) && !OF_VENDORS.contains(&name.as_str())
+            }
             meaning => meaning.identifies(),
         },
         // What is for a proxy is not stored (RFC 9111 section 3.1).

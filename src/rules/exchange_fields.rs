@@ -168,6 +168,13 @@ fn has_words(name: &str) -> bool {
         || (has(TIMED | TIME) && !has(ZONE))
 }
 
+/// Returns `true` if a field is a counter of a rate limit, by the words of its name.
+pub(crate) fn is_rate_limit(name: &str) -> bool {
+    let words = || name.as_bytes().split(|byte| matches!(byte, b'-' | b'_'));
+    let all = words().fold(0, |all, word| all | roles(word));
+    all & (RATE | LIMIT) == RATE | LIMIT || words().any(|word| word.starts_with(b"ratelimit"))
+}
+
 /// Returns `true` for `requestid`, `parentspanid`, `responsetime` and the like.
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =

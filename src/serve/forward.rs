@@ -100,7 +100,18 @@ impl Fill {
             // Pinned where it is made: each future that it were moved into would have room for it twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
-            within(self.way.shared.policy.origin_timeout, call).await
+            // Declared after the call, so that it is dropped before: what the call held is given up, not refused.
+            let edge = std::mem::replace(&mut sent.edge, Edge::inner());
+            let answer = within(self.way.shared.policy.origin_timeout, call).await;
+            if answer.is_some() {
+                sent.edge = edge;
+            }
+            answer.map(|answer| {
+                answer.map(|mut response| {
+                    held::receive(&mut response, &self.way.shared.policy.credentials);
+                    response
+                })
+            })
         };
         let noted = |tracker: &Tracker| AnswerDependencies::noted().and(tracker.peek());
         let has_failed = self.has_failed(&answer);
@@ -114,8 +125,7 @@ impl Fill {
             Some(Ok(response)) if has_failed && self.background.is_some() => {
                 return (Ok(self.not_stored(response, &sent)), noted(&tracker));
             }
-            Some(Ok(mut response)) => {
-                held::receive(&mut response, &self.way.shared.policy.credentials);
+            Some(Ok(response)) => {
                 if let Some(what) = what_changed(&response)
                     && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
                 {

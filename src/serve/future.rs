@@ -7,6 +7,7 @@ use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, is_tracked};
+use crate::marks::Edge;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -47,7 +48,15 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Hit { hit: Option<Hit> },
-        Forward { #[pin] call: Oneshot<S, Request<ReqBody>>, finish: Finish, shared: Arc<Shared>, is_noted: bool },
+        // The edge is dropped before the call.
+        Forward {
+            edge: Edge,
+            #[pin]
+            call: Oneshot<S, Request<ReqBody>>,
+            finish: Finish,
+            shared: Arc<Shared>,
+            is_noted: bool,
+        },
         Slow { waiting: Waiting<B, S::Error> },
     }
 }
@@ -63,6 +72,7 @@ where
 
     /// `is_noted` if the answer is no part of the cache, so that all that a page inherits of it is noted by the service.
     pub(super) fn forward(
+        edge: Edge,
         call: Oneshot<S, Request<ReqBody>>,
         finish: Finish,
         shared: Arc<Shared>,
@@ -70,7 +80,7 @@ where
     ) -> Self {
         // Known first, so that the state is made in its place.
         let caller = Tracker::of_caller();
-        Self { state: State::Forward { call, finish, shared, is_noted }, caller }
+        Self { state: State::Forward { edge, call, finish, shared, is_noted }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
@@ -110,7 +120,7 @@ where
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));
         }
-        Projected::Forward { call, finish, shared, is_noted } => {
+        Projected::Forward { edge, call, finish, shared, is_noted } => {
             let answer = ready!(call.poll(cx)).map(|response| {
                 let mut response = response.map(ResponseBody::forwarded);
                 held::receive(&mut response, &shared.policy.credentials);
@@ -120,6 +130,7 @@ where
                     finish.mark_invalidation_failed();
                 }
                 finish.apply_to_answer(&mut response);
+                edge.refuse_rest();
                 response
             });
             let inherited = match is_noted {

@@ -4,7 +4,7 @@ use super::shared::Shared;
 use super::target;
 use crate::entry::Scope;
 use crate::key::RequestHead;
-use crate::marks::{OuterLayer, foreign_extensions};
+use crate::marks::OuterLayer;
 use crate::policy::Cookies;
 use http::Extensions;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl Shared {
         let mut mark = match request.get::<OuterLayer>() {
             None => OuterLayer {
                 places: Arc::clone(self.alone()),
-                extensions: foreign_extensions(request),
+                start: OuterLayer::start(request),
                 ..OuterLayer::default()
             },
             Some(outer) => {

@@ -120,7 +120,7 @@ impl Way {
             if self.goes_alone(reason) {
                 return self.alone(reason, stale).await;
             }
-            let flight = match self.join(&flight_key, outdated.take(), failures).await {
+            let flight = match self.join(&flight_key, outdated.take(), failures, &self.chain).await {
                 Err(()) => return store_failed(),
                 Ok(Role::Leader(leader)) => return self.lead(request, leader, reason).await,
                 Ok(Role::Alone) => return self.alone(reason, stale).await,
@@ -288,8 +288,9 @@ impl Way {
         key: &CacheKey,
         mut outdated: Option<Arc<Flight>>,
         attempt: u32,
+        chain: &Arc<Chain>,
     ) -> Result<Role, ()> {
-        let (cache, leader) = (&self.shared.cache, Arc::downgrade(&self.chain));
+        let (cache, leader) = (&self.shared.cache, Arc::downgrade(chain));
         loop {
             let generation = cache.generation().await.map_err(drop)?;
             let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt, &leader)

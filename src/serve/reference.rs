@@ -67,7 +67,7 @@ fn canonical(authority: &str, scheme: Option<&str>) -> String {
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
         _ => ":",
     };
-    let host = host.strip_suffix(default).unwrap_or(host);
+    let host = host.strip_suffix(default).or_else(|| host.strip_suffix(':')).unwrap_or(host);
     // A colon before a bracket belongs to an address.
     let colon = host.rfind([':', ']']).filter(|at| host[*at..].starts_with(':')).unwrap_or(host.len());
     let (name, port) = host.split_at(colon);

@@ -13,6 +13,7 @@ use crate::body::empty;
 use crate::cache::{Cache, RefreshEnd, Settled, UnkeyedFields, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
+use crate::flight::Chain;
 use crate::flight::Role;
 use crate::key::CacheKey;
 use crate::status::ForwardReason;
@@ -31,6 +32,8 @@ use tower::Service;
 pub(super) struct Refresh {
     cache: Cache,
     key: CacheKey,
+    /// Nobody's child: it outlives the request that led to it.
+    chain: Arc<Chain>,
     settled: Settled,
     /// The next refresh of the key carries keyed fields alone.
     retries_bare: bool,
@@ -88,7 +91,8 @@ impl Way {
         let Some(leave) = self.shared.leave_to_refresh(&key) else {
             return Next::Answer(stored, None);
         };
-        let leader = match self.join(&key, None, 0).await {
+        let chain = Chain::root(self.key.clone());
+        let leader = match self.join(&key, None, 0, &chain).await {
             Ok(Role::Leader(leader)) => leader,
             Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, None),
             Err(()) => return store_failed(),
@@ -106,15 +110,15 @@ impl Way {
         };
         let call = Call::new(Some(leader.generation()), ForwardReason::Stale.into(), known);
         let call = Call { leader: Some(leader), ..call };
-        Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave))
+        Next::Refresh(stored, call, Refresh::new(&self.shared.cache, key, leave, chain))
     }
 }
 
 impl Refresh {
-    pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit, chain: Arc<Chain>) -> Self {
         cache.begin_refresh();
-        let retries_bare = false;
-        Self { cache: cache.clone(), key, settled: Settled::default(), retries_bare, _permit: permit }
+        let settled = Settled::default();
+        Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }
     }
 
     /// Calls the service in a task of its own, and reads the body of its response to the end. Where unkeyed fields may
@@ -155,7 +159,7 @@ impl Refresh {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let way = Way { context: Context::default(), ..way };
+        let way = Way { context: Context::default(), chain: Arc::clone(&self.chain), ..way };
         let stored = call.stored.clone();
         let call = match call.generation {
             Some(_) => call,
@@ -247,16 +251,18 @@ where
     }
     let may_ask = way.shared.may_refresh(way.context, request.headers(), &stored)
         && way.shared.cache.allows_refreshes();
+    let fields = UnkeyedFields::of(unkeyed);
     let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else {
-        return UnstoredAction::AwaitAnother(UnkeyedFields::of(unkeyed));
+        return UnstoredAction::AwaitAnother(fields);
     };
     let parts = head_of(request);
     let (way, inner) = (way.clone(), inner.clone());
-    UnstoredAction::confirm(move || {
+    UnstoredAction::confirm(fields, move || {
         let cache = way.shared.cache.clone();
         let has_runtime = tokio::runtime::Handle::try_current().is_ok();
         let Some(permit) = cache.confirmation_permit(key.as_ref()).filter(|_| has_runtime) else { return };
-        let refresh = Refresh::new(&cache, key.clone(), permit);
+        let chain = Chain::root(way.key.clone());
+        let refresh = Refresh::new(&cache, key.clone(), permit, chain);
         let request = Request::from_parts(parts, body);
         let call = Call::new(None, ForwardReason::Stale.into(), Some((stored, key)));
         refresh.start(way, call, inner, request, Carries::Keyed);

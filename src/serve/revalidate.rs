@@ -165,7 +165,7 @@ impl Fill {
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
-        let Sent { headers: request, version, finish, .. } = sent;
+        let Sent { headers: request, version, finish, mut edge, .. } = sent;
         let inherited = AnswerDependencies::from(&*stored).and(reads);
         let hit = shared.hit_after_call(stored, version, &request, context, now);
         let mut response = hit.leaving(finish.left_to_outer()).response();
@@ -174,6 +174,7 @@ impl Fill {
         }
         response.extensions_mut().extend(marks);
         finish.with_status(status).silent().apply(&mut response);
+        edge.refuse_rest();
         (response, inherited)
     }
 }

@@ -17,7 +17,7 @@ use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, poll_now};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
-use crate::marks;
+use crate::marks::{self, Edge};
 use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -184,14 +184,22 @@ impl<S> ResponseCache<S> {
         if let Some((context, parts)) = &forward.narrowed {
             shared.narrow(&mut request, *context, parts);
         }
+        // No layer further in stores the answer to an identified visitor, or holds it.
+        let is_held = !identified && forward.announce;
+        let edge = if is_held { Edge::of(request.extensions_mut()) } else { Edge::inner() };
         if forward.announce {
-            // No layer further in stores the answer to an identified visitor.
             let scopes = if identified { Vec::new() } else { shared.scopes((&request).into()) };
             shared.announce(request.extensions_mut(), identified, &scopes);
         }
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = forward.bypass.detail != Some(Detail::Head);
-        ResponseFuture::forward(self.inner.clone().oneshot(request), finish, Arc::clone(shared), is_noted)
+        ResponseFuture::forward(
+            edge,
+            self.inner.clone().oneshot(request),
+            finish,
+            Arc::clone(shared),
+            is_noted,
+        )
     }
 }
 
@@ -241,8 +249,9 @@ where
             let mut finish = Finish::new(shared, request.extensions(), || status, context);
             finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
+            let edge = Edge::of(request.extensions_mut());
             shared.announce(request.extensions_mut(), context.identified, &way.scopes);
-            ResponseFuture::forward(inner.oneshot(request), finish, way.shared, false)
+            ResponseFuture::forward(edge, inner.oneshot(request), finish, way.shared, false)
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);

@@ -100,8 +100,8 @@ impl Written {
 
     /// Returns the paths of the targets themselves.
     pub(super) fn paths(&self) -> Vec<String> {
-        let paths = self.targets().map(|target| target.uri.path().to_owned());
-        paths.chain(self.prefixed_path()).collect()
+        // Without the prefix, which any client may send: what came through the proxy has the path without it, too.
+        self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 
     /// Returns the paths that the lines of a field point to, on the origin of any target.

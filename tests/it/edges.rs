@@ -11,8 +11,8 @@ use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
     AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheControlLayer, CacheHints, ConditionLayer,
-    ConditionalLayer, EntityTag, Identified, NeverCacheLayer, Policy, RouteCacheLayer, SiteCacheLayer,
-    VaryLayer,
+    ConditionalLayer, EntityTag, Identified, Invalidation, NeverCacheLayer, Policy, RouteCacheLayer,
+    SiteCacheLayer, VaryLayer,
 };
 
 type Boxed = UnsyncBoxBody<bytes::Bytes, BoxError>;
@@ -99,12 +99,20 @@ async fn stale_under_a_session(policy: Policy, session: impl Fn(Any) -> Any) -> 
     let policy = policy.stale_while_revalidate(10 * MINUTE);
     let site = boxed(SiteCacheLayer::new(&cache).policy(policy).layer(inner));
     let stack = anonymous(session(site));
+    // From outside of all layers.
+    let stack = stack.map_request(|mut request: Request<Body>| {
+        request.extensions_mut().insert(Pool);
+        request
+    });
     send(&stack, get("/")).await;
     hand.advance(MINUTE);
     let second = send(&stack, get("/")).await.text().to_owned();
     tokio::time::sleep(Duration::from_secs(1)).await;
     (second, calls.count())
 }
+
+#[derive(Clone, Copy)]
+struct Pool;
 
 fn extending(inner: Any) -> Any {
     inner
@@ -124,6 +132,8 @@ async fn nothing_is_made_in_the_background_that_no_layer_would_judge() {
     let removed = policy().refresh_without::<Token>();
     assert_eq!(stale_under_a_session(removed, extending).await, in_background);
     assert_eq!(stale_under_a_session(policy(), extending).await, ("2".to_owned(), 2));
+    let masking = policy().refresh_with::<Pool>().refresh_with::<Pool>();
+    assert_eq!(stale_under_a_session(masking, extending).await, ("2".to_owned(), 2));
     let early = policy().early_refresh(1e9);
     assert_eq!(stale_under_a_session(early, extending).await, ("2".to_owned(), 2));
 }
@@ -276,7 +286,8 @@ async fn a_request_waits_for_no_response_that_it_holds_itself() {
             tokio::time::sleep(Duration::from_millis(20)).await;
             Ok(response)
         });
-        let cached = route(&memory(), policy(), boxed(slow));
+        let cache = memory();
+        let cached = route(&cache, policy(), boxed(slow));
         let twice = service_fn(move |request: Request<Body>| {
             let (first, second) = (cached.clone().oneshot(copy(&request)), cached.clone().oneshot(request));
             async move {
@@ -288,10 +299,16 @@ async fn a_request_waits_for_no_response_that_it_holds_itself() {
                 second
             }
         });
-        let started = tokio::time::Instant::now();
-        send(&anonymous(twice.boxed_clone()), get("/")).await;
-        assert!(started.elapsed() < Duration::from_millis(100), "{:?}, {at_once}", started.elapsed());
-        assert_eq!(calls.count(), 2);
+        let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(twice.clone());
+        for (visit, stack) in
+            [(1, anonymous(twice.boxed_clone())), (2, boxed(site.clone())), (3, boxed(site))]
+        {
+            let started = tokio::time::Instant::now();
+            send(&stack, get("/")).await;
+            assert!(started.elapsed() < Duration::from_millis(100), "{:?}, {at_once}", started.elapsed());
+            assert_eq!(calls.count(), 2 * visit);
+            cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+        }
     }
 }
 
@@ -354,4 +371,26 @@ async fn an_outermost_vary_layer_speaks_to_clients_alone() {
     let second = send(&stack, get("/")).await;
     assert!(second.is_hit());
     assert_eq!(second.header("vary"), Some("Cookie"));
+}
+
+/// What an outer layer refuses, no request of the cache's own brings back; another visitor takes the copy away.
+#[tokio::test(start_paused = true)]
+async fn a_refused_response_is_not_asked_for_again_in_the_background() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
+    let stale = policy().stale_if_error(10 * MINUTE);
+    let private = route(&cache, stale, boxed(inner)).map_response(|mut response: Response<Boxed>| {
+        response.headers_mut().insert("cache-control", HeaderValue::from_static("private"));
+        response
+    });
+    // Before a layer in between begins to say so.
+    let (plain, _) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
+    send(&route(&cache, policy().stale_if_error(10 * MINUTE), boxed(plain)), get("/")).await;
+    let stack = anonymous(private.boxed_clone());
+    for agent in ["a", "b"] {
+        hand.advance(MINUTE);
+        send(&stack, get_with("/", &[("user-agent", agent)])).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(calls.count(), 2, "one call for each visitor");
 }
