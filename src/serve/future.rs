@@ -12,7 +12,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use tower::Service;
@@ -48,14 +48,11 @@ pin_project! {
         S: Service<Request<ReqBody>>,
     {
         Hit { hit: Option<Hit> },
-        // The edge is dropped before the call.
         Forward {
-            edge: Edge,
             #[pin]
             call: Oneshot<S, Request<ReqBody>>,
             finish: Finish,
             shared: Arc<Shared>,
-            is_noted: bool,
         },
         Slow { waiting: Waiting<B, S::Error> },
     }
@@ -70,17 +67,11 @@ where
         Self { state: State::Hit { hit: Some(hit) }, caller: Tracker::of_caller() }
     }
 
-    /// `is_noted` if the answer is no part of the cache, so that all that a page inherits of it is noted by the service.
-    pub(super) fn forward(
-        edge: Edge,
-        call: Oneshot<S, Request<ReqBody>>,
-        finish: Finish,
-        shared: Arc<Shared>,
-        is_noted: bool,
-    ) -> Self {
+    #[inline]
+    pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish, shared: Arc<Shared>) -> Self {
         // Known first, so that the state is made in its place.
         let caller = Tracker::of_caller();
-        Self { state: State::Forward { edge, call, finish, shared, is_noted }, caller }
+        Self { state: State::Forward { call, finish, shared }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
@@ -104,6 +95,45 @@ where
     }
 }
 
+/// Returns what the service has answered, as it leaves the layer.
+#[inline(always)]
+fn passed_on<B>(response: Response<B>, finish: &mut Finish, shared: &Shared) -> Response<ResponseBody<B>> {
+    let mut response = response.map(ResponseBody::forwarded);
+    held::receive(&mut response, &shared.policy.credentials);
+    if let Some(what) = what_changed(&response)
+        && !shared.cache.invalidate_later(what)
+    {
+        finish.mark_invalidation_failed();
+    }
+    finish.apply_to_answer(&mut response);
+    response
+}
+
+fn inherited(is_noted: bool) -> AnswerDependencies {
+    if is_noted { AnswerDependencies::noted() } else { AnswerDependencies::Unknown }
+}
+
+/// Passes on the answer to a request that inner layers may hold admissions for.
+///
+/// Apart from the state for requests that none are held for, so that those stay small.
+pub(super) async fn pass_on<S, ReqBody, B>(
+    edge: Edge,
+    call: Oneshot<S, Request<ReqBody>>,
+    mut finish: Finish,
+    shared: Arc<Shared>,
+    is_noted: bool,
+) -> Answered<B, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    let mut call = pin!(call);
+    // Declared after the call, so that it is dropped before.
+    let mut edge = edge;
+    let answer = call.as_mut().await.map(|response| passed_on(response, &mut finish, &shared));
+    edge.refuse_rest();
+    (answer, inherited(is_noted))
+}
+
 #[inline]
 fn poll_answer<S, ReqBody, B>(
     state: Pin<&mut State<S, ReqBody, B>>,
@@ -120,24 +150,9 @@ where
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));
         }
-        Projected::Forward { edge, call, finish, shared, is_noted } => {
-            let answer = ready!(call.poll(cx)).map(|response| {
-                let mut response = response.map(ResponseBody::forwarded);
-                held::receive(&mut response, &shared.policy.credentials);
-                if let Some(what) = what_changed(&response)
-                    && !shared.cache.invalidate_later(what)
-                {
-                    finish.mark_invalidation_failed();
-                }
-                finish.apply_to_answer(&mut response);
-                edge.refuse_rest();
-                response
-            });
-            let inherited = match is_noted {
-                true => AnswerDependencies::noted(),
-                false => AnswerDependencies::Unknown,
-            };
-            (answer, inherited)
+        Projected::Forward { call, finish, shared } => {
+            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, finish, shared));
+            (answer, AnswerDependencies::noted())
         }
         Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),
     };

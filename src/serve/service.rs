@@ -5,7 +5,7 @@ use super::carried;
 use super::failure::empty;
 use super::finish::Finish;
 use super::forward::Fill;
-use super::future::ResponseFuture;
+use super::future::{ResponseFuture, pass_on};
 use super::inspect::Context;
 use super::miss::Way;
 use super::next::Next;
@@ -18,7 +18,7 @@ use crate::cache::{AnswerDependencies, poll_now};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::marks::{self, Edge};
-use crate::status::{CacheStatus, Detail};
+use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body;
@@ -88,9 +88,12 @@ where
                 ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.as_bytes()))
             }
             Step::Forward(forward) => {
-                // Where it is narrowed, it was looked up.
-                let key = forward.narrowed.is_some().then(|| self.shared.shown_key(head, buf.as_bytes()));
-                self.forward(request, &forward, key.flatten())
+                let Some((context, parts)) = &forward.narrowed else {
+                    return self.forward(request, &forward);
+                };
+                // It was looked up.
+                let key = self.shared.shown_key(head, buf.as_bytes());
+                self.forward_narrowed(request, forward.bypass, *context, parts, key)
             }
             Step::Unsafe => self.write(request),
             Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
@@ -157,7 +160,6 @@ impl<S> ResponseCache<S> {
         &self,
         mut request: Request<ReqBody>,
         forward: &Forward,
-        key: Option<Arc<str>>,
     ) -> ResponseFuture<S, ReqBody, B>
     where
         S: Service<Request<ReqBody>> + Clone,
@@ -171,7 +173,6 @@ impl<S> ResponseCache<S> {
             forward.bypass.detail.is_some_and(Detail::is_identified) || shared.policy.identifies(head);
         let who = Context { personal, identified, ..Context::default() };
         let mut finish = Finish::new(shared, request.extensions(), status, who);
-        finish.set_key(key);
         if !forward.mark {
             finish.unmark();
         }
@@ -181,25 +182,50 @@ impl<S> ResponseCache<S> {
         {
             return refuse(request.version(), finish);
         }
-        if let Some((context, parts)) = &forward.narrowed {
-            shared.narrow(&mut request, *context, parts);
-        }
-        // No layer further in stores the answer to an identified visitor, or holds it.
-        let is_held = !identified && forward.announce;
-        let edge = if is_held { Edge::of(request.extensions_mut()) } else { Edge::inner() };
+        // No layer further in stores the answer to an identified visitor.
         if forward.announce {
             let scopes = if identified { Vec::new() } else { shared.scopes((&request).into()) };
             shared.announce(request.extensions_mut(), identified, &scopes);
         }
+        let (call, shared) = (self.inner.clone().oneshot(request), Arc::clone(shared));
+        ResponseFuture::forward(call, finish, shared)
+    }
+
+    /// Forwards a request whose answer a layer further in may store, without what the key of this one ignores.
+    #[inline(never)]
+    fn forward_narrowed<ReqBody, B>(
+        &self,
+        mut request: Request<ReqBody>,
+        bypass: Reason,
+        context: Context,
+        parts: &[Option<String>],
+        key: Option<Arc<str>>,
+    ) -> ResponseFuture<S, ReqBody, B>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        marks::remove_from_request(request.headers_mut());
+        event!(reason = ?bypass.forward, detail = ?bypass.detail, "forward");
+        let (shared, head) = (&self.shared, RequestHead::from(&request));
+        let identified = shared.policy.identifies(head);
+        let personal = shared.policy.predicates.identity(head).is_some();
+        let who = Context { personal, identified, ..Context::default() };
+        let status = || CacheStatus::forward(bypass);
+        let mut finish = Finish::new(shared, request.extensions(), status, who);
+        finish.set_key(key);
+        let scopes = shared.scopes((&request).into());
+        shared.narrow(&mut request, context, parts);
+        let edge = Edge::of(request.extensions_mut());
+        shared.announce(request.extensions_mut(), identified, &scopes);
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
-        let is_noted = forward.bypass.detail != Some(Detail::Head);
-        ResponseFuture::forward(
-            edge,
-            self.inner.clone().oneshot(request),
-            finish,
-            Arc::clone(shared),
-            is_noted,
-        )
+        let is_noted = bypass.detail != Some(Detail::Head);
+        let (call, shared) = (self.inner.clone().oneshot(request), Arc::clone(shared));
+        ResponseFuture::slow(pass_on(edge, call, finish, shared, is_noted))
     }
 }
 
@@ -251,7 +277,7 @@ where
             shared.narrow(&mut request, context, &way.parts);
             let edge = Edge::of(request.extensions_mut());
             shared.announce(request.extensions_mut(), context.identified, &way.scopes);
-            ResponseFuture::forward(edge, inner.oneshot(request), finish, way.shared, false)
+            ResponseFuture::slow(pass_on(edge, inner.oneshot(request), finish, way.shared, false))
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
