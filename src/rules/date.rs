@@ -73,7 +73,7 @@ thread_local! {
 }
 
 /// The seconds from the epoch to the first year that has no format.
-pub(crate) const YEAR_10000: u64 = 253_402_300_800;
+const YEAR_10000: u64 = 253_402_300_800;
 
 /// Formats a date, if it has a format: years from 1970 to 9999.
 pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {

@@ -78,16 +78,36 @@ fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     }
 }
 
+/// When a response came. The wall clock may have been set since its request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ResponseTime {
+    /// By the wall clock as it is set now.
+    pub(crate) wall: SystemTime,
+    /// By the wall clock as it was set when the request was sent.
+    unset: SystemTime,
+    /// The time since the request was sent (`response_delay`), by a clock that nobody sets.
+    delay: Duration,
+}
+
+impl ResponseTime {
+    pub(crate) fn new(wall: SystemTime, request_wall: SystemTime, delay: Duration) -> Self {
+        Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
+    }
+
+    /// Returns the later reading, by which what is left of a lifetime is the shorter one.
+    pub(crate) fn latest(self) -> SystemTime {
+        self.wall.max(self.unset)
+    }
+}
+
 /// Returns `corrected_initial_age` (RFC 9111 section 4.2.3); never negative, whatever the clocks say.
-pub(crate) fn corrected_initial_age(
-    headers: &HeaderMap,
-    request_time: SystemTime,
-    response_time: SystemTime,
-) -> Duration {
-    let date_value = date_or(headers, response_time);
-    let apparent_age = response_time.duration_since(date_value).unwrap_or_default();
-    let response_delay = response_time.duration_since(request_time).unwrap_or_default();
-    let corrected_age_value = age_value(headers).saturating_add(response_delay);
+///
+/// A step of the wall clock between request and response does not count. The origin may have read the clock before the
+/// step or after it, so the smaller `apparent_age` counts.
+pub(crate) fn corrected_initial_age(headers: &HeaderMap, came: ResponseTime) -> Duration {
+    let apparent = |at: SystemTime| at.duration_since(date_or(headers, at)).unwrap_or_default();
+    let apparent_age = apparent(came.wall).min(apparent(came.unset));
+    let corrected_age_value = age_value(headers).saturating_add(came.delay);
     apparent_age.max(corrected_age_value).min(LONGEST)
 }
 
@@ -101,7 +121,8 @@ fn age_value(headers: &HeaderMap) -> Duration {
 mod tests {
     use super::super::samples::{field, headers};
     use super::{
-        LONGEST, ResponseDirectives, Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+        LONGEST, ResponseDirectives, ResponseTime, Stated, corrected_initial_age, heuristic_lifetime,
+        stated_lifetime,
     };
     use http::StatusCode;
     use proptest::prelude::{any, prop_assert, proptest};
@@ -203,15 +224,28 @@ mod tests {
             (&[("age", "99999999999999999999")], 3, 1 << 31),
         ];
         for (lines, delay, expected) in cases {
-            let age = corrected_initial_age(&headers(lines), now() - seconds(delay), now());
+            let came = ResponseTime::new(now(), now() - seconds(delay), seconds(delay));
+            let age = corrected_initial_age(&headers(lines), came);
             assert_eq!(age, seconds(expected), "{lines:?} after {delay}");
         }
     }
 
+    /// A minute in either direction. The origin may have read the clock before the step or after it.
     #[test]
-    fn a_clock_that_went_back_is_no_delay() {
-        let age = corrected_initial_age(&headers(&[("age", "5")]), now() + seconds(60), now());
-        assert_eq!(age, seconds(5));
+    fn a_step_of_the_wall_clock_is_no_age_and_no_lifetime() {
+        for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {
+            let came = ResponseTime::new(now(), request_wall, seconds(3));
+            let table: [(&Lines, u64); 4] =
+                [(&[], 3), (&[("age", "5")], 8), (&[("date", read_before)], 3), (&[("date", NOW)], 3)];
+            for (lines, expected) in table {
+                assert_eq!(corrected_initial_age(&headers(lines), came), seconds(expected), "{lines:?}");
+            }
+            for expires in [read_before, NOW] {
+                let headers = headers(&[("expires", expires)]);
+                let stated = stated_lifetime(&ResponseDirectives::default(), &headers, came.latest());
+                assert_eq!(stated, Stated::Stale, "{expires}");
+            }
+        }
     }
 
     #[test]
@@ -221,7 +255,7 @@ mod tests {
         let headers = headers(&[("age", "2147483648"), ("date", NOW), ("expires", FAR)]);
         for from in ends.into_iter().flatten() {
             for to in ends.into_iter().flatten() {
-                assert!(corrected_initial_age(&headers, from, to) <= LONGEST);
+                assert!(corrected_initial_age(&headers, ResponseTime::new(to, from, far)) <= LONGEST);
                 let _ = stated_lifetime(&ResponseDirectives::default(), &headers, to);
             }
         }
@@ -239,8 +273,10 @@ mod tests {
             headers.extend(date);
             headers.extend(expires);
             let response_time = now() + seconds(delay.into());
-            prop_assert!(corrected_initial_age(&headers, now(), response_time) <= LONGEST);
-            prop_assert!(corrected_initial_age(&headers, response_time, now()) <= LONGEST);
+            for (from, to) in [(now(), response_time), (response_time, now())] {
+                let came = ResponseTime::new(to, from, seconds(delay.into()));
+                prop_assert!(corrected_initial_age(&headers, came) <= LONGEST);
+            }
             let directives = ResponseDirectives::from_headers(&headers);
             if let Stated::For(lifetime) = stated_lifetime(&directives, &headers, response_time) {
                 prop_assert!(!lifetime.is_zero() && lifetime <= LONGEST);

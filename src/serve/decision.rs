@@ -12,7 +12,9 @@ use crate::rules::accept;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::client::Told;
 use crate::rules::date;
-use crate::rules::freshness::{Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime};
+use crate::rules::freshness::{
+    ResponseTime, Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+};
 use crate::rules::stale::{Wanted, Windows};
 use crate::rules::storability::{Exchange, SET_COOKIE2, declared_length, storable};
 use crate::rules::strip::not_stored;
@@ -87,8 +89,9 @@ impl Shared {
         let hinted = own_ttl != Ttl::Default;
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         let clock = self.cache.clock();
-        let (now, response_time) = (clock.now(), clock.wall());
-        let stated = stated_lifetime(&directives, &response.headers, response_time);
+        let now = clock.now();
+        let came = ResponseTime::new(clock.wall(), exchanged.request_time, now.since(exchanged.began));
+        let stated = stated_lifetime(&directives, &response.headers, came.latest());
         let by_rfc = self.policy.sharing == Sharing::Rfc9111;
         // It has no meaning on a 200, but to an origin that means a 206.
         if context.range && response.headers.contains_key(CONTENT_RANGE) {
@@ -129,8 +132,8 @@ impl Shared {
         if exchanged.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
             return Err(Detail::Predicate);
         }
-        let initial_age = corrected_initial_age(&response.headers, exchanged.request_time, response_time);
-        let silent = || heuristic_lifetime(response.status, &directives, &response.headers, response_time);
+        let initial_age = corrected_initial_age(&response.headers, came);
+        let silent = || heuristic_lifetime(response.status, &directives, &response.headers, came.wall);
         // Nobody has said that others may have what was made for somebody who is known.
         let unsaid = stated == Stated::Silent && context.identified && !context.personal;
         let stated = (stated, silent);
@@ -169,7 +172,7 @@ impl Shared {
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
             // A header section that is full goes without.
-            let _ = date::format(response_time).map(|date| headers.try_insert(DATE, date));
+            let _ = date::format(came.wall).map(|date| headers.try_insert(DATE, date));
         }
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated = fields
@@ -189,7 +192,7 @@ impl Shared {
             Ttl::Default => None,
         };
         let told = self.told(hints, context);
-        head.tell(told, self.emitted(), response_time);
+        head.tell(told, self.emitted());
         let retained = self.retained(&head);
 
         let fits = self.cache.store().largest_entry().unwrap_or(u64::MAX);
