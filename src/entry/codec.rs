@@ -20,10 +20,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
 use std::cmp::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const MAGIC: [u8; 3] = *b"trc";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// Magic and version, length, checksum.
 const HEAD: usize = 4 + 8 + 8;
 
@@ -186,7 +186,7 @@ record! {
     Windows { while_revalidate: Duration, if_error: Duration }
     Wanted { while_revalidate: Option<Duration>, if_error: Option<Duration> }
     Told { max_age: Option<Duration>, private: bool }
-    Outward { told: Told, response_wall: SystemTime, said: Vec<(HeaderName, HeaderValue)> }
+    Outward { told: Told, said: Vec<(HeaderName, HeaderValue)> }
 }
 
 impl Wire for Scope {
@@ -383,11 +383,6 @@ mod tests {
             .prop_map(|(max_age, private)| Told { max_age, private })
     }
 
-    fn wall() -> impl Strategy<Value = SystemTime> {
-        (0..1_u64 << 33, 0..1_000_000_000_u32)
-            .prop_map(|(seconds, nanos)| SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos))
-    }
-
     prop_compose! {
         fn head(start: Moment)(
             (status, headers, request) in (100..1000_u16, headers(), headers()),
@@ -399,7 +394,7 @@ mod tests {
             hinted in proptest::option::of(duration()),
             (while_revalidate, if_error) in (duration(), duration()),
             (wanted, other) in (proptest::option::of(duration()), proptest::option::of(duration())),
-            (told, wall) in (told(), wall()),
+            told in told(),
         ) -> Head {
             let status = StatusCode::from_u16(status).expect("a status");
             let headers = headers_for_storage(&headers, &[]);
@@ -409,7 +404,7 @@ mod tests {
             (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
             head.hinted_windows = Wanted { while_revalidate: wanted, if_error: other };
-            head.tell(told, &[], wall);
+            head.tell(told, &[]);
             head
         }
     }
@@ -450,8 +445,13 @@ mod tests {
     }
 
     /// All that clients can be told by a response.
-    fn hits(response: &StoredResponse, now: Moment) -> [http::response::Parts; 3] {
-        [response.parts_at(now), response.parts_for_head(now), response.not_modified_at(now)]
+    fn hits(response: &StoredResponse, clock: &Clock) -> [http::response::Parts; 3] {
+        let now = clock.now();
+        [
+            response.parts_at(now, clock),
+            response.parts_for_head(now, clock),
+            response.not_modified_at(now, clock),
+        ]
     }
 
     /// A frame with the right length and checksum, whatever is in it.
@@ -482,7 +482,7 @@ mod tests {
         head.fresh_until = now.after(60 * SECOND);
         head.hinted = Some(60 * SECOND);
         head.windows.if_error = 600 * SECOND;
-        head.tell(Told { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()], clock.wall());
+        head.tell(Told { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()]);
         Entry::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body"))))
     }
 
@@ -500,7 +500,7 @@ mod tests {
                 prop_assert_eq!(lines(&said), lines(&again));
                 prop_assert_eq!(a.weight(), b.weight());
                 hand.advance(SECOND);
-                for (a, b) in hits(a, clock.now()).iter().zip(&hits(b, clock.now())) {
+                for (a, b) in hits(a, &clock).iter().zip(&hits(b, &clock)) {
                     prop_assert_eq!(a.status, b.status);
                     prop_assert_eq!(lines(&a.headers), lines(&b.headers));
                 }
@@ -530,9 +530,9 @@ mod tests {
             let _ = (decoded.weight(), decoded.replica() == decoded, decoded.encode(&clock));
             if let Entry::Response(response) = decoded {
                 let now = clock.now();
-                let _ = (hits(&response, now), response.head().said(), response.current_age(now));
+                let _ = (hits(&response, &clock), response.head().said(), response.current_age(now));
                 let _ = (response.is_fresh(now), response.serves_on_errors(now));
-                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, (&[], clock.wall()));
+                let _ = response.freshened(response.head().said(), response.head(), clock.now(), response.head().windows, &[]);
             }
         }
     }
@@ -548,7 +548,7 @@ mod tests {
         hand.advance(7 * SECOND);
         for (entry, first, value) in [(plain, AGE, "12"), (told, DATE, "Thu, 01 Jan 2026 00:00:07 GMT")] {
             let decoded = Entry::decode(entry.encode(&clock), &clock).expect("decoded");
-            let headers = response(&decoded).parts_at(clock.now()).headers;
+            let headers = response(&decoded).parts_at(clock.now(), &clock).headers;
             assert_eq!(lines(&headers)[0], (&first, value.as_bytes(), false));
         }
     }
@@ -600,7 +600,7 @@ mod tests {
             frame[3] = version;
             assert_eq!(refused(frame.into()), DecodeErrorKind::UnknownVersion);
         }
-        assert_eq!(refused(Bytes::from_static(b"trc\x03")), DecodeErrorKind::UnknownVersion);
+        assert_eq!(refused(Bytes::from_static(b"trc\x04")), DecodeErrorKind::UnknownVersion);
         assert_eq!(refused(Bytes::from_static(b"<html>")), DecodeErrorKind::Malformed);
     }
 
@@ -617,16 +617,12 @@ mod tests {
             let outward = head.outward.as_mut().expect("told");
             outward.said.push((ETAG, HeaderValue::from_static("\"a\"")));
         };
-        let date = |head: &mut Head| {
-            let outward = head.outward.as_mut().expect("told");
-            outward.response_wall = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::MAX >> 1);
-        };
         let lines = |head: &mut Head| {
             for _ in 0..=MOST_LINES {
                 head.parts.headers.append("x-a", HeaderValue::from_static(""));
             }
         };
-        let changes = [said, date, lines, |head: &mut Head| head.corrected_initial_age = LONGEST + SECOND];
+        let changes = [said, lines, |head: &mut Head| head.corrected_initial_age = LONGEST + SECOND];
         for (at, change) in changes.into_iter().enumerate() {
             assert_eq!(refused(written(change)), DecodeErrorKind::Malformed, "{at}");
         }

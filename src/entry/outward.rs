@@ -2,20 +2,19 @@
 
 use super::head::Head;
 use super::packing::packed;
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::rules::client::{self, Told};
 use crate::rules::date;
 use crate::rules::patch::patch_vary;
 use crate::rules::targeted::is_targeted;
 use http::header::{AGE, CACHE_CONTROL, DATE, EXPIRES, HeaderName, HeaderValue, VARY};
 use http::{HeaderMap, response::Parts};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What is told, and what was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outward {
     pub(crate) told: Told,
-    pub(super) response_wall: SystemTime,
     /// The lines that were rewritten, as they came.
     pub(super) said: Vec<(HeaderName, HeaderValue)>,
 }
@@ -28,7 +27,7 @@ pub(super) fn is_rewritten(name: &HeaderName) -> bool {
 impl Head {
     /// Rewrites the fields to send, and names in `Vary` what the page is keyed by. Where clients count from when they
     /// get the response, the place of `Age` is that of `Date`.
-    pub(crate) fn tell(&mut self, told: Told, vary: &[String], response_wall: SystemTime) {
+    pub(crate) fn tell(&mut self, told: Told, vary: &[String]) {
         if told == Told::default() && vary.is_empty() {
             return;
         }
@@ -46,7 +45,7 @@ impl Head {
             patch_vary(&mut outward, vary);
         }
         self.parts.headers = outward;
-        self.outward = Some(Box::new(Outward { told, response_wall, said }));
+        self.outward = Some(Box::new(Outward { told, said }));
     }
 
     /// Returns the fields as the origin sent them, of those that are stored.
@@ -85,11 +84,11 @@ impl Head {
 
     /// Sets `Date` to the moment at which a response is sent, if it is the first field.
     #[cold]
-    pub(super) fn set_date(&self, parts: &mut Parts, now: Moment) {
+    pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(outward) = &self.outward else { return };
         if let Some((name, value)) = parts.headers.iter_mut().next()
             && *name == DATE
-            && let Some(date) = date::format(outward.response_wall + now.since(self.response_time))
+            && let Some(date) = date::format(clock.wall())
         {
             *value = date;
         }

@@ -3,7 +3,7 @@
 use super::head::{Head, has_validator};
 use super::packing::{own_name, packed};
 use super::{Generation, Reads, Selection};
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::stale::Windows;
@@ -13,7 +13,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, OnceLock};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
 /// with all that decides whether it may be used again.
@@ -137,12 +137,12 @@ impl StoredResponse {
         like: &Head,
         until: Moment,
         windows: Windows,
-        (vary, wall): (&[String], SystemTime),
+        vary: &[String],
     ) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
         let told = head.outward.take().map(|outward| outward.told).unwrap_or_default();
-        head.tell(told, vary, wall);
+        head.tell(told, vary);
         head.generation = like.generation;
         head.response_time = like.response_time;
         head.cost = like.cost;
@@ -165,7 +165,7 @@ impl StoredResponse {
     }
 
     /// Returns the head of a 304 (RFC 9110 section 15.4.5), `Age` included.
-    pub(crate) fn not_modified_at(&self, now: Moment) -> Parts {
+    pub(crate) fn not_modified_at(&self, now: Moment, clock: &Clock) -> Parts {
         let parts = self.not_modified.get_or_init(|| {
             let (mut parts, ()) = Response::new(()).into_parts();
             parts.status = StatusCode::NOT_MODIFIED;
@@ -173,7 +173,7 @@ impl StoredResponse {
             Box::new(parts)
         });
         let mut parts = Parts::clone(parts);
-        self.set_age(&mut parts, now);
+        self.set_age(&mut parts, now, clock);
         parts
     }
 
@@ -185,10 +185,10 @@ impl StoredResponse {
 
     /// Sets `Age`, which is the first field, or `Date` where that is.
     #[inline]
-    fn set_age(&self, parts: &mut Parts, now: Moment) {
+    fn set_age(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         match parts.headers.iter_mut().next() {
             Some((name, age)) if *name == AGE => *age = seconds(self.current_age(now).as_secs()),
-            _ => self.head.set_date(parts, now),
+            _ => self.head.set_date(parts, now, clock),
         }
     }
 
@@ -236,15 +236,15 @@ impl StoredResponse {
 
     /// Returns the head to send, `Age` included (RFC 9111 section 5.1).
     #[inline]
-    pub(crate) fn parts_at(&self, now: Moment) -> Parts {
+    pub(crate) fn parts_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.head.parts.clone();
-        self.set_age(&mut parts, now);
+        self.set_age(&mut parts, now, clock);
         parts
     }
 
     /// Returns the head of an answer to HEAD, which states the length of the body.
-    pub(crate) fn parts_for_head(&self, now: Moment) -> Parts {
-        let mut parts = self.parts_at(now);
+    pub(crate) fn parts_for_head(&self, now: Moment, clock: &Clock) -> Parts {
+        let mut parts = self.parts_at(now, clock);
         // RFC 9110 section 8.6: a 204 has none.
         if !parts.headers.contains_key(CONTENT_LENGTH) && parts.status != StatusCode::NO_CONTENT {
             let _ = parts.headers.try_insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
@@ -304,7 +304,7 @@ mod tests {
         let mut response = stored(&HeaderMap::new());
         response.head.corrected_initial_age = Duration::from_secs(5000);
         let later = response.head.response_time.after(Duration::from_secs(3));
-        assert_eq!(response.parts_at(later).headers[AGE], "5003");
+        assert_eq!(response.parts_at(later, &Clock::system()).headers[AGE], "5003");
     }
 
     #[test]

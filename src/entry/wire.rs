@@ -1,10 +1,9 @@
 //! How the parts of a frame are written, and read back with no trust in what they say.
 
 use crate::clock::{Clock, Moment, WallOffset};
-use crate::rules::date::YEAR_10000;
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Takes what is written.
 pub(super) struct Writer {
@@ -276,20 +275,6 @@ impl Wire for Duration {
     fn read(from: &mut Reader) -> Option<Self> {
         let (seconds, nanos) = (u64::read(from)?, u32::read(from)?);
         (nanos < 1_000_000_000).then(|| Self::new(seconds, nanos))
-    }
-}
-
-/// From the epoch on, for as long as there are dates.
-impl Wire for SystemTime {
-    const LEAST: usize = Duration::LEAST;
-
-    fn write(&self, to: &mut Writer) {
-        self.duration_since(Self::UNIX_EPOCH).unwrap_or_default().write(to);
-    }
-
-    fn read(from: &mut Reader) -> Option<Self> {
-        let since = Duration::read(from).filter(|since| since.as_secs() < YEAR_10000)?;
-        Self::UNIX_EPOCH.checked_add(since)
     }
 }
 

@@ -4,6 +4,7 @@ use super::emitted::{KeyedFields, emit};
 use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
+use crate::clock::Clock;
 use crate::marks::{FromIdentified, HandledWithin, is_outermost, was_announced};
 use crate::policy::CacheHints;
 use crate::policy::request_fields::PersonalRule;
@@ -16,7 +17,7 @@ use crate::status::{CacheStatus, Detail, WantsStatus};
 use http::header::DATE;
 use http::{Extensions, HeaderMap, Response};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// What is still to be put on a forwarded response.
 #[derive(Debug, Clone)]
@@ -46,7 +47,8 @@ pub(super) struct Finish {
     within: bool,
     /// What the response changed could not be invalidated.
     not_invalidated: bool,
-    now: SystemTime,
+    /// Read when the response has come.
+    clock: Clock,
 }
 
 impl Finish {
@@ -74,7 +76,7 @@ impl Finish {
             tags_told: shared.policy.tags_told,
             within: false,
             not_invalidated: false,
-            now: shared.cache.clock().wall(),
+            clock: shared.cache.clock().clone(),
         }
     }
 
@@ -100,7 +102,7 @@ impl Finish {
         if self.stored {
             return Some(most);
         }
-        match stated_lifetime(&ResponseDirectives::from_headers(headers), headers, self.now) {
+        match stated_lifetime(&ResponseDirectives::from_headers(headers), headers, self.clock.wall()) {
             Stated::For(lifetime) => Some(lifetime.min(most)),
             Stated::Silent | Stated::Stale => None,
         }
@@ -176,7 +178,7 @@ impl Finish {
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
             // A lifetime of ours has nobody share what is not shared here.
             let private = self.told.private || (max_age.is_some() && self.is_personal(response.headers()));
-            tell_client(response.headers_mut(), Told { max_age, private }, self.now);
+            tell_client(response.headers_mut(), Told { max_age, private }, &self.clock);
             self.tell_tags(response);
         }
         if !self.is_again && (self.keyed.is_some() || !response.extensions().is_empty()) {
@@ -204,14 +206,14 @@ impl Finish {
 }
 
 /// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
-pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, now: SystemTime) {
+pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, clock: &Clock) {
     if told == Told::default() {
         return;
     }
     client::tell(headers, told);
     // A lifetime that begins now does so by `Date`, too.
     if told.max_age.is_some()
-        && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(now))
+        && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(clock.wall()))
     {
         *place = date;
     }

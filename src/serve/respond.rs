@@ -5,7 +5,7 @@ use super::inspect::Context;
 use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{inherit_response, is_tracked};
-use crate::clock::Moment;
+use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub(super) struct Hit {
     stored: Arc<StoredResponse>,
     now: Moment,
+    clock: Clock,
     version: Version,
     head: bool,
     selection: Selection,
@@ -73,6 +74,7 @@ impl Shared {
         Hit {
             stored,
             now,
+            clock: self.cache.clock().clone(),
             version: request.version,
             head: context.head,
             selection,
@@ -101,6 +103,7 @@ impl Shared {
         Hit {
             stored,
             now,
+            clock: self.cache.clock().clone(),
             version,
             head: context.head,
             selection,
@@ -152,18 +155,20 @@ impl Hit {
     /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
     #[inline]
     pub(super) fn response<B>(&self) -> Response<ResponseBody<B>> {
-        let stored = &*self.stored;
+        let (stored, now, clock) = (&*self.stored, self.now, &self.clock);
         let mut response = match &self.selection {
             Selection::Whole if self.head => {
-                Response::from_parts(stored.parts_for_head(self.now), ResponseBody::default())
+                Response::from_parts(stored.parts_for_head(now, clock), ResponseBody::default())
             }
             Selection::Whole => {
-                Response::from_parts(stored.parts_at(self.now), ResponseBody::stored(stored.body().clone()))
+                Response::from_parts(stored.parts_at(now, clock), ResponseBody::stored(stored.body().clone()))
             }
             Selection::NotModified => {
-                Response::from_parts(stored.not_modified_at(self.now), ResponseBody::absent())
+                Response::from_parts(stored.not_modified_at(now, clock), ResponseBody::absent())
             }
-            selection => ResponseBody::selected(selection, stored.parts_at(self.now), stored.body().clone()),
+            selection => {
+                ResponseBody::selected(selection, stored.parts_at(now, clock), stored.body().clone())
+            }
         };
         *response.version_mut() = self.version;
         self.finish(&mut response);

@@ -69,7 +69,7 @@ impl Fill {
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let outdated = self.outdated(stale.status());
         let (shared, context) = (&Arc::clone(&self.way.shared), self.way.context);
-        let (now, wall) = (shared.cache.clock().now(), shared.cache.clock().wall());
+        let now = shared.cache.clock().now();
         let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
@@ -156,7 +156,7 @@ impl Fill {
                 if let Some(leader) = self.call.leader {
                     leader.pass();
                 }
-                tell_client(&mut parts.headers, told, wall);
+                tell_client(&mut parts.headers, told, shared.cache.clock());
                 if let Some(fields) = shared.policy.tags_told {
                     // What can't be read is told nobody.
                     let tags = shared.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
@@ -278,8 +278,7 @@ impl Variants<'_> {
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
-                let vary = self.shared.emitted();
-                let new = variant.freshened(headers, like, until, windows, (vary, cache.clock().wall()));
+                let new = variant.freshened(headers, like, until, windows, self.shared.emitted());
                 let new = Entry::Response(Arc::new(new));
                 cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;
             }
