@@ -17,7 +17,7 @@ pub enum Ttl {
     /// Nothing is said here: the next in the order of precedence decides.
     #[default]
     Default,
-    /// For a time; zero is not at all.
+    /// For a time; zero, or less than a millisecond, is not at all.
     For(Duration),
     /// Until it is invalidated or evicted.
     Forever,

@@ -10,6 +10,9 @@ use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
+/// What a moment can tell apart.
+const SHORTEST: Duration = Duration::from_millis(1);
+
 impl Shared {
     /// Returns until when a response is fresh here: the whole order of precedence.
     ///
@@ -73,13 +76,14 @@ impl Shared {
         Some(own.min(like.fresh_until))
     }
 
-    /// Leaves a part of a lifetime to chance.
+    /// Leaves a part of a lifetime to chance. What is fresh stays so for a moment at least.
     pub(super) fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
         let share = self.policy.jitter;
         if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
             return fresh_until;
         }
-        now.after(fresh_until.since(now).mul_f64(1.0 - share * self.cache.draw()))
+        let rest = fresh_until.since(now).mul_f64(1.0 - share * self.cache.draw());
+        now.after(rest.max(SHORTEST))
     }
 }
 
@@ -94,8 +98,8 @@ pub(super) fn came_stale(stated: Stated, initial_age: Duration, now: Moment) -> 
 pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
     match ttl {
         Ttl::Forever => Ok(Moment::NEVER),
-        Ttl::For(ttl) if !ttl.is_zero() => Ok(now.after(ttl)),
-        Ttl::For(_) => Err(Detail::ZeroTtl),
+        // In the milliseconds of a moment.
+        Ttl::For(ttl) => Some(now.after(ttl)).filter(|until| *until > now).ok_or(Detail::ZeroTtl),
         Ttl::Default => Err(Detail::NoLifetime),
     }
 }
