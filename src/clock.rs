@@ -1,12 +1,16 @@
 //! Time: a monotonic reading for ages and lifetimes, the wall clock for dates; both by hand in tests.
 
+mod slept;
+
+use slept::Slept;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// A point in time of this process, in milliseconds since an arbitrary start.
 ///
-/// It never goes back, so that setting the system's clock back makes no response fresh for ever.
+/// It never goes back and does not follow the system's clock: setting that clock makes no response fresh for ever and
+/// ends no lock. It counts the time that a machine sleeps, within a second of waking, on Linux and Windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -56,13 +60,52 @@ enum Source {
     Manual(Arc<Hand>),
 }
 
+/// The clocks of a machine, in milliseconds.
 #[derive(Debug, Default)]
 struct Hand {
+    /// The time that the machine was awake.
     elapsed: AtomicU64,
+    /// The time that it slept.
+    asleep: AtomicU64,
+    /// The part of that which has been noticed.
+    noticed: Slept,
     wall_offset: AtomicI64,
 }
 
+impl Hand {
+    fn now(&self) -> Moment {
+        let elapsed = self.elapsed.load(Ordering::SeqCst);
+        let slept = self.noticed.millis(elapsed / 1000, || Some(self.asleep.load(Ordering::SeqCst)));
+        Moment(MONOTONIC_START.saturating_add(elapsed).saturating_add(slept))
+    }
+
+    fn wall(&self) -> SystemTime {
+        let millis = MANUAL_START
+            .saturating_add(self.elapsed.load(Ordering::SeqCst))
+            .saturating_add(self.asleep.load(Ordering::SeqCst))
+            .saturating_add_signed(self.wall_offset.load(Ordering::SeqCst));
+        SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+    }
+}
+
 /// Moves a [`Clock::manual`].
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::Clock;
+///
+/// let (clock, hand) = Clock::manual();
+/// let (start, wall) = (clock.now(), clock.wall());
+/// // An administrator puts the clock right: no lifetime ends by that.
+/// hand.set_wall_forward(Duration::from_secs(3600));
+/// assert_eq!(clock.now(), start);
+/// // The machine sleeps for an hour, and is awake for a second.
+/// hand.sleep(Duration::from_secs(3600));
+/// hand.advance(Duration::from_secs(1));
+/// assert_eq!(clock.now().since(start), Duration::from_secs(3601));
+/// assert_eq!(clock.wall().duration_since(wall).unwrap(), Duration::from_secs(7201));
+/// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Hand>);
 
@@ -78,9 +121,28 @@ const MONOTONIC_START: u64 = 1 << 42;
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_now() -> Moment {
+    static SLEPT: Slept = Slept::new();
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
     // Neither is ever negative.
-    Moment(MONOTONIC_START + now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000)
+    let second = now.tv_sec as u64;
+    let slept = SLEPT.millis(second, measure_slept);
+    Moment(MONOTONIC_START + second * 1000 + now.tv_nsec as u64 / 1_000_000 + slept)
+}
+
+/// Returns by how many milliseconds the time since the machine was started exceeds the time that it was awake.
+///
+/// Returns `None` if the thread was interrupted in between: it would measure its own pause.
+#[cfg(target_os = "linux")]
+fn measure_slept() -> Option<u64> {
+    use rustix::time::{ClockId, clock_gettime};
+    const INTERRUPTED: u64 = 1_000_000;
+    let nanos = |clock| {
+        let time = clock_gettime(clock);
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    };
+    let (before, since_start) = (nanos(ClockId::Monotonic), nanos(ClockId::Boottime));
+    let is_measured = nanos(ClockId::Monotonic).saturating_sub(before) < INTERRUPTED;
+    is_measured.then(|| since_start.saturating_sub(before) / 1_000_000)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -110,9 +172,7 @@ impl Clock {
     pub fn now(&self) -> Moment {
         match &self.0 {
             Source::System => system_now(),
-            Source::Manual(hand) => {
-                Moment(MONOTONIC_START.saturating_add(hand.elapsed.load(Ordering::SeqCst)))
-            }
+            Source::Manual(hand) => hand.now(),
         }
     }
 
@@ -121,12 +181,7 @@ impl Clock {
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
             Source::System => SystemTime::now(),
-            Source::Manual(hand) => {
-                let millis = MANUAL_START
-                    .saturating_add(hand.elapsed.load(Ordering::SeqCst))
-                    .saturating_add_signed(hand.wall_offset.load(Ordering::SeqCst));
-                SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
-            }
+            Source::Manual(hand) => hand.wall(),
         }
     }
 
@@ -190,10 +245,25 @@ impl ManualClock {
         self.0.elapsed.fetch_add(millis, Ordering::SeqCst);
     }
 
+    /// Sends the machine to sleep: the wall clock moves on, the kernel's monotonic clock does not.
+    ///
+    /// As with the system's clock, a cache counts the pause from the next second in which the machine is awake:
+    /// [`advance`](Self::advance) by a second afterwards.
+    pub fn sleep(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.0.asleep.fetch_add(millis, Ordering::SeqCst);
+    }
+
     /// Sets the wall clock alone back, as an administrator or NTP may do.
     pub fn set_wall_back(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.0.wall_offset.fetch_sub(millis, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock alone forward.
+    pub fn set_wall_forward(&self, by: Duration) {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.0.wall_offset.fetch_add(millis, Ordering::SeqCst);
     }
 }
 
@@ -208,6 +278,31 @@ mod tests {
         hand.set_wall_back(Duration::from_secs(3600));
         assert_eq!(clock.now(), now);
         assert_eq!(wall.duration_since(clock.wall()).expect("later"), Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn time_asleep_counts_from_the_next_second_awake() {
+        let (clock, hand) = Clock::manual();
+        let (now, wall) = (clock.now(), clock.wall());
+        hand.sleep(Duration::from_secs(3600));
+        hand.advance(Duration::from_millis(999));
+        assert_eq!(clock.now().since(now), Duration::from_millis(999));
+        hand.advance(Duration::from_millis(1));
+        assert_eq!(clock.now().since(now), Duration::from_secs(3601));
+        assert_eq!(clock.wall().duration_since(wall).expect("later"), Duration::from_secs(3601));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_system_clock_counts_from_when_the_machine_was_started() {
+        let boot = || {
+            let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        };
+        let (before, now, after) = (boot(), Clock::system().now(), boot());
+        let since_start = now.since(Moment(MONOTONIC_START));
+        let error = Duration::from_millis(200);
+        assert!(since_start + error > before && since_start < after + error, "{since_start:?} {before:?}");
     }
 
     #[test]

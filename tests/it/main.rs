@@ -10,6 +10,7 @@ mod bodies;
 mod budget;
 mod changes;
 mod client_lifetimes;
+mod clocks;
 mod codings;
 mod collapse;
 mod condition;

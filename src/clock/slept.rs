@@ -1,0 +1,84 @@
+//! The time that a machine has slept, which a monotonic clock does not count.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The milliseconds that a machine has slept, measured once a second.
+///
+/// They never become fewer. The low bits hold the second of the last measurement, the high bits the milliseconds, so
+/// that one load finds both.
+#[derive(Debug, Default)]
+pub(super) struct Slept(AtomicU64);
+
+/// As many seconds are half a year; after exactly as long without a reading, one measurement is left out.
+const SECOND_BITS: u32 = 24;
+const SECONDS: u64 = (1 << SECOND_BITS) - 1;
+
+/// Milliseconds that have room: 34 years.
+const MOST: u64 = u64::MAX >> SECOND_BITS;
+
+/// A smaller difference is an error of measurement.
+const TOLERATED: u64 = 10;
+
+impl Slept {
+    #[cfg(target_os = "linux")]
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Returns the milliseconds. If none were measured in this second, measures them; a measurement may fail.
+    #[inline]
+    pub(super) fn millis(&self, second: u64, measure: impl FnOnce() -> Option<u64>) -> u64 {
+        let held = self.0.load(Ordering::Relaxed);
+        if held & SECONDS == second & SECONDS {
+            return held >> SECOND_BITS;
+        }
+        self.update(held, second, measure())
+    }
+
+    #[cold]
+    fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
+        let before = held >> SECOND_BITS;
+        let measured = measured.unwrap_or(before).min(MOST);
+        let slept = if measured > before + TOLERATED { measured } else { before };
+        let new = slept << SECOND_BITS | (second & SECONDS);
+        match self.0.compare_exchange(held, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => slept,
+            Err(other) => other >> SECOND_BITS,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOST, SECONDS, Slept};
+    use std::cell::Cell;
+
+    #[test]
+    fn sleep_is_measured_once_a_second() {
+        let (slept, measured) = (Slept::default(), Cell::new(0));
+        let read = |second, found| {
+            slept.millis(second, || {
+                measured.set(measured.get() + 1);
+                Some(found)
+            })
+        };
+        assert_eq!(read(1, 0), 0);
+        assert_eq!(read(1, 60_000), 0, "measured in this second");
+        assert_eq!(read(2, 60_000), 60_000);
+        for _ in 0..1000 {
+            assert_eq!(read(2, 90_000), 60_000);
+        }
+        assert_eq!((read(3, 90_000), measured.get()), (90_000, 3));
+    }
+
+    #[test]
+    fn slept_time_never_decreases() {
+        let slept = Slept::default();
+        assert_eq!(slept.millis(1, || Some(5000)), 5000);
+        for (second, found) in [(2, Some(0)), (3, None), (4, Some(5001)), (5, Some(4999))] {
+            assert_eq!(slept.millis(second, || found), 5000, "{found:?}");
+        }
+        assert_eq!(slept.millis(6, || Some(u64::MAX)), MOST);
+        assert_eq!(slept.millis(SECONDS + 7, || None), MOST, "whatever second it is");
+    }
+}

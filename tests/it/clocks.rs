@@ -1,0 +1,149 @@
+//! A machine that sleeps, and a wall clock that is set.
+
+use crate::support::*;
+use http::Response;
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{Cache, CacheHints, ManualClock, Policy, SiteCacheLayer, Ttl};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How the wall clock is set.
+type Step = fn(&ManualClock);
+
+const STEPS: [Step; 2] = [|hand| hand.set_wall_back(HOUR), |hand| hand.set_wall_forward(HOUR)];
+
+fn over(
+    cache: &Cache,
+    policy: Policy,
+    answer: impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static,
+) -> Stack {
+    let (inner, _) = origin(move |_, call| answer(call));
+    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+}
+
+#[tokio::test]
+async fn time_asleep_counts_against_a_lifetime_and_as_age() {
+    let (cache, hand) = timed();
+    let stack = over(&cache, policy(), |call| numbered(&[("cache-control", "max-age=7200")], call));
+    send(&stack, get("/")).await;
+    hand.sleep(HOUR);
+    hand.advance(SECOND);
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.is_hit(), hit.header("age")), (true, Some("3601")));
+    hand.sleep(HOUR);
+    hand.advance(SECOND);
+    assert!(!send(&stack, get("/")).await.is_hit());
+}
+
+#[tokio::test]
+async fn time_asleep_ends_a_lock_and_a_step_of_the_wall_clock_does_not() {
+    let (cache, hand) = timed();
+    let add = || async { cache.add("lock", "mine", HOUR).await.expect("the store answers") };
+    assert!(add().await);
+    for step in STEPS {
+        step(&hand);
+        hand.advance(SECOND);
+        assert!(!add().await);
+    }
+    hand.set_wall_forward(24 * HOUR);
+    hand.advance(SECOND);
+    assert!(!add().await);
+    hand.sleep(HOUR);
+    hand.advance(SECOND);
+    assert!(add().await);
+}
+
+#[tokio::test]
+async fn a_step_of_the_wall_clock_during_a_call_is_no_age() {
+    const DATED: [(&str, &str); 2] =
+        [("cache-control", "max-age=60"), ("date", "Thu, 01 Jan 2026 00:00:00 GMT")];
+    for step in STEPS {
+        for lines in [&DATED[..1], &DATED] {
+            let (cache, hand) = timed();
+            let answering = hand.clone();
+            let stack = over(&cache, policy(), move |call| {
+                step(&answering);
+                answering.advance(2 * SECOND);
+                numbered(lines, call)
+            });
+            let first = send(&stack, get("/")).await;
+            assert!(first.header("cache-status").is_some_and(|status| status.contains("stored; ttl=58")));
+            hand.advance(SECOND);
+            assert_eq!(send(&stack, get("/")).await.header("age"), Some("3"), "{lines:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_hit_that_says_when_it_is_sent_follows_a_clock_that_was_put_right() {
+    for step in STEPS {
+        let (cache, hand) = timed();
+        let stack = over(&cache, policy().client_max_age(MINUTE), |call| numbered(&[], call));
+        step(&hand);
+        send(&stack, get("/")).await;
+        let right = "Thu, 01 Jan 2026 00:00:30 GMT";
+        match send(&stack, get("/")).await.header("date") {
+            Some("Wed, 31 Dec 2025 23:00:00 GMT") => hand.set_wall_forward(HOUR),
+            Some("Thu, 01 Jan 2026 01:00:00 GMT") => hand.set_wall_back(HOUR),
+            other => panic!("{other:?}"),
+        }
+        hand.advance(30 * SECOND);
+        for request in [get("/"), request("HEAD", "/", &[]), get_with("/", &[("range", "bytes=0-0")])] {
+            let hit = send(&stack, request).await;
+            assert_eq!((hit.is_hit(), hit.header("date")), (true, Some(right)));
+        }
+    }
+}
+
+/// The client's lifetime begins with the response, however long its handler takes.
+#[tokio::test]
+async fn the_date_of_a_forwarded_response_is_when_it_came() {
+    let start = "Thu, 01 Jan 2026 00:00:00 GMT";
+    let came = "Thu, 01 Jan 2026 00:00:30 GMT";
+    for line in [("cookie", "sid=1"), ("x-nothing", "1")] {
+        let (cache, hand) = timed();
+        let stack = over(&cache, policy().client_max_age(MINUTE), move |call| {
+            hand.advance(30 * SECOND);
+            numbered(&[("cache-control", "max-age=600"), ("date", start)], call)
+        });
+        let answer = send(&stack, get_with("/", &[line])).await;
+        assert_eq!(answer.header("date"), Some(came), "{line:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
+    let short = Duration::from_micros(999);
+    let hinted = move |call| {
+        let mut response = numbered(&[], call);
+        response.extensions_mut().insert(CacheHints::new().ttl(short));
+        response
+    };
+    let missing = |call| {
+        let mut response = numbered(&[], call);
+        *response.status_mut() = http::StatusCode::NOT_FOUND;
+        response
+    };
+    let plain = |call| numbered(&[], call);
+    let table: [(Policy, fn(usize) -> Response<Body>); 2] = [
+        (policy().default_ttl(short), plain),
+        (policy().negative_ttl(http::StatusCode::NOT_FOUND, short), missing),
+    ];
+    let mut stacks: Vec<_> =
+        table.into_iter().map(|(policy, answer)| over(&memory(), policy, answer)).collect();
+    stacks.push(over(&memory(), policy(), hinted));
+    stacks.push(route_over(&memory(), short, origin(move |_, call| plain(call)).0));
+    for (at, stack) in stacks.iter().enumerate() {
+        for _ in 0..2 {
+            let answer = send(stack, get("/")).await;
+            assert_eq!(answer.detail(), Some("zero-ttl"), "{at}");
+            assert!(!answer.header("cache-status").is_some_and(|status| status.contains("stored")), "{at}");
+        }
+    }
+    let shortened = policy().default_ttl(Ttl::For(Duration::from_millis(1))).ttl_jitter(1.0);
+    let (cache, _) = timed();
+    let stack = over(&cache, shortened, plain);
+    assert!(shares(&stack, get("/"), get("/")).await, "what is reported as stored is");
+}
