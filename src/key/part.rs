@@ -141,6 +141,11 @@ impl KeyPart {
         self.is_fixed
     }
 
+    /// Returns by what parts are sorted.
+    pub(crate) fn sorting(&self) -> (&str, Option<&str>) {
+        (&self.name, self.replaces.as_ref().map(HeaderName::as_str))
+    }
+
     /// Returns the field that it stands for.
     pub(crate) fn replaced(&self) -> Option<&HeaderName> {
         self.replaces.as_ref()

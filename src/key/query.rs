@@ -44,13 +44,13 @@ impl QueryKey {
     /// With no names at all, the query does not count.
     #[must_use]
     pub fn only<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(Mode::Only(names.into_iter().map(Into::into).collect()))
+        Self(Mode::Only(sorted(names)))
     }
 
     /// All parameters but these, sorted by name; `*` at the end of a name stands for any ending.
     #[must_use]
     pub fn without<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
-        Self(Mode::Without(names.into_iter().map(Into::into).collect()))
+        Self(Mode::Without(sorted(names)))
     }
 
     /// All parameters but those that advertisers and newsletters add to follow a visitor (`utm_*`, `gclid`,
@@ -117,6 +117,13 @@ const TRACKING: [&str; 18] = [
     "_hsmi",
     "pk_*",
 ];
+
+fn sorted<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
+    let mut names: Vec<_> = names.into_iter().map(Into::into).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
 
 fn name_of(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)

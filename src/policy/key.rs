@@ -51,9 +51,12 @@ impl Policy {
     }
 
     /// Adds a part to the key: a ready-made one, or one that stands for a request field.
+    ///
+    /// The order in which parts are added makes no other keys.
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
         self.key.ignored.retain(|name| part.replaced() != Some(name));
-        self.key.vary_by.push(part);
+        let at = self.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
+        self.key.vary_by.insert(at, part);
         self
     }
 
@@ -126,8 +129,8 @@ impl Policy {
     }
 
     /// Lists the hosts that have pages here: requests for others bypass the cache, so that nobody can fill
-    /// it under names of their own; so does what a proxy says of it in `X-Forwarded-Host` or `X-Host`. A host
-    /// without a port stands for all its ports.
+    /// it under names of their own; so do requests in which a forwarded field (`Forwarded`, `X-Forwarded-Host`, `X-Host`,
+    /// `X-Original-URL`, `X-Rewrite-URL`) names another host. A host without a port stands for all its ports.
     ///
     /// # Errors
     /// If one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
@@ -149,7 +152,9 @@ impl Policy {
     /// response that names a removed field in `Vary` is not stored, nor is one to a range or
     /// precondition; a request with `Authorization` bypasses under every preset.
     pub fn keyed_inputs_only(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.allowed = Some(allowed.into_iter().collect());
+        let mut allowed = allowed.into_iter().collect();
+        sort(&mut allowed);
+        self.allowed = Some(allowed);
         self
     }
 
