@@ -9,8 +9,9 @@ use std::time::{Duration, SystemTime};
 
 /// A point in time of this process, in milliseconds since an arbitrary start.
 ///
-/// It never goes back and does not follow the system's clock: setting that clock makes no response fresh for ever and
-/// ends no lock. It counts the time that a machine sleeps, within a second of waking, on Linux and Windows.
+/// It never goes back and does not follow the wall clock: setting that clock makes no response fresh for ever and ends no
+/// lock. On Linux, it counts the time that a machine sleeps, from the next second in which the machine is awake; on other
+/// systems as [`Instant`](std::time::Instant) does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 

@@ -12,6 +12,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// How the wall clock is set.
 type Step = fn(&ManualClock);
 
+type Handler = fn(usize) -> Response<Body>;
+
 const STEPS: [Step; 2] = [|hand| hand.set_wall_back(HOUR), |hand| hand.set_wall_forward(HOUR)];
 
 fn over(
@@ -127,7 +129,7 @@ async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
         response
     };
     let plain = |call| numbered(&[], call);
-    let table: [(Policy, fn(usize) -> Response<Body>); 2] = [
+    let table: [(Policy, Handler); 2] = [
         (policy().default_ttl(short), plain),
         (policy().negative_ttl(http::StatusCode::NOT_FOUND, short), missing),
     ];
