@@ -1,13 +1,17 @@
 //! Cache keys: unambiguous bytes, compared in full.
 
+mod authority;
 mod digest;
+mod forwarded;
 mod head;
 mod part;
 mod policy;
 mod query;
 mod target;
 
+pub(crate) use authority::canonical_authority;
 pub(crate) use digest::ValueDigests;
+pub(crate) use forwarded::{ForwardedField, ForwardedFields, prefix_of};
 pub use head::RequestHead;
 pub use part::KeyPart;
 pub(crate) use policy::{KeyError, KeyPolicy, write_key};

@@ -1,6 +1,8 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
+use super::authority::{Authority, same, split};
 use super::digest::ValueDigest;
+use super::forwarded::{ForwardedField, ForwardedFields};
 use super::target::write_seen;
 use super::{KeyBuf, KeyPart, QueryKey, RequestHead, ValueDigests};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -71,6 +73,55 @@ impl KeyPolicy {
         }
     }
 
+    /// Writes what forwarded fields say.
+    #[inline(never)]
+    fn write_forwarded(
+        &self,
+        buf: &mut KeyBuf,
+        fields: ForwardedFields,
+        headers: &HeaderMap,
+    ) -> Result<(), KeyError> {
+        for field in fields.iter() {
+            if !self.hosts.is_empty() {
+                self.are_known(field.hosts(headers))?;
+            }
+            if let Some(value) = field.canonical(headers, &self.query)? {
+                buf.raw(&[field as u8]);
+                buf.part(value.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails if any host is none of those that are listed.
+    fn are_known(&self, hosts: Vec<Option<String>>) -> Result<(), KeyError> {
+        for host in hosts {
+            let host = host.ok_or(KeyError::Forwarded)?;
+            if !self.is_known(split(host.as_bytes(), None)?) {
+                return Err(KeyError::UnknownHost);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn is_known(&self, authority: Authority<'_>) -> bool {
+        self.hosts.iter().any(|known| authority.is(known))
+    }
+
+    /// Gives a fetch of each forwarded field what its key has of it.
+    pub(crate) fn narrow_forwarded(&self, request: &mut HeaderMap, fields: ForwardedFields) {
+        for field in fields.iter() {
+            let name = field.name();
+            let canonical = field.canonical(request, &self.query).ok().flatten();
+            match canonical.and_then(|value| HeaderValue::try_from(value.as_ref()).ok()) {
+                // One line takes the place of all.
+                Some(value) => drop(request.insert(name, value)),
+                None => drop(request.remove(name)),
+            }
+        }
+    }
+
     fn digest(&self, name: &HeaderName, value: &[u8]) -> ValueDigest {
         self.digests.digest(name.as_str().as_bytes(), value)
     }
@@ -90,7 +141,8 @@ impl KeyPolicy {
 
     #[inline]
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
-        for name in &self.headers {
+        // What forwarded fields say is in the key already.
+        for name in self.headers.iter().filter(|name| ForwardedField::named(name).is_none()) {
             let lines = headers.get_all(name);
             buf.length(lines.iter().count());
             match self.secrets.contains(name) {
@@ -107,6 +159,8 @@ pub(crate) enum KeyError {
     Host,
     /// It is none of those that are listed.
     UnknownHost,
+    /// A forwarded field can't be read.
+    Forwarded,
     TooLong,
 }
 
@@ -114,17 +168,17 @@ pub(crate) enum KeyError {
 ///
 /// `uri` is the public one: where a router stripped a prefix, the one from before.
 #[inline]
-pub(crate) fn write_key<'f>(
+pub(crate) fn write_key(
     buf: &mut KeyBuf,
     policy: &KeyPolicy,
     uri: &Uri,
     host: Option<&HeaderValue>,
-    forwarded: impl Iterator<Item = (u8, &'f HeaderValue)>,
+    forwarded: ForwardedFields,
     request: RequestHead<'_>,
     parts: &[Option<String>],
 ) -> Result<(), KeyError> {
     buf.optional(uri.scheme_str().map(str::as_bytes));
-    write_authority(buf, &policy.hosts, uri, host)?;
+    write_authority(buf, policy, uri, host)?;
     buf.part(uri.path().as_bytes());
     match policy.query.normalised(uri.query()) {
         Some(query) => buf.part(query.as_bytes()),
@@ -132,9 +186,8 @@ pub(crate) fn write_key<'f>(
     }
     // What a router or a rewrite made of the target since: the handler answers to that.
     write_seen(buf, &policy.query, uri, request.uri)?;
-    for (name, value) in forwarded {
-        buf.raw(&[name]);
-        buf.part(value.as_bytes());
+    if !forwarded.is_empty() {
+        policy.write_forwarded(buf, forwarded, request.headers)?;
     }
     buf.raw(&[u8::MAX]);
     policy.write_headers(buf, request.headers);
@@ -145,19 +198,19 @@ pub(crate) fn write_key<'f>(
 #[inline]
 fn write_authority(
     buf: &mut KeyBuf,
-    hosts: &[String],
+    policy: &KeyPolicy,
     uri: &Uri,
     host: Option<&HeaderValue>,
 ) -> Result<(), KeyError> {
     let scheme = uri.scheme_str();
-    let from_host = host.map(|host| canonical(host.as_bytes(), scheme)).transpose()?;
+    let from_host = host.map(|host| split(host.as_bytes(), scheme)).transpose()?;
     let from_uri =
-        uri.authority().map(|authority| canonical(authority.as_str().as_bytes(), scheme)).transpose()?;
+        uri.authority().map(|authority| split(authority.as_str().as_bytes(), scheme)).transpose()?;
     let authority = match (from_uri, from_host) {
         // RFC 9112 section 3.2.2: they name one target; if they do not, nobody knows whose page it is.
         (Some(a), Some(b)) if !same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
-        (None, None) if !hosts.is_empty() => return Err(KeyError::UnknownHost),
+        (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),
         (None, None) => {
             buf.absent();
             return Ok(());
@@ -167,93 +220,13 @@ fn write_authority(
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }
-    if !hosts.is_empty() && !hosts.iter().any(|known| authority.is(known)) {
+    if !policy.hosts.is_empty() && !policy.is_known(authority) {
         return Err(KeyError::UnknownHost);
     }
     buf.length(authority.name.len() + authority.port.len());
     buf.raw(authority.name);
     buf.raw(authority.port);
     Ok(())
-}
-
-#[derive(Clone, Copy)]
-struct Authority<'a> {
-    name: &'a [u8],
-    /// With its colon; empty if there is none, or the scheme's default.
-    port: &'a [u8],
-    /// Whether it was sent in this spelling.
-    is_canonical: bool,
-}
-
-impl Authority<'_> {
-    /// Tells whether it is this host, whatever its port unless that is given.
-    fn is(&self, known: &str) -> bool {
-        let rest = known.as_bytes().strip_prefix(self.name);
-        rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
-    }
-}
-
-fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
-    a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
-}
-
-/// What is not plain about a byte of an authority (RFC 3986 section 3.2.2): most hosts are made of plain ones
-/// alone, so that they are canonical and have no port.
-const NOT_PLAIN: u8 = 1;
-/// User information is refused, too.
-const REFUSED: u8 = 2;
-
-const CLASSES: [u8; 256] = {
-    let mut classes = [NOT_PLAIN | REFUSED; 256];
-    let mut byte = 0;
-    while byte < 128_u8 {
-        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.' {
-            classes[byte as usize] = 0;
-        } else if byte.is_ascii_uppercase() {
-            classes[byte as usize] = NOT_PLAIN;
-        }
-        byte += 1;
-    }
-    let others = b"_~!$&'()*+;=:[]%";
-    let mut at = 0;
-    while at < others.len() {
-        classes[others[at] as usize] = NOT_PLAIN;
-        at += 1;
-    }
-    classes
-};
-
-/// Splits an authority, without a trailing dot and without the default port of a known scheme.
-///
-/// Where the scheme is not known, a port stays: `Host: shop:80` at a TLS listener is not `shop`.
-#[inline]
-fn canonical<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // All of it, since most are plain and short.
-    let class = authority.iter().fold(0, |class, &byte| class | CLASSES[usize::from(byte)]);
-    if class == 0 && authority.last().is_some_and(|&last| last != b'.') {
-        return Ok(Authority { name: authority, port: &[], is_canonical: true });
-    }
-    if authority.is_empty() || class & REFUSED != 0 {
-        return Err(KeyError::Host);
-    }
-    split(authority, scheme)
-}
-
-/// The same for one that is not as most are.
-fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // A colon before a bracket belongs to an address.
-    let last = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
-    let colon = last.filter(|&at| authority[at] == b':').unwrap_or(authority.len());
-    let (name, port) = authority.split_at(colon);
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    if name.is_empty() || !port.iter().skip(1).all(u8::is_ascii_digit) {
-        return Err(KeyError::Host);
-    }
-    let default = matches!((scheme, port), (Some("http"), b":80") | (Some("https"), b":443") | (_, b":"));
-    let port = if default { &[] } else { port };
-    let whole = name.len() + port.len() == authority.len();
-    let is_canonical = whole && !authority.iter().any(u8::is_ascii_uppercase);
-    Ok(Authority { name, port, is_canonical })
 }
 
 #[cfg(test)]
@@ -289,7 +262,7 @@ mod tests {
         let host = host.map(|host| HeaderValue::from_bytes(host.as_bytes()).expect("a value"));
         let request = http::Request::new(());
         let mut buf = KeyBuf::new();
-        write_key(&mut buf, policy, &uri, host.as_ref(), std::iter::empty(), (&request).into(), &[])?;
+        write_key(&mut buf, policy, &uri, host.as_ref(), ForwardedFields::default(), (&request).into(), &[])?;
         Ok(buf.as_bytes().to_vec())
     }
 

@@ -182,8 +182,8 @@ impl Policy {
     /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
     /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](Self::app),
-    /// what proxies say of a request (`Forwarded`, `X-Forwarded-Host`, `X-Original-URL` and their like) is part of the
-    /// key, and fields that override the method bypass the cache.
+    /// what proxies say of a target ([forwarded fields](crate::SiteCacheLayer#forwarded-fields)) is part of the key, and
+    /// fields that override the method bypass the cache.
     ///
     /// A write invalidates its target on its own host alone (section 4.4); under `app`, where all hosts are names of one
     /// application, on all of them.

@@ -6,46 +6,13 @@ mod words;
 pub(crate) use harmless::is_harmless;
 
 use super::{Policy, Sharing};
+use crate::key::ForwardedField;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::exchange_fields::is_rate_limit;
 use crate::rules::vary::Vary;
 use crate::status::{Detail, FieldName};
 use http::header::{HeaderMap, HeaderName, VARY};
 use std::sync::Arc;
-
-/// A field that a proxy adds to say where a request came from. Frameworks build URLs from it or route by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ForwardedField {
-    Forwarded,
-    XForwardedHost,
-    XForwardedProto,
-    XForwardedPrefix,
-    XForwardedScheme,
-    XForwardedPort,
-    XHost,
-    XOriginalUrl,
-    XRewriteUrl,
-}
-
-impl ForwardedField {
-    /// All of them, each at the place of its number.
-    pub(crate) const ALL: [Self; 9] = [
-        Self::Forwarded,
-        Self::XForwardedHost,
-        Self::XForwardedProto,
-        Self::XForwardedPrefix,
-        Self::XForwardedScheme,
-        Self::XForwardedPort,
-        Self::XHost,
-        Self::XOriginalUrl,
-        Self::XRewriteUrl,
-    ];
-
-    /// Returns `true` if the value is a host and nothing else.
-    pub(crate) const fn is_host(self) -> bool {
-        matches!(self, Self::XForwardedHost | Self::XHost)
-    }
-}
 
 /// What a request field means to the cache, by its name.
 #[derive(Debug, Clone, Copy)]

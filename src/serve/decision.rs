@@ -5,7 +5,7 @@ use super::lifetime::{came_stale, until};
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
-use crate::key::RequestHead;
+use crate::key::{ForwardedField, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
 use crate::rules::accept;
@@ -250,7 +250,9 @@ impl Shared {
     fn is_covered(&self, field: &HeaderName, exchanged: &Exchanged<'_>) -> bool {
         // Only declared cookies come so far, and only keyed ones are sent on.
         let cookies = *field == COOKIE && exchanged.cookies_declared && !exchanged.context.personal;
-        cookies || self.policy.key.covers(field)
+        // The handler sees of it what the key has of it.
+        let forwarded = ForwardedField::named(field).is_some();
+        cookies || forwarded || self.policy.key.covers(field)
     }
 
     /// Returns `true` if all cookies that a response sets are declared harmless.

@@ -1,38 +1,32 @@
 //! The hosts and the path prefix of a site's public URLs, from the fields of its proxies.
 
-use crate::rules::list::{elements, field_elements, trim};
-use http::header::FORWARDED;
-use http::uri::Authority;
+use crate::key::{ForwardedField, prefix_of};
+use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName};
 
-const HOSTS: [HeaderName; 2] =
-    [HeaderName::from_static("x-forwarded-host"), HeaderName::from_static("x-host")];
-const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const HOSTS: [ForwardedField; 3] =
+    [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded];
+
+/// Returns `true` if a request has a forwarded field that is not ignored.
+fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -> bool {
+    request.contains_key(field.name()) && !ignored.contains(field.name())
+}
 
 /// Adds the hosts that forwarded fields name, other than ignored fields: of each field the first one, which the client
 /// used, and the last one, which the nearest proxy used.
 pub(super) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
-    let is_read = |name: &HeaderName| request.contains_key(name) && !ignored.contains(name);
-    for name in HOSTS.iter().filter(|name| is_read(name)) {
-        add_ends(hosts, field_elements(request, name));
-    }
-    if is_read(&FORWARDED) {
-        add_ends(hosts, field_elements(request, &FORWARDED).filter_map(host_of));
-    }
-    if is_read(&PORT) {
-        add_port(hosts, field_elements(request, &PORT).next());
-    }
-}
-
-fn add_ends<'a>(hosts: &mut Vec<String>, named: impl Iterator<Item = &'a [u8]>) {
-    let is_host = |host: &&[u8]| Authority::try_from(*host).is_ok_and(|host| !host.as_str().contains('@'));
-    let mut named = named.filter(is_host).filter_map(|host| std::str::from_utf8(host).ok());
-    let first = named.next();
-    for host in first.into_iter().chain(named.last()) {
-        if !hosts.iter().any(|known| known == host) {
-            hosts.push(host.to_owned());
+    for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
+        // What can't be read names no page.
+        let mut named = field.hosts(request).into_iter().flatten();
+        let first = named.next();
+        for host in first.into_iter().chain(named.last()) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
         }
+    }
+    if is_read(ForwardedField::XForwardedPort, request, ignored) {
+        add_port(hosts, field_elements(request, ForwardedField::XForwardedPort.name()).next());
     }
 }
 
@@ -46,32 +40,15 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     hosts.extend(with_port);
 }
 
-/// Returns the host in an element of `Forwarded` (RFC 7239 section 4).
-fn host_of(element: &[u8]) -> Option<&[u8]> {
-    element.split(|byte| *byte == b';').find_map(|pair| {
-        let at = pair.iter().position(|byte| *byte == b'=')?;
-        let (name, value) = (trim(&pair[..at]), trim(&pair[at + 1..]));
-        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
-        name.eq_ignore_ascii_case(b"host").then_some(value)
-    })
-}
-
 /// Returns the prefix that proxies have removed from the paths of requests: a slash first and none last; `None` if there
 /// is none, or it is ignored. The prefixes of several proxies follow one another, the outermost first.
 pub(super) fn prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
-    if !request.contains_key(&PREFIX) || ignored.contains(&PREFIX) {
+    let field = ForwardedField::XForwardedPrefix;
+    if !is_read(field, request, ignored) {
         return None;
     }
-    let mut prefix = String::new();
-    for part in request.get_all(&PREFIX).iter().flat_map(|line| elements(line.as_bytes())) {
-        let part = std::str::from_utf8(part).ok().filter(|part| !part.contains(['?', '#']))?;
-        let part = part.trim_matches('/');
-        if !part.is_empty() {
-            prefix.push('/');
-            prefix.push_str(part);
-        }
-    }
-    (!prefix.is_empty()).then_some(prefix)
+    let parts: Option<Vec<_>> = field_elements(request, field.name()).map(prefix_of).collect();
+    parts.map(|parts| parts.concat()).filter(|prefix| !prefix.is_empty())
 }
 
 #[cfg(test)]
@@ -118,6 +95,7 @@ mod tests {
             );
         }
         let lines = headers(&[("x-forwarded-prefix", "/shop")]);
-        assert_eq!(prefix(&lines, &[PREFIX]), None);
+        let ignored = ForwardedField::XForwardedPrefix.name().clone();
+        assert_eq!(prefix(&lines, &[ignored]), None);
     }
 }

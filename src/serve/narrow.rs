@@ -15,6 +15,7 @@ impl Shared {
     pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context, parts: &[Option<String>]) {
         let policy = &self.policy.key;
         let outer = request.extensions().get::<OuterLayer>().and_then(|outer| outer.cookies.clone());
+        policy.narrow_forwarded(request.headers_mut(), context.forwarded);
         policy.narrow(request.headers_mut(), parts);
         for name in &policy.ignored {
             request.headers_mut().remove(name);

@@ -1,5 +1,6 @@
 //! The references of a response, resolved against the target of its request (RFC 3986 section 5.2).
 
+use crate::key::canonical_authority;
 use crate::policy::Sharing;
 use http::HeaderValue;
 
@@ -45,9 +46,11 @@ impl Base<'_> {
     }
 
     fn has_host(&self, authority: &str, scheme: Option<&str>) -> bool {
-        let named = canonical(authority, scheme.or(self.scheme));
+        let Some(named) = canonical(authority, scheme.or(self.scheme)) else { return false };
         let schemes = [self.scheme.or(scheme), scheme.or(self.scheme)];
-        self.hosts.iter().any(|host| schemes.iter().any(|scheme| canonical(host, *scheme) == named))
+        self.hosts
+            .iter()
+            .any(|host| schemes.iter().any(|scheme| canonical(host, *scheme).as_ref() == Some(&named)))
     }
 }
 
@@ -59,19 +62,11 @@ fn is_of_web(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// Returns an authority without user information, default port and trailing dot, in lower case.
-fn canonical(authority: &str, scheme: Option<&str>) -> String {
+/// Returns an authority without user information in its one spelling, by the port of a scheme.
+fn canonical(authority: &str, scheme: Option<&str>) -> Option<String> {
     let host = authority.rsplit('@').next().unwrap_or_default();
-    let default = match scheme {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http") => ":80",
-        Some(scheme) if scheme.eq_ignore_ascii_case("https") => ":443",
-        _ => ":",
-    };
-    let host = host.strip_suffix(default).or_else(|| host.strip_suffix(':')).unwrap_or(host);
-    // A colon before a bracket belongs to an address.
-    let colon = host.rfind([':', ']']).filter(|at| host[*at..].starts_with(':')).unwrap_or(host.len());
-    let (name, port) = host.split_at(colon);
-    format!("{}{port}", name.strip_suffix('.').unwrap_or(name)).to_ascii_lowercase()
+    let scheme = scheme.map(str::to_ascii_lowercase);
+    canonical_authority(host.as_bytes(), scheme.as_deref())
 }
 
 /// Resolves a relative path (RFC 3986 section 5.2.3 and 5.2.4).

@@ -159,7 +159,8 @@ impl Refresh {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let way = Way { context: Context::default(), chain: Arc::clone(&self.chain), ..way };
+        let context = Context { forwarded: way.context.forwarded, ..Context::default() };
+        let way = Way { context, chain: Arc::clone(&self.chain), ..way };
         let stored = call.stored.clone();
         let call = match call.generation {
             Some(_) => call,

@@ -7,13 +7,13 @@ use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
 use crate::key::{KeyBuf, KeyError, RequestHead, ValueDigests, write_key};
 use crate::marks::{PREFIX, Place};
-use crate::policy::request_fields::{ForwardedField, PersonalRule, is_secret};
+use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
+use http::HeaderName;
 use http::header::HOST;
 use http::uri::Authority;
-use http::{HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -129,23 +129,11 @@ impl Shared {
         buf: &mut KeyBuf,
     ) -> Result<(), Reason> {
         buf.raw(&self.prefix);
-        if !self.policy.key.hosts.is_empty() {
-            // What frameworks build URLs from, if a proxy says so.
-            let hosts = ForwardedField::ALL.into_iter().filter(|field| field.is_host());
-            let hosts = hosts.filter_map(|field| inspected.forwarded[field as usize]);
-            for host in hosts.map(HeaderValue::as_bytes) {
-                if !self.policy.key.hosts.iter().any(|known| known.as_bytes() == host) {
-                    return Err(Reason::bypass(Detail::UnknownHost));
-                }
-            }
-        }
-        let forwarded = if inspected.is_forwarded { &inspected.forwarded[..] } else { &[] };
-        let forwarded = forwarded.iter().zip(0..);
-        let forwarded = forwarded.filter_map(|(value, at)| value.map(|value| (at, value)));
         let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
-        write_key(buf, policy, uri, host, forwarded, request, &inspected.parts).map_err(
+        write_key(buf, policy, uri, host, inspected.context.forwarded, request, &inspected.parts).map_err(
             |error| match error {
                 KeyError::Host => Reason::bypass(Detail::Host),
+                KeyError::Forwarded => Reason::bypass(Detail::Forwarded),
                 KeyError::UnknownHost => Reason::bypass(Detail::UnknownHost),
                 KeyError::TooLong => Reason::bypass(Detail::KeyLength),
             },

@@ -235,18 +235,14 @@ async fn only_if_cached_counts_beside_no_store() {
 async fn only_if_cached_where_the_request_is_none_for_the_cache() {
     let mut forwarded = Vec::new();
     for more in [
-        ("x-forwarded-host", "a"),
+        ("x-forwarded-host", "a/b"),
         ("host", "Shop.example"),
         ("expect", "100-continue"),
         ("content-length", "1"),
     ] {
         let (stack, calls, _) =
             standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
-        let mut lines = vec![("cache-control", "only-if-cached"), more];
-        if more.0 == "x-forwarded-host" {
-            lines.push(more)
-        }
-        let answer = send(&stack, get_with("/", &lines)).await;
+        let answer = send(&stack, get_with("/", &[("cache-control", "only-if-cached"), more])).await;
         if calls.count() > 0 {
             forwarded.push((more, answer.status, answer.header("cache-status").map(str::to_owned)));
         }

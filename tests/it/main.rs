@@ -28,6 +28,7 @@ mod exchange_fields;
 mod failed_invalidations;
 mod fates;
 mod faulty;
+mod forwarded;
 mod freshening;
 mod generations;
 mod hints;

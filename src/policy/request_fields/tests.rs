@@ -1,6 +1,6 @@
 //! Names of both kinds, and what is made of words.
 
-use super::{ForwardedField, Meaning, detail, is_harmless, meaning};
+use super::{Meaning, detail, is_harmless, meaning};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::sample::select;
 
@@ -131,15 +131,6 @@ fn a_name_is_known_for_one_thing_only() {
         assert!(!is_harmless(name), "{name}");
         assert!(!matches!(meaning(name), Meaning::Nothing), "{name}");
     }
-}
-
-#[test]
-fn a_forwarded_field_has_the_place_of_its_number() {
-    for (at, field) in ForwardedField::ALL.into_iter().enumerate() {
-        assert_eq!(field as usize, at);
-    }
-    let hosts: Vec<_> = ForwardedField::ALL.into_iter().filter(|field| field.is_host()).collect();
-    assert_eq!(hosts, [ForwardedField::XForwardedHost, ForwardedField::XHost]);
 }
 
 /// RFC 9651 section 3.3.4.

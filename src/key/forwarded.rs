@@ -1,0 +1,213 @@
+//! Fields in which proxies say what a client asked for, read and written in one spelling.
+//!
+//! The key has what they say and not their text, so that neither the address of a client nor a spelling makes another
+//! page. The handler of a fetch sees them as they are in the key.
+
+mod element;
+
+use super::{KeyError, QueryKey, canonical_authority};
+use crate::rules::list::field_elements;
+use element::Element;
+use http::uri::Scheme;
+use http::{HeaderMap, HeaderName, Uri};
+use std::borrow::Cow;
+
+/// A field that a proxy adds to say where a request came from. Frameworks build URLs from it or route by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ForwardedField {
+    Forwarded,
+    XForwardedHost,
+    XForwardedProto,
+    XForwardedPrefix,
+    XForwardedScheme,
+    XForwardedPort,
+    XHost,
+    XOriginalUrl,
+    XRewriteUrl,
+}
+
+const NAMES: [HeaderName; 9] = [
+    http::header::FORWARDED,
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-scheme"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
+/// Fields that a request has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ForwardedFields(u16);
+
+impl ForwardedFields {
+    pub(crate) fn insert(&mut self, field: ForwardedField) {
+        self.0 |= 1 << field as u16;
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(super) fn iter(self) -> impl Iterator<Item = ForwardedField> {
+        ForwardedField::ALL.into_iter().filter(move |field| self.0 & (1 << *field as u16) != 0)
+    }
+}
+
+impl ForwardedField {
+    /// All of them, each at the place of its number.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Forwarded,
+        Self::XForwardedHost,
+        Self::XForwardedProto,
+        Self::XForwardedPrefix,
+        Self::XForwardedScheme,
+        Self::XForwardedPort,
+        Self::XHost,
+        Self::XOriginalUrl,
+        Self::XRewriteUrl,
+    ];
+
+    pub(crate) fn name(self) -> &'static HeaderName {
+        static STATIC_NAMES: [HeaderName; 9] = NAMES;
+        &STATIC_NAMES[self as usize]
+    }
+
+    /// Returns the field with a name, if it is one of these.
+    pub(crate) fn named(name: &HeaderName) -> Option<Self> {
+        Self::ALL.into_iter().find(|field| field.name() == name)
+    }
+
+    /// Returns what all lines of the field say, in one spelling; `None` if that is nothing about the target.
+    ///
+    /// # Errors
+    /// If a part of it can't be read.
+    pub(super) fn canonical<'h>(
+        self,
+        headers: &'h HeaderMap,
+        query: &QueryKey,
+    ) -> Result<Option<Cow<'h, str>>, KeyError> {
+        if let Some(plain) = self.plain(headers) {
+            return Ok(Some(Cow::Borrowed(plain)));
+        }
+        let canonical = match self {
+            Self::Forwarded => Element::list(headers),
+            Self::XForwardedHost | Self::XHost => {
+                let scheme = scheme_of(headers);
+                self.list(headers, |host| canonical_authority(host, scheme.as_deref()))
+            }
+            Self::XForwardedProto | Self::XForwardedScheme => self.list(headers, scheme),
+            Self::XForwardedPort => self.list(headers, port),
+            Self::XForwardedPrefix => self.list(headers, prefix_of),
+            Self::XOriginalUrl | Self::XRewriteUrl => self.url(headers).map(|uri| url_text(&uri, query)),
+        };
+        let canonical = canonical.ok_or(KeyError::Forwarded)?;
+        Ok((!canonical.is_empty()).then_some(Cow::Owned(canonical)))
+    }
+
+    /// Returns the value if it is one of the common ones, which are canonical.
+    fn plain(self, headers: &HeaderMap) -> Option<&str> {
+        let mut lines = headers.get_all(self.name()).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let is_plain = match self {
+            Self::XForwardedProto | Self::XForwardedScheme => line == "https" || line == "http",
+            Self::XForwardedPort => line == "443" || line == "80",
+            Self::XForwardedHost | Self::XHost => {
+                let name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-';
+                let mut labels = line.as_bytes().split(|byte| *byte == b'.');
+                labels.all(|label| !label.is_empty() && label.iter().all(name))
+            }
+            _ => false,
+        };
+        if is_plain { line.to_str().ok() } else { None }
+    }
+
+    /// Returns the elements of all lines, each in one spelling; `None` if there is none, or one that can't be read.
+    fn list(self, headers: &HeaderMap, one: impl Fn(&[u8]) -> Option<String>) -> Option<String> {
+        let elements: Option<Vec<_>> = field_elements(headers, self.name()).map(one).collect();
+        let mut elements = elements.filter(|elements| !elements.is_empty())?;
+        elements.retain(|element| !element.is_empty());
+        Some(elements.join(", "))
+    }
+
+    /// Returns the URL, if there is one alone.
+    fn url(self, headers: &HeaderMap) -> Option<Uri> {
+        let mut lines = headers.get_all(self.name()).iter();
+        let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+        let uri = Uri::try_from(line.as_bytes()).ok()?;
+        let is_absolute = uri.scheme().is_some() && uri.authority().is_some();
+        // User information may be secret, and other forms name no page.
+        let is_read = uri.path().starts_with('/') && (is_absolute || line.as_bytes().starts_with(b"/"));
+        (is_read && (!is_absolute || host_of(&uri).is_some())).then_some(uri)
+    }
+
+    /// Returns the hosts that the field names, in one spelling; `None` for each that can't be read.
+    pub(crate) fn hosts(self, headers: &HeaderMap) -> Vec<Option<String>> {
+        match self {
+            Self::XForwardedHost | Self::XHost => {
+                field_elements(headers, self.name()).map(|host| canonical_authority(host, None)).collect()
+            }
+            Self::Forwarded => field_elements(headers, self.name())
+                .filter_map(|element| Element::read(element).map_or(Some(None), |read| read.host.map(Some)))
+                .collect(),
+            Self::XOriginalUrl | Self::XRewriteUrl => {
+                let uri = self.url(headers).filter(|uri| uri.authority().is_some());
+                uri.iter().map(host_of).collect()
+            }
+            Self::XForwardedProto
+            | Self::XForwardedPrefix
+            | Self::XForwardedScheme
+            | Self::XForwardedPort => Vec::new(),
+        }
+    }
+}
+
+/// Returns the scheme that proxies say, if it is one alone.
+fn scheme_of(headers: &HeaderMap) -> Option<String> {
+    let mut schemes = field_elements(headers, ForwardedField::XForwardedProto.name());
+    match (schemes.next(), schemes.next()) {
+        (Some(one), None) => scheme(one),
+        _ => None,
+    }
+}
+
+fn scheme(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    // RFC 3986 section 3.1.
+    let is_scheme =
+        text.starts_with(|first: char| first.is_ascii_alphabetic()) && Scheme::try_from(text).is_ok();
+    is_scheme.then(|| text.to_ascii_lowercase())
+}
+
+fn port(text: &[u8]) -> Option<String> {
+    let text =
+        std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    text.parse::<u16>().ok().filter(|port| *port != 0).map(|port| port.to_string())
+}
+
+/// Returns a prefix that a proxy has removed from the paths of requests: a slash first and none last, so that the
+/// root is empty. Returns `None` if it is no path.
+pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?.trim_matches('/');
+    // RFC 3986 section 3.3.
+    let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@%/".contains(&byte);
+    let prefix = if text.is_empty() { String::new() } else { format!("/{text}") };
+    prefix.bytes().all(is_of_path).then_some(prefix)
+}
+
+fn host_of(uri: &Uri) -> Option<String> {
+    canonical_authority(uri.authority()?.as_str().as_bytes(), uri.scheme_str())
+}
+
+fn url_text(uri: &Uri, query: &QueryKey) -> String {
+    let query = query.normalised(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
+    let origin = uri.scheme_str().zip(host_of(uri));
+    let origin = origin.map(|(scheme, host)| format!("{}://{host}", scheme.to_ascii_lowercase()));
+    format!("{}{}{query}", origin.unwrap_or_default(), uri.path())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The elements of `Forwarded` (RFC 7239 section 4), as far as they say what a client asked for.
+
+use super::{canonical_authority, scheme};
+use crate::rules::list::{field_elements, trim};
+use http::HeaderMap;
+use http::header::FORWARDED;
+
+/// What one proxy says. Its `for` and `by`, which are addresses, are read and left out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Element {
+    pub(super) proto: Option<String>,
+    pub(super) host: Option<String>,
+}
+
+/// Stands for an element that says nothing about the target, where it has a place behind one that does: a handler may
+/// count the proxies that it trusts from the last one (RFC 7239 section 6.2).
+const PLACE: &str = "for=unknown";
+
+impl Element {
+    /// Returns the elements of all lines in one spelling, which is empty if they say nothing about the target; `None`
+    /// if there is none, or one that can't be read.
+    pub(super) fn list(headers: &HeaderMap) -> Option<String> {
+        let (mut list, mut is_there) = (String::new(), false);
+        for element in field_elements(headers, &FORWARDED) {
+            let text = Self::read(element)?.text();
+            is_there = true;
+            match (list.is_empty(), text.is_empty()) {
+                (true, _) => list = text,
+                (false, true) => list.extend([", ", PLACE]),
+                (false, false) => list.extend([", ", &text]),
+            }
+        }
+        is_there.then_some(list)
+    }
+
+    /// Reads an element; `None` if it is none, or says something twice.
+    pub(super) fn read(element: &[u8]) -> Option<Self> {
+        let (mut names, mut proto, mut host) = (Vec::new(), None, None);
+        let mut rest = element;
+        loop {
+            rest = trim(rest);
+            match rest {
+                [] => break,
+                [b';', more @ ..] => rest = more,
+                _ => {
+                    let (name, value, more) = pair(rest)?;
+                    rest = more;
+                    if names.contains(&name) {
+                        return None;
+                    }
+                    match name.as_str() {
+                        "proto" => proto = Some(scheme(&value)?),
+                        "host" => host = Some(value),
+                        _ => {}
+                    }
+                    names.push(name);
+                }
+            }
+        }
+        let host = match host {
+            Some(host) => Some(canonical_authority(&host, proto.as_deref())?),
+            None => None,
+        };
+        Some(Self { proto, host })
+    }
+
+    fn text(&self) -> String {
+        let proto = self.proto.as_ref().map(|proto| format!("proto={proto}"));
+        let host = self.host.as_ref().map(|host| match host.bytes().all(is_of_token) {
+            true => format!("host={host}"),
+            false => format!("host=\"{host}\""),
+        });
+        [proto, host].into_iter().flatten().collect::<Vec<_>>().join(";")
+    }
+}
+
+/// Reads a pair up to the semicolon behind it: its name in lower case, its value, and the rest.
+fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
+    let at = text.iter().position(|byte| !is_of_token(*byte)).filter(|at| *at > 0 && text[*at] == b'=')?;
+    let name = std::str::from_utf8(&text[..at]).ok()?.to_ascii_lowercase();
+    let (value, rest) = match &text[at + 1..] {
+        [b'"', quoted @ ..] => unquoted(quoted)?,
+        plain => {
+            let end = plain.iter().position(|byte| *byte == b';').unwrap_or(plain.len());
+            let value = trim(&plain[..end]);
+            // More than a token: many senders leave out the quotes around ports and IPv6 addresses.
+            let is_value =
+                !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
+            (is_value.then(|| value.to_vec())?, &plain[end..])
+        }
+    };
+    let rest = trim(rest);
+    matches!(rest, [] | [b';', ..]).then_some((name, value, rest))
+}
+
+/// Reads a quoted string behind its first quote (RFC 9110 section 5.6.4).
+fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut value = Vec::new();
+    let mut bytes = text.iter().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'"' => return Some((value, &text[at + 1..])),
+            b'\\' => value.push(*bytes.next()?.1),
+            byte => value.push(*byte),
+        }
+    }
+    None
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
