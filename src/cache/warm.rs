@@ -2,6 +2,7 @@
 
 use super::Cache;
 use crate::error::BoxError;
+use crate::key::canonical_authority;
 use crate::status::{CacheStatus, WantsStatus};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -47,7 +48,8 @@ impl Cache {
     /// for them: eight at a time, as an HTTP/1.1 client without cookies and credentials would.
     ///
     /// Pages are stored by host. So these have to be absolute URIs, whose authority becomes the `Host` of the
-    /// request (RFC 9112 section 3.2.1); one without is asked for without. For other requests (those of HTTP/2
+    /// request (RFC 9112 section 3.2.1) as clients write it: in lower case, without a last dot and the default port of the
+    /// scheme. A URI without an authority is asked for without. For other requests (those of HTTP/2
     /// name their scheme, which is part of the key, too), see [`warm_with`](Self::warm_with).
     ///
     /// # Cancel safety
@@ -122,7 +124,11 @@ impl Cache {
 /// Writes a request as it comes from an HTTP/1.1 client.
 fn as_http_1<ReqBody: Default>(uri: Uri) -> Request<ReqBody> {
     let mut request = Request::new(ReqBody::default());
-    let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    let host = uri.authority().and_then(|authority| {
+        let sent = || authority.as_str().to_owned();
+        let host = canonical_authority(authority.as_str().as_bytes(), uri.scheme_str()).unwrap_or_else(sent);
+        HeaderValue::try_from(host).ok()
+    });
     *request.uri_mut() = match (&host, uri.path_and_query()) {
         (Some(_), Some(path)) => Uri::from(path.clone()),
         _ => uri,

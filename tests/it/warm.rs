@@ -94,3 +94,29 @@ async fn what_was_warmed_up_is_what_http_1_clients_ask_for_and_tells_them_nothin
     assert_eq!(cache.warm(stack, uris(&["/"])).await.cached, 1, "it is there already");
     assert_eq!(Warmed::default().cached, 0);
 }
+
+/// However its URI is written.
+#[tokio::test]
+async fn a_warmed_page_is_the_one_that_a_client_asks_for() {
+    for (uri, host) in [
+        ("http://shop.example:80/", "shop.example"),
+        ("https://shop.example:443/", "shop.example"),
+        ("http://SHOP.Example/", "shop.example"),
+        ("http://shop.example./", "shop.example"),
+        ("HTTPS://Shop.Example.:443", "shop.example"),
+        ("https://shop.example:80/", "shop.example:80"),
+        ("http://Shop.example.:8080/", "shop.example:8080"),
+        ("http://[2001:DB8::0:1]:80/", "[2001:db8::1]"),
+    ] {
+        let cache = memory();
+        let (inner, calls) = origin(|request, _| {
+            with_lines(&[], request.headers()["host"].to_str().expect("text").to_owned())
+        });
+        let stack =
+            SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(inner).boxed_clone();
+        let warmed = cache.warm(stack.clone(), [uri.parse().expect("a URI")]).await;
+        assert_eq!(warmed.cached, 1, "{uri}");
+        assert_eq!(send(&stack, get_with("/", &[("host", host)])).await.text(), host, "{uri}");
+        assert_eq!(calls.count(), 1, "{uri}");
+    }
+}
