@@ -29,6 +29,37 @@ use tower::Layer;
 /// of several backends at random costs one copy of each page for each backend: put it inside this layer. Unsafe requests
 /// invalidate the paths of both URIs.
 ///
+/// # Forwarded fields
+/// The key has what proxies say of the target, parsed and over all lines: `proto` and `host` of `Forwarded` (RFC 7239),
+/// `X-Forwarded-Host`, `-Proto`, `-Scheme`, `-Port` and `-Prefix`, `X-Host`, `X-Original-URL` and `X-Rewrite-URL`. It has no
+/// address of a client (`for`, `by`, `X-Forwarded-For`). A request that is forwarded to fill the cache has these fields as
+/// they are in the key: one line each, hosts and schemes in lower case, no default port if the scheme is known, and no
+/// `for` or `by` but a `for=unknown` that keeps the place of a proxy. If one of them can't be read, the request bypasses
+/// the cache. [`Policy::ignore_headers`] removes a field that no proxy of yours sets.
+///
+/// # HTTP/1.1 and HTTP/2
+/// hyper and axum pass on the target of an HTTP/2 request with its scheme and authority, and that of most HTTP/1.1 requests
+/// without (RFC 9112 section 3.2.1). A handler sees the difference, so each form has its own page. If all requests come
+/// by one scheme, write them in one form outside of this layer, and they share their pages:
+/// ```
+/// use http::{HeaderValue, Request, Uri, header::HOST};
+/// use tower::util::MapRequestLayer;
+///
+/// fn as_http_1<B>(mut request: Request<B>) -> Request<B> {
+///     let uri = request.uri();
+///     let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+///     if let (Some(host), Some(path)) = (host, uri.path_and_query().cloned()) {
+///         // The authority of the target outranks `Host` (RFC 9112 section 3.2.2).
+///         request.headers_mut().insert(HOST, host);
+///         *request.uri_mut() = Uri::from(path);
+///     }
+///     request
+/// }
+/// let one_form = MapRequestLayer::new(as_http_1::<String>);
+/// # let _ = one_form;
+/// ```
+/// With axum, wrap the whole router in it: `OriginalUri` is the URI that the router gets.
+///
 /// # Example
 /// ```
 /// use std::time::Duration;

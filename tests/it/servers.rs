@@ -218,3 +218,51 @@ async fn around_a_plain_hyper_service_it_caches_incoming_requests() {
     let hit = server.get("/").await;
     assert_eq!((hit.header("content-length"), hit.header("transfer-encoding")), (Some("7"), None));
 }
+
+/// Writes the target of a request as in HTTP/1.1, as the documentation says.
+fn as_http_1<B>(mut request: Request<B>) -> Request<B> {
+    let uri = request.uri();
+    let host = uri.authority().and_then(|authority| http::HeaderValue::from_str(authority.as_str()).ok());
+    if let (Some(host), Some(path)) = (host, uri.path_and_query().cloned()) {
+        request.headers_mut().insert("host", host);
+        *request.uri_mut() = http::Uri::from(path);
+    }
+    request
+}
+
+#[tokio::test]
+async fn http_1_and_http_2_share_pages_if_their_targets_are_written_in_one_form() {
+    let inner = service_fn(|request: Request<hyper::body::Incoming>| async move {
+        let seen = format!("{} {:?}", request.uri(), request.headers().get("host"));
+        Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(seen)))
+    });
+    let service = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let service = tower::util::MapRequestLayer::new(as_http_1).layer(service);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.expect("a connection");
+            let service = TowerToHyperService::new(service.clone());
+            tokio::spawn(async move {
+                let server =
+                    hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    let server = Server { address, task };
+    let first = server.get("/a?b").await;
+    assert_eq!((first.text(), first.is_hit()), ("/a?b Some(\"shop.example\")", false));
+    let stream = TcpStream::connect(server.address).await.expect("connects");
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut client, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.expect("shakes");
+    let connection = tokio::spawn(connection);
+    let request = Request::get("http://shop.example/a?b").body(Full::<Bytes>::default()).expect("a request");
+    let response = client.send_request(request).await.expect("answers");
+    assert_eq!(response.version(), http::Version::HTTP_2);
+    let answer = crate::support::read(response).await;
+    assert_eq!((answer.text(), answer.is_hit()), (first.text(), true));
+    connection.abort();
+}
