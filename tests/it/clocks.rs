@@ -116,6 +116,14 @@ async fn the_date_of_a_forwarded_response_is_when_it_came() {
 }
 
 #[tokio::test]
+async fn a_lock_for_less_than_a_millisecond_is_not_taken() {
+    let (cache, _) = timed();
+    let add = |ttl| cache.add("lock", "mine", ttl);
+    assert!(!add(Duration::from_micros(999)).await.expect("the store answers"));
+    assert!(add(Duration::from_millis(1)).await.expect("the store answers"));
+}
+
+#[tokio::test]
 async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
     let short = Duration::from_micros(999);
     let hinted = move |call| {

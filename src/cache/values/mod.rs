@@ -131,6 +131,8 @@ impl Value<'_> {
     /// Returns how long it lives, or `None` for ever.
     fn lifetime(&self) -> Option<Duration> {
         match self.ttl {
+            // In the milliseconds of a moment.
+            Ttl::For(ttl) if ttl.as_millis() == 0 => Some(Duration::ZERO),
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => None,
             Ttl::Default => Some(self.cache.0.value_ttl),
