@@ -105,7 +105,7 @@ impl Hand {
 /// hand.sleep(Duration::from_secs(3600));
 /// hand.advance(Duration::from_secs(1));
 /// assert_eq!(clock.now().since(start), Duration::from_secs(3601));
-/// assert_eq!(clock.wall().duration_since(wall).unwrap(), Duration::from_secs(7201));
+/// assert_eq!(clock.wall().duration_since(wall).expect("later"), Duration::from_secs(7201));
 /// ```
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Hand>);

@@ -36,7 +36,8 @@
 //! 1. **One user's page is never served to another.** By default, a request with `Authorization`, a
 //!    cookie or another credential is neither answered from the cache nor stored; a response with
 //!    `Set-Cookie`, `private`, `no-store` or `Vary: *` is not stored; host, public path, query and
-//!    what proxies say of the target (in `Forwarded`, `X-Forwarded-Host` and the like, but no address) are part of the key; `Vary` is honoured.
+//!    what proxies say of the target (in `Forwarded`, `X-Forwarded-Host` and the like, but no address) are part of the
+//!    key; `Vary` is honoured.
 //! 2. **An invalidation can't be outrun.** A response whose making began before an
 //!    [invalidation](Cache::invalidate) is never visible after it, and one call clears every query,
 //!    host and variant of a path, a subtree or a tag, at every layer, in the same time for one page or a million.
