@@ -31,6 +31,10 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     let Some(mut satisfiable) = fitted(line.as_bytes(), length) else { return Ranges::Whole };
+    // No `Content-Range` describes a part without bytes, and an empty representation is all that was asked for.
+    if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
+        return Ranges::Whole;
+    }
     satisfiable.retain(|part| part.start < part.end);
     if satisfiable.is_empty() {
         return Ranges::Unsatisfiable;
@@ -57,7 +61,11 @@ fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
 fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = element.iter().position(|&byte| byte == b'-')?;
     match (&element[..dash], &element[dash + 1..]) {
-        (b"", count) => Some(length.saturating_sub(number(digits(count)?))..length),
+        (b"", count) => {
+            let count = number(digits(count)?);
+            // A suffix without bytes begins nowhere.
+            Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
+        }
         (first, b"") => Some(number(digits(first)?)..length),
         (first, last) => {
             let (first, last) = (digits(first)?, digits(last)?);
@@ -196,8 +204,11 @@ mod tests {
         for value in ["bytes=10-", "bytes=10-20,30-", "bytes=-0"].into_iter().chain(huge) {
             assert_eq!(of(value, 10), Ranges::Unsatisfiable, "{value}");
         }
-        for value in ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0"] {
+        for value in ["bytes=-0", "bytes=1-", "bytes=1-5,-0"] {
             assert_eq!(of(value, 0), Ranges::Unsatisfiable, "{value} of nothing");
+        }
+        for value in ["bytes=0-", "bytes=0-0", "bytes=-1", "bytes=-0,0-9"] {
+            assert_eq!(of(value, 0), Ranges::Whole, "{value} of nothing");
         }
     }
 
@@ -256,8 +267,10 @@ mod tests {
             let first = |at| asked.iter().position(|spec| asks(spec, at));
             let sum = asked.iter().flat_map(|spec| (0..length).filter(|&at| asks(spec, at))).count() as u64;
             let selected = of(&format!("bytes={}", set.join(",")), length);
-            prop_assert_eq!(selected == Ranges::Unsatisfiable, sum == 0);
-            prop_assert_eq!(selected == Ranges::Whole, sum > 2 * length);
+            let is_all = |&(kind, from, more): &(u8, u64, u64)| if kind == 1 { more > 0 } else { from == 0 };
+            let is_empty = length == 0 && asked.iter().any(is_all);
+            prop_assert_eq!(selected == Ranges::Unsatisfiable, sum == 0 && !is_empty);
+            prop_assert_eq!(selected == Ranges::Whole, sum > 2 * length || is_empty);
             let Ranges::Parts(parts) = selected else { return Ok(()) };
             prop_assert!(parts.iter().map(|part| part.clone().filter_map(first).min()).is_sorted());
             for at in 0..length {

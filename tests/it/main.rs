@@ -71,6 +71,7 @@ mod rfc9111;
 mod rollback;
 mod scopes;
 mod secrets;
+mod semantics;
 #[cfg(feature = "axum")]
 mod servers;
 mod sharing;
