@@ -4,6 +4,7 @@ use super::ResponseBody;
 use crate::rules::preconditions::not_modified;
 use crate::rules::range::{boundary, content_range, multipart, unsatisfied_range};
 use crate::rules::selection::Selection;
+use crate::rules::update::CONTENT_DIGESTS;
 use bytes::Bytes;
 use http::header::{AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, EXPIRES};
 use http::response::Parts;
@@ -33,6 +34,9 @@ impl<B> ResponseBody<B> {
             }
             Selection::Parts(ranges) => {
                 parts.status = StatusCode::PARTIAL_CONTENT;
+                for name in CONTENT_DIGESTS {
+                    parts.headers.remove(name);
+                }
                 match &ranges[..] {
                     [range] => {
                         insert(&mut parts.headers, &CONTENT_RANGE, content_range(range, length));

@@ -6,20 +6,37 @@ use http::header::{
     AGE, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, HeaderName, LAST_MODIFIED,
 };
 
-/// What says how to read the stored body, which a 304 does not bring: with another one, it could not be read.
-const OF_THE_BODY: [HeaderName; 3] = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
+/// RFC 1864.
+const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
+/// RFC 9530 section 2.
+const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
+
+/// Digests of the content of one message, which are not those of its parts.
+pub(crate) const CONTENT_DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
+
+/// What describes the bytes of the stored body, which a 304 does not bring (RFC 9530 sections 2 and 3, RFC 3230).
+const OF_THE_BODY: [HeaderName; 6] = [
+    CONTENT_DIGEST,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    HeaderName::from_static("repr-digest"),
+    HeaderName::from_static("digest"),
+];
 
 /// Returns the stored fields with those of the 304 in their place. Fields that are not stored at all
 /// are sorted out where those of any other response are.
 ///
-/// `retyped` says whether `Content-Type` is among them: by RFC 9111 section 3.2 it is; but frameworks put their
-/// default on a 304 whose handler has set none.
+/// `retyped` says whether `Content-Type` and `Content-MD5` are among them: by RFC 9111 section 3.2 they are; but frameworks
+/// put the default type, or the digest of nothing, on a 304 whose handler has set none.
 pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
     // They are of the last exchange; this one has its own, or is from now.
     headers.remove(AGE);
     headers.remove(DATE);
-    let stays = |name: &HeaderName| OF_THE_BODY.contains(name) || (*name == CONTENT_TYPE && !retyped);
+    let stays = |name: &HeaderName| {
+        OF_THE_BODY.contains(name) || ([CONTENT_TYPE, CONTENT_MD5].contains(name) && !retyped)
+    };
     for name in validated.keys().filter(|name| !stays(name)) {
         headers.remove(name);
         for value in validated.get_all(name) {
@@ -78,6 +95,7 @@ mod tests {
             ("content-encoding", "gzip"),
             ("content-length", "10"),
             ("etag", "\"a\""),
+            ("content-digest", "sha-256=:cGFnZQ==:"),
             ("x-old", "1"),
             ("x-both", "1"),
             ("x-both", "2"),
@@ -87,6 +105,8 @@ mod tests {
             ("content-type", "text/plain"),
             ("content-encoding", "br"),
             ("content-length", "0"),
+            ("content-digest", "sha-256=:bm9uZQ==:"),
+            ("repr-digest", "sha-256=:bm9uZQ==:"),
             ("x-both", "3"),
             ("x-new", "4"),
         ]);
@@ -96,6 +116,7 @@ mod tests {
             ("content-encoding", "gzip"),
             ("content-length", "10"),
             ("etag", "\"a\""),
+            ("content-digest", "sha-256=:cGFnZQ==:"),
             ("x-old", "1"),
             ("x-both", "3"),
             ("x-new", "4"),

@@ -1,5 +1,6 @@
 //! Corners of HTTP's semantics (RFC 9110), alike on a hit, in `ConditionalLayer` and in `ConditionLayer`.
 
+use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
 use tower_response_cache::{ConditionLayer, ConditionalLayer};
 
@@ -30,5 +31,69 @@ async fn a_range_from_the_start_of_an_empty_page_is_the_whole_page() {
                 assert_eq!((answer.status.as_u16(), range), (416, Some("bytes */0")), "{by}: {value}");
             }
         }
+    }
+}
+
+const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
+const DIGESTED: Lines = &[
+    ("etag", "\"a\""),
+    ("content-digest", "sha-256=:d29ybGQ=:"),
+    ("content-md5", "Q2hlY2sgSW50ZWdyaXR5IQ=="),
+    ("repr-digest", "sha-256=:d29ybGQ=:"),
+    ("cache-control", "max-age=60"),
+];
+
+fn digests(answer: &Answer) -> [bool; 3] {
+    DIGESTS.map(|name| answer.header(name).is_some())
+}
+
+/// RFC 9530 sections 2 and 3: `Content-Digest` is of the content of one message, `Repr-Digest` of the representation.
+#[tokio::test]
+async fn only_the_whole_content_carries_its_digest() {
+    for (by, stack) in selecting(DIGESTED, "0123456789").await {
+        let table: [(Lines, u16, [bool; 3]); 6] = [
+            (&[], 200, [true; 3]),
+            (&[("range", "bytes=1-2")], 206, [false, false, true]),
+            (&[("range", "bytes=0-0,-1")], 206, [false, false, true]),
+            (&[("range", "bytes=10-")], 416, [false; 3]),
+            (&[("if-none-match", "\"a\"")], 304, [false; 3]),
+            (&[("if-match", "\"b\"")], 412, [false; 3]),
+        ];
+        for (conditions, status, expected) in table {
+            let answer = send(&stack, get_with("/", conditions)).await;
+            assert_eq!(
+                (answer.status.as_u16(), digests(&answer)),
+                (status, expected),
+                "{by}: {conditions:?}"
+            );
+        }
+    }
+}
+
+/// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields that RFC 9111 section 3.2
+/// updates.
+#[tokio::test]
+async fn a_304_changes_no_digest_of_the_stored_content() {
+    for (policy, digests) in [(policy(), &DIGESTS[..]), (proxy(), &["content-digest", "repr-digest"])] {
+        let (stack, _, hand) = standing(policy, |request, _| {
+            let mut lines = DIGESTED.to_vec();
+            if !request.headers().contains_key("if-none-match") {
+                return with_lines(&lines, "page");
+            }
+            for (_, value) in lines.iter_mut().filter(|(name, _)| DIGESTS.contains(name)) {
+                *value = "sha-256=:bm9uZQ==:";
+            }
+            lines.push(("digest", "sha-256=bm9uZQ=="));
+            with_status(304, with_lines(&lines, ""))
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        send(&stack, get("/")).await;
+        let hit = send(&stack, get("/")).await;
+        assert!(hit.is_hit());
+        for (name, value) in DIGESTED.iter().filter(|(name, _)| digests.contains(name)) {
+            assert_eq!(hit.header(name), Some(*value), "{name}");
+        }
+        assert_eq!(hit.header("digest"), None);
     }
 }
