@@ -167,7 +167,8 @@ impl ConditionLayer<ByGet> {
 }
 
 impl<V> ConditionLayer<V> {
-    /// Answers 428 (RFC 6585 section 3) to unsafe requests that have no precondition.
+    /// Answers 428 (RFC 6585 section 3) to unsafe requests that have no precondition. `If-Match: *` is one: it is true if
+    /// there is any current representation, so that it keeps no update from being lost.
     pub fn require_precondition(mut self) -> Self {
         self.options.required = true;
         self

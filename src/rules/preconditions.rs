@@ -58,8 +58,7 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
             (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
             _ => true,
         },
-        // Without a tag, nobody can tell whether it is the one that was seen.
-        TagList::Any => current.etag.is_some(),
+        TagList::Any => current.exists,
         TagList::Tags(tags) => tag_is(&tags, EntityTag::strong_eq),
     };
     if !matched {
@@ -182,7 +181,7 @@ mod tests {
             (&[("if-match", "\"a\"")], weak_a, Failed, Failed),
             (&[("if-match", "*")], a, Proceed, Proceed),
             (&[("if-match", "*")], none, Failed, Failed),
-            (&[("if-match", "*")], untagged, Failed, Failed),
+            (&[("if-match", "*")], untagged, Proceed, Proceed),
             (&[("if-none-match", "*")], untagged, NotModified, Failed),
             (&[("if-match", "\"a\"")], none, Failed, Failed),
             (&[("if-match", "a")], a, Failed, Failed),

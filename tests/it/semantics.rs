@@ -2,9 +2,16 @@
 
 use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
+use std::time::{Duration, SystemTime};
 use tower_response_cache::{ConditionLayer, ConditionalLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
+
+const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+fn modified() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
 
 /// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalLayer`.
 async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
@@ -95,5 +102,32 @@ async fn a_304_changes_no_digest_of_the_stored_content() {
             assert_eq!(hit.header(name), Some(*value), "{name}");
         }
         assert_eq!(hit.header("digest"), None);
+    }
+}
+
+/// RFC 9110 section 13.1.1: "the condition is false if the origin server does not have a current representation".
+#[tokio::test]
+async fn if_match_any_is_true_where_a_representation_exists() {
+    let any = [("if-match", "*")];
+    let all: [Lines; 3] = [&[], &[("last-modified", MODIFIED)], &[("etag", "\"a\"")]];
+    for lines in all {
+        for (by, stack) in selecting(lines, "page").await {
+            assert_eq!(send(&stack, get_with("/", &any)).await.status, 200, "{by}: {lines:?}");
+        }
+        for (status, expected) in [(200, 200), (404, 412), (410, 412)] {
+            let (inner, _) = origin(move |request, _| {
+                let status = if request.method() == "GET" { status } else { 200 };
+                with_status(status, with_lines(lines, "page"))
+            });
+            let answer = send(&ConditionLayer::by_get().layer(inner), request("PUT", "/", &any)).await;
+            assert_eq!(answer.status.as_u16(), expected, "by_get, {status}: {lines:?}");
+        }
+    }
+    let dated = ConditionLayer::new()
+        .last_modified(|request| async move { (request.uri.path() != "/none").then(modified) })
+        .layer(origin(|_, call| numbered(&[], call)).0);
+    for method in ["GET", "PUT", "DELETE"] {
+        assert_eq!(send(&dated, request(method, "/", &any)).await.status, 200, "{method}");
+        assert_eq!(send(&dated, request(method, "/none", &any)).await.status, 412, "{method}");
     }
 }
