@@ -269,7 +269,11 @@ where
             add(&current, response.headers_mut());
             Ok(response)
         }
-        Evaluation::Failed => Ok(empty(StatusCode::PRECONDITION_FAILED)),
+        Evaluation::Failed => {
+            let mut response = empty(StatusCode::PRECONDITION_FAILED);
+            add(&current, response.headers_mut());
+            Ok(response)
+        }
     }
 }
 

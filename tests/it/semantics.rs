@@ -3,7 +3,7 @@
 use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
 use std::time::{Duration, SystemTime};
-use tower_response_cache::{ConditionLayer, ConditionalLayer};
+use tower_response_cache::{ConditionLayer, ConditionalLayer, EntityTag};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -129,5 +129,33 @@ async fn if_match_any_is_true_where_a_representation_exists() {
     for method in ["GET", "PUT", "DELETE"] {
         assert_eq!(send(&dated, request(method, "/", &any)).await.status, 200, "{method}");
         assert_eq!(send(&dated, request(method, "/none", &any)).await.status, 412, "{method}");
+    }
+}
+
+/// RFC 9110 sections 8.8.3 and 15.5.13: the client learns what is current.
+#[tokio::test]
+async fn a_412_carries_the_current_validators() {
+    let lines: Lines = &[("etag", "\"a\""), ("last-modified", MODIFIED)];
+    let of = |answer: Answer| {
+        assert_eq!(answer.status, 412);
+        (answer.header("etag").map(str::to_owned), answer.header("last-modified").map(str::to_owned))
+    };
+    let expected = (Some("\"a\"".to_owned()), Some(MODIFIED.to_owned()));
+    for (by, stack) in selecting(lines, "page").await {
+        let conditions: [Lines; 2] =
+            [&[("if-match", "\"b\"")], &[("if-unmodified-since", "Sun, 06 Nov 1994 08:49:36 GMT")]];
+        for condition in conditions {
+            assert_eq!(of(send(&stack, get_with("/", condition)).await), expected, "{by}: {condition:?}");
+        }
+    }
+    let functions = ConditionLayer::new()
+        .etag(|_| async { Some(EntityTag::strong("a")) })
+        .last_modified(|_| async { Some(modified()) })
+        .layer(origin(|_, call| numbered(&[], call)).0);
+    let by_get = ConditionLayer::by_get().layer(origin(move |_, _| with_lines(lines, "page")).0);
+    for condition in [("if-match", "\"b\""), ("if-none-match", "*"), ("if-match", "W/\"a\"")] {
+        let put = || request("PUT", "/", &[condition]);
+        assert_eq!(of(send(&functions, put()).await), expected, "functions: {condition:?}");
+        assert_eq!(of(send(&by_get, put()).await), expected, "by_get: {condition:?}");
     }
 }
