@@ -7,6 +7,7 @@ use crate::error::BoxError;
 use crate::marks::Edge;
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::{EntityTag, TagList};
+use crate::rules::method::is_safe;
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use crate::serve::{leave, receive};
 use bytes::Bytes;
@@ -233,8 +234,8 @@ where
     let (mut parts, body) = request.into_parts();
     let method = parts.method.clone();
     let reads = method == Method::GET || method == Method::HEAD;
-    // RFC 9110 section 13.2.1: the others select no representation.
-    let selects = !matches!(method, Method::CONNECT | Method::OPTIONS | Method::TRACE);
+    // RFC 9110 section 13.2.1: other safe methods select no representation, and change none.
+    let selects = reads || !(is_safe(&method) || method == Method::CONNECT);
     if !selects || (reads && probe.is_some()) {
         return forward(inner, Request::from_parts(parts, body), None).await;
     }

@@ -10,6 +10,7 @@ pub(crate) mod exchange_fields;
 pub(crate) mod freshness;
 pub(crate) mod groups;
 pub(crate) mod list;
+pub(crate) mod method;
 pub(crate) mod patch;
 pub(crate) mod preconditions;
 pub(crate) mod range;

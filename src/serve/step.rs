@@ -9,6 +9,7 @@ use crate::entry::StoredResponse;
 use crate::flight::Pass;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
 use crate::marks::OuterLayer;
+use crate::rules::method::is_safe;
 use crate::status::{Detail, ForwardReason, Reason};
 use http::{HeaderMap, Method};
 use http_body::Body;
@@ -64,11 +65,11 @@ impl Shared {
                 let bypass = Reason::bypass(Detail::SameName);
                 return Step::Forward(Forward { bypass, announce: false, mark: false, narrowed: None });
             }
-            if outer.is_barred && request.method.is_safe() {
+            if outer.is_barred && is_safe(request.method) {
                 return Step::forward(Reason::bypass(Detail::Identified));
             }
             // A cookie that was there may have been taken off since.
-            if !self.knows_all(outer) && request.method.is_safe() {
+            if !self.knows_all(outer) && is_safe(request.method) {
                 return Step::forward(Reason::bypass(Detail::Cookie));
             }
         }
@@ -78,7 +79,7 @@ impl Shared {
             // A tunnel has no target that could have changed.
             Err(bypass)
                 if bypass.forward == ForwardReason::Method
-                    && !request.method.is_safe()
+                    && !is_safe(request.method)
                     && *request.method != Method::CONNECT =>
             {
                 return Step::Unsafe;

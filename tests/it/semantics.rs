@@ -2,7 +2,10 @@
 
 use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
+use http::{Request, Response};
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
+use tower::service_fn;
 use tower_response_cache::{ConditionLayer, ConditionalLayer, EntityTag};
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -158,4 +161,50 @@ async fn a_412_carries_the_current_validators() {
         assert_eq!(of(send(&functions, put()).await), expected, "functions: {condition:?}");
         assert_eq!(of(send(&by_get, put()).await), expected, "by_get: {condition:?}");
     }
+}
+
+/// RFC 9110 section 9.2.1, and what RFC 4918, RFC 3253, RFC 5323 and the method registry say is safe.
+const SAFE: [&str; 6] = ["PROPFIND", "REPORT", "SEARCH", "QUERY", "OPTIONS", "TRACE"];
+
+/// RFC 9111 section 4.4: unsafe methods invalidate.
+#[tokio::test]
+async fn a_safe_method_invalidates_nothing() {
+    for policy in [policy(), proxy()] {
+        let (stack, _) = site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call));
+        send(&stack, get("/")).await;
+        for method in SAFE {
+            let answer = send(&stack, request(method, "/", &[])).await;
+            assert!(
+                answer.header("cache-status").is_some_and(|line| line.contains("fwd=method")),
+                "{method}"
+            );
+            assert!(send(&stack, get("/")).await.is_hit(), "{method}");
+        }
+        for method in ["PROPPATCH", "MKCOL", "propfind", "POST", "SEARCHES"] {
+            send(&stack, request(method, "/", &[])).await;
+            assert!(!send(&stack, get("/")).await.is_hit(), "{method}");
+        }
+    }
+}
+
+/// RFC 9110 section 13.2.1: the methods select no representation that a precondition is about.
+#[tokio::test(start_paused = true)]
+async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
+    let inner = service_fn(|request: Request<Body>| async move {
+        if request.method() == "PUT" {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, Infallible>(Response::new(Body::from("found")))
+    });
+    let layer = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+    let stack = layer.layer(inner);
+    let write = tokio::spawn(stack.clone().oneshot(request("PUT", "/", &[("if-match", "\"1\"")])));
+    tokio::time::sleep(SECOND).await;
+    for method in SAFE {
+        for lines in [&[][..], &[("if-match", "\"0\"")]] {
+            let answer = tokio::time::timeout(SECOND, send(&stack, request(method, "/", lines))).await;
+            assert_eq!(answer.expect("no waiting").status, 200, "{method} {lines:?}");
+        }
+    }
+    write.abort();
 }
