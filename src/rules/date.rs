@@ -7,7 +7,66 @@ use std::time::SystemTime;
 /// Reads a date.
 pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(value).ok()?;
-    httpdate::parse_http_date(text).ok().or_else(|| lenient(text))
+    match ShortYear::read(text) {
+        Some(date) => date.within_50_years(SystemTime::now()),
+        None => httpdate::parse_http_date(text).ok().or_else(|| lenient(text)),
+    }
+}
+
+/// A date in the format of RFC 850, whose year has two digits (RFC 9110 section 5.6.7).
+struct ShortYear {
+    /// Such as `06 Nov`.
+    day: String,
+    year: u64,
+    /// Such as ` 08:49:37 GMT`.
+    time: String,
+}
+
+impl ShortYear {
+    /// Reads a date; `None` if it has another format.
+    fn read(text: &str) -> Option<Self> {
+        let (weekday, rest) = text.split_once(", ")?;
+        // Most dates have a short one, and another format.
+        let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
+        if !is_weekday || text.len() > LONGEST || !text.is_ascii() {
+            return None;
+        }
+        let rest = in_case(rest);
+        let [_, _, b'-', _, _, _, b'-', tens @ b'0'..=b'9', ones @ b'0'..=b'9', b' ', ..] = *rest.as_bytes()
+        else {
+            return None;
+        };
+        let year = u64::from(tens - b'0') * 10 + u64::from(ones - b'0');
+        let day = format!("{} {}", &rest[..2], &rest[3..6]);
+        Some(Self { day, year, time: rest[9..].to_owned() })
+    }
+
+    /// Returns the date in a year, if there is such a date.
+    fn in_year(&self, year: u64) -> Option<SystemTime> {
+        on_some_weekday(&format!(", {} {year:04}{}", self.day, self.time))
+    }
+
+    /// Returns the date in the century of `now`; in the one before, if that is more than 50 years after `now`.
+    fn within_50_years(&self, now: SystemTime) -> Option<SystemTime> {
+        now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| since.as_secs() < YEAR_10000)?;
+        // "Sun, 06 Nov 1994 08:49:37 GMT"
+        let text = httpdate::fmt_http_date(now);
+        let today = Self {
+            day: text[5..11].to_owned(),
+            year: text[12..16].parse().ok()?,
+            time: text[16..].to_owned(),
+        };
+        let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
+        // Within one year, which has each day.
+        let is_later = self.in_year(2000)? > today.in_year(2000)?;
+        let is_past = year > limit || (year == limit && is_later);
+        self.in_year(if is_past { year - 100 } else { year })
+    }
+}
+
+/// Reads a date without its weekday, which says nothing that the rest does not.
+fn on_some_weekday(rest: &str) -> Option<SystemTime> {
+    WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -22,13 +81,8 @@ fn lenient(text: &str) -> Option<SystemTime> {
         return None;
     }
     let (given, rest) = text.split_at(text.find([',', ' '])?);
-    let is_short = given.len() == 3;
-    let named = |day: &'static str| if is_short { &day[..3] } else { day };
-    if !WEEKDAYS.iter().any(|day| named(day).eq_ignore_ascii_case(given)) {
-        return None;
-    }
-    let rest = in_case(rest);
-    WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", named(day))).ok())
+    let is_weekday = WEEKDAYS.iter().any(|day| day[..3].eq_ignore_ascii_case(given));
+    is_weekday.then(|| on_some_weekday(&in_case(rest))).flatten()
 }
 
 /// Writes the names of months and of the time zone as they are defined.
@@ -94,7 +148,7 @@ pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{FieldDate, field_date, parse};
+    use super::{FieldDate, ShortYear, field_date, parse};
     use http::header::DATE;
     use proptest::prelude::{any, prop_assert_eq, proptest};
     use std::time::{Duration, UNIX_EPOCH};
@@ -128,6 +182,34 @@ mod tests {
             "thu Nov  6 08:49:37 1994",
         ] {
             assert_eq!(parse(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    /// RFC 9110 section 5.6.7: "MUST interpret a timestamp that appears to be more than 50 years in the future as
+    /// representing the most recent year in the past that had the same last two digits".
+    #[test]
+    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+        let now = parse(b"Mon, 30 Nov 2026 09:40:16 GMT").expect("a date");
+        for (text, year) in [
+            ("Monday, 30-Nov-26 09:40:16 GMT", 2026),
+            ("Monday, 30-Nov-69 09:40:16 GMT", 2069),
+            ("Monday, 30-Nov-70 09:40:16 GMT", 2070),
+            ("Monday, 30-Nov-75 09:40:16 GMT", 2075),
+            ("Monday, 30-Nov-76 09:40:16 GMT", 2076),
+            ("Monday, 30-Nov-76 09:40:17 GMT", 1976),
+            ("monday, 01-dec-76 00:00:00 gmt", 1976),
+            ("Monday, 29-Feb-76 09:40:16 GMT", 2076),
+            ("Monday, 01-Jan-77 00:00:00 GMT", 1977),
+            ("Monday, 30-Nov-99 09:40:16 GMT", 1999),
+            ("Monday, 30-Nov-00 09:40:16 GMT", 2000),
+        ] {
+            let expected = format!("{} {year}{}", text[8..14].replace('-', " "), &text[17..]);
+            let expected = super::lenient(&format!("Mon, {expected}")).expect("a date");
+            let read = ShortYear::read(text).expect("a year of two digits").within_50_years(now);
+            assert_eq!(read, Some(expected), "{text}");
+        }
+        for text in ["Monday, 31-Feb-26 09:40:16 GMT", "Monday, 29-Feb-27 09:40:16 GMT"] {
+            assert_eq!(ShortYear::read(text).and_then(|date| date.within_50_years(now)), None, "{text}");
         }
     }
 

@@ -1,4 +1,5 @@
-//! HTTP's caching rules as pure functions (RFC 9110, RFC 9111): no I/O, no clock, no store.
+//! HTTP's caching rules as functions without I/O or a store (RFC 9110, RFC 9111). Only years of two digits are read by the
+//! clock (RFC 9110 section 5.6.7).
 
 pub(crate) mod accept;
 pub(crate) mod cache_control;

@@ -208,3 +208,21 @@ async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
     }
     write.abort();
 }
+
+/// RFC 9110 section 5.6.7: "more than 50 years in the future" is "the most recent year in the past that had the same
+/// last two digits".
+#[tokio::test]
+async fn a_year_of_two_digits_is_within_fifty_years() {
+    let year = 365 * 24 * 3600;
+    let now = SystemTime::now();
+    for (after, is_fresh) in
+        [(1, true), (30, true), (44, true), (49, true), (52, false), (60, false), (90, false)]
+    {
+        // "Mon, 30 Nov 2026 09:40:16 GMT"
+        let text = httpdate::fmt_http_date(now + Duration::from_secs(after * year));
+        let expires = format!("Monday, {}-{}-{} {}", &text[5..7], &text[8..11], &text[14..16], &text[17..]);
+        let (stack, _) = site(proxy(), move |_, call| numbered(&[("expires", &expires)], call));
+        send(&stack, get("/")).await;
+        assert_eq!(send(&stack, get("/")).await.is_hit(), is_fresh, "{text}");
+    }
+}
