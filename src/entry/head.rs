@@ -3,8 +3,8 @@
 use super::outward::Outward;
 use super::{Dependency, Generation, Nominated, Scope, Selection};
 use crate::clock::Moment;
+use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{Wanted, Windows};
-use http::header::{ETAG, LAST_MODIFIED};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use std::time::Duration;
@@ -144,8 +144,3 @@ impl PartialEq for Head {
 
 /// What one field line takes in a `HeaderMap` besides its text: a bucket and its index.
 const FIELD_WEIGHT: usize = 120;
-
-/// Tells whether a response has a validator (RFC 9111 section 4.3.1).
-pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
-    headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED)
-}

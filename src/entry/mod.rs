@@ -14,7 +14,7 @@ mod variants;
 mod wire;
 
 pub use generation::Generation;
-pub(crate) use head::{Head, has_validator};
+pub(crate) use head::Head;
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub(crate) use reads::Reads;
 pub use response::StoredResponse;

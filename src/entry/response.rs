@@ -1,11 +1,11 @@
 //! A stored response, laid out so that a hit computes nothing that storing could have.
 
-use super::head::{Head, has_validator};
+use super::head::Head;
 use super::packing::{own_name, packed};
 use super::{Generation, Reads, Selection};
 use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::preconditions::not_modified;
+use crate::rules::preconditions::{has_validator, not_modified};
 use crate::rules::stale::Windows;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG};

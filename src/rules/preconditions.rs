@@ -29,6 +29,12 @@ impl Validators {
     }
 }
 
+/// Returns `true` if a response has a validator that can be read (RFC 9111 section 4.3.1).
+pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
+    EntityTag::line_of_response(headers).is_some()
+        || matches!(field_date(headers, &LAST_MODIFIED), FieldDate::At(_))
+}
+
 /// What the preconditions of a request come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evaluation {

@@ -1,5 +1,6 @@
 //! What a 304 or a HEAD changes of a stored response (RFC 9111 sections 3.2, 4.3.4 and 4.3.5).
 
+use super::entity_tag::EntityTag;
 use super::storability::declared_length;
 use http::HeaderMap;
 use http::header::{
@@ -34,8 +35,11 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) 
     // They are of the last exchange; this one has its own, or is from now.
     headers.remove(AGE);
     headers.remove(DATE);
+    let has_tag = EntityTag::line_of_response(validated).is_some();
     let stays = |name: &HeaderName| {
-        OF_THE_BODY.contains(name) || ([CONTENT_TYPE, CONTENT_MD5].contains(name) && !retyped)
+        OF_THE_BODY.contains(name)
+            || ([CONTENT_TYPE, CONTENT_MD5].contains(name) && !retyped)
+            || (*name == ETAG && !has_tag)
     };
     for name in validated.keys().filter(|name| !stays(name)) {
         headers.remove(name);
@@ -107,6 +111,7 @@ mod tests {
             ("content-length", "0"),
             ("content-digest", "sha-256=:bm9uZQ==:"),
             ("repr-digest", "sha-256=:bm9uZQ==:"),
+            ("etag", "*"),
             ("x-both", "3"),
             ("x-new", "4"),
         ]);

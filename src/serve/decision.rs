@@ -4,7 +4,7 @@ use super::inspect::Context;
 use super::lifetime::{came_stale, until};
 use super::shared::Shared;
 use crate::clock::Moment;
-use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, has_validator, headers_for_storage};
+use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, headers_for_storage};
 use crate::key::{ForwardedField, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
@@ -15,6 +15,7 @@ use crate::rules::date;
 use crate::rules::freshness::{
     ResponseTime, Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime,
 };
+use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{Wanted, Windows};
 use crate::rules::storability::{Exchange, SET_COOKIE2, declared_length, storable};
 use crate::rules::strip::not_stored;

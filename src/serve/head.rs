@@ -9,10 +9,10 @@ use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
 use crate::marks::{HandledWithin, PendingVerdict, Verdict};
+use crate::rules::preconditions::has_validator;
 use crate::rules::stale::Wanted;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
-use http::header::{ETAG, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +93,7 @@ impl Fill {
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
             return outdated(key, before);
         }
-        let is_validated = [ETAG, LAST_MODIFIED].iter().any(|name| response.headers().contains_key(name));
-        if !is_validated && shared.was_cut_short(&before) {
+        if !has_validator(response.headers()) && shared.was_cut_short(&before) {
             // It may be another one by now, of the same length.
             return None;
         }

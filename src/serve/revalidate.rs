@@ -18,6 +18,7 @@ use crate::key::{CacheKey, KeyRef};
 use crate::marks::{HandledWithin, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::{Validators, not_modified};
 use crate::rules::selection::{Selection, select};
@@ -28,7 +29,7 @@ use crate::status::Detail;
 use crate::store::Validity;
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, DATE, ETAG, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE,
+    CACHE_CONTROL, DATE, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE,
 };
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, response};
 use http_body::Body;
@@ -49,9 +50,14 @@ pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
 
 /// Puts the cache's own conditions on a request (RFC 9111 section 4.3.1).
 pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
-    for (condition, validator) in [(IF_NONE_MATCH, ETAG), (IF_MODIFIED_SINCE, LAST_MODIFIED)] {
+    let stored = stale.headers();
+    let is_date = matches!(field_date(stored, &LAST_MODIFIED), FieldDate::At(_));
+    let date = stored.get(LAST_MODIFIED).filter(|_| is_date);
+    for (condition, validator) in
+        [(IF_NONE_MATCH, EntityTag::line_of_response(stored)), (IF_MODIFIED_SINCE, date)]
+    {
         request.remove(&condition);
-        if let Some(value) = stale.headers().get(validator) {
+        if let Some(value) = validator {
             // A header section that is full goes without.
             let _ = request.try_insert(condition, value.clone());
         }

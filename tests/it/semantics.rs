@@ -6,7 +6,7 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 use tower::service_fn;
-use tower_response_cache::{ConditionLayer, ConditionalLayer, EntityTag};
+use tower_response_cache::{ConditionLayer, ConditionalLayer, EntityTag, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -224,5 +224,94 @@ async fn a_year_of_two_digits_is_within_fifty_years() {
         let (stack, _) = site(proxy(), move |_, call| numbered(&[("expires", &expires)], call));
         send(&stack, get("/")).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), is_fresh, "{text}");
+    }
+}
+
+/// RFC 9110 section 8.8.3: what is no entity tag is no validator.
+const MALFORMED: [&str; 9] =
+    ["*", "\"a\", \"b\"", "abc", "", "W/abc", "w/\"a\"", "\"a", "\"a\"b", "W/ \"a\""];
+
+/// RFC 9111 section 4.3.1: only the value of a validator is sent.
+#[tokio::test]
+async fn a_malformed_tag_is_not_asked_about() {
+    for policy in [policy(), proxy()] {
+        for (tag, dated) in MALFORMED.iter().flat_map(|tag| [(*tag, false), (*tag, true)]) {
+            let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+            let log = std::sync::Arc::clone(&seen);
+            let (stack, _, hand) = standing(policy.clone(), move |request, call| {
+                let asked = ["if-none-match", "if-modified-since"].map(|n| request.headers().contains_key(n));
+                log.lock().expect("no panic").push(asked);
+                let mut lines = vec![("etag", tag), ("cache-control", "max-age=60")];
+                lines.extend(dated.then_some(("last-modified", MODIFIED)));
+                match asked[0] {
+                    true => with_status(304, with_lines(&lines, "")),
+                    false => numbered(&lines, call),
+                }
+            });
+            send(&stack, get("/")).await;
+            assert!(send(&stack, get("/")).await.is_hit(), "{tag}");
+            hand.advance(61 * SECOND);
+            assert_eq!(send(&stack, get("/")).await.text(), "2", "{tag}");
+            assert_eq!(*seen.lock().expect("no panic"), [[false; 2], [false, dated]], "{tag}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_tags_or_a_malformed_date_are_no_validators() {
+    let all: [Lines; 3] = [
+        &[("etag", "\"a\""), ("etag", "\"b\"")],
+        &[("last-modified", "yesterday")],
+        &[("last-modified", "0"), ("etag", "*")],
+    ];
+    for lines in all {
+        let (stack, _) = site(proxy(), move |request, call| {
+            for name in ["if-none-match", "if-modified-since"] {
+                assert!(!request.headers().contains_key(name), "{name}: {lines:?}");
+            }
+            numbered(&[lines, &[("cache-control", "no-cache")]].concat(), call)
+        });
+        for call in 1..=3 {
+            let answer = send(&stack, get("/")).await;
+            assert_eq!(answer.text(), call.to_string());
+            assert_eq!(answer.detail(), Some("no-cache"), "there is no validator to ask with: {lines:?}");
+        }
+    }
+}
+
+/// RFC 9111 section 3.2.
+#[tokio::test]
+async fn a_304_with_a_malformed_tag_leaves_the_stored_tag() {
+    let (stack, calls, hand) = standing(proxy(), |request, call| {
+        match request.headers().get("if-none-match").map(|tag| tag.to_str().expect("text")) {
+            Some("\"a\"") => {
+                with_status(304, with_lines(&[("etag", "*"), ("cache-control", "max-age=60")], ""))
+            }
+            _ => numbered(&[("etag", "\"a\""), ("cache-control", "max-age=60")], call),
+        }
+    });
+    for call in 1..=3 {
+        let answer = send(&stack, get("/")).await;
+        assert_eq!((answer.text(), answer.header("etag"), calls.count()), ("1", Some("\"a\""), call));
+        hand.advance(61 * SECOND);
+    }
+}
+
+#[tokio::test]
+async fn a_cache_is_not_needed_for_a_malformed_tag_to_match_nothing() {
+    for tag in MALFORMED.into_iter().filter(|tag| !tag.is_empty()) {
+        let inner = origin(move |_, call| numbered(&[("etag", tag)], call)).0;
+        let stacks: [Stack; 2] = [
+            ConditionalLayer::new().layer(inner.clone()).boxed_clone(),
+            SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone(),
+        ];
+        for stack in stacks {
+            send(&stack, get("/")).await;
+            for (condition, status) in [("if-none-match", 200), ("if-match", 412)] {
+                let sent = if tag == "*" { "\"*\"" } else { tag };
+                let answer = send(&stack, get_with("/", &[(condition, sent)])).await;
+                assert_eq!(answer.status.as_u16(), status, "{condition}: {tag}");
+            }
+        }
     }
 }
