@@ -1,8 +1,9 @@
 //! Work that goes on after its request was answered: bounded, counted, and waited for at the end.
 
 use super::Cache;
-use super::contradictions::{Contradictions, UnkeyedFields};
+use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;
+use crate::entry::StoredResponse;
 use crate::flight::{Pass, Passes};
 use crate::key::KeyRef;
 use std::sync::Arc;
@@ -58,6 +59,7 @@ pub(super) struct Background {
     /// The keys that were confirmed a moment ago.
     confirmed: Passes,
     contradictions: Contradictions,
+    mismatches: Mismatches,
     running: AtomicU64,
     answered: AtomicU64,
     failed: AtomicU64,
@@ -75,6 +77,7 @@ impl Background {
             bare: Passes::lasting(BARE),
             confirmed: Passes::default(),
             contradictions: Contradictions::default(),
+            mismatches: Mismatches::default(),
             running: AtomicU64::new(0),
             answered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -174,5 +177,15 @@ impl Cache {
     /// if it is the second one.
     pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
         self.0.background.contradictions.add(key, stored, fields, self.clock().now())
+    }
+
+    /// Notes that a 304 did not match a stored response.
+    pub(crate) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
+        self.0.background.mismatches.add(key, stored);
+    }
+
+    /// Returns `true` if a 304 did not match this stored response.
+    pub(crate) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
+        self.0.background.mismatches.contains(key, stored)
     }
 }

@@ -1,8 +1,11 @@
-//! Answers that contradict a stored response, where no request of the cache's own can confirm them.
+//! Answers that contradict a stored response: those that no request of the cache's own can confirm, and 304s that do not
+//! match it.
 
 use crate::clock::Moment;
+use crate::entry::StoredResponse;
 use crate::key::{BuildPrehashed, KeyRef};
 use crate::rules::exchange_fields::describes_exchange;
+use http::header::{DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderName, HeaderValue};
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
@@ -67,9 +70,43 @@ impl Contradictions {
     }
 }
 
+/// The stored responses that a 304 did not match, by the seeded hash of the key: a hash of the validators and the date of
+/// each, which are the same wherever it is decoded.
+pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
+
+impl Default for Mismatches {
+    fn default() -> Self {
+        let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
+        Self(Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle))
+    }
+}
+
+impl Mismatches {
+    pub(super) fn add(&self, key: KeyRef<'_>, stored: &StoredResponse) {
+        self.0.insert(key.process_hash(), Self::identity(stored));
+    }
+
+    /// Returns `true` for the stored response that was added, and not for the one in its place.
+    pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
+        self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
+    }
+
+    fn identity(stored: &StoredResponse) -> u64 {
+        let mut bytes = Vec::new();
+        for value in [ETAG, LAST_MODIFIED, DATE].iter().filter_map(|name| stored.headers().get(name)) {
+            bytes.push(b'\n');
+            bytes.extend(value.as_bytes());
+        }
+        KeyRef::new(&bytes).process_hash()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::{Generation, Head};
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
 
     fn fields(lines: &[(&'static str, &'static str)]) -> UnkeyedFields {
         let lines: Vec<_> = lines
@@ -97,6 +134,28 @@ mod tests {
         assert!(!all.add(key, newer, two, now) && all.add(key, newer, one, now));
         for number in 0..50_000_u32 {
             all.add(KeyRef::new(&number.to_le_bytes()), now, one, now);
+        }
+        assert!(all.0.len() <= 2 * MOST, "{}", all.0.len());
+    }
+
+    #[test]
+    fn a_mismatch_counts_for_one_stored_response_and_the_table_is_bounded() {
+        let (all, key, now) = (Mismatches::default(), KeyRef::new(b"k"), crate::Clock::system().now());
+        let stored = |tag: &'static str, date: &'static str| {
+            let lines = [(ETAG, tag), (DATE, date)];
+            let headers = lines.map(|(name, value)| (name, HeaderValue::from_static(value)));
+            let headers = HeaderMap::from_iter(headers);
+            StoredResponse::new(Head::new(StatusCode::OK, headers, Generation::new(1, 0), now), Bytes::new())
+        };
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+        let one = stored("\"a\"", date);
+        all.add(key, &one);
+        assert!(all.contains(key, &one) && !all.contains(KeyRef::new(b"l"), &one));
+        assert!(all.contains(key, &stored("\"a\"", date)));
+        assert!(!all.contains(key, &stored("\"b\"", date)));
+        assert!(!all.contains(key, &stored("\"a\"", "Sun, 06 Nov 1994 08:49:38 GMT")));
+        for number in 0..50_000_u32 {
+            all.add(KeyRef::new(&number.to_le_bytes()), &one);
         }
         assert!(all.0.len() <= 2 * MOST, "{}", all.0.len());
     }

@@ -36,7 +36,8 @@ impl Policy {
     ///
     /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
     /// response that counts as a failure: 500, 502, 503 and 504, or what
-    /// [`failed_if`](Self::failed_if) says. If the request had unkeyed fields, another answer that
+    /// [`failed_if`](Self::failed_if) says. A 304 about another representation is one, too: without a stale window it becomes a
+    /// 502. If the request had unkeyed fields, another answer that
     /// is not stored (a 404, say) leaves the stale response in place, because such a field may have provoked it. At most
     /// once in ten seconds for a key, a background request without these fields decides instead. It needs a tokio runtime
     /// and a request body type that this crate can create empty (axum's, `String`, `Full`, `Empty` and boxed bodies of

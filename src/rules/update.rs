@@ -1,6 +1,7 @@
 //! What a 304 or a HEAD changes of a stored response (RFC 9111 sections 3.2, 4.3.4 and 4.3.5).
 
 use super::entity_tag::EntityTag;
+use super::preconditions::Validators;
 use super::storability::declared_length;
 use http::HeaderMap;
 use http::header::{
@@ -50,6 +51,42 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) 
     headers
 }
 
+/// How the validators of a 304 and of the stored response compare (RFC 9111 section 4.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ValidatorMatch {
+    /// The 304 updates the stored response.
+    Same,
+    /// They do not contradict each other, but the 304 updates nothing: compressors weaken or remove the strong tag of the
+    /// 200 alone.
+    Weak,
+    /// The 304 is about another representation.
+    Another,
+}
+
+impl ValidatorMatch {
+    /// Compares them: a strong tag has to be the same strong one, a weak one equivalent, a date without a tag the same.
+    pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
+        let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
+        let is_same_date = own.last_modified == given.last_modified;
+        match (own.etag, given.etag) {
+            (Some(own), Some(given)) if !own.weak_eq(&given) => Self::Another,
+            (Some(own), Some(given)) if given.is_weak() || !own.is_weak() => Self::Same,
+            (Some(_), Some(_)) => Self::Weak,
+            (None, Some(_)) if own.last_modified.is_none() || !is_same_date => Self::Another,
+            // The date corresponds to a weak one.
+            (None, Some(given)) => {
+                if given.is_weak() {
+                    Self::Same
+                } else {
+                    Self::Weak
+                }
+            }
+            (_, None) if given.last_modified.is_some() && !is_same_date => Self::Another,
+            (_, None) => Self::Same,
+        }
+    }
+}
+
 /// Tells whether the answer to a HEAD is about a stored response: the validators and the length that it has are those
 /// of what is stored.
 pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
@@ -63,7 +100,39 @@ pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> boo
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{is_still, updated};
+    use super::{ValidatorMatch, is_still, updated};
+
+    /// RFC 9111 section 4.3.4.
+    #[test]
+    fn a_304_updates_what_has_its_strong_validator() {
+        use ValidatorMatch::{Another, Same, Weak};
+        type Lines = &'static [(&'static str, &'static str)];
+        const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");
+        const LATER: (&str, &str) = ("last-modified", "Mon, 07 Nov 1994 08:48:37 GMT");
+        let (strong, weak): (Lines, Lines) = (&[("etag", "\"a\"")], &[("etag", "W/\"a\"")]);
+        let table: [(Lines, Lines, ValidatorMatch); 16] = [
+            (strong, strong, Same),
+            (strong, weak, Same),
+            (weak, weak, Same),
+            (weak, strong, Weak),
+            (strong, &[("etag", "\"b\"")], Another),
+            (strong, &[("etag", "W/\"b\"")], Another),
+            (weak, &[("etag", "\"b\"")], Another),
+            (strong, &[], Same),
+            (strong, &[DATE], Another),
+            (&[DATE], &[DATE], Same),
+            (&[DATE], &[LATER], Another),
+            (&[DATE], &[DATE, ("etag", "\"a\"")], Weak),
+            (&[DATE], &[DATE, ("etag", "W/\"a\"")], Same),
+            (&[DATE], &[LATER, ("etag", "\"a\"")], Another),
+            (&[DATE], strong, Another),
+            (&[DATE, ("etag", "\"a\"")], &[LATER, ("etag", "\"a\"")], Same),
+        ];
+        for (stored, validated, expected) in table {
+            let found = ValidatorMatch::new(&headers(stored), &headers(validated));
+            assert_eq!(found, expected, "{stored:?} {validated:?}");
+        }
+    }
 
     /// RFC 9111 section 4.3.5: "matching values for any received validator fields (ETag and Last-Modified) and, if the
     /// HEAD response has a Content-Length header field, the value of Content-Length matches".

@@ -9,7 +9,7 @@ use crate::cache::{Outdated, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::status::Detail;
 use crate::store::Validity;
-use http::{Response, StatusCode, Version};
+use http::{Extensions, Response, StatusCode, Version};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,12 +65,13 @@ impl Fill {
 
     /// Answers with what is stale, and so are those who wait.
     ///
-    /// `failure` is what the service has answered, if it has.
+    /// `failure` is what the service has answered, if it has, and `marks` are those of that answer which count.
     pub(super) fn answer_with<B>(
         self,
         stale: Arc<StoredResponse>,
         sent: &Sent,
         failure: Option<StatusCode>,
+        marks: Extensions,
     ) -> Response<ResponseBody<B>> {
         let status = with_ttl(
             self.status.detail(Detail::StaleIfError),
@@ -82,6 +83,7 @@ impl Fill {
         let shared = Arc::clone(&stale);
         let hit = self.way.shared.hit_after_call(stale, sent.version, &sent.headers, self.way.context, now);
         let mut response = hit.leaving(sent.finish.left_to_outer()).response();
+        response.extensions_mut().extend(marks);
         if let Some(leader) = self.call.leader {
             leader.stored(shared);
         }

@@ -21,7 +21,7 @@ use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
-use http::{Request, Response, StatusCode, response};
+use http::{Extensions, Request, Response, StatusCode, response};
 use http_body::Body;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -118,7 +118,7 @@ impl Fill {
         if has_failed && let Some(stale) = self.stale_instead(&sent).await {
             let failure = answer.and_then(Result::ok).map(|response| response.status());
             let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
-            return (Ok(self.answer_with(stale, &sent, failure)), inherited);
+            return (Ok(self.answer_with(stale, &sent, failure, Extensions::new())), inherited);
         }
         let mut response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
@@ -192,7 +192,7 @@ impl Fill {
         shared.narrow(request, context, &self.way.parts);
         // Preconditions of the client's that the service has to evaluate, and a range, leave no room
         // for conditions of the cache's.
-        if context.conditional || context.range {
+        if context.conditional || context.range || self.is_mismatched() {
             self.call.stale = None;
         }
         let mut conditions = None;

@@ -18,6 +18,7 @@ mod lifetime;
 mod limit;
 mod lookup;
 mod mark;
+mod mismatch;
 mod miss;
 mod narrow;
 mod next;

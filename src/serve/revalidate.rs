@@ -20,11 +20,11 @@ use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::preconditions::{Validators, not_modified};
+use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
 use crate::rules::stale::{Wanted, Windows};
 use crate::rules::strip::not_stored;
-use crate::rules::update::updated;
+use crate::rules::update::{ValidatorMatch, updated};
 use crate::status::Detail;
 use crate::store::Validity;
 use bytes::Bytes;
@@ -73,15 +73,19 @@ impl Fill {
         sent: Sent,
         reads: Option<Reads>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
+        let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
+        if validators == ValidatorMatch::Another {
+            return self.mismatched(&validated.extensions, &sent, reads).await;
+        }
         let outdated = self.outdated(stale.status());
         let (shared, context) = (&Arc::clone(&self.way.shared), self.way.context);
         let now = shared.cache.clock().now();
-        let another = names_another(stale.headers(), &validated.headers);
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
         let said = stale.head().said();
         let retyped = shared.policy.sharing == Sharing::Rfc9111;
-        parts.headers = if another { said } else { updated(&said, &validated.headers, retyped) };
+        let updates = validators == ValidatorMatch::Same;
+        parts.headers = if updates { updated(&said, &validated.headers, retyped) } else { said };
         parts.extensions = validated.extensions;
         let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
         // What the handler said before holds until it says something else.
@@ -108,8 +112,7 @@ impl Fill {
         let mut held = parts.extensions.remove::<HeldAdmission>();
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledWithin),
-            // RFC 9111 section 4.3.4: it updates nothing.
-            _ if another => Err(Detail::Mismatch),
+            _ if !updates => Err(Detail::Mismatch),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
@@ -152,7 +155,7 @@ impl Fill {
             Err(why) => {
                 let status = status.detail(why);
                 let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
-                if of_the_page && self.call.generation.is_some() && !another {
+                if of_the_page && self.call.generation.is_some() && updates {
                     shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
                 }
                 // It is no longer what the service answers others with.
@@ -297,20 +300,6 @@ impl Variants<'_> {
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
-}
-
-/// Tells whether a 304 is about something else than what is stored (RFC 9111 section 4.3.4): a strong tag has to be the
-/// same strong one, a weak one equivalent, a date without a tag the same.
-fn names_another(stored: &HeaderMap, validated: &HeaderMap) -> bool {
-    let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
-    let same_date = own.last_modified == given.last_modified;
-    match (own.etag, given.etag) {
-        (Some(own), Some(given)) if given.is_weak() => !own.weak_eq(&given),
-        (Some(own), Some(given)) => !own.strong_eq(&given),
-        // The date corresponds to a weak one, if there is any.
-        (None, Some(given)) => !given.is_weak() || own.last_modified.is_none() || !same_date,
-        (_, None) => given.last_modified.is_some() && !same_date,
-    }
 }
 
 /// What a 304 says of all variants that have its tag; other fields may be of one of them alone.

@@ -47,6 +47,7 @@ mod loops;
 mod lost_updates;
 mod marks;
 mod memory;
+mod mismatches;
 mod model;
 #[cfg(feature = "axum")]
 mod orders;

@@ -263,8 +263,8 @@ async fn a_304_updates_what_is_stored_but_not_what_describes_its_body() {
 }
 
 #[tokio::test]
-async fn a_304_that_forbids_storing_or_names_something_else_is_answered_once_and_not_kept() {
-    for line in [("cache-control", "no-store"), ("etag", "\"another\""), ("set-cookie", "sid=1")] {
+async fn a_304_that_forbids_storing_is_answered_once_and_not_kept() {
+    for line in [("cache-control", "no-store"), ("set-cookie", "sid=1")] {
         let (cache, hand) = timed();
         let (inner, calls) = origin(move |request, _| {
             if request.headers().contains_key("if-none-match") {
@@ -570,10 +570,11 @@ async fn a_304_whose_handler_hints_never_is_not_stored() {
 
 #[tokio::test]
 async fn a_304_about_another_version_relabels_nothing_and_is_asked_about_no_more() {
-    for (own, given) in [
-        (("etag", "\"1\""), ("etag", "\"2\"")),
-        (("etag", "W/\"1\""), ("etag", "\"1\"")),
-        (("last-modified", EARLIER), ("last-modified", LATER)),
+    for (own, given, status) in [
+        (("etag", "\"1\""), ("etag", "\"2\""), 502),
+        // A compressor has made the tag of the 200 weak.
+        (("etag", "W/\"1\""), ("etag", "\"1\""), 200),
+        (("last-modified", EARLIER), ("last-modified", LATER), 502),
     ] {
         let (cache, hand) = timed();
         let (inner, calls) = origin(move |request, call| {
@@ -587,11 +588,9 @@ async fn a_304_about_another_version_relabels_nothing_and_is_asked_about_no_more
         send(&stack, get("/")).await;
         hand.advance(MINUTE);
         let old = send(&stack, get("/")).await;
-        assert_eq!(
-            (old.text(), old.header(own.0)),
-            ("1", Some(own.1)),
-            "the old body with its own validator"
-        );
+        let expected = if status == 200 { ("1", Some(own.1)) } else { ("", None) };
+        assert_eq!((old.status.as_u16(), (old.text(), old.header(own.0))), (status, expected));
+        assert_eq!(old.detail(), Some("mismatch"));
         let new = send(&stack, get("/")).await;
         assert_eq!((new.text(), new.header(own.0), calls.count()), ("3", Some(given.1), 3));
     }

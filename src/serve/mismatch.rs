@@ -1,0 +1,52 @@
+//! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
+
+use super::forward::Fill;
+use super::sent::Sent;
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, Settled};
+use crate::entry::Reads;
+use crate::marks::restrictions;
+use crate::status::Detail;
+use http::{Extensions, Response, StatusCode};
+
+impl Fill {
+    /// Answers as for a service that has failed: with the stored response if its stale window on errors allows it, else
+    /// with a 502. The stored response goes like after any other answer that is not stored, and is not asked about again.
+    pub(super) async fn mismatched<B>(
+        mut self,
+        validated: &Extensions,
+        sent: &Sent,
+        reads: Option<Reads>,
+    ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
+        let usable = self.stale_instead(sent).await;
+        let cache = &self.way.shared.cache.clone();
+        if let Some((stored, key)) = &self.call.stored {
+            cache.note_mismatch(key.as_ref(), stored);
+        }
+        if self.outdated(StatusCode::OK).is_some_and(|outdated| outdated.not_stored(cache)) {
+            self.background.iter().for_each(Settled::settle);
+        }
+        let (marks, given) = (restrictions(validated), StatusCode::NOT_MODIFIED);
+        if let Some(stale) = usable {
+            let inherited = AnswerDependencies::from(&*stale).and(reads);
+            return (self.answer_with(stale, sent, Some(given), marks), inherited);
+        }
+        let mut response = Response::new(ResponseBody::default());
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.version_mut() = sent.version;
+        *response.extensions_mut() = marks;
+        let status = self.status.answered(given).detail(Detail::Mismatch);
+        self.failed();
+        sent.finish.clone().with_status(status).apply(&mut response);
+        (response, AnswerDependencies::noted().and(reads))
+    }
+
+    /// Returns `true` if a 304 did not match the stored response, so that the next request is to be unconditional.
+    pub(super) fn is_mismatched(&self) -> bool {
+        // A refresh in the background asks once more, and decides whether the stored response goes.
+        let stored =
+            self.call.stored.as_ref().filter(|_| self.call.stale.is_some() && self.background.is_none());
+        let cache = &self.way.shared.cache;
+        stored.is_some_and(|(stored, key)| cache.is_mismatched(key.as_ref(), stored))
+    }
+}
