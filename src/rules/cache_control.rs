@@ -126,9 +126,11 @@ pub(crate) struct RequestDirectives {
 }
 
 impl RequestDirectives {
-    /// Reads `Cache-Control`, or `Pragma` where there is none (RFC 9111 section 5.4).
+    /// Reads `Cache-Control`, or `Pragma` where there is none (RFC 9111 section 5.4). Of directives that come twice the
+    /// stricter counts.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
+        let mut accepts_stale = true;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
             match lowered(name, &mut [0; LONGEST]) {
@@ -139,12 +141,17 @@ impl RequestDirectives {
                 b"max-age" => least(&mut directives.max_age, argument),
                 b"max-stale" => {
                     let value = if argument.is_none() { Some(u32::MAX) } else { seconds(argument) };
+                    accepts_stale &= value.is_some();
                     keep_least(&mut directives.max_stale, value);
                 }
-                b"min-fresh" => directives.min_fresh = Some(seconds(argument).unwrap_or(LARGEST)),
+                b"min-fresh" => {
+                    let value = seconds(argument).unwrap_or(LARGEST);
+                    directives.min_fresh = directives.min_fresh.max(Some(value));
+                }
                 _ => {}
             }
         }
+        directives.max_stale = directives.max_stale.filter(|_| accepts_stale);
         // RFC 9111 section 5.4: for clients that know no Cache-Control.
         if !headers.contains_key(CACHE_CONTROL) {
             directives.no_cache =
@@ -434,6 +441,8 @@ mod tests {
             ("max-stale, max-stale=5", Some(5)),
             ("max-stale=99999999999", Some(LARGEST)),
             ("max-stale=x", None),
+            ("max-stale=5, max-stale=x", None),
+            ("max-stale=x, max-stale", None),
             ("max-stale=", None),
         ];
         for (value, expected) in cases {

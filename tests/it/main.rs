@@ -20,6 +20,7 @@ mod copies;
 mod corners;
 mod credentials;
 mod dependencies;
+mod directives;
 mod downstream;
 mod edges;
 #[cfg(feature = "tracing")]
