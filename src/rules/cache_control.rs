@@ -21,13 +21,12 @@ pub(crate) enum Qualified {
 }
 
 impl Qualified {
-    /// Adds an occurrence. What names no field, or something that is none, is about all of the response;
-    /// so is an unquoted argument, since a list of names without quotes would end at its first comma.
-    fn add(&mut self, argument: Option<&[u8]>) {
-        let quoted = argument.filter(|argument| argument.starts_with(b"\""));
-        let named: Option<Vec<_>> = quoted.and_then(|argument| {
-            let text = unquoted(argument)?;
-            elements(&text).map(|name| HeaderName::from_bytes(name).ok()).collect()
+    /// Adds an occurrence in a response with these fields. What names no field, or something that is none, is about all
+    /// of the response.
+    fn add(&mut self, argument: Option<&[u8]>, headers: &HeaderMap) {
+        let named: Option<Vec<_>> = argument.and_then(|argument| match argument.starts_with(b"\"") {
+            true => elements(&unquoted(argument)?).map(|name| HeaderName::from_bytes(name).ok()).collect(),
+            false => Some(vec![name_without_quotes(argument, headers)?]),
         });
         *self = match (std::mem::take(self), named) {
             (Self::Absent, Some(fields)) if !fields.is_empty() => Self::Fields(fields),
@@ -39,6 +38,33 @@ impl Qualified {
         };
     }
 }
+
+/// Reads a field name without quotes, a list of one (RFC 9111 section 5.2.2.4). A word that may have another meaning, as in
+/// `private=1`, is none.
+fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
+    let name = HeaderName::from_bytes(word).ok()?;
+    let text = name.as_str();
+    let is_compound = text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.contains('-');
+    let is_field = is_compound || headers.contains_key(&name);
+    (is_field && !RESPONSE_DIRECTIVES.contains(&text)).then_some(name)
+}
+
+/// The response directives that are known here.
+const RESPONSE_DIRECTIVES: [&str; 13] = [
+    "immutable",
+    "max-age",
+    "must-revalidate",
+    "must-understand",
+    "no-cache",
+    "no-store",
+    "no-transform",
+    "private",
+    "proxy-revalidate",
+    "public",
+    "s-maxage",
+    "stale-if-error",
+    "stale-while-revalidate",
+];
 
 /// What a response says (RFC 9111 section 5.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -70,15 +96,23 @@ impl ResponseDirectives {
     /// have the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
+        // The directive before, if its argument is a field name without quotes.
+        let mut before = None;
         for element in field_elements(headers, &CACHE_CONTROL) {
             let (name, argument) = split(element);
             if !is_directive(name, argument) {
-                directives.restrict(element);
+                directives.restrict(element, headers);
             }
-            match lowered(name, &mut [0; LONGEST]) {
+            let room = &mut [0; LONGEST];
+            let name = lowered(name, room);
+            let opened = before.take();
+            match name {
                 b"no-store" => directives.no_store = true,
-                b"no-cache" => directives.no_cache.add(argument),
-                b"private" => directives.private.add(argument),
+                b"no-cache" | b"private" => {
+                    let is_private = name == b"private";
+                    directives.qualified(is_private).add(argument, headers);
+                    before = argument.filter(|text| !text.starts_with(b"\"")).map(|_| is_private);
+                }
                 // Only the directive itself shares more: with an argument it is something else.
                 b"public" => directives.public |= argument.is_none(),
                 b"must-revalidate" => directives.must_revalidate = true,
@@ -92,20 +126,29 @@ impl ResponseDirectives {
                     keep_least(&mut directives.stale_while_revalidate, seconds(argument));
                 }
                 b"stale-if-error" => keep_least(&mut directives.stale_if_error, seconds(argument)),
-                _ => {}
+                // It may be the next name of a list without quotes.
+                _ => {
+                    if let Some(is_private) = opened.filter(|_| argument.is_none()) {
+                        directives.qualified(is_private).add(None, headers);
+                    }
+                }
             }
         }
         directives
     }
 
+    fn qualified(&mut self, is_private: bool) -> &mut Qualified {
+        if is_private { &mut self.private } else { &mut self.no_cache }
+    }
+
     /// Takes from what can't be read the words that forbid something, which were meant to.
-    fn restrict(&mut self, element: &[u8]) {
+    fn restrict(&mut self, element: &[u8], headers: &HeaderMap) {
         self.malformed = true;
         for word in element.split(|byte| !is_tchar(*byte)) {
             match lowered(word, &mut [0; LONGEST]) {
                 b"no-store" => self.no_store = true,
-                b"no-cache" => self.no_cache.add(None),
-                b"private" => self.private.add(None),
+                b"no-cache" => self.no_cache.add(None, headers),
+                b"private" => self.private.add(None, headers),
                 _ => {}
             }
         }
@@ -380,7 +423,16 @@ mod tests {
         let cases = [
             ("", Qualified::Absent),
             ("D", Qualified::All),
-            ("D=set-cookie", Qualified::All),
+            ("D=Set-Cookie", fields(&["set-cookie"])),
+            ("D=x-a, D=\"x-b\", max-age=60, ext", fields(&["x-a", "x-b"])),
+            ("D=x-a, max-age=60", fields(&["x-a"])),
+            ("D=x-a, x-b", Qualified::All),
+            ("D=x-a, ext", Qualified::All),
+            ("D=x-a, D=x-b, x-c", Qualified::All),
+            ("D=x", Qualified::All),
+            ("D=1", Qualified::All),
+            ("D=-1", Qualified::All),
+            ("D=max-age", Qualified::All),
             ("D=\"Set-Cookie\"", fields(&["set-cookie"])),
             ("D=\"Set-Cookie, X-A\", D=\"x-b\"", fields(&["set-cookie", "x-a", "x-b"])),
             ("D=\"X-\\A\"", fields(&["x-a"])),
@@ -400,6 +452,14 @@ mod tests {
                 assert_eq!(found, expected, "{template:?} of {name}");
             }
         }
+    }
+
+    /// RFC 9111 section 5.2.2.4: a word that names a field of the response is a name.
+    #[test]
+    fn a_word_without_quotes_names_a_field_that_is_there() {
+        let lines = [("cache-control", "private=link, no-cache=vary"), ("link", "</a>")];
+        let directives = ResponseDirectives::from_headers(&headers(&lines));
+        assert_eq!((directives.private, directives.no_cache), (fields(&["link"]), Qualified::All));
     }
 
     #[test]
