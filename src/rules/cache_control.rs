@@ -66,6 +66,18 @@ const RESPONSE_DIRECTIVES: [&str; 13] = [
     "stale-while-revalidate",
 ];
 
+/// What directives permit that also restrict. With an argument that it does not take, a directive restricts and permits
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Permissions {
+    /// Sharing a response to `Authorization` (RFC 9111 section 3.5).
+    pub(crate) must_revalidate: bool,
+    /// Ignoring `no-store` (RFC 9111 section 5.2.2.3).
+    pub(crate) must_understand: bool,
+    /// Sharing, like `public` (RFC 9111 section 5.2.2.10).
+    pub(crate) s_maxage: bool,
+}
+
 /// What a response says (RFC 9111 section 5.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ResponseDirectives {
@@ -85,6 +97,7 @@ pub(crate) struct ResponseDirectives {
     pub(crate) stale_while_revalidate: Option<u32>,
     /// RFC 5861 section 4.
     pub(crate) stale_if_error: Option<u32>,
+    pub(crate) permits: Permissions,
     /// They come from a field for caches like this one (RFC 9213).
     pub(crate) targeted: bool,
     /// Something in it is no directive, and may stand for any.
@@ -115,13 +128,23 @@ impl ResponseDirectives {
                 }
                 // Only the directive itself shares more: with an argument it is something else.
                 b"public" => directives.public |= argument.is_none(),
-                b"must-revalidate" => directives.must_revalidate = true,
+                b"must-revalidate" => {
+                    directives.must_revalidate = true;
+                    directives.permits.must_revalidate |= argument.is_none();
+                }
                 b"proxy-revalidate" => directives.proxy_revalidate = true,
-                b"must-understand" => directives.must_understand = true,
+                b"must-understand" => {
+                    directives.must_understand = true;
+                    directives.permits.must_understand |= argument.is_none();
+                }
                 b"no-transform" => directives.no_transform = true,
                 b"immutable" => directives.immutable = true,
                 b"max-age" => least(&mut directives.max_age, argument),
-                b"s-maxage" => least(&mut directives.s_maxage, argument),
+                b"s-maxage" => {
+                    let may_permit = directives.s_maxage.is_none() || directives.permits.s_maxage;
+                    directives.permits.s_maxage = may_permit && seconds(argument).is_some();
+                    least(&mut directives.s_maxage, argument);
+                }
                 b"stale-while-revalidate" => {
                     keep_least(&mut directives.stale_while_revalidate, seconds(argument));
                 }
@@ -139,6 +162,11 @@ impl ResponseDirectives {
 
     fn qualified(&mut self, is_private: bool) -> &mut Qualified {
         if is_private { &mut self.private } else { &mut self.no_cache }
+    }
+
+    /// Returns `true` if a response to `Authorization` may be shared (RFC 9111 section 3.5).
+    pub(crate) fn shares_authorized(&self) -> bool {
+        self.public || self.permits.s_maxage || self.permits.must_revalidate
     }
 
     /// Takes from what can't be read the words that forbid something, which were meant to.
@@ -285,7 +313,7 @@ fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{LARGEST, Qualified, RequestDirectives, ResponseDirectives, delta_seconds};
+    use super::{LARGEST, Permissions, Qualified, RequestDirectives, ResponseDirectives, delta_seconds};
     use http::header::{HeaderName, SET_COOKIE};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -324,6 +352,7 @@ mod tests {
             stale_if_error: Some(6),
             no_cache: Qualified::Absent,
             private: Qualified::Absent,
+            permits: Permissions { must_revalidate: true, must_understand: true, s_maxage: true },
             targeted: false,
             malformed: false,
         };
@@ -460,6 +489,29 @@ mod tests {
         let lines = [("cache-control", "private=link, no-cache=vary"), ("link", "</a>")];
         let directives = ResponseDirectives::from_headers(&headers(&lines));
         assert_eq!((directives.private, directives.no_cache), (fields(&["link"]), Qualified::All));
+    }
+
+    /// RFC 9111 section 3.5.
+    #[test]
+    fn only_a_directive_with_the_argument_that_it_takes_permits_something() {
+        for (value, expected) in [
+            ("must-revalidate", true),
+            ("must-revalidate=1", false),
+            ("must-revalidate=\"\"", false),
+            ("must-revalidate=1, must-revalidate", true),
+            ("s-maxage=1", true),
+            ("s-maxage=\"1\"", true),
+            ("s-maxage=0", true),
+            ("s-maxage", false),
+            ("s-maxage=x", false),
+            ("s-maxage=1, s-maxage=x", false),
+            ("s-maxage=x, s-maxage=1", false),
+            ("public", true),
+            ("public=1", false),
+            ("proxy-revalidate", false),
+        ] {
+            assert_eq!(response(value).shares_authorized(), expected, "{value}");
+        }
     }
 
     #[test]

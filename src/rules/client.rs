@@ -39,7 +39,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
         // It would count against a lifetime that begins now.
         headers.remove(AGE);
     }
-    let says_itself = own.public || own.private == Qualified::All || own.s_maxage.is_some();
+    let says_itself = own.public || own.private == Qualified::All || own.permits.s_maxage;
     if told.private && !says_itself {
         control = control.private();
     }
@@ -52,8 +52,7 @@ pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-ca
 /// Tells whether a field for some caches only says itself who may store the response.
 fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
     let said = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
-    said.targeted
-        && (said.public || said.no_store || said.private == Qualified::All || said.s_maxage.is_some())
+    said.targeted && (said.public || said.no_store || said.private == Qualified::All || said.permits.s_maxage)
 }
 
 #[cfg(test)]
@@ -101,6 +100,7 @@ mod tests {
             ("private=\"x-a\"", "private"),
             ("public", "public"),
             ("s-maxage=60", "s-maxage=60"),
+            ("s-maxage=bad", "s-maxage=bad, private"),
             ("private, max-age=60", "private, max-age=60"),
             ("no-store", "no-store"),
         ] {

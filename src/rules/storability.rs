@@ -57,13 +57,10 @@ pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
     let never = status.is_informational() || of_one_request || (!by_rfc && status.as_u16() == 405);
     // RFC 9111 section 5.2.2.3: who knows what to do with the status does that, whatever `no-store` says.
     let must_understand = directives.must_understand && !is_understood(status);
-    let no_store = directives.no_store && !(by_rfc && directives.must_understand);
+    let no_store = directives.no_store && !(by_rfc && directives.permits.must_understand);
     // RFC 9111 section 3.5: with Authorization only what is marked for sharing.
     let private = directives.private == Qualified::All;
-    let shareable = directives.public
-        || directives.s_maxage.is_some()
-        || directives.must_revalidate
-        || (private && personal);
+    let shareable = directives.shares_authorized() || (private && personal);
     // Somebody's own, and whose it is, is not part of its key.
     let anothers = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
@@ -252,6 +249,8 @@ mod tests {
             ("max-age=60, proxy-revalidate", false),
             ("max-age=60, public=yes", false),
             ("max-age=60, x=\"public\"", false),
+            ("max-age=60, must-revalidate=bad", false),
+            ("max-age=60, s-maxage=bad", false),
             ("max-age=60, public", true),
             ("s-maxage=60", true),
             ("max-age=60, must-revalidate", true),

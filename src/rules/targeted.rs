@@ -59,15 +59,24 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             "no-cache" => directives.no_cache = qualified(value),
             "private" => directives.private = qualified(value),
             // Only the directive itself shares more: with an argument it is something else.
-            "public" => directives.public = matches!(bare(value), Some(BareItem::Boolean(true))),
-            "must-revalidate" => directives.must_revalidate = is_set(value),
+            "public" => directives.public = is_true(value),
+            "must-revalidate" => {
+                directives.must_revalidate = is_set(value);
+                directives.permits.must_revalidate = is_true(value);
+            }
             "proxy-revalidate" => directives.proxy_revalidate = is_set(value),
-            "must-understand" => directives.must_understand = is_set(value),
+            "must-understand" => {
+                directives.must_understand = is_set(value);
+                directives.permits.must_understand = is_true(value);
+            }
             "no-transform" => directives.no_transform = is_set(value),
             "immutable" => directives.immutable = is_set(value),
             // What can't be read counts as stale.
             "max-age" => directives.max_age = Some(seconds(value).unwrap_or(0)),
-            "s-maxage" => directives.s_maxage = Some(seconds(value).unwrap_or(0)),
+            "s-maxage" => {
+                directives.s_maxage = Some(seconds(value).unwrap_or(0));
+                directives.permits.s_maxage = seconds(value).is_some();
+            }
             "stale-while-revalidate" => directives.stale_while_revalidate = seconds(value),
             "stale-if-error" => directives.stale_if_error = seconds(value),
             _ => {}
@@ -87,6 +96,11 @@ fn bare(value: &ListEntry) -> Option<&BareItem> {
 /// Tells whether a directive is there; whatever its value, unless that is `?0`.
 fn is_set(value: &ListEntry) -> bool {
     !matches!(bare(value), Some(BareItem::Boolean(false)))
+}
+
+/// Returns `true` for a directive without an argument.
+fn is_true(value: &ListEntry) -> bool {
+    matches!(bare(value), Some(BareItem::Boolean(true)))
 }
 
 /// What names no field is about all of the response.
@@ -121,6 +135,7 @@ fn seconds(value: &ListEntry) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cache_control::Permissions;
     use super::super::samples::{field, headers};
     use super::{Qualified, ResponseDirectives};
     use http::HeaderName;
@@ -168,6 +183,7 @@ mod tests {
             s_maxage: Some(30),
             public: true,
             must_revalidate: true,
+            permits: Permissions { must_revalidate: true, must_understand: false, s_maxage: true },
             no_cache: Qualified::Fields(fields),
             stale_if_error: Some(5),
             ..ResponseDirectives::default()
@@ -191,7 +207,11 @@ mod tests {
         {
             assert_eq!(read(&[("cdn-cache-control", value)]).private, Qualified::All, "{value}");
         }
-        assert!(!read(&[("cdn-cache-control", "public=1")]).public);
+        for value in ["public=1", "must-revalidate=1", "must-revalidate=?0", "s-maxage=x", "s-maxage"] {
+            assert!(!read(&[("cdn-cache-control", value)]).shares_authorized(), "{value}");
+        }
+        let understood = read(&[("cdn-cache-control", "must-understand=1")]);
+        assert!(understood.must_understand && !understood.permits.must_understand);
         assert!(read(&[("cdn-cache-control", "no-store=1")]).no_store);
         assert_eq!(read(&[("cdn-cache-control", "max-age=99999999999")]).max_age, Some(1 << 31));
     }

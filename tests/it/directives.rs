@@ -1,6 +1,6 @@
 //! Directives whose arguments are malformed or that come twice, and windows that are open on arrival.
 
-use crate::corners::{SECOND, proxy, standing};
+use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
@@ -45,6 +45,69 @@ async fn an_argument_that_may_be_no_single_field_name_names_none() {
             let (stack, _) = site(policy.clone(), move |_, call| numbered(&lines, call));
             assert!(!shares(&stack, get("/"), get("/")).await, "{value}");
         }
+    }
+}
+
+/// RFC 9111 section 3.5: only the directive itself shares a response to `Authorization`.
+#[tokio::test]
+async fn a_directive_with_an_argument_that_it_does_not_take_shares_nothing() {
+    let authorized = || get_with("/", &[("authorization", "Basic eA==")]);
+    for (name, value, is_shared) in [
+        ("cache-control", "max-age=60, must-revalidate=bad", false),
+        ("cache-control", "max-age=60, must-revalidate=\"\"", false),
+        ("cache-control", "max-age=60, must-revalidate=", false),
+        ("cache-control", "max-age=60, public=1", false),
+        ("cache-control", "max-age=60, s-maxage", false),
+        ("cache-control", "max-age=60, s-maxage=bad", false),
+        ("cache-control", "max-age=60, s-maxage=60, s-maxage=bad", false),
+        ("cdn-cache-control", "max-age=60, must-revalidate=1", false),
+        ("cdn-cache-control", "max-age=60, s-maxage=x", false),
+        ("cdn-cache-control", "max-age=60, public=1", false),
+        ("cache-control", "max-age=60, must-revalidate", true),
+        ("cache-control", "max-age=60, must-revalidate=bad, must-revalidate", true),
+        ("cache-control", "s-maxage=60", true),
+        ("cache-control", "s-maxage=\"60\"", true),
+        ("cache-control", "max-age=60, public", true),
+        ("cdn-cache-control", "max-age=60, must-revalidate", true),
+    ] {
+        let lines = [(name, value), ("etag", "\"a\"")];
+        let (stack, _) =
+            site(proxy(), move |request, call| match request.headers().contains_key("if-none-match") {
+                true => with_status(304, with_lines(&lines, "")),
+                false => numbered(&lines, call),
+            });
+        let first = send(&stack, authorized()).await;
+        let expected = (!is_shared).then_some("authorization");
+        assert_eq!(first.detail(), expected, "{name}: {value}");
+        assert_eq!(send(&stack, get("/")).await.text() == "1", is_shared, "{name}: {value}");
+    }
+}
+
+/// RFC 9111 section 5.2.2.3.
+#[tokio::test]
+async fn must_understand_with_an_argument_lifts_no_no_store() {
+    for (value, is_stored) in [
+        ("max-age=60, no-store, must-understand", true),
+        ("max-age=60, no-store, must-understand=1", false),
+        ("max-age=60, no-store, must-understand=\"x\"", false),
+    ] {
+        let (stack, _) = site(proxy(), move |_, call| numbered(&[("cache-control", value)], call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, is_stored, "{value}");
+    }
+}
+
+/// RFC 9111 section 5.2.2.2: a directive restricts whatever its argument.
+#[tokio::test]
+async fn a_directive_with_an_argument_that_it_does_not_take_still_restricts() {
+    for value in ["must-revalidate=bad", "proxy-revalidate=1", "s-maxage=bad"] {
+        let control = format!("max-age=60, {value}, stale-if-error=600");
+        let (stack, _, hand) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
+            1 => numbered(&[("cache-control", &control), ("etag", "\"a\"")], call),
+            _ => with_status(503, numbered(&[], call)),
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        assert_eq!(send(&stack, get("/")).await.status, 503, "{value}");
     }
 }
 
