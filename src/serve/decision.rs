@@ -1,7 +1,7 @@
 //! The one gate before the store: may this response be kept, and for how long?
 
 use super::inspect::Context;
-use super::lifetime::{came_stale, until};
+use super::lifetime::{came_stale, serves_while_revalidating, until};
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, headers_for_storage};
@@ -138,6 +138,8 @@ impl Shared {
         // Nobody has said that others may have what was made for somebody who is known.
         let unsaid = stated == Stated::Silent && context.identified && !context.personal;
         let stated = (stated, silent);
+        let hinted_windows = hints.map_or_else(Wanted::default, |hints| hints.stale);
+        let came_stale = came_stale(stated.0, initial_age, now);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
             _ if hinted && !self.stores_hinted(response.status, hints) => return Err(Detail::Status),
@@ -146,11 +148,17 @@ impl Shared {
             _ if directives.no_cache == Qualified::All => now,
             _ if unsaid => return Err(Detail::NoLifetime),
             // Stale by as much as it is: it may have come from another cache.
-            Err(Detail::NotFresh) if revalidatable => came_stale(stated.0, initial_age, now),
+            Err(Detail::NotFresh) if revalidatable => came_stale,
+            // RFC 5861 section 3.
+            Err(Detail::NotFresh)
+                if self.policy.stores_with_lifetime(response.status)
+                    && serves_while_revalidating(came_stale, hinted_windows, &directives, now) =>
+            {
+                came_stale
+            }
             fresh_until => fresh_until?,
         };
         let fresh_until = self.shortened(fresh_until, now);
-        let hinted_windows = hints.map_or_else(Wanted::default, |hints| hints.stale);
         // Windows of our own are for pages, not for errors or for what is to be validated before each use.
         let own = match fresh_until > now && !response.status.is_client_error() {
             true if !response.status.is_server_error() => self.policy.stale,

@@ -6,6 +6,7 @@ use crate::entry::{Head, StoredResponse};
 use crate::policy::Ttl;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::freshness::{Stated, fresh_until, heuristic_lifetime, stated_lifetime};
+use crate::rules::stale::{Wanted, Windows};
 use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
@@ -93,6 +94,16 @@ pub(super) fn came_stale(stated: Stated, initial_age: Duration, now: Moment) -> 
         Stated::For(lifetime) => fresh_until(now, lifetime, initial_age),
         Stated::Stale | Stated::Silent => fresh_until(now, Duration::ZERO, initial_age),
     }
+}
+
+/// Returns `true` if a response is within its own window for use while it is revalidated.
+pub(super) fn serves_while_revalidating(
+    fresh_until: Moment,
+    hinted: Wanted,
+    directives: &ResponseDirectives,
+    now: Moment,
+) -> bool {
+    now < fresh_until.after(Windows::new(hinted, directives, Wanted::default()).while_revalidate)
 }
 
 pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {

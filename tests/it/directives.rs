@@ -2,6 +2,7 @@
 
 use crate::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
+use tower_response_cache::Policy;
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
 #[tokio::test]
@@ -140,6 +141,58 @@ async fn of_repeated_request_directives_the_stricter_counts() {
             send(&stack, get("/")).await;
             hand.advance(age * SECOND);
             assert_eq!(send(&stack, get_with("/", lines)).await.text() == "1", is_hit, "{age}: {lines:?}");
+        }
+    }
+}
+
+/// RFC 5861 section 3: the window begins at the end of the lifetime, wherever the response was then.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_arrives_within_its_own_stale_window_is_stored() {
+    let own = |policy: Policy| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
+    for policy in own(policy()).into_iter().chain(own(proxy())) {
+        for (value, age, is_stored) in [
+            ("max-age=10, stale-while-revalidate=60", "30", true),
+            ("max-age=0, stale-while-revalidate=60", "0", true),
+            ("s-maxage=10, stale-while-revalidate=60", "30", false),
+            ("max-age=10, stale-while-revalidate=60", "70", false),
+            ("max-age=10, stale-while-revalidate=60, must-revalidate", "30", false),
+            ("max-age=10, stale-while-revalidate=60, no-store", "30", false),
+            ("max-age=10, stale-while-revalidate=60; x", "30", false),
+            ("max-age=10, stale-while-revalidate=bad", "30", false),
+            ("max-age=10", "30", false),
+        ] {
+            let (stack, _, hand) = standing(policy.clone(), move |_, call| {
+                numbered(&[("cache-control", value), ("age", age)], call)
+            });
+            let first = send(&stack, get("/")).await;
+            let is_told = first.header("cache-status").is_some_and(|line| line.contains("; stored"));
+            assert_eq!(is_told, is_stored, "{value}, {age}");
+            let second = send(&stack, get("/")).await;
+            assert_eq!(second.is_hit() && second.text() == "1", is_stored, "{value}, {age}");
+            if is_stored {
+                tokio::time::sleep(SECOND).await;
+                assert_eq!(send(&stack, get("/")).await.text(), "2", "made anew in the background: {value}");
+                tokio::time::sleep(SECOND).await;
+                hand.advance(61 * SECOND);
+                let late = send(&stack, get("/")).await;
+                assert!(!late.is_hit(), "the window is over: {value}, {age}");
+            }
+        }
+    }
+}
+
+/// Errors are stored stale only if a lifetime would have them stored.
+#[tokio::test]
+async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
+    for (policy, code, is_stored) in
+        [(policy(), 503, false), (policy(), 404, true), (proxy(), 404, true), (proxy(), 503, true)]
+    {
+        for age in ["0", "30"] {
+            let (stack, _) = site(policy.clone(), move |_, call| {
+                let lines = [("cache-control", "max-age=10, stale-while-revalidate=60"), ("age", age)];
+                with_status(code, numbered(&lines, call))
+            });
+            assert_eq!(shares(&stack, get("/"), get("/")).await, is_stored, "{code}, {age}");
         }
     }
 }
