@@ -37,7 +37,12 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 /// database, or a write outlives its request, compare the version there too. A date has whole seconds,
 /// so two saves within one can't be told apart by it: use a tag. A handler that takes for ever holds up the writes behind it: have a time limit inside.
 ///
-/// To responses of GET and HEAD that succeed, the validators are added where absent.
+/// Successful responses to GET and HEAD get the validators that they lack; so does a 412.
+///
+/// The handler does not run for a 304, which therefore has the validators alone. Its 200 may have further fields that a
+/// 304 must have, too: `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` (RFC 9110 section 15.4.5). Write
+/// them in an outer layer, such as [`CacheControlLayer`](crate::CacheControlLayer) and [`VaryLayer`](crate::VaryLayer),
+/// which adds them to both. Servers add `Date`.
 ///
 /// # Where it belongs
 /// On the route, or around those routes that the functions know about; inside of a cache layer, so

@@ -5,8 +5,10 @@ use crate::support::*;
 use http::{Request, Response};
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
-use tower::service_fn;
-use tower_response_cache::{ConditionLayer, ConditionalLayer, EntityTag, SiteCacheLayer};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    CacheControl, CacheControlLayer, ConditionLayer, ConditionalLayer, EntityTag, SiteCacheLayer, VaryLayer,
+};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -224,6 +226,22 @@ async fn a_year_of_two_digits_is_within_fifty_years() {
         let (stack, _) = site(proxy(), move |_, call| numbered(&[("expires", &expires)], call));
         send(&stack, get("/")).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), is_fresh, "{text}");
+    }
+}
+
+/// RFC 9110 section 15.4.5: a 304 has the fields of its 200, which outer layers write into both.
+#[tokio::test]
+async fn outer_layers_give_the_304_of_a_condition_layer_the_fields_of_its_200() {
+    let condition = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
+    let control = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let vary = VaryLayer::new(["accept"]).expect("valid");
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = vary.layer(control.layer(condition.layer(inner)));
+    for (lines, status) in [(&[][..], 200), (&[("if-none-match", "\"1\"")], 304)] {
+        let answer = send(&stack, get_with("/", lines)).await;
+        let fields = ["etag", "cache-control", "vary"].map(|name| answer.header(name));
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(fields, [Some("\"1\""), Some("max-age=60"), Some("accept")], "{status}");
     }
 }
 
