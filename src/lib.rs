@@ -51,7 +51,7 @@
 //! | request or response | what happens |
 //! |---|---|
 //! | method other than GET and HEAD, content, `Upgrade`, `Expect`, method-override fields | forwarded |
-//! | successful unsafe method, or one whose outcome is never seen | forwarded, then its path is invalidated (RFC 9111 section 4.4); after a 502 or 504, stale windows still serve |
+//! | successful unsafe method, or one whose outcome is never seen (408 included) | forwarded, then its path is invalidated (RFC 9111 section 4.4); after a 502 or 504, stale windows still serve |
 //! | HEAD | answered from a stored GET; never stored |
 //! | `If-None-Match`, `If-Modified-Since` | 304 from what is stored; a cold key is filled as for anybody, then the client's own condition decides |
 //! | `If-Match`, `If-Unmodified-Since` | evaluated against what is stored (by [`Policy::rfc9111`], left to the service where they fail); a miss is forwarded as it is |

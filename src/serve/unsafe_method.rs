@@ -100,9 +100,8 @@ where
             (Ok(_), None) => {}
             (Err(_), _) => finish.mark_invalidation_failed(),
         }
-    } else if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
-        // An origin that is down has written nothing, and what is stale may be all there is.
-        changed.what = vec![of_site(written.paths()).keep_stale()];
+    } else if let Some(what) = unknown_outcome(status, of_site(written.paths())) {
+        changed.what = vec![what];
         if changed.invalidate().await.is_err() {
             finish.mark_invalidation_failed();
         }
@@ -120,6 +119,17 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
         _ if status.is_success() => true,
         StatusCode::FOUND | StatusCode::SEE_OTHER => redirects,
         _ => false,
+    }
+}
+
+/// Returns what a write may have changed whose response does not say so.
+fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
+    match status {
+        // A time limit has dropped the handler, which may have written before; what it detached may still write.
+        StatusCode::REQUEST_TIMEOUT => Some(target),
+        // An origin that is down has written nothing, and what is stale may be all there is.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.keep_stale()),
+        _ => None,
     }
 }
 
