@@ -55,6 +55,7 @@ mod visitor;
 
 use args::{Args, HELP};
 use axum::Router;
+use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::{get, post};
 use db::Db;
@@ -64,6 +65,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tower::Layer;
+use tower_http::timeout::TimeoutLayer;
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, ConditionLayer, ConditionalLayer, ConfigError, KeyPart, MemoryStore,
     NeverCacheLayer, Policy, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
@@ -131,10 +133,14 @@ fn policy() -> Result<Policy, ConfigError> {
 /// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
 /// who start from the same one, the second is told, before the handler runs. The layer wraps both methods
 /// at once, since a write is compared with what a GET returns.
+///
+/// An editor whose request never arrives keeps another one waiting for five seconds at most, and ends after a minute.
+/// What `save` has begun is committed nevertheless: where a database may be that slow, it has to compare versions, too.
 fn one_flavour(site: Site) -> Router<Site> {
     let methods = get(handlers::api_one).put(handlers::api_replace).with_state(site);
-    let condition = ConditionLayer::by_get().require_precondition();
-    Router::new().route_service("/api/flavours/{slug}", condition.layer(methods))
+    let condition = ConditionLayer::by_get().require_precondition().hold_timeout(Duration::from_secs(5));
+    let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(60));
+    Router::new().route_service("/api/flavours/{slug}", condition.layer(limit.layer(methods)))
 }
 
 /// The forms, and what belongs to one visitor: no cache keeps any of it.

@@ -1,6 +1,6 @@
 //! Preconditions evaluated before the handler runs.
 
-use super::probe::Probe;
+use super::condition_options::{Boxed, Options};
 use super::turns::Turns;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
@@ -15,17 +15,13 @@ use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE, LAST_MODI
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Body;
-use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 use tower::{Layer, Service, ServiceExt};
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 
 /// Finds out the current validators of a resource *before* the handler runs, by functions of yours,
 /// and answers 304 and 412 without running it (RFC 9110 section 13).
@@ -35,7 +31,12 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 /// response, so that two at the same time can't both find the version they expect. That holds within
 /// one process, for handlers that have written when they answer: where several processes write to one
 /// database, or a write outlives its request, compare the version there too. A date has whole seconds,
-/// so two saves within one can't be told apart by it: use a tag. A handler that takes for ever holds up the writes behind it: have a time limit inside.
+/// so two saves within one can't be told apart by it: use a tag.
+///
+/// A write does not wait for ever: after [`wait_timeout`](Self::wait_timeout) it is answered with 503. A write that keeps
+/// others waiting does not last for ever: after [`hold_timeout`](Self::hold_timeout) its handler's future is dropped, and
+/// it is answered with 408. Work that the handler detached may still commit then. Outside a tokio runtime, neither limit
+/// applies.
 ///
 /// Successful responses to GET and HEAD get the validators that they lack; so does a 412.
 ///
@@ -70,7 +71,7 @@ type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct ConditionLayer<V = ByFunctions> {
-    options: Options,
+    pub(super) options: Options,
     validators: PhantomData<V>,
 }
 
@@ -81,21 +82,6 @@ pub struct ByFunctions;
 /// A [`ConditionLayer`] that asks the wrapped service itself, by a GET.
 #[derive(Debug, Clone, Copy)]
 pub struct ByGet;
-
-#[derive(Clone, Default)]
-struct Options {
-    etag: Option<Finds<EntityTag>>,
-    last_modified: Option<Finds<SystemTime>>,
-    required: bool,
-    turns: Arc<Turns>,
-    probe: Arc<Probe>,
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("required", &self.required).finish_non_exhaustive()
-    }
-}
 
 impl Default for ConditionLayer {
     fn default() -> Self {
@@ -236,7 +222,7 @@ async fn respond<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
 {
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.into_parts();
     let method = parts.method.clone();
     let reads = method == Method::GET || method == Method::HEAD;
     // RFC 9110 section 13.2.1: other safe methods select no representation, and change none.
@@ -249,9 +235,30 @@ where
     if !reads && !conditional && options.required {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
     }
+    let exchange = |parts| exchange(&options, inner, Request::from_parts(parts, body), probe, conditional);
+    if reads {
+        return exchange(parts).await;
+    }
     // Writes without a precondition take their turn too: none comes between the evaluation of
     // another's and its write.
-    let _turn = if reads { None } else { Turns::wait(&options.turns, &mut parts).await };
+    let run = Turns::run(&options.turns, options.limits, parts, exchange).await;
+    run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
+}
+
+/// Evaluates the preconditions of a request, and forwards it if they hold.
+async fn exchange<S, ReqBody, B>(
+    options: &Options,
+    inner: S,
+    request: Request<ReqBody>,
+    probe: Option<fn() -> ReqBody>,
+    conditional: bool,
+) -> Result<Response<ResponseBody<B>>, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+{
+    let (parts, body) = request.into_parts();
+    let method = parts.method.clone();
+    let reads = method == Method::GET || method == Method::HEAD;
     if !reads && !conditional {
         return forward(inner, Request::from_parts(parts, body), None).await;
     }
@@ -320,21 +327,6 @@ fn add(current: &Validators, headers: &mut HeaderMap) {
         && let Some(date) = crate::rules::date::format(date)
     {
         let _ = headers.try_insert(LAST_MODIFIED, date);
-    }
-}
-
-impl Options {
-    async fn find(&self, parts: &Parts) -> Validators {
-        let etag = match &self.etag {
-            Some(find) => find(parts.clone()).await,
-            None => None,
-        };
-        let last_modified = match &self.last_modified {
-            Some(find) => find(parts.clone()).await,
-            None => None,
-        };
-        let exists = etag.is_some() || last_modified.is_some();
-        Validators { etag, last_modified, exists }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod anonymous_only;
 mod condition;
+mod condition_options;
 mod conditional;
 mod patch;
 mod probe;

@@ -1,49 +1,198 @@
 //! Writes to one resource, one after the other.
 
+use super::condition_options::Limits;
+use crate::body::ResponseBody;
 use crate::entry::Scope;
 use dashmap::DashMap;
+use futures_util::future::{Either, select};
+use http::header::RETRY_AFTER;
 use http::request::Parts;
-use std::sync::Arc;
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use http::{Response, StatusCode};
+use std::future::pending;
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until, timeout};
 
-/// Writes under way, by the scope of their path: two spellings of one path are one, and two paths that
-/// share a hash take turns for nothing.
+/// The number of requests that may wait for one resource.
+const MAX_WAITERS: usize = 100;
+
+/// The writes in progress, by the scope of their path: two spellings of one path are one resource, and so are two
+/// paths that share a hash.
 #[derive(Debug, Default)]
-pub(super) struct Turns(DashMap<Scope, Arc<Mutex<()>>>);
+pub(super) struct Turns(DashMap<Scope, Arc<Resource>>);
 
-/// Held from the evaluation of a write's precondition to its response.
-pub(super) struct Turn {
-    turns: Arc<Turns>,
-    resource: Scope,
-    guard: Option<OwnedMutexGuard<()>>,
+#[derive(Debug)]
+struct Resource {
+    place: Semaphore,
+    waiters: AtomicUsize,
+    /// Notified of each new waiter.
+    arrival: Notify,
 }
 
-/// A mark on a request: it has its turn, and a second one of the same layer has not to wait for it.
-#[derive(Clone)]
-struct HasTurn(Arc<Turns>);
+impl Default for Resource {
+    fn default() -> Self {
+        Self { place: Semaphore::new(1), waiters: AtomicUsize::new(0), arrival: Notify::new() }
+    }
+}
+
+/// The response to a write whose turn did not come, or ended early.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It has waited too long, or too many requests wait. `Retry-After`, in seconds.
+    Busy(u64),
+    /// It has taken too long while another request waits.
+    Overdue,
+}
+
+impl Refusal {
+    pub(super) fn into_response<B>(self) -> Response<ResponseBody<B>> {
+        let mut response = Response::new(ResponseBody::default());
+        match self {
+            Self::Busy(seconds) => {
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+            Self::Overdue => *response.status_mut() = StatusCode::REQUEST_TIMEOUT,
+        }
+        response
+    }
+}
+
+/// The turns of a request, as a mark on it: an inner layer with the same turns does not wait for its own request.
+#[derive(Clone, Default)]
+struct HasTurns(Vec<Weak<Held>>);
+
+/// Lives as long as a turn. Detached requests may carry the mark further.
+struct Held(Arc<Turns>);
 
 impl Turns {
-    /// Waits for the writes to the same resource that came before; `None` if the request has its turn.
-    pub(super) async fn wait(turns: &Arc<Self>, parts: &mut Parts) -> Option<Turn> {
-        if parts.extensions.get().is_some_and(|HasTurn(of)| Arc::ptr_eq(of, turns)) {
-            return None;
+    /// Runs an exchange once the earlier ones with the same resource have ended. Its future is dropped before the next
+    /// one begins.
+    pub(super) async fn run<F: Future>(
+        turns: &Arc<Self>,
+        limits: Limits,
+        mut parts: Parts,
+        exchange: impl FnOnce(Parts) -> F,
+    ) -> Result<F::Output, Refusal> {
+        let mut marks = parts.extensions.get::<HasTurns>().cloned().unwrap_or_default();
+        if marks.0.iter().filter_map(Weak::upgrade).any(|held| Arc::ptr_eq(&held.0, turns)) {
+            return Ok(exchange(parts).await);
         }
-        parts.extensions.insert(HasTurn(Arc::clone(turns)));
-        let resource = Scope::path(parts.uri.path());
-        let mutex = Arc::clone(&turns.0.entry(resource).or_default());
-        // The turn is there before its guard, so that one that is cancelled while it waits cleans up.
-        let mut turn = Turn { turns: Arc::clone(turns), resource, guard: None };
-        turn.guard = Some(mutex.lock_owned().await);
-        Some(turn)
+        let turn = Turn::wait(turns, Scope::path(parts.uri.path()), limits.wait).await?;
+        marks.0.retain(|held| held.strong_count() > 0);
+        marks.0.push(Arc::downgrade(&turn.held));
+        parts.extensions.insert(marks);
+        // Declared after the turn, so that they are dropped before, whatever ends them.
+        let exchange = pin!(exchange(parts));
+        let overdue = pin!(turn.overdue(limits.hold));
+        match select(exchange, overdue).await {
+            Either::Left((output, _)) => Ok(output),
+            Either::Right(_) => Err(Refusal::Overdue),
+        }
+    }
+}
+
+/// The right to write to a resource, or the wait for it.
+struct Turn {
+    held: Arc<Held>,
+    scope: Scope,
+    /// `None` once it has ended.
+    resource: Option<Arc<Resource>>,
+    has_begun: bool,
+    began: Instant,
+}
+
+impl Turn {
+    async fn wait(turns: &Arc<Turns>, scope: Scope, limit: Option<Duration>) -> Result<Self, Refusal> {
+        let resource = Arc::clone(&turns.0.entry(scope).or_default());
+        let held = Arc::new(Held(Arc::clone(turns)));
+        // Made before its turn comes, so that a cancelled wait cleans up.
+        let mut turn = Self {
+            held,
+            scope,
+            resource: Some(Arc::clone(&resource)),
+            has_begun: false,
+            began: Instant::now(),
+        };
+        turn.has_begun = resource.begin(limit).await;
+        turn.began = Instant::now();
+        if turn.has_begun { Ok(turn) } else { Err(Refusal::Busy(retry_after(limit))) }
+    }
+
+    /// Completes once the turn has lasted for the limit and another request waits.
+    async fn overdue(&self, limit: Option<Duration>) {
+        let end = limit.and_then(|limit| self.began.checked_add(limit));
+        let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };
+        loop {
+            while resource.waiters.load(Ordering::SeqCst) == 0 {
+                resource.arrival.notified().await;
+            }
+            if Handle::try_current().is_err() {
+                return pending().await;
+            }
+            sleep_until(end).await;
+            if resource.waiters.load(Ordering::SeqCst) > 0 {
+                return;
+            }
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.guard.take();
-        // Whoever waits holds a count too; new ones come through the table, which is locked here.
-        self.turns.0.remove_if(&self.resource, |_, mutex| Arc::strong_count(mutex) == 1);
+        if let Some(resource) = self.resource.take().filter(|_| self.has_begun) {
+            resource.place.add_permits(1);
+        }
+        // Each holder and waiter holds a count too; new ones come through the table, which is locked here.
+        self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
     }
+}
+
+impl Resource {
+    /// Waits until the resource is free, and takes it; returns `false` if it is not free in time, or too many wait.
+    async fn begin(&self, limit: Option<Duration>) -> bool {
+        if let Ok(permit) = self.place.try_acquire() {
+            permit.forget();
+            return true;
+        }
+        let Some(_waiter) = Waiter::join(self) else { return false };
+        let free = self.place.acquire();
+        let permit = match limit.filter(|_| Handle::try_current().is_ok()) {
+            Some(limit) => timeout(limit, free).await.ok().and_then(Result::ok),
+            None => free.await.ok(),
+        };
+        permit.map(|permit| permit.forget()).is_some()
+    }
+}
+
+/// A request that waits; counted until it is dropped.
+struct Waiter<'a>(&'a Resource);
+
+impl<'a> Waiter<'a> {
+    fn join(resource: &'a Resource) -> Option<Self> {
+        let waiter = Self(resource);
+        if resource.waiters.fetch_add(1, Ordering::SeqCst) >= MAX_WAITERS {
+            return None;
+        }
+        resource.arrival.notify_one();
+        Some(waiter)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Returns the seconds after which a client may repeat its request: as many as it has waited, at least one.
+fn retry_after(limit: Option<Duration>) -> u64 {
+    let limit = limit.unwrap_or(Duration::from_secs(1));
+    limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0)).max(1)
 }
 
 #[cfg(test)]
@@ -51,17 +200,63 @@ mod tests {
     use super::*;
     use http::Request;
 
+    fn parts() -> Parts {
+        Request::new(()).into_parts().0
+    }
+
     #[tokio::test]
     async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
         let turns = Arc::new(Turns::default());
-        let (mut a, ()) = Request::new(()).into_parts();
-        let (mut b, ()) = Request::new(()).into_parts();
-        let first = Turns::wait(&turns, &mut a).await;
-        let mut second = Box::pin(Turns::wait(&turns, &mut b));
+        let run = || Box::pin(Turns::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
+        let (mut first, mut second) = (run(), run());
+        assert!(futures::poll!(&mut first).is_pending());
         assert!(futures::poll!(&mut second).is_pending());
         drop(second);
         assert_eq!(turns.0.len(), 1);
         drop(first);
         assert_eq!(turns.0.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_outlives_its_turn_waits_for_another() {
+        let turns = Arc::new(Turns::default());
+        let limits = Limits::default();
+        let detached = Turns::run(&turns, limits, parts(), |parts| async { parts }).await.expect("a turn");
+        let holder = Turns::run(&turns, limits, parts(), |_| pending::<()>());
+        let mut holder = Box::pin(holder);
+        assert!(futures::poll!(&mut holder).is_pending());
+        let refused = Turns::run(&turns, limits, detached, |_| async {}).await;
+        assert_eq!(refused, Err(Refusal::Busy(10)));
+    }
+
+    #[tokio::test]
+    async fn a_request_within_its_turn_does_not_wait_for_itself_through_layers_of_other_turns() {
+        let (turns, others) = (Arc::new(Turns::default()), Arc::new(Turns::default()));
+        let limits = Limits::default();
+        let nested = Turns::run(&turns, limits, parts(), |parts| async {
+            Turns::run(&others, limits, parts, |parts| async {
+                Turns::run(&turns, limits, parts, |_| async {}).await
+            })
+            .await
+        });
+        assert_eq!(nested.await, Ok(Ok(Ok(()))));
+    }
+
+    #[test]
+    fn outside_a_runtime_there_are_no_limits() {
+        let turns = Arc::new(Turns::default());
+        let limits = Limits { wait: Some(Duration::ZERO), hold: Some(Duration::ZERO) };
+        futures::executor::block_on(async {
+            let (end, ended) = futures::channel::oneshot::channel::<()>();
+            let holder = Turns::run(&turns, limits, parts(), |_| ended);
+            let waiter = Turns::run(&turns, limits, parts(), |_| async {});
+            let (mut holder, mut waiter) = (Box::pin(holder), Box::pin(waiter));
+            assert!(futures::poll!(&mut holder).is_pending());
+            assert!(futures::poll!(&mut waiter).is_pending());
+            assert!(futures::poll!(&mut holder).is_pending());
+            end.send(()).expect("a holder");
+            assert_eq!(holder.await, Ok(Ok(())));
+            assert_eq!(waiter.await, Ok(()));
+        });
     }
 }

@@ -14,6 +14,7 @@ mod clocks;
 mod codings;
 mod collapse;
 mod condition;
+mod condition_limits;
 mod conditional;
 mod cookies;
 mod copies;

@@ -1,0 +1,330 @@
+//! `ConditionLayer`: a write waits, and keeps others waiting, for a limited time, and no two overlap.
+
+use crate::support::*;
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::{join_all, poll_immediate};
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{ConditionLayer, EntityTag, ResponseBody, SiteCacheLayer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The content of a write; it may never come.
+#[derive(Default)]
+struct Upload {
+    stalls: bool,
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.stalls { Poll::Pending } else { Poll::Ready(None) }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        !self.stalls
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.stalls { SizeHint::default() } else { SizeHint::with_exact(0) }
+    }
+}
+
+type Service = BoxCloneService<Request<Upload>, Response<ResponseBody<Body>>, Infallible>;
+
+/// A handler that reads the content of a write, takes as many seconds as its field `x-seconds` says, and notes when each
+/// write begins and ends.
+#[derive(Clone, Default)]
+struct Document(Arc<Mutex<Vec<String>>>);
+
+/// A write in progress; its end is noted however it ends.
+struct Writing(Document, String);
+
+impl Document {
+    fn note(&self, what: String) {
+        self.0.lock().expect("not poisoned").push(what);
+    }
+
+    /// Returns what has happened, and asserts that no two writes have overlapped.
+    fn log(&self) -> Vec<String> {
+        let log = self.0.lock().expect("not poisoned").clone();
+        for pair in log.chunks(2) {
+            if let [begin, end] = pair {
+                assert_eq!(begin.replace("begins", "ends"), *end, "two writes overlap: {log:?}");
+            }
+        }
+        log
+    }
+
+    fn handler(
+        &self,
+    ) -> impl tower::Service<Request<Upload>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        let document = self.clone();
+        service_fn(move |request: Request<Upload>| {
+            let document = document.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                if parts.method != "GET" {
+                    let text = |name: &str| parts.headers.get(name).map_or("", |v| v.to_str().expect("text"));
+                    document.note(format!("{} begins", text("x-editor")));
+                    let _writing = Writing(document.clone(), text("x-editor").to_owned());
+                    let seconds: u32 = text("x-seconds").parse().unwrap_or_default();
+                    body.collect().await.expect("infallible");
+                    sleep(seconds * SECOND).await;
+                    assert!(text("x-editor") != "panics", "a handler that panics");
+                }
+                Ok(with_lines(&[("etag", "\"1\"")], ""))
+            }
+        })
+    }
+
+    fn with(&self, layer: &ConditionLayer) -> Service {
+        layer.layer(self.handler()).boxed_clone()
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.note(format!("{} ends", self.1));
+    }
+}
+
+fn layer() -> ConditionLayer {
+    ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) })
+}
+
+fn write(editor: &str, seconds: u32) -> Request<Upload> {
+    let lines = [("if-match", "\"1\""), ("x-editor", editor), ("x-seconds", &seconds.to_string())];
+    request("PUT", "/document", &lines).map(|_| Upload::default())
+}
+
+/// A write whose content never comes.
+fn stalled(editor: &str) -> Request<Upload> {
+    write(editor, 0).map(|_| Upload { stalls: true })
+}
+
+async fn status(service: &Service, request: Request<Upload>) -> u16 {
+    read(service.clone().oneshot(request).await.expect("infallible")).await.status.as_u16()
+}
+
+/// Sends a request after some seconds, and returns its status and the second of its response.
+async fn after(seconds: u32, service: &Service, request: Request<Upload>) -> (u16, u64) {
+    let began = Instant::now();
+    sleep(seconds * SECOND).await;
+    let status = status(service, request).await;
+    (status, began.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_content_never_comes_gives_way_to_a_waiter_after_30_seconds() {
+    let document = Document::default();
+    for service in [document.with(&layer()), ConditionLayer::by_get().layer(document.handler()).boxed_clone()]
+    {
+        let outcome = tokio::join!(
+            after(0, &service, stalled("a")),
+            after(5, &service, write("b", 1)),
+            after(25, &service, write("c", 1)),
+            after(26, &service, write("d", 1)),
+        );
+        assert_eq!(outcome, ((408, 30), (503, 15), (200, 31), (200, 32)));
+    }
+    let once = ["a begins", "a ends", "c begins", "c ends", "d begins", "d ends"];
+    assert_eq!(document.log(), [once, once].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_keeps_nobody_waiting_is_not_limited() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    assert_eq!(after(0, &service, write("a", 3600)).await, (200, 3600));
+    // Writes to other resources, reads, and waiters that were refused or left, do not count.
+    let mut other = write("other", 40);
+    *other.uri_mut() = "/other".parse().expect("a path");
+    let left = async {
+        sleep(25 * SECOND).await;
+        tokio::time::timeout(SECOND, status(&service, write("left", 0))).await.expect_err("no turn");
+    };
+    let outcome = tokio::join!(
+        after(0, &service, write("a", 40)),
+        after(0, &service, other),
+        after(20, &service, get("/document").map(|_| Upload::default())),
+        after(5, &service, write("b", 0)),
+        left,
+    );
+    assert_eq!(outcome, ((200, 40), (200, 40), (200, 20), (503, 15), ()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_comes_after_the_limit_has_its_turn_at_once() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    let outcome = tokio::join!(after(0, &service, stalled("a")), after(100, &service, write("b", 2)));
+    assert_eq!(outcome, ((408, 100), (200, 102)));
+    assert_eq!(document.log(), ["a begins", "a ends", "b begins", "b ends"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_refused_after_10_seconds_without_the_handler() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    let mut holder = pin!(after(0, &service, write("a", 20)));
+    assert!(poll_immediate(&mut holder).await.is_none());
+    let began = Instant::now();
+    let refused = read(service.clone().oneshot(write("b", 0)).await.expect("infallible")).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("10")));
+    assert_eq!(began.elapsed(), 10 * SECOND);
+    assert_eq!(holder.await, (200, 20));
+    assert_eq!(document.log(), ["a begins", "a ends"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_writer_in_a_row_has_its_own_time() {
+    let document = Document::default();
+    let service = document.with(&layer().wait_timeout(None));
+    let outcome = tokio::join!(
+        after(0, &service, write("a", 20)),
+        after(1, &service, write("b", 29)),
+        after(2, &service, stalled("c")),
+        after(3, &service, write("d", 1)),
+    );
+    assert_eq!(outcome, ((200, 20), (200, 49), (408, 79), (200, 80)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn writers_that_leave_or_panic_let_the_next_one_write() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    let mut holder = Box::pin(status(&service, stalled("leaves")));
+    let mut gone = Box::pin(status(&service, write("gone", 0)));
+    let panics = AssertUnwindSafe(status(&service, write("panics", 1))).catch_unwind();
+    let (mut panics, mut last) = (Box::pin(panics), Box::pin(status(&service, write("last", 0))));
+    assert!(poll_immediate(&mut holder).await.is_none());
+    assert!(poll_immediate(&mut gone).await.is_none());
+    assert!(poll_immediate(&mut panics).await.is_none());
+    assert!(poll_immediate(&mut last).await.is_none());
+    drop(gone);
+    drop(holder);
+    let (panicked, last) = tokio::join!(panics, last);
+    assert_eq!((panicked.is_err(), last), (true, 200));
+    let expected =
+        ["leaves begins", "leaves ends", "panics begins", "panics ends", "last begins", "last ends"];
+    assert_eq!(document.log(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_requests_wait_in_order_and_others_are_refused_at_once() {
+    let document = Document::default();
+    let service = document.with(&layer().wait_timeout(None));
+    let editors: Vec<_> = (0..105).map(|editor| editor.to_string()).collect();
+    let outcomes = join_all(editors.iter().map(|editor| after(0, &service, write(editor, 1)))).await;
+    let expected: Vec<_> = (1..=101).map(|second| (200, second)).chain([(503, 0); 4]).collect();
+    assert_eq!(outcomes, expected);
+    let begun: Vec<_> = document.log().into_iter().step_by(2).collect();
+    assert_eq!(begun, editors[..101].iter().map(|editor| format!("{editor} begins")).collect::<Vec<_>>());
+    // Their places are free again.
+    let outcomes = join_all(editors[..101].iter().map(|editor| after(0, &service, write(editor, 0)))).await;
+    assert!(outcomes.iter().all(|outcome| *outcome == (200, 0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_limits_can_be_set_or_turned_off() {
+    let document = Document::default();
+    let at_once = document.with(&layer().wait_timeout(Duration::ZERO));
+    let outcome = tokio::join!(after(0, &at_once, write("a", 1)), after(0, &at_once, write("b", 1)));
+    assert_eq!(outcome, ((200, 1), (503, 0)));
+    let gives_way = document.with(&layer().hold_timeout(Duration::ZERO));
+    let outcome = tokio::join!(after(0, &gives_way, stalled("a")), after(2, &gives_way, write("b", 1)));
+    assert_eq!(outcome, ((408, 2), (200, 3)));
+    let limits = layer().wait_timeout(Duration::from_millis(2_500)).hold_timeout(5 * SECOND);
+    let limited = document.with(&limits);
+    let mut holder = pin!(after(0, &limited, stalled("a")));
+    assert!(poll_immediate(&mut holder).await.is_none());
+    let refused = read(limited.clone().oneshot(write("b", 0)).await.expect("infallible")).await;
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (503, Some("3")));
+    assert_eq!(tokio::join!(holder, after(1, &limited, write("c", 0))), ((408, 5), (200, 2)));
+    for limit in [None, Some(Duration::MAX)] {
+        let unlimited = document.with(&layer().wait_timeout(limit).hold_timeout(limit));
+        let outcome =
+            tokio::join!(after(0, &unlimited, write("a", 9999)), after(0, &unlimited, write("b", 1)));
+        assert_eq!(outcome, ((200, 9999), (200, 10_000)));
+    }
+    document.log();
+}
+
+#[tokio::test(start_paused = true)]
+async fn validators_that_are_never_found_give_way_too() {
+    let layer = ConditionLayer::new().etag(|request| async move {
+        if request.headers["x-editor"] == "a" {
+            std::future::pending::<()>().await;
+        }
+        Some(EntityTag::strong("1"))
+    });
+    let service = Document::default().with(&layer);
+    let outcome = tokio::join!(after(0, &service, write("a", 0)), after(29, &service, write("b", 0)));
+    assert_eq!(outcome, ((408, 30), (200, 30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    let within = service.clone();
+    let outer = layer();
+    let inner = service_fn(move |_: Request<Upload>| {
+        let within = within.clone();
+        async move { within.oneshot(write("within", 0)).await }
+    });
+    // The layer of the inner service has turns of its own; a third writer has the inner turn.
+    let stack = outer.layer(inner).boxed_clone();
+    let stacked = async {
+        let response = stack.oneshot(write("outer", 0)).await.expect("infallible");
+        read(response).await.status.as_u16()
+    };
+    assert_eq!(tokio::join!(after(0, &service, write("third", 20)), stacked), ((200, 20), 503));
+}
+
+/// A cut-off write may have been committed, by the handler or by what it detached.
+#[tokio::test(start_paused = true)]
+async fn a_cut_off_write_invalidates_its_path_and_a_refused_one_does_not() {
+    let document = Document::default();
+    let inner = layer().layer(document.handler());
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let read_page = async || {
+        let page = get("/document").map(|_| Upload::default());
+        read(stack.clone().oneshot(page).await.expect("infallible")).await.is_hit()
+    };
+    let save = async |seconds, upload| {
+        sleep(seconds * SECOND).await;
+        read(stack.clone().oneshot(upload).await.expect("infallible")).await.status.as_u16()
+    };
+    assert_eq!((read_page().await, read_page().await), (false, true));
+    let mut holder = pin!(save(0, stalled("a")));
+    assert!(poll_immediate(&mut holder).await.is_none());
+    assert_eq!(save(0, write("b", 0)).await, 503);
+    assert!(read_page().await);
+    let mut third = pin!(save(15, write("c", 30)));
+    tokio::select! {
+        cut_off = holder => assert_eq!(cut_off, 408),
+        _ = &mut third => panic!("the third writer waits for the first"),
+    }
+    assert!(!read_page().await);
+}
