@@ -20,6 +20,10 @@
 //! long a 504, or what is stored, where it may be used stale (`--stale-if-error`). `Cache-Status` says which, and
 //! `Proxy-Status` that it was the proxy's own answer, and why. A request that the proxy refuses by itself has
 //! neither.
+//!
+//! Nobody keeps what others need: a connection of HTTP/2 has at most 32 requests at a time, the upstream 256
+//! (`--upstream-requests`), a client that reads nothing for ten seconds is cut off, and so is an upstream that sends
+//! more than 100 interim responses. Connections of clients need descriptors besides (`ulimit -n`).
 //! `--help` lists the options. On Ctrl-C or SIGTERM it takes no more connections and ends once
 //! the requests under way are answered, `--timeout` and five seconds later at the latest.
 
@@ -31,6 +35,12 @@ mod failure;
 mod fields;
 #[path = "reverse_proxy/front.rs"]
 mod front;
+#[path = "reverse_proxy/interim.rs"]
+mod interim;
+#[path = "reverse_proxy/leg.rs"]
+mod leg;
+#[path = "reverse_proxy/reader.rs"]
+mod reader;
 #[path = "reverse_proxy/upstream.rs"]
 mod upstream;
 #[path = "reverse_proxy/whole.rs"]
@@ -39,9 +49,12 @@ mod whole;
 pub(crate) use front::Front;
 pub(crate) use upstream::Upstream;
 
+use reader::{PatientStream, StreamExecutor};
+use upstream::MAX_REQUESTS;
+
 use http::Uri;
 use http::uri::{Authority, Scheme};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -67,6 +80,8 @@ Options:
   --upstream-http2      speak HTTP/2 with the upstream, without TLS
   --timeout N           answer 504 after so many seconds without an answer, and cut a body off that
                         stalls for so long; to connect, there is half of it [default: 30]
+  --upstream-requests N send so many requests to the upstream at a time; others wait, or are answered
+                        with 503 [default: 256]
   --capacity N          hold so many bytes, 1048576 or more [default: 268435456]
   --stale-if-error N    answer with what is stale for so many seconds where the upstream fails
   --share-set-cookie    store responses with Set-Cookie that say explicitly how long they are fresh
@@ -81,6 +96,7 @@ struct Args {
     listen: String,
     http2: bool,
     timeout: Duration,
+    requests: usize,
     capacity: u64,
     policy: Policy,
     log: bool,
@@ -94,6 +110,7 @@ impl Args {
             listen: String::from("127.0.0.1:8080"),
             http2: false,
             timeout: Duration::from_secs(30),
+            requests: MAX_REQUESTS,
             capacity: 256 << 20,
             policy: Policy::rfc9111().cache_status(true),
             log: true,
@@ -106,6 +123,10 @@ impl Args {
                 "--listen" => args.listen = value()?,
                 "--upstream-http2" => args.http2 = true,
                 "--timeout" => args.timeout = Duration::from_secs(number(value()?)?),
+                "--upstream-requests" => {
+                    let requests = usize::try_from(number(value()?)?).unwrap_or(usize::MAX);
+                    args.requests = requests.clamp(1, Semaphore::MAX_PERMITS);
+                }
                 "--capacity" => {
                     args.capacity = number(value()?)?;
                     if args.capacity < 1 << 20 {
@@ -174,7 +195,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         args.upstream
     ));
     let cache = Cache::new(MemoryStore::with_capacity(args.capacity));
-    let upstream = Upstream::new(args.upstream, args.http2, args.timeout);
+    let upstream = Upstream::new(args.upstream, args.http2, args.timeout).max_requests(args.requests);
     let inner = SiteCacheLayer::new(&cache).policy(args.policy).layer(upstream);
     let front = Front { inner, log: args.log.then(printer) };
     serve(listener, front, stopped, args.timeout + Duration::from_secs(5)).await;
@@ -199,8 +220,18 @@ fn printer() -> SyncSender<String> {
 /// So long a client may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// So long a client may take to read a part of what it is sent. By default, a request waits longer for its place
+/// among those to the upstream (half of `--timeout`), so that clients that read nothing keep no place from others.
+const READING_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Others wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;
+
+/// The number of requests on one connection of HTTP/2 at a time; others are refused, and not processed.
+const MAX_STREAMS: u32 = 32;
+
+/// The bytes that are buffered for one stream of HTTP/2, at most.
+const MAX_BUFFERED: usize = 64 << 10;
 
 /// Answers connections until it is told to stop, and those that are there then to the end of their requests, or
 /// of some time.
@@ -210,9 +241,22 @@ pub(crate) async fn serve(
     stopped: impl Future<Output = ()>,
     grace: Duration,
 ) {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+    serve_readers(listener, front, stopped, grace, READING_PATIENCE).await;
+}
+
+/// Answers connections whose clients may take so long to read a part of what they are sent.
+pub(crate) async fn serve_readers(
+    listener: TcpListener,
+    front: Front,
+    stopped: impl Future<Output = ()>,
+    grace: Duration,
+    patience: Duration,
+) {
+    let mut server = auto::Builder::new(StreamExecutor { patience });
     server.http1().timer(TokioTimer::new()).header_read_timeout(PATIENCE);
-    server.http2().timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
+    let mut http2 = server.http2();
+    http2.timer(TokioTimer::new()).keep_alive_interval(PATIENCE);
+    http2.max_concurrent_streams(MAX_STREAMS).max_send_buf_size(MAX_BUFFERED);
     let (graceful, mut stopped) = (GracefulShutdown::new(), std::pin::pin!(stopped));
     let places = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let (closing, open) = watch::channel(());
@@ -249,7 +293,9 @@ pub(crate) async fn serve(
                 }
                 _ = open.changed() => return,
             }
-            let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+            let connection = server
+                .serve_connection(TokioIo::new(PatientStream::new(stream, patience)), service)
+                .into_owned();
             // An error is that of a client that has gone, or speaks no HTTP.
             drop(watcher.watch(connection).await);
         });

@@ -1,9 +1,10 @@
 //! Connections with the upstream.
 
 use super::failure::Failure;
+use super::interim::UpstreamStream;
+use super::reader::PatientStream;
 use futures::future::BoxFuture;
 use http::Uri;
-use hyper_util::rt::TokioIo;
 use std::task::{self, Poll};
 use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
@@ -13,10 +14,11 @@ use tower::Service;
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,
+    pub(crate) http2: bool,
 }
 
 impl Service<Uri> for Connector {
-    type Response = TokioIo<TcpStream>;
+    type Response = UpstreamStream;
     type Error = Failure;
     type Future = BoxFuture<'static, Result<Self::Response, Failure>>;
 
@@ -25,19 +27,20 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let timeout = self.timeout;
+        let (timeout, http2) = (self.timeout, self.http2);
         Box::pin(async move {
             let connecting = tokio::time::timeout(timeout, connect(&uri)).await;
-            connecting.map_err(|_| Failure::ConnectionTimeout)?
+            let stream = connecting.map_err(|_| Failure::ConnectionTimeout)??;
+            Ok(UpstreamStream::new(PatientStream::new(stream, timeout), http2))
         })
     }
 }
 
-async fn connect(uri: &Uri) -> Result<TokioIo<TcpStream>, Failure> {
+async fn connect(uri: &Uri) -> Result<TcpStream, Failure> {
     let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
     let found = lookup_host((host, uri.port_u16().unwrap_or(80))).await;
     let addresses: Vec<_> = found.map_err(|_| Failure::DnsError)?.collect();
     let stream = TcpStream::connect(&addresses[..]).await?;
     stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
+    Ok(stream)
 }

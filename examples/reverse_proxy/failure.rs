@@ -10,6 +10,8 @@ pub(crate) enum Failure {
     DnsError,
     ConnectionRefused,
     ConnectionTimeout,
+    /// As many requests as there may be are on their way.
+    ConnectionLimitReached,
     DestinationUnavailable,
     ConnectionTerminated,
     ResponseTimeout,
@@ -25,6 +27,7 @@ impl Failure {
         match self {
             Self::ConnectionTimeout | Self::ResponseTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Request => StatusCode::BAD_REQUEST,
+            Self::ConnectionLimitReached => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::BAD_GATEWAY,
         }
     }
@@ -34,6 +37,7 @@ impl Failure {
             Self::DnsError => "dns_error",
             Self::ConnectionRefused => "connection_refused",
             Self::ConnectionTimeout => "connection_timeout",
+            Self::ConnectionLimitReached => "connection_limit_reached",
             Self::DestinationUnavailable => "destination_unavailable",
             Self::ConnectionTerminated => "connection_terminated",
             Self::ResponseTimeout => "http_response_timeout",
@@ -56,8 +60,12 @@ impl Failure {
             Some(error) if error.is_user() => Self::Request,
             Some(error) => {
                 let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+                let http1 = error.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+                let is_invalid = http1
+                    .or(http2.and_then(h2::Error::get_io))
+                    .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
                 // Found by this side, rather than said by the other.
-                if http2.is_some_and(h2::Error::is_library) {
+                if is_invalid || http2.is_some_and(h2::Error::is_library) {
                     Self::Protocol
                 } else {
                     Self::ConnectionTerminated

@@ -1,6 +1,7 @@
 //! What comes before the cache: what no proxy may pass on, and for which site it is.
 
 use super::fields::{join_cookies, pass_on};
+use super::reader::Pieces;
 use super::upstream::{Upstream, UpstreamBody};
 use super::whole::Whole;
 use futures::future::BoxFuture;
@@ -23,7 +24,7 @@ pub(crate) struct Front {
 }
 
 impl Service<Request<Incoming>> for Front {
-    type Response = Response<ResponseBody<UpstreamBody>>;
+    type Response = Response<Pieces<ResponseBody<UpstreamBody>>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
@@ -52,7 +53,7 @@ impl Service<Request<Incoming>> for Front {
                 // No request waits for whoever reads the lines.
                 let _ = log.try_send(format!("{target}: {} {status}", response.status().as_u16()));
             }
-            Ok(response)
+            Ok(response.map(Pieces::new))
         })
     }
 }

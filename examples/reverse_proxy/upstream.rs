@@ -3,6 +3,8 @@
 use super::connect::Connector;
 use super::failure::Failure;
 use super::fields::{PSEUDONYM, pass_on};
+use super::interim::{CountingExecutor, Interim};
+use super::leg::Leg;
 use super::whole::Whole;
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -20,9 +22,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tower::Service;
-use tower_http::timeout::TimeoutBody;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -36,31 +37,58 @@ pub(crate) struct Upstream {
     connector: Connector,
     address: Authority,
     timeout: Duration,
+    /// Of the requests that may be on their way.
+    places: Arc<Semaphore>,
 }
+
+/// The number of requests to the upstream at a time. Over HTTP/1.1, each has a connection.
+pub(crate) const MAX_REQUESTS: usize = 256;
+
+/// The number of connections that are kept open for later requests.
+const MAX_IDLE: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Connections {
-    Http1(Box<Client<Connector, Whole>>),
+    Http1(Box<Client<Connector, Leg>>),
     /// One for all requests, made anew where it has ended.
-    Http2(Arc<Mutex<Option<SendRequest<Whole>>>>),
+    Http2(Arc<Mutex<Option<SendRequest<Leg>>>>),
 }
 
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
         // Half of the time there is, so that it can be told from a slow answer.
-        let connector = Connector { timeout: timeout / 2 };
+        let connector = Connector { timeout: timeout / 2, http2 };
         let connections = if http2 {
             Connections::Http2(Arc::default())
         } else {
-            let mut client = Client::builder(TokioExecutor::new());
+            let mut client = Client::builder(CountingExecutor);
             // RFC 9112 section 5.1: taken out, rather than refused, in a response.
             client.http1_allow_spaces_after_header_name_in_responses(true);
-            Connections::Http1(Box::new(client.pool_timer(TokioTimer::new()).build(connector.clone())))
+            client.pool_timer(TokioTimer::new()).pool_max_idle_per_host(MAX_IDLE);
+            Connections::Http1(Box::new(client.build(connector.clone())))
         };
-        Self { connections, connector, address, timeout }
+        let places = Arc::new(Semaphore::new(MAX_REQUESTS));
+        Self { connections, connector, address, timeout, places }
     }
 
-    async fn send(&self, mut request: Request<Whole>) -> Result<Response<Incoming>, BoxError> {
+    /// Sets the number of requests at a time; others wait for as long as they would for a connection.
+    pub(crate) fn max_requests(mut self, max: usize) -> Self {
+        self.places = Arc::new(Semaphore::new(max));
+        self
+    }
+
+    /// Sends a request once there is a place for it, which the response has as well until it has been read.
+    async fn exchange(
+        &self,
+        request: Request<Whole>,
+    ) -> Result<(Response<Incoming>, Arc<OwnedSemaphorePermit>), BoxError> {
+        let place = tokio::time::timeout(self.connector.timeout, Arc::clone(&self.places).acquire_owned());
+        let place = Arc::new(place.await.map_err(|_| Failure::ConnectionLimitReached)??);
+        let request = request.map(|body| Leg::new(body, self.timeout, Arc::clone(&place)));
+        Ok((self.send(request).await?, place))
+    }
+
+    async fn send(&self, mut request: Request<Leg>) -> Result<Response<Incoming>, BoxError> {
         *request.version_mut() = Version::HTTP_11;
         match &self.connections {
             Connections::Http1(client) => {
@@ -68,9 +96,11 @@ impl Upstream {
                 if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
                     request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
+                let interim = Interim::count(&mut request);
                 // It goes to the one server there is, with the `Host` that it has.
                 *request.uri_mut() = target(self.address.clone(), request.uri());
-                Ok(client.request(request).await?)
+                let response = client.request(request).await?;
+                if interim.is_excessive() { Err(Failure::Protocol.into()) } else { Ok(response) }
             }
             Connections::Http2(open) => {
                 // HTTP/2 says it in the target (RFC 9113 section 8.3.1).
@@ -94,16 +124,13 @@ impl Upstream {
     /// Waits no longer for others who connect than it would connect itself.
     async fn connection_in_time(
         &self,
-        open: &Mutex<Option<SendRequest<Whole>>>,
-    ) -> Result<SendRequest<Whole>, BoxError> {
+        open: &Mutex<Option<SendRequest<Leg>>>,
+    ) -> Result<SendRequest<Leg>, BoxError> {
         let connection = tokio::time::timeout(self.connector.timeout, self.connection(open)).await;
         connection.map_err(|_| Failure::ConnectionTimeout)?
     }
 
-    async fn connection(
-        &self,
-        open: &Mutex<Option<SendRequest<Whole>>>,
-    ) -> Result<SendRequest<Whole>, BoxError> {
+    async fn connection(&self, open: &Mutex<Option<SendRequest<Leg>>>) -> Result<SendRequest<Leg>, BoxError> {
         let mut open = open.lock().await;
         if let Some(sender) = open.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
@@ -141,8 +168,8 @@ impl Service<Request<Whole>> for Upstream {
     fn call(&mut self, request: Request<Whole>) -> Self::Future {
         let (upstream, version) = (self.clone(), request.version());
         Box::pin(async move {
-            Ok(match tokio::time::timeout(upstream.timeout, upstream.send(request)).await {
-                Ok(Ok(mut response)) => match unsound(&response) {
+            Ok(match tokio::time::timeout(upstream.timeout, upstream.exchange(request)).await {
+                Ok(Ok((mut response, place))) => match unsound(&response) {
                     Some(failure) => instead(failure),
                     None => {
                         let received = response.version();
@@ -153,7 +180,7 @@ impl Service<Request<Whole>> for Upstream {
                         }
                         *response.version_mut() = version;
                         response.map(|body| {
-                            TimeoutBody::new(upstream.timeout, Whole::new(body, received)).boxed_unsync()
+                            Leg::new(Whole::new(body, received), upstream.timeout, place).boxed_unsync()
                         })
                     }
                 },

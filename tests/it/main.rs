@@ -61,6 +61,7 @@ mod provoked;
 mod proxy;
 mod proxy_fields;
 mod proxy_hosts;
+mod proxy_limits;
 mod proxy_parts;
 mod proxy_smuggling;
 mod proxy_upstream;

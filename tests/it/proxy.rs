@@ -6,7 +6,7 @@ mod reverse_proxy;
 
 use crate::support::{Answer, timed};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use reverse_proxy::{Front, Upstream, serve};
+use reverse_proxy::{Front, Upstream, serve, serve_readers};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -218,9 +218,33 @@ impl Proxy {
     pub(crate) async fn start(upstream: SocketAddr, policy: Policy, http2: bool, timeout: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let upstream = Upstream::new(upstream.to_string().parse().expect("an authority"), http2, timeout);
+        let (front, clock, stop, stopped) = Self::parts(upstream, policy);
+        let task = tokio::spawn(serve(listener, front, stopped, LONG));
+        Self { address, clock, stop: Some(stop), task }
+    }
+
+    /// One with so many requests to the upstream at a time, and so much patience with clients that read nothing.
+    pub(crate) async fn limited(
+        origin: &Origin,
+        requests: usize,
+        patience: Duration,
+        timeout: Duration,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let upstream = origin.address.to_string().parse().expect("an authority");
+        let upstream = Upstream::new(upstream, false, timeout).max_requests(requests);
+        let (front, clock, stop, stopped) = Self::parts(upstream, Policy::rfc9111().cache_status(true));
+        let task = tokio::spawn(serve_readers(listener, front, stopped, LONG, patience));
+        Self { address, clock, stop: Some(stop), task }
+    }
+
+    fn parts(
+        upstream: Upstream,
+        policy: Policy,
+    ) -> (Front, ManualClock, oneshot::Sender<()>, impl Future<Output = ()>) {
         let (cache, clock) = timed();
-        let upstream = upstream.to_string().parse().expect("an authority");
-        let upstream = Upstream::new(upstream, http2, timeout);
         let inner = SiteCacheLayer::new(&cache).policy(policy).layer(upstream);
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
@@ -229,8 +253,7 @@ impl Proxy {
                 std::future::pending().await
             }
         };
-        let task = tokio::spawn(serve(listener, Front { inner, log: None }, stopped, LONG));
-        Self { address, clock, stop: Some(stop), task }
+        (Front { inner, log: None }, clock, stop, stopped)
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -1,0 +1,176 @@
+//! Clients that do not read what they are sent.
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
+
+tokio::task_local! {
+    /// Since when the client has had a part of a response to read, in the task of a stream of HTTP/2.
+    static UNREAD: Cell<Option<Instant>>;
+}
+
+/// Runs the streams of HTTP/2, each in a task of its own, until its client reads nothing for some time: then the stream
+/// is reset, and the upstream is let go.
+#[derive(Debug, Clone)]
+pub(crate) struct StreamExecutor {
+    pub(crate) patience: Duration,
+}
+
+impl<F> hyper::rt::Executor<F> for StreamExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(UNREAD.scope(Cell::new(None), run(stream, self.patience)));
+    }
+}
+
+async fn run(stream: impl Future, patience: Duration) {
+    let (mut stream, mut stalls) = (pin!(stream), pin!(sleep(patience)));
+    poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(end) = UNREAD.with(Cell::get).map(|since| since + patience) else { return Poll::Pending };
+        if stalls.deadline() != end {
+            stalls.as_mut().reset(end);
+        }
+        stalls.as_mut().poll(cx)
+    })
+    .await;
+}
+
+pin_project! {
+    /// The body of a response to a client, in small pieces: hyper asks for the next one once there is room for it, so that
+    /// a client that reads nothing is found out, and little is buffered for it.
+    #[derive(Debug)]
+    pub(crate) struct Pieces<B> {
+        #[pin]
+        body: B,
+        rest: Bytes,
+    }
+}
+
+/// So few bytes that a slow client with many streams reads one piece of each in time.
+const PIECE: usize = 4 << 10;
+
+impl<B> Pieces<B> {
+    pub(crate) fn new(body: B) -> Self {
+        Self { body, rest: Bytes::new() }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for Pieces<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        let frame = if this.rest.is_empty() {
+            let frame = this.body.poll_frame(cx);
+            // HTTP/1.1 has no such task: there, the connection waits for its client.
+            let _ = UNREAD.try_with(|unread| unread.set(frame.is_ready().then(Instant::now)));
+            match ready!(frame) {
+                Some(Ok(frame)) => frame.into_data().map(|data| *this.rest = data),
+                end => return Poll::Ready(end),
+            }
+        } else {
+            let _ = UNREAD.try_with(|unread| unread.set(Some(Instant::now())));
+            Ok(())
+        };
+        Poll::Ready(Some(Ok(match frame {
+            Ok(()) => Frame::data(this.rest.split_to(this.rest.len().min(PIECE))),
+            Err(trailers) => trailers,
+        })))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut with_rest = SizeHint::new();
+        with_rest.set_lower(hint.lower().saturating_add(rest));
+        if let Some(upper) = hint.upper() {
+            with_rest.set_upper(upper.saturating_add(rest));
+        }
+        with_rest
+    }
+}
+
+/// A connection that fails if the other side does not take a write in time.
+#[derive(Debug)]
+pub(crate) struct PatientStream {
+    stream: TcpStream,
+    patience: Duration,
+    /// Present while the other side takes nothing.
+    stalls: Option<Pin<Box<Sleep>>>,
+}
+
+impl PatientStream {
+    pub(crate) fn new(stream: TcpStream, patience: Duration) -> Self {
+        Self { stream, patience, stalls: None }
+    }
+
+    fn in_time(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.stalls = None;
+            return written;
+        }
+        let patience = self.patience;
+        let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(patience)));
+        stalls.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for PatientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PatientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.in_time(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.in_time(cx, written)
+    }
+}
