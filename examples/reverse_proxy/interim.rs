@@ -164,18 +164,20 @@ impl Heads {
         const RST_STREAM: u8 = 3;
         const END_STREAM: u8 = 1;
         match kind {
-            HEADERS if flags & END_STREAM == 0 => {
+            HEADERS => {
                 let count = self.counts.entry(stream).or_default();
                 *count += 1;
                 // The last one is that of the final response.
                 if *count > MAX_INTERIM + 1 {
                     return Err(too_many());
                 }
-                if self.counts.len() > MAX_STREAMS {
+                if flags & END_STREAM != 0 {
+                    self.counts.remove(&stream);
+                } else if self.counts.len() > MAX_STREAMS {
                     self.counts.pop_first();
                 }
             }
-            DATA | HEADERS | RST_STREAM => drop(self.counts.remove(&stream)),
+            DATA | RST_STREAM => drop(self.counts.remove(&stream)),
             _ => {}
         }
         Ok(())

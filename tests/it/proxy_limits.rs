@@ -224,50 +224,63 @@ async fn up_to_a_hundred_interim_responses_are_skipped() {
     }
 }
 
-/// An upstream that never stops to send the same bytes.
-async fn endless(first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
+/// An upstream that answers each connection's first request with some bytes, and then with others without end.
+async fn endless(http2: bool, first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        while let Ok((stream, _)) = listener.accept().await {
             let (first, bytes) = (first.clone(), bytes.clone());
             tokio::spawn(async move {
-                let mut request = [0; 1 << 14];
-                let mut read = 0;
-                // Over HTTP/2, until the request is there, too.
-                let enough = if first.is_empty() { 1 } else { 90 };
-                while read < enough {
-                    read += stream.read(&mut request).await.expect("a request");
+                let mut raw = Raw { stream, got: BytesMut::new() };
+                let enough = if http2 { 24 } else { 1 };
+                while raw.got.len() < enough {
+                    raw.stream.read_buf(&mut raw.got).await.expect("a request");
                 }
-                let _ = stream.write_all(&first).await;
-                while stream.write_all(&bytes).await.is_ok() {}
+                raw.got.advance(enough);
+                if http2 {
+                    raw.stream.write_all(&frame(4, 0, 0, &[])).await.expect("settings");
+                    while raw.frame().await.0 != 1 {}
+                }
+                let _ = raw.stream.write_all(&first).await;
+                while !bytes.is_empty() && raw.stream.write_all(&bytes).await.is_ok() {}
+                std::future::pending::<()>().await;
             });
         }
     });
     address
 }
 
+/// Starts a proxy over an upstream, and returns the status of a page and what it says of it.
+async fn asked(upstream: SocketAddr, http2: bool) -> (u16, Option<String>) {
+    let proxy = Proxy::start(upstream, Policy::rfc9111().cache_status(true), http2, LONG).await;
+    let got = proxy.get("/").await;
+    (got.status(), got.header("proxy-status").map(str::to_owned))
+}
+
+fn refused() -> (u16, Option<String>) {
+    (502, Some("tower-response-cache; error=http_protocol_error".to_owned()))
+}
+
 #[tokio::test]
 async fn interim_responses_without_end_are_a_bad_gateway() {
-    let policy = || Policy::rfc9111().cache_status(true);
     for interim in [CONTINUE, HINTS] {
-        let address = endless(Vec::new(), interim.repeat(1_000).into_bytes()).await;
-        let proxy = Proxy::start(address, policy(), false, LONG).await;
-        let got = proxy.get("/").await;
-        let why = "tower-response-cache; error=http_protocol_error";
-        assert_eq!((got.status(), got.header("proxy-status")), (502, Some(why)));
+        let upstream = endless(false, Vec::new(), interim.repeat(1_000).into_bytes()).await;
+        assert_eq!(asked(upstream, false).await, refused(), "{interim:?}");
     }
 }
 
 #[tokio::test]
-async fn interim_responses_of_http2_without_end_are_a_bad_gateway() {
-    // `:status: 103`, as a literal.
+async fn interim_responses_of_http2_are_limited_too() {
+    // `:status` as a literal, and as an index.
     let hints = frame(1, 4, 1, b"\x08\x03103");
-    for length in [1, 1_000] {
-        let address = endless(frame(4, 0, 0, &[]), hints.repeat(length)).await;
-        let proxy = Proxy::start(address, Policy::rfc9111().cache_status(true), true, LONG).await;
-        let got = proxy.get("/").await;
-        let why = "tower-response-cache; error=http_protocol_error";
-        assert_eq!((got.status(), got.header("proxy-status")), (502, Some(why)), "{length}");
+    let last = frame(1, 5, 1, b"\x88");
+    for (count, outcome) in [(0, (200, None)), (100, (200, None)), (101, refused())] {
+        let upstream = endless(true, [hints.repeat(count), last.clone()].concat(), Vec::new()).await;
+        assert_eq!(asked(upstream, true).await, outcome, "{count}");
+    }
+    for count in [1, 1_000] {
+        let upstream = endless(true, Vec::new(), hints.repeat(count)).await;
+        assert_eq!(asked(upstream, true).await, refused(), "{count} at once");
     }
 }
