@@ -18,7 +18,7 @@ fi
 # The same commit gets the same verdict; plain `cargo test` draws other cases each time.
 export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-9111}"
 say "unit, integration and documentation tests, all features (PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED)"
-cargo test --locked --all-features --lib --bins --examples --test it
+cargo test --locked --all-features --lib --bins --examples --test it --test memory
 cargo test --locked --all-features --doc
 
 say "unit and integration tests, no features"

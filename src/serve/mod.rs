@@ -25,6 +25,7 @@ mod next;
 mod post;
 mod reference;
 mod refresh;
+mod refuse;
 mod respond;
 mod revalidate;
 mod sent;

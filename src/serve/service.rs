@@ -2,7 +2,6 @@
 
 use super::anonymize::Carries;
 use super::carried;
-use super::failure::empty;
 use super::finish::Finish;
 use super::forward::Fill;
 use super::future::{ResponseFuture, pass_on};
@@ -10,6 +9,7 @@ use super::inspect::Context;
 use super::miss::Way;
 use super::next::Next;
 use super::refresh;
+use super::refuse::{answer_with, is_for_no_cache, refuse};
 use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
@@ -20,7 +20,7 @@ use crate::key::{CacheKey, KeyBuf, RequestHead};
 use crate::marks::{self, Edge};
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -305,37 +305,6 @@ where
             }
         }
     }
-}
-
-/// Tells whether a request is not answered from any cache: others than this one may have it, where it is left to them.
-fn is_for_no_cache(bypass: Option<Detail>) -> bool {
-    use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
-    bypass.is_some_and(|why| {
-        matches!(
-            why,
-            Body | Expect | Forwarded | Host | KeyLength | MethodOverride | RequestNoStore | Upgrade
-        )
-    })
-}
-
-/// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).
-fn refuse<S, ReqBody, B>(version: Version, finish: Finish) -> ResponseFuture<S, ReqBody, B>
-where
-    S: Service<Request<ReqBody>>,
-{
-    let finish = finish.with_status(CacheStatus::refused(Detail::OnlyIfCached));
-    answer_with(StatusCode::GATEWAY_TIMEOUT, version, finish)
-}
-
-fn answer_with<S, ReqBody, B>(
-    status: StatusCode,
-    version: Version,
-    finish: Finish,
-) -> ResponseFuture<S, ReqBody, B>
-where
-    S: Service<Request<ReqBody>>,
-{
-    ResponseFuture::slow(async move { (Ok(empty(status, version, &finish)), AnswerDependencies::noted()) })
 }
 
 #[expect(unused, reason = "asserts at build time that the error type of the service is kept")]

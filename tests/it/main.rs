@@ -48,7 +48,6 @@ mod lifetimes;
 mod loops;
 mod lost_updates;
 mod marks;
-mod memory;
 mod mismatches;
 mod model;
 #[cfg(feature = "axum")]

@@ -1,10 +1,10 @@
 //! What a store really holds stays near its capacity, however its entries came in.
 
-use crate::support::*;
 use allocation_counter::measure;
 use bytes::Bytes;
-use http::Response;
+use http::{Request, Response};
 use http_body::Frame;
+use http_body_util::{BodyExt, Empty};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,6 +16,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{Entry, KeyRef, PutMode, Store};
 use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
 
+const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
 /// Tables that do not grow with the entries.
 const TABLES: u64 = 512 << 10;
@@ -106,6 +107,10 @@ fn patterns() -> impl Strategy<Value = Pattern> {
     })
 }
 
+fn get(page: usize) -> Request<Empty<Bytes>> {
+    Request::get(format!("/{page}")).body(Empty::new()).expect("a request")
+}
+
 /// Runs something on a runtime of this thread.
 fn on_runtime<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
@@ -113,7 +118,7 @@ fn on_runtime<T>(work: impl Future<Output = T>) -> T {
 
 async fn fill_with_pages(store: &MemoryStore, pattern: &Pattern) {
     let (cache, shape) = (Cache::new(store.clone()), pattern.clone());
-    let inner = service_fn(move |_: http::Request<Body>| {
+    let inner = service_fn(move |_: Request<Empty<Bytes>>| {
         let frames = shape.buffers.frames(&shape.sizes);
         let body = Framed { frames, pauses: shape.pauses, paused: false };
         async move {
@@ -125,7 +130,7 @@ async fn fill_with_pages(store: &MemoryStore, pattern: &Pattern) {
     let size: usize = pattern.sizes.iter().sum();
     for page in 0..=(5 * CAPACITY as usize / 4 / (size + 600)).min(800) {
         let ask = || async {
-            read(site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible")).await
+            drop(site.clone().oneshot(get(page)).await.expect("infallible").into_body().collect().await)
         };
         futures::future::join_all((0..pattern.readers).map(|_| ask())).await;
     }
@@ -146,12 +151,7 @@ async fn fill_with_values(store: &MemoryStore, pattern: &Pattern) {
             }
             _ => {
                 let make = || async { bytes.to_vec() };
-                drop(
-                    cache
-                        .get_or_set(&number.to_string(), Duration::from_secs(60), make)
-                        .await
-                        .expect("stored"),
-                );
+                drop(cache.get_or_set(&number.to_string(), MINUTE, make).await.expect("stored"));
             }
         }
     }
