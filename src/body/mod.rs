@@ -7,6 +7,7 @@ mod recorder;
 mod recording;
 mod selected;
 mod source;
+mod tag;
 
 use frames::Frames;
 use recording::Recording;
@@ -14,7 +15,8 @@ use source::Source;
 
 pub(crate) use commit::Commit;
 pub(crate) use empty::empty;
-pub(crate) use recorder::{Recorder, Tagged};
+pub(crate) use recorder::Recorder;
+pub(crate) use tag::Tagged;
 
 use crate::cache::{Tracker, is_tracked, unknown};
 use crate::entry::Reads;

@@ -1,6 +1,7 @@
 //! Records a body while it streams, within limits, and commits it on a clean end alone.
 
 use super::commit::Commit;
+use super::tag::Tagged;
 use crate::cache::{Reservation, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
@@ -33,21 +34,6 @@ pub(crate) struct Recorder {
     tag: Tagged,
     /// What is read while the body is made.
     pub(super) tracker: Tracker,
-}
-
-/// The tag of a body, known once that is complete.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tagged(Arc<OnceLock<EntityTag>>);
-
-impl Tagged {
-    fn set(&self, tag: EntityTag) {
-        // A recording ends once.
-        let _ = self.0.set(tag);
-    }
-
-    pub(crate) fn get(&self) -> Option<&EntityTag> {
-        self.0.get()
-    }
 }
 
 /// What each frame that others read takes besides its bytes, about.
