@@ -24,7 +24,8 @@ impl Policy {
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
     /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
     /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. So does a request
-    /// with an extension of a layer in between, unless it is [declared](Self::refresh_with). Inside a tokio runtime, whose
+    /// with an extension of a layer in between, unless it is [declared](Self::refresh_with) or
+    /// [removed](Self::refresh_without). Inside a tokio runtime, whose
     /// timer has to be enabled; outside of one, stale pages are waited for.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
@@ -163,14 +164,15 @@ impl Policy {
     ///     .refresh_without::<Session>();
     /// ```
     pub fn refresh_without<T: Clone + Send + Sync + 'static>(self) -> Self {
-        self.refresh_with::<T>().refresh_request(|request| drop(request.extensions.remove::<T>()))
+        self.refresh_request(|request| drop(request.extensions.remove::<T>()))
     }
 
     /// Declares that extensions of a type say nothing of a visitor: a database pool, the time a request came.
     ///
-    /// If a layer between the outermost layer of this crate and this one leaves an extension that is neither declared
-    /// here nor [removed](Self::refresh_without), no request is made in the background: no layer would judge what the
-    /// layer in between makes of the response, and stale pages are waited for. What a router of axum leaves is known.
+    /// If a layer between the outermost layer of this crate and this one leaves an extension that is not declared here, no
+    /// request is made in the background, and stale pages are waited for: no layer would judge what the layer in between
+    /// makes of the response. A policy that takes off itself what is one visitor's ([`refresh_without`](Self::refresh_without),
+    /// [`refresh_request`](Self::refresh_request)) is believed. What a router of axum leaves is known.
     ///
     /// # Example
     /// ```

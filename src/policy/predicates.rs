@@ -64,6 +64,11 @@ impl Predicates {
         identity(request).filter(|identity| !identity.is_empty())
     }
 
+    /// Returns `true` if the user says what is taken off background requests.
+    pub(crate) fn prepare_refreshes(&self) -> bool {
+        !self.refresh.is_empty()
+    }
+
     /// Makes a request one that may be made in the background.
     pub(crate) fn prepare_refresh(&self, request: &mut request::Parts) {
         self.refresh.iter().for_each(|change| change(request));

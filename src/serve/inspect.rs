@@ -90,8 +90,8 @@ impl Shared {
         }
         inspected.context.needs_current = outer.is_some_and(|outer| outer.needs_current);
         let known = &self.policy.known_extensions;
-        inspected.context.is_extended =
-            outer.is_some_and(|outer| outer.is_extended(request.extensions, known));
+        inspected.context.is_extended = !predicates.prepare_refreshes()
+            && outer.is_some_and(|outer| outer.is_extended(request.extensions, known));
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
         inspected.context.head = head;
         inspected.identity = predicates.identity(request);
