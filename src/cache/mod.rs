@@ -64,7 +64,7 @@ pub use values::{ComputeError, Value};
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
-/// How long it is known why a response was not stored.
+/// How long the reason for an unstored response is remembered.
 const UNSTORED: Duration = Duration::from_secs(3600);
 
 #[derive(Clone)]

@@ -27,7 +27,7 @@ type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 /// The keys to pass.
 pub(crate) type Passes = Remembered<Pass>;
 
-/// What is remembered of keys for some time.
+/// A value for each of the latest keys, for a limited time.
 pub(crate) struct Remembered<T> {
     keys: Memory<T>,
     /// How long a key is remembered.

@@ -64,7 +64,7 @@ impl Predicates {
         identity(request).filter(|identity| !identity.is_empty())
     }
 
-    /// Returns `true` if the user says what is taken off background requests.
+    /// Returns `true` if the user changes background requests.
     pub(crate) fn prepare_refreshes(&self) -> bool {
         !self.refresh.is_empty()
     }

@@ -95,7 +95,7 @@ where
     }
 }
 
-/// Returns what the service has answered, as it leaves the layer.
+/// Returns the service's response as it leaves the layer.
 #[inline(always)]
 fn passed_on<B>(response: Response<B>, finish: &mut Finish, shared: &Shared) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::forwarded);
@@ -115,7 +115,7 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
 
 /// Passes on the answer to a request that inner layers may hold admissions for.
 ///
-/// Apart from the state for requests that none are held for, so that those stay small.
+/// Separate from the state for other requests, which stays small.
 pub(super) async fn pass_on<S, ReqBody, B>(
     edge: Edge,
     call: Oneshot<S, Request<ReqBody>>,

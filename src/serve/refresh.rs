@@ -32,7 +32,7 @@ use tower::Service;
 pub(super) struct Refresh {
     cache: Cache,
     key: CacheKey,
-    /// Nobody's child: it outlives the request that led to it.
+    /// Without a parent: it outlives the request that led to it.
     chain: Arc<Chain>,
     settled: Settled,
     /// The next refresh of the key carries keyed fields alone.

@@ -268,7 +268,7 @@ impl State {
     }
 }
 
-/// What runs the code of others (a store, a waker, a buffer), and is done once the lock is released.
+/// Work that runs foreign code (a store, a waker, a buffer), to do once the lock is released.
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakes: bool,
@@ -285,7 +285,7 @@ enum Ending {
 }
 
 impl Deferred {
-    /// Does it all; what is to be dropped goes with it.
+    /// Does the work, and drops the rest.
     pub(super) fn run(self, stream: &Stream) {
         if self.wakes {
             stream.wakers.wake_by_ref();
