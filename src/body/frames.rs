@@ -13,6 +13,11 @@ pub(super) struct Frames {
 }
 
 impl Frames {
+    /// Returns one data frame; none if it would be empty.
+    pub(super) fn one(data: Bytes) -> Self {
+        Self { first: (!data.is_empty()).then(|| Frame::data(data)), rest: VecDeque::new() }
+    }
+
     pub(super) fn push(&mut self, frame: Frame<Bytes>) {
         match self.first {
             None => self.first = Some(frame),

@@ -6,11 +6,13 @@ mod frames;
 mod recorder;
 mod recording;
 mod selected;
+mod shared_recorder;
 mod source;
 mod tag;
 
 use frames::Frames;
 use recording::Recording;
+use shared_recorder::SharedRecorder;
 use source::Source;
 
 pub(crate) use commit::Commit;
@@ -129,6 +131,8 @@ where
         if recording.is_whole() && recording.ahead.len() <= 1 {
             let data = recording.as_mut().project().ahead.pop().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
+        } else {
+            recording.as_mut().read_what_is_stored();
         }
         reads
     }
@@ -142,12 +146,12 @@ where
     /// Lets others read the body while it arrives, where some may be waiting and there is more to come.
     pub(crate) fn share(self) -> Self {
         let Inner::Recording { mut recording } = self.inner else { return self };
-        if !recording.goes_on() || !recording.recorder.as_ref().is_some_and(Recorder::has_leader) {
+        if !recording.goes_on() || !recording.recorder.as_ref().is_some_and(SharedRecorder::has_leader) {
             return Self { inner: Inner::Recording { recording } };
         }
         let this = recording.as_mut().project();
         let begun = std::mem::take(this.ahead);
-        let Some(mut recorder) = this.recorder.take() else {
+        let Some(mut recorder) = this.recorder.take().and_then(|recorder| recorder.take()) else {
             return Self { inner: Inner::Recording { recording } };
         };
         let tracker = recorder.tracker.share();
@@ -164,8 +168,8 @@ where
     /// returned.
     pub(crate) fn finish_recording(self) -> Result<(), Self> {
         match self.inner {
-            Inner::Recording { recording } if recording.recorder.is_some() => {
-                let permit = recording.recorder.as_ref().and_then(Recorder::drain_permit);
+            Inner::Recording { recording } if recording.is_recording() => {
+                let permit = recording.recorder.as_ref().and_then(SharedRecorder::drain_permit);
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
                     return Err(Self { inner: Inner::Recording { recording } });
                 };
@@ -222,7 +226,7 @@ where
     B::Error: Into<BoxError>,
 {
     *recording.as_mut().project().ahead = Frames::default();
-    while recording.recorder.is_some() {
+    while recording.is_recording() {
         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
         // A body that is always ready shall not keep a time limit from being seen.
         tokio::task::yield_now().await;

@@ -2,7 +2,7 @@
 
 use super::commit::Commit;
 use super::tag::Tagged;
-use crate::cache::{Reservation, Tracker};
+use crate::cache::{Budget, GivesWay, Reservation, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{Keep, Leader, Reader, Stream};
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
@@ -54,6 +54,16 @@ pub(super) enum End {
     Refused,
 }
 
+/// What an ended recording leaves.
+pub(super) struct Ended {
+    /// A parked response keeps a share of it.
+    pub(super) reservation: Arc<Reservation>,
+    /// The body, if it is stored or about to be.
+    pub(super) body: Option<Bytes>,
+    /// The store is in this process, and accounts for the body.
+    pub(super) is_local: bool,
+}
+
 #[derive(Debug)]
 enum Recorded {
     Nothing,
@@ -88,6 +98,10 @@ impl Recorder {
         self.declared
     }
 
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        self.reservation.budget()
+    }
+
     /// Tells whether others may be waiting.
     pub(super) fn has_leader(&self) -> bool {
         self.commit.as_ref().is_some_and(|commit| commit.leader.is_some())
@@ -105,10 +119,12 @@ impl Recorder {
         // There was room for more; from now on it is taken as it comes.
         self.recorded = Recorded::Nothing;
         self.reservation.shrink_to(self.length);
-        let declared = self.declared;
+        let (declared, budget) = (self.declared, Arc::clone(self.budget()));
         let begin = commit.leader.as_ref().map(Leader::announcement);
         let verdict = commit.verdict.clone();
         let reader = Stream::begin(head, declared, begun, source, Box::new(self));
+        let stream: Weak<dyn GivesWay> = Arc::<Stream>::downgrade(reader.stream());
+        budget.register(stream);
         match (begin, verdict) {
             (Some(begin), None) => begin(reader.stream()),
             (Some(begin), Some(verdict)) => {
@@ -151,9 +167,6 @@ impl Recorder {
         if data.is_empty() {
             return (data, None);
         }
-        if let Some((digest, _)) = &mut self.digest {
-            digest.update(&data);
-        }
         // With room to grow, unless it is known to end here.
         let capacity = (2 * total).min(most);
         let (held, needed) = match &self.recorded {
@@ -164,6 +177,9 @@ impl Recorder {
         };
         if !self.reservation.grow(needed - held) {
             return (data, Some(End::NoRoomNow));
+        }
+        if let Some((digest, _)) = &mut self.digest {
+            digest.update(&data);
         }
         let (recorded, sent) = match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
             Recorded::Nothing => {
@@ -200,11 +216,17 @@ impl Recorder {
         verdict.is_some_and(PendingVerdict::is_refused)
     }
 
+    /// Ends a recording that stands still, for others that need its room: what is complete is stored.
+    pub(super) fn give_way(self) {
+        let how = if self.is_whole() { End::Clean } else { End::NoRoomNow };
+        drop(self.end(how));
+    }
+
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
-    pub(super) fn end(mut self, how: End) -> Arc<Reservation> {
+    pub(super) fn end(mut self, how: End) -> Ended {
         if how == End::Clean {
             let body = self.body();
-            return self.finish(body).0;
+            return self.finish(body);
         } else if let Some(mut commit) = self.commit.take() {
             match how {
                 End::Failed => {
@@ -222,7 +244,7 @@ impl Recorder {
                 End::Refused | End::Clean => commit.pass(),
             }
         }
-        Arc::new(self.reservation.take())
+        Ended { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }
     }
 
     /// Takes what was recorded.
@@ -237,15 +259,15 @@ impl Recorder {
         }
     }
 
-    /// Returns the reservation, of which a parked response keeps a share, and whether the body is in the store of this
-    /// process, or waits to be.
-    fn finish(&mut self, body: Bytes) -> (Arc<Reservation>, bool) {
+    /// Stores the body, if it is what was declared and may be.
+    fn finish(&mut self, body: Bytes) -> Ended {
         let reservation = Arc::new(self.reservation.take());
-        let Some(mut commit) = self.commit.take() else { return (reservation, false) };
+        let unstored = |reservation| Ended { reservation, body: None, is_local: false };
+        let Some(mut commit) = self.commit.take() else { return unstored(reservation) };
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
             commit.storing.not_stored(&commit.cache, Detail::ContentLength);
             commit.failed();
-            return (reservation, false);
+            return unstored(reservation);
         }
         let tag = self
             .digest
@@ -255,14 +277,14 @@ impl Recorder {
         if !commit.storing.made_from(self.tracker.peek()) {
             commit.storing.give_up(&commit.cache, Detail::Dependencies);
             commit.pass();
-            return (reservation, false);
+            return unstored(reservation);
         }
         commit.storing.settle();
         if let Some(tag) = tag {
             self.tag.set(tag);
         }
         let parked = Arc::clone(&reservation);
-        let is_kept = commit.cache.is_local();
+        let ended = Ended { reservation, body: Some(body.clone()), is_local: commit.cache.is_local() };
         match commit.verdict.take() {
             None => commit.store(body),
             Some(verdict) => verdict.when_decided(move |verdict| {
@@ -279,7 +301,7 @@ impl Recorder {
                 }
             }),
         }
-        (reservation, is_kept)
+        ended
     }
 }
 
@@ -321,6 +343,15 @@ impl Keep for Recorder {
         self.tracker.peek()
     }
 
+    fn lacks_room(&self, data: &Bytes) -> Option<Arc<Budget>> {
+        let has_room = self.reservation.can_grow(data.len() as u64 + FRAME_COST);
+        (!has_room).then(|| Arc::clone(self.budget()))
+    }
+
+    fn stands_still(&mut self) {
+        self.why = End::NoRoomNow;
+    }
+
     fn is_whole(&self) -> bool {
         self.declared == Some(self.len())
     }
@@ -331,8 +362,8 @@ impl Keep for Recorder {
 
     fn store(mut self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>> {
         // Those who still read it read the bytes that are stored.
-        let (reservation, is_kept) = self.finish(whole);
-        if is_kept { None } else { Some(Box::new(reservation)) }
+        let ended = self.finish(whole);
+        if ended.is_local { None } else { Some(Box::new(ended.reservation)) }
     }
 
     fn fail(self: Box<Self>) {
@@ -341,6 +372,6 @@ impl Keep for Recorder {
 
     fn give_up(self: Box<Self>) -> Box<dyn Send> {
         let why = self.why;
-        Box::new(self.end(why))
+        Box::new(self.end(why).reservation)
     }
 }

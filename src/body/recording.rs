@@ -2,7 +2,8 @@
 
 use super::frames::Frames;
 use super::recorder::{End, Recorder};
-use crate::cache::{Reservation, Tracker};
+use super::shared_recorder::SharedRecorder;
+use crate::cache::Tracker;
 use crate::entry::Reads;
 use crate::error::BoxError;
 use crate::status::Detail;
@@ -10,7 +11,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
@@ -21,14 +21,16 @@ pin_project! {
         body: B,
         // What `Content-Length` says.
         declared: Option<u64>,
-        pub(super) recorder: Option<Recorder>,
+        pub(super) recorder: Option<SharedRecorder>,
         ended: bool,
         // Whether what was read ahead is all that was declared.
         consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
-        // Of the budget, for what was read ahead and is not sent yet.
-        held: Option<Arc<Reservation>>,
+        // The body, from when it is complete until somebody begins to read it.
+        stored: Option<Bytes>,
+        // Holds its share of the budget while what was read ahead is not sent.
+        held: Option<SharedRecorder>,
         // What is read while the body is made, where somebody else records it.
         pub(super) tracker: Option<Tracker>,
         // What the recorder knew when it ended.
@@ -54,10 +56,11 @@ where
             ahead,
             body,
             declared,
-            recorder,
+            recorder: recorder.map(SharedRecorder::new),
             ended: false,
             consistent: true,
             error: None,
+            stored: None,
             held: None,
             tracker: None,
             known: None,
@@ -76,7 +79,7 @@ where
     /// Reads ahead while the recording goes on.
     pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.while_ready(cx, |recording, bytes| {
-            recording.recorder.is_some() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
+            recording.is_recording() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
         });
     }
 
@@ -118,6 +121,10 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if self.recorder.is_some() && !self.is_recording() {
+            // It had to give way.
+            self.as_mut().end_recording(End::NoRoomNow);
+        }
         let this = self.as_mut().project();
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
         let polled = match tracker.or(this.tracker.as_mut()) {
@@ -170,8 +177,26 @@ where
         let this = self.project();
         if let Some(recorder) = this.recorder.take() {
             *this.known = recorder.tracker.known();
-            *this.held = Some(recorder.end(how));
+            *this.stored = recorder.end(how);
+            *this.held = Some(recorder);
         }
+    }
+
+    /// Has whoever reads a body that was read ahead to its end read the bytes that are stored. They count against the
+    /// budget until then: the store may evict them before.
+    pub(super) fn read_what_is_stored(self: Pin<&mut Self>) {
+        let ahead_bytes = self.ahead_bytes();
+        let this = self.project();
+        let is_ahead =
+            |body: &mut Bytes| body.len() as u64 == ahead_bytes && this.ahead.iter().all(Frame::is_data);
+        if let Some(body) = this.stored.take_if(is_ahead) {
+            *this.ahead = Frames::one(body);
+        }
+    }
+
+    /// Tells whether the recording goes on.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recorder.as_ref().is_some_and(SharedRecorder::is_recording)
     }
 
     /// Returns what the body was made from so far.
@@ -200,8 +225,10 @@ where
             None if *this.ended => Poll::Ready(this.error.take().map(Err)),
             None => self.as_mut().poll_body(cx),
         };
-        if self.ahead.is_empty() {
-            self.project().held.take();
+        let this = self.project();
+        this.stored.take();
+        if this.ahead.is_empty() {
+            this.held.take();
         }
         frame
     }

@@ -1,15 +1,41 @@
 //! The bytes that may be recorded at a time, so that many large responses at once stay bounded too.
 
-use std::sync::Arc;
+use super::Tracker;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A recording of at most so many bytes is small.
 const SMALL: u64 = 256 << 10;
 
-#[derive(Debug)]
-pub(super) struct Budget {
+/// A recording that nothing has moved for so long gives its room to one that needs it.
+pub(crate) const STANDS_STILL: Duration = Duration::from_secs(10);
+
+/// How many bytes may be recorded at a time, and by whom they are.
+pub(crate) struct Budget {
     limit: u64,
     used: AtomicU64,
+    recordings: Mutex<Recordings>,
+}
+
+/// Those that may hold bytes of a budget.
+struct Recordings {
+    all: Vec<Weak<dyn GivesWay>>,
+    /// Those that are gone are looked for when there are so many.
+    sweep_at: usize,
+    /// None of them stands still before.
+    earliest: Option<Instant>,
+}
+
+/// What holds bytes of a budget, and may have to go without.
+pub(crate) trait GivesWay: Send + Sync {
+    /// Gives back what it holds if nothing has moved it for [`STANDS_STILL`]. Else returns when that may be; `None` if
+    /// there is nothing to give back.
+    ///
+    /// It runs in the task of another recording, and may run the code of stores and wakers.
+    fn give_way(&self, now: Instant) -> Option<Instant>;
 }
 
 /// What one recording holds of the budget; given back when dropped.
@@ -19,13 +45,61 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
+/// With fewer entries, nobody looks for those that are gone.
+const FEWEST: usize = 64;
+
 impl Budget {
     pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
+        let recordings = Recordings { all: Vec::new(), sweep_at: FEWEST, earliest: None };
+        Arc::new(Self { limit, used: AtomicU64::new(0), recordings: Mutex::new(recordings) })
     }
 
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Adds one that is asked to give way when others need room.
+    pub(crate) fn register(&self, recording: Weak<dyn GivesWay>) {
+        let mut recordings = self.recordings();
+        if recordings.all.len() >= recordings.sweep_at {
+            recordings.all.retain(|recording| recording.strong_count() > 0);
+            recordings.sweep_at = FEWEST.max(2 * recordings.all.len());
+        }
+        recordings.all.push(recording);
+    }
+
+    /// Has all recordings give way that stand still. Nothing is to be locked meanwhile.
+    pub(crate) fn make_room(&self) {
+        let now = Instant::now();
+        let mut recordings = self.recordings();
+        if recordings.earliest.is_some_and(|earliest| now < earliest) {
+            return;
+        }
+        // What moves from now on, or begins, does not stand still before.
+        recordings.earliest = Some(now + STANDS_STILL);
+        let all: Vec<_> = recordings.all.iter().filter_map(Weak::upgrade).collect();
+        drop(recordings);
+        // What ends here was not read by whoever needs the room.
+        let earliest = Tracker::default().enter(|| {
+            let next = all.iter().filter_map(|recording| recording.give_way(now)).min();
+            drop(all);
+            next
+        });
+        if let Some(next) = earliest {
+            let mut recordings = self.recordings();
+            recordings.earliest = recordings.earliest.map(|earliest| earliest.min(next));
+        }
+    }
+
+    fn recordings(&self) -> MutexGuard<'_, Recordings> {
+        // Nothing panics under this lock.
+        self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Budget").field("limit", &self.limit).field("used", &self.used).finish_non_exhaustive()
     }
 }
 
@@ -34,18 +108,32 @@ impl Reservation {
         Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
     /// Takes more; `false` if that would be too much.
-    ///
-    /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
-    /// bodies slowly do not keep pages from being stored.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let limit = self.budget.limit;
-        let large = self.bytes.saturating_add(bytes) > SMALL.min(limit / 4);
-        let limit = if large { limit - limit / 4 } else { limit };
-        let within = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        let within = |used| self.sum_with(used, bytes);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
         self.bytes += if taken { bytes } else { 0 };
         taken
+    }
+
+    /// Tells whether there is room for more now.
+    pub(crate) fn can_grow(&self, bytes: u64) -> bool {
+        self.sum_with(self.budget.used(), bytes).is_some()
+    }
+
+    /// Returns what would be used with so much more, if that is within the limit.
+    ///
+    /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
+    /// bodies slowly do not keep pages from being stored.
+    fn sum_with(&self, used: u64, bytes: u64) -> Option<u64> {
+        let limit = self.budget.limit;
+        let large = self.bytes.saturating_add(bytes) > SMALL.min(limit / 4);
+        let limit = if large { limit - limit / 4 } else { limit };
+        used.checked_add(bytes).filter(|sum| *sum <= limit)
     }
 }
 

@@ -87,6 +87,11 @@ impl CacheBuilder {
     /// Sets how many bytes of bodies may be recorded at a time, all requests together. Past it,
     /// responses pass through unrecorded. The default is 64 MiB. A quarter of it is kept for bodies
     /// of up to 256 KiB, which slow readers of large ones can't use up.
+    ///
+    /// Where there is no room, a recording whose body has not moved for ten seconds gives its room to others: it is
+    /// stored if all that `Content-Length` declares is there, else it is not recorded any more. Its clients get it all
+    /// the same. One exception: of several clients that read one body, those that have stood still for so long and are
+    /// more than 256 KiB behind are cut off.
     pub fn recording_bytes(mut self, bytes: u64) -> Self {
         self.recording_bytes = bytes;
         self

@@ -17,7 +17,7 @@ mod warm;
 
 pub(crate) use background::RefreshEnd;
 pub use background::Refreshes;
-pub(crate) use budget::Reservation;
+pub(crate) use budget::{Budget, GivesWay, Reservation, STANDS_STILL};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
@@ -36,7 +36,6 @@ use crate::key::{CacheKey, KeyRef, ValueDigests};
 use crate::status::Detail;
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
-use budget::Budget;
 use dice::Dice;
 use namespaces::Namespaces;
 use std::fmt;

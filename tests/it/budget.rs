@@ -9,10 +9,10 @@ use std::convert::Infallible;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
 
-const PAGE: usize = 300 << 10;
+pub(crate) const PAGE: usize = 300 << 10;
 
 /// A page in so many frames, after a pause so that others come to wait for it.
-fn frames(
+pub(crate) fn frames(
     count: usize,
 ) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Unpin + 'static {
     let frames = (0..count).map(move |_| Ok(Frame::data(Bytes::from(vec![7; PAGE / count]))));
@@ -50,7 +50,7 @@ async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored()
     }
 }
 
-fn is_hit<B>(response: &Response<B>) -> bool {
+pub(crate) fn is_hit<B>(response: &Response<B>) -> bool {
     let status = response.headers().get_all("cache-status").iter().next_back();
     status.is_some_and(|status| status.to_str().is_ok_and(|status| status.contains("; hit")))
 }

@@ -81,6 +81,7 @@ mod sharing;
 mod soak;
 mod softened;
 mod stale;
+mod standing_still;
 mod status;
 mod status_key;
 mod status_unstored;

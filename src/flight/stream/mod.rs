@@ -10,11 +10,11 @@ mod state;
 mod wakers;
 
 pub(crate) use reader::Reader;
-use reader::STALL;
 use readers::Readers;
 use state::{Deferred, FRAME_COST, Item, State};
 use wakers::Wakers;
 
+use crate::cache::{Budget, GivesWay, STANDS_STILL};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use bytes::Bytes;
@@ -32,6 +32,10 @@ pub(crate) trait Keep: Send {
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
     fn reads(&self) -> Option<Reads>;
+    /// Returns the budget if that has no room for what is to be kept.
+    fn lacks_room(&self, data: &Bytes) -> Option<Arc<Budget>>;
+    /// It has to give its room to others.
+    fn stands_still(&mut self);
     /// Tells whether all that was declared is there.
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -81,6 +85,7 @@ impl Stream {
             held_until: 0,
             readers,
             moved: Instant::now(),
+            read: Instant::now(),
             deferred: Deferred::default(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
@@ -124,12 +129,41 @@ impl Stream {
 
     /// Tells whether nothing of the body has come for so long that nobody else should wait for it.
     pub(crate) fn is_stalled(&self) -> bool {
-        lock(&self.state).moved.elapsed() >= STALL
+        lock(&self.state).moved.elapsed() >= STANDS_STILL
     }
 
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
     pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
         lock(&self.state).keep.as_ref()?.drain_permit()
+    }
+}
+
+impl Stream {
+    /// Has others give way if there is no room for what has arrived.
+    fn make_room(&self, data: &Bytes) {
+        let mut state = lock(&self.state);
+        // This one does not stand still.
+        state.moved = Instant::now();
+        let budget = state.keep.as_ref().and_then(|keep| keep.lacks_room(data));
+        drop(state);
+        if let Some(budget) = budget {
+            budget.make_room();
+        }
+    }
+}
+
+impl GivesWay for Stream {
+    /// Stores what is complete, and keeps what is not no longer. Readers that are far behind the others are cut off.
+    fn give_way(&self, now: Instant) -> Option<Instant> {
+        let still = lock(&self.state).stands_still_at();
+        match still {
+            Some(still) if still <= now => {
+                self.change(State::end_keeping);
+                self.change(State::give_room);
+                None
+            }
+            still => still,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::readers::Place;
 use super::state::{Arrived, End, Found, Item};
 use super::{Source, Stream, lock};
+use crate::cache::STANDS_STILL;
 use crate::error::BoxError;
 use crate::flight::Wait;
 use bytes::Bytes;
@@ -12,12 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 use tokio::time::Sleep;
-
-/// So long a body may stand still before others call the service by themselves, and so long the slowest
-/// reader may take, while others wait for it, for half of what they wait with.
-pub(super) const STALL: Duration = Duration::from_secs(10);
 
 /// One who reads a [`Stream`]: a body.
 #[derive(Debug)]
@@ -70,7 +66,7 @@ impl Reader {
         let gets_on = self.patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
         if gets_on {
             let target = slowest + frames.div_ceil(2);
-            self.patience = Some((Box::pin(tokio::time::sleep(STALL)), target));
+            self.patience = Some((Box::pin(tokio::time::sleep(STANDS_STILL)), target));
         }
         if let Some((sleep, _)) = &mut self.patience {
             ready!(sleep.as_mut().poll(cx));
@@ -100,6 +96,9 @@ impl Reader {
             }
             Poll::Ready(arrived) => {
                 stream.wakers.forget(self.number);
+                if let Arrived::Data(data) = &arrived {
+                    stream.make_room(data);
+                }
                 stream.change(|state| state.arrived(source, arrived, at_end));
                 Poll::Ready(())
             }

@@ -2,6 +2,7 @@
 
 use super::readers::{Place, Readers};
 use super::{Keep, Source, Stream, lock};
+use crate::cache::STANDS_STILL;
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) readers: Readers,
     /// When there was something new last.
     pub(super) moved: Instant,
+    /// When a reader got something last.
+    pub(super) read: Instant,
     pub(super) deferred: Deferred,
 }
 
@@ -106,6 +109,7 @@ impl State {
         if let Some(item) = self.frames.get(self.readers.index(next)).cloned() {
             let was_full = self.is_full();
             self.readers.advance(number);
+            self.read = Instant::now();
             self.trim();
             self.deferred.wakes |= was_full && !self.is_full();
             return Found::Frame(item);
@@ -172,31 +176,69 @@ impl State {
     }
 
     fn give_up(&mut self) {
-        if let Some(keep) = self.keep.take() {
-            self.held_until = self.readers.end();
-            self.deferred.ended = Some((keep, Ending::GivenUp));
-            self.trim();
-        }
+        self.end_keep(|_| Ending::GivenUp);
+        self.trim();
     }
 
     pub(super) fn finish(&mut self, end: End) {
         self.polling = false;
         self.deferred.wakes = true;
         self.deferred.source = self.source.take();
-        if let Some(keep) = self.keep.take() {
-            self.held_until = self.readers.end();
-            let ending = match &end {
-                End::Clean => {
-                    let whole = self.whole();
-                    self.share(&whole);
-                    Ending::Complete(whole)
-                }
-                End::Failed(_) => Ending::Failed,
-            };
-            self.deferred.ended = Some((keep, ending));
+        match &end {
+            End::Clean => self.complete(),
+            End::Failed(_) => self.end_keep(|_| Ending::Failed),
         }
         self.end = Some(end);
         self.trim();
+    }
+
+    /// Stores what is kept, which is all of the body.
+    fn complete(&mut self) {
+        self.end_keep(|state| {
+            let whole = state.whole();
+            state.share(&whole);
+            Ending::Complete(whole)
+        });
+    }
+
+    /// Keeps nothing from now on, if something was kept.
+    fn end_keep(&mut self, ending: impl FnOnce(&mut Self) -> Ending) {
+        if let Some(keep) = self.keep.take() {
+            self.held_until = self.readers.end();
+            let ending = ending(self);
+            self.deferred.ended = Some((keep, ending));
+        }
+    }
+
+    /// Returns when this will have stood still for long, if nothing moves it; `None` if it holds nothing that others
+    /// could have.
+    pub(super) fn stands_still_at(&self) -> Option<Instant> {
+        let holds = self.keep.is_some() || self.held.is_some();
+        holds.then(|| self.moved.max(self.read) + STANDS_STILL)
+    }
+
+    /// Ends what stands still: all that was declared is stored.
+    pub(super) fn end_keeping(&mut self) {
+        let Some(keep) = &mut self.keep else { return };
+        if keep.is_whole() {
+            self.complete();
+        } else {
+            keep.stands_still();
+            self.give_up();
+        }
+        self.trim();
+    }
+
+    /// Gives back the room of what is not read yet, of which no more is left than a window.
+    pub(super) fn give_room(&mut self) {
+        while self.held.is_some()
+            && self.is_full()
+            && let Some(slowest) = self.readers.slowest()
+        {
+            self.cut_off(slowest);
+        }
+        self.deferred.held.extend(self.held.take());
+        self.deferred.wakes = true;
     }
 
     /// Holds something until all that has been kept so far is read; returns it if that has been.

@@ -1,0 +1,258 @@
+//! A recording that nothing moves gives its room to one that needs it.
+
+use crate::budget::{PAGE, frames, is_hit};
+use crate::faulty::{Fault, Faulty};
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, StreamBody};
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::time::{advance, sleep};
+use tower::util::BoxCloneService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, MemoryStore, ResponseBody, SiteCacheLayer};
+
+const FRAMES: usize = 10;
+
+type Pages = UnsyncBoxBody<Bytes, Infallible>;
+type Reader = ResponseBody<Pages>;
+
+/// A site of large pages, over a cache that can record two of them at a time.
+struct Site {
+    cache: Cache,
+    stack: BoxCloneService<Request<Body>, Response<Reader>, Infallible>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    /// The store is in another process.
+    is_remote: bool,
+    /// Requests wait for each other, and read one body together.
+    collapses: bool,
+    /// The pages say how long they are.
+    is_declared: bool,
+}
+
+impl Way {
+    fn all() -> impl Iterator<Item = Self> {
+        (0..8).map(|bits| Self {
+            is_remote: bits & 1 > 0,
+            collapses: bits & 2 > 0,
+            is_declared: bits & 4 > 0,
+        })
+    }
+
+    fn site(self) -> Site {
+        let memory = MemoryStore::with_capacity(64 << 20);
+        let builder = match self.is_remote {
+            true => Cache::builder(Faulty::new(memory, Fault::Slow)),
+            false => Cache::builder(memory),
+        };
+        let cache = builder.recording_bytes(1 << 20).build().expect("valid");
+        let known = Arc::new(Mutex::new(HashSet::new()));
+        let inner = service_fn(move |request: Request<Body>| {
+            let is_new = known.lock().expect("not poisoned").insert(request.uri().to_string());
+            let mut response = Response::new(StreamBody::new(frames(FRAMES)).boxed_unsync());
+            if self.is_declared {
+                response.headers_mut().insert("content-length", PAGE.into());
+            }
+            if is_new && !self.collapses {
+                // After such a response, nobody waits for the next one.
+                response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
+            }
+            async move { Ok::<_, Infallible>(response) }
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner).boxed_clone();
+        Site { cache, stack }
+    }
+}
+
+impl Site {
+    async fn get(&self, path: &str) -> Response<Reader> {
+        self.stack.clone().oneshot(get(path)).await.expect("infallible")
+    }
+
+    /// Returns a reader of a page that is recorded.
+    async fn begin(&self, path: &str, way: Way) -> Reader {
+        if !way.collapses {
+            drop(self.get(path).await.into_body().collect().await);
+        }
+        self.get(path).await.into_body()
+    }
+
+    /// Tells whether a page is stored that is read to its end.
+    async fn stores(&self, path: &str, way: Way) -> bool {
+        drop(self.begin(path, way).await.collect().await.expect("a body"));
+        // What a remote store needs.
+        sleep(Duration::from_millis(100)).await;
+        is_hit(&self.get(path).await)
+    }
+}
+
+/// Reads so many frames, and returns their bytes.
+async fn read(reader: &mut Reader, frames: usize) -> usize {
+    let mut bytes = 0;
+    for _ in 0..frames {
+        let frame = reader.frame().await.expect("not the end").expect("no error");
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+    }
+    bytes
+}
+
+/// Has readers stall in a page each until no other page is recorded. Returns them, with the number of bytes they have.
+async fn stall(site: &Site, way: Way, frames: usize) -> Vec<(Reader, usize)> {
+    let mut stalled = Vec::new();
+    for page in 0..6 {
+        let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+        let bytes = read(&mut reader, frames).await;
+        stalled.push((reader, bytes));
+    }
+    assert!(!site.stores("/too-soon", way).await, "{way:?}: there is room");
+    stalled
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_whose_client_stalls_gives_way_after_ten_seconds_and_the_client_gets_it_all() {
+    for (way, frames) in Way::all().flat_map(|way| [6, FRAMES - 1].map(|frames| (way, frames))) {
+        let site = way.site();
+        let stalled = stall(&site, way, frames).await;
+        advance(Duration::from_millis(9_000)).await;
+        assert!(!site.stores("/still-too-soon", way).await, "{way:?}");
+        advance(Duration::from_millis(1_000)).await;
+        assert!(site.stores("/another", way).await, "{way:?}, {frames} frames");
+        assert!(site.stores("/one-more", way).await, "{way:?}, {frames} frames");
+        for (reader, bytes) in stalled {
+            let rest = reader.collect().await.expect("a body").to_bytes();
+            assert_eq!(bytes + rest.len(), PAGE, "{way:?}, {frames} frames");
+        }
+        assert_eq!(site.cache.recording_bytes(), 0, "{way:?}, {frames} frames");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_its_client_moves_does_not_give_way() {
+    for way in Way::all() {
+        let site = way.site();
+        let mut stalled = stall(&site, way, 4).await;
+        for round in 0..4 {
+            advance(Duration::from_secs(8)).await;
+            for (reader, bytes) in &mut stalled {
+                *bytes += read(reader, 1).await;
+            }
+            assert!(!site.stores(&format!("/{round}"), way).await, "{way:?}");
+        }
+        for (reader, _) in stalled {
+            reader.collect().await.expect("a body");
+        }
+        sleep(Duration::from_millis(100)).await;
+        let mut stored = 0;
+        for page in 0..6 {
+            stored += usize::from(is_hit(&site.get(&format!("/stalled/{page}")).await));
+        }
+        assert!(stored > 0, "{way:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_has_all_that_was_declared_is_stored_when_it_gives_way() {
+    for way in Way::all().filter(|way| way.is_declared) {
+        let site = way.site();
+        let mut stalled = Vec::new();
+        for page in 0..2 {
+            let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+            read(&mut reader, FRAMES).await;
+            stalled.push(reader);
+        }
+        assert!(!site.stores("/too-soon", way).await, "{way:?}: there is room");
+        advance(Duration::from_secs(10)).await;
+        assert!(site.stores("/another", way).await, "{way:?}");
+        for page in 0..2 {
+            assert!(is_hit(&site.get(&format!("/stalled/{page}")).await), "{way:?}");
+        }
+    }
+}
+
+/// One who reads all, and several who read a part.
+async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {
+    let (first, others) =
+        futures::join!(site.get(path), futures::future::join_all((0..5).map(|_| site.get(path))));
+    assert_eq!(first.into_body().collect().await.expect("a body").to_bytes().len(), PAGE);
+    let mut stalled = Vec::new();
+    for (frames, response) in others.into_iter().enumerate() {
+        let mut reader = response.into_body();
+        let bytes = read(&mut reader, frames * 2).await;
+        stalled.push((reader, bytes));
+    }
+    stalled
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_that_stall_in_a_page_of_a_remote_store_give_way_and_only_those_far_behind_are_cut_off() {
+    let way = Way { is_remote: true, collapses: true, is_declared: false };
+    let site = way.site();
+    let mut stalled = Vec::new();
+    for page in 0..2 {
+        stalled.extend(readers_of_one_page(&site, &format!("/stalled/{page}")).await);
+    }
+    assert!(!site.stores("/too-soon", way).await, "there is room");
+    assert!(is_hit(&site.get("/stalled/0").await), "a complete one is stored");
+    advance(Duration::from_secs(10)).await;
+    assert!(site.stores("/another", way).await);
+    for (reader, bytes) in stalled {
+        let rest = reader.collect().await;
+        match PAGE - bytes > 256 << 10 {
+            true => assert!(rest.is_err(), "at {bytes}"),
+            false => assert_eq!(rest.expect("a body").to_bytes().len(), PAGE - bytes),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_stalls_is_cut_off_while_there_is_room() {
+    let way = Way { is_remote: true, collapses: true, is_declared: false };
+    let site = way.site();
+    let stalled = readers_of_one_page(&site, "/stalled").await;
+    advance(Duration::from_secs(600)).await;
+    assert!(site.stores("/another", way).await);
+    for (reader, bytes) in stalled {
+        assert_eq!(reader.collect().await.expect("a body").to_bytes().len(), PAGE - bytes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recording_that_needs_room_does_not_depend_on_what_those_were_made_from_that_gave_way() {
+    let site = Way { is_remote: false, collapses: true, is_declared: true }.site();
+    let cache = site.cache.clone();
+    cache.set("value", &1_u64, tower_response_cache::Ttl::Forever).await.expect("stored");
+    let reading = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let (cache, frames) = (reading.clone(), frames(FRAMES));
+        let body = futures::StreamExt::then(frames, move |frame: Result<Frame<Bytes>, Infallible>| {
+            let cache = cache.clone();
+            async move {
+                let _: Option<u64> = cache.get("value").await.expect("read");
+                frame
+            }
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(body).boxed_unsync())) }
+    });
+    let made_of_a_value = SiteCacheLayer::new(&cache).policy(policy()).layer(inner).boxed_clone();
+    let mut stalled = Vec::new();
+    for page in 0..6 {
+        let path = format!("/value/{page}");
+        let response = made_of_a_value.clone().oneshot(get(&path)).await.expect("infallible");
+        let mut reader = response.into_body();
+        read(&mut reader, FRAMES - 1).await;
+        stalled.push(reader);
+    }
+    advance(Duration::from_secs(10)).await;
+    let way = Way { is_remote: false, collapses: true, is_declared: true };
+    assert!(site.stores("/another", way).await);
+    cache.set("value", &2_u64, tower_response_cache::Ttl::Forever).await.expect("stored");
+    assert!(is_hit(&site.get("/another").await), "the page knows nothing of the value");
+}
