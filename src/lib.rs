@@ -134,7 +134,7 @@
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
 //!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` tell of hits, misses,
-//!   what is forwarded, stored, set and invalidated; an event of level `WARN` reports each automatic invalidation that failed.
+//!   what is forwarded, stored, set and invalidated, and of what is not stored, with the word of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,

@@ -74,6 +74,7 @@ impl Storing {
 
     /// Remembers why the response is not stored, for the status of the next one.
     pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
+        event!(detail = %why, "not stored");
         cache.unstored().remember(self.key.as_ref(), why, cache.clock().now());
     }
 

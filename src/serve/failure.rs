@@ -108,6 +108,7 @@ impl Fill {
 
     /// Answers for a service that has not (RFC 9110 section 15.6.5).
     pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
+        event!(detail = %Detail::OriginTimeout, "not stored");
         let finish = sent.finish.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.failed();
         empty(StatusCode::GATEWAY_TIMEOUT, sent.version, &finish)

@@ -53,7 +53,12 @@ pub(super) struct Received<B> {
 
 impl Fill {
     pub(super) fn new(way: Way, call: Call) -> Self {
-        event!(reason = ?call.reason, stored = call.stored.is_some(), "miss");
+        event!(
+            reason = call.reason.forward.as_str(),
+            detail = call.reason.detail.map(tracing::field::display),
+            stored = call.stored.is_some(),
+            "miss"
+        );
         let status = CacheStatus::forward(call.reason);
         let status = if call.has_waited { status.collapsed(false) } else { status };
         Self { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget }
@@ -252,6 +257,7 @@ impl Fill {
                 let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
                 let finish = sent.finish.within(handled_within);
                 self.not_shared(&head, handled_within, why);
+                event!(detail = %why, "not stored");
                 (head, ResponseBody::forwarded(body), finish, status.detail(why), inherited)
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {

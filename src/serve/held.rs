@@ -181,6 +181,7 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     let is_declared = |name: &HeaderName| response.headers().contains_key(name);
     let declared = credentials.iter().any(is_declared).then_some(Detail::Credentials);
     let Some(why) = held.refusal(response).or(declared) else { return };
+    event!(detail = %why, "not stored");
     if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
         held.tell(response, Some(why));
         held.decider.decide(Verdict::Refused);

@@ -35,6 +35,7 @@ impl Fill {
         *response.status_mut() = StatusCode::BAD_GATEWAY;
         *response.version_mut() = sent.version;
         *response.extensions_mut() = marks;
+        event!(detail = %Detail::Mismatch, "not stored");
         let status = self.status.answered(given).detail(Detail::Mismatch);
         self.failed();
         sent.finish.clone().with_status(status).apply(&mut response);

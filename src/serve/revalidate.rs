@@ -153,6 +153,7 @@ impl Fill {
                 (stored, if is_placed { told } else { status })
             }
             Err(why) => {
+                event!(detail = %why, "not stored");
                 let status = status.detail(why);
                 let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
                 if of_the_page && self.call.generation.is_some() && updates {

@@ -165,7 +165,11 @@ impl<S> ResponseCache<S> {
         S: Service<Request<ReqBody>> + Clone,
     {
         marks::remove_from_request(request.headers_mut());
-        event!(reason = ?forward.bypass.forward, detail = ?forward.bypass.detail, "forward");
+        event!(
+            reason = forward.bypass.forward.as_str(),
+            detail = forward.bypass.detail.map(tracing::field::display),
+            "forward"
+        );
         let status = || CacheStatus::forward(forward.bypass);
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let personal = shared.policy.predicates.identity(head).is_some();
@@ -210,7 +214,11 @@ impl<S> ResponseCache<S> {
         B::Error: Into<BoxError>,
     {
         marks::remove_from_request(request.headers_mut());
-        event!(reason = ?bypass.forward, detail = ?bypass.detail, "forward");
+        event!(
+            reason = bypass.forward.as_str(),
+            detail = bypass.detail.map(tracing::field::display),
+            "forward"
+        );
         let (shared, head) = (&self.shared, RequestHead::from(&request));
         let identified = shared.policy.identifies(head);
         let personal = shared.policy.predicates.identity(head).is_some();

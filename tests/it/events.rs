@@ -3,7 +3,11 @@
 use crate::failed_invalidations::{FAULTS, begun, ways};
 use crate::faulty::Fault;
 use crate::keeping::settle;
+use crate::status_unstored::{
+    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+};
 use crate::support::*;
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::{Mutex, Once};
 use std::thread::ThreadId;
@@ -20,6 +24,10 @@ struct Log;
 struct Line(String);
 
 impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0 += &format!("{field}={value} ");
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         self.0 += &format!("{field}={value:?} ");
     }
@@ -68,6 +76,37 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
         assert_eq!(told(what), 1, "{what}: {lines:#?}");
     }
     assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_response_that_is_not_stored_says_the_word_of_its_status() {
+    listen();
+    let mut statuses = not_stored_by_its_head().await;
+    statuses.extend(not_stored_for_more().await);
+    statuses.extend(made_from_what_is_elsewhere().await);
+    statuses.extend(not_stored_in_the_end().await);
+    let words = |lines: &[String]| -> BTreeSet<String> {
+        let words = lines.iter().filter_map(|line| line.split("detail=").nth(1));
+        words.filter_map(|word| word.split([' ', ';']).next()).map(str::to_owned).collect()
+    };
+    let mut events = heard();
+    // A `HEAD` with nothing stored is forwarded.
+    events.retain(|line| line.contains("message=not stored") || line.contains("detail=head"));
+    assert_eq!(words(&events), words(&statuses));
+}
+
+#[tokio::test]
+async fn an_event_of_a_request_that_is_forwarded_says_the_words_of_its_status() {
+    listen();
+    let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
+    send(&stack, get_with("/", &[("cookie", "sid=1")])).await;
+    send(&stack, get("/")).await;
+    let lines = heard();
+    let says = |words: &str, what: &str| {
+        lines.iter().any(|line| line.contains(words) && line.contains(&format!("message={what}")))
+    };
+    assert!(says("reason=bypass detail=cookie ", "forward"), "{lines:#?}");
+    assert!(says("reason=uri-miss ", "miss"), "{lines:#?}");
 }
 
 #[tokio::test(start_paused = true)]
