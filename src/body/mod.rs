@@ -133,6 +133,7 @@ where
             *self = Self::stored(data.unwrap_or_default());
         } else {
             recording.as_mut().read_what_is_stored();
+            recording.as_mut().register();
         }
         reads
     }
@@ -151,7 +152,7 @@ where
         }
         let this = recording.as_mut().project();
         let begun = std::mem::take(this.ahead);
-        let Some(mut recorder) = this.recorder.take().and_then(|recorder| recorder.take()) else {
+        let Some(mut recorder) = this.recorder.take().and_then(|mut recorder| recorder.take()) else {
             return Self { inner: Inner::Recording { recording } };
         };
         let tracker = recorder.tracker.share();

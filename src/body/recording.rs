@@ -131,6 +131,11 @@ where
             Some(tracker) => tracker.enter(|| this.body.poll_frame(cx)),
             None => this.body.poll_frame(cx),
         };
+        if polled.is_pending()
+            && let Some(recorder) = this.recorder
+        {
+            recorder.register();
+        }
         let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -175,7 +180,7 @@ where
 
     fn end_recording(self: Pin<&mut Self>, how: End) {
         let this = self.project();
-        if let Some(recorder) = this.recorder.take() {
+        if let Some(mut recorder) = this.recorder.take() {
             *this.known = recorder.tracker.known();
             *this.stored = recorder.end(how);
             *this.held = Some(recorder);
@@ -191,6 +196,14 @@ where
             |body: &mut Bytes| body.len() as u64 == ahead_bytes && this.ahead.iter().all(Frame::is_data);
         if let Some(body) = this.stored.take_if(is_ahead) {
             *this.ahead = Frames::one(body);
+        }
+    }
+
+    /// Has others know of what is not over at once.
+    pub(super) fn register(self: Pin<&mut Self>) {
+        let this = self.project();
+        for recorder in [this.recorder, this.held].into_iter().flatten() {
+            recorder.register();
         }
     }
 

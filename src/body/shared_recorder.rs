@@ -12,6 +12,7 @@ pub(super) struct SharedRecorder {
     slot: Arc<Slot>,
     /// What is read while the body is made.
     pub(super) tracker: Tracker,
+    is_registered: bool,
 }
 
 struct Slot(Mutex<Held>);
@@ -25,21 +26,33 @@ struct Held {
 enum What {
     Recorder(Box<Recorder>),
     /// The recording has ended, and some of it may not be sent yet.
-    Unsent(#[expect(dead_code, reason = "held until it is dropped")] Arc<Reservation>),
+    Unsent(Arc<Reservation>),
     Nothing,
 }
 
 impl SharedRecorder {
     pub(super) fn new(mut recorder: Recorder) -> Self {
-        let tracker = recorder.tracker.share();
-        let budget = Arc::clone(recorder.budget());
-        let slot = Arc::new(Slot(Mutex::new(Held {
-            what: What::Recorder(Box::new(recorder)),
-            moved: Instant::now(),
-        })));
-        let weak: Weak<Slot> = Arc::downgrade(&slot);
-        budget.register(weak);
-        Self { slot, tracker }
+        let tracker = std::mem::take(&mut recorder.tracker);
+        let held = Held { what: What::Recorder(Box::new(recorder)), moved: Instant::now() };
+        Self { slot: Arc::new(Slot(Mutex::new(held))), tracker, is_registered: false }
+    }
+
+    /// Has others know of the recording, which is not over at once: from now on it may be ended by those who need room.
+    pub(super) fn register(&mut self) {
+        if self.is_registered {
+            return;
+        }
+        let budget = match &mut self.slot.lock().what {
+            What::Recorder(recorder) => {
+                recorder.tracker = self.tracker.share();
+                Arc::clone(recorder.budget())
+            }
+            What::Unsent(reservation) => Arc::clone(reservation.budget()),
+            What::Nothing => return,
+        };
+        let slot: Weak<Slot> = Arc::downgrade(&self.slot);
+        budget.register(slot);
+        self.is_registered = true;
     }
 
     /// Tells whether the recording goes on.
@@ -86,16 +99,19 @@ impl SharedRecorder {
     }
 
     /// Ends the recording, and returns the body if it is complete and about to be stored.
-    pub(super) fn end(&self, how: End) -> Option<Bytes> {
+    pub(super) fn end(&mut self, how: End) -> Option<Bytes> {
         let ended = self.take()?.end(how);
         self.slot.lock().what = What::Unsent(ended.reservation);
         ended.body
     }
 
-    /// Takes the recorder, if the recording goes on.
-    pub(super) fn take(&self) -> Option<Recorder> {
+    /// Takes the recorder with what was read, if the recording goes on.
+    pub(super) fn take(&mut self) -> Option<Recorder> {
         match self.slot.take() {
-            What::Recorder(recorder) => Some(*recorder),
+            What::Recorder(mut recorder) => {
+                recorder.tracker = std::mem::take(&mut self.tracker);
+                Some(*recorder)
+            }
             What::Unsent(_) | What::Nothing => None,
         }
     }
@@ -104,7 +120,7 @@ impl SharedRecorder {
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
         // Here, where others may be making something of it.
-        drop(self.slot.take());
+        drop(self.take());
         self.tracker.pass_on();
     }
 }
