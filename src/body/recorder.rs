@@ -54,13 +54,13 @@ pub(super) enum End {
     Refused,
 }
 
-/// What an ended recording leaves.
+/// What remains of an ended recording.
 pub(super) struct Ended {
     /// A parked response keeps a share of it.
     pub(super) reservation: Arc<Reservation>,
     /// The body, if it is stored or about to be.
     pub(super) body: Option<Bytes>,
-    /// The store is in this process, and accounts for the body.
+    /// The store is local, so that its capacity accounts for the body.
     pub(super) is_local: bool,
 }
 
@@ -216,7 +216,7 @@ impl Recorder {
         verdict.is_some_and(PendingVerdict::is_refused)
     }
 
-    /// Ends a recording that stands still, for others that need its room: what is complete is stored.
+    /// Ends a recording that stands still. Stores the body if it has its declared length.
     pub(super) fn give_way(self) {
         let how = if self.is_whole() { End::Clean } else { End::NoRoomNow };
         drop(self.end(how));

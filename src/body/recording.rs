@@ -27,9 +27,9 @@ pin_project! {
         consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
-        // The body, from when it is complete until somebody begins to read it.
+        // The complete body, until its client reads.
         stored: Option<Bytes>,
-        // Holds its share of the budget while what was read ahead is not sent.
+        // Its share of the budget is held until what was read ahead is sent.
         held: Option<SharedRecorder>,
         // What is read while the body is made, where somebody else records it.
         pub(super) tracker: Option<Tracker>,
@@ -122,7 +122,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.recorder.is_some() && !self.is_recording() {
-            // It had to give way.
+            // The budget has ended it.
             self.as_mut().end_recording(End::NoRoomNow);
         }
         let this = self.as_mut().project();
@@ -187,8 +187,8 @@ where
         }
     }
 
-    /// Has whoever reads a body that was read ahead to its end read the bytes that are stored. They count against the
-    /// budget until then: the store may evict them before.
+    /// Replaces frames of a complete body by the stored bytes. They count against the budget until they are sent, since
+    /// the store may evict them before.
     pub(super) fn read_what_is_stored(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
@@ -199,7 +199,7 @@ where
         }
     }
 
-    /// Has others know of what is not over at once.
+    /// Registers what still holds bytes of the budget.
     pub(super) fn register(self: Pin<&mut Self>) {
         let this = self.project();
         for recorder in [this.recorder, this.held].into_iter().flatten() {
@@ -207,7 +207,7 @@ where
         }
     }
 
-    /// Tells whether the recording goes on.
+    /// Returns `true` while the recording goes on.
     pub(super) fn is_recording(&self) -> bool {
         self.recorder.as_ref().is_some_and(SharedRecorder::is_recording)
     }

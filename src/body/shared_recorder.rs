@@ -1,4 +1,4 @@
-//! A recorder that gives its room to others once nothing moves it.
+//! A recorder that the budget may end if it stands still.
 
 use super::recorder::{End, Recorder};
 use crate::cache::{GivesWay, Reservation, STANDS_STILL, Tracker};
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// The recorder of a body: those who need room may end it while the body's client does not read.
+/// The recorder of a body, shared with the budget: it can be ended while the client does not read.
 pub(super) struct SharedRecorder {
     slot: Arc<Slot>,
     /// What is read while the body is made.
@@ -22,10 +22,10 @@ struct Held {
     moved: Instant,
 }
 
-/// What holds bytes of the budget.
+/// The owner of the reserved bytes.
 enum What {
     Recorder(Box<Recorder>),
-    /// The recording has ended, and some of it may not be sent yet.
+    /// The recording has ended; some recorded frames may not be sent yet.
     Unsent(Arc<Reservation>),
     Nothing,
 }
@@ -37,7 +37,7 @@ impl SharedRecorder {
         Self { slot: Arc::new(Slot(Mutex::new(held))), tracker, is_registered: false }
     }
 
-    /// Has others know of the recording, which is not over at once: from now on it may be ended by those who need room.
+    /// Registers a recording that is not complete at once: from now on the budget may end it.
     pub(super) fn register(&mut self) {
         if self.is_registered {
             return;
@@ -55,17 +55,17 @@ impl SharedRecorder {
         self.is_registered = true;
     }
 
-    /// Tells whether the recording goes on.
+    /// Returns `true` while the recording goes on.
     pub(super) fn is_recording(&self) -> bool {
         matches!(self.slot.lock().what, What::Recorder(_))
     }
 
-    /// Tells whether others may be waiting.
+    /// Returns `true` if followers may be waiting.
     pub(super) fn has_leader(&self) -> bool {
         self.look(Recorder::has_leader).unwrap_or(false)
     }
 
-    /// Returns leave to read the body for the store alone, if not too many are.
+    /// Returns a permit to read the body for the store alone, if one is left.
     pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
         self.look(Recorder::drain_permit).flatten()
     }
@@ -77,11 +77,11 @@ impl SharedRecorder {
         }
     }
 
-    /// Records a frame and returns it for sending, and why the recording can't go on, if so.
+    /// Records a frame. Returns it for sending, and why the recording ends, if it does.
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<End>) {
         let (data, end, budget) = match &mut *self.slot.lock() {
             Held { what: What::Recorder(recorder), moved } => {
-                // Before others are asked for room, this one being none of them.
+                // Set first, so that the budget does not end this recording.
                 *moved = Instant::now();
                 let (data, end) = recorder.push(data);
                 (data, end, Arc::clone(recorder.budget()))
@@ -119,7 +119,7 @@ impl SharedRecorder {
 
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
-        // Here, where others may be making something of it.
+        // In the task of a page that this body may be a part of, which depends on the same values.
         drop(self.take());
         self.tracker.pass_on();
     }

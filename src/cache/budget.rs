@@ -10,31 +10,31 @@ use tokio::time::Instant;
 /// A recording of at most so many bytes is small.
 const SMALL: u64 = 256 << 10;
 
-/// A recording that nothing has moved for so long gives its room to one that needs it.
+/// A recording without progress for this long is ended if another one needs its room.
 pub(crate) const STANDS_STILL: Duration = Duration::from_secs(10);
 
-/// How many bytes may be recorded at a time, and by whom they are.
+/// The bytes that all recordings may hold together, and the recordings.
 pub(crate) struct Budget {
     limit: u64,
     used: AtomicU64,
     recordings: Mutex<Recordings>,
 }
 
-/// Those that may hold bytes of a budget.
+/// The recordings that may hold bytes of a budget.
 struct Recordings {
     all: Vec<Weak<dyn GivesWay>>,
-    /// Those that are gone are looked for when there are so many.
+    /// At this length, dropped recordings are removed.
     sweep_at: usize,
-    /// None of them stands still before.
+    /// No recording stands still before this time.
     earliest: Option<Instant>,
 }
 
-/// What holds bytes of a budget, and may have to go without.
+/// A recording that the budget may end.
 pub(crate) trait GivesWay: Send + Sync {
-    /// Gives back what it holds if nothing has moved it for [`STANDS_STILL`]. Else returns when that may be; `None` if
-    /// there is nothing to give back.
+    /// Gives its bytes back if it has stood still for [`STANDS_STILL`]. Otherwise returns when that will be the case;
+    /// `None` if it holds no bytes.
     ///
-    /// It runs in the task of another recording, and may run the code of stores and wakers.
+    /// Runs in the task of another recording, without locks. May call stores and wakers.
     fn give_way(&self, now: Instant) -> Option<Instant>;
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
-/// With fewer entries, nobody looks for those that are gone.
+/// Fewer recordings are not searched for dropped ones.
 const FEWEST: usize = 64;
 
 impl Budget {
@@ -58,7 +58,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Adds one that is asked to give way when others need room.
+    /// Adds a recording that may be ended if others need room.
     pub(crate) fn register(&self, recording: Weak<dyn GivesWay>) {
         let mut recordings = self.recordings();
         if recordings.all.len() >= recordings.sweep_at {
@@ -68,18 +68,18 @@ impl Budget {
         recordings.all.push(recording);
     }
 
-    /// Has all recordings give way that stand still. Nothing is to be locked meanwhile.
+    /// Ends all recordings that stand still. Must be called without holding a lock.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let mut recordings = self.recordings();
         if recordings.earliest.is_some_and(|earliest| now < earliest) {
             return;
         }
-        // What moves from now on, or begins, does not stand still before.
+        // A recording that makes progress, or begins, from now on.
         recordings.earliest = Some(now + STANDS_STILL);
         let all: Vec<_> = recordings.all.iter().filter_map(Weak::upgrade).collect();
         drop(recordings);
-        // What ends here was not read by whoever needs the room.
+        // The caller's page does not depend on what the ended ones were made from.
         let earliest = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| recording.give_way(now)).min();
             drop(all);
@@ -120,12 +120,12 @@ impl Reservation {
         taken
     }
 
-    /// Tells whether there is room for more now.
+    /// Returns `true` if there is room for more now.
     pub(crate) fn can_grow(&self, bytes: u64) -> bool {
         self.sum_with(self.budget.used(), bytes).is_some()
     }
 
-    /// Returns what would be used with so much more, if that is within the limit.
+    /// Returns the sum of used bytes and more, or `None` if it exceeds the limit.
     ///
     /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
     /// bodies slowly do not keep pages from being stored.

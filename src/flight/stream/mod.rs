@@ -32,9 +32,9 @@ pub(crate) trait Keep: Send {
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
     fn reads(&self) -> Option<Reads>;
-    /// Returns the budget if that has no room for what is to be kept.
+    /// Returns the budget if it has no room for this data.
     fn lacks_room(&self, data: &Bytes) -> Option<Arc<Budget>>;
-    /// It has to give its room to others.
+    /// The body is given up for its room.
     fn stands_still(&mut self);
     /// Tells whether all that was declared is there.
     fn is_whole(&self) -> bool;
@@ -139,10 +139,10 @@ impl Stream {
 }
 
 impl Stream {
-    /// Has others give way if there is no room for what has arrived.
+    /// Makes room for data that has arrived.
     fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
-        // This one does not stand still.
+        // Set first, so that the budget does not end this recording.
         state.moved = Instant::now();
         let budget = state.keep.as_ref().and_then(|keep| keep.lacks_room(data));
         drop(state);
@@ -153,7 +153,7 @@ impl Stream {
 }
 
 impl GivesWay for Stream {
-    /// Stores what is complete, and keeps what is not no longer. Readers that are far behind the others are cut off.
+    /// Stores a complete body and gives up an incomplete one. Cuts off readers that are further behind than the window.
     fn give_way(&self, now: Instant) -> Option<Instant> {
         let still = lock(&self.state).stands_still_at();
         match still {

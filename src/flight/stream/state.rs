@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) readers: Readers,
     /// When there was something new last.
     pub(super) moved: Instant,
-    /// When a reader got something last.
+    /// When a reader last got a frame.
     pub(super) read: Instant,
     pub(super) deferred: Deferred,
 }
@@ -192,7 +192,7 @@ impl State {
         self.trim();
     }
 
-    /// Stores what is kept, which is all of the body.
+    /// Stores the recorded frames, which are the whole body.
     fn complete(&mut self) {
         self.end_keep(|state| {
             let whole = state.whole();
@@ -201,7 +201,7 @@ impl State {
         });
     }
 
-    /// Keeps nothing from now on, if something was kept.
+    /// Ends the recording, if there is one.
     fn end_keep(&mut self, ending: impl FnOnce(&mut Self) -> Ending) {
         if let Some(keep) = self.keep.take() {
             self.held_until = self.readers.end();
@@ -210,14 +210,13 @@ impl State {
         }
     }
 
-    /// Returns when this will have stood still for long, if nothing moves it; `None` if it holds nothing that others
-    /// could have.
+    /// Returns the time from which on this stands still, without progress until then; `None` if it holds no room.
     pub(super) fn stands_still_at(&self) -> Option<Instant> {
         let holds = self.keep.is_some() || self.held.is_some();
         holds.then(|| self.moved.max(self.read) + STANDS_STILL)
     }
 
-    /// Ends what stands still: all that was declared is stored.
+    /// Ends the recording: stores a body with its declared length, gives up any other.
     pub(super) fn end_keeping(&mut self) {
         let Some(keep) = &mut self.keep else { return };
         if keep.is_whole() {
@@ -229,7 +228,7 @@ impl State {
         self.trim();
     }
 
-    /// Gives back the room of what is not read yet, of which no more is left than a window.
+    /// Gives back the room of unread frames, and cuts off readers until these fit the window.
     pub(super) fn give_room(&mut self) {
         while self.held.is_some()
             && self.is_full()
