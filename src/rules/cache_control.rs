@@ -25,7 +25,7 @@ impl Qualified {
     /// of the response.
     fn add(&mut self, argument: Option<&[u8]>, headers: &HeaderMap) {
         let named: Option<Vec<_>> = argument.and_then(|argument| match argument.starts_with(b"\"") {
-            true => elements(&unquoted(argument)?).map(|name| HeaderName::from_bytes(name).ok()).collect(),
+            true => elements(&unquoted(argument)?).map(field_name).collect(),
             false => Some(vec![name_without_quotes(argument, headers)?]),
         });
         *self = match (std::mem::take(self), named) {
@@ -39,10 +39,15 @@ impl Qualified {
     }
 }
 
+/// Reads a field name. `*`, which could be one, stands for all fields elsewhere (RFC 9110 section 12.5.5).
+pub(super) fn field_name(name: &[u8]) -> Option<HeaderName> {
+    HeaderName::from_bytes(name).ok().filter(|name| name != "*")
+}
+
 /// Reads a field name without quotes, a list of one (RFC 9111 section 5.2.2.4). A word that may have another meaning, as in
 /// `private=1`, is none.
 fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
-    let name = HeaderName::from_bytes(word).ok()?;
+    let name = field_name(word)?;
     let text = name.as_str();
     let is_compound = text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.contains('-');
     let is_field = is_compound || headers.contains_key(&name);
@@ -146,9 +151,9 @@ impl ResponseDirectives {
                     least(&mut directives.s_maxage, argument);
                 }
                 b"stale-while-revalidate" => {
-                    keep_least(&mut directives.stale_while_revalidate, seconds(argument));
+                    least(&mut directives.stale_while_revalidate, argument);
                 }
-                b"stale-if-error" => keep_least(&mut directives.stale_if_error, seconds(argument)),
+                b"stale-if-error" => least(&mut directives.stale_if_error, argument),
                 // It may be the next name of a list without quotes.
                 _ => {
                     if let Some(is_private) = opened.filter(|_| argument.is_none()) {
@@ -268,8 +273,7 @@ fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Keeps the smallest of several, never more than the first; what can't be read counts as zero, so the response as stale
-/// (RFC 9111 section 4.2.1).
+/// Keeps the smallest of several. An unreadable number counts as 0, so that it permits nothing (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
 }
@@ -399,11 +403,11 @@ mod tests {
 
     /// RFC 5861 sections 3 and 4.
     #[test]
-    fn a_stale_window_that_cannot_be_read_is_none() {
+    fn an_unreadable_stale_window_has_no_length() {
         for argument in ["", "=", "=abc", "=-1", "=1.5", "=\"1"] {
             let directives = response(&format!("stale-while-revalidate{argument}, stale-if-error{argument}"));
             let windows = (directives.stale_while_revalidate, directives.stale_if_error);
-            assert_eq!(windows, (None, None), "{argument:?}");
+            assert_eq!(windows, (Some(0), Some(0)), "{argument:?}");
         }
     }
 
@@ -443,7 +447,7 @@ mod tests {
         let directives = ResponseDirectives::from_headers(&headers(&lines));
         assert_eq!(directives.max_age, Some(10));
         assert_eq!(directives.s_maxage, Some(0));
-        assert_eq!(directives.stale_if_error, Some(8));
+        assert_eq!(directives.stale_if_error, Some(0));
     }
 
     /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
@@ -460,6 +464,9 @@ mod tests {
             ("D=x-a, D=x-b, x-c", Qualified::All),
             ("D=x", Qualified::All),
             ("D=1", Qualified::All),
+            ("D=*", Qualified::All),
+            ("D=\"*\"", Qualified::All),
+            ("D=\"x-a, *\"", Qualified::All),
             ("D=-1", Qualified::All),
             ("D=max-age", Qualified::All),
             ("D=\"Set-Cookie\"", fields(&["set-cookie"])),

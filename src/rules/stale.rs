@@ -85,6 +85,10 @@ mod tests {
         assert_eq!(windows(all, Some(5), Some(9)), (5, 5));
         assert_eq!(windows(all, Some(0), Some(9)), (0, 0));
         assert_eq!(windows("stale-if-error=30", None, Some(9)), (9, 30));
+        for unread in ["x", "", "-1", "1.5"] {
+            let value = format!("max-age=1, stale-while-revalidate={unread}, stale-if-error={unread}");
+            assert_eq!(windows(Box::leak(value.into()), None, Some(9)), (0, 0), "{unread}");
+        }
         assert_eq!(windows("max-age=1", None, Some(u64::MAX)), (LONGEST.as_secs(), LONGEST.as_secs()));
     }
 

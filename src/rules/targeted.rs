@@ -1,6 +1,6 @@
 //! Cache directives for some caches only (RFC 9213): `CDN-Cache-Control` and the like.
 
-use super::cache_control::{LARGEST, Qualified, ResponseDirectives};
+use super::cache_control::{LARGEST, Qualified, ResponseDirectives, field_name};
 use super::list::{elements, field_elements};
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
@@ -77,8 +77,10 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
                 directives.s_maxage = Some(seconds(value).unwrap_or(0));
                 directives.permits.s_maxage = seconds(value).is_some();
             }
-            "stale-while-revalidate" => directives.stale_while_revalidate = seconds(value),
-            "stale-if-error" => directives.stale_if_error = seconds(value),
+            "stale-while-revalidate" => {
+                directives.stale_while_revalidate = Some(seconds(value).unwrap_or(0));
+            }
+            "stale-if-error" => directives.stale_if_error = Some(seconds(value).unwrap_or(0)),
             _ => {}
         }
     }
@@ -105,7 +107,6 @@ fn is_true(value: &ListEntry) -> bool {
 
 /// What names no field is about all of the response.
 fn qualified(value: &ListEntry) -> Qualified {
-    let name = |name: &[u8]| HeaderName::from_bytes(name).ok();
     let text = |item: &BareItem| match item {
         BareItem::String(text) => Some(text.as_str().to_owned()),
         BareItem::Token(text) => Some(text.as_str().to_owned()),
@@ -114,11 +115,11 @@ fn qualified(value: &ListEntry) -> Qualified {
     let fields: Option<Vec<_>> = match value {
         _ if !is_set(value) => return Qualified::Absent,
         ListEntry::Item(item) => match &item.bare_item {
-            BareItem::String(text) => elements(text.as_str().as_bytes()).map(name).collect(),
+            BareItem::String(text) => elements(text.as_str().as_bytes()).map(field_name).collect(),
             _ => None,
         },
         ListEntry::InnerList(list) => {
-            list.items.iter().map(|item| name(text(&item.bare_item)?.as_bytes())).collect()
+            list.items.iter().map(|item| field_name(text(&item.bare_item)?.as_bytes())).collect()
         }
     };
     fields.filter(|fields| !fields.is_empty()).map_or(Qualified::All, Qualified::Fields)
@@ -202,9 +203,16 @@ mod tests {
         {
             assert_eq!(read(&[("cdn-cache-control", value)]).max_age, Some(0), "{value}");
         }
-        for value in
-            ["private=1", "private=x", "private=()", "private=\"\"", "private=(1)", "private=\"a b\""]
-        {
+        for value in [
+            "private=1",
+            "private=x",
+            "private=\"*\"",
+            "private=(*)",
+            "private=()",
+            "private=\"\"",
+            "private=(1)",
+            "private=\"a b\"",
+        ] {
             assert_eq!(read(&[("cdn-cache-control", value)]).private, Qualified::All, "{value}");
         }
         for value in ["public=1", "must-revalidate=1", "must-revalidate=?0", "s-maxage=x", "s-maxage"] {
