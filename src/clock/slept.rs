@@ -38,7 +38,8 @@ impl Slept {
     #[cold]
     fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
         let before = held >> SECOND_BITS;
-        let measured = measured.unwrap_or(before).min(MOST);
+        // Measured again at the next reading.
+        let Some(measured) = measured.map(|measured| measured.min(MOST)) else { return before };
         let slept = if measured > before + TOLERATED { measured } else { before };
         let new = slept << SECOND_BITS | (second & SECONDS);
         match self.0.compare_exchange(held, new, Ordering::Relaxed, Ordering::Relaxed) {
@@ -72,12 +73,20 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_measurement_is_repeated_in_the_same_second() {
+        let slept = Slept::default();
+        assert_eq!(slept.millis(1, || None), 0);
+        assert_eq!(slept.millis(1, || Some(60_000)), 60_000);
+    }
+
+    #[test]
     fn slept_time_never_decreases() {
         let slept = Slept::default();
         assert_eq!(slept.millis(1, || Some(5000)), 5000);
         for (second, found) in [(2, Some(0)), (3, None), (4, Some(5001)), (5, Some(4999))] {
             assert_eq!(slept.millis(second, || found), 5000, "{found:?}");
         }
+        assert_eq!(slept.millis(5, || None), 5000);
         assert_eq!(slept.millis(6, || Some(u64::MAX)), MOST);
         assert_eq!(slept.millis(SECONDS + 7, || None), MOST, "whatever second it is");
     }
