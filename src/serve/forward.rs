@@ -6,6 +6,7 @@ use super::finish::Finish;
 use super::future::Answered;
 use super::held;
 use super::miss::Way;
+use super::narrow::normalize;
 use super::next::Call;
 use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
@@ -195,6 +196,7 @@ impl Fill {
         let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
         shared.narrow(request, context, &self.way.parts);
+        normalize(request);
         // Preconditions of the client's that the service has to evaluate, and a range, leave no room
         // for conditions of the cache's.
         if context.conditional || context.range || self.is_mismatched() {

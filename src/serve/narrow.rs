@@ -7,8 +7,25 @@ use crate::key::{QueryKey, RequestHead};
 use crate::marks::OuterLayer;
 use crate::policy::Cookies;
 use crate::policy::request_fields::meaning;
-use http::header::{CONTENT_LENGTH, COOKIE};
-use http::{HeaderName, Request, Uri, request};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
+
+/// Gives a request whose response may be stored the form in which all requests with its key are forwarded: `Host` is
+/// there if the target has an authority (RFC 9112 section 3.2.2), and a GET without content states no length.
+pub(super) fn normalize<B>(request: &mut Request<B>) {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        request.headers_mut().remove(CONTENT_LENGTH);
+    }
+    if request.headers().contains_key(HOST) {
+        return;
+    }
+    let authority = public_uri((&*request).into()).authority();
+    let host = authority.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    if let Some(host) = host {
+        // A header section that is full goes without.
+        let _ = request.headers_mut().try_insert(HOST, host);
+    }
+}
 
 impl Shared {
     /// Removes from a fill what its key ignores.

@@ -7,6 +7,7 @@ use super::forward::Fill;
 use super::future::{ResponseFuture, pass_on};
 use super::inspect::Context;
 use super::miss::Way;
+use super::narrow::normalize;
 use super::next::Next;
 use super::refresh;
 use super::refuse::{answer_with, is_for_no_cache, refuse};
@@ -228,6 +229,7 @@ impl<S> ResponseCache<S> {
         finish.set_key(key);
         let scopes = shared.scopes((&request).into());
         shared.narrow(&mut request, context, parts);
+        normalize(&mut request);
         let edge = Edge::of(request.extensions_mut());
         shared.announce(request.extensions_mut(), identified, &scopes);
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
@@ -283,6 +285,7 @@ where
             let mut finish = Finish::new(shared, request.extensions(), || status, context);
             finish.set_key(way.shown.clone());
             shared.narrow(&mut request, context, &way.parts);
+            normalize(&mut request);
             let edge = Edge::of(request.extensions_mut());
             shared.announce(request.extensions_mut(), context.identified, &way.scopes);
             ResponseFuture::slow(pass_on(edge, inner.oneshot(request), finish, way.shared, false))

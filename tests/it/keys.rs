@@ -3,8 +3,9 @@
 use crate::support::*;
 use http::Request;
 use proptest::prelude::*;
+use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{QueryKey, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{Policy, QueryKey, RouteCacheLayer, SiteCacheLayer};
 
 /// Answers with everything that may tell one page from another.
 fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
@@ -239,5 +240,39 @@ proptest! {
                 assert_eq!(send(&stack, request).await.text(), expected.text());
             }
         });
+    }
+}
+
+/// RFC 9112 section 3.2.2: with an absolute target, `Host` is that of the target.
+#[tokio::test]
+async fn the_handler_sees_the_host_of_an_absolute_target_with_or_without_the_field() {
+    let echo = |request: &Request<Body>, _: usize| {
+        let line =
+            |name: &str| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned());
+        http::Response::new(Body::from(format!("{:?} {:?}", line("host"), line("content-length"))))
+    };
+    let target = "http://shop.example/p";
+    let requests = || {
+        [
+            get(target),
+            get_with(target, &[("host", "shop.example")]),
+            get_with(target, &[("host", "shop.example"), ("content-length", "0")]),
+            get_with(target, &[("content-length", "0")]),
+        ]
+    };
+    for policy in [
+        policy(),
+        policy().keyed_inputs_only([]),
+        Policy::rfc9111().cache_status(true).default_ttl(Duration::from_secs(60)),
+    ] {
+        for first in 0..4 {
+            let (stack, calls) = site(policy.clone(), echo);
+            let page = send(&stack, requests()[first].clone()).await;
+            assert_eq!(page.text(), "Some(\"shop.example\") None", "request {first}");
+            for request in requests() {
+                assert_eq!(send(&stack, request).await.text(), page.text());
+            }
+            assert_eq!(calls.count(), 1);
+        }
     }
 }
