@@ -319,6 +319,7 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
 
 /// Adds validators where there are none.
 fn add(current: &Validators, headers: &mut HeaderMap) {
+    EntityTag::remove_malformed(headers, current.etag.is_some());
     // A header section that is full goes without.
     if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
         let _ = headers.try_insert(ETAG, etag.to_value());

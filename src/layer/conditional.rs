@@ -220,6 +220,7 @@ impl Asked {
         B::Error: Into<BoxError>,
     {
         let (mut parts, body) = response.into_parts();
+        EntityTag::remove_malformed(&mut parts.headers, true);
         let untagged = !parts.headers.contains_key(ETAG)
             && !parts.headers.contains_key(CONTENT_RANGE)
             && !ResponseDirectives::from_headers(&parts.headers).no_store;

@@ -104,6 +104,16 @@ impl EntityTag {
         }
     }
 
+    /// Removes an `ETag` that is no validator, if it is to be replaced. `*` is always removed: a client would send it in
+    /// `If-None-Match`, where it stands for any representation (RFC 9110 section 13.1.2).
+    pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
+        let mut lines = headers.get_all(ETAG).iter();
+        let is_any = lines.any(|line| line.as_bytes() == b"*");
+        if is_any || (is_replaced && Self::line_of_response(headers).is_none()) {
+            headers.remove(ETAG);
+        }
+    }
+
     /// Returns the line of that tag, as it was sent.
     pub(crate) fn line_of_response(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut lines = headers.get_all(ETAG).into_iter();

@@ -19,6 +19,7 @@ use crate::entry::{Head, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
 use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
+use crate::rules::entity_tag::EntityTag;
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
 use http::header::ETAG;
@@ -237,6 +238,7 @@ impl Fill {
         let (mut head, body) = response.into_parts();
         let handled_within = head.extensions.remove::<HandledWithin>().is_some();
         let shared = &*self.way.shared;
+        EntityTag::remove_malformed(&mut head.headers, shared.policy.etags);
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledWithin),
             None if self.way.context.head => Err(Detail::Head),

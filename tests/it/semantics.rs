@@ -333,3 +333,44 @@ async fn a_cache_is_not_needed_for_a_malformed_tag_to_match_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_client_never_gets_the_tag_that_stands_for_any_representation() {
+    let all: [Lines; 2] = [&[("etag", "*")], &[("etag", "*"), ("etag", "\"a\"")]];
+    for lines in all {
+        for policy in [policy(), policy().etags(true), proxy()] {
+            let (stack, _, hand) = standing(policy, move |_, call| {
+                numbered(&[lines, &[("cache-control", "max-age=60")]].concat(), call)
+            });
+            for call in ["1", "2"] {
+                for _ in 0..2 {
+                    let page = send(&stack, get("/")).await;
+                    assert_eq!((page.text(), page.header("etag") == Some("*")), (call, false), "{lines:?}");
+                }
+                hand.advance(61 * SECOND);
+            }
+        }
+        let layer: Stack =
+            ConditionalLayer::new().layer(origin(move |_, call| numbered(lines, call)).0).boxed_clone();
+        let page = send(&layer, get("/")).await;
+        assert!(page.header("etag").is_some_and(|tag| tag != "*"), "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_malformed_tag_is_replaced_by_a_generated_one() {
+    for tag in MALFORMED {
+        let inner = || origin(move |_, call| numbered(&[("etag", tag)], call)).0;
+        let plain = site_over(&memory(), inner());
+        assert_eq!(send(&plain, get("/")).await.header("etag"), Some(tag).filter(|tag| *tag != "*"), "{tag}");
+        let generating: [Stack; 2] = [
+            SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner()).boxed_clone(),
+            ConditionalLayer::new().layer(inner()).boxed_clone(),
+        ];
+        for stack in generating {
+            let page = send(&stack, get("/")).await;
+            let generated = page.header("etag").expect("a tag").to_owned();
+            assert!(generated.starts_with("W/\"") && generated != tag, "{tag}: {generated}");
+        }
+    }
+}
