@@ -73,6 +73,7 @@ impl Fill {
         failure: Option<StatusCode>,
         marks: Extensions,
     ) -> Response<ResponseBody<B>> {
+        event!(detail = %Detail::StaleIfError, "not stored");
         let status = with_ttl(
             self.status.detail(Detail::StaleIfError),
             stale.head().fresh_until,
