@@ -2,6 +2,7 @@
 
 use super::Tracker;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -71,30 +72,34 @@ impl Budget {
     /// Ends all recordings that stand still. Must be called without holding a lock.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
-        let mut recordings = self.recordings();
-        if recordings.earliest.is_some_and(|earliest| now < earliest) {
-            return;
-        }
-        // A recording that makes progress, or begins, from now on.
-        recordings.earliest = Some(now + STANDS_STILL);
-        let all: Vec<_> = recordings.all.iter().filter_map(Weak::upgrade).collect();
-        drop(recordings);
+        let all: Vec<_> = {
+            let recordings = self.recordings();
+            if recordings.earliest.is_some_and(|earliest| now < earliest) {
+                return;
+            }
+            recordings.all.iter().filter_map(Weak::upgrade).collect()
+        };
         // The caller's page does not depend on what the ended ones were made from.
-        let earliest = Tracker::default().enter(|| {
-            let next = all.iter().filter_map(|recording| recording.give_way(now)).min();
+        let next = Tracker::default().enter(|| {
+            let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
             next
         });
-        if let Some(next) = earliest {
-            let mut recordings = self.recordings();
-            recordings.earliest = recordings.earliest.map(|earliest| earliest.min(next));
-        }
+        // Set after the room is given back, so that others that need it meanwhile look for it, too. What begins from now on
+        // does not stand still sooner.
+        let begun = now + STANDS_STILL;
+        self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 
     fn recordings(&self) -> MutexGuard<'_, Recordings> {
         // Nothing panics under this lock.
         self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Ends a recording if it stands still. A panic in its store or wakers is no fault of the caller's.
+fn end_recording(recording: &dyn GivesWay, now: Instant) -> Option<Instant> {
+    catch_unwind(AssertUnwindSafe(|| recording.give_way(now))).unwrap_or_default()
 }
 
 impl fmt::Debug for Budget {

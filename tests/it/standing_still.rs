@@ -10,12 +10,14 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, StreamBody};
 use std::collections::HashSet;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::{advance, sleep};
+use tokio::time::{advance, sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, MemoryStore, ResponseBody, SiteCacheLayer};
+use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{Cache, CacheBuilder, MemoryStore, ResponseBody, SiteCacheLayer, Store, Ttl};
 
 const FRAMES: usize = 10;
 
@@ -49,10 +51,13 @@ impl Way {
 
     fn site(self) -> Site {
         let memory = MemoryStore::with_capacity(64 << 20);
-        let builder = match self.is_remote {
+        self.site_over(match self.is_remote {
             true => Cache::builder(Faulty::new(memory, Fault::Slow)),
             false => Cache::builder(memory),
-        };
+        })
+    }
+
+    fn site_over(self, builder: CacheBuilder) -> Site {
         let cache = builder.recording_bytes(1 << 20).build().expect("valid");
         let known = Arc::new(Mutex::new(HashSet::new()));
         let inner = service_fn(move |request: Request<Body>| {
@@ -228,7 +233,7 @@ async fn nobody_who_stalls_is_cut_off_while_there_is_room() {
 async fn a_recording_that_needs_room_does_not_depend_on_what_those_were_made_from_that_gave_way() {
     let site = Way { is_remote: false, collapses: true, is_declared: true }.site();
     let cache = site.cache.clone();
-    cache.set("value", &1_u64, tower_response_cache::Ttl::Forever).await.expect("stored");
+    cache.set("value", &1_u64, Ttl::Forever).await.expect("stored");
     let reading = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
         let (cache, frames) = (reading.clone(), frames(FRAMES));
@@ -253,6 +258,68 @@ async fn a_recording_that_needs_room_does_not_depend_on_what_those_were_made_fro
     advance(Duration::from_secs(10)).await;
     let way = Way { is_remote: false, collapses: true, is_declared: true };
     assert!(site.stores("/another", way).await);
-    cache.set("value", &2_u64, tower_response_cache::Ttl::Forever).await.expect("stored");
+    cache.set("value", &2_u64, Ttl::Forever).await.expect("stored");
     assert!(is_hit(&site.get("/another").await), "the page knows nothing of the value");
+}
+
+/// A store in this process whose next write panics.
+#[derive(Debug, Clone)]
+struct Panicking(MemoryStore, Arc<AtomicBool>);
+
+impl Store for Panicking {
+    fn is_local(&self) -> bool {
+        true
+    }
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.0.get(key)
+    }
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        assert!(!self.1.swap(false, Ordering::SeqCst), "the write fails");
+        self.0.put(key, entry, ttl, mode)
+    }
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        self.0.remove(key)
+    }
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.0.increment(key, delta, initial)
+    }
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        self.0.compare_and_set(key, expected, new, ttl)
+    }
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        self.0.touch(key, ttl)
+    }
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        self.0.generations(namespace)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_panics_for_a_recording_that_gives_way_harms_nobody_else() {
+    let way = Way { is_remote: false, collapses: true, is_declared: true };
+    let panics = Arc::new(AtomicBool::new(false));
+    let store = Panicking(MemoryStore::with_capacity(64 << 20), Arc::clone(&panics));
+    let site = way.site_over(Cache::builder(store));
+    let mut stalled = Vec::new();
+    for page in 0..2 {
+        let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+        read(&mut reader, FRAMES).await;
+        stalled.push(reader);
+    }
+    advance(Duration::from_secs(10)).await;
+    let (leader, follower) = futures::join!(site.get("/x"), site.get("/x"));
+    panics.store(true, Ordering::SeqCst);
+    for response in [leader, follower] {
+        let body = timeout(Duration::from_secs(60), response.into_body().collect()).await;
+        assert_eq!(body.expect("in time").expect("a body").to_bytes().len(), PAGE);
+    }
+    assert!(!panics.load(Ordering::SeqCst), "it has panicked");
+    drop(stalled);
+    assert_eq!(site.cache.recording_bytes(), 0);
 }

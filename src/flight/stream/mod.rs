@@ -155,15 +155,12 @@ impl Stream {
 impl GivesWay for Stream {
     /// Stores a complete body and gives up an incomplete one. Cuts off readers that are further behind than the window.
     fn give_way(&self, now: Instant) -> Option<Instant> {
-        let still = lock(&self.state).stands_still_at();
-        match still {
-            Some(still) if still <= now => {
-                self.change(State::end_keeping);
-                self.change(State::give_room);
-                None
-            }
-            still => still,
+        let still = self.change(|state| state.end_keeping(now));
+        if still.is_none() {
+            // After the work that ended the recording, which has left what its readers hold.
+            self.change(|state| state.give_room(now));
         }
+        still
     }
 }
 

@@ -88,6 +88,13 @@ impl Reader {
         let polled = source.as_mut().poll_frame(&mut Context::from_waker(&waker));
         let at_end = source.is_end_stream();
         let arrived = polled.map(Arrived::of);
+        if let Poll::Ready(arrived) = &arrived {
+            stream.wakers.forget(self.number);
+            if let Arrived::Data(data) = arrived {
+                stream.make_room(data);
+            }
+        }
+        // From here on, the state has the source again whatever happens.
         polling.ended = true;
         match arrived {
             Poll::Pending => {
@@ -95,10 +102,6 @@ impl Reader {
                 Poll::Pending
             }
             Poll::Ready(arrived) => {
-                stream.wakers.forget(self.number);
-                if let Arrived::Data(data) = &arrived {
-                    stream.make_room(data);
-                }
                 stream.change(|state| state.arrived(source, arrived, at_end));
                 Poll::Ready(())
             }

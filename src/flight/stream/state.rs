@@ -211,14 +211,19 @@ impl State {
     }
 
     /// Returns the time from which on this stands still, without progress until then; `None` if it holds no room.
-    pub(super) fn stands_still_at(&self) -> Option<Instant> {
+    fn stands_still_at(&self) -> Option<Instant> {
         let holds = self.keep.is_some() || self.held.is_some();
         holds.then(|| self.moved.max(self.read) + STANDS_STILL)
     }
 
-    /// Ends the recording: stores a body with its declared length, gives up any other.
-    pub(super) fn end_keeping(&mut self) {
-        let Some(keep) = &mut self.keep else { return };
+    /// Ends a recording that stands still: stores a body with its declared length, gives up any other. If it does not
+    /// stand still yet, returns when it will.
+    pub(super) fn end_keeping(&mut self, now: Instant) -> Option<Instant> {
+        let still = self.stands_still_at()?;
+        if now < still {
+            return Some(still);
+        }
+        let keep = self.keep.as_mut()?;
         if keep.is_whole() {
             self.complete();
         } else {
@@ -226,10 +231,14 @@ impl State {
             self.give_up();
         }
         self.trim();
+        None
     }
 
     /// Gives back the room of unread frames, and cuts off readers until these fit the window.
-    pub(super) fn give_room(&mut self) {
+    pub(super) fn give_room(&mut self, now: Instant) {
+        if self.stands_still_at().is_none_or(|still| now < still) {
+            return;
+        }
         while self.held.is_some()
             && self.is_full()
             && let Some(slowest) = self.readers.slowest()
