@@ -2,9 +2,10 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, StreamBody};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -14,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{Entry, KeyRef, PutMode, Store};
-use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, ConditionalLayer, MemoryStore, Policy, SiteCacheLayer};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
@@ -189,4 +190,49 @@ proptest! {
         let most = CAPACITY + CAPACITY * 15 / 100 + TABLES;
         prop_assert!(held <= most, "{held} held, {weight} counted");
     }
+}
+
+/// What clients hold that read nothing of a response.
+#[test]
+fn frames_read_ahead_hold_no_more_than_their_bytes() {
+    const CLIENTS: usize = 5;
+    type Held = Box<dyn std::any::Any>;
+    let unread: [(&str, fn() -> Held); 2] = [
+        ("cache", || {
+            let policy = Policy::app().default_ttl(MINUTE).collapse(false);
+            let cache = Cache::new(MemoryStore::with_capacity(CAPACITY));
+            let site = SiteCacheLayer::new(&cache).policy(policy).layer(service_fn(small_slices));
+            Box::new((
+                cache,
+                on_runtime(async {
+                    futures::future::join_all((0..CLIENTS).map(|page| site.clone().oneshot(get(page)))).await
+                }),
+            ))
+        }),
+        ("conditional", || {
+            let site = ConditionalLayer::new().layer(service_fn(small_slices));
+            Box::new(on_runtime(async {
+                futures::future::join_all((0..CLIENTS).map(|page| site.clone().oneshot(get(page)))).await
+            }))
+        }),
+    ];
+    for (name, ask) in unread {
+        let mut held = None;
+        let info = measure(|| held = Some(ask()));
+        // The first frame of each is as the service made it.
+        let most = CLIENTS as i64 * (LARGE as i64 + (64 << 10)) + (TABLES as i64);
+        assert!(info.bytes_current <= most, "{name}: {} bytes are held", info.bytes_current);
+        drop(held);
+    }
+}
+
+/// The size of a buffer of which a frame is a small part.
+const LARGE: usize = 1 << 20;
+
+async fn small_slices(
+    _: Request<Empty<Bytes>>,
+) -> Result<Response<impl http_body::Body<Data = Bytes, Error = Infallible>>, Infallible> {
+    let frames =
+        futures::stream::iter(0..200).map(|_| Ok(Frame::data(Bytes::from(vec![7; LARGE]).slice(..16))));
+    Ok(Response::new(StreamBody::new(frames)))
 }

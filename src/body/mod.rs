@@ -151,10 +151,12 @@ where
             return Self { inner: Inner::Recording { recording } };
         }
         let this = recording.as_mut().project();
-        let begun = std::mem::take(this.ahead);
-        let Some(mut recorder) = this.recorder.take().and_then(|mut recorder| recorder.take()) else {
+        // The budget may have ended the recording just now.
+        let Some(mut recorder) = this.recorder.as_mut().and_then(SharedRecorder::take) else {
             return Self { inner: Inner::Recording { recording } };
         };
+        *this.recorder = None;
+        let begun = std::mem::take(this.ahead);
         let tracker = recorder.tracker.share();
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();

@@ -4,7 +4,7 @@ use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use super::shared_recorder::SharedRecorder;
 use crate::cache::Tracker;
-use crate::entry::Reads;
+use crate::entry::{Reads, body_for_storage};
 use crate::error::BoxError;
 use crate::status::Detail;
 use bytes::Bytes;
@@ -102,7 +102,10 @@ where
             match self.as_mut().poll_body(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
-                    self.as_mut().project().ahead.push(frame);
+                    let ahead = self.as_mut().project().ahead;
+                    // Of many, each could be a small slice of a large buffer.
+                    let compacts = !ahead.is_empty();
+                    ahead.push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     *self.as_mut().project().error = Some(error);
