@@ -174,6 +174,9 @@ impl Placing<'_> {
             let index = widened.as_ref().unwrap_or(&index);
             let mut buf = KeyBuf::new();
             self.selection.write_key(&mut buf, key, index.fields(), self.request);
+            if buf.is_too_long() {
+                return Ok(false);
+            }
             let indexed = index.with_variant(buf.as_bytes(), self.max_variants);
             let (new, displaced) = match indexed {
                 Some(Indexed { index, displaced }) => (Arc::new(index), displaced),

@@ -1,6 +1,6 @@
 //! The variants of one URL: which request fields select among them (RFC 9111 section 4.1).
 
-use crate::key::{KeyBuf, KeyRef, ValueDigests};
+use crate::key::{KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, Alike};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 pub(crate) struct Nominated {
     pub(super) name: HeaderName,
     pub(super) original: Option<Bytes>,
-    /// Whether that is a digest of the value, since that is a secret.
+    /// Whether that is a digest of the value, which is secret or long.
     pub(super) is_digest: bool,
 }
 
@@ -39,7 +39,12 @@ impl Selection {
         (self.is_secret.by_name)(name) || self.is_secret.declared.contains(name)
     }
 
-    fn digest(&self, name: &HeaderName, value: &[u8]) -> [u8; 32] {
+    /// Returns `true` if a digest stands for a value: it is secret, or long.
+    fn hides(&self, name: &HeaderName, value: &[u8]) -> bool {
+        value.len() > LONGEST_VALUE || self.is_secret(name)
+    }
+
+    fn digest(&self, name: &HeaderName, value: &[u8]) -> ValueDigest {
         self.digests.digest(name.as_str().as_bytes(), value)
     }
 
@@ -54,19 +59,28 @@ impl Selection {
         buf.raw(key.as_bytes());
         for name in fields {
             buf.part(name.as_str().as_bytes());
-            match vary::presented(presented, name, self.alike) {
-                Some(value) if self.is_secret(name) => buf.part(&self.digest(name, &value)),
-                value => buf.optional(value.as_deref()),
+            let value = vary::presented(presented, name, self.alike);
+            match value.as_deref() {
+                Some(value) if self.hides(name, value) => buf.digest(&self.digest(name, value)),
+                value => buf.optional(value),
             }
         }
+    }
+
+    /// Returns `true` if a variant of a URL has a key that is too long to be used.
+    pub(crate) fn is_too_long(&self, key: KeyRef<'_>, fields: &[HeaderName], presented: &HeaderMap) -> bool {
+        let mut buf = KeyBuf::new();
+        self.write_key(&mut buf, key, fields, presented);
+        buf.is_too_long()
     }
 }
 
 impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &Selection) -> Self {
-        let is_digest = selection.is_secret(name);
-        let original = vary::presented(request, name, selection.alike).map(|value| match is_digest {
+        let value = vary::presented(request, name, selection.alike);
+        let is_digest = selection.hides(name, value.as_deref().unwrap_or_default());
+        let original = value.map(|value| match is_digest {
             true => Bytes::copy_from_slice(&selection.digest(name, &value)),
             false => Bytes::copy_from_slice(&value),
         });
@@ -86,7 +100,7 @@ impl Nominated {
     fn matches_digest(&self, presented: &HeaderMap, selection: &Selection) -> bool {
         let value = vary::presented(presented, &self.name, selection.alike);
         let digest = value.map(|value| selection.digest(&self.name, &value));
-        digest.as_ref().map(<[u8; 32]>::as_slice) == self.original.as_deref()
+        digest.as_ref().map(ValueDigest::as_slice) == self.original.as_deref()
     }
 
     pub(crate) fn name(&self) -> &HeaderName {
@@ -163,7 +177,9 @@ impl VaryIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
     use http::header::{ACCEPT, ACCEPT_LANGUAGE};
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
     #[test]
     fn fields_widen_and_never_narrow() {
@@ -184,5 +200,77 @@ mod tests {
         let indexed = index.with_variant(b"c", 2).expect("new");
         assert_eq!(indexed.displaced.as_deref(), Some(&b"b"[..]));
         assert!(indexed.index.with_variant(b"c", 2).is_none(), "nothing to write");
+    }
+
+    /// Values of `x-secret` are secret.
+    fn selection() -> Selection {
+        let is_secret = SecretFields { by_name: |name| name == "x-secret", declared: Vec::new() };
+        Selection::new(Alike::InBytes, ValueDigests::default(), is_secret)
+    }
+
+    fn written(name: &'static str, value: Option<&[u8]>) -> Vec<u8> {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(name, HeaderValue::from_bytes(value).expect("a value"));
+        }
+        let mut buf = KeyBuf::new();
+        selection().write_key(&mut buf, KeyRef::new(b""), &[HeaderName::from_static(name)], &headers);
+        buf.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn a_value_enters_in_clear_up_to_a_length_and_by_its_digest_beyond() {
+        for length in [0, 1, LONGEST_VALUE, LONGEST_VALUE + 1, 60_000] {
+            let value = vec![b'v'; length];
+            let key = written("x-a", Some(&value));
+            assert!(key.len() <= 4 + 3 + 4 + LONGEST_VALUE, "{length}: {}", key.len());
+            let in_clear = key.ends_with(&value) && length <= LONGEST_VALUE;
+            assert_eq!(in_clear, length <= LONGEST_VALUE, "{length}");
+        }
+    }
+
+    /// Whoever knows the digest of a value can't send it as a value.
+    #[test]
+    fn no_value_is_written_like_a_digest() {
+        for (name, value) in [("x-a", &[b'v'; 1000][..]), ("x-secret", b"s")] {
+            let key = written(name, Some(value));
+            let digest = selection().digest(&HeaderName::from_static(name), value);
+            assert_eq!(key[key.len() - 32..], digest);
+            let mut raw = KeyBuf::new();
+            raw.part(name.as_bytes());
+            raw.part(&digest);
+            assert_ne!(raw.as_bytes(), key);
+            assert_ne!(written(name, None), key);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_request_selects_what_was_stored_for_the_same_value_alone(
+            lengths in prop::array::uniform2(prop_oneof![0..4_usize, 126..131_usize, 4000..4003_usize]),
+            last in prop::array::uniform2(proptest::sample::select(&b"ab"[..])),
+            name in proptest::sample::select(&["x-a", "x-secret"][..]),
+        ) {
+            let name = HeaderName::from_static(name);
+            let request = |at: usize| {
+                let mut value = vec![b'v'; lengths[at]];
+                value.push(last[at]);
+                let mut headers = HeaderMap::new();
+                headers.insert(name.clone(), HeaderValue::from_bytes(&value).expect("a value"));
+                headers
+            };
+            let (one, other) = (request(0), request(1));
+            let key = |headers: &HeaderMap| {
+                let mut buf = KeyBuf::new();
+                selection().write_key(&mut buf, KeyRef::new(b"k"), std::slice::from_ref(&name), headers);
+                buf.as_bytes().to_vec()
+            };
+            let stored = Nominated::from_request(&name, &one, &selection());
+            prop_assert!(stored.weight() < 300);
+            prop_assert!(stored.matches(&one, &selection()));
+            prop_assert_eq!(stored.matches(&other, &selection()), one == other);
+            prop_assert_eq!(key(&one) == key(&other), one == other);
+            prop_assert!(!stored.matches(&HeaderMap::new(), &selection()));
+        }
     }
 }

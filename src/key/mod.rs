@@ -10,7 +10,7 @@ mod query;
 mod target;
 
 pub(crate) use authority::canonical_authority;
-pub(crate) use digest::ValueDigests;
+pub(crate) use digest::{ValueDigest, ValueDigests};
 pub(crate) use forwarded::{ForwardedField, ForwardedFields, prefix_of};
 pub use head::RequestHead;
 pub use part::KeyPart;
@@ -19,6 +19,7 @@ pub use query::QueryKey;
 pub(crate) use target::is_same_target;
 
 use foldhash::quality::RandomState;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -144,6 +145,9 @@ pub(crate) type BuildPrehashed = std::hash::BuildHasherDefault<Prehashed>;
 /// Longer keys are not used.
 const MOST_BYTES: usize = 8 * 1024;
 
+/// Longer parts that others than the site choose enter a key by their digest.
+pub(crate) const LONGEST_VALUE: usize = 128;
+
 /// Room for a key on the stack; the common key needs no allocation.
 const INLINE: usize = 256;
 
@@ -194,6 +198,22 @@ impl KeyBuf {
     pub(crate) fn part(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u32);
         self.raw(bytes);
+    }
+
+    /// Appends a digest that stands for a part. No part begins like it.
+    #[inline]
+    pub(crate) fn digest(&mut self, digest: &ValueDigest) {
+        self.number(u32::MAX - 1);
+        self.raw(digest);
+    }
+
+    /// Appends one part: a long one by its digest.
+    #[inline]
+    pub(crate) fn bounded(&mut self, bytes: &[u8]) {
+        match bytes.len() > LONGEST_VALUE {
+            false => self.part(bytes),
+            true => self.digest(&Sha256::digest(bytes).into()),
+        }
     }
 
     /// Appends the length of a part whose bytes follow in pieces.

@@ -4,7 +4,8 @@ use super::authority::{Authority, same, split};
 use super::digest::ValueDigest;
 use super::forwarded::{ForwardedField, ForwardedFields};
 use super::target::write_seen;
-use super::{KeyBuf, KeyPart, QueryKey, RequestHead, ValueDigests};
+use super::{KeyBuf, KeyPart, LONGEST_VALUE, QueryKey, RequestHead, ValueDigests};
+use http::header::GetAll;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 
@@ -87,7 +88,7 @@ impl KeyPolicy {
             }
             if let Some(value) = field.canonical(headers, &self.query)? {
                 buf.raw(&[field as u8]);
-                buf.part(value.as_bytes());
+                buf.bounded(value.as_bytes());
             }
         }
         Ok(())
@@ -122,8 +123,14 @@ impl KeyPolicy {
         }
     }
 
-    fn digest(&self, name: &HeaderName, value: &[u8]) -> ValueDigest {
-        self.digests.digest(name.as_str().as_bytes(), value)
+    /// Returns the digest of all lines of a field.
+    fn digest(&self, name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> ValueDigest {
+        let mut all = Vec::new();
+        for line in lines {
+            all.extend((line.len() as u64).to_le_bytes());
+            all.extend(line.as_bytes());
+        }
+        self.digests.digest(name.as_str().as_bytes(), &all)
     }
 
     #[inline]
@@ -144,10 +151,14 @@ impl KeyPolicy {
         // What forwarded fields say is in the key already.
         for name in self.headers.iter().filter(|name| ForwardedField::named(name).is_none()) {
             let lines = headers.get_all(name);
-            buf.length(lines.iter().count());
-            match self.secrets.contains(name) {
-                false => lines.iter().for_each(|line| buf.part(line.as_bytes())),
-                true => lines.iter().for_each(|line| buf.raw(&self.digest(name, line.as_bytes()))),
+            let (count, bytes) = lines
+                .iter()
+                .fold((0, 0), |(count, bytes), line| (count + 1, bytes + size_of::<u32>() + line.len()));
+            if bytes > LONGEST_VALUE || (count > 0 && self.secrets.contains(name)) {
+                buf.digest(&self.digest(name, &lines));
+            } else {
+                buf.length(count);
+                lines.iter().for_each(|line| buf.part(line.as_bytes()));
             }
         }
     }

@@ -1,11 +1,13 @@
 //! Responses whose content coding was not negotiated: which requests may have them.
 
-use super::lookup::Refusal;
+use super::lookup::Lookup;
+use super::refusal::Refusal;
 use super::shared::Shared;
 use crate::entry::StoredResponse;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
 use crate::rules::accept;
+use crate::status::{Detail, ForwardReason};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName};
 
@@ -27,30 +29,48 @@ impl Shared {
         is_offered && response.selected_by(request, self.selection())
     }
 
-    /// Returns the key under which requests wait for another coding than that of a response refused to them.
-    pub(super) fn flight_of_another_coding(
+    /// Returns the key under which requests wait that are refused a response: that of its variant, or of another coding.
+    ///
+    /// # Errors
+    /// If that key would be too long.
+    pub(super) fn flight_of_refused(
         &self,
         response: &StoredResponse,
-        key: KeyRef<'_>,
+        (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
         request: &HeaderMap,
         refusal: Refusal,
-    ) -> Option<CacheKey> {
-        let is_other = refusal == Refusal::Fields && response.head().is_coded_for_some;
-        is_other.then(|| self.flight_of_another(response, key, request))
+    ) -> Result<Option<CacheKey>, Detail> {
+        match refusal == Refusal::Fields && response.head().is_coded_for_some {
+            true => self.flight_of_another(response, key, request).map(Some),
+            false => Ok(variant.map(KeyRef::to_key)),
+        }
     }
 
     /// Returns the key under which requests wait for another variant than a response that they do not select.
-    pub(super) fn flight_of_another(
+    fn flight_of_another(
         &self,
         response: &StoredResponse,
         key: KeyRef<'_>,
         request: &HeaderMap,
-    ) -> CacheKey {
+    ) -> Result<CacheKey, Detail> {
         let nominated = response.head().nominated.iter().map(|field| field.name().clone());
         let coding = response.head().is_coded_for_some.then_some(ACCEPT_ENCODING);
         let fields: Vec<_> = nominated.chain(coding).collect();
         let mut buf = KeyBuf::new();
         self.selection().write_key(&mut buf, key, &fields, request);
-        buf.key().to_key()
+        if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
+    }
+
+    /// Returns the miss of a request for another variant than the one that is arriving.
+    pub(super) fn other_variant(
+        &self,
+        arriving: &StoredResponse,
+        key: KeyRef<'_>,
+        request: &HeaderMap,
+    ) -> Lookup {
+        match self.flight_of_another(arriving, key, request) {
+            Ok(flight) => Lookup::missed(ForwardReason::VaryMiss, Some(flight)),
+            Err(why) => Lookup::Bypass(why),
+        }
     }
 }

@@ -5,7 +5,7 @@ use super::lifetime::{came_stale, serves_while_revalidating, until};
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, headers_for_storage};
-use crate::key::{ForwardedField, RequestHead};
+use crate::key::{ForwardedField, KeyRef, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
 use crate::rules::accept;
@@ -37,6 +37,8 @@ pub(super) struct Exchanged<'a> {
     pub(super) context: Context,
     /// Whether there is a word on cookies, so that requests with others did not come so far.
     pub(super) cookies_declared: bool,
+    /// The key of the URL.
+    pub(super) key: KeyRef<'a>,
     pub(super) request_time: SystemTime,
     pub(super) began: Moment,
     pub(super) generation: Generation,
@@ -126,6 +128,10 @@ impl Shared {
         }
         // Requests with this key have those in common.
         fields.retain(|field| !self.is_covered(field, exchanged));
+        // No look-up would find it.
+        if !fields.is_empty() && self.selection().is_too_long(exchanged.key, &fields, exchanged.request) {
+            return Err(Detail::KeyLength);
+        }
         if self.policy.sharing == Sharing::App {
             of_many(&response.headers, by_origin)?;
         }

@@ -320,7 +320,7 @@ impl Fill {
             && !self.way.context.identified
             && self.call.generation.is_some()
             && self.call.reason.forward != ForwardReason::Method
-            && why != Detail::ContentEncoding
+            && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
             && is_of_the_page(head.status)
         {
             passes.remember(key, Pass::Uncacheable, now);

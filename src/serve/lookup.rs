@@ -1,6 +1,7 @@
 //! The look-up: is there a stored response that this request may have now?
 
 use super::inspect::Context;
+use super::refusal::{Refusal, excluded};
 use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse};
@@ -14,7 +15,6 @@ use crate::status::{Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use http::{HeaderMap, Method};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// What a look-up came to.
 #[derive(Debug)]
@@ -32,41 +32,14 @@ pub(super) enum Lookup {
         /// What is stored and can be revalidated (RFC 9111 section 4.3), or used where the service fails.
         stale: Option<Arc<StoredResponse>>,
     },
-    /// The store did not answer: the request is forwarded as if there were no cache.
-    Failed,
+    /// The store did not answer, or the key is too long: the request is forwarded as if there were no cache.
+    Bypass(Detail),
 }
 
 impl Lookup {
     /// Returns a miss where nothing is stored.
     pub(super) fn missed(reason: ForwardReason, variant: Option<CacheKey>) -> Self {
         Self::Miss { reason: reason.into(), variant, stale: None }
-    }
-}
-
-/// Why a stored response is not for a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It is another variant.
-    Fields,
-    Invalidated,
-    /// It was invalidated, and may be used as a stale one may.
-    Softened,
-    NotFresh,
-    /// The request's directives exclude it; the word says which.
-    Directives(Detail),
-    /// It is not the one that the request's precondition names.
-    Precondition,
-}
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Fields => ForwardReason::VaryMiss.into(),
-            Refusal::Invalidated | Refusal::Softened => Self::new(ForwardReason::Stale, Detail::Invalidated),
-            Refusal::NotFresh => ForwardReason::Stale.into(),
-            Refusal::Directives(which) => Self::new(ForwardReason::Request, which),
-            Refusal::Precondition => Self::new(ForwardReason::Request, Detail::Precondition),
-        }
     }
 }
 
@@ -86,10 +59,13 @@ impl Shared {
             }
             Ok(Some(Entry::Index(index))) => index,
             Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
-            Err(_) => return Lookup::Failed,
+            Err(_) => return Lookup::Bypass(Detail::StoreFailed),
         };
         let mut buf = KeyBuf::new();
         self.selection().write_key(&mut buf, key, index.fields(), request);
+        if buf.is_too_long() {
+            return Lookup::Bypass(Detail::KeyLength);
+        }
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
@@ -99,7 +75,7 @@ impl Shared {
                 let variant = Some(variant.to_key());
                 Lookup::missed(ForwardReason::VaryMiss, variant)
             }
-            Err(_) => Lookup::Failed,
+            Err(_) => Lookup::Bypass(Detail::StoreFailed),
         }
     }
 
@@ -129,10 +105,12 @@ impl Shared {
             }
             Ok(None) => return Lookup::Stale { stored: response, variant: variant.map(KeyRef::to_key) },
             Ok(Some(reason)) => reason,
-            Err(()) => return Lookup::Failed,
+            Err(()) => return Lookup::Bypass(Detail::StoreFailed),
         };
-        let variant =
-            self.flight_of_another_coding(&response, key, request, reason).or(variant.map(KeyRef::to_key));
+        let variant = match self.flight_of_refused(&response, (key, variant), request, reason) {
+            Ok(variant) => variant,
+            Err(why) => return Lookup::Bypass(why),
+        };
         if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
             return Lookup::Stale { stored: response, variant };
         }
@@ -329,18 +307,4 @@ impl Shared {
     pub(super) fn forbids_storing(&self, request: &HeaderMap) -> bool {
         self.policy.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
     }
-}
-
-/// Returns which of the request's directives excludes a response (RFC 9111 section 5.2.1).
-fn excluded(response: &StoredResponse, request: &HeaderMap, now: Moment) -> Option<Detail> {
-    let directives = RequestDirectives::from_headers(request);
-    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    if directives.no_cache {
-        return Some(Detail::RequestNoCache);
-    }
-    if directives.max_age.is_some_and(|most| response.current_age(now) > seconds(most)) {
-        return Some(Detail::RequestMaxAge);
-    }
-    let rest = response.head().fresh_until.since(now);
-    directives.min_fresh.is_some_and(|least| rest < seconds(least)).then_some(Detail::RequestMinFresh)
 }

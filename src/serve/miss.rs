@@ -2,8 +2,9 @@
 
 use super::inspect::Context;
 use super::limit::Limit;
-use super::lookup::{Lookup, Refusal};
+use super::lookup::Lookup;
 use super::next::{Call, Next, Stored};
+use super::refusal::Refusal;
 use super::shared::Shared;
 use super::target;
 use crate::clock::Moment;
@@ -24,8 +25,9 @@ const ROUNDS: usize = 6;
 /// A follower whose flights failed so often calls the service itself, a few at a time.
 const FAILURES: u32 = 2;
 
-pub(super) fn store_failed() -> Next {
-    Next::Forward(CacheStatus::forward(Reason::bypass(Detail::StoreFailed)))
+/// Forwards a request as if there were no cache.
+pub(super) fn bypass(why: Detail) -> Next {
+    Next::Forward(CacheStatus::forward(Reason::bypass(why)))
 }
 
 /// The same for all steps of one request.
@@ -98,13 +100,13 @@ impl Way {
         for _ in 0..ROUNDS {
             let (reason, flight_key, stale) = match lookup {
                 Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
-                Lookup::Failed | Lookup::Miss { .. }
+                Lookup::Bypass(_) | Lookup::Miss { .. }
                     if self.shared.wants_only_what_is_cached(request, self.context.directives)
                         && !self.is_handled_within() =>
                 {
                     return Next::Refuse;
                 }
-                Lookup::Failed => return store_failed(),
+                Lookup::Bypass(why) => return bypass(why),
                 // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
                 Lookup::Miss { reason, variant, stale } if self.context.head => {
                     let stored = self.place(stale, variant);
@@ -121,7 +123,7 @@ impl Way {
                 return self.alone(reason, stale).await;
             }
             let flight = match self.join(&flight_key, outdated.take(), failures, &self.chain).await {
-                Err(()) => return store_failed(),
+                Err(()) => return bypass(Detail::StoreFailed),
                 Ok(Role::Leader(leader)) => return self.lead(request, leader, reason).await,
                 Ok(Role::Alone) => return self.alone(reason, stale).await,
                 Ok(Role::Follower(flight)) => flight,
@@ -137,7 +139,7 @@ impl Way {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
                     Ok(true) => return Next::Answer(stored, waited_for),
                     Ok(false) => {}
-                    Err(()) => return store_failed(),
+                    Err(()) => return bypass(Detail::StoreFailed),
                 },
                 Some(Outcome::Begun(stream)) => {
                     let stream = stream.upgrade();
@@ -153,7 +155,7 @@ impl Way {
                             Ok(true) => return Next::Read(head, reader.waiting(wait), reason),
                             // Another variant; once it is known by what, others of that one collapse again.
                             Ok(false) if !self.shared.selects(&head, request) => {
-                                lookup = self.other_variant(&head, request);
+                                lookup = self.shared.other_variant(&head, self.key.as_ref(), request);
                                 continue;
                             }
                             // By its tags, it is older than an invalidation: a new flight takes its place.
@@ -161,7 +163,7 @@ impl Way {
                                 outdated = Some(Arc::clone(&flight))
                             }
                             Ok(false) => {}
-                            Err(()) => return store_failed(),
+                            Err(()) => return bypass(Detail::StoreFailed),
                         }
                     } else {
                         // It is over, and about to be stored, or not.
@@ -180,7 +182,7 @@ impl Way {
                                 return Next::Answer(stored, waited_for);
                             }
                             Lookup::Miss { reason, stale, variant } => (reason, self.place(stale, variant)),
-                            Lookup::Failed => (reason, None),
+                            Lookup::Bypass(_) => (reason, None),
                         };
                         return Next::Call(Call { _permit: permit, ..Call::new(generation, reason, stale) });
                     }
@@ -199,7 +201,7 @@ impl Way {
         match lookup {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, waited_for),
             Lookup::Miss { reason, stale, variant } => self.alone(reason, self.place(stale, variant)).await,
-            Lookup::Failed => store_failed(),
+            Lookup::Bypass(why) => bypass(why),
         }
     }
 
@@ -224,12 +226,6 @@ impl Way {
         variant: Option<CacheKey>,
     ) -> Option<Stored> {
         stored.map(|stored| (stored, variant.unwrap_or_else(|| self.key.clone())))
-    }
-
-    /// Returns the miss of a request for another variant than the one that is arriving.
-    fn other_variant(&self, arriving: &StoredResponse, request: &HeaderMap) -> Lookup {
-        let key = self.shared.flight_of_another(arriving, self.key.as_ref(), request);
-        Lookup::missed(ForwardReason::VaryMiss, Some(key))
     }
 
     /// Tells whether a cache layer further in answers it.
@@ -318,7 +314,7 @@ impl Way {
             }
             Lookup::Stale { stored, variant } => (ForwardReason::Stale.into(), Some(stored), variant),
             Lookup::Miss { reason, stale, variant } => (reason, stale, variant),
-            Lookup::Failed => (reason, None, None),
+            Lookup::Bypass(_) => (reason, None, None),
         };
         let stored = self.place(stale, variant);
         let call = Call::new(Some(leader.generation()), reason, stored);

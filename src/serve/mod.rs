@@ -25,6 +25,7 @@ mod next;
 mod post;
 mod reference;
 mod refresh;
+mod refusal;
 mod refuse;
 mod respond;
 mod revalidate;

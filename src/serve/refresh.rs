@@ -4,7 +4,7 @@ use super::anonymize::{Carries, nominated};
 use super::forward::Fill;
 use super::inspect::Context;
 use super::lookup::Lookup;
-use super::miss::{Way, store_failed};
+use super::miss::{Way, bypass};
 use super::next::{Call, Next};
 use super::sent::head_of;
 use super::shared::Shared;
@@ -16,7 +16,7 @@ use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::flight::Role;
 use crate::key::CacheKey;
-use crate::status::ForwardReason;
+use crate::status::{Detail, ForwardReason};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::request::Parts;
@@ -95,7 +95,7 @@ impl Way {
         let leader = match self.join(&key, None, 0, &chain).await {
             Ok(Role::Leader(leader)) => leader,
             Ok(Role::Follower(_) | Role::Alone) => return Next::Answer(stored, None),
-            Err(()) => return store_failed(),
+            Err(()) => return bypass(Detail::StoreFailed),
         };
         // Somebody may have made it between the look-up and the joining.
         let known = match self.look(request).await {
@@ -106,7 +106,7 @@ impl Way {
             Lookup::Hit(known) => Some((known, key.clone())),
             Lookup::Stale { stored: known, variant } => self.place(Some(known), variant),
             // What was invalidated meanwhile is not asked about.
-            Lookup::Miss { .. } | Lookup::Failed => None,
+            Lookup::Miss { .. } | Lookup::Bypass(_) => None,
         };
         let call = Call::new(Some(leader.generation()), ForwardReason::Stale.into(), known);
         let call = Call { leader: Some(leader), ..call };

@@ -51,6 +51,7 @@ impl Sent {
     /// Returns what the decision on its response needs to know.
     pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
         Exchanged {
+            key: way.key.as_ref(),
             request: &self.headers,
             asked: self.asked.as_ref(),
             context: way.context,

@@ -95,6 +95,7 @@ mod unconfirmed;
 mod unlocked;
 mod uri_spellings;
 mod values;
+mod variant_limits;
 mod variants;
 mod visitors;
 mod walk;

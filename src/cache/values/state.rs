@@ -85,7 +85,7 @@ impl Cache {
     pub(super) fn value_key_since(&self, name: &Name, cleared: Generation) -> CacheKey {
         let mut buf = KeyBuf::new();
         buf.part(b"tower-response-cache value");
-        buf.part(self.0.namespace.as_bytes());
+        buf.bounded(self.0.namespace.as_bytes());
         buf.raw(&cleared.incarnation().to_le_bytes());
         buf.raw(&cleared.counter().to_le_bytes());
         buf.raw(&cleared.stamp().to_le_bytes());
