@@ -9,6 +9,7 @@ mod generations;
 mod invalidation;
 mod namespaces;
 mod outdated;
+mod placing;
 mod poll;
 mod storing;
 mod tracking;

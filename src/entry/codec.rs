@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const MAGIC: [u8; 3] = *b"trc";
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Magic and version, length, checksum.
 const HEAD: usize = 4 + 8 + 8;
 
@@ -600,7 +600,7 @@ mod tests {
             frame[3] = version;
             assert_eq!(refused(frame.into()), DecodeErrorKind::UnknownVersion);
         }
-        assert_eq!(refused(Bytes::from_static(b"trc\x04")), DecodeErrorKind::UnknownVersion);
+        assert_eq!(refused(Bytes::from_static(b"trc\x05")), DecodeErrorKind::UnknownVersion);
         assert_eq!(refused(Bytes::from_static(b"<html>")), DecodeErrorKind::Malformed);
     }
 

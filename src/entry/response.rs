@@ -11,8 +11,8 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
@@ -30,7 +30,13 @@ pub struct StoredResponse {
     etag: Option<HeaderValue>,
     /// The head of its 304, made when one is first sent.
     not_modified: OnceLock<Box<Parts>>,
+    used: Used,
 }
+
+/// Whether a request has asked for a variant since the flags of its URL were cleared: one flag for all copies. A
+/// response that is the only one of its URL has none.
+#[derive(Debug, Clone, Default)]
+struct Used(Option<Arc<AtomicBool>>);
 
 /// The last counter and stamp at which an entry was found valid: while they are current, it still is.
 #[derive(Debug)]
@@ -69,7 +75,39 @@ impl StoredResponse {
         let head_weight = weight_with_304(&head);
         let etag = tag_of(&head.parts.headers);
         let checked = Checked::new(&head);
-        Self { head, body, head_weight, etag, not_modified: OnceLock::new(), checked }
+        Self { head, body, head_weight, etag, not_modified: OnceLock::new(), checked, used: Used::default() }
+    }
+
+    /// Returns a response that takes the place of this one, and is used if this one is.
+    pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
+        Self { used: self.used.clone(), ..Self::new(head, body) }
+    }
+
+    /// Makes the response a variant.
+    pub(crate) fn set_variant(&mut self, is_used: bool) {
+        self.used = Used(Some(Arc::new(AtomicBool::new(is_used))));
+    }
+
+    pub(crate) fn is_variant(&self) -> bool {
+        self.used.0.is_some()
+    }
+
+    /// Notes that a request has asked for this variant.
+    #[inline]
+    pub(crate) fn note_use(&self) {
+        // Written once, so that threads that read it do not wait for each other.
+        if let Some(used) = self.used.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
+            used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn forget_use(&self) {
+        self.used.0.iter().for_each(|used| used.store(false, Ordering::Relaxed));
+    }
+
+    /// Returns `true` if a request has asked for this variant since its use was forgotten.
+    pub(crate) fn is_used(&self) -> bool {
+        self.used.0.as_ref().is_some_and(|used| used.load(Ordering::Relaxed))
     }
 
     /// Sets the tag, of a response that has none.
@@ -107,7 +145,7 @@ impl StoredResponse {
         head.fresh_until = head.fresh_until.min(now);
         head.generation = generation;
         head.dependencies.iter_mut().for_each(|dependency| dependency.since = generation);
-        Self::new(head, self.body.clone())
+        self.successor(head, self.body.clone())
     }
 
     /// Adds what the response turned out to be made from, which it does not outlive; false if it can't be stored
@@ -149,7 +187,7 @@ impl StoredResponse {
         head.corrected_initial_age = like.corrected_initial_age;
         head.fresh_until = until;
         head.windows = windows;
-        Self::new(head, self.body.clone())
+        self.successor(head, self.body.clone())
     }
 
     /// Returns a copy with other fields, for one answer alone.
@@ -256,7 +294,7 @@ impl StoredResponse {
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = packed(&self.head.parts.headers, &[], own_name, &head.first());
-        Self::new(head, Bytes::from_owner(self.body.clone()))
+        self.successor(head, Bytes::from_owner(self.body.clone()))
     }
 }
 

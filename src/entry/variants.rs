@@ -1,6 +1,7 @@
 //! The variants of one URL: which request fields select among them (RFC 9111 section 4.1).
 
-use crate::key::{KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
+use super::Head;
+use crate::key::{CacheKey, KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, Alike};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -67,6 +68,17 @@ impl Selection {
         }
     }
 
+    /// Returns the key of a response's variant by the fields that it nominated itself, if it did, whatever others did.
+    pub(crate) fn own_key(&self, key: KeyRef<'_>, head: &Head, request: &HeaderMap) -> Option<CacheKey> {
+        if head.nominated.is_empty() {
+            return None;
+        }
+        let fields: Vec<_> = head.nominated.iter().map(|field| field.name.clone()).collect();
+        let mut buf = KeyBuf::new();
+        self.write_key(&mut buf, key, &fields, request);
+        Some(buf.key().to_key())
+    }
+
     /// Returns `true` if a variant of a URL has a key that is too long to be used.
     pub(crate) fn is_too_long(&self, key: KeyRef<'_>, fields: &[HeaderName], presented: &HeaderMap) -> bool {
         let mut buf = KeyBuf::new();
@@ -120,14 +132,8 @@ impl Nominated {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryIndex {
     pub(super) fields: Vec<HeaderName>,
+    /// The ends of the variants' keys, which begin with the key of the URL. The oldest comes first.
     pub(super) variants: Vec<Bytes>,
-}
-
-/// What [`VaryIndex::with_variant`] came to.
-pub(crate) struct Indexed {
-    pub(crate) index: VaryIndex,
-    /// The key of a variant that had to go.
-    pub(crate) displaced: Option<Bytes>,
 }
 
 impl VaryIndex {
@@ -140,31 +146,31 @@ impl VaryIndex {
         &self.fields
     }
 
-    /// Returns the keys of the variants, the oldest first.
+    /// Returns the ends of the variants' keys, the oldest first.
     pub(crate) fn variants(&self) -> &[Bytes] {
         &self.variants
     }
 
-    /// Returns this index with more fields, or `None` if it has them all.
+    /// Returns the key of a variant of a URL.
+    pub(crate) fn variant_key(url: KeyRef<'_>, variant: &[u8]) -> CacheKey {
+        KeyRef::new(&[url.as_bytes(), variant].concat()).to_key()
+    }
+
+    /// Returns this index with more fields, or `None` if it has them all. No look-up finds the variants of fewer fields.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
-        // Keys under fewer fields can't be found any more: they are left to expire.
-        (fields != self.fields).then(|| Self { fields, variants: self.variants.clone() })
+        (fields != self.fields).then(|| Self::new(fields))
     }
 
-    /// Returns this index with a variant's key as the newest; the oldest goes when there are too many.
-    pub(crate) fn with_variant(&self, key: &[u8], most: usize) -> Option<Indexed> {
-        if self.variants.last().is_some_and(|newest| newest == key) {
-            return None;
-        }
+    /// Returns this index with a variant as the newest and without those displaced.
+    pub(crate) fn with_variant(&self, variant: &[u8], displaced: &[Bytes]) -> Self {
         let mut variants = self.variants.clone();
-        variants.retain(|known| known != key);
-        variants.push(Bytes::copy_from_slice(key));
-        let displaced = (variants.len() > most.max(1)).then(|| variants.remove(0));
-        Some(Indexed { index: Self { fields: self.fields.clone(), variants }, displaced })
+        variants.retain(|known| known != variant && !displaced.contains(known));
+        variants.push(Bytes::copy_from_slice(variant));
+        Self { fields: self.fields.clone(), variants }
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -183,23 +189,22 @@ mod tests {
 
     #[test]
     fn fields_widen_and_never_narrow() {
-        let index = VaryIndex::new(vec![ACCEPT]);
+        let index = VaryIndex::new(vec![ACCEPT]).with_variant(b"a", &[]);
         assert!(index.widened([]).is_none());
         let wider = index.widened([ACCEPT_LANGUAGE]).expect("a new field");
-        assert_eq!(wider.fields(), [ACCEPT, ACCEPT_LANGUAGE]);
+        assert_eq!((wider.fields(), wider.variants()), (&[ACCEPT, ACCEPT_LANGUAGE][..], &[][..]));
         assert!(wider.widened([ACCEPT]).is_none());
     }
 
     #[test]
-    fn the_oldest_variant_goes_when_there_are_too_many() {
+    fn a_variant_that_is_stored_again_is_the_newest_and_those_displaced_are_gone() {
         let mut index = VaryIndex::new(vec![ACCEPT]);
-        for key in [b"a", b"b"] {
-            index = index.with_variant(key, 2).expect("new").index;
+        for key in [b"a", b"b", b"a"] {
+            index = index.with_variant(key, &[]);
         }
-        index = index.with_variant(b"a", 2).expect("moved to the end").index;
-        let indexed = index.with_variant(b"c", 2).expect("new");
-        assert_eq!(indexed.displaced.as_deref(), Some(&b"b"[..]));
-        assert!(indexed.index.with_variant(b"c", 2).is_none(), "nothing to write");
+        assert_eq!(index.variants(), [&b"b"[..], b"a"]);
+        let index = index.with_variant(b"c", &[Bytes::from_static(b"b")]);
+        assert_eq!(index.variants(), [&b"a"[..], b"c"]);
     }
 
     /// Values of `x-secret` are secret.

@@ -245,8 +245,9 @@ impl Policy {
         self
     }
 
-    /// Sets how many variants (RFC 9111 section 4.1) one URL may have; the oldest goes when there
-    /// are more. The default is 64; zero counts as one.
+    /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero counts as one.
+    /// A new one displaces one that is gone, or the oldest that no request has asked for again; if there is none, it is not
+    /// stored, and the others have to be asked for again to stay. In a store outside the process, the oldest goes.
     pub fn max_variants(mut self, most: usize) -> Self {
         self.max_variants = most;
         self

@@ -79,9 +79,11 @@ impl Fill {
     }
 
     /// Returns the status of a response that is to be stored, unless the last one was not after all.
-    fn forecast(&self, status: CacheStatus, head: &Head, tracker: &Tracker) -> CacheStatus {
-        let cache = &self.way.shared.cache;
-        if let Some(why) = cache.unstored().get(self.way.key.as_ref(), cache.clock().now()) {
+    fn forecast(&self, status: CacheStatus, head: &Head, sent: &Sent, tracker: &Tracker) -> CacheStatus {
+        let (cache, key) = (&self.way.shared.cache, self.way.key.as_ref());
+        let own = self.way.shared.selection().own_key(key, head, &sent.headers);
+        let why = |key| cache.unstored().get(key, cache.clock().now());
+        if let Some(why) = why(key).or_else(|| why(own.as_ref()?.as_ref())) {
             return status.detail(why);
         }
         // No longer than what it was made from.
@@ -281,7 +283,7 @@ impl Fill {
                 {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
-                let stored = self.forecast(status, response.head(), &tracker);
+                let stored = self.forecast(status, response.head(), &sent, &tracker);
                 let mut held = Response::from_parts(head, ());
                 let verdict = self.hold(&sent, &mut held, Some((status, stored)));
                 // Until an outer layer has admitted it, nothing says that it is stored.

@@ -113,7 +113,7 @@ impl Fill {
         }
         head.inherit(before.head());
         let ttl = (head.fresh_until != Moment::NEVER).then(|| head.fresh_until.since(now) + retained);
-        let after = StoredResponse::new(head, before.body().clone());
+        let after = before.successor(head, before.body().clone());
         Some(Update { key, before, after, ttl })
     }
 }

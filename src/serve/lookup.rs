@@ -69,6 +69,7 @@ impl Shared {
         let variant = buf.key();
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
+                response.note_use();
                 self.judged(response, request, context, now, (variant, Some(variant))).await
             }
             Ok(_) => {

@@ -137,7 +137,10 @@ impl Way {
             (*has_waited, waited_for) = (true, Some(reason));
             match limit.within(self.outcome(&flight)).await {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
-                    Ok(true) => return Next::Answer(stored, waited_for),
+                    Ok(true) => {
+                        stored.note_use();
+                        return Next::Answer(stored, waited_for);
+                    }
                     Ok(false) => {}
                     Err(()) => return bypass(Detail::StoreFailed),
                 },

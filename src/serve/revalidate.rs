@@ -11,10 +11,10 @@ use super::shared::Shared;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Settled, Storing};
 use crate::clock::Moment;
-use crate::entry::{Entry, Head, Reads, StoredResponse, headers_for_storage};
+use crate::entry::{Entry, Head, Reads, StoredResponse, VaryIndex, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::{Leader, Pass};
-use crate::key::{CacheKey, KeyRef};
+use crate::key::CacheKey;
 use crate::marks::{HandledWithin, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
@@ -240,7 +240,7 @@ fn updating(
     let selection = Arc::clone(way.shared.selection());
     head.nominate(&before.head().nominated, request, &selection);
     head.inherit(before.head());
-    let response = Arc::new(StoredResponse::new(head, Bytes::new()));
+    let response = Arc::new(before.successor(head, Bytes::new()));
     let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
     Storing { key, response, request, max_variants, selection, retained, outdated: None, settled }
 }
@@ -263,10 +263,10 @@ impl Variants<'_> {
         };
         let lifetime = like.fresh_until.since(cache.clock().now()) + self.retained;
         let ttl = (like.fresh_until != Moment::NEVER).then_some(lifetime);
-        for key in index.variants() {
-            let key = KeyRef::new(key);
-            let seen = cache.within_limit(store.get(key)).await?;
-            let Some(Entry::Response(variant)) = &seen else { continue };
+        for variant in index.variants() {
+            let key = VaryIndex::variant_key(self.key.as_ref(), variant);
+            let seen = cache.within_limit(store.get(key.as_ref())).await?;
+            let Some(Entry::Response(variant)) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
             // What was asked for later knows better.
@@ -277,20 +277,21 @@ impl Variants<'_> {
             let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
             let directives = ResponseDirectives::for_targets(&headers, targets);
             // No longer than it says itself.
-            let Some(until) = self.shared.fresh_again_until(variant, &headers, &directives, like) else {
+            let Some(until) = self.shared.fresh_again_until(&variant, &headers, &directives, like) else {
                 continue;
             };
             if head.fresh_until >= until {
                 continue;
             }
-            if cache.validity_of(variant).await? == Validity::Valid {
+            if cache.validity_of(&variant).await? == Validity::Valid {
                 // It was stored with its cookie, if it has one.
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
                 let new = variant.freshened(headers, like, until, windows, self.shared.emitted());
-                let new = Entry::Response(Arc::new(new));
-                cache.within_limit(store.compare_and_set(key, seen.as_ref(), new, ttl)).await?;
+                let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
+                let put = store.compare_and_set(key.as_ref(), Some(&before), new, ttl);
+                cache.within_limit(put).await?;
             }
         }
         Ok(())

@@ -141,6 +141,7 @@ fn all() -> Vec<Detail> {
         TooLarge,
         Trailers,
         Unkeyed,
+        Variants,
         VaryAny,
         VaryOnCredential,
         VaryOnIgnored,
@@ -155,8 +156,8 @@ fn all() -> Vec<Detail> {
         | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort
         | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime
         | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status | Tags
-        | TooLarge | Trailers | Unkeyed | VaryAny | VaryOnCredential | VaryOnIgnored | VaryOnRemoved
-        | ZeroTtl => true,
+        | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential | VaryOnIgnored
+        | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -203,6 +203,13 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
         told.push(page.ask(&cache, policy, true).await);
         assert_eq!(told.last(), Some(&format!("fwd=uri-miss; fwd-status=200; detail={word}")));
     }
+    let (stack, _) = site(policy().max_variants(1), |_, call| {
+        numbered(&[("vary", "x-a"), ("cache-control", "max-age=60")], call)
+    });
+    for value in ["a", "a", "b", "b"] {
+        told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
+    }
+    assert_eq!(told.last().expect("told"), "fwd=vary-miss; fwd-status=200; detail=variants");
     // Once it is stored, that is forgotten.
     let cache = memory();
     large.ask(&cache, policy(), false).await;
