@@ -1,6 +1,7 @@
 //! The place of a response in the store: under its URL, or under a variant of it.
 
 use super::Cache;
+use crate::clock::Moment;
 use crate::entry::{Entry, Selection, StoredResponse, VaryIndex};
 use crate::error::StoreError;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -11,8 +12,6 @@ use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// An index outlives its variants, so that the fields learnt are not forgotten with each of them.
-const INDEX_TTL: Duration = Duration::from_secs(24 * 3600);
 /// So often a write that others interfered with is tried again.
 const TRIES: usize = 4;
 
@@ -24,7 +23,8 @@ pub(super) struct Placing<'a> {
     pub(super) request: &'a HeaderMap,
     pub(super) max_variants: usize,
     pub(super) selection: &'a Selection,
-    pub(super) ttl: Option<Duration>,
+    /// When it leaves the store.
+    pub(super) expires: Moment,
 }
 
 /// What became of a response that was to be stored.
@@ -63,7 +63,7 @@ impl Placing<'_> {
                 }
                 _ if is_plain => self.put_over(key, seen.as_ref(), response).await?,
                 _ => {
-                    let index = VaryIndex::new(Vec::new());
+                    let index = VaryIndex::new(Vec::new(), self.expires);
                     self.place_variant(seen.as_ref(), &index, response, &mut is_known).await?
                 }
             };
@@ -100,10 +100,8 @@ impl Placing<'_> {
         let Some(mut displaced) = self.displaced(index, variant).await? else {
             return Ok(Some(Placed::Refused(Detail::Variants)));
         };
-        let new = index.with_variant(variant, &displaced);
-        // Written even if nothing is new to it, so that it outlives its variants.
-        let put = store.compare_and_set(url, seen, Entry::Index(Arc::new(new)), Some(INDEX_TTL));
-        if !self.cache.within_limit(put).await? {
+        let new = index.with_variant(variant, &displaced, self.expires);
+        if !self.cache.put_index(url, seen, new).await? {
             return Ok(None);
         }
         displaced.extend_from_slice(outdated);
@@ -173,7 +171,7 @@ impl Placing<'_> {
 
     /// Returns whether nothing was there yet.
     async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
-        let (entry, ttl) = (Entry::Response(Arc::clone(response)), self.ttl);
+        let (entry, ttl) = (Entry::Response(Arc::clone(response)), self.cache.ttl_until(self.expires));
         self.cache.within_limit(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
@@ -189,7 +187,7 @@ impl Placing<'_> {
         {
             return Ok(Some(Placed::Superseded));
         }
-        let (new, ttl) = (Entry::Response(Arc::clone(response)), self.ttl);
+        let (new, ttl) = (Entry::Response(Arc::clone(response)), self.cache.ttl_until(self.expires));
         let put = self.cache.store().compare_and_set(key, seen, new, ttl);
         Ok(self.cache.within_limit(put).await?.then_some(Placed::Stored))
     }
@@ -201,5 +199,36 @@ impl Placing<'_> {
         Ok(asked_at > new.head().asked_at()
             && asked_at <= self.cache.clock().now()
             && self.cache.validity_of(stored).await? == Validity::Valid)
+    }
+}
+
+impl Cache {
+    /// Returns how long an entry lives from now on; `None` is for ever.
+    pub(crate) fn ttl_until(&self, expires: Moment) -> Option<Duration> {
+        (expires != Moment::NEVER).then(|| expires.since(self.clock().now()))
+    }
+
+    /// Puts an index in the place of what is there. Returns `false` if others were first.
+    async fn put_index(
+        &self,
+        url: KeyRef<'_>,
+        seen: Option<&Entry>,
+        index: VaryIndex,
+    ) -> Result<bool, StoreError> {
+        let ttl = self.ttl_until(index.until());
+        self.within_limit(self.store().compare_and_set(url, seen, Entry::Index(Arc::new(index)), ttl)).await
+    }
+
+    /// Has the index of a URL live as long as one of its variants is about to.
+    pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            let seen = self.within_limit(self.store().get(url)).await?;
+            let Some(Entry::Index(index)) = &seen else { return Ok(()) };
+            let Some(extended) = index.extended(until) else { return Ok(()) };
+            if self.put_index(url, seen.as_ref(), extended).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 }

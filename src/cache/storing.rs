@@ -3,7 +3,6 @@
 use super::Cache;
 use super::outdated::Outdated;
 use super::placing::{Placed, Placing};
-use crate::clock::Moment;
 use crate::entry::{Reads, Selection, StoredResponse};
 use crate::flight::Pass;
 use crate::key::CacheKey;
@@ -110,15 +109,15 @@ impl Storing {
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
         let Self { key, mut response, request, max_variants, selection, retained, .. } = self;
         let now = cache.clock().now();
-        let fresh_until = response.head().fresh_until;
-        let ttl = (fresh_until != Moment::NEVER).then(|| fresh_until.since(now) + retained);
+        // How long it is kept once it is stale counts from now at the earliest.
+        let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
             cache.passes().forget(key.as_ref());
         }
         // What was invalidated meanwhile would not be served, but could take a newer one's place.
         if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
             let placing =
-                Placing { cache, key: &key, request: &request, max_variants, selection: &selection, ttl };
+                Placing { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
             // A failure is counted by the cache and is a miss for who comes next.
             let placed = placing.place(&mut response).await;
             let own = selection.own_key(key.as_ref(), response.head(), &request);
@@ -134,7 +133,7 @@ impl Storing {
             }
             event!(
                 status = response.status().as_u16(),
-                ?ttl,
+                ttl = ?cache.ttl_until(expires),
                 failed = placed.is_err(),
                 detail = placed.as_ref().ok().and_then(Placed::detail).map(Detail::as_str),
                 "store"

@@ -181,7 +181,7 @@ record! {
     }
     Generation { incarnation: u64, counter: u64, stamp: u32 }
     Dependency { value: Scope, since: Generation }
-    VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes> }
+    VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes>, until: Moment }
     Nominated { name: HeaderName, original: Option<Bytes>, is_digest: bool }
     Windows { while_revalidate: Duration, if_error: Duration }
     Wanted { while_revalidate: Option<Duration>, if_error: Option<Duration> }
@@ -413,8 +413,10 @@ mod tests {
         let body = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
         let response = (head(start), body())
             .prop_map(|(head, body)| Entry::Response(Arc::new(StoredResponse::new(head, body))));
-        let index = (vec(name(), 0..5), vec(body(), 0..5))
-            .prop_map(|(fields, variants)| Entry::Index(Arc::new(VaryIndex { fields, variants })));
+        let index =
+            (vec(name(), 0..5), vec(body(), 0..5), moment(start)).prop_map(|(fields, variants, until)| {
+                Entry::Index(Arc::new(VaryIndex { fields, variants, until }))
+            });
         let encoding = proptest::sample::select(&[Encoding::Raw, Encoding::MessagePack][..]);
         let value = (body(), encoding, proptest::option::of(generation()), made_from(), moment(start))
             .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {

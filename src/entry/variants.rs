@@ -1,6 +1,7 @@
 //! The variants of one URL: which request fields select among them (RFC 9111 section 4.1).
 
 use super::Head;
+use crate::clock::Moment;
 use crate::key::{CacheKey, KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
 use crate::rules::vary::{self, Alike};
 use bytes::Bytes;
@@ -128,17 +129,19 @@ impl Nominated {
 /// The index kept under a URL whose responses vary: the fields learnt so far, and the variants.
 ///
 /// It only says where to look; each variant is checked against the request on its own. The fields
-/// are only ever added to, and the number of variants is bounded.
+/// are only ever added to, the number of variants is bounded, and the index lives as long as the longest of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryIndex {
     pub(super) fields: Vec<HeaderName>,
     /// The ends of the variants' keys, which begin with the key of the URL. The oldest comes first.
     pub(super) variants: Vec<Bytes>,
+    /// When the longest-lived variant leaves the store.
+    pub(super) until: Moment,
 }
 
 impl VaryIndex {
-    pub(crate) fn new(fields: Vec<HeaderName>) -> Self {
-        Self { fields, variants: Vec::new() }
+    pub(crate) fn new(fields: Vec<HeaderName>, until: Moment) -> Self {
+        Self { fields, variants: Vec::new(), until }
     }
 
     /// Returns the fields that select, in alphabetical order.
@@ -149,6 +152,11 @@ impl VaryIndex {
     /// Returns the ends of the variants' keys, the oldest first.
     pub(crate) fn variants(&self) -> &[Bytes] {
         &self.variants
+    }
+
+    /// Returns when the longest-lived variant leaves the store.
+    pub(crate) fn until(&self) -> Moment {
+        self.until
     }
 
     /// Returns the key of a variant of a URL.
@@ -162,15 +170,20 @@ impl VaryIndex {
         fields.extend(more);
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
-        (fields != self.fields).then(|| Self::new(fields))
+        (fields != self.fields).then(|| Self::new(fields, self.until))
     }
 
-    /// Returns this index with a variant as the newest and without those displaced.
-    pub(crate) fn with_variant(&self, variant: &[u8], displaced: &[Bytes]) -> Self {
+    /// Returns this index with a variant as the newest and without those displaced, living as long as the variant.
+    pub(crate) fn with_variant(&self, variant: &[u8], displaced: &[Bytes], until: Moment) -> Self {
         let mut variants = self.variants.clone();
         variants.retain(|known| known != variant && !displaced.contains(known));
         variants.push(Bytes::copy_from_slice(variant));
-        Self { fields: self.fields.clone(), variants }
+        Self { fields: self.fields.clone(), variants, until: self.until.max(until) }
+    }
+
+    /// Returns this index living longer, or `None` if it lives as long already.
+    pub(crate) fn extended(&self, until: Moment) -> Option<Self> {
+        (self.until < until).then(|| Self { until, ..self.clone() })
     }
 
     pub(crate) fn weight(&self) -> u64 {
@@ -183,13 +196,15 @@ impl VaryIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Clock;
     use http::HeaderValue;
     use http::header::{ACCEPT, ACCEPT_LANGUAGE};
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
+    use std::time::Duration;
 
     #[test]
     fn fields_widen_and_never_narrow() {
-        let index = VaryIndex::new(vec![ACCEPT]).with_variant(b"a", &[]);
+        let index = VaryIndex::new(vec![ACCEPT], Moment::NEVER).with_variant(b"a", &[], Moment::NEVER);
         assert!(index.widened([]).is_none());
         let wider = index.widened([ACCEPT_LANGUAGE]).expect("a new field");
         assert_eq!((wider.fields(), wider.variants()), (&[ACCEPT, ACCEPT_LANGUAGE][..], &[][..]));
@@ -198,13 +213,26 @@ mod tests {
 
     #[test]
     fn a_variant_that_is_stored_again_is_the_newest_and_those_displaced_are_gone() {
-        let mut index = VaryIndex::new(vec![ACCEPT]);
+        let mut index = VaryIndex::new(vec![ACCEPT], Moment::NEVER);
         for key in [b"a", b"b", b"a"] {
-            index = index.with_variant(key, &[]);
+            index = index.with_variant(key, &[], Moment::NEVER);
         }
         assert_eq!(index.variants(), [&b"b"[..], b"a"]);
-        let index = index.with_variant(b"c", &[Bytes::from_static(b"b")]);
+        let index = index.with_variant(b"c", &[Bytes::from_static(b"b")], Moment::NEVER);
         assert_eq!(index.variants(), [&b"a"[..], b"c"]);
+    }
+
+    #[test]
+    fn an_index_lives_as_long_as_the_longest_lived_of_its_variants() {
+        let now = Clock::manual().0.now();
+        let after = |seconds| now.after(Duration::from_secs(seconds));
+        let mut index = VaryIndex::new(vec![ACCEPT], after(1));
+        for (key, seconds, longest) in [(b"a", 9, 9), (b"b", 5, 9), (b"a", 7, 9), (b"c", 20, 20)] {
+            index = index.with_variant(key, &[], after(seconds));
+            assert_eq!(index.until(), after(longest));
+        }
+        assert!(index.extended(after(20)).is_none());
+        assert_eq!(index.extended(Moment::NEVER).expect("longer").until(), Moment::NEVER);
     }
 
     /// Values of `x-secret` are secret.

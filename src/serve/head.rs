@@ -15,7 +15,6 @@ use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
 use http::{Response, StatusCode};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
 pub(super) struct Known {
@@ -25,10 +24,11 @@ pub(super) struct Known {
 
 /// What takes the place of a stored response, unless something newer has.
 pub(super) struct Update {
+    url: CacheKey,
     key: CacheKey,
     before: Arc<StoredResponse>,
     after: StoredResponse,
-    ttl: Option<Duration>,
+    expires: Moment,
 }
 
 impl Update {
@@ -44,9 +44,14 @@ impl Update {
     }
 
     pub(super) async fn store(self, cache: &Cache) {
-        let (before, after) = (Entry::Response(self.before), Entry::Response(Arc::new(self.after)));
-        let put = cache.store().compare_and_set(self.key.as_ref(), Some(&before), after, self.ttl);
+        let Self { url, key, before, after, expires } = self;
         // A failure is counted by the cache, and leaves what there was.
+        if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
+            return;
+        }
+        let (before, after) = (Entry::Response(before), Entry::Response(Arc::new(after)));
+        let ttl = cache.ttl_until(expires);
+        let put = cache.store().compare_and_set(key.as_ref(), Some(&before), after, ttl);
         let _ = cache.within_limit(put).await;
     }
 }
@@ -86,9 +91,9 @@ impl Fill {
         }
         let now = shared.cache.clock().now();
         let outdated = |key, before: Arc<StoredResponse>| {
-            let ttl = Some(shared.retained(before.head()));
+            let (url, expires) = (self.way.key.clone(), now.after(shared.retained(before.head())));
             let after = before.softened(generation, now);
-            before.is_fresh(now).then_some(Update { key, before, after, ttl })
+            before.is_fresh(now).then_some(Update { url, key, before, after, expires })
         };
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
             return outdated(key, before);
@@ -112,8 +117,8 @@ impl Fill {
             return outdated(key, before);
         }
         head.inherit(before.head());
-        let ttl = (head.fresh_until != Moment::NEVER).then(|| head.fresh_until.since(now) + retained);
+        let (url, expires) = (self.way.key.clone(), head.fresh_until.max(now).after(retained));
         let after = before.successor(head, before.body().clone());
-        Some(Update { key, before, after, ttl })
+        Some(Update { url, key, before, after, expires })
     }
 }

@@ -163,7 +163,9 @@ impl Shared {
         }
         let stale = Arc::new(response.softened(generation, now));
         let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
-        let put = cache.store().compare_and_set(key, Some(&seen), new, Some(self.retained(stale.head())));
+        // No longer than before: an index lives as long as its variants do.
+        let ttl = cache.ttl_until(stale.head().fresh_until.after(self.retained(stale.head())));
+        let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
         // If others were first, or the store fails, this answer is none the worse for it.
         let _ = cache.within_limit(put).await;
         Ok(Some(stale))

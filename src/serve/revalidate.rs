@@ -261,8 +261,10 @@ impl Variants<'_> {
         let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
             return Ok(());
         };
-        let lifetime = like.fresh_until.since(cache.clock().now()) + self.retained;
-        let ttl = (like.fresh_until != Moment::NEVER).then_some(lifetime);
+        let expires = like.fresh_until.max(cache.clock().now()).after(self.retained);
+        if index.until() < expires {
+            cache.extend_index(self.key.as_ref(), expires).await?;
+        }
         for variant in index.variants() {
             let key = VaryIndex::variant_key(self.key.as_ref(), variant);
             let seen = cache.within_limit(store.get(key.as_ref())).await?;
@@ -290,7 +292,7 @@ impl Variants<'_> {
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
                 let new = variant.freshened(headers, like, until, windows, self.shared.emitted());
                 let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
-                let put = store.compare_and_set(key.as_ref(), Some(&before), new, ttl);
+                let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
                 cache.within_limit(put).await?;
             }
         }

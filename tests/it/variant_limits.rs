@@ -7,10 +7,11 @@ use http::{HeaderName, Request};
 use proptest::prelude::{prop, prop_assert_eq, proptest};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer, Ttl};
 
 const X_A: HeaderName = HeaderName::from_static("x-a");
 const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A page over a store of its own that says in `Vary` what is given.
 fn over_store(policy: Policy, vary: &'static str) -> (Stack, MemoryStore) {
@@ -299,5 +300,78 @@ proptest! {
             // The index is one more.
             assert!(store.len() <= most + 1, "{} entries for {most}", store.len());
         }
+    }
+}
+
+/// A page that varies on `x-a`, whose lifetime its value says, for ever if it is empty.
+fn lifetimes() -> (Stack, Cache, tower_response_cache::ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, call| {
+        let value = request.headers()["x-a"].to_str().expect("text").to_owned();
+        let mut response = numbered(&[("vary", "x-a")], call);
+        let ttl = value.parse().map_or(Ttl::Forever, |seconds: u32| Ttl::For(seconds * SECOND));
+        CacheHints::new().ttl(ttl).add_to(response.extensions_mut());
+        response
+    });
+    (site_over(&cache, inner), cache, hand)
+}
+
+#[tokio::test]
+async fn a_variant_lives_as_long_as_it_says() {
+    let (stack, _, hand) = lifetimes();
+    let (week, short) = ((7 * DAY).as_secs().to_string(), "60");
+    assert!(!hits(&stack, &week).await);
+    // What is stored later and lives shorter does not end the index sooner.
+    assert!(!hits(&stack, short).await);
+    for _ in 0..6 {
+        hand.advance(DAY);
+        assert!(hits(&stack, &week).await);
+        assert!(!hits(&stack, short).await);
+    }
+    hand.advance(DAY);
+    assert!(ask(&stack, valued("x-a", &week)).await.starts_with("fwd=uri-miss"), "with the last variant");
+}
+
+#[tokio::test]
+async fn a_variant_for_ever_keeps_its_index_for_ever() {
+    let (stack, _, hand) = lifetimes();
+    for value in ["", "60"] {
+        hits(&stack, value).await;
+    }
+    for _ in 0..5 {
+        hand.advance(1000 * DAY);
+        assert!(hits(&stack, "").await);
+        assert!(!hits(&stack, "60").await);
+    }
+}
+
+/// An origin whose page has one tag for all languages, and a lifetime that grows with the calls.
+fn growing(policy: Policy) -> (Stack, tower_response_cache::ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, call| {
+        let lifetime = if call <= 2 { "max-age=60" } else { "max-age=864000" };
+        let lines = [("vary", "x-a"), ("etag", "\"a\""), ("cache-control", lifetime)];
+        let mut response = with_lines(&lines, if request.method() == "HEAD" { "" } else { "page" });
+        if request.headers().contains_key("if-none-match") {
+            *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), hand)
+}
+
+#[tokio::test]
+async fn a_variant_that_a_304_or_a_head_makes_live_longer_keeps_its_index() {
+    for method in ["GET", "HEAD"] {
+        let (stack, hand) = growing(Policy::rfc9111().cache_status(true));
+        for value in ["a", "b"] {
+            send(&stack, valued("x-a", value)).await;
+        }
+        hand.advance(61 * SECOND);
+        send(&stack, request(method, "/", &[("x-a", "a")])).await;
+        hand.advance(3 * DAY);
+        assert!(hits(&stack, "a").await, "{method}");
+        // A 304 freshens what has the same tag with it.
+        assert_eq!(hits(&stack, "b").await, method == "GET", "{method}");
     }
 }

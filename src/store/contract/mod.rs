@@ -19,7 +19,9 @@
 
 mod generations;
 
-use super::{Entry, InitialCounter, KeyRef, PutMode, Store, StoreErrorKind};
+use super::{Entry, InitialCounter, KeyRef, PutMode, Store, StoreErrorKind, VaryIndex};
+use crate::clock::{Clock, Moment};
+use http::header::ACCEPT;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -121,6 +123,12 @@ impl<S: Store> Contract<S> {
         }
         self.put(key, Entry::Counter(7), None, PutMode::Always).await;
         self.expect(key, Some(Entry::Counter(7)), "a counter is found as a counter").await;
+        for until in [Moment::NEVER, Clock::system().now().after(3600 * SECOND)] {
+            let index = VaryIndex::new(vec![ACCEPT], until).with_variant(b"variant", &[], until);
+            let index = Entry::Index(Arc::new(index));
+            self.put(key, index.clone(), None, PutMode::Always).await;
+            self.expect(key, Some(index), "an index is found as an index").await;
+        }
     }
 
     async fn keys_of_any_bytes_are_told_apart(&self) {
