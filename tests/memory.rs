@@ -2,7 +2,7 @@
 
 use allocation_counter::measure;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, StreamBody};
@@ -14,7 +14,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::store::{Entry, KeyRef, PutMode, Store};
+use tower_response_cache::store::{
+    Entry, Generations, KeyRef, LocalGenerations, PutMode, Scope, Store, StoreFuture, Strength,
+};
 use tower_response_cache::{Cache, ConditionalLayer, MemoryStore, Policy, SiteCacheLayer};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -235,4 +237,86 @@ async fn small_slices(
     let frames =
         futures::stream::iter(0..200).map(|_| Ok(Frame::data(Bytes::from(vec![7; LARGE]).slice(..16))));
     Ok(Response::new(StreamBody::new(frames)))
+}
+
+// ---- Invalidations ----
+
+/// A scope of each kind that is kept by name.
+fn scopes(name: &str) -> [Scope; 10] {
+    let (path, uri) = (Scope::path(name), Scope::uri(name, None));
+    let (subtree, tag) = (Scope::subtree(name), Scope::tag(name));
+    let on_host = [path, uri, subtree, tag, Scope::EVERYTHING].map(|scope| scope.on_host(name));
+    let [path_on, uri_on, subtree_on, tag_on, host] = on_host;
+    [path, uri, subtree, tag, Scope::value(name.as_bytes()), path_on, uri_on, subtree_on, tag_on, host]
+}
+
+fn ready<T: Send + 'static>(future: StoreFuture<T>) -> T {
+    future.now_or_never().expect("local").expect("ok")
+}
+
+fn invalidate(generations: &dyn Generations, names: std::ops::Range<usize>) {
+    for name in names {
+        let scopes = scopes(&format!("/{name}"));
+        ready(generations.depend(Scope::value(&name.to_le_bytes())));
+        ready(generations.advance(&scopes, Strength::Hard));
+    }
+}
+
+#[test]
+fn a_namespace_takes_memory_by_what_was_invalidated_in_it() {
+    let generations = LocalGenerations::new();
+    drop(generations.namespace("first"));
+    for (names, most) in [(0, 4 << 10), (1, 10 << 10), (100, 300 << 10), (1_000, 2 << 20), (30_000, 22 << 20)]
+    {
+        let mut kept = None;
+        let info = measure(|| {
+            let namespace = generations.namespace(&names.to_string());
+            invalidate(&*namespace, 0..names);
+            kept = Some(namespace);
+        });
+        assert!(info.bytes_current <= most, "{} bytes after {names}", info.bytes_current);
+        assert!(names < 30_000 || info.bytes_current > 16 << 20, "{}", info.bytes_current);
+    }
+}
+
+#[test]
+fn ten_thousand_idle_namespaces_take_little_memory() {
+    let mut kept = None;
+    let info = measure(|| {
+        let generations = LocalGenerations::new();
+        for tenant in 0..10_000 {
+            invalidate(&*generations.namespace(&format!("tenant {tenant}")), 0..1);
+        }
+        kept = Some(generations);
+    });
+    assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
+}
+
+/// The same namespaces are used all the time, so none is created.
+#[test]
+fn large_idle_namespaces_take_a_bounded_amount_of_memory() {
+    let mut kept = None;
+    let info = measure(|| {
+        let generations = LocalGenerations::new();
+        for round in 0..12 {
+            for tenant in 0..100 {
+                let names = round * 200..(round + 1) * 200;
+                invalidate(&*generations.namespace(&tenant.to_string()), names);
+            }
+        }
+        kept = Some(generations);
+    });
+    assert!(info.bytes_max <= 48 << 20, "{} bytes", info.bytes_max);
+}
+
+#[test]
+fn namespaces_that_were_held_all_at_once_are_dropped_once_they_are_idle() {
+    let generations = LocalGenerations::new();
+    let info = measure(|| {
+        let held: Vec<_> = (0..10_000).map(|tenant| generations.namespace(&tenant.to_string())).collect();
+        held.iter().for_each(|namespace| invalidate(&**namespace, 0..1));
+        drop(held);
+        (0..20_000).for_each(|_| drop(generations.namespace("one")));
+    });
+    assert!(info.bytes_current <= 12 << 20, "{} bytes", info.bytes_current);
 }

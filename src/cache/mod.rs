@@ -200,6 +200,10 @@ impl Cache {
     /// invalidation that one of them has seen, for about 1,024 namespaces. By that they notice a store that has lost
     /// invalidations.
     ///
+    /// A store inside the process forgets a namespace that has no handle, if about 1,024 others were used since, or if
+    /// idle namespaces take too much memory ([`LocalGenerations`](crate::store::LocalGenerations)). Everything that was
+    /// stored in it, counters and locks included, is invalid then. To keep a namespace, keep a handle to it.
+    ///
     /// # Errors
     /// If the namespace is empty.
     ///

@@ -50,6 +50,7 @@ mod lost_updates;
 mod marks;
 mod mismatches;
 mod model;
+mod namespaces;
 #[cfg(feature = "axum")]
 mod orders;
 mod outrun;

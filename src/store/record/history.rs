@@ -1,7 +1,7 @@
 //! The last advances of a record: they tell a record that only grew from one that went back and was advanced again.
 
 use super::super::Generation;
-use super::super::local::{is_believable, random};
+use super::super::incarnation::{is_believable, random};
 use super::wire::{Reader, number};
 use std::cmp::Ordering;
 use std::collections::VecDeque;

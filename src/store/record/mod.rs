@@ -8,7 +8,7 @@ mod wire;
 use self::changes::{Attempt, Changes};
 use self::history::History;
 use self::table::{Record, Unreadable};
-use super::local::is_believable;
+use super::incarnation::is_believable;
 use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
     StoreFuture, Strength, Validity,
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::MemoryStore;
     use crate::store::PutMode;
-    use crate::store::local::{MOST_AHEAD, new_incarnation};
+    use crate::store::incarnation::{MOST_AHEAD, new_incarnation};
 
     #[tokio::test]
     async fn several_changes_of_a_record_that_is_near_its_end_do_not_go_past_it() {

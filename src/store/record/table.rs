@@ -1,6 +1,6 @@
 //! The record: the counter of a namespace and the last invalidations of its scopes, and its bytes.
 
-use super::super::local::{new_incarnation, random};
+use super::super::incarnation::{new_incarnation, random};
 use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
 use super::history::{History, LISTED};

@@ -1,0 +1,125 @@
+//! The last invalidations of scopes, and the values that anything was made from.
+
+use super::names::Names;
+use super::usage::Usage;
+use crate::store::placement::{ROWS, in_rows};
+use crate::store::{Scope, Strength, Validity};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Each row has `1 << BITS` buckets: an unrelated scope meets all rows once in 200 if 10,000 others are in them.
+const BITS: u32 = 15;
+
+/// The last invalidations of the scopes that share it.
+#[derive(Default)]
+pub(super) struct Marks {
+    hard: AtomicU64,
+    soft: AtomicU64,
+}
+
+/// 5,460 scopes, each exact.
+pub(super) type Exact = Names<Marks, 6>;
+
+/// The last invalidations of the scopes of a group: the first 5,460 are exact, later ones share buckets.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) exact: Exact,
+    rows: OnceLock<Box<[Marks]>>,
+}
+
+/// The values that anything was ever made from: the first 340 are exact, later ones share bits.
+#[derive(Default)]
+pub(super) struct Depended {
+    exact: Names<(), 4>,
+    rows: OnceLock<Box<[AtomicU64]>>,
+}
+
+impl Marks {
+    pub(super) fn raise(&self, strength: Strength, to: u64) {
+        let side = match strength {
+            Strength::Hard => &self.hard,
+            Strength::Soft => &self.soft,
+        };
+        side.store(to, Ordering::SeqCst);
+    }
+
+    pub(super) fn since(&self, counter: u64) -> (bool, bool) {
+        (self.hard() > counter, self.soft.load(Ordering::SeqCst) > counter)
+    }
+
+    /// Returns the counter of the last hard invalidation.
+    pub(super) fn hard(&self) -> u64 {
+        self.hard.load(Ordering::SeqCst)
+    }
+}
+
+/// Returns the places of a scope's buckets among those of all rows, one in each row.
+fn buckets(hash: u64) -> impl Iterator<Item = usize> {
+    in_rows(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
+}
+
+impl Group {
+    /// Raises the marks of a scope. Only the one whose turn it is calls this.
+    pub(super) fn raise(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
+        if let Some(marks) = self.exact.get_or_add(scope, hash, usage) {
+            return marks.raise(strength, to);
+        }
+        let rows = self.rows.get_or_init(|| usage.allocate(ROWS << BITS));
+        buckets(hash).for_each(|at| rows[at].raise(strength, to));
+    }
+
+    pub(super) fn since(&self, scope: Scope, hash: u64, since: u64) -> Validity {
+        match (self.exact.get(scope, hash), self.rows.get()) {
+            (Some(marks), _) => Validity::of(marks.since(since)),
+            (None, Some(rows)) => Validity::in_all(buckets(hash).map(|at| rows[at].since(since))),
+            (None, None) => Validity::Valid,
+        }
+    }
+}
+
+impl Depended {
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty()
+    }
+
+    pub(super) fn contains(&self, value: Scope, hash: u64) -> bool {
+        let is_in =
+            |rows: &[AtomicU64], at: usize| rows[at / 64].load(Ordering::SeqCst) >> (at % 64) & 1 == 1;
+        self.exact.get(value, hash).is_some()
+            || self.rows.get().is_some_and(|rows| buckets(hash).all(|at| is_in(rows, at)))
+    }
+
+    /// Adds a value. Only the one whose turn it is calls this.
+    pub(super) fn add(&self, value: Scope, hash: u64, usage: &Usage) {
+        if self.exact.get_or_add(value, hash, usage).is_some() {
+            return;
+        }
+        let rows: &[AtomicU64] = self.rows.get_or_init(|| usage.allocate((ROWS << BITS) / 64));
+        for at in buckets(hash) {
+            rows[at / 64].fetch_or(1 << (at % 64), Ordering::SeqCst);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn every_value_that_was_added_is_in_it_and_few_others() {
+        let (usage, depended) = (Usage::new(0, &Arc::default()), Depended::default());
+        let hash = |number: u64| {
+            number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xd6e8_feb8_6659_fd93)
+        };
+        let value = |number: u64| Scope::value(&number.to_le_bytes());
+        for number in 0..10_000 {
+            depended.add(value(number), hash(number), &usage);
+            assert!(depended.contains(value(number), hash(number)));
+        }
+        assert!((0..10_000).all(|number| depended.contains(value(number), hash(number))));
+        let others = (10_000..20_000).filter(|number| depended.contains(value(*number), hash(*number)));
+        assert!(others.count() < 200);
+        assert!(usage.bytes() <= 40 << 10, "{}", usage.bytes());
+    }
+}

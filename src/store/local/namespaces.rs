@@ -1,0 +1,119 @@
+//! The namespaces of a store in this process, of which idle ones are dropped.
+
+use super::table::Table;
+use dashmap::DashMap;
+use std::cmp::Reverse;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+
+/// How many idle namespaces are kept.
+const MOST_IDLE: usize = 1024;
+/// How many bytes idle namespaces may take together.
+const MOST_IDLE_BYTES: usize = 32 << 20;
+/// Idle namespaces are looked for when all have grown by so many bytes.
+const GROWTH: usize = 8 << 20;
+/// Idle namespaces are looked for after this many requests, or after a quarter as many as there are namespaces.
+const LEAST_INTERVAL: usize = 256;
+
+/// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
+///
+/// Every so many requests, one of them drops the longest idle namespaces: the interval grows with the number of
+/// namespaces, so that each request pays for a constant part of the search.
+#[derive(Default)]
+pub(super) struct LocalNamespaces {
+    kept: DashMap<Arc<str>, Kept>,
+    /// How many requests there were: the time by which namespaces are idle.
+    requests: AtomicU64,
+    next_search: AtomicU64,
+    searching: Mutex<()>,
+    /// How many bytes all tables have grown by since the last search.
+    grown: Arc<AtomicUsize>,
+}
+
+struct Kept {
+    table: Arc<Table>,
+    /// Its last request, or the search that found a handle.
+    last_use: AtomicU64,
+}
+
+/// A namespace that a search found idle.
+struct Idle {
+    name: Arc<str>,
+    last_use: u64,
+    bytes: usize,
+}
+
+impl Kept {
+    fn new(table: Table) -> Self {
+        Self { table: Arc::new(table), last_use: AtomicU64::new(0) }
+    }
+
+    fn request(&self, now: u64) -> Arc<Table> {
+        self.last_use.store(now, Ordering::Relaxed);
+        Arc::clone(&self.table)
+    }
+
+    /// Returns `true` if no handle exists. The answer lasts while the lock of its shard is held exclusively: new
+    /// handles are cloned from a handle, or from the table in this map.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.table) == 1
+    }
+}
+
+impl LocalNamespaces {
+    /// Returns the table of a namespace, the same one for all while one of them is in use.
+    pub(super) fn request(&self, namespace: &str, seed: Option<u64>) -> Arc<Table> {
+        let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let known = self.kept.get(namespace).map(|kept| kept.request(now));
+        let table = known.unwrap_or_else(|| {
+            let new = || Kept::new(Table::new(seed, &self.grown));
+            self.kept.entry(namespace.into()).or_insert_with(new).request(now)
+        });
+        if now >= self.next_search.load(Ordering::Relaxed) || self.grown.load(Ordering::Relaxed) >= GROWTH {
+            self.drop_idle(now);
+        }
+        table
+    }
+
+    /// Drops the longest idle namespaces beyond the limits. Their memory is freed outside all locks.
+    fn drop_idle(&self, now: u64) {
+        let _searching = match self.searching.try_lock() {
+            Ok(searching) => searching,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.grown.store(0, Ordering::Relaxed);
+        let mut idle = self.idle(now);
+        idle.sort_unstable_by_key(|idle| Reverse(idle.last_use));
+        let mut bytes = 0;
+        for (at, idle) in idle.iter().enumerate() {
+            bytes += idle.bytes;
+            if at >= MOST_IDLE || bytes > MOST_IDLE_BYTES {
+                let is_unused =
+                    |kept: &Kept| kept.is_idle() && kept.last_use.load(Ordering::Relaxed) == idle.last_use;
+                drop(self.kept.remove_if(&idle.name, |_, kept| is_unused(kept)));
+            }
+        }
+        let interval = LEAST_INTERVAL.max(self.kept.len() / 4);
+        self.next_search.store(now + interval as u64, Ordering::Relaxed);
+    }
+
+    fn idle(&self, now: u64) -> Vec<Idle> {
+        let found = self.kept.iter().filter_map(|kept| {
+            if !kept.is_idle() {
+                kept.last_use.fetch_max(now, Ordering::Relaxed);
+                return None;
+            }
+            let last_use = kept.last_use.load(Ordering::Relaxed);
+            Some(Idle { name: Arc::clone(kept.key()), last_use, bytes: kept.table.bytes() })
+        });
+        found.collect()
+    }
+}
+
+impl fmt::Debug for LocalNamespaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalNamespaces").field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,167 @@
+//! The invalidations of one namespace: a counter and a bounded number of marks, each only ever raised.
+
+use super::marks::{Depended, Exact, Group, Marks};
+use super::usage::Usage;
+use crate::store::incarnation::{next_incarnation, random};
+use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES};
+use crate::store::{Dependency, Generation, Generations, Scope, StoreFuture, Strength, Validity};
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub(super) struct Table {
+    incarnation: u64,
+    secret: Secret,
+    counter: AtomicU64,
+    /// Held by who adds a scope or raises a mark; readers never wait for it.
+    turn: Mutex<()>,
+    fixed: [Marks; FIXED],
+    named: [Exact; TABLES],
+    groups: [Group; GROUPS],
+    depended: Depended,
+    usage: Usage,
+}
+
+impl Table {
+    pub(super) fn new(seed: Option<u64>, grown: &Arc<AtomicUsize>) -> Self {
+        Self {
+            incarnation: next_incarnation(),
+            secret: seed.map_or_else(|| Secret(random(), random()), |seed| Secret(seed, 0)),
+            counter: AtomicU64::new(0),
+            turn: Mutex::new(()),
+            fixed: Default::default(),
+            named: Default::default(),
+            groups: Default::default(),
+            depended: Depended::default(),
+            usage: Usage::new(size_of::<Self>(), grown),
+        }
+    }
+
+    /// Returns the bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.usage.bytes()
+    }
+
+    fn generation(&self, counter: u64) -> Generation {
+        Generation::new(self.incarnation, counter)
+    }
+
+    fn now(&self) -> u64 {
+        self.counter.load(Ordering::SeqCst)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // A panic leaves nothing half done under this lock.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Raises marks, and then the counter; returns the new one.
+    ///
+    /// In this order: a fill that reads the new number began after the write that this invalidation follows,
+    /// one that reads the old number is caught by the marks; and who reads the new number sees the marks. Memory that
+    /// is allocated for them changes nothing about that: no mark is ever moved, so none is looked for in its old place.
+    fn raise(&self, scopes: &[Scope], strength: Strength) -> u64 {
+        let next = self.now() + 1;
+        for &scope in scopes {
+            self.mark(scope, strength, next);
+        }
+        self.counter.store(next, Ordering::SeqCst);
+        next
+    }
+
+    fn mark(&self, scope: Scope, strength: Strength, to: u64) {
+        let (hash, usage) = (self.secret.hash(scope), &self.usage);
+        let group = match ScopeSlot::of(scope) {
+            ScopeSlot::Fixed(at) => return self.fixed[at].raise(strength, to),
+            ScopeSlot::Named { table, group } => match self.named[table].get_or_add(scope, hash, usage) {
+                Some(marks) => return marks.raise(strength, to),
+                None => group,
+            },
+            ScopeSlot::Rows { group } => group,
+        };
+        self.groups[group].raise(scope, hash, strength, to, usage);
+    }
+
+    /// Tells what became of a scope since a generation.
+    fn since(&self, scope: Scope, since: Generation) -> Validity {
+        if since.incarnation() != self.incarnation || since.counter() > self.now() {
+            return Validity::Invalid;
+        }
+        let since = since.counter();
+        match ScopeSlot::of(scope) {
+            ScopeSlot::Fixed(at) => Validity::of(self.fixed[at].since(since)),
+            ScopeSlot::Named { table, .. } if self.named[table].is_empty() => Validity::Valid,
+            ScopeSlot::Named { table, group } => {
+                let hash = self.secret.hash(scope);
+                match self.named[table].get(scope, hash) {
+                    Some(marks) => Validity::of(marks.since(since)),
+                    None if self.named[table].is_full() => self.groups[group].since(scope, hash, since),
+                    None => Validity::Valid,
+                }
+            }
+            ScopeSlot::Rows { group } if self.groups[group].exact.is_empty() => Validity::Valid,
+            ScopeSlot::Rows { group } => self.groups[group].since(scope, self.secret.hash(scope), since),
+        }
+    }
+
+    fn is_depended(&self, value: Scope) -> bool {
+        // The value was written before. With the fence of `depend`: who is not seen here reads what was written.
+        fence(Ordering::SeqCst);
+        !self.depended.is_empty() && self.depended.contains(value, self.secret.hash(value))
+    }
+}
+
+impl Generations for Table {
+    #[inline]
+    fn current(&self) -> StoreFuture<Generation> {
+        StoreFuture::ready(Ok(self.generation(self.now())))
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        StoreFuture::ready(Ok(self.generation(self.fixed[EVERYTHING].hard())))
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|&scope| self.since(scope, since));
+        let others = dependencies.iter().map(|dependency| self.since(dependency.value, dependency.since));
+        StoreFuture::ready(Ok(Validity::worst(own.chain(others))))
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        let _turn = self.turn();
+        self.raise(scopes, strength);
+        StoreFuture::ready(Ok(()))
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        let hash = self.secret.hash(value);
+        if !self.depended.contains(value, hash) {
+            let _turn = self.turn();
+            self.depended.add(value, hash, &self.usage);
+        }
+        fence(Ordering::SeqCst);
+        self.current()
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        if !self.is_depended(value) {
+            return StoreFuture::ready(Ok(Some(since)));
+        }
+        let _turn = self.turn();
+        let before = self.since(value, since);
+        let next = self.raise(&[value], Strength::Hard);
+        let sole = before != Validity::Invalid;
+        StoreFuture::ready(Ok(sole.then(|| self.generation(next))))
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("counter", &self.counter).finish_non_exhaustive()
+    }
+}
