@@ -7,6 +7,7 @@ use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{Wanted, Windows};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// Everything of a stored response that is known before its body.
@@ -71,8 +72,8 @@ impl Head {
 
     /// Nominates the fields that another response nominated, too.
     pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, selection: &Selection) {
-        let known = |other: &&Nominated| !self.nominated.iter().any(|own| own.name() == other.name());
-        let more = others.iter().filter(known);
+        let own: HashSet<_> = self.nominated.iter().map(Nominated::name).collect();
+        let more = others.iter().filter(|other| !own.contains(other.name()));
         let more: Vec<_> =
             more.map(|other| Nominated::from_request(other.name(), request, selection)).collect();
         if !more.is_empty() {

@@ -7,11 +7,13 @@ pub(crate) use harmless::is_harmless;
 
 use super::{Policy, Sharing};
 use crate::key::ForwardedField;
-use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::exchange_fields::is_rate_limit;
 use crate::rules::vary::Vary;
 use crate::status::{Detail, FieldName};
 use http::header::{HeaderMap, HeaderName, VARY};
+use std::cell::LazyCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What a request field means to the cache, by its name.
@@ -256,12 +258,11 @@ impl Policy {
         directives: &ResponseDirectives,
     ) -> Option<Detail> {
         let is_declared = |name| self.key.ignored.contains(name) || self.unstored.contains(name);
+        let listed = LazyCell::new(|| directives.qualified_fields().collect::<HashSet<_>>());
         let is_taken_out = |name: &HeaderName| {
-            let lists =
-                |which: &Qualified| matches!(which, Qualified::Fields(fields) if fields.contains(name));
             self.sharing == Sharing::App
                 && matches!(meaning(name.as_str()), Meaning::NamedLikeCredential)
-                && (lists(&directives.private) || lists(&directives.no_cache))
+                && listed.contains(name)
         };
         let issues = |name| {
             self.credentials.contains(name) || (is_credential(name, self.sharing) && !is_taken_out(name))

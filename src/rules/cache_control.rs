@@ -165,6 +165,14 @@ impl ResponseDirectives {
         directives
     }
 
+    /// Returns the fields that `private` and `no-cache` name, in no order.
+    pub(crate) fn qualified_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        [&self.private, &self.no_cache].into_iter().flat_map(|which| match which {
+            Qualified::Fields(fields) => fields.as_slice(),
+            Qualified::Absent | Qualified::All => &[],
+        })
+    }
+
     fn qualified(&mut self, is_private: bool) -> &mut Qualified {
         if is_private { &mut self.private } else { &mut self.no_cache }
     }

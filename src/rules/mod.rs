@@ -13,6 +13,7 @@ pub(crate) mod groups;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod patch;
+pub(crate) mod places;
 pub(crate) mod preconditions;
 pub(crate) mod range;
 pub(crate) mod selection;

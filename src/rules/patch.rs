@@ -3,22 +3,24 @@
 use super::cache_control::{delta_seconds, is_directive, split};
 use super::control::{Argument, CacheControl, Directive};
 use super::list::{elements, field_elements};
+use super::places::{FEW, Places};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
     DATE, ETAG, EXPIRES, HOST, LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
+use std::collections::HashSet;
 
 impl CacheControl {
     /// Reads all lines of a field, what is not known included. What is malformed would swallow what is
     /// written behind it: a name that is none goes, and so does an argument that is none.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
-        let mut control = Self::default();
+        let mut directives = Vec::new();
         for element in field_elements(headers, field) {
             let (name, argument) = split(element);
             if !is_directive(name, argument) {
                 // What was meant to forbid something does.
-                control.restrict(element);
+                directives.extend(restrictions(element));
             }
             if !is_token(name) {
                 continue;
@@ -27,40 +29,49 @@ impl CacheControl {
             let argument = argument.filter(|argument| is_token(argument) || is_quoted(argument));
             let argument =
                 argument.map(|argument| Argument::Other(String::from_utf8_lossy(argument).into_owned()));
-            control.join(Directive { name, argument: argument.unwrap_or(Argument::None) });
+            directives.push(Directive { name, argument: argument.unwrap_or(Argument::None) });
         }
+        let mut control = Self::default();
+        control.join(directives);
         control
     }
 
-    /// Adds the words that forbid something, of an element that can't be read.
-    fn restrict(&mut self, element: &[u8]) {
-        for name in RESTRICTING {
-            let mut words = element.split(|byte| !is_token(&[*byte]));
-            if words.any(|word| word.eq_ignore_ascii_case(name.as_bytes())) {
-                self.join(Directive { name: name.to_owned(), argument: Argument::None });
+    /// Adds directives to those that are there. Of two the stricter counts: the shorter duration, all of the response
+    /// rather than some fields of it, the fields of both lists.
+    fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
+        let mut places = Places::<String>::default();
+        let mut united = Vec::new();
+        for new in directives {
+            let known = places.find(&self.0, new.name.as_str(), |directive| directive.name.as_str());
+            let Some(at) = known else {
+                self.0.push(new);
+                continue;
+            };
+            let old = &mut self.0[at].argument;
+            match new.name.as_str() {
+                "no-cache" | "private" => {
+                    *old = unite(std::mem::replace(old, Argument::None), new.argument);
+                    united.push(at);
+                }
+                "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error" => {
+                    *old = Argument::Seconds(seconds(old).min(seconds(&new.argument)));
+                }
+                _ => {}
             }
         }
-    }
-
-    /// Adds a directive to those that are there. Of two the stricter counts: the shorter duration, all of the response
-    /// rather than some fields of it, the fields of both lists.
-    fn join(&mut self, new: Directive) {
-        let Some(old) = self.0.iter_mut().find(|directive| directive.name == new.name) else {
-            return self.0.push(new);
-        };
-        match new.name.as_str() {
-            "no-cache" | "private" => old.argument = united(&old.argument, &new.argument),
-            "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error" => {
-                old.argument = Argument::Seconds(seconds(&old.argument).min(seconds(&new.argument)));
+        united.sort_unstable();
+        united.dedup();
+        for at in united {
+            if let Argument::Fields(fields) = &mut self.0[at].argument {
+                *fields = distinct(std::mem::take(fields));
             }
-            _ => {}
         }
     }
 
     /// Returns the names of directives that these forbid others to have or to add: a private response has no lifetime
     /// in shared caches, and what must not be stored is stored by nobody who understands it (RFC 9111 section 5.2.2.3).
     fn forbidden(&self) -> &'static [&'static str] {
-        let is_private = self.argument("private").is_some_and(|argument| named(argument).is_none());
+        let is_private = self.argument("private").is_some_and(|argument| named(argument.clone()).is_none());
         let is_unstorable = self.argument("no-store").is_some() && self.argument("must-understand").is_none();
         match (is_private, is_unstorable) {
             (true, true) => &["public", "s-maxage", "must-understand"],
@@ -84,9 +95,7 @@ impl CacheControl {
             None => self,
         };
         let mut patched = there.without(self.forbidden());
-        for directive in new.0.iter().filter(|new| !forbidden.contains(&&*new.name)) {
-            patched.join(directive.clone());
-        }
+        patched.join(new.0.iter().filter(|new| !forbidden.contains(&&*new.name)).cloned());
         patched.write(headers, field);
     }
 
@@ -136,6 +145,16 @@ const DEFINED: [HeaderName; 15] = [
 /// The directives that forbid a use of a response.
 const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
 
+/// Returns the words that forbid something, of an element that can't be read.
+fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
+    let has = |name: &str| {
+        let mut words = element.split(|byte| !is_token(&[*byte]));
+        words.any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let found = RESTRICTING.into_iter().filter(move |name| has(name));
+    found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
+}
+
 /// Field names are tokens (RFC 9110 section 5.1), and made of the same characters.
 fn is_token(bytes: &[u8]) -> bool {
     HeaderName::from_bytes(bytes).is_ok()
@@ -177,23 +196,42 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns what is about the fields of either argument, or about all of the response.
-fn united(a: &Argument, b: &Argument) -> Argument {
+/// Returns what is about the fields of either argument, some of them twice, or about all of the response.
+fn unite(a: Argument, b: Argument) -> Argument {
     match (named(a), named(b)) {
         (Some(mut fields), Some(more)) => {
-            fields.extend(more.into_iter().filter(|name| !fields.contains(name)).collect::<Vec<_>>());
+            fields.extend(more);
             Argument::Fields(fields)
         }
         _ => Argument::None,
     }
 }
 
+/// Returns names in their order, each once, whatever its case.
+pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let (mut all, mut lowered) = (Vec::<String>::new(), HashSet::new());
+    for name in names {
+        let is_known = if all.len() < FEW {
+            all.iter().any(|known| known.eq_ignore_ascii_case(&name))
+        } else {
+            if lowered.is_empty() {
+                lowered.extend(all.iter().map(|known| known.to_ascii_lowercase()));
+            }
+            !lowered.insert(name.to_ascii_lowercase())
+        };
+        if !is_known {
+            all.push(name);
+        }
+    }
+    all
+}
+
 /// Returns the names in an argument; `None` if it is about all of the response: without quotes, a list
 /// of names would end at its first comma.
-fn named(argument: &Argument) -> Option<Vec<String>> {
+fn named(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,
-        Argument::Fields(fields) => Some(fields.clone()),
+        Argument::Fields(fields) => Some(fields),
         Argument::Other(text) => {
             let list = text.strip_prefix('"')?.strip_suffix('"')?;
             let names = elements(list.as_bytes());
@@ -206,13 +244,8 @@ fn named(argument: &Argument) -> Option<Vec<String>> {
 
 /// Adds names to `Vary`, each once, in their order; `*` stands for all of them (RFC 9110 section 12.5.5).
 pub(crate) fn patch_vary(headers: &mut HeaderMap, names: &[String]) {
-    let mut all: Vec<String> = Vec::new();
     let there = field_elements(headers, &VARY).map(|name| String::from_utf8_lossy(name).into_owned());
-    for name in there.chain(names.iter().cloned()) {
-        if !all.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
-            all.push(name);
-        }
-    }
+    let all = distinct(there.chain(names.iter().cloned()));
     let text = if all.iter().any(|name| name == "*") { "*".to_owned() } else { all.join(", ") };
     if let Ok(value) = HeaderValue::from_str(&text) {
         set_field(headers, &VARY, value);
@@ -385,5 +418,26 @@ mod tests {
             patch_vary(&mut varied, &["cookie".to_owned()]);
             prop_assert!(varied.contains_key(VARY));
         }
+    }
+
+    /// Minutes, if each name is compared with each other one.
+    #[test]
+    fn lists_as_long_as_a_header_section_are_merged_in_linear_time() {
+        let names: Vec<_> = (0..20_000).map(|number| format!("x-field-{number}")).collect();
+        let field = |name: &String| HeaderName::try_from(name.as_str()).expect("a name");
+        let directive = |list: &str| format!("private=\"{list}\"");
+        let list = names.join(", ");
+        let each: Vec<_> = names.iter().map(|name| directive(name)).collect();
+        for there in [directive(&list), each.join(", ")] {
+            let mut lines = headers(&[("cache-control", &there)]);
+            CacheControl::new().private_fields(names.iter().map(field)).patch(&mut lines, &CACHE_CONTROL);
+            assert_eq!(lines[CACHE_CONTROL], directive(&list));
+        }
+        let mut lines = headers(&[("cache-control", &list), ("vary", &list)]);
+        CacheControl::new().no_transform().patch(&mut lines, &CACHE_CONTROL);
+        assert_eq!(lines[CACHE_CONTROL], format!("{list}, no-transform"));
+        let upper: Vec<_> = names.iter().map(|name| name.to_uppercase()).collect();
+        patch_vary(&mut lines, &upper);
+        assert_eq!(lines[VARY], list);
     }
 }

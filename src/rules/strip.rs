@@ -1,6 +1,6 @@
 //! Which response fields are not stored (RFC 9111 section 3.1).
 
-use super::cache_control::{Qualified, ResponseDirectives};
+use super::cache_control::ResponseDirectives;
 use super::exchange_fields::describes_exchange;
 use super::list::field_elements;
 use http::header::{
@@ -47,11 +47,7 @@ pub(crate) fn not_stored(
         name => is_of_one(name),
     };
     let listed = headers.keys().filter(|name| is_listed(name)).cloned();
-    let qualified = [&directives.private, &directives.no_cache].into_iter().filter_map(|which| match which {
-        Qualified::Fields(fields) => Some(fields),
-        _ => None,
-    });
-    named.chain(listed).chain(qualified.flatten().cloned()).collect()
+    named.chain(listed).chain(directives.qualified_fields().cloned()).collect()
 }
 
 #[cfg(test)]

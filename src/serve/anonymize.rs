@@ -6,6 +6,7 @@ use crate::entry::{Entry, StoredResponse};
 use crate::policy::request_fields::{Meaning, meaning};
 use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Which fields a background request carries.
@@ -29,7 +30,7 @@ impl Shared {
         identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
     }
 
-    fn carries(&self, name: &HeaderName, nominated: &[HeaderName], carries: Carries) -> bool {
+    fn carries(&self, name: &HeaderName, nominated: &HashSet<HeaderName>, carries: Carries) -> bool {
         let policy = &self.policy;
         let is_keyed = meaning(name.as_str()).is_keyed()
             || policy.key.covers(name)
@@ -50,7 +51,7 @@ impl Shared {
     pub(super) fn unkeyed<'a>(
         &'a self,
         request: &'a HeaderMap,
-        nominated: &'a [HeaderName],
+        nominated: &'a HashSet<HeaderName>,
     ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
         request
             .iter()
@@ -63,7 +64,7 @@ impl Shared {
         &self,
         request: &mut request::Parts,
         key_parts: &[Option<String>],
-        nominated: &[HeaderName],
+        nominated: &HashSet<HeaderName>,
         carries: Carries,
     ) -> bool {
         request.method = Method::GET;
@@ -132,19 +133,19 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
 
 impl Way {
     /// Returns the fields that select the variant of this request.
-    pub(super) async fn nominated(&self, stored: Option<&StoredResponse>) -> Vec<HeaderName> {
-        let mut names: Vec<_> = stored.map(nominated).unwrap_or_default();
+    pub(super) async fn nominated(&self, stored: Option<&StoredResponse>) -> HashSet<HeaderName> {
+        let mut names = stored.map(nominated).unwrap_or_default();
         let cache = &self.shared.cache;
         if let Ok(Some(Entry::Index(index))) = cache.within_limit(cache.store().get(self.key.as_ref())).await
         {
-            names.extend_from_slice(index.fields());
+            names.extend(index.fields().iter().cloned());
         }
         names
     }
 }
 
 /// Returns the fields that a stored response was selected by.
-pub(super) fn nominated(stored: &StoredResponse) -> Vec<HeaderName> {
+pub(super) fn nominated(stored: &StoredResponse) -> HashSet<HeaderName> {
     stored.head().nominated.iter().map(|field| field.name().clone()).collect()
 }
 

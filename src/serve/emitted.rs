@@ -5,7 +5,7 @@
 
 use crate::policy::Policy;
 use crate::policy::request_fields::meaning;
-use crate::rules::patch::patch_vary;
+use crate::rules::patch::{distinct, patch_vary};
 use http::header::{COOKIE, VARY};
 use http::{HeaderName, HeaderValue, Response};
 use std::sync::Arc;
@@ -45,8 +45,7 @@ impl KeyedFields {
     }
 
     fn joined(self, inner: &Self) -> Self {
-        let more = inner.0.iter().filter(|name| !self.0.contains(name));
-        Self(self.0.iter().chain(more).cloned().collect())
+        Self(distinct(self.0.iter().chain(&*inner.0).cloned()).into())
     }
 }
 

@@ -45,9 +45,6 @@ impl Element {
                 _ => {
                     let (name, value, more) = pair(rest)?;
                     rest = more;
-                    if names.contains(&name) {
-                        return None;
-                    }
                     match name.as_str() {
                         "proto" => proto = Some(scheme(&value)?),
                         "host" => host = Some(value),
@@ -56,6 +53,10 @@ impl Element {
                     names.push(name);
                 }
             }
+        }
+        names.sort_unstable();
+        if !names.is_sorted_by(|one, next| one < next) {
+            return None;
         }
         let host = match host {
             Some(host) => Some(canonical_authority(&host, proto.as_deref())?),
