@@ -2,6 +2,7 @@
 
 use super::{Dependency, Generation, Scope, StoredResponse};
 use crate::clock::Moment;
+use crate::rules::places::Places;
 
 /// More values are not held: what is made from them is not stored.
 const MOST: usize = 1024;
@@ -10,6 +11,7 @@ const MOST: usize = 1024;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reads {
     pub(crate) values: Vec<Dependency>,
+    places: Places<(Scope, u64)>,
     /// When the first of them expires, if any does.
     until: Option<Moment>,
     /// There were too many, or what they depend on is not known.
@@ -70,10 +72,9 @@ impl Reads {
 
     /// Returns what is known of the same value. Of another namespace, whose names may be hashed alike, it is another.
     fn known(&mut self, value: Dependency) -> Option<&mut Dependency> {
-        let is_same = |known: &&mut Dependency| {
-            known.value == value.value && known.since.incarnation() == value.since.incarnation()
-        };
-        self.values.iter_mut().find(is_same)
+        let key_of = |known: &Dependency| (known.value, known.since.incarnation());
+        let at = self.places.find(&self.values, &key_of(&value), key_of)?;
+        self.values.get_mut(at)
     }
 
     fn push(&mut self, value: Dependency) {
@@ -98,6 +99,7 @@ impl Reads {
 mod tests {
     use super::*;
     use crate::entry::Scope;
+    use proptest::prelude::*;
 
     fn at(incarnation: u64, counter: u64) -> Dependency {
         Dependency { value: Scope::EVERYTHING, since: Generation::new(incarnation, counter) }
@@ -112,5 +114,65 @@ mod tests {
         assert_eq!(reads.values, [at(1, 5), at(2, 9)]);
         reads.inherit(at(1, 3));
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
+    }
+
+    /// What is read, written and inherited, noted by a search through all for each value.
+    #[derive(Default)]
+    struct Model(Vec<Dependency>, bool);
+
+    impl Model {
+        fn note(&mut self, value: Dependency, replaces: impl Fn(Dependency) -> bool) {
+            let is_same = |known: &&mut Dependency| {
+                (known.value, known.since.incarnation()) == (value.value, value.since.incarnation())
+            };
+            let is_full = self.0.len() >= MOST;
+            match self.0.iter_mut().find(is_same) {
+                Some(known) if replaces(*known) => *known = value,
+                Some(_) => {}
+                None if is_full => self.1 = true,
+                None => self.0.push(value),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn values_are_noted_as_a_search_through_all_notes_them(
+            steps in prop::collection::vec((0..3_u8, 0..1_200_u64, 1..3_u64, 0..9_u64), 0..3_000),
+        ) {
+            let (mut reads, mut model) = (Reads::default(), Model::default());
+            for (kind, name, incarnation, counter) in steps {
+                let since = Generation::new(incarnation, counter);
+                let value = Dependency { value: Scope::value(&name.to_le_bytes()), since };
+                match kind {
+                    0 => {
+                        reads.read(value);
+                        model.note(value, |_| false);
+                    }
+                    1 => {
+                        reads.wrote(value);
+                        model.note(value, |_| true);
+                    }
+                    _ => {
+                        reads.inherit(value);
+                        model.note(value, |known| known.since.counter() > counter);
+                    }
+                }
+            }
+            prop_assert_eq!((reads.values, reads.is_unfit), (model.0, model.1));
+        }
+    }
+
+    /// Each value is found without a search through all.
+    #[test]
+    fn many_parts_with_many_values_are_merged_in_linear_time() {
+        let mut part = Reads::default();
+        (0..MOST as u64).for_each(|name| {
+            let since = Generation::new(1, name);
+            part.read(Dependency { value: Scope::value(&name.to_le_bytes()), since });
+        });
+        let mut page = Reads::default();
+        (0..10_000).for_each(|_| page.merge(&part));
+        assert!(page.values == part.values && !page.is_unfit);
     }
 }
