@@ -3,11 +3,11 @@
 use super::outward::Outward;
 use super::{Dependency, Generation, Nominated, Scope, Selection};
 use crate::clock::Moment;
+use crate::rules::places::Places;
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{Wanted, Windows};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
-use std::collections::HashSet;
 use std::time::Duration;
 
 /// Everything of a stored response that is known before its body.
@@ -72,8 +72,10 @@ impl Head {
 
     /// Nominates the fields that another response nominated, too.
     pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, selection: &Selection) {
-        let own: HashSet<_> = self.nominated.iter().map(Nominated::name).collect();
-        let more = others.iter().filter(|other| !own.contains(other.name()));
+        let mut places = Places::default();
+        let is_new =
+            |other: &&Nominated| places.find(&self.nominated, other.name(), Nominated::name).is_none();
+        let more = others.iter().filter(is_new);
         let more: Vec<_> =
             more.map(|other| Nominated::from_request(other.name(), request, selection)).collect();
         if !more.is_empty() {
@@ -83,12 +85,10 @@ impl Head {
 
     /// Goes on being named by all that named it before it was validated, and depending on what it was made from.
     pub(crate) fn inherit(&mut self, before: &Self) {
-        let known = self.scopes.len();
-        let mut all = std::mem::take(&mut self.scopes).into_vec();
-        let more = before.scopes.iter().filter(|scope| !all[..known].contains(scope)).copied();
-        let more: Vec<_> = more.collect();
-        all.extend(more);
-        self.scopes = all.into();
+        let mut places = Places::default();
+        let is_new = |scope: &&Scope| places.find(&self.scopes, *scope, |own| own).is_none();
+        let more: Vec<_> = before.scopes.iter().filter(is_new).copied().collect();
+        self.scopes = self.scopes.iter().copied().chain(more).collect();
         self.dependencies = before.dependencies.clone();
     }
 
