@@ -20,7 +20,7 @@ pub(crate) use empty::empty;
 pub(crate) use recorder::Recorder;
 pub(crate) use tag::Tagged;
 
-use crate::cache::{Tracker, is_tracked, unknown};
+use crate::cache::{Relay, is_tracked, unknown};
 use crate::entry::Reads;
 use crate::error::BoxError;
 use crate::flight::Reader;
@@ -53,7 +53,7 @@ pin_project! {
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
         // With what the body was made from, where that is known.
-        Shared { reader: Reader, tracker: Option<Tracker> },
+        Shared { reader: Reader, relay: Option<Relay> },
     }
 }
 
@@ -85,7 +85,7 @@ impl<B> ResponseBody<B> {
 
     /// The body that another request's call has begun.
     pub(crate) fn shared(reader: Reader) -> Self {
-        Self { inner: Inner::Shared { reader, tracker: None } }
+        Self { inner: Inner::Shared { reader, relay: None } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -161,7 +161,7 @@ where
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
         match recorder.share(begun, Box::pin(Source::new(recording))) {
-            Some(reader) => Self { inner: Inner::Shared { reader, tracker: Some(tracker) } },
+            Some(reader) => Self { inner: Inner::Shared { reader, relay: Some(Relay::new(tracker)) } },
             None => Self::default(),
         }
     }
@@ -183,10 +183,10 @@ where
                 Ok(())
             }
             // Others may go on reading; so does this one, for the store.
-            Inner::Shared { reader, tracker } => {
+            Inner::Shared { reader, relay } => {
                 let permit = reader.stream().drain_permit();
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
-                    return Err(Self { inner: Inner::Shared { reader, tracker } });
+                    return Err(Self { inner: Inner::Shared { reader, relay } });
                 };
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
                     let _permit = permit;
@@ -258,12 +258,12 @@ where
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
-            Projected::Shared { reader, tracker } => {
+            Projected::Shared { reader, relay } => {
                 let frame = ready!(Pin::new(reader).poll_frame(cx));
                 // Another reader may have driven the body to here, in its own task.
-                match tracker {
+                match relay {
                     _ if !is_tracked() => {}
-                    Some(tracker) => tracker.pass_on(),
+                    Some(relay) => relay.pass_on(),
                     None => unknown(),
                 }
                 Poll::Ready(frame)

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 thread_local! {
@@ -162,7 +162,39 @@ pub(crate) fn merge(other: &Reads) {
 /// Notes that something was read of which it is not known what it depends on.
 pub(crate) fn unknown() {
     if let Some(reads) = current() {
-        lock(&reads).is_unfit = true;
+        lock(&reads).set_unfit();
+    }
+}
+
+/// Passes on what a body has been made from so far, to the page that reads it.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    tracker: Tracker,
+    /// The page, and what it was told already.
+    passed: Option<(Weak<Mutex<Reads>>, u64)>,
+}
+
+impl Relay {
+    pub(crate) fn new(tracker: Tracker) -> Self {
+        Self { tracker, passed: None }
+    }
+
+    /// Passes on what is new since the last time, so that many frames cost no more than one.
+    pub(crate) fn pass_on(&mut self) {
+        let Some(own) = &self.tracker.reads else { return };
+        let changes = lock(own).changes();
+        if changes == 0 {
+            return;
+        }
+        let Some(page) = current() else { return };
+        let is_told =
+            |(known, told): &(Weak<_>, u64)| *told == changes && known.as_ptr() == Arc::as_ptr(&page);
+        if self.passed.as_ref().is_some_and(is_told) {
+            return;
+        }
+        let reads = lock(own).clone();
+        lock(&page).merge(&reads);
+        self.passed = Some((Arc::downgrade(&page), changes));
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) struct Reads {
     places: Places<(Scope, u64)>,
     /// When the first of them expires, if any does.
     until: Option<Moment>,
+    /// How often anything of it has changed.
+    changes: u64,
     /// There were too many, or what they depend on is not known.
     pub(crate) is_unfit: bool,
 }
@@ -22,6 +24,11 @@ impl Reads {
     /// Returns when the first of them expires.
     pub(crate) fn until(&self) -> Moment {
         self.until.unwrap_or(Moment::NEVER)
+    }
+
+    /// Returns how often it has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Notes a value that was read; the first reading counts.
@@ -34,7 +41,10 @@ impl Reads {
     /// Notes a value that was written; nothing that was read before counts.
     pub(crate) fn wrote(&mut self, value: Dependency) {
         match self.known(value) {
-            Some(known) => *known = value,
+            Some(known) => {
+                *known = value;
+                self.changes += 1;
+            }
             None => self.push(value),
         }
     }
@@ -54,14 +64,18 @@ impl Reads {
 
     /// Lives no longer than this.
     pub(crate) fn live_until(&mut self, moment: Moment) {
-        self.until = Some(self.until().min(moment));
+        let until = Some(self.until().min(moment));
+        self.changes += u64::from(until != self.until);
+        self.until = until;
     }
 
     /// Adds what something else was made from, which this is made from in turn.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.values.iter().for_each(|value| self.inherit(*value));
         self.live_until(other.until());
-        self.is_unfit |= other.is_unfit;
+        if other.is_unfit {
+            self.set_unfit();
+        }
     }
 
     /// Tells whether it is all known, and known to this namespace: of values of another one nobody would hear.
@@ -79,16 +93,26 @@ impl Reads {
 
     fn push(&mut self, value: Dependency) {
         if self.values.len() >= MOST {
-            self.is_unfit = true;
+            self.set_unfit();
         } else {
             self.values.push(value);
+            self.changes += 1;
         }
+    }
+
+    /// Notes that not all of it is known.
+    pub(crate) fn set_unfit(&mut self) {
+        self.changes += u64::from(!self.is_unfit);
+        self.is_unfit = true;
     }
 
     /// Adds what a value was made from; the older reading counts.
     pub(crate) fn inherit(&mut self, value: Dependency) {
         match self.known(value) {
-            Some(known) if known.since.counter() > value.since.counter() => *known = value,
+            Some(known) if known.since.counter() > value.since.counter() => {
+                *known = value;
+                self.changes += 1;
+            }
             Some(_) => {}
             None => self.push(value),
         }
