@@ -24,7 +24,7 @@ pub(crate) use contradictions::UnkeyedFields;
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use poll::poll_now;
-pub(crate) use storing::{Settled, Storing};
+pub(crate) use storing::{LastRecording, Settled, Storing};
 pub(crate) use tracking::{AnswerDependencies, Relay, Tracker, inherit_response, is_tracked, unknown};
 pub use tracking::{Propagated, propagate_dependencies};
 pub use warm::{Warmed, WarmedPage};
@@ -34,7 +34,6 @@ use crate::entry::{Entry, StoredResponse};
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, Passes, Remembered};
 use crate::key::{CacheKey, KeyRef, ValueDigests};
-use crate::status::Detail;
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
 use dice::Dice;
@@ -64,8 +63,8 @@ pub use values::{ComputeError, Value};
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
-/// How long the reason for an unstored response is remembered.
-const UNSTORED: Duration = Duration::from_secs(3600);
+/// How long the outcome of the last recording of a key is remembered.
+const LAST_RECORDING: Duration = Duration::from_secs(3600);
 
 #[derive(Clone)]
 struct Inner {
@@ -79,7 +78,7 @@ struct Inner {
     store_timeout: Duration,
     flights: Flights,
     passes: Arc<Passes>,
-    unstored: Arc<Remembered<Detail>>,
+    last_recordings: Arc<Remembered<LastRecording>>,
     recording: Arc<Budget>,
     store_errors: Arc<AtomicU64>,
     background: Arc<Background>,
@@ -269,7 +268,7 @@ impl Cache {
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
             passes: Arc::default(),
-            unstored: Arc::new(Remembered::lasting(UNSTORED)),
+            last_recordings: Arc::new(Remembered::lasting(LAST_RECORDING)),
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),
@@ -307,8 +306,8 @@ impl Cache {
     }
 
     /// Returns why the last responses under some keys were not stored, though their heads could be.
-    pub(crate) fn unstored(&self) -> &Remembered<Detail> {
-        &self.0.unstored
+    pub(crate) fn last_recordings(&self) -> &Remembered<LastRecording> {
+        &self.0.last_recordings
     }
 
     pub(crate) fn passes(&self) -> &Passes {

@@ -37,16 +37,6 @@ pub(super) enum Placed {
     Refused(Detail),
 }
 
-impl Placed {
-    #[cfg(feature = "tracing")]
-    pub(super) fn detail(&self) -> Option<Detail> {
-        match self {
-            Self::Refused(why) => Some(*why),
-            Self::Stored | Self::Superseded => None,
-        }
-    }
-}
-
 impl Placing<'_> {
     pub(super) async fn place(&self, response: &mut Arc<StoredResponse>) -> Result<Placed, StoreError> {
         let key = self.key.as_ref();

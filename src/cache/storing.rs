@@ -32,6 +32,16 @@ pub(crate) struct Storing {
     pub(crate) outdated: Option<Outdated>,
     /// Who wants to know whether this has come to anything.
     pub(crate) settled: Option<Settled>,
+    /// The freshness lifetime, if the values that the response was made from shortened it.
+    pub(crate) shortened: Option<Duration>,
+}
+
+/// What is remembered of the last recording of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastRecording {
+    NotStored(Detail),
+    /// It was stored with a freshness lifetime that the values which it was made from shortened.
+    Shortened(Duration),
 }
 
 /// Learns whether a call has led to a new response, or has taken the old one away.
@@ -69,14 +79,25 @@ impl Storing {
     /// Remembers why the response is not stored, for the status of the next one.
     pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
-        cache.unstored().remember(self.key.as_ref(), why, cache.clock().now());
+        let (own, now) = (self.noted_key(), cache.clock().now());
+        let key = own.as_ref().unwrap_or(&self.key);
+        cache.last_recordings().remember(key.as_ref(), LastRecording::NotStored(why), now);
+    }
+
+    /// Returns the key of the variant, under which the outcome is remembered; `None` if the response has no variants.
+    fn noted_key(&self) -> Option<CacheKey> {
+        self.selection.own_key(self.key.as_ref(), self.response.head(), &self.request)
     }
 
     /// Says what the response was made from; false if it can't be stored for that.
     pub(crate) fn made_from(&mut self, reads: Option<Reads>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
-        response.depend_on(&reads)
+        let before = response.head().fresh_until;
+        let can_depend = response.depend_on(&reads);
+        let (until, head) = (response.head().fresh_until, response.head());
+        self.shortened = (until < before).then(|| until.since(head.response_time));
+        can_depend
     }
 
     /// Says that this has come to something.
@@ -107,42 +128,40 @@ impl Storing {
 
     /// Stores the response, which has its body.
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
-        let Self { key, mut response, request, max_variants, selection, retained, .. } = self;
+        let noted_key = self.noted_key();
+        let Self { key, mut response, request, max_variants, selection, retained, shortened, .. } = self;
         let now = cache.clock().now();
         // How long it is kept once it is stale counts from now at the earliest.
         let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
             cache.passes().forget(key.as_ref());
         }
-        // What was invalidated meanwhile would not be served, but could take a newer one's place.
-        if matches!(cache.validity_of(&response).await, Ok(Validity::Valid)) {
-            let placing =
-                Placing { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
-            // A failure is counted by the cache and is a miss for who comes next.
-            let placed = placing.place(&mut response).await;
-            let own = selection.own_key(key.as_ref(), response.head(), &request);
-            match placed {
-                Ok(Placed::Stored) => {
-                    cache.unstored().forget(key.as_ref());
-                    own.iter().for_each(|own| cache.unstored().forget(own.as_ref()));
+        let placing =
+            Placing { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
+        let placed = match cache.validity_of(&response).await {
+            Ok(Validity::Valid) => placing.place(&mut response).await,
+            // It would not be served, but could replace a newer one.
+            Ok(_) => Ok(Placed::Refused(Detail::Invalidated)),
+            Err(error) => Err(error),
+        };
+        let noted = noted_key.as_ref().unwrap_or(&key).as_ref();
+        let last = cache.last_recordings();
+        // A failure is counted by the cache.
+        match placed.unwrap_or(Placed::Refused(Detail::StoreFailed)) {
+            Placed::Stored => {
+                match shortened {
+                    Some(lifetime) => last.remember(noted, LastRecording::Shortened(lifetime), now),
+                    None => last.forget(noted),
                 }
-                Ok(Placed::Refused(why)) => {
-                    cache.unstored().remember(own.as_ref().unwrap_or(&key).as_ref(), why, now)
-                }
-                Ok(Placed::Superseded) | Err(_) => {}
+                event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
+                (response, true)
             }
-            event!(
-                status = response.status().as_u16(),
-                ttl = ?cache.ttl_until(expires),
-                failed = placed.is_err(),
-                detail = placed.as_ref().ok().and_then(Placed::detail).map(Detail::as_str),
-                "store"
-            );
-            let is_stored = matches!(placed, Ok(Placed::Stored));
-            (response, is_stored)
-        } else {
-            event!(status = response.status().as_u16(), "invalidated while it was made");
-            (response, false)
+            Placed::Superseded => (response, false),
+            Placed::Refused(why) => {
+                last.remember(noted, LastRecording::NotStored(why), now);
+                event!(status = response.status().as_u16(), detail = %why, "not stored");
+                (response, false)
+            }
         }
     }
 }

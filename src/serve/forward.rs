@@ -3,19 +3,18 @@
 use super::decision::{Keep, fits};
 use super::failure::within;
 use super::finish::Finish;
+use super::forecast::Forecast;
 use super::future::Answered;
 use super::held;
 use super::miss::Way;
 use super::narrow::normalize;
 use super::next::Call;
-use super::respond::with_ttl;
 use super::revalidate::{self, withheld};
 use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, UnstoredAction, is_tracked};
-use crate::clock::Moment;
-use crate::entry::{Head, StoredResponse};
+use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
 use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
@@ -51,6 +50,8 @@ pub(super) struct Received<B> {
     tag: Tagged,
     /// What a page that it becomes a part of depends on.
     pub(super) inherited: AnswerDependencies,
+    /// What its status says of storing it, and on what grounds.
+    forecast: Option<(Forecast, CacheStatus)>,
 }
 
 impl Fill {
@@ -76,19 +77,6 @@ impl Fill {
 
     pub(super) fn in_background(self, settled: Settled) -> Self {
         Self { background: Some(settled), ..self }
-    }
-
-    /// Returns the status of a response that is to be stored, unless the last one was not after all.
-    fn forecast(&self, status: CacheStatus, head: &Head, sent: &Sent, tracker: &Tracker) -> CacheStatus {
-        let (cache, key) = (&self.way.shared.cache, self.way.key.as_ref());
-        let own = self.way.shared.selection().own_key(key, head, &sent.headers);
-        let why = |key| cache.unstored().get(key, cache.clock().now());
-        if let Some(why) = why(key).or_else(|| why(own.as_ref()?.as_ref())) {
-            return status.detail(why);
-        }
-        // No longer than what it was made from.
-        let until = tracker.peek().map_or(Moment::NEVER, |reads| reads.until());
-        with_ttl(status.stored(), head.fresh_until.min(until), head.response_time)
     }
 
     /// Calls the service, and stores and shares what it answers if that may be.
@@ -166,9 +154,14 @@ impl Fill {
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let Received { mut response, tag, inherited } = self.received(response, sent, outdated, tracker);
+        let cache = self.way.shared.cache.clone();
+        let Received { mut response, tag, inherited, forecast } =
+            self.received(response, sent, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
+        if let Some((forecast, said)) = forecast {
+            forecast.correct(&mut response, said, &cache, ahead.as_ref());
+        }
         let inherited = inherited.and(ahead);
         if let Some(tag) = tag.get() {
             // A header section that is full goes without.
@@ -255,6 +248,7 @@ impl Fill {
         };
         let status = self.status;
         let mut tag = Tagged::default();
+        let mut foretold = None;
         let (head, body, finish, status, inherited) = match kept {
             Err(why) => {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
@@ -283,7 +277,15 @@ impl Fill {
                 {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
-                let stored = self.forecast(status, response.head(), &sent, &tracker);
+                let forecast = Forecast::new(
+                    status,
+                    (&self.way.key, self.way.shown.clone()),
+                    response.head(),
+                    &sent.headers,
+                    shared.selection(),
+                );
+                let stored = forecast.status(&shared.cache, tracker.peek().as_ref());
+                foretold = Some((forecast, stored));
                 let mut held = Response::from_parts(head, ());
                 let verdict = self.hold(&sent, &mut held, Some((status, stored)));
                 // Until an outer layer has admitted it, nothing says that it is stored.
@@ -291,8 +293,17 @@ impl Fill {
                 let Sent { headers: request, finish, .. } = sent;
                 let (key, settled) = (self.way.key, self.background);
                 let selection = Arc::clone(shared.selection());
-                let storing =
-                    Storing { key, response, request, max_variants, selection, retained, outdated, settled };
+                let storing = Storing {
+                    key,
+                    response,
+                    request,
+                    max_variants,
+                    selection,
+                    retained,
+                    outdated,
+                    settled,
+                    shortened: None,
+                };
                 let commit = Commit { cache, storing, leader: self.call.leader, verdict };
                 let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
                 tag = recorder.tag();
@@ -303,7 +314,7 @@ impl Fill {
         let mut response = Response::from_parts(head, body);
         finish.with_status(status).apply_to_answer(&mut response);
         edge.refuse_rest();
-        Received { response, tag, inherited }
+        Received { response, tag, inherited, forecast: foretold }
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.

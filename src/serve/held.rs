@@ -212,6 +212,14 @@ pub(super) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     }
 }
 
+/// Corrects what a held response is to say once it is admitted.
+pub(super) fn correct<B>(response: &mut Response<B>, stored: CacheStatus) {
+    let held = response.extensions_mut().get_mut::<HeldAdmission>();
+    if let Some(told) = held.and_then(|held| held.told.as_mut()) {
+        told.stored = stored;
+    }
+}
+
 /// Sends a response from a layer, and refuses what the outermost one did not get back.
 pub(crate) fn leave<B>(response: &mut Response<B>, edge: &mut Edge) {
     send(response, edge.is_outermost());

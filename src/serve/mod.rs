@@ -7,6 +7,7 @@ mod decision;
 mod emitted;
 mod failure;
 mod finish;
+mod forecast;
 mod forward;
 mod forwarded;
 mod future;

@@ -22,6 +22,8 @@ pub(crate) enum Fault {
     CantInvalidate,
     /// The same, in this process.
     CantInvalidateInside,
+    /// Takes no entries.
+    CantPut,
     /// Does everything later, and says so later still, but rightly.
     Slow,
     #[cfg(feature = "testing")]
@@ -78,6 +80,9 @@ impl Store for Faulty {
         self.answer(move |inner| inner.get(key.as_ref()))
     }
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        if self.has(Fault::CantPut) {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
+        }
         let key = key.to_key();
         self.answer(move |inner| inner.put(key.as_ref(), entry, ttl, mode))
     }
@@ -100,6 +105,9 @@ impl Store for Faulty {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
+        if self.has(Fault::CantPut) && matches!(new, Entry::Response(_)) {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
+        }
         let (key, expected) = (key.to_key(), expected.cloned());
         self.answer(move |inner| inner.compare_and_set(key.as_ref(), expected.as_ref(), new, ttl))
     }

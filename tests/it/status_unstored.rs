@@ -1,5 +1,7 @@
 //! Why a response is not stored, word by word.
 
+use crate::faulty::{Fault, Faulty};
+use crate::keeping::settle;
 use crate::status::ask;
 use crate::status_words::{Lines, Told, rfc9111, status, tagged};
 use crate::support::*;
@@ -11,7 +13,9 @@ use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, CacheHints, Clock, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer,
+};
 
 const S: Duration = Duration::from_secs(1);
 const X_MINE: HeaderName = HeaderName::from_static("x-mine");
@@ -206,7 +210,7 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
     let (stack, _) = site(policy().max_variants(1), |_, call| {
         numbered(&[("vary", "x-a"), ("cache-control", "max-age=60")], call)
     });
-    for value in ["a", "a", "b", "b"] {
+    for value in ["a", "a", "b"] {
         told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
     }
     assert_eq!(told.last().expect("told"), "fwd=vary-miss; fwd-status=200; detail=variants");
@@ -235,4 +239,130 @@ async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from
     let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
     assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
+}
+
+/// A page whose body is ready with its head.
+fn ready(frames: &'static [&'static str], trailers: bool) -> Response<StreamBody<Ready>> {
+    let data = frames.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+    let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
+    Response::new(StreamBody::new(futures::stream::iter(data.chain(end).collect::<Vec<_>>())))
+}
+
+type Ready = futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>;
+
+#[tokio::test]
+async fn the_status_of_a_body_that_is_ready_says_what_became_of_it() {
+    let long: &[&str] = &["0123456789", "0123456789"];
+    let table: [(&[&str], bool, u64, &str); 4] = [
+        (long, false, 15, "detail=too-large"),
+        (long, true, 100, "detail=trailers"),
+        (long, false, 100, "stored; ttl=60"),
+        (&[], false, 100, "stored; ttl=60"),
+    ];
+    for layers in 1..=2 {
+        for (frames, trailers, limit, word) in table {
+            let inner =
+                service_fn(
+                    move |_: Request<Body>| async move { Ok::<_, Infallible>(ready(frames, trailers)) },
+                );
+            let policy = || policy().max_body_bytes(limit);
+            let cache = memory();
+            let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+            let told = match layers {
+                1 => ask(&stack, get("/")).await,
+                _ => ask(&AnonymousOnlyLayer::new().layer(stack), get("/")).await,
+            };
+            assert_eq!(told, format!("fwd=uri-miss; fwd-status=200; {word}"), "{layers} layers");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_of_a_body_that_is_made_from_a_value_is_known_to_the_next_miss() {
+    for pauses in [false, true] {
+        let (cache, hand) = timed();
+        let own = cache.clone();
+        let inner = service_fn(move |_: Request<Body>| {
+            let cache = own.clone();
+            let body = futures::stream::once(async move {
+                if pauses {
+                    tokio::task::yield_now().await;
+                }
+                let part = cache.get_or_set("part", 10 * S, || async { "part".to_owned() }).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from(part.expect("stored"))))
+            });
+            async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let first = if pauses { 60 } else { 10 };
+        for ttl in [first, 10, 10] {
+            assert_eq!(
+                ask(&stack, get("/")).await,
+                format!("fwd=uri-miss; fwd-status=200; stored; ttl={ttl}")
+            );
+            assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
+            hand.advance(61 * S);
+            cache.clear().await.expect("the store answers");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_invalidates_itself_is_not_said_to_be_stored() {
+    let cache = memory();
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = own.clone();
+        let body = futures::stream::once(async move {
+            tokio::task::yield_now().await;
+            cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"page")))
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    for _ in 0..3 {
+        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=invalidated");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_the_store_does_not_take_is_not_said_to_be_stored() {
+    let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
+    let cache = Cache::new(store);
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    for _ in 0..3 {
+        settle().await;
+        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=store-failed");
+    }
+}
+
+#[tokio::test]
+async fn each_variant_has_a_reason_of_its_own() {
+    let inner = service_fn(|request: Request<Body>| async move {
+        let is_german = request.headers()["accept-language"] == "de";
+        let frames: &[&str] = if is_german { &["0123456789", "0123456789"] } else { &["012"] };
+        let frames = futures::stream::iter(frames).then(|text| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes())))
+        });
+        let mut response = Response::new(StreamBody::new(Box::pin(frames)));
+        response.headers_mut().insert("vary", "accept-language".parse().expect("a value"));
+        Ok::<_, Infallible>(response)
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().max_body_bytes(15)).layer(inner);
+    let table = [
+        ("de", "uri-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "uri-miss; fwd-status=200; detail=too-large"),
+        ("en", "uri-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "vary-miss; fwd-status=200; detail=too-large"),
+        ("fr", "vary-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "vary-miss; fwd-status=200; detail=too-large"),
+    ];
+    for (language, told) in table {
+        assert_eq!(ask(&stack, get_with("/", &[("accept-language", language)])).await, format!("fwd={told}"));
+    }
 }
