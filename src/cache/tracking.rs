@@ -49,15 +49,20 @@ impl Tracker {
         impl Drop for Entered<'_> {
             fn drop(&mut self) {
                 let outer = std::mem::replace(&mut self.1, Slot::Nobody);
-                self.0.reads = match SLOT.replace(outer) {
-                    Slot::Reads(reads) => Some(reads),
-                    Slot::Nobody | Slot::Nothing => None,
+                self.0.reads = match replace_slot(outer) {
+                    Some(Slot::Reads(reads)) => Some(reads),
+                    Some(Slot::Nobody | Slot::Nothing) => None,
+                    None => {
+                        let mut reads = Reads::default();
+                        reads.is_unfit = true;
+                        Some(Arc::new(Mutex::new(reads)))
+                    }
                 };
             }
         }
         let chain = self.chain.clone();
         let own = self.reads.take().map_or(Slot::Nothing, Slot::Reads);
-        let outer = SLOT.replace(own);
+        let outer = replace_slot(own).unwrap_or(Slot::Nobody);
         let _entered = Entered(self, outer);
         match chain {
             Some(chain) => chain.enter(work),
@@ -109,23 +114,30 @@ fn lock(reads: &Mutex<Reads>) -> std::sync::MutexGuard<'_, Reads> {
     reads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Replaces the slot of this thread. Returns `None` while the thread ends: there are no thread-local values then, and
+/// what is read is not known.
+fn replace_slot(new: Slot) -> Option<Slot> {
+    SLOT.try_with(|slot| slot.replace(new)).ok()
+}
+
 /// Returns the notes of whoever wants to know what is read here.
 fn current() -> Option<Arc<Mutex<Reads>>> {
-    SLOT.with_borrow_mut(|slot| match slot {
+    let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
         Slot::Nobody => None,
         Slot::Reads(reads) => Some(Arc::clone(reads)),
-        Slot::Nothing => {
+        slot @ Slot::Nothing => {
             let reads = Arc::default();
             *slot = Slot::Reads(Arc::clone(&reads));
             Some(reads)
         }
-    })
+    });
+    current.ok().flatten()
 }
 
 /// Tells whether anybody wants to know what is read here.
 #[inline]
 pub(crate) fn is_tracked() -> bool {
-    SLOT.with_borrow(|slot| !matches!(slot, Slot::Nobody))
+    SLOT.try_with(|slot| !matches!(*slot.borrow(), Slot::Nobody)).unwrap_or(false)
 }
 
 /// Notes that a value was read, or found missing, as of a generation.

@@ -27,6 +27,10 @@ pub(crate) struct Wait {
     leader: Weak<Chain>,
 }
 
+fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
+    CURRENT.try_with(|current| current.replace(chain)).ok().flatten()
+}
+
 impl Chain {
     /// Creates a request for a key, as a child of the request whose handler or body runs on this thread.
     pub(crate) fn new(key: CacheKey) -> Arc<Self> {
@@ -40,7 +44,8 @@ impl Chain {
 
     /// Returns the request whose handler or body runs on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
-        CURRENT.with_borrow(Option::clone)
+        // There are no thread-local values while a thread ends.
+        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
     /// Does something for the request.
@@ -48,11 +53,10 @@ impl Chain {
         struct Entered(Option<Arc<Chain>>);
         impl Drop for Entered {
             fn drop(&mut self) {
-                let outer = self.0.take();
-                drop(CURRENT.replace(outer));
+                drop(replace_current(self.0.take()));
             }
         }
-        let _entered = Entered(CURRENT.replace(Some(Arc::clone(self))));
+        let _entered = Entered(replace_current(Some(Arc::clone(self))));
         work()
     }
 

@@ -135,14 +135,17 @@ pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
     if second >= YEAR_10000 {
         return None;
     }
-    LAST_DATE.with_borrow_mut(|last| match last {
+    let known = |last: &Option<(u64, HeaderValue)>| match last {
         Some((of, date)) if *of == second => Some(date.clone()),
-        _ => {
-            let date = HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()?;
-            *last = Some((second, date.clone()));
-            Some(date)
-        }
-    })
+        _ => None,
+    };
+    // There are no thread-local values while a thread ends.
+    if let Ok(Some(date)) = LAST_DATE.try_with(|last| known(&last.borrow())) {
+        return Some(date);
+    }
+    let date = HeaderValue::try_from(httpdate::fmt_http_date(at)).ok()?;
+    let _ = LAST_DATE.try_with(|last| last.replace(Some((second, date.clone()))));
+    Some(date)
 }
 
 #[cfg(test)]
