@@ -173,6 +173,7 @@ mod key;
 mod layer;
 mod marks;
 mod policy;
+mod relay;
 mod rules;
 mod serve;
 mod status;

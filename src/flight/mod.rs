@@ -16,6 +16,7 @@ pub(crate) use stream::{Keep, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
+use crate::relay::relayed;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 use std::pin::pin;
@@ -163,7 +164,7 @@ impl<O: Clone> Flight<O> {
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();
             }
-            told.await;
+            relayed(told).await;
         }
     }
 
@@ -190,7 +191,7 @@ impl<O: Clone> Flight<O> {
             if self.end.get().is_some() {
                 return;
             }
-            told.await;
+            relayed(told).await;
         }
     }
 }

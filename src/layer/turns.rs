@@ -3,6 +3,7 @@
 use super::condition_options::Limits;
 use crate::body::ResponseBody;
 use crate::entry::Scope;
+use crate::relay::relayed;
 use dashmap::DashMap;
 use futures_util::future::{Either, select};
 use http::header::RETRY_AFTER;
@@ -129,7 +130,7 @@ impl Turn {
         let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };
         loop {
             while resource.waiters.load(Ordering::SeqCst) == 0 {
-                resource.arrival.notified().await;
+                relayed(resource.arrival.notified()).await;
             }
             if Handle::try_current().is_err() {
                 return pending().await;
@@ -160,7 +161,7 @@ impl Resource {
             return true;
         }
         let Some(_waiter) = Waiter::join(self) else { return false };
-        let free = self.place.acquire();
+        let free = relayed(self.place.acquire());
         let permit = match limit.filter(|_| Handle::try_current().is_ok()) {
             Some(limit) => timeout(limit, free).await.ok().and_then(Result::ok),
             None => free.await.ok(),

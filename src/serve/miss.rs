@@ -12,6 +12,7 @@ use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Chain, Flight, Leader, Outcome, Pass, Role};
 use crate::key::{CacheKey, RequestHead};
 use crate::marks::Holds;
+use crate::relay::relayed;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use futures_util::future::{Either, select};
@@ -178,7 +179,7 @@ impl Way {
                     failures = flight.attempt + 1;
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
-                        let permit = limit.within(gate.acquire_owned()).await.and_then(Result::ok);
+                        let permit = limit.within(relayed(gate.acquire_owned())).await.and_then(Result::ok);
                         let generation = self.generation().await;
                         let (reason, stale) = match self.look(request).await {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
