@@ -93,36 +93,42 @@ impl Replicas {
 
     /// Counts a look-up that went to the table; a hot entry gets a copy.
     fn consider(&self, key: KeyRef<'_>, version: u64, slot: &Slot) {
-        let _ = PLACE.try_with(|places| {
-            let Ok(mut places) = places.try_borrow_mut() else { return };
+        // The old copy is dropped after the borrow: its body may have a foreign owner, whose `Drop` may use the store.
+        let replaced = PLACE.try_with(|places| {
+            let mut places = places.try_borrow_mut().ok()?;
             if places.is_empty() {
                 places.resize_with(PLACES, Place::default);
             }
-            let place = &mut places[place_of(key)];
-            if (place.store, place.hash) != (self.store, key.process_hash()) {
-                place.count = place.count.saturating_sub(1);
-                if place.count == 0 {
-                    *place = Place { store: self.store, hash: key.process_hash(), count: 1, copy: None };
-                }
-                return;
-            }
-            place.count = (place.count + 1).min(HOT);
-            match &mut place.copy {
-                Some(copy) if copy.source.is_same(&slot.entry) => {
-                    copy.version = version;
-                    copy.slot.expires = slot.expires;
-                }
-                _ if place.count == HOT && slot.entry.weight() <= LARGEST => {
-                    place.copy = Some(Replica {
-                        key: key.to_key(),
-                        slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
-                        source: slot.entry.clone(),
-                        version,
-                    });
-                }
-                copy => *copy = None,
-            }
+            self.count(&mut places[place_of(key)], key, version, slot)
         });
+        drop(replaced);
+    }
+
+    /// Counts a look-up of an entry in its place, and returns the copy that has lost the place.
+    fn count(&self, place: &mut Place, key: KeyRef<'_>, version: u64, slot: &Slot) -> Option<Replica> {
+        if (place.store, place.hash) != (self.store, key.process_hash()) {
+            place.count = place.count.saturating_sub(1);
+            if place.count > 0 {
+                return None;
+            }
+            let new = Place { store: self.store, hash: key.process_hash(), count: 1, copy: None };
+            return std::mem::replace(place, new).copy;
+        }
+        place.count = (place.count + 1).min(HOT);
+        match &mut place.copy {
+            Some(copy) if copy.source.is_same(&slot.entry) => {
+                copy.version = version;
+                copy.slot.expires = slot.expires;
+                None
+            }
+            _ if place.count == HOT && slot.entry.weight() <= LARGEST => place.copy.replace(Replica {
+                key: key.to_key(),
+                slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
+                source: slot.entry.clone(),
+                version,
+            }),
+            copy => copy.take(),
+        }
     }
 }
 

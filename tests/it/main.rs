@@ -68,6 +68,7 @@ mod proxy_upstream;
 mod purge;
 mod readiness;
 mod redirects;
+mod reentrant;
 mod revalidation;
 #[cfg(feature = "axum")]
 mod rewrites;

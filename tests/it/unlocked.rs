@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ResponseBody, SiteCacheLayer};
+use tower_response_cache::{Policy, ResponseBody, SiteCacheLayer};
 
 /// The longest wait for another thread; past it, a test fails.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -23,7 +23,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 type Steps = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
 
 /// A body of which each frame is what a function returns.
-struct Stepped(Steps);
+pub(crate) struct Stepped(Steps);
 
 impl http_body::Body for Stepped {
     type Data = Bytes;
@@ -40,7 +40,8 @@ impl http_body::Body for Stepped {
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Stepped>>, Infallible>;
 
 /// Two readers of one body.
-fn two_readers(
+pub(crate) fn two_readers(
+    policy: Policy,
     steps: impl FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send + 'static,
 ) -> [ResponseBody<Stepped>; 2] {
     let steps: Arc<Mutex<Option<Steps>>> = Arc::new(Mutex::new(Some(Box::new(steps))));
@@ -52,7 +53,7 @@ fn two_readers(
             Ok::<_, Infallible>(Response::new(Stepped(steps)))
         }
     });
-    let shop: Shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
     let ask = || async { shop.clone().oneshot(get("/")).await.expect("infallible").into_body() };
     let (first, second) = block_on(async { futures::join!(ask(), ask()) });
     [first, second]
@@ -67,7 +68,7 @@ fn a_body_that_computes_keeps_no_other_reader_from_what_has_arrived() {
     let (entered, is_in): (Sender<()>, Receiver<()>) = channel();
     let (go, may_go): (Sender<()>, Receiver<()>) = channel();
     let mut step = 0;
-    let [mut first, mut second] = two_readers(move |cx| {
+    let [mut first, mut second] = two_readers(policy(), move |cx| {
         step += 1;
         match step {
             // Not before both have its head.
@@ -129,7 +130,7 @@ impl AsRef<[u8]> for Meddling {
 }
 
 /// Runs a test in a thread, which is not to hang.
-fn in_time(test: impl FnOnce() + Send + 'static) {
+pub(crate) fn in_time(test: impl FnOnce() + Send + 'static) {
     let (done, wait) = channel();
     std::thread::spawn(move || {
         test();
@@ -143,7 +144,7 @@ fn wakers_and_buffers_that_use_the_body_do_not_hang() {
     in_time(|| {
         let shared = Shared::default();
         let (owned, mut step) = (Arc::clone(&shared), 0);
-        let [mut first, second] = two_readers(move |cx| {
+        let [mut first, second] = two_readers(policy(), move |cx| {
             step += 1;
             match step {
                 1..=9 if step % 2 == 1 => {
@@ -169,7 +170,7 @@ fn wakers_and_buffers_that_use_the_body_do_not_hang() {
     });
 }
 
-trait PollPinned: Future + Unpin + Sized {
+pub(crate) trait PollPinned: Future + Unpin + Sized {
     fn poll_pinned(mut self, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self).poll(cx)
     }

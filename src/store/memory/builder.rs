@@ -2,12 +2,13 @@
 
 use super::super::LocalGenerations;
 use super::super::replicas::Replicas;
+use super::turn::Unlocked;
 use super::{Entries, Inner, MemoryStore, WRITERS, Weight};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::BuildPrehashed;
 use quick_cache::OptionsBuilder;
-use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
+use quick_cache::sync::Cache as Quick;
 use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
@@ -105,5 +106,5 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
         .estimated_items_capacity(items as usize)
         .build()
         .expect("both capacities are set");
-    Quick::with_options(options, Weight, BuildPrehashed::default(), DefaultLifecycle::default())
+    Quick::with_options(options, Weight, BuildPrehashed::default(), Unlocked)
 }

@@ -1,9 +1,11 @@
 //! The embedded store: bounded in bytes, inside the process, the default.
 
 mod builder;
+mod turn;
 
 pub use builder::MemoryStoreBuilder;
 
+use self::turn::{Turn, Unlocked};
 use super::replicas::Replicas;
 use super::{
     Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,
@@ -13,7 +15,7 @@ use crate::clock::{Clock, Moment};
 use crate::key::{BuildPrehashed, CacheKey};
 use quick_cache::sync::Cache as Quick;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A store in this process's memory, bounded in bytes. Clones share what is stored.
@@ -44,7 +46,7 @@ struct Inner {
     largest_entry: u64,
 }
 
-type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed>;
+type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed, Unlocked>;
 
 #[derive(Clone)]
 pub(super) struct Slot {
@@ -110,47 +112,17 @@ impl MemoryStore {
 }
 
 impl Inner {
-    fn turn(&self, key: KeyRef<'_>) -> MutexGuard<'_, ()> {
-        // The lock guards no data that a panic could have left half-changed.
-        let writer = &self.writers[key.process_hash() as usize % WRITERS];
-        writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns what is stored and not expired; what has expired is removed.
-    fn live(&self, key: KeyRef<'_>) -> Option<Slot> {
+    /// Returns what is stored and not expired; what has expired is removed, and added to `removed`.
+    fn live(&self, key: KeyRef<'_>, removed: &mut Vec<Slot>) -> Option<Slot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
         if slot.expires == Moment::NEVER || now < slot.expires {
             return Some(slot);
         }
-        self.entries.remove_if(&key, |slot| slot.expires != Moment::NEVER && slot.expires <= now);
+        removed.push(slot);
+        let has_expired = |slot: &Slot| slot.expires != Moment::NEVER && slot.expires <= now;
+        removed.extend(self.entries.remove_if(&key, has_expired).map(|(_, slot)| slot));
         None
-    }
-
-    /// The same for a writer: a copy may have outlived the eviction of its entry, and shall not be
-    /// read by one thread when the others are told that there is nothing.
-    fn live_for_writer(&self, key: KeyRef<'_>) -> Option<Slot> {
-        let live = self.live(key);
-        if live.is_none() {
-            self.replicas.changed(key);
-        }
-        live
-    }
-
-    fn write(&self, key: KeyRef<'_>, entry: Entry, expires: Moment) -> bool {
-        let fits = entry_weight(key, &entry) <= self.largest_entry;
-        if fits {
-            self.entries.insert(key.to_key(), Slot { entry, expires });
-        } else {
-            self.entries.remove(&key);
-        }
-        self.replicas.changed(key);
-        fits
-    }
-
-    fn erase(&self, key: KeyRef<'_>) {
-        self.entries.remove(&key);
-        self.replicas.changed(key);
     }
 
     fn expiry(&self, ttl: Option<Duration>) -> Moment {
@@ -163,15 +135,15 @@ impl Inner {
         delta: i64,
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
-        let _turn = self.turn(key);
-        let (value, expires) = match (self.live_for_writer(key), initial) {
-            (Some(Slot { entry: Entry::Counter(value), expires }), _) => (value, expires),
+        let mut turn = Turn::wait(self, key);
+        let (value, expires) = match (turn.live(), initial) {
+            (Some(Slot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
             (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
             (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
         };
         let value = value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
-        self.write(key, Entry::Counter(value), expires);
+        turn.write(Entry::Counter(value), expires);
         Ok(value)
     }
 }
@@ -180,29 +152,29 @@ impl Store for MemoryStore {
     #[inline]
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
         let inner = &*self.0;
-        let entry = inner.replicas.get(key, &inner.clock, || inner.live(key));
+        let entry = inner.replicas.get(key, &inner.clock, || inner.live(key, &mut Vec::new()));
         StoreFuture::ready(Ok(entry))
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        let inner = &*self.0;
-        let _turn = inner.turn(key);
-        if mode == PutMode::IfAbsent && inner.live_for_writer(key).is_some() {
+        // Dropped before the parameters: an entry that is not stored is dropped after the turn has ended.
+        let mut turn = Turn::wait(&self.0, key);
+        if mode == PutMode::IfAbsent && turn.live().is_some() {
             return StoreFuture::ready(Ok(false));
         }
         if ttl == Some(Duration::ZERO) {
             if mode == PutMode::Always {
-                inner.erase(key);
+                turn.erase();
             }
             return StoreFuture::ready(Ok(false));
         }
-        StoreFuture::ready(Ok(inner.write(key, entry, inner.expiry(ttl))))
+        StoreFuture::ready(Ok(turn.write(entry, self.0.expiry(ttl))))
     }
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        let _turn = self.0.turn(key);
-        let was_there = self.0.live_for_writer(key).is_some();
-        self.0.erase(key);
+        let mut turn = Turn::wait(&self.0, key);
+        let was_there = turn.live().is_some();
+        turn.erase();
         StoreFuture::ready(Ok(was_there))
     }
 
@@ -217,9 +189,9 @@ impl Store for MemoryStore {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        let inner = &*self.0;
-        let _turn = inner.turn(key);
-        let equal = match (inner.live_for_writer(key), expected) {
+        // Dropped before the parameters, as in `put`.
+        let mut turn = Turn::wait(&self.0, key);
+        let equal = match (turn.live(), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,
             (None, None) => true,
             _ => false,
@@ -227,20 +199,21 @@ impl Store for MemoryStore {
         StoreFuture::ready(Ok(match (equal, ttl) {
             (false, _) => false,
             (true, Some(Duration::ZERO)) => {
-                inner.erase(key);
+                turn.erase();
                 true
             }
-            (true, _) => inner.write(key, new, inner.expiry(ttl)),
+            (true, _) => turn.write(new, self.0.expiry(ttl)),
         }))
     }
 
     fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
-        let inner = &*self.0;
-        let _turn = inner.turn(key);
-        let Some(slot) = inner.live_for_writer(key) else { return StoreFuture::ready(Ok(false)) };
+        let mut turn = Turn::wait(&self.0, key);
+        let Some(entry) = turn.live().map(|slot| slot.entry.clone()) else {
+            return StoreFuture::ready(Ok(false));
+        };
         match ttl {
-            Some(Duration::ZERO) => inner.erase(key),
-            ttl => drop(inner.write(key, slot.entry, inner.expiry(ttl))),
+            Some(Duration::ZERO) => turn.erase(),
+            ttl => drop(turn.write(entry, self.0.expiry(ttl))),
         }
         StoreFuture::ready(Ok(true))
     }

@@ -1,0 +1,75 @@
+//! The turn of a writer, and what it removes.
+
+use super::{Inner, Slot, WRITERS, entry_weight};
+use crate::clock::Moment;
+use crate::entry::Entry;
+use crate::key::{CacheKey, KeyRef};
+use quick_cache::Lifecycle;
+use std::sync::{MutexGuard, PoisonError};
+
+/// Keeps the entries that the table evicts or replaces until its lock is released: the buffer of a body may have a
+/// foreign owner, whose `Drop` may use the store.
+#[derive(Debug, Clone)]
+pub(super) struct Unlocked;
+
+impl Lifecycle<CacheKey, Slot> for Unlocked {
+    type RequestState = Vec<Slot>;
+
+    #[inline]
+    fn on_evict(&self, removed: &mut Vec<Slot>, _: CacheKey, slot: Slot) {
+        if !matches!(slot.entry, Entry::Counter(_)) {
+            removed.push(slot);
+        }
+    }
+}
+
+/// The right to write to a key. Writers of one key take turns; readers never wait for them.
+pub(super) struct Turn<'a> {
+    store: &'a Inner,
+    key: KeyRef<'a>,
+    _guard: MutexGuard<'a, ()>,
+    /// The entries that were found or removed. Declared after the guard, so that they are dropped after the turn.
+    seen: Vec<Slot>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn wait(store: &'a Inner, key: KeyRef<'a>) -> Self {
+        let writer = &store.writers[key.process_hash() as usize % WRITERS];
+        // The lock guards no data that a panic could have left half-changed.
+        let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { store, key, _guard: guard, seen: Vec::new() }
+    }
+
+    /// Returns what is stored and not expired. If that is nothing, copies are outdated: one may have outlived the
+    /// eviction of its entry, and no thread may read it while the others find nothing.
+    pub(super) fn live(&mut self) -> Option<&Slot> {
+        match self.store.live(self.key, &mut self.seen) {
+            Some(slot) => {
+                self.seen.push(slot);
+                self.seen.last()
+            }
+            None => {
+                self.store.replicas.changed(self.key);
+                None
+            }
+        }
+    }
+
+    /// Stores an entry, if it is not too large.
+    pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
+        let slot = Slot { entry, expires };
+        if entry_weight(self.key, &slot.entry) > self.store.largest_entry {
+            self.seen.push(slot);
+            self.erase();
+            return false;
+        }
+        self.store.entries.insert_with_lifecycle(self.key.to_key(), slot, &mut self.seen);
+        self.store.replicas.changed(self.key);
+        true
+    }
+
+    pub(super) fn erase(&mut self) {
+        self.seen.extend(self.store.entries.remove(&self.key).map(|(_, slot)| slot));
+        self.store.replicas.changed(self.key);
+    }
+}
