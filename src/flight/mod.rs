@@ -261,6 +261,52 @@ mod tests {
         assert_eq!(flights.len(), 0);
     }
 
+    /// Returns `true` if one more flight may begin.
+    fn has_room(flights: &Flights) -> bool {
+        !matches!(flights.join(&KeyRef::new(b"other").to_key(), None, G, 0, &Weak::new()), Role::Alone)
+    }
+
+    #[test]
+    fn each_flight_that_ends_makes_room_for_one_other() {
+        let flights = Flights::new(1);
+        let ends: [fn(Leader); 4] =
+            [Leader::pass, Leader::failed, drop, |leader| leader.ending()(Outcome::Pass)];
+        for end in ends {
+            let leader = lead(&flights, None);
+            assert!(!has_room(&flights));
+            end(leader);
+            assert!(has_room(&flights));
+        }
+    }
+
+    #[test]
+    fn a_flight_that_was_closed_or_replaced_counts_once() {
+        let flights = Flights::new(1);
+        let closed = lead(&flights, None);
+        closed.close();
+        let old = lead(&flights, None);
+        closed.close();
+        drop(closed);
+        assert!(!has_room(&flights), "closed");
+        let outdated = follow(&flights);
+        let new = lead(&flights, Some(&outdated));
+        drop(old);
+        assert!(!has_room(&flights), "replaced");
+        drop(new);
+        assert!(has_room(&flights));
+    }
+
+    #[test]
+    fn each_wait_that_ends_makes_room_for_one_other() {
+        let flights = Flights::new(1);
+        let _leader = lead(&flights, None);
+        let flight = follow(&flights);
+        for _ in 0..3 {
+            let wait = flight.wait_in(1);
+            assert!(wait.is_some() && flight.wait_in(1).is_none());
+        }
+    }
+
     #[tokio::test]
     async fn a_flight_removes_exactly_itself_and_not_the_one_that_took_its_place() {
         let flights = Flights::new(10);

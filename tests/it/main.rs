@@ -66,6 +66,7 @@ mod proxy_parts;
 mod proxy_smuggling;
 mod proxy_upstream;
 mod purge;
+mod readers;
 mod readiness;
 mod redirects;
 mod reentrant;

@@ -3,12 +3,13 @@
 use crate::faulty::{Fault, Faulty};
 use crate::support::*;
 use bytes::Bytes;
+use futures::FutureExt;
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreErrorKind};
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreErrorKind, StoreFuture};
 use tower_response_cache::{
     Cache, Clock, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
 };
@@ -278,4 +279,85 @@ async fn shutdowns_may_be_many_and_one_be_dropped() {
     tokio::time::timeout(Duration::from_secs(5), all).await.expect("they end");
     assert_eq!(store.inner.len(), 2);
     tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("it ends");
+}
+
+/// What a memory store answers.
+fn at_once<T: Send + 'static>(future: StoreFuture<T>) -> T {
+    future.now_or_never().expect("in memory").expect("no error")
+}
+
+/// Runs the same in several threads at once.
+fn in_threads(work: impl Fn() + Sync) {
+    const THREADS: usize = 4;
+    let barrier = std::sync::Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                barrier.wait();
+                work();
+            });
+        }
+    });
+}
+
+fn key() -> KeyRef<'static> {
+    KeyRef::new(b"k")
+}
+
+#[test]
+fn increments_of_several_threads_all_count() {
+    const TIMES: i64 = 20_000;
+    let store = memory_store(1 << 20);
+    let start = Some(InitialCounter::new(0, None));
+    in_threads(|| {
+        for _ in 0..TIMES {
+            at_once(store.increment(key(), 1, start));
+        }
+    });
+    assert_eq!(at_once(store.increment(key(), 0, None)), 4 * TIMES);
+}
+
+/// Each thread replaces what it has read by the next number.
+#[test]
+fn of_all_threads_that_replace_one_entry_one_succeeds() {
+    let store = memory_store(1 << 20);
+    let wins: Vec<_> = (0..20_000).map(|_| AtomicUsize::new(0)).collect();
+    let number = |entry: &Entry| match entry {
+        Entry::Value(value) => usize::from_le_bytes(value.bytes()[..].try_into().expect("a number")),
+        _ => panic!("a value"),
+    };
+    let entry = |number: usize| Entry::raw(number.to_le_bytes().to_vec());
+    at_once(store.put(key(), entry(0), None, PutMode::Always));
+    in_threads(|| {
+        loop {
+            let seen = at_once(store.get(key())).expect("an entry");
+            let seen_number = number(&seen);
+            let Some(wins) = wins.get(seen_number) else { return };
+            if at_once(store.compare_and_set(key(), Some(&seen), entry(seen_number + 1), None)) {
+                wins.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    assert!(wins.iter().all(|wins| wins.load(Ordering::SeqCst) == 1));
+}
+
+/// An entry that is added and removed excludes others, like a lock.
+#[test]
+fn of_all_threads_that_add_one_entry_one_succeeds() {
+    let (store, inside) = (memory_store(1 << 20), AtomicUsize::new(0));
+    let (wins, overlaps) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    in_threads(|| {
+        for _ in 0..20_000 {
+            if !at_once(store.put(key(), Entry::raw("held"), None, PutMode::IfAbsent)) {
+                continue;
+            }
+            wins.fetch_add(1, Ordering::SeqCst);
+            overlaps.fetch_add(inside.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+            (0..100).for_each(|_| std::hint::spin_loop());
+            inside.fetch_sub(1, Ordering::SeqCst);
+            at_once(store.remove(key()));
+        }
+    });
+    assert!(wins.load(Ordering::SeqCst) > 0);
+    assert_eq!(overlaps.load(Ordering::SeqCst), 0);
 }

@@ -19,14 +19,14 @@ use tower_response_cache::{
     BoxError, Cache, Invalidation, ManualClock, Policy, ResponseBody, SiteCacheLayer,
 };
 
-type Piece = Result<Frame<Bytes>, io::Error>;
-type Pieces = StreamBody<mpsc::Receiver<Piece>>;
-type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
+pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
+pub(crate) type Pieces = StreamBody<mpsc::Receiver<Piece>>;
+pub(crate) type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
 /// A service whose bodies come from senders, one for each call.
-struct World {
+pub(crate) struct World {
     shop: Shop,
-    cache: Cache,
+    pub(crate) cache: Cache,
     calls: Calls,
     senders: Arc<Mutex<Vec<mpsc::Sender<Piece>>>>,
 }
@@ -37,7 +37,11 @@ fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> Worl
     world_over(memory(), policy, lines)
 }
 
-fn world_over(cache: Cache, policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
+pub(crate) fn world_over(
+    cache: Cache,
+    policy: Policy,
+    lines: &'static [(&'static str, &'static str)],
+) -> World {
     let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
     let (counted, kept) = (calls.clone(), Arc::clone(&senders));
     let inner = service_fn(move |_: Request<Body>| {
@@ -59,39 +63,39 @@ fn world_over(cache: Cache, policy: Policy, lines: &'static [(&'static str, &'st
 }
 
 impl World {
-    async fn get(&self) -> Response<ResponseBody<Pieces>> {
+    pub(crate) async fn get(&self) -> Response<ResponseBody<Pieces>> {
         self.shop.clone().oneshot(get("/")).await.expect("infallible")
     }
 
     /// So many responses of one call, the leader's first.
-    async fn many(&self, count: usize) -> Vec<ResponseBody<Pieces>> {
+    pub(crate) async fn many(&self, count: usize) -> Vec<ResponseBody<Pieces>> {
         let all = join_all((0..count).map(|_| self.get())).await;
         assert_eq!(self.calls.count(), 1);
         all.into_iter().map(Response::into_body).collect()
     }
 
-    fn sender(&self) -> mpsc::Sender<Piece> {
+    pub(crate) fn sender(&self) -> mpsc::Sender<Piece> {
         self.senders.lock().expect("not poisoned")[0].clone()
     }
 
     /// Lets the body end.
-    fn end(&self, sender: mpsc::Sender<Piece>) {
+    pub(crate) fn end(&self, sender: mpsc::Sender<Piece>) {
         drop(sender);
         self.senders.lock().expect("not poisoned").clear();
     }
 }
 
-fn piece(text: impl Into<Bytes>) -> Piece {
+pub(crate) fn piece(text: impl Into<Bytes>) -> Piece {
     Ok(Frame::data(text.into()))
 }
 
-async fn next(body: &mut ResponseBody<Pieces>) -> Option<Result<Bytes, BoxError>> {
+pub(crate) async fn next(body: &mut ResponseBody<Pieces>) -> Option<Result<Bytes, BoxError>> {
     let frame = timeout(Duration::from_secs(5), body.frame()).await.expect("nobody hangs")?;
     Some(frame.map(|frame| frame.into_data().expect("data")))
 }
 
 /// What one has read until it fails or ends.
-async fn rest(mut body: ResponseBody<Pieces>) -> Result<Vec<u8>, String> {
+pub(crate) async fn rest(mut body: ResponseBody<Pieces>) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     while let Some(data) = next(&mut body).await {
         all.extend_from_slice(&data.map_err(|error| error.to_string())?);

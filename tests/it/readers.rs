@@ -1,0 +1,164 @@
+//! Readers of one body wake each other, and hold the budget for what is recorded and not read.
+
+use crate::faulty::{Fault, Faulty};
+use crate::streaming::{World, next, piece, rest, world_over};
+use crate::support::*;
+use crate::unlocked::{PollPinned, two_readers};
+use bytes::Bytes;
+use futures::SinkExt;
+use http::HeaderMap;
+use http_body::Frame;
+use http_body_util::BodyExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use tower_response_cache::{Cache, Policy};
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Count {
+    fn take(&self) -> usize {
+        self.0.swap(0, Ordering::SeqCst)
+    }
+}
+
+/// The source wakes no reader: it is polled by one that was not woken.
+#[test]
+fn a_reader_that_gets_a_frame_or_the_end_wakes_the_others() {
+    let mut step = 0;
+    let [mut first, mut second] = two_readers(policy(), move |cx| {
+        step += 1;
+        match step {
+            1 => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            2 | 4 => Poll::Pending,
+            3 => Poll::Ready(Some(Bytes::from_static(b"a"))),
+            _ => Poll::Ready(None),
+        }
+    });
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let (mut waits, mut gets) = (Context::from_waker(&waker), Context::from_waker(Waker::noop()));
+    assert!(second.frame().poll_pinned(&mut waits).is_pending());
+    assert!(matches!(first.frame().poll_pinned(&mut gets), Poll::Ready(Some(Ok(_)))));
+    assert_eq!(woken.take(), 1, "a frame");
+    assert!(matches!(second.frame().poll_pinned(&mut waits), Poll::Ready(Some(Ok(_)))));
+    assert!(second.frame().poll_pinned(&mut waits).is_pending());
+    assert!(matches!(first.frame().poll_pinned(&mut gets), Poll::Ready(None)));
+    assert_eq!(woken.take(), 1, "the end");
+}
+
+#[test]
+fn a_reader_that_makes_room_in_the_window_wakes_those_that_wait_for_it() {
+    let mut step = 0;
+    let [mut fast, mut slow] = two_readers(policy().max_body_bytes(1), move |cx| {
+        step += 1;
+        if step == 1 {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(Bytes::from(vec![7; 64 << 10])))
+    });
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut waits = Context::from_waker(&waker);
+    while fast.frame().poll_pinned(&mut waits).is_ready() {}
+    woken.take();
+    assert!(slow.frame().poll_pinned(&mut Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(woken.take(), 1);
+    assert!(fast.frame().poll_pinned(&mut waits).is_ready());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_body_with_trailers_is_not_stored() {
+    let world = world_over(memory(), policy(), &[]);
+    let mut readers = world.many(2).await;
+    let mut sender = world.sender();
+    let send = async {
+        sender.send(piece("page")).await.expect("somebody reads");
+        let trailers =
+            HeaderMap::from_iter([("x-a".parse().expect("a name"), "1".parse().expect("a value"))]);
+        sender.send(Ok(Frame::trailers(trailers))).await.expect("somebody reads");
+        world.end(sender);
+    };
+    let second = readers.pop().expect("two");
+    let read = futures::future::join(readers.remove(0).collect(), second.collect());
+    let (_, (first, second)) = tokio::join!(send, read);
+    for read in [first, second] {
+        let read = read.expect("no error");
+        assert_eq!(read.trailers().map(|trailers| trailers.len()), Some(1));
+        assert_eq!(read.to_bytes(), "page");
+    }
+    let status = world.get().await.headers()["cache-status"].to_str().expect("text").to_owned();
+    assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
+}
+
+/// A cache over a store outside of the process: its readers do not read the bytes of the store.
+fn remote() -> Cache {
+    Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
+}
+
+/// Sends pieces to two readers, of which one reads them all, and returns the other one.
+async fn with_a_slow_reader(
+    world: &World,
+    pieces: usize,
+) -> tower_response_cache::ResponseBody<crate::streaming::Pieces> {
+    let mut readers = world.many(2).await;
+    let (mut sender, slow) = (world.sender(), readers.pop().expect("two"));
+    let send = async {
+        for _ in 0..pieces {
+            sender.send(piece(vec![7; 1000])).await.expect("somebody reads");
+        }
+        world.end(sender);
+    };
+    let (_, read) = tokio::join!(send, rest(readers.remove(0)));
+    assert_eq!(read.map(|all| all.len()), Ok(1000 * pieces));
+    crate::keeping::settle().await;
+    slow
+}
+
+async fn holds_the_budget_until_it_is_read(cache: Cache, policy: Policy, recorded: usize, is_stored: bool) {
+    let world = world_over(cache, policy, &[]);
+    let mut slow = with_a_slow_reader(&world, 5).await;
+    for read in 0..recorded {
+        assert!(world.cache.recording_bytes() >= 1000, "{read} of {recorded} pieces are read");
+        next(&mut slow).await.expect("a frame").expect("no error");
+    }
+    assert_eq!(world.cache.recording_bytes(), 0, "all of {recorded} pieces are read");
+    assert_eq!(rest(slow).await.map(|all| all.len()), Ok(1000 * (5 - recorded)));
+    if is_stored {
+        assert!(read(world.get().await).await.is_hit());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_body_that_a_remote_store_has_holds_the_budget_until_it_has_read_it() {
+    holds_the_budget_until_it_is_read(remote(), policy(), 5, true).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_recording_that_was_given_up_holds_the_budget_until_it_has_read_it() {
+    for cache in [memory(), remote()] {
+        // The third piece is too much; it is the last one that may count.
+        holds_the_budget_until_it_is_read(cache, policy().max_body_bytes(2500), 3, false).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_leaves_gives_its_share_of_the_budget_back() {
+    let world = world_over(remote(), policy(), &[]);
+    let slow = with_a_slow_reader(&world, 5).await;
+    assert!(world.cache.recording_bytes() >= 1000);
+    drop(slow);
+    assert_eq!(world.cache.recording_bytes(), 0);
+}
