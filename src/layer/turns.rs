@@ -110,15 +110,11 @@ struct Turn {
 impl Turn {
     async fn wait(turns: &Arc<Turns>, scope: Scope, limit: Option<Duration>) -> Result<Self, Refusal> {
         let resource = Arc::clone(&turns.0.entry(scope).or_default());
-        let held = Arc::new(Held(Arc::clone(turns)));
+        let (held, began) = (Arc::new(Held(Arc::clone(turns))), Instant::now());
         // Made before its turn comes, so that a cancelled wait cleans up.
-        let mut turn = Self {
-            held,
-            scope,
-            resource: Some(Arc::clone(&resource)),
-            has_begun: false,
-            began: Instant::now(),
-        };
+        let mut turn = Self { held, scope, resource: Some(resource), has_begun: false, began };
+        // Declared after the turn, so that it is dropped before: the turn counts who holds the resource.
+        let Some(resource) = turn.resource.clone() else { return Ok(turn) };
         turn.has_begun = resource.begin(limit).await;
         turn.began = Instant::now();
         if turn.has_begun { Ok(turn) } else { Err(Refusal::Busy(retry_after(limit))) }
@@ -209,13 +205,16 @@ mod tests {
     async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
         let turns = Arc::new(Turns::default());
         let run = || Box::pin(Turns::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
-        let (mut first, mut second) = (run(), run());
-        assert!(futures::poll!(&mut first).is_pending());
-        assert!(futures::poll!(&mut second).is_pending());
-        drop(second);
-        assert_eq!(turns.0.len(), 1);
-        drop(first);
-        assert_eq!(turns.0.len(), 0);
+        for holder_ends_first in [false, true] {
+            let (mut first, mut second) = (run(), run());
+            assert!(futures::poll!(&mut first).is_pending());
+            assert!(futures::poll!(&mut second).is_pending());
+            let (first, second) = if holder_ends_first { (second, first) } else { (first, second) };
+            drop(second);
+            assert_eq!(turns.0.len(), 1);
+            drop(first);
+            assert_eq!(turns.0.len(), 0);
+        }
     }
 
     #[tokio::test(start_paused = true)]
