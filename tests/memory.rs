@@ -198,8 +198,8 @@ proptest! {
 #[test]
 fn frames_read_ahead_hold_no_more_than_their_bytes() {
     const CLIENTS: usize = 5;
-    type Held = Box<dyn std::any::Any>;
-    let unread: [(&str, fn() -> Held); 2] = [
+    type Ask = fn() -> Box<dyn std::any::Any>;
+    let unread: [(&str, Ask); 2] = [
         ("cache", || {
             let policy = Policy::app().default_ttl(MINUTE).collapse(false);
             let cache = Cache::new(MemoryStore::with_capacity(CAPACITY));
