@@ -2,10 +2,10 @@
 
 use super::commit::Commit;
 use super::tag::Tagged;
-use crate::cache::{Budget, GivesWay, Reservation, Tracker};
+use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{Keep, Leader, Reader, Stream};
+use crate::flight::{GivesWay, Keep, Leader, Reader, Stream};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::status::Detail;
@@ -343,9 +343,12 @@ impl Keep for Recorder {
         self.tracker.peek()
     }
 
-    fn lacks_room(&self, data: &Bytes) -> Option<Arc<Budget>> {
-        let has_room = self.reservation.can_grow(data.len() as u64 + FRAME_COST);
-        (!has_room).then(|| Arc::clone(self.budget()))
+    fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>> {
+        if self.reservation.can_grow(data.len() as u64 + FRAME_COST) {
+            return None;
+        }
+        let budget = Arc::clone(self.budget());
+        Some(Box::new(move || budget.make_room()))
     }
 
     fn stands_still(&mut self) {

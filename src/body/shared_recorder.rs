@@ -1,7 +1,8 @@
 //! A recorder that the budget may end if it stands still.
 
 use super::recorder::{End, Recorder};
-use crate::cache::{GivesWay, Reservation, STANDS_STILL, Tracker};
+use crate::cache::{Reservation, Tracker};
+use crate::flight::{GivesWay, STANDS_STILL};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OwnedSemaphorePermit;

@@ -1,18 +1,15 @@
 //! The bytes that may be recorded at a time, so that many large responses at once stay bounded too.
 
 use super::Tracker;
+use crate::flight::{GivesWay, STANDS_STILL};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// A recording of at most so many bytes is small.
 const SMALL: u64 = 256 << 10;
-
-/// A recording without progress for this long is ended if another one needs its room.
-pub(crate) const STANDS_STILL: Duration = Duration::from_secs(10);
 
 /// The bytes that all recordings may hold together, and the recordings.
 pub(crate) struct Budget {
@@ -28,15 +25,6 @@ struct Recordings {
     sweep_at: usize,
     /// No recording stands still before this time.
     earliest: Option<Instant>,
-}
-
-/// A recording that the budget may end.
-pub(crate) trait GivesWay: Send + Sync {
-    /// Gives its bytes back if it has stood still for [`STANDS_STILL`]. Otherwise returns when that will be the case;
-    /// `None` if it holds no bytes.
-    ///
-    /// Runs in the task of another recording, without locks. May call stores and wakers.
-    fn give_way(&self, now: Instant) -> Option<Instant>;
 }
 
 /// What one recording holds of the budget; given back when dropped.

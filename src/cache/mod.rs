@@ -18,7 +18,7 @@ mod warm;
 
 pub(crate) use background::RefreshEnd;
 pub use background::Refreshes;
-pub(crate) use budget::{Budget, GivesWay, Reservation, STANDS_STILL};
+pub(crate) use budget::{Budget, Reservation};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
 pub use invalidation::{Dependents, Invalidate, Invalidation};

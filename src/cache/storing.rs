@@ -33,7 +33,7 @@ pub(crate) struct Storing {
     /// Who wants to know whether this has come to anything.
     pub(crate) settled: Option<Settled>,
     /// The freshness lifetime, if the values that the response was made from shortened it.
-    pub(crate) shortened: Option<Duration>,
+    shortened: Option<Duration>,
 }
 
 /// What is remembered of the last recording of a key.
@@ -59,6 +59,19 @@ impl Settled {
 }
 
 impl Storing {
+    /// Creates one for a response that takes no other's place.
+    pub(crate) fn new(
+        key: CacheKey,
+        response: Arc<StoredResponse>,
+        request: HeaderMap,
+        selection: Arc<Selection>,
+        max_variants: usize,
+        retained: Duration,
+    ) -> Self {
+        let (outdated, settled, shortened) = (None, None, None);
+        Self { key, response, request, max_variants, selection, retained, outdated, settled, shortened }
+    }
+
     /// Stores nothing, since the response turned out not to be one that can be, as the next ones under its
     /// key will. What is outdated by it goes all the same.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {

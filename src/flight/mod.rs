@@ -7,11 +7,13 @@
 mod chain;
 mod leader;
 mod passes;
+mod standstill;
 mod stream;
 
 pub(crate) use chain::{Chain, Wait};
 pub(crate) use leader::Leader;
 pub(crate) use passes::{Pass, Passes, Remembered};
+pub(crate) use standstill::{GivesWay, STANDS_STILL};
 pub(crate) use stream::{Keep, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};

@@ -1,7 +1,8 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
 use super::finish::Finish;
-use super::forward::{Fill, is_of_the_page};
+use super::forward::Fill;
+use super::record::is_of_the_page;
 use super::respond::with_ttl;
 use super::sent::Sent;
 use crate::body::ResponseBody;

@@ -1,32 +1,27 @@
 //! The call of the wrapped service for a request that may fill the cache.
 
-use super::decision::{Keep, fits};
 use super::failure::within;
 use super::finish::Finish;
-use super::forecast::Forecast;
 use super::future::Answered;
 use super::held;
 use super::miss::Way;
 use super::narrow::normalize;
 use super::next::Call;
+use super::record::Received;
 use super::revalidate::{self, withheld};
 use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
-use crate::body::{Commit, Recorder, ResponseBody, Tagged};
-use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, UnstoredAction, is_tracked};
-use crate::entry::StoredResponse;
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, Settled, Tracker, UnstoredAction};
 use crate::error::BoxError;
-use crate::flight::{Leader, Pass};
-use crate::marks::{Edge, HandledWithin, OuterLayer, is_outermost};
-use crate::rules::entity_tag::EntityTag;
-use crate::status::{CacheStatus, Detail, ForwardReason};
+use crate::marks::{Edge, OuterLayer, is_outermost};
+use crate::status::CacheStatus;
 use bytes::Bytes;
 use http::header::ETAG;
-use http::{Extensions, Request, Response, StatusCode, response};
+use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use tower::{Service, ServiceExt};
 
@@ -41,17 +36,6 @@ pub(super) struct Fill {
     pub(super) is_detached: bool,
     /// What becomes of what is stored, if the answer is not.
     pub(super) action: UnstoredAction,
-}
-
-/// A response on its way to its client.
-pub(super) struct Received<B> {
-    pub(super) response: Response<ResponseBody<B>>,
-    /// The tag that its later hits have, once its body is complete.
-    tag: Tagged,
-    /// What a page that it becomes a part of depends on.
-    pub(super) inherited: AnswerDependencies,
-    /// What its status says of storing it, and on what grounds.
-    forecast: Option<(Forecast, CacheStatus)>,
 }
 
 impl Fill {
@@ -216,149 +200,4 @@ impl Fill {
             ..Sent::new(shared, headers, version, finish)
         }
     }
-
-    /// Returns the response, which is being stored if that may be, and what a page inherits of it.
-    pub(super) fn received<B>(
-        mut self,
-        response: Response<B>,
-        mut sent: Sent,
-        outdated: Option<Outdated>,
-        tracker: Tracker,
-    ) -> Received<B>
-    where
-        B: Body<Data = Bytes>,
-        B::Error: Into<BoxError>,
-    {
-        let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
-        let (mut head, body) = response.into_parts();
-        let handled_within = head.extensions.remove::<HandledWithin>().is_some();
-        let shared = &*self.way.shared;
-        EntityTag::remove_malformed(&mut head.headers, shared.policy.etags);
-        let kept = match self.call.generation {
-            _ if handled_within => Err(Detail::HandledWithin),
-            None if self.way.context.head => Err(Detail::Head),
-            None => Err(Detail::StoreFailed),
-            Some(generation) => {
-                let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
-                kept.and_then(|keep| match tracker.is_fit(generation) {
-                    true => fits(&body, &keep).map(|()| keep),
-                    false => Err(Detail::Dependencies),
-                })
-            }
-        };
-        let status = self.status;
-        let mut tag = Tagged::default();
-        let mut foretold = None;
-        let (head, body, finish, status, inherited) = match kept {
-            Err(why) => {
-                if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
-                    self.background.iter().for_each(Settled::settle);
-                }
-                let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
-                let finish = sent.finish.within(handled_within);
-                self.not_shared(&head, handled_within, why);
-                event!(detail = %why, "not stored");
-                (head, ResponseBody::forwarded(body), finish, status.detail(why), inherited)
-            }
-            Ok(Keep { head: stored, declared, limit, retained, told }) => {
-                let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
-                let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
-                // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
-                let inherited = match self.is_detached || is_tracked() {
-                    true => AnswerDependencies::from(&*response).and(tracker.peek()),
-                    false => AnswerDependencies::Unknown,
-                };
-                let tags = shared.policy.etags || told.max_age.is_some();
-                let tags = tags && !response.headers().contains_key(ETAG);
-                let comparison = tags.then(|| shared.policy.comparison());
-                // To be validated before each use.
-                if !response.is_fresh(response.head().response_time)
-                    && let Some(leader) = self.call.leader.take()
-                {
-                    self.call.leader = share_unfresh(leader, &self.way);
-                }
-                let forecast = Forecast::new(
-                    status,
-                    (&self.way.key, self.way.shown.clone()),
-                    response.head(),
-                    &sent.headers,
-                    shared.selection(),
-                );
-                let stored = forecast.status(&shared.cache, tracker.peek().as_ref());
-                foretold = Some((forecast, stored));
-                let mut held = Response::from_parts(head, ());
-                let verdict = self.hold(&sent, &mut held, Some((status, stored)));
-                // Until an outer layer has admitted it, nothing says that it is stored.
-                let status = if verdict.is_some() { status } else { stored };
-                let Sent { headers: request, finish, .. } = sent;
-                let (key, settled) = (self.way.key, self.background);
-                let selection = Arc::clone(shared.selection());
-                let storing = Storing {
-                    key,
-                    response,
-                    request,
-                    max_variants,
-                    selection,
-                    retained,
-                    outdated,
-                    settled,
-                    shortened: None,
-                };
-                let commit = Commit { cache, storing, leader: self.call.leader, verdict };
-                let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
-                tag = recorder.tag();
-                let body = ResponseBody::recording(body, recorder);
-                (held.into_parts().0, body, finish.stored(told), status, inherited)
-            }
-        };
-        let mut response = Response::from_parts(head, body);
-        finish.with_status(status).apply_to_answer(&mut response);
-        edge.refuse_rest();
-        Received { response, tag, inherited, forecast: foretold }
-    }
-
-    /// Tells those who wait, and those who come, that this response is nobody else's.
-    fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
-        let cache = &self.way.shared.cache;
-        let (key, passes, now) = (self.way.key.as_ref(), cache.passes(), cache.clock().now());
-        if handled_within {
-            passes.remember(key, Pass::HandledWithin, now);
-        } else if head.status.is_server_error() {
-            // It says nothing of the next response, and a failing service is not to be stormed.
-            if let Some(leader) = self.call.leader {
-                leader.failed();
-            }
-            return;
-        } else if !self.way.context.goes_alone()
-            && !self.way.context.identified
-            && self.call.generation.is_some()
-            && self.call.reason.forward != ForwardReason::Method
-            && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
-            && is_of_the_page(head.status)
-        {
-            passes.remember(key, Pass::Uncacheable, now);
-        }
-        if let Some(leader) = self.call.leader {
-            leader.pass();
-        }
-    }
-}
-
-/// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
-fn share_unfresh(leader: Leader, way: &Way) -> Option<Leader> {
-    if way.shared.shares_unfresh() {
-        leader.close();
-        return Some(leader);
-    }
-    way.pass_unfresh(leader);
-    None
-}
-
-/// Tells whether the next response under the same key will be of the same kind. Most client errors
-/// are about one request: its fields may have provoked them, and others' should collapse all the same.
-pub(super) fn is_of_the_page(status: StatusCode) -> bool {
-    let of_one_request = status.is_client_error()
-        || status == StatusCode::NOT_MODIFIED
-        || status == StatusCode::PARTIAL_CONTENT;
-    !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
 }

@@ -1,7 +1,8 @@
 //! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
 
 use super::emitted::KeyedFields;
-use super::forward::{Fill, is_of_the_page};
+use super::forward::Fill;
+use super::record::is_of_the_page;
 use super::sent::Sent;
 use super::shared::Shared;
 use crate::flight::{Leader, Outcome, Pass};

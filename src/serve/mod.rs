@@ -24,6 +24,7 @@ mod miss;
 mod narrow;
 mod next;
 mod post;
+mod record;
 mod reference;
 mod refresh;
 mod refusal;

@@ -242,17 +242,9 @@ fn updating(
     head.inherit(before.head());
     let response = Arc::new(before.successor(head, Bytes::new()));
     let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
-    Storing {
-        key,
-        response,
-        request,
-        max_variants,
-        selection,
-        retained,
-        outdated: None,
-        settled,
-        shortened: None,
-    }
+    let mut storing = Storing::new(key, response, request, selection, max_variants, retained);
+    storing.settled = settled;
+    storing
 }
 
 /// The stored responses under one key.

@@ -4,19 +4,21 @@
 //! as it may still be stored, all of it is kept, and others may join. Once it may not, the readers go on
 //! through a bounded window, and one who stalls while that is full is cut off.
 
+mod deferred;
 mod reader;
 mod readers;
 mod state;
 mod wakers;
 
+use deferred::Deferred;
 pub(crate) use reader::Reader;
 use readers::Readers;
-use state::{Deferred, FRAME_COST, Item, State};
+use state::{FRAME_COST, Item, State};
 use wakers::Wakers;
 
-use crate::cache::{Budget, GivesWay, STANDS_STILL};
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
+use crate::flight::{GivesWay, STANDS_STILL};
 use bytes::Bytes;
 use http_body::Body;
 use std::collections::VecDeque;
@@ -32,8 +34,8 @@ pub(crate) trait Keep: Send {
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
     fn reads(&self) -> Option<Reads>;
-    /// Returns the budget if it has no room for this data.
-    fn lacks_room(&self, data: &Bytes) -> Option<Arc<Budget>>;
+    /// Returns what makes room for this data, if there is none. It must be called without holding a lock.
+    fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;
     /// The body is given up for its room.
     fn stands_still(&mut self);
     /// Tells whether all that was declared is there.
@@ -144,10 +146,10 @@ impl Stream {
         let mut state = lock(&self.state);
         // Set first, so that the budget does not end this recording.
         state.moved = Instant::now();
-        let budget = state.keep.as_ref().and_then(|keep| keep.lacks_room(data));
+        let make_room = state.keep.as_ref().and_then(|keep| keep.room_maker(data));
         drop(state);
-        if let Some(budget) = budget {
-            budget.make_room();
+        if let Some(make_room) = make_room {
+            make_room();
         }
     }
 }

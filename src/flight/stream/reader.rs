@@ -3,9 +3,8 @@
 use super::readers::Place;
 use super::state::{Arrived, End, Found, Item};
 use super::{Source, Stream, lock};
-use crate::cache::STANDS_STILL;
 use crate::error::BoxError;
-use crate::flight::Wait;
+use crate::flight::{STANDS_STILL, Wait};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;

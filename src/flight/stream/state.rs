@@ -1,16 +1,16 @@
 //! How far a body has arrived, and who has read how much of it.
 
+use super::deferred::{Deferred, Ending};
 use super::readers::{Place, Readers};
-use super::{Keep, Source, Stream, lock};
-use crate::cache::STANDS_STILL;
+use super::{Keep, Source};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
+use crate::flight::STANDS_STILL;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::task::Wake;
 use tokio::time::Instant;
 
 /// What a frame takes besides its bytes, about.
@@ -250,7 +250,7 @@ impl State {
     }
 
     /// Holds something until all that has been kept so far is read; returns it if that has been.
-    fn hold(&mut self, held: Box<dyn Send>) -> Option<Box<dyn Send>> {
+    pub(super) fn hold(&mut self, held: Box<dyn Send>) -> Option<Box<dyn Send>> {
         if self.readers.base() >= self.held_until {
             return Some(held);
         }
@@ -315,42 +315,6 @@ impl State {
     pub(super) fn cut_off(&mut self, stalled: usize) {
         self.readers.cut_off(stalled);
         self.trim();
-    }
-}
-
-/// Work that runs foreign code (a store, a waker, a buffer), to do once the lock is released.
-#[derive(Default)]
-pub(super) struct Deferred {
-    pub(super) wakes: bool,
-    source: Option<Source>,
-    frames: Vec<Item>,
-    held: Vec<Box<dyn Send>>,
-    ended: Option<(Box<dyn Keep>, Ending)>,
-}
-
-enum Ending {
-    Complete(Bytes),
-    Failed,
-    GivenUp,
-}
-
-impl Deferred {
-    /// Does the work, and drops the rest.
-    pub(super) fn run(self, stream: &Stream) {
-        if self.wakes {
-            stream.wakers.wake_by_ref();
-        }
-        let Some((keep, ending)) = self.ended else { return };
-        let held = match ending {
-            Ending::Complete(whole) => match keep.store(whole) {
-                Some(held) => held,
-                None => return,
-            },
-            Ending::Failed => return keep.fail(),
-            Ending::GivenUp => keep.give_up(),
-        };
-        let unused = lock(&stream.state).hold(held);
-        drop(unused);
     }
 }
 
