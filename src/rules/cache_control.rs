@@ -412,7 +412,7 @@ mod tests {
     /// RFC 5861 sections 3 and 4.
     #[test]
     fn an_unreadable_stale_window_has_no_length() {
-        for argument in ["", "=", "=abc", "=-1", "=1.5", "=\"1"] {
+        for argument in ["", "=", "=abc", "=-1", "=1.5"] {
             let directives = response(&format!("stale-while-revalidate{argument}, stale-if-error{argument}"));
             let windows = (directives.stale_while_revalidate, directives.stale_if_error);
             assert_eq!(windows, (Some(0), Some(0)), "{argument:?}");
