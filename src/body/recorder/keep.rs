@@ -1,0 +1,71 @@
+//! The recorder of a body that many read while it arrives: it counts, and the body keeps the frames.
+
+use super::{End, Recorder};
+use crate::entry::Reads;
+use crate::flight::Keep;
+use bytes::Bytes;
+use sha2::Digest;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// What each frame that others read takes besides its bytes, about.
+const FRAME_COST: u64 = 128;
+
+impl Keep for Recorder {
+    fn count(&mut self, data: &Bytes) -> bool {
+        let total = self.len() + data.len() as u64;
+        self.why = if self.is_refused() {
+            End::Refused
+        } else if total > self.most() {
+            self.excess(total)
+        } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
+            End::NoRoomNow
+        } else {
+            if let Some((digest, _)) = &mut self.digest {
+                digest.update(data);
+            }
+            self.length = total;
+            return true;
+        };
+        false
+    }
+
+    fn reads(&self) -> Option<Reads> {
+        self.tracker.peek()
+    }
+
+    fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>> {
+        if self.reservation.can_grow(data.len() as u64 + FRAME_COST) {
+            return None;
+        }
+        let budget = Arc::clone(self.budget());
+        Some(Box::new(move || budget.make_room()))
+    }
+
+    fn stands_still(&mut self) {
+        self.why = End::NoRoomNow;
+    }
+
+    fn is_whole(&self) -> bool {
+        self.declared == Some(self.len())
+    }
+
+    fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Self::drain_permit(self)
+    }
+
+    fn store(mut self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>> {
+        // Those who still read it read the bytes that are stored.
+        let ended = self.finish(whole);
+        if ended.is_local { None } else { Some(Box::new(ended.reservation)) }
+    }
+
+    fn fail(self: Box<Self>) {
+        drop(self.end(End::Failed));
+    }
+
+    fn give_up(self: Box<Self>) -> Box<dyn Send> {
+        let why = self.why;
+        Box::new(self.end(why).reservation)
+    }
+}
