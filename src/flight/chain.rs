@@ -1,4 +1,5 @@
-//! The waits between requests: handlers make requests, which wait for the calls of other requests.
+//! The waits between requests and computations: handlers and computations make requests, which wait for the flights of
+//! others.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -11,16 +12,24 @@ thread_local! {
 /// The most calls that a search for a cycle of waits follows.
 const HOPS: usize = 16;
 
-/// A request, and the one whose handler or body made it.
+/// The most identical requests that lead to one more.
+const IDENTICAL: usize = 1;
+
+/// The most requests for one key that lead to one more: a loop that changes a field each time ends, too.
+const SAME_KEY: usize = 16;
+
+/// A request or a computation of a value, and the one that made it.
 #[derive(Debug)]
 pub(crate) struct Chain {
     parent: Option<Arc<Self>>,
     key: CacheKey,
-    /// The leaders of all calls that requests made by its handler wait for.
+    /// A digest of the fields of a request.
+    fields: Option<u64>,
+    /// The leaders of all flights that requests and computations made by it wait for.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
-/// A wait that the request is known for. Dropped, it is over.
+/// A wait that is known to others. Dropped, it is over.
 #[derive(Debug)]
 pub(crate) struct Wait {
     waiting: Option<Arc<Chain>>,
@@ -32,23 +41,23 @@ fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
 }
 
 impl Chain {
-    /// Creates a request for a key, as a child of the request whose handler or body runs on this thread.
-    pub(crate) fn new(key: CacheKey) -> Arc<Self> {
-        Arc::new(Self { parent: Self::current(), key, waits: Mutex::default() })
+    /// Creates a request for a key, with a digest of its fields, as a child of what runs on this thread.
+    pub(crate) fn request(key: CacheKey, fields: u64) -> Arc<Self> {
+        Arc::new(Self { parent: Self::current(), key, fields: Some(fields), waits: Mutex::default() })
     }
 
     /// Creates a request that no other has made, wherever it is made.
     pub(crate) fn root(key: CacheKey) -> Arc<Self> {
-        Arc::new(Self { parent: None, key, waits: Mutex::default() })
+        Arc::new(Self { parent: None, key, fields: None, waits: Mutex::default() })
     }
 
-    /// Returns the request whose handler or body runs on this thread.
+    /// Returns the request or the computation that runs on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
         // There are no thread-local values while a thread ends.
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
-    /// Does something for the request.
+    /// Runs some of its work.
     pub(crate) fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         struct Entered(Option<Arc<Chain>>);
         impl Drop for Entered {
@@ -60,12 +69,17 @@ impl Chain {
         work()
     }
 
-    /// Returns how many of the requests that led to this one are for the same key.
-    pub(crate) fn repeats(&self) -> usize {
-        self.ancestors().filter(|other| other.key == self.key).count()
+    /// Returns `true` if too many of those that led to this one were for the same.
+    pub(crate) fn is_loop(&self) -> bool {
+        let (mut same_key, mut identical) = (0, 0);
+        for other in self.ancestors().filter(|other| other.key == self.key) {
+            same_key += 1;
+            identical += usize::from(other.fields == self.fields);
+        }
+        identical > IDENTICAL || same_key > SAME_KEY
     }
 
-    /// Begins to wait for a leader; `None` if that waits for this request, directly or not.
+    /// Begins to wait for a leader; `None` if that waits for this one, directly or not.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
         // Known before it is looked for: of two who begin at once, one sees the other.
@@ -73,7 +87,7 @@ impl Chain {
         (!self.is_awaited_by(leader)).then_some(wait)
     }
 
-    /// Returns `true` if a leader waits for the requests that led to this one.
+    /// Returns `true` if a leader waits for one of those that led to this one.
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;
@@ -120,7 +134,7 @@ mod tests {
     use crate::key::KeyRef;
 
     fn request(key: &[u8]) -> Arc<Chain> {
-        Chain::new(KeyRef::new(key).to_key())
+        Chain::request(KeyRef::new(key).to_key(), 0)
     }
 
     fn of(parent: &Arc<Chain>, key: &[u8]) -> Arc<Chain> {
@@ -145,8 +159,20 @@ mod tests {
     fn a_request_without_a_parent_may_always_wait() {
         let (a, b) = (request(b"a"), request(b"a"));
         assert!(b.wait_for(&Arc::downgrade(&a)).is_some());
-        assert_eq!(b.repeats(), 0);
-        assert_eq!(of(&of(&a, b"x"), b"a").repeats(), 1);
+        assert!(!b.is_loop());
+    }
+
+    #[test]
+    fn a_chain_ends_at_the_second_repetition_and_at_many_of_one_key() {
+        let key = || KeyRef::new(b"a").to_key();
+        let once = of(&of(&request(b"a"), b"x"), b"a");
+        assert!(!once.is_loop() && of(&of(&once, b"x"), b"a").is_loop());
+        let mut last = Chain::request(key(), 0);
+        let length = (1..).find(|&fields| {
+            last = last.enter(|| Chain::request(key(), fields));
+            last.is_loop()
+        });
+        assert_eq!(length, Some(SAME_KEY as u64 + 1));
     }
 
     #[test]

@@ -63,7 +63,7 @@ impl Way {
         let (hosts, began) = (target::hosts(request, &shared.policy.key), shared.cache.clock().now());
         let scopes = shared.scopes_on(request, &hosts);
         let shown = shared.shown_key(request, key.as_ref().as_bytes());
-        let (holds, chain) = (Holds::around(request.extensions), Chain::new(key.clone()));
+        let (holds, chain) = (Holds::around(request.extensions), shared.chain(key.clone(), request.headers));
         Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds, chain }
     }
 
@@ -72,7 +72,7 @@ impl Way {
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
     /// leaves nothing behind: a leader is only ever returned.
     pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
-        if self.chain.repeats() > 1 {
+        if self.chain.is_loop() {
             return Next::Loop;
         }
         if self.context.needs_current {

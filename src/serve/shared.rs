@@ -5,16 +5,18 @@ use super::inspect::Inspected;
 use super::target::public_uri;
 use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
-use crate::key::{KeyBuf, KeyError, RequestHead, ValueDigests, write_key};
+use crate::flight::Chain;
+use crate::key::{CacheKey, KeyBuf, KeyError, Prehashed, RequestHead, ValueDigests, write_key};
 use crate::marks::{PREFIX, Place};
 use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::Alike;
 use crate::status::{Detail, Reason};
-use http::HeaderName;
 use http::header::HOST;
 use http::uri::Authority;
+use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
+use std::hash::Hasher;
 use std::sync::Arc;
 
 /// Which of the two layers this is.
@@ -154,6 +156,20 @@ impl Shared {
 }
 
 impl Shared {
+    /// Creates a request to this layer, as a child of what runs on this thread. All of its fields tell it from others:
+    /// which of them select its response is not known yet.
+    pub(super) fn chain(&self, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
+        let fields = headers.iter().map(|(name, value)| {
+            let mut line = Prehashed::default();
+            line.write(name.as_str().as_bytes());
+            line.write(value.as_bytes());
+            line.finish()
+        });
+        // In any order. Another service of the process may have the same keys.
+        let layer = std::ptr::from_ref(self).addr() as u64;
+        Chain::request(key, fields.fold(layer, u64::wrapping_add))
+    }
+
     /// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
     /// a digest, since that may say who its sender is.
     #[inline]

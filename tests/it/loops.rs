@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Policy, ResponseBody, SiteCacheLayer};
+use tower::{Layer, service_fn};
+use tower_response_cache::{Cache, Policy, ResponseBody, SiteCacheLayer};
 
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Infallible>;
@@ -23,12 +23,39 @@ struct Site(Arc<OnceLock<Shop>>);
 
 impl Site {
     async fn ask(&self, uri: &str) -> (u16, String) {
-        let shop = self.0.get().expect("built").clone();
-        let response = shop.oneshot(get(uri)).await.expect("infallible");
-        let status = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
-        (status, String::from_utf8(body.to_vec()).expect("text"))
+        self.send(get(uri)).await
     }
+
+    async fn send(&self, request: Request<Body>) -> (u16, String) {
+        let answer = send(self.0.get().expect("built"), request).await;
+        (answer.status.as_u16(), answer.text().to_owned())
+    }
+}
+
+type Handler = BoxCloneSyncService<Request<Body>, Response<Page>, Infallible>;
+
+fn cached(cache: &Cache, policy: Policy, inner: Handler) -> Shop {
+    BoxCloneSyncService::new(SiteCacheLayer::new(cache).policy(policy).layer(inner))
+}
+
+/// Builds a site from a function that answers requests, with the number of the call.
+fn answering<F, Fut>(cached: impl FnOnce(Handler) -> Shop, answer: F) -> (Site, Calls)
+where
+    F: Fn(Site, Request<Body>, usize) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Response<Page>> + Send + 'static,
+{
+    let (site, calls) = (Site::default(), Calls::default());
+    let (own, counted) = (site.clone(), calls.clone());
+    let inner = service_fn(move |request: Request<Body>| {
+        let answer = answer(own.clone(), request, counted.next());
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    assert!(site.0.set(cached(BoxCloneSyncService::new(inner))).is_ok());
+    (site, calls)
+}
+
+fn text(text: impl Into<Bytes>) -> Page {
+    Body::from(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// Builds a site from a function that makes the text of each page, and counts its calls.
@@ -37,18 +64,13 @@ where
     F: Fn(Site, String, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = String> + Send + 'static,
 {
-    let (site, calls) = (Site::default(), Calls::default());
-    let (own, counted) = (site.clone(), calls.clone());
-    let inner = service_fn(move |request: Request<Body>| {
-        let making = make(own.clone(), request.uri().path().to_owned(), counted.next());
-        async move {
-            let body = Body::from(making.await).map_err(|never| match never {}).boxed_unsync();
-            Ok::<_, Infallible>(Response::new(body))
-        }
-    });
-    let shop = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
-    assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
-    (site, calls)
+    answering(
+        |inner| cached(&memory(), policy, inner),
+        move |site, request, call| {
+            let making = make(site, request.uri().path().to_owned(), call);
+            async move { Response::new(text(making.await)) }
+        },
+    )
 }
 
 async fn at_once<T>(work: impl Future<Output = T>) -> T {
@@ -135,4 +157,71 @@ async fn a_body_that_asks_for_its_own_page_does_not_hang() {
     let shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
     assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
     assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
+}
+
+/// Answers with the status of the same request again, in a body of its own.
+async fn again(site: Site, method: &str, lines: &[(&str, &str)]) -> Response<Page> {
+    let (status, _) = site.send(request(method, "/loop", lines)).await;
+    Response::builder().status(status).body(text("text")).expect("a response")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_may_include_another_variant_of_its_page() {
+    let (site, calls) = answering(
+        |inner| cached(&memory(), policy(), inner),
+        |site, request, _| async move {
+            let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
+            let next = match &*language {
+                "de-CH" => Some("de"),
+                "de" => Some("en"),
+                _ => None,
+            };
+            let part = match next {
+                Some(next) => format!("<{}>", site.send(get_with("/", &[("accept-language", next)])).await.1),
+                None => String::new(),
+            };
+            let page = Response::builder().header("vary", "accept-language");
+            page.body(text(format!("{language}{part}"))).expect("a response")
+        },
+    );
+    for _ in 0..2 {
+        let answer = at_once(site.send(get_with("/", &[("accept-language", "de-CH")]))).await;
+        assert_eq!(answer, (200, "de-CH<de<en>>".to_owned()));
+    }
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_changes_a_field_each_time_ends() {
+    for method in ["GET"] {
+        let (site, calls) = answering(
+            |inner| cached(&memory(), policy(), inner),
+            move |site, _, call| async move { again(site, method, &[("x-counter", &call.to_string())]).await },
+        );
+        assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508);
+        assert_eq!(calls.count(), 17, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_with_the_same_urls_are_no_loop() {
+    let mut site: Option<Site> = None;
+    for number in 0..4 {
+        let next = site.take();
+        let made = answering(
+            |inner| cached(&memory(), policy(), inner),
+            move |_, request, _| {
+                let next = next.clone();
+                async move {
+                    let rest = match next {
+                        Some(next) => next.ask(request.uri().path()).await.1,
+                        None => String::new(),
+                    };
+                    Response::new(text(format!("{number}{rest}")))
+                }
+            },
+        );
+        site = Some(made.0);
+    }
+    assert_eq!(at_once(site.expect("made").ask("/")).await, (200, "3210".to_owned()));
 }
