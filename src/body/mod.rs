@@ -23,13 +23,14 @@ pub(crate) use tag::Tagged;
 use crate::cache::{Relay, is_tracked, unknown};
 use crate::entry::Reads;
 use crate::error::BoxError;
-use crate::flight::Reader;
+use crate::flight::{Chain, Reader};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pin_project! {
         Pieces { pieces: VecDeque<Bytes> },
         Absent,
         Forwarded { #[pin] body: B },
+        // The forwarded body of a request that has a key.
+        Chained { body: Pin<Box<B>>, chain: Arc<Chain> },
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
         // With what the body was made from, where that is known.
@@ -90,6 +93,19 @@ impl<B> ResponseBody<B> {
 
     pub(crate) fn forwarded(body: B) -> Self {
         Self { inner: Inner::Forwarded { body } }
+    }
+
+    /// Makes a forwarded body part of the chain of its request: it may make requests of its own.
+    pub(crate) fn within(self, chain: &Arc<Chain>) -> Self
+    where
+        B: Body,
+    {
+        match self.inner {
+            Inner::Forwarded { body } if !body.is_end_stream() => {
+                Self { inner: Inner::Chained { body: Box::pin(body), chain: Arc::clone(chain) } }
+            }
+            inner => Self { inner },
+        }
     }
 }
 
@@ -257,6 +273,10 @@ where
             Projected::Forwarded { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
+            Projected::Chained { body, chain } => {
+                let frame = chain.enter(|| body.as_mut().poll_frame(cx));
+                frame.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
             Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
             Projected::Shared { reader, relay } => {
                 let frame = ready!(Pin::new(reader).poll_frame(cx));
@@ -277,6 +297,7 @@ where
             Inner::Pieces { pieces } => pieces.is_empty(),
             Inner::Absent => true,
             Inner::Forwarded { body } => body.is_end_stream(),
+            Inner::Chained { body, .. } => body.is_end_stream(),
             Inner::Recording { recording } => recording.is_end_stream(),
             Inner::Shared { reader, .. } => reader.is_end_stream(),
         }
@@ -288,6 +309,7 @@ where
             Inner::Pieces { pieces } => SizeHint::with_exact(pieces.iter().map(|p| p.len() as u64).sum()),
             Inner::Absent => SizeHint::new(),
             Inner::Forwarded { body } => body.size_hint(),
+            Inner::Chained { body, .. } => body.size_hint(),
             Inner::Recording { recording } => recording.size_hint(),
             Inner::Shared { reader, .. } => reader.size_hint(),
         }
@@ -307,7 +329,7 @@ impl<B> fmt::Debug for ResponseBody<B> {
             Inner::Stored { .. } => "ResponseBody::Stored",
             Inner::Pieces { .. } => "ResponseBody::Pieces",
             Inner::Absent => "ResponseBody::Absent",
-            Inner::Forwarded { .. } => "ResponseBody::Forwarded",
+            Inner::Forwarded { .. } | Inner::Chained { .. } => "ResponseBody::Forwarded",
             Inner::Recording { .. } => "ResponseBody::Recording",
             Inner::Shared { .. } => "ResponseBody::Shared",
         })

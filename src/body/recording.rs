@@ -6,11 +6,13 @@ use super::shared_recorder::SharedRecorder;
 use crate::cache::Tracker;
 use crate::entry::{Reads, body_for_storage};
 use crate::error::BoxError;
+use crate::flight::Chain;
 use crate::status::Detail;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
@@ -35,6 +37,8 @@ pin_project! {
         pub(super) tracker: Option<Tracker>,
         // What the recorder knew when it ended.
         known: Option<Tracker>,
+        // The request that the body answers, where somebody has recorded it.
+        chain: Option<Arc<Chain>>,
     }
 }
 
@@ -52,6 +56,7 @@ where
 {
     pub(super) fn new(body: B, declared: Option<u64>, recorder: Option<Recorder>) -> Self {
         let ahead = Frames::default();
+        let chain = recorder.as_ref().and_then(|recorder| recorder.tracker.chain());
         Self {
             ahead,
             body,
@@ -64,6 +69,7 @@ where
             held: None,
             tracker: None,
             known: None,
+            chain,
         }
     }
 
@@ -130,9 +136,11 @@ where
         }
         let this = self.as_mut().project();
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
-        let polled = match tracker.or(this.tracker.as_mut()) {
-            Some(tracker) => tracker.enter(|| this.body.poll_frame(cx)),
-            None => this.body.poll_frame(cx),
+        let polled = match (tracker.or(this.tracker.as_mut()), &*this.chain) {
+            (Some(tracker), _) => tracker.enter(|| this.body.poll_frame(cx)),
+            // The recording has ended, but not what the body asks for.
+            (None, Some(chain)) => chain.enter(|| this.body.poll_frame(cx)),
+            (None, None) => this.body.poll_frame(cx),
         };
         if polled.is_pending()
             && let Some(recorder) = this.recorder

@@ -25,7 +25,9 @@ pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use poll::poll_now;
 pub(crate) use storing::{LastRecording, Settled, Storing};
-pub(crate) use tracking::{AnswerDependencies, Relay, Tracker, inherit_response, is_tracked, unknown};
+pub(crate) use tracking::{
+    AnswerDependencies, PassedOn, Relay, Tracker, inherit_response, is_tracked, unknown,
+};
 pub use tracking::{Propagated, propagate_dependencies};
 pub use warm::{Warmed, WarmedPage};
 

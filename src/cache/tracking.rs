@@ -28,7 +28,7 @@ enum Slot {
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     reads: Option<Arc<Mutex<Reads>>>,
-    /// The request that it is made for.
+    /// The request that it is made for, or the computation.
     chain: Option<Arc<Chain>>,
 }
 
@@ -38,9 +38,14 @@ impl Tracker {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }
 
-    /// Returns one for the handler of a request.
+    /// Returns one for the handler of a request, or for a computation.
     pub(crate) fn of(chain: &Arc<Chain>) -> Self {
         Self { reads: None, chain: Some(Arc::clone(chain)) }
+    }
+
+    /// Returns what it is made for.
+    pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
+        self.chain.clone()
     }
 
     /// Does some of the work.
@@ -106,6 +111,16 @@ impl Tracker {
     /// Takes what was read so far.
     pub(crate) fn take(&mut self) -> Option<Reads> {
         self.reads.take().map(|reads| std::mem::take(&mut *lock(&reads)))
+    }
+}
+
+/// Notes that are passed on to whoever is making something where this is dropped: whatever becomes of the work.
+#[derive(Debug)]
+pub(crate) struct PassedOn(pub(crate) Tracker);
+
+impl Drop for PassedOn {
+    fn drop(&mut self) {
+        self.0.pass_on();
     }
 }
 

@@ -331,14 +331,6 @@ impl Policy {
         self
     }
 
-    /// Sets how long a collapsed request waits, for however many others, before it calls the service
-    /// itself. The default is 10 seconds; for some seconds after a wait in vain, requests to the same
-    /// key do not wait. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
-    pub fn max_wait(mut self, limit: Duration) -> Self {
-        self.max_wait = limit;
-        self
-    }
-
     /// Tells whether a status is storable where the response states its own lifetime.
     pub(crate) fn stores_with_lifetime(&self, status: StatusCode) -> bool {
         match self.sharing {

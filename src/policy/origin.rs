@@ -231,6 +231,25 @@ impl Policy {
         self
     }
 
+    /// Sets how long a collapsed request waits, for however many others, before it calls the service
+    /// itself. The default is 10 seconds; for some seconds after a wait in vain, requests to the same
+    /// key do not wait. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
+    ///
+    /// # Loops
+    /// A handler, a body or a computation of a value may make requests of its own. Such a request does not wait for a
+    /// flight that waits for it. It is answered with 508 (`detail=loop`) if two identical requests have led to it, or
+    /// seventeen for its key that differ in their fields.
+    ///
+    /// Only requests that have a key are recognized. A handler is not stopped if it repeats a request that bypasses the
+    /// cache without end: one with a credential or an undeclared cookie, for an upgrade, with forwarded fields that can't
+    /// be read, or with a method such as POST or OPTIONS. Requests in other tasks are recognized if those use
+    /// [`propagate_dependencies`](crate::propagate_dependencies). A loop over the network is not recognized: its requests
+    /// wait for each other up to this limit, and are forwarded then.
+    pub fn max_wait(mut self, limit: Duration) -> Self {
+        self.max_wait = limit;
+        self
+    }
+
     /// Sets how many requests wait for one call of the service at most; others call it themselves. The
     /// default is 10,000.
     pub fn max_waiters(mut self, most: usize) -> Self {

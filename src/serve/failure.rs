@@ -11,6 +11,7 @@ use crate::entry::StoredResponse;
 use crate::status::Detail;
 use crate::store::Validity;
 use http::{Extensions, Response, StatusCode, Version};
+use http_body::Body;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,8 +102,8 @@ impl Fill {
     }
 
     /// Passes a failure on, whose place is not in the cache.
-    pub(super) fn not_stored<B>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
-        let mut response = response.map(ResponseBody::forwarded);
+    pub(super) fn not_stored<B: Body>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
+        let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.way.chain));
         sent.finish.clone().with_status(self.status).apply_to_answer(&mut response);
         self.failed();
         response

@@ -6,9 +6,11 @@ use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Tracker, is_tracked};
+use crate::cache::{AnswerDependencies, PassedOn, Tracker, is_tracked};
+use crate::flight::Chain;
 use crate::marks::Edge;
 use http::{Request, Response};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -121,17 +123,21 @@ pub(super) async fn pass_on<S, ReqBody, B>(
     call: Oneshot<S, Request<ReqBody>>,
     mut finish: Finish,
     shared: Arc<Shared>,
+    chain: Arc<Chain>,
     is_noted: bool,
 ) -> Answered<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body,
 {
     let mut call = pin!(call);
     // Declared after the call, so that it is dropped before.
     let mut edge = edge;
-    let answer = call.as_mut().await.map(|response| passed_on(response, &mut finish, &shared));
+    let mut tracker = PassedOn(Tracker::of(&chain));
+    let answer = tracker.0.track(call.as_mut()).await;
+    let answer = answer.map(|response| passed_on(response, &mut finish, &shared));
     edge.refuse_rest();
-    (answer, inherited(is_noted))
+    (answer.map(|response| response.map(|body| body.within(&chain))), inherited(is_noted))
 }
 
 #[inline]

@@ -1,12 +1,14 @@
 //! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
 
 use super::decision::scopes_of;
+use super::failure::empty;
 use super::finish::Finish;
 use super::forward::Fill;
 use super::inspect::Inspected;
 use super::miss::Way;
 use super::next::Call;
 use super::reference::Base;
+use super::refuse::finish_of_loop;
 use super::sent::Sent;
 use super::shared::Shared;
 
@@ -14,6 +16,7 @@ use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};
 use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
+use crate::flight::Chain;
 use crate::key::{KeyBuf, RequestHead};
 use crate::marks::OuterLayer;
 use crate::policy::Sharing;
@@ -71,6 +74,8 @@ impl Post {
             return None;
         }
         let way = Way::new(shared, buf.key().to_key(), context, parts, head);
+        // The length of the content tells one POST from another.
+        let way = Way { chain: shared.chain(way.key.clone(), &request.headers), ..way };
         let before = shared.cache.generation().await.ok()?;
         let mut finish = finish.clone();
         finish.set_key(way.shown.clone());
@@ -83,6 +88,18 @@ impl Post {
         let fill =
             Fill { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget };
         Some(Self { fill, sent, before, tracker })
+    }
+
+    /// Returns the request, among those that led to it.
+    pub(super) fn chain(&self) -> &Arc<Chain> {
+        &self.fill.way.chain
+    }
+
+    /// Answers in place of the service, if the request is a loop.
+    pub(super) fn refused_loop<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
+        let way = &self.fill.way;
+        let finish = || finish_of_loop(&way.shared, way.shown.clone(), way.context, &request.extensions);
+        way.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &finish()))
     }
 
     /// Returns all that names a response, if it is what a GET of the same target would get: it says so, and for how
@@ -140,7 +157,7 @@ impl Post {
             let received = self.fill.received(response, self.sent, None, self.tracker);
             return (received.response, received.inherited);
         }
-        let mut response = response.map(ResponseBody::forwarded);
+        let mut response = response.map(|body| ResponseBody::forwarded(body).within(self.chain()));
         self.sent.finish.apply_to_answer(&mut response);
         // It may be older than what was invalidated meanwhile.
         (response, AnswerDependencies::Unknown)

@@ -70,9 +70,10 @@ impl Fill {
                 }
                 let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
                 let finish = sent.finish.within(handled_within);
+                let body = ResponseBody::forwarded(body).within(&self.way.chain);
                 self.not_shared(&head, handled_within, why);
                 event!(detail = %why, "not stored");
-                (head, ResponseBody::forwarded(body), finish, status.detail(why), inherited)
+                (head, body, finish, status.detail(why), inherited)
             }
             Ok(Keep { head: stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);

@@ -3,9 +3,12 @@
 use super::failure::empty;
 use super::finish::Finish;
 use super::future::ResponseFuture;
+use super::inspect::Context;
+use super::shared::Shared;
 use crate::cache::AnswerDependencies;
 use crate::status::{CacheStatus, Detail};
-use http::{Request, StatusCode, Version};
+use http::{Extensions, Request, StatusCode, Version};
+use std::sync::Arc;
 use tower::Service;
 
 /// Returns `true` if a request is not answered from any cache: others than this one may have it, where it is left to them.
@@ -28,7 +31,34 @@ where
     answer_with(StatusCode::GATEWAY_TIMEOUT, version, finish)
 }
 
-pub(super) fn answer_with<S, ReqBody, B>(
+/// Answers a request that its own handler, or the computation of a value, has made too often.
+pub(super) fn refuse_loop<S, ReqBody, B>(
+    shared: &Shared,
+    key: Option<Arc<str>>,
+    context: Context,
+    request: &Request<ReqBody>,
+) -> ResponseFuture<S, ReqBody, B>
+where
+    S: Service<Request<ReqBody>>,
+{
+    let finish = finish_of_loop(shared, key, context, request.extensions());
+    answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
+}
+
+/// Returns what the answer to a loop is told by.
+pub(super) fn finish_of_loop(
+    shared: &Shared,
+    key: Option<Arc<str>>,
+    context: Context,
+    request: &Extensions,
+) -> Finish {
+    let status = CacheStatus::refused(Detail::Loop);
+    let mut finish = Finish::new(shared, request, || status, context);
+    finish.set_key(key);
+    finish
+}
+
+fn answer_with<S, ReqBody, B>(
     status: StatusCode,
     version: Version,
     finish: Finish,

@@ -10,18 +10,18 @@ use super::miss::Way;
 use super::narrow::normalize;
 use super::next::Next;
 use super::refresh;
-use super::refuse::{answer_with, is_for_no_cache, refuse};
+use super::refuse::{is_for_no_cache, refuse, refuse_loop};
 use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, poll_now};
 use crate::error::BoxError;
-use crate::key::{CacheKey, KeyBuf, RequestHead};
+use crate::key::{CacheKey, KeyBuf, KeyRef, RequestHead};
 use crate::marks::{self, Edge};
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use http_body::Body;
 use std::convert::Infallible;
 use std::fmt;
@@ -93,8 +93,7 @@ where
                     return self.forward(request, &forward);
                 };
                 // It was looked up.
-                let key = self.shared.shown_key(head, buf.as_bytes());
-                self.forward_narrowed(request, forward.bypass, *context, parts, key)
+                self.forward_narrowed(request, forward.bypass, *context, parts, buf.key())
             }
             Step::Unsafe => self.write(request),
             Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
@@ -204,7 +203,7 @@ impl<S> ResponseCache<S> {
         bypass: Reason,
         context: Context,
         parts: &[Option<String>],
-        key: Option<Arc<str>>,
+        key: KeyRef<'_>,
     ) -> ResponseFuture<S, ReqBody, B>
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
@@ -215,18 +214,23 @@ impl<S> ResponseCache<S> {
         B::Error: Into<BoxError>,
     {
         marks::remove_from_request(request.headers_mut());
+        let (shared, head) = (&self.shared, RequestHead::from(&request));
+        let (chain, shown) =
+            (shared.chain(key.to_key(), head.headers), shared.shown_key(head, key.as_bytes()));
+        if chain.is_loop() {
+            return refuse_loop(shared, shown, context, &request);
+        }
         event!(
             reason = bypass.forward.as_str(),
             detail = bypass.detail.map(tracing::field::display),
             "forward"
         );
-        let (shared, head) = (&self.shared, RequestHead::from(&request));
         let identified = shared.policy.identifies(head);
         let personal = shared.policy.predicates.identity(head).is_some();
         let who = Context { personal, identified, ..Context::default() };
         let status = || CacheStatus::forward(bypass);
         let mut finish = Finish::new(shared, request.extensions(), status, who);
-        finish.set_key(key);
+        finish.set_key(shown);
         let scopes = shared.scopes((&request).into());
         shared.narrow(&mut request, context, parts);
         normalize(&mut request);
@@ -235,7 +239,7 @@ impl<S> ResponseCache<S> {
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, shared) = (self.inner.clone().oneshot(request), Arc::clone(shared));
-        ResponseFuture::slow(pass_on(edge, call, finish, shared, is_noted))
+        ResponseFuture::slow(pass_on(edge, call, finish, shared, chain, is_noted))
     }
 }
 
@@ -288,7 +292,8 @@ where
             normalize(&mut request);
             let edge = Edge::of(request.extensions_mut());
             shared.announce(request.extensions_mut(), context.identified, &way.scopes);
-            ResponseFuture::slow(pass_on(edge, inner.oneshot(request), finish, way.shared, false))
+            let call = inner.oneshot(request);
+            ResponseFuture::slow(pass_on(edge, call, finish, way.shared, way.chain, false))
         }
         Next::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
@@ -296,12 +301,7 @@ where
             finish.set_key(way.shown.clone());
             refuse(request.version(), finish)
         }
-        Next::Loop => {
-            let status = CacheStatus::refused(Detail::Loop);
-            let mut finish = Finish::new(shared, request.extensions(), || status, context);
-            finish.set_key(way.shown.clone());
-            answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
-        }
+        Next::Loop => refuse_loop(shared, way.shown.clone(), context, &request),
         Next::Call(call) => {
             // Others may wait for it, or come to.
             let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());

@@ -40,7 +40,8 @@ pub(super) struct Forward {
     pub(super) announce: bool,
     /// Whether a layer further out is told that this one handled the request.
     pub(super) mark: bool,
-    /// Where a layer further in may store the answer, it shall depend on nothing that this one's key ignores.
+    /// Present if the key of the request is in the buffer. An inner layer may store the answer, which shall depend on
+    /// nothing that this one's key ignores.
     pub(super) narrowed: Option<(Context, Vec<Option<String>>)>,
 }
 

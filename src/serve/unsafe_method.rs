@@ -39,6 +39,10 @@ where
     let status = CacheStatus::forward(ForwardReason::Method);
     let mut finish = Finish::new(&shared, &parts.extensions, || status, Context::default()).silent();
     let mut post = Post::new(&shared, &parts, &finish).await;
+    if let Some(refused) = post.as_ref().and_then(|post| post.refused_loop(&parts)) {
+        return (Ok(refused), AnswerDependencies::noted());
+    }
+    let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
     // It may be answered by requests of its own to a layer further in.
     let identified = shared.policy.identifies((&parts).into());
     shared.announce(&mut parts.extensions, identified, &[]);
@@ -107,7 +111,10 @@ where
         }
     }
     changed.what.clear();
-    let mut response = response.map(ResponseBody::forwarded);
+    let mut response = response.map(|body| match &chain {
+        Some(chain) => ResponseBody::forwarded(body).within(chain),
+        None => ResponseBody::forwarded(body),
+    });
     finish.apply_to_answer(&mut response);
     (Ok(response), AnswerDependencies::noted())
 }

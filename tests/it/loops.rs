@@ -1,5 +1,6 @@
 //! No request waits for itself: handlers and bodies that ask for their own pages, or for each other's.
 
+use crate::faulty::{Fault, Faulty};
 use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,8 +12,10 @@ use std::time::Duration;
 use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, service_fn};
-use tower_response_cache::{Cache, Policy, ResponseBody, SiteCacheLayer};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    Cache, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, propagate_dependencies,
+};
 
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Infallible>;
@@ -165,6 +168,130 @@ async fn again(site: Site, method: &str, lines: &[(&str, &str)]) -> Response<Pag
     Response::builder().status(status).body(text("text")).expect("a response")
 }
 
+fn failing() -> Cache {
+    Cache::new(Faulty::new(memory_store(1 << 20), Fault::Down))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_a_key_that_repeats_itself_gets_508_whatever_its_method() {
+    for (methods, policy) in [
+        (["GET", "GET"], policy()),
+        (["HEAD", "HEAD"], policy()),
+        (["HEAD", "HEAD"], policy().collapse(false)),
+        (["HEAD", "HEAD"], policy().origin_timeout(MINUTE)),
+        (["HEAD", "GET"], policy()),
+        (["GET", "HEAD"], policy()),
+        (["POST", "POST"], Policy::rfc9111()),
+        (["POST", "GET"], Policy::rfc9111()),
+    ] {
+        let (site, calls) = answering(
+            |inner| cached(&memory(), policy, inner),
+            move |site, _, call| async move { again(site, methods[call % 2], &[]).await },
+        );
+        assert_eq!(at_once(site.send(request(methods[0], "/loop", &[]))).await.0, 508, "{methods:?}");
+        assert_eq!(calls.count(), 2, "{methods:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_gets_508_whatever_its_request_asks_of_the_cache() {
+    for (method, lines) in [
+        ("GET", [("cache-control", "no-cache")]),
+        ("GET", [("range", "bytes=0-1")]),
+        ("GET", [("if-none-match", "\"a\"")]),
+        ("HEAD", [("cache-control", "no-cache")]),
+        ("HEAD", [("range", "bytes=0-1")]),
+    ] {
+        let (site, calls) = answering(
+            |inner| cached(&memory(), policy(), inner),
+            move |site, _, _| async move { again(site, method, &lines).await },
+        );
+        assert_eq!(at_once(site.send(request(method, "/loop", &lines))).await.0, 508, "{method} {lines:?}");
+        assert_eq!(calls.count(), 2, "{method} {lines:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_over_a_store_that_fails_gets_508() {
+    for method in ["GET", "HEAD"] {
+        let (site, calls) = answering(
+            |inner| cached(&failing(), policy(), inner),
+            move |site, _, _| async move { again(site, method, &[]).await },
+        );
+        assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
+        assert_eq!(calls.count(), 2, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_behind_an_inner_layer_gets_508() {
+    for method in ["GET", "HEAD"] {
+        let layers = |inner: Handler| {
+            let route = RouteCacheLayer::new(&memory(), MINUTE).layer(inner);
+            let page = |body: ResponseBody<Page>| body.map_err(std::io::Error::other).boxed_unsync();
+            let route = route.map_response(move |response: Response<_>| response.map(page));
+            cached(&memory(), policy(), BoxCloneSyncService::new(route))
+        };
+        let (site, calls) = answering(layers, move |site, request, _| async move {
+            if request.headers().contains_key("x-begin") {
+                let page = Response::builder().header("cache-control", "no-store");
+                return page.body(text("text")).expect("a response");
+            }
+            again(site, method, &[]).await
+        });
+        // From here on, it is known who handles the page.
+        site.send(get_with("/loop", &[("x-begin", "1")])).await;
+        assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
+        assert_eq!(calls.count(), 3, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loop_in_another_task_gets_508() {
+    for method in ["GET", "HEAD"] {
+        let (site, calls) = answering(
+            |inner| cached(&memory(), policy(), inner),
+            move |site, _, _| async move {
+                let again = async move { again(site, method, &[]).await };
+                tokio::spawn(propagate_dependencies(again)).await.expect("no panic")
+            },
+        );
+        assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
+        assert_eq!(calls.count(), 2, "{method}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_repeats_its_request_ends_whether_it_is_stored_or_not() {
+    let too_large = vec![b'a'; 2 << 20];
+    for (control, first) in [("max-age=60", "a".into()), ("no-store", "a".into()), ("max-age=60", too_large)]
+    {
+        let first = Bytes::from(first);
+        let (site, calls) = answering(
+            |inner| cached(&memory(), policy(), inner),
+            move |site, _, _| {
+                let first = first.clone();
+                async move {
+                    let first = futures::future::ready(Ok(http_body::Frame::data(first)));
+                    let rest = async move {
+                        tokio::task::yield_now().await;
+                        let status = site.ask("/loop").await.0.to_string();
+                        Ok::<_, std::io::Error>(http_body::Frame::data(Bytes::from(status)))
+                    };
+                    let frames = futures::stream::FuturesOrdered::from_iter([
+                        Box::pin(first) as futures::future::BoxFuture<'static, _>,
+                        Box::pin(rest),
+                    ]);
+                    let body = http_body_util::StreamBody::new(frames).boxed_unsync();
+                    Response::builder().header("cache-control", control).body(body).expect("a response")
+                }
+            },
+        );
+        assert_eq!(at_once(site.ask("/loop")).await.0, 200);
+        assert_eq!(calls.count(), 2, "{control}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_variant_may_include_another_variant_of_its_page() {
     let (site, calls) = answering(
@@ -193,7 +320,7 @@ async fn a_variant_may_include_another_variant_of_its_page() {
 
 #[tokio::test(start_paused = true)]
 async fn a_loop_that_changes_a_field_each_time_ends() {
-    for method in ["GET"] {
+    for method in ["GET", "HEAD"] {
         let (site, calls) = answering(
             |inner| cached(&memory(), policy(), inner),
             move |site, _, call| async move { again(site, method, &[("x-counter", &call.to_string())]).await },
