@@ -72,7 +72,7 @@ impl StdError for Absent {
     }
 }
 
-/// A value that could not be set.
+/// A value that could not be set or computed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ValueError {
@@ -80,6 +80,8 @@ pub enum ValueError {
     Unwritable(BoxError),
     /// The store failed. The value that was there before may be gone.
     Store(StoreError),
+    /// The value needs itself: its computation has led to a fourth one within it.
+    Loop,
 }
 
 impl fmt::Display for ValueError {
@@ -87,6 +89,7 @@ impl fmt::Display for ValueError {
         f.write_str(match self {
             Self::Unwritable(_) => "the value can't be written",
             Self::Store(_) => "the store failed",
+            Self::Loop => "the value needs itself",
         })
     }
 }
@@ -96,6 +99,7 @@ impl StdError for ValueError {
         match self {
             Self::Unwritable(source) => Some(source.as_ref()),
             Self::Store(error) => Some(error),
+            Self::Loop => None,
         }
     }
 }

@@ -18,6 +18,9 @@ const IDENTICAL: usize = 1;
 /// The most requests for one key that lead to one more: a loop that changes a field each time ends, too.
 const SAME_KEY: usize = 16;
 
+/// The most computations of a value that lead to one more. In a cycle through identical requests, those end it first.
+const COMPUTATIONS: usize = 3;
+
 /// A request or a computation of a value, and the one that made it.
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -44,6 +47,11 @@ impl Chain {
     /// Creates a request for a key, with a digest of its fields, as a child of what runs on this thread.
     pub(crate) fn request(key: CacheKey, fields: u64) -> Arc<Self> {
         Arc::new(Self { parent: Self::current(), key, fields: Some(fields), waits: Mutex::default() })
+    }
+
+    /// Creates a computation of a value, as a child of what runs on this thread.
+    pub(crate) fn computation(key: CacheKey) -> Arc<Self> {
+        Arc::new(Self { parent: Self::current(), key, fields: None, waits: Mutex::default() })
     }
 
     /// Creates a request that no other has made, wherever it is made.
@@ -76,7 +84,10 @@ impl Chain {
             same_key += 1;
             identical += usize::from(other.fields == self.fields);
         }
-        identical > IDENTICAL || same_key > SAME_KEY
+        match self.fields {
+            Some(_) => identical > IDENTICAL || same_key > SAME_KEY,
+            None => identical > COMPUTATIONS,
+        }
     }
 
     /// Begins to wait for a leader; `None` if that waits for this one, directly or not.
@@ -173,6 +184,12 @@ mod tests {
             last.is_loop()
         });
         assert_eq!(length, Some(SAME_KEY as u64 + 1));
+        let mut last = Chain::computation(key());
+        let length = (1..).find(|_| {
+            last = last.enter(|| Chain::computation(key()));
+            last.is_loop()
+        });
+        assert_eq!(length, Some(COMPUTATIONS + 1));
     }
 
     #[test]

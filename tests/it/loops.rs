@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, propagate_dependencies,
+    Cache, ComputeError, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, propagate_dependencies,
 };
 
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -351,4 +351,82 @@ async fn services_with_the_same_urls_are_no_loop() {
         site = Some(made.0);
     }
     assert_eq!(at_once(site.expect("made").ask("/")).await, (200, "3210".to_owned()));
+}
+
+/// Builds a site whose pages show a value, which is computed from the page `/b`.
+fn showing_a_value() -> (Site, Calls) {
+    let cache = memory();
+    let values = cache.clone();
+    answering(
+        move |inner| cached(&cache, policy(), inner),
+        move |site, _, _| {
+            let values = values.clone();
+            async move {
+                let compute = || async move { site.ask("/b").await.0.to_string() };
+                Response::new(text(values.get_or_set("v", MINUTE, compute).await.expect("a value")))
+            }
+        },
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_and_a_value_that_need_each_other_do_not_wait_for_each_other() {
+    let (site, calls) = showing_a_value();
+    assert_eq!(at_once(site.ask("/a")).await.0, 200);
+    assert!(calls.count() <= 4, "{}", calls.count());
+    let (site, _) = showing_a_value();
+    let (a, b, c) = at_once(async { tokio::join!(site.ask("/a"), site.ask("/b"), site.ask("/c")) }).await;
+    assert_eq!((a.0, b.0, c.0), (200, 200, 200));
+}
+
+/// Computes each value from the next one of a ring.
+fn of_a_ring(
+    cache: Cache,
+    ring: usize,
+    number: usize,
+    calls: Calls,
+) -> futures::future::BoxFuture<'static, Result<u32, String>> {
+    Box::pin(async move {
+        let next = of_a_ring(cache.clone(), ring, (number + 1) % ring, calls.clone());
+        let compute = || async move {
+            calls.next();
+            tokio::task::yield_now().await;
+            next.await
+        };
+        match cache.try_get_or_set(number.to_string(), MINUTE, compute).await {
+            Ok(value) => Ok(value),
+            Err(ComputeError::Failed(error)) => Err(error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_need_each_other_fail_at_once() {
+    for cache in [memory(), failing()] {
+        for ring in 1..4 {
+            let calls = Calls::default();
+            let all =
+                (0..ring).map(|number| tokio::spawn(of_a_ring(cache.clone(), ring, number, calls.clone())));
+            for one in at_once(futures::future::join_all(all)).await {
+                assert_eq!(one.expect("no panic"), Err("the value needs itself".to_owned()));
+            }
+            assert!(calls.count() <= 4 * ring * ring, "{}", calls.count());
+        }
+    }
+}
+
+#[test]
+fn a_value_that_needs_itself_ends_without_a_runtime() {
+    let error = futures::executor::block_on(of_a_ring(memory(), 1, 0, Calls::default()));
+    assert_eq!(error, Err("the value needs itself".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_computation_may_need_its_own_value_once() {
+    let cache = memory();
+    let (within, inner) = (cache.clone(), || async { "inner".to_owned() });
+    let outer =
+        || async move { format!("<{}>", within.get_or_set("v", MINUTE, inner).await.expect("a value")) };
+    assert_eq!(at_once(cache.get_or_set("v", MINUTE, outer)).await.expect("a value"), "<inner>");
 }

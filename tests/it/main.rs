@@ -101,6 +101,7 @@ mod values;
 mod variant_limits;
 mod variants;
 mod visitors;
+mod waits;
 mod walk;
 mod warm;
 mod weak_tags;

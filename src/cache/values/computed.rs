@@ -3,10 +3,11 @@
 use super::encoding::{decoded, encoded};
 use super::state::{Seen, State};
 use super::{Value, tracking};
-use crate::cache::Tracker;
+use crate::cache::{PassedOn, Tracker};
 use crate::entry::{Entry, Generation, Reads, Scope, StoredValue};
 use crate::error::ValueError;
-use crate::flight::{Fate, Flight, Leader, Role};
+use crate::flight::{Chain, Fate, Flight, Leader, Role};
+use crate::key::CacheKey;
 use crate::store::Validity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// So long one waits for what another one computes, before it does so itself.
@@ -46,6 +47,8 @@ pub enum ComputeError<E> {
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
+    /// The value needs itself: its computation has led to a fourth one within it.
+    Loop,
 }
 
 impl<E> fmt::Display for ComputeError<E> {
@@ -53,6 +56,7 @@ impl<E> fmt::Display for ComputeError<E> {
         f.write_str(match self {
             Self::Failed(_) => "the value could not be computed",
             Self::Unwritable(_) => "the value can't be written",
+            Self::Loop => "the value needs itself",
         })
     }
 }
@@ -62,7 +66,15 @@ impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
         match self {
             Self::Failed(error) => Some(error.as_ref()),
             Self::Unwritable(error) => Some(error),
+            Self::Loop => None,
         }
+    }
+}
+
+impl Computing {
+    /// Creates one that no others wait for, and whose value is not stored.
+    fn alone(chain: &Arc<Chain>) -> Self {
+        Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
 }
 
@@ -73,23 +85,15 @@ enum Turn<T> {
 }
 
 /// A computation that is to be made.
-#[derive(Default)]
 struct Computing {
+    /// The computation, among those that led to it.
+    chain: Arc<Chain>,
     /// Where others may wait for it.
     leader: Option<Leader<Computed>>,
     /// What was current before, if that is known.
     since: Option<Generation>,
     /// What is there and can't be read as what is computed, so that it is to be replaced.
     unreadable: Option<Entry>,
-}
-
-/// Whatever becomes of a computation, who has asked for it depends on what it has read.
-struct PassedOn(Tracker);
-
-impl Drop for PassedOn {
-    fn drop(&mut self) {
-        self.0.pass_on();
-    }
 }
 
 impl Value<'_> {
@@ -99,11 +103,12 @@ impl Value<'_> {
     /// is read from the cache meanwhile becomes a dependency of the value. A value that was deleted, set or
     /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
     ///
-    /// A computation must not ask for its own value, or for one whose computation asks for it: it would wait for
-    /// itself, those ten seconds, and outside of a tokio runtime, where there is no timer, for ever.
+    /// A computation that needs its own value, or another that needs it, does not wait for itself: the value is computed
+    /// once more, within it. The fourth such computation within one is refused with [`ValueError::Loop`]. Computations
+    /// and requests in other tasks are known only if those use [`propagate_dependencies`](crate::propagate_dependencies).
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack.
+    /// If the value can't be written as MessagePack, or needs itself without end.
     ///
     /// # Cancel safety
     /// Whoever is dropped while it computes is followed by one of those who wait, with a computation of its own.
@@ -117,6 +122,7 @@ impl Value<'_> {
         match self.try_get_or_set(compute).await {
             Ok(value) => Ok(value),
             Err(ComputeError::Unwritable(error)) => Err(error),
+            Err(ComputeError::Loop) => Err(ValueError::Loop),
             Err(ComputeError::Failed(never)) => match *never {},
         }
     }
@@ -124,7 +130,7 @@ impl Value<'_> {
     /// The same for a computation that may fail. Its error is not stored; who waited for it gets it as well.
     ///
     /// # Errors
-    /// If the computation fails, or the value can't be written as MessagePack.
+    /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.
     ///
     /// # Cancel safety
     /// As of [`get_or_set`](Self::get_or_set).
@@ -148,23 +154,30 @@ impl Value<'_> {
         E: Send + Sync + 'static,
     {
         let limit = tokio::time::Instant::now() + LONGEST_WAIT;
+        let mut own = None;
         loop {
             let seen = self.cache.read(&self.name).await;
             let (key, unreadable, stale) = match seen {
                 Ok(Seen { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
                     Ok(value) => return Ok(Turn::Have(value)),
-                    Err(_) => (key, Some(entry), None),
+                    Err(_) => (Some(key), Some(entry), None),
                 },
-                Ok(Seen { state: State::Stale, entry, key }) => (key, None, entry),
-                Ok(Seen { key, .. }) => (key, None, None),
-                Err(_) => return Ok(Turn::Compute(Computing::default())),
+                Ok(Seen { state: State::Stale, entry, key }) => (Some(key), None, entry),
+                Ok(Seen { key, .. }) => (Some(key), None, None),
+                Err(_) => (None, None, None),
             };
+            let chain = own.get_or_insert_with(|| self.chain());
+            if chain.is_loop() {
+                return Err(ComputeError::Loop);
+            }
+            let computing = Computing::alone(chain);
+            let Some(key) = key else { return Ok(Turn::Compute(computing)) };
             // From here on, who deletes or sets the value is heard of.
             let Ok(since) = self.cache.depend(self.scope()).await else {
-                return Ok(Turn::Compute(Computing::default()));
+                return Ok(Turn::Compute(computing));
             };
-            let computing = Computing { leader: None, since: Some(since), unreadable };
-            let flight = match self.join(&key, since).await {
+            let computing = Computing { since: Some(since), unreadable, ..computing };
+            let flight = match self.join(&key, since, chain).await {
                 Role::Leader(leader) => return Ok(self.led(leader, computing).await),
                 Role::Alone => return Ok(Turn::Compute(computing)),
                 Role::Follower(flight) => flight,
@@ -177,6 +190,7 @@ impl Value<'_> {
                 tracking::inherit(&value);
                 return Ok(Turn::Have(old));
             }
+            let Some(_wait) = chain.wait_for(&flight.leader) else { return Ok(Turn::Compute(computing)) };
             let outcome = match tokio::runtime::Handle::try_current() {
                 Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
                 Err(_) => Some(flight.outcome().await),
@@ -203,11 +217,12 @@ impl Value<'_> {
     }
 
     /// Joins the computation of the value, unless that began before the value was changed.
-    async fn join(&self, key: &crate::key::CacheKey, since: Generation) -> Role<Computed> {
+    async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<Computed> {
         let mut outdated: Option<Arc<Flight<Computed>>> = None;
+        let leader = Arc::downgrade(chain);
         loop {
             let flights = &self.cache.0.computations;
-            let flight = match flights.join(key, outdated.as_ref(), since, 0, &Weak::new()) {
+            let flight = match flights.join(key, outdated.as_ref(), since, 0, &leader) {
                 Role::Follower(flight) => flight,
                 role => return role,
             };
@@ -233,13 +248,18 @@ impl Value<'_> {
         Turn::Compute(Computing { leader: Some(leader), ..computing })
     }
 
+    /// Creates a computation of the value. What its key in the store changes with is not part of it.
+    fn chain(&self) -> Arc<Chain> {
+        Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
+    }
+
     fn scopes(&self) -> impl Iterator<Item = Scope> {
         std::iter::once(self.scope()).chain(self.tag_scopes())
     }
 
     async fn compute<T, E, F, Fut>(
         &self,
-        Computing { leader, since, unreadable }: Computing,
+        Computing { chain, leader, since, unreadable }: Computing,
         compute: F,
     ) -> Result<T, ComputeError<E>>
     where
@@ -248,7 +268,7 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut tracker = PassedOn(Tracker::default());
+        let mut tracker = PassedOn(Tracker::of(&chain));
         let value = tracker.0.track(async { compute().await }).await;
         let reads = tracker.0.peek().unwrap_or_default();
         let value = match value {
