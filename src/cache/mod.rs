@@ -65,9 +65,6 @@ pub use values::{ComputeError, Value};
 #[derive(Clone)]
 pub struct Cache(Arc<Inner>);
 
-/// How long the outcome of the last recording of a key is remembered.
-const LAST_RECORDING: Duration = Duration::from_secs(3600);
-
 #[derive(Clone)]
 struct Inner {
     store: Arc<dyn Store>,
@@ -270,7 +267,7 @@ impl Cache {
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
             passes: Arc::default(),
-            last_recordings: Arc::new(Remembered::lasting(LAST_RECORDING)),
+            last_recordings: Arc::new(Remembered::lasting(LastRecording::LASTING)),
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),

@@ -44,6 +44,11 @@ pub(crate) enum LastRecording {
     Shortened(Duration),
 }
 
+impl LastRecording {
+    /// How long it is remembered.
+    pub(super) const LASTING: Duration = Duration::from_secs(3600);
+}
+
 /// Learns whether a call has led to a new response, or has taken the old one away.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settled(Arc<AtomicBool>);

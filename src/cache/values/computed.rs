@@ -47,7 +47,7 @@ pub enum ComputeError<E> {
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
-    /// The value needs itself: its computation has led to a fourth one within it.
+    /// The value needs itself: its computation has led to a fifth one within it.
     Loop,
 }
 
@@ -104,7 +104,7 @@ impl Value<'_> {
     /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
     ///
     /// A computation that needs its own value, or another that needs it, does not wait for itself: the value is computed
-    /// once more, within it. The fourth such computation within one is refused with [`ValueError::Loop`]. Computations
+    /// once more, within it. A fifth such computation within one is refused with [`ValueError::Loop`]. Computations
     /// and requests in other tasks are known only if those use [`propagate_dependencies`](crate::propagate_dependencies).
     ///
     /// # Errors
