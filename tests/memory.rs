@@ -19,6 +19,9 @@ use tower_response_cache::store::{
 };
 use tower_response_cache::{Cache, ConditionalLayer, MemoryStore, Policy, SiteCacheLayer};
 
+#[path = "memory/kinds.rs"]
+mod kinds;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
 /// Tables that do not grow with the entries.

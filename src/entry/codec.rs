@@ -5,7 +5,7 @@
 //! another version.
 
 use super::outward::{Outward, is_rewritten};
-use super::packing::packed;
+use super::packing::{body_for_storage, packed};
 use super::wire::{Reader, Wire, Writer, record};
 use super::{
     Dependency, Encoding, Entry, Generation, Head, Nominated, Scope, StoredResponse, StoredValue, VaryIndex,
@@ -89,7 +89,7 @@ impl Entry {
 
     /// Reads an entry from what [`encode`](Self::encode) returned, here or in another process.
     ///
-    /// The body is not copied: it is a part of the bytes, and keeps them in memory. Nothing is believed that
+    /// The body is not copied if it is most of the bytes and they have no other owner. Nothing is believed that
     /// can be looked at; but the checksum finds what went wrong, not what was done on purpose: who can write
     /// to a store decides what it answers.
     ///
@@ -99,7 +99,7 @@ impl Entry {
     /// # Errors
     /// If the bytes are something else, are damaged, or are in the format of another version.
     pub fn decode(frame: impl Into<Bytes>, clock: &Clock) -> Result<Self, DecodeError> {
-        let payload = payload(frame.into()).map_err(DecodeError::new)?;
+        let payload = payload(body_for_storage(frame.into()).0).map_err(DecodeError::new)?;
         entry(&mut Reader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
     }
 }
@@ -276,7 +276,8 @@ impl Wire for Head {
         head.hinted_windows = Wire::read(from)?;
         head.cost = Wire::read(from)?;
         head.is_coded_for_some = Wire::read(from)?;
-        head.outward = Wire::read(from)?;
+        let outward: Option<Box<Outward>> = Wire::read(from)?;
+        head.outward = outward.map(|outward| Box::new(Outward::new(outward.told, &outward.said)));
         let said = head.outward.iter().flat_map(|outward| &outward.said);
         if !said.map(|(name, _)| name).all(is_rewritten) {
             return None;
@@ -672,7 +673,9 @@ mod tests {
     #[test]
     fn the_body_is_not_copied() {
         let clock = Clock::manual().0;
-        let frame = sample(&clock).encode(&clock);
+        let mut large = response(&sample(&clock)).clone();
+        large.set_body(vec![7; 1 << 16].into());
+        let frame = Entry::Response(Arc::new(large)).encode(&clock).to_vec();
         let end = frame.as_ptr_range().end;
         let decoded = Entry::decode(frame, &clock).expect("decoded");
         assert_eq!(response(&decoded).body().as_ptr_range().end, end);

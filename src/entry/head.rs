@@ -1,7 +1,7 @@
 //! The head of a stored response: what is sent, and what decides whether it may be used again.
 
 use super::outward::Outward;
-use super::{Dependency, Generation, Nominated, Scope, Selection};
+use super::{Dependency, Generation, Nominated, Scope, Selection, weight};
 use crate::clock::Moment;
 use crate::rules::places::Places;
 use crate::rules::preconditions::has_validator;
@@ -102,19 +102,25 @@ impl Head {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns how many bytes of memory the head takes, about.
+    /// Returns `true` if the stored response keeps the head of its 304.
+    pub(super) fn has_304(&self) -> bool {
+        self.parts.status.is_success() && has_validator(&self.parts.headers)
+    }
+
+    /// Returns the bytes of memory that the head takes, with the head of its 304.
     pub(crate) fn weight(&self) -> u64 {
-        let fields: usize = self
-            .parts
-            .headers
-            .iter()
-            .map(|(name, value)| FIELD_WEIGHT + name.as_str().len() + value.len())
-            .sum();
-        let nominated: u64 = self.nominated.iter().map(Nominated::weight).sum();
-        // What was rewritten is not longer than the fields it was among.
-        let said = if self.outward.is_some() { fields / 2 } else { 0 };
+        let headers = &self.parts.headers;
+        let not_modified = match self.has_304() {
+            true => size_of::<Parts>() + weight::section_of_304(headers),
+            false => 0,
+        };
+        // The weight of a field is without the reference counts of its name and value.
+        let shared = 2 * weight::SHARED as u64;
+        let nominated: u64 = self.nominated.iter().map(|field| field.weight() + shared).sum();
+        let outward = self.outward.as_ref().map_or(0, |outward| outward.weight());
         let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
-        (size_of::<Self>() + fields + said + named) as u64 + nominated
+        let own = size_of::<Self>() + weight::section(headers);
+        (own + not_modified + outward + named) as u64 + nominated
     }
 }
 
@@ -142,6 +148,3 @@ impl PartialEq for Head {
             && self.is_coded_for_some == other.is_coded_for_some
     }
 }
-
-/// What one field line takes in a `HeaderMap` besides its text: a bucket and its index.
-const FIELD_WEIGHT: usize = 120;

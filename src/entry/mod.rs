@@ -11,6 +11,7 @@ mod response;
 mod scope;
 mod value;
 mod variants;
+mod weight;
 mod wire;
 
 pub use generation::Generation;
@@ -56,7 +57,7 @@ impl Entry {
     pub fn weight(&self) -> u64 {
         match self {
             Self::Response(response) => response.weight(),
-            Self::Index(index) => index.weight(),
+            Self::Index(index) => weight::ARC as u64 + index.weight(),
             Self::Value(value) => value.weight(),
             Self::Counter(_) => 8,
         }

@@ -1,7 +1,8 @@
 //! A stored response whose clients are told something else than its origin has said.
 
 use super::head::Head;
-use super::packing::packed;
+use super::packing::{packed, packed_lines};
+use super::weight;
 use crate::clock::{Clock, Moment};
 use crate::rules::client::{self, Told};
 use crate::rules::date;
@@ -19,6 +20,20 @@ pub(crate) struct Outward {
     pub(super) said: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl Outward {
+    /// Copies the lines, so that the header section that they are of can be dropped.
+    pub(super) fn new(told: Told, said: &[(HeaderName, HeaderValue)]) -> Self {
+        let lines = packed_lines(|| said.iter().map(|(name, value)| (name, value)));
+        let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();
+        Self { told, said: lines.into_vec() }
+    }
+
+    /// Returns the bytes of memory that it takes.
+    pub(super) fn weight(&self) -> usize {
+        size_of::<Self>() + weight::list(&self.said)
+    }
+}
+
 /// Returns `true` for the fields that are rewritten.
 pub(super) fn is_rewritten(name: &HeaderName) -> bool {
     [CACHE_CONTROL, EXPIRES, VARY].contains(name) || is_targeted(name)
@@ -33,19 +48,16 @@ impl Head {
         }
         let headers = &self.parts.headers;
         let lines = headers.iter().filter(|(name, _)| is_rewritten(name));
-        let said = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
-        let mut outward = match told.max_age {
-            Some(_) => packed(headers, &[], HeaderName::clone, &DATE),
-            None => headers.clone(),
-        };
+        let said: Vec<_> = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let mut outward = headers.clone();
         if told != Told::default() {
             client::tell(&mut outward, told);
         }
         if !vary.is_empty() {
             patch_vary(&mut outward, vary);
         }
-        self.parts.headers = outward;
-        self.outward = Some(Box::new(Outward { told, said }));
+        self.outward = Some(Box::new(Outward::new(told, &said)));
+        self.parts.headers = packed(&outward, &[], HeaderName::clone, &self.first());
     }
 
     /// Returns the fields as the origin sent them, of those that are stored.

@@ -4,43 +4,59 @@ use bytes::{Bytes, BytesMut};
 use http::header::AGE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Copies a header section for storage, less the excluded fields: its values lie in one buffer, and
-/// there is room for the two fields that a cache adds, `Age` and `Date`.
+/// Copies a header section for storage, less the excluded fields. The copy has no spare room, except in its index for
+/// the fields that a cache adds.
 pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
     packed(headers, excluded, HeaderName::clone, &AGE)
 }
 
-/// Copies the values into one buffer: one reference count and neighbouring memory for them all. What is
-/// `first` has its place there, and its value is left to those who send it; `Age` has none elsewhere.
+/// Copies a header section without spare room. The field `first` comes first, and a hit sets its value; `Age` has no
+/// other place.
 pub(super) fn packed(
     headers: &HeaderMap,
     excluded: &[HeaderName],
     copy_name: impl Fn(&HeaderName) -> HeaderName,
     first: &HeaderName,
 ) -> HeaderMap {
-    const ADDED: usize = 2;
     let mut excluded: Vec<_> = excluded.iter().map(HeaderName::as_str).collect();
     excluded.sort_unstable();
     let is_excluded = |name: &HeaderName| excluded.binary_search(&name.as_str()).is_ok();
-    let lines = || headers.iter().filter(|(name, _)| **name != AGE && *name != first && !is_excluded(name));
-    let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
-    for (_, value) in lines() {
-        buffer.extend_from_slice(value.as_bytes());
+    let zero = HeaderValue::from_static("0");
+    let was = headers.get(first).filter(|_| *first != AGE).unwrap_or(&zero);
+    let is_other = |name: &HeaderName| *name != AGE && name != first && !is_excluded(name);
+    let others = || headers.iter().filter(|(name, _)| is_other(name));
+    let names = 1 + headers.keys().filter(|name| is_other(name)).count();
+    let mut packed = HeaderMap::with_capacity((names + ROOM).min(MOST_FIELDS));
+    for (name, value) in packed_lines(|| std::iter::once((first, was)).chain(others())) {
+        // A header section that is full to the last goes without.
+        let _ = packed.try_append(copy_name(name), value);
     }
+    without_spare_room(&packed)
+}
+
+/// Returns a copy that shares names and values. A clone of a header map has no room for further lines.
+pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {
+    headers.clone()
+}
+
+/// Copies the values of lines into one buffer, which has one reference count.
+pub(super) fn packed_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderValue)>>(
+    lines: impl Fn() -> Lines,
+) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> {
+    let mut buffer = BytesMut::with_capacity(lines().map(|(_, value)| value.len()).sum());
+    lines().for_each(|(_, value)| buffer.extend_from_slice(value.as_bytes()));
     let mut buffer = buffer.freeze();
-    let mut packed = HeaderMap::with_capacity(headers.keys_len().saturating_add(ADDED).min(MOST_FIELDS));
-    let was = headers.get(first).filter(|_| *first != AGE);
-    packed.insert(first.clone(), was.cloned().unwrap_or(HeaderValue::from_static("0")));
-    for (name, value) in lines() {
+    lines().map(move |(name, value)| {
         let bytes = buffer.split_to(value.len());
         // The bytes were a field value before, so they are one now.
         let mut copy = HeaderValue::from_maybe_shared(bytes).unwrap_or_else(|_| value.clone());
         copy.set_sensitive(value.is_sensitive());
-        // A header section that is full to the last goes without.
-        let _ = packed.try_append(copy_name(name), copy);
-    }
-    packed
+        (name, copy)
+    })
 }
+
+/// The number of fields for which the index has room, so that it does not grow if a hit adds fields to a copy.
+const ROOM: usize = 2;
 
 /// Room for more than so many fields is not asked for: a header map has a greatest size.
 const MOST_FIELDS: usize = 1 << 12;
@@ -68,7 +84,7 @@ pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
 }
 
 /// So much of a buffer, one part in this, may be empty.
-const SPARE: usize = 32;
+pub(super) const SPARE: usize = 32;
 
 #[cfg(test)]
 mod tests {

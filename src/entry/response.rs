@@ -1,16 +1,16 @@
 //! A stored response, laid out so that a hit computes nothing that storing could have.
 
 use super::head::Head;
-use super::packing::{own_name, packed};
-use super::{Generation, Reads, Selection};
+use super::packing::{own_name, packed, without_spare_room};
+use super::{Generation, Reads, Selection, weight};
 use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
-use crate::rules::preconditions::{has_validator, not_modified};
+use crate::rules::preconditions::not_modified;
 use crate::rules::stale::Windows;
 use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct StoredResponse {
     head_weight: u64,
     /// The entity tag, where it is one.
     etag: Option<HeaderValue>,
-    /// The head of its 304, made when one is first sent.
+    /// The head of its 304, made when one is first sent, of a response with a validator.
     not_modified: OnceLock<Box<Parts>>,
     used: Used,
 }
@@ -72,7 +72,7 @@ impl PartialEq for StoredResponse {
 
 impl StoredResponse {
     pub(crate) fn new(head: Head, body: Bytes) -> Self {
-        let head_weight = weight_with_304(&head);
+        let head_weight = weight_of(&head);
         let etag = tag_of(&head.parts.headers);
         let checked = Checked::new(&head);
         Self { head, body, head_weight, etag, not_modified: OnceLock::new(), checked, used: Used::default() }
@@ -112,9 +112,11 @@ impl StoredResponse {
 
     /// Sets the tag, of a response that has none.
     pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
+        let mut headers = self.head.parts.headers.clone();
         // A header section that is full goes without.
-        let _ = self.head.parts.headers.try_insert(ETAG, tag.to_value());
-        self.head_weight = weight_with_304(&self.head);
+        let _ = headers.try_insert(ETAG, tag.to_value());
+        self.head.parts.headers = packed(&headers, &[], HeaderName::clone, &self.head.first());
+        self.head_weight = weight_of(&self.head);
         self.etag = tag_of(&self.head.parts.headers);
     }
 
@@ -157,7 +159,7 @@ impl StoredResponse {
         self.head.fresh_until = self.head.fresh_until.min(all.until());
         let is_fit = all.is_fit(self.head.generation);
         self.head.dependencies = all.values.into();
-        self.head_weight = weight_with_304(&self.head);
+        self.head_weight = weight_of(&self.head);
         self.checked = Checked::new(&self.head);
         is_fit
     }
@@ -204,14 +206,24 @@ impl StoredResponse {
 
     /// Returns the head of a 304 (RFC 9110 section 15.4.5), `Age` included.
     pub(crate) fn not_modified_at(&self, now: Moment, clock: &Clock) -> Parts {
-        let parts = self.not_modified.get_or_init(|| {
-            let (mut parts, ()) = Response::new(()).into_parts();
-            parts.status = StatusCode::NOT_MODIFIED;
-            parts.headers = not_modified(&self.head.parts.headers);
-            Box::new(parts)
-        });
-        let mut parts = Parts::clone(parts);
+        let mut parts = match self.not_modified.get() {
+            Some(parts) => Parts::clone(parts),
+            None => self.first_not_modified(),
+        };
         self.set_age(&mut parts, now, clock);
+        parts
+    }
+
+    /// Makes the head of the 304, and keeps it if the weight includes it.
+    #[cold]
+    fn first_not_modified(&self) -> Parts {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = StatusCode::NOT_MODIFIED;
+        parts.headers = without_spare_room(&not_modified(&self.head.parts.headers));
+        if self.head.has_304() {
+            // If another thread was faster, its head is the same.
+            let _ = self.not_modified.set(Box::new(parts.clone()));
+        }
         parts
     }
 
@@ -298,10 +310,10 @@ impl StoredResponse {
     }
 }
 
-/// Returns the weight of a head and of that of its 304, if it may have one: about half the fields.
-fn weight_with_304(head: &Head) -> u64 {
-    let weight = head.weight();
-    if has_validator(&head.parts.headers) { weight + weight / 2 } else { weight }
+/// Returns the weight of a response without the bytes of its body.
+fn weight_of(head: &Head) -> u64 {
+    let rest = weight::ARC + size_of::<StoredResponse>() - size_of::<Head>() + weight::SHARED;
+    head.weight() + rest as u64
 }
 
 fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {

@@ -1,5 +1,6 @@
 //! A value of the application's own, with what decides whether it may be used.
 
+use super::weight::{ARC, SHARED};
 use super::{Dependency, Generation, Scope, body_for_storage};
 use crate::clock::Moment;
 use bytes::Bytes;
@@ -61,6 +62,6 @@ impl StoredValue {
 
     pub(crate) fn weight(&self) -> u64 {
         let named = size_of_val(&*self.scopes) + size_of_val(&*self.dependencies);
-        (size_of::<Self>() + self.bytes.len() + named) as u64
+        (ARC + size_of::<Self>() + self.bytes.len() + SHARED + named) as u64
     }
 }

@@ -1,5 +1,6 @@
 //! How the parts of a frame are written, and read back with no trust in what they say.
 
+use super::packing::SPARE;
 use crate::clock::{Clock, Moment, WallOffset};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -25,17 +26,27 @@ impl Writer {
 /// Gives what is read, for as long as there is something left.
 pub(super) struct Reader {
     bytes: Bytes,
+    /// The number of bytes at the beginning.
+    length: usize,
     clocks: WallOffset,
 }
 
 impl Reader {
     pub(super) fn new(bytes: Bytes, clock: &Clock) -> Self {
-        Self { bytes, clocks: clock.wall_offset() }
+        Self { length: bytes.len(), bytes, clocks: clock.wall_offset() }
     }
 
-    /// Returns all that is left.
+    /// Returns all that is left. Copies it if it is not nearly all of the frame, which a slice would keep
+    /// in memory.
     pub(super) fn rest(&mut self) -> Bytes {
-        std::mem::take(&mut self.bytes)
+        let rest = std::mem::take(&mut self.bytes);
+        if self.length - rest.len() > rest.len() / SPARE { Bytes::copy_from_slice(&rest) } else { rest }
+    }
+
+    /// Returns a slice of the frame, which keeps the frame in memory.
+    fn part(&mut self) -> Option<Bytes> {
+        let length = self.count(1)?;
+        Some(self.bytes.split_to(length))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -177,8 +188,7 @@ impl Wire for Bytes {
     }
 
     fn read(from: &mut Reader) -> Option<Self> {
-        let length = from.count(1)?;
-        Some(from.bytes.split_to(length))
+        from.part().map(|part| Bytes::copy_from_slice(&part))
     }
 }
 
@@ -191,7 +201,7 @@ impl Wire for HeaderName {
     }
 
     fn read(from: &mut Reader) -> Option<Self> {
-        Self::from_lowercase(&Bytes::read(from)?).ok()
+        Self::from_lowercase(&from.part()?).ok()
     }
 }
 
@@ -206,7 +216,7 @@ impl Wire for HeaderValue {
 
     fn read(from: &mut Reader) -> Option<Self> {
         let sensitive = bool::read(from)?;
-        let mut value = Self::from_maybe_shared(Bytes::read(from)?).ok()?;
+        let mut value = Self::from_maybe_shared(from.part()?).ok()?;
         value.set_sensitive(sensitive);
         Some(value)
     }

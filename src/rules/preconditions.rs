@@ -131,7 +131,7 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
 /// `Last-Modified` guides the client's update of its copy, and fields like `CDN-Cache-Control` (RFC 9213) that of the
 /// cache they are for. `Set-Cookie` and the fields of CORS are not
 /// of the representation: browsers act on those of a 304.
-fn stands_in_304(name: &HeaderName) -> bool {
+pub(crate) fn stands_in_304(name: &HeaderName) -> bool {
     const KEPT: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];
     KEPT.contains(name)
@@ -142,12 +142,15 @@ fn stands_in_304(name: &HeaderName) -> bool {
 
 /// Returns the fields of a 304 (RFC 9110 section 15.4.5).
 pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::with_capacity(8);
+    let mut kept = HeaderMap::with_capacity(NOT_MODIFIED_ROOM);
     for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name)) {
         let _ = kept.try_append(name.clone(), value.clone());
     }
     kept
 }
+
+/// The number of fields for which the header section of a 304 has room when it is created.
+pub(crate) const NOT_MODIFIED_ROOM: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -180,7 +180,10 @@ impl Shared {
             // It counts from one client's requests.
             excluded.push(RETRY_AFTER);
         }
-        let mut headers = headers_for_storage(&response.headers, &excluded);
+        let mut headers = response.headers.clone();
+        for name in &excluded {
+            headers.remove(name);
+        }
         if let Some(fields) = self.policy.tags_told {
             fields.write(&tags, &mut headers);
         }
@@ -189,6 +192,7 @@ impl Shared {
             // A header section that is full goes without.
             let _ = date::format(came.wall).map(|date| headers.try_insert(DATE, date));
         }
+        let headers = headers_for_storage(&headers, &[]);
         let mut head = Head::new(response.status, headers, exchanged.generation, now);
         head.nominated = fields
             .iter()

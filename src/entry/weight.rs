@@ -1,0 +1,59 @@
+//! The bytes of memory that the parts of an entry take.
+
+use crate::rules::preconditions::{NOT_MODIFIED_ROOM, stands_in_304};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+/// The reference counts of an `Arc`.
+pub(super) const ARC: usize = 2 * size_of::<usize>();
+
+/// The part of shared `Bytes` beside their buffer: its address, its size and a reference count.
+pub(super) const SHARED: usize = 3 * size_of::<usize>();
+
+// These repeat private types of `http`; a test compares them with what is allocated.
+/// A name with its first value, in a header map.
+const BUCKET: usize = size_of::<(u16, HeaderName, HeaderValue, Option<(usize, usize)>)>();
+/// A further value of a name, with links to the previous and the next value.
+const EXTRA_VALUE: usize = size_of::<(HeaderValue, [(usize, usize); 2])>();
+/// An entry in the index of a header map.
+const POSITION: usize = size_of::<(u16, u16)>();
+
+/// Returns the size of a header map without spare room, less its names and values.
+fn table(positions: usize, names: usize, lines: usize) -> usize {
+    positions * POSITION + names * BUCKET + (lines - names) * EXTRA_VALUE
+}
+
+/// Returns the size of a packed header section.
+pub(super) fn section(headers: &HeaderMap) -> usize {
+    let names: usize = headers.keys().map(name).sum();
+    let values: usize = headers.values().map(HeaderValue::len).sum();
+    // A header map uses three quarters of its index at most.
+    let positions = headers.capacity() + headers.capacity() / 3;
+    table(positions, headers.keys_len(), headers.len()) + names + values + SHARED
+}
+
+/// Returns the size of the header section of a 304, which shares names and values with its 200.
+pub(super) fn section_of_304(headers: &HeaderMap) -> usize {
+    let (mut names, mut lines) = (0, 0);
+    let are_repeated = headers.len() > headers.keys_len();
+    for name in headers.keys().filter(|name| stands_in_304(name)) {
+        names += 1;
+        lines += if are_repeated { headers.get_all(name).iter().count() } else { 1 };
+    }
+    let room = names.max(NOT_MODIFIED_ROOM);
+    let positions = (room + room / 3).next_power_of_two();
+    table(positions, names, lines)
+}
+
+/// Returns the size of a packed list of lines.
+pub(super) fn list(lines: &[(HeaderName, HeaderValue)]) -> usize {
+    let text: usize = lines.iter().map(|(of, value)| name(of) + value.len()).sum();
+    size_of_val(lines) + text + SHARED
+}
+
+/// Returns the bytes that a name allocates. Standard names allocate none.
+pub(super) fn name(name: &HeaderName) -> usize {
+    let text = name.as_str();
+    let again = HeaderName::from_bytes(text.as_bytes());
+    let is_standard = again.is_ok_and(|again| again.as_str().as_ptr() == text.as_ptr());
+    if is_standard { 0 } else { text.len() + SHARED }
+}
