@@ -73,6 +73,15 @@ impl Entry {
         }
     }
 
+    /// Returns the bytes of memory that a replica takes besides what it shares with this entry.
+    pub(crate) fn replica_weight(&self) -> u64 {
+        match self {
+            Self::Response(response) => response.weight() - response.body().len() as u64,
+            Self::Value(value) => value.weight() - value.bytes().len() as u64,
+            Self::Index(_) | Self::Counter(_) => self.weight(),
+        }
+    }
+
     /// Returns a copy that shares no reference count with this one, for use by one thread.
     pub(crate) fn replica(&self) -> Self {
         match self {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
 
 const PLACES: usize = 32;
+/// The bytes of a copy and of its source, which may be kept by the copy alone after its eviction.
 const LARGEST: u64 = 128 << 10;
 /// So many look-ups in a row, others in the same place deducted, make an entry hot.
 const HOT: u32 = 16;
@@ -121,12 +122,14 @@ impl Replicas {
                 copy.slot.expires = slot.expires;
                 None
             }
-            _ if place.count == HOT && slot.entry.weight() <= LARGEST => place.copy.replace(Replica {
-                key: key.to_key(),
-                slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
-                source: slot.entry.clone(),
-                version,
-            }),
+            _ if place.count == HOT && slot.entry.weight() + slot.entry.replica_weight() <= LARGEST => {
+                place.copy.replace(Replica {
+                    key: key.to_key(),
+                    slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
+                    source: slot.entry.clone(),
+                    version,
+                })
+            }
             copy => copy.take(),
         }
     }

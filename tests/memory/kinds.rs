@@ -341,6 +341,29 @@ fn weight_of_a_page_is_what_its_fields_allocate() {
     }
 }
 
+/// A thread keeps a copy of a hot page, and the page itself after its eviction.
+#[test]
+fn copies_of_hot_pages_take_at_most_4_mib_a_thread() {
+    for fields in [150, 280, 520] {
+        let kind = Kind { name: "hot", policy, page: long, asks: &[get as Ask; 40] };
+        let fill = move || {
+            held(&async |store| {
+                let cache = Cache::new(store.clone());
+                for page in 0..200 {
+                    ask_for(&cache, kind, fields, page).await;
+                }
+                // The store evicts the hot pages.
+                for page in 200..300 {
+                    ask_for(&cache, Kind { asks: &[get], ..kind }, fields, page).await;
+                }
+            })
+        };
+        let held = std::thread::spawn(fill).join().expect("no panic");
+        println!("{fields} fields: {held:?}");
+        assert!(held.bytes <= CAPACITY * 115 / 100 + (4 << 20), "{fields} fields: {held:?}");
+    }
+}
+
 /// A store whose entries have been encoded and decoded.
 #[derive(Debug, Clone)]
 struct Remote {
