@@ -20,7 +20,7 @@ pub(crate) use empty::empty;
 pub(crate) use recorder::Recorder;
 pub(crate) use tag::Tagged;
 
-use crate::cache::{Relay, is_tracked, unknown};
+use crate::cache::{Relay, Tracker, is_tracked, unknown};
 use crate::entry::Reads;
 use crate::error::BoxError;
 use crate::flight::{Chain, Reader};
@@ -31,7 +31,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 pin_project! {
@@ -56,7 +56,7 @@ pin_project! {
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
         // With what the body was made from, where that is known.
-        Shared { reader: Reader, relay: Option<Relay> },
+        Shared { reader: Reader, tracker: Option<Tracker>, relay: Relay },
     }
 }
 
@@ -88,7 +88,7 @@ impl<B> ResponseBody<B> {
 
     /// The body that another request's call has begun.
     pub(crate) fn shared(reader: Reader) -> Self {
-        Self { inner: Inner::Shared { reader, relay: None } }
+        Self { inner: Inner::Shared { reader, tracker: None, relay: Relay::default() } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
@@ -139,6 +139,11 @@ where
         }
     }
 
+    /// Returns `true` while the body is recorded.
+    pub(crate) fn is_recording(&self) -> bool {
+        matches!(&self.inner, Inner::Recording { recording } if recording.is_recording())
+    }
+
     /// Reads what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Reads> {
         let Inner::Recording { recording } = &mut self.inner else { return None };
@@ -177,7 +182,9 @@ where
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
         match recorder.share(begun, Box::pin(Source::new(recording))) {
-            Some(reader) => Self { inner: Inner::Shared { reader, relay: Some(Relay::new(tracker)) } },
+            Some(reader) => {
+                Self { inner: Inner::Shared { reader, tracker: Some(tracker), relay: Relay::default() } }
+            }
             None => Self::default(),
         }
     }
@@ -199,10 +206,10 @@ where
                 Ok(())
             }
             // Others may go on reading; so does this one, for the store.
-            Inner::Shared { reader, relay } => {
+            Inner::Shared { reader, tracker, relay } => {
                 let permit = reader.stream().drain_permit();
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
-                    return Err(Self { inner: Inner::Shared { reader, relay } });
+                    return Err(Self { inner: Inner::Shared { reader, tracker, relay } });
                 };
                 runtime.spawn(tokio::time::timeout(LONGEST_DRAIN, async move {
                     let _permit = permit;
@@ -278,15 +285,18 @@ where
                 frame.map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
             Projected::Recording { recording } => recording.as_mut().poll_frame(cx),
-            Projected::Shared { reader, relay } => {
-                let frame = ready!(Pin::new(reader).poll_frame(cx));
-                // Another reader may have driven the body to here, in its own task.
-                match relay {
-                    _ if !is_tracked() => {}
-                    Some(relay) => relay.pass_on(),
-                    None => unknown(),
+            Projected::Shared { reader, tracker, relay } => {
+                let frame = Pin::new(reader).poll_frame(cx);
+                if is_tracked() {
+                    relay.set_waiting(frame.is_pending());
+                    // Another reader may have driven the body to here, in its own task.
+                    match tracker {
+                        Some(tracker) => relay.pass_on(tracker),
+                        None if frame.is_ready() => unknown(),
+                        None => {}
+                    }
                 }
-                Poll::Ready(frame)
+                frame
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use super::shared_recorder::SharedRecorder;
-use crate::cache::Tracker;
+use crate::cache::{Relay, Tracker, is_tracked};
 use crate::entry::{Reads, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::Chain;
@@ -37,6 +37,8 @@ pin_project! {
         pub(super) tracker: Option<Tracker>,
         // What the recorder knew when it ended.
         known: Option<Tracker>,
+        // To the maker of a page that reads the body.
+        relay: Relay,
         // The request that the body answers, where somebody has recorded it.
         chain: Option<Arc<Chain>>,
     }
@@ -69,6 +71,7 @@ where
             held: None,
             tracker: None,
             known: None,
+            relay: Relay::default(),
             chain,
         }
     }
@@ -250,6 +253,11 @@ where
             None => self.as_mut().poll_body(cx),
         };
         let this = self.project();
+        if is_tracked() {
+            this.relay.set_waiting(frame.is_pending());
+            let tracker = this.recorder.as_ref().map(|recorder| &recorder.tracker);
+            tracker.or(this.known.as_ref()).into_iter().for_each(|tracker| this.relay.pass_on(tracker));
+        }
         this.stored.take();
         if this.ahead.is_empty() {
             this.held.take();

@@ -26,7 +26,7 @@ pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use poll::poll_now;
 pub(crate) use storing::{LastRecording, Settled, Storing};
 pub(crate) use tracking::{
-    AnswerDependencies, PassedOn, Relay, Tracker, inherit_response, is_tracked, unknown,
+    AnswerDependencies, PassedOn, PendingRead, Relay, Tracker, inherit_response, is_tracked, unknown,
 };
 pub use tracking::{Propagated, propagate_dependencies};
 pub use warm::{Warmed, WarmedPage};
@@ -198,8 +198,8 @@ impl Cache {
     /// invalidation that one of them has seen, for about 1,024 namespaces. By that they notice a store that has lost
     /// invalidations.
     ///
-    /// A store inside the process forgets a namespace that has no handle, if about 1,024 others were used since, or if
-    /// idle namespaces take too much memory ([`LocalGenerations`](crate::store::LocalGenerations)). Everything that was
+    /// A store inside the process forgets a namespace that has no handle, if others that were used since take 24 MiB
+    /// ([`LocalGenerations`](crate::store::LocalGenerations)), some thousands of small ones. Everything that was
     /// stored in it, counters and locks included, is invalid then. To keep a namespace, keep a handle to it.
     ///
     /// # Errors

@@ -54,19 +54,16 @@ impl Tracker {
         impl Drop for Entered<'_> {
             fn drop(&mut self) {
                 let outer = std::mem::replace(&mut self.1, Slot::Nobody);
-                self.0.reads = match replace_slot(outer) {
-                    Some(Slot::Reads(reads)) => Some(reads),
-                    Some(Slot::Nobody | Slot::Nothing) => None,
-                    None => {
-                        let mut reads = Reads::default();
-                        reads.is_unfit = true;
-                        Some(Arc::new(Mutex::new(reads)))
-                    }
-                };
+                match replace_slot(outer) {
+                    Some(Slot::Reads(reads)) => self.0.reads = Some(reads),
+                    Some(Slot::Nobody | Slot::Nothing) => self.0.reads = None,
+                    // Others may have them, too.
+                    None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
+                }
             }
         }
         let chain = self.chain.clone();
-        let own = self.reads.take().map_or(Slot::Nothing, Slot::Reads);
+        let own = self.reads.clone().map_or(Slot::Nothing, Slot::Reads);
         let outer = replace_slot(own).unwrap_or(Slot::Nobody);
         let _entered = Entered(self, outer);
         match chain {
@@ -193,35 +190,65 @@ pub(crate) fn unknown() {
     }
 }
 
-/// Passes on what a body has been made from so far, to the page that reads it.
+/// A read under way by whoever is making something here. While there is one, nobody joins what is made: the read may
+/// have seen what was changed since, which is not noted yet.
 #[derive(Debug)]
+pub(crate) struct PendingRead(Arc<Mutex<Reads>>);
+
+impl PendingRead {
+    /// Begins a read, if anybody wants to know what is read here.
+    pub(crate) fn begin() -> Option<Self> {
+        let reads = current()?;
+        lock(&reads).begin();
+        Some(Self(reads))
+    }
+}
+
+impl Drop for PendingRead {
+    fn drop(&mut self) {
+        lock(&self.0).end();
+    }
+}
+
+/// Passes on what a body has been made from so far, to the page that reads it.
+#[derive(Debug, Default)]
 pub(crate) struct Relay {
-    tracker: Tracker,
-    /// The page, and what it was told already.
-    passed: Option<(Weak<Mutex<Reads>>, u64)>,
+    /// The page, how often the body's reads had changed when they were passed on, and how often the page's had after.
+    passed: Option<(Weak<Mutex<Reads>>, u64, u64)>,
+    /// The page waits for a frame.
+    waiting: Option<PendingRead>,
 }
 
 impl Relay {
-    pub(crate) fn new(tracker: Tracker) -> Self {
-        Self { tracker, passed: None }
+    /// Notes that the page waits for a frame, or has it.
+    pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
+        match is_waiting {
+            true => self.waiting = self.waiting.take().or_else(PendingRead::begin),
+            false => self.waiting = None,
+        }
     }
 
     /// Passes on what is new since the last time, so that many frames cost no more than one.
-    pub(crate) fn pass_on(&mut self) {
-        let Some(own) = &self.tracker.reads else { return };
+    pub(crate) fn pass_on(&mut self, body: &Tracker) {
+        let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();
         if changes == 0 {
             return;
         }
         let Some(page) = current() else { return };
-        let is_told =
-            |(known, told): &(Weak<_>, u64)| *told == changes && known.as_ptr() == Arc::as_ptr(&page);
+        let is_told = |(known, told, after): &(Weak<_>, u64, u64)| {
+            *told == changes && known.as_ptr() == Arc::as_ptr(&page) && *after == lock(&page).changes()
+        };
         if self.passed.as_ref().is_some_and(is_told) {
             return;
         }
         let reads = lock(own).clone();
-        lock(&page).merge(&reads);
-        self.passed = Some((Arc::downgrade(&page), changes));
+        let after = {
+            let mut page = lock(&page);
+            page.merge(&reads);
+            page.changes()
+        };
+        self.passed = Some((Arc::downgrade(&page), changes, after));
     }
 }
 

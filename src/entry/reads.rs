@@ -16,6 +16,8 @@ pub(crate) struct Reads {
     until: Option<Moment>,
     /// How often anything of it has changed.
     changes: u64,
+    /// How many reads are under way that are not noted yet.
+    pending: usize,
     /// There were too many, or what they depend on is not known.
     pub(crate) is_unfit: bool,
 }
@@ -24,6 +26,21 @@ impl Reads {
     /// Returns when the first of them expires.
     pub(crate) fn until(&self) -> Moment {
         self.until.unwrap_or(Moment::NEVER)
+    }
+
+    /// Notes that a read is under way.
+    pub(crate) fn begin(&mut self) {
+        self.pending += 1;
+    }
+
+    /// Notes that a read has ended.
+    pub(crate) fn end(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
+    }
+
+    /// Returns `true` if a read is under way: it is not known what it has seen.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending > 0
     }
 
     /// Returns how often it has changed.

@@ -6,7 +6,7 @@ use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, PassedOn, Tracker, is_tracked};
+use crate::cache::{AnswerDependencies, PassedOn, PendingRead, Tracker, is_tracked};
 use crate::flight::Chain;
 use crate::marks::Edge;
 use http::{Request, Response};
@@ -39,7 +39,7 @@ pin_project! {
         #[pin]
         state: State<S, ReqBody, B>,
         // Whoever makes a page of the answer.
-        caller: Option<Tracker>,
+        caller: Option<Caller>,
     }
 }
 
@@ -66,18 +66,18 @@ where
 {
     #[inline]
     pub(super) fn hit(hit: Hit) -> Self {
-        Self { state: State::Hit { hit: Some(hit) }, caller: Tracker::of_caller() }
+        Self { state: State::Hit { hit: Some(hit) }, caller: Caller::current() }
     }
 
     #[inline]
     pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish, shared: Arc<Shared>) -> Self {
         // Known first, so that the state is made in its place.
-        let caller = Tracker::of_caller();
+        let caller = Caller::current();
         Self { state: State::Forward { call, finish, shared }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
-        Self { state: State::Slow { waiting: Box::pin(future) }, caller: Tracker::of_caller() }
+        Self { state: State::Slow { waiting: Box::pin(future) }, caller: Caller::current() }
     }
 }
 
@@ -91,9 +91,18 @@ where
         let this = self.project();
         match this.caller {
             // It was called where a page is made, and is polled elsewhere: in a task of its own, say.
-            Some(caller) if !is_tracked() => caller.enter(|| poll_answer(this.state, cx)),
+            Some(caller) if !is_tracked() => caller.0.enter(|| poll_answer(this.state, cx)),
             _ => poll_answer(this.state, cx),
         }
+    }
+}
+
+/// The maker of a page that requests the answer, and the read that this is.
+struct Caller(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
+
+impl Caller {
+    fn current() -> Option<Self> {
+        Tracker::of_caller().map(|tracker| Self(tracker, PendingRead::begin()))
     }
 }
 

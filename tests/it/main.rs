@@ -55,6 +55,7 @@ mod namespaces;
 mod orders;
 mod outrun;
 mod overtaking;
+mod part_bodies;
 mod parts;
 mod patching;
 mod provoked;

@@ -141,6 +141,7 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
+        let _pending = tracking::PendingRead::begin();
         match self.turn::<T, E>().await? {
             Turn::Have(value) => Ok(value),
             Turn::Compute(computing) => self.compute(computing, compute).await,

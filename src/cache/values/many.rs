@@ -41,6 +41,7 @@ impl Cache {
         let keys: Vec<K> = keys.into_iter().collect();
         let names = self.names(&keys);
         let mut reads = Vec::new();
+        let _pending = tracking::PendingRead::begin();
         if tracking::is_tracked() {
             for name in &names {
                 let scope = Scope::value(name.as_bytes());

@@ -126,6 +126,7 @@ impl Cache {
     pub(super) async fn read(&self, name: &Name) -> Result<Seen, Absent> {
         let scope = Scope::value(name.as_bytes());
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
+        let _pending = tracking::PendingRead::begin();
         let since = match tracking::is_tracked() {
             // Before the value is read, so that no change goes unnoticed.
             true => Some(self.depend(scope).await.map_err(failed)?),

@@ -125,6 +125,9 @@ impl Stream {
         let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
             return Some(Arc::clone(&self.head));
         };
+        if reads.is_pending() {
+            return None;
+        }
         let mut head = StoredResponse::clone(&self.head);
         head.depend_on(&reads).then(|| Arc::new(head))
     }

@@ -1,0 +1,158 @@
+//! Bodies that are made from values while they are read, by their clients and as parts of pages.
+
+use crate::support::*;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::sync::watch;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, ResponseBody, SiteCacheLayer, Ttl};
+
+type Frames = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
+type Parts = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Frames>>, Infallible>;
+
+fn frame(text: String) -> Result<Frame<Bytes>, Infallible> {
+    Ok(Frame::data(Bytes::from(text)))
+}
+
+async fn set(cache: &Cache, value: u32) {
+    cache.set("v", &value, Ttl::Forever).await.expect("stored");
+}
+
+async fn read(cache: &Cache) -> u32 {
+    cache.get("v").await.expect("a value")
+}
+
+/// A part in two frames, which are made from the value as it was at the first.
+fn parts(cache: &Cache, collapses: bool) -> Parts {
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let first = own.clone();
+        let frames = futures::stream::once(async move {
+            tokio::task::yield_now().await;
+            read(&first).await
+        });
+        let frames = frames.flat_map(|value| {
+            futures::stream::iter(["a", "b"]).then(move |name| async move {
+                tokio::task::yield_now().await;
+                frame(format!("{name}{value};"))
+            })
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames.boxed()))) }
+    });
+    let policy = policy().collapse(collapses);
+    BoxCloneSyncService::new(SiteCacheLayer::new(cache).policy(policy).layer(inner))
+}
+
+async fn next<B>(body: &mut B) -> String
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Debug,
+{
+    let frame = body.frame().await.expect("a frame").expect("no error");
+    String::from_utf8(frame.into_data().expect("data").to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn a_request_after_a_change_joins_no_body_that_is_computing_from_the_old_value() {
+    let cache = memory();
+    set(&cache, 1).await;
+    let (open, opened) = watch::channel(false);
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let (cache, opened) = (own.clone(), opened.clone());
+        let sum = async move {
+            let source = cache.clone();
+            let computed = cache.get_or_set("sum", Duration::from_secs(60), || async move {
+                let value = read(&source).await;
+                opened.clone().wait_for(|open| *open).await.expect("open");
+                value
+            });
+            frame(computed.await.expect("computed").to_string())
+        };
+        let head = futures::stream::once(async {
+            tokio::task::yield_now().await;
+            frame("head;".into())
+        });
+        let frames = head.chain(futures::stream::once(sum)).boxed();
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
+    });
+    let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let ask = || async { site.clone().oneshot(get("/part")).await.expect("infallible").into_body() };
+    let mut first = ask().await;
+    assert_eq!(next(&mut first).await, "head;");
+    assert!(futures::poll!(Box::pin(first.frame())).is_pending(), "it computes");
+    set(&cache, 2).await;
+    let mut second = ask().await;
+    assert_eq!(next(&mut second).await, "head;");
+    open.send(true).expect("somebody waits");
+    let (_, second) = futures::join!(first.collect(), second.collect());
+    assert_eq!(second.expect("a body").to_bytes(), "2");
+}
+
+/// Asks twice for a page that a handler makes; returns how often it was called.
+async fn calls_of_a_page<F>(cache: &Cache, make: impl Fn() -> F + Clone + Send + Sync + 'static) -> usize
+where
+    F: Future<Output = String> + Send + 'static,
+{
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        counted.next();
+        let page = make();
+        async move { Ok::<_, Infallible>(Response::new(Body::from(page.await))) }
+    });
+    let pages = SiteCacheLayer::new(cache).policy(policy().name("pages")).layer(inner).boxed_clone();
+    for _ in 0..2 {
+        send(&pages, get("/page")).await;
+    }
+    calls.count()
+}
+
+#[tokio::test]
+async fn a_page_that_changes_a_value_between_two_frames_of_a_part_depends_on_the_old_one() {
+    let cache = memory();
+    let (parts, own) = (parts(&cache, true), cache.clone());
+    let calls = calls_of_a_page(&cache, move || {
+        let (parts, cache) = (parts.clone(), own.clone());
+        async move {
+            set(&cache, 1).await;
+            cache.clear().await.expect("ok");
+            set(&cache, 1).await;
+            let mut body = parts.clone().oneshot(get("/part")).await.expect("infallible").into_body();
+            let a = next(&mut body).await;
+            let _other = parts.oneshot(get("/part")).await.expect("infallible");
+            set(&cache, 2).await;
+            a + &next(&mut body).await
+        }
+    });
+    assert_eq!(calls.await, 2);
+}
+
+#[tokio::test]
+async fn a_page_depends_on_the_value_of_a_frame_whoever_reads_the_rest_of_the_body() {
+    for collapses in [true, false] {
+        let cache = memory();
+        set(&cache, 1).await;
+        let (parts, own) = (parts(&cache, collapses), cache.clone());
+        let calls = calls_of_a_page(&cache, move || {
+            let (parts, cache) = (parts.clone(), own.clone());
+            async move {
+                let mut body = parts.oneshot(get("/part")).await.expect("infallible").into_body();
+                let a = next(&mut body).await;
+                tokio::spawn(async move {
+                    drop(body.collect().await);
+                    set(&cache, 2).await;
+                });
+                a
+            }
+        });
+        assert_eq!(calls.await, 2, "{collapses}");
+    }
+}
