@@ -26,7 +26,7 @@ fn advance(table: &dyn Generations, scope: Scope) {
 // ---- Idle namespaces ----
 
 /// More than are kept idle.
-const OTHERS: usize = 10_000;
+const OTHERS: usize = 20_000;
 
 /// Makes handles to other namespaces and drops them.
 async fn use_others(cache: &Cache, others: std::ops::Range<usize>) {
@@ -68,6 +68,17 @@ async fn handles_made_per_request_keep_a_namespace_that_is_in_use() {
     for from in (0..OTHERS).step_by(500) {
         use_others(&cache, from..from + 500).await;
         assert!(ask(&tenant(&cache), "/").await.is_hit(), "{from}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_small_namespaces_keep_their_pages() {
+    let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    for round in 0..3 {
+        for number in 0..3_000 {
+            let tenant = cache.with_namespace(number.to_string()).expect("valid");
+            assert_eq!(ask(&tenant, "/").await.is_hit(), round > 0, "{number}");
+        }
     }
 }
 

@@ -18,9 +18,9 @@ use std::sync::Arc;
 /// 21 MiB at most. Of 15,000 scopes of one kind, an unrelated one counts as invalidated once in 200.
 ///
 /// # Idle namespaces
-/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::Cache). The 1,024 idle namespaces that
-/// were used last are kept, or as many as take 32 MiB together. Others are dropped when further handles are made. A
-/// dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
+/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::Cache). The idle namespaces that
+/// were used last are kept, at most 16,384, and as many as take 24 MiB together, names included. Others are dropped when
+/// further handles are made. A dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
 /// A namespace that a handle exists for is never dropped.
 ///
 /// # Example

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
 /// How many idle namespaces are kept.
-const MOST_IDLE: usize = 1024;
+const MOST_IDLE: usize = 16 * 1024;
 /// How many bytes idle namespaces may take together.
-const MOST_IDLE_BYTES: usize = 32 << 20;
+const MOST_IDLE_BYTES: usize = 24 << 20;
 /// Idle namespaces are looked for when all have grown by so many bytes.
 const GROWTH: usize = 8 << 20;
 /// Idle namespaces are looked for after this many requests, or after a quarter as many as there are namespaces.
@@ -67,6 +67,8 @@ impl LocalNamespaces {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let known = self.kept.get(namespace).map(|kept| kept.request(now));
         let table = known.unwrap_or_else(|| {
+            // What a new table and its name take counts as growth, too.
+            self.grown.fetch_add(namespace.len(), Ordering::Relaxed);
             let new = || Kept::new(Table::new(seed, &self.grown));
             self.kept.entry(namespace.into()).or_insert_with(new).request(now)
         });
@@ -88,8 +90,9 @@ impl LocalNamespaces {
         idle.sort_unstable_by_key(|idle| Reverse(idle.last_use));
         let mut bytes = 0;
         for (at, idle) in idle.iter().enumerate() {
-            bytes += idle.bytes;
-            if at >= MOST_IDLE || bytes > MOST_IDLE_BYTES {
+            if at < MOST_IDLE && bytes + idle.bytes <= MOST_IDLE_BYTES {
+                bytes += idle.bytes;
+            } else {
                 let is_unused =
                     |kept: &Kept| kept.is_idle() && kept.last_use.load(Ordering::Relaxed) == idle.last_use;
                 drop(self.kept.remove_if(&idle.name, |_, kept| is_unused(kept)));
@@ -106,7 +109,11 @@ impl LocalNamespaces {
                 return None;
             }
             let last_use = kept.last_use.load(Ordering::Relaxed);
-            Some(Idle { name: Arc::clone(kept.key()), last_use, bytes: kept.table.bytes() })
+            Some(Idle {
+                name: Arc::clone(kept.key()),
+                last_use,
+                bytes: kept.table.bytes() + kept.key().len(),
+            })
         });
         found.collect()
     }
