@@ -144,6 +144,18 @@ impl Recorder {
         self.tag.clone()
     }
 
+    /// Returns `true` if a body with so many more bytes, or as many as declared, could be recorded if others held no room.
+    fn fits_alone(&self, bytes: u64) -> bool {
+        let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
+        self.reservation.fits_alone(bytes.max(rest))
+    }
+
+    /// Makes room for so many bytes. Must be called without holding a lock.
+    pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
+        let budget = Arc::clone(self.budget());
+        self.fits_alone(bytes).then(|| move || budget.make_room())
+    }
+
     fn len(&self) -> u64 {
         self.length
     }

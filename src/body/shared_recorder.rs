@@ -80,19 +80,19 @@ impl SharedRecorder {
 
     /// Records a frame. Returns it for sending, and why the recording ends, if it does.
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<End>) {
-        let (data, end, budget) = match &mut *self.slot.lock() {
+        let (data, end, make_room) = match &mut *self.slot.lock() {
             Held { what: What::Recorder(recorder), moved } => {
                 // Set first, so that the budget does not end this recording.
                 *moved = Instant::now();
                 let (data, end) = recorder.push(data);
-                (data, end, Arc::clone(recorder.budget()))
+                let lacks_room = end == Some(End::NoRoomNow);
+                let make_room = lacks_room.then(|| recorder.room_maker(data.len() as u64)).flatten();
+                (data, end, make_room)
             }
             _ => return (data, None),
         };
-        if end != Some(End::NoRoomNow) {
-            return (data, end);
-        }
-        budget.make_room();
+        let Some(make_room) = make_room else { return (data, end) };
+        make_room();
         match &mut self.slot.lock().what {
             What::Recorder(recorder) => recorder.push(data),
             What::Unsent(_) | What::Nothing => (data, None),

@@ -118,6 +118,11 @@ impl Reservation {
         self.sum_with(self.budget.used(), bytes).is_some()
     }
 
+    /// Returns `true` if there would be room for more if no other recording held any.
+    pub(crate) fn fits_alone(&self, bytes: u64) -> bool {
+        self.sum_with(self.bytes, bytes).is_some()
+    }
+
     /// Returns the sum of used bytes and more, or `None` if it exceeds the limit.
     ///
     /// Large recordings leave a quarter of the budget to small ones, so that clients who read large

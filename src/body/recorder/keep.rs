@@ -5,7 +5,6 @@ use crate::entry::Reads;
 use crate::flight::Keep;
 use bytes::Bytes;
 use sha2::Digest;
-use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What each frame that others read takes besides its bytes, about.
@@ -35,11 +34,11 @@ impl Keep for Recorder {
     }
 
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>> {
-        if self.reservation.can_grow(data.len() as u64 + FRAME_COST) {
+        let bytes = data.len() as u64 + FRAME_COST;
+        if self.reservation.can_grow(bytes) {
             return None;
         }
-        let budget = Arc::clone(self.budget());
-        Some(Box::new(move || budget.make_room()))
+        Some(Box::new(Self::room_maker(self, bytes)?))
     }
 
     fn stands_still(&mut self) {
