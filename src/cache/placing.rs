@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// So often a write that others interfered with is tried again.
-const TRIES: usize = 4;
+const TRIES: usize = 16;
 
 /// Puts a response where a look-up finds it.
 pub(super) struct Placing<'a> {

@@ -3,6 +3,7 @@
 use super::Cache;
 use super::outdated::Outdated;
 use super::placing::{Placed, Placing};
+use crate::clock::Moment;
 use crate::entry::{Reads, Selection, StoredResponse};
 use crate::flight::Pass;
 use crate::key::CacheKey;
@@ -32,16 +33,23 @@ pub(crate) struct Storing {
     pub(crate) outdated: Option<Outdated>,
     /// Who wants to know whether this has come to anything.
     pub(crate) settled: Option<Settled>,
-    /// The freshness lifetime, if the values that the response was made from shortened it.
-    shortened: Option<Duration>,
+    /// When the values expire that its head was made from.
+    pub(crate) known_until: Moment,
+    /// The end of its freshness, if values that its body was made from shortened it.
+    shortened: Option<Moment>,
 }
 
 /// What is remembered of the last recording of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastRecording {
     NotStored(Detail),
-    /// It was stored with a freshness lifetime that the values which it was made from shortened.
-    Shortened(Duration),
+    /// It was stored with a freshness lifetime that the values which its body was made from shortened.
+    Shortened {
+        /// The end of its freshness.
+        until: Moment,
+        /// The longest freshness lifetime of the last recordings.
+        longest: Duration,
+    },
 }
 
 impl LastRecording {
@@ -73,8 +81,18 @@ impl Storing {
         max_variants: usize,
         retained: Duration,
     ) -> Self {
-        let (outdated, settled, shortened) = (None, None, None);
-        Self { key, response, request, max_variants, selection, retained, outdated, settled, shortened }
+        Self {
+            key,
+            response,
+            request,
+            max_variants,
+            selection,
+            retained,
+            outdated: None,
+            settled: None,
+            known_until: Moment::NEVER,
+            shortened: None,
+        }
     }
 
     /// Stores nothing, since the response turned out not to be one that can be, as the next ones under its
@@ -111,10 +129,10 @@ impl Storing {
     pub(crate) fn made_from(&mut self, reads: Option<Reads>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
-        let before = response.head().fresh_until;
+        let before = response.head().fresh_until.min(self.known_until);
         let can_depend = response.depend_on(&reads);
-        let (until, head) = (response.head().fresh_until, response.head());
-        self.shortened = (until < before).then(|| until.since(head.response_time));
+        let until = response.head().fresh_until;
+        self.shortened = (until < before).then_some(until);
         can_depend
     }
 
@@ -165,21 +183,30 @@ impl Storing {
         let noted = noted_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
         // A failure is counted by the cache.
-        match placed.unwrap_or(Placed::Refused(Detail::StoreFailed)) {
-            Placed::Stored => {
-                match shortened {
-                    Some(lifetime) => last.remember(noted, LastRecording::Shortened(lifetime), now),
-                    None => last.forget(noted),
-                }
-                event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
-                (response, true)
-            }
-            Placed::Superseded => (response, false),
-            Placed::Refused(why) => {
-                last.remember(noted, LastRecording::NotStored(why), now);
-                event!(status = response.status().as_u16(), detail = %why, "not stored");
-                (response, false)
-            }
+        let why = match placed {
+            Ok(Placed::Stored) => None,
+            Ok(Placed::Superseded) => Some(Detail::Superseded),
+            Ok(Placed::Refused(why)) => Some(why),
+            Err(_) => Some(Detail::StoreFailed),
+        };
+        if let Some(why) = why {
+            last.remember(noted, LastRecording::NotStored(why), now);
+            event!(status = response.status().as_u16(), detail = %why, "not stored");
+            return (response, false);
         }
+        match shortened {
+            Some(until) => {
+                let lifetime = until.since(response.head().response_time);
+                let before = match last.get(noted, now) {
+                    Some(LastRecording::Shortened { longest, .. }) => longest,
+                    _ => Duration::ZERO,
+                };
+                let longest = lifetime.max(before);
+                last.remember(noted, LastRecording::Shortened { until, longest }, now);
+            }
+            None => last.forget(noted),
+        }
+        event!(status = response.status().as_u16(), ttl = ?cache.ttl_until(expires), "store");
+        (response, true)
     }
 }

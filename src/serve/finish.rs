@@ -1,6 +1,7 @@
 //! What is still to be put on a response that leaves a cache layer.
 
 use super::emitted::{KeyedFields, emit};
+use super::forecast::Forecast;
 use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
@@ -149,7 +150,7 @@ impl Finish {
     }
 
     /// Returns what clients are told of a held admission, if they are.
-    pub(super) fn told_of(&self, held: CacheStatus, stored: CacheStatus) -> Option<HeldStatus> {
+    pub(super) fn told_of(&self, held: CacheStatus, stored: Forecast) -> Option<HeldStatus> {
         self.status.map(|_| HeldStatus { held, stored, key: self.key.clone() })
     }
 

@@ -1,70 +1,103 @@
 //! What `Cache-Status` says of a response that is being stored.
 
 use super::held;
+use super::miss::Way;
 use super::respond::with_ttl;
 use crate::cache::{Cache, LastRecording};
 use crate::clock::Moment;
-use crate::entry::{Head, Reads, Selection};
+use crate::entry::{Head, Reads};
 use crate::key::CacheKey;
 use crate::status::CacheStatus;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
 
 /// The status of a response that is being stored, as far as is known.
+#[derive(Debug, Clone)]
 pub(super) struct Forecast {
-    /// Of the request alone.
+    cache: Cache,
+    /// The status of the request alone.
     status: CacheStatus,
-    /// The key under which the last recording is remembered.
+    /// The key under which the outcome of the last recording is remembered.
     key: CacheKey,
     fresh_until: Moment,
     response_time: Moment,
     /// The text of the key that the client is told, if it is.
     shown: Option<Arc<str>>,
+    /// The values that the response was made from so far.
+    reads: Option<Reads>,
+    /// The recording has ended, and its outcome is remembered once it is admitted.
+    has_ended: bool,
 }
 
 impl Forecast {
     /// Creates the forecast for a response, which answers a request with these fields.
     pub(super) fn new(
         status: CacheStatus,
-        (key, shown): (&CacheKey, Option<Arc<str>>),
+        way: &Way,
         head: &Head,
         request: &HeaderMap,
-        selection: &Selection,
+        reads: Option<Reads>,
     ) -> Self {
-        let own = selection.own_key(key.as_ref(), head, request);
-        let (fresh_until, response_time) = (head.fresh_until, head.response_time);
-        Self { status, key: own.unwrap_or_else(|| key.clone()), fresh_until, response_time, shown }
+        let own = way.shared.selection().own_key(way.key.as_ref(), head, request);
+        Self {
+            cache: way.shared.cache.clone(),
+            status,
+            key: own.unwrap_or_else(|| way.key.clone()),
+            fresh_until: head.fresh_until,
+            response_time: head.response_time,
+            shown: way.shown.clone(),
+            reads,
+            has_ended: false,
+        }
+    }
+
+    /// Returns the forecast for a recording that has ended.
+    pub(super) fn ended(self) -> Self {
+        Self { has_ended: self.cache.is_local(), ..self }
+    }
+
+    /// Returns the forecast with the status code that the service has answered.
+    pub(super) fn answered(self, code: StatusCode) -> Self {
+        // The status of a revalidation names that of the 304.
+        match self.status.forward_status() {
+            None => Self { status: self.status.answered(code), ..self },
+            Some(_) => self,
+        }
     }
 
     /// Returns the status of the response: `stored` with its TTL, unless the last recording of its key was not stored.
-    pub(super) fn status(&self, cache: &Cache, reads: Option<&Reads>) -> CacheStatus {
-        // No longer than the values that it was made from.
-        let mut until = self.fresh_until.min(reads.map_or(Moment::NEVER, Reads::until));
-        match cache.last_recordings().get(self.key.as_ref(), cache.clock().now()) {
+    pub(super) fn status(&self) -> CacheStatus {
+        let now = self.cache.clock().now();
+        let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Reads::until));
+        match self.cache.last_recordings().get(self.key.as_ref(), now) {
+            // Nothing follows from it for the next recording.
+            Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
-            Some(LastRecording::Shortened(lifetime)) => until = until.min(self.response_time.after(lifetime)),
+            // The values may be the same ones still, or new ones with the lifetime of the last.
+            Some(LastRecording::Shortened { until: end, .. }) if now < end => until = until.min(end),
+            Some(LastRecording::Shortened { longest, .. }) => {
+                until = until.min(self.response_time.after(longest));
+            }
             None => {}
         }
         with_ttl(self.status.stored(), until, self.response_time)
     }
 
-    /// Corrects the status of a response whose body was read ahead, which may have ended its recording.
+    /// Corrects the status of a response whose body was read ahead, from what it said before.
     pub(super) fn correct<B>(
-        self,
+        mut self,
         response: &mut Response<B>,
         said: CacheStatus,
-        cache: &Cache,
-        reads: Option<&Reads>,
+        reads: Option<Reads>,
+        has_ended: bool,
     ) {
         let code = response.status();
-        let (said, now) = (said.answered(code), self.status(cache, reads).answered(code));
-        if said == now {
-            return;
-        }
-        held::correct(response, now);
-        said.replace(response.headers_mut(), now, self.shown.as_deref());
-        if response.extensions().get() == Some(&said) {
-            response.extensions_mut().insert(now);
+        (self.reads, self.has_ended) = (reads, has_ended && self.cache.is_local());
+        let forecast = self.answered(code);
+        let (said, now) = (said.answered(code), forecast.status());
+        let shown = forecast.shown.clone();
+        if !held::correct(response, forecast) && said != now {
+            said.replace(response, now, shown.as_deref());
         }
     }
 }

@@ -138,13 +138,13 @@ impl Fill {
         }
         let conditions = sent.conditions.take();
         let outdated = self.outdated(response.status());
-        let cache = self.way.shared.cache.clone();
         let Received { mut response, tag, inherited, forecast } =
             self.received(response, sent, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
         if let Some((forecast, said)) = forecast {
-            forecast.correct(&mut response, said, &cache, ahead.as_ref());
+            let has_ended = !response.body().is_recording();
+            forecast.correct(&mut response, said, ahead.clone(), has_ended);
         }
         let inherited = inherited.and(ahead);
         if let Some(tag) = tag.get() {

@@ -1,6 +1,7 @@
 //! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
 
 use super::emitted::KeyedFields;
+use super::forecast::Forecast;
 use super::forward::Fill;
 use super::record::is_of_the_page;
 use super::sent::Sent;
@@ -45,7 +46,7 @@ struct AcceptedHead {
 #[derive(Debug, Clone)]
 pub(super) struct HeldStatus {
     pub(super) held: CacheStatus,
-    pub(super) stored: CacheStatus,
+    pub(super) stored: Forecast,
     pub(super) key: Option<Arc<str>>,
 }
 
@@ -118,11 +119,8 @@ impl HeldAdmission {
     /// Says in `Cache-Status` what the verdict was.
     fn tell<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
         let Some(HeldStatus { held, stored, key }) = &self.told else { return };
-        let now = refusal.map_or(*stored, |why| held.detail(why));
-        held.replace(response.headers_mut(), now, key.as_deref());
-        if response.extensions().get() == Some(held) {
-            response.extensions_mut().insert(now);
-        }
+        let now = refusal.map_or_else(|| stored.status(), |why| held.detail(why));
+        held.replace(response, now, key.as_deref());
     }
 }
 
@@ -134,7 +132,7 @@ impl Fill {
         &self,
         sent: &Sent,
         response: &mut Response<B>,
-        statuses: Option<(CacheStatus, CacheStatus)>,
+        statuses: Option<(CacheStatus, Forecast)>,
     ) -> Option<PendingVerdict> {
         if !sent.held {
             return None;
@@ -142,11 +140,8 @@ impl Fill {
         let (way, status) = (&self.way, response.status());
         let told = statuses.and_then(|(held, stored)| {
             // The status of a revalidation names that of the 304.
-            let answered = |told: CacheStatus| match told.forward_status() {
-                None => told.answered(status),
-                Some(_) => told,
-            };
-            sent.finish.told_of(answered(held), answered(stored))
+            let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
+            sent.finish.told_of(held, stored.answered(status))
         });
         let (held, verdict) = HeldAdmission::new(&way.shared, way.context.personal, response.headers(), told);
         response.extensions_mut().insert(held);
@@ -202,8 +197,9 @@ pub(super) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     }
     if is_outermost {
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
-            held.tell(response, None);
+            // First, so that a local store has the response, or not, when the status says so.
             held.decider.decide(Verdict::Admitted);
+            held.tell(response, None);
         }
     } else if response.extensions().get::<HeldAdmission>().is_some() {
         let accepted = AcceptedHead::of(response.headers());
@@ -213,12 +209,13 @@ pub(super) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     }
 }
 
-/// Corrects what a held response is to say once it is admitted.
-pub(super) fn correct<B>(response: &mut Response<B>, stored: CacheStatus) {
-    let held = response.extensions_mut().get_mut::<HeldAdmission>();
-    if let Some(told) = held.and_then(|held| held.told.as_mut()) {
+/// Corrects what a held response is to say once it is admitted. Returns `false` if the response is not held.
+pub(super) fn correct<B>(response: &mut Response<B>, stored: Forecast) -> bool {
+    let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() else { return false };
+    if let Some(told) = &mut held.told {
         told.stored = stored;
     }
+    true
 }
 
 /// Sends a response from a layer, and refuses what the outermost one did not get back.

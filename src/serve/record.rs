@@ -7,7 +7,8 @@ use super::miss::Way;
 use super::sent::Sent;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, is_tracked};
-use crate::entry::StoredResponse;
+use crate::clock::Moment;
+use crate::entry::{Reads, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{Leader, Pass};
 use crate::marks::{Edge, HandledWithin};
@@ -92,17 +93,13 @@ impl Fill {
                 {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
-                let forecast = Forecast::new(
-                    status,
-                    (&self.way.key, self.way.shown.clone()),
-                    response.head(),
-                    &sent.headers,
-                    shared.selection(),
-                );
-                let stored = forecast.status(&shared.cache, tracker.peek().as_ref());
-                foretold = Some((forecast, stored));
+                let reads = tracker.peek();
+                let known_until = reads.as_ref().map_or(Moment::NEVER, Reads::until);
+                let forecast = Forecast::new(status, &self.way, response.head(), &sent.headers, reads);
+                let stored = forecast.status();
+                foretold = Some((forecast.clone(), stored));
                 let mut held = Response::from_parts(head, ());
-                let verdict = self.hold(&sent, &mut held, Some((status, stored)));
+                let verdict = self.hold(&sent, &mut held, Some((status, forecast)));
                 // Until an outer layer has admitted it, nothing says that it is stored.
                 let status = if verdict.is_some() { status } else { stored };
                 let Sent { headers: request, finish, .. } = sent;
@@ -110,6 +107,7 @@ impl Fill {
                 let selection = Arc::clone(shared.selection());
                 let mut storing = Storing::new(key, response, request, selection, max_variants, retained);
                 (storing.outdated, storing.settled) = (outdated, settled);
+                storing.known_until = known_until;
                 let commit = Commit { cache, storing, leader: self.call.leader, verdict };
                 let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
                 tag = recorder.tag();

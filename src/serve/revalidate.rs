@@ -2,10 +2,10 @@
 
 use super::decision::Keep;
 use super::finish::tell_client;
+use super::forecast::Forecast;
 use super::forward::Fill;
 use super::held::HeldAdmission;
 use super::miss::Way;
-use super::respond::with_ttl;
 use super::sent::Sent;
 use super::shared::Shared;
 use crate::body::ResponseBody;
@@ -130,8 +130,10 @@ impl Fill {
                 storing.settle();
                 let mut answer = Response::new(());
                 *answer.headers_mut() = storing.response.headers().clone();
-                let told = with_ttl(status.stored(), storing.response.head().fresh_until, now);
-                let verdict = self.hold(&sent, &mut answer, Some((status, told)));
+                let forecast =
+                    Forecast::new(status, &self.way, storing.response.head(), &sent.headers, reads.clone());
+                let forecast = forecast.ended();
+                let verdict = self.hold(&sent, &mut answer, Some((status, forecast.clone())));
                 let mut freshened = Freshened {
                     way: self.way,
                     leader: self.call.leader,
@@ -150,7 +152,9 @@ impl Fill {
                         false
                     }
                 };
-                (stored, if is_placed { told } else { status })
+                let told = forecast.status();
+                // Until it is stored, or known why not, its status says neither.
+                (stored, if is_placed || !told.is_stored() { told } else { status })
             }
             Err(why) => {
                 event!(detail = %why, "not stored");

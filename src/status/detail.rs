@@ -63,6 +63,7 @@ pub(crate) enum Detail {
     Private,
     SetCookie,
     Status,
+    Superseded,
     Tags,
     TooLarge,
     Trailers,
@@ -130,6 +131,7 @@ impl Detail {
             Self::Private => "private",
             Self::SetCookie => "set-cookie",
             Self::Status => "status",
+            Self::Superseded => "superseded",
             Self::Tags => "tags",
             Self::TooLarge => "too-large",
             Self::Trailers => "trailers",
@@ -149,6 +151,13 @@ impl Detail {
     pub(crate) const fn is_identified(self) -> bool {
         use Detail::{Authorization, Cookie, Credential, Credentials, Field, Identified};
         matches!(self, Authorization | Cookie | Credential(_) | Credentials | Field(_) | Identified)
+    }
+}
+
+impl Detail {
+    /// Returns `true` if nothing follows from it for the next response.
+    pub(crate) const fn is_transient(self) -> bool {
+        matches!(self, Self::Superseded | Self::Variants)
     }
 }
 

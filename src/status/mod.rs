@@ -6,7 +6,7 @@ pub(crate) use detail::{Detail, FieldName};
 
 use crate::rules::list::elements;
 use crate::rules::storability::NotStorable;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use sfv::{List, Parser};
 use std::fmt::Write;
 use std::time::Duration;
@@ -248,27 +248,34 @@ impl CacheStatus {
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
-    /// Replaces the member that says this by another one.
-    pub(crate) fn replace(self, headers: &mut HeaderMap, by: Self, key: Option<&str>) {
-        let held = self.to_value(key);
+    /// Replaces this status by another one, in the field and in the extensions. An upstream cache may have said the same:
+    /// the member of this cache is the last one.
+    pub(crate) fn replace<B>(self, response: &mut Response<B>, by: Self, key: Option<&str>) {
+        self.replace_in(response.headers_mut(), &by.to_value(key), key);
+        if response.extensions().get() == Some(&self) {
+            response.extensions_mut().insert(by);
+        }
+    }
+
+    fn replace_in(self, headers: &mut HeaderMap, by: &HeaderValue, key: Option<&str>) {
+        let said = self.to_value(key);
         let mut is_replaced = false;
         let mut lines = Vec::new();
-        for line in headers.get_all(CACHE_STATUS) {
+        for line in headers.get_all(CACHE_STATUS).iter().rev() {
             let mut members: Vec<_> = elements(line.as_bytes()).collect();
-            let member = members.iter_mut().find(|member| **member == held.as_bytes());
-            let by = by.to_value(key);
+            let member = members.iter_mut().rev().find(|member| **member == said.as_bytes());
             if let (false, Some(member)) = (is_replaced, member) {
                 is_replaced = true;
                 *member = by.as_bytes();
                 // Members of a field value make a field value.
-                lines.push(HeaderValue::from_bytes(&members.join(&b", "[..])).unwrap_or(by));
+                lines.push(HeaderValue::from_bytes(&members.join(&b", "[..])).unwrap_or_else(|_| by.clone()));
             } else {
                 lines.push(line.clone());
             }
         }
         if is_replaced {
             headers.remove(CACHE_STATUS);
-            for line in lines {
+            for line in lines.into_iter().rev() {
                 let _ = headers.try_append(CACHE_STATUS, line);
             }
         }

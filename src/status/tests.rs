@@ -137,6 +137,7 @@ fn all() -> Vec<Detail> {
         Private,
         SetCookie,
         Status,
+        Superseded,
         Tags,
         TooLarge,
         Trailers,
@@ -155,9 +156,9 @@ fn all() -> Vec<Detail> {
         | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
         | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort
         | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime
-        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status | Tags
-        | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential | VaryOnIgnored
-        | VaryOnRemoved | ZeroTtl => true,
+        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status
+        | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential
+        | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

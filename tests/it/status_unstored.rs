@@ -11,7 +11,9 @@ use http::{HeaderName, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer,
@@ -188,6 +190,29 @@ impl Streamed {
     }
 }
 
+/// The status of the answer to an earlier request, when that to a later one is stored.
+async fn overtaken_by_a_later_request() -> String {
+    let (cache, hand) = timed();
+    let (gate, calls) = (Arc::new(Notify::new()), Calls::default());
+    let opened = Arc::clone(&gate);
+    let inner = service_fn(move |_: Request<Body>| {
+        let (call, gate) = (calls.next(), Arc::clone(&gate));
+        async move {
+            if call == 1 {
+                gate.notified().await;
+            }
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy().collapse(false)).layer(inner);
+    let mut earlier = Box::pin(ask(&stack, get("/")));
+    assert!(futures::poll!(&mut earlier).is_pending());
+    hand.advance(S);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    opened.notify_one();
+    earlier.await
+}
+
 /// What shows only while a body streams is known to the next request.
 pub(crate) async fn not_stored_in_the_end() -> Told {
     let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
@@ -214,6 +239,8 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
         told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
     }
     assert_eq!(told.last().expect("told"), "fwd=vary-miss; fwd-status=200; detail=variants");
+    told.push(overtaken_by_a_later_request().await);
+    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=superseded");
     // Once it is stored, that is forgotten.
     let cache = memory();
     large.ask(&cache, policy(), false).await;
