@@ -133,8 +133,8 @@
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public URI and, if it differs, the URI that the handler sees;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
-//!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` tell of hits, misses,
-//!   what is forwarded, stored, set and invalidated, and of what is not stored, with the word of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
+//!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
+//!   forwarded requests, stored responses, set values and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
@@ -173,11 +173,11 @@ mod key;
 mod layer;
 mod marks;
 mod policy;
-mod relay;
 mod rules;
 mod serve;
 mod status;
 pub mod store;
+mod waker_relay;
 
 pub use body::ResponseBody;
 pub use cache::{

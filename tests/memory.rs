@@ -197,7 +197,7 @@ proptest! {
     }
 }
 
-/// What clients hold that read nothing of a response.
+/// The memory that clients hold if they read nothing of their responses.
 #[test]
 fn frames_read_ahead_hold_no_more_than_their_bytes() {
     const CLIENTS: usize = 5;
@@ -224,14 +224,14 @@ fn frames_read_ahead_hold_no_more_than_their_bytes() {
     for (name, ask) in unread {
         let mut held = None;
         let info = measure(|| held = Some(ask()));
-        // The first frame of each is as the service made it.
+        // The first frame of each response keeps the service's large buffer.
         let most = CLIENTS as i64 * (LARGE as i64 + (64 << 10)) + (TABLES as i64);
         assert!(info.bytes_current <= most, "{name}: {} bytes are held", info.bytes_current);
         drop(held);
     }
 }
 
-/// The size of a buffer of which a frame is a small part.
+/// The size of a buffer whose first bytes are a frame.
 const LARGE: usize = 1 << 20;
 
 async fn small_slices(
@@ -244,7 +244,7 @@ async fn small_slices(
 
 // ---- Invalidations ----
 
-/// A scope of each kind that is kept by name.
+/// One scope of each kind that has a name.
 fn scopes(name: &str) -> [Scope; 10] {
     let (path, uri) = (Scope::path(name), Scope::uri(name, None));
     let (subtree, tag) = (Scope::subtree(name), Scope::tag(name));
@@ -266,7 +266,7 @@ fn invalidate(generations: &dyn Generations, names: std::ops::Range<usize>) {
 }
 
 #[test]
-fn a_namespace_takes_memory_by_what_was_invalidated_in_it() {
+fn namespace_memory_grows_with_its_invalidations() {
     let generations = LocalGenerations::new();
     drop(generations.namespace("first"));
     for (names, most) in [(0, 4 << 10), (1, 10 << 10), (100, 300 << 10), (1_000, 2 << 20), (30_000, 22 << 20)]
@@ -295,9 +295,9 @@ fn ten_thousand_idle_namespaces_take_little_memory() {
     assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
 }
 
-/// The same namespaces are used all the time, so none is created.
+/// The same 100 namespaces are used in all rounds. Their growth alone must start the search for idle ones.
 #[test]
-fn large_idle_namespaces_take_a_bounded_amount_of_memory() {
+fn large_idle_namespaces_take_bounded_memory() {
     let mut kept = None;
     let info = measure(|| {
         let generations = LocalGenerations::new();
@@ -313,7 +313,7 @@ fn large_idle_namespaces_take_a_bounded_amount_of_memory() {
 }
 
 #[test]
-fn namespaces_that_were_held_all_at_once_are_dropped_once_they_are_idle() {
+fn released_namespaces_are_dropped() {
     let generations = LocalGenerations::new();
     let info = measure(|| {
         let held: Vec<_> = (0..10_000).map(|tenant| generations.namespace(&tenant.to_string())).collect();

@@ -13,7 +13,7 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Returns one data frame; none if it would be empty.
+    /// Creates frames with one data frame, or with none if `data` is empty.
     pub(super) fn one(data: Bytes) -> Self {
         Self { first: (!data.is_empty()).then(|| Frame::data(data)), rest: VecDeque::new() }
     }

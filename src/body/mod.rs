@@ -20,7 +20,7 @@ pub(crate) use empty::empty;
 pub(crate) use recorder::Recorder;
 pub(crate) use tag::Tagged;
 
-use crate::cache::{Relay, Tracker, is_tracked, unknown};
+use crate::cache::{DependencyRelay, Tracker, is_tracked, unknown};
 use crate::entry::Reads;
 use crate::error::BoxError;
 use crate::flight::{Chain, Reader};
@@ -56,7 +56,7 @@ pin_project! {
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
         // With what the body was made from, where that is known.
-        Shared { reader: Reader, tracker: Option<Tracker>, relay: Relay },
+        Shared { reader: Reader, tracker: Option<Tracker>, relay: DependencyRelay },
     }
 }
 
@@ -88,14 +88,14 @@ impl<B> ResponseBody<B> {
 
     /// The body that another request's call has begun.
     pub(crate) fn shared(reader: Reader) -> Self {
-        Self { inner: Inner::Shared { reader, tracker: None, relay: Relay::default() } }
+        Self { inner: Inner::Shared { reader, tracker: None, relay: DependencyRelay::default() } }
     }
 
     pub(crate) fn forwarded(body: B) -> Self {
         Self { inner: Inner::Forwarded { body } }
     }
 
-    /// Makes a forwarded body part of the chain of its request: it may make requests of its own.
+    /// Makes a forwarded body part of the chain of its request. The requests that the body makes belong to that chain.
     pub(crate) fn within(self, chain: &Arc<Chain>) -> Self
     where
         B: Body,
@@ -153,7 +153,7 @@ where
             let data = recording.as_mut().project().ahead.pop().and_then(|frame| frame.into_data().ok());
             *self = Self::stored(data.unwrap_or_default());
         } else {
-            recording.as_mut().read_what_is_stored();
+            recording.as_mut().use_stored_bytes();
             recording.as_mut().register();
         }
         reads
@@ -172,7 +172,7 @@ where
             return Self { inner: Inner::Recording { recording } };
         }
         let this = recording.as_mut().project();
-        // The budget may have ended the recording just now.
+        // The budget may have ended the recording since the check.
         let Some(mut recorder) = this.recorder.as_mut().and_then(SharedRecorder::take) else {
             return Self { inner: Inner::Recording { recording } };
         };
@@ -182,9 +182,9 @@ where
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
         match recorder.share(begun, Box::pin(Source::new(recording))) {
-            Some(reader) => {
-                Self { inner: Inner::Shared { reader, tracker: Some(tracker), relay: Relay::default() } }
-            }
+            Some(reader) => Self {
+                inner: Inner::Shared { reader, tracker: Some(tracker), relay: DependencyRelay::default() },
+            },
             None => Self::default(),
         }
     }

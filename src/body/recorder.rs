@@ -7,7 +7,7 @@ use super::tag::Tagged;
 use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{GivesWay, Keep, Leader, Reader, Stream};
+use crate::flight::{BudgetedRecording, Keep, Leader, Reader, Stream};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::status::Detail;
@@ -54,12 +54,12 @@ pub(super) enum End {
 }
 
 /// What remains of an ended recording.
-pub(super) struct Ended {
-    /// A parked response keeps a share of it.
+pub(super) struct EndedRecording {
+    /// The reserved bytes. A response that waits for an outer layer's verdict shares them.
     pub(super) reservation: Arc<Reservation>,
-    /// The body, if it is stored or about to be.
+    /// The complete body, if it is stored or will be.
     pub(super) body: Option<Bytes>,
-    /// The store is local, so that its capacity accounts for the body.
+    /// `true` if the store is local: its capacity then counts the body.
     pub(super) is_local: bool,
 }
 
@@ -122,7 +122,7 @@ impl Recorder {
         let begin = commit.leader.as_ref().map(Leader::announcement);
         let verdict = commit.verdict.clone();
         let reader = Stream::begin(head, declared, begun, source, Box::new(self));
-        let stream: Weak<dyn GivesWay> = Arc::<Stream>::downgrade(reader.stream());
+        let stream: Weak<dyn BudgetedRecording> = Arc::<Stream>::downgrade(reader.stream());
         budget.register(stream);
         match (begin, verdict) {
             (Some(begin), None) => begin(reader.stream()),
@@ -153,7 +153,7 @@ impl Recorder {
     /// Makes room for so many bytes. Must be called without holding a lock.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
-        self.fits_alone(bytes).then(|| move || budget.make_room())
+        self.fits_alone(bytes).then_some(move || budget.make_room())
     }
 
     fn len(&self) -> u64 {
@@ -227,14 +227,14 @@ impl Recorder {
         verdict.is_some_and(PendingVerdict::is_refused)
     }
 
-    /// Ends a recording that stands still. Stores the body if it has its declared length.
-    pub(super) fn give_way(self) {
+    /// Ends a stalled recording. Stores the body if it has its declared length.
+    pub(super) fn end_stalled(self) {
         let how = if self.is_whole() { End::Clean } else { End::NoRoomNow };
         drop(self.end(how));
     }
 
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
-    pub(super) fn end(mut self, how: End) -> Ended {
+    pub(super) fn end(mut self, how: End) -> EndedRecording {
         if how == End::Clean {
             let body = self.body();
             return self.finish(body);
@@ -255,7 +255,7 @@ impl Recorder {
                 End::Refused | End::Clean => commit.pass(),
             }
         }
-        Ended { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }
+        EndedRecording { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }
     }
 
     /// Takes what was recorded.
@@ -270,10 +270,10 @@ impl Recorder {
         }
     }
 
-    /// Stores the body, if it is what was declared and may be.
-    fn finish(&mut self, body: Bytes) -> Ended {
+    /// Stores the body if it has its declared length and is storable.
+    fn finish(&mut self, body: Bytes) -> EndedRecording {
         let reservation = Arc::new(self.reservation.take());
-        let unstored = |reservation| Ended { reservation, body: None, is_local: false };
+        let unstored = |reservation| EndedRecording { reservation, body: None, is_local: false };
         let Some(mut commit) = self.commit.take() else { return unstored(reservation) };
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
             commit.storing.not_stored(&commit.cache, Detail::ContentLength);
@@ -295,7 +295,8 @@ impl Recorder {
             self.tag.set(tag);
         }
         let parked = Arc::clone(&reservation);
-        let ended = Ended { reservation, body: Some(body.clone()), is_local: commit.cache.is_local() };
+        let ended =
+            EndedRecording { reservation, body: Some(body.clone()), is_local: commit.cache.is_local() };
         match commit.verdict.take() {
             None => commit.store(body),
             Some(verdict) => verdict.when_decided(move |verdict| {

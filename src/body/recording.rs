@@ -3,7 +3,7 @@
 use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use super::shared_recorder::SharedRecorder;
-use crate::cache::{Relay, Tracker, is_tracked};
+use crate::cache::{DependencyRelay, Tracker, is_tracked};
 use crate::entry::{Reads, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::Chain;
@@ -29,17 +29,17 @@ pin_project! {
         consistent: bool,
         // What the body failed with while it was read ahead; its reader gets it in its turn.
         error: Option<BoxError>,
-        // The complete body, until its client reads.
+        // The complete body as it is stored, until its client reads.
         stored: Option<Bytes>,
-        // Its share of the budget is held until what was read ahead is sent.
+        // The ended recorder. It holds its share of the budget until the frames read ahead are sent.
         held: Option<SharedRecorder>,
         // What is read while the body is made, where somebody else records it.
         pub(super) tracker: Option<Tracker>,
         // What the recorder knew when it ended.
         known: Option<Tracker>,
         // To the maker of a page that reads the body.
-        relay: Relay,
-        // The request that the body answers, where somebody has recorded it.
+        relay: DependencyRelay,
+        // The request that the body answers, once its recording has ended.
         chain: Option<Arc<Chain>>,
     }
 }
@@ -71,7 +71,7 @@ where
             held: None,
             tracker: None,
             known: None,
-            relay: Relay::default(),
+            relay: DependencyRelay::default(),
             chain,
         }
     }
@@ -112,7 +112,7 @@ where
                 Poll::Ready(Some(Ok(frame))) => {
                     bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
                     let ahead = self.as_mut().project().ahead;
-                    // Of many, each could be a small slice of a large buffer.
+                    // Each of many frames may be a small slice of a large buffer.
                     let compacts = !ahead.is_empty();
                     ahead.push(frame.map_data(|data| if compacts { body_for_storage(data).0 } else { data }));
                 }
@@ -134,14 +134,14 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.recorder.is_some() && !self.is_recording() {
-            // The budget has ended it.
+            // The budget has ended the recording.
             self.as_mut().end_recording(End::NoRoomNow);
         }
         let this = self.as_mut().project();
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
         let polled = match (tracker.or(this.tracker.as_mut()), &*this.chain) {
             (Some(tracker), _) => tracker.enter(|| this.body.poll_frame(cx)),
-            // The recording has ended, but not what the body asks for.
+            // After the recording, the body may still make requests.
             (None, Some(chain)) => chain.enter(|| this.body.poll_frame(cx)),
             (None, None) => this.body.poll_frame(cx),
         };
@@ -201,9 +201,10 @@ where
         }
     }
 
-    /// Replaces frames of a complete body by the stored bytes. They count against the budget until they are sent, since
-    /// the store may evict them before.
-    pub(super) fn read_what_is_stored(self: Pin<&mut Self>) {
+    /// Replaces the frames read ahead by the stored bytes, if they are the complete body.
+    ///
+    /// The bytes count against the budget until they are sent: the store may evict its entry before.
+    pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
         let is_ahead =
@@ -213,7 +214,7 @@ where
         }
     }
 
-    /// Registers what still holds bytes of the budget.
+    /// Registers the recorders that still hold bytes of the budget.
     pub(super) fn register(self: Pin<&mut Self>) {
         let this = self.project();
         for recorder in [this.recorder, this.held].into_iter().flatten() {

@@ -1,32 +1,32 @@
-//! A recorder that the budget may end if it stands still.
+//! A recorder that the budget may end if it stalls.
 
 use super::recorder::{End, Recorder};
 use crate::cache::{Reservation, Tracker};
-use crate::flight::{GivesWay, STANDS_STILL};
+use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// The recorder of a body, shared with the budget: it can be ended while the client does not read.
+/// The recorder of a body, shared with the budget. The budget can end it while its client does not read.
 pub(super) struct SharedRecorder {
-    slot: Arc<Slot>,
+    slot: Arc<RecorderSlot>,
     /// What is read while the body is made.
     pub(super) tracker: Tracker,
     is_registered: bool,
 }
 
-struct Slot(Mutex<Held>);
+struct RecorderSlot(Mutex<SlotState>);
 
-struct Held {
-    what: What,
+struct SlotState {
+    what: ReservationOwner,
     moved: Instant,
 }
 
 /// The owner of the reserved bytes.
-enum What {
+enum ReservationOwner {
     Recorder(Box<Recorder>),
-    /// The recording has ended; some recorded frames may not be sent yet.
+    /// The reservation of an ended recording. Some of its frames may not be sent yet.
     Unsent(Arc<Reservation>),
     Nothing,
 }
@@ -34,31 +34,31 @@ enum What {
 impl SharedRecorder {
     pub(super) fn new(mut recorder: Recorder) -> Self {
         let tracker = std::mem::take(&mut recorder.tracker);
-        let held = Held { what: What::Recorder(Box::new(recorder)), moved: Instant::now() };
-        Self { slot: Arc::new(Slot(Mutex::new(held))), tracker, is_registered: false }
+        let held = SlotState { what: ReservationOwner::Recorder(Box::new(recorder)), moved: Instant::now() };
+        Self { slot: Arc::new(RecorderSlot(Mutex::new(held))), tracker, is_registered: false }
     }
 
-    /// Registers a recording that is not complete at once: from now on the budget may end it.
+    /// Registers the recording with the budget, which may end it from now on.
     pub(super) fn register(&mut self) {
         if self.is_registered {
             return;
         }
         let budget = match &mut self.slot.lock().what {
-            What::Recorder(recorder) => {
+            ReservationOwner::Recorder(recorder) => {
                 recorder.tracker = self.tracker.share();
                 Arc::clone(recorder.budget())
             }
-            What::Unsent(reservation) => Arc::clone(reservation.budget()),
-            What::Nothing => return,
+            ReservationOwner::Unsent(reservation) => Arc::clone(reservation.budget()),
+            ReservationOwner::Nothing => return,
         };
-        let slot: Weak<Slot> = Arc::downgrade(&self.slot);
+        let slot: Weak<RecorderSlot> = Arc::downgrade(&self.slot);
         budget.register(slot);
         self.is_registered = true;
     }
 
     /// Returns `true` while the recording goes on.
     pub(super) fn is_recording(&self) -> bool {
-        matches!(self.slot.lock().what, What::Recorder(_))
+        matches!(self.slot.lock().what, ReservationOwner::Recorder(_))
     }
 
     /// Returns `true` if followers may be waiting.
@@ -73,15 +73,15 @@ impl SharedRecorder {
 
     fn look<T>(&self, at: impl FnOnce(&Recorder) -> T) -> Option<T> {
         match &self.slot.lock().what {
-            What::Recorder(recorder) => Some(at(recorder)),
-            What::Unsent(_) | What::Nothing => None,
+            ReservationOwner::Recorder(recorder) => Some(at(recorder)),
+            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => None,
         }
     }
 
-    /// Records a frame. Returns it for sending, and why the recording ends, if it does.
+    /// Records a frame. Returns the frame for sending, and the reason if the recording must end.
     pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<End>) {
         let (data, end, make_room) = match &mut *self.slot.lock() {
-            Held { what: What::Recorder(recorder), moved } => {
+            SlotState { what: ReservationOwner::Recorder(recorder), moved } => {
                 // Set first, so that the budget does not end this recording.
                 *moved = Instant::now();
                 let (data, end) = recorder.push(data);
@@ -94,62 +94,62 @@ impl SharedRecorder {
         let Some(make_room) = make_room else { return (data, end) };
         make_room();
         match &mut self.slot.lock().what {
-            What::Recorder(recorder) => recorder.push(data),
-            What::Unsent(_) | What::Nothing => (data, None),
+            ReservationOwner::Recorder(recorder) => recorder.push(data),
+            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => (data, None),
         }
     }
 
-    /// Ends the recording, and returns the body if it is complete and about to be stored.
+    /// Ends the recording. Returns the complete body if it is stored or will be.
     pub(super) fn end(&mut self, how: End) -> Option<Bytes> {
         let ended = self.take()?.end(how);
-        self.slot.lock().what = What::Unsent(ended.reservation);
+        self.slot.lock().what = ReservationOwner::Unsent(ended.reservation);
         ended.body
     }
 
-    /// Takes the recorder with what was read, if the recording goes on.
+    /// Takes the recorder and its dependencies, if the recording goes on.
     pub(super) fn take(&mut self) -> Option<Recorder> {
         match self.slot.take() {
-            What::Recorder(mut recorder) => {
+            ReservationOwner::Recorder(mut recorder) => {
                 recorder.tracker = std::mem::take(&mut self.tracker);
                 Some(*recorder)
             }
-            What::Unsent(_) | What::Nothing => None,
+            ReservationOwner::Unsent(_) | ReservationOwner::Nothing => None,
         }
     }
 }
 
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
-        // In the task of a page that this body may be a part of, which depends on the same values.
+        // This runs in the task of a page that may contain the body. The page depends on the same values.
         drop(self.take());
         self.tracker.pass_on();
     }
 }
 
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, Held> {
+impl RecorderSlot {
+    fn lock(&self) -> MutexGuard<'_, SlotState> {
         // A panic leaves nothing half done under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> What {
-        std::mem::replace(&mut self.lock().what, What::Nothing)
+    fn take(&self) -> ReservationOwner {
+        std::mem::replace(&mut self.lock().what, ReservationOwner::Nothing)
     }
 }
 
-impl GivesWay for Slot {
-    fn give_way(&self, now: Instant) -> Option<Instant> {
+impl BudgetedRecording for RecorderSlot {
+    fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
         let what = {
             let mut held = self.lock();
-            let still = held.moved + STANDS_STILL;
+            let still = held.moved + STALL_TIMEOUT;
             match held.what {
-                What::Nothing => return None,
+                ReservationOwner::Nothing => return None,
                 _ if now < still => return Some(still),
-                _ => std::mem::replace(&mut held.what, What::Nothing),
+                _ => std::mem::replace(&mut held.what, ReservationOwner::Nothing),
             }
         };
-        if let What::Recorder(recorder) = what {
-            recorder.give_way();
+        if let ReservationOwner::Recorder(recorder) = what {
+            recorder.end_stalled();
         }
         None
     }

@@ -6,7 +6,7 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::{Pass, Passes};
 use crate::key::KeyRef;
-use crate::relay::relayed;
+use crate::waker_relay::relay_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -160,10 +160,10 @@ impl Background {
         let mut held = Vec::new();
         for (permits, most) in all {
             // Fails where somebody else has closed it already.
-            held.extend(relayed(permits.acquire_many(most)).await);
+            held.extend(relay_waker(permits.acquire_many(most)).await);
         }
         // What the others led to; requests that are still answered may lead to more.
-        drop(relayed(self.writes.acquire_many(MOST_WRITES)).await);
+        drop(relay_waker(self.writes.acquire_many(MOST_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }
 }

@@ -1,7 +1,7 @@
 //! The bytes that may be recorded at a time, so that many large responses at once stay bounded too.
 
 use super::Tracker;
-use crate::flight::{GivesWay, STANDS_STILL};
+use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// A recording of at most so many bytes is small.
 const SMALL: u64 = 256 << 10;
 
-/// The bytes that all recordings may hold together, and the recordings.
+/// The limit on the bytes of all recordings together, and the recordings that may be ended for room.
 pub(crate) struct Budget {
     limit: u64,
     used: AtomicU64,
@@ -20,10 +20,10 @@ pub(crate) struct Budget {
 
 /// The recordings that may hold bytes of a budget.
 struct Recordings {
-    all: Vec<Weak<dyn GivesWay>>,
-    /// At this length, dropped recordings are removed.
+    all: Vec<Weak<dyn BudgetedRecording>>,
+    /// The length of `all` at which dropped recordings are removed.
     sweep_at: usize,
-    /// No recording stands still before this time.
+    /// The earliest time at which a recording may be stalled.
     earliest: Option<Instant>,
 }
 
@@ -34,12 +34,12 @@ pub(crate) struct Reservation {
     bytes: u64,
 }
 
-/// Fewer recordings are not searched for dropped ones.
-const FEWEST: usize = 64;
+/// The smallest number of recordings that is searched for dropped ones.
+const MIN_SWEEP: usize = 64;
 
 impl Budget {
     pub(super) fn new(limit: u64) -> Arc<Self> {
-        let recordings = Recordings { all: Vec::new(), sweep_at: FEWEST, earliest: None };
+        let recordings = Recordings { all: Vec::new(), sweep_at: MIN_SWEEP, earliest: None };
         Arc::new(Self { limit, used: AtomicU64::new(0), recordings: Mutex::new(recordings) })
     }
 
@@ -47,17 +47,17 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Adds a recording that may be ended if others need room.
-    pub(crate) fn register(&self, recording: Weak<dyn GivesWay>) {
+    /// Adds a recording that may be ended if another one needs room.
+    pub(crate) fn register(&self, recording: Weak<dyn BudgetedRecording>) {
         let mut recordings = self.recordings();
         if recordings.all.len() >= recordings.sweep_at {
             recordings.all.retain(|recording| recording.strong_count() > 0);
-            recordings.sweep_at = FEWEST.max(2 * recordings.all.len());
+            recordings.sweep_at = MIN_SWEEP.max(2 * recordings.all.len());
         }
         recordings.all.push(recording);
     }
 
-    /// Ends all recordings that stand still. Must be called without holding a lock.
+    /// Ends all stalled recordings. The caller must not hold a lock.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
@@ -67,15 +67,15 @@ impl Budget {
             }
             recordings.all.iter().filter_map(Weak::upgrade).collect()
         };
-        // The caller's page does not depend on what the ended ones were made from.
+        // Keeps the dependencies of ended recordings from the caller's page.
         let next = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
             next
         });
-        // Set after the room is given back, so that others that need it meanwhile look for it, too. What begins from now on
-        // does not stand still sooner.
-        let begun = now + STANDS_STILL;
+        // Set after the bytes are released: until then, other callers search as well. A recording that begins later
+        // stalls no earlier than `begun`.
+        let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 
@@ -85,9 +85,11 @@ impl Budget {
     }
 }
 
-/// Ends a recording if it stands still. A panic in its store or wakers is no fault of the caller's.
-fn end_recording(recording: &dyn GivesWay, now: Instant) -> Option<Instant> {
-    catch_unwind(AssertUnwindSafe(|| recording.give_way(now))).unwrap_or_default()
+/// Ends a recording if it is stalled. Otherwise returns when it will be.
+///
+/// Catches a panic of its store or wakers, which must not reach the caller.
+fn end_recording(recording: &dyn BudgetedRecording, now: Instant) -> Option<Instant> {
+    catch_unwind(AssertUnwindSafe(|| recording.end_if_stalled(now))).unwrap_or_default()
 }
 
 impl fmt::Debug for Budget {
@@ -113,7 +115,7 @@ impl Reservation {
         taken
     }
 
-    /// Returns `true` if there is room for more now.
+    /// Returns `true` if this many more bytes fit now.
     pub(crate) fn can_grow(&self, bytes: u64) -> bool {
         self.sum_with(self.budget.used(), bytes).is_some()
     }
@@ -123,7 +125,7 @@ impl Reservation {
         self.sum_with(self.bytes, bytes).is_some()
     }
 
-    /// Returns the sum of used bytes and more, or `None` if it exceeds the limit.
+    /// Returns `used` plus `bytes`, or `None` if the sum exceeds the limit.
     ///
     /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
     /// bodies slowly do not keep pages from being stored.

@@ -88,10 +88,9 @@ impl CacheBuilder {
     /// responses pass through unrecorded. The default is 64 MiB. A quarter of it is kept for bodies
     /// of up to 256 KiB, which slow readers of large ones can't use up.
     ///
-    /// Where there is no room, a recording whose body has not moved for ten seconds gives its room to others: it is
-    /// stored if all that `Content-Length` declares is there, else it is not recorded any more. Its clients get it all
-    /// the same. One exception: of several clients that read one body, those that have stood still for so long and are
-    /// more than 256 KiB behind are cut off.
+    /// If a recording finds no room, recordings without progress for ten seconds are ended. Such a response is stored if
+    /// its body has the length that `Content-Length` declares; otherwise it is not. Its client still receives the whole
+    /// body, with one exception: if several clients share the body, those more than 256 KiB behind may be cut off.
     pub fn recording_bytes(mut self, bytes: u64) -> Self {
         self.recording_bytes = bytes;
         self

@@ -4,12 +4,13 @@ mod background;
 mod budget;
 mod builder;
 mod contradictions;
+mod dependency_relay;
 mod dice;
+mod entry_write;
 mod generations;
 mod invalidation;
 mod namespaces;
 mod outdated;
-mod placing;
 mod poll;
 mod storing;
 mod tracking;
@@ -21,12 +22,13 @@ pub use background::Refreshes;
 pub(crate) use budget::{Budget, Reservation};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
+pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use poll::poll_now;
 pub(crate) use storing::{LastRecording, Settled, Storing};
 pub(crate) use tracking::{
-    AnswerDependencies, PassedOn, PendingRead, Relay, Tracker, inherit_response, is_tracked, unknown,
+    AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, unknown,
 };
 pub use tracking::{Propagated, propagate_dependencies};
 pub use warm::{Warmed, WarmedPage};
@@ -198,9 +200,9 @@ impl Cache {
     /// invalidation that one of them has seen, for about 1,024 namespaces. By that they notice a store that has lost
     /// invalidations.
     ///
-    /// A store inside the process forgets a namespace that has no handle, if others that were used since take 24 MiB
-    /// ([`LocalGenerations`](crate::store::LocalGenerations)), some thousands of small ones. Everything that was
-    /// stored in it, counters and locks included, is invalid then. To keep a namespace, keep a handle to it.
+    /// A store inside the process drops a namespace without a handle if namespaces that were used since take 24 MiB
+    /// ([`LocalGenerations`](crate::store::LocalGenerations)): some thousands of small ones. This invalidates every
+    /// entry stored in it, including counters and locks. To keep a namespace, keep a handle to it.
     ///
     /// # Errors
     /// If the namespace is empty.
@@ -267,7 +269,7 @@ impl Cache {
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
             passes: Arc::default(),
-            last_recordings: Arc::new(Remembered::lasting(LastRecording::LASTING)),
+            last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),

@@ -1,8 +1,8 @@
-//! Puts a response where a look-up finds it: under its URL, or under a variant of it.
+//! A response to store once its body is complete, and the remembered outcome of the last one.
 
 use super::Cache;
+use super::entry_write::{EntryWrite, WriteOutcome};
 use super::outdated::Outdated;
-use super::placing::{Placed, Placing};
 use crate::clock::Moment;
 use crate::entry::{Reads, Selection, StoredResponse};
 use crate::flight::Pass;
@@ -33,28 +33,28 @@ pub(crate) struct Storing {
     pub(crate) outdated: Option<Outdated>,
     /// Who wants to know whether this has come to anything.
     pub(crate) settled: Option<Settled>,
-    /// When the values expire that its head was made from.
+    /// The time at which the first value expires that the head was made from.
     pub(crate) known_until: Moment,
-    /// The end of its freshness, if values that its body was made from shortened it.
-    shortened: Option<Moment>,
+    /// The end of its freshness, if values that its body was made from shortened_lifetime it.
+    shortened_lifetime: Option<Moment>,
 }
 
-/// What is remembered of the last recording of a key.
+/// The remembered outcome of the last recording of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastRecording {
     NotStored(Detail),
-    /// It was stored with a freshness lifetime that the values which its body was made from shortened.
-    Shortened {
-        /// The end of its freshness.
+    /// It was stored with a freshness lifetime that the values which its body was made from shortened_lifetime.
+    ShortenedLifetime {
+        /// The end of the freshness lifetime.
         until: Moment,
-        /// The longest freshness lifetime of the last recordings.
+        /// The longest such lifetime of the last recordings.
         longest: Duration,
     },
 }
 
 impl LastRecording {
-    /// How long it is remembered.
-    pub(super) const LASTING: Duration = Duration::from_secs(3600);
+    /// The time for which the outcome is remembered.
+    pub(super) const TTL: Duration = Duration::from_secs(3600);
 }
 
 /// Learns whether a call has led to a new response, or has taken the old one away.
@@ -72,7 +72,7 @@ impl Settled {
 }
 
 impl Storing {
-    /// Creates one for a response that takes no other's place.
+    /// Creates the pending write of a response that replaces none.
     pub(crate) fn new(
         key: CacheKey,
         response: Arc<StoredResponse>,
@@ -91,7 +91,7 @@ impl Storing {
             outdated: None,
             settled: None,
             known_until: Moment::NEVER,
-            shortened: None,
+            shortened_lifetime: None,
         }
     }
 
@@ -115,14 +115,14 @@ impl Storing {
     /// Remembers why the response is not stored, for the status of the next one.
     pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
-        let (own, now) = (self.noted_key(), cache.clock().now());
+        let (own, now) = (self.outcome_key(), cache.clock().now());
         let key = own.as_ref().unwrap_or(&self.key);
         cache.last_recordings().remember(key.as_ref(), LastRecording::NotStored(why), now);
     }
 
-    /// Returns the key of the variant, under which the outcome is remembered; `None` if the response has no variants.
-    fn noted_key(&self) -> Option<CacheKey> {
-        self.selection.own_key(self.key.as_ref(), self.response.head(), &self.request)
+    /// Returns the variant key under which the outcome is remembered, or `None` if the response nominates no fields.
+    fn outcome_key(&self) -> Option<CacheKey> {
+        self.selection.response_variant_key(self.key.as_ref(), self.response.head(), &self.request)
     }
 
     /// Says what the response was made from; false if it can't be stored for that.
@@ -132,7 +132,7 @@ impl Storing {
         let before = response.head().fresh_until.min(self.known_until);
         let can_depend = response.depend_on(&reads);
         let until = response.head().fresh_until;
-        self.shortened = (until < before).then_some(until);
+        self.shortened_lifetime = (until < before).then_some(until);
         can_depend
     }
 
@@ -164,29 +164,31 @@ impl Storing {
 
     /// Stores the response, which has its body.
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
-        let noted_key = self.noted_key();
-        let Self { key, mut response, request, max_variants, selection, retained, shortened, .. } = self;
+        let outcome_key = self.outcome_key();
+        let Self {
+            key, mut response, request, max_variants, selection, retained, shortened_lifetime, ..
+        } = self;
         let now = cache.clock().now();
-        // How long it is kept once it is stale counts from now at the earliest.
+        // The retention of a stale response counts from now at the earliest.
         let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
             cache.passes().forget(key.as_ref());
         }
         let placing =
-            Placing { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
+            EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let placed = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => placing.place(&mut response).await,
-            // It would not be served, but could replace a newer one.
-            Ok(_) => Ok(Placed::Refused(Detail::Invalidated)),
+            // An invalid response would not be served, but could replace a newer one.
+            Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };
-        let noted = noted_key.as_ref().unwrap_or(&key).as_ref();
+        let noted = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
-        // A failure is counted by the cache.
+        // The cache counts the failure.
         let why = match placed {
-            Ok(Placed::Stored) => None,
-            Ok(Placed::Superseded) => Some(Detail::Superseded),
-            Ok(Placed::Refused(why)) => Some(why),
+            Ok(WriteOutcome::Stored) => None,
+            Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),
+            Ok(WriteOutcome::Refused(why)) => Some(why),
             Err(_) => Some(Detail::StoreFailed),
         };
         if let Some(why) = why {
@@ -194,15 +196,15 @@ impl Storing {
             event!(status = response.status().as_u16(), detail = %why, "not stored");
             return (response, false);
         }
-        match shortened {
+        match shortened_lifetime {
             Some(until) => {
                 let lifetime = until.since(response.head().response_time);
                 let before = match last.get(noted, now) {
-                    Some(LastRecording::Shortened { longest, .. }) => longest,
+                    Some(LastRecording::ShortenedLifetime { longest, .. }) => longest,
                     _ => Duration::ZERO,
                 };
                 let longest = lifetime.max(before);
-                last.remember(noted, LastRecording::Shortened { until, longest }, now);
+                last.remember(noted, LastRecording::ShortenedLifetime { until, longest }, now);
             }
             None => last.forget(noted),
         }

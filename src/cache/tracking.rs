@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 thread_local! {
@@ -27,8 +27,8 @@ enum Slot {
 /// Notes what is read while something is made.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
-    reads: Option<Arc<Mutex<Reads>>>,
-    /// The request that it is made for, or the computation.
+    pub(super) reads: Option<Arc<Mutex<Reads>>>,
+    /// The request or the computation whose reads are tracked.
     chain: Option<Arc<Chain>>,
 }
 
@@ -38,7 +38,7 @@ impl Tracker {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }
 
-    /// Returns one for the handler of a request, or for a computation.
+    /// Creates a tracker for the handler of a request, or for a computation.
     pub(crate) fn of(chain: &Arc<Chain>) -> Self {
         Self { reads: None, chain: Some(Arc::clone(chain)) }
     }
@@ -111,29 +111,29 @@ impl Tracker {
     }
 }
 
-/// Notes that are passed on to whoever is making something where this is dropped: whatever becomes of the work.
+/// A tracker that passes its dependencies on when it is dropped, to the page or value being made on this thread.
 #[derive(Debug)]
-pub(crate) struct PassedOn(pub(crate) Tracker);
+pub(crate) struct DependencyGuard(pub(crate) Tracker);
 
-impl Drop for PassedOn {
+impl Drop for DependencyGuard {
     fn drop(&mut self) {
         self.0.pass_on();
     }
 }
 
-fn lock(reads: &Mutex<Reads>) -> std::sync::MutexGuard<'_, Reads> {
+pub(super) fn lock(reads: &Mutex<Reads>) -> std::sync::MutexGuard<'_, Reads> {
     // Nothing panics under this lock.
     reads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Replaces the slot of this thread. Returns `None` while the thread ends: there are no thread-local values then, and
-/// what is read is not known.
+/// Replaces the slot of this thread. Returns `None` while the thread ends: its thread-local values are gone, so reads are
+/// unknown.
 fn replace_slot(new: Slot) -> Option<Slot> {
     SLOT.try_with(|slot| slot.replace(new)).ok()
 }
 
 /// Returns the notes of whoever wants to know what is read here.
-fn current() -> Option<Arc<Mutex<Reads>>> {
+pub(super) fn current() -> Option<Arc<Mutex<Reads>>> {
     let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
         Slot::Nobody => None,
         Slot::Reads(reads) => Some(Arc::clone(reads)),
@@ -187,68 +187,6 @@ pub(crate) fn merge(other: &Reads) {
 pub(crate) fn unknown() {
     if let Some(reads) = current() {
         lock(&reads).set_unfit();
-    }
-}
-
-/// A read under way by whoever is making something here. While there is one, nobody joins what is made: the read may
-/// have seen what was changed since, which is not noted yet.
-#[derive(Debug)]
-pub(crate) struct PendingRead(Arc<Mutex<Reads>>);
-
-impl PendingRead {
-    /// Begins a read, if anybody wants to know what is read here.
-    pub(crate) fn begin() -> Option<Self> {
-        let reads = current()?;
-        lock(&reads).begin();
-        Some(Self(reads))
-    }
-}
-
-impl Drop for PendingRead {
-    fn drop(&mut self) {
-        lock(&self.0).end();
-    }
-}
-
-/// Passes on what a body has been made from so far, to the page that reads it.
-#[derive(Debug, Default)]
-pub(crate) struct Relay {
-    /// The page, how often the body's reads had changed when they were passed on, and how often the page's had after.
-    passed: Option<(Weak<Mutex<Reads>>, u64, u64)>,
-    /// The page waits for a frame.
-    waiting: Option<PendingRead>,
-}
-
-impl Relay {
-    /// Notes that the page waits for a frame, or has it.
-    pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
-        match is_waiting {
-            true => self.waiting = self.waiting.take().or_else(PendingRead::begin),
-            false => self.waiting = None,
-        }
-    }
-
-    /// Passes on what is new since the last time, so that many frames cost no more than one.
-    pub(crate) fn pass_on(&mut self, body: &Tracker) {
-        let Some(own) = &body.reads else { return };
-        let changes = lock(own).changes();
-        if changes == 0 {
-            return;
-        }
-        let Some(page) = current() else { return };
-        let is_told = |(known, told, after): &(Weak<_>, u64, u64)| {
-            *told == changes && known.as_ptr() == Arc::as_ptr(&page) && *after == lock(&page).changes()
-        };
-        if self.passed.as_ref().is_some_and(is_told) {
-            return;
-        }
-        let reads = lock(own).clone();
-        let after = {
-            let mut page = lock(&page);
-            page.merge(&reads);
-            page.changes()
-        };
-        self.passed = Some((Arc::downgrade(&page), changes, after));
     }
 }
 

@@ -38,7 +38,7 @@ impl Slept {
     #[cold]
     fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
         let before = held >> SECOND_BITS;
-        // Measured again at the next reading.
+        // The next reading measures again.
         let Some(measured) = measured.map(|measured| measured.min(MOST)) else { return before };
         let slept = if measured > before + TOLERATED { measured } else { before };
         let new = slept << SECOND_BITS | (second & SECONDS);

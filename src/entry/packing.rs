@@ -28,7 +28,7 @@ pub(super) fn packed(
     let names = 1 + headers.keys().filter(|name| is_other(name)).count();
     let mut packed = HeaderMap::with_capacity((names + ROOM).min(MOST_FIELDS));
     for (name, value) in packed_lines(|| std::iter::once((first, was)).chain(others())) {
-        // A header section that is full to the last goes without.
+        // A full header section is copied without the field.
         let _ = packed.try_append(copy_name(name), value);
     }
     without_spare_room(&packed)
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(lines, ["<a>", "", "<b>"]);
     }
 
-    /// Minutes, if each field is compared with each excluded name.
+    /// Takes minutes if each field is compared with each excluded name.
     #[test]
     fn many_excluded_names_are_left_out_of_many_fields() {
         let name = |number: usize| HeaderName::try_from(format!("x-field-{number}")).expect("a name");

@@ -14,9 +14,9 @@ pub(crate) struct Reads {
     places: Places<(Scope, u64)>,
     /// When the first of them expires, if any does.
     until: Option<Moment>,
-    /// How often anything of it has changed.
+    /// The number of changes so far.
     changes: u64,
-    /// How many reads are under way that are not noted yet.
+    /// The number of reads that are not noted yet.
     pending: usize,
     /// There were too many, or what they depend on is not known.
     pub(crate) is_unfit: bool,
@@ -28,22 +28,22 @@ impl Reads {
         self.until.unwrap_or(Moment::NEVER)
     }
 
-    /// Notes that a read is under way.
+    /// Begins a read.
     pub(crate) fn begin(&mut self) {
         self.pending += 1;
     }
 
-    /// Notes that a read has ended.
+    /// Ends a read.
     pub(crate) fn end(&mut self) {
         self.pending = self.pending.saturating_sub(1);
     }
 
-    /// Returns `true` if a read is under way: it is not known what it has seen.
+    /// Returns `true` if a read is not noted yet.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending > 0
     }
 
-    /// Returns how often it has changed.
+    /// Returns the number of changes so far.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -117,7 +117,7 @@ impl Reads {
         }
     }
 
-    /// Notes that not all of it is known.
+    /// Notes that some dependencies are unknown.
     pub(crate) fn set_unfit(&mut self) {
         self.changes += u64::from(!self.is_unfit);
         self.is_unfit = true;
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
     }
 
-    /// What is read, written and inherited, noted by a search through all for each value.
+    /// A model of [`Reads`] that finds each value by a linear search, and whether it is unfit.
     #[derive(Default)]
     struct Model(Vec<Dependency>, bool);
 
@@ -178,7 +178,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn values_are_noted_as_a_search_through_all_notes_them(
+        fn reads_agree_with_a_linear_search(
             steps in prop::collection::vec((0..3_u8, 0..1_200_u64, 1..3_u64, 0..9_u64), 0..3_000),
         ) {
             let (mut reads, mut model) = (Reads::default(), Model::default());
@@ -204,7 +204,7 @@ mod tests {
         }
     }
 
-    /// Each value is found without a search through all.
+    /// Slow if each value is found by a linear search.
     #[test]
     fn many_parts_with_many_values_are_merged_in_linear_time() {
         let mut part = Reads::default();

@@ -30,13 +30,13 @@ pub struct StoredResponse {
     etag: Option<HeaderValue>,
     /// The head of its 304, made when one is first sent, of a response with a validator.
     not_modified: OnceLock<Box<Parts>>,
-    used: Used,
+    used: UseFlag,
 }
 
-/// Whether a request has asked for a variant since the flags of its URL were cleared: one flag for all copies. A
-/// response that is the only one of its URL has none.
+/// Whether a request has used a variant since the flags of its URL were cleared. All copies of the variant share the
+/// flag. A response without variants has none.
 #[derive(Debug, Clone, Default)]
-struct Used(Option<Arc<AtomicBool>>);
+struct UseFlag(Option<Arc<AtomicBool>>);
 
 /// The last counter and stamp at which an entry was found valid: while they are current, it still is.
 #[derive(Debug)]
@@ -75,37 +75,45 @@ impl StoredResponse {
         let head_weight = weight_of(&head);
         let etag = tag_of(&head.parts.headers);
         let checked = Checked::new(&head);
-        Self { head, body, head_weight, etag, not_modified: OnceLock::new(), checked, used: Used::default() }
+        Self {
+            head,
+            body,
+            head_weight,
+            etag,
+            not_modified: OnceLock::new(),
+            checked,
+            used: UseFlag::default(),
+        }
     }
 
-    /// Returns a response that takes the place of this one, and is used if this one is.
+    /// Creates the response that replaces this one. Both share one use flag.
     pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
         Self { used: self.used.clone(), ..Self::new(head, body) }
     }
 
-    /// Makes the response a variant.
+    /// Makes the response a variant with a use flag of its own.
     pub(crate) fn set_variant(&mut self, is_used: bool) {
-        self.used = Used(Some(Arc::new(AtomicBool::new(is_used))));
+        self.used = UseFlag(Some(Arc::new(AtomicBool::new(is_used))));
     }
 
     pub(crate) fn is_variant(&self) -> bool {
         self.used.0.is_some()
     }
 
-    /// Notes that a request has asked for this variant.
+    /// Sets the use flag of this variant.
     #[inline]
     pub(crate) fn note_use(&self) {
-        // Written once, so that threads that read it do not wait for each other.
+        // Written only if unset: threads that read it do not contend.
         if let Some(used) = self.used.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
             used.store(true, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn forget_use(&self) {
+    pub(crate) fn clear_use(&self) {
         self.used.0.iter().for_each(|used| used.store(false, Ordering::Relaxed));
     }
 
-    /// Returns `true` if a request has asked for this variant since its use was forgotten.
+    /// Returns `true` if a request has used this variant since the flag was cleared.
     pub(crate) fn is_used(&self) -> bool {
         self.used.0.as_ref().is_some_and(|used| used.load(Ordering::Relaxed))
     }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 pub(crate) struct Nominated {
     pub(super) name: HeaderName,
     pub(super) original: Option<Bytes>,
-    /// Whether that is a digest of the value, which is secret or long.
+    /// `true` if `original` is a digest, because the value is secret or long.
     pub(super) is_digest: bool,
 }
 
@@ -41,8 +41,8 @@ impl Selection {
         (self.is_secret.by_name)(name) || self.is_secret.declared.contains(name)
     }
 
-    /// Returns `true` if a digest stands for a value: it is secret, or long.
-    fn hides(&self, name: &HeaderName, value: &[u8]) -> bool {
+    /// Returns `true` if a digest represents the value, which is secret or long.
+    fn uses_digest(&self, name: &HeaderName, value: &[u8]) -> bool {
         value.len() > LONGEST_VALUE || self.is_secret(name)
     }
 
@@ -63,14 +63,20 @@ impl Selection {
             buf.part(name.as_str().as_bytes());
             let value = vary::presented(presented, name, self.alike);
             match value.as_deref() {
-                Some(value) if self.hides(name, value) => buf.digest(&self.digest(name, value)),
+                Some(value) if self.uses_digest(name, value) => buf.digest(&self.digest(name, value)),
                 value => buf.optional(value),
             }
         }
     }
 
-    /// Returns the key of a response's variant by the fields that it nominated itself, if it did, whatever others did.
-    pub(crate) fn own_key(&self, key: KeyRef<'_>, head: &Head, request: &HeaderMap) -> Option<CacheKey> {
+    /// Returns the variant key of a response by its own nominated fields, or `None` if it has none. Fields that other
+    /// responses of the URL nominated do not count.
+    pub(crate) fn response_variant_key(
+        &self,
+        key: KeyRef<'_>,
+        head: &Head,
+        request: &HeaderMap,
+    ) -> Option<CacheKey> {
         if head.nominated.is_empty() {
             return None;
         }
@@ -80,7 +86,7 @@ impl Selection {
         Some(buf.key().to_key())
     }
 
-    /// Returns `true` if a variant of a URL has a key that is too long to be used.
+    /// Returns `true` if the key of the variant that a request selects is too long.
     pub(crate) fn is_too_long(&self, key: KeyRef<'_>, fields: &[HeaderName], presented: &HeaderMap) -> bool {
         let mut buf = KeyBuf::new();
         self.write_key(&mut buf, key, fields, presented);
@@ -92,7 +98,7 @@ impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &Selection) -> Self {
         let value = vary::presented(request, name, selection.alike);
-        let is_digest = selection.hides(name, value.as_deref().unwrap_or_default());
+        let is_digest = selection.uses_digest(name, value.as_deref().unwrap_or_default());
         let original = value.map(|value| match is_digest {
             true => Bytes::copy_from_slice(&selection.digest(name, &value)),
             false => Bytes::copy_from_slice(&value),
@@ -128,14 +134,14 @@ impl Nominated {
 
 /// The index kept under a URL whose responses vary: the fields learnt so far, and the variants.
 ///
-/// It only says where to look; each variant is checked against the request on its own. The fields
-/// are only ever added to, the number of variants is bounded, and the index lives as long as the longest of them.
+/// The index only locates variants; each one is checked against the request itself. Fields are only
+/// added, the number of variants is bounded, and the index lives as long as its longest-lived variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VaryIndex {
     pub(super) fields: Vec<HeaderName>,
-    /// The ends of the variants' keys, which begin with the key of the URL. The oldest comes first.
+    /// The suffixes of the variants' keys after the key of the URL, the oldest first.
     pub(super) variants: Vec<Bytes>,
-    /// When the longest-lived variant leaves the store.
+    /// The time at which the longest-lived variant leaves the store.
     pub(super) until: Moment,
 }
 
@@ -149,7 +155,7 @@ impl VaryIndex {
         &self.fields
     }
 
-    /// Returns the ends of the variants' keys, the oldest first.
+    /// Returns the suffixes of the variants' keys, the oldest first.
     pub(crate) fn variants(&self) -> &[Bytes] {
         &self.variants
     }
@@ -164,7 +170,8 @@ impl VaryIndex {
         KeyRef::new(&[url.as_bytes(), variant].concat()).to_key()
     }
 
-    /// Returns this index with more fields, or `None` if it has them all. No look-up finds the variants of fewer fields.
+    /// Returns this index with more fields and no variants, or `None` if it has all fields. No look-up would find
+    /// variants of fewer fields.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);
@@ -173,15 +180,15 @@ impl VaryIndex {
         (fields != self.fields).then(|| Self::new(fields, self.until))
     }
 
-    /// Returns this index with a variant as the newest and without those displaced, living as long as the variant.
-    pub(crate) fn with_variant(&self, variant: &[u8], displaced: &[Bytes], until: Moment) -> Self {
+    /// Returns this index with `variant` as the newest and without the evicted variants. It lives at least until `until`.
+    pub(crate) fn with_variant(&self, variant: &[u8], evicted: &[Bytes], until: Moment) -> Self {
         let mut variants = self.variants.clone();
-        variants.retain(|known| known != variant && !displaced.contains(known));
+        variants.retain(|known| known != variant && !evicted.contains(known));
         variants.push(Bytes::copy_from_slice(variant));
         Self { fields: self.fields.clone(), variants, until: self.until.max(until) }
     }
 
-    /// Returns this index living longer, or `None` if it lives as long already.
+    /// Returns this index with a longer lifetime, or `None` if it already lives until `until`.
     pub(crate) fn extended(&self, until: Moment) -> Option<Self> {
         (self.until < until).then(|| Self { until, ..self.clone() })
     }
@@ -212,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_that_is_stored_again_is_the_newest_and_those_displaced_are_gone() {
+    fn stored_variant_is_the_newest_and_evicted_ones_are_gone() {
         let mut index = VaryIndex::new(vec![ACCEPT], Moment::NEVER);
         for key in [b"a", b"b", b"a"] {
             index = index.with_variant(key, &[], Moment::NEVER);
@@ -223,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_lives_as_long_as_the_longest_lived_of_its_variants() {
+    fn index_lives_as_long_as_its_longest_lived_variant() {
         let now = Clock::manual().0.now();
         let after = |seconds| now.after(Duration::from_secs(seconds));
         let mut index = VaryIndex::new(vec![ACCEPT], after(1));
@@ -252,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_enters_in_clear_up_to_a_length_and_by_its_digest_beyond() {
+    fn long_values_enter_the_key_as_a_digest() {
         for length in [0, 1, LONGEST_VALUE, LONGEST_VALUE + 1, 60_000] {
             let value = vec![b'v'; length];
             let key = written("x-a", Some(&value));
@@ -262,9 +269,9 @@ mod tests {
         }
     }
 
-    /// Whoever knows the digest of a value can't send it as a value.
+    /// A client that knows the digest of a value cannot send it as a value.
     #[test]
-    fn no_value_is_written_like_a_digest() {
+    fn no_value_has_the_key_bytes_of_a_digest() {
         for (name, value) in [("x-a", &[b'v'; 1000][..]), ("x-secret", b"s")] {
             let key = written(name, Some(value));
             let digest = selection().digest(&HeaderName::from_static(name), value);
@@ -279,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_request_selects_what_was_stored_for_the_same_value_alone(
+        fn request_selects_only_responses_stored_for_its_value(
             lengths in prop::array::uniform2(prop_oneof![0..4_usize, 126..131_usize, 4000..4003_usize]),
             last in prop::array::uniform2(proptest::sample::select(&b"ab"[..])),
             name in proptest::sample::select(&["x-a", "x-secret"][..]),

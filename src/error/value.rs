@@ -80,7 +80,7 @@ pub enum ValueError {
     Unwritable(BoxError),
     /// The store failed. The value that was there before may be gone.
     Store(StoreError),
-    /// The value needs itself: its computation has led to a fifth one within it.
+    /// The value needs itself: four nested computations have led to a fifth one.
     Loop,
 }
 

@@ -1,5 +1,4 @@
-//! The waits between requests and computations: handlers and computations make requests, which wait for the flights of
-//! others.
+//! The chains of nested requests and computations, and their waits for the flights of others.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -12,13 +11,13 @@ thread_local! {
 /// The most calls that a search for a cycle of waits follows.
 const HOPS: usize = 16;
 
-/// The most identical requests that lead to one more.
+/// The most identical ancestors that a request may have.
 const IDENTICAL: usize = 1;
 
-/// The most requests for one key that lead to one more: a loop that changes a field each time ends, too.
+/// The most ancestors with its key that a request may have. This ends loops that change a field each time.
 const SAME_KEY: usize = 16;
 
-/// The most computations of a value that lead to one more. In a cycle through identical requests, those end it first.
+/// The most ancestors that compute the same value. A cycle through identical requests ends at [`IDENTICAL`] first.
 const COMPUTATIONS: usize = 3;
 
 /// A request or a computation of a value, and the one that made it.
@@ -28,7 +27,7 @@ pub(crate) struct Chain {
     key: CacheKey,
     /// A digest of the fields of a request.
     fields: Option<u64>,
-    /// The leaders of all flights that requests and computations made by it wait for.
+    /// The leaders of all flights that its nested requests and computations wait for.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
@@ -77,7 +76,7 @@ impl Chain {
         work()
     }
 
-    /// Returns `true` if too many of those that led to this one were for the same.
+    /// Returns `true` if too many ancestors are for the same request, key or value.
     pub(crate) fn is_loop(&self) -> bool {
         let (mut same_key, mut identical) = (0, 0);
         for other in self.ancestors().filter(|other| other.key == self.key) {
@@ -98,7 +97,7 @@ impl Chain {
         (!self.is_awaited_by(leader)).then_some(wait)
     }
 
-    /// Returns `true` if a leader waits for one of those that led to this one.
+    /// Returns `true` if a leader waits for an ancestor of this one.
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;
@@ -174,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_ends_at_the_second_repetition_and_at_many_of_one_key() {
+    fn is_loop_at_the_limits_of_each_kind() {
         let key = || KeyRef::new(b"a").to_key();
         let once = of(&of(&request(b"a"), b"x"), b"a");
         assert!(!once.is_loop() && of(&of(&once, b"x"), b"a").is_loop());

@@ -7,18 +7,18 @@
 mod chain;
 mod leader;
 mod passes;
-mod standstill;
+mod stall;
 mod stream;
 
 pub(crate) use chain::{Chain, Wait};
 pub(crate) use leader::Leader;
 pub(crate) use passes::{Pass, Passes, Remembered};
-pub(crate) use standstill::{GivesWay, STANDS_STILL};
+pub(crate) use stall::{BudgetedRecording, STALL_TIMEOUT};
 pub(crate) use stream::{Keep, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
-use crate::relay::relayed;
+use crate::waker_relay::relay_waker;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Place;
 use std::pin::pin;
@@ -166,7 +166,7 @@ impl<O: Clone> Flight<O> {
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();
             }
-            relayed(told).await;
+            relay_waker(told).await;
         }
     }
 
@@ -193,7 +193,7 @@ impl<O: Clone> Flight<O> {
             if self.end.get().is_some() {
                 return;
             }
-            relayed(told).await;
+            relay_waker(told).await;
         }
     }
 }
@@ -263,13 +263,13 @@ mod tests {
         assert_eq!(flights.len(), 0);
     }
 
-    /// Returns `true` if one more flight may begin.
+    /// Returns `true` if another flight may begin.
     fn has_room(flights: &Flights) -> bool {
         !matches!(flights.join(&KeyRef::new(b"other").to_key(), None, G, 0, &Weak::new()), Role::Alone)
     }
 
     #[test]
-    fn each_flight_that_ends_makes_room_for_one_other() {
+    fn each_ended_flight_makes_room_for_one() {
         let flights = Flights::new(1);
         let ends: [fn(Leader); 4] =
             [Leader::pass, Leader::failed, drop, |leader| leader.ending()(Outcome::Pass)];
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flight_that_was_closed_or_replaced_counts_once() {
+    fn closed_or_replaced_flight_counts_once() {
         let flights = Flights::new(1);
         let closed = lead(&flights, None);
         closed.close();
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn each_wait_that_ends_makes_room_for_one_other() {
+    fn each_ended_wait_makes_room_for_one() {
         let flights = Flights::new(1);
         let _leader = lead(&flights, None);
         let flight = follow(&flights);

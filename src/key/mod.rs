@@ -145,7 +145,7 @@ pub(crate) type BuildPrehashed = std::hash::BuildHasherDefault<Prehashed>;
 /// Longer keys are not used.
 const MOST_BYTES: usize = 8 * 1024;
 
-/// Longer parts that others than the site choose enter a key by their digest.
+/// The longest part chosen by a client, in bytes, that enters a key in clear. A longer one enters as its digest.
 pub(crate) const LONGEST_VALUE: usize = 128;
 
 /// Room for a key on the stack; the common key needs no allocation.
@@ -200,16 +200,16 @@ impl KeyBuf {
         self.raw(bytes);
     }
 
-    /// Appends a digest that stands for a part. No part begins like it.
+    /// Appends the digest of a part, with a prefix that no part has.
     #[inline]
     pub(crate) fn digest(&mut self, digest: &ValueDigest) {
         self.number(u32::MAX - 1);
         self.raw(digest);
     }
 
-    /// Appends one part: a long one by its digest.
+    /// Appends one part, or its digest if the part is longer than [`LONGEST_VALUE`].
     #[inline]
-    pub(crate) fn bounded(&mut self, bytes: &[u8]) {
+    pub(crate) fn part_or_digest(&mut self, bytes: &[u8]) {
         match bytes.len() > LONGEST_VALUE {
             false => self.part(bytes),
             true => self.digest(&Sha256::digest(bytes).into()),

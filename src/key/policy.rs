@@ -88,7 +88,7 @@ impl KeyPolicy {
             }
             if let Some(value) = field.canonical(headers, &self.query)? {
                 buf.raw(&[field as u8]);
-                buf.bounded(value.as_bytes());
+                buf.part_or_digest(value.as_bytes());
             }
         }
         Ok(())
@@ -123,7 +123,7 @@ impl KeyPolicy {
         }
     }
 
-    /// Returns the digest of all lines of a field.
+    /// Returns one digest of all lines of a field.
     fn digest(&self, name: &HeaderName, lines: &GetAll<'_, HeaderValue>) -> ValueDigest {
         let mut all = Vec::new();
         for line in lines {

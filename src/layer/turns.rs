@@ -3,7 +3,7 @@
 use super::condition_options::Limits;
 use crate::body::ResponseBody;
 use crate::entry::Scope;
-use crate::relay::relayed;
+use crate::waker_relay::relay_waker;
 use dashmap::DashMap;
 use futures_util::future::{Either, select};
 use http::header::RETRY_AFTER;
@@ -113,7 +113,7 @@ impl Turn {
         let (held, began) = (Arc::new(Held(Arc::clone(turns))), Instant::now());
         // Made before its turn comes, so that a cancelled wait cleans up.
         let mut turn = Self { held, scope, resource: Some(resource), has_begun: false, began };
-        // Declared after the turn, so that it is dropped before: the turn counts who holds the resource.
+        // Declared after the turn, so that it is dropped first: the turn counts the holders of the resource.
         let Some(resource) = turn.resource.clone() else { return Ok(turn) };
         turn.has_begun = resource.begin(limit).await;
         turn.began = Instant::now();
@@ -126,7 +126,7 @@ impl Turn {
         let (Some(resource), Some(end)) = (&self.resource, end) else { return pending().await };
         loop {
             while resource.waiters.load(Ordering::SeqCst) == 0 {
-                relayed(resource.arrival.notified()).await;
+                relay_waker(resource.arrival.notified()).await;
             }
             if Handle::try_current().is_err() {
                 return pending().await;
@@ -157,7 +157,7 @@ impl Resource {
             return true;
         }
         let Some(_waiter) = Waiter::join(self) else { return false };
-        let free = relayed(self.place.acquire());
+        let free = relay_waker(self.place.acquire());
         let permit = match limit.filter(|_| Handle::try_current().is_ok()) {
             Some(limit) => timeout(limit, free).await.ok().and_then(Result::ok),
             None => free.await.ok(),

@@ -1,7 +1,7 @@
 //! The outermost layer of this crate around a request: it decides on what inner layers hold.
 
 use super::{OuterLayer, PendingVerdict, Verdict, remove_from_request};
-use crate::relay::relayed;
+use crate::waker_relay::relay_waker;
 use http::{Extensions, Request};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -96,7 +96,7 @@ impl Holds {
             if self.lock().iter().any(PendingVerdict::is_open) {
                 return;
             }
-            relayed(added).await;
+            relay_waker(added).await;
         }
     }
 

@@ -246,8 +246,10 @@ impl Policy {
     }
 
     /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero counts as one.
-    /// A new one displaces one that is gone, or the oldest that no request has asked for again; if there is none, it is not
-    /// stored, and the others have to be asked for again to stay. In a store outside the process, the oldest goes.
+    ///
+    /// A store inside the process evicts a variant that has expired or was invalidated, or else the oldest one that no
+    /// request has used again. If requests have used all of them, the new variant is not stored (`detail=variants`), and
+    /// each variant must be used again to stay. A store outside the process evicts the oldest variant.
     pub fn max_variants(mut self, most: usize) -> Self {
         self.max_variants = most;
         self

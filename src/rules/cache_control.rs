@@ -39,7 +39,7 @@ impl Qualified {
     }
 }
 
-/// Reads a field name. `*`, which could be one, stands for all fields elsewhere (RFC 9110 section 12.5.5).
+/// Parses a field name. Rejects `*`, a token that stands for all fields in `Vary` (RFC 9110 section 12.5.5).
 pub(super) fn field_name(name: &[u8]) -> Option<HeaderName> {
     HeaderName::from_bytes(name).ok().filter(|name| name != "*")
 }
@@ -165,7 +165,7 @@ impl ResponseDirectives {
         directives
     }
 
-    /// Returns the fields that `private` and `no-cache` name, in no order.
+    /// Returns the fields that `private` and `no-cache` name, in no particular order.
     pub(crate) fn qualified_fields(&self) -> impl Iterator<Item = &HeaderName> {
         [&self.private, &self.no_cache].into_iter().flat_map(|which| match which {
             Qualified::Fields(fields) => fields.as_slice(),
@@ -281,7 +281,7 @@ fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Keeps the smallest of several. An unreadable number counts as 0, so that it permits nothing (RFC 9111 section 4.2.1).
+/// Keeps the smaller number. An unreadable one counts as 0, so that it permits nothing (RFC 9111 section 4.2.1).
 fn least(place: &mut Option<u32>, argument: Option<&[u8]>) {
     keep_least(place, Some(seconds(argument).unwrap_or(0)));
 }
@@ -411,7 +411,7 @@ mod tests {
 
     /// RFC 5861 sections 3 and 4.
     #[test]
-    fn an_unreadable_stale_window_has_no_length() {
+    fn unreadable_stale_window_counts_as_zero() {
         for argument in ["", "=", "=abc", "=-1", "=1.5"] {
             let directives = response(&format!("stale-while-revalidate{argument}, stale-if-error{argument}"));
             let windows = (directives.stale_while_revalidate, directives.stale_if_error);

@@ -104,8 +104,9 @@ impl EntityTag {
         }
     }
 
-    /// Removes an `ETag` that is no validator, if it is to be replaced. `*` is always removed: a client would send it in
-    /// `If-None-Match`, where it stands for any representation (RFC 9110 section 13.1.2).
+    /// Removes `ETag` if it is malformed and `is_replaced`, or if any of its lines is `*`.
+    ///
+    /// A client would send `*` in `If-None-Match`, where it matches any representation (RFC 9110 section 13.1.2).
     pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
         let mut lines = headers.get_all(ETAG).iter();
         let is_any = lines.any(|line| line.as_bytes() == b"*");

@@ -3,7 +3,7 @@
 use super::cache_control::{delta_seconds, is_directive, split};
 use super::control::{Argument, CacheControl, Directive};
 use super::list::{elements, field_elements};
-use super::places::{FEW, Places};
+use super::places::{MAX_LINEAR, Places};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
     DATE, ETAG, EXPIRES, HOST, LOCATION, SET_COOKIE, TRANSFER_ENCODING, VARY,
@@ -36,8 +36,8 @@ impl CacheControl {
         control
     }
 
-    /// Adds directives to those that are there. Of two the stricter counts: the shorter duration, all of the response
-    /// rather than some fields of it, the fields of both lists.
+    /// Adds directives. Of two with one name, the stricter counts: the shorter duration, the whole response over some of
+    /// its fields, and the fields of both lists.
     fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
         let mut places = Places::<String>::default();
         let mut united = Vec::new();
@@ -145,7 +145,7 @@ const DEFINED: [HeaderName; 15] = [
 /// The directives that forbid a use of a response.
 const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
 
-/// Returns the words that forbid something, of an element that can't be read.
+/// Returns the restricting directives that a malformed element names.
 fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
     let has = |name: &str| {
         let mut words = element.split(|byte| !is_token(&[*byte]));
@@ -196,7 +196,7 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns what is about the fields of either argument, some of them twice, or about all of the response.
+/// Returns an argument with the fields of both, some of them twice. If one covers the whole response, so does the result.
 fn unite(a: Argument, b: Argument) -> Argument {
     match (named(a), named(b)) {
         (Some(mut fields), Some(more)) => {
@@ -207,11 +207,11 @@ fn unite(a: Argument, b: Argument) -> Argument {
     }
 }
 
-/// Returns names in their order, each once, whatever its case.
+/// Returns the names in order without duplicates. Case is ignored.
 pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let (mut all, mut lowered) = (Vec::<String>::new(), HashSet::new());
     for name in names {
-        let is_known = if all.len() < FEW {
+        let is_known = if all.len() < MAX_LINEAR {
             all.iter().any(|known| known.eq_ignore_ascii_case(&name))
         } else {
             if lowered.is_empty() {
@@ -420,7 +420,7 @@ mod tests {
         }
     }
 
-    /// Minutes, if each name is compared with each other one.
+    /// Takes minutes if each name is compared with every other one.
     #[test]
     fn lists_as_long_as_a_header_section_are_merged_in_linear_time() {
         let names: Vec<_> = (0..20_000).map(|number| format!("x-field-{number}")).collect();

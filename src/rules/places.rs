@@ -1,14 +1,16 @@
-//! Look-up by key in lists of any length, which are short almost always.
+//! Look-ups by key in lists that are nearly always short.
 
 use foldhash::quality::RandomState;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// A list of no more items is searched through.
-pub(super) const FEW: usize = 16;
+/// The most items of a list that is searched linearly.
+pub(super) const MAX_LINEAR: usize = 16;
 
-/// The places of items in a list that only grows, by a key that no two items share. Nothing is allocated for a short list.
+/// The positions of items in a list that only grows, by a key that no two items share.
+///
+/// Allocates nothing for a short list.
 #[derive(Debug, Clone)]
 pub(crate) struct Places<K>(Option<HashMap<K, usize, RandomState>>);
 
@@ -19,7 +21,7 @@ impl<K> Default for Places<K> {
 }
 
 impl<K: Eq + Hash> Places<K> {
-    /// Returns the place of the item with a key.
+    /// Returns the position of the item with this key.
     pub(crate) fn find<'a, T, Q, B>(
         &mut self,
         items: &'a [T],
@@ -31,7 +33,7 @@ impl<K: Eq + Hash> Places<K> {
         Q: Eq + Hash + ToOwned<Owned = K> + ?Sized,
         B: Borrow<Q>,
     {
-        if items.len() <= FEW {
+        if items.len() <= MAX_LINEAR {
             return items.iter().position(|item| key_of(item).borrow() == key);
         }
         let places = self.0.get_or_insert_default();
@@ -49,7 +51,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_item_is_found_where_a_search_finds_it(keys in prop::collection::vec(0..60_u32, 0..200)) {
+        fn find_agrees_with_a_linear_search(keys in prop::collection::vec(0..60_u32, 0..200)) {
             let (mut items, mut places) = (Vec::new(), Places::<String>::default());
             for key in keys {
                 let key = key.to_string();

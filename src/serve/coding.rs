@@ -29,11 +29,12 @@ impl Shared {
         is_offered && response.selected_by(request, self.selection())
     }
 
-    /// Returns the key under which requests wait that are refused a response: that of its variant, or of another coding.
+    /// Returns the flight key of requests that may not use a stored response: the key of its variant, or one for another
+    /// coding.
     ///
     /// # Errors
-    /// If that key would be too long.
-    pub(super) fn flight_of_refused(
+    /// Returns [`Detail::KeyLength`] if the key for another coding is too long.
+    pub(super) fn refused_flight_key(
         &self,
         response: &StoredResponse,
         (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
@@ -41,13 +42,13 @@ impl Shared {
         refusal: Refusal,
     ) -> Result<Option<CacheKey>, Detail> {
         match refusal == Refusal::Fields && response.head().is_coded_for_some {
-            true => self.flight_of_another(response, key, request).map(Some),
+            true => self.other_flight_key(response, key, request).map(Some),
             false => Ok(variant.map(KeyRef::to_key)),
         }
     }
 
-    /// Returns the key under which requests wait for another variant than a response that they do not select.
-    fn flight_of_another(
+    /// Returns the flight key of requests for another variant than this response.
+    fn other_flight_key(
         &self,
         response: &StoredResponse,
         key: KeyRef<'_>,
@@ -61,14 +62,15 @@ impl Shared {
         if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
     }
 
-    /// Returns the miss of a request for another variant than the one that is arriving.
+    /// Returns the look-up of a request for another variant than the arriving one: a miss, or a bypass if its
+    /// key is too long.
     pub(super) fn other_variant(
         &self,
         arriving: &StoredResponse,
         key: KeyRef<'_>,
         request: &HeaderMap,
     ) -> Lookup {
-        match self.flight_of_another(arriving, key, request) {
+        match self.other_flight_key(arriving, key, request) {
             Ok(flight) => Lookup::missed(ForwardReason::VaryMiss, Some(flight)),
             Err(why) => Lookup::Bypass(why),
         }

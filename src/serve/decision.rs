@@ -128,7 +128,7 @@ impl Shared {
         }
         // Requests with this key have those in common.
         fields.retain(|field| !self.is_covered(field, exchanged));
-        // No look-up would find it.
+        // No look-up uses a key of this length.
         if !fields.is_empty() && self.selection().is_too_long(exchanged.key, &fields, exchanged.request) {
             return Err(Detail::KeyLength);
         }

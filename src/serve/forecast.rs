@@ -1,4 +1,4 @@
-//! What `Cache-Status` says of a response that is being stored.
+//! The `Cache-Status` of a response that is being stored.
 
 use super::held;
 use super::miss::Way;
@@ -11,17 +11,17 @@ use crate::status::CacheStatus;
 use http::{HeaderMap, Response, StatusCode};
 use std::sync::Arc;
 
-/// The status of a response that is being stored, as far as is known.
+/// The expected status of a response that is being stored: its body may still prevent that.
 #[derive(Debug, Clone)]
 pub(super) struct Forecast {
     cache: Cache,
-    /// The status of the request alone.
+    /// The status without an outcome.
     status: CacheStatus,
     /// The key under which the outcome of the last recording is remembered.
     key: CacheKey,
     fresh_until: Moment,
     response_time: Moment,
-    /// The text of the key that the client is told, if it is.
+    /// The text of the `key` parameter, if clients get one.
     shown: Option<Arc<str>>,
     /// The values that the response was made from so far.
     reads: Option<Reads>,
@@ -30,7 +30,7 @@ pub(super) struct Forecast {
 }
 
 impl Forecast {
-    /// Creates the forecast for a response, which answers a request with these fields.
+    /// Creates the forecast for the response to a request with these fields.
     pub(super) fn new(
         status: CacheStatus,
         way: &Way,
@@ -38,7 +38,7 @@ impl Forecast {
         request: &HeaderMap,
         reads: Option<Reads>,
     ) -> Self {
-        let own = way.shared.selection().own_key(way.key.as_ref(), head, request);
+        let own = way.shared.selection().response_variant_key(way.key.as_ref(), head, request);
         Self {
             cache: way.shared.cache.clone(),
             status,
@@ -65,17 +65,18 @@ impl Forecast {
         }
     }
 
-    /// Returns the status of the response: `stored` with its TTL, unless the last recording of its key was not stored.
+    /// Returns the status of the response: `stored` with its TTL, or the detail why the last recording of its key was not
+    /// stored.
     pub(super) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Reads::until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
-            // Nothing follows from it for the next recording.
+            // It says nothing about the next recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
-            // The values may be the same ones still, or new ones with the lifetime of the last.
-            Some(LastRecording::Shortened { until: end, .. }) if now < end => until = until.min(end),
-            Some(LastRecording::Shortened { longest, .. }) => {
+            // The values may be the ones of the last recording, or new ones with the same lifetime.
+            Some(LastRecording::ShortenedLifetime { until: end, .. }) if now < end => until = until.min(end),
+            Some(LastRecording::ShortenedLifetime { longest, .. }) => {
                 until = until.min(self.response_time.after(longest));
             }
             None => {}
@@ -83,7 +84,7 @@ impl Forecast {
         with_ttl(self.status.stored(), until, self.response_time)
     }
 
-    /// Corrects the status of a response whose body was read ahead, from what it said before.
+    /// Corrects the status of a response. Reading its body ahead may have ended the recording.
     pub(super) fn correct<B>(
         mut self,
         response: &mut Response<B>,

@@ -6,7 +6,7 @@ use super::respond::Hit;
 use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, PassedOn, PendingRead, Tracker, is_tracked};
+use crate::cache::{AnswerDependencies, DependencyGuard, PendingRead, Tracker, is_tracked};
 use crate::flight::Chain;
 use crate::marks::Edge;
 use http::{Request, Response};
@@ -97,7 +97,7 @@ where
     }
 }
 
-/// The maker of a page that requests the answer, and the read that this is.
+/// The page that an answer is requested for, and the pending read of the answer.
 struct Caller(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
 
 impl Caller {
@@ -142,7 +142,7 @@ where
     let mut call = pin!(call);
     // Declared after the call, so that it is dropped before.
     let mut edge = edge;
-    let mut tracker = PassedOn(Tracker::of(&chain));
+    let mut tracker = DependencyGuard(Tracker::of(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
     let answer = answer.map(|response| passed_on(response, &mut finish, &shared));
     edge.refuse_rest();

@@ -209,7 +209,7 @@ pub(super) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
     }
 }
 
-/// Corrects what a held response is to say once it is admitted. Returns `false` if the response is not held.
+/// Corrects the status that a held response gets once it is admitted. Returns `false` if the response is not held.
 pub(super) fn correct<B>(response: &mut Response<B>, stored: Forecast) -> bool {
     let Some(held) = response.extensions_mut().get_mut::<HeldAdmission>() else { return false };
     if let Some(told) = &mut held.told {

@@ -32,7 +32,7 @@ pub(super) enum Lookup {
         /// What is stored and can be revalidated (RFC 9111 section 4.3), or used where the service fails.
         stale: Option<Arc<StoredResponse>>,
     },
-    /// The store did not answer, or the key is too long: the request is forwarded as if there were no cache.
+    /// The store failed or timed out, or the key is too long: the request bypasses the cache.
     Bypass(Detail),
 }
 
@@ -108,7 +108,7 @@ impl Shared {
             Ok(Some(reason)) => reason,
             Err(()) => return Lookup::Bypass(Detail::StoreFailed),
         };
-        let variant = match self.flight_of_refused(&response, (key, variant), request, reason) {
+        let variant = match self.refused_flight_key(&response, (key, variant), request, reason) {
             Ok(variant) => variant,
             Err(why) => return Lookup::Bypass(why),
         };
@@ -163,7 +163,7 @@ impl Shared {
         }
         let stale = Arc::new(response.softened(generation, now));
         let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
-        // No longer than before: an index lives as long as its variants do.
+        // The expiry must not grow: the index of a variant may expire at the same time.
         let ttl = cache.ttl_until(stale.head().fresh_until.after(self.retained(stale.head())));
         let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
         // If others were first, or the store fails, this answer is none the worse for it.

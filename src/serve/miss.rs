@@ -12,9 +12,9 @@ use crate::entry::{Generation, Scope, StoredResponse};
 use crate::flight::{Chain, Flight, Leader, Outcome, Pass, Role};
 use crate::key::{CacheKey, RequestHead};
 use crate::marks::Holds;
-use crate::relay::relayed;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
+use crate::waker_relay::relay_waker;
 use futures_util::future::{Either, select};
 use http::HeaderMap;
 use std::future::Future;
@@ -26,7 +26,7 @@ const ROUNDS: usize = 6;
 /// A follower whose flights failed so often calls the service itself, a few at a time.
 const FAILURES: u32 = 2;
 
-/// Forwards a request as if there were no cache.
+/// Returns the step of a request that bypasses the cache.
 pub(super) fn bypass(why: Detail) -> Next {
     Next::Forward(CacheStatus::forward(Reason::bypass(why)))
 }
@@ -179,7 +179,8 @@ impl Way {
                     failures = flight.attempt + 1;
                     if failures >= FAILURES {
                         // The gate is never closed; who stood before it long enough goes through.
-                        let permit = limit.within(relayed(gate.acquire_owned())).await.and_then(Result::ok);
+                        let permit =
+                            limit.within(relay_waker(gate.acquire_owned())).await.and_then(Result::ok);
                         let generation = self.generation().await;
                         let (reason, stale) = match self.look(request).await {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {

@@ -10,8 +10,10 @@ use crate::policy::request_fields::meaning;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
-/// Gives a request whose response may be stored the form in which all requests with its key are forwarded: `Host` is
-/// there if the target has an authority (RFC 9112 section 3.2.2), and a GET without content states no length.
+/// Gives all requests with one key the same form.
+///
+/// Adds `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes `Content-Length` from a GET or HEAD.
+/// That has no content: requests with content bypass the cache.
 pub(super) fn normalize<B>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.headers_mut().remove(CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! The response of a fetch on its way to its client, and into the store if it may be shared.
+//! The response of a fetch on its way to its client, and to the store if it is storable.
 
 use super::decision::{Keep, fits};
 use super::forecast::Forecast;
@@ -27,7 +27,7 @@ pub(super) struct Received<B> {
     pub(super) tag: Tagged,
     /// What a page that it becomes a part of depends on.
     pub(super) inherited: AnswerDependencies,
-    /// What its status says of storing it, and on what grounds.
+    /// The forecast of its status, and the status that it gave.
     pub(super) forecast: Option<(Forecast, CacheStatus)>,
 }
 

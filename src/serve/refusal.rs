@@ -1,4 +1,4 @@
-//! Why a stored response is not for a request.
+//! The reasons why a request may not use a stored response.
 
 use crate::clock::Moment;
 use crate::entry::StoredResponse;

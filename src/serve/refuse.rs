@@ -31,7 +31,7 @@ where
     answer_with(StatusCode::GATEWAY_TIMEOUT, version, finish)
 }
 
-/// Answers a request that its own handler, or the computation of a value, has made too often.
+/// Answers a looping request with 508: its own handler, body or computation has repeated it too often.
 pub(super) fn refuse_loop<S, ReqBody, B>(
     shared: &Shared,
     key: Option<Arc<str>>,
@@ -45,7 +45,7 @@ where
     answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
 }
 
-/// Returns what the answer to a loop is told by.
+/// Returns the finish of the 508 for a loop.
 pub(super) fn finish_of_loop(
     shared: &Shared,
     key: Option<Arc<str>>,

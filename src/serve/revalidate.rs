@@ -130,9 +130,8 @@ impl Fill {
                 storing.settle();
                 let mut answer = Response::new(());
                 *answer.headers_mut() = storing.response.headers().clone();
-                let forecast =
-                    Forecast::new(status, &self.way, storing.response.head(), &sent.headers, reads.clone());
-                let forecast = forecast.ended();
+                let head = storing.response.head();
+                let forecast = Forecast::new(status, &self.way, head, &sent.headers, reads.clone()).ended();
                 let verdict = self.hold(&sent, &mut answer, Some((status, forecast.clone())));
                 let mut freshened = Freshened {
                     way: self.way,

@@ -156,8 +156,8 @@ impl Shared {
 }
 
 impl Shared {
-    /// Creates a request to this layer, as a child of what runs on this thread. All of its fields tell it from others:
-    /// which of them select its response is not known yet.
+    /// Creates a request to this layer, as a child of what runs on this thread. It is identified by its key
+    /// and all fields: the fields that select its response are not known yet.
     pub(super) fn chain(&self, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
         let fields = headers.iter().map(|(name, value)| {
             let mut line = Prehashed::default();

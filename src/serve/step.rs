@@ -40,8 +40,8 @@ pub(super) struct Forward {
     pub(super) announce: bool,
     /// Whether a layer further out is told that this one handled the request.
     pub(super) mark: bool,
-    /// Present if the key of the request is in the buffer. An inner layer may store the answer, which shall depend on
-    /// nothing that this one's key ignores.
+    /// Present if the key of the request is in the buffer. An inner layer may store the response, so the forwarded
+    /// request must have no unkeyed input of this layer.
     pub(super) narrowed: Option<(Context, Vec<Option<String>>)>,
 }
 

@@ -68,8 +68,8 @@ pub enum Strength {
 /// work that made it began, and no later [`advance`](Self::advance) named a scope of it. Once
 /// `advance` has returned, no [`check`](Self::check) on any machine may call an older entry of
 /// these scopes valid. Nothing a store evicts may make it valid again: a store that lost the
-/// counter begins a new incarnation, under which every older entry is invalid. So does a store that forgets a namespace
-/// which has no handle.
+/// counter begins a new incarnation, under which every older entry is invalid. A store that drops a namespace without a
+/// handle does the same.
 ///
 /// The counter only grows, and a generation becomes current no sooner than the invalidation that led to it
 /// can be seen by every check: who reads a generation and then finds an entry valid may go on taking it for

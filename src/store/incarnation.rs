@@ -1,4 +1,4 @@
-//! Incarnations: numbers that tell invalidations that began again from those that were lost.
+//! Incarnations: numbers that identify each start of a namespace's invalidations. A restart gets a new one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ const EARLIEST: u64 = 1_767_225_600;
 /// Ten years in seconds. Clocks differ by less.
 pub(super) const MOST_AHEAD: u64 = 10 * 365 * 86_400;
 
-/// The last incarnation that began in this process.
+/// The last incarnation that [`next_incarnation`] returned.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// Returns a number nobody can guess: the standard library's hash keys are the operating system's.
@@ -35,7 +35,7 @@ pub(super) fn new_incarnation(after: Option<u64>) -> u64 {
     start << 32 | u64::from(random() as u32)
 }
 
-/// Returns a new incarnation, later than every other one that this function has returned in this process.
+/// Returns a new incarnation, later than all that this function has returned in this process.
 pub(super) fn next_incarnation() -> u64 {
     let new = new_incarnation(None);
     let later = |last: u64| new.max(last.saturating_add(1));

@@ -11,7 +11,7 @@ pub(super) const ROWS: usize = 4;
 pub(super) const GROUPS: usize = 8;
 /// Scopes that are in every entry, or in every one of a target without a query.
 pub(super) const FIXED: usize = 4;
-/// How many names each exact table of a record holds; later ones share buckets.
+/// The number of exact scopes in each table of a record. Later ones share buckets.
 pub(super) const NAMES: usize = 1024;
 pub(super) const TABLES: usize = 2;
 
@@ -22,7 +22,7 @@ pub(super) enum ScopeSlot {
     Fixed(usize),
     /// Exactly, in a table of names, unless it is full of others. Then in the rows of the group.
     Named { table: usize, group: usize },
-    /// In the rows of a group. In this process's memory, the first scopes of a group are exact.
+    /// In the rows of a group. [`LocalGenerations`](super::LocalGenerations) keeps the first scopes of a group exact.
     Rows { group: usize },
 }
 

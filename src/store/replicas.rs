@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
 
 const PLACES: usize = 32;
-/// The bytes of a copy and of its source, which may be kept by the copy alone after its eviction.
+/// The most bytes of a copy and its source together. After an eviction, the copy alone may keep the source.
 const LARGEST: u64 = 128 << 10;
 /// So many look-ups in a row, others in the same place deducted, make an entry hot.
 const HOT: u32 = 16;
@@ -94,7 +94,7 @@ impl Replicas {
 
     /// Counts a look-up that went to the table; a hot entry gets a copy.
     fn consider(&self, key: KeyRef<'_>, version: u64, slot: &Slot) {
-        // The old copy is dropped after the borrow: its body may have a foreign owner, whose `Drop` may use the store.
+        // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop` may use the store.
         let replaced = PLACE.try_with(|places| {
             let mut places = places.try_borrow_mut().ok()?;
             if places.is_empty() {
@@ -105,7 +105,7 @@ impl Replicas {
         drop(replaced);
     }
 
-    /// Counts a look-up of an entry in its place, and returns the copy that has lost the place.
+    /// Counts a look-up of an entry in its place. Returns the copy that it replaces.
     fn count(&self, place: &mut Place, key: KeyRef<'_>, version: u64, slot: &Slot) -> Option<Replica> {
         if (place.store, place.hash) != (self.store, key.process_hash()) {
             place.count = place.count.saturating_sub(1);

@@ -79,7 +79,7 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_a_response_that_is_not_stored_says_the_word_of_its_status() {
+async fn not_stored_events_have_the_detail_of_cache_status() {
     listen();
     let mut statuses = not_stored_by_its_head().await;
     statuses.extend(not_stored_for_more().await);
@@ -90,13 +90,13 @@ async fn an_event_of_a_response_that_is_not_stored_says_the_word_of_its_status()
         words.filter_map(|word| word.split([' ', ';']).next()).map(str::to_owned).collect()
     };
     let mut events = heard();
-    // A `HEAD` with nothing stored is forwarded.
+    // A `HEAD` miss is forwarded, and has no event `not stored`.
     events.retain(|line| line.contains("message=not stored") || line.contains("detail=head"));
     assert_eq!(words(&events), words(&statuses));
 }
 
 #[tokio::test]
-async fn an_event_of_a_request_that_is_forwarded_says_the_words_of_its_status() {
+async fn forward_events_have_the_reason_of_cache_status() {
     listen();
     let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
     send(&stack, get_with("/", &[("cookie", "sid=1")])).await;

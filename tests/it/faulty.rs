@@ -22,7 +22,7 @@ pub(crate) enum Fault {
     CantInvalidate,
     /// The same, in this process.
     CantInvalidateInside,
-    /// Takes no entries.
+    /// Fails to put any entry, and to replace an entry by a response.
     CantPut,
     /// Does everything later, and says so later still, but rightly.
     Slow,

@@ -245,7 +245,7 @@ proptest! {
 
 /// RFC 9112 section 3.2.2: with an absolute target, `Host` is that of the target.
 #[tokio::test]
-async fn the_handler_sees_the_host_of_an_absolute_target_with_or_without_the_field() {
+async fn handler_sees_the_host_of_an_absolute_target() {
     let echo = |request: &Request<Body>, _: usize| {
         let line =
             |name: &str| request.headers().get(name).map(|value| value.to_str().expect("text").to_owned());

@@ -162,7 +162,7 @@ async fn a_body_that_asks_for_its_own_page_does_not_hang() {
     assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
 }
 
-/// Answers with the status of the same request again, in a body of its own.
+/// Repeats the request, and returns its status in a new response.
 async fn again(site: Site, method: &str, lines: &[(&str, &str)]) -> Response<Page> {
     let (status, _) = site.send(request(method, "/loop", lines)).await;
     Response::builder().status(status).body(text("text")).expect("a response")
@@ -173,7 +173,7 @@ fn failing() -> Cache {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_a_key_that_repeats_itself_gets_508_whatever_its_method() {
+async fn self_repeating_request_gets_508_for_any_method() {
     for (methods, policy) in [
         (["GET", "GET"], policy()),
         (["HEAD", "HEAD"], policy()),
@@ -194,7 +194,7 @@ async fn a_request_with_a_key_that_repeats_itself_gets_508_whatever_its_method()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_gets_508_whatever_its_request_asks_of_the_cache() {
+async fn loop_gets_508_despite_cache_directives_and_conditions() {
     for (method, lines) in [
         ("GET", [("cache-control", "no-cache")]),
         ("GET", [("range", "bytes=0-1")]),
@@ -239,7 +239,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
             }
             again(site, method, &[]).await
         });
-        // From here on, it is known who handles the page.
+        // From here on, the outer layer knows that the inner one handles the page.
         site.send(get_with("/loop", &[("x-begin", "1")])).await;
         assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
         assert_eq!(calls.count(), 3, "{method}");
@@ -262,7 +262,7 @@ async fn a_loop_in_another_task_gets_508() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_repeats_its_request_ends_whether_it_is_stored_or_not() {
+async fn self_repeating_body_ends_stored_or_not() {
     let too_large = vec![b'a'; 2 << 20];
     for (control, first) in [("max-age=60", "a".into()), ("no-store", "a".into()), ("max-age=60", too_large)]
     {
@@ -331,7 +331,7 @@ async fn a_loop_that_changes_a_field_each_time_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn services_with_the_same_urls_are_no_loop() {
+async fn services_with_equal_urls_form_no_loop() {
     let mut site: Option<Site> = None;
     for number in 0..4 {
         let next = site.take();
@@ -370,7 +370,7 @@ fn showing_a_value() -> (Site, Calls) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_and_a_value_that_need_each_other_do_not_wait_for_each_other() {
+async fn page_and_value_that_need_each_other_do_not_deadlock() {
     let (site, calls) = showing_a_value();
     assert_eq!(at_once(site.ask("/a")).await.0, 200);
     assert!(calls.count() <= 4, "{}", calls.count());

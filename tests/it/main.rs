@@ -85,7 +85,7 @@ mod sharing;
 mod soak;
 mod softened;
 mod stale;
-mod standing_still;
+mod stalled_recordings;
 mod status;
 mod status_key;
 mod status_unstored;

@@ -1,4 +1,4 @@
-//! Namespaces of a store in this process: they grow by what is invalidated in them, and idle ones are dropped.
+//! Namespaces of a store in this process: they grow with their invalidations, and idle ones are dropped.
 
 use crate::support::*;
 use futures::FutureExt;
@@ -25,10 +25,10 @@ fn advance(table: &dyn Generations, scope: Scope) {
 
 // ---- Idle namespaces ----
 
-/// More than are kept idle.
+/// More namespaces than are kept idle.
 const OTHERS: usize = 20_000;
 
-/// Makes handles to other namespaces and drops them.
+/// Creates handles to other namespaces, invalidates a path in each, and drops them.
 async fn use_others(cache: &Cache, others: std::ops::Range<usize>) {
     for number in others {
         let other = cache.with_namespace(format!("other {number}")).expect("valid");
@@ -46,7 +46,7 @@ async fn ask(cache: &Cache, uri: &str) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_of_a_dropped_namespace_is_invalid_and_made_again() {
+async fn page_of_a_dropped_namespace_is_invalid() {
     let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
     ask(&tenant(&cache), "/").await;
     assert!(ask(&tenant(&cache), "/").await.is_hit());
@@ -54,7 +54,7 @@ async fn a_page_of_a_dropped_namespace_is_invalid_and_made_again() {
     use_others(&cache, 0..OTHERS).await;
     assert!(
         !ask(&tenant(&cache), "/").await.is_hit(),
-        "its invalidations are forgotten, so its pages are, too"
+        "its invalidations are lost, so its pages are invalid"
     );
     assert!(ask(&tenant(&cache), "/").await.is_hit());
     tenant(&cache).invalidate(Invalidation::path("/")).await.expect("ok");
@@ -62,7 +62,7 @@ async fn a_page_of_a_dropped_namespace_is_invalid_and_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handles_made_per_request_keep_a_namespace_that_is_in_use() {
+async fn per_request_handles_keep_a_used_namespace() {
     let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
     ask(&tenant(&cache), "/").await;
     for from in (0..OTHERS).step_by(500) {
@@ -83,7 +83,7 @@ async fn thousands_of_small_namespaces_keep_their_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_namespace_is_kept_that_was_held_until_a_moment_ago() {
+async fn recently_released_namespace_is_kept() {
     let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
     let held = tenant(&cache);
     ask(&held, "/").await;
@@ -101,14 +101,14 @@ async fn a_namespace_with_a_handle_is_never_dropped() {
     ask(&held, "/").await;
     use_others(&cache, 0..OTHERS).await;
     assert!(ask(&held, "/").await.is_hit());
-    assert!(ask(&tenant(&cache), "/").await.is_hit(), "both handles have one table");
-    assert!(ask(&cache, "/").await.is_hit(), "so it is with the cache's own");
+    assert!(ask(&tenant(&cache), "/").await.is_hit(), "both handles share one table");
+    assert!(ask(&cache, "/").await.is_hit(), "the cache's own namespace is kept, too");
     tenant(&cache).invalidate(Invalidation::path("/")).await.expect("ok");
     assert!(!ask(&held, "/").await.is_hit());
 }
 
 #[test]
-fn every_incarnation_of_a_namespace_is_later_than_the_dropped_one() {
+fn recreated_namespace_has_a_later_incarnation() {
     let generations = LocalGenerations::new();
     let mut last = 0;
     for _ in 0..5 {
@@ -121,9 +121,9 @@ fn every_incarnation_of_a_namespace_is_later_than_the_dropped_one() {
     }
 }
 
-/// While any handle exists, no other table of its name is handed out.
+/// While a handle exists, every new handle to its namespace shares its table.
 #[test]
-fn threads_that_make_and_drop_handles_share_one_table_of_each_name() {
+fn concurrent_handles_share_one_table_per_namespace() {
     let generations = LocalGenerations::new();
     std::thread::scope(|threads| {
         for thread in 0..4 {
@@ -147,7 +147,7 @@ fn threads_that_make_and_drop_handles_share_one_table_of_each_name() {
 
 // ---- Growth ----
 
-/// Each kind of scope that is kept by name.
+/// One constructor for each kind of scope that has a name.
 const KINDS: [fn(&str) -> Scope; 8] = [
     |name| Scope::path(name),
     |name| Scope::path(name).on_host("h"),
@@ -160,7 +160,7 @@ const KINDS: [fn(&str) -> Scope; 8] = [
 ];
 
 #[test]
-fn unrelated_scopes_are_rarely_invalidated_at_every_size() {
+fn unrelated_scopes_are_rarely_invalidated_at_any_size() {
     for (kind, of) in KINDS.into_iter().enumerate() {
         let table = LocalGenerations::with_seed(kind as u64).namespace("n");
         let before = ready(table.current());
@@ -180,7 +180,7 @@ fn unrelated_scopes_are_rarely_invalidated_at_every_size() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// The steps are ranges of names, so that tables grow to every size.
+    /// Each step invalidates a range of names, so that tables grow to every size.
     #[test]
     fn no_invalidation_is_lost_while_tables_grow(
         steps in prop::collection::vec((0..KINDS.len(), 0..8_000_usize, 1..2_000_usize, any::<bool>()), 1..12),
@@ -206,7 +206,7 @@ proptest! {
                     prop_assert!(soft <= counter || found != Validity::Valid);
                 }
             }
-            // What is made from now on is valid, whatever its scopes.
+            // An entry made from now on is valid, whatever its scopes.
             for (kind, number) in model.keys().step_by(7) {
                 prop_assert_eq!(since(&*table, now, scope(*kind, *number)), Validity::Valid);
             }
@@ -215,7 +215,7 @@ proptest! {
 }
 
 #[test]
-fn a_check_sees_every_invalidation_that_has_returned_while_tables_grow() {
+fn checks_see_returned_invalidations_while_tables_grow() {
     const LAST: usize = 9_000;
     let table = LocalGenerations::new().namespace("n");
     let before = ready(table.current());
@@ -234,7 +234,7 @@ fn a_check_sees_every_invalidation_that_has_returned_while_tables_grow() {
                     for number in [at, last].into_iter().filter(|number| (1..=last).contains(number)) {
                         assert_eq!(since(&**table, before, scope(number)), Validity::Invalid);
                     }
-                    // Whoever reads a generation sees the invalidations up to it.
+                    // A reader of a generation sees every invalidation up to it.
                     let counter = ready(table.current()).counter();
                     if counter > 0 {
                         let newest = scope(counter as usize);
@@ -250,9 +250,9 @@ fn a_check_sees_every_invalidation_that_has_returned_while_tables_grow() {
     });
 }
 
-/// Who has noted the dependency and then reads the old value learns of the new one.
+/// A dependent that notes its dependency before it reads the old value becomes invalid with the write.
 #[test]
-fn no_dependent_of_a_value_is_missed_while_others_are_noted() {
+fn no_dependent_is_missed_while_values_are_written() {
     for round in 0..20 {
         let table = LocalGenerations::new().namespace("n");
         let values: Vec<Mutex<bool>> = (0..500).map(|_| Mutex::default()).collect();
@@ -293,7 +293,7 @@ fn no_dependent_of_a_value_is_missed_while_others_are_noted() {
 }
 
 #[test]
-fn clones_of_local_generations_are_one() {
+fn clones_of_local_generations_share_namespaces() {
     let generations = LocalGenerations::new();
     let (one, other) = (generations.namespace("n"), generations.clone().namespace("n"));
     assert_eq!(Arc::strong_count(&one), 3, "the map has one");

@@ -1,4 +1,4 @@
-//! Readers of one body wake each other, and hold the budget for what is recorded and not read.
+//! Readers of one body wake each other, and hold the budget for recorded frames that they have not read.
 
 use crate::faulty::{Fault, Faulty};
 use crate::streaming::{World, next, piece, rest, world_over};
@@ -14,25 +14,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use tower_response_cache::{Cache, Policy};
 
-/// Counts how often it is woken.
+/// A waker that counts its wake-ups.
 #[derive(Default)]
-struct Count(AtomicUsize);
+struct WakeCount(AtomicUsize);
 
-impl Wake for Count {
+impl Wake for WakeCount {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Count {
+impl WakeCount {
     fn take(&self) -> usize {
         self.0.swap(0, Ordering::SeqCst)
     }
 }
 
-/// The source wakes no reader: it is polled by one that was not woken.
+/// The source wakes no reader, so any wake-up comes from the other reader.
 #[test]
-fn a_reader_that_gets_a_frame_or_the_end_wakes_the_others() {
+fn reader_of_a_frame_or_the_end_wakes_the_others() {
     let mut step = 0;
     let [mut first, mut second] = two_readers(policy(), move |cx| {
         step += 1;
@@ -46,7 +46,7 @@ fn a_reader_that_gets_a_frame_or_the_end_wakes_the_others() {
             _ => Poll::Ready(None),
         }
     });
-    let woken = Arc::new(Count::default());
+    let woken = Arc::new(WakeCount::default());
     let waker = Waker::from(Arc::clone(&woken));
     let (mut waits, mut gets) = (Context::from_waker(&waker), Context::from_waker(Waker::noop()));
     assert!(second.frame().poll_pinned(&mut waits).is_pending());
@@ -59,7 +59,7 @@ fn a_reader_that_gets_a_frame_or_the_end_wakes_the_others() {
 }
 
 #[test]
-fn a_reader_that_makes_room_in_the_window_wakes_those_that_wait_for_it() {
+fn reader_that_frees_the_window_wakes_waiting_readers() {
     let mut step = 0;
     let [mut fast, mut slow] = two_readers(policy().max_body_bytes(1), move |cx| {
         step += 1;
@@ -69,7 +69,7 @@ fn a_reader_that_makes_room_in_the_window_wakes_those_that_wait_for_it() {
         }
         Poll::Ready(Some(Bytes::from(vec![7; 64 << 10])))
     });
-    let woken = Arc::new(Count::default());
+    let woken = Arc::new(WakeCount::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut waits = Context::from_waker(&waker);
     while fast.frame().poll_pinned(&mut waits).is_ready() {}
@@ -85,10 +85,10 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     let mut readers = world.many(2).await;
     let mut sender = world.sender();
     let send = async {
-        sender.send(piece("page")).await.expect("somebody reads");
+        sender.send(piece("page")).await.expect("a reader is left");
         let trailers =
             HeaderMap::from_iter([("x-a".parse().expect("a name"), "1".parse().expect("a value"))]);
-        sender.send(Ok(Frame::trailers(trailers))).await.expect("somebody reads");
+        sender.send(Ok(Frame::trailers(trailers))).await.expect("a reader is left");
         world.end(sender);
     };
     let second = readers.pop().expect("two");
@@ -103,12 +103,12 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a store outside of the process: its readers do not read the bytes of the store.
+/// A cache over a store outside the process: readers hold their own copy of a body, not the stored bytes.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }
 
-/// Sends pieces to two readers, of which one reads them all, and returns the other one.
+/// Sends pieces to two readers. One reads them all; the other, which has read none, is returned.
 async fn with_a_slow_reader(
     world: &World,
     pieces: usize,
@@ -117,7 +117,7 @@ async fn with_a_slow_reader(
     let (mut sender, slow) = (world.sender(), readers.pop().expect("two"));
     let send = async {
         for _ in 0..pieces {
-            sender.send(piece(vec![7; 1000])).await.expect("somebody reads");
+            sender.send(piece(vec![7; 1000])).await.expect("a reader is left");
         }
         world.end(sender);
     };
@@ -127,7 +127,7 @@ async fn with_a_slow_reader(
     slow
 }
 
-async fn holds_the_budget_until_it_is_read(cache: Cache, policy: Policy, recorded: usize, is_stored: bool) {
+async fn assert_reader_holds_budget(cache: Cache, policy: Policy, recorded: usize, is_stored: bool) {
     let world = world_over(cache, policy, &[]);
     let mut slow = with_a_slow_reader(&world, 5).await;
     for read in 0..recorded {
@@ -142,20 +142,20 @@ async fn holds_the_budget_until_it_is_read(cache: Cache, policy: Policy, recorde
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_body_that_a_remote_store_has_holds_the_budget_until_it_has_read_it() {
-    holds_the_budget_until_it_is_read(remote(), policy(), 5, true).await;
+async fn slow_reader_of_a_remotely_stored_body_holds_the_budget() {
+    assert_reader_holds_budget(remote(), policy(), 5, true).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_recording_that_was_given_up_holds_the_budget_until_it_has_read_it() {
+async fn slow_reader_of_an_abandoned_recording_holds_the_budget() {
     for cache in [memory(), remote()] {
-        // The third piece is too much; it is the last one that may count.
-        holds_the_budget_until_it_is_read(cache, policy().max_body_bytes(2500), 3, false).await;
+        // The third piece exceeds the limit. It is the last one that may count against the budget.
+        assert_reader_holds_budget(cache, policy().max_body_bytes(2500), 3, false).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_leaves_gives_its_share_of_the_budget_back() {
+async fn dropped_reader_returns_its_share_of_the_budget() {
     let world = world_over(remote(), policy(), &[]);
     let slow = with_a_slow_reader(&world, 5).await;
     assert!(world.cache.recording_bytes() >= 1000);

@@ -1,4 +1,4 @@
-//! Foreign code that uses the cache which calls or drops it: stores, buffers, wakers, subscribers.
+//! Stores, buffers, wakers and subscribers that use the cache while the cache calls or drops them.
 
 use crate::support::*;
 use crate::unlocked::in_time;
@@ -26,7 +26,7 @@ use tower_response_cache::{
 
 type Site = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>;
 
-/// Everything foreign code can reach.
+/// The cache, site and store that foreign code uses.
 #[derive(Clone)]
 struct Shop {
     cache: Cache,
@@ -38,10 +38,10 @@ thread_local! {
     static IS_MEDDLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Writes in the background lead to more of them.
+/// The most runs of foreign code. Background writes lead to more background writes.
 const MOST_RUNS: usize = 3000;
 
-/// Foreign code; counts how often it has run.
+/// Foreign code that uses the cache, and counts its runs.
 #[derive(Default)]
 struct Meddler {
     shop: OnceLock<Shop>,
@@ -49,13 +49,13 @@ struct Meddler {
 }
 
 impl Meddler {
-    /// Uses the cache, each time in another way; but not within such a use. What has to wait is dropped.
+    /// Uses the cache, in a different way each time, unless this thread already does so. Drops a use that has to wait.
     fn meddle(&self) {
         let Some(shop) = self.shop.get() else { return };
         if self.runs.load(Ordering::Relaxed) == MOST_RUNS || IS_MEDDLING.replace(true) {
             return;
         }
-        shop.use_in_way(self.runs.fetch_add(1, Ordering::Relaxed));
+        shop.use_once(self.runs.fetch_add(1, Ordering::Relaxed));
         IS_MEDDLING.set(false);
     }
 }
@@ -63,7 +63,7 @@ impl Meddler {
 const PAGES: [&str; 5] = ["/page", "/varies", "/private", "/fails", "/unread"];
 
 impl Shop {
-    fn use_in_way(&self, way: usize) {
+    fn use_once(&self, way: usize) {
         let Self { cache, site, store } = self;
         let key = KeyRef::new([&b"a"[..], b"b", b"c"][way / 12 % 3]);
         match way % 12 {
@@ -81,7 +81,7 @@ impl Shop {
         }
     }
 
-    /// Does what all layers and values do, twice: there are misses, hits, collapses, and writes.
+    /// Uses all layers and values twice: misses, hits, collapsed requests and writes.
     async fn use_everything(&self) {
         let Self { cache, site, .. } = self;
         for round in 0..2_u64 {
@@ -118,7 +118,7 @@ impl Shop {
     }
 }
 
-/// A buffer of foreign code, which runs when it is dropped.
+/// A buffer that runs foreign code when it is dropped.
 struct Buffer(Vec<u8>, Arc<Meddler>);
 
 impl AsRef<[u8]> for Buffer {
@@ -144,8 +144,8 @@ fn foreign_entry(size: usize, meddler: &Arc<Meddler>) -> Entry {
     Entry::decode(buffer(frame, meddler), &clock).expect("an entry")
 }
 
-/// Has the foreign code of a meddler reach a site of three layers over a store. All that the handler returns is in
-/// buffers of that code.
+/// Creates a site of three layers over a store, which the meddler uses from now on. The handler returns bodies and field
+/// values in the meddler's buffers.
 fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> Shop {
     let cache = Cache::new(store);
     let owner = Arc::clone(meddler);
@@ -177,11 +177,11 @@ fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> 
     shop
 }
 
-/// How a store of foreign code works.
+/// The kind of a foreign store.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Kind {
+enum StoreKind {
     InProcess,
-    /// The same, without a place for invalidations but itself.
+    /// In the process, without `Generations`: invalidations are entries of the store.
     Plain,
     Remote,
 }
@@ -190,7 +190,7 @@ enum Kind {
 #[derive(Clone)]
 struct ForeignStore {
     inner: MemoryStore,
-    kind: Kind,
+    kind: StoreKind,
     meddler: Arc<Meddler>,
 }
 
@@ -216,7 +216,7 @@ impl ForeignStore {
     ) -> StoreFuture<T> {
         let guard = Guard(Arc::clone(&self.meddler));
         self.meddler.meddle();
-        if self.kind != Kind::Remote {
+        if self.kind != StoreKind::Remote {
             return work(&self.inner);
         }
         let inner = self.inner.clone();
@@ -262,14 +262,14 @@ impl Store for ForeignStore {
     }
     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
         self.meddler.meddle();
-        self.inner.generations(namespace).filter(|_| self.kind == Kind::InProcess)
+        self.inner.generations(namespace).filter(|_| self.kind == StoreKind::InProcess)
     }
     fn is_local(&self) -> bool {
-        self.kind != Kind::Remote
+        self.kind != StoreKind::Remote
     }
 }
 
-/// Lets others go on. That of tokio wakes tasks in a way that does not allow a waker to pause.
+/// Yields to other tasks. A waker must not use tokio's `yield_now`.
 async fn pause() {
     let mut has_paused = false;
     poll_fn(|cx| {
@@ -282,16 +282,16 @@ async fn pause() {
     .await;
 }
 
-/// Does all there is to do in a runtime of this thread, while a meddler runs.
+/// Runs `work` in a runtime on this thread, then stops the meddler.
 fn run(work: impl Future<Output = ()>, meddler: &Meddler) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
     runtime.expect("a runtime").block_on(work);
-    // With its test utilities, tokio panics if it is used while a thread ends.
+    // Stopped here: with its test utilities, tokio panics if it is used while a thread ends.
     assert!(meddler.runs.swap(MOST_RUNS, Ordering::Relaxed) > 20);
 }
 
 #[test]
-fn the_memory_store_drops_no_entry_while_it_holds_a_lock() {
+fn memory_store_drops_no_entry_under_a_lock() {
     in_time(|| {
         let store = memory_store(64 << 10);
         let meddler = Arc::<Meddler>::default();
@@ -326,7 +326,7 @@ fn the_memory_store_drops_no_entry_while_it_holds_a_lock() {
 }
 
 #[test]
-fn one_put_that_evicts_many_entries_drops_them_unlocked() {
+fn put_drops_many_evicted_entries_outside_its_lock() {
     in_time(|| {
         let store = memory_store(64 << 10);
         let meddler = Arc::<Meddler>::default();
@@ -343,11 +343,11 @@ fn one_put_that_evicts_many_entries_drops_them_unlocked() {
     });
 }
 
-/// Requests a stored page and another one when it is dropped.
-struct Requests(Shop, Arc<AtomicUsize>);
+/// A buffer that requests a stored page and a private one when it is dropped.
+struct RequestingBuffer(Shop, Arc<AtomicUsize>);
 
 impl Shop {
-    /// Returns the status of a page, with no executor, which may have ended with its thread.
+    /// Returns the status of a page. Polls without an executor, which may have ended with its thread.
     fn status(&self, page: &str) -> StatusCode {
         let mut answer = pin!(send(&self.site, get(page)));
         loop {
@@ -358,7 +358,7 @@ impl Shop {
     }
 }
 
-impl Drop for Requests {
+impl Drop for RequestingBuffer {
     fn drop(&mut self) {
         assert_eq!(self.0.status("/page"), StatusCode::OK);
         assert_eq!(self.0.status("/private"), StatusCode::OK);
@@ -367,7 +367,7 @@ impl Drop for Requests {
 }
 
 thread_local! {
-    static LAST: RefCell<Option<Requests>> = const { RefCell::new(None) };
+    static LAST: RefCell<Option<RequestingBuffer>> = const { RefCell::new(None) };
 }
 
 /// The thread-local values of the cache are dropped before a value that was made before them.
@@ -377,7 +377,7 @@ fn a_value_that_is_dropped_while_its_thread_ends_may_use_the_cache() {
     let idle = Meddler { runs: AtomicUsize::new(MOST_RUNS), ..Meddler::default() };
     let shop = open_shop(store.clone(), store, &Arc::new(idle));
     let dropped = Arc::<AtomicUsize>::default();
-    let requests = Requests(shop.clone(), Arc::clone(&dropped));
+    let requests = RequestingBuffer(shop.clone(), Arc::clone(&dropped));
     let thread = std::thread::spawn(move || {
         LAST.set(Some(requests));
         assert_eq!(shop.status("/page"), StatusCode::OK);
@@ -388,7 +388,7 @@ fn a_value_that_is_dropped_while_its_thread_ends_may_use_the_cache() {
 
 #[test]
 fn stores_and_buffers_that_use_the_cache_do_not_hang() {
-    for kind in [Kind::InProcess, Kind::Plain, Kind::Remote] {
+    for kind in [StoreKind::InProcess, StoreKind::Plain, StoreKind::Remote] {
         in_time(move || {
             let (inner, meddler) = (memory_store(64 << 10), Arc::<Meddler>::default());
             let store = ForeignStore { inner: inner.clone(), kind, meddler: Arc::clone(&meddler) };
@@ -415,7 +415,7 @@ fn wakers_that_use_the_cache_do_not_hang() {
         let shop = open_shop(store.clone(), store, &meddler);
         let work = async {
             let mut work = pin!(shop.use_everything());
-            // Another one for each poll, so that each replaces, and drops, the one before.
+            // Each poll has a new waker, which replaces and drops the previous one.
             poll_fn(|cx| {
                 let waker = ForeignWaker(cx.waker().clone(), Guard(Arc::clone(&meddler)));
                 work.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(waker))))
@@ -432,10 +432,10 @@ mod events {
     use tracing::{Event, Subscriber};
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-    /// A subscriber that looks into the cache for each event.
-    struct Asking(Arc<Meddler>);
+    /// A subscriber that uses the cache at each event.
+    struct EventMeddler(Arc<Meddler>);
 
-    impl<S: Subscriber> Layer<S> for Asking {
+    impl<S: Subscriber> Layer<S> for EventMeddler {
         fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
             self.0.meddle();
         }
@@ -446,7 +446,7 @@ mod events {
         in_time(|| {
             let (store, meddler) = (memory_store(1 << 20), Arc::<Meddler>::default());
             let shop = open_shop(store.clone(), store, &meddler);
-            let subscriber = tracing_subscriber::registry().with(Asking(Arc::clone(&meddler)));
+            let subscriber = tracing_subscriber::registry().with(EventMeddler(Arc::clone(&meddler)));
             tracing::subscriber::with_default(subscriber, || run(shop.use_everything(), &meddler));
         });
     }

@@ -199,7 +199,7 @@ async fn what_is_stored_for_one_value_has_nothing_in_common_in_two_namespaces() 
         let (stack, _) = stack_over(&cache, policy, "accept");
         send_and_store(&stack, get_with("/", &[("cookie", "lang=de")])).await;
         let keys = store.keys();
-        // The wiretap notes entries, too.
+        // The wiretap records entries, too.
         let is_key = |noted: &Bytes| noted.len() > 64 && !noted.starts_with(b"trc");
         keys.iter()
             .filter(|noted| is_key(noted))

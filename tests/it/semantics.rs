@@ -335,7 +335,7 @@ async fn a_cache_is_not_needed_for_a_malformed_tag_to_match_nothing() {
 }
 
 #[tokio::test]
-async fn a_client_never_gets_the_tag_that_stands_for_any_representation() {
+async fn no_client_gets_an_asterisk_as_etag() {
     let all: [Lines; 2] = [&[("etag", "*")], &[("etag", "*"), ("etag", "\"a\"")]];
     for lines in all {
         for policy in [policy(), policy().etags(true), proxy()] {

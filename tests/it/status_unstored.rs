@@ -268,7 +268,7 @@ async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
 }
 
-/// A page whose body is ready with its head.
+/// A response whose body is ready at once.
 fn ready(frames: &'static [&'static str], trailers: bool) -> Response<StreamBody<Ready>> {
     let data = frames.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
     let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
@@ -278,7 +278,7 @@ fn ready(frames: &'static [&'static str], trailers: bool) -> Response<StreamBody
 type Ready = futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>;
 
 #[tokio::test]
-async fn the_status_of_a_body_that_is_ready_says_what_became_of_it() {
+async fn status_of_a_ready_body_states_the_outcome() {
     let long: &[&str] = &["0123456789", "0123456789"];
     let table: [(&[&str], bool, u64, &str); 4] = [
         (long, false, 15, "detail=too-large"),
@@ -305,7 +305,7 @@ async fn the_status_of_a_body_that_is_ready_says_what_became_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ttl_of_a_body_that_is_made_from_a_value_is_known_to_the_next_miss() {
+async fn next_miss_states_the_ttl_that_a_value_shortened() {
     for pauses in [false, true] {
         let (cache, hand) = timed();
         let own = cache.clone();
@@ -335,7 +335,7 @@ async fn the_ttl_of_a_body_that_is_made_from_a_value_is_known_to_the_next_miss()
 }
 
 #[tokio::test]
-async fn a_page_that_invalidates_itself_is_not_said_to_be_stored() {
+async fn self_invalidating_page_is_reported_as_invalidated() {
     let cache = memory();
     let own = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -355,7 +355,7 @@ async fn a_page_that_invalidates_itself_is_not_said_to_be_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_the_store_does_not_take_is_not_said_to_be_stored() {
+async fn page_that_the_store_rejects_is_reported_as_store_failed() {
     let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
     let cache = Cache::new(store);
     let (inner, _) = origin(|_, call| numbered(&[], call));
@@ -368,7 +368,7 @@ async fn a_page_that_the_store_does_not_take_is_not_said_to_be_stored() {
 }
 
 #[tokio::test]
-async fn each_variant_has_a_reason_of_its_own() {
+async fn each_variant_has_its_own_outcome() {
     let inner = service_fn(|request: Request<Body>| async move {
         let is_german = request.headers()["accept-language"] == "de";
         let frames: &[&str] = if is_german { &["0123456789", "0123456789"] } else { &["012"] };

@@ -37,7 +37,7 @@ async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_me
     sleep(MS).await;
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let (told, answer) = told(response).await;
-    assert_eq!((told.as_str(), answer.text()), ("fwd=stale; fwd-status=304; detail=revalidated", "page"));
+    assert_eq!((told.as_str(), answer.text()), ("fwd=stale; fwd-status=304; detail=store-failed", "page"));
 }
 
 #[tokio::test(start_paused = true)]

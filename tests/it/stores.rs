@@ -281,12 +281,12 @@ async fn shutdowns_may_be_many_and_one_be_dropped() {
     tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("it ends");
 }
 
-/// What a memory store answers.
+/// Returns the result of a memory store, which is ready at once.
 fn at_once<T: Send + 'static>(future: StoreFuture<T>) -> T {
     future.now_or_never().expect("in memory").expect("no error")
 }
 
-/// Runs the same in several threads at once.
+/// Runs `work` in several threads at once.
 fn in_threads(work: impl Fn() + Sync) {
     const THREADS: usize = 4;
     let barrier = std::sync::Barrier::new(THREADS);
@@ -305,7 +305,7 @@ fn key() -> KeyRef<'static> {
 }
 
 #[test]
-fn increments_of_several_threads_all_count() {
+fn concurrent_increments_all_count() {
     const TIMES: i64 = 20_000;
     let store = memory_store(1 << 20);
     let start = Some(InitialCounter::new(0, None));
@@ -317,9 +317,9 @@ fn increments_of_several_threads_all_count() {
     assert_eq!(at_once(store.increment(key(), 0, None)), 4 * TIMES);
 }
 
-/// Each thread replaces what it has read by the next number.
+/// Each thread replaces the number that it has read by the next one.
 #[test]
-fn of_all_threads_that_replace_one_entry_one_succeeds() {
+fn one_of_concurrent_replacements_succeeds() {
     let store = memory_store(1 << 20);
     let wins: Vec<_> = (0..20_000).map(|_| AtomicUsize::new(0)).collect();
     let number = |entry: &Entry| match entry {
@@ -341,9 +341,9 @@ fn of_all_threads_that_replace_one_entry_one_succeeds() {
     assert!(wins.iter().all(|wins| wins.load(Ordering::SeqCst) == 1));
 }
 
-/// An entry that is added and removed excludes others, like a lock.
+/// The entry works as a lock: a thread that adds it excludes the others until it removes it.
 #[test]
-fn of_all_threads_that_add_one_entry_one_succeeds() {
+fn one_of_concurrent_insertions_succeeds() {
     let (store, inside) = (memory_store(1 << 20), AtomicUsize::new(0));
     let (wins, overlaps) = (AtomicUsize::new(0), AtomicUsize::new(0));
     in_threads(|| {

@@ -454,16 +454,16 @@ async fn a_foreign_entry_is_as_good_as_absent() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A namespace may be named after what a client says.
+/// The name of a namespace may come from a client.
 #[tokio::test]
-async fn a_long_namespace_or_key_takes_hardly_more_room_than_a_short_one() -> Result<(), Box<dyn Error>> {
+async fn long_namespaces_and_keys_take_little_more_memory() -> Result<(), Box<dyn Error>> {
     let store = memory_store(8 << 20);
     let remote = Faulty::new(store.clone(), Fault::NoGenerations);
     for cache in [Cache::new(store.clone()), Cache::new(remote)] {
         for (number, end) in ["a", "b"].into_iter().enumerate() {
             let long = "n".repeat(100_000) + end;
             let namespace = cache.with_namespace(&long)?;
-            assert!(namespace.get::<usize>(&long).await.is_err(), "another one's");
+            assert!(namespace.get::<usize>(&long).await.is_err(), "the value of another namespace");
             assert!(namespace.set(&long, &number, Ttl::Forever).await?);
             assert_eq!(namespace.get::<usize>(&long).await?, number);
         }

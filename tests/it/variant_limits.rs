@@ -1,4 +1,4 @@
-//! Variants are bounded: in number, in what their keys take, and by what requests ask for again.
+//! Variants are bounded in number and key length. Variants that requests use again stay.
 
 use crate::faulty::{Fault, Faulty};
 use crate::status::ask;
@@ -13,7 +13,7 @@ const X_A: HeaderName = HeaderName::from_static("x-a");
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A page over a store of its own that says in `Vary` what is given.
+/// A site with its own store, whose responses have this `Vary`.
 fn over_store(policy: Policy, vary: &'static str) -> (Stack, MemoryStore) {
     let store = memory_store(32 << 20);
     let (inner, _) =
@@ -21,8 +21,8 @@ fn over_store(policy: Policy, vary: &'static str) -> (Stack, MemoryStore) {
     (SiteCacheLayer::new(&Cache::new(store.clone())).policy(policy).layer(inner).boxed_clone(), store)
 }
 
-/// The ways in which a field selects a page, and the field.
-fn ways() -> Vec<(Policy, &'static str, &'static str)> {
+/// Policies, each with a `Vary` and the request field that selects the variant or enters the key.
+fn selections() -> Vec<(Policy, &'static str, &'static str)> {
     let many = || policy().max_variants(2000);
     let rfc9111 = || Policy::rfc9111().cache_status(true).max_variants(2000);
     vec![
@@ -40,23 +40,23 @@ fn ways() -> Vec<(Policy, &'static str, &'static str)> {
     ]
 }
 
-fn valued(name: &'static str, value: &str) -> Request<Body> {
+fn get_with_value(name: &'static str, value: &str) -> Request<Body> {
     get_with("/", &[(name, value)])
 }
 
-/// A value of some length that ends with a number.
+/// A value of `length` bytes and a slash, followed by a number.
 fn long(length: usize, number: usize) -> String {
     format!("/{}{number}", "v".repeat(length))
 }
 
 #[tokio::test]
-async fn long_values_take_hardly_more_room_than_short_ones() {
-    for (policy, vary, name) in ways() {
+async fn long_values_take_little_more_memory() {
+    for (policy, vary, name) in selections() {
         for (requests, length) in [(80, 20_000), (1000, 4096)] {
             let weigh = async |length| {
                 let (stack, store) = over_store(policy.clone(), vary);
                 for number in 0..requests {
-                    send(&stack, valued(name, &long(length, number))).await;
+                    send(&stack, get_with_value(name, &long(length, number))).await;
                 }
                 (store.weight(), store.len())
             };
@@ -68,10 +68,10 @@ async fn long_values_take_hardly_more_room_than_short_ones() {
     }
 }
 
-/// So are short lines whose number makes the field long.
+/// Many short lines of one field are a long value, too.
 #[tokio::test]
-async fn many_lines_take_hardly_more_room_than_one() {
-    for (policy, vary, name) in ways().into_iter().filter(|(.., name)| *name == "x-a") {
+async fn many_lines_take_little_more_memory() {
+    for (policy, vary, name) in selections().into_iter().filter(|(.., name)| *name == "x-a") {
         let (stack, store) = over_store(policy, vary);
         for number in 0..80 {
             let (line, last) = ("v".repeat(100), number.to_string());
@@ -85,8 +85,8 @@ async fn many_lines_take_hardly_more_room_than_one() {
 }
 
 #[tokio::test]
-async fn long_values_that_begin_alike_select_different_pages() {
-    for (policy, vary, name) in ways() {
+async fn long_values_with_a_common_prefix_select_different_pages() {
+    for (policy, vary, name) in selections() {
         let (stack, _) = over_store(policy, vary);
         let values: Vec<_> = [126, 127, 128, 129, 200, 4000, 50_000]
             .into_iter()
@@ -94,7 +94,7 @@ async fn long_values_that_begin_alike_select_different_pages() {
             .collect();
         for hits in [false, true] {
             for (at, value) in values.iter().enumerate() {
-                let answer = send(&stack, valued(name, value)).await;
+                let answer = send(&stack, get_with_value(name, value)).await;
                 assert_eq!(answer.is_hit(), hits, "{name}: {} bytes", value.len());
                 assert_eq!(answer.text(), (at + 1).to_string(), "{name}: {} bytes", value.len());
             }
@@ -102,18 +102,18 @@ async fn long_values_that_begin_alike_select_different_pages() {
     }
 }
 
-/// A page whose variants have usable keys for short values alone.
+/// A site with a path so long that only variants of short values have a usable key.
 fn at_the_limit(policy: Policy) -> (Stack, MemoryStore, String) {
     let (stack, store) = over_store(policy, "x-a");
     (stack, store, format!("/{}", "p".repeat(8100)))
 }
 
 #[tokio::test]
-async fn a_variant_whose_key_would_be_too_long_is_neither_stored_nor_looked_up() {
+async fn variant_with_too_long_a_key_bypasses_the_cache() {
     let (stack, store, path) = at_the_limit(policy());
     let (short, long) =
         (|| get_with(&path, &[("x-a", "v")]), || get_with(&path, &[("x-a", &"v".repeat(100))]));
-    // By its own `Vary`, before any index is there.
+    // Decided from the response's own `Vary`: there is no index yet.
     assert_eq!(ask(&stack, long()).await, "fwd=uri-miss; fwd-status=200; detail=key-length");
     assert!(store.is_empty());
     assert!(ask(&stack, short()).await.contains("; stored;"));
@@ -127,7 +127,7 @@ async fn a_variant_whose_key_would_be_too_long_is_neither_stored_nor_looked_up()
 }
 
 #[tokio::test]
-async fn a_request_for_a_variant_whose_key_would_be_too_long_may_refuse_to_be_forwarded() {
+async fn only_if_cached_refuses_a_variant_with_too_long_a_key() {
     let (stack, _, path) = at_the_limit(Policy::rfc9111().cache_status(true));
     send(&stack, get_with(&path, &[("x-a", "v")])).await;
     let value = "v".repeat(100);
@@ -136,7 +136,7 @@ async fn a_request_for_a_variant_whose_key_would_be_too_long_may_refuse_to_be_fo
     assert_eq!(refused.status, 504);
 }
 
-/// A page that varies on `x-a`, and the cache it is in.
+/// A site that varies on `x-a`, its cache and its clock.
 fn varying(most: usize) -> (Stack, Cache, tower_response_cache::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a"), ("cache-control", "max-age=600")], call));
@@ -145,14 +145,14 @@ fn varying(most: usize) -> (Stack, Cache, tower_response_cache::ManualClock) {
 }
 
 async fn hits(stack: &Stack, value: &str) -> bool {
-    send(stack, valued("x-a", value)).await.is_hit()
+    send(stack, get_with_value("x-a", value)).await.is_hit()
 }
 
 #[tokio::test]
-async fn values_that_are_made_up_displace_none_that_requests_ask_for() {
+async fn made_up_values_evict_no_used_variant() {
     for made_up in [64, 1000] {
         let (stack, ..) = varying(64);
-        // Often enough for copies of a thread's own.
+        // Often enough for the thread to have its own copies.
         for value in ["de", "en", "fr"].repeat(100) {
             hits(&stack, value).await;
         }
@@ -164,39 +164,36 @@ async fn values_that_are_made_up_displace_none_that_requests_ask_for() {
 }
 
 #[tokio::test]
-async fn where_all_variants_are_used_a_newcomer_is_not_stored_and_the_next_may_be() {
+async fn new_variant_is_not_stored_if_all_others_were_used() {
     let (stack, ..) = varying(3);
     for value in ["a", "b", "c"].repeat(2) {
         hits(&stack, value).await;
     }
-    let newcomer = || valued("x-a", "new");
+    let newcomer = || get_with_value("x-a", "new");
     assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; detail=variants");
-    assert!(hits(&stack, "b").await, "not displaced");
+    assert!(hits(&stack, "b").await, "not evicted");
     assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; stored; ttl=600");
-    assert!(
-        send(&stack, newcomer()).await.is_hit(),
-        "in the place of the oldest that nobody has asked for since"
-    );
+    assert!(send(&stack, newcomer()).await.is_hit(), "it has replaced the oldest unused variant");
     assert!(hits(&stack, "b").await && hits(&stack, "c").await);
-    assert!(ask(&stack, valued("x-a", "a")).await.contains("fwd=vary-miss"));
+    assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("fwd=vary-miss"));
 }
 
-/// The reason is of one variant, and forgotten once that is stored.
+/// The reason belongs to one variant, and is forgotten once that variant is stored.
 #[tokio::test]
-async fn a_variant_that_was_not_stored_says_nothing_of_the_others() {
+async fn unstored_variant_does_not_affect_the_status_of_others() {
     let (stack, cache, _) = varying(2);
     for value in ["a", "b"].repeat(2) {
         hits(&stack, value).await;
     }
-    assert!(ask(&stack, valued("x-a", "new")).await.contains("detail=variants"));
+    assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("detail=variants"));
     cache.invalidate(Invalidation::path("/")).await.expect("local");
-    assert!(ask(&stack, valued("x-a", "a")).await.contains("; stored;"));
+    assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("; stored;"));
     cache.invalidate(Invalidation::path("/")).await.expect("local");
-    assert!(ask(&stack, valued("x-a", "new")).await.contains("; stored;"));
+    assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("; stored;"));
 }
 
 #[tokio::test]
-async fn a_variant_that_is_gone_is_displaced_first() {
+async fn missing_variants_are_evicted_first() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         let value = request.headers()["x-a"].to_str().expect("text").to_owned();
@@ -213,20 +210,20 @@ async fn a_variant_that_is_gone_is_displaced_first() {
         assert!(hits(&stack, value).await, "{value}");
     }
     hand.advance(6 * SECOND);
-    assert!(!hits(&stack, "first").await, "in the place of what has expired");
+    assert!(!hits(&stack, "first").await, "it replaces the expired variant");
     cache.invalidate(Invalidation::tag("named")).await.expect("local");
-    assert!(!hits(&stack, "second").await, "in the place of what was invalidated");
+    assert!(!hits(&stack, "second").await, "it replaces the invalidated variant");
     for value in ["once", "b", "first", "second"] {
         assert!(hits(&stack, value).await, "{value}");
     }
 }
 
 #[tokio::test]
-async fn a_variant_that_is_made_again_counts_as_used() {
+async fn refetched_variant_counts_as_used() {
     let (stack, cache, _) = varying(2);
     hits(&stack, "a").await;
     cache.invalidate(Invalidation::path("/")).await.expect("local");
-    assert!(!hits(&stack, "a").await, "asked for a second time");
+    assert!(!hits(&stack, "a").await, "a second miss");
     for number in 0..10 {
         hits(&stack, &number.to_string()).await;
     }
@@ -234,7 +231,7 @@ async fn a_variant_that_is_made_again_counts_as_used() {
 }
 
 #[tokio::test]
-async fn in_a_remote_store_the_oldest_variant_goes() {
+async fn remote_store_evicts_the_oldest_variant() {
     let store = Faulty::new(memory_store(8 << 20), Fault::NoGenerations);
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a")], call));
     let layer = SiteCacheLayer::new(&Cache::new(store)).policy(policy().max_variants(2));
@@ -252,14 +249,14 @@ async fn in_a_remote_store_the_oldest_variant_goes() {
 }
 
 proptest! {
-    /// The clock algorithm: what was asked for since the flags were cleared stays.
+    /// The clock algorithm: variants used since the flags were cleared stay.
     #[test]
-    fn variants_are_kept_as_requests_ask_for_them(
+    fn variants_follow_the_clock_algorithm(
         most in 1..5_usize,
         asked in prop::collection::vec(0..8_usize, 1..120),
     ) {
         let (stack, _, _) = varying(most);
-        // The variants, the oldest first, and whether each was asked for.
+        // The variants, the oldest first, and whether each was used.
         let mut kept: Vec<(usize, bool)> = Vec::new();
         for value in asked {
             let hit = futures::executor::block_on(hits(&stack, &value.to_string()));
@@ -280,12 +277,12 @@ proptest! {
     }
 
     #[test]
-    fn a_store_holds_no_more_variants_than_a_url_may_have(
+    fn store_holds_at_most_max_variants(
         most in 1..6_usize,
         asked in prop::collection::vec((0..4_usize, 0..12_usize), 1..80),
     ) {
         let store = memory_store(8 << 20);
-        // Fields are learnt one after the other.
+        // `Vary` nominates more fields as requests have more of them.
         let (inner, _) = origin(|request, call| {
             let names = ["x-a", "x-b", "x-c"].into_iter().filter(|name| request.headers().contains_key(*name));
             numbered(&[("vary", &names.collect::<Vec<_>>().join(", ")), ("cache-control", "max-age=60")], call)
@@ -296,13 +293,13 @@ proptest! {
             let value = value.to_string();
             let lines: Vec<_> = ["x-a", "x-b", "x-c"].iter().take(fields).map(|name| (*name, &*value)).collect();
             futures::executor::block_on(send(&stack, get_with("/", &lines)));
-            // The index is one more.
+            // The index is one more entry.
             assert!(store.len() <= most + 1, "{} entries for {most}", store.len());
         }
     }
 }
 
-/// A page that varies on `x-a`, whose lifetime its value says, for ever if it is empty.
+/// A site that varies on `x-a`. The value is the lifetime in seconds; with an empty value, the page never expires.
 fn lifetimes() -> (Stack, Cache, tower_response_cache::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
@@ -316,11 +313,11 @@ fn lifetimes() -> (Stack, Cache, tower_response_cache::ManualClock) {
 }
 
 #[tokio::test]
-async fn a_variant_lives_as_long_as_it_says() {
+async fn variant_lives_for_its_whole_lifetime() {
     let (stack, _, hand) = lifetimes();
     let (week, short) = ((7 * DAY).as_secs().to_string(), "60");
     assert!(!hits(&stack, &week).await);
-    // What is stored later and lives shorter does not end the index sooner.
+    // A later variant with a shorter lifetime does not shorten that of the index.
     assert!(!hits(&stack, short).await);
     for _ in 0..6 {
         hand.advance(DAY);
@@ -328,11 +325,14 @@ async fn a_variant_lives_as_long_as_it_says() {
         assert!(!hits(&stack, short).await);
     }
     hand.advance(DAY);
-    assert!(ask(&stack, valued("x-a", &week)).await.starts_with("fwd=uri-miss"), "with the last variant");
+    assert!(
+        ask(&stack, get_with_value("x-a", &week)).await.starts_with("fwd=uri-miss"),
+        "the index has expired, too"
+    );
 }
 
 #[tokio::test]
-async fn a_variant_for_ever_keeps_its_index_for_ever() {
+async fn unexpiring_variant_keeps_its_index() {
     let (stack, _, hand) = lifetimes();
     for value in ["", "60"] {
         hits(&stack, value).await;
@@ -344,8 +344,8 @@ async fn a_variant_for_ever_keeps_its_index_for_ever() {
     }
 }
 
-/// An origin whose page has one tag for all languages, and a lifetime that grows with the calls.
-fn growing(policy: Policy) -> (Stack, tower_response_cache::ManualClock) {
+/// A site whose page has one tag for all variants. Its lifetime is longer from the third fetch on.
+fn site_with_growing_lifetime(policy: Policy) -> (Stack, tower_response_cache::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         let lifetime = if call <= 2 { "max-age=60" } else { "max-age=864000" };
@@ -360,17 +360,17 @@ fn growing(policy: Policy) -> (Stack, tower_response_cache::ManualClock) {
 }
 
 #[tokio::test]
-async fn a_variant_that_a_304_or_a_head_makes_live_longer_keeps_its_index() {
+async fn freshened_variant_keeps_its_index() {
     for method in ["GET", "HEAD"] {
-        let (stack, hand) = growing(Policy::rfc9111().cache_status(true));
+        let (stack, hand) = site_with_growing_lifetime(Policy::rfc9111().cache_status(true));
         for value in ["a", "b"] {
-            send(&stack, valued("x-a", value)).await;
+            send(&stack, get_with_value("x-a", value)).await;
         }
         hand.advance(61 * SECOND);
         send(&stack, request(method, "/", &[("x-a", "a")])).await;
         hand.advance(3 * DAY);
         assert!(hits(&stack, "a").await, "{method}");
-        // A 304 freshens what has the same tag with it.
+        // A 304 also freshens other variants with the same tag.
         assert_eq!(hits(&stack, "b").await, method == "GET", "{method}");
     }
 }

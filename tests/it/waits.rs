@@ -1,4 +1,4 @@
-//! Pages and values that need each other, in any way: all are made at once, and only a cycle is refused.
+//! Random graphs of pages and values that need each other. None waits for a time limit, and only cycles are refused.
 
 use crate::support::*;
 use bytes::Bytes;

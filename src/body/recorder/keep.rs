@@ -1,4 +1,4 @@
-//! The recorder of a body that many read while it arrives: it counts, and the body keeps the frames.
+//! The recorder of a shared body. It counts the frames; the shared body keeps them.
 
 use super::{End, Recorder};
 use crate::entry::Reads;
@@ -41,7 +41,7 @@ impl Keep for Recorder {
         Some(Box::new(Self::room_maker(self, bytes)?))
     }
 
-    fn stands_still(&mut self) {
+    fn set_no_room(&mut self) {
         self.why = End::NoRoomNow;
     }
 

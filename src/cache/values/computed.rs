@@ -3,7 +3,7 @@
 use super::encoding::{decoded, encoded};
 use super::state::{Seen, State};
 use super::{Value, tracking};
-use crate::cache::{PassedOn, Tracker};
+use crate::cache::{DependencyGuard, PendingRead, Tracker};
 use crate::entry::{Entry, Generation, Reads, Scope, StoredValue};
 use crate::error::ValueError;
 use crate::flight::{Chain, Fate, Flight, Leader, Role};
@@ -47,7 +47,7 @@ pub enum ComputeError<E> {
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
-    /// The value needs itself: its computation has led to a fifth one within it.
+    /// The value needs itself: four nested computations have led to a fifth one.
     Loop,
 }
 
@@ -72,7 +72,7 @@ impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
 }
 
 impl Computing {
-    /// Creates one that no others wait for, and whose value is not stored.
+    /// Creates a computation without followers, whose value is not stored.
     fn alone(chain: &Arc<Chain>) -> Self {
         Self { chain: Arc::clone(chain), leader: None, since: None, unreadable: None }
     }
@@ -103,9 +103,9 @@ impl Value<'_> {
     /// is read from the cache meanwhile becomes a dependency of the value. A value that was deleted, set or
     /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
     ///
-    /// A computation that needs its own value, or another that needs it, does not wait for itself: the value is computed
-    /// once more, within it. A fifth such computation within one is refused with [`ValueError::Loop`]. Computations
-    /// and requests in other tasks are known only if those use [`propagate_dependencies`](crate::propagate_dependencies).
+    /// A computation that needs its own value, directly or through others, does not wait for itself: a nested computation
+    /// makes the value again. The fifth nested computation fails with [`ValueError::Loop`]. Computations and requests in
+    /// other tasks are recognized if those use [`propagate_dependencies`](crate::propagate_dependencies).
     ///
     /// # Errors
     /// If the value can't be written as MessagePack, or needs itself without end.
@@ -141,7 +141,7 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let _pending = tracking::PendingRead::begin();
+        let _pending = PendingRead::begin();
         match self.turn::<T, E>().await? {
             Turn::Have(value) => Ok(value),
             Turn::Compute(computing) => self.compute(computing, compute).await,
@@ -249,7 +249,7 @@ impl Value<'_> {
         Turn::Compute(Computing { leader: Some(leader), ..computing })
     }
 
-    /// Creates a computation of the value. What its key in the store changes with is not part of it.
+    /// Creates a computation of the value. Its key stays the same when the value's key in the store changes.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
@@ -269,7 +269,7 @@ impl Value<'_> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut tracker = PassedOn(Tracker::of(&chain));
+        let mut tracker = DependencyGuard(Tracker::of(&chain));
         let value = tracker.0.track(async { compute().await }).await;
         let reads = tracker.0.peek().unwrap_or_default();
         let value = match value {

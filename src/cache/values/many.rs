@@ -3,6 +3,7 @@
 use super::encoding::{decoded, encoded};
 use super::state::State;
 use super::{Cache, Name, tracking};
+use crate::cache::PendingRead;
 use crate::entry::{Entry, Scope, StoredValue};
 use crate::error::{StoreError, ValueError};
 use crate::key::{CacheKey, KeyRef};
@@ -41,7 +42,7 @@ impl Cache {
         let keys: Vec<K> = keys.into_iter().collect();
         let names = self.names(&keys);
         let mut reads = Vec::new();
-        let _pending = tracking::PendingRead::begin();
+        let _pending = PendingRead::begin();
         if tracking::is_tracked() {
             for name in &names {
                 let scope = Scope::value(name.as_bytes());

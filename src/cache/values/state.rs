@@ -1,6 +1,6 @@
 //! Where a value is, and whether what is there may be used.
 
-use super::super::{Cache, tracking};
+use super::super::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Scope, StoredValue};
 use crate::error::{Absent, AbsentKind, StoreError};
@@ -85,7 +85,7 @@ impl Cache {
     pub(super) fn value_key_since(&self, name: &Name, cleared: Generation) -> CacheKey {
         let mut buf = KeyBuf::new();
         buf.part(b"tower-response-cache value");
-        buf.bounded(self.0.namespace.as_bytes());
+        buf.part_or_digest(self.0.namespace.as_bytes());
         buf.raw(&cleared.incarnation().to_le_bytes());
         buf.raw(&cleared.counter().to_le_bytes());
         buf.raw(&cleared.stamp().to_le_bytes());
@@ -126,7 +126,7 @@ impl Cache {
     pub(super) async fn read(&self, name: &Name) -> Result<Seen, Absent> {
         let scope = Scope::value(name.as_bytes());
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
-        let _pending = tracking::PendingRead::begin();
+        let _pending = PendingRead::begin();
         let since = match tracking::is_tracked() {
             // Before the value is read, so that no change goes unnoticed.
             true => Some(self.depend(scope).await.map_err(failed)?),

@@ -18,7 +18,7 @@ use wakers::Wakers;
 
 use crate::entry::{Reads, StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{GivesWay, STANDS_STILL};
+use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
 use bytes::Bytes;
 use http_body::Body;
 use std::collections::VecDeque;
@@ -34,10 +34,10 @@ pub(crate) trait Keep: Send {
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
     fn reads(&self) -> Option<Reads>;
-    /// Returns what makes room for this data, if there is none. It must be called without holding a lock.
+    /// Returns a function that makes room, if this data does not fit. The caller must not hold a lock when it calls that.
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;
-    /// The body is given up for its room.
-    fn stands_still(&mut self);
+    /// Notes that lack of room is the reason of the next [`give_up`](Self::give_up).
+    fn set_no_room(&mut self);
     /// Tells whether all that was declared is there.
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
@@ -134,7 +134,7 @@ impl Stream {
 
     /// Tells whether nothing of the body has come for so long that nobody else should wait for it.
     pub(crate) fn is_stalled(&self) -> bool {
-        lock(&self.state).moved.elapsed() >= STANDS_STILL
+        lock(&self.state).moved.elapsed() >= STALL_TIMEOUT
     }
 
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
@@ -144,7 +144,7 @@ impl Stream {
 }
 
 impl Stream {
-    /// Makes room for data that has arrived.
+    /// Makes room in the budget for data that has arrived.
     fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
         // Set first, so that the budget does not end this recording.
@@ -157,13 +157,14 @@ impl Stream {
     }
 }
 
-impl GivesWay for Stream {
-    /// Stores a complete body and gives up an incomplete one. Cuts off readers that are further behind than the window.
-    fn give_way(&self, now: Instant) -> Option<Instant> {
-        let still = self.change(|state| state.end_keeping(now));
+impl BudgetedRecording for Stream {
+    /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then cuts off readers that are
+    /// further behind than the window.
+    fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
+        let still = self.change(|state| state.end_stalled(now));
         if still.is_none() {
-            // After the work that ended the recording, which has left what its readers hold.
-            self.change(|state| state.give_room(now));
+            // A second change: the deferred work of the first one sets `held`.
+            self.change(|state| state.release_room(now));
         }
         still
     }

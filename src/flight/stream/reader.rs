@@ -4,7 +4,7 @@ use super::readers::Place;
 use super::state::{Arrived, End, Found, Item};
 use super::{Source, Stream, lock};
 use crate::error::BoxError;
-use crate::flight::{STANDS_STILL, Wait};
+use crate::flight::{STALL_TIMEOUT, Wait};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
@@ -65,7 +65,7 @@ impl Reader {
         let gets_on = self.patience.as_ref().is_none_or(|(_, target)| slowest >= *target);
         if gets_on {
             let target = slowest + frames.div_ceil(2);
-            self.patience = Some((Box::pin(tokio::time::sleep(STANDS_STILL)), target));
+            self.patience = Some((Box::pin(tokio::time::sleep(STALL_TIMEOUT)), target));
         }
         if let Some((sleep, _)) = &mut self.patience {
             ready!(sleep.as_mut().poll(cx));

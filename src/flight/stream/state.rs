@@ -5,7 +5,7 @@ use super::readers::{Place, Readers};
 use super::{Keep, Source};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
-use crate::flight::STANDS_STILL;
+use crate::flight::STALL_TIMEOUT;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) readers: Readers,
     /// When there was something new last.
     pub(super) moved: Instant,
-    /// When a reader last got a frame.
+    /// The time at which a reader last got a frame.
     pub(super) read: Instant,
     pub(super) deferred: Deferred,
 }
@@ -176,7 +176,7 @@ impl State {
     }
 
     fn give_up(&mut self) {
-        self.end_keep(|_| Ending::GivenUp);
+        self.end_recording(|_| Ending::GivenUp);
         self.trim();
     }
 
@@ -186,15 +186,15 @@ impl State {
         self.deferred.source = self.source.take();
         match &end {
             End::Clean => self.complete(),
-            End::Failed(_) => self.end_keep(|_| Ending::Failed),
+            End::Failed(_) => self.end_recording(|_| Ending::Failed),
         }
         self.end = Some(end);
         self.trim();
     }
 
-    /// Stores the recorded frames, which are the whole body.
+    /// Ends the recording with the recorded frames as the whole body, which is stored.
     fn complete(&mut self) {
-        self.end_keep(|state| {
+        self.end_recording(|state| {
             let whole = state.whole();
             state.share(&whole);
             Ending::Complete(whole)
@@ -202,7 +202,7 @@ impl State {
     }
 
     /// Ends the recording, if there is one.
-    fn end_keep(&mut self, ending: impl FnOnce(&mut Self) -> Ending) {
+    fn end_recording(&mut self, ending: impl FnOnce(&mut Self) -> Ending) {
         if let Some(keep) = self.keep.take() {
             self.held_until = self.readers.end();
             let ending = ending(self);
@@ -210,16 +210,16 @@ impl State {
         }
     }
 
-    /// Returns the time from which on this stands still, without progress until then; `None` if it holds no room.
-    fn stands_still_at(&self) -> Option<Instant> {
+    /// Returns the time at which the recording stalls without further progress, or `None` if it holds no room.
+    fn stalls_at(&self) -> Option<Instant> {
         let holds = self.keep.is_some() || self.held.is_some();
-        holds.then(|| self.moved.max(self.read) + STANDS_STILL)
+        holds.then(|| self.moved.max(self.read) + STALL_TIMEOUT)
     }
 
-    /// Ends a recording that stands still: stores a body with its declared length, gives up any other. If it does not
-    /// stand still yet, returns when it will.
-    pub(super) fn end_keeping(&mut self, now: Instant) -> Option<Instant> {
-        let still = self.stands_still_at()?;
+    /// Ends a stalled recording: stores a body that has its declared length, and gives up any other. Returns the time at
+    /// which a recording will be stalled that is not yet.
+    pub(super) fn end_stalled(&mut self, now: Instant) -> Option<Instant> {
+        let still = self.stalls_at()?;
         if now < still {
             return Some(still);
         }
@@ -227,16 +227,16 @@ impl State {
         if keep.is_whole() {
             self.complete();
         } else {
-            keep.stands_still();
+            keep.set_no_room();
             self.give_up();
         }
         self.trim();
         None
     }
 
-    /// Gives back the room of unread frames, and cuts off readers until these fit the window.
-    pub(super) fn give_room(&mut self, now: Instant) {
-        if self.stands_still_at().is_none_or(|still| now < still) {
+    /// Releases the room of unread frames, and cuts off the slowest readers until these frames fit the window.
+    pub(super) fn release_room(&mut self, now: Instant) {
+        if self.stalls_at().is_none_or(|still| now < still) {
             return;
         }
         while self.held.is_some()

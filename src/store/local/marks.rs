@@ -1,4 +1,4 @@
-//! The last invalidations of scopes, and the values that anything was made from.
+//! The last invalidations of scopes, and the values that have dependents.
 
 use super::names::Names;
 use super::usage::Usage;
@@ -7,7 +7,7 @@ use crate::store::{Scope, Strength, Validity};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Each row has `1 << BITS` buckets: an unrelated scope meets all rows once in 200 if 10,000 others are in them.
+/// Each row has `1 << BITS` buckets. With 10,000 scopes in the rows, one unrelated scope in 200 counts as invalidated.
 const BITS: u32 = 15;
 
 /// The last invalidations of the scopes that share it.
@@ -17,19 +17,19 @@ pub(super) struct Marks {
     soft: AtomicU64,
 }
 
-/// 5,460 scopes, each exact.
-pub(super) type Exact = Names<Marks, 6>;
+/// An exact table of 5,460 scopes.
+pub(super) type ExactScopes = Names<Marks, 6>;
 
-/// The last invalidations of the scopes of a group: the first 5,460 are exact, later ones share buckets.
+/// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones share buckets.
 #[derive(Default)]
-pub(super) struct Group {
-    pub(super) exact: Exact,
+pub(super) struct ScopeGroup {
+    pub(super) exact: ExactScopes,
     rows: OnceLock<Box<[Marks]>>,
 }
 
-/// The values that anything was ever made from: the first 340 are exact, later ones share bits.
+/// The values that have ever had a dependent. The first 340 are exact; later ones share bits.
 #[derive(Default)]
-pub(super) struct Depended {
+pub(super) struct DependedValues {
     exact: Names<(), 4>,
     rows: OnceLock<Box<[AtomicU64]>>,
 }
@@ -53,13 +53,13 @@ impl Marks {
     }
 }
 
-/// Returns the places of a scope's buckets among those of all rows, one in each row.
+/// Returns the index of a scope's bucket in each row, counted through all rows.
 fn buckets(hash: u64) -> impl Iterator<Item = usize> {
     in_rows(hash, BITS).into_iter().enumerate().map(|(row, number)| (row << BITS) + number)
 }
 
-impl Group {
-    /// Raises the marks of a scope. Only the one whose turn it is calls this.
+impl ScopeGroup {
+    /// Raises the marks of a scope. The caller holds the table's turn.
     pub(super) fn raise(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
         if let Some(marks) = self.exact.get_or_add(scope, hash, usage) {
             return marks.raise(strength, to);
@@ -77,7 +77,7 @@ impl Group {
     }
 }
 
-impl Depended {
+impl DependedValues {
     pub(super) fn is_empty(&self) -> bool {
         self.exact.is_empty()
     }
@@ -89,7 +89,7 @@ impl Depended {
             || self.rows.get().is_some_and(|rows| buckets(hash).all(|at| is_in(rows, at)))
     }
 
-    /// Adds a value. Only the one whose turn it is calls this.
+    /// Adds a value. The caller holds the table's turn.
     pub(super) fn add(&self, value: Scope, hash: u64, usage: &Usage) {
         if self.exact.get_or_add(value, hash, usage).is_some() {
             return;
@@ -107,8 +107,8 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn every_value_that_was_added_is_in_it_and_few_others() {
-        let (usage, depended) = (Usage::new(0, &Arc::default()), Depended::default());
+    fn contains_finds_all_added_values_and_few_others() {
+        let (usage, depended) = (Usage::new(0, &Arc::default()), DependedValues::default());
         let hash = |number: u64| {
             number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xd6e8_feb8_6659_fd93)
         };

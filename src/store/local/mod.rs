@@ -1,4 +1,4 @@
-//! Invalidations in this process's memory.
+//! Invalidations in the memory of this process.
 
 mod marks;
 mod names;
@@ -12,15 +12,18 @@ use std::sync::Arc;
 
 /// The invalidations of a store that lives in this process, by namespace.
 ///
-/// A namespace grows with the number of different scopes that were invalidated in it. It takes about 6 KiB after one
-/// invalidation of each kind of scope (paths, URIs and tags, each on all hosts or on one; values, subtrees, hosts). The
-/// first 5,460 scopes of each kind are exact and take 430 KiB; all others of a kind share 2 MiB of buckets. That is about
-/// 21 MiB at most. Of 15,000 scopes of one kind, an unrelated one counts as invalidated once in 200.
+/// # Memory
+/// A namespace grows with the number of invalidated scopes. The kinds of scope are paths, URIs and tags, each on all
+/// hosts or on one, and values, subtrees and hosts. A namespace takes about 6 KiB after one invalidation of each kind.
+///
+/// The first 5,460 scopes of each kind are exact and take 430 KiB. All others of a kind share 2 MiB of buckets. A
+/// namespace takes about 21 MiB at most. After invalidations of 15,000 scopes of one kind, one unrelated scope in 200
+/// counts as invalidated.
 ///
 /// # Idle namespaces
-/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::Cache). The idle namespaces that
-/// were used last are kept, at most 16,384, and as many as take 24 MiB together, names included. Others are dropped when
-/// further handles are made. A dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
+/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::Cache). The most
+/// recently used idle namespaces are kept: at most 16,384, which take at most 24 MiB together with their names. The
+/// others are dropped when handles are requested. A dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
 /// A namespace that a handle exists for is never dropped.
 ///
 /// # Example
@@ -56,8 +59,7 @@ impl LocalGenerations {
         Self { seed: Some(seed), ..Self::default() }
     }
 
-    /// Returns a handle to the invalidations of a namespace. All handles to a namespace that exist at the same time share
-    /// them.
+    /// Returns a handle to the invalidations of a namespace. Handles that exist at the same time share them.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Arc<dyn Generations> {
         self.namespaces.request(namespace, self.seed)

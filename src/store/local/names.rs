@@ -1,36 +1,36 @@
-//! An exact table of scopes that grows without moving any of them.
+//! An exact table of scopes that grows without moving its entries.
 
 use super::usage::Usage;
 use crate::store::Scope;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Scopes, each with marks of its own. A scope that is in it stays.
+/// An exact table of scopes, each with marks of its own. Scopes are never removed.
 ///
-/// It is made of segments, each of four times the size of the one before and allocated when that is full. Nothing is
-/// copied into a new segment, so readers need no lock: a scope is in one segment, and stays there.
+/// The table consists of segments. Each has four times the size of the previous one and is allocated when that is full.
+/// Readers need no lock, since a scope never moves to another segment.
 pub(super) struct Names<M, const SEGMENTS: usize> {
-    segments: [OnceLock<Box<[Slot<M>]>>; SEGMENTS],
+    segments: [OnceLock<Box<[NameSlot<M>]>>; SEGMENTS],
     len: AtomicUsize,
 }
 
-type Slot<M> = (OnceLock<Scope>, M);
+type NameSlot<M> = (OnceLock<Scope>, M);
 
-/// How many scopes the first segment holds.
+/// The number of scopes that the first segment holds.
 const FIRST: usize = 4;
 
-/// Returns how many scopes a segment holds. It has twice as many slots, so that a search soon meets an empty one.
+/// Returns how many scopes a segment holds. Twice as many slots keep searches short: they end at an empty slot.
 const fn room(segment: usize) -> usize {
     FIRST << (2 * segment)
 }
 
-fn search<M>(slots: &[Slot<M>], hash: u64) -> impl Iterator<Item = &Slot<M>> {
+fn search<M>(slots: &[NameSlot<M>], hash: u64) -> impl Iterator<Item = &NameSlot<M>> {
     let first = hash as usize % slots.len();
     slots[first..].iter().chain(&slots[..first])
 }
 
 impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
-    /// How many scopes it holds at most.
+    /// The most scopes that the table holds.
     pub(super) const MOST: usize = (room(SEGMENTS) - FIRST) / 3;
 
     pub(super) fn is_empty(&self) -> bool {
@@ -49,7 +49,7 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         })
     }
 
-    /// Returns the marks of a scope, new ones if there is room. Only the one whose turn it is calls this.
+    /// Returns the marks of a scope, which is added if there is room. The caller holds the table's turn.
     pub(super) fn get_or_add(&self, scope: Scope, hash: u64, usage: &Usage) -> Option<&M> {
         let known = self.get(scope, hash);
         if known.is_some() || self.is_full() {
@@ -61,8 +61,8 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         Some(marks)
     }
 
-    /// Returns the segment that the next scope belongs in.
-    fn segment(&self, usage: &Usage) -> Option<&[Slot<M>]> {
+    /// Returns the segment for the next new scope.
+    fn segment(&self, usage: &Usage) -> Option<&[NameSlot<M>]> {
         let mut rest = self.len.load(Ordering::SeqCst);
         let at = (0..SEGMENTS).find(|at| match rest.checked_sub(room(*at)) {
             Some(more) => {
@@ -87,7 +87,7 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn every_scope_is_found_in_its_place_until_the_table_is_full() {
+    fn every_added_scope_is_found_until_the_table_is_full() {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<AtomicUsize, 3>::default();
         let scope = |number: usize| Scope::tag(&number.to_string());
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn a_table_takes_memory_by_the_scopes_in_it() {
+    fn table_memory_grows_with_its_scopes() {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<(), 6>::default();
         assert_eq!(usage.bytes(), 0);
         for number in 0..Names::<(), 6>::MOST {
             let scope = Scope::tag(&number.to_string());
             assert!(names.get_or_add(scope, number as u64, &usage).is_some());
-            assert!(usage.bytes() <= (number + 1) * 10 * size_of::<Slot<()>>(), "{number}");
+            assert!(usage.bytes() <= (number + 1) * 10 * size_of::<NameSlot<()>>(), "{number}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The namespaces of a store in this process, of which idle ones are dropped.
+//! The namespaces of a store in this process, which drops idle ones.
 
 use super::table::Table;
 use dashmap::DashMap;
@@ -7,44 +7,44 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 
-/// How many idle namespaces are kept.
+/// The most idle namespaces that are kept.
 const MOST_IDLE: usize = 16 * 1024;
-/// How many bytes idle namespaces may take together.
+/// The most bytes that idle namespaces may take together.
 const MOST_IDLE_BYTES: usize = 24 << 20;
-/// Idle namespaces are looked for when all have grown by so many bytes.
+/// The growth of all namespaces, in bytes, that starts a search for idle ones.
 const GROWTH: usize = 8 << 20;
-/// Idle namespaces are looked for after this many requests, or after a quarter as many as there are namespaces.
+/// The fewest requests between two searches for idle namespaces. With many namespaces, a quarter of their number.
 const LEAST_INTERVAL: usize = 256;
 
 /// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
 ///
-/// Every so many requests, one of them drops the longest idle namespaces: the interval grows with the number of
-/// namespaces, so that each request pays for a constant part of the search.
+/// Some requests search for idle namespaces and drop the least recently used. The interval between searches grows with
+/// the number of namespaces, so that the cost per request stays constant.
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
-    kept: DashMap<Arc<str>, Kept>,
-    /// How many requests there were: the time by which namespaces are idle.
+    kept: DashMap<Arc<str>, KeptNamespace>,
+    /// The number of requests so far, which measures how long namespaces are idle.
     requests: AtomicU64,
     next_search: AtomicU64,
     searching: Mutex<()>,
-    /// How many bytes all tables have grown by since the last search.
+    /// The bytes by which all tables have grown since the last search.
     grown: Arc<AtomicUsize>,
 }
 
-struct Kept {
+struct KeptNamespace {
     table: Arc<Table>,
-    /// Its last request, or the search that found a handle.
+    /// The number of the last request for it, or of the last search that found a handle to it.
     last_use: AtomicU64,
 }
 
 /// A namespace that a search found idle.
-struct Idle {
+struct IdleNamespace {
     name: Arc<str>,
     last_use: u64,
     bytes: usize,
 }
 
-impl Kept {
+impl KeptNamespace {
     fn new(table: Table) -> Self {
         Self { table: Arc::new(table), last_use: AtomicU64::new(0) }
     }
@@ -54,22 +54,24 @@ impl Kept {
         Arc::clone(&self.table)
     }
 
-    /// Returns `true` if no handle exists. The answer lasts while the lock of its shard is held exclusively: new
-    /// handles are cloned from a handle, or from the table in this map.
+    /// Returns `true` if no handle exists.
+    ///
+    /// With the map's shard locked exclusively, the result stays true: new handles are clones of a handle, or of the
+    /// table in this map.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }
 }
 
 impl LocalNamespaces {
-    /// Returns the table of a namespace, the same one for all while one of them is in use.
+    /// Returns the table of a namespace. All callers get the same table while a handle exists.
     pub(super) fn request(&self, namespace: &str, seed: Option<u64>) -> Arc<Table> {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let known = self.kept.get(namespace).map(|kept| kept.request(now));
         let table = known.unwrap_or_else(|| {
             // What a new table and its name take counts as growth, too.
             self.grown.fetch_add(namespace.len(), Ordering::Relaxed);
-            let new = || Kept::new(Table::new(seed, &self.grown));
+            let new = || KeptNamespace::new(Table::new(seed, &self.grown));
             self.kept.entry(namespace.into()).or_insert_with(new).request(now)
         });
         if now >= self.next_search.load(Ordering::Relaxed) || self.grown.load(Ordering::Relaxed) >= GROWTH {
@@ -78,7 +80,7 @@ impl LocalNamespaces {
         table
     }
 
-    /// Drops the longest idle namespaces beyond the limits. Their memory is freed outside all locks.
+    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed outside the map's locks.
     fn drop_idle(&self, now: u64) {
         let _searching = match self.searching.try_lock() {
             Ok(searching) => searching,
@@ -93,8 +95,9 @@ impl LocalNamespaces {
             if at < MOST_IDLE && bytes + idle.bytes <= MOST_IDLE_BYTES {
                 bytes += idle.bytes;
             } else {
-                let is_unused =
-                    |kept: &Kept| kept.is_idle() && kept.last_use.load(Ordering::Relaxed) == idle.last_use;
+                let is_unused = |kept: &KeptNamespace| {
+                    kept.is_idle() && kept.last_use.load(Ordering::Relaxed) == idle.last_use
+                };
                 drop(self.kept.remove_if(&idle.name, |_, kept| is_unused(kept)));
             }
         }
@@ -102,14 +105,14 @@ impl LocalNamespaces {
         self.next_search.store(now + interval as u64, Ordering::Relaxed);
     }
 
-    fn idle(&self, now: u64) -> Vec<Idle> {
+    fn idle(&self, now: u64) -> Vec<IdleNamespace> {
         let found = self.kept.iter().filter_map(|kept| {
             if !kept.is_idle() {
                 kept.last_use.fetch_max(now, Ordering::Relaxed);
                 return None;
             }
             let last_use = kept.last_use.load(Ordering::Relaxed);
-            Some(Idle {
+            Some(IdleNamespace {
                 name: Arc::clone(kept.key()),
                 last_use,
                 bytes: kept.table.bytes() + kept.key().len(),

@@ -1,6 +1,6 @@
 //! The invalidations of one namespace: a counter and a bounded number of marks, each only ever raised.
 
-use super::marks::{Depended, Exact, Group, Marks};
+use super::marks::{DependedValues, ExactScopes, Marks, ScopeGroup};
 use super::usage::Usage;
 use crate::store::incarnation::{next_incarnation, random};
 use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES};
@@ -13,12 +13,12 @@ pub(super) struct Table {
     incarnation: u64,
     secret: Secret,
     counter: AtomicU64,
-    /// Held by who adds a scope or raises a mark; readers never wait for it.
+    /// Held while a scope is added or a mark is raised. Checks never wait for it.
     turn: Mutex<()>,
     fixed: [Marks; FIXED],
-    named: [Exact; TABLES],
-    groups: [Group; GROUPS],
-    depended: Depended,
+    named: [ExactScopes; TABLES],
+    groups: [ScopeGroup; GROUPS],
+    depended: DependedValues,
     usage: Usage,
 }
 
@@ -32,12 +32,12 @@ impl Table {
             fixed: Default::default(),
             named: Default::default(),
             groups: Default::default(),
-            depended: Depended::default(),
+            depended: DependedValues::default(),
             usage: Usage::new(size_of::<Self>(), grown),
         }
     }
 
-    /// Returns the bytes that it takes.
+    /// Returns how many bytes the table takes.
     pub(super) fn bytes(&self) -> usize {
         self.usage.bytes()
     }
@@ -58,8 +58,8 @@ impl Table {
     /// Raises marks, and then the counter; returns the new one.
     ///
     /// In this order: a fill that reads the new number began after the write that this invalidation follows,
-    /// one that reads the old number is caught by the marks; and who reads the new number sees the marks. Memory that
-    /// is allocated for them changes nothing about that: no mark is ever moved, so none is looked for in its old place.
+    /// one that reads the old number is caught by the marks; and a reader of the new number sees the marks. Growth of
+    /// the table does not change this: marks never move.
     fn raise(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.now() + 1;
         for &scope in scopes {
@@ -105,7 +105,8 @@ impl Table {
     }
 
     fn is_depended(&self, value: Scope) -> bool {
-        // The value was written before. With the fence of `depend`: who is not seen here reads what was written.
+        // The value was written before this fence. A dependent that is not seen here passes the fence of `depend` later,
+        // so it reads the new value.
         fence(Ordering::SeqCst);
         !self.depended.is_empty() && self.depended.contains(value, self.secret.hash(value))
     }

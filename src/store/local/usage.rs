@@ -1,13 +1,13 @@
-//! How much memory the invalidations of a namespace take.
+//! The memory that the invalidations of a namespace take.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that a namespace takes, each part counted when it is allocated.
+/// The bytes that a namespace takes. Each allocation is counted when it is made.
 #[derive(Debug)]
 pub(super) struct Usage {
     own: AtomicUsize,
-    /// What all namespaces have grown by since idle ones were last looked for.
+    /// The bytes by which all namespaces have grown since the last search for idle ones.
     grown: Arc<AtomicUsize>,
 }
 
@@ -20,7 +20,7 @@ impl Usage {
         self.own.load(Ordering::Relaxed)
     }
 
-    /// Allocates items with their defaults, and counts them.
+    /// Allocates this many default items, and counts their bytes.
     pub(super) fn allocate<T: Default>(&self, items: usize) -> Box<[T]> {
         let bytes = items * size_of::<T>();
         self.own.fetch_add(bytes, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 use super::super::LocalGenerations;
 use super::super::replicas::Replicas;
-use super::turn::Unlocked;
+use super::turn::RemovalLifecycle;
 use super::{Entries, Inner, MemoryStore, WRITERS, Weight};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -106,5 +106,5 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
         .estimated_items_capacity(items as usize)
         .build()
         .expect("both capacities are set");
-    Quick::with_options(options, Weight, BuildPrehashed::default(), Unlocked)
+    Quick::with_options(options, Weight, BuildPrehashed::default(), RemovalLifecycle)
 }

@@ -5,7 +5,7 @@ mod turn;
 
 pub use builder::MemoryStoreBuilder;
 
-use self::turn::{Turn, Unlocked};
+use self::turn::{RemovalLifecycle, WriteTurn};
 use super::replicas::Replicas;
 use super::{
     Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,
@@ -46,7 +46,7 @@ struct Inner {
     largest_entry: u64,
 }
 
-type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed, Unlocked>;
+type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed, RemovalLifecycle>;
 
 #[derive(Clone)]
 pub(super) struct Slot {
@@ -112,7 +112,7 @@ impl MemoryStore {
 }
 
 impl Inner {
-    /// Returns what is stored and not expired; what has expired is removed, and added to `removed`.
+    /// Returns the entry under a key. An expired entry is removed, added to `removed` and not returned.
     fn live(&self, key: KeyRef<'_>, removed: &mut Vec<Slot>) -> Option<Slot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
@@ -135,7 +135,7 @@ impl Inner {
         delta: i64,
         initial: Option<InitialCounter>,
     ) -> Result<i64, StoreError> {
-        let mut turn = Turn::wait(self, key);
+        let mut turn = WriteTurn::wait(self, key);
         let (value, expires) = match (turn.live(), initial) {
             (Some(Slot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
@@ -157,8 +157,8 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        // Dropped before the parameters: an entry that is not stored is dropped after the turn has ended.
-        let mut turn = Turn::wait(&self.0, key);
+        // Locals are dropped before parameters: an entry that is not stored is dropped after the turn.
+        let mut turn = WriteTurn::wait(&self.0, key);
         if mode == PutMode::IfAbsent && turn.live().is_some() {
             return StoreFuture::ready(Ok(false));
         }
@@ -172,7 +172,7 @@ impl Store for MemoryStore {
     }
 
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        let mut turn = Turn::wait(&self.0, key);
+        let mut turn = WriteTurn::wait(&self.0, key);
         let was_there = turn.live().is_some();
         turn.erase();
         StoreFuture::ready(Ok(was_there))
@@ -189,8 +189,8 @@ impl Store for MemoryStore {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        // Dropped before the parameters, as in `put`.
-        let mut turn = Turn::wait(&self.0, key);
+        // The turn ends before the parameters are dropped, as in `put`.
+        let mut turn = WriteTurn::wait(&self.0, key);
         let equal = match (turn.live(), expected) {
             (Some(slot), Some(expected)) => slot.entry == *expected,
             (None, None) => true,
@@ -207,7 +207,7 @@ impl Store for MemoryStore {
     }
 
     fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
-        let mut turn = Turn::wait(&self.0, key);
+        let mut turn = WriteTurn::wait(&self.0, key);
         let Some(entry) = turn.live().map(|slot| slot.entry.clone()) else {
             return StoreFuture::ready(Ok(false));
         };

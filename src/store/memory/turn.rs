@@ -1,4 +1,4 @@
-//! The turn of a writer, and what it removes.
+//! The turn of a writer, and the entries that it removes.
 
 use super::{Inner, Slot, WRITERS, entry_weight};
 use crate::clock::Moment;
@@ -7,12 +7,13 @@ use crate::key::{CacheKey, KeyRef};
 use quick_cache::Lifecycle;
 use std::sync::{MutexGuard, PoisonError};
 
-/// Keeps the entries that the table evicts or replaces until its lock is released: the buffer of a body may have a
-/// foreign owner, whose `Drop` may use the store.
+/// The lifecycle hooks that keep evicted and replaced entries until the table's lock is released.
+///
+/// The buffer of a body may have a foreign owner, whose `Drop` may use the store.
 #[derive(Debug, Clone)]
-pub(super) struct Unlocked;
+pub(super) struct RemovalLifecycle;
 
-impl Lifecycle<CacheKey, Slot> for Unlocked {
+impl Lifecycle<CacheKey, Slot> for RemovalLifecycle {
     type RequestState = Vec<Slot>;
 
     #[inline]
@@ -24,15 +25,15 @@ impl Lifecycle<CacheKey, Slot> for Unlocked {
 }
 
 /// The right to write to a key. Writers of one key take turns; readers never wait for them.
-pub(super) struct Turn<'a> {
+pub(super) struct WriteTurn<'a> {
     store: &'a Inner,
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
-    /// The entries that were found or removed. Declared after the guard, so that they are dropped after the turn.
+    /// The entries found or removed during the turn. Declared after the guard: they are dropped after the turn.
     seen: Vec<Slot>,
 }
 
-impl<'a> Turn<'a> {
+impl<'a> WriteTurn<'a> {
     pub(super) fn wait(store: &'a Inner, key: KeyRef<'a>) -> Self {
         let writer = &store.writers[key.process_hash() as usize % WRITERS];
         // The lock guards no data that a panic could have left half-changed.
@@ -40,8 +41,10 @@ impl<'a> Turn<'a> {
         Self { store, key, _guard: guard, seen: Vec::new() }
     }
 
-    /// Returns what is stored and not expired. If that is nothing, copies are outdated: one may have outlived the
-    /// eviction of its entry, and no thread may read it while the others find nothing.
+    /// Returns the entry, unless it has expired.
+    ///
+    /// If there is none, outdates all copies of it: a thread's copy may have outlived the eviction of its entry, and all
+    /// threads must find the same.
     pub(super) fn live(&mut self) -> Option<&Slot> {
         match self.store.live(self.key, &mut self.seen) {
             Some(slot) => {
@@ -55,7 +58,7 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Stores an entry, if it is not too large.
+    /// Stores an entry and returns `true`. If the entry is too large, erases the key and returns `false`.
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
         let slot = Slot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {

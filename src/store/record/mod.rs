@@ -43,7 +43,7 @@ impl RecordGenerations {
     pub(crate) fn new(store: Arc<dyn Store>, namespace: &str) -> Self {
         let mut buf = KeyBuf::new();
         buf.part(b"tower-response-cache generations");
-        buf.bounded(namespace.as_bytes());
+        buf.part_or_digest(namespace.as_bytes());
         Self { store, key: buf.as_bytes().into(), newest: Arc::default(), changes: Arc::default() }
     }
 

@@ -1,4 +1,4 @@
-//! The place of a response in the store: under its URL, or under a variant of it.
+//! Writes of responses to the store: under the URL, or under one of its variants.
 
 use super::Cache;
 use crate::clock::Moment;
@@ -15,34 +15,34 @@ use std::time::Duration;
 /// So often a write that others interfered with is tried again.
 const TRIES: usize = 16;
 
-/// Puts a response where a look-up finds it.
-pub(super) struct Placing<'a> {
+/// A write of a response to the key that a look-up uses.
+pub(super) struct EntryWrite<'a> {
     pub(super) cache: &'a Cache,
     pub(super) key: &'a CacheKey,
     /// The request it answers: its fields name the variant.
     pub(super) request: &'a HeaderMap,
     pub(super) max_variants: usize,
     pub(super) selection: &'a Selection,
-    /// When it leaves the store.
+    /// The time at which the entry leaves the store.
     pub(super) expires: Moment,
 }
 
-/// What became of a response that was to be stored.
+/// The outcome of storing a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placed {
+pub(super) enum WriteOutcome {
     Stored,
-    /// Something newer is there, or others were first each time.
+    /// A newer entry is stored, or other writers were first in every try.
     Superseded,
-    /// The variants of its URL have no place for it.
+    /// The response is not stored, for this reason.
     Refused(Detail),
 }
 
-impl Placing<'_> {
-    pub(super) async fn place(&self, response: &mut Arc<StoredResponse>) -> Result<Placed, StoreError> {
+impl EntryWrite<'_> {
+    pub(super) async fn place(&self, response: &mut Arc<StoredResponse>) -> Result<WriteOutcome, StoreError> {
         let key = self.key.as_ref();
         let is_plain = response.head().nominated.is_empty();
         if is_plain && self.put_first(key, response).await? {
-            return Ok(Placed::Stored);
+            return Ok(WriteOutcome::Stored);
         }
         let mut is_known = None;
         for _ in 0..TRIES {
@@ -61,17 +61,17 @@ impl Placing<'_> {
                 return Ok(placed);
             }
         }
-        Ok(Placed::Superseded)
+        Ok(WriteOutcome::Superseded)
     }
 
-    /// Puts a variant beside the others of an index; `None` if others were first.
+    /// Stores a variant and adds it to an index. Returns `None` if another writer was first.
     async fn place_variant(
         &self,
         seen: Option<&Entry>,
         index: &VaryIndex,
         response: &mut Arc<StoredResponse>,
         is_known: &mut Option<bool>,
-    ) -> Result<Option<Placed>, StoreError> {
+    ) -> Result<Option<WriteOutcome>, StoreError> {
         let (store, url) = (self.cache.store(), self.key.as_ref());
         // Fields are only ever added: a response that varies on less is stored like the others.
         let fields: Vec<HeaderName> =
@@ -82,38 +82,39 @@ impl Placing<'_> {
         let mut buf = KeyBuf::new();
         self.selection.write_key(&mut buf, url, index.fields(), self.request);
         if buf.is_too_long() {
-            return Ok(Some(Placed::Refused(Detail::KeyLength)));
+            return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // What an earlier try has put into the index makes it no known one.
+        // Asked once: an earlier try of this write may have added the variant itself.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
-        let Some(mut displaced) = self.displaced(index, variant).await? else {
-            return Ok(Some(Placed::Refused(Detail::Variants)));
+        let Some(mut evicted) = self.evicted(index, variant).await? else {
+            return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
         };
-        let new = index.with_variant(variant, &displaced, self.expires);
+        let new = index.with_variant(variant, &evicted, self.expires);
         if !self.cache.put_index(url, seen, new).await? {
             return Ok(None);
         }
-        displaced.extend_from_slice(outdated);
-        self.remove(&displaced).await?;
+        evicted.extend_from_slice(outdated);
+        self.remove(&evicted).await?;
         match response.is_variant() {
             false => Arc::make_mut(response).set_variant(is_known),
             true if is_known => response.note_use(),
             true => {}
         }
         if self.put_first(buf.key(), response).await? {
-            return Ok(Some(Placed::Stored));
+            return Ok(Some(WriteOutcome::Stored));
         }
         let seen = self.cache.within_limit(store.get(buf.key())).await?;
         self.put_over(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants that have to go for one, or `None` if requests ask for all of them. Then each is kept only
-    /// if a request asks for it again: the next newcomer finds a place otherwise.
+    /// Returns the variants to evict for a new one, or `None` if requests have used all of them since the last `None`.
     ///
-    /// In a store inside the process, what is gone already comes first, and then, by age, what no request has asked for
-    /// again: so values that one client makes up displace each other. Other stores go by age.
-    async fn displaced(&self, index: &VaryIndex, variant: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
+    /// `None` clears all use flags: the next new variant evicts one that no request has used meanwhile.
+    ///
+    /// A local store evicts missing variants first, then unused ones by age: values that one client makes up evict each
+    /// other. Other stores evict by age.
+    async fn evicted(&self, index: &VaryIndex, variant: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
         let others: Vec<_> = index.variants().iter().filter(|known| *known != variant).cloned().collect();
         let is_known = others.len() < index.variants().len();
         let excess = (others.len() + 1).saturating_sub(self.max_variants.max(1));
@@ -132,15 +133,15 @@ impl Placing<'_> {
             }
         }
         if gone.is_empty() && unused.is_empty() {
-            used.iter().for_each(|(_, response)| response.forget_use());
+            used.iter().for_each(|(_, response)| response.clear_use());
             return Ok(None);
         }
-        // There is more than one to go only where the limit was higher.
+        // More than one variant is in excess only if the limit was lowered.
         let used = used.into_iter().map(|(other, _)| other);
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
 
-    /// Returns a variant of the URL, if it is still there and valid.
+    /// Returns a variant of the URL, if it is stored and valid.
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
         let found = self.cache.within_limit(self.cache.store().get(key.as_ref())).await?;
@@ -165,21 +166,21 @@ impl Placing<'_> {
         self.cache.within_limit(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
-    /// Puts a response in the place of what is there, unless that is newer; `None` if others were first.
+    /// Replaces the stored entry unless it is newer. Returns `None` if another writer was first.
     async fn put_over(
         &self,
         key: KeyRef<'_>,
         seen: Option<&Entry>,
         response: &Arc<StoredResponse>,
-    ) -> Result<Option<Placed>, StoreError> {
+    ) -> Result<Option<WriteOutcome>, StoreError> {
         if let Some(Entry::Response(seen)) = seen
             && self.is_newer(seen, response).await?
         {
-            return Ok(Some(Placed::Superseded));
+            return Ok(Some(WriteOutcome::Superseded));
         }
         let (new, ttl) = (Entry::Response(Arc::clone(response)), self.cache.ttl_until(self.expires));
         let put = self.cache.store().compare_and_set(key, seen, new, ttl);
-        Ok(self.cache.within_limit(put).await?.then_some(Placed::Stored))
+        Ok(self.cache.within_limit(put).await?.then_some(WriteOutcome::Stored))
     }
 
     /// Tells whether a stored response is the answer to a later request than this one, and still valid. Clocks of
@@ -193,12 +194,12 @@ impl Placing<'_> {
 }
 
 impl Cache {
-    /// Returns how long an entry lives from now on; `None` is for ever.
+    /// Returns the time from now until `expires`, or `None` if the entry never expires.
     pub(crate) fn ttl_until(&self, expires: Moment) -> Option<Duration> {
         (expires != Moment::NEVER).then(|| expires.since(self.clock().now()))
     }
 
-    /// Puts an index in the place of what is there. Returns `false` if others were first.
+    /// Replaces the stored entry by an index. Returns `false` if another writer was first.
     async fn put_index(
         &self,
         url: KeyRef<'_>,
@@ -209,7 +210,7 @@ impl Cache {
         self.within_limit(self.store().compare_and_set(url, seen, Entry::Index(Arc::new(index)), ttl)).await
     }
 
-    /// Has the index of a URL live as long as one of its variants is about to.
+    /// Extends the lifetime of a URL's index to that of one of its variants.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let seen = self.within_limit(self.store().get(url)).await?;

@@ -1,7 +1,7 @@
-//! Keeps the wakers of tasks out of the locks of semaphores and notifications.
+//! Keeps the wakers of tasks away from the locks of tokio's semaphores and notifications.
 //!
-//! tokio clones the waker of a task while it holds such a lock. `Waker::clone` is foreign code: it may run a task that
-//! waits for the same lock.
+//! tokio clones a task's waker while it holds such a lock. `Waker::clone` is foreign code: it may run another task that
+//! waits for the same lock, and deadlock.
 
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -10,37 +10,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 pin_project! {
-    /// The future of [`relayed`].
+    /// The future of [`relay_waker`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub(crate) struct Relayed<F> {
+    pub(crate) struct WakerRelay<F> {
         #[pin]
         wait: F,
-        relay: Arc<Relay>,
+        relay: Arc<TaskWaker>,
     }
 }
 
-/// Waits with a waker of the crate, which wakes the task.
-pub(crate) fn relayed<F: Future>(wait: F) -> Relayed<F> {
-    Relayed { wait, relay: Arc::default() }
+/// Polls `wait` with a waker of this crate, which wakes the task.
+pub(crate) fn relay_waker<F: Future>(wait: F) -> WakerRelay<F> {
+    WakerRelay { wait, relay: Arc::default() }
 }
 
-impl<F: Future> Future for Relayed<F> {
+impl<F: Future> Future for WakerRelay<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // Before the poll, so that no wake-up is missed.
+        // Registered before the poll, so that no wake-up is missed.
         this.relay.register(cx.waker());
         this.wait.poll(&mut Context::from_waker(&Waker::from(Arc::clone(this.relay))))
     }
 }
 
-/// The waker of a task. It is neither cloned, woken nor dropped under the lock.
+/// The waker of a task, which is not cloned, woken or dropped under the lock.
 #[derive(Debug, Default)]
-struct Relay(Mutex<Option<Waker>>);
+struct TaskWaker(Mutex<Option<Waker>>);
 
-impl Relay {
+impl TaskWaker {
     fn register(&self, waker: &Waker) {
         let new = waker.clone();
         let before = self.replace(Some(new));
@@ -54,7 +54,7 @@ impl Relay {
     }
 }
 
-impl Wake for Relay {
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -74,19 +74,19 @@ mod tests {
     use tokio::sync::Semaphore;
 
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    struct WakeCount(AtomicUsize);
 
-    impl Wake for Count {
+    impl Wake for WakeCount {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     #[test]
-    fn the_task_that_polled_last_is_woken_and_no_waker_is_left() {
-        let [first, last] = [(); 2].map(|()| Arc::new(Count::default()));
+    fn last_polling_task_is_woken_and_its_waker_dropped() {
+        let [first, last] = [(); 2].map(|()| Arc::new(WakeCount::default()));
         let semaphore = Semaphore::new(0);
-        let mut wait = pin!(relayed(semaphore.acquire()));
+        let mut wait = pin!(relay_waker(semaphore.acquire()));
         for count in [&first, &last] {
             let waker = Waker::from(Arc::clone(count));
             assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());

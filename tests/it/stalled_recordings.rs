@@ -1,4 +1,4 @@
-//! A recording that nothing moves gives its room to one that needs it.
+//! A stalled recording is ended if another one needs its room.
 
 use crate::budget::{PAGE, frames, is_hit};
 use crate::faulty::{Fault, Faulty};
@@ -24,23 +24,23 @@ const FRAMES: usize = 10;
 type Pages = UnsyncBoxBody<Bytes, Infallible>;
 type Reader = ResponseBody<Pages>;
 
-/// A site of large pages, over a cache that can record two of them at a time.
+/// A site of large pages. Its cache has room for two recordings at a time.
 struct Site {
     cache: Cache,
     stack: BoxCloneService<Request<Body>, Response<Reader>, Infallible>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Way {
+struct Setup {
     /// The store is in another process.
     is_remote: bool,
-    /// Requests wait for each other, and read one body together.
+    /// Concurrent requests collapse and share one body.
     collapses: bool,
-    /// The pages say how long they are.
+    /// The pages have a `Content-Length`.
     is_declared: bool,
 }
 
-impl Way {
+impl Setup {
     fn all() -> impl Iterator<Item = Self> {
         (0..8).map(|bits| Self {
             is_remote: bits & 1 > 0,
@@ -67,7 +67,7 @@ impl Way {
                 response.headers_mut().insert("content-length", PAGE.into());
             }
             if is_new && !self.collapses {
-                // After such a response, nobody waits for the next one.
+                // After such a response, requests do not collapse.
                 response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
             }
             async move { Ok::<_, Infallible>(response) }
@@ -82,24 +82,24 @@ impl Site {
         self.stack.clone().oneshot(get(path)).await.expect("infallible")
     }
 
-    /// Returns a reader of a page that is recorded.
-    async fn begin(&self, path: &str, way: Way) -> Reader {
-        if !way.collapses {
+    /// Returns a reader of a page that is being recorded.
+    async fn begin(&self, path: &str, setup: Setup) -> Reader {
+        if !setup.collapses {
             drop(self.get(path).await.into_body().collect().await);
         }
         self.get(path).await.into_body()
     }
 
-    /// Tells whether a page is stored that is read to its end.
-    async fn stores(&self, path: &str, way: Way) -> bool {
-        drop(self.begin(path, way).await.collect().await.expect("a body"));
-        // What a remote store needs.
+    /// Reads a page to its end. Returns `true` if it is stored then.
+    async fn stores(&self, path: &str, setup: Setup) -> bool {
+        drop(self.begin(path, setup).await.collect().await.expect("a body"));
+        // A remote store takes this long.
         sleep(Duration::from_millis(100)).await;
         is_hit(&self.get(path).await)
     }
 }
 
-/// Reads so many frames, and returns their bytes.
+/// Reads this many frames, and returns the number of their bytes.
 async fn read(reader: &mut Reader, frames: usize) -> usize {
     let mut bytes = 0;
     for _ in 0..frames {
@@ -109,47 +109,47 @@ async fn read(reader: &mut Reader, frames: usize) -> usize {
     bytes
 }
 
-/// Has readers stall in a page each until no other page is recorded. Returns them, with the number of bytes they have.
-async fn stall(site: &Site, way: Way, frames: usize) -> Vec<(Reader, usize)> {
+/// Starts readers that each stall in a page, until no room is left. Returns each with the number of bytes it has read.
+async fn stall(site: &Site, setup: Setup, frames: usize) -> Vec<(Reader, usize)> {
     let mut stalled = Vec::new();
     for page in 0..6 {
-        let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+        let mut reader = site.begin(&format!("/stalled/{page}"), setup).await;
         let bytes = read(&mut reader, frames).await;
         stalled.push((reader, bytes));
     }
-    assert!(!site.stores("/too-soon", way).await, "{way:?}: there is room");
+    assert!(!site.stores("/too-soon", setup).await, "{setup:?}: there is room");
     stalled
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_whose_client_stalls_gives_way_after_ten_seconds_and_the_client_gets_it_all() {
-    for (way, frames) in Way::all().flat_map(|way| [6, FRAMES - 1].map(|frames| (way, frames))) {
-        let site = way.site();
-        let stalled = stall(&site, way, frames).await;
+async fn stalled_recording_ends_and_its_client_gets_the_whole_body() {
+    for (setup, frames) in Setup::all().flat_map(|setup| [6, FRAMES - 1].map(|frames| (setup, frames))) {
+        let site = setup.site();
+        let stalled = stall(&site, setup, frames).await;
         advance(Duration::from_millis(9_000)).await;
-        assert!(!site.stores("/still-too-soon", way).await, "{way:?}");
+        assert!(!site.stores("/still-too-soon", setup).await, "{setup:?}");
         advance(Duration::from_millis(1_000)).await;
-        assert!(site.stores("/another", way).await, "{way:?}, {frames} frames");
-        assert!(site.stores("/one-more", way).await, "{way:?}, {frames} frames");
+        assert!(site.stores("/another", setup).await, "{setup:?}, {frames} frames");
+        assert!(site.stores("/one-more", setup).await, "{setup:?}, {frames} frames");
         for (reader, bytes) in stalled {
             let rest = reader.collect().await.expect("a body").to_bytes();
-            assert_eq!(bytes + rest.len(), PAGE, "{way:?}, {frames} frames");
+            assert_eq!(bytes + rest.len(), PAGE, "{setup:?}, {frames} frames");
         }
-        assert_eq!(site.cache.recording_bytes(), 0, "{way:?}, {frames} frames");
+        assert_eq!(site.cache.recording_bytes(), 0, "{setup:?}, {frames} frames");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_that_its_client_moves_does_not_give_way() {
-    for way in Way::all() {
-        let site = way.site();
-        let mut stalled = stall(&site, way, 4).await;
+async fn recording_with_progress_is_not_ended() {
+    for setup in Setup::all() {
+        let site = setup.site();
+        let mut stalled = stall(&site, setup, 4).await;
         for round in 0..4 {
             advance(Duration::from_secs(8)).await;
             for (reader, bytes) in &mut stalled {
                 *bytes += read(reader, 1).await;
             }
-            assert!(!site.stores(&format!("/{round}"), way).await, "{way:?}");
+            assert!(!site.stores(&format!("/{round}"), setup).await, "{setup:?}");
         }
         for (reader, _) in stalled {
             reader.collect().await.expect("a body");
@@ -159,30 +159,30 @@ async fn a_recording_that_its_client_moves_does_not_give_way() {
         for page in 0..6 {
             stored += usize::from(is_hit(&site.get(&format!("/stalled/{page}")).await));
         }
-        assert!(stored > 0, "{way:?}");
+        assert!(stored > 0, "{setup:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_that_has_all_that_was_declared_is_stored_when_it_gives_way() {
-    for way in Way::all().filter(|way| way.is_declared) {
-        let site = way.site();
+async fn stalled_recording_of_declared_length_is_stored() {
+    for setup in Setup::all().filter(|setup| setup.is_declared) {
+        let site = setup.site();
         let mut stalled = Vec::new();
         for page in 0..2 {
-            let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+            let mut reader = site.begin(&format!("/stalled/{page}"), setup).await;
             read(&mut reader, FRAMES).await;
             stalled.push(reader);
         }
-        assert!(!site.stores("/too-soon", way).await, "{way:?}: there is room");
+        assert!(!site.stores("/too-soon", setup).await, "{setup:?}: there is room");
         advance(Duration::from_secs(10)).await;
-        assert!(site.stores("/another", way).await, "{way:?}");
+        assert!(site.stores("/another", setup).await, "{setup:?}");
         for page in 0..2 {
-            assert!(is_hit(&site.get(&format!("/stalled/{page}")).await), "{way:?}");
+            assert!(is_hit(&site.get(&format!("/stalled/{page}")).await), "{setup:?}");
         }
     }
 }
 
-/// One who reads all, and several who read a part.
+/// Has one reader read all of a page, and returns five that have each read a part, with the number of bytes.
 async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {
     let (first, others) =
         futures::join!(site.get(path), futures::future::join_all((0..5).map(|_| site.get(path))));
@@ -197,17 +197,17 @@ async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_stall_in_a_page_of_a_remote_store_give_way_and_only_those_far_behind_are_cut_off() {
-    let way = Way { is_remote: true, collapses: true, is_declared: false };
-    let site = way.site();
+async fn only_stalled_readers_beyond_the_window_are_cut_off() {
+    let setup = Setup { is_remote: true, collapses: true, is_declared: false };
+    let site = setup.site();
     let mut stalled = Vec::new();
     for page in 0..2 {
         stalled.extend(readers_of_one_page(&site, &format!("/stalled/{page}")).await);
     }
-    assert!(!site.stores("/too-soon", way).await, "there is room");
-    assert!(is_hit(&site.get("/stalled/0").await), "a complete one is stored");
+    assert!(!site.stores("/too-soon", setup).await, "there is room");
+    assert!(is_hit(&site.get("/stalled/0").await), "a complete page is stored");
     advance(Duration::from_secs(10)).await;
-    assert!(site.stores("/another", way).await);
+    assert!(site.stores("/another", setup).await);
     for (reader, bytes) in stalled {
         let rest = reader.collect().await;
         match PAGE - bytes > 256 << 10 {
@@ -218,20 +218,20 @@ async fn readers_that_stall_in_a_page_of_a_remote_store_give_way_and_only_those_
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_who_stalls_is_cut_off_while_there_is_room() {
-    let way = Way { is_remote: true, collapses: true, is_declared: false };
-    let site = way.site();
+async fn no_stalled_reader_is_cut_off_while_there_is_room() {
+    let setup = Setup { is_remote: true, collapses: true, is_declared: false };
+    let site = setup.site();
     let stalled = readers_of_one_page(&site, "/stalled").await;
     advance(Duration::from_secs(600)).await;
-    assert!(site.stores("/another", way).await);
+    assert!(site.stores("/another", setup).await);
     for (reader, bytes) in stalled {
         assert_eq!(reader.collect().await.expect("a body").to_bytes().len(), PAGE - bytes);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_recording_that_needs_room_does_not_depend_on_what_those_were_made_from_that_gave_way() {
-    let site = Way { is_remote: false, collapses: true, is_declared: true }.site();
+async fn ended_recordings_pass_no_dependencies_on() {
+    let site = Setup { is_remote: false, collapses: true, is_declared: true }.site();
     let cache = site.cache.clone();
     cache.set("value", &1_u64, Ttl::Forever).await.expect("stored");
     let reading = cache.clone();
@@ -256,17 +256,17 @@ async fn a_recording_that_needs_room_does_not_depend_on_what_those_were_made_fro
         stalled.push(reader);
     }
     advance(Duration::from_secs(10)).await;
-    let way = Way { is_remote: false, collapses: true, is_declared: true };
-    assert!(site.stores("/another", way).await);
+    let setup = Setup { is_remote: false, collapses: true, is_declared: true };
+    assert!(site.stores("/another", setup).await);
     cache.set("value", &2_u64, Ttl::Forever).await.expect("stored");
-    assert!(is_hit(&site.get("/another").await), "the page knows nothing of the value");
+    assert!(is_hit(&site.get("/another").await), "the page does not depend on the value");
 }
 
 /// A store in this process whose next write panics.
 #[derive(Debug, Clone)]
-struct Panicking(MemoryStore, Arc<AtomicBool>);
+struct PanickingStore(MemoryStore, Arc<AtomicBool>);
 
-impl Store for Panicking {
+impl Store for PanickingStore {
     fn is_local(&self) -> bool {
         true
     }
@@ -301,14 +301,14 @@ impl Store for Panicking {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_panics_for_a_recording_that_gives_way_harms_nobody_else() {
-    let way = Way { is_remote: false, collapses: true, is_declared: true };
+async fn panic_while_a_stalled_recording_is_stored_is_contained() {
+    let setup = Setup { is_remote: false, collapses: true, is_declared: true };
     let panics = Arc::new(AtomicBool::new(false));
-    let store = Panicking(MemoryStore::with_capacity(64 << 20), Arc::clone(&panics));
-    let site = way.site_over(Cache::builder(store));
+    let store = PanickingStore(MemoryStore::with_capacity(64 << 20), Arc::clone(&panics));
+    let site = setup.site_over(Cache::builder(store));
     let mut stalled = Vec::new();
     for page in 0..2 {
-        let mut reader = site.begin(&format!("/stalled/{page}"), way).await;
+        let mut reader = site.begin(&format!("/stalled/{page}"), setup).await;
         read(&mut reader, FRAMES).await;
         stalled.push(reader);
     }
@@ -319,7 +319,7 @@ async fn a_store_that_panics_for_a_recording_that_gives_way_harms_nobody_else() 
         let body = timeout(Duration::from_secs(60), response.into_body().collect()).await;
         assert_eq!(body.expect("in time").expect("a body").to_bytes().len(), PAGE);
     }
-    assert!(!panics.load(Ordering::SeqCst), "it has panicked");
+    assert!(!panics.load(Ordering::SeqCst), "the store has panicked");
     drop(stalled);
     assert_eq!(site.cache.recording_bytes(), 0);
 }

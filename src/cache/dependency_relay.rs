@@ -1,0 +1,67 @@
+//! Dependencies of what a page waits for: reads that are not noted yet, and bodies that it reads frame by frame.
+
+use super::tracking::{Tracker, current, lock};
+use crate::entry::Reads;
+use std::sync::{Arc, Mutex, Weak};
+
+/// A read of a value that is not noted yet. No request joins a body with a pending read: the read may have seen a value
+/// that was changed since.
+#[derive(Debug)]
+pub(crate) struct PendingRead(Arc<Mutex<Reads>>);
+
+impl PendingRead {
+    /// Begins a read, if reads are tracked on this thread.
+    pub(crate) fn begin() -> Option<Self> {
+        let reads = current()?;
+        lock(&reads).begin();
+        Some(Self(reads))
+    }
+}
+
+impl Drop for PendingRead {
+    fn drop(&mut self) {
+        lock(&self.0).end();
+    }
+}
+
+/// Passes the dependencies of a body on to the page that reads it.
+#[derive(Debug, Default)]
+pub(crate) struct DependencyRelay {
+    /// The page, and the numbers of changes of the body's and of the page's dependencies when they were passed on.
+    passed: Option<(Weak<Mutex<Reads>>, u64, u64)>,
+    /// The page waits for a frame.
+    waiting: Option<PendingRead>,
+}
+
+impl DependencyRelay {
+    /// Sets whether the page waits for a frame.
+    pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
+        match is_waiting {
+            true => self.waiting = self.waiting.take().or_else(PendingRead::begin),
+            false => self.waiting = None,
+        }
+    }
+
+    /// Passes the dependencies on if they changed since the last call. Frames without a change cost no merge.
+    pub(crate) fn pass_on(&mut self, body: &Tracker) {
+        let Some(own) = &body.reads else { return };
+        let changes = lock(own).changes();
+        if changes == 0 {
+            return;
+        }
+        let Some(page) = current() else { return };
+        let is_told = |(known, told, after): &(Weak<_>, u64, u64)| {
+            *told == changes && known.as_ptr() == Arc::as_ptr(&page) && *after == lock(&page).changes()
+        };
+        if self.passed.as_ref().is_some_and(is_told) {
+            return;
+        }
+        let reads = lock(own).clone();
+        let after = {
+            let mut page = lock(&page);
+            page.merge(&reads);
+            page.changes()
+        };
+        self.passed = Some((Arc::downgrade(&page), changes, after));
+    }
+}
