@@ -4,17 +4,17 @@
 //! entry, what is known of it, and last its body. Numbers are little-endian. Whatever changes in this is
 //! another version.
 
-use super::outward::{Outward, is_rewritten};
 use super::packing::{body_for_storage, packed};
+use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
 use super::wire::{Reader, Wire, Writer, record};
 use super::{
     Dependency, Encoding, Entry, Generation, Head, Nominated, Scope, StoredResponse, StoredValue, VaryIndex,
 };
 use crate::clock::{Clock, Moment};
 use crate::error::{DecodeError, DecodeErrorKind};
-use crate::rules::client::Told;
+use crate::rules::client::ClientCacheControl;
 use crate::rules::freshness::LONGEST;
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::stale::{StaleOverrides, Windows};
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
@@ -184,9 +184,9 @@ record! {
     VaryIndex { fields: Vec<HeaderName>, variants: Vec<Bytes>, until: Moment }
     Nominated { name: HeaderName, original: Option<Bytes>, is_digest: bool }
     Windows { while_revalidate: Duration, if_error: Duration }
-    Wanted { while_revalidate: Option<Duration>, if_error: Option<Duration> }
-    Told { max_age: Option<Duration>, private: bool }
-    Outward { told: Told, said: Vec<(HeaderName, HeaderValue)> }
+    StaleOverrides { while_revalidate: Option<Duration>, if_error: Option<Duration> }
+    ClientCacheControl { max_age: Option<Duration>, private: bool }
+    RewrittenHeaders { told: ClientCacheControl, said: Vec<(HeaderName, HeaderValue)> }
 }
 
 impl Wire for Scope {
@@ -276,8 +276,8 @@ impl Wire for Head {
         head.hinted_windows = Wire::read(from)?;
         head.cost = Wire::read(from)?;
         head.is_coded_for_some = Wire::read(from)?;
-        let outward: Option<Box<Outward>> = Wire::read(from)?;
-        head.outward = outward.map(|outward| Box::new(Outward::new(outward.told, &outward.said)));
+        let outward: Option<Box<RewrittenHeaders>> = Wire::read(from)?;
+        head.outward = outward.map(|outward| Box::new(RewrittenHeaders::new(outward.told, &outward.said)));
         let said = head.outward.iter().flat_map(|outward| &outward.said);
         if !said.map(|(name, _)| name).all(is_rewritten) {
             return None;
@@ -296,7 +296,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::entry::{SecretFields, Selection};
     use crate::key::ValueDigests;
-    use crate::rules::vary::Alike;
+    use crate::rules::vary::VaryMatch;
     use http::header::{AGE, CACHE_CONTROL, DATE, ETAG};
     use proptest::collection::vec;
     use proptest::prelude::*;
@@ -306,7 +306,7 @@ mod tests {
     /// Values of `x-a` are secret.
     fn selection() -> Selection {
         let is_secret = SecretFields { by_name: |name| name == "x-a", declared: Vec::new() };
-        Selection::new(Alike::InBytes, ValueDigests::default(), is_secret)
+        Selection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
     }
 
     /// Some moments after `start`, or never.
@@ -379,9 +379,9 @@ mod tests {
             .prop_map(|(scopes, dependencies)| (scopes.into(), dependencies.into()))
     }
 
-    fn told() -> impl Strategy<Value = Told> {
+    fn told() -> impl Strategy<Value = ClientCacheControl> {
         (proptest::option::of(duration()), any::<bool>())
-            .prop_map(|(max_age, private)| Told { max_age, private })
+            .prop_map(|(max_age, private)| ClientCacheControl { max_age, private })
     }
 
     prop_compose! {
@@ -404,7 +404,7 @@ mod tests {
             (head.scopes, head.dependencies, head.fresh_until) = (scopes, dependencies, fresh_until);
             (head.corrected_initial_age, head.cost, head.hinted) = (Duration::from_secs(age), cost, hinted);
             head.windows = Windows { while_revalidate, if_error };
-            head.hinted_windows = Wanted { while_revalidate: wanted, if_error: other };
+            head.hinted_windows = StaleOverrides { while_revalidate: wanted, if_error: other };
             head.tell(told, &[]);
             head
         }
@@ -485,7 +485,7 @@ mod tests {
         head.fresh_until = now.after(60 * SECOND);
         head.hinted = Some(60 * SECOND);
         head.windows.if_error = 600 * SECOND;
-        head.tell(Told { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()]);
+        head.tell(ClientCacheControl { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()]);
         Entry::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body"))))
     }
 

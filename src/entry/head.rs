@@ -1,11 +1,11 @@
 //! The head of a stored response: what is sent, and what decides whether it may be used again.
 
-use super::outward::Outward;
+use super::rewritten_headers::RewrittenHeaders;
 use super::{Dependency, Generation, Nominated, Scope, Selection, weight};
 use crate::clock::Moment;
 use crate::rules::places::Places;
 use crate::rules::preconditions::has_validator;
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::stale::{StaleOverrides, Windows};
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use std::time::Duration;
@@ -33,13 +33,13 @@ pub(crate) struct Head {
     /// How long it may be used once it is stale.
     pub(crate) windows: Windows,
     /// What its handler says of that.
-    pub(crate) hinted_windows: Wanted,
+    pub(crate) hinted_windows: StaleOverrides,
     /// How long the service took to begin its answer.
     pub(crate) cost: Duration,
     /// Whether the content has a coding that no `Vary` and no part of the key asks a request about.
     pub(crate) is_coded_for_some: bool,
     /// Where clients are told something else than the origin has said.
-    pub(crate) outward: Option<Box<Outward>>,
+    pub(crate) outward: Option<Box<RewrittenHeaders>>,
 }
 
 impl Head {
@@ -63,7 +63,7 @@ impl Head {
             fresh_until: response_time,
             hinted: None,
             windows: Windows::default(),
-            hinted_windows: Wanted::default(),
+            hinted_windows: StaleOverrides::default(),
             cost: Duration::ZERO,
             is_coded_for_some: false,
             outward: None,

@@ -3,7 +3,7 @@
 use super::Head;
 use crate::clock::Moment;
 use crate::key::{CacheKey, KeyBuf, KeyRef, LONGEST_VALUE, ValueDigest, ValueDigests};
-use crate::rules::vary::{self, Alike};
+use crate::rules::vary::{self, VaryMatch};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 
@@ -19,7 +19,7 @@ pub(crate) struct Nominated {
 /// How the variants of a URL are told apart.
 #[derive(Debug, Clone)]
 pub(crate) struct Selection {
-    alike: Alike,
+    alike: VaryMatch,
     digests: ValueDigests,
     /// Tells whether the values of a field are secret.
     is_secret: SecretFields,
@@ -33,7 +33,7 @@ pub(crate) struct SecretFields {
 }
 
 impl Selection {
-    pub(crate) fn new(alike: Alike, digests: ValueDigests, is_secret: SecretFields) -> Self {
+    pub(crate) fn new(alike: VaryMatch, digests: ValueDigests, is_secret: SecretFields) -> Self {
         Self { alike, digests, is_secret }
     }
 
@@ -245,7 +245,7 @@ mod tests {
     /// Values of `x-secret` are secret.
     fn selection() -> Selection {
         let is_secret = SecretFields { by_name: |name| name == "x-secret", declared: Vec::new() };
-        Selection::new(Alike::InBytes, ValueDigests::default(), is_secret)
+        Selection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
     }
 
     fn written(name: &'static str, value: Option<&[u8]>) -> Vec<u8> {

@@ -5,7 +5,7 @@ use crate::key::RequestHead;
 use crate::marks::{Edge, Identified, OuterLayer};
 use crate::policy::CookiePolicy;
 use crate::policy::request_fields::identifies;
-use crate::rules::client::{self, Told};
+use crate::rules::client::{self, ClientCacheControl};
 use crate::serve::{leave, receive};
 use http::request::Parts;
 use http::{HeaderName, Request, Response};
@@ -320,7 +320,7 @@ where
             response.extensions_mut().insert(Identified);
         }
         if response.extensions().get::<Identified>().is_some() {
-            client::tell(response.headers_mut(), Told { max_age: None, private: true });
+            client::tell(response.headers_mut(), ClientCacheControl { max_age: None, private: true });
         }
         leave(&mut response, this.edge);
         Poll::Ready(Ok(response))

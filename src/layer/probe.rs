@@ -1,7 +1,7 @@
 //! The GET by which a layer learns the current validators of a resource.
 
 use crate::marks::{OuterLayer, remove_from_request};
-use crate::policy::request_fields::{Meaning, meaning};
+use crate::policy::request_fields::{HeaderRole, meaning};
 use crate::rules::entity_tag::TagList;
 use crate::rules::list::field_elements;
 use crate::rules::patch::set_field;
@@ -95,7 +95,7 @@ fn is_of_write(name: &str) -> bool {
     let meaning = meaning(name);
     let has_word =
         |word: &str| matches!(word, "content" | "verb") || STEMS.iter().any(|stem| word.contains(stem));
-    matches!(meaning, Meaning::NotPlain(_) | Meaning::ContentLength)
+    matches!(meaning, HeaderRole::NotPlain(_) | HeaderRole::ContentLength)
         || meaning.selects()
         || name == "if"
         || name.starts_with("if-")

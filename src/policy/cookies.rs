@@ -16,7 +16,7 @@ pub(crate) struct CookiePolicy {
 
 /// What a cookie means by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
+enum CookieRole {
     Identifies,
     /// Its place among the keyed ones.
     Keyed(usize),
@@ -128,10 +128,10 @@ impl Cookies<'_> {
 
     /// Tells whether anything is said of cookies with this name.
     pub(crate) fn declares(self, name: &[u8]) -> bool {
-        self.meaning(name) != Meaning::Undeclared
+        self.meaning(name) != CookieRole::Undeclared
     }
 
-    fn meaning(self, name: &[u8]) -> Meaning {
+    fn meaning(self, name: &[u8]) -> CookieRole {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
             listed(list(self.own), name) || self.outer.is_some_and(|outer| listed(list(outer), name))
         };
@@ -140,16 +140,16 @@ impl Cookies<'_> {
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));
         if disguised || any(|policy| &policy.credentials) {
-            return Meaning::Identifies;
+            return CookieRole::Identifies;
         }
         if let Ok(at) = self.own.keyed.binary_search_by(|known| known.as_bytes().cmp(name)) {
-            return Meaning::Keyed(at);
+            return CookieRole::Keyed(at);
         }
         if any(|policy| &policy.ignored) {
-            return Meaning::Ignored;
+            return CookieRole::Ignored;
         }
         let ignores = self.own.ignores_undeclared || self.outer.is_some_and(|outer| outer.ignores_undeclared);
-        if ignores { Meaning::Ignored } else { Meaning::Undeclared }
+        if ignores { CookieRole::Ignored } else { CookieRole::Undeclared }
     }
 
     /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3), and returns the
@@ -158,11 +158,11 @@ impl Cookies<'_> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
             match self.meaning(name) {
-                Meaning::Identifies | Meaning::Undeclared if !self.personal => return Err(Personal),
-                Meaning::Identifies | Meaning::Undeclared | Meaning::Ignored => {}
+                CookieRole::Identifies | CookieRole::Undeclared if !self.personal => return Err(Personal),
+                CookieRole::Identifies | CookieRole::Undeclared | CookieRole::Ignored => {}
                 // Nobody knows which of two a handler reads.
-                Meaning::Keyed(at) if values[at].replace(value).is_some() => return Err(Personal),
-                Meaning::Keyed(_) => {}
+                CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(Personal),
+                CookieRole::Keyed(_) => {}
             }
         }
         Ok(values)
@@ -175,7 +175,7 @@ impl Cookies<'_> {
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
         let keyed = keyed.filter_map(|(name, value)| Some((name, value?)));
         let others = pairs(request).filter(|(name, _)| {
-            self.personal && matches!(self.meaning(name), Meaning::Identifies | Meaning::Undeclared)
+            self.personal && matches!(self.meaning(name), CookieRole::Identifies | CookieRole::Undeclared)
         });
         let mut kept = Vec::new();
         for (name, value) in keyed.chain(others) {

@@ -1,7 +1,7 @@
 //! What a handler says of its own response.
 
 use super::Ttl;
-use crate::rules::stale::Wanted;
+use crate::rules::stale::StaleOverrides;
 use http::{Extensions, HeaderName, StatusCode};
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct CacheHints {
     pub(crate) vary: Vec<HeaderName>,
     pub(crate) client_max_age: Option<Duration>,
     pub(crate) statuses: Vec<StatusCode>,
-    pub(crate) stale: Wanted,
+    pub(crate) stale: StaleOverrides,
     pub(crate) tags: Vec<String>,
 }
 

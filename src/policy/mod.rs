@@ -19,7 +19,7 @@ pub use ttl::Ttl;
 use crate::key::KeyPolicy;
 use crate::rules::client::CDN_CACHE_CONTROL;
 use crate::rules::groups::{TagField, TagFields};
-use crate::rules::stale::Wanted;
+use crate::rules::stale::StaleOverrides;
 use http::{Extensions, HeaderName, StatusCode};
 use predicates::Predicates;
 use std::any::TypeId;
@@ -77,7 +77,7 @@ pub struct Policy {
     /// The unkeyed fields that a fill may have, where it may not have them all.
     pub(crate) allowed: Option<Vec<HeaderName>>,
     pub(crate) predicates: Predicates,
-    pub(crate) stale: Wanted,
+    pub(crate) stale: StaleOverrides,
     pub(crate) origin_timeout: Option<Duration>,
     pub(crate) negative: Vec<(StatusCode, Duration)>,
     /// The `beta` of XFetch.
@@ -151,7 +151,7 @@ impl Policy {
             unstored: Vec::new(),
             allowed: None,
             predicates: Predicates::default(),
-            stale: Wanted::default(),
+            stale: StaleOverrides::default(),
             origin_timeout: None,
             negative: Vec::new(),
             early_refresh: None,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What a request field means to the cache, by its name.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Meaning {
+pub(crate) enum HeaderRole {
     Nothing,
     Host,
     /// Identifies a visitor or an application acting for one.
@@ -41,66 +41,66 @@ pub(crate) enum Meaning {
     Directives,
 }
 
-const METHOD_OVERRIDE: Meaning = Meaning::NotPlain(Detail::MethodOverride);
+const METHOD_OVERRIDE: HeaderRole = HeaderRole::NotPlain(Detail::MethodOverride);
 
 /// Every name that means something; the most frequent first.
-const NAMES: [(&str, Meaning); 56] = [
-    ("host", Meaning::Host),
-    ("if-none-match", Meaning::Tag),
-    ("if-modified-since", Meaning::Validator),
-    ("cookie", Meaning::Cookie),
-    ("cookie2", Meaning::OldCookie),
-    ("authorization", Meaning::Authorization),
-    ("cache-control", Meaning::Directives),
-    ("pragma", Meaning::Directives),
-    ("if-match", Meaning::Precondition),
-    ("if-unmodified-since", Meaning::Precondition),
-    ("if-range", Meaning::Precondition),
-    ("range", Meaning::Range),
-    ("content-length", Meaning::ContentLength),
-    ("transfer-encoding", Meaning::NotPlain(Detail::Body)),
-    ("expect", Meaning::NotPlain(Detail::Expect)),
-    ("upgrade", Meaning::NotPlain(Detail::Upgrade)),
+const NAMES: [(&str, HeaderRole); 56] = [
+    ("host", HeaderRole::Host),
+    ("if-none-match", HeaderRole::Tag),
+    ("if-modified-since", HeaderRole::Validator),
+    ("cookie", HeaderRole::Cookie),
+    ("cookie2", HeaderRole::OldCookie),
+    ("authorization", HeaderRole::Authorization),
+    ("cache-control", HeaderRole::Directives),
+    ("pragma", HeaderRole::Directives),
+    ("if-match", HeaderRole::Precondition),
+    ("if-unmodified-since", HeaderRole::Precondition),
+    ("if-range", HeaderRole::Precondition),
+    ("range", HeaderRole::Range),
+    ("content-length", HeaderRole::ContentLength),
+    ("transfer-encoding", HeaderRole::NotPlain(Detail::Body)),
+    ("expect", HeaderRole::NotPlain(Detail::Expect)),
+    ("upgrade", HeaderRole::NotPlain(Detail::Upgrade)),
     ("x-http-method", METHOD_OVERRIDE),
     ("x-http-method-override", METHOD_OVERRIDE),
     ("x-method-override", METHOD_OVERRIDE),
-    ("forwarded", Meaning::Forwarded(ForwardedField::Forwarded)),
-    ("x-forwarded-host", Meaning::Forwarded(ForwardedField::XForwardedHost)),
-    ("x-forwarded-proto", Meaning::Forwarded(ForwardedField::XForwardedProto)),
-    ("x-forwarded-prefix", Meaning::Forwarded(ForwardedField::XForwardedPrefix)),
-    ("x-forwarded-scheme", Meaning::Forwarded(ForwardedField::XForwardedScheme)),
-    ("x-forwarded-port", Meaning::Forwarded(ForwardedField::XForwardedPort)),
-    ("x-host", Meaning::Forwarded(ForwardedField::XHost)),
-    ("x-original-url", Meaning::Forwarded(ForwardedField::XOriginalUrl)),
-    ("x-rewrite-url", Meaning::Forwarded(ForwardedField::XRewriteUrl)),
-    ("proxy-authorization", Meaning::Credential),
-    ("api-key", Meaning::Credential),
-    ("x-api-key", Meaning::Credential),
-    ("x-token", Meaning::Credential),
-    ("x-auth-token", Meaning::Credential),
-    ("x-access-token", Meaning::Credential),
-    ("x-session", Meaning::Credential),
-    ("x-session-token", Meaning::Credential),
-    ("x-user-id", Meaning::Credential),
-    ("remote-user", Meaning::Credential),
-    ("x-remote-user", Meaning::Credential),
-    ("x-forwarded-user", Meaning::Credential),
-    ("x-forwarded-email", Meaning::Credential),
-    ("x-forwarded-groups", Meaning::Credential),
-    ("x-forwarded-access-token", Meaning::Credential),
-    ("x-forwarded-client-cert", Meaning::Credential),
-    ("x-ssl-client-cert", Meaning::Credential),
-    ("x-auth-request-user", Meaning::Credential),
-    ("x-auth-request-email", Meaning::Credential),
-    ("x-auth-request-access-token", Meaning::Credential),
-    ("x-amz-security-token", Meaning::Credential),
-    ("x-amzn-oidc-data", Meaning::Credential),
-    ("x-amzn-oidc-identity", Meaning::Credential),
-    ("x-amzn-oidc-accesstoken", Meaning::Credential),
-    ("cf-access-jwt-assertion", Meaning::Credential),
-    ("x-goog-iap-jwt-assertion", Meaning::Credential),
-    ("x-ms-client-principal", Meaning::Credential),
-    ("x-ms-client-principal-id", Meaning::Credential),
+    ("forwarded", HeaderRole::Forwarded(ForwardedField::Forwarded)),
+    ("x-forwarded-host", HeaderRole::Forwarded(ForwardedField::XForwardedHost)),
+    ("x-forwarded-proto", HeaderRole::Forwarded(ForwardedField::XForwardedProto)),
+    ("x-forwarded-prefix", HeaderRole::Forwarded(ForwardedField::XForwardedPrefix)),
+    ("x-forwarded-scheme", HeaderRole::Forwarded(ForwardedField::XForwardedScheme)),
+    ("x-forwarded-port", HeaderRole::Forwarded(ForwardedField::XForwardedPort)),
+    ("x-host", HeaderRole::Forwarded(ForwardedField::XHost)),
+    ("x-original-url", HeaderRole::Forwarded(ForwardedField::XOriginalUrl)),
+    ("x-rewrite-url", HeaderRole::Forwarded(ForwardedField::XRewriteUrl)),
+    ("proxy-authorization", HeaderRole::Credential),
+    ("api-key", HeaderRole::Credential),
+    ("x-api-key", HeaderRole::Credential),
+    ("x-token", HeaderRole::Credential),
+    ("x-auth-token", HeaderRole::Credential),
+    ("x-access-token", HeaderRole::Credential),
+    ("x-session", HeaderRole::Credential),
+    ("x-session-token", HeaderRole::Credential),
+    ("x-user-id", HeaderRole::Credential),
+    ("remote-user", HeaderRole::Credential),
+    ("x-remote-user", HeaderRole::Credential),
+    ("x-forwarded-user", HeaderRole::Credential),
+    ("x-forwarded-email", HeaderRole::Credential),
+    ("x-forwarded-groups", HeaderRole::Credential),
+    ("x-forwarded-access-token", HeaderRole::Credential),
+    ("x-forwarded-client-cert", HeaderRole::Credential),
+    ("x-ssl-client-cert", HeaderRole::Credential),
+    ("x-auth-request-user", HeaderRole::Credential),
+    ("x-auth-request-email", HeaderRole::Credential),
+    ("x-auth-request-access-token", HeaderRole::Credential),
+    ("x-amz-security-token", HeaderRole::Credential),
+    ("x-amzn-oidc-data", HeaderRole::Credential),
+    ("x-amzn-oidc-identity", HeaderRole::Credential),
+    ("x-amzn-oidc-accesstoken", HeaderRole::Credential),
+    ("cf-access-jwt-assertion", HeaderRole::Credential),
+    ("x-goog-iap-jwt-assertion", HeaderRole::Credential),
+    ("x-ms-client-principal", HeaderRole::Credential),
+    ("x-ms-client-principal-id", HeaderRole::Credential),
 ];
 
 /// For each first byte of a name, the lengths of the names that mean something: one look settles most.
@@ -116,20 +116,20 @@ const LENGTHS: [u32; 256] = {
 };
 
 /// Returns what a field means.
-pub(crate) fn meaning(name: &str) -> Meaning {
-    if is_harmless(name) { Meaning::Nothing } else { meaning_of_other(name) }
+pub(crate) fn meaning(name: &str) -> HeaderRole {
+    if is_harmless(name) { HeaderRole::Nothing } else { meaning_of_other(name) }
 }
 
 /// Returns what a field means that is not known to be harmless.
-pub(crate) fn meaning_of_other(name: &str) -> Meaning {
+pub(crate) fn meaning_of_other(name: &str) -> HeaderRole {
     match known(name) {
         Some((_, meaning)) => *meaning,
-        None if words::identify(name) => Meaning::NamedLikeCredential,
-        None => Meaning::Nothing,
+        None if words::identify(name) => HeaderRole::NamedLikeCredential,
+        None => HeaderRole::Nothing,
     }
 }
 
-fn known(name: &str) -> Option<&'static (&'static str, Meaning)> {
+fn known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
     // A longer name has the place of a shorter one, and turns out to be none of them next.
     let may_be_known = LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0;
@@ -145,7 +145,7 @@ pub(crate) fn detail(name: &str) -> Detail {
     }
 }
 
-impl Meaning {
+impl HeaderRole {
     /// Returns `true` if such a field says who the sender is.
     pub(crate) fn identifies(self) -> bool {
         matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::OldCookie)
@@ -173,7 +173,7 @@ pub(crate) fn identifies(
     headers.keys().any(|name| {
         credentials.contains(name)
             || match meaning(name.as_str()) {
-                Meaning::NamedLikeCredential => !keyed(name) && !ignored.contains(name),
+                HeaderRole::NamedLikeCredential => !keyed(name) && !ignored.contains(name),
                 meaning => meaning.identifies() && !ignored.contains(name),
             }
     })
@@ -182,7 +182,7 @@ pub(crate) fn identifies(
 /// Returns `true` if the values of a request field are nobody else's to read, by its name.
 pub(crate) fn is_secret(name: &HeaderName) -> bool {
     let meaning = meaning(name.as_str());
-    meaning.identifies() || matches!(meaning, Meaning::Cookie)
+    meaning.identifies() || matches!(meaning, HeaderRole::Cookie)
 }
 
 /// The rule by which the header of a response makes it one recipient's own.
@@ -232,8 +232,8 @@ const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-o
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match meaning(name.as_str()) {
-            Meaning::Cookie => true,
-            Meaning::NamedLikeCredential => {
+            HeaderRole::Cookie => true,
+            HeaderRole::NamedLikeCredential => {
                 !is_rate_limit(name.as_str()) && !OF_VENDORS.contains(&name.as_str())
             }
             meaning => meaning.identifies(),
@@ -261,7 +261,7 @@ impl Policy {
         let listed = LazyCell::new(|| directives.qualified_fields().collect::<HashSet<_>>());
         let is_taken_out = |name: &HeaderName| {
             self.sharing == Sharing::App
-                && matches!(meaning(name.as_str()), Meaning::NamedLikeCredential)
+                && matches!(meaning(name.as_str()), HeaderRole::NamedLikeCredential)
                 && listed.contains(name)
         };
         let issues = |name| {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Told {
+pub(crate) struct ClientCacheControl {
     /// How long clients may use the response, from when they get it.
     pub(crate) max_age: Option<Duration>,
     /// No other shared cache may store it.
@@ -20,7 +20,7 @@ pub(crate) struct Told {
 const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
 
 /// Rewrites a header section. What nobody may store stays so, and so does what says itself who may.
-pub(crate) fn tell(headers: &mut HeaderMap, told: Told) {
+pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
     // They would outrank what is said here (RFC 9213 section 2.2).
     if told.private && !own.public {
@@ -58,11 +58,11 @@ fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{Told, tell};
+    use super::{ClientCacheControl, tell};
     use http::header::{AGE, CACHE_CONTROL, EXPIRES};
     use std::time::Duration;
 
-    fn told(value: &'static str, told: Told) -> String {
+    fn told(value: &'static str, told: ClientCacheControl) -> String {
         let mut headers = headers(&[("cache-control", value)]);
         tell(&mut headers, told);
         headers[CACHE_CONTROL].to_str().expect("text").to_owned()
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_takes_the_place_of_all_others() {
-        let minute = Told { max_age: Some(Duration::from_secs(60)), private: false };
+        let minute = ClientCacheControl { max_age: Some(Duration::from_secs(60)), private: false };
         for (value, expected) in [
             ("", "max-age=60"),
             ("max-age=31536000", "max-age=60"),
@@ -81,7 +81,7 @@ mod tests {
         ] {
             assert_eq!(told(value, minute), expected, "{value}");
         }
-        let never = Told { max_age: Some(Duration::ZERO), private: false };
+        let never = ClientCacheControl { max_age: Some(Duration::ZERO), private: false };
         assert_eq!(told("public, max-age=60", never), "public, max-age=0, must-revalidate");
         let mut all =
             headers(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT"), ("age", "7"), ("etag", "\"a\"")]);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn private_is_added_where_nothing_says_who_may_store_it() {
-        let private = Told { max_age: None, private: true };
+        let private = ClientCacheControl { max_age: None, private: true };
         for (value, expected) in [
             ("", "private"),
             ("max-age=60", "max-age=60, private"),
@@ -115,7 +115,7 @@ mod tests {
             [("max-age=600", false), ("public, max-age=600", true), ("no-store", true), ("private", true)]
         {
             let mut headers = headers(&[("cdn-cache-control", value)]);
-            tell(&mut headers, Told { max_age: None, private: true });
+            tell(&mut headers, ClientCacheControl { max_age: None, private: true });
             assert_eq!(headers.contains_key("cdn-cache-control"), stays, "{value}");
         }
     }
@@ -137,12 +137,12 @@ mod tests {
             for control in ["max-age=60", "no-store", "private", "no-cache"] {
                 for (value, stays) in [("max-age=600", false), ("600", false), ("no-store", true)] {
                     let mut headers = headers(&[(name, value), ("cache-control", control)]);
-                    tell(&mut headers, Told { max_age: None, private: true });
+                    tell(&mut headers, ClientCacheControl { max_age: None, private: true });
                     assert_eq!(headers.contains_key(name), stays, "{name}: {value}, {control}");
                 }
             }
             let mut headers = headers(&[(name, "max-age=600"), ("cache-control", "public")]);
-            tell(&mut headers, Told { max_age: None, private: true });
+            tell(&mut headers, ClientCacheControl { max_age: None, private: true });
             assert!(headers.contains_key(name), "{name}: its handler says that all may have it");
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 /// What a response says of its own freshness lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stated {
+pub(crate) enum ExplicitLifetime {
     /// Nothing.
     Silent,
     /// That it is not fresh, or something that can't be read, which counts as the same (RFC 9111 section 4.2.1).
@@ -28,21 +28,21 @@ pub(crate) fn stated_lifetime(
     directives: &ResponseDirectives,
     headers: &HeaderMap,
     response_time: SystemTime,
-) -> Stated {
+) -> ExplicitLifetime {
     if directives.malformed {
-        return Stated::Stale;
+        return ExplicitLifetime::Stale;
     }
     let expires = if directives.targeted { FieldDate::Absent } else { field_date(headers, &EXPIRES) };
     let lifetime = match (directives.s_maxage.or(directives.max_age), expires) {
         (Some(seconds), _) => Duration::from_secs(seconds.into()),
-        (None, FieldDate::Absent) => return Stated::Silent,
+        (None, FieldDate::Absent) => return ExplicitLifetime::Silent,
         (None, FieldDate::Invalid) => Duration::ZERO,
         (None, FieldDate::At(expires)) => {
             let date = date_or(headers, response_time);
             expires.duration_since(date).unwrap_or_default().min(LONGEST)
         }
     };
-    if lifetime.is_zero() { Stated::Stale } else { Stated::For(lifetime) }
+    if lifetime.is_zero() { ExplicitLifetime::Stale } else { ExplicitLifetime::For(lifetime) }
 }
 
 /// Returns a heuristic lifetime (RFC 9111 section 4.2.2) for what states none: a tenth of the time since it was last
@@ -121,8 +121,8 @@ fn age_value(headers: &HeaderMap) -> Duration {
 mod tests {
     use super::super::samples::{field, headers};
     use super::{
-        LONGEST, ResponseDirectives, ResponseTime, Stated, corrected_initial_age, heuristic_lifetime,
-        stated_lifetime,
+        ExplicitLifetime, LONGEST, ResponseDirectives, ResponseTime, corrected_initial_age,
+        heuristic_lifetime, stated_lifetime,
     };
     use http::StatusCode;
     use proptest::prelude::{any, prop_assert, proptest};
@@ -173,24 +173,24 @@ mod tests {
     /// RFC 9111 section 4.2.1, and section 5.3 on `Expires`.
     #[test]
     fn the_first_that_speaks_states_the_lifetime() {
-        let minute = Stated::For(seconds(60));
-        let cases: [(&Lines, Stated); 16] = [
-            (&[], Stated::Silent),
-            (&[("cache-control", "public"), ("date", NOW)], Stated::Silent),
+        let minute = ExplicitLifetime::For(seconds(60));
+        let cases: [(&Lines, ExplicitLifetime); 16] = [
+            (&[], ExplicitLifetime::Silent),
+            (&[("cache-control", "public"), ("date", NOW)], ExplicitLifetime::Silent),
             (&[("cache-control", "max-age=60")], minute),
             (&[("cache-control", "max-age=9, s-maxage=60")], minute),
             (&[("cache-control", "max-age=60"), ("expires", "0")], minute),
-            (&[("cache-control", "max-age=60, s-maxage=0")], Stated::Stale),
-            (&[("cache-control", "max-age=x"), ("expires", LATER)], Stated::Stale),
-            (&[("cache-control", "max-age=9999999999")], Stated::For(LONGEST)),
+            (&[("cache-control", "max-age=60, s-maxage=0")], ExplicitLifetime::Stale),
+            (&[("cache-control", "max-age=x"), ("expires", LATER)], ExplicitLifetime::Stale),
+            (&[("cache-control", "max-age=9999999999")], ExplicitLifetime::For(LONGEST)),
             (&[("expires", LATER), ("date", NOW)], minute),
             (&[("expires", NOW), ("date", EARLIER)], minute),
             (&[("expires", LATER)], minute),
             (&[("expires", LATER), ("date", "soon")], minute),
-            (&[("expires", EARLIER), ("date", NOW)], Stated::Stale),
-            (&[("expires", NOW), ("date", NOW)], Stated::Stale),
-            (&[("expires", LATER), ("expires", FAR), ("date", NOW)], Stated::Stale),
-            (&[("expires", FAR), ("date", NOW)], Stated::For(LONGEST)),
+            (&[("expires", EARLIER), ("date", NOW)], ExplicitLifetime::Stale),
+            (&[("expires", NOW), ("date", NOW)], ExplicitLifetime::Stale),
+            (&[("expires", LATER), ("expires", FAR), ("date", NOW)], ExplicitLifetime::Stale),
+            (&[("expires", FAR), ("date", NOW)], ExplicitLifetime::For(LONGEST)),
         ];
         for (lines, expected) in cases {
             let headers = headers(lines);
@@ -200,7 +200,7 @@ mod tests {
         for value in ["0", "", "-1", "tomorrow"] {
             let headers = headers(&[("expires", value)]);
             let stated = stated_lifetime(&ResponseDirectives::default(), &headers, now());
-            assert_eq!(stated, Stated::Stale, "{value:?}");
+            assert_eq!(stated, ExplicitLifetime::Stale, "{value:?}");
         }
     }
 
@@ -243,7 +243,7 @@ mod tests {
             for expires in [read_before, NOW] {
                 let headers = headers(&[("expires", expires)]);
                 let stated = stated_lifetime(&ResponseDirectives::default(), &headers, came.latest());
-                assert_eq!(stated, Stated::Stale, "{expires}");
+                assert_eq!(stated, ExplicitLifetime::Stale, "{expires}");
             }
         }
     }
@@ -278,7 +278,7 @@ mod tests {
                 prop_assert!(corrected_initial_age(&headers, came) <= LONGEST);
             }
             let directives = ResponseDirectives::from_headers(&headers);
-            if let Stated::For(lifetime) = stated_lifetime(&directives, &headers, response_time) {
+            if let ExplicitLifetime::For(lifetime) = stated_lifetime(&directives, &headers, response_time) {
                 prop_assert!(!lifetime.is_zero() && lifetime <= LONGEST);
             }
         }

@@ -14,7 +14,7 @@ pub(crate) struct Windows {
 
 /// What somebody says of the windows; nothing where it is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct StaleOverrides {
     pub(crate) while_revalidate: Option<Duration>,
     pub(crate) if_error: Option<Duration>,
 }
@@ -25,7 +25,7 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 impl Windows {
     /// Returns the windows of a response: of a handler's hints, its directives and the layer's own, the
     /// first that speaks; none at all where the response forbids it.
-    pub(crate) fn new(hinted: Wanted, directives: &ResponseDirectives, own: Wanted) -> Self {
+    pub(crate) fn new(hinted: StaleOverrides, directives: &ResponseDirectives, own: StaleOverrides) -> Self {
         if forbids_stale(directives) {
             return Self::default();
         }
@@ -62,13 +62,13 @@ pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{LONGEST, ResponseDirectives, Wanted, Windows};
+    use super::{LONGEST, ResponseDirectives, StaleOverrides, Windows};
     use std::time::Duration;
 
     fn windows(value: &'static str, hinted: Option<u64>, own: Option<u64>) -> (u64, u64) {
         let wanted = |seconds: Option<u64>| {
             let window = seconds.map(Duration::from_secs);
-            Wanted { while_revalidate: window, if_error: window }
+            StaleOverrides { while_revalidate: window, if_error: window }
         };
         let directives = ResponseDirectives::from_headers(&headers(&[("cache-control", value)]));
         let windows = Windows::new(wanted(hinted), &directives, wanted(own));

@@ -32,7 +32,7 @@ impl Vary {
 
 /// When two values of a nominated field are alike (RFC 9111 section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alike {
+pub(crate) enum VaryMatch {
     /// If they are the same, byte for byte: an application may make a difference where HTTP makes none.
     InBytes,
     /// If they mean the same, by the definition of their field.
@@ -44,7 +44,7 @@ pub(crate) enum Alike {
 pub(crate) fn presented<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-    alike: Alike,
+    alike: VaryMatch,
 ) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
@@ -63,7 +63,12 @@ pub(crate) fn presented<'a>(
 }
 
 /// Tells whether a request has the same value for a nominated field as the original one had.
-pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&[u8]>, alike: Alike) -> bool {
+pub(crate) fn matches(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    original: Option<&[u8]>,
+    alike: VaryMatch,
+) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
         // What is normalised is so already, most often.
@@ -75,13 +80,13 @@ pub(crate) fn matches(headers: &HeaderMap, name: &HeaderName, original: Option<&
 
 /// Tells whether the semantics of a field are known, so that values may differ and mean the same
 /// (RFC 9111 section 4.1).
-fn is_normalised(name: &HeaderName, alike: Alike) -> bool {
-    alike == Alike::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
+fn is_normalised(name: &HeaderName, alike: VaryMatch) -> bool {
+    alike == VaryMatch::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
 /// Returns a value that is the same for all that mean the same: these are lists of what is not case-sensitive, and
 /// white space around separators says nothing (RFC 9110 sections 12.4 and 12.5). Their order may say something, to some.
-fn normalised(headers: &HeaderMap, name: &HeaderName, alike: Alike) -> Option<Vec<u8>> {
+fn normalised(headers: &HeaderMap, name: &HeaderName, alike: VaryMatch) -> Option<Vec<u8>> {
     // None of them has quoted strings: what one has that is there all the same means, nobody knows.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
     if !is_normalised(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
@@ -102,16 +107,16 @@ fn normalised(headers: &HeaderMap, name: &HeaderName, alike: Alike) -> Option<Ve
 #[cfg(test)]
 mod tests {
     use super::super::samples::{field, headers};
-    use super::{Alike, Vary};
+    use super::{Vary, VaryMatch};
     use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HeaderName, VARY};
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     fn presented(headers: &http::HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-        super::presented(headers, name, Alike::InMeaning).map(Into::into)
+        super::presented(headers, name, VaryMatch::InMeaning).map(Into::into)
     }
 
     fn matches(headers: &http::HeaderMap, name: &HeaderName, original: Option<&[u8]>) -> bool {
-        super::matches(headers, name, original, Alike::InMeaning)
+        super::matches(headers, name, original, VaryMatch::InMeaning)
     }
 
     fn names(vary: Vary) -> Option<Vec<HeaderName>> {
@@ -229,8 +234,12 @@ mod tests {
         for value in ["EN", "en,", "en, ", " en"] {
             let headers = headers(&[("accept-language", value)]);
             let same = value.trim() == "en";
-            assert_eq!(super::matches(&headers, &ACCEPT_LANGUAGE, english, Alike::InBytes), same, "{value}");
-            let found = super::presented(&headers, &ACCEPT_LANGUAGE, Alike::InBytes);
+            assert_eq!(
+                super::matches(&headers, &ACCEPT_LANGUAGE, english, VaryMatch::InBytes),
+                same,
+                "{value}"
+            );
+            let found = super::presented(&headers, &ACCEPT_LANGUAGE, VaryMatch::InBytes);
             assert_eq!(found.as_deref() == english, same, "{value}");
         }
     }

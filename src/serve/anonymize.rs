@@ -3,7 +3,7 @@
 use super::miss::Way;
 use super::shared::Shared;
 use crate::entry::{Entry, StoredResponse};
-use crate::policy::request_fields::{Meaning, meaning};
+use crate::policy::request_fields::{HeaderRole, meaning};
 use http::header::{COOKIE, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use std::collections::HashSet;
@@ -23,11 +23,11 @@ impl Shared {
     pub(super) fn is_personal(&self, name: &HeaderName) -> bool {
         let meaning = meaning(name.as_str());
         let is_credential = match meaning {
-            Meaning::NamedLikeCredential => !self.policy.key.covers(name),
+            HeaderRole::NamedLikeCredential => !self.policy.key.covers(name),
             meaning => meaning.identifies(),
         };
         let identifies = is_credential || self.policy.credentials.contains(name);
-        identifies || meaning.selects() || matches!(meaning, Meaning::Directives)
+        identifies || meaning.selects() || matches!(meaning, HeaderRole::Directives)
     }
 
     fn carries(&self, name: &HeaderName, nominated: &HashSet<HeaderName>, carries: Carries) -> bool {

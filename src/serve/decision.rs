@@ -10,13 +10,13 @@ use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
 use crate::rules::accept;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
-use crate::rules::client::Told;
+use crate::rules::client::ClientCacheControl;
 use crate::rules::date;
 use crate::rules::freshness::{
-    ResponseTime, Stated, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+    ExplicitLifetime, ResponseTime, corrected_initial_age, heuristic_lifetime, stated_lifetime,
 };
 use crate::rules::preconditions::has_validator;
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::stale::{StaleOverrides, Windows};
 use crate::rules::storability::{Exchange, SET_COOKIE2, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
@@ -56,7 +56,7 @@ pub(super) struct Keep {
     /// How long it is kept once it is stale.
     pub(super) retained: Duration,
     /// What the client is told, as those are that get it later.
-    pub(super) told: Told,
+    pub(super) told: ClientCacheControl,
 }
 
 /// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
@@ -100,7 +100,7 @@ impl Shared {
         if context.range && response.headers.contains_key(CONTENT_RANGE) {
             return Err(Detail::Partial);
         }
-        let explicit = matches!(stated, Stated::For(_));
+        let explicit = matches!(stated, ExplicitLifetime::For(_));
         let shares_cookies = by_rfc && self.policy.share_set_cookie && explicit && !context.identified;
         storable(&Exchange {
             authorization: context.authorization,
@@ -142,9 +142,9 @@ impl Shared {
         let initial_age = corrected_initial_age(&response.headers, came);
         let silent = || heuristic_lifetime(response.status, &directives, &response.headers, came.wall);
         // Nobody has said that others may have what was made for somebody who is known.
-        let unsaid = stated == Stated::Silent && context.identified && !context.personal;
+        let unsaid = stated == ExplicitLifetime::Silent && context.identified && !context.personal;
         let stated = (stated, silent);
-        let hinted_windows = hints.map_or_else(Wanted::default, |hints| hints.stale);
+        let hinted_windows = hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
         let came_stale = came_stale(stated.0, initial_age, now);
         let fresh_until = match self.fresh_until(stated, response.status, initial_age, now) {
             // The handler's word on its own response outranks the rest (but `no-store`, above).
@@ -168,7 +168,7 @@ impl Shared {
         // Windows of our own are for pages, not for errors or for what is to be validated before each use.
         let own = match fresh_until > now && !response.status.is_client_error() {
             true if !response.status.is_server_error() => self.policy.stale,
-            _ => Wanted::default(),
+            _ => StaleOverrides::default(),
         };
         let windows = Windows::new(hinted_windows, &directives, own);
         let declared = declared_length(&response.headers).map_err(Detail::from)?;
@@ -281,9 +281,9 @@ impl Shared {
     }
 
     /// Returns what clients are to be told of a response that is stored.
-    pub(super) fn told(&self, hints: Option<&CacheHints>, context: Context) -> Told {
+    pub(super) fn told(&self, hints: Option<&CacheHints>, context: Context) -> ClientCacheControl {
         let hinted = hints.and_then(|hints| hints.client_max_age);
-        Told { max_age: hinted.or(self.policy.client_max_age), private: context.personal }
+        ClientCacheControl { max_age: hinted.or(self.policy.client_max_age), private: context.personal }
     }
 
     /// Tells whether the handler's ttl counts for a status.

@@ -10,9 +10,9 @@ use crate::marks::{FromIdentified, HandledWithin, is_outermost, was_announced};
 use crate::policy::CacheHints;
 use crate::policy::request_fields::PersonalRule;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::client::{self, Told};
+use crate::rules::client::{self, ClientCacheControl};
 use crate::rules::date;
-use crate::rules::freshness::{Stated, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
 use crate::rules::groups::TagFields;
 use crate::status::{CacheStatus, Detail, WantsStatus};
 use http::header::DATE;
@@ -37,7 +37,7 @@ pub(super) struct Finish {
     is_again: bool,
     /// Whether clients are told what they are told of stored responses.
     tells: bool,
-    told: Told,
+    told: ClientCacheControl,
     stored: bool,
     /// Somebody is known to have asked.
     identified: bool,
@@ -69,7 +69,7 @@ impl Finish {
             keyed: shared.keyed_fields.clone(),
             is_again: false,
             tells: true,
-            told: Told { max_age: shared.policy.client_max_age, private: who.personal },
+            told: ClientCacheControl { max_age: shared.policy.client_max_age, private: who.personal },
             stored: false,
             identified: who.identified,
             personal: shared.personal.clone(),
@@ -92,7 +92,7 @@ impl Finish {
     }
 
     /// Has the client told what those are told who get the stored response.
-    pub(super) fn stored(self, told: Told) -> Self {
+    pub(super) fn stored(self, told: ClientCacheControl) -> Self {
         Self { told, stored: true, ..self }
     }
 
@@ -104,8 +104,8 @@ impl Finish {
             return Some(most);
         }
         match stated_lifetime(&ResponseDirectives::from_headers(headers), headers, self.clock.wall()) {
-            Stated::For(lifetime) => Some(lifetime.min(most)),
-            Stated::Silent | Stated::Stale => None,
+            ExplicitLifetime::For(lifetime) => Some(lifetime.min(most)),
+            ExplicitLifetime::Silent | ExplicitLifetime::Stale => None,
         }
     }
 
@@ -179,7 +179,7 @@ impl Finish {
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
             // A lifetime of ours has nobody share what is not shared here.
             let private = self.told.private || (max_age.is_some() && self.is_personal(response.headers()));
-            tell_client(response.headers_mut(), Told { max_age, private }, &self.clock);
+            tell_client(response.headers_mut(), ClientCacheControl { max_age, private }, &self.clock);
             self.tell_tags(response);
         }
         if !self.is_again && (self.keyed.is_some() || !response.extensions().is_empty()) {
@@ -207,8 +207,8 @@ impl Finish {
 }
 
 /// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
-pub(super) fn tell_client(headers: &mut HeaderMap, told: Told, clock: &Clock) {
-    if told == Told::default() {
+pub(super) fn tell_client(headers: &mut HeaderMap, told: ClientCacheControl, clock: &Clock) {
+    if told == ClientCacheControl::default() {
         return;
     }
     client::tell(headers, told);

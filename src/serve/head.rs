@@ -10,7 +10,7 @@ use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
 use crate::marks::{HandledWithin, PendingVerdict, Verdict};
 use crate::rules::preconditions::has_validator;
-use crate::rules::stale::Wanted;
+use crate::rules::stale::StaleOverrides;
 use crate::rules::update::{is_still, updated};
 use crate::store::Validity;
 use http::{Response, StatusCode};
@@ -68,7 +68,8 @@ impl Fill {
         let is_valid = matches!(shared.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
         // What a handler said besides its fields, or has read, it does not say again to a HEAD.
         let head = stored.0.head();
-        let hinted = head.hinted.is_some() || head.hinted_windows != Wanted::default() || head.is_told();
+        let hinted =
+            head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();
         let learns = stored.0.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
         (is_valid && learns).then_some(Known { stored, generation })
     }

@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::key::{ForwardedFields, KeyPolicy, RequestHead};
 use crate::marks::OuterLayer;
-use crate::policy::request_fields::{Meaning, detail, identifies, is_harmless, meaning_of_other};
+use crate::policy::request_fields::{HeaderRole, detail, identifies, is_harmless, meaning_of_other};
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
@@ -157,31 +157,31 @@ impl<'a> Inspected<'a> {
     ) -> Result<(), Reason> {
         let context = &mut self.context;
         match meaning_of_other(name.as_str()) {
-            Meaning::Nothing => {}
-            Meaning::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
+            HeaderRole::Nothing => {}
+            HeaderRole::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
             // Whoever has it in the key has said what it is.
-            Meaning::NamedLikeCredential if key.covers(name) => {}
-            Meaning::Credential | Meaning::NamedLikeCredential if app => {
+            HeaderRole::NamedLikeCredential if key.covers(name) => {}
+            HeaderRole::Credential | HeaderRole::NamedLikeCredential if app => {
                 return Err(Reason::bypass(detail(name.as_str())));
             }
-            Meaning::Credential | Meaning::NamedLikeCredential => context.identified = true,
-            Meaning::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
-            Meaning::Authorization => (context.authorization, context.identified) = (true, true),
-            Meaning::Cookie => self.has_cookie = true,
-            Meaning::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
-            Meaning::OldCookie => context.identified = true,
-            Meaning::Forwarded(field) => context.forwarded.insert(field),
-            Meaning::ContentLength if value.as_bytes() == b"0" => {}
-            Meaning::ContentLength => return Err(Reason::bypass(Detail::Body)),
-            Meaning::NotPlain(why) => return Err(Reason::bypass(why)),
-            Meaning::Range => context.range = true,
-            Meaning::Precondition => context.conditional = true,
-            Meaning::Tag => {
+            HeaderRole::Credential | HeaderRole::NamedLikeCredential => context.identified = true,
+            HeaderRole::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
+            HeaderRole::Authorization => (context.authorization, context.identified) = (true, true),
+            HeaderRole::Cookie => self.has_cookie = true,
+            HeaderRole::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
+            HeaderRole::OldCookie => context.identified = true,
+            HeaderRole::Forwarded(field) => context.forwarded.insert(field),
+            HeaderRole::ContentLength if value.as_bytes() == b"0" => {}
+            HeaderRole::ContentLength => return Err(Reason::bypass(Detail::Body)),
+            HeaderRole::NotPlain(why) => return Err(Reason::bypass(why)),
+            HeaderRole::Range => context.range = true,
+            HeaderRole::Precondition => context.conditional = true,
+            HeaderRole::Tag => {
                 context.has_copy = true;
                 self.copy = Some(value);
             }
-            Meaning::Validator => context.has_copy = true,
-            Meaning::Directives => context.directives = true,
+            HeaderRole::Validator => context.has_copy = true,
+            HeaderRole::Directives => context.directives = true,
         }
         Ok(())
     }

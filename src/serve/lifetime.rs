@@ -5,8 +5,8 @@ use crate::clock::Moment;
 use crate::entry::{Head, StoredResponse};
 use crate::policy::Ttl;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
-use crate::rules::freshness::{Stated, fresh_until, heuristic_lifetime, stated_lifetime};
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::freshness::{ExplicitLifetime, fresh_until, heuristic_lifetime, stated_lifetime};
+use crate::rules::stale::{StaleOverrides, Windows};
 use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
@@ -21,28 +21,30 @@ impl Shared {
     /// says that it is not.
     pub(super) fn fresh_until(
         &self,
-        (stated, heuristic): (Stated, impl FnOnce() -> Option<Duration>),
+        (stated, heuristic): (ExplicitLifetime, impl FnOnce() -> Option<Duration>),
         status: StatusCode,
         initial_age: Duration,
         now: Moment,
     ) -> Result<Moment, Detail> {
         let plain = status == StatusCode::OK;
-        if matches!(stated, Stated::Stale) {
+        if matches!(stated, ExplicitLifetime::Stale) {
             return Err(Detail::NotFresh);
         }
         if let (Level::Route(ttl @ (Ttl::For(_) | Ttl::Forever)), true) = (self.level, plain) {
             return until(ttl, now);
         }
-        if let (Stated::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
+        if let (ExplicitLifetime::Silent, Some(ttl)) = (stated, self.policy.negative(status)) {
             return until(Ttl::For(ttl), now);
         }
         let lifetime = match stated {
-            Stated::For(_) if !self.policy.stores_with_lifetime(status) => return Err(Detail::Status),
-            Stated::For(lifetime) => lifetime,
-            Stated::Silent if plain && self.policy.default_ttl != Ttl::Default => {
+            ExplicitLifetime::For(_) if !self.policy.stores_with_lifetime(status) => {
+                return Err(Detail::Status);
+            }
+            ExplicitLifetime::For(lifetime) => lifetime,
+            ExplicitLifetime::Silent if plain && self.policy.default_ttl != Ttl::Default => {
                 return until(self.policy.default_ttl, now);
             }
-            Stated::Silent | Stated::Stale => {
+            ExplicitLifetime::Silent | ExplicitLifetime::Stale => {
                 let most = self.policy.heuristic.ok_or(Detail::NoLifetime)?;
                 let lifetime = heuristic().ok_or(Detail::NoLifetime)?.min(most);
                 match self.policy.stores_with_lifetime(status) {
@@ -89,21 +91,21 @@ impl Shared {
 }
 
 /// Returns until when a response was fresh that is not any more when it comes.
-pub(super) fn came_stale(stated: Stated, initial_age: Duration, now: Moment) -> Moment {
+pub(super) fn came_stale(stated: ExplicitLifetime, initial_age: Duration, now: Moment) -> Moment {
     match stated {
-        Stated::For(lifetime) => fresh_until(now, lifetime, initial_age),
-        Stated::Stale | Stated::Silent => fresh_until(now, Duration::ZERO, initial_age),
+        ExplicitLifetime::For(lifetime) => fresh_until(now, lifetime, initial_age),
+        ExplicitLifetime::Stale | ExplicitLifetime::Silent => fresh_until(now, Duration::ZERO, initial_age),
     }
 }
 
 /// Returns `true` if a response is within its own window for use while it is revalidated.
 pub(super) fn serves_while_revalidating(
     fresh_until: Moment,
-    hinted: Wanted,
+    hinted: StaleOverrides,
     directives: &ResponseDirectives,
     now: Moment,
 ) -> bool {
-    now < fresh_until.after(Windows::new(hinted, directives, Wanted::default()).while_revalidate)
+    now < fresh_until.after(Windows::new(hinted, directives, StaleOverrides::default()).while_revalidate)
 }
 
 pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {

@@ -8,7 +8,7 @@ use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
-use crate::rules::freshness::{Stated, fresh_until, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, fresh_until, stated_lifetime};
 use crate::rules::preconditions::{Evaluation, Validators, evaluate};
 use crate::rules::stale::forbids_stale;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -237,10 +237,10 @@ impl Shared {
         let (head, said) = (response.head(), response.head().said());
         let directives = ResponseDirectives::for_targets(&said, &self.policy.targets);
         match stated_lifetime(&directives, &said, self.cache.clock().wall()) {
-            Stated::For(lifetime) => {
+            ExplicitLifetime::For(lifetime) => {
                 head.fresh_until < fresh_until(head.response_time, lifetime, head.corrected_initial_age)
             }
-            Stated::Silent | Stated::Stale => true,
+            ExplicitLifetime::Silent | ExplicitLifetime::Stale => true,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::key::{KeyBuf, RequestHead};
 use crate::marks::OuterLayer;
 use crate::policy::Sharing;
 use crate::rules::cache_control::ResponseDirectives;
-use crate::rules::freshness::{Stated, stated_lifetime};
+use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
 use bytes::Bytes;
@@ -116,7 +116,7 @@ impl Post {
         // Who it is that logs in, is in the content: their cookie is for nobody else, whatever the policy.
         if response.status() != StatusCode::OK
             || headers.contains_key(SET_COOKIE)
-            || !matches!(stated, Stated::For(_))
+            || !matches!(stated, ExplicitLifetime::For(_))
             || !is_of_target(headers, target, host)
         {
             return None;

@@ -22,7 +22,7 @@ use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
-use crate::rules::stale::{Wanted, Windows};
+use crate::rules::stale::{StaleOverrides, Windows};
 use crate::rules::strip::not_stored;
 use crate::rules::update::{ValidatorMatch, updated};
 use crate::status::Detail;
@@ -95,7 +95,7 @@ impl Fill {
         {
             hints.ttl = Ttl::For(ttl);
         }
-        if hints.stale == Wanted::default() {
+        if hints.stale == StaleOverrides::default() {
             hints.stale = stale.head().hinted_windows;
         }
         let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);

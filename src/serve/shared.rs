@@ -10,7 +10,7 @@ use crate::key::{CacheKey, KeyBuf, KeyError, Prehashed, RequestHead, ValueDigest
 use crate::marks::{PREFIX, Place};
 use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
-use crate::rules::vary::Alike;
+use crate::rules::vary::VaryMatch;
 use crate::status::{Detail, Reason};
 use http::header::HOST;
 use http::uri::Authority;
@@ -87,8 +87,8 @@ impl Shared {
         policy.key.digests = digests.clone();
         let secrets = SecretFields { by_name: is_secret, declared: policy.credentials.clone() };
         let alike = match policy.sharing {
-            Sharing::App => Alike::InBytes,
-            Sharing::Rfc9111 => Alike::InMeaning,
+            Sharing::App => VaryMatch::InBytes,
+            Sharing::Rfc9111 => VaryMatch::InMeaning,
         };
         let selection = Arc::new(Selection::new(alike, digests.clone(), secrets));
         let keyed_fields = KeyedFields::of(&policy);

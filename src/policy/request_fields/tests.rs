@@ -1,6 +1,6 @@
 //! Names of both kinds, and what is made of words.
 
-use super::{Meaning, detail, is_harmless, meaning};
+use super::{HeaderRole, detail, is_harmless, meaning};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
 use proptest::sample::select;
 
@@ -129,7 +129,7 @@ fn fields_of_browsers_proxies_and_pages_do_not() {
 fn a_name_is_known_for_one_thing_only() {
     for (name, _) in super::NAMES {
         assert!(!is_harmless(name), "{name}");
-        assert!(!matches!(meaning(name), Meaning::Nothing), "{name}");
+        assert!(!matches!(meaning(name), HeaderRole::Nothing), "{name}");
     }
 }
 

@@ -4,7 +4,7 @@ use super::head::Head;
 use super::packing::{packed, packed_lines};
 use super::weight;
 use crate::clock::{Clock, Moment};
-use crate::rules::client::{self, Told};
+use crate::rules::client::{self, ClientCacheControl};
 use crate::rules::date;
 use crate::rules::patch::patch_vary;
 use crate::rules::targeted::is_targeted;
@@ -14,15 +14,15 @@ use std::time::Duration;
 
 /// What is told, and what was said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Outward {
-    pub(crate) told: Told,
+pub(crate) struct RewrittenHeaders {
+    pub(crate) told: ClientCacheControl,
     /// The lines that were rewritten, as they came.
     pub(super) said: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Outward {
+impl RewrittenHeaders {
     /// Copies the lines, so that the header section that they are of can be dropped.
-    pub(super) fn new(told: Told, said: &[(HeaderName, HeaderValue)]) -> Self {
+    pub(super) fn new(told: ClientCacheControl, said: &[(HeaderName, HeaderValue)]) -> Self {
         let lines = packed_lines(|| said.iter().map(|(name, value)| (name, value)));
         let lines: Box<[_]> = lines.map(|(name, value)| (name.clone(), value)).collect();
         Self { told, said: lines.into_vec() }
@@ -42,21 +42,21 @@ pub(super) fn is_rewritten(name: &HeaderName) -> bool {
 impl Head {
     /// Rewrites the fields to send, and names in `Vary` what the page is keyed by. Where clients count from when they
     /// get the response, the place of `Age` is that of `Date`.
-    pub(crate) fn tell(&mut self, told: Told, vary: &[String]) {
-        if told == Told::default() && vary.is_empty() {
+    pub(crate) fn tell(&mut self, told: ClientCacheControl, vary: &[String]) {
+        if told == ClientCacheControl::default() && vary.is_empty() {
             return;
         }
         let headers = &self.parts.headers;
         let lines = headers.iter().filter(|(name, _)| is_rewritten(name));
         let said: Vec<_> = lines.map(|(name, value)| (name.clone(), value.clone())).collect();
         let mut outward = headers.clone();
-        if told != Told::default() {
+        if told != ClientCacheControl::default() {
             client::tell(&mut outward, told);
         }
         if !vary.is_empty() {
             patch_vary(&mut outward, vary);
         }
-        self.outward = Some(Box::new(Outward::new(told, &said)));
+        self.outward = Some(Box::new(RewrittenHeaders::new(told, &said)));
         self.parts.headers = packed(&outward, &[], HeaderName::clone, &self.first());
     }
 
@@ -77,7 +77,7 @@ impl Head {
 
     /// Returns `true` if clients are told another lifetime, or that the response is private.
     pub(crate) fn is_told(&self) -> bool {
-        self.outward.as_ref().is_some_and(|outward| outward.told != Told::default())
+        self.outward.as_ref().is_some_and(|outward| outward.told != ClientCacheControl::default())
     }
 
     /// Returns what the origin said in `Vary`, of a response with more in it for clients.
@@ -106,7 +106,10 @@ impl Head {
         }
         // What is stale here already is not to be held elsewhere for a lifetime more.
         if now >= self.fresh_until && outward.told.max_age.is_some_and(|told| !told.is_zero()) {
-            client::tell(&mut parts.headers, Told { max_age: Some(Duration::ZERO), ..outward.told });
+            client::tell(
+                &mut parts.headers,
+                ClientCacheControl { max_age: Some(Duration::ZERO), ..outward.told },
+            );
         }
     }
 }
