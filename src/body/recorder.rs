@@ -7,7 +7,7 @@ use super::tag::Tagged;
 use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{BudgetedRecording, Keep, Leader, Reader, Stream};
+use crate::flight::{BodySink, BudgetedRecording, Leader, Reader, Stream};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::status::Detail;

@@ -4,7 +4,7 @@ use super::Cache;
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
-use crate::flight::{Pass, Passes};
+use crate::flight::{HitForMiss, HitForMissReason};
 use crate::key::KeyRef;
 use crate::waker_relay::relay_waker;
 use std::sync::Arc;
@@ -54,11 +54,11 @@ pub(super) struct Background {
     writes: Arc<Semaphore>,
     most: u32,
     /// The keys that were tried in vain a moment ago.
-    setbacks: Passes,
+    setbacks: HitForMiss,
     /// The keys whose next refresh carries keyed fields alone.
-    bare: Passes,
+    bare: HitForMiss,
     /// The keys that were confirmed a moment ago.
-    confirmed: Passes,
+    confirmed: HitForMiss,
     contradictions: Contradictions,
     mismatches: Mismatches,
     running: AtomicU64,
@@ -74,9 +74,9 @@ impl Background {
             carried: Arc::new(Semaphore::new(MOST_CARRIED as usize)),
             writes: Arc::new(Semaphore::new(MOST_WRITES as usize)),
             most,
-            setbacks: Passes::default(),
-            bare: Passes::lasting(BARE),
-            confirmed: Passes::default(),
+            setbacks: HitForMiss::default(),
+            bare: HitForMiss::lasting(BARE),
+            confirmed: HitForMiss::default(),
             contradictions: Contradictions::default(),
             mismatches: Mismatches::default(),
             running: AtomicU64::new(0),
@@ -123,9 +123,9 @@ impl Background {
             }
             RefreshEnd::Failed => {
                 self.bare.forget(key);
-                self.setbacks.remember(key, Pass::Uncacheable, now);
+                self.setbacks.remember(key, HitForMissReason::Uncacheable, now);
             }
-            RefreshEnd::RetriesBare => self.bare.remember(key, Pass::Uncacheable, now),
+            RefreshEnd::RetriesBare => self.bare.remember(key, HitForMissReason::Uncacheable, now),
         }
         let counter = if end == RefreshEnd::Answered { &self.answered } else { &self.failed };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -137,7 +137,7 @@ impl Background {
             return None;
         }
         let permit = Arc::clone(&self.refreshes).try_acquire_owned().ok()?;
-        self.confirmed.remember(key, Pass::Uncacheable, now);
+        self.confirmed.remember(key, HitForMissReason::Uncacheable, now);
         Some(permit)
     }
 

@@ -36,7 +36,7 @@ pub use warm::{Warmed, WarmedPage};
 use crate::clock::Clock;
 use crate::entry::{Entry, StoredResponse};
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
-use crate::flight::{Flights, Passes, Remembered};
+use crate::flight::{Flights, HitForMiss, Remembered};
 use crate::key::{CacheKey, KeyRef, ValueDigests};
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
@@ -78,7 +78,7 @@ struct Inner {
     clock: Clock,
     store_timeout: Duration,
     flights: Flights,
-    passes: Arc<Passes>,
+    hit_for_miss: Arc<HitForMiss>,
     last_recordings: Arc<Remembered<LastRecording>>,
     recording: Arc<Budget>,
     store_errors: Arc<AtomicU64>,
@@ -268,7 +268,7 @@ impl Cache {
             clock: builder.clock,
             store_timeout: builder.store_timeout,
             flights: Flights::new(builder.max_flights),
-            passes: Arc::default(),
+            hit_for_miss: Arc::default(),
             last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
@@ -311,8 +311,8 @@ impl Cache {
         &self.0.last_recordings
     }
 
-    pub(crate) fn passes(&self) -> &Passes {
-        &self.0.passes
+    pub(crate) fn hit_for_miss(&self) -> &HitForMiss {
+        &self.0.hit_for_miss
     }
 
     pub(crate) fn reservation(&self) -> Reservation {

@@ -5,7 +5,7 @@ use super::entry_write::{EntryWrite, WriteOutcome};
 use super::outdated::Outdated;
 use crate::clock::Moment;
 use crate::entry::{Reads, Selection, StoredResponse};
-use crate::flight::Pass;
+use crate::flight::HitForMissReason;
 use crate::key::CacheKey;
 use crate::rules::entity_tag::EntityTag;
 use crate::status::Detail;
@@ -99,7 +99,7 @@ impl Storing {
     /// key will. What is outdated by it goes all the same.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.not_stored(cache, why);
-        cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+        cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
         if self.outdated.take().is_some_and(|outdated| outdated.not_stored(cache)) {
             self.settle();
         }
@@ -172,7 +172,7 @@ impl Storing {
         // The retention of a stale response counts from now at the earliest.
         let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
-            cache.passes().forget(key.as_ref());
+            cache.hit_for_miss().forget(key.as_ref());
         }
         let placing =
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };

@@ -1,6 +1,6 @@
 //! The leader's guard: whatever happens to it, its followers learn of it.
 
-use super::{CacheKey, Fate, Flight, Outcome, StoredResponse, Stream, Table, gate};
+use super::{AbandonedOutcome, CacheKey, Flight, Outcome, StoredResponse, Stream, Table, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,14 +10,14 @@ use std::sync::atomic::Ordering;
 /// Dropped without a word, it means that the leader was cancelled or, while unwinding, that it
 /// panicked.
 #[derive(Debug)]
-pub(crate) struct Leader<O: Fate = Outcome> {
+pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<Table<O>>,
     key: CacheKey,
     flight: Arc<Flight<O>>,
     told: bool,
 }
 
-impl<O: Fate> Leader<O> {
+impl<O: AbandonedOutcome> Leader<O> {
     pub(super) fn new(flights: Arc<Table<O>>, key: CacheKey, flight: Arc<Flight<O>>) -> Self {
         Self { flights, key, flight, told: false }
     }
@@ -78,7 +78,7 @@ impl Leader {
     }
 }
 
-impl<O: Fate> Drop for Leader<O> {
+impl<O: AbandonedOutcome> Drop for Leader<O> {
     fn drop(&mut self) {
         if !self.told {
             self.tell(O::abandoned(std::thread::panicking()));

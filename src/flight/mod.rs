@@ -5,16 +5,16 @@
 //! A leader that is dropped, for whatever reason, tells its followers by that alone.
 
 mod chain;
+mod hit_for_miss;
 mod leader;
-mod passes;
 mod stall;
 mod stream;
 
 pub(crate) use chain::{Chain, Wait};
+pub(crate) use hit_for_miss::{HitForMiss, HitForMissReason, Remembered};
 pub(crate) use leader::Leader;
-pub(crate) use passes::{Pass, Passes, Remembered};
 pub(crate) use stall::{BudgetedRecording, STALL_TIMEOUT};
-pub(crate) use stream::{Keep, Reader, Stream};
+pub(crate) use stream::{BodySink, Reader, Stream};
 
 use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
@@ -42,12 +42,12 @@ pub(crate) enum Outcome {
 }
 
 /// What may become of a flight.
-pub(crate) trait Fate: Clone {
+pub(crate) trait AbandonedOutcome: Clone {
     /// Returns what has become of one whose leader has gone without a word.
     fn abandoned(panicking: bool) -> Self;
 }
 
-impl Fate for Outcome {
+impl AbandonedOutcome for Outcome {
     fn abandoned(panicking: bool) -> Self {
         if panicking { Self::Failed(gate()) } else { Self::Dangling }
     }
@@ -83,7 +83,7 @@ impl Drop for Waiting<'_> {
 }
 
 /// The part a request has in a flight.
-pub(crate) enum Role<O: Fate = Outcome> {
+pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
     Leader(Leader<O>),
     Follower(Arc<Flight<O>>),
     /// There are as many flights as there may be.
@@ -110,7 +110,7 @@ impl<O> Clone for Flights<O> {
     }
 }
 
-impl<O: Fate> Flights<O> {
+impl<O: AbandonedOutcome> Flights<O> {
     pub(crate) fn new(most: usize) -> Self {
         let table = Table { flights: DashMap::default(), number: AtomicUsize::new(0) };
         Self { table: Arc::new(table), most }

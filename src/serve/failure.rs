@@ -101,7 +101,7 @@ impl Fill {
         }
     }
 
-    /// Passes a failure on, whose place is not in the cache.
+    /// HitForMiss a failure on, whose place is not in the cache.
     pub(super) fn not_stored<B: Body>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
         let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.way.chain));
         sent.finish.clone().with_status(self.status).apply_to_answer(&mut response);

@@ -6,7 +6,7 @@ use super::forward::Fill;
 use super::record::is_of_the_page;
 use super::sent::Sent;
 use super::shared::Shared;
-use crate::flight::{Leader, Outcome, Pass};
+use crate::flight::{HitForMissReason, Leader, Outcome};
 use crate::marks::{self, Decider, Edge, Identified, PendingVerdict, Verdict};
 use crate::policy::{CacheHints, sets_only};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
@@ -155,7 +155,11 @@ impl Fill {
                 Verdict::Abandoned => Outcome::Dangling,
             };
             if verdict == Verdict::Refused && is_of_others && is_of_the_page(status) {
-                cache.passes().remember(key.as_ref(), Pass::Uncacheable, cache.clock().now());
+                cache.hit_for_miss().remember(
+                    key.as_ref(),
+                    HitForMissReason::Uncacheable,
+                    cache.clock().now(),
+                );
             }
             ending.into_iter().for_each(|end| end(outcome.clone()));
         });

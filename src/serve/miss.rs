@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::target;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
-use crate::flight::{Chain, Flight, Leader, Outcome, Pass, Role};
+use crate::flight::{Chain, Flight, HitForMissReason, Leader, Outcome, Role};
 use crate::key::{CacheKey, RequestHead};
 use crate::marks::Holds;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
@@ -197,7 +197,11 @@ impl Way {
                     // Who comes next shall not wait as long in vain; a response that is stored after
                     // all makes this forgotten.
                     let cache = &self.shared.cache;
-                    cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+                    cache.hit_for_miss().remember(
+                        self.key.as_ref(),
+                        HitForMissReason::Uncacheable,
+                        cache.clock().now(),
+                    );
                     return self.alone(reason, stale).await;
                 }
             }
@@ -236,7 +240,8 @@ impl Way {
     /// Tells whether a cache layer further in answers it.
     fn is_handled_within(&self) -> bool {
         let cache = &self.shared.cache;
-        cache.passes().get(self.key.as_ref(), cache.clock().now()) == Some(Pass::HandledWithin)
+        cache.hit_for_miss().get(self.key.as_ref(), cache.clock().now())
+            == Some(HitForMissReason::HandledWithin)
     }
 
     pub(super) async fn look(&self, request: &HeaderMap) -> Lookup {
@@ -250,7 +255,7 @@ impl Way {
         !self.shared.policy.collapse
             || self.context.goes_alone()
             || reason.forward == ForwardReason::Request
-            || self.shared.cache.passes().get(self.key.as_ref(), now).is_some()
+            || self.shared.cache.hit_for_miss().get(self.key.as_ref(), now).is_some()
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
@@ -330,7 +335,11 @@ impl Way {
     pub(super) fn pass_unfresh(&self, leader: Leader) {
         let cache = &self.shared.cache;
         if !self.context.identified {
-            cache.passes().remember(self.key.as_ref(), Pass::Uncacheable, cache.clock().now());
+            cache.hit_for_miss().remember(
+                self.key.as_ref(),
+                HitForMissReason::Uncacheable,
+                cache.clock().now(),
+            );
         }
         leader.pass();
     }

@@ -137,7 +137,7 @@ impl Post {
         (validity.ok()? == Validity::Valid).then_some(self)
     }
 
-    /// Passes the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
+    /// HitForMiss the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
     /// so many steps: then it may be older than that.
     pub(super) async fn keep<B>(
         mut self,

@@ -10,7 +10,7 @@ use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, is_t
 use crate::clock::Moment;
 use crate::entry::{Reads, StoredResponse};
 use crate::error::BoxError;
-use crate::flight::{Leader, Pass};
+use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{Edge, HandledWithin};
 use crate::rules::entity_tag::EntityTag;
 use crate::status::{CacheStatus, Detail, ForwardReason};
@@ -124,9 +124,9 @@ impl Fill {
     /// Tells those who wait, and those who come, that this response is nobody else's.
     fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
         let cache = &self.way.shared.cache;
-        let (key, passes, now) = (self.way.key.as_ref(), cache.passes(), cache.clock().now());
+        let (key, hit_for_miss, now) = (self.way.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
         if handled_within {
-            passes.remember(key, Pass::HandledWithin, now);
+            hit_for_miss.remember(key, HitForMissReason::HandledWithin, now);
         } else if head.status.is_server_error() {
             // It says nothing of the next response, and a failing service is not to be stormed.
             if let Some(leader) = self.call.leader {
@@ -140,7 +140,7 @@ impl Fill {
             && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
             && is_of_the_page(head.status)
         {
-            passes.remember(key, Pass::Uncacheable, now);
+            hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
         }
         if let Some(leader) = self.call.leader {
             leader.pass();

@@ -13,7 +13,7 @@ use crate::cache::{AnswerDependencies, Settled, Storing};
 use crate::clock::Moment;
 use crate::entry::{Entry, Head, Reads, StoredResponse, VaryIndex, headers_for_storage};
 use crate::error::{BoxError, StoreError};
-use crate::flight::{Leader, Pass};
+use crate::flight::{HitForMissReason, Leader};
 use crate::key::CacheKey;
 use crate::marks::{HandledWithin, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
@@ -158,9 +158,13 @@ impl Fill {
             Err(why) => {
                 event!(detail = %why, "not stored");
                 let status = status.detail(why);
-                let pass = if handled_within { Pass::HandledWithin } else { Pass::Uncacheable };
+                let pass = if handled_within {
+                    HitForMissReason::HandledWithin
+                } else {
+                    HitForMissReason::Uncacheable
+                };
                 if of_the_page && self.call.generation.is_some() && updates {
-                    shared.cache.passes().remember(self.way.key.as_ref(), pass, now);
+                    shared.cache.hit_for_miss().remember(self.way.key.as_ref(), pass, now);
                 }
                 // It is no longer what the service answers others with.
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {

@@ -6,7 +6,7 @@ use super::shared::Shared;
 use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
-use crate::flight::Pass;
+use crate::flight::HitForMissReason;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
 use crate::marks::OuterLayer;
 use crate::rules::method::is_safe;
@@ -136,8 +136,8 @@ impl Shared {
             {
                 Step::narrowed(Reason::new(reason.forward, Detail::Head), context, parts)
             }
-            lookup => match self.cache.passes().get(key, now) {
-                Some(Pass::HandledWithin) => {
+            lookup => match self.cache.hit_for_miss().get(key, now) {
+                Some(HitForMissReason::HandledWithin) => {
                     Step::narrowed(Reason::bypass(Detail::HandledWithin), context, parts)
                 }
                 _ => Step::Miss(Missed { context, parts, lookup }),

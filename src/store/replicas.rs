@@ -21,11 +21,11 @@ const TOUCH_EVERY: u32 = 64;
 const VERSIONS: usize = 8192;
 
 thread_local! {
-    static PLACE: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+    static PLACE: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Default)]
-struct Place {
+struct ReplicaSlot {
     store: u64,
     /// The candidate's or the copy's hash.
     hash: u64,
@@ -98,7 +98,7 @@ impl Replicas {
         let replaced = PLACE.try_with(|places| {
             let mut places = places.try_borrow_mut().ok()?;
             if places.is_empty() {
-                places.resize_with(PLACES, Place::default);
+                places.resize_with(PLACES, ReplicaSlot::default);
             }
             self.count(&mut places[place_of(key)], key, version, slot)
         });
@@ -106,13 +106,13 @@ impl Replicas {
     }
 
     /// Counts a look-up of an entry in its place. Returns the copy that it replaces.
-    fn count(&self, place: &mut Place, key: KeyRef<'_>, version: u64, slot: &Slot) -> Option<Replica> {
+    fn count(&self, place: &mut ReplicaSlot, key: KeyRef<'_>, version: u64, slot: &Slot) -> Option<Replica> {
         if (place.store, place.hash) != (self.store, key.process_hash()) {
             place.count = place.count.saturating_sub(1);
             if place.count > 0 {
                 return None;
             }
-            let new = Place { store: self.store, hash: key.process_hash(), count: 1, copy: None };
+            let new = ReplicaSlot { store: self.store, hash: key.process_hash(), count: 1, copy: None };
             return std::mem::replace(place, new).copy;
         }
         place.count = (place.count + 1).min(HOT);
@@ -139,7 +139,7 @@ fn place_of(key: KeyRef<'_>) -> usize {
     (key.process_hash() >> 32) as usize % PLACES
 }
 
-impl Place {
+impl ReplicaSlot {
     #[inline]
     fn hit(&mut self, store: u64, key: KeyRef<'_>, version: u64, clock: &Clock) -> Option<Entry> {
         let copy = self.copy.as_ref()?;

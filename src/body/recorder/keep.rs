@@ -2,7 +2,7 @@
 
 use super::{End, Recorder};
 use crate::entry::Reads;
-use crate::flight::Keep;
+use crate::flight::BodySink;
 use bytes::Bytes;
 use sha2::Digest;
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 /// What each frame that others read takes besides its bytes, about.
 const FRAME_COST: u64 = 128;
 
-impl Keep for Recorder {
+impl BodySink for Recorder {
     fn count(&mut self, data: &Bytes) -> bool {
         let total = self.len() + data.len() as u64;
         self.why = if self.is_refused() {

@@ -6,7 +6,7 @@ use super::{Value, tracking};
 use crate::cache::{DependencyGuard, PendingRead, Tracker};
 use crate::entry::{Entry, Generation, Reads, Scope, StoredValue};
 use crate::error::ValueError;
-use crate::flight::{Chain, Fate, Flight, Leader, Role};
+use crate::flight::{AbandonedOutcome, Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
 use crate::store::Validity;
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub(in super::super) enum Computed {
     Abandoned,
 }
 
-impl Fate for Computed {
+impl AbandonedOutcome for Computed {
     fn abandoned(_: bool) -> Self {
         Self::Abandoned
     }

@@ -1,7 +1,7 @@
 //! Work on a shared body that runs once its lock is released.
 
 use super::state::Item;
-use super::{Keep, Source, Stream, lock};
+use super::{BodySink, Source, Stream, lock};
 use bytes::Bytes;
 use std::task::Wake;
 
@@ -12,7 +12,7 @@ pub(super) struct Deferred {
     pub(super) source: Option<Source>,
     pub(super) frames: Vec<Item>,
     pub(super) held: Vec<Box<dyn Send>>,
-    pub(super) ended: Option<(Box<dyn Keep>, Ending)>,
+    pub(super) ended: Option<(Box<dyn BodySink>, Ending)>,
 }
 
 pub(super) enum Ending {

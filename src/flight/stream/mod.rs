@@ -29,7 +29,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// Who decides whether a body may be stored, and stores it.
-pub(crate) trait Keep: Send {
+pub(crate) trait BodySink: Send {
     /// Counts what is to be kept; false if it can't go on.
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
@@ -69,7 +69,7 @@ impl Stream {
         declared: Option<u64>,
         begun: Vec<Bytes>,
         source: Source,
-        keep: Box<dyn Keep>,
+        keep: Box<dyn BodySink>,
     ) -> Reader {
         let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
         let frames: VecDeque<_> =

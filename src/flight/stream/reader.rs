@@ -1,6 +1,6 @@
 //! One of those who read a body while it arrives.
 
-use super::readers::Place;
+use super::readers::Cursor;
 use super::state::{Arrived, End, Found, Item};
 use super::{Source, Stream, lock};
 use crate::error::BoxError;
@@ -150,7 +150,7 @@ impl Body for Reader {
                 Found::End(End::Clean) => return Poll::Ready(None),
                 Found::End(End::Failed(error)) => {
                     this.failed = true;
-                    return Poll::Ready(Some(Err(Shared(error).into())));
+                    return Poll::Ready(Some(Err(SharedBodyError(error).into())));
                 }
                 Found::CutOff => {
                     this.failed = true;
@@ -173,7 +173,7 @@ impl Body for Reader {
 
     fn is_end_stream(&self) -> bool {
         let state = lock(&self.stream.state);
-        let at_end = state.readers.place(self.number) == Place::At(state.readers.end());
+        let at_end = state.readers.place(self.number) == Cursor::At(state.readers.end());
         at_end && matches!(state.end, Some(End::Clean))
     }
 
@@ -200,15 +200,15 @@ impl Drop for Reader {
 
 /// What a body has failed with, told to each of its readers.
 #[derive(Debug)]
-struct Shared(Arc<BoxError>);
+struct SharedBodyError(Arc<BoxError>);
 
-impl fmt::Display for Shared {
+impl fmt::Display for SharedBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl std::error::Error for Shared {
+impl std::error::Error for SharedBodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 /// Where a reader is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Place {
+pub(super) enum Cursor {
     /// Before the frame of this number.
     At(usize),
     CutOff,
@@ -14,7 +14,7 @@ pub(super) enum Place {
 /// The readers of a body, counted by their places, so that none of them has to be looked for.
 #[derive(Debug)]
 pub(super) struct Readers {
-    places: Vec<Place>,
+    places: Vec<Cursor>,
     /// How many are before each frame that is there, and after the last.
     before: VecDeque<usize>,
     /// The number of the first frame that is there.
@@ -25,13 +25,13 @@ impl Readers {
     /// Returns one reader, before the first of so many frames.
     pub(super) fn one(frames: usize) -> Self {
         let before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
-        Self { places: vec![Place::At(0)], before, base: 0 }
+        Self { places: vec![Cursor::At(0)], before, base: 0 }
     }
 
     /// Adds one before the first frame that is there, and returns its number.
     pub(super) fn join(&mut self) -> usize {
-        let free = self.places.iter().position(|place| *place == Place::Gone);
-        let (number, place) = (free.unwrap_or(self.places.len()), Place::At(self.base));
+        let free = self.places.iter().position(|place| *place == Cursor::Gone);
+        let (number, place) = (free.unwrap_or(self.places.len()), Cursor::At(self.base));
         match free {
             Some(number) => self.places[number] = place,
             None => self.places.push(place),
@@ -40,7 +40,7 @@ impl Readers {
         number
     }
 
-    pub(super) fn place(&self, number: usize) -> Place {
+    pub(super) fn place(&self, number: usize) -> Cursor {
         self.places[number]
     }
 
@@ -51,19 +51,19 @@ impl Readers {
 
     /// Moves one on by a frame.
     pub(super) fn advance(&mut self, number: usize) {
-        if let Place::At(next) = self.places[number] {
-            self.places[number] = Place::At(next + 1);
+        if let Cursor::At(next) = self.places[number] {
+            self.places[number] = Cursor::At(next + 1);
             self.before[next - self.base] -= 1;
             self.before[next + 1 - self.base] += 1;
         }
     }
 
     pub(super) fn leave(&mut self, number: usize) {
-        self.remove(number, Place::Gone);
+        self.remove(number, Cursor::Gone);
     }
 
-    fn remove(&mut self, number: usize, left: Place) {
-        if let Place::At(next) = self.places[number] {
+    fn remove(&mut self, number: usize, left: Cursor) {
+        if let Cursor::At(next) = self.places[number] {
             self.before[next - self.base] -= 1;
         }
         self.places[number] = left;
@@ -72,8 +72,8 @@ impl Readers {
     /// Cuts off all who are at a frame.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         for number in 0..self.places.len() {
-            if self.places[number] == Place::At(stalled) {
-                self.remove(number, Place::CutOff);
+            if self.places[number] == Cursor::At(stalled) {
+                self.remove(number, Cursor::CutOff);
             }
         }
     }
@@ -124,7 +124,7 @@ mod tests {
                 let place = readers.place(number);
                 match step {
                     0 => drop(readers.join()),
-                    1 if matches!(place, Place::At(next) if next < readers.end()) => readers.advance(number),
+                    1 if matches!(place, Cursor::At(next) if next < readers.end()) => readers.advance(number),
                     2 => readers.leave(number),
                     3 => readers.frame_added(),
                     4 if readers.have_the_first() && readers.base() < readers.end() => readers.frame_dropped(),
@@ -132,14 +132,14 @@ mod tests {
                     _ => {}
                 }
                 let at = |index| {
-                    let there = Place::At(readers.base() + index);
+                    let there = Cursor::At(readers.base() + index);
                     readers.places.iter().filter(|place| **place == there).count()
                 };
                 let counted: Vec<_> = (0..readers.before.len()).map(at).collect();
                 prop_assert!(readers.before.iter().eq(&counted));
                 let least = readers.places.iter().filter_map(|place| match place {
-                    Place::At(next) => Some(*next),
-                    Place::CutOff | Place::Gone => None,
+                    Cursor::At(next) => Some(*next),
+                    Cursor::CutOff | Cursor::Gone => None,
                 });
                 prop_assert_eq!(readers.slowest(), least.min());
             }

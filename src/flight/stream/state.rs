@@ -1,8 +1,8 @@
 //! How far a body has arrived, and who has read how much of it.
 
 use super::deferred::{Deferred, Ending};
-use super::readers::{Place, Readers};
-use super::{Keep, Source};
+use super::readers::{Cursor, Readers};
+use super::{BodySink, Source};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
 use crate::flight::STALL_TIMEOUT;
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) frames: VecDeque<Item>,
     pub(super) bytes: usize,
     pub(super) end: Option<End>,
-    pub(super) keep: Option<Box<dyn Keep>>,
+    pub(super) keep: Option<Box<dyn BodySink>>,
     /// As long as frames of the recording are left.
     pub(super) held: Option<Box<dyn Send>>,
     /// The frame by which they are not.
@@ -102,7 +102,7 @@ impl Arrived {
 impl State {
     /// Returns what there is for a reader, which may be registered to be woken.
     pub(super) fn find(&mut self, number: usize, registered: bool) -> Found {
-        let Place::At(next) = self.readers.place(number) else {
+        let Cursor::At(next) = self.readers.place(number) else {
             self.readers.leave(number);
             return Found::CutOff;
         };

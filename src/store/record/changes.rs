@@ -27,16 +27,16 @@ pub(super) struct Change {
 pub(super) struct Attempt(Vec<(Arc<Change>, Tell)>);
 
 /// Somebody's change among those that wait, and taken from there when it is dropped.
-pub(super) struct Place<'a> {
+pub(super) struct Ticket<'a> {
     changes: &'a Changes,
     change: Arc<Change>,
 }
 
 impl Changes {
-    pub(super) fn join(&self, make: impl Fn(&mut Record) -> Tell + Send + Sync + 'static) -> Place<'_> {
+    pub(super) fn join(&self, make: impl Fn(&mut Record) -> Tell + Send + Sync + 'static) -> Ticket<'_> {
         let change = Arc::new(Change { make: Box::new(make), made: AtomicBool::new(false) });
         lock(&self.waiting).push(Arc::clone(&change));
-        Place { changes: self, change }
+        Ticket { changes: self, change }
     }
 
     /// Returns the changes that wait now.
@@ -64,7 +64,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         lock(&self.changes.waiting).retain(|change| !Arc::ptr_eq(change, &self.change));
     }

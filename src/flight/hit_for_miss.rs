@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Why requests to a key do not collapse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pass {
+pub(crate) enum HitForMissReason {
     /// The last response could not be shared.
     Uncacheable,
     /// A cache layer further in handles it.
@@ -25,7 +25,7 @@ const MOST: usize = 8192;
 type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
 /// The keys to pass.
-pub(crate) type Passes = Remembered<Pass>;
+pub(crate) type HitForMiss = Remembered<HitForMissReason>;
 
 /// A value for each of the latest keys, for a limited time.
 pub(crate) struct Remembered<T> {
@@ -34,7 +34,7 @@ pub(crate) struct Remembered<T> {
     lasting: Duration,
 }
 
-impl Default for Remembered<Pass> {
+impl Default for Remembered<HitForMissReason> {
     fn default() -> Self {
         Self::lasting(REMEMBERED)
     }
@@ -73,15 +73,15 @@ mod tests {
 
     #[test]
     fn a_pass_is_forgotten_in_time_and_their_number_is_bounded() {
-        let passes = Passes::default();
+        let hit_for_miss = HitForMiss::default();
         let now = crate::Clock::system().now();
         let key = KeyRef::new(b"k");
-        passes.remember(key, Pass::Uncacheable, now);
-        assert_eq!(passes.get(key, now), Some(Pass::Uncacheable));
-        assert_eq!(passes.get(key, now.after(REMEMBERED)), None);
+        hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
+        assert_eq!(hit_for_miss.get(key, now), Some(HitForMissReason::Uncacheable));
+        assert_eq!(hit_for_miss.get(key, now.after(REMEMBERED)), None);
         for i in 0..50_000_u32 {
-            passes.remember(KeyRef::new(&i.to_le_bytes()), Pass::Uncacheable, now);
+            hit_for_miss.remember(KeyRef::new(&i.to_le_bytes()), HitForMissReason::Uncacheable, now);
         }
-        assert!(passes.keys.len() <= 2 * MOST, "{}", passes.keys.len());
+        assert!(hit_for_miss.keys.len() <= 2 * MOST, "{}", hit_for_miss.keys.len());
     }
 }
