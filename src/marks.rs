@@ -20,14 +20,14 @@ use std::sync::{Arc, Weak};
 pub(crate) const PREFIX: usize = 16;
 
 /// The place of a layer in the key: a digest of all that is the same for all its requests.
-pub(crate) type Place = [u8; PREFIX];
+pub(crate) type LayerId = [u8; PREFIX];
 
 /// A mark on a request, of layers further out: what they know of it, and that they want to know
 /// whether a cache layer further in handled it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OuterLayer {
+pub(crate) struct OuterContext {
     /// The places in the key of the cache layers among them.
-    pub(crate) places: Arc<[Place]>,
+    pub(crate) places: Arc<[LayerId]>,
     /// One of them saw who the sender is; a layer in between may have taken that off.
     pub(crate) identified: bool,
     /// One that decides on anonymity did.
@@ -49,7 +49,7 @@ pub(crate) struct OuterLayer {
 
 /// A mark on a response: a cache layer further in handled it, so nobody else may share it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct HandledWithin;
+pub(crate) struct HandledByInner;
 
 /// A mark on a response, for layers that write `Cache-Control`: an inner cache layer has found the sender of its request identified.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +78,7 @@ pub(crate) struct FromIdentified;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identified;
 
-impl OuterLayer {
+impl OuterContext {
     /// Returns the mark of the outermost layer.
     pub(crate) fn outermost(request: &Extensions) -> Self {
         Self { start: Self::start(request), ..Self::default() }
@@ -142,7 +142,7 @@ fn foreign_extensions(request: &Extensions) -> usize {
     if request.is_empty() {
         return 0;
     }
-    let own = usize::from(request.get::<OuterLayer>().is_some())
+    let own = usize::from(request.get::<OuterContext>().is_some())
         + usize::from(request.get::<WantsStatus>().is_some());
     request.len().saturating_sub(own + routing_extensions(request))
 }
@@ -166,7 +166,7 @@ fn routing_extensions(_: &Extensions) -> usize {
 /// Tells whether a cache layer further out has marked the request.
 #[inline]
 pub(crate) fn was_announced(request: &Extensions) -> bool {
-    request.get::<OuterLayer>().is_some_and(|outer| !outer.places.is_empty())
+    request.get::<OuterContext>().is_some_and(|outer| !outer.places.is_empty())
 }
 
 /// Returns the marks of a response that keep it from others.
@@ -184,5 +184,5 @@ pub(crate) fn restrictions(response: &Extensions) -> Extensions {
 /// Returns `true` if no outer layer of this crate has marked the request.
 #[inline]
 pub(crate) fn is_outermost(request: &Extensions) -> bool {
-    request.get::<OuterLayer>().is_none()
+    request.get::<OuterContext>().is_none()
 }

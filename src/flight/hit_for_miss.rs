@@ -13,7 +13,7 @@ pub(crate) enum HitForMissReason {
     /// The last response could not be shared.
     Uncacheable,
     /// A cache layer further in handles it.
-    HandledWithin,
+    HandledByInner,
 }
 
 /// How long a key is remembered by default.

@@ -2,7 +2,7 @@
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
-use crate::marks::{Edge, Identified, OuterLayer};
+use crate::marks::{Edge, Identified, OuterContext};
 use crate::policy::CookiePolicy;
 use crate::policy::request_fields::identifies;
 use crate::rules::client::{self, ClientCacheControl};
@@ -252,7 +252,7 @@ where
         let identified = self.rules.identify((&request).into());
         let asks = &self.rules.asks;
         let state = if asks.is_empty() {
-            OuterLayer::know(&mut request, identified, &self.rules.cookies);
+            OuterContext::know(&mut request, identified, &self.rules.cookies);
             State::Calling { call: self.inner.call(request), identified }
         } else {
             let (parts, body) = request.into_parts();
@@ -306,7 +306,7 @@ where
         if let Projected::Asking { asked, request } = state.as_mut().project() {
             let identified = ready!(asked.as_mut().poll(cx));
             let Some((inner, mut request)) = request.take() else { return Poll::Pending };
-            OuterLayer::know(&mut request, identified, &this.rules.cookies);
+            OuterContext::know(&mut request, identified, &this.rules.cookies);
             state.set(State::Waiting { call: inner.oneshot(request), identified });
         }
         let (response, identified) = match state.project() {

@@ -1,6 +1,6 @@
 //! The GET by which a layer learns the current validators of a resource.
 
-use crate::marks::{OuterLayer, remove_from_request};
+use crate::marks::{OuterContext, remove_from_request};
 use crate::policy::request_fields::{HeaderRole, meaning};
 use crate::rules::entity_tag::TagList;
 use crate::rules::list::field_elements;
@@ -63,7 +63,7 @@ fn get(parts: &Parts) -> Parts {
     for name in of_hop.chain(of_write).collect::<Vec<_>>() {
         parts.headers.remove(name);
     }
-    OuterLayer::require_current(&mut parts.extensions);
+    OuterContext::require_current(&mut parts.extensions);
     // For caches of others, that know no mark of ours.
     set_field(&mut parts.headers, &CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts

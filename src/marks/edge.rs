@@ -1,6 +1,6 @@
 //! The outermost layer of this crate around a request: it decides on what inner layers hold.
 
-use super::{OuterLayer, PendingVerdict, Verdict, remove_from_request};
+use super::{OuterContext, PendingVerdict, Verdict, remove_from_request};
 use crate::waker_relay::relay_waker;
 use http::{Extensions, Request};
 use std::pin::pin;
@@ -21,7 +21,7 @@ impl Edge {
 
     /// Marks a request, if no outer layer has.
     pub(crate) fn of(request: &mut Extensions) -> Self {
-        if request.get::<OuterLayer>().is_some() { Self::inner() } else { Self::outermost(request) }
+        if request.get::<OuterContext>().is_some() { Self::inner() } else { Self::outermost(request) }
     }
 
     /// Returns the side of a layer that is not the outermost one.
@@ -32,8 +32,8 @@ impl Edge {
     /// Makes a layer the outermost one of a request, even if outer layers have marked it.
     pub(crate) fn outermost(request: &mut Extensions) -> Self {
         let holds = Arc::<Holds>::default();
-        let mark = request.remove::<OuterLayer>().unwrap_or_else(|| OuterLayer::outermost(request));
-        request.insert(OuterLayer { holds: Arc::downgrade(&holds), ..mark });
+        let mark = request.remove::<OuterContext>().unwrap_or_else(|| OuterContext::outermost(request));
+        request.insert(OuterContext { holds: Arc::downgrade(&holds), ..mark });
         Self(Some(holds))
     }
 
@@ -71,7 +71,7 @@ const MANY: usize = 16;
 impl Holds {
     /// Returns the holds of the outermost layer around a request, while the layer waits for its response.
     pub(crate) fn around(request: &Extensions) -> Weak<Self> {
-        request.get::<OuterLayer>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
+        request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }
 
     pub(crate) fn add(&self, verdict: PendingVerdict) {

@@ -1,6 +1,6 @@
 //! The marks of a response as a header field, for layers that build a new response.
 
-use super::{HandledWithin, Identified};
+use super::{HandledByInner, Identified};
 use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
@@ -109,7 +109,7 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
         response.extensions_mut().insert(Identified);
     }
     if handled {
-        response.extensions_mut().insert(HandledWithin);
+        response.extensions_mut().insert(HandledByInner);
     }
     keyed
 }
@@ -123,7 +123,7 @@ pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {
     if response.extensions().get::<Identified>().is_some() {
         write_identified(response.headers_mut());
     }
-    if response.extensions().get::<HandledWithin>().is_some() {
+    if response.extensions().get::<HandledByInner>().is_some() {
         write(response.headers_mut(), HANDLED);
     }
     for name in keyed {

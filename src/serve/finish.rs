@@ -6,7 +6,7 @@ use super::held::{self, HeldStatus};
 use super::inspect::Context;
 use super::shared::Shared;
 use crate::clock::Clock;
-use crate::marks::{FromIdentified, HandledWithin, is_outermost, was_announced};
+use crate::marks::{FromIdentified, HandledByInner, is_outermost, was_announced};
 use crate::policy::CacheHints;
 use crate::policy::request_fields::PersonalRule;
 use crate::rules::cache_control::ResponseDirectives;
@@ -128,7 +128,7 @@ impl Finish {
     /// know of more.
     fn tell_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tags_told else { return };
-        let within = self.within || response.extensions().get::<HandledWithin>().is_some();
+        let within = self.within || response.extensions().get::<HandledByInner>().is_some();
         // What can't be read is told nobody.
         let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
@@ -197,7 +197,7 @@ impl Finish {
             }
         }
         if self.mark {
-            response.extensions_mut().insert(HandledWithin);
+            response.extensions_mut().insert(HandledByInner);
         }
         if self.identified && !self.is_outermost {
             response.extensions_mut().insert(FromIdentified);

@@ -14,7 +14,7 @@ use super::unsafe_method::{Changed, what_changed};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Settled, Tracker, UnstoredAction};
 use crate::error::BoxError;
-use crate::marks::{Edge, OuterLayer, is_outermost};
+use crate::marks::{Edge, OuterContext, is_outermost};
 use crate::status::CacheStatus;
 use bytes::Bytes;
 use http::header::ETAG;
@@ -173,7 +173,8 @@ impl Fill {
             false => (finish.outermost(), Edge::outermost(request.extensions_mut())),
         };
         let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
-        let by_outer = request.extensions().get::<OuterLayer>().is_some_and(|outer| outer.cookies.is_some());
+        let by_outer =
+            request.extensions().get::<OuterContext>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !shared.policy.cookies.is_default();
         shared.narrow(request, context, &self.way.parts);
         normalize(request);

@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
 use crate::key::CacheKey;
-use crate::marks::{HandledWithin, PendingVerdict, Verdict};
+use crate::marks::{HandledByInner, PendingVerdict, Verdict};
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::StaleOverrides;
 use crate::rules::update::{is_still, updated};
@@ -86,7 +86,7 @@ impl Fill {
         let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
         // What a cache further in says is no more than it knew before.
-        let is_within = response.extensions().get::<HandledWithin>().is_some();
+        let is_within = response.extensions().get::<HandledByInner>().is_some();
         if response.status() != StatusCode::OK || has_read || is_within {
             return None;
         }

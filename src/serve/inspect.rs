@@ -2,7 +2,7 @@
 
 use super::shared::Shared;
 use crate::key::{ForwardedFields, KeyPolicy, RequestHead};
-use crate::marks::OuterLayer;
+use crate::marks::OuterContext;
 use crate::policy::request_fields::{HeaderRole, detail, identifies, is_harmless, meaning_of_other};
 use crate::policy::{CookiePolicy, Cookies, Policy, Sharing};
 use crate::status::{Detail, ForwardReason, Reason};
@@ -72,7 +72,7 @@ impl Shared {
         &self,
         request: RequestHead<'a>,
         is_empty: bool,
-        outer: Option<&OuterLayer>,
+        outer: Option<&OuterContext>,
         inspected: &mut Inspected<'a>,
     ) -> Result<(), Reason> {
         let head = *request.method == Method::HEAD;
@@ -190,7 +190,7 @@ impl<'a> Inspected<'a> {
 impl Policy {
     /// Tells whether any field says who the sender of a request is, by whatever preset.
     pub(super) fn identifies(&self, request: RequestHead<'_>) -> bool {
-        let outer = request.extensions.get::<OuterLayer>().and_then(|outer| outer.cookies.as_deref());
+        let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());
         let cookies = Cookies { own: &self.cookies, outer, personal: false };
         let by_cookie = request.headers.contains_key(COOKIE)
             && !self.key.ignored.contains(&COOKIE)
@@ -205,8 +205,8 @@ impl Policy {
 /// Returns `true` if a request carries credentials, or an outer layer has identified its sender or found a cookie that
 /// nothing declares.
 pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
-    let outer = request.extensions.get::<OuterLayer>();
-    outer.is_some_and(OuterLayer::may_identify) || identifies(request.headers, &[], &[], |_| false)
+    let outer = request.extensions.get::<OuterContext>();
+    outer.is_some_and(OuterContext::may_identify) || identifies(request.headers, &[], &[], |_| false)
 }
 
 /// A second line of a field that may occur once makes it anybody's guess which one counts.

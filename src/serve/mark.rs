@@ -4,37 +4,37 @@ use super::shared::Shared;
 use super::target;
 use crate::entry::Scope;
 use crate::key::RequestHead;
-use crate::marks::OuterLayer;
+use crate::marks::OuterContext;
 use crate::policy::Cookies;
 use http::Extensions;
 use std::sync::Arc;
 
 impl Shared {
     /// Tells whether one of the outer layers has the place of this layer.
-    pub(super) fn is_within_itself(&self, outer: &OuterLayer) -> bool {
+    pub(super) fn is_within_itself(&self, outer: &OuterContext) -> bool {
         outer.places.contains(self.place())
     }
 
     /// Tells whether this layer's own rules declare all cookies that were unknown further out.
-    pub(super) fn knows_all(&self, outer: &OuterLayer) -> bool {
+    pub(super) fn knows_all(&self, outer: &OuterContext) -> bool {
         let own = Cookies { own: &self.policy.cookies, outer: None, personal: false };
         outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
     }
 
     /// Marks a request that this layer passes on, and that is named by these scopes.
     pub(super) fn announce(&self, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
-        let mut mark = match request.get::<OuterLayer>() {
-            None => OuterLayer {
+        let mut mark = match request.get::<OuterContext>() {
+            None => OuterContext {
                 places: Arc::clone(self.alone()),
-                start: OuterLayer::start(request),
-                ..OuterLayer::default()
+                start: OuterContext::start(request),
+                ..OuterContext::default()
             },
             Some(outer) => {
                 let places = match &*outer.places {
                     [] => Arc::clone(self.alone()),
                     places => places.iter().copied().chain([*self.place()]).collect(),
                 };
-                OuterLayer { places, ..outer.clone() }
+                OuterContext { places, ..outer.clone() }
             }
         };
         mark.identified |= identified;
@@ -48,7 +48,8 @@ impl Shared {
     /// know.
     pub(super) fn scopes_on(&self, request: RequestHead<'_>, hosts: &[String]) -> Vec<Scope> {
         let mut scopes = target::scopes(request, &self.policy.key, hosts);
-        if let Some(targets) = request.extensions.get::<OuterLayer>().and_then(|outer| outer.targets.as_ref())
+        if let Some(targets) =
+            request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref())
         {
             let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
             scopes.extend(more);

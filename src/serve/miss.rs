@@ -241,7 +241,7 @@ impl Way {
     fn is_handled_within(&self) -> bool {
         let cache = &self.shared.cache;
         cache.hit_for_miss().get(self.key.as_ref(), cache.clock().now())
-            == Some(HitForMissReason::HandledWithin)
+            == Some(HitForMissReason::HandledByInner)
     }
 
     pub(super) async fn look(&self, request: &HeaderMap) -> Lookup {

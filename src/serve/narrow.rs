@@ -4,7 +4,7 @@ use super::inspect::Context;
 use super::shared::Shared;
 use super::target::public_uri;
 use crate::key::{QueryKey, RequestHead};
-use crate::marks::OuterLayer;
+use crate::marks::OuterContext;
 use crate::policy::Cookies;
 use crate::policy::request_fields::meaning;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
@@ -33,7 +33,7 @@ impl Shared {
     /// Removes from a fill what its key ignores.
     pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context, parts: &[Option<String>]) {
         let policy = &self.policy.key;
-        let outer = request.extensions().get::<OuterLayer>().and_then(|outer| outer.cookies.clone());
+        let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());
         policy.narrow_forwarded(request.headers_mut(), context.forwarded);
         policy.narrow(request.headers_mut(), parts);
         for name in &policy.ignored {

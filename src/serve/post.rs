@@ -18,7 +18,7 @@ use crate::entry::{Generation, Scope};
 use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::key::{KeyBuf, RequestHead};
-use crate::marks::OuterLayer;
+use crate::marks::OuterContext;
 use crate::policy::Sharing;
 use crate::rules::cache_control::ResponseDirectives;
 use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
@@ -48,7 +48,7 @@ impl Post {
     /// is.
     pub(super) async fn new(shared: &Arc<Shared>, request: &Parts, finish: &Finish) -> Option<Self> {
         let of_proxy = shared.policy.sharing == Sharing::Rfc9111;
-        if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterLayer>().is_some() {
+        if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterContext>().is_some() {
             return None;
         }
         if shared.policy.predicates.skips(request.into()) {

@@ -11,7 +11,7 @@ use crate::clock::Moment;
 use crate::entry::{Reads, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
-use crate::marks::{Edge, HandledWithin};
+use crate::marks::{Edge, HandledByInner};
 use crate::rules::entity_tag::EntityTag;
 use crate::status::{CacheStatus, Detail, ForwardReason};
 use bytes::Bytes;
@@ -46,11 +46,11 @@ impl Fill {
     {
         let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
         let (mut head, body) = response.into_parts();
-        let handled_within = head.extensions.remove::<HandledWithin>().is_some();
+        let handled_within = head.extensions.remove::<HandledByInner>().is_some();
         let shared = &*self.way.shared;
         EntityTag::remove_malformed(&mut head.headers, shared.policy.etags);
         let kept = match self.call.generation {
-            _ if handled_within => Err(Detail::HandledWithin),
+            _ if handled_within => Err(Detail::HandledByInner),
             None if self.way.context.head => Err(Detail::Head),
             None => Err(Detail::StoreFailed),
             Some(generation) => {
@@ -126,7 +126,7 @@ impl Fill {
         let cache = &self.way.shared.cache;
         let (key, hit_for_miss, now) = (self.way.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
         if handled_within {
-            hit_for_miss.remember(key, HitForMissReason::HandledWithin, now);
+            hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
             // It says nothing of the next response, and a failing service is not to be stormed.
             if let Some(leader) = self.call.leader {

@@ -9,7 +9,7 @@ use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
 use crate::flight::Reader;
 use crate::key::RequestHead;
-use crate::marks::{HandledWithin, was_announced};
+use crate::marks::{HandledByInner, was_announced};
 use crate::policy::Sharing;
 use crate::rules::selection::{Selection, select, select_stored};
 use crate::status::{CacheStatus, Reason, WantsStatus};
@@ -203,7 +203,7 @@ impl Hit {
             leave_to_outer(response, keyed, self.stored.head().vary_said());
         }
         if self.mark {
-            response.extensions_mut().insert(HandledWithin);
+            response.extensions_mut().insert(HandledByInner);
         }
     }
 }

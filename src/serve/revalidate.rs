@@ -15,7 +15,7 @@ use crate::entry::{Entry, Head, Reads, StoredResponse, VaryIndex, headers_for_st
 use crate::error::{BoxError, StoreError};
 use crate::flight::{HitForMissReason, Leader};
 use crate::key::CacheKey;
-use crate::marks::{HandledWithin, Verdict, restrictions};
+use crate::marks::{HandledByInner, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::date::{FieldDate, field_date};
@@ -107,11 +107,11 @@ impl Fill {
         let told = shared.told(Some(&hints), context);
         parts.extensions.insert(hints);
         let marks = restrictions(&parts.extensions);
-        let handled_within = parts.extensions.remove::<HandledWithin>().is_some();
+        let handled_within = parts.extensions.remove::<HandledByInner>().is_some();
         // That of an inner layer, whose answer this one passes on.
         let mut held = parts.extensions.remove::<HeldAdmission>();
         let kept = match self.call.generation {
-            _ if handled_within => Err(Detail::HandledWithin),
+            _ if handled_within => Err(Detail::HandledByInner),
             _ if !updates => Err(Detail::Mismatch),
             Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
             None => Err(Detail::StoreFailed),
@@ -159,7 +159,7 @@ impl Fill {
                 event!(detail = %why, "not stored");
                 let status = status.detail(why);
                 let pass = if handled_within {
-                    HitForMissReason::HandledWithin
+                    HitForMissReason::HandledByInner
                 } else {
                     HitForMissReason::Uncacheable
                 };

@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
 use crate::flight::Chain;
 use crate::key::{CacheKey, KeyBuf, KeyError, Prehashed, RequestHead, ValueDigests, write_key};
-use crate::marks::{PREFIX, Place};
+use crate::marks::{LayerId, PREFIX};
 use crate::policy::request_fields::{PersonalRule, is_secret};
 use crate::policy::{Policy, Sharing, Ttl};
 use crate::rules::vary::VaryMatch;
@@ -42,9 +42,9 @@ pub(crate) struct Shared {
     pub(super) policy: Policy,
     pub(super) level: Level,
     /// A digest of the parts of the key that are the same for all requests: the layer's place in it.
-    prefix: Place,
+    prefix: LayerId,
     /// The mark of the outermost layer.
-    alone: Arc<[Place]>,
+    alone: Arc<[LayerId]>,
     /// What clients are told that pages are keyed by.
     pub(super) keyed_fields: Option<KeyedFields>,
     /// Which responses are one recipient's own by their header.
@@ -109,12 +109,12 @@ impl Shared {
     }
 
     /// Returns the layer's place in the key.
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &LayerId {
         &self.prefix
     }
 
     /// Returns the places of a request that no other cache layer has marked.
-    pub(super) fn alone(&self) -> &Arc<[Place]> {
+    pub(super) fn alone(&self) -> &Arc<[LayerId]> {
         &self.alone
     }
 

@@ -8,7 +8,7 @@ use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::HitForMissReason;
 use crate::key::{KeyBuf, KeyRef, RequestHead};
-use crate::marks::OuterLayer;
+use crate::marks::OuterContext;
 use crate::rules::method::is_safe;
 use crate::status::{Detail, ForwardReason, Reason};
 use http::{HeaderMap, Method};
@@ -58,7 +58,7 @@ impl Step {
 impl Shared {
     #[inline]
     pub(super) fn decide<B: Body>(&self, request: RequestHead<'_>, body: &B, buf: &mut KeyBuf) -> Step {
-        let outer = request.extensions.get::<OuterLayer>();
+        let outer = request.extensions.get::<OuterContext>();
         if let Some(outer) = outer {
             // Two layers with one place in the key would answer with each other's responses, past
             // whatever stands between them. The outer one does it all.
@@ -137,8 +137,8 @@ impl Shared {
                 Step::narrowed(Reason::new(reason.forward, Detail::Head), context, parts)
             }
             lookup => match self.cache.hit_for_miss().get(key, now) {
-                Some(HitForMissReason::HandledWithin) => {
-                    Step::narrowed(Reason::bypass(Detail::HandledWithin), context, parts)
+                Some(HitForMissReason::HandledByInner) => {
+                    Step::narrowed(Reason::bypass(Detail::HandledByInner), context, parts)
                 }
                 _ => Step::Miss(Missed { context, parts, lookup }),
             },

@@ -235,7 +235,7 @@ impl CacheStatus {
 
     /// Tells whether it was left to a cache layer further in.
     pub(crate) fn is_of_another(&self) -> bool {
-        self.detail == Some(Detail::HandledWithin)
+        self.detail == Some(Detail::HandledByInner)
     }
 
     /// Appends the status to what caches further in said (RFC 9211 section 2).

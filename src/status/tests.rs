@@ -93,7 +93,7 @@ fn all() -> Vec<Detail> {
         Credentials,
         Expect,
         Forwarded,
-        HandledWithin,
+        HandledByInner,
         Host,
         Identified,
         KeyLength,
@@ -151,7 +151,7 @@ fn all() -> Vec<Detail> {
     ];
     assert!(all.iter().all(|detail| match detail {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
-        | HandledWithin | Host | Identified | KeyLength | Loop | MethodOverride | SameName | Skipped
+        | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | SameName | Skipped
         | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge
         | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
         | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort
