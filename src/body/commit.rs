@@ -1,6 +1,6 @@
 //! What becomes of a recorded body.
 
-use crate::cache::{Cache, Storing};
+use crate::cache::{Cache, PendingStore};
 use crate::flight::Leader;
 use crate::marks::PendingVerdict;
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) cache: Cache,
-    pub(crate) storing: Storing,
+    pub(crate) storing: PendingStore,
     /// Present where others may be waiting.
     pub(crate) leader: Option<Leader>,
     /// Present if an outer layer has yet to admit the response.
@@ -32,7 +32,7 @@ impl Commit {
 
     pub(super) fn store(self, body: Bytes) {
         // Ordered by its generation, so it can't undo an invalidation that overtakes it.
-        self.cache.clone().later(self.write(body));
+        self.cache.clone().spawn_or_run(self.write(body));
     }
 
     async fn write(self, body: Bytes) {

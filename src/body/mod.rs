@@ -20,8 +20,8 @@ pub(crate) use empty::empty;
 pub(crate) use recorder::Recorder;
 pub(crate) use tag::Tagged;
 
-use crate::cache::{DependencyRelay, Tracker, is_tracked, unknown};
-use crate::entry::Reads;
+use crate::cache::{DependencyRelay, Tracker, is_tracked, mark_untrackable};
+use crate::entry::Dependencies;
 use crate::error::BoxError;
 use crate::flight::{Chain, Reader};
 use bytes::Bytes;
@@ -114,7 +114,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Reads what of a body is ready at once, up to a limit in bytes, without holding it back.
+    /// Dependencies what of a body is ready at once, up to a limit in bytes, without holding it back.
     ///
     /// It is complete only if it is as long as `declared`, and without trailers.
     pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> Peeked<B> {
@@ -144,8 +144,8 @@ where
         matches!(&self.inner, Inner::Recording { recording } if recording.is_recording())
     }
 
-    /// Reads what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
-    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Reads> {
+    /// Dependencies what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
+    pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Dependencies> {
         let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);
         let reads = recording.reads();
@@ -292,7 +292,7 @@ where
                     // Another reader may have driven the body to here, in its own task.
                     match tracker {
                         Some(tracker) => relay.pass_on(tracker),
-                        None if frame.is_ready() => unknown(),
+                        None if frame.is_ready() => mark_untrackable(),
                         None => {}
                     }
                 }

@@ -4,7 +4,7 @@ use super::frames::Frames;
 use super::recorder::{End, Recorder};
 use super::shared_recorder::SharedRecorder;
 use crate::cache::{DependencyRelay, Tracker, is_tracked};
-use crate::entry::{Reads, body_for_storage};
+use crate::entry::{Dependencies, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::status::Detail;
@@ -85,14 +85,14 @@ where
         self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
 
-    /// Reads ahead while the recording goes on.
+    /// Dependencies ahead while the recording goes on.
     pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.while_ready(cx, |recording, bytes| {
             recording.is_recording() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
         });
     }
 
-    /// Reads ahead up to a number of bytes.
+    /// Dependencies ahead up to a number of bytes.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
         // Trailers are the last frame.
         self.while_ready(cx, |recording, bytes| {
@@ -228,7 +228,7 @@ where
     }
 
     /// Returns what the body was made from so far.
-    pub(super) fn reads(&self) -> Option<Reads> {
+    pub(super) fn reads(&self) -> Option<Dependencies> {
         let recorder = self.recorder.as_ref().map(|recorder| &recorder.tracker);
         recorder.or(self.tracker.as_ref()).or(self.known.as_ref())?.peek()
     }

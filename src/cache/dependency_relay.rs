@@ -1,13 +1,13 @@
 //! Dependencies of what a page waits for: reads that are not noted yet, and bodies that it reads frame by frame.
 
 use super::tracking::{Tracker, current, lock};
-use crate::entry::Reads;
+use crate::entry::Dependencies;
 use std::sync::{Arc, Mutex, Weak};
 
 /// A read of a value that is not noted yet. No request joins a body with a pending read: the read may have seen a value
 /// that was changed since.
 #[derive(Debug)]
-pub(crate) struct PendingRead(Arc<Mutex<Reads>>);
+pub(crate) struct PendingRead(Arc<Mutex<Dependencies>>);
 
 impl PendingRead {
     /// Begins a read, if reads are tracked on this thread.
@@ -28,7 +28,7 @@ impl Drop for PendingRead {
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
     /// The page, and the numbers of changes of the body's and of the page's dependencies when they were passed on.
-    passed: Option<(Weak<Mutex<Reads>>, u64, u64)>,
+    passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
     /// The page waits for a frame.
     waiting: Option<PendingRead>,
 }

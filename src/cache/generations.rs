@@ -62,12 +62,12 @@ impl Cache {
         }
         let cache = self.clone();
         // No response is there to say so, but the event does.
-        self.later_invalidating(async move { drop(cache.invalidate_by_itself(what).await) })
+        self.spawn_or_run_invalidation(async move { drop(cache.invalidate_by_itself(what).await) })
     }
 
     /// Does in the background what invalidates. Returns `false`, after an event, if there is nobody to do it.
-    pub(super) fn later_invalidating(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        let begun = self.later(work);
+    pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+        let begun = self.spawn_or_run(work);
         if !begun {
             warning!("invalidation failed: no tokio runtime");
         }

@@ -5,13 +5,13 @@ mod budget;
 mod builder;
 mod contradictions;
 mod dependency_relay;
-mod dice;
 mod entry_write;
 mod generations;
 mod invalidation;
 mod namespaces;
 mod outdated;
 mod poll;
+mod split_mix64;
 mod storing;
 mod tracking;
 mod values;
@@ -26,9 +26,9 @@ pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
 pub use invalidation::{Dependents, Invalidate, Invalidation};
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use poll::poll_now;
-pub(crate) use storing::{LastRecording, Settled, Storing};
+pub(crate) use storing::{LastRecording, PendingStore, RefreshOutcome};
 pub(crate) use tracking::{
-    AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, unknown,
+    AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,
 };
 pub use tracking::{Propagated, propagate_dependencies};
 pub use warm::{Warmed, WarmedPage};
@@ -40,8 +40,8 @@ use crate::flight::{Flights, HitForMiss, Remembered};
 use crate::key::{CacheKey, KeyRef, ValueDigests};
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use background::Background;
-use dice::Dice;
 use namespaces::Namespaces;
+use split_mix64::SplitMix64;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -83,7 +83,7 @@ struct Inner {
     recording: Arc<Budget>,
     store_errors: Arc<AtomicU64>,
     background: Arc<Background>,
-    dice: Arc<Dice>,
+    dice: Arc<SplitMix64>,
     value_ttl: Duration,
     key_function: Option<Arc<builder::KeyFunction>>,
     key_secret: Arc<[u8]>,
@@ -105,7 +105,7 @@ impl Cache {
     /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
     /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store; then
     /// this returns `false`.
-    pub(crate) fn later(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
+    pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             poll_now(pin!(work));
         } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -184,7 +184,7 @@ impl Cache {
     /// Removes a response from the store, if it is there still, whoever leaves meanwhile. A failure is counted.
     pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
         let cache = self.clone();
-        self.later(async move {
+        self.spawn_or_run(async move {
             let outdated = Entry::Response(outdated);
             let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
             let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
@@ -273,7 +273,7 @@ impl Cache {
             recording: Budget::new(builder.recording_bytes),
             store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),
-            dice: Arc::new(Dice::new(builder.seed)),
+            dice: Arc::new(SplitMix64::new(builder.seed)),
             value_ttl: builder.value_ttl,
             key_function: builder.key_function,
             key_secret: builder.key_secret,

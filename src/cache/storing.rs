@@ -4,7 +4,7 @@ use super::Cache;
 use super::entry_write::{EntryWrite, WriteOutcome};
 use super::outdated::Outdated;
 use crate::clock::Moment;
-use crate::entry::{Reads, Selection, StoredResponse};
+use crate::entry::{Dependencies, Selection, StoredResponse};
 use crate::flight::HitForMissReason;
 use crate::key::CacheKey;
 use crate::rules::entity_tag::EntityTag;
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// A response that is to be stored as soon as its body is complete.
 #[derive(Debug)]
-pub(crate) struct Storing {
+pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
     /// With no body yet, and shared with nobody.
     pub(crate) response: Arc<StoredResponse>,
@@ -32,7 +32,7 @@ pub(crate) struct Storing {
     /// What it takes the place of, and where that is, were it not to be stored after all.
     pub(crate) outdated: Option<Outdated>,
     /// Who wants to know whether this has come to anything.
-    pub(crate) settled: Option<Settled>,
+    pub(crate) settled: Option<RefreshOutcome>,
     /// The time at which the first value expires that the head was made from.
     pub(crate) known_until: Moment,
     /// The end of its freshness, if values that its body was made from shortened_lifetime it.
@@ -59,9 +59,9 @@ impl LastRecording {
 
 /// Learns whether a call has led to a new response, or has taken the old one away.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Settled(Arc<AtomicBool>);
+pub(crate) struct RefreshOutcome(Arc<AtomicBool>);
 
-impl Settled {
+impl RefreshOutcome {
     pub(crate) fn settle(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -71,7 +71,7 @@ impl Settled {
     }
 }
 
-impl Storing {
+impl PendingStore {
     /// Creates the pending write of a response that replaces none.
     pub(crate) fn new(
         key: CacheKey,
@@ -126,7 +126,7 @@ impl Storing {
     }
 
     /// Says what the response was made from; false if it can't be stored for that.
-    pub(crate) fn made_from(&mut self, reads: Option<Reads>) -> bool {
+    pub(crate) fn made_from(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
         let before = response.head().fresh_until.min(self.known_until);
@@ -138,7 +138,7 @@ impl Storing {
 
     /// Says that this has come to something.
     pub(crate) fn settle(&self) {
-        self.settled.iter().for_each(Settled::settle);
+        self.settled.iter().for_each(RefreshOutcome::settle);
     }
 
     /// Gives the response a tag, before it is shared with anybody.

@@ -3,7 +3,7 @@
 //! Whoever makes something (a page, its body, a computed value) enters a [`Tracker`] around each poll; values
 //! that are read meanwhile, on that thread, are noted there. Nothing is allocated where nothing is read.
 
-use crate::entry::{Dependency, Generation, Reads, Scope, StoredResponse, StoredValue};
+use crate::entry::{Dependencies, Dependency, Generation, Scope, StoredResponse, StoredValue};
 use crate::flight::Chain;
 use pin_project_lite::pin_project;
 use std::cell::RefCell;
@@ -21,13 +21,13 @@ enum Slot {
     Nobody,
     /// Somebody does, and nothing was read yet.
     Nothing,
-    Reads(Arc<Mutex<Reads>>),
+    Dependencies(Arc<Mutex<Dependencies>>),
 }
 
 /// Notes what is read while something is made.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
-    pub(super) reads: Option<Arc<Mutex<Reads>>>,
+    pub(super) reads: Option<Arc<Mutex<Dependencies>>>,
     /// The request or the computation whose reads are tracked.
     chain: Option<Arc<Chain>>,
 }
@@ -55,7 +55,7 @@ impl Tracker {
             fn drop(&mut self) {
                 let outer = std::mem::replace(&mut self.1, Slot::Nobody);
                 match replace_slot(outer) {
-                    Some(Slot::Reads(reads)) => self.0.reads = Some(reads),
+                    Some(Slot::Dependencies(reads)) => self.0.reads = Some(reads),
                     Some(Slot::Nobody | Slot::Nothing) => self.0.reads = None,
                     // Others may have them, too.
                     None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
@@ -63,7 +63,7 @@ impl Tracker {
             }
         }
         let chain = self.chain.clone();
-        let own = self.reads.clone().map_or(Slot::Nothing, Slot::Reads);
+        let own = self.reads.clone().map_or(Slot::Nothing, Slot::Dependencies);
         let outer = replace_slot(own).unwrap_or(Slot::Nobody);
         let _entered = Entered(self, outer);
         match chain {
@@ -89,7 +89,7 @@ impl Tracker {
     }
 
     /// Returns what was read so far.
-    pub(crate) fn peek(&self) -> Option<Reads> {
+    pub(crate) fn peek(&self) -> Option<Dependencies> {
         self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
@@ -106,7 +106,7 @@ impl Tracker {
     }
 
     /// Takes what was read so far.
-    pub(crate) fn take(&mut self) -> Option<Reads> {
+    pub(crate) fn take(&mut self) -> Option<Dependencies> {
         self.reads.take().map(|reads| std::mem::take(&mut *lock(&reads)))
     }
 }
@@ -121,7 +121,7 @@ impl Drop for DependencyGuard {
     }
 }
 
-pub(super) fn lock(reads: &Mutex<Reads>) -> std::sync::MutexGuard<'_, Reads> {
+pub(super) fn lock(reads: &Mutex<Dependencies>) -> std::sync::MutexGuard<'_, Dependencies> {
     // Nothing panics under this lock.
     reads.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -133,13 +133,13 @@ fn replace_slot(new: Slot) -> Option<Slot> {
 }
 
 /// Returns the notes of whoever wants to know what is read here.
-pub(super) fn current() -> Option<Arc<Mutex<Reads>>> {
+pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
         Slot::Nobody => None,
-        Slot::Reads(reads) => Some(Arc::clone(reads)),
+        Slot::Dependencies(reads) => Some(Arc::clone(reads)),
         slot @ Slot::Nothing => {
             let reads = Arc::default();
-            *slot = Slot::Reads(Arc::clone(&reads));
+            *slot = Slot::Dependencies(Arc::clone(&reads));
             Some(reads)
         }
     });
@@ -177,14 +177,14 @@ pub(crate) fn inherit_response(response: &StoredResponse) {
 }
 
 /// Notes what something that was read was made from itself.
-pub(crate) fn merge(other: &Reads) {
+pub(crate) fn merge(other: &Dependencies) {
     if let Some(reads) = current() {
         lock(&reads).merge(other);
     }
 }
 
 /// Notes that something was read of which it is not known what it depends on.
-pub(crate) fn unknown() {
+pub(crate) fn mark_untrackable() {
     if let Some(reads) = current() {
         lock(&reads).set_unfit();
     }
@@ -195,7 +195,7 @@ pub(crate) fn unknown() {
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {
-    Known(Option<Reads>),
+    Known(Option<Dependencies>),
     /// The page must not be stored.
     Unknown,
 }
@@ -207,7 +207,7 @@ impl AnswerDependencies {
     }
 
     /// Adds what was noted elsewhere.
-    pub(crate) fn and(mut self, reads: Option<Reads>) -> Self {
+    pub(crate) fn and(mut self, reads: Option<Dependencies>) -> Self {
         match (&mut self, reads) {
             (Self::Known(Some(known)), Some(reads)) => known.merge(&reads),
             (Self::Known(known @ None), reads) => *known = reads,
@@ -222,14 +222,14 @@ impl AnswerDependencies {
             Self::Known(None) => {}
             _ if !is_tracked() => {}
             Self::Known(Some(reads)) => merge(reads),
-            Self::Unknown => unknown(),
+            Self::Unknown => mark_untrackable(),
         }
     }
 }
 
 impl From<&StoredResponse> for AnswerDependencies {
     fn from(response: &StoredResponse) -> Self {
-        let mut reads = Reads::default();
+        let mut reads = Dependencies::default();
         reads.inherit_response(response);
         Self::Known(Some(reads))
     }
@@ -240,7 +240,7 @@ pub(super) fn wrote(value: Scope, since: Option<Generation>) {
     match (current(), since) {
         (Some(reads), Some(since)) => lock(&reads).wrote(Dependency { value, since }),
         (_, Some(_)) => {}
-        (_, None) => unknown(),
+        (_, None) => mark_untrackable(),
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
 mod codec;
+mod dependencies;
 mod form;
 mod generation;
 mod head;
 mod packing;
-mod reads;
 mod response;
 mod rewritten_headers;
 mod scope;
@@ -14,10 +14,10 @@ mod variants;
 mod weight;
 mod wire;
 
+pub(crate) use dependencies::Dependencies;
 pub use generation::Generation;
 pub(crate) use head::Head;
 pub(crate) use packing::{body_for_storage, headers_for_storage};
-pub(crate) use reads::Reads;
 pub use response::StoredResponse;
 pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};

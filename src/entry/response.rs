@@ -2,7 +2,7 @@
 
 use super::head::Head;
 use super::packing::{own_name, packed, without_spare_room};
-use super::{Generation, Reads, Selection, weight};
+use super::{Dependencies, Generation, Selection, weight};
 use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
@@ -160,7 +160,7 @@ impl StoredResponse {
 
     /// Adds what the response turned out to be made from, which it does not outlive; false if it can't be stored
     /// for that.
-    pub(crate) fn depend_on(&mut self, reads: &Reads) -> bool {
+    pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
         // What it was made from before it was validated is named once, too.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));

@@ -5,7 +5,7 @@ use super::miss::Way;
 use super::respond::with_ttl;
 use crate::cache::{Cache, LastRecording};
 use crate::clock::Moment;
-use crate::entry::{Head, Reads};
+use crate::entry::{Dependencies, Head};
 use crate::key::CacheKey;
 use crate::status::CacheStatus;
 use http::{HeaderMap, Response, StatusCode};
@@ -24,7 +24,7 @@ pub(super) struct Forecast {
     /// The text of the `key` parameter, if clients get one.
     shown: Option<Arc<str>>,
     /// The values that the response was made from so far.
-    reads: Option<Reads>,
+    reads: Option<Dependencies>,
     /// The recording has ended, and its outcome is remembered once it is admitted.
     has_ended: bool,
 }
@@ -36,7 +36,7 @@ impl Forecast {
         way: &Way,
         head: &Head,
         request: &HeaderMap,
-        reads: Option<Reads>,
+        reads: Option<Dependencies>,
     ) -> Self {
         let own = way.shared.selection().response_variant_key(way.key.as_ref(), head, request);
         Self {
@@ -69,7 +69,7 @@ impl Forecast {
     /// stored.
     pub(super) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
-        let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Reads::until));
+        let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
             // It says nothing about the next recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
@@ -89,7 +89,7 @@ impl Forecast {
         mut self,
         response: &mut Response<B>,
         said: CacheStatus,
-        reads: Option<Reads>,
+        reads: Option<Dependencies>,
         has_ended: bool,
     ) {
         let code = response.status();

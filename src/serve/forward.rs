@@ -12,7 +12,7 @@ use super::revalidate::{self, withheld};
 use super::sent::{Sent, head_of};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Settled, Tracker, UnstoredAction};
+use crate::cache::{AnswerDependencies, RefreshOutcome, Tracker, UnstoredAction};
 use crate::error::BoxError;
 use crate::marks::{Edge, OuterContext, is_outermost};
 use crate::status::CacheStatus;
@@ -31,7 +31,7 @@ pub(super) struct Fill {
     pub(super) call: Call,
     pub(super) status: CacheStatus,
     /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
-    pub(super) background: Option<Settled>,
+    pub(super) background: Option<RefreshOutcome>,
     /// It runs in a task of its own, where nobody notes what a page is made from.
     pub(super) is_detached: bool,
     /// What becomes of what is stored, if the answer is not.
@@ -59,7 +59,7 @@ impl Fill {
         Self { action, ..self }
     }
 
-    pub(super) fn in_background(self, settled: Settled) -> Self {
+    pub(super) fn in_background(self, settled: RefreshOutcome) -> Self {
         Self { background: Some(settled), ..self }
     }
 

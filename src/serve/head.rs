@@ -6,7 +6,7 @@ use super::next::Stored;
 use super::sent::Sent;
 use crate::cache::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, Generation, Head, Reads, StoredResponse};
+use crate::entry::{Dependencies, Entry, Generation, Head, StoredResponse};
 use crate::key::CacheKey;
 use crate::marks::{HandledByInner, PendingVerdict, Verdict};
 use crate::rules::preconditions::has_validator;
@@ -38,7 +38,7 @@ impl Update {
         verdict.when_decided(move |verdict| {
             if verdict == Verdict::Admitted {
                 let own = cache.clone();
-                cache.later(async move { self.store(&own).await });
+                cache.spawn_or_run(async move { self.store(&own).await });
             }
         });
     }
@@ -81,7 +81,7 @@ impl Fill {
         known: Known,
         response: &Response<B>,
         sent: &Sent,
-        reads: Option<Reads>,
+        reads: Option<Dependencies>,
     ) -> Option<Update> {
         let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());

@@ -3,7 +3,7 @@
 use super::decision::scopes_of;
 use super::forward::Fill;
 use crate::cache::{AnswerDependencies, is_tracked};
-use crate::entry::Reads;
+use crate::entry::Dependencies;
 use http::response;
 
 impl Fill {
@@ -26,7 +26,7 @@ impl Fill {
         let (Some(generation), Ok(tags)) = (self.call.generation, tags) else {
             return AnswerDependencies::Unknown;
         };
-        let mut reads = Reads::default();
+        let mut reads = Dependencies::default();
         reads.inherit_scopes(&scopes_of(&way.scopes, &way.hosts, &tags), generation);
         AnswerDependencies::Known(Some(reads))
     }

@@ -3,8 +3,8 @@
 use super::forward::Fill;
 use super::sent::Sent;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Settled};
-use crate::entry::Reads;
+use crate::cache::{AnswerDependencies, RefreshOutcome};
+use crate::entry::Dependencies;
 use crate::marks::restrictions;
 use crate::status::Detail;
 use http::{Extensions, Response, StatusCode};
@@ -16,7 +16,7 @@ impl Fill {
         mut self,
         validated: &Extensions,
         sent: &Sent,
-        reads: Option<Reads>,
+        reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let usable = self.stale_instead(sent).await;
         let cache = &self.way.shared.cache.clone();
@@ -24,7 +24,7 @@ impl Fill {
             cache.note_mismatch(key.as_ref(), stored);
         }
         if self.outdated(StatusCode::OK).is_some_and(|outdated| outdated.not_stored(cache)) {
-            self.background.iter().for_each(Settled::settle);
+            self.background.iter().for_each(RefreshOutcome::settle);
         }
         let (marks, given) = (restrictions(validated), StatusCode::NOT_MODIFIED);
         if let Some(stale) = usable {

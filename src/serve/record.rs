@@ -6,9 +6,9 @@ use super::forward::Fill;
 use super::miss::Way;
 use super::sent::Sent;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
-use crate::cache::{AnswerDependencies, Outdated, Settled, Storing, Tracker, is_tracked};
+use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
 use crate::clock::Moment;
-use crate::entry::{Reads, StoredResponse};
+use crate::entry::{Dependencies, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{Edge, HandledByInner};
@@ -67,7 +67,7 @@ impl Fill {
         let (head, body, finish, status, inherited) = match kept {
             Err(why) => {
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
-                    self.background.iter().for_each(Settled::settle);
+                    self.background.iter().for_each(RefreshOutcome::settle);
                 }
                 let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
                 let finish = sent.finish.within(handled_within);
@@ -94,7 +94,7 @@ impl Fill {
                     self.call.leader = share_unfresh(leader, &self.way);
                 }
                 let reads = tracker.peek();
-                let known_until = reads.as_ref().map_or(Moment::NEVER, Reads::until);
+                let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
                 let forecast = Forecast::new(status, &self.way, response.head(), &sent.headers, reads);
                 let stored = forecast.status();
                 foretold = Some((forecast.clone(), stored));
@@ -105,7 +105,8 @@ impl Fill {
                 let Sent { headers: request, finish, .. } = sent;
                 let (key, settled) = (self.way.key, self.background);
                 let selection = Arc::clone(shared.selection());
-                let mut storing = Storing::new(key, response, request, selection, max_variants, retained);
+                let mut storing =
+                    PendingStore::new(key, response, request, selection, max_variants, retained);
                 (storing.outdated, storing.settled) = (outdated, settled);
                 storing.known_until = known_until;
                 let commit = Commit { cache, storing, leader: self.call.leader, verdict };

@@ -10,7 +10,7 @@ use super::sent::head_of;
 use super::shared::Shared;
 use super::span::in_span;
 use crate::body::empty;
-use crate::cache::{Cache, RefreshEnd, Settled, UnkeyedFields, UnstoredAction};
+use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};
 use crate::entry::StoredResponse;
 use crate::error::BoxError;
 use crate::flight::Chain;
@@ -34,7 +34,7 @@ pub(super) struct Refresh {
     key: CacheKey,
     /// Without a parent: it outlives the request that led to it.
     chain: Arc<Chain>,
-    settled: Settled,
+    settled: RefreshOutcome,
     /// The next refresh of the key carries keyed fields alone.
     retries_bare: bool,
     _permit: OwnedSemaphorePermit,
@@ -117,7 +117,7 @@ impl Way {
 impl Refresh {
     pub(super) fn new(cache: &Cache, key: CacheKey, permit: OwnedSemaphorePermit, chain: Arc<Chain>) -> Self {
         cache.begin_refresh();
-        let settled = Settled::default();
+        let settled = RefreshOutcome::default();
         Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }
     }
 

@@ -9,9 +9,9 @@ use super::miss::Way;
 use super::sent::Sent;
 use super::shared::Shared;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Settled, Storing};
+use crate::cache::{AnswerDependencies, PendingStore, RefreshOutcome};
 use crate::clock::Moment;
-use crate::entry::{Entry, Head, Reads, StoredResponse, VaryIndex, headers_for_storage};
+use crate::entry::{Dependencies, Entry, Head, StoredResponse, VaryIndex, headers_for_storage};
 use crate::error::{BoxError, StoreError};
 use crate::flight::{HitForMissReason, Leader};
 use crate::key::CacheKey;
@@ -71,7 +71,7 @@ impl Fill {
         stale: &StoredResponse,
         validated: response::Parts,
         sent: Sent,
-        reads: Option<Reads>,
+        reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
         if validators == ValidatorMatch::Another {
@@ -168,7 +168,7 @@ impl Fill {
                 }
                 // It is no longer what the service answers others with.
                 if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
-                    self.background.iter().for_each(Settled::settle);
+                    self.background.iter().for_each(RefreshOutcome::settle);
                 }
                 if let Some(leader) = self.call.leader {
                     leader.pass();
@@ -200,7 +200,7 @@ impl Fill {
 struct Freshened {
     way: Way,
     leader: Option<Leader>,
-    storing: Storing,
+    storing: PendingStore,
     retained: Duration,
     /// The fields of the 304.
     validated: HeaderMap,
@@ -228,7 +228,7 @@ impl Freshened {
     fn store_if(self, verdict: Verdict) {
         if verdict == Verdict::Admitted {
             let cache = self.way.shared.cache.clone();
-            cache.later(async move {
+            cache.spawn_or_run(async move {
                 self.store().await;
             });
         }
@@ -242,14 +242,14 @@ fn updating(
     before: &StoredResponse,
     request: &HeaderMap,
     retained: Duration,
-    settled: Option<Settled>,
-) -> Storing {
+    settled: Option<RefreshOutcome>,
+) -> PendingStore {
     let selection = Arc::clone(way.shared.selection());
     head.nominate(&before.head().nominated, request, &selection);
     head.inherit(before.head());
     let response = Arc::new(before.successor(head, Bytes::new()));
     let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
-    let mut storing = Storing::new(key, response, request, selection, max_variants, retained);
+    let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
     storing.settled = settled;
     storing
 }

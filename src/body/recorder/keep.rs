@@ -1,7 +1,7 @@
 //! The recorder of a shared body. It counts the frames; the shared body keeps them.
 
 use super::{End, Recorder};
-use crate::entry::Reads;
+use crate::entry::Dependencies;
 use crate::flight::BodySink;
 use bytes::Bytes;
 use sha2::Digest;
@@ -29,7 +29,7 @@ impl BodySink for Recorder {
         false
     }
 
-    fn reads(&self) -> Option<Reads> {
+    fn reads(&self) -> Option<Dependencies> {
         self.tracker.peek()
     }
 

@@ -1,7 +1,7 @@
 //! One value at a time: as Django's `django.core.cache`.
 
 use super::encoding::decoded;
-use super::state::{Seen, State};
+use super::state::{Snapshot, State};
 use super::{Cache, TRIES};
 use crate::entry::{Encoding, Entry, Scope, StoredValue};
 use crate::error::{Absent, AbsentKind, StoreError, ValueError};
@@ -38,8 +38,8 @@ impl Cache {
     pub async fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<T, Absent> {
         let seen = self.read(&self.name_of(key.as_ref())).await?;
         match seen {
-            Seen { state: State::Live, entry: Some(entry), .. } => decoded(&entry),
-            Seen { state, .. } => Err(Absent::new(state.into())),
+            Snapshot { state: State::Live, entry: Some(entry), .. } => decoded(&entry),
+            Snapshot { state, .. } => Err(Absent::new(state.into())),
         }
     }
 
@@ -106,7 +106,7 @@ impl Cache {
     /// If the store fails.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         let name = self.name_of(key.as_ref());
-        let seen = self.see(&name).await?;
+        let seen = self.load(&name).await?;
         let changing = self.changing(vec![Scope::value(name.as_bytes())]).await?;
         let removed = self.within_limit(self.store().remove(seen.key.as_ref())).await;
         // Where it failed, too: it may be gone.
@@ -122,7 +122,7 @@ impl Cache {
         let name = self.name_of(key.as_ref());
         match self.read(&name).await {
             Ok(seen) => Ok(seen.state == State::Live),
-            Err(_) => Ok(self.see(&name).await?.state == State::Live),
+            Err(_) => Ok(self.load(&name).await?.state == State::Live),
         }
     }
 
@@ -138,7 +138,7 @@ impl Cache {
         }
         let name = self.name_of(key.as_ref());
         for _ in 0..TRIES {
-            let Seen { key, entry, state } = self.see(&name).await?;
+            let Snapshot { key, entry, state } = self.load(&name).await?;
             let (State::Live, Some(entry)) = (state, entry) else { return Ok(false) };
             let touched = match &entry {
                 Entry::Value(value) => {
@@ -195,7 +195,7 @@ impl Cache {
     async fn move_to(&self, key: &[u8], version: u32) -> Result<u32, Absent> {
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let name = self.name_of(key.as_ref());
-        let seen = self.see(&name).await.map_err(failed)?;
+        let seen = self.load(&name).await.map_err(failed)?;
         let (State::Live, Some(Entry::Value(value))) = (seen.state, seen.entry) else {
             return Err(Absent::new(seen.state.into()));
         };

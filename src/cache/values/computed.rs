@@ -1,10 +1,10 @@
 //! Values that are computed where there are none: once at a time, in this process.
 
 use super::encoding::{decoded, encoded};
-use super::state::{Seen, State};
+use super::state::{Snapshot, State};
 use super::{Value, tracking};
 use crate::cache::{DependencyGuard, PendingRead, Tracker};
-use crate::entry::{Entry, Generation, Reads, Scope, StoredValue};
+use crate::entry::{Dependencies, Entry, Generation, Scope, StoredValue};
 use crate::error::ValueError;
 use crate::flight::{AbandonedOutcome, Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
@@ -28,7 +28,7 @@ pub(in super::super) enum Computed {
     /// It can't be stored, nor given to others, since it is not known what it was made from.
     Unkept,
     /// With what error, and what that was made from.
-    Failed(Arc<dyn Any + Send + Sync>, Arc<Reads>),
+    Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// Who computed it went away, or panicked.
     Abandoned,
 }
@@ -79,7 +79,7 @@ impl Computing {
 }
 
 /// What is to be done where there is no value.
-enum Turn<T> {
+enum ComputeRole<T> {
     Have(T),
     Compute(Computing),
 }
@@ -142,14 +142,14 @@ impl Value<'_> {
         Fut: Future<Output = Result<T, E>>,
     {
         let _pending = PendingRead::begin();
-        match self.turn::<T, E>().await? {
-            Turn::Have(value) => Ok(value),
-            Turn::Compute(computing) => self.compute(computing, compute).await,
+        match self.acquire::<T, E>().await? {
+            ComputeRole::Have(value) => Ok(value),
+            ComputeRole::Compute(computing) => self.compute(computing, compute).await,
         }
     }
 
     /// Finds out whether this one has to compute the value.
-    async fn turn<T, E>(&self) -> Result<Turn<T>, ComputeError<E>>
+    async fn acquire<T, E>(&self) -> Result<ComputeRole<T>, ComputeError<E>>
     where
         T: DeserializeOwned,
         E: Send + Sync + 'static,
@@ -159,12 +159,12 @@ impl Value<'_> {
         loop {
             let seen = self.cache.read(&self.name).await;
             let (key, unreadable, stale) = match seen {
-                Ok(Seen { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
-                    Ok(value) => return Ok(Turn::Have(value)),
+                Ok(Snapshot { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
+                    Ok(value) => return Ok(ComputeRole::Have(value)),
                     Err(_) => (Some(key), Some(entry), None),
                 },
-                Ok(Seen { state: State::Stale, entry, key }) => (Some(key), None, entry),
-                Ok(Seen { key, .. }) => (Some(key), None, None),
+                Ok(Snapshot { state: State::Stale, entry, key }) => (Some(key), None, entry),
+                Ok(Snapshot { key, .. }) => (Some(key), None, None),
                 Err(_) => (None, None, None),
             };
             let chain = own.get_or_insert_with(|| self.chain());
@@ -172,15 +172,15 @@ impl Value<'_> {
                 return Err(ComputeError::Loop);
             }
             let computing = Computing::alone(chain);
-            let Some(key) = key else { return Ok(Turn::Compute(computing)) };
+            let Some(key) = key else { return Ok(ComputeRole::Compute(computing)) };
             // From here on, who deletes or sets the value is heard of.
             let Ok(since) = self.cache.depend(self.scope()).await else {
-                return Ok(Turn::Compute(computing));
+                return Ok(ComputeRole::Compute(computing));
             };
             let computing = Computing { since: Some(since), unreadable, ..computing };
             let flight = match self.join(&key, since, chain).await {
-                Role::Leader(leader) => return Ok(self.led(leader, computing).await),
-                Role::Alone => return Ok(Turn::Compute(computing)),
+                Role::Leader(leader) => return Ok(self.lead(leader, computing).await),
+                Role::Alone => return Ok(ComputeRole::Compute(computing)),
                 Role::Follower(flight) => flight,
             };
             // While another one computes it, what is there serves.
@@ -189,9 +189,11 @@ impl Value<'_> {
                 && let Ok(old) = decoded(&Entry::Value(Arc::clone(&value)))
             {
                 tracking::inherit(&value);
-                return Ok(Turn::Have(old));
+                return Ok(ComputeRole::Have(old));
             }
-            let Some(_wait) = chain.wait_for(&flight.leader) else { return Ok(Turn::Compute(computing)) };
+            let Some(_wait) = chain.wait_for(&flight.leader) else {
+                return Ok(ComputeRole::Compute(computing));
+            };
             let outcome = match tokio::runtime::Handle::try_current() {
                 Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
                 Err(_) => Some(flight.outcome().await),
@@ -201,18 +203,19 @@ impl Value<'_> {
                 Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
                 Some(Computed::Value(value)) => {
                     tracking::inherit(&value);
-                    return Ok(decoded(&Entry::Value(value)).map_or(Turn::Compute(computing), Turn::Have));
+                    return Ok(decoded(&Entry::Value(value))
+                        .map_or(ComputeRole::Compute(computing), ComputeRole::Have));
                 }
                 Some(Computed::Failed(error, reads)) => {
                     tracking::merge(&reads);
                     return match error.downcast() {
                         Ok(error) => Err(ComputeError::Failed(error)),
-                        Err(_) => Ok(Turn::Compute(computing)),
+                        Err(_) => Ok(ComputeRole::Compute(computing)),
                     };
                 }
                 Some(Computed::Abandoned) => {}
                 // All of them at once.
-                Some(Computed::Unkept) | None => return Ok(Turn::Compute(computing)),
+                Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
     }
@@ -237,16 +240,20 @@ impl Value<'_> {
     }
 
     /// Computes the value for all, unless it was computed between the look-up and the joining.
-    async fn led<T: DeserializeOwned>(&self, leader: Leader<Computed>, computing: Computing) -> Turn<T> {
-        if let Ok(Seen { state: State::Live, entry: Some(Entry::Value(value)), .. }) =
-            self.cache.see(&self.name).await
+    async fn lead<T: DeserializeOwned>(
+        &self,
+        leader: Leader<Computed>,
+        computing: Computing,
+    ) -> ComputeRole<T> {
+        if let Ok(Snapshot { state: State::Live, entry: Some(Entry::Value(value)), .. }) =
+            self.cache.load(&self.name).await
             && let Ok(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
         {
             tracking::inherit(&value);
             leader.end(Computed::Value(value));
-            return Turn::Have(decoded);
+            return ComputeRole::Have(decoded);
         }
-        Turn::Compute(Computing { leader: Some(leader), ..computing })
+        ComputeRole::Compute(Computing { leader: Some(leader), ..computing })
     }
 
     /// Creates a computation of the value. Its key stays the same when the value's key in the store changes.
@@ -298,7 +305,7 @@ impl Value<'_> {
             self.store(&stored, unreadable.as_ref()).await;
         } else {
             // Nobody knows what it was made from, or as of when.
-            tracking::unknown();
+            tracking::mark_untrackable();
         }
         if let Some(leader) = leader {
             leader.end(if is_fit { Computed::Value(stored) } else { Computed::Unkept });
@@ -317,7 +324,7 @@ impl Value<'_> {
     /// failure is counted.
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
         // Looked at before it is asked what was invalidated, so that what is set from now on stays.
-        let Ok(seen) = self.cache.see(&self.name).await else { return };
+        let Ok(seen) = self.cache.load(&self.name).await else { return };
         let is_set = seen.state == State::Live && seen.entry.as_ref() != unreadable;
         if !is_set && self.is_valid(stored).await {
             let _ = self.replace(&seen, Entry::Value(Arc::clone(stored))).await;

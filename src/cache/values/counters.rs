@@ -1,7 +1,7 @@
 //! Numbers that are changed atomically, on every store.
 
 use super::state::State;
-use super::{Cache, Seen, TRIES};
+use super::{Cache, Snapshot, TRIES};
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::policy::Ttl;
@@ -95,7 +95,7 @@ impl Cache {
                 return changed;
             }
             // A value that is past its use is as good as absent.
-            let Seen { key, entry: Some(entry), state } = self.see(&name).await? else { continue };
+            let Snapshot { key, entry: Some(entry), state } = self.load(&name).await? else { continue };
             if state == State::Live && matches!(entry, Entry::Value(_)) {
                 return changed;
             }

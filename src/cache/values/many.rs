@@ -49,10 +49,10 @@ impl Cache {
                 reads.push((scope, self.depend(scope).await?));
             }
         }
-        let entries = self.entries(&names).await.inspect_err(|_| tracking::unknown())?;
+        let entries = self.entries(&names).await.inspect_err(|_| tracking::mark_untrackable())?;
         let mut found = HashMap::with_capacity(keys.len());
         for (at, (key, (_, entry))) in keys.into_iter().zip(entries).enumerate() {
-            let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::unknown());
+            let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::mark_untrackable());
             let is_live = state? == State::Live;
             if let Some((scope, since)) = reads.get(at)
                 && !matches!(entry, Some(Entry::Counter(_)))

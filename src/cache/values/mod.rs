@@ -14,7 +14,7 @@ mod state;
 
 pub use computed::ComputeError;
 pub(super) use computed::Computed;
-use state::{Name, Seen, State};
+use state::{Name, Snapshot, State};
 
 use super::generations::log_failure;
 use super::{Cache, tracking};
@@ -163,7 +163,7 @@ impl Value<'_> {
             return Ok(false);
         }
         for _ in 0..TRIES {
-            let seen = cache.see(&self.name).await?;
+            let seen = cache.load(&self.name).await?;
             if seen.state == State::Live {
                 return Ok(false);
             }
@@ -177,7 +177,7 @@ impl Value<'_> {
     }
 
     /// Puts an entry in the place of what was seen there, and tells whether it did.
-    async fn replace(&self, seen: &Seen, entry: Entry) -> Result<bool, StoreError> {
+    async fn replace(&self, seen: &Snapshot, entry: Entry) -> Result<bool, StoreError> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
@@ -216,7 +216,7 @@ const TRIES: usize = 64;
 
 /// Values that are being written or removed. Once that is done, what was made from them is invalidated; if it is
 /// dropped before, that is done later: they may have been written.
-struct Changing {
+struct WriteGuard {
     cache: Cache,
     scopes: Vec<Scope>,
     /// What was current before.
@@ -225,7 +225,7 @@ struct Changing {
 
 impl Cache {
     /// Begins to change values.
-    async fn changing(&self, scopes: Vec<Scope>) -> Result<Changing, StoreError> {
+    async fn changing(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
             // What is being made depends on what it writes.
@@ -233,11 +233,11 @@ impl Cache {
                 since = self.depend(*scope).await?;
             }
         }
-        Ok(Changing { cache: self.clone(), scopes, since })
+        Ok(WriteGuard { cache: self.clone(), scopes, since })
     }
 }
 
-impl Changing {
+impl WriteGuard {
     /// Invalidates what was made from the values.
     async fn done(mut self) -> Result<(), StoreError> {
         while let Some(scope) = self.scopes.last().copied() {
@@ -256,13 +256,13 @@ impl Changing {
     }
 }
 
-impl Drop for Changing {
+impl Drop for WriteGuard {
     fn drop(&mut self) {
         if self.scopes.is_empty() {
             return;
         }
         let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
-        self.cache.later_invalidating(async move {
+        self.cache.spawn_or_run_invalidation(async move {
             for scope in scopes {
                 log_failure(&cache.within_limit(cache.0.generations.written(scope, since)).await);
             }

@@ -48,7 +48,7 @@ impl fmt::Debug for Name {
 }
 
 /// What there is of a value.
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     pub(super) key: CacheKey,
     pub(super) entry: Option<Entry>,
     pub(super) state: State,
@@ -94,11 +94,11 @@ impl Cache {
     }
 
     /// Looks a value up.
-    pub(super) async fn see(&self, name: &Name) -> Result<Seen, StoreError> {
+    pub(super) async fn load(&self, name: &Name) -> Result<Snapshot, StoreError> {
         let key = self.value_key(name).await?;
         let entry = self.within_limit(self.store().get(key.as_ref())).await?;
         let state = self.state_of(entry.as_ref()).await?;
-        Ok(Seen { key, entry, state })
+        Ok(Snapshot { key, entry, state })
     }
 
     pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<State, StoreError> {
@@ -123,7 +123,7 @@ impl Cache {
     }
 
     /// Looks a value up for somebody who depends on it from then on.
-    pub(super) async fn read(&self, name: &Name) -> Result<Seen, Absent> {
+    pub(super) async fn read(&self, name: &Name) -> Result<Snapshot, Absent> {
         let scope = Scope::value(name.as_bytes());
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let _pending = PendingRead::begin();
@@ -132,7 +132,7 @@ impl Cache {
             true => Some(self.depend(scope).await.map_err(failed)?),
             false => None,
         };
-        let seen = self.see(name).await.inspect_err(|_| tracking::unknown()).map_err(failed)?;
+        let seen = self.load(name).await.inspect_err(|_| tracking::mark_untrackable()).map_err(failed)?;
         // A counter that was read is counted on by nobody.
         if let Some(since) = since
             && !matches!(seen.entry, Some(Entry::Counter(_)))
@@ -148,7 +148,7 @@ impl Cache {
     /// Notes that something is about to be made from a value.
     pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
         let since = self.within_limit(self.0.generations.depend(scope)).await;
-        since.inspect_err(|_| tracking::unknown())
+        since.inspect_err(|_| tracking::mark_untrackable())
     }
 
     pub(super) fn fresh_until(&self, lifetime: Option<Duration>) -> Moment {

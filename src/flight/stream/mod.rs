@@ -16,7 +16,7 @@ use readers::Readers;
 use state::{FRAME_COST, Item, State};
 use wakers::Wakers;
 
-use crate::entry::{Reads, StoredResponse, body_for_storage};
+use crate::entry::{Dependencies, StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
 use bytes::Bytes;
@@ -33,7 +33,7 @@ pub(crate) trait BodySink: Send {
     /// Counts what is to be kept; false if it can't go on.
     fn count(&mut self, data: &Bytes) -> bool;
     /// Returns what the body has been made from so far.
-    fn reads(&self) -> Option<Reads>;
+    fn reads(&self) -> Option<Dependencies>;
     /// Returns a function that makes room, if this data does not fit. The caller must not hold a lock when it calls that.
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;
     /// Notes that lack of room is the reason of the next [`give_up`](Self::give_up).

@@ -212,7 +212,7 @@ impl Record {
         }
     }
 
-    /// Reads what may come from anywhere.
+    /// Dependencies what may come from anywhere.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         match bytes.first() {
             Some(&version) if version > VERSION => Err(Unreadable::Newer),

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
 #[derive(Debug)]
-pub(super) struct Dice(AtomicU64);
+pub(super) struct SplitMix64(AtomicU64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Dice {
+impl SplitMix64 {
     pub(super) fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }
@@ -26,11 +26,11 @@ impl Dice {
 
 #[cfg(test)]
 mod tests {
-    use super::Dice;
+    use super::SplitMix64;
 
     #[test]
     fn draws_are_spread_evenly_and_repeat_from_the_same_seed() {
-        let (dice, again) = (Dice::new(7), Dice::new(7));
+        let (dice, again) = (SplitMix64::new(7), SplitMix64::new(7));
         let mut tenths = [0_u32; 10];
         for _ in 0..100_000 {
             let drawn = dice.draw();

@@ -9,7 +9,7 @@ const MOST: usize = 1024;
 
 /// What something was made from.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Reads {
+pub(crate) struct Dependencies {
     pub(crate) values: Vec<Dependency>,
     places: Places<(Scope, u64)>,
     /// When the first of them expires, if any does.
@@ -22,7 +22,7 @@ pub(crate) struct Reads {
     pub(crate) is_unfit: bool,
 }
 
-impl Reads {
+impl Dependencies {
     /// Returns when the first of them expires.
     pub(crate) fn until(&self) -> Moment {
         self.until.unwrap_or(Moment::NEVER)
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_value_of_another_namespace_is_not_taken_for_one_of_this_one() {
-        let mut reads = Reads::default();
+        let mut reads = Dependencies::default();
         reads.read(at(1, 5));
         reads.inherit(at(2, 9));
         assert!(!reads.is_fit(Generation::new(1, 5)), "it is remembered");
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
     }
 
-    /// A model of [`Reads`] that finds each value by a linear search, and whether it is unfit.
+    /// A model of [`Dependencies`] that finds each value by a linear search, and whether it is unfit.
     #[derive(Default)]
     struct Model(Vec<Dependency>, bool);
 
@@ -181,7 +181,7 @@ mod tests {
         fn reads_agree_with_a_linear_search(
             steps in prop::collection::vec((0..3_u8, 0..1_200_u64, 1..3_u64, 0..9_u64), 0..3_000),
         ) {
-            let (mut reads, mut model) = (Reads::default(), Model::default());
+            let (mut reads, mut model) = (Dependencies::default(), Model::default());
             for (kind, name, incarnation, counter) in steps {
                 let since = Generation::new(incarnation, counter);
                 let value = Dependency { value: Scope::value(&name.to_le_bytes()), since };
@@ -207,12 +207,12 @@ mod tests {
     /// Slow if each value is found by a linear search.
     #[test]
     fn many_parts_with_many_values_are_merged_in_linear_time() {
-        let mut part = Reads::default();
+        let mut part = Dependencies::default();
         (0..MOST as u64).for_each(|name| {
             let since = Generation::new(1, name);
             part.read(Dependency { value: Scope::value(&name.to_le_bytes()), since });
         });
-        let mut page = Reads::default();
+        let mut page = Dependencies::default();
         (0..10_000).for_each(|_| page.merge(&part));
         assert!(page.values == part.values && !page.is_unfit);
     }
