@@ -70,7 +70,7 @@ impl Entry {
             Self::Value(value) => {
                 kind::VALUE.write(&mut to);
                 to.bytes.reserve(value.bytes().len());
-                About::of(value).write(&mut to);
+                ValueHeader::of(value).write(&mut to);
                 to.bytes.extend_from_slice(value.bytes());
             }
             Self::Counter(number) => {
@@ -138,7 +138,7 @@ fn entry(from: &mut Reader) -> Option<Entry> {
     let entry = match u8::read(from)? {
         kind::RESPONSE => Entry::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))),
         kind::INDEX => Entry::Index(Arc::new(VaryIndex::read(from)?)),
-        kind::VALUE => Entry::Value(Arc::new(About::read(from)?.value(from.rest()))),
+        kind::VALUE => Entry::Value(Arc::new(ValueHeader::read(from)?.value(from.rest()))),
         kind::COUNTER => Entry::Counter(i64::read(from)?),
         _ => return None,
     };
@@ -146,7 +146,7 @@ fn entry(from: &mut Reader) -> Option<Entry> {
 }
 
 /// All of a value but its bytes.
-struct About {
+struct ValueHeader {
     encoding: Encoding,
     generation: Option<Generation>,
     scopes: Box<[Scope]>,
@@ -154,7 +154,7 @@ struct About {
     fresh_until: Moment,
 }
 
-impl About {
+impl ValueHeader {
     fn of(value: &StoredValue) -> Self {
         Self {
             encoding: value.encoding,
@@ -172,7 +172,7 @@ impl About {
 }
 
 record! {
-    About {
+    ValueHeader {
         encoding: Encoding,
         generation: Option<Generation>,
         scopes: Box<[Scope]>,
@@ -190,7 +190,7 @@ record! {
 }
 
 impl Wire for Scope {
-    const LEAST: usize = 2 * u64::LEAST;
+    const MIN_LEN: usize = 2 * u64::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.bytes.extend(self.to_bytes());
@@ -203,7 +203,7 @@ impl Wire for Scope {
 }
 
 impl Wire for Encoding {
-    const LEAST: usize = 1;
+    const MIN_LEN: usize = 1;
 
     fn write(&self, to: &mut Writer) {
         let code: u8 = match self {
@@ -223,7 +223,7 @@ impl Wire for Encoding {
 }
 
 impl Wire for Head {
-    const LEAST: usize = StatusCode::LEAST;
+    const MIN_LEN: usize = StatusCode::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         // Named one by one, so that none is forgotten.
@@ -421,7 +421,7 @@ mod tests {
         let encoding = proptest::sample::select(&[Encoding::Raw, Encoding::MessagePack][..]);
         let value = (body(), encoding, proptest::option::of(generation()), made_from(), moment(start))
             .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {
-                let about = About { encoding, generation, scopes, dependencies, fresh_until };
+                let about = ValueHeader { encoding, generation, scopes, dependencies, fresh_until };
                 Entry::Value(Arc::new(about.value(bytes)))
             });
         prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::Counter)]

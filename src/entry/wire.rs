@@ -63,7 +63,7 @@ impl Reader {
 /// What has a place in a frame.
 pub(super) trait Wire: Sized {
     /// As many bytes it takes at least.
-    const LEAST: usize;
+    const MIN_LEN: usize;
 
     fn write(&self, to: &mut Writer);
 
@@ -74,7 +74,7 @@ pub(super) trait Wire: Sized {
 macro_rules! numbers {
     ($($number:ident: $get:ident),*) => {$(
         impl Wire for $number {
-            const LEAST: usize = size_of::<Self>();
+            const MIN_LEN: usize = size_of::<Self>();
 
             fn write(&self, to: &mut Writer) {
                 to.bytes.extend(self.to_le_bytes());
@@ -93,7 +93,7 @@ numbers!(u8: try_get_u8, u16: try_get_u16_le, u32: try_get_u32_le, u64: try_get_
 macro_rules! record {
     ($($name:ident { $($field:ident: $part:ty),* $(,)? })*) => {$(
         impl Wire for $name {
-            const LEAST: usize = 0 $(+ <$part as Wire>::LEAST)*;
+            const MIN_LEN: usize = 0 $(+ <$part as Wire>::MIN_LEN)*;
 
             fn write(&self, to: &mut Writer) {
                 $(self.$field.write(to);)*
@@ -110,7 +110,7 @@ macro_rules! record {
 pub(super) use record;
 
 impl Wire for bool {
-    const LEAST: usize = 1;
+    const MIN_LEN: usize = 1;
 
     fn write(&self, to: &mut Writer) {
         u8::from(*self).write(to);
@@ -126,7 +126,7 @@ impl Wire for bool {
 }
 
 impl<T: Wire> Wire for Option<T> {
-    const LEAST: usize = 1;
+    const MIN_LEN: usize = 1;
 
     fn write(&self, to: &mut Writer) {
         self.is_some().write(to);
@@ -141,7 +141,7 @@ impl<T: Wire> Wire for Option<T> {
 }
 
 impl<T: Wire> Wire for Box<T> {
-    const LEAST: usize = T::LEAST;
+    const MIN_LEN: usize = T::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         T::write(self, to);
@@ -153,7 +153,7 @@ impl<T: Wire> Wire for Box<T> {
 }
 
 impl<T: Wire> Wire for Box<[T]> {
-    const LEAST: usize = u32::LEAST;
+    const MIN_LEN: usize = u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.length(self.len());
@@ -161,13 +161,13 @@ impl<T: Wire> Wire for Box<[T]> {
     }
 
     fn read(from: &mut Reader) -> Option<Self> {
-        let count = from.count(T::LEAST)?;
+        let count = from.count(T::MIN_LEN)?;
         (0..count).map(|_| T::read(from)).collect()
     }
 }
 
 impl<T: Wire> Wire for Vec<T> {
-    const LEAST: usize = u32::LEAST;
+    const MIN_LEN: usize = u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.length(self.len());
@@ -180,7 +180,7 @@ impl<T: Wire> Wire for Vec<T> {
 }
 
 impl Wire for Bytes {
-    const LEAST: usize = u32::LEAST;
+    const MIN_LEN: usize = u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.length(self.len());
@@ -193,7 +193,7 @@ impl Wire for Bytes {
 }
 
 impl Wire for HeaderName {
-    const LEAST: usize = u32::LEAST + 1;
+    const MIN_LEN: usize = u32::MIN_LEN + 1;
 
     fn write(&self, to: &mut Writer) {
         to.length(self.as_str().len());
@@ -206,7 +206,7 @@ impl Wire for HeaderName {
 }
 
 impl Wire for HeaderValue {
-    const LEAST: usize = bool::LEAST + u32::LEAST;
+    const MIN_LEN: usize = bool::MIN_LEN + u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         self.is_sensitive().write(to);
@@ -223,7 +223,7 @@ impl Wire for HeaderValue {
 }
 
 impl Wire for (HeaderName, HeaderValue) {
-    const LEAST: usize = HeaderName::LEAST + HeaderValue::LEAST;
+    const MIN_LEN: usize = HeaderName::MIN_LEN + HeaderValue::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         self.0.write(to);
@@ -239,7 +239,7 @@ impl Wire for (HeaderName, HeaderValue) {
 pub(super) const MOST_LINES: usize = 1 << 14;
 
 impl Wire for HeaderMap {
-    const LEAST: usize = u32::LEAST;
+    const MIN_LEN: usize = u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.length(self.len());
@@ -250,7 +250,7 @@ impl Wire for HeaderMap {
     }
 
     fn read(from: &mut Reader) -> Option<Self> {
-        let count = from.count(<(HeaderName, HeaderValue)>::LEAST)?;
+        let count = from.count(<(HeaderName, HeaderValue)>::MIN_LEN)?;
         if count > MOST_LINES {
             return None;
         }
@@ -263,7 +263,7 @@ impl Wire for HeaderMap {
 }
 
 impl Wire for StatusCode {
-    const LEAST: usize = u16::LEAST;
+    const MIN_LEN: usize = u16::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         self.as_u16().write(to);
@@ -275,7 +275,7 @@ impl Wire for StatusCode {
 }
 
 impl Wire for Duration {
-    const LEAST: usize = u64::LEAST + u32::LEAST;
+    const MIN_LEN: usize = u64::MIN_LEN + u32::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         self.as_secs().write(to);
@@ -289,7 +289,7 @@ impl Wire for Duration {
 }
 
 impl Wire for Moment {
-    const LEAST: usize = u64::LEAST;
+    const MIN_LEN: usize = u64::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
         to.clocks.wall_millis(*self).write(to);

@@ -35,7 +35,7 @@ pub(super) struct DependedValues {
 }
 
 impl Marks {
-    pub(super) fn raise(&self, strength: Strength, to: u64) {
+    pub(super) fn bump(&self, strength: Strength, to: u64) {
         let side = match strength {
             Strength::Hard => &self.hard,
             Strength::Soft => &self.soft,
@@ -60,12 +60,12 @@ fn buckets(hash: u64) -> impl Iterator<Item = usize> {
 
 impl ScopeGroup {
     /// Raises the marks of a scope. The caller holds the table's turn.
-    pub(super) fn raise(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
+    pub(super) fn bump(&self, scope: Scope, hash: u64, strength: Strength, to: u64, usage: &Usage) {
         if let Some(marks) = self.exact.get_or_add(scope, hash, usage) {
-            return marks.raise(strength, to);
+            return marks.bump(strength, to);
         }
         let rows = self.rows.get_or_init(|| usage.allocate(ROWS << BITS));
-        buckets(hash).for_each(|at| rows[at].raise(strength, to));
+        buckets(hash).for_each(|at| rows[at].bump(strength, to));
     }
 
     pub(super) fn since(&self, scope: Scope, hash: u64, since: u64) -> Validity {

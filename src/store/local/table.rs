@@ -60,7 +60,7 @@ impl Table {
     /// In this order: a fill that reads the new number began after the write that this invalidation follows,
     /// one that reads the old number is caught by the marks; and a reader of the new number sees the marks. Growth of
     /// the table does not change this: marks never move.
-    fn raise(&self, scopes: &[Scope], strength: Strength) -> u64 {
+    fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.now() + 1;
         for &scope in scopes {
             self.mark(scope, strength, next);
@@ -72,14 +72,14 @@ impl Table {
     fn mark(&self, scope: Scope, strength: Strength, to: u64) {
         let (hash, usage) = (self.secret.hash(scope), &self.usage);
         let group = match ScopeSlot::of(scope) {
-            ScopeSlot::Fixed(at) => return self.fixed[at].raise(strength, to),
+            ScopeSlot::Fixed(at) => return self.fixed[at].bump(strength, to),
             ScopeSlot::Named { table, group } => match self.named[table].get_or_add(scope, hash, usage) {
-                Some(marks) => return marks.raise(strength, to),
+                Some(marks) => return marks.bump(strength, to),
                 None => group,
             },
             ScopeSlot::Rows { group } => group,
         };
-        self.groups[group].raise(scope, hash, strength, to, usage);
+        self.groups[group].bump(scope, hash, strength, to, usage);
     }
 
     /// Tells what became of a scope since a generation.
@@ -135,7 +135,7 @@ impl Generations for Table {
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         let _turn = self.turn();
-        self.raise(scopes, strength);
+        self.bump(scopes, strength);
         StoreFuture::ready(Ok(()))
     }
 
@@ -155,7 +155,7 @@ impl Generations for Table {
         }
         let _turn = self.turn();
         let before = self.since(value, since);
-        let next = self.raise(&[value], Strength::Hard);
+        let next = self.bump(&[value], Strength::Hard);
         let sole = before != Validity::Invalid;
         StoreFuture::ready(Ok(sole.then(|| self.generation(next))))
     }

@@ -202,7 +202,7 @@ impl Generations for RecordGenerations {
 
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
         let scopes = scopes.to_vec();
-        self.spawned(|this| async move { this.change(move |record| record.raise(&scopes, strength)).await })
+        self.spawned(|this| async move { this.change(move |record| record.bump(&scopes, strength)).await })
     }
 
     fn depend(&self, value: Scope) -> StoreFuture<Generation> {
@@ -223,7 +223,7 @@ impl Generations for RecordGenerations {
                     return Some(since);
                 }
                 let is_sole = record.since(value, since) != Validity::Invalid;
-                record.raise(&[value], Strength::Hard);
+                record.bump(&[value], Strength::Hard);
                 is_sole.then(|| record.generation())
             })
             .await

@@ -50,7 +50,7 @@ pub(super) enum Unreadable {
 }
 
 impl Marks {
-    fn raise(&mut self, strength: Strength, to: u64) {
+    fn bump(&mut self, strength: Strength, to: u64) {
         match strength {
             Strength::Hard => self.hard = to,
             Strength::Soft => self.soft = to,
@@ -88,7 +88,7 @@ impl Record {
         Generation::new(incarnation, self.fixed[EVERYTHING].hard).with_stamp(self.cleared)
     }
 
-    pub(super) fn raise(&mut self, scopes: &[Scope], strength: Strength) {
+    pub(super) fn bump(&mut self, scopes: &[Scope], strength: Strength) {
         let to = self.history.advance();
         if strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING) {
             self.cleared = self.generation().stamp();
@@ -96,20 +96,20 @@ impl Record {
         for &scope in scopes {
             let group = match ScopeSlot::of(scope) {
                 ScopeSlot::Fixed(at) => {
-                    self.fixed[at].raise(strength, to);
+                    self.fixed[at].bump(strength, to);
                     continue;
                 }
                 ScopeSlot::Named { table, group } => {
                     let names = &mut self.named[table];
                     if names.len() < NAMES || names.contains_key(&scope) {
-                        names.entry(scope).or_default().raise(strength, to);
+                        names.entry(scope).or_default().bump(strength, to);
                         continue;
                     }
                     group
                 }
                 ScopeSlot::Rows { group } => group,
             };
-            self.numbers(scope, group).into_iter().for_each(|at| self.bucket(at).marks.raise(strength, to));
+            self.numbers(scope, group).into_iter().for_each(|at| self.bucket(at).marks.bump(strength, to));
         }
     }
 
@@ -300,7 +300,7 @@ mod tests {
         ) {
             let mut record = Record::at(Generation::new(1, counter));
             for (scopes, is_soft) in &raised {
-                record.raise(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
+                record.bump(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
             }
             depended.into_iter().for_each(|value| record.depend(value));
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
@@ -314,7 +314,7 @@ mod tests {
             let before = record.generation();
             let mut hard = std::collections::BTreeSet::new();
             for (scope, is_hard) in raised {
-                record.raise(&[scope], if is_hard { Strength::Hard } else { Strength::Soft });
+                record.bump(&[scope], if is_hard { Strength::Hard } else { Strength::Soft });
                 hard.extend(is_hard.then_some(scope));
                 let expected = if hard.contains(&scope) { Validity::Invalid } else { Validity::Stale };
                 prop_assert_eq!(record.since(scope, before), expected);
@@ -339,7 +339,7 @@ mod tests {
         #[test]
         fn a_damaged_record_is_none(at in 0..200_usize, byte in any::<u8>()) {
             let mut record = Record::new(None);
-            record.raise(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
+            record.bump(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
             let mut bytes = record.encode().to_vec();
             match bytes.get_mut(at) {
                 Some(damaged) if *damaged != byte => *damaged = byte,
@@ -352,7 +352,7 @@ mod tests {
     #[test]
     fn a_record_that_is_cut_or_longer_is_none() {
         let mut record = Record::new(None);
-        (0..20).for_each(|number| record.raise(&[Scope::tag(&number.to_string())], Strength::Hard));
+        (0..20).for_each(|number| record.bump(&[Scope::tag(&number.to_string())], Strength::Hard));
         let bytes = record.encode();
         for cut in 0..bytes.len() {
             assert_eq!(Record::decode(&bytes[..cut]), Err(Unreadable::Malformed), "{cut}");
@@ -377,7 +377,7 @@ mod tests {
         let mut record = Record::new(None);
         let value = Scope::value(b"v");
         let changes: [fn(&mut Record, Scope); 2] =
-            [|record, value| record.depend(value), |record, value| record.raise(&[value], Strength::Soft)];
+            [|record, value| record.depend(value), |record, value| record.bump(&[value], Strength::Soft)];
         for change in changes {
             let before = record.generation();
             change(&mut record, value);
@@ -408,7 +408,7 @@ mod tests {
         for number in 0..40_000 {
             let name = format!("/{number}");
             let path = Scope::path(&name);
-            record.raise(
+            record.bump(
                 &[
                     path,
                     path.on_host("h"),
@@ -434,7 +434,7 @@ mod tests {
             [Scope::subtree(&name), Scope::EVERYTHING.on_host(&name), Scope::subtree(&name).on_host("h")]
         };
         for number in 0..2 * NAMES as u32 {
-            record.raise(&names(number), Strength::Hard);
+            record.bump(&names(number), Strength::Hard);
             for scope in names(number) {
                 assert_eq!(record.since(scope, before), Validity::Invalid, "{number}");
                 assert_eq!(record.since(scope, record.generation()), Validity::Valid, "{number}");
