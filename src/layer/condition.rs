@@ -1,7 +1,7 @@
 //! Preconditions evaluated before the handler runs.
 
 use super::condition_options::{Boxed, Options};
-use super::turns::Turns;
+use super::write_locks::WriteLocks;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
 use crate::marks::Edge;
@@ -241,7 +241,7 @@ where
     }
     // Writes without a precondition take their turn too: none comes between the evaluation of
     // another's and its write.
-    let run = Turns::run(&options.turns, options.limits, parts, exchange).await;
+    let run = WriteLocks::run(&options.turns, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
 

@@ -2,7 +2,7 @@
 
 use super::condition::ConditionLayer;
 use super::probe::Probe;
-use super::turns::Turns;
+use super::write_locks::WriteLocks;
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::Validators;
 use http::request::Parts;
@@ -20,7 +20,7 @@ pub(super) struct Options {
     pub(super) etag: Option<Finds<EntityTag>>,
     pub(super) last_modified: Option<Finds<SystemTime>>,
     pub(super) required: bool,
-    pub(super) turns: Arc<Turns>,
+    pub(super) turns: Arc<WriteLocks>,
     pub(super) limits: Limits,
     pub(super) probe: Arc<Probe>,
 }

@@ -9,7 +9,7 @@ mod probe;
 mod purge;
 mod route;
 mod site;
-mod turns;
+mod write_locks;
 
 pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer};
 pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};

@@ -24,7 +24,7 @@ const MAX_WAITERS: usize = 100;
 /// The writes in progress, by the scope of their path: two spellings of one path are one resource, and so are two
 /// paths that share a hash.
 #[derive(Debug, Default)]
-pub(super) struct Turns(DashMap<Scope, Arc<Resource>>);
+pub(super) struct WriteLocks(DashMap<Scope, Arc<Resource>>);
 
 #[derive(Debug)]
 struct Resource {
@@ -42,14 +42,14 @@ impl Default for Resource {
 
 /// The response to a write whose turn did not come, or ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum WriteRefusal {
     /// It has waited too long, or too many requests wait. `Retry-After`, in seconds.
     Busy(u64),
     /// It has taken too long while another request waits.
     Overdue,
 }
 
-impl Refusal {
+impl WriteRefusal {
     pub(super) fn into_response<B>(self) -> Response<ResponseBody<B>> {
         let mut response = Response::new(ResponseBody::default());
         match self {
@@ -68,9 +68,9 @@ impl Refusal {
 struct HasTurns(Vec<Weak<Held>>);
 
 /// Lives as long as a turn. Detached requests may carry the mark further.
-struct Held(Arc<Turns>);
+struct Held(Arc<WriteLocks>);
 
-impl Turns {
+impl WriteLocks {
     /// Runs an exchange once the earlier ones with the same resource have ended. Its future is dropped before the next
     /// one begins.
     pub(super) async fn run<F: Future>(
@@ -78,7 +78,7 @@ impl Turns {
         limits: Limits,
         mut parts: Parts,
         exchange: impl FnOnce(Parts) -> F,
-    ) -> Result<F::Output, Refusal> {
+    ) -> Result<F::Output, WriteRefusal> {
         let mut marks = parts.extensions.get::<HasTurns>().cloned().unwrap_or_default();
         if marks.0.iter().filter_map(Weak::upgrade).any(|held| Arc::ptr_eq(&held.0, turns)) {
             return Ok(exchange(parts).await);
@@ -92,7 +92,7 @@ impl Turns {
         let overdue = pin!(turn.overdue(limits.hold));
         match select(exchange, overdue).await {
             Either::Left((output, _)) => Ok(output),
-            Either::Right(_) => Err(Refusal::Overdue),
+            Either::Right(_) => Err(WriteRefusal::Overdue),
         }
     }
 }
@@ -108,7 +108,11 @@ struct Turn {
 }
 
 impl Turn {
-    async fn wait(turns: &Arc<Turns>, scope: Scope, limit: Option<Duration>) -> Result<Self, Refusal> {
+    async fn wait(
+        turns: &Arc<WriteLocks>,
+        scope: Scope,
+        limit: Option<Duration>,
+    ) -> Result<Self, WriteRefusal> {
         let resource = Arc::clone(&turns.0.entry(scope).or_default());
         let (held, began) = (Arc::new(Held(Arc::clone(turns))), Instant::now());
         // Made before its turn comes, so that a cancelled wait cleans up.
@@ -117,7 +121,7 @@ impl Turn {
         let Some(resource) = turn.resource.clone() else { return Ok(turn) };
         turn.has_begun = resource.begin(limit).await;
         turn.began = Instant::now();
-        if turn.has_begun { Ok(turn) } else { Err(Refusal::Busy(retry_after(limit))) }
+        if turn.has_begun { Ok(turn) } else { Err(WriteRefusal::Busy(retry_after(limit))) }
     }
 
     /// Completes once the turn has lasted for the limit and another request waits.
@@ -203,8 +207,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
-        let turns = Arc::new(Turns::default());
-        let run = || Box::pin(Turns::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
+        let turns = Arc::new(WriteLocks::default());
+        let run = || Box::pin(WriteLocks::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
         for holder_ends_first in [false, true] {
             let (mut first, mut second) = (run(), run());
             assert!(futures::poll!(&mut first).is_pending());
@@ -219,23 +223,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_that_outlives_its_turn_waits_for_another() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(WriteLocks::default());
         let limits = Limits::default();
-        let detached = Turns::run(&turns, limits, parts(), |parts| async { parts }).await.expect("a turn");
-        let holder = Turns::run(&turns, limits, parts(), |_| pending::<()>());
+        let detached =
+            WriteLocks::run(&turns, limits, parts(), |parts| async { parts }).await.expect("a turn");
+        let holder = WriteLocks::run(&turns, limits, parts(), |_| pending::<()>());
         let mut holder = Box::pin(holder);
         assert!(futures::poll!(&mut holder).is_pending());
-        let refused = Turns::run(&turns, limits, detached, |_| async {}).await;
-        assert_eq!(refused, Err(Refusal::Busy(10)));
+        let refused = WriteLocks::run(&turns, limits, detached, |_| async {}).await;
+        assert_eq!(refused, Err(WriteRefusal::Busy(10)));
     }
 
     #[tokio::test]
     async fn a_request_within_its_turn_does_not_wait_for_itself_through_layers_of_other_turns() {
-        let (turns, others) = (Arc::new(Turns::default()), Arc::new(Turns::default()));
+        let (turns, others) = (Arc::new(WriteLocks::default()), Arc::new(WriteLocks::default()));
         let limits = Limits::default();
-        let nested = Turns::run(&turns, limits, parts(), |parts| async {
-            Turns::run(&others, limits, parts, |parts| async {
-                Turns::run(&turns, limits, parts, |_| async {}).await
+        let nested = WriteLocks::run(&turns, limits, parts(), |parts| async {
+            WriteLocks::run(&others, limits, parts, |parts| async {
+                WriteLocks::run(&turns, limits, parts, |_| async {}).await
             })
             .await
         });
@@ -244,12 +249,12 @@ mod tests {
 
     #[test]
     fn outside_a_runtime_there_are_no_limits() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(WriteLocks::default());
         let limits = Limits { wait: Some(Duration::ZERO), hold: Some(Duration::ZERO) };
         futures::executor::block_on(async {
             let (end, ended) = futures::channel::oneshot::channel::<()>();
-            let holder = Turns::run(&turns, limits, parts(), |_| ended);
-            let waiter = Turns::run(&turns, limits, parts(), |_| async {});
+            let holder = WriteLocks::run(&turns, limits, parts(), |_| ended);
+            let waiter = WriteLocks::run(&turns, limits, parts(), |_| async {});
             let (mut holder, mut waiter) = (Box::pin(holder), Box::pin(waiter));
             assert!(futures::poll!(&mut holder).is_pending());
             assert!(futures::poll!(&mut waiter).is_pending());
