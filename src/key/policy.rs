@@ -63,7 +63,7 @@ impl KeyPolicy {
     }
 
     /// Leaves a fill of the fields that parts of the key stand for no more than those parts.
-    pub(crate) fn narrow(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
+    pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced() else { continue };
             request.remove(field);
@@ -111,7 +111,7 @@ impl KeyPolicy {
     }
 
     /// Gives a fetch of each forwarded field what its key has of it.
-    pub(crate) fn narrow_forwarded(&self, request: &mut HeaderMap, fields: ForwardedFields) {
+    pub(crate) fn canonicalize_forwarded(&self, request: &mut HeaderMap, fields: ForwardedFields) {
         for field in fields.iter() {
             let name = field.name();
             let canonical = field.canonical(request, &self.query).ok().flatten();

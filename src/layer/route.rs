@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::policy::{Policy, Ttl};
-use crate::serve::{Level, ResponseCache, Shared};
+use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
 
@@ -46,12 +46,12 @@ use tower::Layer;
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct RouteCacheLayer(Arc<Shared>);
+pub struct RouteCacheLayer(Arc<LayerConfig>);
 
 impl RouteCacheLayer {
     /// Creates a layer over a cache, with the default policy: [`Policy::app`].
     pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
-        Self(Shared::new(cache.clone(), Policy::app(), Level::Route(ttl.into())))
+        Self(LayerConfig::new(cache.clone(), Policy::app(), Level::Route(ttl.into())))
     }
 
     /// Sets the policy.

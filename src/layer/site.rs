@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::policy::Policy;
-use crate::serve::{Level, ResponseCache, Shared};
+use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
 
@@ -76,12 +76,12 @@ use tower::Layer;
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct SiteCacheLayer(Arc<Shared>);
+pub struct SiteCacheLayer(Arc<LayerConfig>);
 
 impl SiteCacheLayer {
     /// Creates a layer over a cache, with the default policy: [`Policy::app`].
     pub fn new(cache: &Cache) -> Self {
-        Self(Shared::new(cache.clone(), Policy::app(), Level::Site))
+        Self(LayerConfig::new(cache.clone(), Policy::app(), Level::Site))
     }
 
     /// Sets the policy.

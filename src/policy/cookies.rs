@@ -170,7 +170,7 @@ impl Cookies<'_> {
 
     /// Leaves a request the keyed cookies alone, in the order in which they enter the key; and where its
     /// sender is part of that, all but those that are declared harmless.
-    pub(crate) fn narrow(self, request: &mut HeaderMap) {
+    pub(crate) fn strip_unkeyed(self, request: &mut HeaderMap) {
         let Ok(values) = self.read(request) else { return };
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
         let keyed = keyed.filter_map(|(name, value)| Some((name, value?)));
@@ -314,10 +314,10 @@ mod tests {
     #[test]
     fn a_fill_has_the_keyed_cookies_alone_in_one_order() {
         let mut sent = request(&["lang=de; _ga=1", "currency=EUR"]);
-        alone(&policy()).narrow(&mut sent);
+        alone(&policy()).strip_unkeyed(&mut sent);
         assert_eq!(sent.get_all(COOKIE).iter().collect::<Vec<_>>(), ["currency=EUR; lang=de"]);
         let mut sent = request(&["_ga=1"]);
-        alone(&policy()).narrow(&mut sent);
+        alone(&policy()).strip_unkeyed(&mut sent);
         assert!(!sent.contains_key(COOKIE));
     }
 
@@ -344,7 +344,7 @@ mod tests {
         let personal = Cookies { own: &own, outer: None, personal: true };
         let mut sent = request(&["sid=1; _ga=2; lang=de; nameless", "undeclared=a=b"]);
         assert_eq!(personal.read(&sent), Ok(vec![None, Some(&b"de"[..])]));
-        personal.narrow(&mut sent);
+        personal.strip_unkeyed(&mut sent);
         assert_eq!(sent[COOKIE], "lang=de; sid=1; nameless; undeclared=a=b");
         assert_eq!(personal.read(&request(&["lang=de; lang=en"])), Err(Personal));
     }
@@ -365,7 +365,7 @@ mod tests {
             policy.ignore_undeclared();
             let mut sent = request(&[&line]);
             if let Ok(before) = alone(&policy).read(&request(&[&line])) {
-                alone(&policy).narrow(&mut sent);
+                alone(&policy).strip_unkeyed(&mut sent);
                 prop_assert_eq!(alone(&policy).read(&sent), Ok(before));
             }
         }

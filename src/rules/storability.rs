@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 
 /// A request and the head of its response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Exchange<'a> {
+pub(crate) struct Storability<'a> {
     /// The request, which is a GET, has `Authorization`.
     pub(crate) authorization: bool,
     pub(crate) status: StatusCode,
@@ -47,9 +47,9 @@ pub(crate) enum NotStorable {
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
 /// Tells whether a response may be stored, as far as the exchange itself decides.
-pub(crate) fn storable(exchange: &Exchange<'_>) -> Result<(), NotStorable> {
-    let Exchange { status, headers, directives, vary, revalidatable, .. } = *exchange;
-    let Exchange { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
+pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
+    let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
+    let Storability { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
     // RFC 9110 section 14.4: on other statuses than 206 (and 416), it has no meaning.
     let partial = status == StatusCode::PARTIAL_CONTENT || (!by_rfc && headers.contains_key(CONTENT_RANGE));
     // They say something of one request, and nothing of the page.
@@ -111,7 +111,7 @@ pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, NotSto
 #[cfg(test)]
 mod tests {
     use super::super::samples::headers;
-    use super::{Exchange, NotStorable, ResponseDirectives, Vary, declared_length, storable};
+    use super::{NotStorable, ResponseDirectives, Storability, Vary, declared_length, storable};
     use http::StatusCode;
 
     type Lines = [(&'static str, &'static str)];
@@ -120,7 +120,7 @@ mod tests {
 
     fn decide(authorization: bool, by_rfc: bool, status: u16, lines: &Lines) -> Result<(), NotStorable> {
         let headers = headers(lines);
-        storable(&Exchange {
+        storable(&Storability {
             authorization,
             status: StatusCode::from_u16(status).expect("a status"),
             headers: &headers,
@@ -188,7 +188,7 @@ mod tests {
         for name in ["set-cookie", "set-cookie2"] {
             let headers = headers(&[(name, "a=1")]);
             let of = |shares_cookies| {
-                storable(&Exchange {
+                storable(&Storability {
                     authorization: false,
                     status: StatusCode::OK,
                     headers: &headers,
@@ -297,7 +297,7 @@ mod tests {
                 let headers = headers(&[("cache-control", directives)]);
                 let (directives, vary) =
                     (ResponseDirectives::from_headers(&headers), Vary::from_headers(&headers));
-                let exchange = |personal| Exchange {
+                let exchange = |personal| Storability {
                     authorization: true,
                     status: StatusCode::OK,
                     headers: &headers,

@@ -1,7 +1,7 @@
 //! What a background request carries of the request that led to it.
 
-use super::miss::Way;
-use super::shared::Shared;
+use super::config::LayerConfig;
+use super::miss::RequestState;
 use crate::entry::{Entry, StoredResponse};
 use crate::policy::request_fields::{HeaderRole, meaning};
 use http::header::{COOKIE, USER_AGENT};
@@ -18,7 +18,7 @@ pub(super) enum Carries {
     Keyed,
 }
 
-impl Shared {
+impl LayerConfig {
     /// Returns `true` if a field identifies the visitor, or is about this request alone.
     pub(super) fn is_personal(&self, name: &HeaderName) -> bool {
         let meaning = meaning(name.as_str());
@@ -131,11 +131,11 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
     }
 }
 
-impl Way {
+impl RequestState {
     /// Returns the fields that select the variant of this request.
     pub(super) async fn nominated(&self, stored: Option<&StoredResponse>) -> HashSet<HeaderName> {
         let mut names = stored.map(nominated).unwrap_or_default();
-        let cache = &self.shared.cache;
+        let cache = &self.config.cache;
         if let Ok(Some(Entry::Index(index))) = cache.within_limit(cache.store().get(self.key.as_ref())).await
         {
             names.extend(index.fields().iter().cloned());

@@ -1,8 +1,8 @@
 //! Responses whose content coding was not negotiated: which requests may have them.
 
+use super::config::LayerConfig;
 use super::lookup::Lookup;
-use super::refusal::Refusal;
-use super::shared::Shared;
+use super::not_reusable::NotReusable;
 use crate::entry::StoredResponse;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::policy::Sharing;
@@ -11,7 +11,7 @@ use crate::status::{Detail, ForwardReason};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName};
 
-impl Shared {
+impl LayerConfig {
     /// Returns `true` if a response has a content coding that neither its `Vary` nor the key asks a request about. A
     /// conformant shared cache relies on `Vary` alone (RFC 9111 section 4.1).
     pub(super) fn is_coded_for_some(&self, response: &HeaderMap, varies_on: &[HeaderName]) -> bool {
@@ -39,9 +39,9 @@ impl Shared {
         response: &StoredResponse,
         (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
         request: &HeaderMap,
-        refusal: Refusal,
+        refusal: NotReusable,
     ) -> Result<Option<CacheKey>, Detail> {
-        match refusal == Refusal::Fields && response.head().is_coded_for_some {
+        match refusal == NotReusable::Fields && response.head().is_coded_for_some {
             true => self.other_flight_key(response, key, request).map(Some),
             false => Ok(variant.map(KeyRef::to_key)),
         }

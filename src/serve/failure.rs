@@ -1,10 +1,10 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
-use super::finish::Finish;
-use super::forward::Fill;
-use super::record::is_of_the_page;
+use super::fetch::Fetch;
+use super::forwarded_request::ForwardedRequest;
+use super::outgoing_head::OutgoingHead;
+use super::record::applies_to_resource;
 use super::respond::with_ttl;
-use super::sent::Sent;
 use crate::body::ResponseBody;
 use crate::cache::{Outdated, UnstoredAction};
 use crate::entry::StoredResponse;
@@ -16,7 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Answers in place of the service.
-pub(super) fn empty<B>(status: StatusCode, version: Version, finish: &Finish) -> Response<ResponseBody<B>> {
+pub(super) fn empty<B>(
+    status: StatusCode,
+    version: Version,
+    finish: &OutgoingHead,
+) -> Response<ResponseBody<B>> {
     let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = status;
     *response.version_mut() = version;
@@ -32,7 +36,7 @@ pub(super) async fn within<T>(limit: Option<Duration>, call: impl Future<Output 
     }
 }
 
-impl Fill {
+impl Fetch {
     /// Tells whether a call has failed: by no answer in time, an error, or a response that counts as one.
     pub(super) fn has_failed<B, E>(&self, answer: &Option<Result<Response<B>, E>>) -> bool {
         match answer {
@@ -44,7 +48,7 @@ impl Fill {
     fn is_failure<B>(&self, response: &Response<B>) -> bool {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = response.status();
-        let policy = &self.way.shared.policy;
+        let policy = &self.state.config.policy;
         if policy.has_own_failures() {
             parts.version = response.version();
             parts.headers = response.headers().clone();
@@ -54,14 +58,14 @@ impl Fill {
     }
 
     /// Returns what is stored, where it may be used instead of a failed call's answer.
-    pub(super) async fn stale_instead(&self, sent: &Sent) -> Option<Arc<StoredResponse>> {
+    pub(super) async fn stale_instead(&self, sent: &ForwardedRequest) -> Option<Arc<StoredResponse>> {
         let (stale, _) = self.call.stored.as_ref().filter(|_| self.background.is_none())?;
-        let (shared, now) = (&self.way.shared, self.way.shared.cache.clock().now());
+        let (config, now) = (&self.state.config, self.state.config.cache.clock().now());
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now))
-            && shared.accepts_stale(stale, &sent.headers, self.way.context, now);
+            && config.accepts_stale(stale, &sent.headers, self.state.facts, now);
         // It may have been invalidated while the service failed.
         let is_valid =
-            usable && matches!(shared.cache.validity_of(stale).await, Ok(Validity::Valid | Validity::Stale));
+            usable && matches!(config.cache.validity_of(stale).await, Ok(Validity::Valid | Validity::Stale));
         is_valid.then(|| Arc::clone(stale))
     }
 
@@ -71,7 +75,7 @@ impl Fill {
     pub(super) fn answer_with<B>(
         self,
         stale: Arc<StoredResponse>,
-        sent: &Sent,
+        sent: &ForwardedRequest,
         failure: Option<StatusCode>,
         marks: Extensions,
     ) -> Response<ResponseBody<B>> {
@@ -79,16 +83,16 @@ impl Fill {
         let status = with_ttl(
             self.status.detail(Detail::StaleIfError),
             stale.head().fresh_until,
-            self.way.shared.cache.clock().now(),
+            self.state.config.cache.clock().now(),
         );
         let status = failure.map_or(status, |failure| status.answered(failure));
-        let now = self.way.shared.cache.clock().now();
-        let shared = Arc::clone(&stale);
-        let hit = self.way.shared.hit_after_call(stale, sent.version, &sent.headers, self.way.context, now);
+        let now = self.state.config.cache.clock().now();
+        let config = Arc::clone(&stale);
+        let hit = self.state.config.hit_after_call(stale, sent.version, &sent.headers, self.state.facts, now);
         let mut response = hit.leaving(sent.finish.left_to_outer()).response();
         response.extensions_mut().extend(marks);
         if let Some(leader) = self.call.leader {
-            leader.stored(shared);
+            leader.stored(config);
         }
         sent.finish.clone().with_status(status).silent().apply(&mut response);
         response
@@ -102,15 +106,19 @@ impl Fill {
     }
 
     /// HitForMiss a failure on, whose place is not in the cache.
-    pub(super) fn not_stored<B: Body>(self, response: Response<B>, sent: &Sent) -> Response<ResponseBody<B>> {
-        let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.way.chain));
+    pub(super) fn not_stored<B: Body>(
+        self,
+        response: Response<B>,
+        sent: &ForwardedRequest,
+    ) -> Response<ResponseBody<B>> {
+        let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.state.chain));
         sent.finish.clone().with_status(self.status).apply_to_answer(&mut response);
         self.failed();
         response
     }
 
     /// Answers for a service that has not (RFC 9110 section 15.6.5).
-    pub(super) fn timed_out<B>(self, sent: &Sent) -> Response<ResponseBody<B>> {
+    pub(super) fn timed_out<B>(self, sent: &ForwardedRequest) -> Response<ResponseBody<B>> {
         event!(detail = %Detail::OriginTimeout, "not stored");
         let finish = sent.finish.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.failed();
@@ -119,10 +127,10 @@ impl Fill {
 
     /// Returns what is stored, where a response of this status takes its place.
     pub(super) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
-        let context = self.way.context;
+        let facts = self.state.facts;
         // What a credential has provoked, right or wrong, is not the answer to others.
-        let alone = context.goes_alone() || context.identified || context.head;
-        let answers = !status.is_server_error() && is_of_the_page(status) && !alone;
+        let alone = facts.goes_alone() || facts.identified || facts.head;
+        let answers = !status.is_server_error() && applies_to_resource(status) && !alone;
         let (response, key) = self.call.stored.clone().filter(|_| answers)?;
         Some(Outdated { response, key, action: std::mem::replace(&mut self.action, UnstoredAction::Keep) })
     }

@@ -1,7 +1,7 @@
 //! The `Cache-Status` of a response that is being stored.
 
 use super::held;
-use super::miss::Way;
+use super::miss::RequestState;
 use super::respond::with_ttl;
 use crate::cache::{Cache, LastRecording};
 use crate::clock::Moment;
@@ -33,19 +33,19 @@ impl Forecast {
     /// Creates the forecast for the response to a request with these fields.
     pub(super) fn new(
         status: CacheStatus,
-        way: &Way,
+        state: &RequestState,
         head: &Head,
         request: &HeaderMap,
         reads: Option<Dependencies>,
     ) -> Self {
-        let own = way.shared.selection().response_variant_key(way.key.as_ref(), head, request);
+        let own = state.config.selection().response_variant_key(state.key.as_ref(), head, request);
         Self {
-            cache: way.shared.cache.clone(),
+            cache: state.config.cache.clone(),
             status,
-            key: own.unwrap_or_else(|| way.key.clone()),
+            key: own.unwrap_or_else(|| state.key.clone()),
             fresh_until: head.fresh_until,
             response_time: head.response_time,
-            shown: way.shown.clone(),
+            shown: state.shown.clone(),
             reads,
             has_ended: false,
         }

@@ -1,9 +1,9 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
-use super::finish::Finish;
+use super::config::LayerConfig;
 use super::held;
+use super::outgoing_head::OutgoingHead;
 use super::respond::Hit;
-use super::shared::Shared;
 use super::unsafe_method::what_changed;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, DependencyGuard, PendingRead, Tracker, is_tracked};
@@ -53,8 +53,8 @@ pin_project! {
         Forward {
             #[pin]
             call: Oneshot<S, Request<ReqBody>>,
-            finish: Finish,
-            shared: Arc<Shared>,
+            finish: OutgoingHead,
+            config: Arc<LayerConfig>,
         },
         Slow { waiting: Waiting<B, S::Error> },
     }
@@ -70,10 +70,14 @@ where
     }
 
     #[inline]
-    pub(super) fn forward(call: Oneshot<S, Request<ReqBody>>, finish: Finish, shared: Arc<Shared>) -> Self {
+    pub(super) fn forward(
+        call: Oneshot<S, Request<ReqBody>>,
+        finish: OutgoingHead,
+        config: Arc<LayerConfig>,
+    ) -> Self {
         // Known first, so that the state is made in its place.
         let caller = Caller::current();
-        Self { state: State::Forward { call, finish, shared }, caller }
+        Self { state: State::Forward { call, finish, config }, caller }
     }
 
     pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
@@ -108,11 +112,15 @@ impl Caller {
 
 /// Returns the service's response as it leaves the layer.
 #[inline(always)]
-fn passed_on<B>(response: Response<B>, finish: &mut Finish, shared: &Shared) -> Response<ResponseBody<B>> {
+fn passed_on<B>(
+    response: Response<B>,
+    finish: &mut OutgoingHead,
+    config: &LayerConfig,
+) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::forwarded);
-    held::receive(&mut response, &shared.policy.credentials);
+    held::receive(&mut response, &config.policy.credentials);
     if let Some(what) = what_changed(&response)
-        && !shared.cache.invalidate_later(what)
+        && !config.cache.invalidate_later(what)
     {
         finish.mark_invalidation_failed();
     }
@@ -130,8 +138,8 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
 pub(super) async fn pass_on<S, ReqBody, B>(
     edge: Edge,
     call: Oneshot<S, Request<ReqBody>>,
-    mut finish: Finish,
-    shared: Arc<Shared>,
+    mut finish: OutgoingHead,
+    config: Arc<LayerConfig>,
     chain: Arc<Chain>,
     is_noted: bool,
 ) -> Answered<B, S::Error>
@@ -144,7 +152,7 @@ where
     let mut edge = edge;
     let mut tracker = DependencyGuard(Tracker::of(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
-    let answer = answer.map(|response| passed_on(response, &mut finish, &shared));
+    let answer = answer.map(|response| passed_on(response, &mut finish, &config));
     edge.refuse_rest();
     (answer.map(|response| response.map(|body| body.within(&chain))), inherited(is_noted))
 }
@@ -165,8 +173,8 @@ where
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));
         }
-        Projected::Forward { call, finish, shared } => {
-            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, finish, shared));
+        Projected::Forward { call, finish, config } => {
+            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, finish, config));
             (answer, AnswerDependencies::noted())
         }
         Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),

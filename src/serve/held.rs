@@ -1,11 +1,11 @@
 //! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
 
+use super::config::LayerConfig;
 use super::emitted::KeyedFields;
+use super::fetch::Fetch;
 use super::forecast::Forecast;
-use super::forward::Fill;
-use super::record::is_of_the_page;
-use super::sent::Sent;
-use super::shared::Shared;
+use super::forwarded_request::ForwardedRequest;
+use super::record::applies_to_resource;
 use crate::flight::{HitForMissReason, Leader, Outcome};
 use crate::marks::{self, Decider, Edge, Identified, PendingVerdict, Verdict};
 use crate::policy::{CacheHints, sets_only};
@@ -25,7 +25,7 @@ use std::sync::Arc;
 pub(super) struct HeldAdmission {
     decider: Arc<Decider>,
     /// The layer that would store the response.
-    shared: Arc<Shared>,
+    config: Arc<LayerConfig>,
     /// It would be stored for its own visitor alone.
     personal: bool,
     accepted: AcceptedHead,
@@ -72,15 +72,15 @@ fn restrictions(headers: &HeaderMap) -> (bool, bool) {
 impl HeldAdmission {
     /// Holds the admission of a response with these fields, and returns what waits for the verdict.
     pub(super) fn new(
-        shared: &Arc<Shared>,
+        config: &Arc<LayerConfig>,
         personal: bool,
         headers: &HeaderMap,
         told: Option<HeldStatus>,
     ) -> (Self, PendingVerdict) {
         let decider = Decider::new();
         let pending = decider.pending();
-        let (shared, accepted) = (Arc::clone(shared), AcceptedHead::of(headers));
-        (Self { decider: Arc::new(decider), shared, personal, accepted, told }, pending)
+        let (config, accepted) = (Arc::clone(config), AcceptedHead::of(headers));
+        (Self { decider: Arc::new(decider), config, personal, accepted, told }, pending)
     }
 
     /// Returns why the response must not be shared, if anything between the storing layer and here says so.
@@ -89,7 +89,7 @@ impl HeldAdmission {
         let (no_store, private) = restrictions(headers);
         let cookies = headers.get_all(SET_COOKIE).iter().chain(headers.get_all(SET_COOKIE2));
         let added = cookies.filter(|cookie| !accepted.cookies.contains(cookie));
-        let sets_cookie = !sets_only(&self.shared.policy.response_cookies, added);
+        let sets_cookie = !sets_only(&self.config.policy.response_cookies, added);
         let identified = response.extensions().get::<Identified>().is_some();
         let never = response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never);
         let refusals = [
@@ -104,13 +104,13 @@ impl HeldAdmission {
     }
 
     fn issued_credential(&self, headers: &HeaderMap) -> Option<Detail> {
-        let policy = &self.shared.policy;
+        let policy = &self.config.policy;
         policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
     }
 
     fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
         let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
-        let identifies = |name: &HeaderName| self.shared.policy.is_secret(name);
+        let identifies = |name: &HeaderName| self.config.policy.is_secret(name);
         let added = fields.iter().filter(|name| !self.accepted.vary.contains(*name));
         let varies = !self.personal && added.into_iter().any(identifies);
         varies.then_some(Detail::VaryOnCredential)
@@ -124,29 +124,30 @@ impl HeldAdmission {
     }
 }
 
-impl Fill {
+impl Fetch {
     /// Holds the admission of a response that an outer layer is to judge, and returns what waits for the verdict;
     /// `None` if there is no outer layer. If the response is refused, followers are released, and later requests do
     /// not collapse for a while. If it is abandoned, one of the followers starts over.
     pub(super) fn hold<B>(
         &self,
-        sent: &Sent,
+        sent: &ForwardedRequest,
         response: &mut Response<B>,
         statuses: Option<(CacheStatus, Forecast)>,
     ) -> Option<PendingVerdict> {
         if !sent.held {
             return None;
         }
-        let (way, status) = (&self.way, response.status());
+        let (state, status) = (&self.state, response.status());
         let told = statuses.and_then(|(held, stored)| {
             // The status of a revalidation names that of the 304.
             let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
             sent.finish.told_of(held, stored.answered(status))
         });
-        let (held, verdict) = HeldAdmission::new(&way.shared, way.context.personal, response.headers(), told);
+        let (held, verdict) =
+            HeldAdmission::new(&state.config, state.facts.personal, response.headers(), told);
         response.extensions_mut().insert(held);
-        let is_of_others = !way.context.goes_alone() && !way.context.identified && !way.context.head;
-        let (cache, key) = (way.shared.cache.clone(), way.key.clone());
+        let is_of_others = !state.facts.goes_alone() && !state.facts.identified && !state.facts.head;
+        let (cache, key) = (state.config.cache.clone(), state.key.clone());
         let ending = self.call.leader.as_ref().map(Leader::ending);
         verdict.when_decided(move |verdict| {
             let outcome = match verdict {
@@ -154,7 +155,7 @@ impl Fill {
                 Verdict::Refused => Outcome::Pass,
                 Verdict::Abandoned => Outcome::Dangling,
             };
-            if verdict == Verdict::Refused && is_of_others && is_of_the_page(status) {
+            if verdict == Verdict::Refused && is_of_others && applies_to_resource(status) {
                 cache.hit_for_miss().remember(
                     key.as_ref(),
                     HitForMissReason::Uncacheable,
@@ -163,7 +164,7 @@ impl Fill {
             }
             ending.into_iter().for_each(|end| end(outcome.clone()));
         });
-        if let Some(holds) = way.holds.upgrade() {
+        if let Some(holds) = state.holds.upgrade() {
             holds.add(verdict.clone());
         }
         Some(verdict)

@@ -1,12 +1,12 @@
 //! What a page inherits of an answer that is not stored.
 
-use super::decision::scopes_of;
-use super::forward::Fill;
+use super::admission::scopes_of;
+use super::fetch::Fetch;
 use crate::cache::{AnswerDependencies, is_tracked};
 use crate::entry::Dependencies;
 use http::response;
 
-impl Fill {
+impl Fetch {
     /// Returns what a page inherits of an answer that is not stored: what would have named it, so that an invalidation
     /// of this part invalidates the page, too.
     pub(super) fn inherited_unstored(
@@ -21,13 +21,13 @@ impl Fill {
         if !(self.is_detached || is_tracked()) {
             return AnswerDependencies::Unknown;
         }
-        let (way, shared) = (&self.way, &self.way.shared);
-        let tags = shared.tags(&head.headers, head.extensions.get());
+        let (state, config) = (&self.state, &self.state.config);
+        let tags = config.tags(&head.headers, head.extensions.get());
         let (Some(generation), Ok(tags)) = (self.call.generation, tags) else {
             return AnswerDependencies::Unknown;
         };
         let mut reads = Dependencies::default();
-        reads.inherit_scopes(&scopes_of(&way.scopes, &way.hosts, &tags), generation);
+        reads.inherit_scopes(&scopes_of(&state.scopes, &state.hosts, &tags), generation);
         AnswerDependencies::Known(Some(reads))
     }
 }

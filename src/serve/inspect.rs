@@ -1,6 +1,6 @@
 //! One pass over the request: may the cache handle it, and what enters its key?
 
-use super::shared::Shared;
+use super::config::LayerConfig;
 use crate::key::{ForwardedFields, KeyPolicy, RequestHead};
 use crate::marks::OuterContext;
 use crate::policy::request_fields::{HeaderRole, detail, identifies, is_harmless, meaning_of_other};
@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 /// A request that the cache may answer, and the fields that matter to it.
 #[derive(Default)]
-pub(super) struct Inspected<'a> {
+pub(super) struct InspectedRequest<'a> {
     pub(super) host: Option<&'a HeaderValue>,
     has_cookie: bool,
     /// The values of the cookies that enter the key, if there is any cookie.
@@ -22,12 +22,12 @@ pub(super) struct Inspected<'a> {
     pub(super) parts: Vec<Option<String>>,
     /// The tag of a copy that the sender has, if it names one alone.
     pub(super) copy: Option<&'a HeaderValue>,
-    pub(super) context: Context,
+    pub(super) facts: RequestFacts,
 }
 
 /// What of the request is still needed once it is on its way to the service.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Context {
+pub(super) struct RequestFacts {
     pub(super) head: bool,
     /// What proxies say of it.
     pub(super) forwarded: ForwardedFields,
@@ -53,7 +53,7 @@ pub(super) struct Context {
     pub(super) is_extended: bool,
 }
 
-impl Context {
+impl RequestFacts {
     /// Tells whether it may be sent less than a whole response.
     pub(super) fn selects(self) -> bool {
         self.conditional || self.has_copy || self.range
@@ -65,7 +65,7 @@ impl Context {
     }
 }
 
-impl Shared {
+impl LayerConfig {
     /// Tells whether the cache may answer a request with these fields, and notes which of them matter. The notes
     /// are written in place: they are too large to be moved about.
     pub(super) fn inspect<'a>(
@@ -73,7 +73,7 @@ impl Shared {
         request: RequestHead<'a>,
         is_empty: bool,
         outer: Option<&OuterContext>,
-        inspected: &mut Inspected<'a>,
+        inspected: &mut InspectedRequest<'a>,
     ) -> Result<(), Reason> {
         let head = *request.method == Method::HEAD;
         if *request.method != Method::GET && !head {
@@ -88,12 +88,12 @@ impl Shared {
         if predicates.skips(request) {
             return Err(Reason::bypass(Detail::Skipped));
         }
-        inspected.context.needs_current = outer.is_some_and(|outer| outer.needs_current);
+        inspected.facts.needs_current = outer.is_some_and(|outer| outer.needs_current);
         let known = &self.policy.known_extensions;
-        inspected.context.is_extended = !predicates.prepare_refreshes()
+        inspected.facts.is_extended = !predicates.prepare_refreshes()
             && outer.is_some_and(|outer| outer.is_extended(request.extensions, known));
         let outer = outer.and_then(|outer| outer.cookies.as_deref());
-        inspected.context.head = head;
+        inspected.facts.head = head;
         inspected.identity = predicates.identity(request);
         if inspected.identity.is_none() && predicates.identify(request.extensions) {
             return Err(Reason::bypass(Detail::Identified));
@@ -102,7 +102,7 @@ impl Shared {
     }
 }
 
-impl<'a> Inspected<'a> {
+impl<'a> InspectedRequest<'a> {
     #[inline]
     fn read(
         &mut self,
@@ -111,9 +111,9 @@ impl<'a> Inspected<'a> {
         outer: Option<&CookiePolicy>,
     ) -> Result<(), Reason> {
         let personal = self.identity.is_some();
-        self.context.personal = personal;
+        self.facts.personal = personal;
         // A layer further in may never learn of it.
-        self.context.identified = personal;
+        self.facts.identified = personal;
         // Where who the sender is has a part in the key, nothing that says so has to bypass.
         let app = policy.sharing == Sharing::App && !personal;
         let strict = policy.allowed.is_some() && !personal;
@@ -139,7 +139,7 @@ impl<'a> Inspected<'a> {
                 Ok(values) if declared || personal => self.cookies = values,
                 // Where some enter the key, a handler that sees others beside them answers to no key.
                 _ if app || declared || strict => return Err(Reason::bypass(Detail::Cookie)),
-                _ => self.context.identified = true,
+                _ => self.facts.identified = true,
             }
         }
         Ok(())
@@ -155,7 +155,7 @@ impl<'a> Inspected<'a> {
         strict: bool,
         key: &KeyPolicy,
     ) -> Result<(), Reason> {
-        let context = &mut self.context;
+        let facts = &mut self.facts;
         match meaning_of_other(name.as_str()) {
             HeaderRole::Nothing => {}
             HeaderRole::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
@@ -164,24 +164,24 @@ impl<'a> Inspected<'a> {
             HeaderRole::Credential | HeaderRole::NamedLikeCredential if app => {
                 return Err(Reason::bypass(detail(name.as_str())));
             }
-            HeaderRole::Credential | HeaderRole::NamedLikeCredential => context.identified = true,
+            HeaderRole::Credential | HeaderRole::NamedLikeCredential => facts.identified = true,
             HeaderRole::Authorization if app || strict => return Err(Reason::bypass(Detail::Authorization)),
-            HeaderRole::Authorization => (context.authorization, context.identified) = (true, true),
+            HeaderRole::Authorization => (facts.authorization, facts.identified) = (true, true),
             HeaderRole::Cookie => self.has_cookie = true,
             HeaderRole::OldCookie if app => return Err(Reason::bypass(Detail::Cookie)),
-            HeaderRole::OldCookie => context.identified = true,
-            HeaderRole::Forwarded(field) => context.forwarded.insert(field),
+            HeaderRole::OldCookie => facts.identified = true,
+            HeaderRole::Forwarded(field) => facts.forwarded.insert(field),
             HeaderRole::ContentLength if value.as_bytes() == b"0" => {}
             HeaderRole::ContentLength => return Err(Reason::bypass(Detail::Body)),
             HeaderRole::NotPlain(why) => return Err(Reason::bypass(why)),
-            HeaderRole::Range => context.range = true,
-            HeaderRole::Precondition => context.conditional = true,
+            HeaderRole::Range => facts.range = true,
+            HeaderRole::Precondition => facts.conditional = true,
             HeaderRole::Tag => {
-                context.has_copy = true;
+                facts.has_copy = true;
                 self.copy = Some(value);
             }
-            HeaderRole::Validator => context.has_copy = true,
-            HeaderRole::Directives => context.directives = true,
+            HeaderRole::Validator => facts.has_copy = true,
+            HeaderRole::Directives => facts.directives = true,
         }
         Ok(())
     }
@@ -222,15 +222,15 @@ mod tests {
     use super::*;
     use http::HeaderName;
 
-    fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<Context, Option<Detail>> {
+    fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<RequestFacts, Option<Detail>> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
-        let mut inspected = Inspected::default();
+        let mut inspected = InspectedRequest::default();
         let read = inspected.read(policy, &headers, None).map_err(|bypass| bypass.detail);
-        read.map(|()| inspected.context)
+        read.map(|()| inspected.facts)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How long a response is fresh here: what it says itself, its handler and the policy, in their order.
 
-use super::shared::{Level, Shared};
+use super::config::{LayerConfig, Level};
 use crate::clock::Moment;
 use crate::entry::{Head, StoredResponse};
 use crate::policy::Ttl;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// What a moment can tell apart.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-impl Shared {
+impl LayerConfig {
     /// Returns until when a response is fresh here: the whole order of precedence.
     ///
     /// The route's ttl and the default replace or fill in lifetimes; they never make fresh what

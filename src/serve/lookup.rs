@@ -1,8 +1,8 @@
 //! The look-up: is there a stored response that this request may have now?
 
-use super::inspect::Context;
-use super::refusal::{Refusal, excluded};
-use super::shared::Shared;
+use super::config::LayerConfig;
+use super::inspect::RequestFacts;
+use super::not_reusable::{NotReusable, excluded};
 use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse};
 use crate::key::{CacheKey, KeyBuf, KeyRef};
@@ -43,19 +43,19 @@ impl Lookup {
     }
 }
 
-impl Shared {
+impl LayerConfig {
     /// Looks a request up. Over a store inside the process, it is ready at its first poll.
     pub(super) async fn lookup(
         &self,
         request: &HeaderMap,
         key: KeyRef<'_>,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> Lookup {
         let cache = &self.cache;
         let index = match cache.within_limit(cache.store().get(key)).await {
             Ok(Some(Entry::Response(response))) => {
-                return self.judged(response, request, context, now, (key, None)).await;
+                return self.evaluate(response, request, facts, now, (key, None)).await;
             }
             Ok(Some(Entry::Index(index))) => index,
             Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
@@ -70,7 +70,7 @@ impl Shared {
         match cache.within_limit(cache.store().get(variant)).await {
             Ok(Some(Entry::Response(response))) => {
                 response.note_use();
-                self.judged(response, request, context, now, (variant, Some(variant))).await
+                self.evaluate(response, request, facts, now, (variant, Some(variant))).await
             }
             Ok(_) => {
                 let variant = Some(variant.to_key());
@@ -81,27 +81,27 @@ impl Shared {
     }
 
     /// Decides on reuse (RFC 9111 section 4).
-    async fn judged(
+    async fn evaluate(
         &self,
         mut response: Arc<StoredResponse>,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
         (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
     ) -> Lookup {
-        let mut refusal = self.refusal(&response, request, context, now).await;
-        if refusal == Ok(Some(Refusal::Softened)) {
+        let mut refusal = self.refusal(&response, request, facts, now).await;
+        if refusal == Ok(Some(NotReusable::Softened)) {
             refusal = match self.softened(key, &response, now).await {
                 Ok(Some(stale)) => {
                     response = stale;
-                    Ok(self.mismatch(&response, request, context, now))
+                    Ok(self.mismatch(&response, request, facts, now))
                 }
-                Ok(None) => Ok(Some(Refusal::Invalidated)),
+                Ok(None) => Ok(Some(NotReusable::Invalidated)),
                 Err(()) => Err(()),
             };
         }
         let reason = match refusal {
-            Ok(None) if !self.is_to_refresh(&response, request, context, now) => {
+            Ok(None) if !self.is_to_refresh(&response, request, facts, now) => {
                 return Lookup::Hit(response);
             }
             Ok(None) => return Lookup::Stale { stored: response, variant: variant.map(KeyRef::to_key) },
@@ -112,17 +112,17 @@ impl Shared {
             Ok(variant) => variant,
             Err(why) => return Lookup::Bypass(why),
         };
-        if reason == Refusal::NotFresh && self.serves_stale(&response, request, context, now) {
+        if reason == NotReusable::NotFresh && self.serves_stale(&response, request, facts, now) {
             return Lookup::Stale { stored: response, variant };
         }
-        if reason == Refusal::NotFresh && self.wants_what_is_stale(&response, request, context, now) {
+        if reason == NotReusable::NotFresh && self.wants_what_is_stale(&response, request, facts, now) {
             return Lookup::Hit(response);
         }
         // Another variant, or one that was invalidated, is of no use.
-        let of_use = matches!(reason, Refusal::NotFresh | Refusal::Directives(_))
+        let of_use = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(now)
-                || self.learns_by(context));
+                || self.learns_by(facts));
         Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
@@ -133,17 +133,17 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
-    ) -> Result<Option<Refusal>, ()> {
-        let refusal = self.mismatch(response, request, context, now);
-        if refusal == Some(Refusal::Fields) {
+    ) -> Result<Option<NotReusable>, ()> {
+        let refusal = self.mismatch(response, request, facts, now);
+        if refusal == Some(NotReusable::Fields) {
             return Ok(refusal);
         }
         match self.cache.validity_of(response).await {
             Ok(Validity::Valid) => Ok(refusal),
-            Ok(Validity::Stale) => Ok(Some(Refusal::Softened)),
-            Ok(Validity::Invalid) => Ok(Some(Refusal::Invalidated)),
+            Ok(Validity::Stale) => Ok(Some(NotReusable::Softened)),
+            Ok(Validity::Invalid) => Ok(Some(NotReusable::Invalidated)),
             Err(_) => Err(()),
         }
     }
@@ -177,26 +177,26 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
-    ) -> Option<Refusal> {
+    ) -> Option<NotReusable> {
         if !self.selects(response, request) {
-            return Some(Refusal::Fields);
+            return Some(NotReusable::Fields);
         }
         if !response.is_fresh(now) {
-            return Some(Refusal::NotFresh);
+            return Some(NotReusable::NotFresh);
         }
-        let asks = context.directives && self.policy.sharing == Sharing::Rfc9111;
+        let asks = facts.directives && self.policy.sharing == Sharing::Rfc9111;
         if asks && let Some(which) = excluded(response, request, now) {
-            return Some(Refusal::Directives(which));
+            return Some(NotReusable::Directives(which));
         }
         // A proxy leaves it to the origin to say that a precondition fails; for an application, a
         // visitor should not be able to drive load to it by one.
-        let fails = context.conditional
+        let fails = facts.conditional
             && self.policy.sharing == Sharing::Rfc9111
             && evaluate(&Method::GET, request, &Validators::of_response(response.headers()))
                 == Evaluation::Failed;
-        fails.then_some(Refusal::Precondition)
+        fails.then_some(NotReusable::Precondition)
     }
 
     /// Tells whether a stale response is an answer to this request, while a new one is made.
@@ -204,12 +204,12 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> bool {
         response.serves_while_revalidating(now)
-            && self.may_refresh(context, request, response)
-            && self.accepts_stale(response, request, context, now)
+            && self.may_refresh(facts, request, response)
+            && self.accepts_stale(response, request, facts, now)
     }
 
     /// Tells whether a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
@@ -218,16 +218,16 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> bool {
-        if !context.directives || self.policy.sharing != Sharing::Rfc9111 {
+        if !facts.directives || self.policy.sharing != Sharing::Rfc9111 {
             return false;
         }
         let stale_for = now.since(response.head().fresh_until).as_secs();
         let most = RequestDirectives::from_headers(request).max_stale;
         most.is_some_and(|most| most == u32::MAX || stale_for <= most.into())
-            && self.accepts_stale(response, request, context, now)
+            && self.accepts_stale(response, request, facts, now)
             && !forbids_stale(&ResponseDirectives::for_targets(&response.head().said(), &self.policy.targets))
             && !self.was_cut_short(response)
     }
@@ -249,11 +249,11 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> bool {
         let asks = self.policy.sharing == Sharing::Rfc9111;
-        !asks || !(context.conditional || (context.directives && excluded(response, request, now).is_some()))
+        !asks || !(facts.conditional || (facts.directives && excluded(response, request, now).is_some()))
     }
 
     /// Tells whether a fresh response is to be made anew already, by XFetch.
@@ -261,12 +261,12 @@ impl Shared {
         &self,
         response: &StoredResponse,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> bool {
         let Some(beta) = self.policy.early_refresh else { return false };
         let head = response.head();
-        if head.fresh_until == Moment::NEVER || !self.may_refresh(context, request, response) {
+        if head.fresh_until == Moment::NEVER || !self.may_refresh(facts, request, response) {
             return false;
         }
         // From (0, 1], so that it has a logarithm.
@@ -281,11 +281,11 @@ impl Shared {
         &self,
         request: &HeaderMap,
         key: KeyRef<'_>,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> Option<Arc<StoredResponse>> {
         let Ok(Ok(Some(Entry::Response(response)))) = self.cache.store().get(key).now() else { return None };
-        let usable = self.mismatch(&response, request, context, now).is_none();
+        let usable = self.mismatch(&response, request, facts, now).is_none();
         (usable && self.cache.is_valid_now(&response)).then_some(response)
     }
 
@@ -295,8 +295,8 @@ impl Shared {
     }
 
     /// Tells whether the answer to a request says something of what is stored (RFC 9111 section 4.3.5).
-    pub(super) fn learns_by(&self, context: Context) -> bool {
-        context.head && self.policy.sharing == Sharing::Rfc9111
+    pub(super) fn learns_by(&self, facts: RequestFacts) -> bool {
+        facts.head && self.policy.sharing == Sharing::Rfc9111
     }
 
     /// Tells whether a request wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).

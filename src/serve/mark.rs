@@ -1,6 +1,6 @@
 //! What a cache layer reads from marks on requests, and writes into them.
 
-use super::shared::Shared;
+use super::config::LayerConfig;
 use super::target;
 use crate::entry::Scope;
 use crate::key::RequestHead;
@@ -9,7 +9,7 @@ use crate::policy::Cookies;
 use http::Extensions;
 use std::sync::Arc;
 
-impl Shared {
+impl LayerConfig {
     /// Tells whether one of the outer layers has the place of this layer.
     pub(super) fn is_within_itself(&self, outer: &OuterContext) -> bool {
         outer.places.contains(self.place())

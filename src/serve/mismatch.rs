@@ -1,7 +1,7 @@
 //! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
 
-use super::forward::Fill;
-use super::sent::Sent;
+use super::fetch::Fetch;
+use super::forwarded_request::ForwardedRequest;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, RefreshOutcome};
 use crate::entry::Dependencies;
@@ -9,17 +9,17 @@ use crate::marks::restrictions;
 use crate::status::Detail;
 use http::{Extensions, Response, StatusCode};
 
-impl Fill {
+impl Fetch {
     /// Answers as for a service that has failed: with the stored response if its stale window on errors allows it, else
     /// with a 502. The stored response goes like after any other answer that is not stored, and is not asked about again.
     pub(super) async fn mismatched<B>(
         mut self,
         validated: &Extensions,
-        sent: &Sent,
+        sent: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let usable = self.stale_instead(sent).await;
-        let cache = &self.way.shared.cache.clone();
+        let cache = &self.state.config.cache.clone();
         if let Some((stored, key)) = &self.call.stored {
             cache.note_mismatch(key.as_ref(), stored);
         }
@@ -47,7 +47,7 @@ impl Fill {
         // A refresh in the background asks once more, and decides whether the stored response goes.
         let stored =
             self.call.stored.as_ref().filter(|_| self.call.stale.is_some() && self.background.is_none());
-        let cache = &self.way.shared.cache;
+        let cache = &self.state.config.cache;
         stored.is_some_and(|(stored, key)| cache.is_mismatched(key.as_ref(), stored))
     }
 }

@@ -1,11 +1,11 @@
 //! A request that was not answered at once: it looks again, waits for another's call, or calls.
 
-use super::inspect::Context;
+use super::action::{Action, FetchPlan, Stored};
+use super::config::LayerConfig;
+use super::inspect::RequestFacts;
 use super::limit::Limit;
 use super::lookup::Lookup;
-use super::next::{Call, Next, Stored};
-use super::refusal::Refusal;
-use super::shared::Shared;
+use super::not_reusable::NotReusable;
 use super::target;
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
@@ -27,18 +27,18 @@ const ROUNDS: usize = 6;
 const FAILURES: u32 = 2;
 
 /// Returns the step of a request that bypasses the cache.
-pub(super) fn bypass(why: Detail) -> Next {
-    Next::Forward(CacheStatus::forward(Reason::bypass(why)))
+pub(super) fn bypass(why: Detail) -> Action {
+    Action::Forward(CacheStatus::forward(Reason::bypass(why)))
 }
 
 /// The same for all steps of one request.
 #[derive(Clone)]
-pub(super) struct Way {
-    pub(super) shared: Arc<Shared>,
+pub(super) struct RequestState {
+    pub(super) config: Arc<LayerConfig>,
     pub(super) key: CacheKey,
     /// What the client is told of it.
     pub(super) shown: Option<Arc<str>>,
-    pub(super) context: Context,
+    pub(super) facts: RequestFacts,
     /// The parts of the key that the user computes.
     pub(super) parts: Vec<Option<String>>,
     /// All that names the request's targets, the public path first.
@@ -52,44 +52,44 @@ pub(super) struct Way {
     pub(super) chain: Arc<Chain>,
 }
 
-impl Way {
+impl RequestState {
     pub(super) fn new(
-        shared: &Arc<Shared>,
+        config: &Arc<LayerConfig>,
         key: CacheKey,
-        context: Context,
+        facts: RequestFacts,
         parts: Vec<Option<String>>,
         request: RequestHead<'_>,
     ) -> Self {
-        let (hosts, began) = (target::hosts(request, &shared.policy.key), shared.cache.clock().now());
-        let scopes = shared.scopes_on(request, &hosts);
-        let shown = shared.shown_key(request, key.as_ref().as_bytes());
-        let (holds, chain) = (Holds::around(request.extensions), shared.chain(key.clone(), request.headers));
-        Self { shared: Arc::clone(shared), key, shown, context, parts, scopes, hosts, began, holds, chain }
+        let (hosts, began) = (target::hosts(request, &config.policy.key), config.cache.clock().now());
+        let scopes = config.scopes_on(request, &hosts);
+        let shown = config.shown_key(request, key.as_ref().as_bytes());
+        let (holds, chain) = (Holds::around(request.extensions), config.chain(key.clone(), request.headers));
+        Self { config: Arc::clone(config), key, shown, facts, parts, scopes, hosts, began, holds, chain }
     }
 
     /// Finds out what to do next, given what a look-up found if there was one.
     ///
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
     /// leaves nothing behind: a leader is only ever returned.
-    pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Next {
+    pub(super) async fn next(&self, request: &HeaderMap, first: Option<Lookup>) -> Action {
         if self.chain.is_loop() {
-            return Next::Loop;
+            return Action::Loop;
         }
-        if self.context.needs_current {
+        if self.facts.needs_current {
             return self.alone(Reason::new(ForwardReason::Request, Detail::RequestNoCache), None).await;
         }
         let mut has_waited = false;
         let mut next = self.find(request, first, &mut has_waited).await;
         match &mut next {
-            Next::Call(call) => call.has_waited = has_waited,
-            Next::Forward(status) if has_waited => *status = status.collapsed(false),
+            Action::Fetch(call) => call.has_waited = has_waited,
+            Action::Forward(status) if has_waited => *status = status.collapsed(false),
             _ => {}
         }
         next
     }
 
-    async fn find(&self, request: &HeaderMap, first: Option<Lookup>, has_waited: &mut bool) -> Next {
-        let mut limit = Limit::new(self.shared.policy.max_wait);
+    async fn find(&self, request: &HeaderMap, first: Option<Lookup>, has_waited: &mut bool) -> Action {
+        let mut limit = Limit::new(self.config.policy.max_wait);
         let mut lookup = match first {
             Some(lookup) => lookup,
             None => self.look(request).await,
@@ -100,18 +100,18 @@ impl Way {
         let mut waited_for = None;
         for _ in 0..ROUNDS {
             let (reason, flight_key, stale) = match lookup {
-                Lookup::Hit(stored) => return Next::Answer(stored, waited_for),
+                Lookup::Hit(stored) => return Action::Answer(stored, waited_for),
                 Lookup::Bypass(_) | Lookup::Miss { .. }
-                    if self.shared.wants_only_what_is_cached(request, self.context.directives)
+                    if self.config.wants_only_what_is_cached(request, self.facts.directives)
                         && !self.is_handled_within() =>
                 {
-                    return Next::Refuse;
+                    return Action::Refuse;
                 }
                 Lookup::Bypass(why) => return bypass(why),
                 // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
-                Lookup::Miss { reason, variant, stale } if self.context.head => {
+                Lookup::Miss { reason, variant, stale } if self.facts.head => {
                     let stored = self.place(stale, variant);
-                    return Next::Call(Call { stale: None, ..Call::new(None, reason, stored) });
+                    return Action::Fetch(FetchPlan { stale: None, ..FetchPlan::new(None, reason, stored) });
                 }
                 Lookup::Stale { stored, variant } => return self.stale(request, stored, variant).await,
                 Lookup::Miss { reason, variant, stale } => {
@@ -132,7 +132,7 @@ impl Way {
             let Some(wait) = self.chain.wait_for(&flight.leader) else {
                 return self.alone(reason, stale).await;
             };
-            let Some(_waiting) = flight.wait_in(self.shared.policy.max_waiters) else {
+            let Some(_waiting) = flight.wait_in(self.config.policy.max_waiters) else {
                 return self.alone(reason, stale).await;
             };
             (*has_waited, waited_for) = (true, Some(reason));
@@ -140,7 +140,7 @@ impl Way {
                 Some(Outcome::Stored(stored)) => match self.fits(&stored, request, false).await {
                     Ok(true) => {
                         stored.note_use();
-                        return Next::Answer(stored, waited_for);
+                        return Action::Answer(stored, waited_for);
                     }
                     Ok(false) => {}
                     Err(()) => return bypass(Detail::StoreFailed),
@@ -156,10 +156,10 @@ impl Way {
                             return self.alone(reason, stale).await;
                         };
                         match self.fits(&head, request, true).await {
-                            Ok(true) => return Next::Read(head, reader.waiting(wait), reason),
+                            Ok(true) => return Action::Read(head, reader.waiting(wait), reason),
                             // Another variant; once it is known by what, others of that one collapse again.
-                            Ok(false) if !self.shared.selects(&head, request) => {
-                                lookup = self.shared.other_variant(&head, self.key.as_ref(), request);
+                            Ok(false) if !self.config.selects(&head, request) => {
+                                lookup = self.config.other_variant(&head, self.key.as_ref(), request);
                                 continue;
                             }
                             // By its tags, it is older than an invalidation: a new flight takes its place.
@@ -184,19 +184,22 @@ impl Way {
                         let generation = self.generation().await;
                         let (reason, stale) = match self.look(request).await {
                             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                                return Next::Answer(stored, waited_for);
+                                return Action::Answer(stored, waited_for);
                             }
                             Lookup::Miss { reason, stale, variant } => (reason, self.place(stale, variant)),
                             Lookup::Bypass(_) => (reason, None),
                         };
-                        return Next::Call(Call { _permit: permit, ..Call::new(generation, reason, stale) });
+                        return Action::Fetch(FetchPlan {
+                            _permit: permit,
+                            ..FetchPlan::new(generation, reason, stale)
+                        });
                     }
                 }
                 Some(Outcome::Pass) => return self.alone(reason, stale).await,
                 None => {
                     // Who comes next shall not wait as long in vain; a response that is stored after
                     // all makes this forgotten.
-                    let cache = &self.shared.cache;
+                    let cache = &self.config.cache;
                     cache.hit_for_miss().remember(
                         self.key.as_ref(),
                         HitForMissReason::Uncacheable,
@@ -208,7 +211,7 @@ impl Way {
             lookup = self.look(request).await;
         }
         match lookup {
-            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Next::Answer(stored, waited_for),
+            Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Action::Answer(stored, waited_for),
             Lookup::Miss { reason, stale, variant } => self.alone(reason, self.place(stale, variant)).await,
             Lookup::Bypass(why) => bypass(why),
         }
@@ -239,32 +242,32 @@ impl Way {
 
     /// Tells whether a cache layer further in answers it.
     fn is_handled_within(&self) -> bool {
-        let cache = &self.shared.cache;
+        let cache = &self.config.cache;
         cache.hit_for_miss().get(self.key.as_ref(), cache.clock().now())
             == Some(HitForMissReason::HandledByInner)
     }
 
     pub(super) async fn look(&self, request: &HeaderMap) -> Lookup {
-        let now = self.shared.cache.clock().now();
-        self.shared.lookup(request, self.key.as_ref(), self.context, now).await
+        let now = self.config.cache.clock().now();
+        self.config.lookup(request, self.key.as_ref(), self.facts, now).await
     }
 
     /// Tells whether this request's call is of no use to others, or theirs to it.
     fn goes_alone(&self, reason: Reason) -> bool {
-        let now = self.shared.cache.clock().now();
-        !self.shared.policy.collapse
-            || self.context.goes_alone()
+        let now = self.config.cache.clock().now();
+        !self.config.policy.collapse
+            || self.facts.goes_alone()
             || reason.forward == ForwardReason::Request
-            || self.shared.cache.hit_for_miss().get(self.key.as_ref(), now).is_some()
+            || self.config.cache.hit_for_miss().get(self.key.as_ref(), now).is_some()
     }
 
     /// Calls the service without others waiting; its response may be stored all the same.
-    async fn alone(&self, reason: Reason, stored: Option<Stored>) -> Next {
-        Next::Call(self.call_alone(reason, stored).await)
+    async fn alone(&self, reason: Reason, stored: Option<Stored>) -> Action {
+        Action::Fetch(self.call_alone(reason, stored).await)
     }
 
     /// Returns a call of the service that no others wait for.
-    pub(super) async fn call_alone(&self, reason: Reason, stored: Option<Stored>) -> Call {
+    pub(super) async fn call_alone(&self, reason: Reason, stored: Option<Stored>) -> FetchPlan {
         // In this order: what was invalidated while this request waited is not asked about, and what
         // is invalidated from now on makes the answer one of before.
         let generation = self.generation().await;
@@ -272,20 +275,20 @@ impl Way {
             Some(stored) if self.is_valid(&stored.0).await => Some(stored),
             _ => None,
         };
-        Call::new(generation, reason, stored)
+        FetchPlan::new(generation, reason, stored)
     }
 
     async fn is_valid(&self, stored: &StoredResponse) -> bool {
-        matches!(self.shared.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
+        matches!(self.config.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
     }
 
     async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
-        let validity = self.shared.cache.validity_of(arriving).await;
+        let validity = self.config.cache.validity_of(arriving).await;
         matches!(validity, Ok(Validity::Stale | Validity::Invalid))
     }
 
     async fn generation(&self) -> Option<Generation> {
-        self.shared.cache.generation().await.ok()
+        self.config.cache.generation().await.ok()
     }
 
     /// Joins the flight of a key, unless it began before an invalidation of the request's target.
@@ -296,7 +299,7 @@ impl Way {
         attempt: u32,
         chain: &Arc<Chain>,
     ) -> Result<Role, ()> {
-        let (cache, leader) = (&self.shared.cache, Arc::downgrade(chain));
+        let (cache, leader) = (&self.config.cache, Arc::downgrade(chain));
         loop {
             let generation = cache.generation().await.map_err(drop)?;
             let flight = match cache.flight_table().join(key, outdated.as_ref(), generation, attempt, &leader)
@@ -313,28 +316,28 @@ impl Way {
     }
 
     /// Makes the call for all, unless it was made between the look-up and the joining.
-    async fn lead(&self, request: &HeaderMap, leader: Leader, reason: Reason) -> Next {
+    async fn lead(&self, request: &HeaderMap, leader: Leader, reason: Reason) -> Action {
         let (reason, stale, variant) = match self.look(request).await {
             Lookup::Hit(stored) => {
                 // What is stale is for who asks for it; dropped, the leader leaves the call to another.
-                if stored.is_fresh(self.shared.cache.clock().now()) {
+                if stored.is_fresh(self.config.cache.clock().now()) {
                     leader.stored(Arc::clone(&stored));
                 }
-                return Next::Answer(stored, None);
+                return Action::Answer(stored, None);
             }
             Lookup::Stale { stored, variant } => (ForwardReason::Stale.into(), Some(stored), variant),
             Lookup::Miss { reason, stale, variant } => (reason, stale, variant),
             Lookup::Bypass(_) => (reason, None, None),
         };
         let stored = self.place(stale, variant);
-        let call = Call::new(Some(leader.generation()), reason, stored);
-        Next::Call(Call { leader: Some(leader), ..call })
+        let call = FetchPlan::new(Some(leader.generation()), reason, stored);
+        Action::Fetch(FetchPlan { leader: Some(leader), ..call })
     }
 
     /// Releases those who wait for a response that each has to ask about, and has the next ones not wait at all.
     pub(super) fn pass_unfresh(&self, leader: Leader) {
-        let cache = &self.shared.cache;
-        if !self.context.identified {
+        let cache = &self.config.cache;
+        if !self.facts.identified {
             cache.hit_for_miss().remember(
                 self.key.as_ref(),
                 HitForMissReason::Uncacheable,
@@ -346,14 +349,14 @@ impl Way {
 
     /// Tells whether a response that another request led to is for this one too.
     async fn fits(&self, stored: &StoredResponse, request: &HeaderMap, arriving: bool) -> Result<bool, ()> {
-        let now = self.shared.cache.clock().now();
-        let refusal = self.shared.refusal(stored, request, self.context, now).await?;
+        let now = self.config.cache.clock().now();
+        let refusal = self.config.refusal(stored, request, self.facts, now).await?;
         // What was made while this request waited is as good as revalidated for it, before an application: all who
         // wait are nobody in particular (RFC 9111 section 5.2.2.4 has each of them ask). What was not is there
         // because the service has failed.
-        let is_new = self.shared.shares_unfresh() && stored.head().response_time >= self.began;
+        let is_new = self.config.shares_unfresh() && stored.head().response_time >= self.began;
         let instead = !arriving && stored.serves_on_errors(now);
-        let accepts = is_new || (instead && self.shared.accepts_stale(stored, request, self.context, now));
-        Ok(matches!(refusal, None | Some(Refusal::NotFresh)) && (refusal.is_none() || accepts))
+        let accepts = is_new || (instead && self.config.accepts_stale(stored, request, self.facts, now));
+        Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))
     }
 }

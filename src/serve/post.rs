@@ -1,16 +1,16 @@
 //! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
 
-use super::decision::scopes_of;
+use super::action::FetchPlan;
+use super::admission::scopes_of;
+use super::config::LayerConfig;
 use super::failure::empty;
-use super::finish::Finish;
-use super::forward::Fill;
-use super::inspect::Inspected;
-use super::miss::Way;
-use super::next::Call;
+use super::fetch::Fetch;
+use super::forwarded_request::ForwardedRequest;
+use super::inspect::InspectedRequest;
+use super::miss::RequestState;
+use super::outgoing_head::OutgoingHead;
 use super::reference::Base;
 use super::refuse::finish_of_loop;
-use super::sent::Sent;
-use super::shared::Shared;
 
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};
@@ -33,73 +33,85 @@ use http_body::Body;
 use std::sync::Arc;
 
 /// A POST whose response may be kept: all that is known before it is sent on.
-pub(super) struct Post {
-    fill: Fill,
-    sent: Sent,
+pub(super) struct CacheablePost {
+    fetch: Fetch,
+    sent: ForwardedRequest,
     /// What was current before the service was called; later, before what it has changed is invalidated.
     before: Generation,
     /// What the response is made from.
     pub(super) tracker: Tracker,
 }
 
-impl Post {
+impl CacheablePost {
     /// Returns what is to be known of a request, if its response may be kept at all: where the word of the origin
     /// counts alone, and a GET with the same fields, from nobody in particular, would be looked up and sent on as it
     /// is.
-    pub(super) async fn new(shared: &Arc<Shared>, request: &Parts, finish: &Finish) -> Option<Self> {
-        let of_proxy = shared.policy.sharing == Sharing::Rfc9111;
+    pub(super) async fn new(
+        config: &Arc<LayerConfig>,
+        request: &Parts,
+        finish: &OutgoingHead,
+    ) -> Option<Self> {
+        let of_proxy = config.policy.sharing == Sharing::Rfc9111;
         if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterContext>().is_some() {
             return None;
         }
-        if shared.policy.predicates.skips(request.into()) {
+        if config.policy.predicates.skips(request.into()) {
             return None;
         }
         // What frames the content says nothing of the request.
         let mut headers = request.headers.clone();
         [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().for_each(|name| drop(headers.remove(name)));
         let head = RequestHead { method: &Method::GET, headers: &headers, ..RequestHead::from(request) };
-        let mut inspected = Inspected::default();
-        shared.inspect(head, true, None, &mut inspected).ok()?;
-        inspected.parts = shared.policy.key.parts(head);
-        let (context, mut buf) = (inspected.context, KeyBuf::new());
+        let mut inspected = InspectedRequest::default();
+        config.inspect(head, true, None, &mut inspected).ok()?;
+        inspected.parts = config.policy.key.parts(head);
+        let (facts, mut buf) = (inspected.facts, KeyBuf::new());
         // Who is known may be answered with what is theirs.
-        let says_more = context.selects()
-            || context.identified
-            || (context.directives && shared.forbids_storing(&headers));
-        if says_more || shared.key(head, &inspected, &mut buf).is_err() {
+        let says_more =
+            facts.selects() || facts.identified || (facts.directives && config.forbids_storing(&headers));
+        if says_more || config.key(head, &inspected, &mut buf).is_err() {
             return None;
         }
         let parts = inspected.parts;
-        if shared.hides_anything_of(request, context, &parts) {
+        if config.hides_anything_of(request, facts, &parts) {
             return None;
         }
-        let way = Way::new(shared, buf.key().to_key(), context, parts, head);
+        let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
         // The length of the content tells one POST from another.
-        let way = Way { chain: shared.chain(way.key.clone(), &request.headers), ..way };
-        let before = shared.cache.generation().await.ok()?;
+        let state = RequestState { chain: config.chain(state.key.clone(), &request.headers), ..state };
+        let before = config.cache.generation().await.ok()?;
         let mut finish = finish.clone();
-        finish.set_key(way.shown.clone());
-        let asked = shared.policy.predicates.look_at_responses().then(|| request.clone());
+        finish.set_key(state.shown.clone());
+        let asked = config.policy.predicates.look_at_responses().then(|| request.clone());
         // All of its fields: none that a GET lacks may have selected what it is answered with.
-        let sent = Sent { asked, ..Sent::new(shared, request.headers.clone(), request.version, finish) };
-        let call = Call::new(Some(before), ForwardReason::Method.into(), None);
+        let sent = ForwardedRequest {
+            asked,
+            ..ForwardedRequest::new(config, request.headers.clone(), request.version, finish)
+        };
+        let call = FetchPlan::new(Some(before), ForwardReason::Method.into(), None);
         let status = CacheStatus::forward(ForwardReason::Method);
-        let tracker = Tracker::of(&way.chain);
-        let fill =
-            Fill { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget };
-        Some(Self { fill, sent, before, tracker })
+        let tracker = Tracker::of(&state.chain);
+        let fetch = Fetch {
+            state,
+            call,
+            status,
+            background: None,
+            is_detached: false,
+            action: UnstoredAction::Forget,
+        };
+        Some(Self { fetch, sent, before, tracker })
     }
 
     /// Returns the request, among those that led to it.
     pub(super) fn chain(&self) -> &Arc<Chain> {
-        &self.fill.way.chain
+        &self.fetch.state.chain
     }
 
     /// Answers in place of the service, if the request is a loop.
     pub(super) fn refused_loop<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
-        let way = &self.fill.way;
-        let finish = || finish_of_loop(&way.shared, way.shown.clone(), way.context, &request.extensions);
-        way.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &finish()))
+        let state = &self.fetch.state;
+        let finish = || finish_of_loop(&state.config, state.shown.clone(), state.facts, &request.extensions);
+        state.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &finish()))
     }
 
     /// Returns all that names a response, if it is what a GET of the same target would get: it says so, and for how
@@ -111,7 +123,7 @@ impl Post {
         host: Option<&Authority>,
     ) -> Option<Box<[Scope]>> {
         let headers = response.headers();
-        let directives = ResponseDirectives::for_targets(headers, &self.fill.way.shared.policy.targets);
+        let directives = ResponseDirectives::for_targets(headers, &self.fetch.state.config.policy.targets);
         let stated = stated_lifetime(&directives, headers, self.sent.at);
         // Who it is that logs in, is in the content: their cookie is for nobody else, whatever the policy.
         if response.status() != StatusCode::OK
@@ -121,25 +133,25 @@ impl Post {
         {
             return None;
         }
-        let way = &self.fill.way;
-        let tags = way.shared.tags(headers, response.extensions().get()).ok()?;
-        Some(scopes_of(&way.scopes, &way.hosts, &tags))
+        let state = &self.fetch.state;
+        let tags = state.config.tags(headers, response.extensions().get()).ok()?;
+        Some(scopes_of(&state.scopes, &state.hosts, &tags))
     }
 
     /// Returns what may be kept as far as is known before the response itself invalidates anything: not where what
     /// it is about was invalidated by somebody else meanwhile.
-    pub(super) async fn not_outrun(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
-        let (shared, scopes) = (&self.fill.way.shared, scopes?);
+    pub(super) async fn still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
+        let (config, scopes) = (&self.fetch.state.config, scopes?);
         // In this order: what is newer than it shows as a step that nobody here has taken.
-        let now = shared.cache.generation().await.ok()?;
-        let validity = shared.cache.validity(self.before, &scopes, &[]).await;
+        let now = config.cache.generation().await.ok()?;
+        let validity = config.cache.validity(self.before, &scopes, &[]).await;
         self.before = now;
         (validity.ok()? == Validity::Valid).then_some(self)
     }
 
     /// HitForMiss the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
     /// so many steps: then it may be older than that.
-    pub(super) async fn keep<B>(
+    pub(super) async fn admit<B>(
         mut self,
         response: Response<B>,
         steps: u64,
@@ -148,13 +160,13 @@ impl Post {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let now = self.fill.way.shared.cache.generation().await.ok();
+        let now = self.fetch.state.config.cache.generation().await.ok();
         let is_expected = |now: Generation| {
             now.incarnation() == self.before.incarnation() && now.counter() == self.before.counter() + steps
         };
         if now.is_some_and(is_expected) {
-            self.fill.call.generation = now;
-            let received = self.fill.received(response, self.sent, None, self.tracker);
+            self.fetch.call.generation = now;
+            let received = self.fetch.received(response, self.sent, None, self.tracker);
             return (received.response, received.inherited);
         }
         let mut response = response.map(|body| ResponseBody::forwarded(body).within(self.chain()));

@@ -1,10 +1,10 @@
 //! The response of a fetch on its way to its client, and to the store if it is storable.
 
-use super::decision::{Keep, fits};
+use super::admission::{Admission, fits};
+use super::fetch::Fetch;
 use super::forecast::Forecast;
-use super::forward::Fill;
-use super::miss::Way;
-use super::sent::Sent;
+use super::forwarded_request::ForwardedRequest;
+use super::miss::RequestState;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
 use crate::clock::Moment;
@@ -31,12 +31,12 @@ pub(super) struct Received<B> {
     pub(super) forecast: Option<(Forecast, CacheStatus)>,
 }
 
-impl Fill {
+impl Fetch {
     /// Returns the response, which is being stored if that may be, and what a page inherits of it.
     pub(super) fn received<B>(
         mut self,
         response: Response<B>,
-        mut sent: Sent,
+        mut sent: ForwardedRequest,
         outdated: Option<Outdated>,
         tracker: Tracker,
     ) -> Received<B>
@@ -47,14 +47,14 @@ impl Fill {
         let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
         let (mut head, body) = response.into_parts();
         let handled_within = head.extensions.remove::<HandledByInner>().is_some();
-        let shared = &*self.way.shared;
-        EntityTag::remove_malformed(&mut head.headers, shared.policy.etags);
+        let config = &*self.state.config;
+        EntityTag::remove_malformed(&mut head.headers, config.policy.etags);
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledByInner),
-            None if self.way.context.head => Err(Detail::Head),
+            None if self.state.facts.head => Err(Detail::Head),
             None => Err(Detail::StoreFailed),
             Some(generation) => {
-                let kept = shared.keep(&sent.exchanged(&self.way, generation), &head);
+                let kept = config.admit(&sent.exchange(&self.state, generation), &head);
                 kept.and_then(|keep| match tracker.is_fit(generation) {
                     true => fits(&body, &keep).map(|()| keep),
                     false => Err(Detail::Dependencies),
@@ -66,45 +66,45 @@ impl Fill {
         let mut foretold = None;
         let (head, body, finish, status, inherited) = match kept {
             Err(why) => {
-                if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
+                if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
                     self.background.iter().for_each(RefreshOutcome::settle);
                 }
                 let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
                 let finish = sent.finish.within(handled_within);
-                let body = ResponseBody::forwarded(body).within(&self.way.chain);
+                let body = ResponseBody::forwarded(body).within(&self.state.chain);
                 self.not_shared(&head, handled_within, why);
                 event!(detail = %why, "not stored");
                 (head, body, finish, status.detail(why), inherited)
             }
-            Ok(Keep { head: stored, declared, limit, retained, told }) => {
-                let (cache, max_variants) = (shared.cache.clone(), shared.policy.max_variants);
+            Ok(Admission { head: stored, declared, limit, retained, told }) => {
+                let (cache, max_variants) = (config.cache.clone(), config.policy.max_variants);
                 let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
                 // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
                 let inherited = match self.is_detached || is_tracked() {
                     true => AnswerDependencies::from(&*response).and(tracker.peek()),
                     false => AnswerDependencies::Unknown,
                 };
-                let tags = shared.policy.etags || told.max_age.is_some();
+                let tags = config.policy.etags || told.max_age.is_some();
                 let tags = tags && !response.headers().contains_key(ETAG);
-                let comparison = tags.then(|| shared.policy.comparison());
+                let comparison = tags.then(|| config.policy.comparison());
                 // To be validated before each use.
                 if !response.is_fresh(response.head().response_time)
                     && let Some(leader) = self.call.leader.take()
                 {
-                    self.call.leader = share_unfresh(leader, &self.way);
+                    self.call.leader = share_unfresh(leader, &self.state);
                 }
                 let reads = tracker.peek();
                 let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
-                let forecast = Forecast::new(status, &self.way, response.head(), &sent.headers, reads);
+                let forecast = Forecast::new(status, &self.state, response.head(), &sent.headers, reads);
                 let stored = forecast.status();
                 foretold = Some((forecast.clone(), stored));
                 let mut held = Response::from_parts(head, ());
                 let verdict = self.hold(&sent, &mut held, Some((status, forecast)));
                 // Until an outer layer has admitted it, nothing says that it is stored.
                 let status = if verdict.is_some() { status } else { stored };
-                let Sent { headers: request, finish, .. } = sent;
-                let (key, settled) = (self.way.key, self.background);
-                let selection = Arc::clone(shared.selection());
+                let ForwardedRequest { headers: request, finish, .. } = sent;
+                let (key, settled) = (self.state.key, self.background);
+                let selection = Arc::clone(config.selection());
                 let mut storing =
                     PendingStore::new(key, response, request, selection, max_variants, retained);
                 (storing.outdated, storing.settled) = (outdated, settled);
@@ -124,8 +124,8 @@ impl Fill {
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
     fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
-        let cache = &self.way.shared.cache;
-        let (key, hit_for_miss, now) = (self.way.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
+        let cache = &self.state.config.cache;
+        let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
         if handled_within {
             hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
@@ -134,12 +134,12 @@ impl Fill {
                 leader.failed();
             }
             return;
-        } else if !self.way.context.goes_alone()
-            && !self.way.context.identified
+        } else if !self.state.facts.goes_alone()
+            && !self.state.facts.identified
             && self.call.generation.is_some()
             && self.call.reason.forward != ForwardReason::Method
             && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
-            && is_of_the_page(head.status)
+            && applies_to_resource(head.status)
         {
             hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
         }
@@ -150,18 +150,18 @@ impl Fill {
 }
 
 /// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
-fn share_unfresh(leader: Leader, way: &Way) -> Option<Leader> {
-    if way.shared.shares_unfresh() {
+fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
+    if state.config.shares_unfresh() {
         leader.close();
         return Some(leader);
     }
-    way.pass_unfresh(leader);
+    state.pass_unfresh(leader);
     None
 }
 
 /// Tells whether the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
-pub(super) fn is_of_the_page(status: StatusCode) -> bool {
+pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED
         || status == StatusCode::PARTIAL_CONTENT;

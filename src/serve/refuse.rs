@@ -1,10 +1,10 @@
 //! Answers without the service: to requests that want no call, and to loops.
 
+use super::config::LayerConfig;
 use super::failure::empty;
-use super::finish::Finish;
 use super::future::ResponseFuture;
-use super::inspect::Context;
-use super::shared::Shared;
+use super::inspect::RequestFacts;
+use super::outgoing_head::OutgoingHead;
 use crate::cache::AnswerDependencies;
 use crate::status::{CacheStatus, Detail};
 use http::{Extensions, Request, StatusCode, Version};
@@ -23,7 +23,7 @@ pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
 }
 
 /// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).
-pub(super) fn refuse<S, ReqBody, B>(version: Version, finish: Finish) -> ResponseFuture<S, ReqBody, B>
+pub(super) fn refuse<S, ReqBody, B>(version: Version, finish: OutgoingHead) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
 {
@@ -33,27 +33,27 @@ where
 
 /// Answers a looping request with 508: its own handler, body or computation has repeated it too often.
 pub(super) fn refuse_loop<S, ReqBody, B>(
-    shared: &Shared,
+    config: &LayerConfig,
     key: Option<Arc<str>>,
-    context: Context,
+    facts: RequestFacts,
     request: &Request<ReqBody>,
 ) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
 {
-    let finish = finish_of_loop(shared, key, context, request.extensions());
+    let finish = finish_of_loop(config, key, facts, request.extensions());
     answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
 }
 
 /// Returns the finish of the 508 for a loop.
 pub(super) fn finish_of_loop(
-    shared: &Shared,
+    config: &LayerConfig,
     key: Option<Arc<str>>,
-    context: Context,
+    facts: RequestFacts,
     request: &Extensions,
-) -> Finish {
+) -> OutgoingHead {
     let status = CacheStatus::refused(Detail::Loop);
-    let mut finish = Finish::new(shared, request, || status, context);
+    let mut finish = OutgoingHead::new(config, request, || status, facts);
     finish.set_key(key);
     finish
 }
@@ -61,7 +61,7 @@ pub(super) fn finish_of_loop(
 fn answer_with<S, ReqBody, B>(
     status: StatusCode,
     version: Version,
-    finish: Finish,
+    finish: OutgoingHead,
 ) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,

@@ -1,8 +1,8 @@
 //! The answer from the cache.
 
+use super::config::LayerConfig;
 use super::emitted::{KeyedFields, leave_to_outer};
-use super::inspect::Context;
-use super::shared::Shared;
+use super::inspect::RequestFacts;
 use crate::body::ResponseBody;
 use crate::cache::{inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
@@ -37,7 +37,7 @@ pub(super) struct Hit {
     key: Option<Arc<str>>,
 }
 
-impl Shared {
+impl LayerConfig {
     /// Tells whether `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
     /// invalidated and made anew within a second is another page.
     pub(super) fn compares_dates(&self) -> bool {
@@ -58,7 +58,7 @@ impl Shared {
         &self,
         stored: Arc<StoredResponse>,
         request: RequestHead<'_>,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
         collapsed: Option<Reason>,
         key: &[u8],
@@ -69,14 +69,14 @@ impl Shared {
             collapsed = collapsed.is_some(),
             "hit"
         );
-        let selection = self.select(context, request.method, request.headers, &stored);
+        let selection = self.select(facts, request.method, request.headers, &stored);
         let mark = was_announced(request.extensions);
         Hit {
             stored,
             now,
             clock: self.cache.clock().clone(),
             version: request.version,
-            head: context.head,
+            head: facts.head,
             selection,
             collapsed,
             tell: self.policy.cache_status,
@@ -94,18 +94,18 @@ impl Shared {
         stored: Arc<StoredResponse>,
         version: Version,
         request: &HeaderMap,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
     ) -> Hit {
         // RFC 9110 section 14.2: a range is defined for GET alone.
-        let method = if context.head { Method::HEAD } else { Method::GET };
-        let selection = self.select(context, &method, request, &stored);
+        let method = if facts.head { Method::HEAD } else { Method::GET };
+        let selection = self.select(facts, &method, request, &stored);
         Hit {
             stored,
             now,
             clock: self.cache.clock().clone(),
             version,
-            head: context.head,
+            head: facts.head,
             selection,
             collapsed: None,
             tell: false,
@@ -120,16 +120,16 @@ impl Shared {
     #[inline]
     fn select(
         &self,
-        context: Context,
+        facts: RequestFacts,
         method: &Method,
         request: &HeaderMap,
         stored: &StoredResponse,
     ) -> Selection {
-        if !context.selects() || !stored.status().is_success() {
+        if !facts.selects() || !stored.status().is_success() {
             return Selection::Whole;
         }
         // The common case, settled without reading any tags.
-        if context.has_tag && !context.conditional {
+        if facts.has_tag && !facts.conditional {
             return Selection::NotModified;
         }
         let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);

@@ -1,13 +1,13 @@
 //! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
 
-use super::decision::Keep;
-use super::finish::tell_client;
+use super::admission::Admission;
+use super::config::LayerConfig;
+use super::fetch::Fetch;
 use super::forecast::Forecast;
-use super::forward::Fill;
+use super::forwarded_request::ForwardedRequest;
 use super::held::HeldAdmission;
-use super::miss::Way;
-use super::sent::Sent;
-use super::shared::Shared;
+use super::miss::RequestState;
+use super::outgoing_head::tell_client;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, PendingStore, RefreshOutcome};
 use crate::clock::Moment;
@@ -64,13 +64,13 @@ pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
     }
 }
 
-impl Fill {
+impl Fetch {
     /// Answers with the stored response, updated from the 304 (RFC 9111 section 4.3.4).
     pub(super) async fn freshened<B>(
         mut self,
         stale: &StoredResponse,
         validated: response::Parts,
-        sent: Sent,
+        sent: ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
@@ -78,19 +78,19 @@ impl Fill {
             return self.mismatched(&validated.extensions, &sent, reads).await;
         }
         let outdated = self.outdated(stale.status());
-        let (shared, context) = (&Arc::clone(&self.way.shared), self.way.context);
-        let now = shared.cache.clock().now();
+        let (config, facts) = (&Arc::clone(&self.state.config), self.state.facts);
+        let now = config.cache.clock().now();
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.status = stale.status();
         let said = stale.head().said();
-        let retyped = shared.policy.sharing == Sharing::Rfc9111;
+        let retyped = config.policy.sharing == Sharing::Rfc9111;
         let updates = validators == ValidatorMatch::Same;
         parts.headers = if updates { updated(&said, &validated.headers, retyped) } else { said };
         parts.extensions = validated.extensions;
         let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
         // What the handler said before holds until it says something else.
         if hints.ttl == Ttl::Default
-            && !restricts(&validated.headers, &shared.policy.targets)
+            && !restricts(&validated.headers, &config.policy.targets)
             && let Some(ttl) = stale.head().hinted
         {
             hints.ttl = Ttl::For(ttl);
@@ -101,10 +101,10 @@ impl Fill {
         let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
         hints.client_max_age = hints.client_max_age.or(told_before);
         // What it says of its tags where they are told, it says of those from hints, too.
-        if let Some(fields) = shared.policy.tags_told {
+        if let Some(fields) = config.policy.tags_told {
             hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
         }
-        let told = shared.told(Some(&hints), context);
+        let told = config.told(Some(&hints), facts);
         parts.extensions.insert(hints);
         let marks = restrictions(&parts.extensions);
         let handled_within = parts.extensions.remove::<HandledByInner>().is_some();
@@ -113,17 +113,17 @@ impl Fill {
         let kept = match self.call.generation {
             _ if handled_within => Err(Detail::HandledByInner),
             _ if !updates => Err(Detail::Mismatch),
-            Some(generation) => shared.keep(&sent.exchanged(&self.way, generation), &parts),
+            Some(generation) => config.admit(&sent.exchange(&self.state, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
-        let kept = kept.and_then(|Keep { head, retained, .. }| {
+        let kept = kept.and_then(|Admission { head, retained, .. }| {
             let mut storing =
-                updating(&self.way, head, stale, &sent.headers, retained, self.background.clone());
+                updating(&self.state, head, stale, &sent.headers, retained, self.background.clone());
             // What is made from more than it is known by must not be kept.
             if storing.made_from(reads.clone()) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
         });
         // What a credential has provoked says nothing of the page that others get.
-        let of_the_page = !context.goes_alone() && !context.identified;
+        let of_the_page = !facts.goes_alone() && !facts.identified;
         let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
         let (stored, status) = match kept {
             Ok((storing, retained)) => {
@@ -131,10 +131,10 @@ impl Fill {
                 let mut answer = Response::new(());
                 *answer.headers_mut() = storing.response.headers().clone();
                 let head = storing.response.head();
-                let forecast = Forecast::new(status, &self.way, head, &sent.headers, reads.clone()).ended();
+                let forecast = Forecast::new(status, &self.state, head, &sent.headers, reads.clone()).ended();
                 let verdict = self.hold(&sent, &mut answer, Some((status, forecast.clone())));
                 let mut freshened = Freshened {
-                    way: self.way,
+                    state: self.state,
                     leader: self.call.leader,
                     storing,
                     retained,
@@ -164,27 +164,27 @@ impl Fill {
                     HitForMissReason::Uncacheable
                 };
                 if of_the_page && self.call.generation.is_some() && updates {
-                    shared.cache.hit_for_miss().remember(self.way.key.as_ref(), pass, now);
+                    config.cache.hit_for_miss().remember(self.state.key.as_ref(), pass, now);
                 }
                 // It is no longer what the service answers others with.
-                if outdated.is_some_and(|outdated| outdated.not_stored(&shared.cache)) {
+                if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
                     self.background.iter().for_each(RefreshOutcome::settle);
                 }
                 if let Some(leader) = self.call.leader {
                     leader.pass();
                 }
-                tell_client(&mut parts.headers, told, shared.cache.clock());
-                if let Some(fields) = shared.policy.tags_told {
+                tell_client(&mut parts.headers, told, config.cache.clock());
+                if let Some(fields) = config.policy.tags_told {
                     // What can't be read is told nobody.
-                    let tags = shared.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
+                    let tags = config.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
                     fields.write(&tags, &mut parts.headers);
                 }
                 (Arc::new(stale.with_headers(parts.headers)), status)
             }
         };
-        let Sent { headers: request, version, finish, mut edge, .. } = sent;
+        let ForwardedRequest { headers: request, version, finish, mut edge, .. } = sent;
         let inherited = AnswerDependencies::from(&*stored).and(reads);
-        let hit = shared.hit_after_call(stored, version, &request, context, now);
+        let hit = config.hit_after_call(stored, version, &request, facts, now);
         let mut response = hit.leaving(finish.left_to_outer()).response();
         if let Some(held) = held {
             response.extensions_mut().insert(held);
@@ -198,7 +198,7 @@ impl Fill {
 
 /// A stored response that a 304 has freshened, and what depends on it.
 struct Freshened {
-    way: Way,
+    state: RequestState,
     leader: Option<Leader>,
     storing: PendingStore,
     retained: Duration,
@@ -210,16 +210,16 @@ struct Freshened {
 impl Freshened {
     /// Stores it, freshens its variants, and shares it with followers. Returns `true` if it is stored.
     async fn store(self) -> bool {
-        let Self { way, leader, storing, retained, validated, now } = self;
-        let shared = &way.shared;
-        let variants = Variants { shared, key: storing.key.clone(), retained };
-        let (stored, is_placed) = storing.store_whole(&shared.cache).await;
+        let Self { state, leader, storing, retained, validated, now } = self;
+        let config = &state.config;
+        let variants = Variants { config, key: storing.key.clone(), retained };
+        let (stored, is_placed) = storing.store_whole(&config.cache).await;
         // A failure is counted by the cache; the variants stay as stale as they are.
         let _ = variants.freshen(&stored, &validated).await;
         if let Some(leader) = leader {
-            match stored.is_fresh(now) || shared.shares_unfresh() {
+            match stored.is_fresh(now) || config.shares_unfresh() {
                 true => leader.stored(stored),
-                false => way.pass_unfresh(leader),
+                false => state.pass_unfresh(leader),
             }
         }
         is_placed
@@ -227,7 +227,7 @@ impl Freshened {
 
     fn store_if(self, verdict: Verdict) {
         if verdict == Verdict::Admitted {
-            let cache = self.way.shared.cache.clone();
+            let cache = self.state.config.cache.clone();
             cache.spawn_or_run(async move {
                 self.store().await;
             });
@@ -237,18 +237,18 @@ impl Freshened {
 
 /// Returns what takes the place of a stored response, of which all stands but what its new head says.
 fn updating(
-    way: &Way,
+    state: &RequestState,
     mut head: Head,
     before: &StoredResponse,
     request: &HeaderMap,
     retained: Duration,
     settled: Option<RefreshOutcome>,
 ) -> PendingStore {
-    let selection = Arc::clone(way.shared.selection());
+    let selection = Arc::clone(state.config.selection());
     head.nominate(&before.head().nominated, request, &selection);
     head.inherit(before.head());
     let response = Arc::new(before.successor(head, Bytes::new()));
-    let (key, request, max_variants) = (way.key.clone(), request.clone(), way.shared.policy.max_variants);
+    let (key, request, max_variants) = (state.key.clone(), request.clone(), state.config.policy.max_variants);
     let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
     storing.settled = settled;
     storing
@@ -256,7 +256,7 @@ fn updating(
 
 /// The stored responses under one key.
 struct Variants<'a> {
-    shared: &'a Shared,
+    config: &'a LayerConfig,
     key: CacheKey,
     retained: Duration,
 }
@@ -264,8 +264,8 @@ struct Variants<'a> {
 impl Variants<'_> {
     /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
     async fn freshen(&self, fresh: &StoredResponse, validated: &HeaderMap) -> Result<(), StoreError> {
-        let (cache, like) = (&self.shared.cache, fresh.head());
-        let (store, targets) = (cache.store(), &self.shared.policy.targets);
+        let (cache, like) = (&self.config.cache, fresh.head());
+        let (store, targets) = (cache.store(), &self.config.policy.targets);
         let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
         let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
             return Ok(());
@@ -288,7 +288,7 @@ impl Variants<'_> {
             let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
             let directives = ResponseDirectives::for_targets(&headers, targets);
             // No longer than it says itself.
-            let Some(until) = self.shared.fresh_again_until(&variant, &headers, &directives, like) else {
+            let Some(until) = self.config.fresh_again_until(&variant, &headers, &directives, like) else {
                 continue;
             };
             if head.fresh_until >= until {
@@ -297,9 +297,9 @@ impl Variants<'_> {
             if cache.validity_of(&variant).await? == Validity::Valid {
                 // It was stored with its cookie, if it has one.
                 let shares = variant.headers().contains_key(SET_COOKIE);
-                let windows = Windows::new(head.hinted_windows, &directives, self.shared.policy.stale);
+                let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
-                let new = variant.freshened(headers, like, until, windows, self.shared.emitted());
+                let new = variant.freshened(headers, like, until, windows, self.config.emitted());
                 let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
                 let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
                 cache.within_limit(put).await?;
@@ -329,7 +329,7 @@ fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
 }
 
 /// Sends a 304 instead of a complete response to a client that has it, while that goes on to be stored.
-pub(super) fn withheld<B>(
+pub(super) fn into_not_modified<B>(
     response: Response<ResponseBody<B>>,
     conditions: &HeaderMap,
 ) -> Response<ResponseBody<B>>

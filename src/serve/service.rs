@@ -1,17 +1,17 @@
 //! The service of both cache layers.
 
+use super::action::Action;
 use super::anonymize::Carries;
-use super::carried;
-use super::finish::Finish;
-use super::forward::Fill;
+use super::config::LayerConfig;
+use super::detached;
+use super::fetch::Fetch;
 use super::future::{ResponseFuture, pass_on};
-use super::inspect::Context;
-use super::miss::Way;
-use super::narrow::normalize;
-use super::next::Next;
+use super::inspect::RequestFacts;
+use super::keyed_inputs::normalize;
+use super::miss::RequestState;
+use super::outgoing_head::OutgoingHead;
 use super::refresh;
 use super::refuse::{is_for_no_cache, refuse, refuse_loop};
-use super::shared::Shared;
 use super::step::{Forward, Missed, Step};
 use super::unsafe_method;
 use crate::body::ResponseBody;
@@ -40,12 +40,12 @@ use tower::util::ServiceExt;
 #[derive(Clone)]
 pub struct ResponseCache<S> {
     inner: S,
-    shared: Arc<Shared>,
+    config: Arc<LayerConfig>,
 }
 
 impl<S> ResponseCache<S> {
-    pub(crate) fn new(inner: S, shared: Arc<Shared>) -> Self {
-        Self { inner, shared }
+    pub(crate) fn new(inner: S, config: Arc<LayerConfig>) -> Self {
+        Self { inner, config }
     }
 
     /// Returns the wrapped service.
@@ -61,7 +61,7 @@ impl<S> ResponseCache<S> {
 
 impl<S> fmt::Debug for ResponseCache<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseCache").field("level", &self.shared.level).finish_non_exhaustive()
+        f.debug_struct("ResponseCache").field("level", &self.config.level).finish_non_exhaustive()
     }
 }
 
@@ -84,16 +84,16 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
-        match self.shared.decide(head, request.body(), &mut buf) {
-            Step::Hit(stored, context, now) => {
-                ResponseFuture::hit(self.shared.hit(stored, head, context, now, None, buf.as_bytes()))
+        match self.config.decide(head, request.body(), &mut buf) {
+            Step::Hit(stored, facts, now) => {
+                ResponseFuture::hit(self.config.hit(stored, head, facts, now, None, buf.as_bytes()))
             }
             Step::Forward(forward) => {
-                let Some((context, parts)) = &forward.narrowed else {
+                let Some((facts, parts)) = &forward.stripped else {
                     return self.forward(request, &forward);
                 };
                 // It was looked up.
-                self.forward_narrowed(request, forward.bypass, *context, parts, buf.key())
+                self.forward_stripped(request, forward.bypass, *facts, parts, buf.key())
             }
             Step::Unsafe => self.write(request),
             Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
@@ -115,8 +115,8 @@ impl<S> ResponseCache<S> {
     {
         let (mut parts, body) = request.into_parts();
         marks::remove_from_request(&mut parts.headers);
-        let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
-        ResponseFuture::slow(unsafe_method::forward(shared, inner, parts, body))
+        let (inner, config) = (self.inner.clone(), Arc::clone(&self.config));
+        ResponseFuture::slow(unsafe_method::forward(config, inner, parts, body))
     }
 
     #[inline(never)]
@@ -135,22 +135,22 @@ impl<S> ResponseCache<S> {
         B::Error: Into<BoxError>,
     {
         marks::remove_from_request(request.headers_mut());
-        let Missed { context, parts, lookup } = missed;
-        let way = Way::new(&self.shared, key, context, parts, (&request).into());
+        let Missed { facts, parts, lookup } = missed;
+        let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();
         // Most misses wait for nothing, and so need no room for it.
-        let next = match self.shared.cache.is_local() {
-            true => poll_now(pin!(way.next(request.headers(), lookup))),
+        let next = match self.config.cache.is_local() {
+            true => poll_now(pin!(state.next(request.headers(), lookup))),
             false => None,
         };
         if let Some(next) = next {
-            return proceed(way, inner, next, request);
+            return proceed(state, inner, next, request);
         }
         let (parts, body) = request.into_parts();
         ResponseFuture::slow(async move {
-            let next = way.next(&parts.headers, None).await;
+            let next = state.next(&parts.headers, None).await;
             // That future has passed on what it knows.
-            let answer = proceed(way, inner, next, Request::from_parts(parts, body)).await;
+            let answer = proceed(state, inner, next, Request::from_parts(parts, body)).await;
             (answer, AnswerDependencies::noted())
         })
     }
@@ -171,37 +171,37 @@ impl<S> ResponseCache<S> {
             "forward"
         );
         let status = || CacheStatus::forward(forward.bypass);
-        let (shared, head) = (&self.shared, RequestHead::from(&request));
-        let personal = shared.policy.predicates.identity(head).is_some();
+        let (config, head) = (&self.config, RequestHead::from(&request));
+        let personal = config.policy.predicates.identity(head).is_some();
         let identified =
-            forward.bypass.detail.is_some_and(Detail::is_identified) || shared.policy.identifies(head);
-        let who = Context { personal, identified, ..Context::default() };
-        let mut finish = Finish::new(shared, request.extensions(), status, who);
+            forward.bypass.detail.is_some_and(Detail::is_identified) || config.policy.identifies(head);
+        let who = RequestFacts { personal, identified, ..RequestFacts::default() };
+        let mut finish = OutgoingHead::new(config, request.extensions(), status, who);
         if !forward.mark {
             finish.unmark();
         }
         if is_for_no_cache(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
-            && shared.wants_only_what_is_cached(head.headers, true)
+            && config.wants_only_what_is_cached(head.headers, true)
         {
             return refuse(request.version(), finish);
         }
         // No layer further in stores the answer to an identified visitor.
         if forward.announce {
-            let scopes = if identified { Vec::new() } else { shared.scopes((&request).into()) };
-            shared.announce(request.extensions_mut(), identified, &scopes);
+            let scopes = if identified { Vec::new() } else { config.scopes((&request).into()) };
+            config.announce(request.extensions_mut(), identified, &scopes);
         }
-        let (call, shared) = (self.inner.clone().oneshot(request), Arc::clone(shared));
-        ResponseFuture::forward(call, finish, shared)
+        let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
+        ResponseFuture::forward(call, finish, config)
     }
 
     /// Forwards a request whose answer a layer further in may store, without what the key of this one ignores.
     #[inline(never)]
-    fn forward_narrowed<ReqBody, B>(
+    fn forward_stripped<ReqBody, B>(
         &self,
         mut request: Request<ReqBody>,
         bypass: Reason,
-        context: Context,
+        facts: RequestFacts,
         parts: &[Option<String>],
         key: KeyRef<'_>,
     ) -> ResponseFuture<S, ReqBody, B>
@@ -214,40 +214,40 @@ impl<S> ResponseCache<S> {
         B::Error: Into<BoxError>,
     {
         marks::remove_from_request(request.headers_mut());
-        let (shared, head) = (&self.shared, RequestHead::from(&request));
+        let (config, head) = (&self.config, RequestHead::from(&request));
         let (chain, shown) =
-            (shared.chain(key.to_key(), head.headers), shared.shown_key(head, key.as_bytes()));
+            (config.chain(key.to_key(), head.headers), config.shown_key(head, key.as_bytes()));
         if chain.is_loop() {
-            return refuse_loop(shared, shown, context, &request);
+            return refuse_loop(config, shown, facts, &request);
         }
         event!(
             reason = bypass.forward.as_str(),
             detail = bypass.detail.map(tracing::field::display),
             "forward"
         );
-        let identified = shared.policy.identifies(head);
-        let personal = shared.policy.predicates.identity(head).is_some();
-        let who = Context { personal, identified, ..Context::default() };
+        let identified = config.policy.identifies(head);
+        let personal = config.policy.predicates.identity(head).is_some();
+        let who = RequestFacts { personal, identified, ..RequestFacts::default() };
         let status = || CacheStatus::forward(bypass);
-        let mut finish = Finish::new(shared, request.extensions(), status, who);
+        let mut finish = OutgoingHead::new(config, request.extensions(), status, who);
         finish.set_key(shown);
-        let scopes = shared.scopes((&request).into());
-        shared.narrow(&mut request, context, parts);
+        let scopes = config.scopes((&request).into());
+        config.strip_unkeyed(&mut request, facts, parts);
         normalize(&mut request);
         let edge = Edge::of(request.extensions_mut());
-        shared.announce(request.extensions_mut(), identified, &scopes);
+        config.announce(request.extensions_mut(), identified, &scopes);
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = bypass.detail != Some(Detail::Head);
-        let (call, shared) = (self.inner.clone().oneshot(request), Arc::clone(shared));
-        ResponseFuture::slow(pass_on(edge, call, finish, shared, chain, is_noted))
+        let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
+        ResponseFuture::slow(pass_on(edge, call, finish, config, chain, is_noted))
     }
 }
 
 /// Does what a request that was not answered at once does next.
 fn proceed<S, ReqBody, B>(
-    way: Way,
+    state: RequestState,
     inner: S,
-    next: Next,
+    next: Action,
     mut request: Request<ReqBody>,
 ) -> ResponseFuture<S, ReqBody, B>
 where
@@ -258,61 +258,61 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (shared, context) = (&way.shared, way.context);
+    let (config, facts) = (&state.config, state.facts);
     match next {
-        Next::Answer(stored, collapsed) => {
-            let now = shared.cache.clock().now();
-            ResponseFuture::hit(shared.hit(
+        Action::Answer(stored, collapsed) => {
+            let now = config.cache.clock().now();
+            ResponseFuture::hit(config.hit(
                 stored,
                 (&request).into(),
-                context,
+                facts,
                 now,
                 collapsed,
-                way.key.as_ref().as_bytes(),
+                state.key.as_ref().as_bytes(),
             ))
         }
-        Next::Read(head, reader, reason) => {
-            let now = shared.cache.clock().now();
+        Action::Read(head, reader, reason) => {
+            let now = config.cache.clock().now();
             let hit =
-                shared.hit(head, (&request).into(), context, now, Some(reason), way.key.as_ref().as_bytes());
+                config.hit(head, (&request).into(), facts, now, Some(reason), state.key.as_ref().as_bytes());
             // What the rest of it will be made from is not known here.
             let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
             ResponseFuture::slow(std::future::ready(answer))
         }
-        Next::Refresh(stored, call, refresh) => {
-            let now = shared.cache.clock().now();
-            let hit = shared.hit(stored, (&request).into(), context, now, None, way.key.as_ref().as_bytes());
-            refresh.start(way, call, inner, request, Carries::Known);
+        Action::Refresh(stored, call, refresh) => {
+            let now = config.cache.clock().now();
+            let hit = config.hit(stored, (&request).into(), facts, now, None, state.key.as_ref().as_bytes());
+            refresh.start(state, call, inner, request, Carries::Known);
             ResponseFuture::hit(hit)
         }
-        Next::Forward(status) => {
-            let mut finish = Finish::new(shared, request.extensions(), || status, context);
-            finish.set_key(way.shown.clone());
-            shared.narrow(&mut request, context, &way.parts);
+        Action::Forward(status) => {
+            let mut finish = OutgoingHead::new(config, request.extensions(), || status, facts);
+            finish.set_key(state.shown.clone());
+            config.strip_unkeyed(&mut request, facts, &state.parts);
             normalize(&mut request);
             let edge = Edge::of(request.extensions_mut());
-            shared.announce(request.extensions_mut(), context.identified, &way.scopes);
+            config.announce(request.extensions_mut(), facts.identified, &state.scopes);
             let call = inner.oneshot(request);
-            ResponseFuture::slow(pass_on(edge, call, finish, way.shared, way.chain, false))
+            ResponseFuture::slow(pass_on(edge, call, finish, state.config, state.chain, false))
         }
-        Next::Refuse => {
+        Action::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let mut finish = Finish::new(shared, request.extensions(), || status, context);
-            finish.set_key(way.shown.clone());
+            let mut finish = OutgoingHead::new(config, request.extensions(), || status, facts);
+            finish.set_key(state.shown.clone());
             refuse(request.version(), finish)
         }
-        Next::Loop => refuse_loop(shared, way.shown.clone(), context, &request),
-        Next::Call(call) => {
+        Action::Loop => refuse_loop(config, state.shown.clone(), facts, &request),
+        Action::Fetch(call) => {
             // Others may wait for it, or come to.
-            let limit = shared.policy.carry_on.filter(|_| call.leader.is_some());
-            let carried = limit.and_then(|limit| Some((limit, shared.cache.carry_permit()?)));
-            let action = refresh::action(&way, &call, &inner, &request);
-            let fill = Fill::new(way, call).with_action(action);
-            match carried {
+            let limit = config.policy.carry_on.filter(|_| call.leader.is_some());
+            let detached = limit.and_then(|limit| Some((limit, config.cache.carry_permit()?)));
+            let action = refresh::action(&state, &call, &inner, &request);
+            let fetch = Fetch::new(state, call).with_action(action);
+            match detached {
                 Some((limit, permit)) => {
-                    ResponseFuture::slow(carried::run(fill, inner, request, limit, permit))
+                    ResponseFuture::slow(detached::run(fetch, inner, request, limit, permit))
                 }
-                None => ResponseFuture::slow(fill.run(inner, request)),
+                None => ResponseFuture::slow(fetch.run(inner, request)),
             }
         }
     }

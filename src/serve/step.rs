@@ -1,8 +1,8 @@
 //! What is to be done with a request, decided before anything is awaited.
 
-use super::inspect::{Context, Inspected};
+use super::config::LayerConfig;
+use super::inspect::{InspectedRequest, RequestFacts};
 use super::lookup::Lookup;
-use super::shared::Shared;
 use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// What is to be done with a request.
 pub(super) enum Step {
-    Hit(Arc<StoredResponse>, Context, Moment),
+    Hit(Arc<StoredResponse>, RequestFacts, Moment),
     Forward(Forward),
     Unsafe,
     /// The key is in the buffer.
@@ -27,7 +27,7 @@ pub(super) enum Step {
 
 /// A request that has to look further.
 pub(super) struct Missed {
-    pub(super) context: Context,
+    pub(super) facts: RequestFacts,
     /// The parts of its key that the user computes.
     pub(super) parts: Vec<Option<String>>,
     pub(super) lookup: Option<Lookup>,
@@ -42,20 +42,20 @@ pub(super) struct Forward {
     pub(super) mark: bool,
     /// Present if the key of the request is in the buffer. An inner layer may store the response, so the forwarded
     /// request must have no unkeyed input of this layer.
-    pub(super) narrowed: Option<(Context, Vec<Option<String>>)>,
+    pub(super) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 
 impl Step {
     fn forward(bypass: Reason) -> Self {
-        Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: None })
+        Self::Forward(Forward { bypass, announce: true, mark: true, stripped: None })
     }
 
-    fn narrowed(bypass: Reason, context: Context, parts: Vec<Option<String>>) -> Self {
-        Self::Forward(Forward { bypass, announce: true, mark: true, narrowed: Some((context, parts)) })
+    fn stripped(bypass: Reason, facts: RequestFacts, parts: Vec<Option<String>>) -> Self {
+        Self::Forward(Forward { bypass, announce: true, mark: true, stripped: Some((facts, parts)) })
     }
 }
 
-impl Shared {
+impl LayerConfig {
     #[inline]
     pub(super) fn decide<B: Body>(&self, request: RequestHead<'_>, body: &B, buf: &mut KeyBuf) -> Step {
         let outer = request.extensions.get::<OuterContext>();
@@ -64,7 +64,7 @@ impl Shared {
             // whatever stands between them. The outer one does it all.
             if self.is_within_itself(outer) {
                 let bypass = Reason::bypass(Detail::SameName);
-                return Step::Forward(Forward { bypass, announce: false, mark: false, narrowed: None });
+                return Step::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
             }
             if outer.is_barred && is_safe(request.method) {
                 return Step::forward(Reason::bypass(Detail::Identified));
@@ -74,7 +74,7 @@ impl Shared {
                 return Step::forward(Reason::bypass(Detail::Cookie));
             }
         }
-        let mut inspected = Inspected::default();
+        let mut inspected = InspectedRequest::default();
         match self.inspect(request, body.is_end_stream(), outer, &mut inspected) {
             Ok(()) => {}
             // A tunnel has no target that could have changed.
@@ -88,31 +88,31 @@ impl Shared {
             Err(bypass) => return Step::forward(bypass),
         };
         // What identified the sender may have been taken off since; the page is theirs all the same.
-        if outer.is_some_and(|outer| outer.identified) && !inspected.context.personal {
+        if outer.is_some_and(|outer| outer.identified) && !inspected.facts.personal {
             return Step::forward(Reason::bypass(Detail::Identified));
         }
         inspected.parts = self.policy.key.parts(request);
         if let Err(bypass) = self.key(request, &inspected, buf) {
             return Step::forward(bypass);
         }
-        let mut context = inspected.context;
-        if context.directives && self.forbids_storing(request.headers) {
+        let mut facts = inspected.facts;
+        if facts.directives && self.forbids_storing(request.headers) {
             return Step::forward(Reason::bypass(Detail::RequestNoStore));
         }
-        if !self.cache.is_local() || context.needs_current {
-            return Step::Miss(Missed { context, parts: inspected.parts, lookup: None });
+        if !self.cache.is_local() || facts.needs_current {
+            return Step::Miss(Missed { facts, parts: inspected.parts, lookup: None });
         }
         let (key, now) = (buf.key(), self.cache.clock().now());
-        match self.plain_hit(request.headers, key, context, now) {
-            Some(stored) if self.is_to_refresh(&stored, request.headers, context, now) => {
+        match self.plain_hit(request.headers, key, facts, now) {
+            Some(stored) if self.is_to_refresh(&stored, request.headers, facts, now) => {
                 let lookup = Some(Lookup::Stale { stored, variant: None });
-                Step::Miss(Missed { context, parts: inspected.parts, lookup })
+                Step::Miss(Missed { facts, parts: inspected.parts, lookup })
             }
             Some(stored) => {
-                context.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
-                Step::Hit(stored, context, now)
+                facts.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
+                Step::Hit(stored, facts, now)
             }
-            None => self.look_further(request.headers, key, context, now, inspected.parts),
+            None => self.look_further(request.headers, key, facts, now, inspected.parts),
         }
     }
 
@@ -122,25 +122,25 @@ impl Shared {
         &self,
         request: &HeaderMap,
         key: KeyRef<'_>,
-        context: Context,
+        facts: RequestFacts,
         now: Moment,
         parts: Vec<Option<String>>,
     ) -> Step {
-        match poll_now(pin!(self.lookup(request, key, context, now))) {
-            Some(Lookup::Hit(stored)) => Step::Hit(stored, context, now),
+        match poll_now(pin!(self.lookup(request, key, facts, now))) {
+            Some(Lookup::Hit(stored)) => Step::Hit(stored, facts, now),
             // A HEAD can't fill the cache, so there is nothing to wait for.
             Some(Lookup::Miss { reason, stale: None, .. })
-                if context.head
+                if facts.head
                     && self.policy.origin_timeout.is_none()
-                    && !self.wants_only_what_is_cached(request, context.directives) =>
+                    && !self.wants_only_what_is_cached(request, facts.directives) =>
             {
-                Step::narrowed(Reason::new(reason.forward, Detail::Head), context, parts)
+                Step::stripped(Reason::new(reason.forward, Detail::Head), facts, parts)
             }
             lookup => match self.cache.hit_for_miss().get(key, now) {
                 Some(HitForMissReason::HandledByInner) => {
-                    Step::narrowed(Reason::bypass(Detail::HandledByInner), context, parts)
+                    Step::stripped(Reason::bypass(Detail::HandledByInner), facts, parts)
                 }
-                _ => Step::Miss(Missed { context, parts, lookup }),
+                _ => Step::Miss(Missed { facts, parts, lookup }),
             },
         }
     }
@@ -148,22 +148,22 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shared::Level;
-    use super::{KeyBuf, Shared, Step};
+    use super::super::config::Level;
+    use super::{KeyBuf, LayerConfig, Step};
     use crate::{Cache, NullStore, Policy};
     use http_body_util::Empty;
 
     #[test]
     fn a_key_has_a_digest_of_an_identity_and_nothing_of_a_credential() {
         let policy = Policy::app().vary_by_identity("user", |_| Some("alice@shop.example".to_owned()));
-        let shared = Shared::new(Cache::new(NullStore::new()), policy, Level::Site);
+        let config = LayerConfig::new(Cache::new(NullStore::new()), policy, Level::Site);
         let request = http::Request::get("/account")
             .header("authorization", "Bearer s3cret")
             .header("cookie", "sid=s3cret")
             .body(Empty::<bytes::Bytes>::new())
             .expect("a request");
         let mut buf = KeyBuf::new();
-        let step = shared.decide((&request).into(), request.body(), &mut buf);
+        let step = config.decide((&request).into(), request.body(), &mut buf);
         assert!(matches!(step, Step::Miss(..)));
         let key = String::from_utf8_lossy(buf.as_bytes());
         assert!(key.contains("/account") && !key.contains("alice") && !key.contains("s3cret"));

@@ -135,8 +135,8 @@ impl Written {
     /// count: any client may name others there.
     pub(super) fn on_own_hosts(&self, what: Invalidation) -> Invalidation {
         let hosts = self.targets().filter_map(|target| Some(without_user(target.authority.as_ref()?)));
-        let narrowed = hosts.map(|host| what.clone().host(host)).reduce(Invalidation::and);
-        narrowed.unwrap_or(what)
+        let stripped = hosts.map(|host| what.clone().host(host)).reduce(Invalidation::and);
+        stripped.unwrap_or(what)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
 
-use super::finish::Finish;
+use super::config::LayerConfig;
 use super::future::Answered;
 use super::held;
-use super::inspect::Context;
-use super::post::Post;
-use super::shared::Shared;
+use super::inspect::RequestFacts;
+use super::outgoing_head::OutgoingHead;
+use super::post::CacheablePost;
 use super::target::Written;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Cache, Invalidate, Invalidation};
@@ -26,7 +26,7 @@ use tower::Service;
 /// origin are invalidated before the client learns of it. If its outcome is never seen, its target is; softly, where
 /// it is a gateway that has seen none.
 pub(super) async fn forward<S, ReqBody, B>(
-    shared: Arc<Shared>,
+    config: Arc<LayerConfig>,
     mut inner: S,
     mut parts: Parts,
     body: ReqBody,
@@ -37,18 +37,19 @@ where
     B::Error: Into<BoxError>,
 {
     let status = CacheStatus::forward(ForwardReason::Method);
-    let mut finish = Finish::new(&shared, &parts.extensions, || status, Context::default()).silent();
-    let mut post = Post::new(&shared, &parts, &finish).await;
+    let mut finish =
+        OutgoingHead::new(&config, &parts.extensions, || status, RequestFacts::default()).silent();
+    let mut post = CacheablePost::new(&config, &parts, &finish).await;
     if let Some(refused) = post.as_ref().and_then(|post| post.refused_loop(&parts)) {
         return (Ok(refused), AnswerDependencies::noted());
     }
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
     // It may be answered by requests of its own to a layer further in.
-    let identified = shared.policy.identifies((&parts).into());
-    shared.announce(&mut parts.extensions, identified, &[]);
+    let identified = config.policy.identifies((&parts).into());
+    config.announce(&mut parts.extensions, identified, &[]);
     // What the client asked for, and what the handler sees: either may be what others are sent.
-    let written = Written::new((&parts).into(), &shared.policy);
-    let of_site = |paths: Vec<String>| match shared.policy.sharing {
+    let written = Written::new((&parts).into(), &config.policy);
+    let of_site = |paths: Vec<String>| match config.policy.sharing {
         // RFC 9111 section 4.4: nobody else's. An application is one, whatever it is called.
         Sharing::Rfc9111 => written.on_own_hosts(Invalidation::request_paths(paths)),
         Sharing::App => Invalidation::request_paths(paths),
@@ -57,7 +58,7 @@ where
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         return (Err(error), AnswerDependencies::noted());
     }
-    let mut changed = Changed { cache: &shared.cache, what: vec![of_site(written.paths())] };
+    let mut changed = Changed { cache: &config.cache, what: vec![of_site(written.paths())] };
     let call = inner.call(Request::from_parts(parts, body));
     let response = match &mut post {
         Some(post) => {
@@ -71,11 +72,11 @@ where
         Ok(response) => response,
         Err(error) => return (Err(error), AnswerDependencies::noted()),
     };
-    held::receive(&mut response, &shared.policy.credentials);
+    held::receive(&mut response, &config.policy.credentials);
     let status = response.status();
     // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
     if status.is_success() || status.is_redirection() {
-        let location = names_changed(status, shared.policy.redirects_invalidate).then_some(LOCATION);
+        let location = names_changed(status, config.policy.redirects_invalidate).then_some(LOCATION);
         let referred = [Some(CONTENT_LOCATION), location]
             .into_iter()
             .flatten()
@@ -92,13 +93,13 @@ where
             Some(post) => {
                 let scopes =
                     post.scopes_of(&response, &written.public.uri, written.public.authority.as_ref());
-                post.not_outrun(scopes).await
+                post.still_valid(scopes).await
             }
             None => None,
         };
         match (changed.invalidate().await, post) {
             (Ok(steps), Some(post)) => {
-                let (response, inherited) = post.keep(response, steps).await;
+                let (response, inherited) = post.admit(response, steps).await;
                 return (Ok(response), inherited);
             }
             (Ok(_), None) => {}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Why a stored response is not for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum NotReusable {
     /// It is another variant.
     Fields,
     Invalidated,
@@ -22,14 +22,16 @@ pub(super) enum Refusal {
     Precondition,
 }
 
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
+impl From<NotReusable> for Reason {
+    fn from(refusal: NotReusable) -> Self {
         match refusal {
-            Refusal::Fields => ForwardReason::VaryMiss.into(),
-            Refusal::Invalidated | Refusal::Softened => Self::new(ForwardReason::Stale, Detail::Invalidated),
-            Refusal::NotFresh => ForwardReason::Stale.into(),
-            Refusal::Directives(which) => Self::new(ForwardReason::Request, which),
-            Refusal::Precondition => Self::new(ForwardReason::Request, Detail::Precondition),
+            NotReusable::Fields => ForwardReason::VaryMiss.into(),
+            NotReusable::Invalidated | NotReusable::Softened => {
+                Self::new(ForwardReason::Stale, Detail::Invalidated)
+            }
+            NotReusable::NotFresh => ForwardReason::Stale.into(),
+            NotReusable::Directives(which) => Self::new(ForwardReason::Request, which),
+            NotReusable::Precondition => Self::new(ForwardReason::Request, Detail::Precondition),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The one gate before the store: may this response be kept, and for how long?
 
-use super::inspect::Context;
+use super::config::LayerConfig;
+use super::inspect::RequestFacts;
 use super::lifetime::{came_stale, serves_while_revalidating, until};
-use super::shared::Shared;
 use crate::clock::Moment;
 use crate::entry::{ExtendOnHost, Generation, Head, Nominated, Scope, headers_for_storage};
 use crate::key::{ForwardedField, KeyRef, RequestHead};
@@ -17,7 +17,7 @@ use crate::rules::freshness::{
 };
 use crate::rules::preconditions::has_validator;
 use crate::rules::stale::{StaleOverrides, Windows};
-use crate::rules::storability::{Exchange, SET_COOKIE2, declared_length, storable};
+use crate::rules::storability::{SET_COOKIE2, Storability, declared_length, storable};
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use crate::status::Detail;
@@ -30,11 +30,11 @@ use http_body::Body;
 use std::time::{Duration, SystemTime};
 
 /// What was known of the exchange before the response came.
-pub(super) struct Exchanged<'a> {
+pub(super) struct Exchange<'a> {
     pub(super) request: &'a HeaderMap,
     /// All of the request's head, where a predicate looks at it.
     pub(super) asked: Option<&'a request::Parts>,
-    pub(super) context: Context,
+    pub(super) facts: RequestFacts,
     /// Whether there is a word on cookies, so that requests with others did not come so far.
     pub(super) cookies_declared: bool,
     /// The key of the URL.
@@ -48,7 +48,7 @@ pub(super) struct Exchanged<'a> {
 }
 
 /// A response that is to be kept if its body is complete.
-pub(super) struct Keep {
+pub(super) struct Admission {
     pub(super) head: Head,
     pub(super) declared: Option<u64>,
     /// The most bytes of body that fit.
@@ -72,17 +72,21 @@ const LONGEST_TAG: usize = 1024;
 /// What an entry takes in a store besides head and body, about: its key and its place in a table.
 const ENTRY_OVERHEAD: u64 = 1024;
 
-impl Shared {
+impl LayerConfig {
     /// Decides on the head of a response, with a word for why not.
-    pub(super) fn keep(&self, exchanged: &Exchanged<'_>, response: &response::Parts) -> Result<Keep, Detail> {
+    pub(super) fn admit(
+        &self,
+        exchange: &Exchange<'_>,
+        response: &response::Parts,
+    ) -> Result<Admission, Detail> {
         let directives = ResponseDirectives::for_targets(&response.headers, &self.policy.targets);
         let vary = Vary::from_headers(&response.headers);
         let hints = response.extensions.get::<CacheHints>();
         if hints.is_some_and(|hints| hints.never) {
             return Err(Detail::Hint);
         }
-        let context = exchanged.context;
-        if response.extensions.get::<Identified>().is_some() && !context.personal {
+        let facts = exchange.facts;
+        if response.extensions.get::<Identified>().is_some() && !facts.personal {
             return Err(Detail::Identified);
         }
         if let Some(issued) = self.policy.issued_credential(&response.headers, &directives) {
@@ -93,18 +97,18 @@ impl Shared {
         let revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
         let clock = self.cache.clock();
         let now = clock.now();
-        let came = ResponseTime::new(clock.wall(), exchanged.request_time, now.since(exchanged.began));
+        let came = ResponseTime::new(clock.wall(), exchange.request_time, now.since(exchange.began));
         let stated = stated_lifetime(&directives, &response.headers, came.latest());
         let by_rfc = self.policy.sharing == Sharing::Rfc9111;
         // It has no meaning on a 200, but to an origin that means a 206.
-        if context.range && response.headers.contains_key(CONTENT_RANGE) {
+        if facts.range && response.headers.contains_key(CONTENT_RANGE) {
             return Err(Detail::Partial);
         }
         let explicit = matches!(stated, ExplicitLifetime::For(_));
-        let shares_cookies = by_rfc && self.policy.share_set_cookie && explicit && !context.identified;
-        storable(&Exchange {
-            authorization: context.authorization,
-            personal: context.personal,
+        let shares_cookies = by_rfc && self.policy.share_set_cookie && explicit && !facts.identified;
+        storable(&Storability {
+            authorization: facts.authorization,
+            personal: facts.personal,
             status: response.status,
             headers: &response.headers,
             directives: &directives,
@@ -119,30 +123,30 @@ impl Shared {
         fields.extend(hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
         fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
         fields.dedup();
-        self.could_depend_on(&fields, context)?;
+        self.could_depend_on(&fields, facts)?;
         let by_origin = fields.contains(&ORIGIN) || self.policy.key.covers(&ORIGIN);
         let is_coded_for_some = self.is_coded_for_some(&response.headers, &fields);
         // It would take the place of one that others get, or be asked for in vain.
-        if is_coded_for_some && !accept::offers_codings(exchanged.request, &response.headers) {
+        if is_coded_for_some && !accept::offers_codings(exchange.request, &response.headers) {
             return Err(Detail::ContentEncoding);
         }
         // Requests with this key have those in common.
-        fields.retain(|field| !self.is_covered(field, exchanged));
+        fields.retain(|field| !self.is_covered(field, exchange));
         // No look-up uses a key of this length.
-        if !fields.is_empty() && self.selection().is_too_long(exchanged.key, &fields, exchanged.request) {
+        if !fields.is_empty() && self.selection().is_too_long(exchange.key, &fields, exchange.request) {
             return Err(Detail::KeyLength);
         }
         if self.policy.sharing == Sharing::App {
-            of_many(&response.headers, by_origin)?;
+            check_single_recipient(&response.headers, by_origin)?;
         }
         let predicates = &self.policy.predicates;
-        if exchanged.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
+        if exchange.asked.is_some_and(|asked| !predicates.stores(RequestHead::from(asked), response)) {
             return Err(Detail::Predicate);
         }
         let initial_age = corrected_initial_age(&response.headers, came);
         let silent = || heuristic_lifetime(response.status, &directives, &response.headers, came.wall);
         // Nobody has said that others may have what was made for somebody who is known.
-        let unsaid = stated == ExplicitLifetime::Silent && context.identified && !context.personal;
+        let unsaid = stated == ExplicitLifetime::Silent && facts.identified && !facts.personal;
         let stated = (stated, silent);
         let hinted_windows = hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
         let came_stale = came_stale(stated.0, initial_age, now);
@@ -193,24 +197,24 @@ impl Shared {
             let _ = date::format(came.wall).map(|date| headers.try_insert(DATE, date));
         }
         let headers = headers_for_storage(&headers, &[]);
-        let mut head = Head::new(response.status, headers, exchanged.generation, now);
+        let mut head = Head::new(response.status, headers, exchange.generation, now);
         head.nominated = fields
             .iter()
-            .map(|field| Nominated::from_request(field, exchanged.request, self.selection()))
+            .map(|field| Nominated::from_request(field, exchange.request, self.selection()))
             .collect();
-        head.scopes = scopes_of(exchanged.scopes, exchanged.hosts, &tags);
+        head.scopes = scopes_of(exchange.scopes, exchange.hosts, &tags);
         head.corrected_initial_age = initial_age;
         head.fresh_until = fresh_until;
         head.windows = windows;
         head.hinted_windows = hinted_windows;
-        head.cost = now.since(exchanged.began);
+        head.cost = now.since(exchange.began);
         head.is_coded_for_some = is_coded_for_some;
         head.hinted = match own_ttl {
             Ttl::For(ttl) => Some(ttl),
             Ttl::Forever => Some(Duration::MAX),
             Ttl::Default => None,
         };
-        let told = self.told(hints, context);
+        let told = self.told(hints, facts);
         head.tell(told, self.emitted());
         let retained = self.retained(&head);
 
@@ -220,7 +224,7 @@ impl Shared {
         if fits == 0 || declared.is_some_and(|declared| declared > limit) {
             return Err(Detail::TooLarge);
         }
-        Ok(Keep { head, declared, limit, retained, told })
+        Ok(Admission { head, declared, limit, retained, told })
     }
 
     /// Returns the tags of a response. What has more than can be held, or ones that can't be read, is not
@@ -249,26 +253,26 @@ impl Shared {
     }
 
     /// Tells whether the handler could see all that it says its response depends on, and the cache, too.
-    fn could_depend_on(&self, fields: &[HeaderName], context: Context) -> Result<(), Detail> {
+    fn could_depend_on(&self, fields: &[HeaderName], facts: RequestFacts) -> Result<(), Detail> {
         if fields.iter().any(|field| self.policy.key.ignored.contains(field)) {
             return Err(Detail::VaryOnIgnored);
         }
         if self.policy.allowed.is_none() {
             return Ok(());
         }
-        if context.range || context.conditional {
+        if facts.range || facts.conditional {
             return Err(Detail::Unkeyed);
         }
-        match fields.iter().all(|field| self.may_have(field, context)) {
+        match fields.iter().all(|field| self.reaches_handler(field, facts)) {
             true => Ok(()),
             false => Err(Detail::VaryOnRemoved),
         }
     }
 
     /// Tells whether requests with one key were, or would be, sent on with one value of a field.
-    fn is_covered(&self, field: &HeaderName, exchanged: &Exchanged<'_>) -> bool {
+    fn is_covered(&self, field: &HeaderName, exchange: &Exchange<'_>) -> bool {
         // Only declared cookies come so far, and only keyed ones are sent on.
-        let cookies = *field == COOKIE && exchanged.cookies_declared && !exchanged.context.personal;
+        let cookies = *field == COOKIE && exchange.cookies_declared && !exchange.facts.personal;
         // The handler sees of it what the key has of it.
         let forwarded = ForwardedField::named(field).is_some();
         cookies || forwarded || self.policy.key.covers(field)
@@ -281,9 +285,9 @@ impl Shared {
     }
 
     /// Returns what clients are to be told of a response that is stored.
-    pub(super) fn told(&self, hints: Option<&CacheHints>, context: Context) -> ClientCacheControl {
+    pub(super) fn told(&self, hints: Option<&CacheHints>, facts: RequestFacts) -> ClientCacheControl {
         let hinted = hints.and_then(|hints| hints.client_max_age);
-        ClientCacheControl { max_age: hinted.or(self.policy.client_max_age), private: context.personal }
+        ClientCacheControl { max_age: hinted.or(self.policy.client_max_age), private: facts.personal }
     }
 
     /// Tells whether the handler's ttl counts for a status.
@@ -305,7 +309,7 @@ pub(super) fn scopes_of(target: &[Scope], hosts: &[String], tags: &[String]) -> 
 }
 
 /// Refuses what was made for one recipient, though nothing says so.
-fn of_many(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
+fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
     if !by_origin && allows_one_origin(headers) {
         return Err(Detail::Cors);
     }
@@ -330,7 +334,7 @@ fn allows_one_origin(headers: &HeaderMap) -> bool {
 }
 
 /// Tells whether a body is no more than may be kept, and as long as is declared, as far as it says.
-pub(super) fn fits<B: Body>(body: &B, keep: &Keep) -> Result<(), Detail> {
+pub(super) fn fits<B: Body>(body: &B, keep: &Admission) -> Result<(), Detail> {
     let said = body.size_hint();
     if said.lower() > keep.limit {
         return Err(Detail::TooLarge);

@@ -1,10 +1,10 @@
 //! What is still to be put on a response that leaves a cache layer.
 
+use super::config::LayerConfig;
 use super::emitted::{KeyedFields, emit};
 use super::forecast::Forecast;
 use super::held::{self, HeldStatus};
-use super::inspect::Context;
-use super::shared::Shared;
+use super::inspect::RequestFacts;
 use crate::clock::Clock;
 use crate::marks::{FromIdentified, HandledByInner, is_outermost, was_announced};
 use crate::policy::CacheHints;
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// What is still to be put on a forwarded response.
 #[derive(Debug, Clone)]
-pub(super) struct Finish {
+pub(super) struct OutgoingHead {
     status: Option<CacheStatus>,
     /// Whether the client is told it as well.
     told_status: bool,
@@ -52,32 +52,32 @@ pub(super) struct Finish {
     clock: Clock,
 }
 
-impl Finish {
+impl OutgoingHead {
     /// The status is made only if somebody wants it.
     pub(super) fn new(
-        shared: &Shared,
+        config: &LayerConfig,
         request: &Extensions,
         status: impl FnOnce() -> CacheStatus,
-        who: Context,
+        who: RequestFacts,
     ) -> Self {
         Self {
-            status: (shared.policy.cache_status || request.get::<WantsStatus>().is_some()).then(status),
-            told_status: shared.policy.cache_status,
+            status: (config.policy.cache_status || request.get::<WantsStatus>().is_some()).then(status),
+            told_status: config.policy.cache_status,
             key: None,
             mark: was_announced(request),
             is_outermost: is_outermost(request),
-            keyed: shared.keyed_fields.clone(),
+            keyed: config.keyed_fields.clone(),
             is_again: false,
             tells: true,
-            told: ClientCacheControl { max_age: shared.policy.client_max_age, private: who.personal },
+            told: ClientCacheControl { max_age: config.policy.client_max_age, private: who.personal },
             stored: false,
             identified: who.identified,
-            personal: shared.personal.clone(),
-            tags_read: shared.policy.tags_read,
-            tags_told: shared.policy.tags_told,
+            personal: config.personal.clone(),
+            tags_read: config.policy.tags_read,
+            tags_told: config.policy.tags_told,
             within: false,
             not_invalidated: false,
-            clock: shared.cache.clock().clone(),
+            clock: config.cache.clock().clone(),
         }
     }
 

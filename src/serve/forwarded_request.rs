@@ -1,9 +1,9 @@
 //! What is kept of a request while the service has it.
 
-use super::decision::Exchanged;
-use super::finish::Finish;
-use super::miss::Way;
-use super::shared::Shared;
+use super::admission::Exchange;
+use super::config::LayerConfig;
+use super::miss::RequestState;
+use super::outgoing_head::OutgoingHead;
 use crate::clock::Moment;
 use crate::entry::Generation;
 use crate::marks::Edge;
@@ -11,7 +11,7 @@ use http::{HeaderMap, Request, Version, request};
 use std::time::SystemTime;
 
 /// What is kept of the request while the service has it.
-pub(super) struct Sent {
+pub(super) struct ForwardedRequest {
     /// Its fields, before anything was removed.
     pub(super) headers: HeaderMap,
     /// All of its head, where a predicate looks at it.
@@ -20,7 +20,7 @@ pub(super) struct Sent {
     pub(super) version: Version,
     pub(super) at: SystemTime,
     pub(super) began: Moment,
-    pub(super) finish: Finish,
+    pub(super) finish: OutgoingHead,
     /// Of the outermost layer. Dropped with all of this.
     pub(super) edge: Edge,
     /// An outer layer is to admit the response.
@@ -29,10 +29,15 @@ pub(super) struct Sent {
     pub(super) conditions: Option<HeaderMap>,
 }
 
-impl Sent {
-    pub(super) fn new(shared: &Shared, headers: HeaderMap, version: Version, finish: Finish) -> Self {
-        let clock = shared.cache.clock();
-        let cookies_declared = !shared.policy.cookies.is_default();
+impl ForwardedRequest {
+    pub(super) fn new(
+        config: &LayerConfig,
+        headers: HeaderMap,
+        version: Version,
+        finish: OutgoingHead,
+    ) -> Self {
+        let clock = config.cache.clock();
+        let cookies_declared = !config.policy.cookies.is_default();
         let (at, began) = (clock.wall(), clock.now());
         Self {
             headers,
@@ -49,18 +54,18 @@ impl Sent {
     }
 
     /// Returns what the decision on its response needs to know.
-    pub(super) fn exchanged<'a>(&'a self, way: &'a Way, generation: Generation) -> Exchanged<'a> {
-        Exchanged {
-            key: way.key.as_ref(),
+    pub(super) fn exchange<'a>(&'a self, state: &'a RequestState, generation: Generation) -> Exchange<'a> {
+        Exchange {
+            key: state.key.as_ref(),
             request: &self.headers,
             asked: self.asked.as_ref(),
-            context: way.context,
+            facts: state.facts,
             cookies_declared: self.cookies_declared,
             request_time: self.at,
             began: self.began,
             generation,
-            scopes: &way.scopes,
-            hosts: &way.hosts,
+            scopes: &state.scopes,
+            hosts: &state.hosts,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! What a HEAD tells of a stored response (RFC 9111 section 4.3.5).
 
-use super::decision::Keep;
-use super::forward::Fill;
-use super::next::Stored;
-use super::sent::Sent;
+use super::action::Stored;
+use super::admission::Admission;
+use super::fetch::Fetch;
+use super::forwarded_request::ForwardedRequest;
 use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Entry, Generation, Head, StoredResponse};
@@ -17,13 +17,13 @@ use http::{Response, StatusCode};
 use std::sync::Arc;
 
 /// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
-pub(super) struct Known {
+pub(super) struct HeadTarget {
     stored: Stored,
     generation: Generation,
 }
 
 /// What takes the place of a stored response, unless something newer has.
-pub(super) struct Update {
+pub(super) struct HeadUpdate {
     url: CacheKey,
     key: CacheKey,
     before: Arc<StoredResponse>,
@@ -31,7 +31,7 @@ pub(super) struct Update {
     expires: Moment,
 }
 
-impl Update {
+impl HeadUpdate {
     /// Stores it once an outer layer has admitted the answer.
     pub(super) fn store_if_admitted(self, verdict: &PendingVerdict, cache: &Cache) {
         let cache = cache.clone();
@@ -56,70 +56,71 @@ impl Update {
     }
 }
 
-impl Fill {
+impl Fetch {
     /// Returns what a HEAD may update: where the word of the origin counts alone, and the request says nothing of who
     /// has sent it.
-    pub(super) async fn known_by_head(&self) -> Option<Known> {
-        let (shared, context) = (&self.way.shared, self.way.context);
-        let learns = shared.learns_by(context) && !context.goes_alone() && !context.identified;
+    pub(super) async fn known_by_head(&self) -> Option<HeadTarget> {
+        let (config, facts) = (&self.state.config, self.state.facts);
+        let learns = config.learns_by(facts) && !facts.goes_alone() && !facts.identified;
         let stored = self.call.stored.clone().filter(|_| learns)?;
         // In this order: what was invalidated before is not made current by it.
-        let generation = shared.cache.generation().await.ok()?;
-        let is_valid = matches!(shared.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
+        let generation = config.cache.generation().await.ok()?;
+        let is_valid = matches!(config.cache.validity_of(&stored.0).await, Ok(Validity::Valid));
         // What a handler said besides its fields, or has read, it does not say again to a HEAD.
         let head = stored.0.head();
         let hinted =
             head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();
         let learns = stored.0.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
-        (is_valid && learns).then_some(Known { stored, generation })
+        (is_valid && learns).then_some(HeadTarget { stored, generation })
     }
 
     /// Learns of what is stored from the answer to a HEAD: it gets the new fields; it is stale from now on, if the
     /// answer is about something else; or it goes, if that may not be stored.
     pub(super) fn learn<B>(
         &self,
-        known: Known,
+        known: HeadTarget,
         response: &Response<B>,
-        sent: &Sent,
+        sent: &ForwardedRequest,
         reads: Option<Dependencies>,
-    ) -> Option<Update> {
-        let (shared, Known { stored: (before, key), generation }) = (&self.way.shared, known);
+    ) -> Option<HeadUpdate> {
+        let (config, HeadTarget { stored: (before, key), generation }) = (&self.state.config, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
         // What a cache further in says is no more than it knew before.
         let is_within = response.extensions().get::<HandledByInner>().is_some();
         if response.status() != StatusCode::OK || has_read || is_within {
             return None;
         }
-        let now = shared.cache.clock().now();
+        let now = config.cache.clock().now();
         let outdated = |key, before: Arc<StoredResponse>| {
-            let (url, expires) = (self.way.key.clone(), now.after(shared.retained(before.head())));
+            let (url, expires) = (self.state.key.clone(), now.after(config.retained(before.head())));
             let after = before.softened(generation, now);
-            before.is_fresh(now).then_some(Update { url, key, before, after, expires })
+            before.is_fresh(now).then_some(HeadUpdate { url, key, before, after, expires })
         };
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
             return outdated(key, before);
         }
-        if !has_validator(response.headers()) && shared.was_cut_short(&before) {
+        if !has_validator(response.headers()) && config.was_cut_short(&before) {
             // It may be another one by now, of the same length.
             return None;
         }
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = updated(&before.head().said(), response.headers(), true);
         parts.extensions = response.extensions().clone();
-        let Ok(Keep { mut head, retained, .. }) = shared.keep(&sent.exchanged(&self.way, generation), &parts)
+        let Ok(Admission { mut head, retained, .. }) =
+            config.admit(&sent.exchange(&self.state, generation), &parts)
         else {
-            shared.cache.forget(key, before);
+            config.cache.forget(key, before);
             return None;
         };
         let nominated = |head: &Head| head.nominated.len();
-        head.nominate(&before.head().nominated, &sent.headers, shared.selection());
+        head.nominate(&before.head().nominated, &sent.headers, config.selection());
         if nominated(&head) != nominated(before.head()) {
             // Its place is by other fields.
             return outdated(key, before);
         }
         head.inherit(before.head());
-        let (url, expires) = (self.way.key.clone(), head.fresh_until.max(now).after(retained));
+        let (url, expires) = (self.state.key.clone(), head.fresh_until.max(now).after(retained));
         let after = before.successor(head, before.body().clone());
-        Some(Update { url, key, before, after, expires })
+        Some(HeadUpdate { url, key, before, after, expires })
     }
 }

@@ -9,14 +9,14 @@ use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
 /// What a request does next.
-pub(super) enum Next {
+pub(super) enum Action {
     /// With a reason, it answers a request that would have been forwarded for that, had it not waited.
     Answer(Arc<StoredResponse>, Option<Reason>),
     /// A response that is arriving, and why the request would have been forwarded.
     Read(Arc<StoredResponse>, Reader, Reason),
     /// An answer now, and a call for those who come later.
-    Refresh(Arc<StoredResponse>, Call, Refresh),
-    Call(Call),
+    Refresh(Arc<StoredResponse>, FetchPlan, Refresh),
+    Fetch(FetchPlan),
     /// There might as well be no cache.
     Forward(CacheStatus),
     /// Nothing is stored, and the request does not want to wait.
@@ -26,7 +26,7 @@ pub(super) enum Next {
 }
 
 /// A call of the service that may fill the cache.
-pub(super) struct Call {
+pub(super) struct FetchPlan {
     /// Present where others may wait for it.
     pub(super) leader: Option<Leader>,
     /// What was current before the call; without it nothing can be stored.
@@ -42,7 +42,7 @@ pub(super) struct Call {
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Call {
+impl FetchPlan {
     pub(super) fn new(generation: Option<Generation>, reason: Reason, stored: Option<Stored>) -> Self {
         // RFC 9110 section 15.4.5: a 304 says that it would be a 200, and of the 200 alone that it still stands.
         let stale = stored.as_ref().map(|(stale, _)| stale);

@@ -1,6 +1,6 @@
 //! A call that goes on though its client leaves, in a task of its own.
 
-use super::forward::Fill;
+use super::fetch::Fetch;
 use super::future::Answered;
 use super::span::in_span;
 use crate::error::BoxError;
@@ -16,7 +16,7 @@ use tower::Service;
 
 /// Makes the call, and sees it to its end within a limit once its client has left.
 pub(super) async fn run<S, ReqBody, B>(
-    fill: Fill,
+    fetch: Fetch,
     inner: S,
     request: Request<ReqBody>,
     limit: Duration,
@@ -30,11 +30,11 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let fill = fill.detached();
+    let fetch = fetch.detached();
     let (mut sender, receiver) = oneshot::channel();
     let task = tokio::spawn(in_span(async move {
         let _permit = permit;
-        let Some(answer) = unless_abandoned(fill.run(inner, request), &mut sender, limit).await else {
+        let Some(answer) = unless_abandoned(fetch.run(inner, request), &mut sender, limit).await else {
             return;
         };
         // For the store, one more reads what the client may not read to its end.

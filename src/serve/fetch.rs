@@ -1,15 +1,15 @@
 //! The call of the wrapped service for a request that may fill the cache.
 
+use super::action::FetchPlan;
 use super::failure::within;
-use super::finish::Finish;
+use super::forwarded_request::{ForwardedRequest, head_of};
 use super::future::Answered;
 use super::held;
-use super::miss::Way;
-use super::narrow::normalize;
-use super::next::Call;
+use super::keyed_inputs::normalize;
+use super::miss::RequestState;
+use super::outgoing_head::OutgoingHead;
 use super::record::Received;
-use super::revalidate::{self, withheld};
-use super::sent::{Sent, head_of};
+use super::revalidate::{self, into_not_modified};
 use super::unsafe_method::{Changed, what_changed};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, RefreshOutcome, Tracker, UnstoredAction};
@@ -26,9 +26,9 @@ use std::task::Poll;
 use tower::{Service, ServiceExt};
 
 /// A fill: everything that has to outlive the call.
-pub(super) struct Fill {
-    pub(super) way: Way,
-    pub(super) call: Call,
+pub(super) struct Fetch {
+    pub(super) state: RequestState,
+    pub(super) call: FetchPlan,
     pub(super) status: CacheStatus,
     /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
     pub(super) background: Option<RefreshOutcome>,
@@ -38,8 +38,8 @@ pub(super) struct Fill {
     pub(super) action: UnstoredAction,
 }
 
-impl Fill {
-    pub(super) fn new(way: Way, call: Call) -> Self {
+impl Fetch {
+    pub(super) fn new(state: RequestState, call: FetchPlan) -> Self {
         event!(
             reason = call.reason.forward.as_str(),
             detail = call.reason.detail.map(tracing::field::display),
@@ -48,7 +48,7 @@ impl Fill {
         );
         let status = CacheStatus::forward(call.reason);
         let status = if call.has_waited { status.collapsed(false) } else { status };
-        Self { way, call, status, background: None, is_detached: false, action: UnstoredAction::Forget }
+        Self { state, call, status, background: None, is_detached: false, action: UnstoredAction::Forget }
     }
 
     pub(super) fn detached(self) -> Self {
@@ -76,20 +76,20 @@ impl Fill {
     {
         let mut sent = self.prepare(&mut request);
         let known = self.known_by_head().await;
-        let mut tracker = Tracker::of(&self.way.chain);
+        let mut tracker = Tracker::of(&self.state.chain);
         let answer = {
             // Pinned where it is made: each future that it were moved into would have room for it twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
             // Declared after the call, so that it is dropped before: what the call held is given up, not refused.
             let edge = std::mem::replace(&mut sent.edge, Edge::inner());
-            let answer = within(self.way.shared.policy.origin_timeout, call).await;
+            let answer = within(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {
                 sent.edge = edge;
             }
             answer.map(|answer| {
                 answer.map(|mut response| {
-                    held::receive(&mut response, &self.way.shared.policy.credentials);
+                    held::receive(&mut response, &self.state.config.policy.credentials);
                     response
                 })
             })
@@ -108,7 +108,7 @@ impl Fill {
             }
             Some(Ok(response)) => {
                 if let Some(what) = what_changed(&response)
-                    && Changed::new(&self.way.shared.cache, what).invalidate().await.is_err()
+                    && Changed::new(&self.state.config.cache, what).invalidate().await.is_err()
                 {
                     sent.finish.mark_invalidation_failed();
                 }
@@ -132,8 +132,8 @@ impl Fill {
         // Boxed, since a HEAD is rare.
         if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.peek())) {
             match self.hold(&sent, &mut response, None) {
-                Some(verdict) => update.store_if_admitted(&verdict, &self.way.shared.cache),
-                None => Box::pin(update.store(&self.way.shared.cache)).await,
+                Some(verdict) => update.store_if_admitted(&verdict, &self.state.config.cache),
+                None => Box::pin(update.store(&self.state.config.cache)).await,
             }
         }
         let conditions = sent.conditions.take();
@@ -154,51 +154,51 @@ impl Fill {
         // And those who wait read the rest while it arrives.
         let response = response.map(ResponseBody::share);
         let response = match conditions {
-            Some(conditions) => withheld(response, &conditions),
+            Some(conditions) => into_not_modified(response, &conditions),
             None => response,
         };
         (Ok(response), inherited)
     }
 
     /// Makes a request one whose answer may be shared.
-    fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> Sent {
-        let (shared, context) = (&*self.way.shared, self.way.context);
+    fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> ForwardedRequest {
+        let (config, facts) = (&*self.state.config, self.state.facts);
         let (headers, version) = (request.headers().clone(), request.version());
-        let mut finish = Finish::new(shared, request.extensions(), || self.status, context);
-        finish.set_key(self.way.shown.clone());
+        let mut finish = OutgoingHead::new(config, request.extensions(), || self.status, facts);
+        finish.set_key(self.state.shown.clone());
         // A background refresh has no outer layers that could admit its response.
         let held = self.background.is_none() && !is_outermost(request.extensions());
         let (finish, edge) = match held {
             true => (finish, Edge::inner()),
             false => (finish.outermost(), Edge::outermost(request.extensions_mut())),
         };
-        let asked = shared.policy.predicates.look_at_responses().then(|| head_of(request));
+        let asked = config.policy.predicates.look_at_responses().then(|| head_of(request));
         let by_outer =
             request.extensions().get::<OuterContext>().is_some_and(|outer| outer.cookies.is_some());
-        let cookies_declared = by_outer || !shared.policy.cookies.is_default();
-        shared.narrow(request, context, &self.way.parts);
+        let cookies_declared = by_outer || !config.policy.cookies.is_default();
+        config.strip_unkeyed(request, facts, &self.state.parts);
         normalize(request);
         // Preconditions of the client's that the service has to evaluate, and a range, leave no room
         // for conditions of the cache's.
-        if context.conditional || context.range || self.is_mismatched() {
+        if facts.conditional || facts.range || self.is_mismatched() {
             self.call.stale = None;
         }
         let mut conditions = None;
-        if self.call.leader.is_some() || self.call.stale.is_some() || shared.policy.allowed.is_some() {
+        if self.call.leader.is_some() || self.call.stale.is_some() || config.policy.allowed.is_some() {
             // Others have no such copy: they need the complete response.
-            conditions = context.has_copy.then(|| revalidate::take_conditions(request.headers_mut()));
+            conditions = facts.has_copy.then(|| revalidate::take_conditions(request.headers_mut()));
         }
         if let Some(stale) = &self.call.stale {
             revalidate::ask_about(stale, request.headers_mut());
         }
-        shared.announce(request.extensions_mut(), context.identified, &self.way.scopes);
-        Sent {
+        config.announce(request.extensions_mut(), facts.identified, &self.state.scopes);
+        ForwardedRequest {
             asked,
             cookies_declared,
             edge,
             held,
             conditions,
-            ..Sent::new(shared, headers, version, finish)
+            ..ForwardedRequest::new(config, headers, version, finish)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A request that fills the cache has nothing that its key ignores, so that no page can depend on it.
 
-use super::inspect::Context;
-use super::shared::Shared;
+use super::config::LayerConfig;
+use super::inspect::RequestFacts;
 use super::target::public_uri;
 use crate::key::{QueryKey, RequestHead};
 use crate::marks::OuterContext;
@@ -29,22 +29,27 @@ pub(super) fn normalize<B>(request: &mut Request<B>) {
     }
 }
 
-impl Shared {
+impl LayerConfig {
     /// Removes from a fill what its key ignores.
-    pub(super) fn narrow<B>(&self, request: &mut Request<B>, context: Context, parts: &[Option<String>]) {
+    pub(super) fn strip_unkeyed<B>(
+        &self,
+        request: &mut Request<B>,
+        facts: RequestFacts,
+        parts: &[Option<String>],
+    ) {
         let policy = &self.policy.key;
         let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());
-        policy.narrow_forwarded(request.headers_mut(), context.forwarded);
-        policy.narrow(request.headers_mut(), parts);
+        policy.canonicalize_forwarded(request.headers_mut(), facts.forwarded);
+        policy.strip_unkeyed(request.headers_mut(), parts);
         for name in &policy.ignored {
             request.headers_mut().remove(name);
         }
         let cookies =
-            Cookies { own: &self.policy.cookies, outer: outer.as_deref(), personal: context.personal };
+            Cookies { own: &self.policy.cookies, outer: outer.as_deref(), personal: facts.personal };
         if !cookies.is_default() {
-            cookies.narrow(request.headers_mut());
+            cookies.strip_unkeyed(request.headers_mut());
         }
-        self.remove_unkeyed(request, context);
+        self.remove_unkeyed(request, facts);
         narrow_uri(request.uri_mut(), &policy.query);
         #[cfg(feature = "axum")]
         if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
@@ -57,27 +62,27 @@ impl Shared {
     pub(super) fn hides_anything_of(
         &self,
         request: &request::Parts,
-        context: Context,
+        facts: RequestFacts,
         parts: &[Option<String>],
     ) -> bool {
         if self.policy.allowed.is_some() {
             return true;
         }
-        let mut narrowed = Request::from_parts(request.clone(), ());
-        self.narrow(&mut narrowed, context, parts);
+        let mut stripped = Request::from_parts(request.clone(), ());
+        self.strip_unkeyed(&mut stripped, facts, parts);
         let is_same = |head: RequestHead<'_>| {
             (public_uri(head), head.uri) == (public_uri(request.into()), &request.uri)
         };
-        narrowed.headers() != &request.headers || !is_same((&narrowed).into())
+        stripped.headers() != &request.headers || !is_same((&stripped).into())
     }
 
-    fn remove_unkeyed<B>(&self, request: &mut Request<B>, context: Context) {
+    fn remove_unkeyed<B>(&self, request: &mut Request<B>, facts: RequestFacts) {
         let policy = &self.policy;
         if policy.allowed.is_none() && !policy.predicates.reports() {
             return;
         }
         let headers = request.headers_mut();
-        let unkeyed = headers.keys().filter(|name| !self.may_have(name, context)).cloned();
+        let unkeyed = headers.keys().filter(|name| !self.reaches_handler(name, facts)).cloned();
         for name in unkeyed.collect::<Vec<_>>() {
             policy.predicates.report(&name);
             if policy.allowed.is_some() {
@@ -87,14 +92,14 @@ impl Shared {
     }
 
     /// Tells whether the handler may see a field, where it may not see all.
-    pub(super) fn may_have(&self, name: &HeaderName, context: Context) -> bool {
+    pub(super) fn reaches_handler(&self, name: &HeaderName, facts: RequestFacts) -> bool {
         let policy = &self.policy;
         let meaning = meaning(name.as_str());
         meaning.is_keyed()
             // Those that are left are keyed, and the others are taken off or keep the response from being stored.
             || *name == COOKIE
             || meaning.selects()
-            || (context.personal && (meaning.identifies() || policy.credentials.contains(name)))
+            || (facts.personal && (meaning.identifies() || policy.credentials.contains(name)))
             || *name == CONTENT_LENGTH
             || policy.key.covers(name)
             || policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name))

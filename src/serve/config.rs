@@ -1,7 +1,7 @@
 //! What a layer and all its services share, and the keys it makes.
 
 use super::emitted::KeyedFields;
-use super::inspect::Inspected;
+use super::inspect::InspectedRequest;
 use super::target::public_uri;
 use crate::cache::Cache;
 use crate::entry::{SecretFields, Selection};
@@ -37,7 +37,7 @@ impl Level {
 
 /// What a layer and all its services share; never changed.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct LayerConfig {
     pub(super) cache: Cache,
     pub(super) policy: Policy,
     pub(super) level: Level,
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     digests: ValueDigests,
 }
 
-impl Shared {
+impl LayerConfig {
     pub(crate) fn new(cache: Cache, mut policy: Policy, level: Level) -> Arc<Self> {
         let mut buf = KeyBuf::new();
         buf.part(cache.namespace().as_bytes());
@@ -127,12 +127,12 @@ impl Shared {
     pub(super) fn key(
         &self,
         request: RequestHead<'_>,
-        inspected: &Inspected<'_>,
+        inspected: &InspectedRequest<'_>,
         buf: &mut KeyBuf,
     ) -> Result<(), Reason> {
         buf.raw(&self.prefix);
         let (policy, uri, host) = (&self.policy.key, public_uri(request), inspected.host);
-        write_key(buf, policy, uri, host, inspected.context.forwarded, request, &inspected.parts).map_err(
+        write_key(buf, policy, uri, host, inspected.facts.forwarded, request, &inspected.parts).map_err(
             |error| match error {
                 KeyError::Host => Reason::bypass(Detail::Host),
                 KeyError::Forwarded => Reason::bypass(Detail::Forwarded),
@@ -155,7 +155,7 @@ impl Shared {
     }
 }
 
-impl Shared {
+impl LayerConfig {
     /// Creates a request to this layer, as a child of what runs on this thread. It is identified by its key
     /// and all fields: the fields that select its response are not known yet.
     pub(super) fn chain(&self, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
