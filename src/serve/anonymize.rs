@@ -1,7 +1,7 @@
 //! What a background request carries of the request that led to it.
 
 use super::config::LayerConfig;
-use super::miss::RequestState;
+use super::request_state::RequestState;
 use crate::entry::{Entry, StoredResponse};
 use crate::policy::request_fields::{HeaderRole, meaning};
 use http::header::{COOKIE, USER_AGENT};

@@ -1,7 +1,7 @@
 //! The `Cache-Status` of a response that is being stored.
 
 use super::held;
-use super::miss::RequestState;
+use super::request_state::RequestState;
 use super::respond::with_ttl;
 use crate::cache::{Cache, LastRecording};
 use crate::clock::Moment;

@@ -2,8 +2,8 @@
 
 use super::admission::Exchange;
 use super::config::LayerConfig;
-use super::miss::RequestState;
 use super::outgoing_head::OutgoingHead;
+use super::request_state::RequestState;
 use crate::clock::Moment;
 use crate::entry::Generation;
 use crate::marks::Edge;

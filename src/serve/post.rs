@@ -7,10 +7,10 @@ use super::failure::empty;
 use super::fetch::Fetch;
 use super::forwarded_request::ForwardedRequest;
 use super::inspect::InspectedRequest;
-use super::miss::RequestState;
 use super::outgoing_head::OutgoingHead;
 use super::reference::Base;
 use super::refuse::finish_of_loop;
+use super::request_state::RequestState;
 
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Tracker, UnstoredAction};

@@ -4,7 +4,7 @@ use super::admission::{Admission, fits};
 use super::fetch::Fetch;
 use super::forecast::Forecast;
 use super::forwarded_request::ForwardedRequest;
-use super::miss::RequestState;
+use super::request_state::RequestState;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
 use crate::clock::Moment;

@@ -2,12 +2,13 @@
 
 use super::action::{Action, FetchPlan};
 use super::anonymize::{Carries, nominated};
+use super::collapse::bypass;
 use super::config::LayerConfig;
 use super::fetch::Fetch;
 use super::forwarded_request::head_of;
 use super::inspect::RequestFacts;
 use super::lookup::Lookup;
-use super::miss::{RequestState, bypass};
+use super::request_state::RequestState;
 use super::span::in_span;
 use crate::body::empty;
 use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};

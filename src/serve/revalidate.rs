@@ -1,20 +1,19 @@
 //! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
 
 use super::admission::Admission;
-use super::config::LayerConfig;
 use super::fetch::Fetch;
 use super::forecast::Forecast;
 use super::forwarded_request::ForwardedRequest;
 use super::held::HeldAdmission;
-use super::miss::RequestState;
 use super::outgoing_head::tell_client;
+use super::request_state::RequestState;
+use super::variants::Variants;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, PendingStore, RefreshOutcome};
 use crate::clock::Moment;
-use crate::entry::{Dependencies, Entry, Head, StoredResponse, VaryIndex, headers_for_storage};
-use crate::error::{BoxError, StoreError};
+use crate::entry::{Dependencies, Head, StoredResponse};
+use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
-use crate::key::CacheKey;
 use crate::marks::{HandledByInner, Verdict, restrictions};
 use crate::policy::{CacheHints, Sharing, Ttl};
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
@@ -22,15 +21,11 @@ use crate::rules::date::{FieldDate, field_date};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
-use crate::rules::stale::{StaleOverrides, Windows};
-use crate::rules::strip::not_stored;
+use crate::rules::stale::StaleOverrides;
 use crate::rules::update::{ValidatorMatch, updated};
 use crate::status::Detail;
-use crate::store::Validity;
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, DATE, EXPIRES, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, SET_COOKIE,
-};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
@@ -254,78 +249,10 @@ fn updating(
     storing
 }
 
-/// The stored responses under one key.
-struct Variants<'a> {
-    config: &'a LayerConfig,
-    key: CacheKey,
-    retained: Duration,
-}
-
-impl Variants<'_> {
-    /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
-    async fn freshen(&self, fresh: &StoredResponse, validated: &HeaderMap) -> Result<(), StoreError> {
-        let (cache, like) = (&self.config.cache, fresh.head());
-        let (store, targets) = (cache.store(), &self.config.policy.targets);
-        let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
-        let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
-            return Ok(());
-        };
-        let expires = like.fresh_until.max(cache.clock().now()).after(self.retained);
-        if index.until() < expires {
-            cache.extend_index(self.key.as_ref(), expires).await?;
-        }
-        for variant in index.variants() {
-            let key = VaryIndex::variant_key(self.key.as_ref(), variant);
-            let seen = cache.within_limit(store.get(key.as_ref())).await?;
-            let Some(Entry::Response(variant)) = seen else { continue };
-            let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
-            let head = variant.head();
-            // What was asked for later knows better.
-            let is_newer = head.asked_at() > like.asked_at();
-            if !same || is_newer || variant.status() != fresh.status() {
-                continue;
-            }
-            let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
-            let directives = ResponseDirectives::for_targets(&headers, targets);
-            // No longer than it says itself.
-            let Some(until) = self.config.fresh_again_until(&variant, &headers, &directives, like) else {
-                continue;
-            };
-            if head.fresh_until >= until {
-                continue;
-            }
-            if cache.validity_of(&variant).await? == Validity::Valid {
-                // It was stored with its cookie, if it has one.
-                let shares = variant.headers().contains_key(SET_COOKIE);
-                let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
-                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
-                let new = variant.freshened(headers, like, until, windows, self.config.emitted());
-                let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
-                let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
-                cache.within_limit(put).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Tells whether a 304 says that who has the response may not use it as before.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
-}
-
-/// What a 304 says of all variants that have its tag; other fields may be of one of them alone.
-const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
-
-fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for name in OF_ALL_VARIANTS.iter().chain(targets) {
-        for value in validated.get_all(name) {
-            let _ = fields.try_append(name, value.clone());
-        }
-    }
-    fields
 }
 
 /// Sends a 304 instead of a complete response to a client that has it, while that goes on to be stored.

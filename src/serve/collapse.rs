@@ -1,17 +1,13 @@
 //! A request that was not answered at once: it looks again, waits for another's call, or calls.
 
 use super::action::{Action, FetchPlan, Stored};
-use super::config::LayerConfig;
-use super::inspect::RequestFacts;
 use super::limit::Limit;
 use super::lookup::Lookup;
 use super::not_reusable::NotReusable;
-use super::target;
-use crate::clock::Moment;
-use crate::entry::{Generation, Scope, StoredResponse};
+use super::request_state::RequestState;
+use crate::entry::StoredResponse;
 use crate::flight::{Chain, Flight, HitForMissReason, Leader, Outcome, Role};
-use crate::key::{CacheKey, RequestHead};
-use crate::marks::Holds;
+use crate::key::CacheKey;
 use crate::status::{CacheStatus, Detail, ForwardReason, Reason};
 use crate::store::Validity;
 use crate::waker_relay::relay_waker;
@@ -19,7 +15,7 @@ use futures_util::future::{Either, select};
 use http::HeaderMap;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// So often a request joins a flight; then it calls the service by itself.
 const ROUNDS: usize = 6;
@@ -31,42 +27,7 @@ pub(super) fn bypass(why: Detail) -> Action {
     Action::Forward(CacheStatus::forward(Reason::bypass(why)))
 }
 
-/// The same for all steps of one request.
-#[derive(Clone)]
-pub(super) struct RequestState {
-    pub(super) config: Arc<LayerConfig>,
-    pub(super) key: CacheKey,
-    /// What the client is told of it.
-    pub(super) shown: Option<Arc<str>>,
-    pub(super) facts: RequestFacts,
-    /// The parts of the key that the user computes.
-    pub(super) parts: Vec<Option<String>>,
-    /// All that names the request's targets, the public path first.
-    pub(super) scopes: Vec<Scope>,
-    pub(super) hosts: Vec<String>,
-    /// When the request came.
-    pub(super) began: Moment,
-    /// What inner layers hold of the responses to the request.
-    pub(super) holds: Weak<Holds>,
-    /// The request, among those that led to it.
-    pub(super) chain: Arc<Chain>,
-}
-
 impl RequestState {
-    pub(super) fn new(
-        config: &Arc<LayerConfig>,
-        key: CacheKey,
-        facts: RequestFacts,
-        parts: Vec<Option<String>>,
-        request: RequestHead<'_>,
-    ) -> Self {
-        let (hosts, began) = (target::hosts(request, &config.policy.key), config.cache.clock().now());
-        let scopes = config.scopes_on(request, &hosts);
-        let shown = config.shown_key(request, key.as_ref().as_bytes());
-        let (holds, chain) = (Holds::around(request.extensions), config.chain(key.clone(), request.headers));
-        Self { config: Arc::clone(config), key, shown, facts, parts, scopes, hosts, began, holds, chain }
-    }
-
     /// Finds out what to do next, given what a look-up found if there was one.
     ///
     /// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
@@ -231,25 +192,11 @@ impl RequestState {
         }
     }
 
-    /// Returns what is stored with its key: that of the variant, or of the URL.
-    pub(super) fn place(
-        &self,
-        stored: Option<Arc<StoredResponse>>,
-        variant: Option<CacheKey>,
-    ) -> Option<Stored> {
-        stored.map(|stored| (stored, variant.unwrap_or_else(|| self.key.clone())))
-    }
-
     /// Tells whether a cache layer further in answers it.
     fn is_handled_within(&self) -> bool {
         let cache = &self.config.cache;
         cache.hit_for_miss().get(self.key.as_ref(), cache.clock().now())
             == Some(HitForMissReason::HandledByInner)
-    }
-
-    pub(super) async fn look(&self, request: &HeaderMap) -> Lookup {
-        let now = self.config.cache.clock().now();
-        self.config.lookup(request, self.key.as_ref(), self.facts, now).await
     }
 
     /// Tells whether this request's call is of no use to others, or theirs to it.
@@ -276,19 +223,6 @@ impl RequestState {
             _ => None,
         };
         FetchPlan::new(generation, reason, stored)
-    }
-
-    async fn is_valid(&self, stored: &StoredResponse) -> bool {
-        matches!(self.config.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
-    }
-
-    async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
-        let validity = self.config.cache.validity_of(arriving).await;
-        matches!(validity, Ok(Validity::Stale | Validity::Invalid))
-    }
-
-    async fn generation(&self) -> Option<Generation> {
-        self.config.cache.generation().await.ok()
     }
 
     /// Joins the flight of a key, unless it began before an invalidation of the request's target.
