@@ -52,10 +52,10 @@ impl Moment {
 /// assert_eq!(clock.now().since(start), Duration::from_secs(60));
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Clock(Source);
+pub struct Clock(ClockSource);
 
 #[derive(Debug, Clone, Default)]
-enum Source {
+enum ClockSource {
     #[default]
     System,
     Manual(Arc<Hand>),
@@ -157,14 +157,14 @@ impl Clock {
     /// Returns the system's clock.
     #[must_use]
     pub fn system() -> Self {
-        Self(Source::System)
+        Self(ClockSource::System)
     }
 
     /// Returns a clock that stands still, and the hand that moves it.
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
         let hand = Arc::new(Hand::default());
-        (Self(Source::Manual(Arc::clone(&hand))), ManualClock(hand))
+        (Self(ClockSource::Manual(Arc::clone(&hand))), ManualClock(hand))
     }
 
     /// Returns the monotonic time.
@@ -172,8 +172,8 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System => system_now(),
-            Source::Manual(hand) => hand.now(),
+            ClockSource::System => system_now(),
+            ClockSource::Manual(hand) => hand.now(),
         }
     }
 
@@ -181,8 +181,8 @@ impl Clock {
     #[must_use]
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
-            Source::System => SystemTime::now(),
-            Source::Manual(hand) => hand.wall(),
+            ClockSource::System => SystemTime::now(),
+            ClockSource::Manual(hand) => hand.wall(),
         }
     }
 
@@ -193,8 +193,8 @@ impl Clock {
         let wall = signed(u64::try_from(wall).unwrap_or(u64::MAX));
         let measured = wall.saturating_sub(signed(self.now().0));
         WallOffset(match &self.0 {
-            Source::System => steady(measured),
-            Source::Manual(_) => measured,
+            ClockSource::System => steady(measured),
+            ClockSource::Manual(_) => measured,
         })
     }
 }

@@ -13,7 +13,7 @@ mod tag;
 use frames::Frames;
 use recording::Recording;
 use shared_recorder::SharedRecorder;
-use source::Source;
+use source::RecordingSource;
 
 pub(crate) use commit::Commit;
 pub(crate) use empty::empty;
@@ -23,7 +23,7 @@ pub(crate) use tag::Tagged;
 use crate::cache::{DependencyRelay, Tracker, is_tracked, mark_untrackable};
 use crate::entry::Dependencies;
 use crate::error::BoxError;
-use crate::flight::{Chain, Reader};
+use crate::flight::{BodyReader, Chain};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -56,7 +56,7 @@ pin_project! {
         // Boxed: it is large, and a hit should not carry the room for it about.
         Recording { recording: Pin<Box<Recording<B>>> },
         // With what the body was made from, where that is known.
-        Shared { reader: Reader, tracker: Option<Tracker>, relay: DependencyRelay },
+        Shared { reader: BodyReader, tracker: Option<Tracker>, relay: DependencyRelay },
     }
 }
 
@@ -87,7 +87,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// The body that another request's call has begun.
-    pub(crate) fn shared(reader: Reader) -> Self {
+    pub(crate) fn shared(reader: BodyReader) -> Self {
         Self { inner: Inner::Shared { reader, tracker: None, relay: DependencyRelay::default() } }
     }
 
@@ -181,7 +181,7 @@ where
         let tracker = recorder.tracker.share();
         *this.tracker = Some(recorder.tracker.share());
         let begun = begun.into_iter().filter_map(|frame| frame.into_data().ok()).collect();
-        match recorder.share(begun, Box::pin(Source::new(recording))) {
+        match recorder.share(begun, Box::pin(RecordingSource::new(recording))) {
             Some(reader) => Self {
                 inner: Inner::Shared { reader, tracker: Some(tracker), relay: DependencyRelay::default() },
             },
@@ -228,7 +228,7 @@ where
     B::Error: Into<BoxError>,
 {
     /// Returns one more reader of a body that others may be reading.
-    pub(crate) fn second_reader(&self) -> Option<Reader> {
+    pub(crate) fn second_reader(&self) -> Option<BodyReader> {
         match &self.inner {
             Inner::Shared { reader, .. } => reader.stream().join(),
             _ => None,

@@ -7,7 +7,7 @@ use super::tag::Tagged;
 use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{BodySink, BudgetedRecording, Leader, Reader, Stream};
+use crate::flight::{BodyReader, BodySink, BudgetedRecording, Leader, Stream};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::status::Detail;
@@ -26,7 +26,7 @@ pub(crate) struct Recorder {
     /// How many bytes were recorded, or counted.
     length: u64,
     /// Why it can't go on, where somebody else keeps what is counted.
-    why: End,
+    why: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
     reservation: Reservation,
@@ -40,7 +40,7 @@ pub(crate) struct Recorder {
 
 /// How a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RecordingEnd {
     /// With the body: it is stored if it is as long as declared.
     Clean,
     /// The body failed midway.
@@ -83,7 +83,8 @@ impl Recorder {
     ) -> Self {
         let reservation = commit.cache.reservation();
         let digest = tag.map(|comparison| (Sha256::new(), comparison));
-        let (commit, recorded, why) = (Some(commit), Recorded::Nothing, End::Unfit(Detail::Trailers));
+        let (commit, recorded, why) =
+            (Some(commit), Recorded::Nothing, RecordingEnd::Unfit(Detail::Trailers));
         let tag = Tagged::default();
         Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tag, tracker }
     }
@@ -112,7 +113,7 @@ impl Recorder {
         mut self,
         begun: Vec<Bytes>,
         source: Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>,
-    ) -> Option<Reader> {
+    ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
         let head = Arc::new(StoredResponse::clone(&commit.storing.response));
         // There was room for more; from now on it is taken as it comes.
@@ -165,9 +166,9 @@ impl Recorder {
     }
 
     /// Records a frame and returns it for sending, and why the recording can't go on, if so.
-    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<End>) {
+    pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         if self.is_refused() {
-            return (data, Some(End::Refused));
+            return (data, Some(RecordingEnd::Refused));
         }
         let length = data.len() as u64;
         let total = self.len() + length;
@@ -187,7 +188,7 @@ impl Recorder {
             Recorded::Many(bytes) => (bytes.capacity() as u64, capacity),
         };
         if !self.reservation.grow(needed - held) {
-            return (data, Some(End::NoRoomNow));
+            return (data, Some(RecordingEnd::NoRoomNow));
         }
         if let Some((digest, _)) = &mut self.digest {
             digest.update(&data);
@@ -217,9 +218,9 @@ impl Recorder {
     }
 
     /// Returns why a body of this length is not kept.
-    fn excess(&self, length: u64) -> End {
+    fn excess(&self, length: u64) -> RecordingEnd {
         let is_declared = self.declared.is_none_or(|declared| length <= declared);
-        End::Unfit(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
+        RecordingEnd::Unfit(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
     }
 
     fn is_refused(&self) -> bool {
@@ -229,30 +230,30 @@ impl Recorder {
 
     /// Ends a stalled recording. Stores the body if it has its declared length.
     pub(super) fn end_stalled(self) {
-        let how = if self.is_whole() { End::Clean } else { End::NoRoomNow };
+        let how = if self.is_whole() { RecordingEnd::Clean } else { RecordingEnd::NoRoomNow };
         drop(self.end(how));
     }
 
     /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
-    pub(super) fn end(mut self, how: End) -> EndedRecording {
-        if how == End::Clean {
+    pub(super) fn end(mut self, how: RecordingEnd) -> EndedRecording {
+        if how == RecordingEnd::Clean {
             let body = self.body();
             return self.finish(body);
         } else if let Some(mut commit) = self.commit.take() {
             match how {
-                End::Failed => {
+                RecordingEnd::Failed => {
                     commit.storing.not_stored(&commit.cache, Detail::CutShort);
                     commit.failed();
                 }
-                End::Unfit(why) => {
+                RecordingEnd::Unfit(why) => {
                     commit.storing.give_up(&commit.cache, why);
                     commit.pass();
                 }
-                End::NoRoomNow => {
+                RecordingEnd::NoRoomNow => {
                     commit.storing.not_stored(&commit.cache, Detail::NoRoom);
                     commit.pass();
                 }
-                End::Refused | End::Clean => commit.pass(),
+                RecordingEnd::Refused | RecordingEnd::Clean => commit.pass(),
             }
         }
         EndedRecording { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }

@@ -1,7 +1,7 @@
 //! A body that is read ahead, and recorded while it streams.
 
 use super::frames::Frames;
-use super::recorder::{End, Recorder};
+use super::recorder::{Recorder, RecordingEnd};
 use super::shared_recorder::SharedRecorder;
 use crate::cache::{DependencyRelay, Tracker, is_tracked};
 use crate::entry::{Dependencies, body_for_storage};
@@ -135,7 +135,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if self.recorder.is_some() && !self.is_recording() {
             // The budget has ended the recording.
-            self.as_mut().end_recording(End::NoRoomNow);
+            self.as_mut().end_recording(RecordingEnd::NoRoomNow);
         }
         let this = self.as_mut().project();
         let tracker = this.recorder.as_mut().map(|recorder| &mut recorder.tracker);
@@ -154,7 +154,7 @@ where
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 *this.ended = true;
-                self.end_recording(End::Failed);
+                self.end_recording(RecordingEnd::Failed);
                 return Poll::Ready(Some(Err(error.into())));
             }
             None => {
@@ -166,7 +166,7 @@ where
             Ok(data) => Frame::data(self.as_mut().record(data)),
             Err(trailers) => {
                 // Trailers are not stored, so neither is a response that has them.
-                self.as_mut().end_recording(End::Unfit(Detail::Trailers));
+                self.as_mut().end_recording(RecordingEnd::Unfit(Detail::Trailers));
                 trailers
             }
         };
@@ -179,7 +179,7 @@ where
 
     fn end(mut self: Pin<&mut Self>) {
         *self.as_mut().project().ended = true;
-        self.end_recording(End::Clean);
+        self.end_recording(RecordingEnd::Clean);
     }
 
     /// Records a frame and returns it for sending; past a limit, the recording ends.
@@ -192,7 +192,7 @@ where
         sent
     }
 
-    fn end_recording(self: Pin<&mut Self>, how: End) {
+    fn end_recording(self: Pin<&mut Self>, how: RecordingEnd) {
         let this = self.project();
         if let Some(mut recorder) = this.recorder.take() {
             *this.known = recorder.tracker.known();

@@ -1,6 +1,6 @@
 //! A recorder that the budget may end if it stalls.
 
-use super::recorder::{End, Recorder};
+use super::recorder::{Recorder, RecordingEnd};
 use crate::cache::{Reservation, Tracker};
 use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
 use bytes::Bytes;
@@ -79,13 +79,13 @@ impl SharedRecorder {
     }
 
     /// Records a frame. Returns the frame for sending, and the reason if the recording must end.
-    pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<End>) {
+    pub(super) fn push(&self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         let (data, end, make_room) = match &mut *self.slot.lock() {
             SlotState { what: ReservationOwner::Recorder(recorder), moved } => {
                 // Set first, so that the budget does not end this recording.
                 *moved = Instant::now();
                 let (data, end) = recorder.push(data);
-                let lacks_room = end == Some(End::NoRoomNow);
+                let lacks_room = end == Some(RecordingEnd::NoRoomNow);
                 let make_room = lacks_room.then(|| recorder.room_maker(data.len() as u64)).flatten();
                 (data, end, make_room)
             }
@@ -100,7 +100,7 @@ impl SharedRecorder {
     }
 
     /// Ends the recording. Returns the complete body if it is stored or will be.
-    pub(super) fn end(&mut self, how: End) -> Option<Bytes> {
+    pub(super) fn end(&mut self, how: RecordingEnd) -> Option<Bytes> {
         let ended = self.take()?.end(how);
         self.slot.lock().what = ReservationOwner::Unsent(ended.reservation);
         ended.body

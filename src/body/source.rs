@@ -8,15 +8,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// A body that was begun, which can't be moved out of where it was polled.
-pub(super) struct Source<B>(Pin<Box<Recording<B>>>);
+pub(super) struct RecordingSource<B>(Pin<Box<Recording<B>>>);
 
-impl<B> Source<B> {
+impl<B> RecordingSource<B> {
     pub(super) fn new(begun: Pin<Box<Recording<B>>>) -> Self {
         Self(begun)
     }
 }
 
-impl<B> Body for Source<B>
+impl<B> Body for RecordingSource<B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,

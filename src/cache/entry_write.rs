@@ -2,7 +2,7 @@
 
 use super::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, Selection, StoredResponse, VaryIndex};
+use crate::entry::{Entry, StoredResponse, VariantSelection, VaryIndex};
 use crate::error::StoreError;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::status::Detail;
@@ -22,7 +22,7 @@ pub(super) struct EntryWrite<'a> {
     /// The request it answers: its fields name the variant.
     pub(super) request: &'a HeaderMap,
     pub(super) max_variants: usize,
-    pub(super) selection: &'a Selection,
+    pub(super) selection: &'a VariantSelection,
     /// The time at which the entry leaves the store.
     pub(super) expires: Moment,
 }

@@ -20,13 +20,13 @@ use http::uri::Authority;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "pass it to `Cache::invalidate`"]
 pub struct Invalidation {
-    targets: Vec<Target>,
+    targets: Vec<InvalidationTarget>,
     keep_stale: bool,
 }
 
 /// One thing to invalidate, on one host or on all.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
+struct InvalidationTarget {
     what: What,
     host: Option<String>,
 }
@@ -132,7 +132,7 @@ impl Invalidation {
     }
 
     fn of(all: impl IntoIterator<Item = What>) -> Self {
-        let targets = all.into_iter().map(|what| Target { what, host: None }).collect();
+        let targets = all.into_iter().map(|what| InvalidationTarget { what, host: None }).collect();
         Self { targets, keep_stale: false }
     }
 
@@ -148,7 +148,7 @@ impl Invalidation {
     /// Returns the scopes; none if nothing is named.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
-        for Target { what, host } in &self.targets {
+        for InvalidationTarget { what, host } in &self.targets {
             let first = scopes.len();
             let mut named = None;
             match what {

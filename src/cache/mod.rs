@@ -65,10 +65,10 @@ pub use values::{ComputeError, Value};
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct Cache(Arc<Inner>);
+pub struct Cache(Arc<CacheInner>);
 
 #[derive(Clone)]
-struct Inner {
+struct CacheInner {
     store: Arc<dyn Store>,
     is_local: bool,
     generations: Arc<dyn Generations>,
@@ -222,14 +222,14 @@ impl Cache {
             return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, namespace));
         }
         let generations = self.0.namespaces.generations(&namespace);
-        Ok(Self(Arc::new(Inner { generations, namespace, ..Inner::clone(&self.0) })))
+        Ok(Self(Arc::new(CacheInner { generations, namespace, ..CacheInner::clone(&self.0) })))
     }
 
     /// Returns a handle to the same cache for another version of the application's pages and values: those of
     /// others are not seen. They are invalidated together.
     #[must_use]
     pub fn with_version(&self, version: u32) -> Self {
-        Self(Arc::new(Inner { version, ..Inner::clone(&self.0) }))
+        Self(Arc::new(CacheInner { version, ..CacheInner::clone(&self.0) }))
     }
 
     /// Returns the namespace.
@@ -258,7 +258,7 @@ impl Cache {
 
     fn from_builder(builder: CacheBuilder) -> Self {
         let namespaces = Namespaces::new(Arc::clone(&builder.store));
-        Self(Arc::new(Inner {
+        Self(Arc::new(CacheInner {
             is_local: builder.store.is_local(),
             store: builder.store,
             generations: namespaces.generations(&builder.namespace),

@@ -4,7 +4,7 @@ use super::Cache;
 use super::entry_write::{EntryWrite, WriteOutcome};
 use super::outdated::Outdated;
 use crate::clock::Moment;
-use crate::entry::{Dependencies, Selection, StoredResponse};
+use crate::entry::{Dependencies, StoredResponse, VariantSelection};
 use crate::flight::HitForMissReason;
 use crate::key::CacheKey;
 use crate::rules::entity_tag::EntityTag;
@@ -26,7 +26,7 @@ pub(crate) struct PendingStore {
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
     /// How variants are told apart.
-    pub(crate) selection: Arc<Selection>,
+    pub(crate) selection: Arc<VariantSelection>,
     /// How long it is kept once it is stale.
     pub(crate) retained: Duration,
     /// What it takes the place of, and where that is, were it not to be stored after all.
@@ -77,7 +77,7 @@ impl PendingStore {
         key: CacheKey,
         response: Arc<StoredResponse>,
         request: HeaderMap,
-        selection: Arc<Selection>,
+        selection: Arc<VariantSelection>,
         max_variants: usize,
         retained: Duration,
     ) -> Self {

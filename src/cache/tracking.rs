@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 thread_local! {
-    static SLOT: RefCell<Slot> = const { RefCell::new(Slot::Nobody) };
+    static SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Nobody) };
 }
 
 /// Who wants to know what is read on this thread.
-enum Slot {
+enum TrackingSlot {
     Nobody,
     /// Somebody does, and nothing was read yet.
     Nothing,
@@ -50,22 +50,22 @@ impl Tracker {
 
     /// Does some of the work.
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        struct Entered<'a>(&'a mut Tracker, Slot);
-        impl Drop for Entered<'_> {
+        struct EnteredTracker<'a>(&'a mut Tracker, TrackingSlot);
+        impl Drop for EnteredTracker<'_> {
             fn drop(&mut self) {
-                let outer = std::mem::replace(&mut self.1, Slot::Nobody);
+                let outer = std::mem::replace(&mut self.1, TrackingSlot::Nobody);
                 match replace_slot(outer) {
-                    Some(Slot::Dependencies(reads)) => self.0.reads = Some(reads),
-                    Some(Slot::Nobody | Slot::Nothing) => self.0.reads = None,
+                    Some(TrackingSlot::Dependencies(reads)) => self.0.reads = Some(reads),
+                    Some(TrackingSlot::Nobody | TrackingSlot::Nothing) => self.0.reads = None,
                     // Others may have them, too.
                     None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
                 }
             }
         }
         let chain = self.chain.clone();
-        let own = self.reads.clone().map_or(Slot::Nothing, Slot::Dependencies);
-        let outer = replace_slot(own).unwrap_or(Slot::Nobody);
-        let _entered = Entered(self, outer);
+        let own = self.reads.clone().map_or(TrackingSlot::Nothing, TrackingSlot::Dependencies);
+        let outer = replace_slot(own).unwrap_or(TrackingSlot::Nobody);
+        let _entered = EnteredTracker(self, outer);
         match chain {
             Some(chain) => chain.enter(work),
             None => work(),
@@ -128,18 +128,18 @@ pub(super) fn lock(reads: &Mutex<Dependencies>) -> std::sync::MutexGuard<'_, Dep
 
 /// Replaces the slot of this thread. Returns `None` while the thread ends: its thread-local values are gone, so reads are
 /// unknown.
-fn replace_slot(new: Slot) -> Option<Slot> {
+fn replace_slot(new: TrackingSlot) -> Option<TrackingSlot> {
     SLOT.try_with(|slot| slot.replace(new)).ok()
 }
 
 /// Returns the notes of whoever wants to know what is read here.
 pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
-        Slot::Nobody => None,
-        Slot::Dependencies(reads) => Some(Arc::clone(reads)),
-        slot @ Slot::Nothing => {
+        TrackingSlot::Nobody => None,
+        TrackingSlot::Dependencies(reads) => Some(Arc::clone(reads)),
+        slot @ TrackingSlot::Nothing => {
             let reads = Arc::default();
-            *slot = Slot::Dependencies(Arc::clone(&reads));
+            *slot = TrackingSlot::Dependencies(Arc::clone(&reads));
             Some(reads)
         }
     });
@@ -149,7 +149,7 @@ pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
 /// Tells whether anybody wants to know what is read here.
 #[inline]
 pub(crate) fn is_tracked() -> bool {
-    SLOT.try_with(|slot| !matches!(*slot.borrow(), Slot::Nobody)).unwrap_or(false)
+    SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Nobody)).unwrap_or(false)
 }
 
 /// Notes that a value was read, or found missing, as of a generation.

@@ -6,7 +6,7 @@
 
 use super::packing::{body_for_storage, packed};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
-use super::wire::{Reader, Wire, Writer, record};
+use super::wire::{EntryReader, Wire, Writer, record};
 use super::{
     Dependency, Encoding, Entry, Generation, Head, Nominated, Scope, StoredResponse, StoredValue, VaryIndex,
 };
@@ -100,7 +100,7 @@ impl Entry {
     /// If the bytes are something else, are damaged, or are in the format of another version.
     pub fn decode(frame: impl Into<Bytes>, clock: &Clock) -> Result<Self, DecodeError> {
         let payload = payload(body_for_storage(frame.into()).0).map_err(DecodeError::new)?;
-        entry(&mut Reader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
+        entry(&mut EntryReader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
     }
 }
 
@@ -134,7 +134,7 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
     sum
 }
 
-fn entry(from: &mut Reader) -> Option<Entry> {
+fn entry(from: &mut EntryReader) -> Option<Entry> {
     let entry = match u8::read(from)? {
         kind::RESPONSE => Entry::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))),
         kind::INDEX => Entry::Index(Arc::new(VaryIndex::read(from)?)),
@@ -196,7 +196,7 @@ impl Wire for Scope {
         to.bytes.extend(self.to_bytes());
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let (high, low) = (u64::read(from)?, u64::read(from)?);
         Self::from_bytes((u128::from(low) << 64 | u128::from(high)).to_le_bytes())
     }
@@ -213,7 +213,7 @@ impl Wire for Encoding {
         code.write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         match u8::read(from)? {
             0 => Some(Self::Raw),
             1 => Some(Self::MessagePack),
@@ -260,7 +260,7 @@ impl Wire for Head {
         outward.write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let (status, headers) = (StatusCode::read(from)?, HeaderMap::read(from)?);
         let nominated = Wire::read(from)?;
         let scopes = Wire::read(from)?;
@@ -294,7 +294,7 @@ mod tests {
     use super::super::wire::MOST_LINES;
     use super::*;
     use crate::clock::ManualClock;
-    use crate::entry::{SecretFields, Selection};
+    use crate::entry::{SecretFields, VariantSelection};
     use crate::key::ValueDigests;
     use crate::rules::vary::VaryMatch;
     use http::header::{AGE, CACHE_CONTROL, DATE, ETAG};
@@ -304,9 +304,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Values of `x-a` are secret.
-    fn selection() -> Selection {
+    fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-a", declared: Vec::new() };
-        Selection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
+        VariantSelection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
     }
 
     /// Some moments after `start`, or never.
@@ -640,7 +640,7 @@ mod tests {
         let line = |name: &[u8], value: &[u8]| {
             let part = |bytes: &[u8]| [&(bytes.len() as u32).to_le_bytes(), bytes].concat();
             let line = [part(name), vec![0], part(value)].concat();
-            HeaderMap::read(&mut Reader::new([&1_u32.to_le_bytes()[..], &line].concat().into(), &clock))
+            HeaderMap::read(&mut EntryReader::new([&1_u32.to_le_bytes()[..], &line].concat().into(), &clock))
         };
         assert_eq!(line(b"x-a", b"b").expect("a line").len(), 1);
         for (name, value) in

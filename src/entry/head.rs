@@ -1,7 +1,7 @@
 //! The head of a stored response: what is sent, and what decides whether it may be used again.
 
 use super::rewritten_headers::RewrittenHeaders;
-use super::{Dependency, Generation, Nominated, Scope, Selection, weight};
+use super::{Dependency, Generation, Nominated, Scope, VariantSelection, weight};
 use crate::clock::Moment;
 use crate::rules::places::Places;
 use crate::rules::preconditions::has_validator;
@@ -71,7 +71,12 @@ impl Head {
     }
 
     /// Nominates the fields that another response nominated, too.
-    pub(crate) fn nominate(&mut self, others: &[Nominated], request: &HeaderMap, selection: &Selection) {
+    pub(crate) fn nominate(
+        &mut self,
+        others: &[Nominated],
+        request: &HeaderMap,
+        selection: &VariantSelection,
+    ) {
         let mut places = Places::default();
         let is_new =
             |other: &&Nominated| places.find(&self.nominated, other.name(), Nominated::name).is_none();

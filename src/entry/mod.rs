@@ -23,7 +23,7 @@ pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};
 pub use value::{Encoding, StoredValue};
 pub use variants::VaryIndex;
-pub(crate) use variants::{Nominated, SecretFields, Selection};
+pub(crate) use variants::{Nominated, SecretFields, VariantSelection};
 
 use bytes::Bytes;
 use std::sync::Arc;

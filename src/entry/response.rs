@@ -2,7 +2,7 @@
 
 use super::head::Head;
 use super::packing::{own_name, packed, without_spare_room};
-use super::{Dependencies, Generation, Selection, weight};
+use super::{Dependencies, Generation, VariantSelection, weight};
 use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
 use crate::rules::preconditions::not_modified;
@@ -288,7 +288,7 @@ impl StoredResponse {
 
     /// Tells whether all nominated fields of a presented request match (RFC 9111 section 4.1).
     #[inline]
-    pub(crate) fn selected_by(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+    pub(crate) fn selected_by(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Nominated {
 
 /// How the variants of a URL are told apart.
 #[derive(Debug, Clone)]
-pub(crate) struct Selection {
+pub(crate) struct VariantSelection {
     alike: VaryMatch,
     digests: ValueDigests,
     /// Tells whether the values of a field are secret.
@@ -32,7 +32,7 @@ pub(crate) struct SecretFields {
     pub(crate) declared: Vec<HeaderName>,
 }
 
-impl Selection {
+impl VariantSelection {
     pub(crate) fn new(alike: VaryMatch, digests: ValueDigests, is_secret: SecretFields) -> Self {
         Self { alike, digests, is_secret }
     }
@@ -96,7 +96,7 @@ impl Selection {
 
 impl Nominated {
     /// Takes the value of a field from the request that is about to be stored for.
-    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &Selection) -> Self {
+    pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &VariantSelection) -> Self {
         let value = vary::presented(request, name, selection.alike);
         let is_digest = selection.uses_digest(name, value.as_deref().unwrap_or_default());
         let original = value.map(|value| match is_digest {
@@ -108,7 +108,7 @@ impl Nominated {
 
     /// Tells whether a presented request has the same value, absent being a value of its own.
     #[inline]
-    pub(crate) fn matches(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+    pub(crate) fn matches(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         match self.is_digest {
             false => vary::matches(presented, &self.name, self.original.as_deref(), selection.alike),
             true => self.matches_digest(presented, selection),
@@ -116,7 +116,7 @@ impl Nominated {
     }
 
     #[inline(never)]
-    fn matches_digest(&self, presented: &HeaderMap, selection: &Selection) -> bool {
+    fn matches_digest(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         let value = vary::presented(presented, &self.name, selection.alike);
         let digest = value.map(|value| selection.digest(&self.name, &value));
         digest.as_ref().map(ValueDigest::as_slice) == self.original.as_deref()
@@ -243,9 +243,9 @@ mod tests {
     }
 
     /// Values of `x-secret` are secret.
-    fn selection() -> Selection {
+    fn selection() -> VariantSelection {
         let is_secret = SecretFields { by_name: |name| name == "x-secret", declared: Vec::new() };
-        Selection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
+        VariantSelection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
     }
 
     fn written(name: &'static str, value: Option<&[u8]>) -> Vec<u8> {

@@ -24,14 +24,14 @@ impl Writer {
 }
 
 /// Gives what is read, for as long as there is something left.
-pub(super) struct Reader {
+pub(super) struct EntryReader {
     bytes: Bytes,
     /// The number of bytes at the beginning.
     length: usize,
     clocks: WallOffset,
 }
 
-impl Reader {
+impl EntryReader {
     pub(super) fn new(bytes: Bytes, clock: &Clock) -> Self {
         Self { length: bytes.len(), bytes, clocks: clock.wall_offset() }
     }
@@ -68,7 +68,7 @@ pub(super) trait Wire: Sized {
     fn write(&self, to: &mut Writer);
 
     /// Returns `None` where there is nothing of the kind.
-    fn read(from: &mut Reader) -> Option<Self>;
+    fn read(from: &mut EntryReader) -> Option<Self>;
 }
 
 macro_rules! numbers {
@@ -80,7 +80,7 @@ macro_rules! numbers {
                 to.bytes.extend(self.to_le_bytes());
             }
 
-            fn read(from: &mut Reader) -> Option<Self> {
+            fn read(from: &mut EntryReader) -> Option<Self> {
                 from.bytes.$get().ok()
             }
         }
@@ -99,7 +99,7 @@ macro_rules! record {
                 $(self.$field.write(to);)*
             }
 
-            fn read(from: &mut Reader) -> Option<Self> {
+            fn read(from: &mut EntryReader) -> Option<Self> {
                 $(let $field = <$part as Wire>::read(from)?;)*
                 Some(Self { $($field),* })
             }
@@ -116,7 +116,7 @@ impl Wire for bool {
         u8::from(*self).write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         match u8::read(from)? {
             0 => Some(false),
             1 => Some(true),
@@ -135,7 +135,7 @@ impl<T: Wire> Wire for Option<T> {
         }
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         if bool::read(from)? { T::read(from).map(Some) } else { Some(None) }
     }
 }
@@ -147,7 +147,7 @@ impl<T: Wire> Wire for Box<T> {
         T::write(self, to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         T::read(from).map(Box::new)
     }
 }
@@ -160,7 +160,7 @@ impl<T: Wire> Wire for Box<[T]> {
         self.iter().for_each(|item| item.write(to));
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let count = from.count(T::MIN_LEN)?;
         (0..count).map(|_| T::read(from)).collect()
     }
@@ -174,7 +174,7 @@ impl<T: Wire> Wire for Vec<T> {
         self.iter().for_each(|item| item.write(to));
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         Box::<[T]>::read(from).map(Self::from)
     }
 }
@@ -187,7 +187,7 @@ impl Wire for Bytes {
         to.bytes.extend_from_slice(self);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         from.part().map(|part| Bytes::copy_from_slice(&part))
     }
 }
@@ -200,7 +200,7 @@ impl Wire for HeaderName {
         to.bytes.extend_from_slice(self.as_str().as_bytes());
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         Self::from_lowercase(&from.part()?).ok()
     }
 }
@@ -214,7 +214,7 @@ impl Wire for HeaderValue {
         to.bytes.extend_from_slice(self.as_bytes());
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let sensitive = bool::read(from)?;
         let mut value = Self::from_maybe_shared(from.part()?).ok()?;
         value.set_sensitive(sensitive);
@@ -230,7 +230,7 @@ impl Wire for (HeaderName, HeaderValue) {
         self.1.write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         Some((HeaderName::read(from)?, HeaderValue::read(from)?))
     }
 }
@@ -249,7 +249,7 @@ impl Wire for HeaderMap {
         }
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let count = from.count(<(HeaderName, HeaderValue)>::MIN_LEN)?;
         if count > MOST_LINES {
             return None;
@@ -269,7 +269,7 @@ impl Wire for StatusCode {
         self.as_u16().write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         Self::from_u16(u16::read(from)?).ok()
     }
 }
@@ -282,7 +282,7 @@ impl Wire for Duration {
         self.subsec_nanos().write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         let (seconds, nanos) = (u64::read(from)?, u32::read(from)?);
         (nanos < 1_000_000_000).then(|| Self::new(seconds, nanos))
     }
@@ -295,7 +295,7 @@ impl Wire for Moment {
         to.clocks.wall_millis(*self).write(to);
     }
 
-    fn read(from: &mut Reader) -> Option<Self> {
+    fn read(from: &mut EntryReader) -> Option<Self> {
         Some(from.clocks.moment(u64::read(from)?))
     }
 }

@@ -66,13 +66,13 @@ impl Chain {
 
     /// Runs some of its work.
     pub(crate) fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
-        struct Entered(Option<Arc<Chain>>);
-        impl Drop for Entered {
+        struct EnteredChain(Option<Arc<Chain>>);
+        impl Drop for EnteredChain {
             fn drop(&mut self) {
                 drop(replace_current(self.0.take()));
             }
         }
-        let _entered = Entered(replace_current(Some(Arc::clone(self))));
+        let _entered = EnteredChain(replace_current(Some(Arc::clone(self))));
         work()
     }
 

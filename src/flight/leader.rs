@@ -1,6 +1,6 @@
 //! The leader's guard: whatever happens to it, its followers learn of it.
 
-use super::{AbandonedOutcome, CacheKey, Flight, Outcome, StoredResponse, Stream, Table, gate};
+use super::{AbandonedOutcome, CacheKey, Flight, FlightTable, Outcome, StoredResponse, Stream, gate};
 use crate::entry::Generation;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,14 +11,14 @@ use std::sync::atomic::Ordering;
 /// panicked.
 #[derive(Debug)]
 pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
-    flights: Arc<Table<O>>,
+    flights: Arc<FlightTable<O>>,
     key: CacheKey,
     flight: Arc<Flight<O>>,
     told: bool,
 }
 
 impl<O: AbandonedOutcome> Leader<O> {
-    pub(super) fn new(flights: Arc<Table<O>>, key: CacheKey, flight: Arc<Flight<O>>) -> Self {
+    pub(super) fn new(flights: Arc<FlightTable<O>>, key: CacheKey, flight: Arc<Flight<O>>) -> Self {
         Self { flights, key, flight, told: false }
     }
 

@@ -14,7 +14,7 @@ pub(crate) use chain::{Chain, Wait};
 pub(crate) use hit_for_miss::{HitForMiss, HitForMissReason, Remembered};
 pub(crate) use leader::Leader;
 pub(crate) use stall::{BudgetedRecording, STALL_TIMEOUT};
-pub(crate) use stream::{BodySink, Reader, Stream};
+pub(crate) use stream::{BodyReader, BodySink, Stream};
 
 use crate::entry::{Generation, StoredResponse};
 use crate::key::{BuildPrehashed, CacheKey};
@@ -74,9 +74,9 @@ pub(crate) struct Flight<O = Outcome> {
 
 /// One who waits for a flight.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a>(&'a AtomicUsize);
+pub(crate) struct WaitingFollower<'a>(&'a AtomicUsize);
 
-impl Drop for Waiting<'_> {
+impl Drop for WaitingFollower<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -91,7 +91,7 @@ pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
 }
 
 #[derive(Debug)]
-struct Table<O> {
+struct FlightTable<O> {
     flights: DashMap<CacheKey, Arc<Flight<O>>, BuildPrehashed>,
     /// Counted apart: the map would have to lock all its parts for it.
     number: AtomicUsize,
@@ -100,7 +100,7 @@ struct Table<O> {
 /// The flights under way, by key.
 #[derive(Debug)]
 pub(crate) struct Flights<O = Outcome> {
-    table: Arc<Table<O>>,
+    table: Arc<FlightTable<O>>,
     most: usize,
 }
 
@@ -112,7 +112,7 @@ impl<O> Clone for Flights<O> {
 
 impl<O: AbandonedOutcome> Flights<O> {
     pub(crate) fn new(most: usize) -> Self {
-        let table = Table { flights: DashMap::default(), number: AtomicUsize::new(0) };
+        let table = FlightTable { flights: DashMap::default(), number: AtomicUsize::new(0) };
         Self { table: Arc::new(table), most }
     }
 
@@ -171,8 +171,8 @@ impl<O: Clone> Flight<O> {
     }
 
     /// Counts one more who waits, unless there are so many already.
-    pub(crate) fn wait_in(&self, most: usize) -> Option<Waiting<'_>> {
-        let waiting = Waiting(&self.waiting);
+    pub(crate) fn wait_in(&self, most: usize) -> Option<WaitingFollower<'_>> {
+        let waiting = WaitingFollower(&self.waiting);
         (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 

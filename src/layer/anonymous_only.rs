@@ -18,9 +18,9 @@ use std::task::{Context, Poll, ready};
 use tower::util::Oneshot;
 use tower::{Layer, Service, ServiceExt};
 
-type Predicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
-type Asked = Pin<Box<dyn Future<Output = bool> + Send>>;
-type Asks = dyn Fn(Parts) -> Asked + Send + Sync;
+type IdentityPredicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
+type AnonymousRequest = Pin<Box<dyn Future<Output = bool> + Send>>;
+type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 
 /// Lets only anonymous visitors use the caches further in: what Django's
 /// `CACHE_MIDDLEWARE_ANONYMOUS_ONLY` was for.
@@ -69,7 +69,7 @@ struct Rules {
     cookies: Arc<CookiePolicy>,
     credentials: Vec<HeaderName>,
     ignored: Vec<HeaderName>,
-    predicates: Vec<Arc<Predicate>>,
+    predicates: Vec<Arc<IdentityPredicate>>,
     asks: Vec<Arc<Asks>>,
 }
 
@@ -256,7 +256,7 @@ where
             State::Calling { call: self.inner.call(request), identified }
         } else {
             let (parts, body) = request.into_parts();
-            let asked: Asked = match identified {
+            let asked: AnonymousRequest = match identified {
                 true => Box::pin(std::future::ready(true)),
                 false => Box::pin(ask(asks.clone(), parts.clone())),
             };
@@ -288,7 +288,7 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        Asking { asked: Asked, request: Option<(S, Request<ReqBody>)> },
+        Asking { asked: AnonymousRequest, request: Option<(S, Request<ReqBody>)> },
         Waiting { #[pin] call: Oneshot<S, Request<ReqBody>>, identified: bool },
         Calling { #[pin] call: S::Future, identified: bool },
     }

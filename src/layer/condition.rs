@@ -1,6 +1,6 @@
 //! Preconditions evaluated before the handler runs.
 
-use super::condition_options::{Boxed, Options};
+use super::condition_options::{BoxedFuture, Options};
 use super::write_locks::WriteLocks;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
@@ -196,7 +196,7 @@ macro_rules! service {
         {
             type Response = Response<ResponseBody<B>>;
             type Error = S::Error;
-            type Future = Boxed<Result<Self::Response, S::Error>>;
+            type Future = BoxedFuture<Result<Self::Response, S::Error>>;
 
             fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
                 Poll::Ready(Ok(()))

@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-type Finds<T> = Arc<dyn Fn(Parts) -> Boxed<Option<T>> + Send + Sync>;
+pub(super) type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type Finds<T> = Arc<dyn Fn(Parts) -> BoxedFuture<Option<T>> + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(super) struct Options {

@@ -140,7 +140,7 @@ where
             // Most requests have no conditions to be remembered.
             let conditions = has_preconditions(headers) || headers.contains_key(RANGE);
             let conditions = conditions.then(|| headers.clone());
-            Asked { method: request.method().clone(), conditions, layer: self.layer }
+            ConditionalRequest { method: request.method().clone(), conditions, layer: self.layer }
         });
         ConditionalFuture { edge, call: self.inner.call(request), asked }
     }
@@ -155,7 +155,7 @@ pin_project! {
         edge: Edge,
         #[pin]
         call: F,
-        asked: Option<Asked>,
+        asked: Option<ConditionalRequest>,
     }
 }
 
@@ -207,13 +207,13 @@ fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
 
 /// What is remembered of a GET or HEAD.
 #[derive(Debug)]
-struct Asked {
+struct ConditionalRequest {
     method: Method,
     conditions: Option<HeaderMap>,
     layer: ConditionalLayer,
 }
 
-impl Asked {
+impl ConditionalRequest {
     fn answer<B>(self, response: Response<B>, cx: &mut Context<'_>) -> Response<ResponseBody<B>>
     where
         B: Body<Data = Bytes>,

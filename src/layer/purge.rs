@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use subtle::ConstantTimeEq;
 use tower::Service;
 
-type Predicate = dyn Fn(&Parts) -> bool + Send + Sync;
+type PurgePredicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
 /// More in one request is a mistake, or `all` is meant.
 const MOST_TARGETS: usize = 256;
@@ -92,14 +92,14 @@ pub struct PurgeService {
 enum Guard {
     /// Its digest.
     Secret([u8; 32]),
-    Predicate(Arc<Predicate>),
+    PurgePredicate(Arc<PurgePredicate>),
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Secret(_) => "Secret",
-            Self::Predicate(_) => "Predicate",
+            Self::PurgePredicate(_) => "PurgePredicate",
         })
     }
 }
@@ -143,7 +143,7 @@ impl PurgeService {
     /// # let _ = purge;
     /// ```
     pub fn authorized_by(cache: &Cache, predicate: impl Fn(&Parts) -> bool + Send + Sync + 'static) -> Self {
-        Self { cache: cache.clone(), guard: Guard::Predicate(Arc::new(predicate)) }
+        Self { cache: cache.clone(), guard: Guard::PurgePredicate(Arc::new(predicate)) }
     }
 
     async fn answer(self, request: Parts) -> Response<String> {
@@ -191,7 +191,7 @@ impl Guard {
                 let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
                 (!bearer_token(&request.headers).is_some_and(knows)).then(refusal)
             }
-            Self::Predicate(predicate) => (!predicate(request)).then(|| empty(StatusCode::FORBIDDEN)),
+            Self::PurgePredicate(predicate) => (!predicate(request)).then(|| empty(StatusCode::FORBIDDEN)),
         }
     }
 }

@@ -7,22 +7,22 @@ use std::fmt;
 use std::sync::Arc;
 
 type Skip = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
-type Store = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
+type StorePredicate = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
 type Identity = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
-type Refresh = dyn Fn(&mut request::Parts) + Send + Sync;
+type RefreshHook = dyn Fn(&mut request::Parts) + Send + Sync;
 type Report = dyn Fn(&HeaderName) + Send + Sync;
 
 /// All of them.
 #[derive(Clone, Default)]
 pub(crate) struct Predicates {
     pub(super) skip: Vec<Arc<Skip>>,
-    pub(super) store: Vec<Arc<Store>>,
+    pub(super) store: Vec<Arc<StorePredicate>>,
     /// Tell whether an outer layer has left there who the sender is.
     pub(super) extensions: Vec<fn(&Extensions) -> bool>,
     pub(super) identity: Option<(String, Arc<Identity>)>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) failed: Option<Arc<Failed>>,
-    pub(super) refresh: Vec<Arc<Refresh>>,
+    pub(super) refresh: Vec<Arc<RefreshHook>>,
 }
 
 impl Predicates {

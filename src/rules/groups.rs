@@ -271,8 +271,8 @@ mod tests {
     #[test]
     fn what_would_not_be_read_as_it_was_meant_is_not_written() {
         // The tags, and the values of Cache-Groups, Surrogate-Key and Cache-Tag.
-        type Value = Option<&'static str>;
-        let table: [(Lines, Value, Value, Value); 11] = [
+        type GroupValue = Option<&'static str>;
+        let table: [(Lines, GroupValue, GroupValue, GroupValue); 11] = [
             (&[], None, None, None),
             (&["a"], Some("\"a\""), Some("a"), Some("a")),
             (&["a", "b:1"], Some("\"a\", \"b:1\""), Some("a b:1"), Some("a,b:1")),

@@ -2,7 +2,7 @@
 
 use super::refresh::Refresh;
 use crate::entry::{Generation, StoredResponse};
-use crate::flight::{Leader, Reader};
+use crate::flight::{BodyReader, Leader};
 use crate::key::CacheKey;
 use crate::status::{CacheStatus, Reason};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) enum Action {
     /// With a reason, it answers a request that would have been forwarded for that, had it not waited.
     Answer(Arc<StoredResponse>, Option<Reason>),
     /// A response that is arriving, and why the request would have been forwarded.
-    Read(Arc<StoredResponse>, Reader, Reason),
+    Read(Arc<StoredResponse>, BodyReader, Reason),
     /// An answer now, and a call for those who come later.
     Refresh(Arc<StoredResponse>, FetchPlan, Refresh),
     Fetch(FetchPlan),

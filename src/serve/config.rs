@@ -4,7 +4,7 @@ use super::emitted::KeyedFields;
 use super::inspect::InspectedRequest;
 use super::target::public_uri;
 use crate::cache::Cache;
-use crate::entry::{SecretFields, Selection};
+use crate::entry::{SecretFields, VariantSelection};
 use crate::flight::Chain;
 use crate::key::{CacheKey, KeyBuf, KeyError, Prehashed, RequestHead, ValueDigests, write_key};
 use crate::marks::{LayerId, PREFIX};
@@ -49,7 +49,7 @@ pub(crate) struct LayerConfig {
     pub(super) keyed_fields: Option<KeyedFields>,
     /// Which responses are one recipient's own by their header.
     pub(super) personal: PersonalRule,
-    selection: Arc<Selection>,
+    selection: Arc<VariantSelection>,
     digests: ValueDigests,
 }
 
@@ -90,7 +90,7 @@ impl LayerConfig {
             Sharing::App => VaryMatch::InBytes,
             Sharing::Rfc9111 => VaryMatch::InMeaning,
         };
-        let selection = Arc::new(Selection::new(alike, digests.clone(), secrets));
+        let selection = Arc::new(VariantSelection::new(alike, digests.clone(), secrets));
         let keyed_fields = KeyedFields::of(&policy);
         let alone = Arc::new([prefix]);
         let personal = PersonalRule::of(&policy);
@@ -99,7 +99,7 @@ impl LayerConfig {
 
     /// Returns how the variants of a URL are told apart.
     #[inline]
-    pub(super) fn selection(&self) -> &Arc<Selection> {
+    pub(super) fn selection(&self) -> &Arc<VariantSelection> {
         &self.selection
     }
 

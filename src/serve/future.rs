@@ -23,7 +23,7 @@ use tower::util::Oneshot;
 /// An answer, and what a page inherits that is made from it.
 pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);
 
-type Waiting<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
+type WaitingAnswer<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 
 pin_project! {
     /// The future of a [`ResponseCache`](crate::ResponseCache).
@@ -56,7 +56,7 @@ pin_project! {
             finish: OutgoingHead,
             config: Arc<LayerConfig>,
         },
-        Slow { waiting: Waiting<B, S::Error> },
+        Slow { waiting: WaitingAnswer<B, S::Error> },
     }
 }
 

@@ -7,7 +7,7 @@ use crate::body::ResponseBody;
 use crate::cache::{inherit_response, is_tracked};
 use crate::clock::{Clock, Moment};
 use crate::entry::StoredResponse;
-use crate::flight::Reader;
+use crate::flight::BodyReader;
 use crate::key::RequestHead;
 use crate::marks::{HandledByInner, was_announced};
 use crate::policy::Sharing;
@@ -176,7 +176,7 @@ impl Hit {
     }
 
     /// Makes a response whose body is still arriving, unless what is sent has none.
-    pub(super) fn reading<B>(&self, reader: Reader) -> Response<ResponseBody<B>> {
+    pub(super) fn reading<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
         let response = self.response();
         match self.selection {
             Selection::Whole => response.map(|_: ResponseBody<B>| ResponseBody::shared(reader)),

@@ -54,7 +54,7 @@ pub(super) fn scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]
 
 /// A target of a write, and the authority that it is on.
 #[derive(Debug)]
-pub(super) struct Target {
+pub(super) struct WriteTarget {
     pub(super) uri: Uri,
     pub(super) authority: Option<Authority>,
 }
@@ -62,9 +62,9 @@ pub(super) struct Target {
 /// What a write may have changed by its targets.
 #[derive(Debug)]
 pub(super) struct Written {
-    pub(super) public: Target,
+    pub(super) public: WriteTarget,
     /// What the handler sees, if it is another one.
-    seen: Option<Target>,
+    seen: Option<WriteTarget>,
     /// The hosts that forwarded fields name.
     forwarded_hosts: Vec<String>,
     /// What proxies have removed from the public path.
@@ -77,7 +77,7 @@ impl Written {
         let uri = public_uri(request).clone();
         let host = request.headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
         let authority = uri.authority().cloned().or(host);
-        let seen = rewritten_uri(request).map(|seen| Target {
+        let seen = rewritten_uri(request).map(|seen| WriteTarget {
             uri: seen.clone(),
             authority: seen.authority().or(authority.as_ref()).cloned(),
         });
@@ -86,10 +86,16 @@ impl Written {
             authority.iter().map(|host| without_user(host).to_owned()).collect();
         add_hosts(&mut forwarded_hosts, request.headers, ignored);
         let prefix = forwarded::prefix(request.headers, ignored);
-        Self { public: Target { uri, authority }, seen, forwarded_hosts, prefix, sharing: policy.sharing }
+        Self {
+            public: WriteTarget { uri, authority },
+            seen,
+            forwarded_hosts,
+            prefix,
+            sharing: policy.sharing,
+        }
     }
 
-    fn targets(&self) -> impl Iterator<Item = &Target> {
+    fn targets(&self) -> impl Iterator<Item = &WriteTarget> {
         std::iter::once(&self.public).chain(&self.seen)
     }
 
@@ -125,7 +131,7 @@ impl Written {
         paths
     }
 
-    fn base<'a>(&'a self, target: &'a Target, path: &'a str) -> Base<'a> {
+    fn base<'a>(&'a self, target: &'a WriteTarget, path: &'a str) -> Base<'a> {
         let own = target.authority.iter().map(Authority::as_str);
         let hosts = own.chain(self.forwarded_hosts.iter().map(String::as_str)).collect();
         Base { sharing: self.sharing, scheme: target.uri.scheme_str(), hosts, path }

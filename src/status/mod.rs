@@ -28,7 +28,7 @@ use std::time::Duration;
 #[doc = include_str!("details.md")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStatus {
-    outcome: Outcome,
+    outcome: StatusOutcome,
     forward_status: Option<StatusCode>,
     stored: bool,
     collapsed: Option<bool>,
@@ -41,7 +41,7 @@ pub struct CacheStatus {
 pub(crate) struct WantsStatus;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+enum StatusOutcome {
     Hit,
     Forward(ForwardReason),
     /// Neither: it was answered without the cache and without the service.
@@ -129,28 +129,28 @@ const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const NAME: &str = "tower-response-cache";
 
 impl CacheStatus {
-    const fn new(outcome: Outcome) -> Self {
+    const fn new(outcome: StatusOutcome) -> Self {
         Self { outcome, forward_status: None, stored: false, collapsed: None, ttl: None, detail: None }
     }
 
     /// A hit on what is fresh for so long.
     pub(crate) fn hit(ttl: Duration) -> Self {
-        Self::new(Outcome::Hit).ttl(ttl)
+        Self::new(StatusOutcome::Hit).ttl(ttl)
     }
 
     /// A hit on what has been stale for some time.
     pub(crate) fn stale_hit(since: Duration) -> Self {
-        Self::new(Outcome::Hit).stale_for(since).detail(Detail::Stale)
+        Self::new(StatusOutcome::Hit).stale_for(since).detail(Detail::Stale)
     }
 
     pub(crate) fn forward(reason: impl Into<Reason>) -> Self {
         let Reason { forward, detail } = reason.into();
-        Self { detail, ..Self::new(Outcome::Forward(forward)) }
+        Self { detail, ..Self::new(StatusOutcome::Forward(forward)) }
     }
 
     /// An answer of our own.
     pub(crate) fn refused(detail: Detail) -> Self {
-        Self::new(Outcome::Refused).detail(detail)
+        Self::new(StatusOutcome::Refused).detail(detail)
     }
 
     pub(crate) fn stored(self) -> Self {
@@ -184,7 +184,7 @@ impl CacheStatus {
     /// Tells whether the response came out of the cache.
     #[must_use]
     pub fn is_hit(&self) -> bool {
-        self.outcome == Outcome::Hit
+        self.outcome == StatusOutcome::Hit
     }
 
     /// Returns why the request was forwarded, if it was; of one that was answered with the response to
@@ -192,8 +192,8 @@ impl CacheStatus {
     #[must_use]
     pub fn forward_reason(&self) -> Option<ForwardReason> {
         match self.outcome {
-            Outcome::Hit | Outcome::Refused => None,
-            Outcome::Forward(reason) => Some(reason),
+            StatusOutcome::Hit | StatusOutcome::Refused => None,
+            StatusOutcome::Forward(reason) => Some(reason),
         }
     }
 
@@ -285,9 +285,9 @@ impl CacheStatus {
     fn to_value(self, key: Option<&str>) -> HeaderValue {
         let mut text = String::from(NAME);
         match self.outcome {
-            Outcome::Hit => text.push_str("; hit"),
-            Outcome::Forward(reason) => text.extend(["; fwd=", reason.as_str()]),
-            Outcome::Refused => {}
+            StatusOutcome::Hit => text.push_str("; hit"),
+            StatusOutcome::Forward(reason) => text.extend(["; fwd=", reason.as_str()]),
+            StatusOutcome::Refused => {}
         }
         // Writing to a string does not fail.
         if let Some(status) = self.forward_status {

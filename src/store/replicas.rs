@@ -1,7 +1,7 @@
 //! Copies of hot entries per thread: threads that share a reference count wait for each other's
 //! cache line at every hit, threads with a copy of their own do not.
 
-use super::memory::Slot;
+use super::memory::StoredSlot;
 use super::{Entry, KeyRef};
 use crate::clock::{Clock, Moment};
 use crate::key::CacheKey;
@@ -35,7 +35,7 @@ struct ReplicaSlot {
 
 struct Replica {
     key: CacheKey,
-    slot: Slot,
+    slot: StoredSlot,
     /// What the copy was made of, to know it again when only a neighbour's write raised the version.
     source: Entry,
     version: u64,
@@ -71,7 +71,7 @@ impl Replicas {
         &self,
         key: KeyRef<'_>,
         clock: &Clock,
-        load: impl FnOnce() -> Option<Slot>,
+        load: impl FnOnce() -> Option<StoredSlot>,
     ) -> Option<Entry> {
         // Read before `load`: a write in between leaves a version that no longer matches.
         let version = self.version(key).load(Ordering::SeqCst);
@@ -93,7 +93,7 @@ impl Replicas {
     }
 
     /// Counts a look-up that went to the table; a hot entry gets a copy.
-    fn consider(&self, key: KeyRef<'_>, version: u64, slot: &Slot) {
+    fn consider(&self, key: KeyRef<'_>, version: u64, slot: &StoredSlot) {
         // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop` may use the store.
         let replaced = PLACE.try_with(|places| {
             let mut places = places.try_borrow_mut().ok()?;
@@ -106,7 +106,13 @@ impl Replicas {
     }
 
     /// Counts a look-up of an entry in its place. Returns the copy that it replaces.
-    fn count(&self, place: &mut ReplicaSlot, key: KeyRef<'_>, version: u64, slot: &Slot) -> Option<Replica> {
+    fn count(
+        &self,
+        place: &mut ReplicaSlot,
+        key: KeyRef<'_>,
+        version: u64,
+        slot: &StoredSlot,
+    ) -> Option<Replica> {
         if (place.store, place.hash) != (self.store, key.process_hash()) {
             place.count = place.count.saturating_sub(1);
             if place.count > 0 {
@@ -125,7 +131,7 @@ impl Replicas {
             _ if place.count == HOT && slot.entry.weight() + slot.entry.replica_weight() <= LARGEST => {
                 place.copy.replace(Replica {
                     key: key.to_key(),
-                    slot: Slot { entry: slot.entry.replica(), expires: slot.expires },
+                    slot: StoredSlot { entry: slot.entry.replica(), expires: slot.expires },
                     source: slot.entry.clone(),
                     version,
                 })

@@ -1,6 +1,6 @@
 //! The recorder of a shared body. It counts the frames; the shared body keeps them.
 
-use super::{End, Recorder};
+use super::{Recorder, RecordingEnd};
 use crate::entry::Dependencies;
 use crate::flight::BodySink;
 use bytes::Bytes;
@@ -14,11 +14,11 @@ impl BodySink for Recorder {
     fn count(&mut self, data: &Bytes) -> bool {
         let total = self.len() + data.len() as u64;
         self.why = if self.is_refused() {
-            End::Refused
+            RecordingEnd::Refused
         } else if total > self.most() {
             self.excess(total)
         } else if !self.reservation.grow(data.len() as u64 + FRAME_COST) {
-            End::NoRoomNow
+            RecordingEnd::NoRoomNow
         } else {
             if let Some((digest, _)) = &mut self.digest {
                 digest.update(data);
@@ -42,7 +42,7 @@ impl BodySink for Recorder {
     }
 
     fn set_no_room(&mut self) {
-        self.why = End::NoRoomNow;
+        self.why = RecordingEnd::NoRoomNow;
     }
 
     fn is_whole(&self) -> bool {
@@ -60,7 +60,7 @@ impl BodySink for Recorder {
     }
 
     fn fail(self: Box<Self>) {
-        drop(self.end(End::Failed));
+        drop(self.end(RecordingEnd::Failed));
     }
 
     fn give_up(self: Box<Self>) -> Box<dyn Send> {

@@ -1,7 +1,7 @@
 //! One value at a time: as Django's `django.core.cache`.
 
 use super::encoding::decoded;
-use super::state::{Snapshot, State};
+use super::state::{ValueSnapshot, ValueState};
 use super::{Cache, TRIES};
 use crate::entry::{Encoding, Entry, Scope, StoredValue};
 use crate::error::{Absent, AbsentKind, StoreError, ValueError};
@@ -38,8 +38,8 @@ impl Cache {
     pub async fn get<T: DeserializeOwned>(&self, key: impl AsRef<[u8]>) -> Result<T, Absent> {
         let seen = self.read(&self.name_of(key.as_ref())).await?;
         match seen {
-            Snapshot { state: State::Live, entry: Some(entry), .. } => decoded(&entry),
-            Snapshot { state, .. } => Err(Absent::new(state.into())),
+            ValueSnapshot { state: ValueState::Live, entry: Some(entry), .. } => decoded(&entry),
+            ValueSnapshot { state, .. } => Err(Absent::new(state.into())),
         }
     }
 
@@ -50,10 +50,10 @@ impl Cache {
     pub async fn get_bytes(&self, key: impl AsRef<[u8]>) -> Result<Bytes, Absent> {
         let seen = self.read(&self.name_of(key.as_ref())).await?;
         match (seen.state, seen.entry) {
-            (State::Live, Some(Entry::Value(value))) if value.encoding() == Encoding::Raw => {
+            (ValueState::Live, Some(Entry::Value(value))) if value.encoding() == Encoding::Raw => {
                 Ok(value.bytes().clone())
             }
-            (State::Live, _) => Err(Absent::new(AbsentKind::Unreadable)),
+            (ValueState::Live, _) => Err(Absent::new(AbsentKind::Unreadable)),
             (state, _) => Err(Absent::new(state.into())),
         }
     }
@@ -111,7 +111,7 @@ impl Cache {
         let removed = self.within_limit(self.store().remove(seen.key.as_ref())).await;
         // Where it failed, too: it may be gone.
         changing.done().await?;
-        Ok(removed? && seen.state == State::Live)
+        Ok(removed? && seen.state == ValueState::Live)
     }
 
     /// Tells whether there is a value, or a counter, under a key.
@@ -121,8 +121,8 @@ impl Cache {
     pub async fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         let name = self.name_of(key.as_ref());
         match self.read(&name).await {
-            Ok(seen) => Ok(seen.state == State::Live),
-            Err(_) => Ok(self.load(&name).await?.state == State::Live),
+            Ok(seen) => Ok(seen.state == ValueState::Live),
+            Err(_) => Ok(self.load(&name).await?.state == ValueState::Live),
         }
     }
 
@@ -138,8 +138,8 @@ impl Cache {
         }
         let name = self.name_of(key.as_ref());
         for _ in 0..TRIES {
-            let Snapshot { key, entry, state } = self.load(&name).await?;
-            let (State::Live, Some(entry)) = (state, entry) else { return Ok(false) };
+            let ValueSnapshot { key, entry, state } = self.load(&name).await?;
+            let (ValueState::Live, Some(entry)) = (state, entry) else { return Ok(false) };
             let touched = match &entry {
                 Entry::Value(value) => {
                     let fresh_until = self.fresh_until(lifetime);
@@ -196,7 +196,7 @@ impl Cache {
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let name = self.name_of(key.as_ref());
         let seen = self.load(&name).await.map_err(failed)?;
-        let (State::Live, Some(Entry::Value(value))) = (seen.state, seen.entry) else {
+        let (ValueState::Live, Some(Entry::Value(value))) = (seen.state, seen.entry) else {
             return Err(Absent::new(seen.state.into()));
         };
         let next = self.with_version(version);

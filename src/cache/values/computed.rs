@@ -1,7 +1,7 @@
 //! Values that are computed where there are none: once at a time, in this process.
 
 use super::encoding::{decoded, encoded};
-use super::state::{Snapshot, State};
+use super::state::{ValueSnapshot, ValueState};
 use super::{Value, tracking};
 use crate::cache::{DependencyGuard, PendingRead, Tracker};
 use crate::entry::{Dependencies, Entry, Generation, Scope, StoredValue};
@@ -159,12 +159,14 @@ impl Value<'_> {
         loop {
             let seen = self.cache.read(&self.name).await;
             let (key, unreadable, stale) = match seen {
-                Ok(Snapshot { state: State::Live, entry: Some(entry), key }) => match decoded(&entry) {
-                    Ok(value) => return Ok(ComputeRole::Have(value)),
-                    Err(_) => (Some(key), Some(entry), None),
-                },
-                Ok(Snapshot { state: State::Stale, entry, key }) => (Some(key), None, entry),
-                Ok(Snapshot { key, .. }) => (Some(key), None, None),
+                Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
+                    match decoded(&entry) {
+                        Ok(value) => return Ok(ComputeRole::Have(value)),
+                        Err(_) => (Some(key), Some(entry), None),
+                    }
+                }
+                Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => (Some(key), None, entry),
+                Ok(ValueSnapshot { key, .. }) => (Some(key), None, None),
                 Err(_) => (None, None, None),
             };
             let chain = own.get_or_insert_with(|| self.chain());
@@ -245,7 +247,7 @@ impl Value<'_> {
         leader: Leader<Computed>,
         computing: Computing,
     ) -> ComputeRole<T> {
-        if let Ok(Snapshot { state: State::Live, entry: Some(Entry::Value(value)), .. }) =
+        if let Ok(ValueSnapshot { state: ValueState::Live, entry: Some(Entry::Value(value)), .. }) =
             self.cache.load(&self.name).await
             && let Ok(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
         {
@@ -325,7 +327,7 @@ impl Value<'_> {
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
         // Looked at before it is asked what was invalidated, so that what is set from now on stays.
         let Ok(seen) = self.cache.load(&self.name).await else { return };
-        let is_set = seen.state == State::Live && seen.entry.as_ref() != unreadable;
+        let is_set = seen.state == ValueState::Live && seen.entry.as_ref() != unreadable;
         if !is_set && self.is_valid(stored).await {
             let _ = self.replace(&seen, Entry::Value(Arc::clone(stored))).await;
         }

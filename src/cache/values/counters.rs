@@ -1,7 +1,7 @@
 //! Numbers that are changed atomically, on every store.
 
-use super::state::State;
-use super::{Cache, Snapshot, TRIES};
+use super::state::ValueState;
+use super::{Cache, TRIES, ValueSnapshot};
 use crate::entry::Entry;
 use crate::error::StoreError;
 use crate::policy::Ttl;
@@ -95,8 +95,8 @@ impl Cache {
                 return changed;
             }
             // A value that is past its use is as good as absent.
-            let Snapshot { key, entry: Some(entry), state } = self.load(&name).await? else { continue };
-            if state == State::Live && matches!(entry, Entry::Value(_)) {
+            let ValueSnapshot { key, entry: Some(entry), state } = self.load(&name).await? else { continue };
+            if state == ValueState::Live && matches!(entry, Entry::Value(_)) {
                 return changed;
             }
             let zero = Some(Duration::ZERO);

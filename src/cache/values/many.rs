@@ -1,7 +1,7 @@
 //! Several values at a time.
 
 use super::encoding::{decoded, encoded};
-use super::state::State;
+use super::state::ValueState;
 use super::{Cache, Name, tracking};
 use crate::cache::PendingRead;
 use crate::entry::{Entry, Scope, StoredValue};
@@ -53,7 +53,7 @@ impl Cache {
         let mut found = HashMap::with_capacity(keys.len());
         for (at, (key, (_, entry))) in keys.into_iter().zip(entries).enumerate() {
             let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::mark_untrackable());
-            let is_live = state? == State::Live;
+            let is_live = state? == ValueState::Live;
             if let Some((scope, since)) = reads.get(at)
                 && !matches!(entry, Some(Entry::Counter(_)))
             {
@@ -111,7 +111,7 @@ impl Cache {
         let entries = self.entries(&names).await?;
         let mut live = 0;
         for (_, entry) in &entries {
-            live += usize::from(self.state_of(entry.as_ref()).await? == State::Live);
+            live += usize::from(self.state_of(entry.as_ref()).await? == ValueState::Live);
         }
         let keys: Vec<KeyRef<'_>> = entries.iter().map(|(key, _)| key.as_ref()).collect();
         let scopes = names.iter().map(|name| Scope::value(name.as_bytes())).collect();

@@ -14,7 +14,7 @@ mod state;
 
 pub use computed::ComputeError;
 pub(super) use computed::Computed;
-use state::{Name, Snapshot, State};
+use state::{Name, ValueSnapshot, ValueState};
 
 use super::generations::log_failure;
 use super::{Cache, tracking};
@@ -164,7 +164,7 @@ impl Value<'_> {
         }
         for _ in 0..TRIES {
             let seen = cache.load(&self.name).await?;
-            if seen.state == State::Live {
+            if seen.state == ValueState::Live {
                 return Ok(false);
             }
             let is_put = self.replace(&seen, entry.clone()).await?;
@@ -177,7 +177,7 @@ impl Value<'_> {
     }
 
     /// Puts an entry in the place of what was seen there, and tells whether it did.
-    async fn replace(&self, seen: &Snapshot, entry: Entry) -> Result<bool, StoreError> {
+    async fn replace(&self, seen: &ValueSnapshot, entry: Entry) -> Result<bool, StoreError> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),

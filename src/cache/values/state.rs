@@ -48,15 +48,15 @@ impl fmt::Debug for Name {
 }
 
 /// What there is of a value.
-pub(super) struct Snapshot {
+pub(super) struct ValueSnapshot {
     pub(super) key: CacheKey,
     pub(super) entry: Option<Entry>,
-    pub(super) state: State,
+    pub(super) state: ValueState,
 }
 
 /// Whether it may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum ValueState {
     Live,
     /// While it is computed anew.
     Stale,
@@ -64,12 +64,12 @@ pub(super) enum State {
     Missing,
 }
 
-impl From<State> for AbsentKind {
-    fn from(state: State) -> Self {
+impl From<ValueState> for AbsentKind {
+    fn from(state: ValueState) -> Self {
         match state {
-            State::Stale => Self::Stale,
-            State::Invalidated => Self::Invalidated,
-            State::Live | State::Missing => Self::Missing,
+            ValueState::Stale => Self::Stale,
+            ValueState::Invalidated => Self::Invalidated,
+            ValueState::Live | ValueState::Missing => Self::Missing,
         }
     }
 }
@@ -94,36 +94,36 @@ impl Cache {
     }
 
     /// Looks a value up.
-    pub(super) async fn load(&self, name: &Name) -> Result<Snapshot, StoreError> {
+    pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let key = self.value_key(name).await?;
         let entry = self.within_limit(self.store().get(key.as_ref())).await?;
         let state = self.state_of(entry.as_ref()).await?;
-        Ok(Snapshot { key, entry, state })
+        Ok(ValueSnapshot { key, entry, state })
     }
 
-    pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<State, StoreError> {
+    pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {
         match entry {
             Some(Entry::Value(value)) => self.state_of_value(value).await,
-            Some(Entry::Counter(_)) => Ok(State::Live),
+            Some(Entry::Counter(_)) => Ok(ValueState::Live),
             // Nobody but this cache puts anything there, and this puts nothing else.
-            Some(_) | None => Ok(State::Missing),
+            Some(_) | None => Ok(ValueState::Missing),
         }
     }
 
-    async fn state_of_value(&self, value: &StoredValue) -> Result<State, StoreError> {
+    async fn state_of_value(&self, value: &StoredValue) -> Result<ValueState, StoreError> {
         let validity = match value.generation {
             Some(since) => self.validity(since, &value.scopes, &value.dependencies).await?,
             None => Validity::Valid,
         };
         Ok(match validity {
-            Validity::Invalid => State::Invalidated,
-            Validity::Valid if self.clock().now() < value.fresh_until => State::Live,
-            Validity::Valid | Validity::Stale => State::Stale,
+            Validity::Invalid => ValueState::Invalidated,
+            Validity::Valid if self.clock().now() < value.fresh_until => ValueState::Live,
+            Validity::Valid | Validity::Stale => ValueState::Stale,
         })
     }
 
     /// Looks a value up for somebody who depends on it from then on.
-    pub(super) async fn read(&self, name: &Name) -> Result<Snapshot, Absent> {
+    pub(super) async fn read(&self, name: &Name) -> Result<ValueSnapshot, Absent> {
         let scope = Scope::value(name.as_bytes());
         let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let _pending = PendingRead::begin();
@@ -138,7 +138,7 @@ impl Cache {
             && !matches!(seen.entry, Some(Entry::Counter(_)))
         {
             tracking::read(scope, since);
-            if let (State::Live, Some(Entry::Value(value))) = (seen.state, &seen.entry) {
+            if let (ValueState::Live, Some(Entry::Value(value))) = (seen.state, &seen.entry) {
                 tracking::inherit(value);
             }
         }

@@ -1,7 +1,7 @@
 //! Work on a shared body that runs once its lock is released.
 
-use super::state::Item;
-use super::{BodySink, Source, Stream, lock};
+use super::state::BodyItem;
+use super::{BodySink, BodySource, Stream, lock};
 use bytes::Bytes;
 use std::task::Wake;
 
@@ -9,8 +9,8 @@ use std::task::Wake;
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakes: bool,
-    pub(super) source: Option<Source>,
-    pub(super) frames: Vec<Item>,
+    pub(super) source: Option<BodySource>,
+    pub(super) frames: Vec<BodyItem>,
     pub(super) held: Vec<Box<dyn Send>>,
     pub(super) ended: Option<(Box<dyn BodySink>, Ending)>,
 }

@@ -11,9 +11,9 @@ mod state;
 mod wakers;
 
 use deferred::Deferred;
-pub(crate) use reader::Reader;
+pub(crate) use reader::BodyReader;
 use readers::Readers;
-use state::{FRAME_COST, Item, State};
+use state::{BodyItem, FRAME_COST, StreamState};
 use wakers::Wakers;
 
 use crate::entry::{Dependencies, StoredResponse, body_for_storage};
@@ -50,7 +50,7 @@ pub(crate) trait BodySink: Send {
     fn give_up(self: Box<Self>) -> Box<dyn Send>;
 }
 
-type Source = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+type BodySource = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 
 /// A response whose body is arriving.
 pub(crate) struct Stream {
@@ -58,7 +58,7 @@ pub(crate) struct Stream {
     head: Arc<StoredResponse>,
     /// What `Content-Length` says.
     declared: Option<u64>,
-    state: Mutex<State>,
+    state: Mutex<StreamState>,
     wakers: Arc<Wakers>,
 }
 
@@ -68,14 +68,14 @@ impl Stream {
         head: Arc<StoredResponse>,
         declared: Option<u64>,
         begun: Vec<Bytes>,
-        source: Source,
+        source: BodySource,
         keep: Box<dyn BodySink>,
-    ) -> Reader {
+    ) -> BodyReader {
         let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
         let frames: VecDeque<_> =
-            begun.into_iter().map(|data| Item::Data(body_for_storage(data).0)).collect();
+            begun.into_iter().map(|data| BodyItem::Data(body_for_storage(data).0)).collect();
         let (readers, keep) = (Readers::one(frames.len()), Some(keep));
-        let state = State {
+        let state = StreamState {
             source: Some(source),
             polling: false,
             awaited: false,
@@ -91,11 +91,11 @@ impl Stream {
             deferred: Deferred::default(),
         };
         let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
-        Reader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
+        BodyReader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
     }
 
     /// Changes the state, and then does without the lock what runs the code of others.
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut StreamState) -> T) -> T {
         let mut state = lock(&self.state);
         let done = change(&mut state);
         let deferred = std::mem::take(&mut state.deferred);
@@ -105,13 +105,20 @@ impl Stream {
     }
 
     /// Returns a reader from the beginning, while there is one.
-    pub(crate) fn join(self: &Arc<Self>) -> Option<Reader> {
+    pub(crate) fn join(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = lock(&self.state);
         if state.keep.is_none() || state.end.is_some() {
             return None;
         }
         let number = state.readers.join();
-        Some(Reader { stream: Arc::clone(self), number, read: 0, failed: false, patience: None, wait: None })
+        Some(BodyReader {
+            stream: Arc::clone(self),
+            number,
+            read: 0,
+            failed: false,
+            patience: None,
+            wait: None,
+        })
     }
 
     /// Tells whether the body may be stored, as far as it has arrived.

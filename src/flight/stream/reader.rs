@@ -1,8 +1,8 @@
 //! One of those who read a body while it arrives.
 
 use super::readers::Cursor;
-use super::state::{Arrived, End, Found, Item};
-use super::{Source, Stream, lock};
+use super::state::{Arrived, BodyEnd, BodyItem, Found};
+use super::{BodySource, Stream, lock};
 use crate::error::BoxError;
 use crate::flight::{STALL_TIMEOUT, Wait};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 /// One who reads a [`Stream`]: a body.
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct BodyReader {
     pub(super) stream: Arc<Stream>,
     pub(super) number: usize,
     /// How many bytes it has.
@@ -29,7 +29,7 @@ pub(crate) struct Reader {
     pub(super) wait: Option<Wait>,
 }
 
-impl Reader {
+impl BodyReader {
     /// Returns the stream.
     pub(crate) fn stream(&self) -> &Arc<Stream> {
         &self.stream
@@ -80,7 +80,7 @@ impl Reader {
     }
 
     /// Polls the source, without the lock.
-    fn drive(&self, mut source: Source) -> Poll<()> {
+    fn drive(&self, mut source: BodySource) -> Poll<()> {
         let stream = &self.stream;
         let (woken, waker) = (stream.wakers.woken(), Waker::from(Arc::clone(&stream.wakers)));
         let mut polling = Polling { stream, ended: false };
@@ -118,12 +118,12 @@ impl Drop for Polling<'_> {
     fn drop(&mut self) {
         if !self.ended {
             let error = Arc::new("the body panicked".into());
-            self.stream.change(|state| state.finish(End::Failed(error)));
+            self.stream.change(|state| state.finish(BodyEnd::Failed(error)));
         }
     }
 }
 
-impl Body for Reader {
+impl Body for BodyReader {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -140,15 +140,15 @@ impl Body for Reader {
             let number = this.number;
             let found = this.stream.change(|state| state.find(number, registered));
             match found {
-                Found::Frame(Item::Data(data)) => {
+                Found::Frame(BodyItem::Data(data)) => {
                     this.read += data.len() as u64;
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                Found::Frame(Item::Trailers(trailers)) => {
+                Found::Frame(BodyItem::Trailers(trailers)) => {
                     return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                 }
-                Found::End(End::Clean) => return Poll::Ready(None),
-                Found::End(End::Failed(error)) => {
+                Found::End(BodyEnd::Clean) => return Poll::Ready(None),
+                Found::End(BodyEnd::Failed(error)) => {
                     this.failed = true;
                     return Poll::Ready(Some(Err(SharedBodyError(error).into())));
                 }
@@ -174,7 +174,7 @@ impl Body for Reader {
     fn is_end_stream(&self) -> bool {
         let state = lock(&self.stream.state);
         let at_end = state.readers.place(self.number) == Cursor::At(state.readers.end());
-        at_end && matches!(state.end, Some(End::Clean))
+        at_end && matches!(state.end, Some(BodyEnd::Clean))
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -185,7 +185,7 @@ impl Body for Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for BodyReader {
     fn drop(&mut self) {
         // Before somebody else can have its place.
         self.stream.wakers.forget(self.number);

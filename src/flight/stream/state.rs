@@ -2,7 +2,7 @@
 
 use super::deferred::{Deferred, Ending};
 use super::readers::{Cursor, Readers};
-use super::{BodySink, Source};
+use super::{BodySink, BodySource};
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
 use crate::flight::STALL_TIMEOUT;
@@ -19,17 +19,17 @@ pub(super) const FRAME_COST: usize = 128;
 /// So much waits for the slowest reader of a body that is not kept.
 const WINDOW_BYTES: usize = 256 << 10;
 
-pub(super) struct State {
+pub(super) struct StreamState {
     /// Out while it is polled, which is done without the lock.
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<BodySource>,
     /// Somebody polls the source.
     pub(super) polling: bool,
     /// Somebody else waits for that.
     pub(super) awaited: bool,
     /// Those that are there still.
-    pub(super) frames: VecDeque<Item>,
+    pub(super) frames: VecDeque<BodyItem>,
     pub(super) bytes: usize,
-    pub(super) end: Option<End>,
+    pub(super) end: Option<BodyEnd>,
     pub(super) keep: Option<Box<dyn BodySink>>,
     /// As long as frames of the recording are left.
     pub(super) held: Option<Box<dyn Send>>,
@@ -45,13 +45,13 @@ pub(super) struct State {
 
 /// What a reader finds.
 pub(super) enum Found {
-    Frame(Item),
-    End(End),
+    Frame(BodyItem),
+    End(BodyEnd),
     CutOff,
     /// It has to wait, and is to register for that first.
     Nothing,
     /// The source is to be polled.
-    Source(Source),
+    Source(BodySource),
     /// Another reader polls it.
     Polled,
     /// The window is full: the frame that the slowest reader is at, and how many frames there are.
@@ -59,14 +59,14 @@ pub(super) enum Found {
 }
 
 #[derive(Clone)]
-pub(super) enum Item {
+pub(super) enum BodyItem {
     Data(Bytes),
     Trailers(HeaderMap),
 }
 
 /// How a body has ended.
 #[derive(Debug, Clone)]
-pub(super) enum End {
+pub(super) enum BodyEnd {
     Clean,
     Failed(Arc<BoxError>),
 }
@@ -79,7 +79,7 @@ pub(super) enum Arrived {
     Trailers(HeaderMap),
     /// A frame of neither kind.
     Unknown,
-    End(End),
+    End(BodyEnd),
 }
 
 impl Arrived {
@@ -87,8 +87,8 @@ impl Arrived {
     pub(super) fn of(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
         let frame = match polled {
             Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Self::End(End::Failed(Arc::new(error))),
-            None => return Self::End(End::Clean),
+            Some(Err(error)) => return Self::End(BodyEnd::Failed(Arc::new(error))),
+            None => return Self::End(BodyEnd::Clean),
         };
         match frame.into_data() {
             Ok(data) if data.is_empty() => Self::Empty,
@@ -99,7 +99,7 @@ impl Arrived {
     }
 }
 
-impl State {
+impl StreamState {
     /// Returns what there is for a reader, which may be registered to be woken.
     pub(super) fn find(&mut self, number: usize, registered: bool) -> Found {
         let Cursor::At(next) = self.readers.place(number) else {
@@ -137,13 +137,13 @@ impl State {
     }
 
     /// Takes the source back, which has nothing yet. If it was woken meanwhile, so are those who waited for the poll.
-    pub(super) fn put_back(&mut self, source: Source, is_woken: bool) {
+    pub(super) fn put_back(&mut self, source: BodySource, is_woken: bool) {
         (self.source, self.polling) = (Some(source), false);
         self.deferred.wakes |= std::mem::take(&mut self.awaited) && is_woken;
     }
 
     /// Takes the source back with what has come of it. Servers do not ask for the end of a body that says so itself.
-    pub(super) fn arrived(&mut self, source: Source, arrived: Arrived, at_end: bool) {
+    pub(super) fn arrived(&mut self, source: BodySource, arrived: Arrived, at_end: bool) {
         (self.source, self.polling, self.awaited) = (Some(source), false, false);
         self.moved = Instant::now();
         self.deferred.wakes = true;
@@ -151,7 +151,7 @@ impl State {
             Arrived::Data(data) => {
                 let goes_on = self.keep.as_mut().is_none_or(|keep| keep.count(&data));
                 self.bytes += data.len() + FRAME_COST;
-                self.push(Item::Data(data));
+                self.push(BodyItem::Data(data));
                 if !goes_on {
                     self.give_up();
                 }
@@ -159,18 +159,18 @@ impl State {
             // Trailers are not stored, so neither is a response that has them.
             Arrived::Trailers(trailers) => {
                 self.give_up();
-                self.push(Item::Trailers(trailers));
+                self.push(BodyItem::Trailers(trailers));
             }
             Arrived::Unknown => self.give_up(),
             Arrived::Empty => {}
             Arrived::End(end) => return self.finish(end),
         }
         if at_end {
-            self.finish(End::Clean);
+            self.finish(BodyEnd::Clean);
         }
     }
 
-    fn push(&mut self, item: Item) {
+    fn push(&mut self, item: BodyItem) {
         self.frames.push_back(item);
         self.readers.frame_added();
     }
@@ -180,13 +180,13 @@ impl State {
         self.trim();
     }
 
-    pub(super) fn finish(&mut self, end: End) {
+    pub(super) fn finish(&mut self, end: BodyEnd) {
         self.polling = false;
         self.deferred.wakes = true;
         self.deferred.source = self.source.take();
         match &end {
-            End::Clean => self.complete(),
-            End::Failed(_) => self.end_recording(|_| Ending::Failed),
+            BodyEnd::Clean => self.complete(),
+            BodyEnd::Failed(_) => self.end_recording(|_| Ending::Failed),
         }
         self.end = Some(end);
         self.trim();
@@ -260,8 +260,8 @@ impl State {
     /// Returns all of the body, which is kept from the first frame on.
     fn whole(&self) -> Bytes {
         let mut data = self.frames.iter().filter_map(|item| match item {
-            Item::Data(data) => Some(data),
-            Item::Trailers(_) => None,
+            BodyItem::Data(data) => Some(data),
+            BodyItem::Trailers(_) => None,
         });
         match (data.next(), data.next()) {
             (None, _) => Bytes::new(),
@@ -278,10 +278,10 @@ impl State {
     fn share(&mut self, whole: &Bytes) {
         let mut at = 0;
         for item in &mut self.frames {
-            if let Item::Data(data) = item {
+            if let BodyItem::Data(data) = item {
                 let end = at + data.len();
                 let own = std::mem::replace(data, whole.slice(at..end));
-                self.deferred.frames.push(Item::Data(own));
+                self.deferred.frames.push(BodyItem::Data(own));
                 at = end;
             }
         }
@@ -296,7 +296,7 @@ impl State {
             && let Some(item) = self.frames.pop_front()
         {
             self.readers.frame_dropped();
-            if let Item::Data(data) = &item {
+            if let BodyItem::Data(data) = &item {
                 self.bytes -= data.len() + FRAME_COST;
             }
             self.deferred.frames.push(item);
@@ -318,7 +318,7 @@ impl State {
     }
 }
 
-impl Drop for State {
+impl Drop for StreamState {
     /// A body of a declared length is complete when so much is there, though nobody asked for its end.
     fn drop(&mut self) {
         if let Some(keep) = self.keep.take_if(|keep| keep.is_whole())

@@ -12,19 +12,19 @@ const BITS: u32 = 15;
 
 /// The last invalidations of the scopes that share it.
 #[derive(Default)]
-pub(super) struct Marks {
+pub(super) struct LocalMarks {
     hard: AtomicU64,
     soft: AtomicU64,
 }
 
 /// An exact table of 5,460 scopes.
-pub(super) type ExactScopes = Names<Marks, 6>;
+pub(super) type ExactScopes = Names<LocalMarks, 6>;
 
 /// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones share buckets.
 #[derive(Default)]
 pub(super) struct ScopeGroup {
     pub(super) exact: ExactScopes,
-    rows: OnceLock<Box<[Marks]>>,
+    rows: OnceLock<Box<[LocalMarks]>>,
 }
 
 /// The values that have ever had a dependent. The first 340 are exact; later ones share bits.
@@ -34,7 +34,7 @@ pub(super) struct DependedValues {
     rows: OnceLock<Box<[AtomicU64]>>,
 }
 
-impl Marks {
+impl LocalMarks {
     pub(super) fn bump(&self, strength: Strength, to: u64) {
         let side = match strength {
             Strength::Hard => &self.hard,

@@ -1,6 +1,6 @@
 //! The namespaces of a store in this process, which drops idle ones.
 
-use super::table::Table;
+use super::table::NamespaceTable;
 use dashmap::DashMap;
 use std::cmp::Reverse;
 use std::fmt;
@@ -32,7 +32,7 @@ pub(super) struct LocalNamespaces {
 }
 
 struct KeptNamespace {
-    table: Arc<Table>,
+    table: Arc<NamespaceTable>,
     /// The number of the last request for it, or of the last search that found a handle to it.
     last_use: AtomicU64,
 }
@@ -45,11 +45,11 @@ struct IdleNamespace {
 }
 
 impl KeptNamespace {
-    fn new(table: Table) -> Self {
+    fn new(table: NamespaceTable) -> Self {
         Self { table: Arc::new(table), last_use: AtomicU64::new(0) }
     }
 
-    fn request(&self, now: u64) -> Arc<Table> {
+    fn request(&self, now: u64) -> Arc<NamespaceTable> {
         self.last_use.store(now, Ordering::Relaxed);
         Arc::clone(&self.table)
     }
@@ -65,13 +65,13 @@ impl KeptNamespace {
 
 impl LocalNamespaces {
     /// Returns the table of a namespace. All callers get the same table while a handle exists.
-    pub(super) fn request(&self, namespace: &str, seed: Option<u64>) -> Arc<Table> {
+    pub(super) fn request(&self, namespace: &str, seed: Option<u64>) -> Arc<NamespaceTable> {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let known = self.kept.get(namespace).map(|kept| kept.request(now));
         let table = known.unwrap_or_else(|| {
             // What a new table and its name take counts as growth, too.
             self.grown.fetch_add(namespace.len(), Ordering::Relaxed);
-            let new = || KeptNamespace::new(Table::new(seed, &self.grown));
+            let new = || KeptNamespace::new(NamespaceTable::new(seed, &self.grown));
             self.kept.entry(namespace.into()).or_insert_with(new).request(now)
         });
         if now >= self.next_search.load(Ordering::Relaxed) || self.grown.load(Ordering::Relaxed) >= GROWTH {

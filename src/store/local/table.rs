@@ -1,6 +1,6 @@
 //! The invalidations of one namespace: a counter and a bounded number of marks, each only ever raised.
 
-use super::marks::{DependedValues, ExactScopes, Marks, ScopeGroup};
+use super::marks::{DependedValues, ExactScopes, LocalMarks, ScopeGroup};
 use super::usage::Usage;
 use crate::store::incarnation::{next_incarnation, random};
 use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES};
@@ -9,20 +9,20 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub(super) struct Table {
+pub(super) struct NamespaceTable {
     incarnation: u64,
     secret: Secret,
     counter: AtomicU64,
     /// Held while a scope is added or a mark is raised. Checks never wait for it.
     turn: Mutex<()>,
-    fixed: [Marks; FIXED],
+    fixed: [LocalMarks; FIXED],
     named: [ExactScopes; TABLES],
     groups: [ScopeGroup; GROUPS],
     depended: DependedValues,
     usage: Usage,
 }
 
-impl Table {
+impl NamespaceTable {
     pub(super) fn new(seed: Option<u64>, grown: &Arc<AtomicUsize>) -> Self {
         Self {
             incarnation: next_incarnation(),
@@ -112,7 +112,7 @@ impl Table {
     }
 }
 
-impl Generations for Table {
+impl Generations for NamespaceTable {
     #[inline]
     fn current(&self) -> StoreFuture<Generation> {
         StoreFuture::ready(Ok(self.generation(self.now())))
@@ -161,8 +161,8 @@ impl Generations for Table {
     }
 }
 
-impl fmt::Debug for Table {
+impl fmt::Debug for NamespaceTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("counter", &self.counter).finish_non_exhaustive()
+        f.debug_struct("NamespaceTable").field("counter", &self.counter).finish_non_exhaustive()
     }
 }

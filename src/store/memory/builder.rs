@@ -3,7 +3,7 @@
 use super::super::LocalGenerations;
 use super::super::replicas::Replicas;
 use super::turn::RemovalLifecycle;
-use super::{Entries, Inner, MemoryStore, WRITERS, Weight};
+use super::{Entries, MemoryInner, MemoryStore, WRITERS, Weight};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::BuildPrehashed;
@@ -81,7 +81,7 @@ impl MemoryStoreBuilder {
         if largest_entry > quarter {
             return Err(ConfigError::new(ConfigErrorKind::LargestEntryTooLarge, largest_entry));
         }
-        Ok(MemoryStore(Arc::new(Inner {
+        Ok(MemoryStore(Arc::new(MemoryInner {
             entries: entries(self.capacity, largest_entry),
             writers: (0..WRITERS).map(|_| Mutex::new(())).collect(),
             replicas: Replicas::new(),

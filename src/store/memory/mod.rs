@@ -34,9 +34,9 @@ use std::time::Duration;
 /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
 /// ```
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Inner>);
+pub struct MemoryStore(Arc<MemoryInner>);
 
-struct Inner {
+struct MemoryInner {
     entries: Entries,
     /// Writers of one key take turns; readers never wait for them.
     writers: Box<[Mutex<()>]>,
@@ -46,10 +46,10 @@ struct Inner {
     largest_entry: u64,
 }
 
-type Entries = Quick<CacheKey, Slot, Weight, BuildPrehashed, RemovalLifecycle>;
+type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
 
 #[derive(Clone)]
-pub(super) struct Slot {
+pub(super) struct StoredSlot {
     pub(super) entry: Entry,
     pub(super) expires: Moment,
 }
@@ -60,8 +60,8 @@ struct Weight;
 /// What the table itself takes for an entry, about: the slot, its index, and half a ghost.
 const SLOT_WEIGHT: u64 = 160;
 
-impl quick_cache::Weighter<CacheKey, Slot> for Weight {
-    fn weight(&self, key: &CacheKey, slot: &Slot) -> u64 {
+impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {
+    fn weight(&self, key: &CacheKey, slot: &StoredSlot) -> u64 {
         entry_weight(key.as_ref(), &slot.entry)
     }
 }
@@ -111,16 +111,16 @@ impl MemoryStore {
     }
 }
 
-impl Inner {
+impl MemoryInner {
     /// Returns the entry under a key. An expired entry is removed, added to `removed` and not returned.
-    fn live(&self, key: KeyRef<'_>, removed: &mut Vec<Slot>) -> Option<Slot> {
+    fn live(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
         if slot.expires == Moment::NEVER || now < slot.expires {
             return Some(slot);
         }
         removed.push(slot);
-        let has_expired = |slot: &Slot| slot.expires != Moment::NEVER && slot.expires <= now;
+        let has_expired = |slot: &StoredSlot| slot.expires != Moment::NEVER && slot.expires <= now;
         removed.extend(self.entries.remove_if(&key, has_expired).map(|(_, slot)| slot));
         None
     }
@@ -137,7 +137,7 @@ impl Inner {
     ) -> Result<i64, StoreError> {
         let mut turn = WriteTurn::wait(self, key);
         let (value, expires) = match (turn.live(), initial) {
-            (Some(Slot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
+            (Some(StoredSlot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
             (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
             (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),

@@ -1,6 +1,6 @@
 //! The turn of a writer, and the entries that it removes.
 
-use super::{Inner, Slot, WRITERS, entry_weight};
+use super::{MemoryInner, StoredSlot, WRITERS, entry_weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
 use crate::key::{CacheKey, KeyRef};
@@ -13,11 +13,11 @@ use std::sync::{MutexGuard, PoisonError};
 #[derive(Debug, Clone)]
 pub(super) struct RemovalLifecycle;
 
-impl Lifecycle<CacheKey, Slot> for RemovalLifecycle {
-    type RequestState = Vec<Slot>;
+impl Lifecycle<CacheKey, StoredSlot> for RemovalLifecycle {
+    type RequestState = Vec<StoredSlot>;
 
     #[inline]
-    fn on_evict(&self, removed: &mut Vec<Slot>, _: CacheKey, slot: Slot) {
+    fn on_evict(&self, removed: &mut Vec<StoredSlot>, _: CacheKey, slot: StoredSlot) {
         if !matches!(slot.entry, Entry::Counter(_)) {
             removed.push(slot);
         }
@@ -26,15 +26,15 @@ impl Lifecycle<CacheKey, Slot> for RemovalLifecycle {
 
 /// The right to write to a key. Writers of one key take turns; readers never wait for them.
 pub(super) struct WriteTurn<'a> {
-    store: &'a Inner,
+    store: &'a MemoryInner,
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
     /// The entries found or removed during the turn. Declared after the guard: they are dropped after the turn.
-    seen: Vec<Slot>,
+    seen: Vec<StoredSlot>,
 }
 
 impl<'a> WriteTurn<'a> {
-    pub(super) fn wait(store: &'a Inner, key: KeyRef<'a>) -> Self {
+    pub(super) fn wait(store: &'a MemoryInner, key: KeyRef<'a>) -> Self {
         let writer = &store.writers[key.process_hash() as usize % WRITERS];
         // The lock guards no data that a panic could have left half-changed.
         let guard = writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ impl<'a> WriteTurn<'a> {
     ///
     /// If there is none, outdates all copies of it: a thread's copy may have outlived the eviction of its entry, and all
     /// threads must find the same.
-    pub(super) fn live(&mut self) -> Option<&Slot> {
+    pub(super) fn live(&mut self) -> Option<&StoredSlot> {
         match self.store.live(self.key, &mut self.seen) {
             Some(slot) => {
                 self.seen.push(slot);
@@ -60,7 +60,7 @@ impl<'a> WriteTurn<'a> {
 
     /// Stores an entry and returns `true`. If the entry is too large, erases the key and returns `false`.
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
-        let slot = Slot { entry, expires };
+        let slot = StoredSlot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {
             self.seen.push(slot);
             self.erase();

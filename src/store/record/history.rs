@@ -2,7 +2,7 @@
 
 use super::super::Generation;
 use super::super::incarnation::{is_believable, random};
-use super::wire::{Reader, number};
+use super::wire::{RecordReader, number};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
@@ -80,7 +80,7 @@ impl History {
         self.stamps.iter().for_each(|stamp| to.extend(stamp.to_le_bytes()));
     }
 
-    pub(super) fn read(from: &mut Reader<'_>) -> Option<Self> {
+    pub(super) fn read(from: &mut RecordReader<'_>) -> Option<Self> {
         let (incarnation, counter) = (from.fixed()?, from.fixed()?);
         let most = counter.saturating_add(1).min(LISTED as u64);
         let len = from.number().filter(|len| (1..=most).contains(len))?;

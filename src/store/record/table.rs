@@ -4,7 +4,7 @@ use super::super::incarnation::{new_incarnation, random};
 use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
 use super::history::{History, LISTED};
-use super::wire::{Reader, number, seal, sealed};
+use super::wire::{RecordReader, number, seal, sealed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ pub(super) struct Record {
     /// The stamp of the last hard invalidation of everything.
     cleared: u32,
     secret: Secret,
-    fixed: [Marks; FIXED],
-    named: [BTreeMap<Scope, Marks>; TABLES],
+    fixed: [RecordMarks; FIXED],
+    named: [BTreeMap<Scope, RecordMarks>; TABLES],
     /// Sorted by number: group, row, number in the row.
     buckets: Vec<(u16, Bucket)>,
 }
 
 /// The last invalidations of the scopes that share it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Marks {
+struct RecordMarks {
     hard: u64,
     soft: u64,
 }
@@ -36,7 +36,7 @@ struct Marks {
 /// The same, and whether anything was made from a value of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Bucket {
-    marks: Marks,
+    marks: RecordMarks,
     depended: bool,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum Unreadable {
     Newer,
 }
 
-impl Marks {
+impl RecordMarks {
     fn bump(&mut self, strength: Strength, to: u64) {
         match strength {
             Strength::Hard => self.hard = to,
@@ -204,8 +204,8 @@ impl Record {
         to.into()
     }
 
-    /// Marks are written as their age, which is a small number mostly.
-    fn write(&self, marks: Marks, to: &mut Vec<u8>) {
+    /// RecordMarks are written as their age, which is a small number mostly.
+    fn write(&self, marks: RecordMarks, to: &mut Vec<u8>) {
         let counter = self.generation().counter();
         for mark in [marks.hard, marks.soft] {
             number(if mark == 0 { 0 } else { counter - mark + 1 }, to);
@@ -221,7 +221,7 @@ impl Record {
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
-        let mut from = Reader(sealed(bytes)?);
+        let mut from = RecordReader(sealed(bytes)?);
         if from.bytes()? != [VERSION] {
             return None;
         }
@@ -259,11 +259,11 @@ impl Record {
     }
 }
 
-fn marks(from: &mut Reader<'_>, counter: u64) -> Option<Marks> {
-    Some(Marks { hard: mark(from, counter)?, soft: mark(from, counter)? })
+fn marks(from: &mut RecordReader<'_>, counter: u64) -> Option<RecordMarks> {
+    Some(RecordMarks { hard: mark(from, counter)?, soft: mark(from, counter)? })
 }
 
-fn mark(from: &mut Reader<'_>, counter: u64) -> Option<u64> {
+fn mark(from: &mut RecordReader<'_>, counter: u64) -> Option<u64> {
     match from.number()? {
         0 => Some(0),
         age if age <= counter => Some(counter - age + 1),
