@@ -19,7 +19,6 @@ mod held;
 mod inherited;
 mod inspect;
 mod keyed_inputs;
-mod lifetime;
 mod limit;
 mod lookup;
 mod mark;

@@ -1,12 +1,12 @@
 //! How long a response is fresh here: what it says itself, its handler and the policy, in their order.
 
-use super::config::{LayerConfig, Level};
 use crate::clock::Moment;
 use crate::entry::{Head, StoredResponse};
 use crate::policy::Ttl;
 use crate::rules::cache_control::{Qualified, ResponseDirectives};
 use crate::rules::freshness::{ExplicitLifetime, fresh_until, heuristic_lifetime, stated_lifetime};
 use crate::rules::stale::{StaleOverrides, Windows};
+use crate::serve::config::{LayerConfig, Level};
 use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl LayerConfig {
 
     /// Returns until when a variant is fresh that was validated together with another one: no longer than that, or
     /// than it says itself; `None` if it is to be validated by itself.
-    pub(super) fn fresh_again_until(
+    pub(in crate::serve) fn fresh_again_until(
         &self,
         variant: &StoredResponse,
         headers: &HeaderMap,
@@ -80,7 +80,7 @@ impl LayerConfig {
     }
 
     /// Leaves a part of a lifetime to chance. What is fresh stays so for a moment at least.
-    pub(super) fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
+    pub(in crate::serve) fn shortened(&self, fresh_until: Moment, now: Moment) -> Moment {
         let share = self.policy.jitter;
         if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
             return fresh_until;

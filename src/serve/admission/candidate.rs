@@ -1,0 +1,333 @@
+//! One response, step by step on its way to a decision.
+
+use super::freshness::{came_stale, serves_while_revalidating, until};
+use super::recipient::check_single_recipient;
+use super::{Admission, Exchange, scopes_of};
+use crate::clock::Moment;
+use crate::entry::{Head, Nominated, headers_for_storage};
+use crate::key::{ForwardedField, RequestHead};
+use crate::marks::Identified;
+use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
+use crate::rules::accept;
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::date;
+use crate::rules::freshness::{
+    ExplicitLifetime, ResponseTime, corrected_initial_age, heuristic_lifetime, stated_lifetime,
+};
+use crate::rules::preconditions::has_validator;
+use crate::rules::stale::{StaleOverrides, Windows};
+use crate::rules::storability::{SET_COOKIE2, Storability, declared_length, storable};
+use crate::rules::strip::not_stored;
+use crate::rules::vary::Vary;
+use crate::serve::config::LayerConfig;
+use crate::status::Detail;
+use http::header::{CONTENT_RANGE, COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, HeaderName, StatusCode, response};
+use std::time::Duration;
+
+/// What an entry takes in a store besides head and body, about: its key and its place in a table.
+const ENTRY_OVERHEAD: u64 = 1024;
+
+/// A response that may be stored, and what its steps have in common.
+pub(super) struct Candidate<'a> {
+    config: &'a LayerConfig,
+    exchange: &'a Exchange<'a>,
+    response: &'a response::Parts,
+    directives: ResponseDirectives,
+    vary: Vary,
+    hints: Option<&'a CacheHints>,
+    received: ResponseTime,
+    now: Moment,
+    lifetime: ExplicitLifetime,
+    /// A 200 with a validator.
+    is_revalidatable: bool,
+    shares_cookies: bool,
+}
+
+/// What selects a response among the variants of its page (RFC 9111 section 4.1).
+struct Selecting {
+    fields: Vec<HeaderName>,
+    /// Only clients that offer its content coding may have it.
+    is_coded_for_some: bool,
+}
+
+/// How long a response is fresh, and may be used once it is stale.
+struct Freshness {
+    initial_age: Duration,
+    until: Moment,
+    windows: Windows,
+    hinted_windows: StaleOverrides,
+}
+
+impl<'a> Candidate<'a> {
+    pub(super) fn new(
+        config: &'a LayerConfig,
+        exchange: &'a Exchange<'a>,
+        response: &'a response::Parts,
+    ) -> Self {
+        let directives = ResponseDirectives::for_targets(&response.headers, &config.policy.targets);
+        let hints = response.extensions.get::<CacheHints>();
+        let clock = config.cache.clock();
+        let now = clock.now();
+        let received = ResponseTime::new(clock.wall(), exchange.request_time, now.since(exchange.began));
+        let lifetime = stated_lifetime(&directives, &response.headers, received.latest());
+        let is_revalidatable = response.status == StatusCode::OK && has_validator(&response.headers);
+        let is_explicit = matches!(lifetime, ExplicitLifetime::For(_));
+        let shares_cookies = config.policy.sharing == Sharing::Rfc9111
+            && config.policy.share_set_cookie
+            && is_explicit
+            && !exchange.facts.identified;
+        Self {
+            config,
+            exchange,
+            response,
+            directives,
+            vary: Vary::from_headers(&response.headers),
+            hints,
+            received,
+            now,
+            lifetime,
+            is_revalidatable,
+            shares_cookies,
+        }
+    }
+
+    /// Takes all steps. The first that fails says why the response is not stored.
+    pub(super) fn admit(self) -> Result<Admission, Detail> {
+        self.check_marks()?;
+        self.check_storable()?;
+        let selecting = self.selecting_fields()?;
+        self.check_predicate()?;
+        let freshness = self.freshness()?;
+        let declared = declared_length(&self.response.headers).map_err(Detail::from)?;
+        let tags = self.config.tags(&self.response.headers, self.hints)?;
+        let mut head = self.head(self.stored_headers(&tags), &selecting, &freshness, &tags);
+        let told = self.config.told(self.hints, self.exchange.facts);
+        head.tell(told, self.config.emitted());
+        let retained = self.config.retained(&head);
+        let limit = self.limit(&head, declared)?;
+        Ok(Admission { head, declared, limit, retained, told })
+    }
+
+    /// Refuses what the handler, or an inner layer, has marked, and responses that hand out a credential.
+    fn check_marks(&self) -> Result<(), Detail> {
+        if self.hints.is_some_and(|hints| hints.never) {
+            return Err(Detail::Hint);
+        }
+        let is_identified = self.response.extensions.get::<Identified>().is_some();
+        if is_identified && !self.exchange.facts.personal {
+            return Err(Detail::Identified);
+        }
+        let issued = self.config.policy.issued_credential(&self.response.headers, &self.directives);
+        issued.map_or(Ok(()), Err)
+    }
+
+    /// Checks the rules of the RFC (section 3).
+    fn check_storable(&self) -> Result<(), Detail> {
+        let (response, facts) = (self.response, self.exchange.facts);
+        // It has no meaning on a 200, but to an origin that means a 206.
+        if facts.range && response.headers.contains_key(CONTENT_RANGE) {
+            return Err(Detail::Partial);
+        }
+        storable(&Storability {
+            authorization: facts.authorization,
+            personal: facts.personal,
+            status: response.status,
+            headers: &response.headers,
+            directives: &self.directives,
+            vary: &self.vary,
+            revalidatable: self.is_revalidatable,
+            hinted: self.own_ttl() != Ttl::Default,
+            by_rfc: self.config.policy.sharing == Sharing::Rfc9111,
+            shares_cookies: self.shares_cookies || self.sets_harmless_cookies(),
+        })
+        .map_err(Detail::from)
+    }
+
+    /// Returns the lifetime that the handler sets.
+    fn own_ttl(&self) -> Ttl {
+        self.hints.map_or(Ttl::Default, |hints| hints.ttl)
+    }
+
+    /// Returns `true` if all cookies that the response sets are declared harmless.
+    fn sets_harmless_cookies(&self) -> bool {
+        let headers = &self.response.headers;
+        sets_only(&self.config.policy.response_cookies, headers.get_all(SET_COOKIE))
+            && !headers.contains_key(SET_COOKIE2)
+    }
+
+    /// Returns the nominated fields that the key does not cover (section 4.1).
+    fn selecting_fields(&self) -> Result<Selecting, Detail> {
+        let (config, exchange, headers) = (self.config, self.exchange, &self.response.headers);
+        let Vary::Fields(mut fields) = self.vary.clone() else { return Err(Detail::VaryAny) };
+        fields.extend(self.hints.iter().flat_map(|hints| hints.vary.iter().cloned()));
+        fields.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
+        fields.dedup();
+        self.could_depend_on(&fields)?;
+        let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
+        let is_coded_for_some = config.is_coded_for_some(headers, &fields);
+        // It would take the place of one that others get, or be asked for in vain.
+        if is_coded_for_some && !accept::offers_codings(exchange.request, headers) {
+            return Err(Detail::ContentEncoding);
+        }
+        // Requests with this key have those in common.
+        fields.retain(|field| !self.is_covered(field));
+        // No look-up uses a key of this length.
+        if !fields.is_empty() && config.selection().is_too_long(exchange.key, &fields, exchange.request) {
+            return Err(Detail::KeyLength);
+        }
+        if config.policy.sharing == Sharing::App {
+            check_single_recipient(headers, by_origin)?;
+        }
+        Ok(Selecting { fields, is_coded_for_some })
+    }
+
+    /// Checks that the handler could see all fields that it nominates, and that the cache can, too.
+    fn could_depend_on(&self, fields: &[HeaderName]) -> Result<(), Detail> {
+        let (policy, facts) = (&self.config.policy, self.exchange.facts);
+        if fields.iter().any(|field| policy.key.ignored.contains(field)) {
+            return Err(Detail::VaryOnIgnored);
+        }
+        if policy.allowed.is_none() {
+            return Ok(());
+        }
+        if facts.range || facts.conditional {
+            return Err(Detail::Unkeyed);
+        }
+        match fields.iter().all(|field| self.config.reaches_handler(field, facts)) {
+            true => Ok(()),
+            false => Err(Detail::VaryOnRemoved),
+        }
+    }
+
+    /// Returns `true` if all requests with one key are forwarded with one value of a field.
+    fn is_covered(&self, field: &HeaderName) -> bool {
+        let exchange = self.exchange;
+        // Only declared cookies come so far, and only keyed ones are sent on.
+        let is_cookie = *field == COOKIE && exchange.cookies_declared && !exchange.facts.personal;
+        // The handler sees of it what the key has of it.
+        let is_forwarded = ForwardedField::named(field).is_some();
+        is_cookie || is_forwarded || self.config.policy.key.covers(field)
+    }
+
+    fn check_predicate(&self) -> Result<(), Detail> {
+        let predicates = &self.config.policy.predicates;
+        let stores = |asked| predicates.stores(RequestHead::from(asked), self.response);
+        if self.exchange.asked.is_none_or(stores) { Ok(()) } else { Err(Detail::Predicate) }
+    }
+
+    /// Returns how long the response is fresh (section 4.2), and its stale windows (RFC 5861).
+    fn freshness(&self) -> Result<Freshness, Detail> {
+        let initial_age = corrected_initial_age(&self.response.headers, self.received);
+        let hinted_windows = self.hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
+        let until = self.config.shortened(self.fresh_until(initial_age, hinted_windows)?, self.now);
+        // Windows of our own are for pages, not for errors or for what is to be validated before each use.
+        let status = self.response.status;
+        let own = match until > self.now && !status.is_client_error() && !status.is_server_error() {
+            true => self.config.policy.stale,
+            false => StaleOverrides::default(),
+        };
+        let windows = Windows::new(hinted_windows, &self.directives, own);
+        Ok(Freshness { initial_age, until, windows, hinted_windows })
+    }
+
+    fn fresh_until(&self, initial_age: Duration, windows: StaleOverrides) -> Result<Moment, Detail> {
+        let (config, directives, now) = (self.config, &self.directives, self.now);
+        let (status, facts, own_ttl) = (self.response.status, self.exchange.facts, self.own_ttl());
+        // The handler's lifetime of its own response outranks the rest, but `no-store`.
+        if own_ttl != Ttl::Default {
+            return if self.stores_hinted() { until(own_ttl, now) } else { Err(Detail::Status) };
+        }
+        // Section 5.2.2.4: to be validated before each use.
+        if directives.no_cache == Qualified::All {
+            return Ok(now);
+        }
+        // A response for an identified request is shared only if it says so.
+        if self.lifetime == ExplicitLifetime::Silent && facts.identified && !facts.personal {
+            return Err(Detail::NoLifetime);
+        }
+        let headers = &self.response.headers;
+        let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
+        let came_stale = came_stale(self.lifetime, initial_age, now);
+        match config.fresh_until((self.lifetime, heuristic), status, initial_age, now) {
+            // Stale by as much as it is: it may have come from another cache.
+            Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
+            // RFC 5861 section 3.
+            Err(Detail::NotFresh)
+                if config.policy.stores_with_lifetime(status)
+                    && serves_while_revalidating(came_stale, windows, directives, now) =>
+            {
+                Ok(came_stale)
+            }
+            fresh_until => fresh_until,
+        }
+    }
+
+    /// Returns `true` if the handler's lifetime counts for the status.
+    fn stores_hinted(&self) -> bool {
+        let status = self.response.status;
+        self.config.policy.stores_with_lifetime(status)
+            || self.hints.is_some_and(|hints| hints.statuses.contains(&status))
+    }
+
+    /// Returns the fields that are stored (section 3.1).
+    fn stored_headers(&self, tags: &[String]) -> HeaderMap {
+        let (policy, response) = (&self.config.policy, self.response);
+        let mut excluded = not_stored(&response.headers, &self.directives, self.shares_cookies);
+        excluded.extend_from_slice(&policy.unstored);
+        if response.status == StatusCode::TOO_MANY_REQUESTS {
+            // It counts from one client's requests.
+            excluded.push(RETRY_AFTER);
+        }
+        let mut headers = response.headers.clone();
+        for name in &excluded {
+            headers.remove(name);
+        }
+        if let Some(fields) = policy.tags_told {
+            fields.write(tags, &mut headers);
+        }
+        // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
+        if !headers.contains_key(DATE) {
+            // A header section that is full goes without.
+            let _ = date::format(self.received.wall).map(|date| headers.try_insert(DATE, date));
+        }
+        headers_for_storage(&headers, &[])
+    }
+
+    fn head(
+        &self,
+        headers: HeaderMap,
+        selecting: &Selecting,
+        freshness: &Freshness,
+        tags: &[String],
+    ) -> Head {
+        let (exchange, selection) = (self.exchange, self.config.selection());
+        let nominate = |field: &HeaderName| Nominated::from_request(field, exchange.request, selection);
+        let mut head = Head::new(self.response.status, headers, exchange.generation, self.now);
+        head.nominated = selecting.fields.iter().map(nominate).collect();
+        head.scopes = scopes_of(exchange.scopes, exchange.hosts, tags);
+        head.corrected_initial_age = freshness.initial_age;
+        head.fresh_until = freshness.until;
+        head.windows = freshness.windows;
+        head.hinted_windows = freshness.hinted_windows;
+        head.cost = self.now.since(exchange.began);
+        head.is_coded_for_some = selecting.is_coded_for_some;
+        head.hinted = match self.own_ttl() {
+            Ttl::For(ttl) => Some(ttl),
+            Ttl::Forever => Some(Duration::MAX),
+            Ttl::Default => None,
+        };
+        head
+    }
+
+    /// Returns the most bytes of body that fit.
+    fn limit(&self, head: &Head, declared: Option<u64>) -> Result<u64, Detail> {
+        let largest = self.config.cache.store().largest_entry().unwrap_or(u64::MAX);
+        let fits = largest.saturating_sub(head.weight() + ENTRY_OVERHEAD);
+        let limit = self.config.policy.max_body_bytes.min(fits);
+        if fits == 0 || declared.is_some_and(|declared| declared > limit) {
+            return Err(Detail::TooLarge);
+        }
+        Ok(limit)
+    }
+}
