@@ -86,6 +86,10 @@ impl StoredResponse {
         }
     }
 
+    pub(crate) fn into_head(self) -> Head {
+        self.head
+    }
+
     /// Creates the response that replaces this one. Both share one use flag.
     pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
         Self { used: self.used.clone(), ..Self::new(head, body) }

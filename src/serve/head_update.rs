@@ -106,12 +106,13 @@ impl Fetch {
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = updated(&before.head().said(), response.headers(), true);
         parts.extensions = response.extensions().clone();
-        let Ok(Admission { mut head, retained, .. }) =
+        let Ok(Admission { stored, retained, .. }) =
             config.admit(&sent.exchange(&self.state, generation), &parts)
         else {
             config.cache.forget(key, before);
             return None;
         };
+        let mut head = stored.into_head();
         let nominated = |head: &Head| head.nominated.len();
         head.nominate(&before.head().nominated, &sent.headers, config.selection());
         if nominated(&head) != nominated(before.head()) {

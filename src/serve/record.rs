@@ -8,7 +8,7 @@ use super::request_state::RequestState;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
 use crate::clock::Moment;
-use crate::entry::{Dependencies, StoredResponse};
+use crate::entry::Dependencies;
 use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{Edge, HandledByInner};
@@ -76,9 +76,9 @@ impl Fetch {
                 event!(detail = %why, "not stored");
                 (head, body, finish, status.detail(why), inherited)
             }
-            Ok(Admission { head: stored, declared, limit, retained, told }) => {
+            Ok(Admission { stored, declared, limit, retained, told }) => {
                 let (cache, max_variants) = (config.cache.clone(), config.policy.max_variants);
-                let response = Arc::new(StoredResponse::new(stored, Bytes::new()));
+                let response = Arc::new(stored);
                 // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
                 let inherited = match self.is_detached || is_tracked() {
                     true => AnswerDependencies::from(&*response).and(tracker.peek()),

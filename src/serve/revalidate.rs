@@ -111,7 +111,8 @@ impl Fetch {
             Some(generation) => config.admit(&sent.exchange(&self.state, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
-        let kept = kept.and_then(|Admission { head, retained, .. }| {
+        let kept = kept.and_then(|Admission { stored, retained, .. }| {
+            let head = stored.into_head();
             let mut storing =
                 updating(&self.state, head, stale, &sent.headers, retained, self.background.clone());
             // What is made from more than it is known by must not be kept.

@@ -4,7 +4,7 @@ use super::freshness::{came_stale, serves_while_revalidating, until};
 use super::recipient::check_single_recipient;
 use super::{Admission, Exchange, scopes_of};
 use crate::clock::Moment;
-use crate::entry::{Head, Nominated, headers_for_storage};
+use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
 use crate::key::{ForwardedField, RequestHead};
 use crate::marks::Identified;
 use crate::policy::{CacheHints, Sharing, Ttl, sets_only};
@@ -21,6 +21,7 @@ use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use crate::serve::config::LayerConfig;
 use crate::status::Detail;
+use bytes::Bytes;
 use http::header::{CONTENT_RANGE, COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE};
 use http::{HeaderMap, HeaderName, StatusCode, response};
 use std::time::Duration;
@@ -105,8 +106,9 @@ impl<'a> Candidate<'a> {
         let told = self.config.told(self.hints, self.exchange.facts);
         head.tell(told, self.config.emitted());
         let retained = self.config.retained(&head);
-        let limit = self.limit(&head, declared)?;
-        Ok(Admission { head, declared, limit, retained, told })
+        let stored = StoredResponse::new(head, Bytes::new());
+        let limit = self.limit(&stored, declared)?;
+        Ok(Admission { stored, declared, limit, retained, told })
     }
 
     /// Refuses what the handler, or an inner layer, has marked, and responses that hand out a credential.
@@ -321,9 +323,9 @@ impl<'a> Candidate<'a> {
     }
 
     /// Returns the most bytes of body that fit.
-    fn limit(&self, head: &Head, declared: Option<u64>) -> Result<u64, Detail> {
+    fn limit(&self, stored: &StoredResponse, declared: Option<u64>) -> Result<u64, Detail> {
         let largest = self.config.cache.store().largest_entry().unwrap_or(u64::MAX);
-        let fits = largest.saturating_sub(head.weight() + ENTRY_OVERHEAD);
+        let fits = largest.saturating_sub(stored.weight() + ENTRY_OVERHEAD);
         let limit = self.config.policy.max_body_bytes.min(fits);
         if fits == 0 || declared.is_some_and(|declared| declared > limit) {
             return Err(Detail::TooLarge);

@@ -7,7 +7,7 @@ mod recipient;
 use super::config::LayerConfig;
 use super::inspect::RequestFacts;
 use crate::clock::Moment;
-use crate::entry::{ExtendOnHost, Generation, Head, Scope};
+use crate::entry::{ExtendOnHost, Generation, Head, Scope, StoredResponse};
 use crate::key::KeyRef;
 use crate::policy::{CacheHints, Sharing};
 use crate::rules::client::ClientCacheControl;
@@ -37,7 +37,8 @@ pub(super) struct Exchange<'a> {
 
 /// A response that is to be kept if its body is complete.
 pub(super) struct Admission {
-    pub(super) head: Head,
+    /// The response without its body.
+    pub(super) stored: StoredResponse,
     pub(super) declared: Option<u64>,
     /// The most bytes of body that fit.
     pub(super) limit: u64,
