@@ -46,6 +46,12 @@ struct FlightMiss {
     stale: Option<Stored>,
 }
 
+/// What a look-up without a stale response leads to.
+enum Missed {
+    Flight(FlightMiss),
+    Done(Action),
+}
+
 impl<'a> Collapse<'a> {
     pub(super) fn new(state: &'a RequestState, request: &'a HeaderMap) -> Self {
         let limit = Limit::new(state.config.policy.max_wait);
@@ -59,8 +65,8 @@ impl<'a> Collapse<'a> {
             return Progress::Done(state.stale(self.request, stored, variant).await);
         }
         let FlightMiss { reason, key, stale } = match self.missed(lookup) {
-            Ok(miss) => miss,
-            Err(action) => return Progress::Done(action),
+            Missed::Flight(miss) => miss,
+            Missed::Done(action) => return Progress::Done(action),
         };
         if state.goes_alone(reason) {
             return Progress::Done(state.alone(reason, stale).await);
@@ -97,28 +103,28 @@ impl<'a> Collapse<'a> {
     }
 
     /// Returns a miss that may join a flight, or what any other look-up leads to.
-    fn missed(&self, lookup: Lookup) -> Result<FlightMiss, Action> {
+    fn missed(&self, lookup: Lookup) -> Missed {
         let state = self.state;
         match lookup {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                Err(Action::Answer(stored, self.waited_for))
+                Missed::Done(Action::Answer(stored, self.waited_for))
             }
             Lookup::Bypass(_) | Lookup::Miss { .. }
                 if state.config.wants_only_what_is_cached(self.request, state.facts.directives)
                     && !state.is_handled_within() =>
             {
-                Err(Action::Refuse)
+                Missed::Done(Action::Refuse)
             }
-            Lookup::Bypass(why) => Err(bypass(why)),
+            Lookup::Bypass(why) => Missed::Done(bypass(why)),
             // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
                 let stored = state.place(stale, variant);
-                Err(Action::Fetch(FetchPlan { stale: None, ..FetchPlan::new(None, reason, stored) }))
+                Missed::Done(Action::Fetch(FetchPlan { stale: None, ..FetchPlan::new(None, reason, stored) }))
             }
             Lookup::Miss { reason, variant, stale } => {
                 let key = variant.unwrap_or_else(|| state.key.clone());
                 let stale = stale.map(|stale| (stale, key.clone()));
-                Ok(FlightMiss { reason, key, stale })
+                Missed::Flight(FlightMiss { reason, key, stale })
             }
         }
     }
