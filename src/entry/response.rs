@@ -75,15 +75,8 @@ impl StoredResponse {
         let head_weight = weight_of(&head);
         let etag = tag_of(&head.parts.headers);
         let checked = Checked::new(&head);
-        Self {
-            head,
-            body,
-            head_weight,
-            etag,
-            not_modified: OnceLock::new(),
-            checked,
-            used: UseFlag::default(),
-        }
+        let (not_modified, used) = (OnceLock::new(), UseFlag::default());
+        Self { head, body, head_weight, etag, not_modified, checked, used }
     }
 
     pub(crate) fn into_head(self) -> Head {
