@@ -4,6 +4,7 @@ use super::admission::{Admission, fits};
 use super::fetch::Fetch;
 use super::forecast::Forecast;
 use super::forwarded_request::ForwardedRequest;
+use super::outgoing_head::OutgoingHead;
 use super::request_state::RequestState;
 use crate::body::{Commit, Recorder, ResponseBody, Tagged};
 use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
@@ -34,7 +35,7 @@ pub(super) struct Received<B> {
 impl Fetch {
     /// Returns the response, which is being stored if that may be, and what a page inherits of it.
     pub(super) fn received<B>(
-        mut self,
+        self,
         response: Response<B>,
         mut sent: ForwardedRequest,
         outdated: Option<Outdated>,
@@ -49,77 +50,101 @@ impl Fetch {
         let handled_within = head.extensions.remove::<HandledByInner>().is_some();
         let config = &*self.state.config;
         EntityTag::remove_malformed(&mut head.headers, config.policy.etags);
-        let kept = match self.call.generation {
+        let admission = match self.call.generation {
             _ if handled_within => Err(Detail::HandledByInner),
             None if self.state.facts.head => Err(Detail::Head),
             None => Err(Detail::StoreFailed),
             Some(generation) => {
-                let kept = config.admit(&sent.exchange(&self.state, generation), &head);
-                kept.and_then(|keep| match tracker.is_fit(generation) {
-                    true => fits(&body, &keep).map(|()| keep),
+                let admission = config.admit(&sent.exchange(&self.state, generation), &head);
+                admission.and_then(|admission| match tracker.is_fit(generation) {
+                    true => fits(&body, &admission).map(|()| admission),
                     false => Err(Detail::Dependencies),
                 })
             }
         };
-        let status = self.status;
-        let mut tag = Tagged::default();
-        let mut foretold = None;
-        let (head, body, finish, status, inherited) = match kept {
-            Err(why) => {
-                if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
-                    self.background.iter().for_each(RefreshOutcome::settle);
-                }
-                let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
-                let finish = sent.finish.within(handled_within);
-                let body = ResponseBody::forwarded(body).within(&self.state.chain);
-                self.not_shared(&head, handled_within, why);
-                event!(detail = %why, "not stored");
-                (head, body, finish, status.detail(why), inherited)
-            }
-            Ok(Admission { stored, declared, limit, retained, told }) => {
-                let (cache, max_variants) = (config.cache.clone(), config.policy.max_variants);
-                let response = Arc::new(stored);
-                // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
-                let inherited = match self.is_detached || is_tracked() {
-                    true => AnswerDependencies::from(&*response).and(tracker.peek()),
-                    false => AnswerDependencies::Unknown,
-                };
-                let tags = config.policy.etags || told.max_age.is_some();
-                let tags = tags && !response.headers().contains_key(ETAG);
-                let comparison = tags.then(|| config.policy.comparison());
-                // To be validated before each use.
-                if !response.is_fresh(response.head().response_time)
-                    && let Some(leader) = self.call.leader.take()
-                {
-                    self.call.leader = share_unfresh(leader, &self.state);
-                }
-                let reads = tracker.peek();
-                let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
-                let forecast = Forecast::new(status, &self.state, response.head(), &sent.headers, reads);
-                let stored = forecast.status();
-                foretold = Some((forecast.clone(), stored));
-                let mut held = Response::from_parts(head, ());
-                let verdict = self.hold(&sent, &mut held, Some((status, forecast)));
-                // Until an outer layer has admitted it, nothing says that it is stored.
-                let status = if verdict.is_some() { status } else { stored };
-                let ForwardedRequest { headers: request, finish, .. } = sent;
-                let (key, settled) = (self.state.key, self.background);
-                let selection = Arc::clone(config.selection());
-                let mut storing =
-                    PendingStore::new(key, response, request, selection, max_variants, retained);
-                (storing.outdated, storing.settled) = (outdated, settled);
-                storing.known_until = known_until;
-                let commit = Commit { cache, storing, leader: self.call.leader, verdict };
-                let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
-                tag = recorder.tag();
-                let body = ResponseBody::recording(body, recorder);
-                (held.into_parts().0, body, finish.stored(told), status, inherited)
-            }
+        let (mut finish, mut received) = match admission {
+            Err(why) => self.forwarded((head, body), sent.finish, outdated, &tracker, (handled_within, why)),
+            Ok(admission) => self.recorded((head, body), sent, admission, outdated, tracker),
         };
-        let mut response = Response::from_parts(head, body);
-        finish.with_status(status).apply_to_answer(&mut response);
+        finish.apply_to_answer(&mut received.response);
         edge.refuse_rest();
-        Received { response, tag, inherited, forecast: foretold }
+        received
+    }
+
+    /// Returns a response that is not stored, and its head for the client.
+    fn forwarded<B>(
+        self,
+        (head, body): (response::Parts, B),
+        finish: OutgoingHead,
+        outdated: Option<Outdated>,
+        tracker: &Tracker,
+        (handled_within, why): (bool, Detail),
+    ) -> (OutgoingHead, Received<B>)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if outdated.is_some_and(|outdated| outdated.not_stored(&self.state.config.cache)) {
+            self.background.iter().for_each(RefreshOutcome::settle);
+        }
+        let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
+        let finish = finish.within(handled_within).with_status(self.status.detail(why));
+        let body = ResponseBody::forwarded(body).within(&self.state.chain);
+        self.not_shared(&head, handled_within, why);
+        event!(detail = %why, "not stored");
+        let response = Response::from_parts(head, body);
+        (finish, Received { response, tag: Tagged::default(), inherited, forecast: None })
+    }
+
+    /// Returns an admitted response, whose body is recorded while it is sent, and its head for the client.
+    fn recorded<B>(
+        mut self,
+        (head, body): (response::Parts, B),
+        sent: ForwardedRequest,
+        Admission { stored, declared, limit, retained, told }: Admission,
+        outdated: Option<Outdated>,
+        tracker: Tracker,
+    ) -> (OutgoingHead, Received<B>)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let config = Arc::clone(&self.state.config);
+        let response = Arc::new(stored);
+        // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
+        let inherited = match self.is_detached || is_tracked() {
+            true => AnswerDependencies::from(&*response).and(tracker.peek()),
+            false => AnswerDependencies::Unknown,
+        };
+        let tags = config.policy.etags || told.max_age.is_some();
+        let tags = tags && !response.headers().contains_key(ETAG);
+        let comparison = tags.then(|| config.policy.comparison());
+        // To be validated before each use.
+        if !response.is_fresh(response.head().response_time)
+            && let Some(leader) = self.call.leader.take()
+        {
+            self.call.leader = share_unfresh(leader, &self.state);
+        }
+        let reads = tracker.peek();
+        let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
+        let forecast = Forecast::new(self.status, &self.state, response.head(), &sent.headers, reads);
+        let said = forecast.status();
+        let mut held = Response::from_parts(head, ());
+        let verdict = self.hold(&sent, &mut held, Some((self.status, forecast.clone())));
+        // Until an outer layer has admitted it, nothing says that it is stored.
+        let status = if verdict.is_some() { self.status } else { said };
+        let ForwardedRequest { headers: request, finish, .. } = sent;
+        let (key, selection) = (self.state.key, Arc::clone(config.selection()));
+        let max_variants = config.policy.max_variants;
+        let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
+        (storing.outdated, storing.settled) = (outdated, self.background);
+        storing.known_until = known_until;
+        let commit = Commit { cache: config.cache.clone(), storing, leader: self.call.leader, verdict };
+        let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
+        let tag = recorder.tag();
+        let response = held.map(|()| ResponseBody::recording(body, recorder));
+        let finish = finish.stored(told).with_status(status);
+        (finish, Received { response, tag, inherited, forecast: Some((forecast, said)) })
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
