@@ -33,6 +33,7 @@ mod refuse;
 mod request_state;
 mod respond;
 mod revalidate;
+mod run;
 mod service;
 mod span;
 mod step;
