@@ -47,7 +47,7 @@ struct FlightMiss {
 }
 
 /// What a look-up without a stale response leads to.
-enum Missed {
+enum LookupOutcome {
     Flight(FlightMiss),
     Done(Action),
 }
@@ -65,8 +65,8 @@ impl<'a> Collapse<'a> {
             return Progress::Done(state.stale(self.request, stored, variant).await);
         }
         let FlightMiss { reason, key, stale } = match self.missed(lookup) {
-            Missed::Flight(miss) => miss,
-            Missed::Done(action) => return Progress::Done(action),
+            LookupOutcome::Flight(miss) => miss,
+            LookupOutcome::Done(action) => return Progress::Done(action),
         };
         if state.goes_alone(reason) {
             return Progress::Done(state.alone(reason, stale).await);
@@ -103,28 +103,31 @@ impl<'a> Collapse<'a> {
     }
 
     /// Returns a miss that may join a flight, or what any other look-up leads to.
-    fn missed(&self, lookup: Lookup) -> Missed {
+    fn missed(&self, lookup: Lookup) -> LookupOutcome {
         let state = self.state;
         match lookup {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
-                Missed::Done(Action::Answer(stored, self.waited_for))
+                LookupOutcome::Done(Action::Answer(stored, self.waited_for))
             }
             Lookup::Bypass(_) | Lookup::Miss { .. }
                 if state.config.wants_only_what_is_cached(self.request, state.facts.directives)
                     && !state.is_handled_within() =>
             {
-                Missed::Done(Action::Refuse)
+                LookupOutcome::Done(Action::Refuse)
             }
-            Lookup::Bypass(why) => Missed::Done(bypass(why)),
+            Lookup::Bypass(why) => LookupOutcome::Done(bypass(why)),
             // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
                 let stored = state.place(stale, variant);
-                Missed::Done(Action::Fetch(FetchPlan { stale: None, ..FetchPlan::new(None, reason, stored) }))
+                LookupOutcome::Done(Action::Fetch(FetchPlan {
+                    stale: None,
+                    ..FetchPlan::new(None, reason, stored)
+                }))
             }
             Lookup::Miss { reason, variant, stale } => {
                 let key = variant.unwrap_or_else(|| state.key.clone());
                 let stale = stale.map(|stale| (stale, key.clone()));
-                Missed::Flight(FlightMiss { reason, key, stale })
+                LookupOutcome::Flight(FlightMiss { reason, key, stale })
             }
         }
     }
