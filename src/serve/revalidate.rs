@@ -9,7 +9,7 @@ use super::outgoing_head::tell_client;
 use super::request_state::RequestState;
 use super::variants::Variants;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, PendingStore, RefreshOutcome};
+use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome};
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Head, StoredResponse};
 use crate::error::BoxError;
@@ -23,10 +23,10 @@ use crate::rules::preconditions::not_modified;
 use crate::rules::selection::{Selection, select};
 use crate::rules::stale::StaleOverrides;
 use crate::rules::update::{ValidatorMatch, updated};
-use crate::status::Detail;
+use crate::status::{CacheStatus, Detail};
 use bytes::Bytes;
 use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, Method, Response, StatusCode, response};
+use http::{Extensions, HeaderMap, HeaderName, Method, Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,109 +73,31 @@ impl Fetch {
             return self.mismatched(&validated.extensions, &sent, reads).await;
         }
         let outdated = self.outdated(stale.status());
-        let (config, facts) = (&Arc::clone(&self.state.config), self.state.facts);
+        let (config, facts) = (Arc::clone(&self.state.config), self.state.facts);
         let now = config.cache.clock().now();
-        let (mut parts, ()) = Response::new(()).into_parts();
-        parts.status = stale.status();
-        let said = stale.head().said();
-        let retyped = config.policy.sharing == Sharing::Rfc9111;
         let updates = validators == ValidatorMatch::Same;
-        parts.headers = if updates { updated(&said, &validated.headers, retyped) } else { said };
-        parts.extensions = validated.extensions;
-        let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
-        // What the handler said before holds until it says something else.
-        if hints.ttl == Ttl::Default
-            && !restricts(&validated.headers, &config.policy.targets)
-            && let Some(ttl) = stale.head().hinted
-        {
-            hints.ttl = Ttl::For(ttl);
-        }
-        if hints.stale == StaleOverrides::default() {
-            hints.stale = stale.head().hinted_windows;
-        }
-        let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
-        hints.client_max_age = hints.client_max_age.or(told_before);
-        // What it says of its tags where they are told, it says of those from hints, too.
-        if let Some(fields) = config.policy.tags_told {
-            hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
-        }
-        let told = config.told(Some(&hints), facts);
-        parts.extensions.insert(hints);
+        let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
         let marks = restrictions(&parts.extensions);
         let handled_within = parts.extensions.remove::<HandledByInner>().is_some();
-        // That of an inner layer, whose answer this one passes on.
-        let mut held = parts.extensions.remove::<HeldAdmission>();
-        let kept = match self.call.generation {
+        // The admission of an inner layer, whose answer this one passes on.
+        let held_within = parts.extensions.remove::<HeldAdmission>();
+        let admission = match self.call.generation {
             _ if handled_within => Err(Detail::HandledByInner),
             _ if !updates => Err(Detail::Mismatch),
             Some(generation) => config.admit(&sent.exchange(&self.state, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
-        let kept = kept.and_then(|Admission { stored, retained, .. }| {
-            let head = stored.into_head();
-            let mut storing =
-                updating(&self.state, head, stale, &sent.headers, retained, self.background.clone());
-            // What is made from more than it is known by must not be kept.
-            if storing.made_from(reads.clone()) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
-        });
-        // What a credential has provoked says nothing of the page that others get.
-        let of_the_page = !facts.goes_alone() && !facts.identified;
-        let status = self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated);
-        let (stored, status) = match kept {
-            Ok((storing, retained)) => {
-                storing.settle();
-                let mut answer = Response::new(());
-                *answer.headers_mut() = storing.response.headers().clone();
-                let head = storing.response.head();
-                let forecast = Forecast::new(status, &self.state, head, &sent.headers, reads.clone()).ended();
-                let verdict = self.hold(&sent, &mut answer, Some((status, forecast.clone())));
-                let mut freshened = Freshened {
-                    state: self.state,
-                    leader: self.call.leader,
-                    storing,
-                    retained,
-                    validated: validated.headers,
-                    now,
-                };
-                freshened.storing.set_body(stale.body().clone());
-                let stored = Arc::clone(&freshened.storing.response);
-                let is_placed = match verdict {
-                    None => freshened.store().await,
-                    Some(verdict) => {
-                        held = answer.extensions_mut().remove();
-                        verdict.when_decided(move |verdict| freshened.store_if(verdict));
-                        false
-                    }
-                };
-                let told = forecast.status();
-                // Until it is stored, or known why not, its status says neither.
-                (stored, if is_placed || !told.is_stored() { told } else { status })
+        let storing = admission.and_then(|admission| self.update(stale, admission, &sent, reads.clone()));
+        let (stored, status, held) = match storing {
+            Ok(storing) => {
+                let (stored, status, held) =
+                    self.store_freshened(stale, storing, validated.headers, &sent, reads.clone()).await;
+                (stored, status, held.or(held_within))
             }
             Err(why) => {
-                event!(detail = %why, "not stored");
-                let status = status.detail(why);
-                let pass = if handled_within {
-                    HitForMissReason::HandledByInner
-                } else {
-                    HitForMissReason::Uncacheable
-                };
-                if of_the_page && self.call.generation.is_some() && updates {
-                    config.cache.hit_for_miss().remember(self.state.key.as_ref(), pass, now);
-                }
-                // It is no longer what the service answers others with.
-                if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
-                    self.background.iter().for_each(RefreshOutcome::settle);
-                }
-                if let Some(leader) = self.call.leader {
-                    leader.pass();
-                }
-                tell_client(&mut parts.headers, told, config.cache.clock());
-                if let Some(fields) = config.policy.tags_told {
-                    // What can't be read is told nobody.
-                    let tags = config.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
-                    fields.write(&tags, &mut parts.headers);
-                }
-                (Arc::new(stale.with_headers(parts.headers)), status)
+                let status = self.revalidated().detail(why);
+                self.not_freshened((handled_within, updates, why), outdated, &mut parts, now);
+                (Arc::new(stale.with_headers(parts.headers)), status, held_within)
             }
         };
         let ForwardedRequest { headers: request, version, finish, mut edge, .. } = sent;
@@ -189,6 +111,128 @@ impl Fetch {
         finish.with_status(status).silent().apply(&mut response);
         edge.refuse_rest();
         (response, inherited)
+    }
+
+    /// Returns the status of an answer that a 304 has validated.
+    fn revalidated(&self) -> CacheStatus {
+        self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
+    }
+
+    /// Returns the head of the stored response as the 304 updates it, with the hints of both.
+    fn updated_head(
+        &self,
+        stale: &StoredResponse,
+        validated: &HeaderMap,
+        extensions: Extensions,
+        updates: bool,
+    ) -> response::Parts {
+        let config = &self.state.config;
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = stale.status();
+        let said = stale.head().said();
+        let retyped = config.policy.sharing == Sharing::Rfc9111;
+        parts.headers = if updates { updated(&said, validated, retyped) } else { said };
+        parts.extensions = extensions;
+        let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
+        // What the handler said before holds until it says something else.
+        if hints.ttl == Ttl::Default
+            && !restricts(validated, &config.policy.targets)
+            && let Some(ttl) = stale.head().hinted
+        {
+            hints.ttl = Ttl::For(ttl);
+        }
+        if hints.stale == StaleOverrides::default() {
+            hints.stale = stale.head().hinted_windows;
+        }
+        let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
+        hints.client_max_age = hints.client_max_age.or(told_before);
+        // What it says of its tags where they are told, it says of those from hints, too.
+        if let Some(fields) = config.policy.tags_told {
+            hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
+        }
+        parts.extensions.insert(hints);
+        parts
+    }
+
+    /// Returns the updated response, which is about to be stored, and how long it is kept once it is stale.
+    fn update(
+        &self,
+        stale: &StoredResponse,
+        Admission { stored, retained, .. }: Admission,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> Result<(PendingStore, Duration), Detail> {
+        let (head, settled) = (stored.into_head(), self.background.clone());
+        let mut storing = updating(&self.state, head, stale, &sent.headers, retained, settled);
+        // What is made from more than it is known by must not be kept.
+        if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
+    }
+
+    /// Stores the freshened response, or has it stored when an outer layer admits it. Returns it, its status, and the
+    /// admission that is held.
+    async fn store_freshened(
+        self,
+        stale: &StoredResponse,
+        (mut storing, retained): (PendingStore, Duration),
+        validated: HeaderMap,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> (Arc<StoredResponse>, CacheStatus, Option<HeldAdmission>) {
+        let (status, now) = (self.revalidated(), self.state.config.cache.clock().now());
+        storing.settle();
+        let mut answer = Response::new(());
+        *answer.headers_mut() = storing.response.headers().clone();
+        let forecast =
+            Forecast::new(status, &self.state, storing.response.head(), &sent.headers, reads).ended();
+        let verdict = self.hold(sent, &mut answer, Some((status, forecast.clone())));
+        storing.set_body(stale.body().clone());
+        let stored = Arc::clone(&storing.response);
+        let (state, leader) = (self.state, self.call.leader);
+        let freshened = Freshened { state, leader, storing, retained, validated, now };
+        if let Some(verdict) = verdict {
+            verdict.when_decided(move |verdict| freshened.store_if(verdict));
+            // Until an outer layer has admitted it, nothing says that it is stored.
+            return (stored, status, answer.extensions_mut().remove());
+        }
+        let is_placed = freshened.store().await;
+        let told = forecast.status();
+        (stored, if is_placed || !told.is_stored() { told } else { status }, None)
+    }
+
+    /// Tells followers and later requests that the response is not stored, and has the client told what a response
+    /// that is not stored says.
+    fn not_freshened(
+        self,
+        (handled_within, updates, why): (bool, bool, Detail),
+        outdated: Option<Outdated>,
+        parts: &mut response::Parts,
+        now: Moment,
+    ) {
+        event!(detail = %why, "not stored");
+        let (config, facts) = (&self.state.config, self.state.facts);
+        let reason = match handled_within {
+            true => HitForMissReason::HandledByInner,
+            false => HitForMissReason::Uncacheable,
+        };
+        // What a credential has provoked says nothing of the page that others get.
+        let of_the_page = !facts.goes_alone() && !facts.identified;
+        if of_the_page && self.call.generation.is_some() && updates {
+            config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
+        }
+        // It is no longer what the service answers others with.
+        if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
+            self.background.iter().for_each(RefreshOutcome::settle);
+        }
+        let told = config.told(parts.extensions.get(), facts);
+        tell_client(&mut parts.headers, told, config.cache.clock());
+        if let Some(fields) = config.policy.tags_told {
+            // What can't be read is told nobody.
+            let tags = config.tags(&parts.headers, parts.extensions.get()).unwrap_or_default();
+            fields.write(&tags, &mut parts.headers);
+        }
+        if let Some(leader) = self.call.leader {
+            leader.pass();
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
@@ -391,5 +392,29 @@ async fn each_variant_has_its_own_outcome() {
     ];
     for (language, told) in table {
         assert_eq!(ask(&stack, get_with("/", &[("accept-language", language)])).await, format!("fwd={told}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn revalidation_that_the_store_rejects_is_reported_as_store_failed() {
+    for is_layered in [false, true] {
+        let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
+        store.on.store(false, Ordering::SeqCst);
+        let lines: Lines = &[("cache-control", "no-cache"), ("etag", "\"a\"")];
+        let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
+            true => status(304, lines),
+            false => with_lines(lines, "page"),
+        });
+        let site = site_over(&Cache::new(store.clone()), inner);
+        let outer = AnonymousOnlyLayer::new().layer(site.clone());
+        ask(&site, get("/")).await;
+        settle().await;
+        store.on.store(true, Ordering::SeqCst);
+        let mut told = String::new();
+        for _ in 0..3 {
+            told = if is_layered { ask(&outer, get("/")).await } else { ask(&site, get("/")).await };
+            settle().await;
+        }
+        assert_eq!(told, "fwd=stale; fwd-status=304; detail=store-failed", "layered: {is_layered}");
     }
 }
