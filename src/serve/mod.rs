@@ -1,4 +1,24 @@
-//! The one state machine that both cache layers run: inspect, look up, collapse or forward, record, respond.
+//! The state machine that both cache layers run.
+//!
+//! ```text
+//! request
+//!   │ step: inspect the request, write its key, look it up without waiting
+//!   ├─ Hit ───────────────────────────────────────────────► respond
+//!   ├─ Forward (bypass, HEAD, inner layer) ──► service ───► future: pass the response on
+//!   ├─ Unsafe ──► unsafe_method, post ──► service, invalidate, perhaps store ──► respond
+//!   └─ Miss
+//!        │ collapse: look up, join the flight of the key, wait, look up again
+//!        ├─ Answer, Read ─────────────────────────────────► respond
+//!        ├─ Refresh ──► respond with a stale response, fetch in the background
+//!        ├─ Forward, Refuse, Loop ────────────────────────► service, 504, 508
+//!        └─ Fetch
+//!             │ fetch: forward one form of the request to the service
+//!             ├─ failure: stale-if-error, timeout
+//!             ├─ 304: revalidate, variants, mismatch
+//!             └─ record: admission decides, the body is recorded while it is sent
+//!                  │ held: an outer layer may have to admit the response first
+//!                  └─ the complete body is stored; followers get it ──► respond
+//! ```
 
 mod action;
 mod admission;
