@@ -96,7 +96,8 @@ impl Fetch {
             }
             Err(why) => {
                 let status = self.revalidated().detail(why);
-                self.not_freshened((handled_within, updates, why), outdated, &mut parts, now);
+                event!(detail = %why, "not stored");
+                self.not_freshened((handled_within, updates), outdated, &mut parts, now);
                 (Arc::new(stale.with_headers(parts.headers)), status, held_within)
             }
         };
@@ -203,12 +204,11 @@ impl Fetch {
     /// that is not stored says.
     fn not_freshened(
         self,
-        (handled_within, updates, why): (bool, bool, Detail),
+        (handled_within, updates): (bool, bool),
         outdated: Option<Outdated>,
         parts: &mut response::Parts,
         now: Moment,
     ) {
-        event!(detail = %why, "not stored");
         let (config, facts) = (&self.state.config, self.state.facts);
         let reason = match handled_within {
             true => HitForMissReason::HandledByInner,
