@@ -114,7 +114,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Dependencies what of a body is ready at once, up to a limit in bytes, without holding it back.
+    /// Reads what of a body is ready at once, up to a limit in bytes, without holding it back.
     ///
     /// It is complete only if it is as long as `declared`, and without trailers.
     pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> Peeked<B> {
@@ -144,7 +144,7 @@ where
         matches!(&self.inner, Inner::Recording { recording } if recording.is_recording())
     }
 
-    /// Dependencies what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
+    /// Reads what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Dependencies> {
         let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);

@@ -85,14 +85,14 @@ where
         self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
 
-    /// Dependencies ahead while the recording goes on.
+    /// Reads ahead while the recording goes on.
     pub(super) fn read_ahead(self: Pin<&mut Self>, cx: &mut Context<'_>) {
         self.while_ready(cx, |recording, bytes| {
             recording.is_recording() && bytes < AHEAD_BYTES && recording.ahead.len() < AHEAD_FRAMES
         });
     }
 
-    /// Dependencies ahead up to a number of bytes.
+    /// Reads ahead up to a number of bytes.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
         // Trailers are the last frame.
         self.while_ready(cx, |recording, bytes| {

@@ -24,7 +24,7 @@ impl Drop for PendingRead {
     }
 }
 
-/// HitForMiss the dependencies of a body on to the page that reads it.
+/// Passes the dependencies of a body on to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
     /// The page, and the numbers of changes of the body's and of the page's dependencies when they were passed on.
@@ -42,7 +42,7 @@ impl DependencyRelay {
         }
     }
 
-    /// HitForMiss the dependencies on if they changed since the last call. Frames without a change cost no merge.
+    /// Passes the dependencies on if they changed since the last call. Frames without a change cost no merge.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

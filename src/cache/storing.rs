@@ -35,7 +35,7 @@ pub(crate) struct PendingStore {
     pub(crate) settled: Option<RefreshOutcome>,
     /// The time at which the first value expires that the head was made from.
     pub(crate) known_until: Moment,
-    /// The end of its freshness, if values that its body was made from shortened_lifetime it.
+    /// The end of the freshness lifetime, if dependencies of the body reduced it.
     shortened_lifetime: Option<Moment>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct PendingStore {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LastRecording {
     NotStored(Detail),
-    /// It was stored with a freshness lifetime that the values which its body was made from shortened_lifetime.
+    /// The response was stored with a freshness lifetime that dependencies of its body reduced.
     ShortenedLifetime {
         /// The end of the freshness lifetime.
         until: Moment,

@@ -87,7 +87,7 @@ impl Entry {
         frame.into()
     }
 
-    /// Dependencies an entry from what [`encode`](Self::encode) returned, here or in another process.
+    /// Reads an entry from what [`encode`](Self::encode) returned, here or in another process.
     ///
     /// The body is not copied if it is most of the bytes and they have no other owner. Nothing is believed that
     /// can be looked at; but the checksum finds what went wrong, not what was done on purpose: who can write

@@ -58,7 +58,7 @@ impl Leader {
     /// Returns what ends the flight, whatever the leader does later.
     pub(crate) fn ending(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        // ClientCacheControl already, so that a flight is not ended by dropping this.
+        // Told already, so that a flight is not ended by dropping this.
         move |outcome| Self { flights, key, flight, told: true }.end(outcome)
     }
 

@@ -121,7 +121,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// HitForMiss on the hash that a key already has.
+/// Passes on the hash that a key already has.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Prehashed(u64);
 

@@ -222,7 +222,7 @@ struct Purge {
 }
 
 impl Purge {
-    /// Dependencies a query, or says what is wrong with it.
+    /// Reads a query, or says what is wrong with it.
     fn read(query: &str) -> Result<Self, &'static str> {
         let mut read = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {

@@ -152,7 +152,7 @@ impl Cookies<'_> {
         if ignores { CookieRole::Ignored } else { CookieRole::Undeclared }
     }
 
-    /// Dependencies the cookies of a request, all lines as one list (RFC 9113 section 8.2.3), and returns the
+    /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3), and returns the
     /// values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
     pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, Personal> {
         let mut values = vec![None; self.own.keyed.len()];

@@ -10,7 +10,7 @@ struct Preference<'a> {
     weight: u16,
 }
 
-/// Dependencies all lines of a field; an element that is malformed does not count.
+/// Reads all lines of a field; an element that is malformed does not count.
 fn preferences<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Preference<'a>> {
     let elements = field_elements(headers, name);
     elements.filter_map(preference).collect()
@@ -31,7 +31,7 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     Some(Preference { range, weight })
 }
 
-/// Dependencies a weight (RFC 9110 section 12.4.2).
+/// Reads a weight (RFC 9110 section 12.4.2).
 fn thousandths(value: &[u8]) -> Option<u16> {
     let (whole, fraction) = match value {
         [whole, b'.', fraction @ ..] => (whole, fraction),

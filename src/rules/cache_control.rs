@@ -44,7 +44,7 @@ pub(super) fn field_name(name: &[u8]) -> Option<HeaderName> {
     HeaderName::from_bytes(name).ok().filter(|name| name != "*")
 }
 
-/// Dependencies a field name without quotes, a list of one (RFC 9111 section 5.2.2.4). A word that may have another meaning, as in
+/// Reads a field name without quotes, a list of one (RFC 9111 section 5.2.2.4). A word that may have another meaning, as in
 /// `private=1`, is none.
 fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
     let name = field_name(word)?;
@@ -110,7 +110,7 @@ pub(crate) struct ResponseDirectives {
 }
 
 impl ResponseDirectives {
-    /// Dependencies `Cache-Control`; of directives that come twice the stricter counts, where RFC 9111 section 4.2.1 would
+    /// Reads `Cache-Control`; of directives that come twice the stricter counts, where RFC 9111 section 4.2.1 would
     /// have the first.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
@@ -210,7 +210,7 @@ pub(crate) struct RequestDirectives {
 }
 
 impl RequestDirectives {
-    /// Dependencies `Cache-Control`, or `Pragma` where there is none (RFC 9111 section 5.4). Of directives that come twice the
+    /// Reads `Cache-Control`, or `Pragma` where there is none (RFC 9111 section 5.4). Of directives that come twice the
     /// stricter counts.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
@@ -293,12 +293,12 @@ fn keep_least(place: &mut Option<u32>, value: Option<u32>) {
     }
 }
 
-/// Dependencies delta-seconds; both argument forms are accepted (RFC 9111 section 5.2).
+/// Reads delta-seconds; both argument forms are accepted (RFC 9111 section 5.2).
 fn seconds(argument: Option<&[u8]>) -> Option<u32> {
     delta_seconds(&unquoted(argument?)?)
 }
 
-/// Dependencies delta-seconds; more than 2^31 counts as 2^31 (RFC 9111 section 1.2.2).
+/// Reads delta-seconds; more than 2^31 counts as 2^31 (RFC 9111 section 1.2.2).
 pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;

@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::RefCell;
 use std::time::SystemTime;
 
-/// Dependencies a date.
+/// Reads a date.
 pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(value).ok()?;
     match ShortYear::read(text) {
@@ -23,7 +23,7 @@ struct ShortYear {
 }
 
 impl ShortYear {
-    /// Dependencies a date; `None` if it has another format.
+    /// Reads a date; `None` if it has another format.
     fn read(text: &str) -> Option<Self> {
         let (weekday, rest) = text.split_once(", ")?;
         // Most dates have a short one, and another format.
@@ -64,7 +64,7 @@ impl ShortYear {
     }
 }
 
-/// Dependencies a date without its weekday, which says nothing that the rest does not.
+/// Reads a date without its weekday, which says nothing that the rest does not.
 fn on_some_weekday(rest: &str) -> Option<SystemTime> {
     WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
@@ -74,7 +74,7 @@ const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursd
 /// No date is longer.
 const LONGEST: usize = 40;
 
-/// Dependencies a date in whatever case (RFC 9111 section 4.2), though its weekday be another one: the rest says all
+/// Reads a date in whatever case (RFC 9111 section 4.2), though its weekday be another one: the rest says all
 /// there is to say (RFC 9110 section 5.6.7, "encouraged to be robust").
 fn lenient(text: &str) -> Option<SystemTime> {
     if text.len() > LONGEST || !text.is_ascii() {
@@ -111,7 +111,7 @@ pub(crate) enum FieldDate {
     At(SystemTime),
 }
 
-/// Dependencies the date in a field.
+/// Reads the date in a field.
 pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
     let mut lines = headers.get_all(name).into_iter();
     let Some(first) = lines.next() else { return FieldDate::Absent };

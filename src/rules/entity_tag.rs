@@ -144,7 +144,7 @@ fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
 }
 
-/// Dependencies a tag off the front of a value: whether it is weak, what is between its quotes, and the rest.
+/// Reads a tag off the front of a value: whether it is weak, what is between its quotes, and the rest.
 /// A backslash in it escapes nothing.
 fn read(value: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (weak, quoted) = match value.strip_prefix(b"W/") {
@@ -176,7 +176,7 @@ pub(crate) enum TagList {
 const MOST_TAGS: usize = 256;
 
 impl TagList {
-    /// Dependencies a field. What is no tag matches none, up to the next comma.
+    /// Reads a field. What is no tag matches none, up to the next comma.
     pub(crate) fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut lines = headers.get_all(name).into_iter().peekable();
         if lines.peek().is_none() {
@@ -207,7 +207,7 @@ impl TagList {
     }
 }
 
-/// Dependencies a value that is one tag and nothing else.
+/// Reads a value that is one tag and nothing else.
 pub(crate) fn single(value: &[u8]) -> Option<EntityTag> {
     parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
 }

@@ -111,7 +111,7 @@ pub(crate) fn corrected_initial_age(headers: &HeaderMap, came: ResponseTime) -> 
     apparent_age.max(corrected_age_value).min(LONGEST)
 }
 
-/// Dependencies `Age`: the first member counts, what can't be read is ignored (RFC 9111 section 5.1).
+/// Reads `Age`: the first member counts, what can't be read is ignored (RFC 9111 section 5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
     let age = field_elements(headers, &AGE).next().and_then(delta_seconds);
     Duration::from_secs(age.unwrap_or(0).into())

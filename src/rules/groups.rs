@@ -133,7 +133,7 @@ fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))
 }
 
-/// Dependencies a list of strings over all lines; parameters have no meaning (RFC 9875 section 2).
+/// Reads a list of strings over all lines; parameters have no meaning (RFC 9875 section 2).
 fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
     let members: List = Parser::new(&lines.join(&b", "[..])).parse().map_err(|_| Malformed)?;
@@ -147,7 +147,7 @@ fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     members.into_iter().map(string).collect()
 }
 
-/// Dependencies what stands between separators, over all lines, and is not empty.
+/// Reads what stands between separators, over all lines, and is not empty.
 fn separated(
     lines: GetAll<'_, HeaderValue>,
     separates: impl Fn(u8) -> bool,

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::HashSet;
 
 impl CacheControl {
-    /// Dependencies all lines of a field, what is not known included. What is malformed would swallow what is
+    /// Reads all lines of a field, what is not known included. What is malformed would swallow what is
     /// written behind it: a name that is none goes, and so does an argument that is none.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut directives = Vec::new();
@@ -184,7 +184,7 @@ fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     })
 }
 
-/// Dependencies a number of seconds; what can't be read counts as stale.
+/// Reads a number of seconds; what can't be read counts as stale.
 pub(super) fn seconds(argument: &Argument) -> u64 {
     match argument {
         Argument::Seconds(seconds) => *seconds,

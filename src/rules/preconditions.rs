@@ -19,7 +19,7 @@ pub(crate) struct Validators {
 }
 
 impl Validators {
-    /// Dependencies those of a response.
+    /// Reads those of a response.
     pub(crate) fn of_response(headers: &HeaderMap) -> Self {
         let last_modified = match field_date(headers, &LAST_MODIFIED) {
             FieldDate::At(date) => Some(date),

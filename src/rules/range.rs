@@ -26,7 +26,7 @@ const MOST_FIELD_BYTES: usize = 4 << 10;
 /// A gap of fewer bytes than this, which the head of a part would take, is sent along.
 const GAP: u64 = 80;
 
-/// Dependencies the ranges of a request for a representation of so many bytes.
+/// Reads the ranges of a request for a representation of so many bytes.
 pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
@@ -46,7 +46,7 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     Ranges::Parts(coalesced(satisfiable))
 }
 
-/// Dependencies the set, and what of each member exists, which may be nothing; `None` if it is not one of bytes,
+/// Reads the set, and what of each member exists, which may be nothing; `None` if it is not one of bytes,
 /// or malformed.
 fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
@@ -57,7 +57,7 @@ fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     set.filter(|set| !set.is_empty())
 }
 
-/// Dependencies one member of the set (RFC 9110 section 14.1.2).
+/// Reads one member of the set (RFC 9110 section 14.1.2).
 fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = element.iter().position(|&byte| byte == b'-')?;
     match (&element[..dash], &element[dash + 1..]) {
@@ -82,7 +82,7 @@ fn digits(text: &[u8]) -> Option<&[u8]> {
     (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then(|| &text[zeros..])
 }
 
-/// Dependencies digits; more than fit are the most that fit.
+/// Reads digits; more than fit are the most that fit.
 fn number(digits: &[u8]) -> u64 {
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     digits.iter().fold(0, add)

@@ -37,7 +37,7 @@ pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
 }
 
 impl ResponseDirectives {
-    /// Dependencies the first of these fields that is valid and not empty; `Cache-Control` where there is none
+    /// Reads the first of these fields that is valid and not empty; `Cache-Control` where there is none
     /// (RFC 9213 section 2.2).
     pub(crate) fn for_targets(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
         let targeted = targets.iter().find_map(|target| targeted(headers, target));
@@ -45,7 +45,7 @@ impl ResponseDirectives {
     }
 }
 
-/// Dependencies a targeted field, a dictionary of RFC 9651.
+/// Reads a targeted field, a dictionary of RFC 9651.
 fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
     let lines: Vec<_> = headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect();
     let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;

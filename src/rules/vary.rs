@@ -15,7 +15,7 @@ pub(crate) enum Vary {
 }
 
 impl Vary {
-    /// Dependencies all lines of `Vary`; one `*` among them is enough (RFC 9110 section 12.5.5).
+    /// Reads all lines of `Vary`; one `*` among them is enough (RFC 9110 section 12.5.5).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         // What is no field name can't be compared, so it may be anything; `*` is meant so.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");

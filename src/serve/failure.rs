@@ -105,7 +105,7 @@ impl Fetch {
         }
     }
 
-    /// HitForMiss a failure on, whose place is not in the cache.
+    /// Passes a failure on, whose place is not in the cache.
     pub(super) fn not_stored<B: Body>(
         self,
         response: Response<B>,

@@ -132,7 +132,7 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
     if is_noted { AnswerDependencies::noted() } else { AnswerDependencies::Unknown }
 }
 
-/// HitForMiss on the answer to a request that inner layers may hold admissions for.
+/// Passes on the answer to a request that inner layers may hold admissions for.
 ///
 /// Separate from the state for other requests, which stays small.
 pub(super) async fn pass_on<S, ReqBody, B>(

@@ -171,7 +171,7 @@ impl Fetch {
     }
 }
 
-/// Dependencies the marks of a response that arrives at a layer, and refuses a held admission if the head says so. To be
+/// Reads the marks of a response that arrives at a layer, and refuses a held admission if the head says so. To be
 /// called before the layer changes the head; with the fields that the layer declares to be credentials.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);

@@ -149,7 +149,7 @@ impl CacheablePost {
         (validity.ok()? == Validity::Valid).then_some(self)
     }
 
-    /// HitForMiss the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
+    /// Passes the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
     /// so many steps: then it may be older than that.
     pub(super) async fn admit<B>(
         mut self,

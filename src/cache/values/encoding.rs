@@ -15,7 +15,7 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodi
     Ok((body_for_storage(bytes.into()).0, Encoding::MessagePack))
 }
 
-/// Dependencies what may come from anywhere: nothing in it is executed, its depth is bounded, and what it takes in memory
+/// Reads what may come from anywhere: nothing in it is executed, its depth is bounded, and what it takes in memory
 /// by its own length.
 pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Result<T, Absent> {
     match entry {

@@ -41,7 +41,7 @@ impl BodyReader {
         self
     }
 
-    /// Dependencies on for nobody, as long as the body may be stored.
+    /// Reads on for nobody, as long as the body may be stored.
     pub(crate) async fn read_while_kept(mut self) {
         while self.stream.is_kept()
             && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await

@@ -33,7 +33,7 @@ impl Element {
         is_there.then_some(list)
     }
 
-    /// Dependencies an element; `None` if it is none, or says something twice.
+    /// Reads an element; `None` if it is none, or says something twice.
     pub(super) fn read(element: &[u8]) -> Option<Self> {
         let (mut names, mut proto, mut host) = (Vec::new(), None, None);
         let mut rest = element;
@@ -75,7 +75,7 @@ impl Element {
     }
 }
 
-/// Dependencies a pair up to the semicolon behind it: its name in lower case, its value, and the rest.
+/// Reads a pair up to the semicolon behind it: its name in lower case, its value, and the rest.
 fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
     let at = text.iter().position(|byte| !is_of_token(*byte)).filter(|at| *at > 0 && text[*at] == b'=')?;
     let name = std::str::from_utf8(&text[..at]).ok()?.to_ascii_lowercase();
@@ -94,7 +94,7 @@ fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
     matches!(rest, [] | [b';', ..]).then_some((name, value, rest))
 }
 
-/// Dependencies a quoted string behind its first quote (RFC 9110 section 5.6.4).
+/// Reads a quoted string behind its first quote (RFC 9110 section 5.6.4).
 fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     let mut bytes = text.iter().enumerate();

@@ -53,7 +53,7 @@ impl RecordGenerations {
         KeyRef::new(&self.key)
     }
 
-    /// Dependencies the record, which is to have passed some generations. Where there is none, a new one is begun.
+    /// Reads the record, which is to have passed some generations. Where there is none, a new one is begun.
     async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
         for _ in 0..TRIES {
             let (stored, after) = match self.settled(passed).await? {
@@ -68,7 +68,7 @@ impl RecordGenerations {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Dependencies the record. One that seems to have gone back is read again, once: a replica may be late.
+    /// Reads the record. One that seems to have gone back is read again, once: a replica may be late.
     async fn settled(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         let first = self.look(passed).await?;
         match first {

@@ -204,7 +204,7 @@ impl Record {
         to.into()
     }
 
-    /// RecordMarks are written as their age, which is a small number mostly.
+    /// Marks are written as their age, which is a small number mostly.
     fn write(&self, marks: RecordMarks, to: &mut Vec<u8>) {
         let counter = self.generation().counter();
         for mark in [marks.hard, marks.soft] {
@@ -212,7 +212,7 @@ impl Record {
         }
     }
 
-    /// Dependencies what may come from anywhere.
+    /// Reads what may come from anywhere.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         match bytes.first() {
             Some(&version) if version > VERSION => Err(Unreadable::Newer),

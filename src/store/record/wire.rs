@@ -33,7 +33,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     hasher.finish().to_le_bytes()
 }
 
-/// Dependencies what was written, up to its end.
+/// Reads what was written, up to its end.
 pub(super) struct RecordReader<'a>(pub(super) &'a [u8]);
 
 impl RecordReader<'_> {
