@@ -1,9 +1,11 @@
 //! The options that decide what enters the key, and what a fill may have besides.
 
 use super::Policy;
+use super::request_fields::meaning;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::{KeyPart, QueryKey, RequestHead};
 use http::HeaderName;
+use http::header::COOKIE;
 use std::sync::Arc;
 
 impl Policy {
@@ -156,6 +158,19 @@ impl Policy {
         sort(&mut allowed);
         self.allowed = Some(allowed);
         self
+    }
+
+    /// Tells whether the lines of a request field, or what the key takes from them, enter the key.
+    pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
+        meaning(name.as_str()).is_keyed()
+            || self.key.covers(name)
+            || (*name == COOKIE && !self.cookies.keyed().is_empty())
+    }
+
+    /// Returns the names of the keyed request fields, other than `Host` and those of proxies, which are in every key.
+    pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
+        let cookie = (!self.cookies.keyed().is_empty()).then_some(&COOKIE);
+        self.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed())
     }
 
     /// Reports each field that [`keyed_inputs_only`](Self::keyed_inputs_only) would remove from a request

@@ -6,6 +6,7 @@ mod hints;
 mod key;
 mod origin;
 mod predicates;
+mod preset;
 pub(crate) mod request_fields;
 mod sharing;
 mod tags;

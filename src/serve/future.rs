@@ -1,10 +1,8 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
+use super::changes::what_changed;
 use super::config::LayerConfig;
-use super::held;
-use super::outgoing_head::OutgoingHead;
-use super::respond::Hit;
-use super::unsafe_method::what_changed;
+use super::respond::{Answered, Hit, OutgoingHead, receive};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, DependencyGuard, PendingRead, Tracker, is_tracked};
 use crate::flight::Chain;
@@ -19,9 +17,6 @@ use std::sync::Arc;
 use std::task::{self, Poll, ready};
 use tower::Service;
 use tower::util::Oneshot;
-
-/// An answer, and what a page inherits that is made from it.
-pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);
 
 type WaitingAnswer<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 
@@ -53,7 +48,7 @@ pin_project! {
         Forward {
             #[pin]
             call: Oneshot<S, Request<ReqBody>>,
-            finish: OutgoingHead,
+            outgoing: OutgoingHead,
             config: Arc<LayerConfig>,
         },
         Slow { waiting: WaitingAnswer<B, S::Error> },
@@ -65,22 +60,24 @@ where
     S: Service<Request<ReqBody>>,
 {
     #[inline]
-    pub(super) fn hit(hit: Hit) -> Self {
+    pub(in crate::serve) fn hit(hit: Hit) -> Self {
         Self { state: State::Hit { hit: Some(hit) }, caller: Caller::current() }
     }
 
     #[inline]
-    pub(super) fn forward(
+    pub(in crate::serve) fn forward(
         call: Oneshot<S, Request<ReqBody>>,
-        finish: OutgoingHead,
+        outgoing: OutgoingHead,
         config: Arc<LayerConfig>,
     ) -> Self {
         // Known first, so that the state is made in its place.
         let caller = Caller::current();
-        Self { state: State::Forward { call, finish, config }, caller }
+        Self { state: State::Forward { call, outgoing, config }, caller }
     }
 
-    pub(super) fn slow(future: impl Future<Output = Answered<B, S::Error>> + Send + 'static) -> Self {
+    pub(in crate::serve) fn slow(
+        future: impl Future<Output = Answered<B, S::Error>> + Send + 'static,
+    ) -> Self {
         Self { state: State::Slow { waiting: Box::pin(future) }, caller: Caller::current() }
     }
 }
@@ -114,17 +111,17 @@ impl Caller {
 #[inline(always)]
 fn passed_on<B>(
     response: Response<B>,
-    finish: &mut OutgoingHead,
+    outgoing: &mut OutgoingHead,
     config: &LayerConfig,
 ) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::forwarded);
-    held::receive(&mut response, &config.policy.credentials);
+    receive(&mut response, &config.policy.credentials);
     if let Some(what) = what_changed(&response)
         && !config.cache.invalidate_later(what)
     {
-        finish.mark_invalidation_failed();
+        outgoing.mark_invalidation_failed();
     }
-    finish.apply_to_answer(&mut response);
+    outgoing.apply_to_answer(&mut response);
     response
 }
 
@@ -135,10 +132,10 @@ fn inherited(is_noted: bool) -> AnswerDependencies {
 /// Passes on the answer to a request that inner layers may hold admissions for.
 ///
 /// Separate from the state for other requests, which stays small.
-pub(super) async fn pass_on<S, ReqBody, B>(
+pub(in crate::serve) async fn pass_on<S, ReqBody, B>(
     edge: Edge,
     call: Oneshot<S, Request<ReqBody>>,
-    mut finish: OutgoingHead,
+    mut outgoing: OutgoingHead,
     config: Arc<LayerConfig>,
     chain: Arc<Chain>,
     is_noted: bool,
@@ -152,7 +149,7 @@ where
     let mut edge = edge;
     let mut tracker = DependencyGuard(Tracker::of(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
-    let answer = answer.map(|response| passed_on(response, &mut finish, &config));
+    let answer = answer.map(|response| passed_on(response, &mut outgoing, &config));
     edge.refuse_rest();
     (answer.map(|response| response.map(|body| body.within(&chain))), inherited(is_noted))
 }
@@ -173,8 +170,8 @@ where
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));
         }
-        Projected::Forward { call, finish, config } => {
-            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, finish, config));
+        Projected::Forward { call, outgoing, config } => {
+            let answer = ready!(call.poll(cx)).map(|response| passed_on(response, outgoing, config));
             (answer, AnswerDependencies::noted())
         }
         Projected::Slow { waiting } => ready!(waiting.as_mut().poll(cx)),

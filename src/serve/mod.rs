@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! request
-//!   │ step: inspect the request, write its key, look it up without waiting
+//!   │ service, classify: inspect the request, write its key, look it up without waiting
 //!   ├─ Hit ───────────────────────────────────────────────► respond
 //!   ├─ Forward (bypass, HEAD, inner layer) ──► service ───► future: pass the response on
-//!   ├─ Unsafe ──► unsafe_method, post ──► service, invalidate, perhaps store ──► respond
+//!   ├─ Unsafe ──► write ──► service, invalidate, perhaps store ──► respond
 //!   └─ Miss
 //!        │ collapse: look up, join the flight of the key, wait, look up again
 //!        ├─ Answer, Read ─────────────────────────────────► respond
@@ -16,53 +16,49 @@
 //!             ├─ failure: stale-if-error, timeout
 //!             ├─ 304: revalidate, variants, mismatch
 //!             └─ record: admission decides, the body is recorded while it is sent
-//!                  │ held: an outer layer may have to admit the response first
+//!                  │ hold: an outer layer may have to admit the response first
 //!                  └─ the complete body is stored; followers get it ──► respond
 //! ```
+//!
+//! Each part uses those that stand above it in this list, and none below:
+//!
+//! | part | what it holds |
+//! |---|---|
+//! | `deadline`, `span`, `keyed_fields` | limits in time; spans of tasks; `Vary` for clients |
+//! | `config` | what a layer and all its services share |
+//! | `nesting` | the marks of outer layers on requests |
+//! | `request` | what matters of a request, its key, and what of it is forwarded |
+//! | `lookup` | may this stored response be used now? |
+//! | `respond` | the heads of answers, `Cache-Status`, admissions that wait for outer layers |
+//! | `admission` | may this response be stored, and for how long? |
+//! | `changes` | what a response has changed |
+//! | `fetch` | the call of the service, and what becomes of its answer |
+//! | `collapse` | one call for all that wait |
+//! | `write` | unsafe methods |
+//! | `future` | the response future |
+//! | `classify`, `refuse`, `run`, `service` | the way of a request through all of these |
 
-mod action;
 mod admission;
-mod anonymize;
-mod coding;
+mod changes;
+mod classify;
 mod collapse;
 mod config;
-mod detached;
-mod emitted;
-mod failure;
+mod deadline;
 mod fetch;
-mod forecast;
-mod forwarded;
-mod forwarded_request;
 mod future;
-mod head_update;
-mod held;
-mod inherited;
-mod inspect;
-mod keyed_inputs;
-mod limit;
+mod keyed_fields;
 mod lookup;
-mod mark;
-mod mismatch;
-mod not_reusable;
-mod outgoing_head;
-mod post;
-mod record;
-mod reference;
-mod refresh;
+mod nesting;
 mod refuse;
-mod request_state;
+mod request;
 mod respond;
-mod revalidate;
 mod run;
 mod service;
 mod span;
-mod step;
-mod target;
-mod unsafe_method;
-mod variants;
+mod write;
 
 pub(crate) use config::{LayerConfig, Level};
 pub use future::ResponseFuture;
-pub(crate) use held::{leave, receive};
-pub(crate) use inspect::is_identified;
+pub(crate) use request::is_identified;
+pub(crate) use respond::{leave, receive};
 pub use service::ResponseCache;

@@ -1,13 +1,12 @@
 //! Answers without the service: to requests that want no call, and to loops.
 
 use super::config::LayerConfig;
-use super::failure::empty;
 use super::future::ResponseFuture;
-use super::inspect::RequestFacts;
-use super::outgoing_head::OutgoingHead;
+use super::request::RequestFacts;
+use super::respond::{OutgoingHead, empty, loop_head};
 use crate::cache::AnswerDependencies;
 use crate::status::{CacheStatus, Detail};
-use http::{Extensions, Request, StatusCode, Version};
+use http::{Request, StatusCode, Version};
 use std::sync::Arc;
 use tower::Service;
 
@@ -23,12 +22,12 @@ pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
 }
 
 /// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).
-pub(super) fn refuse<S, ReqBody, B>(version: Version, finish: OutgoingHead) -> ResponseFuture<S, ReqBody, B>
+pub(super) fn refuse<S, ReqBody, B>(version: Version, outgoing: OutgoingHead) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
 {
-    let finish = finish.with_status(CacheStatus::refused(Detail::OnlyIfCached));
-    answer_with(StatusCode::GATEWAY_TIMEOUT, version, finish)
+    let outgoing = outgoing.with_status(CacheStatus::refused(Detail::OnlyIfCached));
+    answer_with(StatusCode::GATEWAY_TIMEOUT, version, outgoing)
 }
 
 /// Answers a looping request with 508: its own handler, body or computation has repeated it too often.
@@ -41,30 +40,17 @@ pub(super) fn refuse_loop<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>>,
 {
-    let finish = finish_of_loop(config, key, facts, request.extensions());
-    answer_with(StatusCode::LOOP_DETECTED, request.version(), finish)
-}
-
-/// Returns the finish of the 508 for a loop.
-pub(super) fn finish_of_loop(
-    config: &LayerConfig,
-    key: Option<Arc<str>>,
-    facts: RequestFacts,
-    request: &Extensions,
-) -> OutgoingHead {
-    let status = CacheStatus::refused(Detail::Loop);
-    let mut finish = OutgoingHead::new(config, request, || status, facts);
-    finish.set_key(key);
-    finish
+    let outgoing = loop_head(config, key, facts, request.extensions());
+    answer_with(StatusCode::LOOP_DETECTED, request.version(), outgoing)
 }
 
 fn answer_with<S, ReqBody, B>(
     status: StatusCode,
     version: Version,
-    finish: OutgoingHead,
+    outgoing: OutgoingHead,
 ) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
 {
-    ResponseFuture::slow(async move { (Ok(empty(status, version, &finish)), AnswerDependencies::noted()) })
+    ResponseFuture::slow(async move { (Ok(empty(status, version, &outgoing)), AnswerDependencies::noted()) })
 }

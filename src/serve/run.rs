@@ -1,15 +1,12 @@
 //! What a request does that was not answered at once.
 
-use super::action::Action;
-use super::anonymize::Carries;
-use super::detached;
-use super::fetch::Fetch;
+use super::collapse::Action;
+use super::fetch::{Fetch, run_detached, unstored_action};
 use super::future::{ResponseFuture, pass_on};
-use super::keyed_inputs::normalize;
-use super::outgoing_head::OutgoingHead;
-use super::refresh;
+use super::nesting::announce;
 use super::refuse::{refuse, refuse_loop};
-use super::request_state::RequestState;
+use super::request::{Carries, KeyedInputs, RequestState};
+use super::respond::{Hit, OutgoingHead};
 use crate::cache::AnswerDependencies;
 use crate::error::BoxError;
 use crate::marks::Edge;
@@ -36,21 +33,20 @@ where
     B::Error: Into<BoxError>,
 {
     let (config, facts) = (&state.config, state.facts);
-    let mut finish = OutgoingHead::new(config, request.extensions(), || status, facts);
-    finish.set_key(state.shown.clone());
-    config.strip_unkeyed(&mut request, facts, &state.parts);
-    normalize(&mut request);
+    let mut outgoing = OutgoingHead::new(config, request.extensions(), || status, facts);
+    outgoing.set_key(state.shown.clone());
+    KeyedInputs::new(&config.policy, facts, &state.parts).strip(&mut request);
     let edge = Edge::of(request.extensions_mut());
-    config.announce(request.extensions_mut(), facts.identified, &state.scopes);
+    announce(config, request.extensions_mut(), facts.identified, &state.scopes);
     let call = inner.oneshot(request);
-    ResponseFuture::slow(pass_on(edge, call, finish, state.config, state.chain, false))
+    ResponseFuture::slow(pass_on(edge, call, outgoing, state.config, state.chain, false))
 }
 
-/// Does what a request that was not answered at once does next.
-pub(super) fn proceed<S, ReqBody, B>(
+/// Does what a request that was not answered at once does next: the end of its way through this layer.
+pub(in crate::serve) fn run<S, ReqBody, B>(
     state: RequestState,
     inner: S,
-    next: Action,
+    action: Action,
     request: Request<ReqBody>,
 ) -> ResponseFuture<S, ReqBody, B>
 where
@@ -62,49 +58,44 @@ where
     B::Error: Into<BoxError>,
 {
     let (config, facts) = (&state.config, state.facts);
-    match next {
+    match action {
         Action::Answer(stored, collapsed) => {
             let now = config.cache.clock().now();
-            ResponseFuture::hit(config.hit(
-                stored,
-                (&request).into(),
-                facts,
-                now,
-                collapsed,
-                state.key.as_ref().as_bytes(),
-            ))
+            let key = state.key.as_ref().as_bytes();
+            ResponseFuture::hit(Hit::new(config, stored, (&request).into(), facts, now, collapsed, key))
         }
         Action::Read(head, reader, reason) => {
             let now = config.cache.clock().now();
-            let hit =
-                config.hit(head, (&request).into(), facts, now, Some(reason), state.key.as_ref().as_bytes());
+            let key = state.key.as_ref().as_bytes();
+            let hit = Hit::new(config, head, (&request).into(), facts, now, Some(reason), key);
             // What the rest of it will be made from is not known here.
             let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
             ResponseFuture::slow(std::future::ready(answer))
         }
-        Action::Refresh(stored, call, refresh) => {
+        Action::Refresh(stored, plan, refresh) => {
             let now = config.cache.clock().now();
-            let hit = config.hit(stored, (&request).into(), facts, now, None, state.key.as_ref().as_bytes());
-            refresh.start(state, call, inner, request, Carries::Known);
+            let key = state.key.as_ref().as_bytes();
+            let hit = Hit::new(config, stored, (&request).into(), facts, now, None, key);
+            refresh.start(state, plan, inner, request, Carries::Known);
             ResponseFuture::hit(hit)
         }
         Action::Forward(status) => forward_keyed(state, inner, status, request),
         Action::Refuse => {
             let status = CacheStatus::refused(Detail::OnlyIfCached);
-            let mut finish = OutgoingHead::new(config, request.extensions(), || status, facts);
-            finish.set_key(state.shown.clone());
-            refuse(request.version(), finish)
+            let mut outgoing = OutgoingHead::new(config, request.extensions(), || status, facts);
+            outgoing.set_key(state.shown.clone());
+            refuse(request.version(), outgoing)
         }
         Action::Loop => refuse_loop(config, state.shown.clone(), facts, &request),
-        Action::Fetch(call) => {
+        Action::Fetch(plan) => {
             // Others may wait for it, or come to.
-            let limit = config.policy.carry_on.filter(|_| call.leader.is_some());
+            let limit = config.policy.carry_on.filter(|_| plan.leader.is_some());
             let detached = limit.and_then(|limit| Some((limit, config.cache.carry_permit()?)));
-            let action = refresh::action(&state, &call, &inner, &request);
-            let fetch = Fetch::new(state, call).with_action(action);
+            let unstored = unstored_action(&state, &plan, &inner, &request);
+            let fetch = Fetch::new(state, plan).with_action(unstored);
             match detached {
                 Some((limit, permit)) => {
-                    ResponseFuture::slow(detached::run(fetch, inner, request, limit, permit))
+                    ResponseFuture::slow(run_detached(fetch, inner, request, limit, permit))
                 }
                 None => ResponseFuture::slow(fetch.run(inner, request)),
             }

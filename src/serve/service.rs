@@ -1,15 +1,15 @@
 //! The service of both cache layers.
 
+use super::classify::{Decision, Forward, Missed, classify};
+use super::collapse::collapse;
 use super::config::LayerConfig;
 use super::future::{ResponseFuture, pass_on};
-use super::inspect::RequestFacts;
-use super::keyed_inputs::normalize;
-use super::outgoing_head::OutgoingHead;
+use super::nesting::announce;
 use super::refuse::{is_for_no_cache, refuse, refuse_loop};
-use super::request_state::RequestState;
-use super::run::proceed;
-use super::step::{Forward, Missed, Step};
-use super::unsafe_method;
+use super::request::{KeyedInputs, RequestFacts, RequestState, chain, identifies, scopes, shown_key};
+use super::respond::{Hit, OutgoingHead};
+use super::run::run;
+use super::write;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, poll_now};
 use crate::error::BoxError;
@@ -80,19 +80,19 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (head, mut buf) = (RequestHead::from(&request), KeyBuf::new());
-        match self.config.decide(head, request.body(), &mut buf) {
-            Step::Hit(stored, facts, now) => {
-                ResponseFuture::hit(self.config.hit(stored, head, facts, now, None, buf.as_bytes()))
+        match classify(&self.config, head, request.body(), &mut buf) {
+            Decision::Hit(stored, facts, now) => {
+                ResponseFuture::hit(Hit::new(&self.config, stored, head, facts, now, None, buf.as_bytes()))
             }
-            Step::Forward(forward) => {
+            Decision::Forward(forward) => {
                 let Some((facts, parts)) = &forward.stripped else {
                     return self.forward(request, &forward);
                 };
                 // It was looked up.
                 self.forward_stripped(request, forward.bypass, *facts, parts, buf.key())
             }
-            Step::Unsafe => self.write(request),
-            Step::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
+            Decision::Unsafe => self.write(request),
+            Decision::Miss(missed) => self.miss(request, buf.key().to_key(), missed),
         }
     }
 }
@@ -112,7 +112,7 @@ impl<S> ResponseCache<S> {
         let (mut parts, body) = request.into_parts();
         marks::remove_from_request(&mut parts.headers);
         let (inner, config) = (self.inner.clone(), Arc::clone(&self.config));
-        ResponseFuture::slow(unsafe_method::forward(config, inner, parts, body))
+        ResponseFuture::slow(write::forward(config, inner, parts, body))
     }
 
     #[inline(never)]
@@ -135,18 +135,18 @@ impl<S> ResponseCache<S> {
         let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();
         // Most misses wait for nothing, and so need no room for it.
-        let next = match self.config.cache.is_local() {
-            true => poll_now(pin!(state.next(request.headers(), lookup))),
+        let action = match self.config.cache.is_local() {
+            true => poll_now(pin!(collapse(&state, request.headers(), lookup))),
             false => None,
         };
-        if let Some(next) = next {
-            return proceed(state, inner, next, request);
+        if let Some(action) = action {
+            return run(state, inner, action, request);
         }
         let (parts, body) = request.into_parts();
         ResponseFuture::slow(async move {
-            let next = state.next(&parts.headers, None).await;
+            let action = collapse(&state, &parts.headers, None).await;
             // That future has passed on what it knows.
-            let answer = proceed(state, inner, next, Request::from_parts(parts, body)).await;
+            let answer = run(state, inner, action, Request::from_parts(parts, body)).await;
             (answer, AnswerDependencies::noted())
         })
     }
@@ -170,25 +170,25 @@ impl<S> ResponseCache<S> {
         let (config, head) = (&self.config, RequestHead::from(&request));
         let personal = config.policy.predicates.identity(head).is_some();
         let identified =
-            forward.bypass.detail.is_some_and(Detail::is_identified) || config.policy.identifies(head);
+            forward.bypass.detail.is_some_and(Detail::is_identified) || identifies(&config.policy, head);
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
-        let mut finish = OutgoingHead::new(config, request.extensions(), status, who);
+        let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
         if !forward.mark {
-            finish.unmark();
+            outgoing.unmark();
         }
         if is_for_no_cache(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
-            && config.wants_only_what_is_cached(head.headers, true)
+            && config.policy.wants_only_what_is_cached(head.headers)
         {
-            return refuse(request.version(), finish);
+            return refuse(request.version(), outgoing);
         }
         // No layer further in stores the answer to an identified visitor.
         if forward.announce {
-            let scopes = if identified { Vec::new() } else { config.scopes((&request).into()) };
-            config.announce(request.extensions_mut(), identified, &scopes);
+            let scopes = if identified { Vec::new() } else { scopes((&request).into(), &config.policy.key) };
+            announce(config, request.extensions_mut(), identified, &scopes);
         }
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
-        ResponseFuture::forward(call, finish, config)
+        ResponseFuture::forward(call, outgoing, config)
     }
 
     /// Forwards a request whose answer a layer further in may store, without what the key of this one ignores.
@@ -212,7 +212,7 @@ impl<S> ResponseCache<S> {
         marks::remove_from_request(request.headers_mut());
         let (config, head) = (&self.config, RequestHead::from(&request));
         let (chain, shown) =
-            (config.chain(key.to_key(), head.headers), config.shown_key(head, key.as_bytes()));
+            (chain(config, key.to_key(), head.headers), shown_key(config, head, key.as_bytes()));
         if chain.is_loop() {
             return refuse_loop(config, shown, facts, &request);
         }
@@ -221,21 +221,20 @@ impl<S> ResponseCache<S> {
             detail = bypass.detail.map(tracing::field::display),
             "forward"
         );
-        let identified = config.policy.identifies(head);
+        let identified = identifies(&config.policy, head);
         let personal = config.policy.predicates.identity(head).is_some();
         let who = RequestFacts { personal, identified, ..RequestFacts::default() };
         let status = || CacheStatus::forward(bypass);
-        let mut finish = OutgoingHead::new(config, request.extensions(), status, who);
-        finish.set_key(shown);
-        let scopes = config.scopes((&request).into());
-        config.strip_unkeyed(&mut request, facts, parts);
-        normalize(&mut request);
+        let mut outgoing = OutgoingHead::new(config, request.extensions(), status, who);
+        outgoing.set_key(shown);
+        let scopes = scopes((&request).into(), &config.policy.key);
+        KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let edge = Edge::of(request.extensions_mut());
-        config.announce(request.extensions_mut(), identified, &scopes);
+        announce(config, request.extensions_mut(), identified, &scopes);
         // A HEAD that missed is a part of the cache, though nothing is stored for it.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
-        ResponseFuture::slow(pass_on(edge, call, finish, config, chain, is_noted))
+        ResponseFuture::slow(pass_on(edge, call, outgoing, config, chain, is_noted))
     }
 }
 

@@ -3,11 +3,11 @@
 use std::future::Future;
 
 #[cfg(feature = "tracing")]
-pub(super) fn in_span<F: Future>(future: F) -> impl Future<Output = F::Output> {
+pub(in crate::serve) fn in_span<F: Future>(future: F) -> impl Future<Output = F::Output> {
     tracing::Instrument::in_current_span(future)
 }
 
 #[cfg(not(feature = "tracing"))]
-pub(super) fn in_span<F: Future>(future: F) -> F {
+pub(in crate::serve) fn in_span<F: Future>(future: F) -> F {
     future
 }

@@ -1,8 +1,9 @@
 //! One response, step by step on its way to a decision.
 
-use super::freshness::{came_stale, serves_while_revalidating, until};
+use super::exchange::{Admission, Exchange};
+use super::freshness::{came_stale, fresh_here_until, serves_while_revalidating, shortened, until};
 use super::recipient::check_single_recipient;
-use super::{Admission, Exchange, scopes_of};
+use super::tags::{scopes_of, tags};
 use crate::clock::Moment;
 use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
 use crate::key::{ForwardedField, RequestHead};
@@ -20,6 +21,9 @@ use crate::rules::storability::{SET_COOKIE2, Storability, declared_length, stora
 use crate::rules::strip::not_stored;
 use crate::rules::vary::Vary;
 use crate::serve::config::LayerConfig;
+use crate::serve::lookup::{is_coded_for_some, retained};
+use crate::serve::request::reaches_handler;
+use crate::serve::respond::told;
 use crate::status::Detail;
 use bytes::Bytes;
 use http::header::{CONTENT_RANGE, COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE};
@@ -101,11 +105,11 @@ impl<'a> Candidate<'a> {
         self.check_predicate()?;
         let freshness = self.freshness()?;
         let declared = declared_length(&self.response.headers).map_err(Detail::from)?;
-        let tags = self.config.tags(&self.response.headers, self.hints)?;
+        let tags = tags(&self.config.policy, &self.response.headers, self.hints)?;
         let mut head = self.head(self.stored_headers(&tags), &selecting, &freshness, &tags);
-        let told = self.config.told(self.hints, self.exchange.facts);
+        let told = told(&self.config.policy, self.hints, self.exchange.facts);
         head.tell(told, self.config.emitted());
-        let retained = self.config.retained(&head);
+        let retained = retained(&self.config.policy, &head);
         let stored = StoredResponse::new(head, Bytes::new());
         let limit = self.limit(&stored, declared)?;
         Ok(Admission { stored, declared, limit, retained, told })
@@ -167,7 +171,7 @@ impl<'a> Candidate<'a> {
         fields.dedup();
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
-        let is_coded_for_some = config.is_coded_for_some(headers, &fields);
+        let is_coded_for_some = is_coded_for_some(&config.policy, headers, &fields);
         // It would take the place of one that others get, or be asked for in vain.
         if is_coded_for_some && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
@@ -196,7 +200,7 @@ impl<'a> Candidate<'a> {
         if facts.range || facts.conditional {
             return Err(Detail::Unkeyed);
         }
-        match fields.iter().all(|field| self.config.reaches_handler(field, facts)) {
+        match fields.iter().all(|field| reaches_handler(policy, field, facts)) {
             true => Ok(()),
             false => Err(Detail::VaryOnRemoved),
         }
@@ -222,7 +226,7 @@ impl<'a> Candidate<'a> {
     fn freshness(&self) -> Result<Freshness, Detail> {
         let initial_age = corrected_initial_age(&self.response.headers, self.received);
         let hinted_windows = self.hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
-        let until = self.config.shortened(self.fresh_until(initial_age, hinted_windows)?, self.now);
+        let until = shortened(self.config, self.fresh_until(initial_age, hinted_windows)?, self.now);
         // Windows of our own are for pages, not for errors or for what is to be validated before each use.
         let status = self.response.status;
         let own = match until > self.now && !status.is_client_error() && !status.is_server_error() {
@@ -251,7 +255,7 @@ impl<'a> Candidate<'a> {
         let headers = &self.response.headers;
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let came_stale = came_stale(self.lifetime, initial_age, now);
-        match config.fresh_until((self.lifetime, heuristic), status, initial_age, now) {
+        match fresh_here_until(config, (self.lifetime, heuristic), status, initial_age, now) {
             // Stale by as much as it is: it may have come from another cache.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
             // RFC 5861 section 3.

@@ -1,16 +1,20 @@
 //! A request that waits for the fetches of others: one function for each outcome of a flight.
 
-use super::bypass;
+use super::action::Action;
+use super::leader::{join, lead, serve_stale};
 use crate::entry::StoredResponse;
 use crate::flight::{Flight, HitForMissReason, Outcome, Role, Stream, Wait};
 use crate::key::CacheKey;
-use crate::serve::action::{Action, FetchPlan, Stored};
-use crate::serve::limit::Limit;
-use crate::serve::lookup::Lookup;
-use crate::serve::request_state::RequestState;
-use crate::status::{Detail, Reason};
+use crate::serve::deadline::Deadline;
+use crate::serve::fetch::{FetchPlan, StoredAt};
+use crate::serve::lookup::{Lookup, NotReusable, Reuse, StoreUnavailable, look, other_variant, selects};
+use crate::serve::request::RequestState;
+use crate::status::{Detail, ForwardReason, Reason};
 use crate::waker_relay::relay_waker;
+use futures_util::future::{Either, select};
 use http::HeaderMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
@@ -21,7 +25,7 @@ const FAILURES: u32 = 2;
 pub(super) struct Collapse<'a> {
     state: &'a RequestState,
     request: &'a HeaderMap,
-    limit: Limit,
+    deadline: Deadline,
     /// How many flights of its key have failed one after the other.
     failures: u32,
     /// A flight that no request is to join any more.
@@ -38,12 +42,19 @@ pub(super) enum Progress {
     Known(Lookup),
 }
 
+impl Progress {
+    /// Fetches without others waiting for it.
+    async fn fetch_alone(state: &RequestState, reason: Reason, stored: Option<StoredAt>) -> Self {
+        Self::Done(Action::Fetch(FetchPlan::alone(state, reason, stored).await))
+    }
+}
+
 /// A miss that may join a flight.
 struct FlightMiss {
     reason: Reason,
     /// The key of the flight.
     key: CacheKey,
-    stale: Option<Stored>,
+    stale: Option<StoredAt>,
 }
 
 /// What a look-up without a stale response leads to.
@@ -54,50 +65,50 @@ enum LookupOutcome {
 
 impl<'a> Collapse<'a> {
     pub(super) fn new(state: &'a RequestState, request: &'a HeaderMap) -> Self {
-        let limit = Limit::new(state.config.policy.max_wait);
-        Self { state, request, limit, failures: 0, outdated: None, waited_for: None }
+        let deadline = Deadline::new(state.config.policy.max_wait);
+        Self { state, request, deadline, failures: 0, outdated: None, waited_for: None }
     }
 
     /// Decides by a look-up; a miss joins the flight of its key, and waits for it.
     pub(super) async fn round(&mut self, lookup: Lookup) -> Progress {
         let state = self.state;
         if let Lookup::Stale { stored, variant } = lookup {
-            return Progress::Done(state.stale(self.request, stored, variant).await);
+            return Progress::Done(serve_stale(state, self.request, stored, variant).await);
         }
         let FlightMiss { reason, key, stale } = match self.missed(lookup) {
             LookupOutcome::Flight(miss) => miss,
             LookupOutcome::Done(action) => return Progress::Done(action),
         };
-        if state.goes_alone(reason) {
-            return Progress::Done(state.alone(reason, stale).await);
+        if !is_collapsible(state, reason) {
+            return Progress::fetch_alone(state, reason, stale).await;
         }
-        let flight = match state.join(&key, self.outdated.take(), self.failures, &state.chain).await {
-            Err(()) => return Progress::Done(bypass(Detail::StoreFailed)),
+        let flight = match join(state, &key, self.outdated.take(), self.failures, &state.chain).await {
+            Err(StoreUnavailable) => return Progress::Done(Action::bypass(Detail::StoreFailed)),
             Ok(Role::Leader(leader)) => {
-                return Progress::Done(state.lead(self.request, leader, reason).await);
+                return Progress::Done(lead(state, self.request, leader, reason).await);
             }
-            Ok(Role::Alone) => return Progress::Done(state.alone(reason, stale).await),
+            Ok(Role::Alone) => return Progress::fetch_alone(state, reason, stale).await,
             Ok(Role::Follower(flight)) => flight,
         };
         let Some(wait) = state.chain.wait_for(&flight.leader) else {
-            return Progress::Done(state.alone(reason, stale).await);
+            return Progress::fetch_alone(state, reason, stale).await;
         };
         let Some(_waiting) = flight.wait_in(state.config.policy.max_waiters) else {
-            return Progress::Done(state.alone(reason, stale).await);
+            return Progress::fetch_alone(state, reason, stale).await;
         };
         self.waited_for = Some(reason);
-        match self.limit.within(state.outcome(&flight)).await {
+        match self.deadline.run(outcome_of(state, &flight)).await {
             Some(Outcome::Stored(stored)) => self.after_stored(stored).await,
             Some(Outcome::Begun(stream)) => self.after_begun(&stream, wait, &flight, reason, stale).await,
             Some(Outcome::Dangling) => Progress::LookAgain,
             Some(Outcome::Failed(gate)) => self.after_failed(gate, &flight, reason).await,
-            Some(Outcome::Pass) => Progress::Done(state.alone(reason, stale).await),
+            Some(Outcome::Pass) => Progress::fetch_alone(state, reason, stale).await,
             None => {
                 // Later requests shall not wait as long in vain; a response that is stored makes this forgotten.
                 let cache = &state.config.cache;
                 let (passes, now) = (cache.hit_for_miss(), cache.clock().now());
                 passes.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
-                Progress::Done(state.alone(reason, stale).await)
+                Progress::fetch_alone(state, reason, stale).await
             }
         }
     }
@@ -110,15 +121,16 @@ impl<'a> Collapse<'a> {
                 LookupOutcome::Done(Action::Answer(stored, self.waited_for))
             }
             Lookup::Bypass(_) | Lookup::Miss { .. }
-                if state.config.wants_only_what_is_cached(self.request, state.facts.directives)
-                    && !state.is_handled_within() =>
+                if state.facts.directives
+                    && state.config.policy.wants_only_what_is_cached(self.request)
+                    && !is_handled_within(state) =>
             {
                 LookupOutcome::Done(Action::Refuse)
             }
-            Lookup::Bypass(why) => LookupOutcome::Done(bypass(why)),
+            Lookup::Bypass(why) => LookupOutcome::Done(Action::bypass(why)),
             // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
-                let stored = state.place(stale, variant);
+                let stored = StoredAt::found(stale, variant, state);
                 LookupOutcome::Done(Action::Fetch(FetchPlan {
                     stale: None,
                     ..FetchPlan::new(None, reason, stored)
@@ -126,20 +138,20 @@ impl<'a> Collapse<'a> {
             }
             Lookup::Miss { reason, variant, stale } => {
                 let key = variant.unwrap_or_else(|| state.key.clone());
-                let stale = stale.map(|stale| (stale, key.clone()));
+                let stale = stale.map(|response| StoredAt { response, key: key.clone() });
                 LookupOutcome::Flight(FlightMiss { reason, key, stale })
             }
         }
     }
 
     async fn after_stored(&self, stored: Arc<StoredResponse>) -> Progress {
-        match self.state.fits(&stored, self.request, false).await {
+        match fits(self.state, &stored, self.request, false).await {
             Ok(true) => {
                 stored.note_use();
                 Progress::Done(Action::Answer(stored, self.waited_for))
             }
             Ok(false) => Progress::LookAgain,
-            Err(()) => Progress::Done(bypass(Detail::StoreFailed)),
+            Err(StoreUnavailable) => Progress::Done(Action::bypass(Detail::StoreFailed)),
         }
     }
 
@@ -150,7 +162,7 @@ impl<'a> Collapse<'a> {
         wait: Wait,
         flight: &Arc<Flight>,
         reason: Reason,
-        stale: Option<Stored>,
+        stale: Option<StoredAt>,
     ) -> Progress {
         let state = self.state;
         let stream = stream.upgrade();
@@ -161,18 +173,18 @@ impl<'a> Collapse<'a> {
         }
         let Some(reader) = stream.and_then(|stream| stream.join()) else {
             // It is over, and about to be stored, or not.
-            self.limit.within(state.unless_holding(flight.ended())).await;
+            self.deadline.run(unless_holding(state, flight.ended())).await;
             return Progress::LookAgain;
         };
         // It may have been made from what has changed since, or can't be shared for that.
         let Some(head) = reader.stream().head_so_far() else {
-            return Progress::Done(state.alone(reason, stale).await);
+            return Progress::fetch_alone(state, reason, stale).await;
         };
-        match state.fits(&head, self.request, true).await {
+        match fits(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.waiting(wait), reason)),
             // Another variant; once it is known by what, others of that one collapse again.
-            Ok(false) if !state.config.selects(&head, self.request) => {
-                Progress::Known(state.config.other_variant(&head, state.key.as_ref(), self.request))
+            Ok(false) if !selects(&state.config, &head, self.request) => {
+                Progress::Known(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
             // By its tags, it is older than an invalidation: a new flight takes its place.
             Ok(false) if state.is_outdated(&head).await => {
@@ -180,7 +192,7 @@ impl<'a> Collapse<'a> {
                 Progress::LookAgain
             }
             Ok(false) => Progress::LookAgain,
-            Err(()) => Progress::Done(bypass(Detail::StoreFailed)),
+            Err(StoreUnavailable) => Progress::Done(Action::bypass(Detail::StoreFailed)),
         }
     }
 
@@ -192,16 +204,65 @@ impl<'a> Collapse<'a> {
             return Progress::LookAgain;
         }
         // The gate is never closed. A request that waited for it long enough goes through.
-        let permit = self.limit.within(relay_waker(gate.acquire_owned())).await.and_then(Result::ok);
+        let permit = self.deadline.run(relay_waker(gate.acquire_owned())).await.and_then(Result::ok);
         let generation = state.generation().await;
-        let (reason, stale) = match state.look(self.request).await {
+        let (reason, stale) = match look(state, self.request).await {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
                 return Progress::Done(Action::Answer(stored, self.waited_for));
             }
-            Lookup::Miss { reason, stale, variant } => (reason, state.place(stale, variant)),
+            Lookup::Miss { reason, stale, variant } => (reason, StoredAt::found(stale, variant, state)),
             Lookup::Bypass(_) => (reason, None),
         };
         let plan = FetchPlan { _permit: permit, ..FetchPlan::new(generation, reason, stale) };
         Progress::Done(Action::Fetch(plan))
     }
+}
+
+/// Waits for a flight; in vain if the request holds an admission of its own meanwhile.
+async fn outcome_of(state: &RequestState, flight: &Flight) -> Outcome {
+    unless_holding(state, flight.outcome()).await.unwrap_or(Outcome::Pass)
+}
+
+/// Waits, unless the request holds an admission: whoever it waits for may wait for that one.
+async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
+    let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
+    match select(pin!(wait), pin!(holds.held())).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// Tells whether a cache layer further in answers it.
+fn is_handled_within(state: &RequestState) -> bool {
+    let cache = &state.config.cache;
+    cache.hit_for_miss().get(state.key.as_ref(), cache.clock().now())
+        == Some(HitForMissReason::HandledByInner)
+}
+
+/// Tells whether this request's fetch is of use to others, and theirs to it.
+fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
+    let now = state.config.cache.clock().now();
+    state.config.policy.collapse
+        && state.facts.is_collapsible()
+        && reason.forward != ForwardReason::Request
+        && state.config.cache.hit_for_miss().get(state.key.as_ref(), now).is_none()
+}
+
+/// Tells whether a response that another request led to is for this one too.
+async fn fits(
+    state: &RequestState,
+    stored: &StoredResponse,
+    request: &HeaderMap,
+    arriving: bool,
+) -> Result<bool, StoreUnavailable> {
+    let now = state.config.cache.clock().now();
+    let reuse = Reuse { config: &state.config, request, facts: state.facts, now };
+    let refusal = reuse.refusal(stored).await?;
+    // What was made while this request waited is as good as revalidated for it, before an application: all who
+    // wait are nobody in particular (RFC 9111 section 5.2.2.4 has each of them ask). What was not is there
+    // because the service has failed.
+    let is_new = state.config.policy.shares_unfresh() && stored.head().response_time >= state.began;
+    let instead = !arriving && stored.serves_on_errors(now);
+    let accepts = is_new || (instead && reuse.accepts_stale(stored));
+    Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))
 }

@@ -1,0 +1,56 @@
+//! What the two presets decide differently about a request or a stored response.
+
+use super::{Policy, Sharing};
+use crate::rules::cache_control::RequestDirectives;
+use http::HeaderMap;
+use std::time::Duration;
+
+/// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
+const RETAINED: Duration = Duration::from_secs(24 * 3600);
+
+/// So long there may be clients that want what is stale rather than to wait.
+const RETAINED_FOR_MAX_STALE: Duration = Duration::from_secs(600);
+
+impl Policy {
+    /// Tells whether `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
+    /// invalidated and made anew within a second is another page.
+    pub(crate) fn compares_dates(&self) -> bool {
+        self.sharing == Sharing::Rfc9111
+    }
+
+    /// Returns `true` if a date in `If-Range` may stand for the very bytes (RFC 9110 section 13.1.5): for an application,
+    /// an outer layer may have compressed the client's copy, unless the policy promises otherwise.
+    pub(crate) fn resumes_by_date(&self) -> bool {
+        self.strong_etags || self.sharing == Sharing::Rfc9111
+    }
+
+    /// Tells whether those who wait for a response get it though it is to be validated before each use.
+    pub(crate) fn shares_unfresh(&self) -> bool {
+        self.sharing == Sharing::App
+    }
+
+    /// Tells whether the answer to a HEAD says something of what is stored (RFC 9111 section 4.3.5).
+    pub(crate) fn learns_from_head(&self) -> bool {
+        self.sharing == Sharing::Rfc9111
+    }
+
+    /// Tells whether a request with directives wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).
+    pub(crate) fn wants_only_what_is_cached(&self, request: &HeaderMap) -> bool {
+        self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).only_if_cached
+    }
+
+    /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
+    pub(crate) fn forbids_storing(&self, request: &HeaderMap) -> bool {
+        self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
+    }
+
+    /// Returns how long a response is kept once it is stale, given its longest stale window.
+    pub(crate) fn retained(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
+        let asked_about = match self.sharing {
+            _ if is_revalidatable => RETAINED,
+            Sharing::Rfc9111 => RETAINED_FOR_MAX_STALE,
+            Sharing::App => Duration::ZERO,
+        };
+        asked_about.max(longest_window)
+    }
+}

@@ -1,0 +1,213 @@
+//! A response that is made anew in the background, while others are answered with the stale one.
+
+use super::forwarded_request::head_of;
+use super::plan::{Fetch, FetchPlan, StoredAt};
+use crate::body::empty;
+use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};
+use crate::error::BoxError;
+use crate::flight::Chain;
+use crate::key::CacheKey;
+use crate::serve::lookup::may_refresh;
+use crate::serve::request::{
+    Carries, RequestFacts, RequestState, anonymize, nominated, nominated_fields, unkeyed_fields,
+};
+use crate::serve::span::in_span;
+use crate::status::ForwardReason;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tower::Service;
+
+/// Leave to make one response anew. Dropped before that has come to anything, it counts as a failure.
+pub(in crate::serve) struct Refresh {
+    cache: Cache,
+    key: CacheKey,
+    /// Without a parent: it outlives the request that led to it.
+    chain: Arc<Chain>,
+    settled: RefreshOutcome,
+    /// The next refresh of the key carries keyed fields alone.
+    retries_bare: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Refresh {
+    fn drop(&mut self) {
+        let end = match self.settled.is_settled() {
+            true => RefreshEnd::Answered,
+            false if self.retries_bare => RefreshEnd::RetriesBare,
+            false => RefreshEnd::Failed,
+        };
+        self.cache.refreshed(self.key.as_ref(), end);
+    }
+}
+
+/// The longest time that a refresh takes: all that it tries, bodies included.
+const LONGEST: Duration = Duration::from_secs(60);
+
+impl Refresh {
+    pub(in crate::serve) fn new(
+        cache: &Cache,
+        key: CacheKey,
+        permit: OwnedSemaphorePermit,
+        chain: Arc<Chain>,
+    ) -> Self {
+        cache.begin_refresh();
+        let settled = RefreshOutcome::default();
+        Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }
+    }
+
+    /// Calls the service in a task of its own, and reads the body of its response to the end. Where unkeyed fields may
+    /// be to blame for a failure, it is called once more without them.
+    pub(in crate::serve) fn start<S, ReqBody, B>(
+        self,
+        state: RequestState,
+        plan: FetchPlan,
+        inner: S,
+        request: Request<ReqBody>,
+        carries: Carries,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Send,
+        ReqBody: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        tokio::spawn(in_span(async move {
+            // Dropped with the task, however that ends.
+            let mut refresh = self;
+            let work = refresh.run(state, plan, inner, request, carries);
+            let _ = tokio::time::timeout(LONGEST, work).await;
+        }));
+    }
+
+    async fn run<S, ReqBody, B>(
+        &mut self,
+        state: RequestState,
+        plan: FetchPlan,
+        inner: S,
+        request: Request<ReqBody>,
+        carries: Carries,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
+        ReqBody: 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let facts = RequestFacts { forwarded: state.facts.forwarded, ..RequestFacts::default() };
+        let state = RequestState { facts, chain: Arc::clone(&self.chain), ..state };
+        let stored = plan.stored.clone();
+        let plan = match plan.generation {
+            Some(_) => plan,
+            None => FetchPlan::alone(&state, ForwardReason::Stale.into(), stored.clone()).await,
+        };
+        let nominated = nominated_fields(&state, stored.as_ref().map(|stored| &*stored.response)).await;
+        let (mut first, body) = request.into_parts();
+        let bare_next = self.cache.is_bare_next(self.key.as_ref());
+        let carries = if bare_next { Carries::Keyed } else { carries };
+        if !anonymize(&state.config.policy, &mut first, &state.parts, &nominated, carries) {
+            return;
+        }
+        let mut bare = first.clone();
+        let is_bare = carries == Carries::Keyed;
+        if !is_bare && !anonymize(&state.config.policy, &mut bare, &state.parts, &nominated, Carries::Keyed) {
+            return;
+        }
+        if bare.headers == first.headers {
+            self.attempt(state, plan, inner, first, body, UnstoredAction::Forget).await;
+            return;
+        }
+        // If the time limit ends it, the next refresh begins with the bare request.
+        self.retries_bare = true;
+        self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
+        if self.settled.is_settled() {
+            return;
+        }
+        // Else the body of the next request will do.
+        let Some(body) = empty::<ReqBody>() else { return };
+        let plan = FetchPlan::alone(&state, ForwardReason::Stale.into(), stored).await;
+        self.attempt(state, plan, inner, bare, body, UnstoredAction::Forget).await;
+        self.retries_bare = false;
+    }
+
+    async fn attempt<S, ReqBody, B>(
+        &self,
+        state: RequestState,
+        plan: FetchPlan,
+        inner: S,
+        mut parts: Parts,
+        body: ReqBody,
+        action: UnstoredAction,
+    ) where
+        S: Service<Request<ReqBody>, Response = Response<B>>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let settled = self.settled.clone();
+        let call = async move {
+            // Here, so that a hook that panics costs no visitor an answer.
+            let policy = &state.config.policy;
+            policy.predicates.prepare_refresh(&mut parts);
+            // The answer would be stored for other requests than those that get it.
+            if policy.key.parts((&parts).into()) != state.parts {
+                return;
+            }
+            let fetch = Fetch::new(state, plan).with_action(action).in_background(settled);
+            if let (Ok(response), _) = fetch.run(inner, Request::from_parts(parts, body)).await {
+                response.into_body().drain().await;
+            }
+        };
+        // What panics has failed, like what takes too long.
+        let _ = AssertUnwindSafe(call).catch_unwind().await;
+    }
+}
+
+/// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
+/// more than keyed fields decides; any other leaves that to one that has no more, made in the background. If none can be
+/// made, two visitors decide. Calls no function of the user.
+pub(in crate::serve) fn unstored_action<S, ReqBody, B>(
+    state: &RequestState,
+    plan: &FetchPlan,
+    inner: &S,
+    request: &Request<ReqBody>,
+) -> UnstoredAction
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(StoredAt { response: stored, key }) = plan.stored.clone() else { return UnstoredAction::Forget };
+    let nominated = nominated(&stored);
+    let mut unkeyed = unkeyed_fields(&state.config.policy, request.headers(), &nominated).peekable();
+    if unkeyed.peek().is_none() {
+        return UnstoredAction::Forget;
+    }
+    let may_ask = may_refresh(&state.config.policy, state.facts, request.headers(), &stored)
+        && state.config.cache.allows_refreshes();
+    let fields = UnkeyedFields::of(unkeyed);
+    let Some(body) = empty::<ReqBody>().filter(|_| may_ask) else {
+        return UnstoredAction::AwaitAnother(fields);
+    };
+    let parts = head_of(request);
+    let (state, inner) = (state.clone(), inner.clone());
+    UnstoredAction::confirm(fields, move || {
+        let cache = state.config.cache.clone();
+        let has_runtime = tokio::runtime::Handle::try_current().is_ok();
+        let Some(permit) = cache.confirmation_permit(key.as_ref()).filter(|_| has_runtime) else { return };
+        let chain = Chain::root(state.key.clone());
+        let refresh = Refresh::new(&cache, key.clone(), permit, chain);
+        let request = Request::from_parts(parts, body);
+        let stored = StoredAt { response: stored, key };
+        let plan = FetchPlan::new(None, ForwardReason::Stale.into(), Some(stored));
+        refresh.start(state, plan, inner, request, Carries::Keyed);
+    })
+}

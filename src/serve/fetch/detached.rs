@@ -1,0 +1,80 @@
+//! A call that goes on though its client leaves, in a task of its own.
+
+use super::plan::Fetch;
+use crate::error::BoxError;
+use crate::serve::respond::Answered;
+use crate::serve::span::in_span;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tower::Service;
+
+/// Makes the call, and sees it to its end within a limit once its client has left.
+pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
+    fetch: Fetch,
+    inner: S,
+    request: Request<ReqBody>,
+    limit: Duration,
+    permit: OwnedSemaphorePermit,
+) -> Answered<B, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let fetch = fetch.detached();
+    let (mut sender, receiver) = oneshot::channel();
+    let task = tokio::spawn(in_span(async move {
+        let _permit = permit;
+        let Some(answer) = unless_abandoned(fetch.run(inner, request), &mut sender, limit).await else {
+            return;
+        };
+        // For the store, one more reads what the client may not read to its end.
+        let second = answer.0.as_ref().ok().and_then(|response| response.body().second_reader());
+        let unread = sender.send(answer).err();
+        let reading = async {
+            if let Some(second) = second {
+                second.read_while_kept().await;
+            }
+            if let Some((Ok(response), _)) = unread {
+                response.into_body().drain().await;
+            }
+        };
+        let _ = tokio::time::timeout(limit, reading).await;
+    }));
+    match receiver.await {
+        Ok(answer) => answer,
+        // The task has panicked: so does the request, as it would have by itself.
+        Err(_) => match task.await {
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            // The runtime is shutting down, and nobody will be answered any more.
+            _ => std::future::pending().await,
+        },
+    }
+}
+
+/// Waits for a call, though no longer than the limit once nobody waits for its answer.
+async fn unless_abandoned<T>(
+    call: impl Future<Output = T>,
+    sender: &mut oneshot::Sender<T>,
+    limit: Duration,
+) -> Option<T> {
+    let mut call = pin!(call);
+    let mut abandoned = pin!(async {
+        sender.closed().await;
+        tokio::time::sleep(limit).await;
+    });
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => abandoned.as_mut().poll(cx).map(|()| None),
+    })
+    .await
+}

@@ -1,0 +1,120 @@
+//! What becomes of a request whose call has failed, and of what is stored when it has not.
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::{Fetch, StoredAt};
+use super::record::applies_to_resource;
+use crate::body::ResponseBody;
+use crate::cache::{Outdated, UnstoredAction};
+use crate::entry::StoredResponse;
+use crate::serve::lookup::Reuse;
+use crate::serve::respond::{Hit, empty, with_ttl};
+use crate::status::Detail;
+use crate::store::Validity;
+use http::{Extensions, Response, StatusCode};
+use http_body::Body;
+use std::sync::Arc;
+
+impl Fetch {
+    /// Tells whether a call has failed: by no answer in time, an error, or a response that counts as one.
+    pub(in crate::serve) fn has_failed<B, E>(&self, answer: &Option<Result<Response<B>, E>>) -> bool {
+        match answer {
+            Some(Ok(response)) => self.is_failure(response),
+            Some(Err(_)) | None => true,
+        }
+    }
+
+    fn is_failure<B>(&self, response: &Response<B>) -> bool {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = response.status();
+        let policy = &self.state.config.policy;
+        if policy.has_own_failures() {
+            parts.version = response.version();
+            parts.headers = response.headers().clone();
+            parts.extensions = response.extensions().clone();
+        }
+        policy.is_failure(&parts)
+    }
+
+    /// Returns what is stored, where it may be used instead of a failed call's answer.
+    pub(in crate::serve) async fn stale_instead(
+        &self,
+        sent: &ForwardedRequest,
+    ) -> Option<Arc<StoredResponse>> {
+        let stored = self.plan.stored.as_ref().filter(|_| self.background.is_none())?;
+        let (config, now) = (&self.state.config, self.state.config.cache.clock().now());
+        let reuse = Reuse { config, request: &sent.headers, facts: self.state.facts, now };
+        let stale = &stored.response;
+        let usable = (stale.is_fresh(now) || stale.serves_on_errors(now)) && reuse.accepts_stale(stale);
+        // It may have been invalidated while the service failed.
+        let is_valid =
+            usable && matches!(config.cache.validity_of(stale).await, Ok(Validity::Valid | Validity::Stale));
+        is_valid.then(|| Arc::clone(stale))
+    }
+
+    /// Answers with what is stale, and so are those who wait.
+    ///
+    /// `failure` is what the service has answered, if it has, and `marks` are those of that answer which count.
+    pub(in crate::serve) fn answer_with<B>(
+        self,
+        stale: Arc<StoredResponse>,
+        sent: &ForwardedRequest,
+        failure: Option<StatusCode>,
+        marks: Extensions,
+    ) -> Response<ResponseBody<B>> {
+        event!(detail = %Detail::StaleIfError, "not stored");
+        let status = with_ttl(
+            self.status.detail(Detail::StaleIfError),
+            stale.head().fresh_until,
+            self.state.config.cache.clock().now(),
+        );
+        let status = failure.map_or(status, |failure| status.answered(failure));
+        let now = self.state.config.cache.clock().now();
+        let shared = Arc::clone(&stale);
+        let hit =
+            Hit::after_call(&self.state.config, stale, sent.version, &sent.headers, self.state.facts, now);
+        let mut response = hit.leaving(sent.outgoing.left_to_outer()).response();
+        response.extensions_mut().extend(marks);
+        if let Some(leader) = self.plan.leader {
+            leader.stored(shared);
+        }
+        sent.outgoing.clone().with_status(status).silent().apply(&mut response);
+        response
+    }
+
+    /// Tells those who wait that the call has failed.
+    pub(in crate::serve) fn failed(self) {
+        if let Some(leader) = self.plan.leader {
+            leader.failed();
+        }
+    }
+
+    /// Passes a failure on, whose place is not in the cache.
+    pub(in crate::serve) fn not_stored<B: Body>(
+        self,
+        response: Response<B>,
+        sent: &ForwardedRequest,
+    ) -> Response<ResponseBody<B>> {
+        let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.state.chain));
+        sent.outgoing.clone().with_status(self.status).apply_to_answer(&mut response);
+        self.failed();
+        response
+    }
+
+    /// Answers for a service that has not (RFC 9110 section 15.6.5).
+    pub(in crate::serve) fn timed_out<B>(self, sent: &ForwardedRequest) -> Response<ResponseBody<B>> {
+        event!(detail = %Detail::OriginTimeout, "not stored");
+        let outgoing = sent.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
+        self.failed();
+        empty(StatusCode::GATEWAY_TIMEOUT, sent.version, &outgoing)
+    }
+
+    /// Returns what is stored, where a response of this status takes its place.
+    pub(in crate::serve) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
+        let facts = self.state.facts;
+        // What a credential has provoked, right or wrong, is not the answer to others.
+        let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
+        let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
+        let StoredAt { response, key } = self.plan.stored.clone().filter(|_| answers)?;
+        Some(Outdated { response, key, action: std::mem::replace(&mut self.action, UnstoredAction::Keep) })
+    }
+}

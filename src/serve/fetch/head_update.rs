@@ -1,0 +1,129 @@
+//! What a HEAD tells of a stored response (RFC 9111 section 4.3.5).
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::{Fetch, StoredAt};
+use crate::cache::Cache;
+use crate::clock::Moment;
+use crate::entry::{Dependencies, Entry, Generation, Head, StoredResponse};
+use crate::key::CacheKey;
+use crate::marks::{HandledByInner, PendingVerdict, Verdict};
+use crate::rules::preconditions::has_validator;
+use crate::rules::stale::StaleOverrides;
+use crate::rules::update::{is_still, updated};
+use crate::serve::admission::{Admission, admit};
+use crate::serve::lookup::{retained, was_cut_short};
+use crate::store::Validity;
+use http::{Response, StatusCode};
+use std::sync::Arc;
+
+/// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
+pub(in crate::serve) struct HeadTarget {
+    stored: StoredAt,
+    generation: Generation,
+}
+
+/// What takes the place of a stored response, unless something newer has.
+pub(in crate::serve) struct HeadUpdate {
+    url: CacheKey,
+    key: CacheKey,
+    before: Arc<StoredResponse>,
+    after: StoredResponse,
+    expires: Moment,
+}
+
+impl HeadUpdate {
+    /// Stores it once an outer layer has admitted the answer.
+    pub(in crate::serve) fn store_if_admitted(self, verdict: &PendingVerdict, cache: &Cache) {
+        let cache = cache.clone();
+        verdict.when_decided(move |verdict| {
+            if verdict == Verdict::Admitted {
+                let own = cache.clone();
+                cache.spawn_or_run(async move { self.store(&own).await });
+            }
+        });
+    }
+
+    pub(in crate::serve) async fn store(self, cache: &Cache) {
+        let Self { url, key, before, after, expires } = self;
+        // A failure is counted by the cache, and leaves what there was.
+        if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
+            return;
+        }
+        let (before, after) = (Entry::Response(before), Entry::Response(Arc::new(after)));
+        let ttl = cache.ttl_until(expires);
+        let put = cache.store().compare_and_set(key.as_ref(), Some(&before), after, ttl);
+        let _ = cache.within_limit(put).await;
+    }
+}
+
+impl Fetch {
+    /// Returns what a HEAD may update: where the word of the origin counts alone, and the request says nothing of who
+    /// has sent it.
+    pub(in crate::serve) async fn known_by_head(&self) -> Option<HeadTarget> {
+        let (config, facts) = (&self.state.config, self.state.facts);
+        let learns =
+            facts.head && config.policy.learns_from_head() && facts.is_collapsible() && !facts.identified;
+        let stored = self.plan.stored.clone().filter(|_| learns)?;
+        // In this order: what was invalidated before is not made current by it.
+        let generation = config.cache.generation().await.ok()?;
+        let is_valid = matches!(config.cache.validity_of(&stored.response).await, Ok(Validity::Valid));
+        // What a handler said besides its fields, or has read, it does not say again to a HEAD.
+        let head = stored.response.head();
+        let hinted =
+            head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();
+        let learns = stored.response.status() == StatusCode::OK && !hinted && head.dependencies.is_empty();
+        (is_valid && learns).then_some(HeadTarget { stored, generation })
+    }
+
+    /// Learns of what is stored from the answer to a HEAD: it gets the new fields; it is stale from now on, if the
+    /// answer is about something else; or it goes, if that may not be stored.
+    pub(in crate::serve) fn learn<B>(
+        &self,
+        known: HeadTarget,
+        response: &Response<B>,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> Option<HeadUpdate> {
+        let (config, HeadTarget { stored: StoredAt { response: before, key }, generation }) =
+            (&self.state.config, known);
+        let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
+        // What a cache further in says is no more than it knew before.
+        let is_within = response.extensions().get::<HandledByInner>().is_some();
+        if response.status() != StatusCode::OK || has_read || is_within {
+            return None;
+        }
+        let now = config.cache.clock().now();
+        let outdated = |key, before: Arc<StoredResponse>| {
+            let (url, expires) = (self.state.key.clone(), now.after(retained(&config.policy, before.head())));
+            let after = before.softened(generation, now);
+            before.is_fresh(now).then_some(HeadUpdate { url, key, before, after, expires })
+        };
+        if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
+            return outdated(key, before);
+        }
+        if !has_validator(response.headers()) && was_cut_short(config, &before) {
+            // It may be another one by now, of the same length.
+            return None;
+        }
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.headers = updated(&before.head().said(), response.headers(), true);
+        parts.extensions = response.extensions().clone();
+        let Ok(Admission { stored, retained, .. }) =
+            admit(config, &sent.exchange(&self.state, generation), &parts)
+        else {
+            config.cache.forget(key, before);
+            return None;
+        };
+        let mut head = stored.into_head();
+        let nominated = |head: &Head| head.nominated.len();
+        head.nominate(&before.head().nominated, &sent.headers, config.selection());
+        if nominated(&head) != nominated(before.head()) {
+            // Its place is by other fields.
+            return outdated(key, before);
+        }
+        head.inherit(before.head());
+        let (url, expires) = (self.state.key.clone(), head.fresh_until.max(now).after(retained));
+        let after = before.successor(head, before.body().clone());
+        Some(HeadUpdate { url, key, before, after, expires })
+    }
+}

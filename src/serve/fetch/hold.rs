@@ -1,0 +1,57 @@
+//! A response whose admission waits for outer layers.
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::Fetch;
+use super::record::applies_to_resource;
+use crate::flight::{HitForMissReason, Leader, Outcome};
+use crate::marks::{PendingVerdict, Verdict};
+use crate::serve::respond::{Forecast, HeldAdmission};
+use crate::status::CacheStatus;
+use http::Response;
+
+impl Fetch {
+    /// Holds the admission of a response that an outer layer is to judge, and returns what waits for the verdict;
+    /// `None` if there is no outer layer. If the response is refused, followers are released, and later requests do
+    /// not collapse for a while. If it is abandoned, one of the followers starts over.
+    pub(in crate::serve) fn hold<B>(
+        &self,
+        sent: &ForwardedRequest,
+        response: &mut Response<B>,
+        statuses: Option<(CacheStatus, Forecast)>,
+    ) -> Option<PendingVerdict> {
+        if !sent.held {
+            return None;
+        }
+        let (state, status) = (&self.state, response.status());
+        let told = statuses.and_then(|(held, stored)| {
+            // The status of a revalidation names that of the 304.
+            let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
+            sent.outgoing.told_of(held, stored.answered(status))
+        });
+        let (held, verdict) =
+            HeldAdmission::new(&state.config, state.facts.personal, response.headers(), told);
+        response.extensions_mut().insert(held);
+        let is_of_others = state.facts.is_collapsible() && !state.facts.identified && !state.facts.head;
+        let (cache, key) = (state.config.cache.clone(), state.key.clone());
+        let ending = self.plan.leader.as_ref().map(Leader::ending);
+        verdict.when_decided(move |verdict| {
+            let outcome = match verdict {
+                Verdict::Admitted => return,
+                Verdict::Refused => Outcome::Pass,
+                Verdict::Abandoned => Outcome::Dangling,
+            };
+            if verdict == Verdict::Refused && is_of_others && applies_to_resource(status) {
+                cache.hit_for_miss().remember(
+                    key.as_ref(),
+                    HitForMissReason::Uncacheable,
+                    cache.clock().now(),
+                );
+            }
+            ending.into_iter().for_each(|end| end(outcome.clone()));
+        });
+        if let Some(holds) = state.holds.upgrade() {
+            holds.add(verdict.clone());
+        }
+        Some(verdict)
+    }
+}

@@ -1,0 +1,33 @@
+//! What a page inherits of an answer that is not stored.
+
+use super::plan::Fetch;
+use crate::cache::{AnswerDependencies, is_tracked};
+use crate::entry::Dependencies;
+use crate::serve::admission::{scopes_of, tags};
+use http::response;
+
+impl Fetch {
+    /// Returns what a page inherits of an answer that is not stored: what would have named it, so that an invalidation
+    /// of this part invalidates the page, too.
+    pub(in crate::serve) fn inherited_unstored(
+        &self,
+        head: &response::Parts,
+        handled_within: bool,
+    ) -> AnswerDependencies {
+        if handled_within {
+            // The inner layer has passed it on.
+            return AnswerDependencies::noted();
+        }
+        if !(self.is_detached || is_tracked()) {
+            return AnswerDependencies::Unknown;
+        }
+        let (state, config) = (&self.state, &self.state.config);
+        let tags = tags(&config.policy, &head.headers, head.extensions.get());
+        let (Some(generation), Ok(tags)) = (self.plan.generation, tags) else {
+            return AnswerDependencies::Unknown;
+        };
+        let mut reads = Dependencies::default();
+        reads.inherit_scopes(&scopes_of(&state.scopes, &state.hosts, &tags), generation);
+        AnswerDependencies::Known(Some(reads))
+    }
+}

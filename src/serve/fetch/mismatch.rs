@@ -1,0 +1,53 @@
+//! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::{Fetch, StoredAt};
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, RefreshOutcome};
+use crate::entry::Dependencies;
+use crate::marks::restrictions;
+use crate::status::Detail;
+use http::{Extensions, Response, StatusCode};
+
+impl Fetch {
+    /// Answers as for a service that has failed: with the stored response if its stale window on errors allows it, else
+    /// with a 502. The stored response goes like after any other answer that is not stored, and is not asked about again.
+    pub(in crate::serve) async fn mismatched<B>(
+        mut self,
+        validated: &Extensions,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
+        let usable = self.stale_instead(sent).await;
+        let cache = &self.state.config.cache.clone();
+        if let Some(StoredAt { response, key }) = &self.plan.stored {
+            cache.note_mismatch(key.as_ref(), response);
+        }
+        if self.outdated(StatusCode::OK).is_some_and(|outdated| outdated.not_stored(cache)) {
+            self.background.iter().for_each(RefreshOutcome::settle);
+        }
+        let (marks, given) = (restrictions(validated), StatusCode::NOT_MODIFIED);
+        if let Some(stale) = usable {
+            let inherited = AnswerDependencies::from(&*stale).and(reads);
+            return (self.answer_with(stale, sent, Some(given), marks), inherited);
+        }
+        let mut response = Response::new(ResponseBody::default());
+        *response.status_mut() = StatusCode::BAD_GATEWAY;
+        *response.version_mut() = sent.version;
+        *response.extensions_mut() = marks;
+        event!(detail = %Detail::Mismatch, "not stored");
+        let status = self.status.answered(given).detail(Detail::Mismatch);
+        self.failed();
+        sent.outgoing.clone().with_status(status).apply(&mut response);
+        (response, AnswerDependencies::noted().and(reads))
+    }
+
+    /// Returns `true` if a 304 did not match the stored response, so that the next request is to be unconditional.
+    pub(in crate::serve) fn is_mismatched(&self) -> bool {
+        // A refresh in the background asks once more, and decides whether the stored response goes.
+        let stored =
+            self.plan.stored.as_ref().filter(|_| self.plan.stale.is_some() && self.background.is_none());
+        let cache = &self.state.config.cache;
+        stored.is_some_and(|StoredAt { response, key }| cache.is_mismatched(key.as_ref(), response))
+    }
+}

@@ -1,0 +1,153 @@
+//! A fetch: the call of the wrapped service for a request that may fill the cache, and what becomes of its answer.
+
+mod background;
+mod conditions;
+mod detached;
+mod failure;
+mod forwarded_request;
+mod head_update;
+mod hold;
+mod inherited;
+mod mismatch;
+mod plan;
+mod prepare;
+mod record;
+mod revalidate;
+mod variants;
+
+use super::changes::{Changed, what_changed};
+use super::deadline::with_timeout;
+use super::respond::{Answered, correct_status, receive};
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, Tracker};
+use crate::error::BoxError;
+use crate::marks::Edge;
+pub(super) use background::{Refresh, unstored_action};
+use bytes::Bytes;
+use conditions::into_not_modified;
+pub(super) use detached::run_detached;
+pub(super) use forwarded_request::ForwardedRequest;
+use head_update::HeadTarget;
+use http::header::ETAG;
+use http::{Extensions, Request, Response, StatusCode};
+use http_body::Body;
+pub(super) use plan::{Fetch, FetchPlan, StoredAt};
+use record::Received;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use tower::{Service, ServiceExt};
+
+impl Fetch {
+    /// Calls the service, and stores and shares what it answers if that may be.
+    pub(in crate::serve) async fn run<S, ReqBody, B>(
+        mut self,
+        inner: S,
+        mut request: Request<ReqBody>,
+    ) -> Answered<B, S::Error>
+    where
+        S: Service<Request<ReqBody>, Response = Response<B>>,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut sent = self.prepare(&mut request);
+        let known = self.known_by_head().await;
+        let mut tracker = Tracker::of(&self.state.chain);
+        let answer = {
+            // Pinned where it is made: each future that it were moved into would have room for it twice.
+            let call = pin!(inner.oneshot(request));
+            let call = pin!(tracker.track(call));
+            // Declared after the call, so that it is dropped before: what the call held is given up, not refused.
+            let edge = std::mem::replace(&mut sent.edge, Edge::inner());
+            let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
+            if answer.is_some() {
+                sent.edge = edge;
+            }
+            answer.map(|answer| {
+                answer.map(|mut response| {
+                    receive(&mut response, &self.state.config.policy.credentials);
+                    response
+                })
+            })
+        };
+        let noted = |tracker: &Tracker| AnswerDependencies::noted().and(tracker.peek());
+        let has_failed = self.has_failed(&answer);
+        if has_failed && let Some(stale) = self.stale_instead(&sent).await {
+            let failure = answer.and_then(Result::ok).map(|response| response.status());
+            let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
+            return (Ok(self.answer_with(stale, &sent, failure, Extensions::new())), inherited);
+        }
+        let response = match answer {
+            // Nobody waits for it, and it shall not take the place of what is there.
+            Some(Ok(response)) if has_failed && self.background.is_some() => {
+                return (Ok(self.not_stored(response, &sent)), noted(&tracker));
+            }
+            Some(Ok(response)) => {
+                if let Some(what) = what_changed(&response)
+                    && Changed::new(&self.state.config.cache, what).invalidate().await.is_err()
+                {
+                    sent.outgoing.mark_invalidation_failed();
+                }
+                response
+            }
+            Some(Err(error)) => {
+                self.failed();
+                return (Err(error), noted(&tracker));
+            }
+            None => return (Ok(self.timed_out(&sent)), noted(&tracker)),
+        };
+        self.answered(response, known, sent, tracker).await
+    }
+
+    /// Returns what the client gets of the service's answer; stores and shares it if that may be.
+    async fn answered<B, E>(
+        mut self,
+        mut response: Response<B>,
+        known: Option<HeadTarget>,
+        mut sent: ForwardedRequest,
+        mut tracker: Tracker,
+    ) -> Answered<B, E>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if response.status() == StatusCode::NOT_MODIFIED
+            && let Some(stale) = self.plan.stale.take()
+        {
+            let validated = response.into_parts().0;
+            // Boxed, so that the calls that end otherwise do not carry the room for it about.
+            let (response, inherited) =
+                Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await;
+            return (Ok(response), inherited);
+        }
+        // Boxed, since a HEAD is rare.
+        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.peek())) {
+            match self.hold(&sent, &mut response, None) {
+                Some(verdict) => update.store_if_admitted(&verdict, &self.state.config.cache),
+                None => Box::pin(update.store(&self.state.config.cache)).await,
+            }
+        }
+        let conditions = sent.conditions.take();
+        let outdated = self.outdated(response.status());
+        let Received { mut response, tag, inherited, forecast } =
+            self.received(response, sent, outdated, tracker);
+        // What of the body is ready is stored at once, however slowly its client reads.
+        let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
+        if let Some((forecast, said)) = forecast {
+            let has_ended = !response.body().is_recording();
+            correct_status(&mut response, said, forecast.read_ahead(ahead.clone(), has_ended));
+        }
+        let inherited = inherited.and(ahead);
+        if let Some(tag) = tag.get() {
+            // A header section that is full goes without.
+            let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
+        }
+        // And those who wait read the rest while it arrives.
+        let response = response.map(ResponseBody::share);
+        let response = match conditions {
+            Some(conditions) => into_not_modified(response, &conditions),
+            None => response,
+        };
+        (Ok(response), inherited)
+    }
+}

@@ -1,0 +1,204 @@
+//! The response of a fetch on its way to its client, and to the store if it is storable.
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::Fetch;
+use crate::body::{Commit, Recorder, ResponseBody, Tagged};
+use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome, Tracker, is_tracked};
+use crate::clock::Moment;
+use crate::entry::Dependencies;
+use crate::error::BoxError;
+use crate::flight::{HitForMissReason, Leader};
+use crate::marks::{Edge, HandledByInner};
+use crate::rules::entity_tag::EntityTag;
+use crate::serve::admission::{Admission, admit, fits};
+use crate::serve::request::RequestState;
+use crate::serve::respond::{Forecast, OutgoingHead};
+use crate::status::{CacheStatus, Detail, ForwardReason};
+use bytes::Bytes;
+use http::header::ETAG;
+use http::{Response, StatusCode, response};
+use http_body::Body;
+use std::sync::Arc;
+
+/// A response on its way to its client.
+pub(in crate::serve) struct Received<B> {
+    pub(in crate::serve) response: Response<ResponseBody<B>>,
+    /// The tag that its later hits have, once its body is complete.
+    pub(in crate::serve) tag: Tagged,
+    /// What a page that it becomes a part of depends on.
+    pub(in crate::serve) inherited: AnswerDependencies,
+    /// The forecast of its status, and the status that it gave.
+    pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
+}
+
+impl Fetch {
+    /// Returns the response, which is being stored if that may be, and what a page inherits of it.
+    pub(in crate::serve) fn received<B>(
+        self,
+        response: Response<B>,
+        mut sent: ForwardedRequest,
+        outdated: Option<Outdated>,
+        tracker: Tracker,
+    ) -> Received<B>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
+        let (mut head, body) = response.into_parts();
+        let handled_within = head.extensions.remove::<HandledByInner>().is_some();
+        let config = &*self.state.config;
+        EntityTag::remove_malformed(&mut head.headers, config.policy.etags);
+        let admission = match self.plan.generation {
+            _ if handled_within => Err(Detail::HandledByInner),
+            None if self.state.facts.head => Err(Detail::Head),
+            None => Err(Detail::StoreFailed),
+            Some(generation) => {
+                let admission = admit(config, &sent.exchange(&self.state, generation), &head);
+                admission.and_then(|admission| match tracker.is_fit(generation) {
+                    true => fits(&body, &admission).map(|()| admission),
+                    false => Err(Detail::Dependencies),
+                })
+            }
+        };
+        let (mut outgoing, mut received) = match admission {
+            Err(why) => {
+                self.forwarded((head, body), sent.outgoing, outdated, &tracker, (handled_within, why))
+            }
+            Ok(admission) => self.recorded((head, body), sent, admission, outdated, tracker),
+        };
+        outgoing.apply_to_answer(&mut received.response);
+        edge.refuse_rest();
+        received
+    }
+
+    /// Returns a response that is not stored, and its head for the client.
+    fn forwarded<B>(
+        self,
+        (head, body): (response::Parts, B),
+        outgoing: OutgoingHead,
+        outdated: Option<Outdated>,
+        tracker: &Tracker,
+        (handled_within, why): (bool, Detail),
+    ) -> (OutgoingHead, Received<B>)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        if outdated.is_some_and(|outdated| outdated.not_stored(&self.state.config.cache)) {
+            self.background.iter().for_each(RefreshOutcome::settle);
+        }
+        let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
+        let outgoing = outgoing.within(handled_within).with_status(self.status.detail(why));
+        let body = ResponseBody::forwarded(body).within(&self.state.chain);
+        self.not_shared(&head, handled_within, why);
+        event!(detail = %why, "not stored");
+        let response = Response::from_parts(head, body);
+        (outgoing, Received { response, tag: Tagged::default(), inherited, forecast: None })
+    }
+
+    /// Returns an admitted response, whose body is recorded while it is sent, and its head for the client.
+    fn recorded<B>(
+        mut self,
+        (head, body): (response::Parts, B),
+        sent: ForwardedRequest,
+        Admission { stored, declared, limit, retained, told }: Admission,
+        outdated: Option<Outdated>,
+        tracker: Tracker,
+    ) -> (OutgoingHead, Received<B>)
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        let config = Arc::clone(&self.state.config);
+        let response = Arc::new(stored);
+        // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
+        let inherited = match self.is_detached || is_tracked() {
+            true => AnswerDependencies::from(&*response).and(tracker.peek()),
+            false => AnswerDependencies::Unknown,
+        };
+        let tags = config.policy.etags || told.max_age.is_some();
+        let tags = tags && !response.headers().contains_key(ETAG);
+        let comparison = tags.then(|| config.policy.comparison());
+        // To be validated before each use.
+        if !response.is_fresh(response.head().response_time)
+            && let Some(leader) = self.plan.leader.take()
+        {
+            self.plan.leader = share_unfresh(leader, &self.state);
+        }
+        let reads = tracker.peek();
+        let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
+        let forecast = Forecast::new(self.status, &self.state, response.head(), &sent.headers, reads);
+        let said = forecast.status();
+        let mut held = Response::from_parts(head, ());
+        let verdict = self.hold(&sent, &mut held, Some((self.status, forecast.clone())));
+        // Until an outer layer has admitted it, nothing says that it is stored.
+        let status = if verdict.is_some() { self.status } else { said };
+        let ForwardedRequest { headers: request, outgoing, .. } = sent;
+        let (key, selection) = (self.state.key, Arc::clone(config.selection()));
+        let max_variants = config.policy.max_variants;
+        let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
+        (storing.outdated, storing.settled) = (outdated, self.background);
+        storing.known_until = known_until;
+        let commit = Commit { cache: config.cache.clone(), storing, leader: self.plan.leader, verdict };
+        let recorder = Recorder::new(commit, declared, limit, comparison, tracker);
+        let tag = recorder.tag();
+        let response = held.map(|()| ResponseBody::recording(body, recorder));
+        let outgoing = outgoing.stored(told).with_status(status);
+        (outgoing, Received { response, tag, inherited, forecast: Some((forecast, said)) })
+    }
+
+    /// Tells those who wait, and those who come, that this response is nobody else's.
+    fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
+        let cache = &self.state.config.cache;
+        let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
+        if handled_within {
+            hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
+        } else if head.status.is_server_error() {
+            // It says nothing of the next response, and a failing service is not to be stormed.
+            if let Some(leader) = self.plan.leader {
+                leader.failed();
+            }
+            return;
+        } else if self.state.facts.is_collapsible()
+            && !self.state.facts.identified
+            && self.plan.generation.is_some()
+            && self.plan.reason.forward != ForwardReason::Method
+            && !matches!(why, Detail::ContentEncoding | Detail::KeyLength)
+            && applies_to_resource(head.status)
+        {
+            hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
+        }
+        if let Some(leader) = self.plan.leader {
+            leader.pass();
+        }
+    }
+}
+
+/// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
+fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
+    if state.config.policy.shares_unfresh() {
+        leader.close();
+        return Some(leader);
+    }
+    pass_unfresh(state, leader);
+    None
+}
+
+/// Releases those who wait for a response that each has to ask about, and has the next ones not wait at all.
+pub(super) fn pass_unfresh(state: &RequestState, leader: Leader) {
+    let cache = &state.config.cache;
+    if !state.facts.identified {
+        cache.hit_for_miss().remember(state.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
+    }
+    leader.pass();
+}
+
+/// Tells whether the next response under the same key will be of the same kind. Most client errors
+/// are about one request: its fields may have provoked them, and others' should collapse all the same.
+pub(super) fn applies_to_resource(status: StatusCode) -> bool {
+    let of_one_request = status.is_client_error()
+        || status == StatusCode::NOT_MODIFIED
+        || status == StatusCode::PARTIAL_CONTENT;
+    !of_one_request || matches!(status.as_u16(), 401 | 403 | 404 | 410)
+}

@@ -1,0 +1,265 @@
+//! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
+
+use super::forwarded_request::ForwardedRequest;
+use super::plan::Fetch;
+use super::record::pass_unfresh;
+use super::variants::Variants;
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome};
+use crate::clock::Moment;
+use crate::entry::{Dependencies, Head, StoredResponse};
+use crate::flight::{HitForMissReason, Leader};
+use crate::marks::{HandledByInner, Verdict, restrictions};
+use crate::policy::{CacheHints, Sharing, Ttl};
+use crate::rules::cache_control::{Qualified, ResponseDirectives};
+use crate::rules::stale::StaleOverrides;
+use crate::rules::update::{ValidatorMatch, updated};
+use crate::serve::admission::{Admission, admit, tags};
+use crate::serve::request::RequestState;
+use crate::serve::respond::{Forecast, HeldAdmission, Hit, tell_client, told};
+use crate::status::{CacheStatus, Detail};
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, HeaderName, Response, StatusCode, response};
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Fetch {
+    /// Answers with the stored response, updated from the 304 (RFC 9111 section 4.3.4).
+    pub(in crate::serve) async fn freshened<B>(
+        mut self,
+        stale: &StoredResponse,
+        validated: response::Parts,
+        sent: ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
+        let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
+        if validators == ValidatorMatch::Another {
+            return self.mismatched(&validated.extensions, &sent, reads).await;
+        }
+        let outdated = self.outdated(stale.status());
+        let (config, facts) = (Arc::clone(&self.state.config), self.state.facts);
+        let now = config.cache.clock().now();
+        let updates = validators == ValidatorMatch::Same;
+        let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
+        let marks = restrictions(&parts.extensions);
+        let handled_within = parts.extensions.remove::<HandledByInner>().is_some();
+        // The admission of an inner layer, whose answer this one passes on.
+        let held_within = parts.extensions.remove::<HeldAdmission>();
+        let admission = match self.plan.generation {
+            _ if handled_within => Err(Detail::HandledByInner),
+            _ if !updates => Err(Detail::Mismatch),
+            Some(generation) => admit(&config, &sent.exchange(&self.state, generation), &parts),
+            None => Err(Detail::StoreFailed),
+        };
+        let storing = admission.and_then(|admission| self.update(stale, admission, &sent, reads.clone()));
+        let (stored, status, held) = match storing {
+            Ok(storing) => {
+                let (stored, status, held) =
+                    self.store_freshened(stale, storing, validated.headers, &sent, reads.clone()).await;
+                (stored, status, held.or(held_within))
+            }
+            Err(why) => {
+                let status = self.revalidated().detail(why);
+                event!(detail = %why, "not stored");
+                self.not_freshened((handled_within, updates), outdated, &mut parts, now);
+                (Arc::new(stale.with_headers(parts.headers)), status, held_within)
+            }
+        };
+        let ForwardedRequest { headers: request, version, outgoing, mut edge, .. } = sent;
+        let inherited = AnswerDependencies::from(&*stored).and(reads);
+        let hit = Hit::after_call(&config, stored, version, &request, facts, now);
+        let mut response = hit.leaving(outgoing.left_to_outer()).response();
+        if let Some(held) = held {
+            response.extensions_mut().insert(held);
+        }
+        response.extensions_mut().extend(marks);
+        outgoing.with_status(status).silent().apply(&mut response);
+        edge.refuse_rest();
+        (response, inherited)
+    }
+
+    /// Returns the status of an answer that a 304 has validated.
+    fn revalidated(&self) -> CacheStatus {
+        self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
+    }
+
+    /// Returns the head of the stored response as the 304 updates it, with the hints of both.
+    fn updated_head(
+        &self,
+        stale: &StoredResponse,
+        validated: &HeaderMap,
+        extensions: Extensions,
+        updates: bool,
+    ) -> response::Parts {
+        let config = &self.state.config;
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = stale.status();
+        let said = stale.head().said();
+        let retyped = config.policy.sharing == Sharing::Rfc9111;
+        parts.headers = if updates { updated(&said, validated, retyped) } else { said };
+        parts.extensions = extensions;
+        let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
+        // What the handler said before holds until it says something else.
+        if hints.ttl == Ttl::Default
+            && !restricts(validated, &config.policy.targets)
+            && let Some(ttl) = stale.head().hinted
+        {
+            hints.ttl = Ttl::For(ttl);
+        }
+        if hints.stale == StaleOverrides::default() {
+            hints.stale = stale.head().hinted_windows;
+        }
+        let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
+        hints.client_max_age = hints.client_max_age.or(told_before);
+        // What it says of its tags where they are told, it says of those from hints, too.
+        if let Some(fields) = config.policy.tags_told {
+            hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
+        }
+        parts.extensions.insert(hints);
+        parts
+    }
+
+    /// Returns the updated response, which is about to be stored, and how long it is kept once it is stale.
+    fn update(
+        &self,
+        stale: &StoredResponse,
+        Admission { stored, retained, .. }: Admission,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> Result<(PendingStore, Duration), Detail> {
+        let (head, settled) = (stored.into_head(), self.background.clone());
+        let mut storing = updating(&self.state, head, stale, &sent.headers, retained, settled);
+        // What is made from more than it is known by must not be kept.
+        if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
+    }
+
+    /// Stores the freshened response, or has it stored when an outer layer admits it. Returns it, its status, and the
+    /// admission that is held.
+    async fn store_freshened(
+        self,
+        stale: &StoredResponse,
+        (mut storing, retained): (PendingStore, Duration),
+        validated: HeaderMap,
+        sent: &ForwardedRequest,
+        reads: Option<Dependencies>,
+    ) -> (Arc<StoredResponse>, CacheStatus, Option<HeldAdmission>) {
+        let (status, now) = (self.revalidated(), self.state.config.cache.clock().now());
+        storing.settle();
+        let mut answer = Response::new(());
+        *answer.headers_mut() = storing.response.headers().clone();
+        let forecast =
+            Forecast::new(status, &self.state, storing.response.head(), &sent.headers, reads).ended();
+        let verdict = self.hold(sent, &mut answer, Some((status, forecast.clone())));
+        storing.set_body(stale.body().clone());
+        let stored = Arc::clone(&storing.response);
+        let (state, leader) = (self.state, self.plan.leader);
+        let freshened = Freshened { state, leader, storing, retained, validated, now };
+        if let Some(verdict) = verdict {
+            verdict.when_decided(move |verdict| freshened.store_if(verdict));
+            // Until an outer layer has admitted it, nothing says that it is stored.
+            return (stored, status, answer.extensions_mut().remove());
+        }
+        let is_placed = freshened.store().await;
+        let told = forecast.status();
+        (stored, if is_placed || !told.is_stored() { told } else { status }, None)
+    }
+
+    /// Tells followers and later requests that the response is not stored, and has the client told what a response
+    /// that is not stored says.
+    fn not_freshened(
+        self,
+        (handled_within, updates): (bool, bool),
+        outdated: Option<Outdated>,
+        parts: &mut response::Parts,
+        now: Moment,
+    ) {
+        let (config, facts) = (&self.state.config, self.state.facts);
+        let reason = match handled_within {
+            true => HitForMissReason::HandledByInner,
+            false => HitForMissReason::Uncacheable,
+        };
+        // What a credential has provoked says nothing of the page that others get.
+        let of_the_page = facts.is_collapsible() && !facts.identified;
+        if of_the_page && self.plan.generation.is_some() && updates {
+            config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
+        }
+        // It is no longer what the service answers others with.
+        if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
+            self.background.iter().for_each(RefreshOutcome::settle);
+        }
+        let told = told(&config.policy, parts.extensions.get(), facts);
+        tell_client(&mut parts.headers, told, config.cache.clock());
+        if let Some(fields) = config.policy.tags_told {
+            // What can't be read is told nobody.
+            let tags = tags(&config.policy, &parts.headers, parts.extensions.get()).unwrap_or_default();
+            fields.write(&tags, &mut parts.headers);
+        }
+        if let Some(leader) = self.plan.leader {
+            leader.pass();
+        }
+    }
+}
+
+/// A stored response that a 304 has freshened, and what depends on it.
+struct Freshened {
+    state: RequestState,
+    leader: Option<Leader>,
+    storing: PendingStore,
+    retained: Duration,
+    /// The fields of the 304.
+    validated: HeaderMap,
+    now: Moment,
+}
+
+impl Freshened {
+    /// Stores it, freshens its variants, and shares it with followers. Returns `true` if it is stored.
+    async fn store(self) -> bool {
+        let Self { state, leader, storing, retained, validated, now } = self;
+        let config = &state.config;
+        let variants = Variants { config, key: storing.key.clone(), retained };
+        let (stored, is_placed) = storing.store_whole(&config.cache).await;
+        // A failure is counted by the cache; the variants stay as stale as they are.
+        let _ = variants.freshen(&stored, &validated).await;
+        if let Some(leader) = leader {
+            match stored.is_fresh(now) || config.policy.shares_unfresh() {
+                true => leader.stored(stored),
+                false => pass_unfresh(&state, leader),
+            }
+        }
+        is_placed
+    }
+
+    fn store_if(self, verdict: Verdict) {
+        if verdict == Verdict::Admitted {
+            let cache = self.state.config.cache.clone();
+            cache.spawn_or_run(async move {
+                self.store().await;
+            });
+        }
+    }
+}
+
+/// Returns what takes the place of a stored response, of which all stands but what its new head says.
+fn updating(
+    state: &RequestState,
+    mut head: Head,
+    before: &StoredResponse,
+    request: &HeaderMap,
+    retained: Duration,
+    settled: Option<RefreshOutcome>,
+) -> PendingStore {
+    let selection = Arc::clone(state.config.selection());
+    head.nominate(&before.head().nominated, request, &selection);
+    head.inherit(before.head());
+    let response = Arc::new(before.successor(head, Bytes::new()));
+    let (key, request, max_variants) = (state.key.clone(), request.clone(), state.config.policy.max_variants);
+    let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
+    storing.settled = settled;
+    storing
+}
+
+/// Tells whether a 304 says that who has the response may not use it as before.
+fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
+    let said = ResponseDirectives::for_targets(validated, targets);
+    said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
+}

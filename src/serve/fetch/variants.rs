@@ -1,0 +1,89 @@
+//! The variants of a page that a 304 freshens together (RFC 9111 section 4.3.4).
+
+use crate::entry::{Entry, StoredResponse, VaryIndex, headers_for_storage};
+use crate::error::StoreError;
+use crate::key::CacheKey;
+use crate::rules::cache_control::ResponseDirectives;
+use crate::rules::entity_tag::EntityTag;
+use crate::rules::stale::Windows;
+use crate::rules::strip::not_stored;
+use crate::rules::update::updated;
+use crate::serve::admission::fresh_again_until;
+use crate::serve::config::LayerConfig;
+use crate::store::Validity;
+use http::header::{CACHE_CONTROL, DATE, EXPIRES, SET_COOKIE};
+use http::{HeaderMap, HeaderName};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The stored responses under one key.
+pub(super) struct Variants<'a> {
+    pub(super) config: &'a LayerConfig,
+    pub(super) key: CacheKey,
+    pub(super) retained: Duration,
+}
+
+impl Variants<'_> {
+    /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
+    pub(super) async fn freshen(
+        &self,
+        fresh: &StoredResponse,
+        validated: &HeaderMap,
+    ) -> Result<(), StoreError> {
+        let (cache, like) = (&self.config.cache, fresh.head());
+        let (store, targets) = (cache.store(), &self.config.policy.targets);
+        let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
+        let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
+            return Ok(());
+        };
+        let expires = like.fresh_until.max(cache.clock().now()).after(self.retained);
+        if index.until() < expires {
+            cache.extend_index(self.key.as_ref(), expires).await?;
+        }
+        for variant in index.variants() {
+            let key = VaryIndex::variant_key(self.key.as_ref(), variant);
+            let seen = cache.within_limit(store.get(key.as_ref())).await?;
+            let Some(Entry::Response(variant)) = seen else { continue };
+            let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
+            let head = variant.head();
+            // What was asked for later knows better.
+            let is_newer = head.asked_at() > like.asked_at();
+            if !same || is_newer || variant.status() != fresh.status() {
+                continue;
+            }
+            let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
+            let directives = ResponseDirectives::for_targets(&headers, targets);
+            // No longer than it says itself.
+            let Some(until) = fresh_again_until(self.config, &variant, &headers, &directives, like) else {
+                continue;
+            };
+            if head.fresh_until >= until {
+                continue;
+            }
+            if cache.validity_of(&variant).await? == Validity::Valid {
+                // It was stored with its cookie, if it has one.
+                let shares = variant.headers().contains_key(SET_COOKIE);
+                let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
+                let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
+                let new = variant.freshened(headers, like, until, windows, self.config.emitted());
+                let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
+                let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
+                cache.within_limit(put).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a 304 says of all variants that have its tag; other fields may be of one of them alone.
+const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
+
+fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for name in OF_ALL_VARIANTS.iter().chain(targets) {
+        for value in validated.get_all(name) {
+            let _ = fields.try_append(name, value.clone());
+        }
+    }
+    fields
+}

@@ -1,0 +1,84 @@
+//! Responses whose content coding was not negotiated: which requests may have them.
+
+use super::not_reusable::NotReusable;
+use super::outcome::Lookup;
+use crate::entry::StoredResponse;
+use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::policy::{Policy, Sharing};
+use crate::rules::accept;
+use crate::serve::config::LayerConfig;
+use crate::status::{Detail, ForwardReason};
+use http::header::ACCEPT_ENCODING;
+use http::{HeaderMap, HeaderName};
+
+/// Returns `true` if a response has a content coding that neither its `Vary` nor the key asks a request about. A
+/// conformant shared cache relies on `Vary` alone (RFC 9111 section 4.1).
+pub(in crate::serve) fn is_coded_for_some(
+    policy: &Policy,
+    response: &HeaderMap,
+    varies_on: &[HeaderName],
+) -> bool {
+    policy.sharing == Sharing::App
+        && accept::is_coded(response)
+        && !varies_on.contains(&ACCEPT_ENCODING)
+        && !policy.key.covers(&ACCEPT_ENCODING)
+}
+
+/// Returns `true` if a request selects a response, by the nominated fields and by the codings that it offers.
+#[inline]
+pub(in crate::serve) fn selects(
+    config: &LayerConfig,
+    response: &StoredResponse,
+    request: &HeaderMap,
+) -> bool {
+    let is_offered =
+        !response.head().is_coded_for_some || accept::offers_codings(request, response.headers());
+    is_offered && response.selected_by(request, config.selection())
+}
+
+/// Returns the flight key of requests that may not use a stored response: the key of its variant, or one for another
+/// coding.
+///
+/// # Errors
+/// Returns [`Detail::KeyLength`] if the key for another coding is too long.
+pub(in crate::serve) fn refused_flight_key(
+    config: &LayerConfig,
+    response: &StoredResponse,
+    (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
+    request: &HeaderMap,
+    refusal: NotReusable,
+) -> Result<Option<CacheKey>, Detail> {
+    match refusal == NotReusable::Fields && response.head().is_coded_for_some {
+        true => other_flight_key(config, response, key, request).map(Some),
+        false => Ok(variant.map(KeyRef::to_key)),
+    }
+}
+
+/// Returns the flight key of requests for another variant than this response.
+fn other_flight_key(
+    config: &LayerConfig,
+    response: &StoredResponse,
+    key: KeyRef<'_>,
+    request: &HeaderMap,
+) -> Result<CacheKey, Detail> {
+    let nominated = response.head().nominated.iter().map(|field| field.name().clone());
+    let coding = response.head().is_coded_for_some.then_some(ACCEPT_ENCODING);
+    let fields: Vec<_> = nominated.chain(coding).collect();
+    let mut buf = KeyBuf::new();
+    config.selection().write_key(&mut buf, key, &fields, request);
+    if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
+}
+
+/// Returns the look-up of a request for another variant than the arriving one: a miss, or a bypass if its
+/// key is too long.
+pub(in crate::serve) fn other_variant(
+    config: &LayerConfig,
+    arriving: &StoredResponse,
+    key: KeyRef<'_>,
+    request: &HeaderMap,
+) -> Lookup {
+    match other_flight_key(config, arriving, key, request) {
+        Ok(flight) => Lookup::missed(ForwardReason::VaryMiss, Some(flight)),
+        Err(why) => Lookup::Bypass(why),
+    }
+}

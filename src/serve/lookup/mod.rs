@@ -1,0 +1,66 @@
+//! The look-up: is there a stored response that this request may have now?
+
+mod coding;
+mod not_reusable;
+mod outcome;
+mod reuse;
+mod stale;
+
+use super::request::RequestState;
+use crate::entry::{Entry, StoredResponse};
+use crate::key::{KeyBuf, KeyRef};
+use crate::status::{Detail, ForwardReason};
+pub(super) use coding::{is_coded_for_some, other_variant, selects};
+use http::HeaderMap;
+pub(super) use not_reusable::NotReusable;
+pub(super) use outcome::Lookup;
+pub(super) use reuse::{Reuse, StoreUnavailable, retained};
+pub(super) use stale::{may_refresh, was_cut_short};
+use std::sync::Arc;
+
+/// Looks a request up. Over a store inside the process, it is ready at its first poll.
+pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
+    let cache = &reuse.config.cache;
+    let index = match cache.within_limit(cache.store().get(key)).await {
+        Ok(Some(Entry::Response(response))) => {
+            return reuse.evaluate(response, (key, None)).await;
+        }
+        Ok(Some(Entry::Index(index))) => index,
+        Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
+        Err(_) => return Lookup::Bypass(Detail::StoreFailed),
+    };
+    let mut buf = KeyBuf::new();
+    reuse.config.selection().write_key(&mut buf, key, index.fields(), reuse.request);
+    if buf.is_too_long() {
+        return Lookup::Bypass(Detail::KeyLength);
+    }
+    let variant = buf.key();
+    match cache.within_limit(cache.store().get(variant)).await {
+        Ok(Some(Entry::Response(response))) => {
+            response.note_use();
+            reuse.evaluate(response, (variant, Some(variant))).await
+        }
+        Ok(_) => {
+            let variant = Some(variant.to_key());
+            Lookup::missed(ForwardReason::VaryMiss, variant)
+        }
+        Err(_) => Lookup::Bypass(Detail::StoreFailed),
+    }
+}
+
+/// Looks up a request that has waited.
+pub(super) async fn look(state: &RequestState, request: &HeaderMap) -> Lookup {
+    let (config, now) = (&*state.config, state.config.cache.clock().now());
+    lookup(Reuse { config, request, facts: state.facts, now }, state.key.as_ref()).await
+}
+
+/// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.
+/// Whatever else it is, [`lookup`] finds out.
+#[inline]
+pub(super) fn plain_hit(reuse: Reuse<'_>, key: KeyRef<'_>) -> Option<Arc<StoredResponse>> {
+    let Ok(Ok(Some(Entry::Response(response)))) = reuse.config.cache.store().get(key).now() else {
+        return None;
+    };
+    let usable = reuse.mismatch(&response).is_none();
+    (usable && reuse.config.cache.is_valid_now(&response)).then_some(response)
+}

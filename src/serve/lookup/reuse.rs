@@ -1,0 +1,192 @@
+//! Decides whether a stored response is an answer to a request (RFC 9111 section 4).
+
+use super::coding::{refused_flight_key, selects};
+use super::not_reusable::{NotReusable, excluded};
+use super::outcome::Lookup;
+use super::stale::{may_refresh, was_cut_short};
+use crate::clock::Moment;
+use crate::entry::{Entry, Head, StoredResponse};
+use crate::key::KeyRef;
+use crate::policy::{Policy, Sharing};
+use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
+use crate::rules::preconditions::{Evaluation, Validators, evaluate};
+use crate::rules::stale::forbids_stale;
+use crate::serve::config::LayerConfig;
+use crate::serve::request::RequestFacts;
+use crate::status::Detail;
+use crate::store::Validity;
+use http::{HeaderMap, Method};
+use std::sync::Arc;
+
+/// The store failed, or did not answer in time: what may have been invalidated is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::serve) struct StoreUnavailable;
+
+/// A request that stored responses are tried on.
+#[derive(Clone, Copy)]
+pub(in crate::serve) struct Reuse<'a> {
+    pub(in crate::serve) config: &'a LayerConfig,
+    pub(in crate::serve) request: &'a HeaderMap,
+    pub(in crate::serve) facts: RequestFacts,
+    pub(in crate::serve) now: Moment,
+}
+
+impl Reuse<'_> {
+    /// Decides on reuse (RFC 9111 section 4).
+    pub(in crate::serve) async fn evaluate(
+        self,
+        mut response: Arc<StoredResponse>,
+        (key, variant): (KeyRef<'_>, Option<KeyRef<'_>>),
+    ) -> Lookup {
+        let mut refusal = self.refusal(&response).await;
+        if refusal == Ok(Some(NotReusable::SoftlyInvalidated)) {
+            refusal = match self.make_stale(key, &response).await {
+                Ok(Some(stale)) => {
+                    response = stale;
+                    Ok(self.mismatch(&response))
+                }
+                Ok(None) => Ok(Some(NotReusable::Invalidated)),
+                Err(StoreUnavailable) => Err(StoreUnavailable),
+            };
+        }
+        let reason = match refusal {
+            Ok(None) if !self.is_to_refresh(&response) => {
+                return Lookup::Hit(response);
+            }
+            Ok(None) => return Lookup::Stale { stored: response, variant: variant.map(KeyRef::to_key) },
+            Ok(Some(reason)) => reason,
+            Err(StoreUnavailable) => return Lookup::Bypass(Detail::StoreFailed),
+        };
+        let variant = match refused_flight_key(self.config, &response, (key, variant), self.request, reason) {
+            Ok(variant) => variant,
+            Err(why) => return Lookup::Bypass(why),
+        };
+        if reason == NotReusable::NotFresh && self.serves_stale(&response) {
+            return Lookup::Stale { stored: response, variant };
+        }
+        if reason == NotReusable::NotFresh && self.wants_what_is_stale(&response) {
+            return Lookup::Hit(response);
+        }
+        // Another variant, or one that was invalidated, is of no use.
+        let of_use = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
+            && (response.head().is_revalidatable()
+                || response.serves_on_errors(self.now)
+                || (self.facts.head && self.config.policy.learns_from_head()));
+        Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
+    }
+
+    /// Returns why a response is not for this request now, or `None` if it is.
+    ///
+    /// Fails if the invalidations can't be read: what may have been invalidated is not served.
+    pub(in crate::serve) async fn refusal(
+        self,
+        response: &StoredResponse,
+    ) -> Result<Option<NotReusable>, StoreUnavailable> {
+        let refusal = self.mismatch(response);
+        if refusal == Some(NotReusable::Fields) {
+            return Ok(refusal);
+        }
+        match self.config.cache.validity_of(response).await {
+            Ok(Validity::Valid) => Ok(refusal),
+            Ok(Validity::Stale) => Ok(Some(NotReusable::SoftlyInvalidated)),
+            Ok(Validity::Invalid) => Ok(Some(NotReusable::Invalidated)),
+            Err(_) => Err(StoreUnavailable),
+        }
+    }
+
+    /// Has a response be stale from now on that was invalidated so, or returns `None` if it is gone.
+    async fn make_stale(
+        self,
+        key: KeyRef<'_>,
+        response: &Arc<StoredResponse>,
+    ) -> Result<Option<Arc<StoredResponse>>, StoreUnavailable> {
+        let cache = &self.config.cache;
+        // In this order: what takes it away from now on is newer than the generation it gets.
+        let generation = cache.generation().await.map_err(|_| StoreUnavailable)?;
+        if cache.validity_of(response).await.map_err(|_| StoreUnavailable)? == Validity::Invalid {
+            return Ok(None);
+        }
+        let stale = Arc::new(response.softened(generation, self.now));
+        let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
+        // The expiry must not grow: the index of a variant may expire at the same time.
+        let ttl =
+            cache.ttl_until(stale.head().fresh_until.after(retained(&self.config.policy, stale.head())));
+        let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
+        // If others were first, or the store fails, this answer is none the worse for it.
+        let _ = cache.within_limit(put).await;
+        Ok(Some(stale))
+    }
+
+    /// Returns what a request misses in a response, its invalidation aside.
+    #[inline]
+    pub(in crate::serve) fn mismatch(self, response: &StoredResponse) -> Option<NotReusable> {
+        if !selects(self.config, response, self.request) {
+            return Some(NotReusable::Fields);
+        }
+        if !response.is_fresh(self.now) {
+            return Some(NotReusable::NotFresh);
+        }
+        let asks = self.facts.directives && self.config.policy.sharing == Sharing::Rfc9111;
+        if asks && let Some(which) = excluded(response, self.request, self.now) {
+            return Some(NotReusable::Directives(which));
+        }
+        // A proxy leaves it to the origin to say that a precondition fails; for an application, a
+        // visitor should not be able to drive load to it by one.
+        let fails = self.facts.conditional
+            && self.config.policy.sharing == Sharing::Rfc9111
+            && evaluate(&Method::GET, self.request, &Validators::of_response(response.headers()))
+                == Evaluation::Failed;
+        fails.then_some(NotReusable::Precondition)
+    }
+
+    /// Tells whether a stale response is an answer to this request, while a new one is made.
+    fn serves_stale(self, response: &StoredResponse) -> bool {
+        response.serves_while_revalidating(self.now)
+            && may_refresh(&self.config.policy, self.facts, self.request, response)
+            && self.accepts_stale(response)
+    }
+
+    /// Tells whether a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
+    /// (section 4.2.4).
+    fn wants_what_is_stale(self, response: &StoredResponse) -> bool {
+        if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
+            return false;
+        }
+        let stale_for = self.now.since(response.head().fresh_until).as_secs();
+        let most = RequestDirectives::from_headers(self.request).max_stale;
+        most.is_some_and(|most| most == u32::MAX || stale_for <= most.into())
+            && self.accepts_stale(response)
+            && !forbids_stale(&ResponseDirectives::for_targets(
+                &response.head().said(),
+                &self.config.policy.targets,
+            ))
+            && !was_cut_short(self.config, response)
+    }
+
+    /// Tells whether a request leaves it to the cache to answer with what is stale.
+    pub(in crate::serve) fn accepts_stale(self, response: &StoredResponse) -> bool {
+        let asks = self.config.policy.sharing == Sharing::Rfc9111;
+        !asks
+            || !(self.facts.conditional
+                || (self.facts.directives && excluded(response, self.request, self.now).is_some()))
+    }
+
+    /// Tells whether a fresh response is to be made anew already, by XFetch.
+    pub(in crate::serve) fn is_to_refresh(self, response: &StoredResponse) -> bool {
+        let Some(beta) = self.config.policy.early_refresh else { return false };
+        let head = response.head();
+        if head.fresh_until == Moment::NEVER
+            || !may_refresh(&self.config.policy, self.facts, self.request, response)
+        {
+            return false;
+        }
+        // From (0, 1], so that it has a logarithm.
+        let lead = head.cost.as_secs_f64() * beta * -(1.0 - self.config.cache.draw()).ln();
+        lead >= head.fresh_until.since(self.now).as_secs_f64()
+    }
+}
+
+/// Returns how long a response is kept once it is stale.
+pub(in crate::serve) fn retained(policy: &Policy, head: &Head) -> std::time::Duration {
+    policy.retained(head.is_revalidatable(), head.windows.longest())
+}

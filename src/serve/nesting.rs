@@ -1,0 +1,42 @@
+//! What a cache layer reads from the marks of outer layers on requests, and writes into them.
+
+use super::config::LayerConfig;
+use crate::entry::Scope;
+use crate::marks::OuterContext;
+use crate::policy::{Cookies, Policy};
+use http::Extensions;
+use std::sync::Arc;
+
+/// Tells whether one of the outer layers has the layer id of this layer.
+pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bool {
+    outer.places.contains(config.id())
+}
+
+/// Tells whether this layer's own rules declare all cookies that were unknown further out.
+pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
+    let own = Cookies { own: &policy.cookies, outer: None, personal: false };
+    outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
+}
+
+/// Marks a request that this layer passes on, and that is named by these scopes.
+pub(super) fn announce(config: &LayerConfig, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
+    let mut mark = match request.get::<OuterContext>() {
+        None => OuterContext {
+            places: Arc::clone(config.id_alone()),
+            start: OuterContext::start(request),
+            ..OuterContext::default()
+        },
+        Some(outer) => {
+            let places = match &*outer.places {
+                [] => Arc::clone(config.id_alone()),
+                places => places.iter().copied().chain([*config.id()]).collect(),
+            };
+            OuterContext { places, ..outer.clone() }
+        }
+    };
+    mark.identified |= identified;
+    if !scopes.is_empty() {
+        mark.targets = Some(scopes.into());
+    }
+    request.insert(mark);
+}

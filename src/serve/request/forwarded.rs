@@ -1,0 +1,101 @@
+//! The hosts and the path prefix of a site's public URLs, from the fields of its proxies.
+
+use crate::key::{ForwardedField, prefix_of};
+use crate::rules::list::field_elements;
+use http::{HeaderMap, HeaderName};
+
+const HOSTS: [ForwardedField; 3] =
+    [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded];
+
+/// Returns `true` if a request has a forwarded field that is not ignored.
+fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -> bool {
+    request.contains_key(field.name()) && !ignored.contains(field.name())
+}
+
+/// Adds the hosts that forwarded fields name, other than ignored fields: of each field the first one, which the client
+/// used, and the last one, which the nearest proxy used.
+pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
+    for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
+        // What can't be read names no page.
+        let mut named = field.hosts(request).into_iter().flatten();
+        let first = named.next();
+        for host in first.into_iter().chain(named.last()) {
+            if !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+    }
+    if is_read(ForwardedField::XForwardedPort, request, ignored) {
+        add_port(hosts, field_elements(request, ForwardedField::XForwardedPort.name()).next());
+    }
+}
+
+/// Adds all hosts that have no port once more, with the one that clients use.
+fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
+    let port = port.and_then(|port| std::str::from_utf8(port).ok()?.parse::<u16>().ok());
+    let Some(port) = port.filter(|port| !matches!(port, 80 | 443)) else { return };
+    let has_port = |host: &str| host.rfind([':', ']']).is_some_and(|at| host[at..].starts_with(':'));
+    let with_port: Vec<_> =
+        hosts.iter().filter(|host| !has_port(host)).map(|host| format!("{host}:{port}")).collect();
+    hosts.extend(with_port);
+}
+
+/// Returns the prefix that proxies have removed from the paths of requests: a slash first and none last; `None` if there
+/// is none, or it is ignored. The prefixes of several proxies follow one another, the outermost first.
+pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
+    let field = ForwardedField::XForwardedPrefix;
+    if !is_read(field, request, ignored) {
+        return None;
+    }
+    let parts: Option<Vec<_>> = field_elements(request, field.name()).map(prefix_of).collect();
+    parts.map(|parts| parts.concat()).filter(|prefix| !prefix.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().expect("a value")))
+            .collect()
+    }
+
+    fn hosts(lines: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut hosts = Vec::new();
+        add_hosts(&mut hosts, &headers(lines), &[]);
+        hosts
+    }
+
+    #[test]
+    fn the_first_and_the_last_host_of_each_field_count() {
+        assert_eq!(hosts(&[("x-forwarded-host", "a, b, c")]), ["a", "c"]);
+        assert_eq!(hosts(&[("x-forwarded-host", "a"), ("x-host", "a")]), ["a"]);
+        assert_eq!(hosts(&[("forwarded", "for=x;Host=\"a:81\" , host=b, proto=http")]), ["a:81", "b"]);
+        assert_eq!(hosts(&[("x-forwarded-host", "a b, me@c, ,d/")]), [""; 0]);
+        let with_port = [("x-forwarded-host", "a, b:1, [::1]"), ("x-forwarded-port", "8443")];
+        assert_eq!(hosts(&with_port), ["a", "[::1]", "a:8443", "[::1]:8443"]);
+        assert_eq!(hosts(&[("x-forwarded-host", "a"), ("x-forwarded-port", "443")]), ["a"]);
+    }
+
+    #[test]
+    fn the_prefixes_of_several_proxies_follow_one_another() {
+        for (value, expected) in [
+            ("/shop", Some("/shop")),
+            ("shop/", Some("/shop")),
+            ("/a, /b/c", Some("/a/b/c")),
+            ("/", None),
+            ("/a?b", None),
+        ] {
+            assert_eq!(
+                forwarded_prefix(&headers(&[("x-forwarded-prefix", value)]), &[]).as_deref(),
+                expected,
+                "{value}"
+            );
+        }
+        let lines = headers(&[("x-forwarded-prefix", "/shop")]);
+        let ignored = ForwardedField::XForwardedPrefix.name().clone();
+        assert_eq!(forwarded_prefix(&lines, &[ignored]), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! What is done with the key of a request besides the look-up: clients are told it, and loops are found by it.
+
+use super::target::public_uri;
+use crate::flight::Chain;
+use crate::key::{CacheKey, Prehashed, QueryKey, RequestHead};
+use crate::serve::config::LayerConfig;
+use http::HeaderMap;
+use http::header::HOST;
+use http::uri::Authority;
+use sha2::{Digest, Sha256};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// Creates a request to this layer, as a child of what runs on this thread. It is identified by its key
+/// and all fields: the fields that select its response are not known yet.
+pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
+    let fields = headers.iter().map(|(name, value)| {
+        let mut line = Prehashed::default();
+        line.write(name.as_str().as_bytes());
+        line.write(value.as_bytes());
+        line.finish()
+    });
+    // In any order. Another service of the process may have the same keys.
+    let layer = std::ptr::from_ref(config).addr() as u64;
+    Chain::request(key, fields.fold(layer, u64::wrapping_add))
+}
+
+/// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
+/// a digest, since that may say who its sender is.
+#[inline]
+pub(in crate::serve) fn shown_key(
+    config: &LayerConfig,
+    request: RequestHead<'_>,
+    key: &[u8],
+) -> Option<Arc<str>> {
+    let policy = &config.policy;
+    (policy.cache_status_key && policy.cache_status).then(|| show_key(&policy.key.query, request, key))
+}
+
+#[inline(never)]
+fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> {
+    let uri = public_uri(request);
+    let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = uri.authority().map(Authority::as_str).or(host).unwrap_or_default();
+    let query = query.normalised(uri.query());
+    let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+    let mut shown = format!("{host}{}{query}", uri.path());
+    let longest = shown.char_indices().nth(LONGEST_SHOWN).map_or(shown.len(), |(at, _)| at);
+    shown.truncate(longest);
+    let digest = Sha256::digest(key);
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{shown} #{digest}").into()
+}
+
+/// So many characters of a URL are shown.
+const LONGEST_SHOWN: usize = 512;

@@ -1,0 +1,165 @@
+//! The inputs of a request that enter its key, and those alone that the handler sees of it: no page that is stored can
+//! depend on any other.
+
+use super::facts::RequestFacts;
+use super::inspect::InspectedRequest;
+use super::target::public_uri;
+use crate::key::{self, KeyBuf, KeyError, QueryKey, RequestHead};
+use crate::marks::OuterContext;
+use crate::policy::request_fields::meaning;
+use crate::policy::{Cookies, Policy};
+use crate::serve::config::LayerConfig;
+use crate::status::{Detail, Reason};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
+
+/// Writes the key of a request into a buffer, which is too large to be moved about.
+pub(in crate::serve) fn write_key(
+    config: &LayerConfig,
+    request: RequestHead<'_>,
+    inspected: &InspectedRequest<'_>,
+    buf: &mut KeyBuf,
+) -> Result<(), Reason> {
+    buf.raw(config.id());
+    let (policy, uri, host) = (&config.policy.key, public_uri(request), inspected.host);
+    key::write_key(buf, policy, uri, host, inspected.facts.forwarded, request, &inspected.parts).map_err(
+        |error| match error {
+            KeyError::Host => Reason::bypass(Detail::Host),
+            KeyError::Forwarded => Reason::bypass(Detail::Forwarded),
+            KeyError::UnknownHost => Reason::bypass(Detail::UnknownHost),
+            KeyError::TooLong => Reason::bypass(Detail::KeyLength),
+        },
+    )?;
+    // Digests: keys of a shared store are read by others than their owners.
+    for (at, name) in config.policy.cookies.keyed().iter().enumerate() {
+        let value = inspected.cookies.get(at).copied().flatten();
+        let digest = value.map(|value| config.digests().digest(name.as_bytes(), value));
+        buf.optional(digest.as_ref().map(<[u8; 32]>::as_slice));
+    }
+    if let Some(name) = config.policy.predicates.identity_name() {
+        let identity = inspected.identity.as_ref().map(String::as_bytes);
+        let digest = identity.map(|identity| config.digests().digest(name.as_bytes(), identity));
+        buf.optional(digest.as_ref().map(<[u8; 32]>::as_slice));
+    }
+    if buf.is_too_long() { Err(Reason::bypass(Detail::KeyLength)) } else { Ok(()) }
+}
+
+/// The inputs of a request that enter its key.
+#[derive(Clone, Copy)]
+pub(in crate::serve) struct KeyedInputs<'a> {
+    policy: &'a Policy,
+    facts: RequestFacts,
+    /// The parts of the key that the user computes.
+    parts: &'a [Option<String>],
+}
+
+impl<'a> KeyedInputs<'a> {
+    pub(in crate::serve) fn new(
+        policy: &'a Policy,
+        facts: RequestFacts,
+        parts: &'a [Option<String>],
+    ) -> Self {
+        Self { policy, facts, parts }
+    }
+
+    /// Removes from a request what its key ignores, and gives it the form of all requests with this key.
+    pub(in crate::serve) fn strip<B>(self, request: &mut Request<B>) {
+        self.strip_unkeyed(request);
+        normalize(request);
+    }
+
+    fn strip_unkeyed<B>(self, request: &mut Request<B>) {
+        let Self { policy, facts, parts } = self;
+        let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());
+        policy.key.canonicalize_forwarded(request.headers_mut(), facts.forwarded);
+        policy.key.strip_unkeyed(request.headers_mut(), parts);
+        for name in &policy.key.ignored {
+            request.headers_mut().remove(name);
+        }
+        let cookies = Cookies { own: &policy.cookies, outer: outer.as_deref(), personal: facts.personal };
+        if !cookies.is_default() {
+            cookies.strip_unkeyed(request.headers_mut());
+        }
+        self.remove_unkeyed(request);
+        narrow_uri(request.uri_mut(), &policy.key.query);
+        #[cfg(feature = "axum")]
+        if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>() {
+            narrow_uri(&mut original.0, &policy.key.query);
+        }
+    }
+
+    /// Tells whether a stripped request would lack anything that this one has. One that is sent on as it is, whatever
+    /// its answer, then has an answer that its key does not cover.
+    pub(in crate::serve) fn hides_anything_of(self, request: &request::Parts) -> bool {
+        if self.policy.allowed.is_some() {
+            return true;
+        }
+        let mut stripped = Request::from_parts(request.clone(), ());
+        self.strip_unkeyed(&mut stripped);
+        let is_same = |head: RequestHead<'_>| {
+            (public_uri(head), head.uri) == (public_uri(request.into()), &request.uri)
+        };
+        stripped.headers() != &request.headers || !is_same((&stripped).into())
+    }
+
+    fn remove_unkeyed<B>(self, request: &mut Request<B>) {
+        let policy = self.policy;
+        if policy.allowed.is_none() && !policy.predicates.reports() {
+            return;
+        }
+        let headers = request.headers_mut();
+        let unkeyed = headers.keys().filter(|name| !reaches_handler(policy, name, self.facts)).cloned();
+        for name in unkeyed.collect::<Vec<_>>() {
+            policy.predicates.report(&name);
+            if policy.allowed.is_some() {
+                headers.remove(name);
+            }
+        }
+    }
+}
+
+/// Tells whether the handler may see a field, where it may not see all.
+pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, facts: RequestFacts) -> bool {
+    let meaning = meaning(name.as_str());
+    policy.is_keyed(name)
+        // Those that are left are keyed, and the others are taken off or keep the response from being stored.
+        || *name == COOKIE
+        || meaning.selects()
+        || (facts.personal && (meaning.identifies() || policy.credentials.contains(name)))
+        || *name == CONTENT_LENGTH
+        || policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name))
+}
+
+/// Gives all requests with one key the same form.
+///
+/// Adds `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes `Content-Length` from a GET or HEAD.
+/// That has no content: requests with content bypass the cache.
+pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        request.headers_mut().remove(CONTENT_LENGTH);
+    }
+    if request.headers().contains_key(HOST) {
+        return;
+    }
+    let authority = public_uri((&*request).into()).authority();
+    let host = authority.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
+    if let Some(host) = host {
+        // A header section that is full goes without.
+        let _ = request.headers_mut().try_insert(HOST, host);
+    }
+}
+
+fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
+    let normalised = query.normalised(uri.query());
+    if normalised.as_deref() == uri.query() {
+        return;
+    }
+    let path_and_query = match normalised {
+        Some(query) => format!("{}?{query}", uri.path()),
+        None => uri.path().to_owned(),
+    };
+    let mut parts = std::mem::take(uri).into_parts();
+    // Pieces of a valid query make a valid query; were it not so, the handler gets none.
+    parts.path_and_query = path_and_query.try_into().ok();
+    *uri = Uri::from_parts(parts).unwrap_or_default();
+}

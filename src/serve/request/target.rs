@@ -1,0 +1,67 @@
+//! The targets of a request: what its client asked for, and what the handler sees.
+
+use super::forwarded::{add_hosts, forwarded_prefix};
+use crate::entry::{ExtendOnHost, Scope};
+use crate::key::{KeyPolicy, RequestHead, is_same_target};
+use crate::marks::OuterContext;
+use http::Uri;
+use http::header::HOST;
+use http::uri::Authority;
+
+/// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
+pub(in crate::serve) fn public_uri(request: RequestHead<'_>) -> &Uri {
+    #[cfg(feature = "axum")]
+    if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
+        return &original.0;
+    }
+    request.uri
+}
+
+/// Returns the URI that the handler sees, if a router or a layer has made it another one than the client sent.
+pub(in crate::serve) fn rewritten_uri(request: RequestHead<'_>) -> Option<&Uri> {
+    (!is_same_target(public_uri(request), request.uri)).then_some(request.uri)
+}
+
+/// Returns the hosts that a request names: in what its client sent, in what the handler sees, and in forwarded fields.
+pub(in crate::serve) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<String> {
+    let public = public_uri(request).authority().map(Authority::as_str);
+    let public = public.or_else(|| request.headers.get(HOST)?.to_str().ok());
+    let seen = rewritten_uri(request).and_then(Uri::authority).map(Authority::as_str);
+    let seen = seen.filter(|seen| Some(*seen) != public);
+    let mut hosts = public.into_iter().chain(seen).map(str::to_owned).collect();
+    add_hosts(&mut hosts, request.headers, &key.ignored);
+    hosts
+}
+
+/// Returns all that the target of a request is named by in an invalidation, the public path first.
+fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
+    let public = public_uri(request);
+    let of =
+        |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalised(uri.query()).as_deref(), None);
+    let mut scopes = of(public.path(), public);
+    let prefix = forwarded_prefix(request.headers, &key.ignored);
+    let prefixed = prefix.map(|prefix| of(&format!("{prefix}{}", public.path()), public));
+    let seen = rewritten_uri(request).map(|seen| of(seen.path(), seen));
+    for others in [seen, prefixed].into_iter().flatten() {
+        let others: Vec<_> = others.into_iter().filter(|scope| !scopes.contains(scope)).collect();
+        scopes.extend(others);
+    }
+    scopes.extend_on_hosts(hosts);
+    scopes
+}
+
+/// Returns all that may name the targets of a request on these hosts: its own, the public path first, and those that
+/// outer layers know.
+pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
+    let mut scopes = own_scopes(request, key, hosts);
+    if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {
+        let more: Vec<_> = targets.iter().filter(|scope| !scopes.contains(scope)).copied().collect();
+        scopes.extend(more);
+    }
+    scopes
+}
+
+/// Returns all that may name the targets of a request.
+pub(in crate::serve) fn scopes(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<Scope> {
+    scopes_on(request, key, &hosts(request, key))
+}

@@ -1,0 +1,35 @@
+//! Answers in place of the service, without a body.
+
+use super::outgoing_head::OutgoingHead;
+use crate::body::ResponseBody;
+use crate::serve::config::LayerConfig;
+use crate::serve::request::RequestFacts;
+use crate::status::{CacheStatus, Detail};
+use http::{Extensions, Response, StatusCode, Version};
+use std::sync::Arc;
+
+/// Answers in place of the service.
+pub(in crate::serve) fn empty<B>(
+    status: StatusCode,
+    version: Version,
+    outgoing: &OutgoingHead,
+) -> Response<ResponseBody<B>> {
+    let mut response = Response::new(ResponseBody::default());
+    *response.status_mut() = status;
+    *response.version_mut() = version;
+    outgoing.apply(&mut response);
+    response
+}
+
+/// Returns what is to be put on the 508 that answers a loop.
+pub(in crate::serve) fn loop_head(
+    config: &LayerConfig,
+    key: Option<Arc<str>>,
+    facts: RequestFacts,
+    request: &Extensions,
+) -> OutgoingHead {
+    let status = CacheStatus::refused(Detail::Loop);
+    let mut outgoing = OutgoingHead::new(config, request, || status, facts);
+    outgoing.set_key(key);
+    outgoing
+}

@@ -1,0 +1,96 @@
+//! The `Cache-Status` of a response that is being stored.
+
+use super::hit::with_ttl;
+use crate::cache::{Cache, LastRecording};
+use crate::clock::Moment;
+use crate::entry::{Dependencies, Head};
+use crate::key::CacheKey;
+use crate::serve::request::RequestState;
+use crate::status::CacheStatus;
+use http::{HeaderMap, StatusCode};
+use std::sync::Arc;
+
+/// The expected status of a response that is being stored: its body may still prevent that.
+#[derive(Debug, Clone)]
+pub(in crate::serve) struct Forecast {
+    cache: Cache,
+    /// The status without an outcome.
+    status: CacheStatus,
+    /// The key under which the outcome of the last recording is remembered.
+    key: CacheKey,
+    fresh_until: Moment,
+    response_time: Moment,
+    /// The text of the `key` parameter, if clients get one.
+    shown: Option<Arc<str>>,
+    /// The values that the response was made from so far.
+    reads: Option<Dependencies>,
+    /// The recording has ended, and its outcome is remembered once it is admitted.
+    has_ended: bool,
+}
+
+impl Forecast {
+    /// Creates the forecast for the response to a request with these fields.
+    pub(in crate::serve) fn new(
+        status: CacheStatus,
+        state: &RequestState,
+        head: &Head,
+        request: &HeaderMap,
+        reads: Option<Dependencies>,
+    ) -> Self {
+        let own = state.config.selection().response_variant_key(state.key.as_ref(), head, request);
+        Self {
+            cache: state.config.cache.clone(),
+            status,
+            key: own.unwrap_or_else(|| state.key.clone()),
+            fresh_until: head.fresh_until,
+            response_time: head.response_time,
+            shown: state.shown.clone(),
+            reads,
+            has_ended: false,
+        }
+    }
+
+    /// Returns the forecast for a recording that has ended.
+    pub(in crate::serve) fn ended(self) -> Self {
+        Self { has_ended: self.cache.is_local(), ..self }
+    }
+
+    /// Returns the forecast with the status code that the service has answered.
+    pub(in crate::serve) fn answered(self, code: StatusCode) -> Self {
+        // The status of a revalidation names that of the 304.
+        match self.status.forward_status() {
+            None => Self { status: self.status.answered(code), ..self },
+            Some(_) => self,
+        }
+    }
+
+    /// Returns the status of the response: `stored` with its TTL, or the detail why the last recording of its key was not
+    /// stored.
+    pub(in crate::serve) fn status(&self) -> CacheStatus {
+        let now = self.cache.clock().now();
+        let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::until));
+        match self.cache.last_recordings().get(self.key.as_ref(), now) {
+            // It says nothing about the next recording.
+            Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
+            Some(LastRecording::NotStored(why)) => return self.status.detail(why),
+            // The values may be the ones of the last recording, or new ones with the same lifetime.
+            Some(LastRecording::ShortenedLifetime { until: end, .. }) if now < end => until = until.min(end),
+            Some(LastRecording::ShortenedLifetime { longest, .. }) => {
+                until = until.min(self.response_time.after(longest));
+            }
+            None => {}
+        }
+        with_ttl(self.status.stored(), until, self.response_time)
+    }
+
+    /// Returns the forecast once the body was read ahead: what it was made from, and whether the recording has ended.
+    pub(in crate::serve) fn read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
+        let has_ended = has_ended && self.cache.is_local();
+        Self { reads, has_ended, ..self }
+    }
+
+    /// Returns the text of the `key` parameter, if clients get one.
+    pub(in crate::serve) fn shown(&self) -> Option<Arc<str>> {
+        self.shown.clone()
+    }
+}

@@ -1,0 +1,203 @@
+//! The answer from the cache.
+
+use crate::body::ResponseBody;
+use crate::cache::{inherit_response, is_tracked};
+use crate::clock::{Clock, Moment};
+use crate::entry::StoredResponse;
+use crate::flight::BodyReader;
+use crate::key::RequestHead;
+use crate::marks::{HandledByInner, was_announced};
+use crate::policy::Policy;
+use crate::rules::selection::{Selection, select, select_stored};
+use crate::serve::config::LayerConfig;
+use crate::serve::keyed_fields::{KeyedFields, leave_to_outer};
+use crate::serve::request::{RequestFacts, shown_key};
+use crate::status::{CacheStatus, Reason, WantsStatus};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
+use std::sync::Arc;
+
+/// An answer from the cache, not written out yet: that is done in the place where it is wanted.
+#[derive(Debug)]
+pub(in crate::serve) struct Hit {
+    stored: Arc<StoredResponse>,
+    now: Moment,
+    clock: Clock,
+    version: Version,
+    head: bool,
+    selection: Selection,
+    /// Why the request would have been forwarded, had it not been collapsed.
+    collapsed: Option<Reason>,
+    tell: bool,
+    /// Only to whoever has asked for the status.
+    note: bool,
+    mark: bool,
+    /// What a cache layer further out is to emit.
+    keyed: Option<KeyedFields>,
+    /// What the client is told of its key.
+    key: Option<Arc<str>>,
+}
+
+impl Hit {
+    /// Answers a request with a stored response.
+    ///
+    /// `collapsed` says why the request would have made the call that it waited for (RFC 9211 section 2.6).
+    #[inline]
+    pub(in crate::serve) fn new(
+        config: &LayerConfig,
+        stored: Arc<StoredResponse>,
+        request: RequestHead<'_>,
+        facts: RequestFacts,
+        now: Moment,
+        collapsed: Option<Reason>,
+        key: &[u8],
+    ) -> Self {
+        event!(
+            status = stored.status().as_u16(),
+            age = stored.current_age(now).as_secs(),
+            collapsed = collapsed.is_some(),
+            "hit"
+        );
+        let selection = Self::select(&config.policy, facts, request.method, request.headers, &stored);
+        let mark = was_announced(request.extensions);
+        Self {
+            stored,
+            now,
+            clock: config.cache.clock().clone(),
+            version: request.version,
+            head: facts.head,
+            selection,
+            collapsed,
+            tell: config.policy.cache_status,
+            note: request.extensions.get::<WantsStatus>().is_some(),
+            mark,
+            keyed: config.keyed_fields.clone().filter(|_| mark),
+            key: shown_key(config, request, key),
+        }
+    }
+
+    /// Answers a request whose call has led to this response. What is to be told of that is left to the
+    /// caller.
+    pub(in crate::serve) fn after_call(
+        config: &LayerConfig,
+        stored: Arc<StoredResponse>,
+        version: Version,
+        request: &HeaderMap,
+        facts: RequestFacts,
+        now: Moment,
+    ) -> Self {
+        // RFC 9110 section 14.2: a range is defined for GET alone.
+        let method = if facts.head { Method::HEAD } else { Method::GET };
+        let selection = Self::select(&config.policy, facts, &method, request, &stored);
+        Self {
+            stored,
+            now,
+            clock: config.cache.clock().clone(),
+            version,
+            head: facts.head,
+            selection,
+            collapsed: None,
+            tell: false,
+            note: false,
+            mark: false,
+            keyed: None,
+            key: None,
+        }
+    }
+
+    /// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
+    #[inline]
+    fn select(
+        policy: &Policy,
+        facts: RequestFacts,
+        method: &Method,
+        request: &HeaderMap,
+        stored: &StoredResponse,
+    ) -> Selection {
+        if !facts.selects() || !stored.status().is_success() {
+            return Selection::Whole;
+        }
+        // The common case, settled without reading any tags.
+        if facts.has_tag && !facts.conditional {
+            return Selection::NotModified;
+        }
+        let length = (stored.status() == StatusCode::OK).then_some(stored.body().len() as u64);
+        let select = if policy.compares_dates() { select_stored } else { select };
+        select(method, request, stored.headers(), length, policy.resumes_by_date())
+    }
+
+    /// Has a cache layer further out emit what this one keys by.
+    pub(in crate::serve) fn leaving(self, keyed: Option<KeyedFields>) -> Self {
+        Self { keyed, ..self }
+    }
+
+    /// Has what is made here inherit of the stored response.
+    #[inline]
+    pub(in crate::serve) fn pass_on(&self) {
+        if is_tracked() {
+            inherit_response(&self.stored);
+        }
+    }
+
+    /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
+    #[inline]
+    pub(in crate::serve) fn response<B>(&self) -> Response<ResponseBody<B>> {
+        let (stored, now, clock) = (&*self.stored, self.now, &self.clock);
+        let mut response = match &self.selection {
+            Selection::Whole if self.head => {
+                Response::from_parts(stored.parts_for_head(now, clock), ResponseBody::default())
+            }
+            Selection::Whole => {
+                Response::from_parts(stored.parts_at(now, clock), ResponseBody::stored(stored.body().clone()))
+            }
+            Selection::NotModified => {
+                Response::from_parts(stored.not_modified_at(now, clock), ResponseBody::absent())
+            }
+            selection => {
+                ResponseBody::selected(selection, stored.parts_at(now, clock), stored.body().clone())
+            }
+        };
+        *response.version_mut() = self.version;
+        self.finish(&mut response);
+        response
+    }
+
+    /// Makes a response whose body is still arriving, unless what is sent has none.
+    pub(in crate::serve) fn reading<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
+        let response = self.response();
+        match self.selection {
+            Selection::Whole => response.map(|_: ResponseBody<B>| ResponseBody::shared(reader)),
+            _ => response,
+        }
+    }
+
+    fn finish<B>(&self, response: &mut Response<B>) {
+        if self.tell || self.note {
+            let (stored, now) = (&*self.stored, self.now);
+            let status = match self.collapsed {
+                Some(reason) => {
+                    with_ttl(CacheStatus::forward(reason).collapsed(true), stored.head().fresh_until, now)
+                }
+                None if stored.is_fresh(now) => CacheStatus::hit(stored.head().fresh_until.since(now)),
+                None => CacheStatus::stale_hit(now.since(stored.head().fresh_until)),
+            };
+            if self.tell {
+                status.write(response.headers_mut(), self.key.as_deref());
+            }
+            response.extensions_mut().insert(status);
+        }
+        if let Some(keyed) = &self.keyed {
+            leave_to_outer(response, keyed, self.stored.head().vary_said());
+        }
+        if self.mark {
+            response.extensions_mut().insert(HandledByInner);
+        }
+    }
+}
+
+/// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).
+pub(in crate::serve) fn with_ttl(status: CacheStatus, fresh_until: Moment, now: Moment) -> CacheStatus {
+    match now < fresh_until {
+        true => status.ttl(fresh_until.since(now)),
+        false => status.stale_for(now.since(fresh_until)),
+    }
+}

@@ -1,0 +1,20 @@
+//! The answer: from what is stored, from what the service has answered, or in place of either.
+
+mod empty;
+mod forecast;
+mod held;
+mod hit;
+mod outgoing_head;
+
+use crate::body::ResponseBody;
+use crate::cache::AnswerDependencies;
+pub(super) use empty::{empty, loop_head};
+pub(super) use forecast::Forecast;
+pub(super) use held::{HeldAdmission, correct_status};
+pub(crate) use held::{leave, receive};
+pub(super) use hit::{Hit, with_ttl};
+use http::Response;
+pub(super) use outgoing_head::{OutgoingHead, tell_client, told};
+
+/// An answer, and what a page inherits that is made from it.
+pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);

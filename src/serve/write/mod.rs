@@ -1,0 +1,8 @@
+//! Writes: requests with unsafe methods, and what they change.
+
+mod post;
+mod reference;
+mod unsafe_method;
+mod written;
+
+pub(super) use unsafe_method::forward;

@@ -1,0 +1,148 @@
+//! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
+
+use super::post::CacheablePost;
+use super::written::Written;
+use crate::body::ResponseBody;
+use crate::cache::{AnswerDependencies, Invalidation};
+use crate::error::BoxError;
+use crate::flight::Chain;
+use crate::rules::groups::cache_group_invalidation;
+use crate::serve::changes::{Changed, what_changed};
+use crate::serve::config::LayerConfig;
+use crate::serve::nesting::announce;
+use crate::serve::request::{RequestFacts, identifies};
+use crate::serve::respond::{Answered, OutgoingHead, receive};
+use crate::status::{CacheStatus, ForwardReason};
+use bytes::Bytes;
+use http::header::{CONTENT_LOCATION, LOCATION};
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use http_body::Body;
+use std::future::poll_fn;
+use std::sync::Arc;
+use tower::Service;
+
+/// Forwards the request; if it succeeds, its target and what the response points to on the same
+/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is; softly, where
+/// it is a gateway that has seen none.
+pub(in crate::serve) async fn forward<S, ReqBody, B>(
+    config: Arc<LayerConfig>,
+    mut inner: S,
+    mut parts: Parts,
+    body: ReqBody,
+) -> Answered<B, S::Error>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let status = || CacheStatus::forward(ForwardReason::Method);
+    let mut outgoing =
+        OutgoingHead::new(&config, &parts.extensions, status, RequestFacts::default()).silent();
+    let mut post = CacheablePost::new(&config, &parts, &outgoing).await;
+    if let Some(refused) = post.as_ref().and_then(|post| post.refused_loop(&parts)) {
+        return (Ok(refused), AnswerDependencies::noted());
+    }
+    let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
+    // It may be answered by requests of its own to a layer further in.
+    let identified = identifies(&config.policy, (&parts).into());
+    announce(&config, &mut parts.extensions, identified, &[]);
+    // What the client asked for, and what the handler sees: either may be what others are sent.
+    let written = Written::new((&parts).into(), &config.policy);
+    let request = Request::from_parts(parts, body);
+    // Until it is called, the service has changed nothing.
+    if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
+        return (Err(error), AnswerDependencies::noted());
+    }
+    let mut changed = Changed::new(&config.cache, written.target());
+    let call = inner.call(request);
+    let answer = match &mut post {
+        Some(post) => post.track(call).await,
+        None => call.await,
+    };
+    let mut response = match answer {
+        Ok(response) => response,
+        Err(error) => return (Err(error), AnswerDependencies::noted()),
+    };
+    receive(&mut response, &config.policy.credentials);
+    let status = response.status();
+    // RFC 9111 section 4.4: a non-error response is one with a 2xx or 3xx status.
+    if status.is_success() || status.is_redirection() {
+        changed.replace(changed_by(&response, &written, config.policy.redirects_invalidate));
+        let post = match post.map(|post| (post.scopes_of(&response, &written), post)) {
+            Some((scopes, post)) => post.still_valid(scopes).await,
+            None => None,
+        };
+        match (changed.invalidate().await, post) {
+            (Ok(steps), Some(post)) => {
+                let (response, inherited) = post.admit(response, steps).await;
+                return (Ok(response), inherited);
+            }
+            (Ok(_), None) => {}
+            (Err(_), _) => outgoing.mark_invalidation_failed(),
+        }
+    } else if let Some(what) = unknown_outcome(status, written.target()) {
+        changed.replace(vec![what]);
+        if changed.invalidate().await.is_err() {
+            outgoing.mark_invalidation_failed();
+        }
+    }
+    changed.replace(Vec::new());
+    (Ok(not_kept(response, chain.as_ref(), outgoing)), AnswerDependencies::noted())
+}
+
+/// Returns the response to a write that is not stored.
+fn not_kept<B>(
+    response: Response<B>,
+    chain: Option<&Arc<Chain>>,
+    mut outgoing: OutgoingHead,
+) -> Response<ResponseBody<B>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    let mut response = response.map(|body| match chain {
+        Some(chain) => ResponseBody::forwarded(body).within(chain),
+        None => ResponseBody::forwarded(body),
+    });
+    outgoing.apply_to_answer(&mut response);
+    response
+}
+
+/// Returns what a successful write has changed: its target, what its response refers to, groups, and what the handler
+/// says.
+fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) -> Vec<Invalidation> {
+    let location = names_changed(response.status(), by_redirects).then_some(LOCATION);
+    let referred = [Some(CONTENT_LOCATION), location]
+        .into_iter()
+        .flatten()
+        .flat_map(|name| written.referred(response.headers(), &name));
+    let mut what = vec![written.of_site(written.paths().into_iter().chain(referred).collect())];
+    // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
+    if let (Ok(groups), Some(_)) = (cache_group_invalidation(response.headers()), &written.public.authority) {
+        what.push(written.on_own_hosts(Invalidation::tags(groups)));
+    }
+    what.extend(what_changed(response));
+    what
+}
+
+/// Returns `true` if the `Location` of a response names what a write may have changed: what it created, or the page that
+/// the client is sent to after it. If the target has moved, nothing has changed at its new place yet.
+fn names_changed(status: StatusCode, redirects: bool) -> bool {
+    match status {
+        _ if status.is_success() => true,
+        StatusCode::FOUND | StatusCode::SEE_OTHER => redirects,
+        _ => false,
+    }
+}
+
+/// Returns what a write may have changed whose response does not say so.
+fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
+    match status {
+        // A time limit has dropped the handler, which may have written before; what it detached may still write.
+        StatusCode::REQUEST_TIMEOUT => Some(target),
+        // An origin that is down has written nothing, and what is stale may be all there is.
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.keep_stale()),
+        _ => None,
+    }
+}
