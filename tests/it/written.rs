@@ -49,6 +49,27 @@ async fn a_post_that_answers_with_what_is_at_its_target_answers_a_get_and_never_
     }
 }
 
+/// RFC 9112 section 3.2.2: with an absolute target, `Host` is that of the target. A GET that the page answers would have
+/// been forwarded with it.
+#[tokio::test]
+async fn a_post_with_an_absolute_target_is_forwarded_with_its_host() {
+    let (cache, _) = timed();
+    let (inner, calls) = origin(|request, _| {
+        let host = format!("{:?}", request.headers().get("host"));
+        let mut response = Response::new(Body::from(host));
+        for (name, value) in OF_ITSELF {
+            response.headers_mut().insert(*name, http::HeaderValue::from_static(value));
+        }
+        response
+    });
+    let stack = over(&cache, proxy(), inner);
+    let absolute = |method| request(method, "http://shop.example/list?page=1", &[]);
+    assert_eq!(send(&stack, absolute("POST")).await.text(), "Some(\"shop.example\")");
+    let hit = send(&stack, absolute("GET")).await;
+    assert_eq!((hit.text(), hit.is_hit()), ("Some(\"shop.example\")", true));
+    assert_eq!(calls.count(), 1);
+}
+
 /// RFC 9110 section 9.3.3: "explicit freshness information … and a Content-Location header field that has the same
 /// value as the POST's target URI".
 #[tokio::test]

@@ -15,6 +15,6 @@ pub(super) use forwarded::{add_hosts, forwarded_prefix};
 pub(crate) use inspect::is_identified;
 pub(super) use inspect::{InspectedRequest, identifies, inspect};
 pub(super) use key::{chain, shown_key};
-pub(super) use keyed_inputs::{KeyedInputs, reaches_handler, write_key};
+pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_key};
 pub(super) use state::RequestState;
 pub(super) use target::{public_uri, rewritten_uri, scopes};

@@ -10,7 +10,7 @@ use crate::rules::groups::cache_group_invalidation;
 use crate::serve::changes::{Changed, what_changed};
 use crate::serve::config::LayerConfig;
 use crate::serve::nesting::announce;
-use crate::serve::request::{RequestFacts, identifies};
+use crate::serve::request::{RequestFacts, identifies, normalize};
 use crate::serve::respond::{Answered, OutgoingHead, receive};
 use crate::status::{CacheStatus, ForwardReason};
 use bytes::Bytes;
@@ -49,7 +49,11 @@ where
     announce(&config, &mut parts.extensions, identified, &[]);
     // What the client asked for, and what the handler sees: either may be what others are sent.
     let written = Written::new((&parts).into(), &config.policy);
-    let request = Request::from_parts(parts, body);
+    let mut request = Request::from_parts(parts, body);
+    if post.is_some() {
+        // A GET with the same key is forwarded in this form, too.
+        normalize(&mut request);
+    }
     // Until it is called, the service has changed nothing.
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         return (Err(error), AnswerDependencies::noted());
