@@ -1,6 +1,6 @@
 //! The directives that layers write: a typed set.
 
-use super::patch::seconds;
+use super::directive::{Argument, Directive, seconds};
 use http::HeaderName;
 use std::fmt::Write;
 use std::time::Duration;
@@ -21,22 +21,6 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
 pub struct CacheControl(pub(super) Vec<Directive>);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Directive {
-    /// In lower case.
-    pub(super) name: String,
-    pub(super) argument: Argument,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Argument {
-    None,
-    Seconds(u64),
-    Fields(Vec<String>),
-    /// As it was found.
-    Other(String),
-}
 
 /// RFC 9111 section 1.2.2.
 const MOST_SECONDS: u64 = 1 << 31;

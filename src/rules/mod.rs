@@ -6,6 +6,7 @@ pub(crate) mod cache_control;
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod date;
+mod directive;
 pub(crate) mod entity_tag;
 pub(crate) mod exchange_fields;
 pub(crate) mod freshness;

@@ -1,8 +1,9 @@
 //! What layers write into `Cache-Control` and `Vary` of a response, next to what is there.
 
-use super::cache_control::{delta_seconds, is_directive, split};
-use super::control::{Argument, CacheControl, Directive};
-use super::list::{elements, field_elements};
+use super::cache_control::{is_directive, split};
+use super::control::CacheControl;
+use super::directive::{Argument, Directive, named, seconds, unite};
+use super::list::field_elements;
 use super::places::{MAX_LINEAR, Places};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
@@ -184,29 +185,6 @@ fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     })
 }
 
-/// Reads a number of seconds; what can't be read counts as stale.
-pub(super) fn seconds(argument: &Argument) -> u64 {
-    match argument {
-        Argument::Seconds(seconds) => *seconds,
-        Argument::Other(text) => {
-            let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
-            delta_seconds(text.as_bytes()).unwrap_or(0).into()
-        }
-        Argument::None | Argument::Fields(_) => 0,
-    }
-}
-
-/// Returns an argument with the fields of both, some of them twice. If one covers the whole response, so does the result.
-fn unite(a: Argument, b: Argument) -> Argument {
-    match (named(a), named(b)) {
-        (Some(mut fields), Some(more)) => {
-            fields.extend(more);
-            Argument::Fields(fields)
-        }
-        _ => Argument::None,
-    }
-}
-
 /// Returns the names in order without duplicates. Case is ignored.
 pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let (mut all, mut lowered) = (Vec::<String>::new(), HashSet::new());
@@ -224,22 +202,6 @@ pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
         }
     }
     all
-}
-
-/// Returns the names in an argument; `None` if it is about all of the response: without quotes, a list
-/// of names would end at its first comma.
-fn named(argument: Argument) -> Option<Vec<String>> {
-    match argument {
-        Argument::None | Argument::Seconds(_) => None,
-        Argument::Fields(fields) => Some(fields),
-        Argument::Other(text) => {
-            let list = text.strip_prefix('"')?.strip_suffix('"')?;
-            let names = elements(list.as_bytes());
-            let names: Vec<_> =
-                names.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
-            Some(names).filter(|names| !names.is_empty())
-        }
-    }
 }
 
 /// Adds names to `Vary`, each once, in their order; `*` stands for all of them (RFC 9110 section 12.5.5).

@@ -1,0 +1,61 @@
+//! Directives of `Cache-Control` as they are written (RFC 9111 section 5.2).
+
+use super::cache_control::delta_seconds;
+use super::list::elements;
+
+/// One directive: its name and its argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Directive {
+    /// In lower case.
+    pub(super) name: String,
+    pub(super) argument: Argument,
+}
+
+/// The argument of a directive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Argument {
+    None,
+    Seconds(u64),
+    Fields(Vec<String>),
+    /// As it was found.
+    Other(String),
+}
+
+/// Reads a number of seconds; what can't be read counts as stale.
+pub(super) fn seconds(argument: &Argument) -> u64 {
+    match argument {
+        Argument::Seconds(seconds) => *seconds,
+        Argument::Other(text) => {
+            let text = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+            delta_seconds(text.as_bytes()).unwrap_or(0).into()
+        }
+        Argument::None | Argument::Fields(_) => 0,
+    }
+}
+
+/// Returns an argument with the fields of both, some of them twice. If one covers the whole response, so does the result.
+pub(super) fn unite(a: Argument, b: Argument) -> Argument {
+    match (named(a), named(b)) {
+        (Some(mut fields), Some(more)) => {
+            fields.extend(more);
+            Argument::Fields(fields)
+        }
+        _ => Argument::None,
+    }
+}
+
+/// Returns the names in an argument; `None` if it is about all of the response: without quotes, a list
+/// of names would end at its first comma.
+pub(super) fn named(argument: Argument) -> Option<Vec<String>> {
+    match argument {
+        Argument::None | Argument::Seconds(_) => None,
+        Argument::Fields(fields) => Some(fields),
+        Argument::Other(text) => {
+            let list = text.strip_prefix('"')?.strip_suffix('"')?;
+            let names = elements(list.as_bytes());
+            let names: Vec<_> =
+                names.map(|name| String::from_utf8_lossy(name).to_ascii_lowercase()).collect();
+            Some(names).filter(|names| !names.is_empty())
+        }
+    }
+}
