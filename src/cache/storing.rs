@@ -122,7 +122,7 @@ impl PendingStore {
 
     /// Returns the variant key under which the outcome is remembered, or `None` if the response nominates no fields.
     fn outcome_key(&self) -> Option<CacheKey> {
-        self.selection.response_variant_key(self.key.as_ref(), self.response.head(), &self.request)
+        self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }
 
     /// Says what the response was made from; false if it can't be stored for that.

@@ -172,7 +172,7 @@ pub(super) fn inherit(value: &StoredValue) {
 /// Notes a stored response that something else is made from.
 pub(crate) fn inherit_response(response: &StoredResponse) {
     if let Some(reads) = current() {
-        lock(&reads).inherit_response(response);
+        lock(&reads).inherit_head(response.head());
     }
 }
 
@@ -230,7 +230,7 @@ impl AnswerDependencies {
 impl From<&StoredResponse> for AnswerDependencies {
     fn from(response: &StoredResponse) -> Self {
         let mut reads = Dependencies::default();
-        reads.inherit_response(response);
+        reads.inherit_head(response.head());
         Self::Known(Some(reads))
     }
 }

@@ -1,6 +1,6 @@
 //! What something was made from.
 
-use super::{Dependency, Generation, Scope, StoredResponse};
+use super::{Dependency, Generation, Head, Scope};
 use crate::clock::Moment;
 use crate::rules::places::Places;
 
@@ -66,9 +66,8 @@ impl Dependencies {
         }
     }
 
-    /// Adds what names a stored response, what that was made from, and the end of its freshness.
-    pub(crate) fn inherit_response(&mut self, response: &StoredResponse) {
-        let head = response.head();
+    /// Adds what names a stored response with this head, what that was made from, and the end of its freshness.
+    pub(crate) fn inherit_head(&mut self, head: &Head) {
         self.inherit_scopes(&head.scopes, head.generation);
         head.dependencies.iter().for_each(|each| self.inherit(*each));
         self.live_until(head.fresh_until);

@@ -1,29 +1,31 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
+mod client_head;
 mod codec;
 mod dependencies;
 mod form;
 mod generation;
 mod head;
+mod nominated;
 mod packing;
 mod response;
 mod rewritten_headers;
 mod scope;
 mod value;
-mod variants;
+mod vary_index;
 mod weight;
 mod wire;
 
 pub(crate) use dependencies::Dependencies;
 pub use generation::Generation;
 pub(crate) use head::Head;
+pub(crate) use nominated::{Nominated, SecretFields, VariantSelection};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
 pub use response::StoredResponse;
 pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};
 pub use value::{Encoding, StoredValue};
-pub use variants::VaryIndex;
-pub(crate) use variants::{Nominated, SecretFields, VariantSelection};
+pub use vary_index::VaryIndex;
 
 use bytes::Bytes;
 use std::sync::Arc;

@@ -37,7 +37,7 @@ impl Forecast {
         request: &HeaderMap,
         reads: Option<Dependencies>,
     ) -> Self {
-        let own = state.config.selection().response_variant_key(state.key.as_ref(), head, request);
+        let own = state.config.selection().response_variant_key(state.key.as_ref(), &head.nominated, request);
         Self {
             cache: state.config.cache.clone(),
             status,
