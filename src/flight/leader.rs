@@ -1,7 +1,10 @@
 //! The leader's guard: whatever happens to it, its followers learn of it.
 
-use super::{AbandonedOutcome, CacheKey, Flight, FlightTable, Outcome, StoredResponse, Stream, gate};
-use crate::entry::Generation;
+use super::outcome::{AbandonedOutcome, Outcome, gate};
+use super::stream::Stream;
+use super::table::{Flight, FlightTable};
+use crate::entry::{Generation, StoredResponse};
+use crate::key::CacheKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 

@@ -1,32 +1,89 @@
-//! One of those who read a body while it arrives.
+//! A reader of a body while it arrives.
 
-use super::readers::Cursor;
-use super::state::{Arrived, BodyEnd, BodyItem, Found};
-use super::{BodySource, Stream, lock};
+use super::deferred::Deferred;
+use super::item::{BodyItem, BodySource, FRAME_COST};
+use super::lock::lock;
+use super::readers::{Cursor, Readers};
+use super::shared::Stream;
+use super::sink::BodySink;
+use super::state::{Arrived, BodyEnd, Found, StreamState};
+use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{STALL_TIMEOUT, Wait};
+use crate::flight::chain::Wait;
+use crate::flight::stall::STALL_TIMEOUT;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// One who reads a [`Stream`]: a body.
 #[derive(Debug)]
 pub(crate) struct BodyReader {
-    pub(super) stream: Arc<Stream>,
-    pub(super) number: usize,
+    stream: Arc<Stream>,
+    number: usize,
     /// How many bytes it has.
-    pub(super) read: u64,
+    read: u64,
     /// It was told of an error, after which there is nothing.
-    pub(super) failed: bool,
+    failed: bool,
     /// How long it waits for the slowest, and as far as which frame that one has to get meanwhile.
-    pub(super) patience: Option<(Pin<Box<Sleep>>, usize)>,
+    patience: Option<(Pin<Box<Sleep>>, usize)>,
     /// The wait for the body, where the request that reads it is known to others.
-    pub(super) wait: Option<Wait>,
+    wait: Option<Wait>,
+}
+
+impl Stream {
+    /// Begins with the frames that are there already, all of them counted, and returns its first reader.
+    pub(crate) fn begin(
+        head: Arc<StoredResponse>,
+        declared: Option<u64>,
+        begun: Vec<Bytes>,
+        source: BodySource,
+        keep: Box<dyn BodySink>,
+    ) -> BodyReader {
+        let bytes = begun.iter().map(|data| data.len() + FRAME_COST).sum();
+        let frames: VecDeque<_> =
+            begun.into_iter().map(|data| BodyItem::Data(body_for_storage(data).0)).collect();
+        let (readers, keep) = (Readers::one(frames.len()), Some(keep));
+        let state = StreamState {
+            source: Some(source),
+            polling: false,
+            awaited: false,
+            frames,
+            bytes,
+            end: None,
+            keep,
+            held: None,
+            held_until: 0,
+            readers,
+            moved: Instant::now(),
+            read: Instant::now(),
+            deferred: Deferred::default(),
+        };
+        let stream = Self { head, declared, state: Mutex::new(state), wakers: Arc::default() };
+        BodyReader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
+    }
+
+    /// Returns a reader from the beginning, while there is one.
+    pub(crate) fn join(self: &Arc<Self>) -> Option<BodyReader> {
+        let mut state = lock(&self.state);
+        if state.keep.is_none() || state.end.is_some() {
+            return None;
+        }
+        let number = state.readers.join();
+        Some(BodyReader {
+            stream: Arc::clone(self),
+            number,
+            read: 0,
+            failed: false,
+            patience: None,
+            wait: None,
+        })
+    }
 }
 
 impl BodyReader {

@@ -1,20 +1,18 @@
 //! How far a body has arrived, and who has read how much of it.
 
 use super::deferred::{Deferred, Ending};
+use super::item::{BodyItem, BodySource, FRAME_COST};
 use super::readers::{Cursor, Readers};
-use super::{BodySink, BodySource};
+use super::sink::BodySink;
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
-use crate::flight::STALL_TIMEOUT;
+use crate::flight::stall::STALL_TIMEOUT;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::Frame;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// What a frame takes besides its bytes, about.
-pub(super) const FRAME_COST: usize = 128;
 
 /// So much waits for the slowest reader of a body that is not kept.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -56,12 +54,6 @@ pub(super) enum Found {
     Polled,
     /// The window is full: the frame that the slowest reader is at, and how many frames there are.
     Full(Option<usize>, usize),
-}
-
-#[derive(Clone)]
-pub(super) enum BodyItem {
-    Data(Bytes),
-    Trailers(HeaderMap),
 }
 
 /// How a body has ended.

@@ -1,6 +1,6 @@
 //! One waker for all who wait.
 
-use super::lock;
+use super::lock::lock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};

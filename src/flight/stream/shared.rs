@@ -1,0 +1,115 @@
+//! A body that several readers share while it arrives.
+
+use super::deferred::{Deferred, Ending};
+use super::lock::lock;
+use super::state::StreamState;
+use super::wakers::Wakers;
+use crate::entry::StoredResponse;
+use crate::flight::stall::{BudgetedRecording, STALL_TIMEOUT};
+use bytes::Bytes;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::task::Wake;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// A response whose body is arriving.
+pub(crate) struct Stream {
+    /// Without its body.
+    pub(super) head: Arc<StoredResponse>,
+    /// What `Content-Length` says.
+    pub(super) declared: Option<u64>,
+    pub(super) state: Mutex<StreamState>,
+    pub(super) wakers: Arc<Wakers>,
+}
+
+impl Stream {
+    /// Changes the state, and then does without the lock what runs the code of others.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut StreamState) -> T) -> T {
+        let mut state = lock(&self.state);
+        let done = change(&mut state);
+        let deferred = std::mem::take(&mut state.deferred);
+        drop(state);
+        self.run(deferred);
+        done
+    }
+
+    /// Tells whether the body may be stored, as far as it has arrived.
+    pub(super) fn is_kept(&self) -> bool {
+        lock(&self.state).keep.is_some()
+    }
+
+    /// Returns the head with all that the response has been made from so far; `None` if it can't be stored for
+    /// that.
+    pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
+        let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
+            return Some(Arc::clone(&self.head));
+        };
+        if reads.is_pending() {
+            return None;
+        }
+        let mut head = StoredResponse::clone(&self.head);
+        head.depend_on(&reads).then(|| Arc::new(head))
+    }
+
+    /// Tells whether nothing of the body has come for so long that nobody else should wait for it.
+    pub(crate) fn is_stalled(&self) -> bool {
+        lock(&self.state).moved.elapsed() >= STALL_TIMEOUT
+    }
+
+    /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
+    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        lock(&self.state).keep.as_ref()?.drain_permit()
+    }
+}
+
+impl Stream {
+    /// Does deferred work, and drops the rest of it.
+    fn run(&self, deferred: Deferred) {
+        if deferred.wakes {
+            self.wakers.wake_by_ref();
+        }
+        let Some((keep, ending)) = deferred.ended else { return };
+        let held = match ending {
+            Ending::Complete(whole) => match keep.store(whole) {
+                Some(held) => held,
+                None => return,
+            },
+            Ending::Failed => return keep.fail(),
+            Ending::GivenUp => keep.give_up(),
+        };
+        let unused = lock(&self.state).hold(held);
+        drop(unused);
+    }
+
+    /// Makes room in the budget for data that has arrived.
+    pub(super) fn make_room(&self, data: &Bytes) {
+        let mut state = lock(&self.state);
+        // Set first, so that the budget does not end this recording.
+        state.moved = Instant::now();
+        let make_room = state.keep.as_ref().and_then(|keep| keep.room_maker(data));
+        drop(state);
+        if let Some(make_room) = make_room {
+            make_room();
+        }
+    }
+}
+
+impl BudgetedRecording for Stream {
+    /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then cuts off readers that are
+    /// further behind than the window.
+    fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
+        let still = self.change(|state| state.end_stalled(now));
+        if still.is_none() {
+            // A second change: the deferred work of the first one sets `held`.
+            self.change(|state| state.release_room(now));
+        }
+        still
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").finish_non_exhaustive()
+    }
+}
