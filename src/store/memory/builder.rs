@@ -1,12 +1,13 @@
 //! How a [`MemoryStore`] is configured.
 
-use super::super::LocalGenerations;
-use super::super::replicas::Replicas;
-use super::turn::RemovalLifecycle;
-use super::{Entries, MemoryInner, MemoryStore, WRITERS, Weight};
+use super::inner::{Entries, MemoryInner, WRITERS};
+use super::memory_store::MemoryStore;
+use super::replicas::Replicas;
+use super::slot::{RemovalLifecycle, Weight};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::BuildPrehashed;
+use crate::store::LocalGenerations;
 use quick_cache::OptionsBuilder;
 use quick_cache::sync::Cache as Quick;
 use std::sync::{Arc, Mutex};
@@ -34,8 +35,29 @@ pub struct MemoryStoreBuilder {
     seed: Option<u64>,
 }
 
+impl MemoryStore {
+    /// Creates a store that holds so many bytes.
+    ///
+    /// # Panics
+    /// If the capacity is below 64 KiB, which could hold next to nothing. [`builder`](Self::builder)
+    /// returns an error instead.
+    #[must_use]
+    #[track_caller]
+    pub fn with_capacity(bytes: u64) -> Self {
+        match Self::builder().capacity(bytes).build() {
+            Ok(store) => store,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Returns a builder with the default capacity of 256 MiB.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder::new()
+    }
+}
+
 impl MemoryStoreBuilder {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { capacity: DEFAULT_CAPACITY, largest_entry: None, clock: Clock::system(), seed: None }
     }
 

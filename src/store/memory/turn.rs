@@ -1,28 +1,11 @@
-//! The turn of a writer, and the entries that it removes.
+//! The turn of a writer.
 
-use super::{MemoryInner, StoredSlot, WRITERS, entry_weight};
+use super::inner::{MemoryInner, WRITERS};
+use super::slot::{StoredSlot, entry_weight};
 use crate::clock::Moment;
 use crate::entry::Entry;
-use crate::key::{CacheKey, KeyRef};
-use quick_cache::Lifecycle;
+use crate::key::KeyRef;
 use std::sync::{MutexGuard, PoisonError};
-
-/// The lifecycle hooks that keep evicted and replaced entries until the table's lock is released.
-///
-/// The buffer of a body may have a foreign owner, whose `Drop` may use the store.
-#[derive(Debug, Clone)]
-pub(super) struct RemovalLifecycle;
-
-impl Lifecycle<CacheKey, StoredSlot> for RemovalLifecycle {
-    type RequestState = Vec<StoredSlot>;
-
-    #[inline]
-    fn on_evict(&self, removed: &mut Vec<StoredSlot>, _: CacheKey, slot: StoredSlot) {
-        if !matches!(slot.entry, Entry::Counter(_)) {
-            removed.push(slot);
-        }
-    }
-}
 
 /// The right to write to a key. Writers of one key take turns; readers never wait for them.
 pub(super) struct WriteTurn<'a> {

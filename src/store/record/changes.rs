@@ -1,6 +1,6 @@
 //! Changes that are asked for at the same time, and made as one.
 
-use super::Record;
+use super::table::Record;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,10 +1,10 @@
 //! Copies of hot entries per thread: threads that share a reference count wait for each other's
 //! cache line at every hit, threads with a copy of their own do not.
 
-use super::memory::StoredSlot;
-use super::{Entry, KeyRef};
+use super::slot::StoredSlot;
 use crate::clock::{Clock, Moment};
-use crate::key::CacheKey;
+use crate::entry::Entry;
+use crate::key::{CacheKey, KeyRef};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 

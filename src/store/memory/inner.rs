@@ -1,0 +1,45 @@
+//! The state of a memory store: the table of its entries and all that belongs to it.
+
+use super::replicas::Replicas;
+use super::slot::{RemovalLifecycle, StoredSlot, Weight};
+use crate::clock::{Clock, Moment};
+use crate::key::{BuildPrehashed, CacheKey, KeyRef};
+use crate::store::LocalGenerations;
+use quick_cache::sync::Cache as Quick;
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// What the clones of a store share.
+pub(super) struct MemoryInner {
+    pub(super) entries: Entries,
+    /// Writers of one key take turns; readers never wait for them.
+    pub(super) writers: Box<[Mutex<()>]>,
+    pub(super) replicas: Replicas,
+    pub(super) generations: LocalGenerations,
+    pub(super) clock: Clock,
+    pub(super) largest_entry: u64,
+}
+
+pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, RemovalLifecycle>;
+
+/// The number of locks that the keys share.
+pub(super) const WRITERS: usize = 64;
+
+impl MemoryInner {
+    /// Returns the entry under a key. An expired entry is removed, added to `removed` and not returned.
+    pub(super) fn live(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
+        let slot = self.entries.get(&key)?;
+        let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };
+        if slot.expires == Moment::NEVER || now < slot.expires {
+            return Some(slot);
+        }
+        removed.push(slot);
+        let has_expired = |slot: &StoredSlot| slot.expires != Moment::NEVER && slot.expires <= now;
+        removed.extend(self.entries.remove_if(&key, has_expired).map(|(_, slot)| slot));
+        None
+    }
+
+    pub(super) fn expiry(&self, ttl: Option<Duration>) -> Moment {
+        ttl.map_or(Moment::NEVER, |ttl| self.clock.now().after(ttl))
+    }
+}

@@ -1,0 +1,227 @@
+//! The store itself.
+
+use super::inner::MemoryInner;
+use super::slot::StoredSlot;
+use super::turn::WriteTurn;
+use crate::store::{
+    Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreError, StoreErrorKind, StoreFuture,
+};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A store in this process's memory, bounded in bytes. Clones share what is stored.
+///
+/// The weight of an entry counts its key, header lines and body. When the capacity is reached,
+/// what was used least goes first, new entries being on probation, so that a flood of requests for
+/// things nobody asks for twice does not drive out what everybody asks for.
+///
+/// Besides the capacity, each thread keeps copies of the few hottest entries (32 at most, of 128 KiB
+/// at most each), so that threads that serve the same page do not slow each other down.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::{Cache, MemoryStore};
+///
+/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(pub(super) Arc<MemoryInner>);
+
+impl MemoryStore {
+    /// Returns how many bytes the entries take now.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        self.0.entries.weight()
+    }
+
+    /// Returns how many entries there are, expired ones that nobody asked for since included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.entries.len()
+    }
+
+    /// Tells whether nothing is stored.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.entries.is_empty()
+    }
+}
+
+impl MemoryInner {
+    fn incremented(
+        &self,
+        key: KeyRef<'_>,
+        delta: i64,
+        initial: Option<InitialCounter>,
+    ) -> Result<i64, StoreError> {
+        let mut turn = WriteTurn::wait(self, key);
+        let (value, expires) = match (turn.live(), initial) {
+            (Some(StoredSlot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
+            (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
+            (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
+            (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
+        };
+        let value = value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
+        turn.write(Entry::Counter(value), expires);
+        Ok(value)
+    }
+}
+
+impl Store for MemoryStore {
+    #[inline]
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let inner = &*self.0;
+        let entry = inner.replicas.get(key, &inner.clock, || inner.live(key, &mut Vec::new()));
+        StoreFuture::ready(Ok(entry))
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        // Locals are dropped before parameters: an entry that is not stored is dropped after the turn.
+        let mut turn = WriteTurn::wait(&self.0, key);
+        if mode == PutMode::IfAbsent && turn.live().is_some() {
+            return StoreFuture::ready(Ok(false));
+        }
+        if ttl == Some(Duration::ZERO) {
+            if mode == PutMode::Always {
+                turn.erase();
+            }
+            return StoreFuture::ready(Ok(false));
+        }
+        StoreFuture::ready(Ok(turn.write(entry, self.0.expiry(ttl))))
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        let mut turn = WriteTurn::wait(&self.0, key);
+        let was_there = turn.live().is_some();
+        turn.erase();
+        StoreFuture::ready(Ok(was_there))
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        StoreFuture::ready(self.0.incremented(key, delta, initial))
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        // The turn ends before the parameters are dropped, as in `put`.
+        let mut turn = WriteTurn::wait(&self.0, key);
+        let equal = match (turn.live(), expected) {
+            (Some(slot), Some(expected)) => slot.entry == *expected,
+            (None, None) => true,
+            _ => false,
+        };
+        StoreFuture::ready(Ok(match (equal, ttl) {
+            (false, _) => false,
+            (true, Some(Duration::ZERO)) => {
+                turn.erase();
+                true
+            }
+            (true, _) => turn.write(new, self.0.expiry(ttl)),
+        }))
+    }
+
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        let mut turn = WriteTurn::wait(&self.0, key);
+        let Some(entry) = turn.live().map(|slot| slot.entry.clone()) else {
+            return StoreFuture::ready(Ok(false));
+        };
+        match ttl {
+            Some(Duration::ZERO) => turn.erase(),
+            ttl => drop(turn.write(entry, self.0.expiry(ttl))),
+        }
+        StoreFuture::ready(Ok(true))
+    }
+
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        Some(self.0.generations.namespace(namespace))
+    }
+
+    fn is_local(&self) -> bool {
+        true
+    }
+
+    fn largest_entry(&self) -> Option<u64> {
+        Some(self.0.largest_entry)
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("entries", &self.len()).field("weight", &self.weight()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::MemoryStoreBuilder;
+    use super::super::slot::SLOT_WEIGHT;
+    use super::*;
+    use crate::error::ConfigErrorKind;
+
+    fn put(store: &MemoryStore, key: &[u8], size: usize) -> bool {
+        let entry = Entry::raw(vec![0; size]);
+        let put = store.put(KeyRef::new(key), entry, None, PutMode::Always);
+        put.now().expect("local").expect("stored")
+    }
+
+    fn has(store: &MemoryStore, key: &[u8]) -> bool {
+        store.get(KeyRef::new(key)).now().expect("local").expect("read").is_some()
+    }
+
+    #[test]
+    fn the_weight_stays_within_the_capacity_whatever_is_put() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        for i in 0..5000_u32 {
+            put(&store, &i.to_le_bytes(), 700 + i as usize % 5000);
+            assert!(store.weight() <= 1 << 20, "{} after {i}", store.weight());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_keys_asked_for_once_does_not_drive_out_what_is_asked_for_often() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        put(&store, b"hot", 2000);
+        for i in 0..20_000_u32 {
+            put(&store, &i.to_le_bytes(), 2000);
+            if i % 50 == 0 {
+                assert!(has(&store, b"hot"), "lost after {i} others");
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_entry_that_may_be_configured_can_be_stored() {
+        for capacity in [64 << 10, 1 << 20, 40 << 20] {
+            let store =
+                MemoryStore::builder().capacity(capacity).largest_entry(capacity / 4).build().expect("valid");
+            let size = capacity / 4 - SLOT_WEIGHT - Entry::raw("").weight() - 1;
+            assert!(put(&store, b"k", size as usize), "{capacity}");
+            assert!(has(&store, b"k"), "{capacity}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_too_large_is_refused_and_leaves_nothing_old_behind() {
+        let store = MemoryStore::with_capacity(1 << 20);
+        put(&store, b"k", 10);
+        assert!(!put(&store, b"k", 1 << 20));
+        assert!(!has(&store, b"k"));
+    }
+
+    #[test]
+    fn a_capacity_that_can_hold_nothing_is_refused_when_built() {
+        let kind = |builder: MemoryStoreBuilder| builder.build().expect_err("refused").kind();
+        assert_eq!(kind(MemoryStore::builder().capacity(0)), ConfigErrorKind::CapacityTooSmall);
+        assert_eq!(kind(MemoryStore::builder().largest_entry(0)), ConfigErrorKind::ZeroLimit);
+        assert_eq!(
+            kind(MemoryStore::builder().largest_entry(1 << 40)),
+            ConfigErrorKind::LargestEntryTooLarge
+        );
+    }
+}
