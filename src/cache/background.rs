@@ -1,6 +1,5 @@
 //! Work that goes on after its request was answered: bounded, counted, and waited for at the end.
 
-use super::Cache;
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -154,6 +153,32 @@ impl Background {
         }
     }
 
+    /// Returns `true` if any refresh may run.
+    pub(super) fn allows_refreshes(&self) -> bool {
+        self.most > 0
+    }
+
+    /// Notes an answer that contradicts a stored response. Returns `true` if it is the second one.
+    pub(super) fn contradicts(
+        &self,
+        key: KeyRef<'_>,
+        stored: Moment,
+        fields: UnkeyedFields,
+        now: Moment,
+    ) -> bool {
+        self.contradictions.add(key, stored, fields, now)
+    }
+
+    /// Notes that a 304 did not match a stored response.
+    pub(super) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
+        self.mismatches.add(key, stored);
+    }
+
+    /// Returns `true` if a 304 did not match this stored response.
+    pub(super) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
+        self.mismatches.contains(key, stored)
+    }
+
     /// Waits for what is under way, and begins nothing more.
     pub(super) async fn shut_down(&self) {
         let all = [(&self.carried, MOST_CARRIED), (&self.refreshes, self.most), (&self.drains, MOST_DRAINS)];
@@ -165,28 +190,5 @@ impl Background {
         // What the others led to; requests that are still answered may lead to more.
         drop(relay_waker(self.writes.acquire_many(MOST_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
-    }
-}
-
-impl Cache {
-    /// Returns `true` if any refresh may run.
-    pub(crate) fn allows_refreshes(&self) -> bool {
-        self.0.background.most > 0
-    }
-
-    /// Notes an answer, not stored, that contradicts the stored response that was received at `stored`. Returns `true`
-    /// if it is the second one.
-    pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
-        self.0.background.contradictions.add(key, stored, fields, self.clock().now())
-    }
-
-    /// Notes that a 304 did not match a stored response.
-    pub(crate) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
-        self.0.background.mismatches.add(key, stored);
-    }
-
-    /// Returns `true` if a 304 did not match this stored response.
-    pub(crate) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
-        self.0.background.mismatches.contains(key, stored)
     }
 }

@@ -1,8 +1,14 @@
 //! How a [`Cache`] is configured.
 
-use super::Cache;
+use super::background::Background;
+use super::budget::Budget;
+use super::handle::{Cache, CacheInner, KeyFunction};
+use super::last_recording::LastRecording;
+use super::namespaces::Namespaces;
+use super::split_mix64::SplitMix64;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
+use crate::flight::{Flights, Remembered};
 use crate::key::KeyRef;
 use crate::store::Store;
 use std::fmt;
@@ -24,22 +30,19 @@ use std::time::Duration;
 /// ```
 #[must_use]
 pub struct CacheBuilder {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) namespace: String,
-    pub(super) version: u32,
-    pub(super) clock: Clock,
-    pub(super) recording_bytes: u64,
-    pub(super) store_timeout: Duration,
-    pub(super) max_refreshes: u32,
-    pub(super) max_flights: usize,
-    pub(super) seed: u64,
-    pub(super) value_ttl: Duration,
-    pub(super) key_function: Option<Arc<KeyFunction>>,
-    pub(super) key_secret: Arc<[u8]>,
+    store: Arc<dyn Store>,
+    namespace: String,
+    version: u32,
+    clock: Clock,
+    recording_bytes: u64,
+    store_timeout: Duration,
+    max_refreshes: u32,
+    max_flights: usize,
+    seed: u64,
+    value_ttl: Duration,
+    key_function: Option<Arc<KeyFunction>>,
+    key_secret: Arc<[u8]>,
 }
-
-/// What becomes of the key of a value.
-pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 const DEFAULT_RECORDING: u64 = 64 << 20;
 const DEFAULT_MAX_REFRESHES: u32 = 64;
@@ -47,8 +50,46 @@ const DEFAULT_MAX_FLIGHTS: usize = 100_000;
 const DEFAULT_VALUE_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
 
+impl Cache {
+    /// Creates a cache over a store, with the defaults of [`builder`](Self::builder).
+    #[must_use]
+    pub fn new(store: impl Store) -> Self {
+        Self::from_builder(Self::builder(store))
+    }
+
+    /// Returns a builder: namespace, version, clock, limits.
+    pub fn builder(store: impl Store) -> CacheBuilder {
+        CacheBuilder::new(Arc::new(store))
+    }
+
+    fn from_builder(builder: CacheBuilder) -> Self {
+        let namespaces = Namespaces::new(Arc::clone(&builder.store));
+        Self(Arc::new(CacheInner {
+            is_local: builder.store.is_local(),
+            store: builder.store,
+            generations: namespaces.generations(&builder.namespace),
+            namespaces: Arc::new(namespaces),
+            namespace: builder.namespace,
+            version: builder.version,
+            clock: builder.clock,
+            store_timeout: builder.store_timeout,
+            flights: Flights::new(builder.max_flights),
+            hit_for_miss: Arc::default(),
+            last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
+            recording: Budget::new(builder.recording_bytes),
+            store_errors: Arc::default(),
+            background: Arc::new(Background::new(builder.max_refreshes)),
+            dice: Arc::new(SplitMix64::new(builder.seed)),
+            value_ttl: builder.value_ttl,
+            key_function: builder.key_function,
+            key_secret: builder.key_secret,
+            computations: Flights::new(builder.max_flights),
+        }))
+    }
+}
+
 impl CacheBuilder {
-    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+    fn new(store: Arc<dyn Store>) -> Self {
         Self {
             store,
             namespace: String::from("default"),

@@ -1,6 +1,6 @@
 //! Writes of responses to the store: under the URL, or under one of its variants.
 
-use super::Cache;
+use super::handle::Cache;
 use crate::clock::Moment;
 use crate::entry::{Entry, StoredResponse, VariantSelection, VaryIndex};
 use crate::error::StoreError;

@@ -1,9 +1,11 @@
 //! What was invalidated, and whether what is stored is still valid.
 
-use super::{Cache, Invalidation, poll_now};
+use super::handle::Cache;
+use super::invalidation::Invalidation;
 use crate::entry::{Dependency, Generation, Scope, StoredResponse};
 use crate::error::StoreError;
 use crate::store::{StoreFuture, Validity};
+use futures_util::FutureExt;
 use std::pin::pin;
 
 impl Cache {
@@ -58,7 +60,7 @@ impl Cache {
     /// a task of its own. Returns `false` if that is known to have failed; a failure is counted.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
-            return matches!(poll_now(pin!(self.invalidate_by_itself(what))), Some(Ok(())));
+            return matches!(pin!(self.invalidate_by_itself(what)).now_or_never(), Some(Ok(())));
         }
         let cache = self.clone();
         // No response is there to say so, but the event does.

@@ -1,56 +1,20 @@
-//! The handle that all layers and handlers share.
+//! The handle, and what its clones share.
 
-mod background;
-mod budget;
-mod builder;
-mod contradictions;
-mod dependency_relay;
-mod entry_write;
-mod generations;
-mod invalidation;
-mod namespaces;
-mod outdated;
-mod poll;
-mod split_mix64;
-mod storing;
-mod tracking;
-mod values;
-mod warm;
-
-pub(crate) use background::RefreshEnd;
-pub use background::Refreshes;
-pub(crate) use budget::{Budget, Reservation};
-pub use builder::CacheBuilder;
-pub(crate) use contradictions::UnkeyedFields;
-pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
-pub use invalidation::{Dependents, Invalidate, Invalidation};
-pub(crate) use outdated::{Outdated, UnstoredAction};
-pub(crate) use poll::poll_now;
-pub(crate) use storing::{LastRecording, PendingStore, RefreshOutcome};
-pub(crate) use tracking::{
-    AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,
-};
-pub use tracking::{Propagated, propagate_dependencies};
-pub use warm::{Warmed, WarmedPage};
-
+use super::background::Background;
+use super::budget::{Budget, Reservation};
+use super::computed::Computed;
+use super::last_recording::LastRecording;
+use super::namespaces::Namespaces;
+use super::split_mix64::SplitMix64;
 use crate::clock::Clock;
-use crate::entry::{Entry, StoredResponse};
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, HitForMiss, Remembered};
-use crate::key::{CacheKey, KeyRef, ValueDigests};
+use crate::key::ValueDigests;
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
-use background::Background;
-use namespaces::Namespaces;
-use split_mix64::SplitMix64;
 use std::fmt;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
-use values::Computed;
-pub use values::{ComputeError, Value};
 
 /// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
 ///
@@ -65,131 +29,39 @@ pub use values::{ComputeError, Value};
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
-pub struct Cache(Arc<CacheInner>);
+pub struct Cache(pub(super) Arc<CacheInner>);
 
+/// What the clones of a handle share.
 #[derive(Clone)]
-struct CacheInner {
-    store: Arc<dyn Store>,
-    is_local: bool,
-    generations: Arc<dyn Generations>,
-    namespaces: Arc<Namespaces>,
-    namespace: String,
-    version: u32,
-    clock: Clock,
-    store_timeout: Duration,
-    flights: Flights,
-    hit_for_miss: Arc<HitForMiss>,
-    last_recordings: Arc<Remembered<LastRecording>>,
-    recording: Arc<Budget>,
-    store_errors: Arc<AtomicU64>,
-    background: Arc<Background>,
-    dice: Arc<SplitMix64>,
-    value_ttl: Duration,
-    key_function: Option<Arc<builder::KeyFunction>>,
-    key_secret: Arc<[u8]>,
-    computations: Flights<Computed>,
+pub(super) struct CacheInner {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) is_local: bool,
+    pub(super) generations: Arc<dyn Generations>,
+    pub(super) namespaces: Arc<Namespaces>,
+    pub(super) namespace: String,
+    pub(super) version: u32,
+    pub(super) clock: Clock,
+    pub(super) store_timeout: Duration,
+    pub(super) flights: Flights,
+    pub(super) hit_for_miss: Arc<HitForMiss>,
+    pub(super) last_recordings: Arc<Remembered<LastRecording>>,
+    pub(super) recording: Arc<Budget>,
+    pub(super) store_errors: Arc<AtomicU64>,
+    pub(super) background: Arc<Background>,
+    pub(super) dice: Arc<SplitMix64>,
+    pub(super) value_ttl: Duration,
+    pub(super) key_function: Option<Arc<KeyFunction>>,
+    pub(super) key_secret: Arc<[u8]>,
+    pub(super) computations: Flights<Computed>,
 }
 
+/// What becomes of the key of a value.
+pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
+
 impl Cache {
-    /// Creates a cache over a store, with the defaults of [`builder`](Self::builder).
-    #[must_use]
-    pub fn new(store: impl Store) -> Self {
-        Self::from_builder(Self::builder(store))
-    }
-
-    /// Returns a builder: namespace, version, clock, limits.
-    pub fn builder(store: impl Store) -> CacheBuilder {
-        CacheBuilder::new(Arc::new(store))
-    }
-
-    /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
-    /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store; then
-    /// this returns `false`.
-    pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
-        if self.is_local() {
-            poll_now(pin!(work));
-        } else if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            let counted = self.0.background.begin_write();
-            runtime.spawn(async move {
-                let _counted = counted;
-                work.await;
-            });
-        } else {
-            // Nobody is left who could do it.
-            self.0.store_errors.fetch_add(1, Ordering::Relaxed);
-            return false;
-        }
-        true
-    }
-
-    /// Returns leave to read a body for the store alone, if not too many are.
-    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
-        self.0.background.drain_permit()
-    }
-
-    /// Returns leave to make a response anew in the background, if not too many are.
-    pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
-        self.0.background.refresh_permit(key, self.clock().now())
-    }
-
-    /// Returns leave to carry a call on without its client, if not too many are and there is a runtime.
-    pub(crate) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
-        tokio::runtime::Handle::try_current().ok()?;
-        self.0.background.carry_permit()
-    }
-
-    /// Counts one more refresh.
-    pub(crate) fn begin_refresh(&self) {
-        self.0.background.begin_refresh();
-    }
-
-    /// Returns leave to confirm an answer that is not stored, if not too many are and none was confirmed for this key
-    /// a moment ago.
-    pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
-        self.0.background.confirmation_permit(key, self.clock().now())
-    }
-
-    /// Returns `true` if the next refresh of a key carries keyed fields alone.
-    pub(crate) fn is_bare_next(&self, key: KeyRef<'_>) -> bool {
-        self.0.background.is_bare_next(key, self.clock().now())
-    }
-
-    /// Counts what came of a refresh.
-    pub(crate) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd) {
-        self.0.background.refreshed(key, end, self.clock().now());
-    }
-
     /// Draws a number from [0, 1).
     pub(crate) fn draw(&self) -> f64 {
         self.0.dice.draw()
-    }
-
-    /// Returns how many responses were, and are being, made anew in the background
-    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)).
-    #[must_use]
-    pub fn refreshes(&self) -> Refreshes {
-        self.0.background.counts()
-    }
-
-    /// Waits until nothing is under way in the background any more, what a store outside the process is being
-    /// told included, and makes nothing anew from then on: for the end of a graceful shutdown, after the last
-    /// request. The cache goes on answering.
-    ///
-    /// # Cancel safety
-    /// Dropped before it is ready, it has changed nothing that lasts.
-    pub async fn shutdown(&self) {
-        self.0.background.shut_down().await;
-    }
-
-    /// Removes a response from the store, if it is there still, whoever leaves meanwhile. A failure is counted.
-    pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
-        let cache = self.clone();
-        self.spawn_or_run(async move {
-            let outdated = Entry::Response(outdated);
-            let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
-            let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
-            let _ = cache.within_limit(removed).await;
-        });
     }
 
     /// Returns a handle to the same cache in another namespace, which shares no pages and no values with this
@@ -254,31 +126,6 @@ impl Cache {
     #[must_use]
     pub fn recording_bytes(&self) -> u64 {
         self.0.recording.used()
-    }
-
-    fn from_builder(builder: CacheBuilder) -> Self {
-        let namespaces = Namespaces::new(Arc::clone(&builder.store));
-        Self(Arc::new(CacheInner {
-            is_local: builder.store.is_local(),
-            store: builder.store,
-            generations: namespaces.generations(&builder.namespace),
-            namespaces: Arc::new(namespaces),
-            namespace: builder.namespace,
-            version: builder.version,
-            clock: builder.clock,
-            store_timeout: builder.store_timeout,
-            flights: Flights::new(builder.max_flights),
-            hit_for_miss: Arc::default(),
-            last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
-            recording: Budget::new(builder.recording_bytes),
-            store_errors: Arc::default(),
-            background: Arc::new(Background::new(builder.max_refreshes)),
-            dice: Arc::new(SplitMix64::new(builder.seed)),
-            value_ttl: builder.value_ttl,
-            key_function: builder.key_function,
-            key_secret: builder.key_secret,
-            computations: Flights::new(builder.max_flights),
-        }))
     }
 
     pub(crate) fn store(&self) -> &dyn Store {

@@ -1,10 +1,12 @@
 //! What becomes of a stored response if the answer that should replace it is not stored.
 
-use super::{Cache, UnkeyedFields};
-use crate::entry::StoredResponse;
+use super::contradictions::UnkeyedFields;
+use super::handle::Cache;
+use crate::entry::{Entry, StoredResponse};
 use crate::key::CacheKey;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// What becomes of a stored response if the answer that should replace it is not stored.
 pub(crate) enum UnstoredAction {
@@ -71,5 +73,18 @@ impl Outdated {
             cache.forget(self.key, self.response);
         }
         is_removed
+    }
+}
+
+impl Cache {
+    /// Removes a response from the store, if it is there still, whoever leaves meanwhile. A failure is counted.
+    pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
+        let cache = self.clone();
+        self.spawn_or_run(async move {
+            let outdated = Entry::Response(outdated);
+            let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
+            let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
+            let _ = cache.within_limit(removed).await;
+        });
     }
 }

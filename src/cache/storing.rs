@@ -1,7 +1,8 @@
-//! A response to store once its body is complete, and the remembered outcome of the last one.
+//! A response to store once its body is complete.
 
-use super::Cache;
 use super::entry_write::{EntryWrite, WriteOutcome};
+use super::handle::Cache;
+use super::last_recording::LastRecording;
 use super::outdated::Outdated;
 use crate::clock::Moment;
 use crate::entry::{Dependencies, StoredResponse, VariantSelection};
@@ -37,24 +38,6 @@ pub(crate) struct PendingStore {
     pub(crate) known_until: Moment,
     /// The end of the freshness lifetime, if dependencies of the body reduced it.
     shortened_lifetime: Option<Moment>,
-}
-
-/// The remembered outcome of the last recording of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LastRecording {
-    NotStored(Detail),
-    /// The response was stored with a freshness lifetime that dependencies of its body reduced.
-    ShortenedLifetime {
-        /// The end of the freshness lifetime.
-        until: Moment,
-        /// The longest such lifetime of the last recordings.
-        longest: Duration,
-    },
-}
-
-impl LastRecording {
-    /// The time for which the outcome is remembered.
-    pub(super) const TTL: Duration = Duration::from_secs(3600);
 }
 
 /// Learns whether a call has led to a new response, or has taken the old one away.

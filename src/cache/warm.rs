@@ -1,6 +1,6 @@
 //! Pages that are fetched before anybody asks for them.
 
-use super::Cache;
+use super::handle::Cache;
 use crate::error::BoxError;
 use crate::key::canonical_authority;
 use crate::status::{CacheStatus, WantsStatus};

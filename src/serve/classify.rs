@@ -4,7 +4,6 @@ use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup, plain_hit};
 use super::nesting::{is_within_itself, knows_all};
 use super::request::{InspectedRequest, RequestFacts, inspect, write_key};
-use crate::cache::poll_now;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::HitForMissReason;
@@ -13,6 +12,7 @@ use crate::marks::OuterContext;
 use crate::rules::method::is_safe;
 use crate::status::{Detail, ForwardReason, Reason};
 use http::Method;
+use futures_util::FutureExt;
 use http_body::Body;
 use std::pin::pin;
 use std::sync::Arc;
@@ -127,7 +127,7 @@ pub(super) fn classify<B: Body>(
 #[inline(never)]
 fn look_further(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -> Decision {
     let Reuse { config, request, facts, now } = reuse;
-    match poll_now(pin!(lookup(reuse, key))) {
+    match pin!(lookup(reuse, key)).now_or_never() {
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
         // A HEAD can't fill the cache, so there is nothing to wait for.
         Some(Lookup::Miss { reason, stale: None, .. })

@@ -11,12 +11,13 @@ use super::respond::{Hit, OutgoingHead};
 use super::run::run;
 use super::write;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, poll_now};
+use crate::cache::AnswerDependencies;
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, KeyRef, RequestHead};
 use crate::marks::{self, Edge};
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Method, Request, Response};
 use http_body::Body;
 use std::convert::Infallible;
@@ -136,7 +137,7 @@ impl<S> ResponseCache<S> {
         let inner = self.inner.clone();
         // Most misses wait for nothing, and so need no room for it.
         let action = match self.config.cache.is_local() {
-            true => poll_now(pin!(collapse(&state, request.headers(), lookup))),
+            true => pin!(collapse(&state, request.headers(), lookup)).now_or_never(),
             false => None,
         };
         if let Some(action) = action {

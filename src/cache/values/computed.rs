@@ -3,15 +3,15 @@
 use super::encoding::{decoded, encoded};
 use super::state::{ValueSnapshot, ValueState};
 use super::{Value, tracking};
+use crate::cache::computed::Computed;
 use crate::cache::{DependencyGuard, PendingRead, Tracker};
-use crate::entry::{Dependencies, Entry, Generation, Scope, StoredValue};
+use crate::entry::{Entry, Generation, Scope, StoredValue};
 use crate::error::ValueError;
-use crate::flight::{AbandonedOutcome, Chain, Flight, Leader, Role};
+use crate::flight::{Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
 use crate::store::Validity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::any::Any;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -20,24 +20,6 @@ use std::time::Duration;
 
 /// So long one waits for what another one computes, before it does so itself.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// What has become of a computation.
-#[derive(Debug, Clone)]
-pub(in super::super) enum Computed {
-    Value(Arc<StoredValue>),
-    /// It can't be stored, nor given to others, since it is not known what it was made from.
-    Unkept,
-    /// With what error, and what that was made from.
-    Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
-    /// Who computed it went away, or panicked.
-    Abandoned,
-}
-
-impl AbandonedOutcome for Computed {
-    fn abandoned(_: bool) -> Self {
-        Self::Abandoned
-    }
-}
 
 /// A value that could not be computed.
 #[derive(Debug)]

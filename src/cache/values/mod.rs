@@ -13,7 +13,6 @@ mod shortcuts;
 mod state;
 
 pub use computed::ComputeError;
-pub(super) use computed::Computed;
 use state::{Name, ValueSnapshot, ValueState};
 
 use super::generations::log_failure;

@@ -1,0 +1,39 @@
+//! The handle that all layers and handlers share.
+
+mod background;
+mod background_work;
+mod budget;
+mod builder;
+mod computed;
+mod contradictions;
+mod dependency_relay;
+mod entry_write;
+mod generations;
+mod handle;
+mod invalidation;
+mod last_recording;
+mod namespaces;
+mod outdated;
+mod split_mix64;
+mod storing;
+mod tracking;
+mod values;
+mod warm;
+
+pub(crate) use background::RefreshEnd;
+pub use background::Refreshes;
+pub(crate) use budget::{Budget, Reservation};
+pub use builder::CacheBuilder;
+pub(crate) use contradictions::UnkeyedFields;
+pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
+pub use handle::Cache;
+pub use invalidation::{Dependents, Invalidate, Invalidation};
+pub(crate) use last_recording::LastRecording;
+pub(crate) use outdated::{Outdated, UnstoredAction};
+pub(crate) use storing::{PendingStore, RefreshOutcome};
+pub(crate) use tracking::{
+    AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,
+};
+pub use tracking::{Propagated, propagate_dependencies};
+pub use values::{ComputeError, Value};
+pub use warm::{Warmed, WarmedPage};
