@@ -1,6 +1,6 @@
 //! Authorities, and the one spelling of each (RFC 3986 section 3.2.2).
 
-use super::KeyError;
+use super::error::KeyError;
 use std::net::Ipv6Addr;
 
 /// An authority, split in two.

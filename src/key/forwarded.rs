@@ -4,12 +4,16 @@
 //! page. The handler of a fetch sees them as they are in the key.
 
 mod element;
+mod spelling;
 
-use super::{KeyError, QueryKey, canonical_authority};
+use super::authority::canonical_authority;
+use super::error::KeyError;
+use super::query::QueryKey;
 use crate::rules::list::field_elements;
 use element::Element;
-use http::uri::Scheme;
 use http::{HeaderMap, HeaderName, Uri};
+pub(crate) use spelling::prefix_of;
+use spelling::{host_of, port, scheme, url_text};
 use std::borrow::Cow;
 
 /// A field that a proxy adds to say where a request came from. Frameworks build URLs from it or route by it.
@@ -172,41 +176,6 @@ fn scheme_of(headers: &HeaderMap) -> Option<String> {
         (Some(one), None) => scheme(one),
         _ => None,
     }
-}
-
-fn scheme(text: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(text).ok()?;
-    // RFC 3986 section 3.1.
-    let is_scheme =
-        text.starts_with(|first: char| first.is_ascii_alphabetic()) && Scheme::try_from(text).is_ok();
-    is_scheme.then(|| text.to_ascii_lowercase())
-}
-
-fn port(text: &[u8]) -> Option<String> {
-    let text =
-        std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
-    text.parse::<u16>().ok().filter(|port| *port != 0).map(|port| port.to_string())
-}
-
-/// Returns a prefix that a proxy has removed from the paths of requests: a slash first and none last, so that the
-/// root is empty. Returns `None` if it is no path.
-pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(text).ok()?.trim_matches('/');
-    // RFC 3986 section 3.3.
-    let is_of_path = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:@%/".contains(&byte);
-    let prefix = if text.is_empty() { String::new() } else { format!("/{text}") };
-    prefix.bytes().all(is_of_path).then_some(prefix)
-}
-
-fn host_of(uri: &Uri) -> Option<String> {
-    canonical_authority(uri.authority()?.as_str().as_bytes(), uri.scheme_str())
-}
-
-fn url_text(uri: &Uri, query: &QueryKey) -> String {
-    let query = query.normalised(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
-    let origin = uri.scheme_str().zip(host_of(uri));
-    let origin = origin.map(|(scheme, host)| format!("{}://{host}", scheme.to_ascii_lowercase()));
-    format!("{}{}{query}", origin.unwrap_or_default(), uri.path())
 }
 
 #[cfg(test)]

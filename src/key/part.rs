@@ -1,6 +1,6 @@
 //! Parts of the key that the user computes, and some ready-made ones.
 
-use super::RequestHead;
+use super::head::RequestHead;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::rules::accept;
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE};

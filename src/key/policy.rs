@@ -1,10 +1,14 @@
 //! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
 
 use super::authority::{Authority, same, split};
-use super::digest::ValueDigest;
+use super::buf::{KeyBuf, LONGEST_VALUE};
+use super::digest::{ValueDigest, ValueDigests};
+use super::error::KeyError;
 use super::forwarded::{ForwardedField, ForwardedFields};
+use super::head::RequestHead;
+use super::part::KeyPart;
+use super::query::QueryKey;
 use super::target::write_seen;
-use super::{KeyBuf, KeyPart, LONGEST_VALUE, QueryKey, RequestHead, ValueDigests};
 use http::header::GetAll;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
@@ -162,17 +166,6 @@ impl KeyPolicy {
             }
         }
     }
-}
-
-/// Why no key can be built: such a request is neither looked up nor collapsed nor stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum KeyError {
-    Host,
-    /// It is none of those that are listed.
-    UnknownHost,
-    /// A forwarded field can't be read.
-    Forwarded,
-    TooLong,
 }
 
 /// Writes the key of a request after the prefix that is already in `buf`.

@@ -1,6 +1,6 @@
 //! The modes in which a query enters the key.
 
-use super::KeyBuf;
+use super::buf::KeyBuf;
 use std::borrow::Cow;
 
 /// How the query enters the key. What does not enter it is removed before the handler sees it, so

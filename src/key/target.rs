@@ -1,6 +1,8 @@
 //! What the handler sees of a target, where that is not what its client asked for.
 
-use super::{KeyBuf, KeyError, QueryKey};
+use super::buf::KeyBuf;
+use super::error::KeyError;
+use super::query::QueryKey;
 use http::Uri;
 use http::uri::Authority;
 

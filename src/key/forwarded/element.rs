@@ -1,6 +1,7 @@
 //! The elements of `Forwarded` (RFC 7239 section 4), as far as they say what a client asked for.
 
-use super::{canonical_authority, scheme};
+use super::super::authority::canonical_authority;
+use super::spelling::scheme;
 use crate::rules::list::{field_elements, trim};
 use http::HeaderMap;
 use http::header::FORWARDED;

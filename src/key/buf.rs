@@ -1,0 +1,166 @@
+//! A key being written.
+
+use super::cache_key::KeyRef;
+use super::digest::ValueDigest;
+use sha2::{Digest, Sha256};
+
+/// Longer keys are not used.
+const MOST_BYTES: usize = 8 * 1024;
+
+/// The longest part chosen by a client, in bytes, that enters a key in clear. A longer one enters as its digest.
+pub(crate) const LONGEST_VALUE: usize = 128;
+
+/// Room for a key on the stack; the common key needs no allocation.
+const INLINE: usize = 256;
+
+/// A key being written, part by part.
+pub(crate) struct KeyBuf {
+    length: usize,
+    inline: [u8; INLINE],
+    spilled: Vec<u8>,
+}
+
+impl KeyBuf {
+    pub(crate) fn new() -> Self {
+        Self { length: 0, inline: [0; INLINE], spilled: Vec::new() }
+    }
+
+    /// Appends bytes that are unambiguous already.
+    #[inline]
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        match self.inline.get_mut(self.length..end) {
+            Some(room) => room.copy_from_slice(bytes),
+            None => self.spill(bytes),
+        }
+        self.length = end;
+    }
+
+    /// Appends a number: a length, mostly.
+    #[inline]
+    fn number(&mut self, number: u32) {
+        match self.inline.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
+            Some(room) => *room = number.to_le_bytes(),
+            None => self.spill(&number.to_le_bytes()),
+        }
+        self.length += size_of::<u32>();
+    }
+
+    /// Appends where the stack has no more room; from then on everything is on the heap.
+    #[cold]
+    fn spill(&mut self, bytes: &[u8]) {
+        if self.spilled.is_empty() {
+            self.spilled.extend_from_slice(&self.inline[..self.length]);
+        }
+        self.spilled.extend_from_slice(bytes);
+    }
+
+    /// Appends one part.
+    #[inline]
+    pub(crate) fn part(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u32);
+        self.raw(bytes);
+    }
+
+    /// Appends the digest of a part, with a prefix that no part has.
+    #[inline]
+    pub(crate) fn digest(&mut self, digest: &ValueDigest) {
+        self.number(u32::MAX - 1);
+        self.raw(digest);
+    }
+
+    /// Appends one part, or its digest if the part is longer than [`LONGEST_VALUE`].
+    #[inline]
+    pub(crate) fn part_or_digest(&mut self, bytes: &[u8]) {
+        match bytes.len() > LONGEST_VALUE {
+            false => self.part(bytes),
+            true => self.digest(&Sha256::digest(bytes).into()),
+        }
+    }
+
+    /// Appends the length of a part whose bytes follow in pieces.
+    #[inline]
+    pub(crate) fn length(&mut self, length: usize) {
+        self.number(length as u32);
+    }
+
+    /// Appends a part that is absent, which differs from one that is empty.
+    #[inline]
+    pub(crate) fn absent(&mut self) {
+        self.number(u32::MAX);
+    }
+
+    #[inline]
+    pub(crate) fn optional(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.part(bytes),
+            None => self.absent(),
+        }
+    }
+
+    /// Appends a list, and what it is.
+    pub(crate) fn named<N: AsRef<str>>(&mut self, kind: &[u8], names: &[N]) {
+        self.part(kind);
+        self.length(names.len());
+        for name in names {
+            self.part(name.as_ref().as_bytes());
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Tells whether the key is one that is not used, so that long URIs can't fill the memory.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.length > MOST_BYTES
+    }
+
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        if self.spilled.is_empty() { &self.inline[..self.length] } else { &self.spilled }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> KeyRef<'_> {
+        KeyRef::new(self.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(parts: &[Option<Vec<u8>>]) -> Vec<u8> {
+        let mut buf = KeyBuf::new();
+        for part in parts {
+            buf.optional(part.as_deref());
+        }
+        buf.as_bytes().to_vec()
+    }
+
+    proptest! {
+        #[test]
+        fn different_parts_never_make_the_same_key(
+            a in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..6)), 0..5),
+            b in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..6)), 0..5),
+        ) {
+            prop_assert_eq!(a == b, written(&a) == written(&b));
+        }
+
+        #[test]
+        fn a_long_key_is_written_like_a_short_one(parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..8)) {
+            let mut buf = KeyBuf::new();
+            let mut expected = Vec::new();
+            for part in &parts {
+                buf.part(part);
+                expected.extend((part.len() as u32).to_le_bytes());
+                expected.extend(part);
+            }
+            prop_assert_eq!(buf.as_bytes(), &expected[..]);
+            prop_assert_eq!(buf.len(), expected.len());
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Finished keys, borrowed and owned, with their hash.
+
+use foldhash::quality::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+/// Seeded once per process, so that nobody outside can choose keys that collide.
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// A borrowed key with its hash: what [`Store`](crate::Store) methods are called with.
+///
+/// Its parts are length-prefixed, so no two different sets of parts have the same bytes. The hash
+/// is seeded per process: a store outside the process names a key by a digest of its bytes.
+#[derive(Clone, Copy)]
+pub struct KeyRef<'a> {
+    hash: u64,
+    bytes: &'a [u8],
+    /// The same bytes where they are owned already, so that owning them once more takes no copy.
+    owned: Option<&'a Arc<[u8]>>,
+}
+
+impl<'a> KeyRef<'a> {
+    /// Creates a key of any bytes.
+    #[must_use]
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { hash: HASHER.hash_one(bytes), bytes, owned: None }
+    }
+
+    /// Returns the bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Returns a hash of the bytes that is the same only within this process.
+    #[must_use]
+    pub fn process_hash(self) -> u64 {
+        self.hash
+    }
+
+    /// Returns an owned copy.
+    #[must_use]
+    pub fn to_key(self) -> CacheKey {
+        let bytes = self.owned.map_or_else(|| self.bytes.into(), Arc::clone);
+        CacheKey { hash: self.hash, bytes }
+    }
+}
+
+impl fmt::Debug for KeyRef<'_> {
+    /// Shows no bytes: a key may hold what nobody should read in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyRef({} bytes)", self.bytes.len())
+    }
+}
+
+/// An owned key. Cheap to clone.
+#[derive(Clone)]
+pub struct CacheKey {
+    hash: u64,
+    bytes: Arc<[u8]>,
+}
+
+impl CacheKey {
+    /// Returns the key, borrowed.
+    #[must_use]
+    pub fn as_ref(&self) -> KeyRef<'_> {
+        KeyRef { hash: self.hash, bytes: &self.bytes, owned: Some(&self.bytes) }
+    }
+}
+
+impl PartialEq for CacheKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.bytes == other.bytes
+    }
+}
+
+impl Eq for CacheKey {}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl Hash for KeyRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl quick_cache::Equivalent<CacheKey> for KeyRef<'_> {
+    fn equivalent(&self, key: &CacheKey) -> bool {
+        self.hash == key.hash && *self.bytes == *key.bytes
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheKey({} bytes)", self.bytes.len())
+    }
+}
+
+/// Passes on the hash that a key already has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Prehashed(u64);
+
+impl Hasher for Prehashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Keys write one u64; anything else still has to give a usable hash.
+        self.0 = HASHER.hash_one((self.0, bytes));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+pub(crate) type BuildPrehashed = std::hash::BuildHasherDefault<Prehashed>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_form_of_a_key_shows_its_bytes_in_a_log() {
+        let key = KeyRef::new(b"secret");
+        assert!(!format!("{key:?}{:?}", key.to_key()).contains("secret"));
+    }
+
+    #[test]
+    fn keys_with_the_same_hash_are_told_apart_by_their_bytes() {
+        let a = CacheKey { hash: 1, bytes: b"a".as_slice().into() };
+        let b = CacheKey { hash: 1, bytes: b"b".as_slice().into() };
+        assert_ne!(a, b);
+        assert!(!quick_cache::Equivalent::equivalent(&a.as_ref(), &b));
+    }
+}
