@@ -7,9 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
 
-/// When a service counts as failed.
-pub(super) type Failed = dyn Fn(&response::Parts) -> bool + Send + Sync;
-
 impl Policy {
     /// Sets how long a stale response is answered with at once, while a new one is made in the background
     /// (RFC 5861 section 3), where neither the response nor its handler's hints say so themselves. The

@@ -1,6 +1,5 @@
 //! Functions of the user's that decide on single exchanges.
 
-use super::origin::Failed;
 use crate::key::RequestHead;
 use http::{Extensions, HeaderName, request, response};
 use std::fmt;
@@ -10,6 +9,8 @@ type Skip = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 type StorePredicate = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
 type Identity = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 type RefreshHook = dyn Fn(&mut request::Parts) + Send + Sync;
+/// When a service counts as failed.
+type Failed = dyn Fn(&response::Parts) -> bool + Send + Sync;
 type Report = dyn Fn(&HeaderName) + Send + Sync;
 
 /// All of them.
