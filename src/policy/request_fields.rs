@@ -1,5 +1,6 @@
 //! What a header field means to the cache by its name: known names first, then the words of the name.
 
+mod by_length;
 mod harmless;
 mod words;
 

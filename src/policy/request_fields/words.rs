@@ -1,5 +1,7 @@
 //! Names that look like those of credentials: whole words of a name, and what is run together in one.
 
+use super::by_length::is_listed;
+
 /// Words that identify wherever they stand, run together with others too.
 const fn stems(first: u8) -> &'static [&'static str] {
     match first {
@@ -29,99 +31,24 @@ const fn stems(first: u8) -> &'static [&'static str] {
 /// Words that identify at either end of a word: within, they are parts of others.
 const ENDS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
-/// Returns `true` for words that identify where they stand alone: personal data, and what single products send. By
-/// length, so that most words take a few comparisons.
+/// Returns `true` for words that identify where they stand alone: personal data, and what single products send.
 fn identifies_alone(word: &[u8]) -> bool {
-    match word.len() {
-        2 => matches!(word, b"cn" | b"dn" | b"sn"),
-        3 => matches!(
-            word,
-            b"2fa"
-                | b"acr"
-                | b"iap"
-                | b"jwe"
-                | b"krb"
-                | b"mfa"
-                | b"otp"
-                | b"psk"
-                | b"sid"
-                | b"sig"
-                | b"ssn"
-                | b"uid"
-                | b"upn"
-        ),
-        4 => matches!(
-            word,
-            b"cart"
-                | b"eppn"
-                | b"gaid"
-                | b"hmac"
-                | b"idfa"
-                | b"idfv"
-                | b"imei"
-                | b"imsi"
-                | b"krb5"
-                | b"mail"
-                | b"meid"
-                | b"oaid"
-                | b"okta"
-                | b"role"
-                | b"scnt"
-                | b"sess"
-                | b"sign"
-                | b"sudo"
-                | b"svid"
-                | b"totp"
-                | b"udid"
-                | b"uidh"
-                | b"wsse"
-        ),
-        5 => matches!(
-            word,
-            b"actor"
-                | b"admin"
-                | b"clerk"
-                | b"creds"
-                | b"crumb"
-                | b"group"
-                | b"iccid"
-                | b"ident"
-                | b"nonce"
-                | b"phone"
-                | b"roles"
-                | b"subno"
-                | b"vouch"
-        ),
-        6 => matches!(
-            word,
-            b"basket"
-                | b"behalf"
-                | b"cookie"
-                | b"groups"
-                | b"logged"
-                | b"member"
-                | b"msisdn"
-                | b"person"
-                | b"scopes"
-                | b"signed"
-                | b"spiffe"
-                | b"stytch"
-                | b"whoami"
-                | b"workos"
-        ),
-        7 => matches!(
-            word,
-            b"cognito" | b"cookies" | b"descope" | b"subject" | b"surname" | b"visitor" | b"zitadel"
-        ),
-        8 => {
-            matches!(word, b"appcheck" | b"consumer" | b"customer" | b"frontegg" | b"nickname" | b"pomerium")
-        }
-        9 => matches!(word, b"negotiate" | b"privilege" | b"tailscale" | b"telephone"),
-        10 => matches!(word, b"formdigest" | b"permission" | b"privileges" | b"subscriber"),
-        11 => matches!(word, b"affiliation" | b"entitlement" | b"permissions"),
-        12 => matches!(word, b"entitlements"),
-        13 => matches!(word, b"requestdigest"),
-        _ => false,
+    is_listed! { word,
+        2: b"cn" b"dn" b"sn";
+        3: b"2fa" b"acr" b"iap" b"jwe" b"krb" b"mfa" b"otp" b"psk" b"sid" b"sig" b"ssn" b"uid" b"upn";
+        4: b"cart" b"eppn" b"gaid" b"hmac" b"idfa" b"idfv" b"imei" b"imsi" b"krb5" b"mail" b"meid" b"oaid"
+            b"okta" b"role" b"scnt" b"sess" b"sign" b"sudo" b"svid" b"totp" b"udid" b"uidh" b"wsse";
+        5: b"actor" b"admin" b"clerk" b"creds" b"crumb" b"group" b"iccid" b"ident" b"nonce" b"phone" b"roles"
+            b"subno" b"vouch";
+        6: b"basket" b"behalf" b"cookie" b"groups" b"logged" b"member" b"msisdn" b"person" b"scopes" b"signed"
+            b"spiffe" b"stytch" b"whoami" b"workos";
+        7: b"cognito" b"cookies" b"descope" b"subject" b"surname" b"visitor" b"zitadel";
+        8: b"appcheck" b"consumer" b"customer" b"frontegg" b"nickname" b"pomerium";
+        9: b"negotiate" b"privilege" b"tailscale" b"telephone";
+        10: b"formdigest" b"permission" b"privileges" b"subscriber";
+        11: b"affiliation" b"entitlement" b"permissions";
+        12: b"entitlements";
+        13: b"requestdigest";
     }
 }
 
