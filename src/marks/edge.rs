@@ -1,11 +1,11 @@
 //! The outermost layer of this crate around a request: it decides on what inner layers hold.
 
-use super::{OuterContext, PendingVerdict, Verdict, remove_from_request};
-use crate::waker_relay::relay_waker;
+use super::field::remove_from_request;
+use super::holds::Holds;
+use super::outer_context::OuterContext;
+use super::verdict::Verdict;
 use http::{Extensions, Request};
-use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 /// A layer's side of one request. If the outermost one is dropped without its response, what inner layers hold is
 /// abandoned.
@@ -55,58 +55,5 @@ impl Drop for Edge {
         if let Some(holds) = self.0.take() {
             holds.decide(Verdict::Abandoned);
         }
-    }
-}
-
-/// The admissions that wait for the response to one request.
-#[derive(Debug, Default)]
-pub(crate) struct Holds {
-    pending: Mutex<Vec<PendingVerdict>>,
-    added: Notify,
-}
-
-/// From this length on, the list is cleared of decided verdicts.
-const MANY: usize = 16;
-
-impl Holds {
-    /// Returns the holds of the outermost layer around a request, while the layer waits for its response.
-    pub(crate) fn around(request: &Extensions) -> Weak<Self> {
-        request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
-    }
-
-    pub(crate) fn add(&self, verdict: PendingVerdict) {
-        let mut pending = self.lock();
-        if pending.len() >= MANY {
-            pending.retain(PendingVerdict::is_open);
-        }
-        pending.push(verdict);
-        drop(pending);
-        self.added.notify_waiters();
-    }
-
-    /// Waits until the request holds an admission itself.
-    ///
-    /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
-    pub(crate) async fn held(&self) {
-        loop {
-            let mut added = pin!(self.added.notified());
-            // From here on no addition is missed.
-            added.as_mut().enable();
-            if self.lock().iter().any(PendingVerdict::is_open) {
-                return;
-            }
-            relay_waker(added).await;
-        }
-    }
-
-    fn decide(&self, verdict: Verdict) {
-        let pending = std::mem::take(&mut *self.lock());
-        pending.iter().for_each(|each| each.decide(verdict));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<PendingVerdict>> {
-        // Nothing panics under this lock.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

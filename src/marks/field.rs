@@ -1,6 +1,6 @@
 //! The marks of a response as a header field, for layers that build a new response.
 
-use super::{HandledByInner, Identified};
+use super::response_marks::{HandledByInner, Identified};
 use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};

@@ -1,0 +1,55 @@
+//! The admissions that wait for the outermost layer around a request.
+
+use super::verdict::{PendingVerdict, Verdict};
+use crate::waker_relay::relay_waker;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The admissions that wait for the response to one request.
+#[derive(Debug, Default)]
+pub(crate) struct Holds {
+    pending: Mutex<Vec<PendingVerdict>>,
+    added: Notify,
+}
+
+/// From this length on, the list is cleared of decided verdicts.
+const MANY: usize = 16;
+
+impl Holds {
+    pub(crate) fn add(&self, verdict: PendingVerdict) {
+        let mut pending = self.lock();
+        if pending.len() >= MANY {
+            pending.retain(PendingVerdict::is_open);
+        }
+        pending.push(verdict);
+        drop(pending);
+        self.added.notify_waiters();
+    }
+
+    /// Waits until the request holds an admission itself.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn held(&self) {
+        loop {
+            let mut added = pin!(self.added.notified());
+            // From here on no addition is missed.
+            added.as_mut().enable();
+            if self.lock().iter().any(PendingVerdict::is_open) {
+                return;
+            }
+            relay_waker(added).await;
+        }
+    }
+
+    pub(super) fn decide(&self, verdict: Verdict) {
+        let pending = std::mem::take(&mut *self.lock());
+        pending.iter().for_each(|each| each.decide(verdict));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<PendingVerdict>> {
+        // Nothing panics under this lock.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
