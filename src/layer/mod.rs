@@ -2,6 +2,7 @@
 
 mod anonymous_only;
 mod condition;
+mod condition_layer;
 mod condition_options;
 mod conditional;
 mod patch;
@@ -12,7 +13,8 @@ mod site;
 mod write_locks;
 
 pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer};
-pub use condition::{ByFunctions, ByGet, Condition, ConditionLayer};
+pub use condition::Condition;
+pub use condition_layer::{ByFunctions, ByGet, ConditionLayer};
 pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};
 pub use patch::{CacheControlLayer, NeverCacheLayer, Patched, PatchedFuture, VaryLayer};
 pub use purge::PurgeService;

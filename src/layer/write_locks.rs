@@ -1,6 +1,5 @@
 //! Writes to one resource, one after the other.
 
-use super::condition_options::Limits;
 use crate::body::ResponseBody;
 use crate::entry::Scope;
 use crate::waker_relay::relay_waker;
@@ -20,6 +19,19 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// The number of requests that may wait for one resource.
 const MAX_WAITERS: usize = 100;
+
+/// The time limits of turns; `None` is no limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) wait: Option<Duration>,
+    pub(super) hold: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { wait: Some(Duration::from_secs(10)), hold: Some(Duration::from_secs(30)) }
+    }
+}
 
 /// The writes in progress, by the scope of their path: two spellings of one path are one resource, and so are two
 /// paths that share a hash.
