@@ -66,6 +66,14 @@ enum ComputeRole<T> {
     Compute(Computing),
 }
 
+/// What a look-up has found where there is no value.
+struct LookedUp {
+    /// `None` if the store failed.
+    key: Option<CacheKey>,
+    unreadable: Option<Entry>,
+    stale: Option<Entry>,
+}
+
 /// A computation that is to be made.
 struct Computing {
     /// The computation, among those that led to it.
@@ -131,25 +139,15 @@ impl Value<'_> {
     }
 
     /// Finds out whether this one has to compute the value.
-    async fn acquire<T, E>(&self) -> Result<ComputeRole<T>, ComputeError<E>>
-    where
-        T: DeserializeOwned,
-        E: Send + Sync + 'static,
-    {
+    async fn acquire<T: DeserializeOwned, E: Send + Sync + 'static>(
+        &self,
+    ) -> Result<ComputeRole<T>, ComputeError<E>> {
         let limit = tokio::time::Instant::now() + LONGEST_WAIT;
         let mut own = None;
         loop {
-            let seen = self.cache.read(&self.name).await;
-            let (key, unreadable, stale) = match seen {
-                Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
-                    match decoded(&entry) {
-                        Ok(value) => return Ok(ComputeRole::Have(value)),
-                        Err(_) => (Some(key), Some(entry), None),
-                    }
-                }
-                Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => (Some(key), None, entry),
-                Ok(ValueSnapshot { key, .. }) => (Some(key), None, None),
-                Err(_) => (None, None, None),
+            let LookedUp { key, unreadable, stale } = match self.look_up().await {
+                Ok(value) => return Ok(ComputeRole::Have(value)),
+                Err(looked_up) => looked_up,
             };
             let chain = own.get_or_insert_with(|| self.chain());
             if chain.is_loop() {
@@ -168,39 +166,73 @@ impl Value<'_> {
                 Role::Follower(flight) => flight,
             };
             // While another one computes it, what is there serves.
-            if let Some(Entry::Value(value)) = stale
-                && self.cache.clock().now() < value.fresh_until.after(self.window)
-                && let Ok(old) = decoded(&Entry::Value(Arc::clone(&value)))
-            {
-                tracking::inherit(&value);
+            if let Some(old) = stale.and_then(|stale| self.stale_value(stale)) {
                 return Ok(ComputeRole::Have(old));
             }
-            let Some(_wait) = chain.wait_for(&flight.leader) else {
-                return Ok(ComputeRole::Compute(computing));
-            };
-            let outcome = match tokio::runtime::Handle::try_current() {
-                Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
-                Err(_) => Some(flight.outcome().await),
-            };
-            match outcome {
-                // It may have begun before an invalidation of a tag that only it knows.
-                Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
-                Some(Computed::Value(value)) => {
-                    tracking::inherit(&value);
-                    return Ok(decoded(&Entry::Value(value))
-                        .map_or(ComputeRole::Compute(computing), ComputeRole::Have));
-                }
-                Some(Computed::Failed(error, reads)) => {
-                    tracking::merge(&reads);
-                    return match error.downcast() {
-                        Ok(error) => Err(ComputeError::Failed(error)),
-                        Err(_) => Ok(ComputeRole::Compute(computing)),
-                    };
-                }
-                Some(Computed::Abandoned) => {}
-                // All of them at once.
-                Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
+            if let Some(role) = self.follow(&flight, limit, computing).await? {
+                return Ok(role);
             }
+        }
+    }
+
+    /// Returns the stored value, or what else there is.
+    async fn look_up<T: DeserializeOwned>(&self) -> Result<T, LookedUp> {
+        let (key, unreadable, stale) = match self.cache.read(&self.name).await {
+            Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => match decoded(&entry) {
+                Ok(value) => return Ok(value),
+                Err(_) => (Some(key), Some(entry), None),
+            },
+            Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => (Some(key), None, entry),
+            Ok(ValueSnapshot { key, .. }) => (Some(key), None, None),
+            Err(_) => (None, None, None),
+        };
+        Err(LookedUp { key, unreadable, stale })
+    }
+
+    /// Returns a stale value if it may still be used.
+    fn stale_value<T: DeserializeOwned>(&self, stale: Entry) -> Option<T> {
+        let Entry::Value(value) = stale else { return None };
+        if self.cache.clock().now() >= value.fresh_until.after(self.window) {
+            return None;
+        }
+        let old = decoded(&Entry::Value(Arc::clone(&value))).ok()?;
+        tracking::inherit(&value);
+        Some(old)
+    }
+
+    /// Waits for another computation. Returns `None` if that has led to nothing, so that the value is looked up again.
+    async fn follow<T: DeserializeOwned, E: Send + Sync + 'static>(
+        &self,
+        flight: &Flight<Computed>,
+        limit: tokio::time::Instant,
+        computing: Computing,
+    ) -> Result<Option<ComputeRole<T>>, ComputeError<E>> {
+        let chain = Arc::clone(&computing.chain);
+        let Some(_wait) = chain.wait_for(&flight.leader) else {
+            return Ok(Some(ComputeRole::Compute(computing)));
+        };
+        let outcome = match tokio::runtime::Handle::try_current() {
+            Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
+            Err(_) => Some(flight.outcome().await),
+        };
+        match outcome {
+            // It may have begun before an invalidation of a tag that only it knows.
+            Some(Computed::Value(value)) if !self.is_valid(&value).await => Ok(None),
+            Some(Computed::Value(value)) => {
+                tracking::inherit(&value);
+                let decoded = decoded(&Entry::Value(value));
+                Ok(Some(decoded.map_or(ComputeRole::Compute(computing), ComputeRole::Have)))
+            }
+            Some(Computed::Failed(error, reads)) => {
+                tracking::merge(&reads);
+                match error.downcast() {
+                    Ok(error) => Err(ComputeError::Failed(error)),
+                    Err(_) => Ok(Some(ComputeRole::Compute(computing))),
+                }
+            }
+            Some(Computed::Abandoned) => Ok(None),
+            // All of them at once.
+            Some(Computed::Unkept) | None => Ok(Some(ComputeRole::Compute(computing))),
         }
     }
 
