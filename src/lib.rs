@@ -188,9 +188,10 @@ pub use clock::{Clock, ManualClock, Moment};
 pub use error::{Absent, AbsentKind, BoxError, ConfigError, ConfigErrorKind, ValueError};
 pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
-    AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet, CacheControlLayer, Condition,
-    ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer, NeverCacheLayer, Patched,
-    PatchedFuture, PurgeService, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    AddVary, AddVaryFuture, AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet,
+    CacheControlLayer, Condition, ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer,
+    NeverCache, NeverCacheFuture, NeverCacheLayer, PurgeService, RouteCacheLayer, SetCacheControl,
+    SetCacheControlFuture, SiteCacheLayer, VaryLayer,
 };
 pub use marks::Identified;
 pub use policy::{CacheHints, Policy, Ttl};

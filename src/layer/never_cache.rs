@@ -1,0 +1,118 @@
+//! The layer that keeps responses out of every cache.
+
+use super::patch::{Patch, PatchFuture};
+use crate::policy::CacheHints;
+use crate::rules::control::CacheControl;
+use crate::rules::targeted::remove_targeted;
+use http::header::{CACHE_CONTROL, EXPIRES};
+use http::{HeaderValue, Request, Response};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tower::{Layer, Service};
+
+/// Marks every response as one that no cache may keep, this crate's and those outside alike: what
+/// Django's `never_cache` does.
+///
+/// For caches of this crate it equals [`CacheHints::never`]. For others, it removes targeted fields (`*-Cache-Control`,
+/// `Surrogate-Control`, `Edge-Control`, `X-Accel-Expires`), sets `Expires` to a past date, and adds `max-age=0, no-cache,
+/// no-store, must-revalidate, private` to `Cache-Control`.
+///
+/// # Where it belongs
+/// Inside of every cache layer: on the routes that show what is one visitor's own.
+///
+/// # Example
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_response_cache::NeverCacheLayer;
+///
+/// let app: Router = Router::new().route("/account", get(|| async { "mine" }).layer(NeverCacheLayer::new()));
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct NeverCacheLayer(());
+
+impl NeverCacheLayer {
+    /// Creates the layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+/// Forbids every cache to store a response.
+#[derive(Debug)]
+struct NeverCachePatch;
+
+impl Patch for NeverCachePatch {
+    fn apply<B>(&self, response: &mut Response<B>, _: bool) {
+        // For the caches here, whatever is written into the response further out.
+        CacheHints::new().never().add_to(response.extensions_mut());
+        let headers = response.headers_mut();
+        // They would outrank what follows (RFC 9213 section 2.2).
+        remove_targeted(headers, |_, _| false);
+        never().patch(headers, &CACHE_CONTROL);
+        // In the past whatever the client's clock. A header section that is full goes without.
+        headers.remove(EXPIRES);
+        let _ = headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+    }
+}
+
+fn never() -> CacheControl {
+    let zero = std::time::Duration::ZERO;
+    CacheControl::new().max_age(zero).no_cache().no_store().must_revalidate().private()
+}
+
+impl<S> Layer<S> for NeverCacheLayer {
+    type Service = NeverCache<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        NeverCache { inner }
+    }
+}
+
+/// The service that [`NeverCacheLayer`] makes. It is ready when the wrapped one is.
+#[derive(Debug, Clone)]
+pub struct NeverCache<S> {
+    inner: S,
+}
+
+impl<S, ReqBody, B> Service<Request<ReqBody>> for NeverCache<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<B>>,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = NeverCacheFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        NeverCacheFuture { patched: PatchFuture::call(&mut self.inner, request, NeverCachePatch) }
+    }
+}
+
+pin_project! {
+    /// The future of a [`NeverCache`] service.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct NeverCacheFuture<F> {
+        #[pin]
+        patched: PatchFuture<F, NeverCachePatch>,
+    }
+}
+
+impl<F, B, E> Future for NeverCacheFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().patched.poll(cx)
+    }
+}
