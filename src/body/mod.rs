@@ -96,7 +96,7 @@ impl<B> ResponseBody<B> {
     }
 
     /// Makes a forwarded body part of the chain of its request. The requests that the body makes belong to that chain.
-    pub(crate) fn within(self, chain: &Arc<Chain>) -> Self
+    pub(crate) fn in_chain(self, chain: &Arc<Chain>) -> Self
     where
         B: Body,
     {

@@ -147,7 +147,7 @@ impl StoredResponse {
     }
 
     /// Returns a copy that has become stale, by an invalidation before a generation that leaves it its windows.
-    pub(crate) fn softened(&self, generation: Generation, now: Moment) -> Self {
+    pub(crate) fn as_stale(&self, generation: Generation, now: Moment) -> Self {
         let mut head = self.head.clone();
         head.fresh_until = head.fresh_until.min(now);
         head.generation = generation;

@@ -17,8 +17,8 @@ pub(crate) type LayerId = [u8; PREFIX];
 /// whether a cache layer further in handled it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OuterContext {
-    /// The places in the key of the cache layers among them.
-    pub(crate) places: Arc<[LayerId]>,
+    /// The ids of the cache layers among them.
+    pub(crate) layers: Arc<[LayerId]>,
     /// One of them saw who the sender is; a layer in between may have taken that off.
     pub(crate) identified: bool,
     /// One that decides on anonymity did.
@@ -133,7 +133,7 @@ fn routing_extensions(_: &Extensions) -> usize {
 /// Tells whether a cache layer further out has marked the request.
 #[inline]
 pub(crate) fn was_announced(request: &Extensions) -> bool {
-    request.get::<OuterContext>().is_some_and(|outer| !outer.places.is_empty())
+    request.get::<OuterContext>().is_some_and(|outer| !outer.layers.is_empty())
 }
 
 /// Returns `true` if no outer layer of this crate has marked the request.

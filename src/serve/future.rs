@@ -151,7 +151,7 @@ where
     let answer = tracker.0.track(call.as_mut()).await;
     let answer = answer.map(|response| passed_on(response, &mut outgoing, &config));
     edge.refuse_rest();
-    (answer.map(|response| response.map(|body| body.within(&chain))), inherited(is_noted))
+    (answer.map(|response| response.map(|body| body.in_chain(&chain))), inherited(is_noted))
 }
 
 #[inline]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// Tells whether one of the outer layers has the layer id of this layer.
 pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bool {
-    outer.places.contains(config.id())
+    outer.layers.contains(config.id())
 }
 
 /// Tells whether this layer's own rules declare all cookies that were unknown further out.
@@ -22,16 +22,16 @@ pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
 pub(super) fn announce(config: &LayerConfig, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
     let mut mark = match request.get::<OuterContext>() {
         None => OuterContext {
-            places: Arc::clone(config.id_alone()),
+            layers: Arc::clone(config.id_alone()),
             start: OuterContext::start(request),
             ..OuterContext::default()
         },
         Some(outer) => {
-            let places = match &*outer.places {
+            let layers = match &*outer.layers {
                 [] => Arc::clone(config.id_alone()),
-                places => places.iter().copied().chain([*config.id()]).collect(),
+                layers => layers.iter().copied().chain([*config.id()]).collect(),
             };
-            OuterContext { places, ..outer.clone() }
+            OuterContext { layers, ..outer.clone() }
         }
     };
     mark.identified |= identified;

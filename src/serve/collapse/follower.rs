@@ -123,7 +123,7 @@ impl<'a> Collapse<'a> {
             Lookup::Bypass(_) | Lookup::Miss { .. }
                 if state.facts.directives
                     && state.config.policy.wants_only_what_is_cached(self.request)
-                    && !is_handled_within(state) =>
+                    && !is_handled_by_inner(state) =>
             {
                 LookupOutcome::Done(Action::Refuse)
             }
@@ -233,7 +233,7 @@ async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) 
 }
 
 /// Tells whether a cache layer further in answers it.
-fn is_handled_within(state: &RequestState) -> bool {
+fn is_handled_by_inner(state: &RequestState) -> bool {
     let cache = &state.config.cache;
     cache.hit_for_miss().get(state.key.as_ref(), cache.clock().now())
         == Some(HitForMissReason::HandledByInner)

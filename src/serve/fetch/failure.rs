@@ -38,11 +38,11 @@ impl Fetch {
     /// Returns what is stored, where it may be used instead of a failed call's answer.
     pub(in crate::serve) async fn stale_instead(
         &self,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
     ) -> Option<Arc<StoredResponse>> {
         let stored = self.plan.stored.as_ref().filter(|_| self.background.is_none())?;
         let (config, now) = (&self.state.config, self.state.config.cache.clock().now());
-        let reuse = Reuse { config, request: &sent.headers, facts: self.state.facts, now };
+        let reuse = Reuse { config, request: &forwarded.headers, facts: self.state.facts, now };
         let stale = &stored.response;
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now)) && reuse.accepts_stale(stale);
         // It may have been invalidated while the service failed.
@@ -57,7 +57,7 @@ impl Fetch {
     pub(in crate::serve) fn answer_with<B>(
         self,
         stale: Arc<StoredResponse>,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         failure: Option<StatusCode>,
         marks: Extensions,
     ) -> Response<ResponseBody<B>> {
@@ -70,14 +70,20 @@ impl Fetch {
         let status = failure.map_or(status, |failure| status.answered(failure));
         let now = self.state.config.cache.clock().now();
         let shared = Arc::clone(&stale);
-        let hit =
-            Hit::after_call(&self.state.config, stale, sent.version, &sent.headers, self.state.facts, now);
-        let mut response = hit.leaving(sent.outgoing.left_to_outer()).response();
+        let hit = Hit::after_call(
+            &self.state.config,
+            stale,
+            forwarded.version,
+            &forwarded.headers,
+            self.state.facts,
+            now,
+        );
+        let mut response = hit.leaving(forwarded.outgoing.left_to_outer()).response();
         response.extensions_mut().extend(marks);
         if let Some(leader) = self.plan.leader {
             leader.stored(shared);
         }
-        sent.outgoing.clone().with_status(status).silent().apply(&mut response);
+        forwarded.outgoing.clone().with_status(status).silent().apply(&mut response);
         response
     }
 
@@ -92,20 +98,20 @@ impl Fetch {
     pub(in crate::serve) fn not_stored<B: Body>(
         self,
         response: Response<B>,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
     ) -> Response<ResponseBody<B>> {
-        let mut response = response.map(|body| ResponseBody::forwarded(body).within(&self.state.chain));
-        sent.outgoing.clone().with_status(self.status).apply_to_answer(&mut response);
+        let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(&self.state.chain));
+        forwarded.outgoing.clone().with_status(self.status).apply_to_answer(&mut response);
         self.failed();
         response
     }
 
     /// Answers for a service that has not (RFC 9110 section 15.6.5).
-    pub(in crate::serve) fn timed_out<B>(self, sent: &ForwardedRequest) -> Response<ResponseBody<B>> {
+    pub(in crate::serve) fn timed_out<B>(self, forwarded: &ForwardedRequest) -> Response<ResponseBody<B>> {
         event!(detail = %Detail::OriginTimeout, "not stored");
-        let outgoing = sent.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
+        let outgoing = forwarded.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
         self.failed();
-        empty(StatusCode::GATEWAY_TIMEOUT, sent.version, &outgoing)
+        empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
     /// Returns what is stored, where a response of this status takes its place.

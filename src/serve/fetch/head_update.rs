@@ -81,7 +81,7 @@ impl Fetch {
         &self,
         known: HeadTarget,
         response: &Response<B>,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> Option<HeadUpdate> {
         let (config, HeadTarget { stored: StoredAt { response: before, key }, generation }) =
@@ -95,7 +95,7 @@ impl Fetch {
         let now = config.cache.clock().now();
         let outdated = |key, before: Arc<StoredResponse>| {
             let (url, expires) = (self.state.key.clone(), now.after(retained(&config.policy, before.head())));
-            let after = before.softened(generation, now);
+            let after = before.as_stale(generation, now);
             before.is_fresh(now).then_some(HeadUpdate { url, key, before, after, expires })
         };
         if !is_still(before.headers(), before.body().len() as u64, response.headers()) {
@@ -109,14 +109,14 @@ impl Fetch {
         parts.headers = updated(&before.head().said(), response.headers(), true);
         parts.extensions = response.extensions().clone();
         let Ok(Admission { stored, retained, .. }) =
-            admit(config, &sent.exchange(&self.state, generation), &parts)
+            admit(config, &forwarded.exchange(&self.state, generation), &parts)
         else {
             config.cache.forget(key, before);
             return None;
         };
         let mut head = stored.into_head();
         let nominated = |head: &Head| head.nominated.len();
-        head.nominate(&before.head().nominated, &sent.headers, config.selection());
+        head.nominate(&before.head().nominated, &forwarded.headers, config.selection());
         if nominated(&head) != nominated(before.head()) {
             // Its place is by other fields.
             return outdated(key, before);

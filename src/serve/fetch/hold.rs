@@ -15,18 +15,18 @@ impl Fetch {
     /// not collapse for a while. If it is abandoned, one of the followers starts over.
     pub(in crate::serve) fn hold<B>(
         &self,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         response: &mut Response<B>,
         statuses: Option<(CacheStatus, Forecast)>,
     ) -> Option<PendingVerdict> {
-        if !sent.held {
+        if !forwarded.held {
             return None;
         }
         let (state, status) = (&self.state, response.status());
         let told = statuses.and_then(|(held, stored)| {
             // The status of a revalidation names that of the 304.
             let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
-            sent.outgoing.told_of(held, stored.answered(status))
+            forwarded.outgoing.told_of(held, stored.answered(status))
         });
         let (held, verdict) =
             HeldAdmission::new(&state.config, state.facts.personal, response.headers(), told);

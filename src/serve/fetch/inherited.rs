@@ -12,9 +12,9 @@ impl Fetch {
     pub(in crate::serve) fn inherited_unstored(
         &self,
         head: &response::Parts,
-        handled_within: bool,
+        handled_by_inner: bool,
     ) -> AnswerDependencies {
-        if handled_within {
+        if handled_by_inner {
             // The inner layer has passed it on.
             return AnswerDependencies::noted();
         }

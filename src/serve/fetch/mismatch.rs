@@ -15,10 +15,10 @@ impl Fetch {
     pub(in crate::serve) async fn mismatched<B>(
         mut self,
         validated: &Extensions,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
-        let usable = self.stale_instead(sent).await;
+        let usable = self.stale_instead(forwarded).await;
         let cache = &self.state.config.cache.clone();
         if let Some(StoredAt { response, key }) = &self.plan.stored {
             cache.note_mismatch(key.as_ref(), response);
@@ -29,16 +29,16 @@ impl Fetch {
         let (marks, given) = (restrictions(validated), StatusCode::NOT_MODIFIED);
         if let Some(stale) = usable {
             let inherited = AnswerDependencies::from(&*stale).and(reads);
-            return (self.answer_with(stale, sent, Some(given), marks), inherited);
+            return (self.answer_with(stale, forwarded, Some(given), marks), inherited);
         }
         let mut response = Response::new(ResponseBody::default());
         *response.status_mut() = StatusCode::BAD_GATEWAY;
-        *response.version_mut() = sent.version;
+        *response.version_mut() = forwarded.version;
         *response.extensions_mut() = marks;
         event!(detail = %Detail::Mismatch, "not stored");
         let status = self.status.answered(given).detail(Detail::Mismatch);
         self.failed();
-        sent.outgoing.clone().with_status(status).apply(&mut response);
+        forwarded.outgoing.clone().with_status(status).apply(&mut response);
         (response, AnswerDependencies::noted().and(reads))
     }
 

@@ -50,7 +50,7 @@ impl Fetch {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let mut sent = self.prepare(&mut request);
+        let mut forwarded = self.prepare(&mut request);
         let known = self.known_by_head().await;
         let mut tracker = Tracker::of(&self.state.chain);
         let answer = {
@@ -58,10 +58,10 @@ impl Fetch {
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
             // Declared after the call, so that it is dropped before: what the call held is given up, not refused.
-            let edge = std::mem::replace(&mut sent.edge, Edge::inner());
+            let edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
             let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {
-                sent.edge = edge;
+                forwarded.edge = edge;
             }
             answer.map(|answer| {
                 answer.map(|mut response| {
@@ -72,21 +72,21 @@ impl Fetch {
         };
         let noted = |tracker: &Tracker| AnswerDependencies::noted().and(tracker.peek());
         let has_failed = self.has_failed(&answer);
-        if has_failed && let Some(stale) = self.stale_instead(&sent).await {
+        if has_failed && let Some(stale) = self.stale_instead(&forwarded).await {
             let failure = answer.and_then(Result::ok).map(|response| response.status());
             let inherited = AnswerDependencies::from(&*stale).and(tracker.peek());
-            return (Ok(self.answer_with(stale, &sent, failure, Extensions::new())), inherited);
+            return (Ok(self.answer_with(stale, &forwarded, failure, Extensions::new())), inherited);
         }
         let response = match answer {
             // Nobody waits for it, and it shall not take the place of what is there.
             Some(Ok(response)) if has_failed && self.background.is_some() => {
-                return (Ok(self.not_stored(response, &sent)), noted(&tracker));
+                return (Ok(self.not_stored(response, &forwarded)), noted(&tracker));
             }
             Some(Ok(response)) => {
                 if let Some(what) = what_changed(&response)
                     && Changed::new(&self.state.config.cache, what).invalidate().await.is_err()
                 {
-                    sent.outgoing.mark_invalidation_failed();
+                    forwarded.outgoing.mark_invalidation_failed();
                 }
                 response
             }
@@ -94,9 +94,9 @@ impl Fetch {
                 self.failed();
                 return (Err(error), noted(&tracker));
             }
-            None => return (Ok(self.timed_out(&sent)), noted(&tracker)),
+            None => return (Ok(self.timed_out(&forwarded)), noted(&tracker)),
         };
-        self.answered(response, known, sent, tracker).await
+        self.answered(response, known, forwarded, tracker).await
     }
 
     /// Returns what the client gets of the service's answer; stores and shares it if that may be.
@@ -104,7 +104,7 @@ impl Fetch {
         mut self,
         mut response: Response<B>,
         known: Option<HeadTarget>,
-        mut sent: ForwardedRequest,
+        mut forwarded: ForwardedRequest,
         mut tracker: Tracker,
     ) -> Answered<B, E>
     where
@@ -117,20 +117,21 @@ impl Fetch {
             let validated = response.into_parts().0;
             // Boxed, so that the calls that end otherwise do not carry the room for it about.
             let (response, inherited) =
-                Box::pin(self.freshened(&stale, validated, sent, tracker.take())).await;
+                Box::pin(self.freshened(&stale, validated, forwarded, tracker.take())).await;
             return (Ok(response), inherited);
         }
         // Boxed, since a HEAD is rare.
-        if let Some(update) = known.and_then(|known| self.learn(known, &response, &sent, tracker.peek())) {
-            match self.hold(&sent, &mut response, None) {
+        if let Some(update) = known.and_then(|known| self.learn(known, &response, &forwarded, tracker.peek()))
+        {
+            match self.hold(&forwarded, &mut response, None) {
                 Some(verdict) => update.store_if_admitted(&verdict, &self.state.config.cache),
                 None => Box::pin(update.store(&self.state.config.cache)).await,
             }
         }
-        let conditions = sent.conditions.take();
+        let conditions = forwarded.conditions.take();
         let outdated = self.outdated(response.status());
         let Received { mut response, tag, inherited, forecast } =
-            self.received(response, sent, outdated, tracker);
+            self.received(response, forwarded, outdated, tracker);
         // What of the body is ready is stored at once, however slowly its client reads.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
         if let Some((forecast, said)) = forecast {

@@ -36,7 +36,7 @@ impl Fetch {
     pub(in crate::serve) fn received<B>(
         self,
         response: Response<B>,
-        mut sent: ForwardedRequest,
+        mut forwarded: ForwardedRequest,
         outdated: Option<Outdated>,
         tracker: Tracker,
     ) -> Received<B>
@@ -44,17 +44,17 @@ impl Fetch {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let mut edge = std::mem::replace(&mut sent.edge, Edge::inner());
+        let mut edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
         let (mut head, body) = response.into_parts();
-        let handled_within = head.extensions.remove::<HandledByInner>().is_some();
+        let handled_by_inner = head.extensions.remove::<HandledByInner>().is_some();
         let config = &*self.state.config;
         EntityTag::remove_malformed(&mut head.headers, config.policy.etags);
         let admission = match self.plan.generation {
-            _ if handled_within => Err(Detail::HandledByInner),
+            _ if handled_by_inner => Err(Detail::HandledByInner),
             None if self.state.facts.head => Err(Detail::Head),
             None => Err(Detail::StoreFailed),
             Some(generation) => {
-                let admission = admit(config, &sent.exchange(&self.state, generation), &head);
+                let admission = admit(config, &forwarded.exchange(&self.state, generation), &head);
                 admission.and_then(|admission| match tracker.is_fit(generation) {
                     true => fits(&body, &admission).map(|()| admission),
                     false => Err(Detail::Dependencies),
@@ -62,10 +62,14 @@ impl Fetch {
             }
         };
         let (mut outgoing, mut received) = match admission {
-            Err(why) => {
-                self.forwarded((head, body), sent.outgoing, outdated, &tracker, (handled_within, why))
-            }
-            Ok(admission) => self.recorded((head, body), sent, admission, outdated, tracker),
+            Err(why) => self.not_recorded(
+                (head, body),
+                forwarded.outgoing,
+                outdated,
+                &tracker,
+                (handled_by_inner, why),
+            ),
+            Ok(admission) => self.recorded((head, body), forwarded, admission, outdated, tracker),
         };
         outgoing.apply_to_answer(&mut received.response);
         edge.refuse_rest();
@@ -73,13 +77,13 @@ impl Fetch {
     }
 
     /// Returns a response that is not stored, and its head for the client.
-    fn forwarded<B>(
+    fn not_recorded<B>(
         self,
         (head, body): (response::Parts, B),
         outgoing: OutgoingHead,
         outdated: Option<Outdated>,
         tracker: &Tracker,
-        (handled_within, why): (bool, Detail),
+        (handled_by_inner, why): (bool, Detail),
     ) -> (OutgoingHead, Received<B>)
     where
         B: Body<Data = Bytes>,
@@ -88,10 +92,10 @@ impl Fetch {
         if outdated.is_some_and(|outdated| outdated.not_stored(&self.state.config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
-        let inherited = self.inherited_unstored(&head, handled_within).and(tracker.peek());
-        let outgoing = outgoing.within(handled_within).with_status(self.status.detail(why));
-        let body = ResponseBody::forwarded(body).within(&self.state.chain);
-        self.not_shared(&head, handled_within, why);
+        let inherited = self.inherited_unstored(&head, handled_by_inner).and(tracker.peek());
+        let outgoing = outgoing.handled_by_inner(handled_by_inner).with_status(self.status.detail(why));
+        let body = ResponseBody::forwarded(body).in_chain(&self.state.chain);
+        self.not_shared(&head, handled_by_inner, why);
         event!(detail = %why, "not stored");
         let response = Response::from_parts(head, body);
         (outgoing, Received { response, tag: Tagged::default(), inherited, forecast: None })
@@ -101,7 +105,7 @@ impl Fetch {
     fn recorded<B>(
         mut self,
         (head, body): (response::Parts, B),
-        sent: ForwardedRequest,
+        forwarded: ForwardedRequest,
         Admission { stored, declared, limit, retained, told }: Admission,
         outdated: Option<Outdated>,
         tracker: Tracker,
@@ -128,13 +132,13 @@ impl Fetch {
         }
         let reads = tracker.peek();
         let known_until = reads.as_ref().map_or(Moment::NEVER, Dependencies::until);
-        let forecast = Forecast::new(self.status, &self.state, response.head(), &sent.headers, reads);
+        let forecast = Forecast::new(self.status, &self.state, response.head(), &forwarded.headers, reads);
         let said = forecast.status();
         let mut held = Response::from_parts(head, ());
-        let verdict = self.hold(&sent, &mut held, Some((self.status, forecast.clone())));
+        let verdict = self.hold(&forwarded, &mut held, Some((self.status, forecast.clone())));
         // Until an outer layer has admitted it, nothing says that it is stored.
         let status = if verdict.is_some() { self.status } else { said };
-        let ForwardedRequest { headers: request, outgoing, .. } = sent;
+        let ForwardedRequest { headers: request, outgoing, .. } = forwarded;
         let (key, selection) = (self.state.key, Arc::clone(config.selection()));
         let max_variants = config.policy.max_variants;
         let mut storing = PendingStore::new(key, response, request, selection, max_variants, retained);
@@ -149,10 +153,10 @@ impl Fetch {
     }
 
     /// Tells those who wait, and those who come, that this response is nobody else's.
-    fn not_shared(self, head: &response::Parts, handled_within: bool, why: Detail) {
+    fn not_shared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
         let cache = &self.state.config.cache;
         let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
-        if handled_within {
+        if handled_by_inner {
             hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
             // It says nothing of the next response, and a failing service is not to be stormed.

@@ -29,12 +29,12 @@ impl Fetch {
         mut self,
         stale: &StoredResponse,
         validated: response::Parts,
-        sent: ForwardedRequest,
+        forwarded: ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let validators = ValidatorMatch::new(stale.headers(), &validated.headers);
         if validators == ValidatorMatch::Another {
-            return self.mismatched(&validated.extensions, &sent, reads).await;
+            return self.mismatched(&validated.extensions, &forwarded, reads).await;
         }
         let outdated = self.outdated(stale.status());
         let (config, facts) = (Arc::clone(&self.state.config), self.state.facts);
@@ -42,30 +42,31 @@ impl Fetch {
         let updates = validators == ValidatorMatch::Same;
         let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
         let marks = restrictions(&parts.extensions);
-        let handled_within = parts.extensions.remove::<HandledByInner>().is_some();
+        let handled_by_inner = parts.extensions.remove::<HandledByInner>().is_some();
         // The admission of an inner layer, whose answer this one passes on.
         let held_within = parts.extensions.remove::<HeldAdmission>();
         let admission = match self.plan.generation {
-            _ if handled_within => Err(Detail::HandledByInner),
+            _ if handled_by_inner => Err(Detail::HandledByInner),
             _ if !updates => Err(Detail::Mismatch),
-            Some(generation) => admit(&config, &sent.exchange(&self.state, generation), &parts),
+            Some(generation) => admit(&config, &forwarded.exchange(&self.state, generation), &parts),
             None => Err(Detail::StoreFailed),
         };
-        let storing = admission.and_then(|admission| self.update(stale, admission, &sent, reads.clone()));
+        let storing =
+            admission.and_then(|admission| self.update(stale, admission, &forwarded, reads.clone()));
         let (stored, status, held) = match storing {
             Ok(storing) => {
                 let (stored, status, held) =
-                    self.store_freshened(stale, storing, validated.headers, &sent, reads.clone()).await;
+                    self.store_freshened(stale, storing, validated.headers, &forwarded, reads.clone()).await;
                 (stored, status, held.or(held_within))
             }
             Err(why) => {
                 let status = self.revalidated().detail(why);
                 event!(detail = %why, "not stored");
-                self.not_freshened((handled_within, updates), outdated, &mut parts, now);
+                self.not_freshened((handled_by_inner, updates), outdated, &mut parts, now);
                 (Arc::new(stale.with_headers(parts.headers)), status, held_within)
             }
         };
-        let ForwardedRequest { headers: request, version, outgoing, mut edge, .. } = sent;
+        let ForwardedRequest { headers: request, version, outgoing, mut edge, .. } = forwarded;
         let inherited = AnswerDependencies::from(&*stored).and(reads);
         let hit = Hit::after_call(&config, stored, version, &request, facts, now);
         let mut response = hit.leaving(outgoing.left_to_outer()).response();
@@ -124,11 +125,11 @@ impl Fetch {
         &self,
         stale: &StoredResponse,
         Admission { stored, retained, .. }: Admission,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> Result<(PendingStore, Duration), Detail> {
         let (head, settled) = (stored.into_head(), self.background.clone());
-        let mut storing = updating(&self.state, head, stale, &sent.headers, retained, settled);
+        let mut storing = updating(&self.state, head, stale, &forwarded.headers, retained, settled);
         // What is made from more than it is known by must not be kept.
         if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
     }
@@ -140,7 +141,7 @@ impl Fetch {
         stale: &StoredResponse,
         (mut storing, retained): (PendingStore, Duration),
         validated: HeaderMap,
-        sent: &ForwardedRequest,
+        forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> (Arc<StoredResponse>, CacheStatus, Option<HeldAdmission>) {
         let (status, now) = (self.revalidated(), self.state.config.cache.clock().now());
@@ -148,8 +149,8 @@ impl Fetch {
         let mut answer = Response::new(());
         *answer.headers_mut() = storing.response.headers().clone();
         let forecast =
-            Forecast::new(status, &self.state, storing.response.head(), &sent.headers, reads).ended();
-        let verdict = self.hold(sent, &mut answer, Some((status, forecast.clone())));
+            Forecast::new(status, &self.state, storing.response.head(), &forwarded.headers, reads).ended();
+        let verdict = self.hold(forwarded, &mut answer, Some((status, forecast.clone())));
         storing.set_body(stale.body().clone());
         let stored = Arc::clone(&storing.response);
         let (state, leader) = (self.state, self.plan.leader);
@@ -168,13 +169,13 @@ impl Fetch {
     /// that is not stored says.
     fn not_freshened(
         self,
-        (handled_within, updates): (bool, bool),
+        (handled_by_inner, updates): (bool, bool),
         outdated: Option<Outdated>,
         parts: &mut response::Parts,
         now: Moment,
     ) {
         let (config, facts) = (&self.state.config, self.state.facts);
-        let reason = match handled_within {
+        let reason = match handled_by_inner {
             true => HitForMissReason::HandledByInner,
             false => HitForMissReason::Uncacheable,
         };

@@ -106,7 +106,7 @@ impl Reuse<'_> {
         if cache.validity_of(response).await.map_err(|_| StoreUnavailable)? == Validity::Invalid {
             return Ok(None);
         }
-        let stale = Arc::new(response.softened(generation, self.now));
+        let stale = Arc::new(response.as_stale(generation, self.now));
         let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
         // The expiry must not grow: the index of a variant may expire at the same time.
         let ttl =

@@ -45,7 +45,7 @@ pub(in crate::serve) struct OutgoingHead {
     tags_read: TagFields,
     tags_told: Option<TagFields>,
     /// A layer further in has handled the request.
-    within: bool,
+    handled_by_inner: bool,
     /// What the response changed could not be invalidated.
     not_invalidated: bool,
     /// Read when the response has come.
@@ -75,7 +75,7 @@ impl OutgoingHead {
             personal: config.personal.clone(),
             tags_read: config.policy.tags_read,
             tags_told: config.policy.tags_told,
-            within: false,
+            handled_by_inner: false,
             not_invalidated: false,
             clock: config.cache.clock().clone(),
         }
@@ -120,15 +120,16 @@ impl OutgoingHead {
     }
 
     /// Has it known whether a layer further in has handled the request.
-    pub(in crate::serve) fn within(self, within: bool) -> Self {
-        Self { within, ..self }
+    pub(in crate::serve) fn handled_by_inner(self, handled_by_inner: bool) -> Self {
+        Self { handled_by_inner, ..self }
     }
 
     /// Has a response say its tags where they are to be said. What a layer further in says there stays: it may
     /// know of more.
     fn tell_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tags_told else { return };
-        let within = self.within || response.extensions().get::<HandledByInner>().is_some();
+        let handled_by_inner =
+            self.handled_by_inner || response.extensions().get::<HandledByInner>().is_some();
         // What can't be read is told nobody.
         let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
@@ -136,7 +137,7 @@ impl OutgoingHead {
         }
         tags.sort_unstable();
         tags.dedup();
-        fields.write_unless(&tags, response.headers_mut(), within);
+        fields.write_unless(&tags, response.headers_mut(), handled_by_inner);
     }
 
     /// Returns what a stored response leaves to a cache layer further out, if there is one.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// A POST whose response may be kept: all that is known before it is sent on.
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
-    sent: ForwardedRequest,
+    forwarded: ForwardedRequest,
     /// What was current before the service was called; later, before what it has changed is invalidated.
     before: Generation,
     /// What the response is made from.
@@ -80,7 +80,7 @@ impl CacheablePost {
         outgoing.set_key(state.shown.clone());
         let asked = config.policy.predicates.look_at_responses().then(|| request.clone());
         // All of its fields: none that a GET lacks may have selected what it is answered with.
-        let sent = ForwardedRequest {
+        let forwarded = ForwardedRequest {
             asked,
             ..ForwardedRequest::new(config, request.headers.clone(), request.version, outgoing)
         };
@@ -95,7 +95,7 @@ impl CacheablePost {
             is_detached: false,
             action: UnstoredAction::Forget,
         };
-        Some(Self { fetch, sent, before, tracker })
+        Some(Self { fetch, forwarded, before, tracker })
     }
 
     /// Returns the request, among those that led to it.
@@ -123,7 +123,7 @@ impl CacheablePost {
         let (target, host) = (&written.public.uri, written.public.authority.as_ref());
         let headers = response.headers();
         let directives = ResponseDirectives::for_targets(headers, &self.fetch.state.config.policy.targets);
-        let stated = stated_lifetime(&directives, headers, self.sent.at);
+        let stated = stated_lifetime(&directives, headers, self.forwarded.at);
         // Who it is that logs in, is in the content: their cookie is for nobody else, whatever the policy.
         if response.status() != StatusCode::OK
             || headers.contains_key(SET_COOKIE)
@@ -165,11 +165,11 @@ impl CacheablePost {
         };
         if now.is_some_and(is_expected) {
             self.fetch.plan.generation = now;
-            let received = self.fetch.received(response, self.sent, None, self.tracker);
+            let received = self.fetch.received(response, self.forwarded, None, self.tracker);
             return (received.response, received.inherited);
         }
-        let mut response = response.map(|body| ResponseBody::forwarded(body).within(self.chain()));
-        self.sent.outgoing.apply_to_answer(&mut response);
+        let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(self.chain()));
+        self.forwarded.outgoing.apply_to_answer(&mut response);
         // It may be older than what was invalidated meanwhile.
         (response, AnswerDependencies::Unknown)
     }

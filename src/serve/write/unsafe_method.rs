@@ -106,7 +106,7 @@ where
     B::Error: Into<BoxError>,
 {
     let mut response = response.map(|body| match chain {
-        Some(chain) => ResponseBody::forwarded(body).within(chain),
+        Some(chain) => ResponseBody::forwarded(body).in_chain(chain),
         None => ResponseBody::forwarded(body),
     });
     outgoing.apply_to_answer(&mut response);
