@@ -1,8 +1,13 @@
 //! The plan of the house: a module uses only what stands below it, and files stay small.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+mod functions;
+mod imports;
+mod sources;
+
+use functions::functions;
+use imports::{circles, graph};
+use sources::sources;
+use std::collections::{BTreeSet, HashMap};
 
 /// Who may use whom: a room uses rooms of lower rank, and its own.
 const RANKS: &[(&str, u8)] = &[
@@ -25,28 +30,6 @@ const RANKS: &[(&str, u8)] = &[
     ("lib", 10),
 ];
 
-fn sources() -> Vec<(PathBuf, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(folder).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                found.push(path);
-            }
-        }
-    }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    walk(&root, &mut paths);
-    let relative = |path: &Path| path.strip_prefix(&root).expect("below src").to_owned();
-    paths.iter().map(|path| (relative(path), fs::read_to_string(path).expect("text"))).collect()
-}
-
-fn code(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"))
-}
-
 fn room(name: &str) -> Option<(&'static str, u8)> {
     RANKS.iter().find(|(room, _)| *room == name).copied()
 }
@@ -54,10 +37,11 @@ fn room(name: &str) -> Option<(&'static str, u8)> {
 #[test]
 fn a_module_uses_only_what_stands_below_it() {
     let mut uses = 0;
-    for (path, text) in sources() {
+    for source in sources() {
+        let path = &source.path;
         let first = path.iter().next().expect("a part").to_str().expect("text");
         let (own, rank) = room(first.trim_end_matches(".rs")).expect("each room has a rank");
-        for line in code(&text).filter(|line| !line.trim_start().starts_with("//")) {
+        for line in source.code().filter(|line| !line.trim_start().starts_with("//")) {
             for used in line.split("crate::").skip(1) {
                 let name = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
                 let Some((used, below)) = room(name) else { continue };
@@ -74,19 +58,47 @@ fn a_module_uses_only_what_stands_below_it() {
 
 #[test]
 fn every_module_says_what_it_is_for_and_stays_small() {
-    for (path, text) in sources() {
-        assert!(text.starts_with("//! "), "{path:?} does not say what it is for");
-        let lines = code(&text).count();
+    for source in sources() {
+        let path = &source.path;
+        assert!(source.text.starts_with("//! "), "{path:?} does not say what it is for");
+        let lines = source.code().count();
         assert!(lines <= 350, "{path:?} has {lines} lines");
     }
+}
+
+/// TO BE REMOVED: the folder whose circles and long functions are being opened.
+const NOT_YET: &str = "serve";
+
+/// A re-export is no import, but what is used through one is.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let mut graph = graph(&sources());
+    graph.retain(|file, _| !file.starts_with(NOT_YET));
+    let edges: usize = graph.values().map(BTreeSet::len).sum();
+    assert!(edges > 500, "the test reads the imports: {edges}");
+    let circles = circles(&graph);
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn no_function_has_more_than_70_lines() {
+    let mut count = 0;
+    for source in sources().iter().filter(|source| !source.is_test() && !source.path.starts_with(NOT_YET)) {
+        for function in functions(source) {
+            count += 1;
+            assert!(function.lines <= 70, "{:?}: {function:?}", source.path);
+        }
+    }
+    assert!(count > 1000, "the test reads the functions: {count}");
 }
 
 /// Types in macros, which are of one file alone, may share a name; so may the types that belong to a trait.
 #[test]
 fn type_names_are_defined_once() {
     let mut defined = HashMap::new();
-    for (path, text) in sources() {
-        for line in code(&text) {
+    for source in sources() {
+        let path = &source.path;
+        for line in source.code() {
             let line = line
                 .strip_prefix("pub ")
                 .or_else(|| line.split_once(") ").map(|(_, rest)| rest).filter(|_| line.starts_with("pub(")))
