@@ -1,0 +1,10 @@
+//! Concurrent requests for one key: leader, followers, and the body that they share.
+
+mod arriving;
+mod budget;
+mod leader;
+mod loops;
+mod readers;
+mod stalled_recordings;
+mod streaming;
+mod waits;

@@ -1,0 +1,198 @@
+//! Directives whose arguments are malformed or that come twice, and windows that are open on arrival.
+
+use crate::revalidation::corners::{SECOND, proxy, standing, with_status};
+use crate::support::*;
+use tower_response_cache::Policy;
+
+/// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
+#[tokio::test]
+async fn a_field_name_without_quotes_is_a_list_of_one() {
+    for policy in [policy(), proxy()] {
+        for (value, is_kept) in [
+            ("max-age=60, no-cache=Set-Cookie", true),
+            ("no-cache=Set-Cookie, max-age=60", true),
+            ("max-age=60, NO-CACHE = set-cookie", true),
+            ("max-age=60, private=X-Note", false),
+            ("max-age=60, no-cache=x-note, private=Set-Cookie", false),
+        ] {
+            let lines = [("cache-control", value), ("x-note", "1")];
+            let (stack, _) = site(policy.clone(), move |_, call| numbered(&lines, call));
+            send(&stack, get("/")).await;
+            let hit = send(&stack, get("/")).await;
+            assert!(hit.is_hit(), "{value}");
+            assert_eq!(hit.header("x-note").is_some(), is_kept, "{value}");
+        }
+    }
+}
+
+/// In doubt, the directive is about all of the response.
+#[tokio::test]
+async fn an_argument_that_may_be_no_single_field_name_names_none() {
+    for policy in [policy(), proxy()] {
+        for value in [
+            // A list without quotes.
+            "max-age=60, private=Set-Cookie, X-Note",
+            "private=Set-Cookie, X-Note, max-age=60",
+            "no-cache=Set-Cookie, X-Other, X-Note, max-age=60",
+            // No names of fields.
+            "max-age=60, private=1",
+            "max-age=60, private=true",
+            "max-age=60, private=-1",
+            "max-age=60, no-cache=no-store",
+            "max-age=60, private=",
+            "max-age=60, private=\"\"",
+        ] {
+            let lines = [("cache-control", value), ("x-note", "1")];
+            let (stack, _) = site(policy.clone(), move |_, call| numbered(&lines, call));
+            assert!(!shares(&stack, get("/"), get("/")).await, "{value}");
+        }
+    }
+}
+
+/// RFC 9111 section 3.5: only the directive itself shares a response to `Authorization`.
+#[tokio::test]
+async fn a_directive_with_an_argument_that_it_does_not_take_shares_nothing() {
+    let authorized = || get_with("/", &[("authorization", "Basic eA==")]);
+    for (name, value, is_shared) in [
+        ("cache-control", "max-age=60, must-revalidate=bad", false),
+        ("cache-control", "max-age=60, must-revalidate=\"\"", false),
+        ("cache-control", "max-age=60, must-revalidate=", false),
+        ("cache-control", "max-age=60, public=1", false),
+        ("cache-control", "max-age=60, s-maxage", false),
+        ("cache-control", "max-age=60, s-maxage=bad", false),
+        ("cache-control", "max-age=60, s-maxage=60, s-maxage=bad", false),
+        ("cdn-cache-control", "max-age=60, must-revalidate=1", false),
+        ("cdn-cache-control", "max-age=60, s-maxage=x", false),
+        ("cdn-cache-control", "max-age=60, public=1", false),
+        ("cache-control", "max-age=60, must-revalidate", true),
+        ("cache-control", "max-age=60, must-revalidate=bad, must-revalidate", true),
+        ("cache-control", "s-maxage=60", true),
+        ("cache-control", "s-maxage=\"60\"", true),
+        ("cache-control", "max-age=60, public", true),
+        ("cdn-cache-control", "max-age=60, must-revalidate", true),
+    ] {
+        let lines = [(name, value), ("etag", "\"a\"")];
+        let (stack, _) =
+            site(proxy(), move |request, call| match request.headers().contains_key("if-none-match") {
+                true => with_status(304, with_lines(&lines, "")),
+                false => numbered(&lines, call),
+            });
+        let first = send(&stack, authorized()).await;
+        let expected = (!is_shared).then_some("authorization");
+        assert_eq!(first.detail(), expected, "{name}: {value}");
+        assert_eq!(send(&stack, get("/")).await.text() == "1", is_shared, "{name}: {value}");
+    }
+}
+
+/// RFC 9111 section 5.2.2.3.
+#[tokio::test]
+async fn must_understand_with_an_argument_lifts_no_no_store() {
+    for (value, is_stored) in [
+        ("max-age=60, no-store, must-understand", true),
+        ("max-age=60, no-store, must-understand=1", false),
+        ("max-age=60, no-store, must-understand=\"x\"", false),
+    ] {
+        let (stack, _) = site(proxy(), move |_, call| numbered(&[("cache-control", value)], call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, is_stored, "{value}");
+    }
+}
+
+/// RFC 9111 section 5.2.2.2: a directive restricts whatever its argument.
+#[tokio::test]
+async fn a_directive_with_an_argument_that_it_does_not_take_still_restricts() {
+    for value in ["must-revalidate=bad", "proxy-revalidate=1", "s-maxage=bad"] {
+        let control = format!("max-age=60, {value}, stale-if-error=600");
+        let (stack, _, hand) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
+            1 => numbered(&[("cache-control", &control), ("etag", "\"a\"")], call),
+            _ => with_status(503, numbered(&[], call)),
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        assert_eq!(send(&stack, get("/")).await.status, 503, "{value}");
+    }
+}
+
+/// RFC 9111 section 5.2.1: of a request directive that comes twice, the stricter counts.
+#[tokio::test]
+async fn of_repeated_request_directives_the_stricter_counts() {
+    for (age, value, is_hit) in [
+        (10, "min-fresh=1", true),
+        (10, "min-fresh=1, min-fresh=100", false),
+        (10, "min-fresh=100, min-fresh=1", false),
+        (10, "min-fresh=1, min-fresh=bad", false),
+        (10, "min-fresh=bad, min-fresh=1", false),
+        (10, "max-age=30", true),
+        (10, "max-age=1, max-age=30", false),
+        (10, "max-age=30, max-age=1", false),
+        (10, "max-age=30, max-age=bad", false),
+        (90, "max-stale=60", true),
+        (90, "max-stale", true),
+        (90, "max-stale=60, max-stale=1", false),
+        (90, "max-stale=1, max-stale=60", false),
+        (90, "max-stale, max-stale=1", false),
+        (90, "max-stale=1, max-stale", false),
+        (90, "max-stale=60, max-stale=bad", false),
+        (90, "max-stale=bad, max-stale", false),
+    ] {
+        let lines: Vec<_> = value.split(", ").map(|value| ("cache-control", value)).collect();
+        for lines in [&[("cache-control", value)][..], &lines] {
+            let (stack, _, hand) =
+                standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
+            send(&stack, get("/")).await;
+            hand.advance(age * SECOND);
+            assert_eq!(send(&stack, get_with("/", lines)).await.text() == "1", is_hit, "{age}: {lines:?}");
+        }
+    }
+}
+
+/// RFC 5861 section 3: the window begins at the end of the lifetime, wherever the response was then.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_arrives_within_its_own_stale_window_is_stored() {
+    let own = |policy: Policy| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
+    for policy in own(policy()).into_iter().chain(own(proxy())) {
+        for (value, age, is_stored) in [
+            ("max-age=10, stale-while-revalidate=60", "30", true),
+            ("max-age=0, stale-while-revalidate=60", "0", true),
+            ("s-maxage=10, stale-while-revalidate=60", "30", false),
+            ("max-age=10, stale-while-revalidate=60", "70", false),
+            ("max-age=10, stale-while-revalidate=60, must-revalidate", "30", false),
+            ("max-age=10, stale-while-revalidate=60, no-store", "30", false),
+            ("max-age=10, stale-while-revalidate=60; x", "30", false),
+            ("max-age=10, stale-while-revalidate=bad", "30", false),
+            ("max-age=10", "30", false),
+        ] {
+            let (stack, _, hand) = standing(policy.clone(), move |_, call| {
+                numbered(&[("cache-control", value), ("age", age)], call)
+            });
+            let first = send(&stack, get("/")).await;
+            let is_told = first.header("cache-status").is_some_and(|line| line.contains("; stored"));
+            assert_eq!(is_told, is_stored, "{value}, {age}");
+            let second = send(&stack, get("/")).await;
+            assert_eq!(second.is_hit() && second.text() == "1", is_stored, "{value}, {age}");
+            if is_stored {
+                tokio::time::sleep(SECOND).await;
+                assert_eq!(send(&stack, get("/")).await.text(), "2", "made anew in the background: {value}");
+                tokio::time::sleep(SECOND).await;
+                hand.advance(61 * SECOND);
+                let late = send(&stack, get("/")).await;
+                assert!(!late.is_hit(), "the window is over: {value}, {age}");
+            }
+        }
+    }
+}
+
+/// Errors are stored stale only if a lifetime would have them stored.
+#[tokio::test]
+async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
+    for (policy, code, is_stored) in
+        [(policy(), 503, false), (policy(), 404, true), (proxy(), 404, true), (proxy(), 503, true)]
+    {
+        for age in ["0", "30"] {
+            let (stack, _) = site(policy.clone(), move |_, call| {
+                let lines = [("cache-control", "max-age=10, stale-while-revalidate=60"), ("age", age)];
+                with_status(code, numbered(&lines, call))
+            });
+            assert_eq!(shares(&stack, get("/"), get("/")).await, is_stored, "{code}, {age}");
+        }
+    }
+}

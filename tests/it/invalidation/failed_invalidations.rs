@@ -1,0 +1,136 @@
+//! Automatic invalidations that fail: `Cache-Status` and an event report them.
+
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::keeping::*;
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use tower::{ServiceExt, service_fn};
+use tower_response_cache::{Cache, Invalidation, Policy};
+
+/// Stores that can be invalidated by nobody: one outside the process, and one inside.
+pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];
+
+type Provoked = Pin<Box<dyn Future<Output = Option<Answer>>>>;
+
+fn cache(fault: Fault) -> Cache {
+    Cache::new(Faulty::new(memory_store(1 << 20), fault))
+}
+
+fn stack(fault: Fault, policy: Policy, answer: fn(&Request<Body>) -> Response<Body>) -> Stack {
+    layered(&cache(fault), policy, origin(move |request, _| answer(request)).0)
+}
+
+fn says_so(_: &Request<Body>) -> Response<Body> {
+    changed(numbered(&[], 1), Invalidation::tag("t"))
+}
+
+fn after_a_write(fault: Fault) -> Provoked {
+    Box::pin(async move {
+        Some(send(&stack(fault, policy(), |_| numbered(&[], 1)), request("POST", "/", &[])).await)
+    })
+}
+
+fn by_a_gateway(fault: Fault) -> Provoked {
+    let answer = |_: &Request<Body>| with_status(numbered(&[], 1), 502);
+    Box::pin(async move { Some(send(&stack(fault, policy(), answer), request("PUT", "/", &[])).await) })
+}
+
+fn by_a_page_that_is_stored(fault: Fault) -> Provoked {
+    Box::pin(async move { Some(send(&stack(fault, policy(), says_so), get("/")).await) })
+}
+
+fn by_a_page_that_is_not_stored(fault: Fault) -> Provoked {
+    let answer = |request: &Request<Body>| {
+        let mut response = says_so(request);
+        response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
+        response
+    };
+    Box::pin(async move { Some(send(&stack(fault, policy(), answer), get("/")).await) })
+}
+
+fn by_a_post_that_would_be_kept(fault: Fault) -> Provoked {
+    let answer =
+        |_: &Request<Body>| numbered(&[("cache-control", "max-age=60"), ("content-location", "/")], 1);
+    let policy = || Policy::rfc9111();
+    Box::pin(async move {
+        let stack = stack(fault, policy(), answer);
+        let answer = send(&stack, request("POST", "/", &[])).await;
+        assert!(
+            !send(&stack, get("/")).await.is_hit(),
+            "what could not be invalidated is not known to be current"
+        );
+        Some(answer)
+    })
+}
+
+/// A write that is forwarded, and not answered.
+pub(crate) fn begun(fault: Fault) -> impl Future<Output = Result<Response<()>, Infallible>> {
+    let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let stack = layered(&cache(fault), policy(), inner.boxed_clone());
+    async move { Ok(stack.oneshot(request("POST", "/", &[])).await?.map(drop)) }
+}
+
+fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
+    Box::pin(async move {
+        let mut write = Box::pin(begun(fault));
+        assert!(futures::poll!(&mut write).is_pending());
+        None
+    })
+}
+
+/// A name, and what provokes an automatic invalidation.
+pub(crate) type Way = (&'static str, fn(Fault) -> Provoked);
+
+/// All that invalidates without being called for it, each with its name.
+pub(crate) fn ways() -> [Way; 6] {
+    [
+        ("a write", after_a_write),
+        ("a gateway", by_a_gateway),
+        ("a stored page", by_a_page_that_is_stored),
+        ("a page that is not stored", by_a_page_that_is_not_stored),
+        ("a kept POST", by_a_post_that_would_be_kept),
+        ("a client that leaves", by_a_write_whose_client_leaves),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_failed_is_told_in_cache_status_instead_of_any_other_word() {
+    for fault in FAULTS {
+        for (name, provoke) in ways() {
+            let Some(answer) = provoke(fault).await else { continue };
+            assert_eq!(answer.detail(), Some("invalidation-failed"), "{fault:?} {name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarded_response_tells_it_where_it_is_known_at_once() {
+    for (fault, word) in
+        [(Fault::CantInvalidateInside, "invalidation-failed"), (Fault::CantInvalidate, "cookie")]
+    {
+        let answer = send(&stack(fault, policy(), says_so), get_with("/", &[("cookie", "sid=1")])).await;
+        assert_eq!(answer.detail(), Some(word), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_that_succeeds_and_one_of_nothing_are_no_failures() {
+    for fault in FAULTS {
+        let stack = stack(fault, policy(), |_| with_status(numbered(&[], 1), 404));
+        assert_eq!(
+            send(&stack, request("POST", "/", &[])).await.detail(),
+            None,
+            "{fault:?}: nothing was written"
+        );
+        let nothing =
+            |_: &Request<Body>| changed(numbered(&[], 1), Invalidation::paths(Vec::<String>::new()));
+        let stack = layered(&cache(fault), policy(), origin(move |request, _| nothing(request)).0);
+        assert_eq!(send(&stack, get("/")).await.detail(), None, "{fault:?}: nothing is named");
+    }
+    let (stack, _) = site(policy(), |_, call| numbered(&[], call));
+    let answer = send(&stack, request("POST", "/", &[])).await;
+    assert_eq!((answer.status, answer.detail()), (StatusCode::OK, None));
+}

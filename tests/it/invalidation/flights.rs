@@ -1,0 +1,164 @@
+//! Flights and invalidations: nobody gets what was begun before an invalidation that it came after.
+
+use crate::support::keeping::*;
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{CacheHints, Invalidation, SiteCacheLayer};
+
+/// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
+/// beginning.
+fn streaming(
+    data: &Arc<AtomicU64>,
+) -> (
+    impl tower::Service<
+        Request<Body>,
+        Response = Response<impl http_body::Body<Data = Bytes, Error = Infallible> + Send + 'static>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static,
+    Arc<AtomicUsize>,
+) {
+    let (data, calls) = (Arc::clone(data), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&calls);
+    let service = service_fn(move |_: Request<Body>| {
+        let found = data.load(Ordering::SeqCst).to_string();
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            sleep(20 * MS).await;
+            let halves = futures::stream::unfold(0, move |at| {
+                let frame = Frame::data(Bytes::from(found.clone()));
+                async move {
+                    sleep(20 * MS).await;
+                    (at < 2).then_some((Ok::<_, Infallible>(frame), at + 1))
+                }
+            });
+            let mut response = Response::new(StreamBody::new(Box::pin(halves)));
+            CacheHints::new().tags(["t"]).add_to(response.extensions_mut());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    (service, calls)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_after_an_invalidation_gets_nothing_that_an_older_flight_brings() {
+    for &kept in ALL {
+        for soft in [false, true] {
+            for what in [
+                Invalidation::path("/a/b"),
+                Invalidation::uri("/a/b?x=1"),
+                Invalidation::uri("/a/b?x=1").host("a.example"),
+                Invalidation::subtree("/a"),
+                Invalidation::subtree("/").host("a.example"),
+                Invalidation::tag("t"),
+                Invalidation::tag("t").host("a.example"),
+                Invalidation::all(),
+            ] {
+                let what = if soft { what.keep_stale() } else { what };
+                // Before its head, between head and body, within its body.
+                for when in [10, 30, 50] {
+                    let (cache, _hand) = kept.cache(0);
+                    let data = Arc::new(AtomicU64::new(1));
+                    let (inner, _) = streaming(&data);
+                    let stack = SiteCacheLayer::new(&cache).policy(windowed()).layer(inner);
+                    let ask = || {
+                        let call = stack.clone().oneshot(get_with("/a/b?x=1", &[A]));
+                        tokio::spawn(async move { read(call.await.expect("infallible")).await })
+                    };
+                    let (leader, follower) = (ask(), ask());
+                    sleep(when * MS).await;
+                    data.store(2, Ordering::SeqCst);
+                    invalidate(&cache, what.clone()).await;
+                    let (one, other) = (ask(), ask());
+                    for after in [one, other] {
+                        assert_eq!(after.await.expect("no panic").text(), "22", "{kept:?} {what:?} {when}");
+                    }
+                    for before in [leader, follower] {
+                        let answer = before.await.expect("no panic");
+                        assert!(["11", "22"].contains(&answer.text()), "{answer:?}");
+                    }
+                    settle().await;
+                    assert_eq!(ask().await.expect("no panic").text(), "22", "{kept:?} {what:?} {when}");
+                    assert_eq!(cache.flights(), 0);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_come_after_an_invalidation_of_a_tag_share_one_new_flight() {
+    for &kept in ALL {
+        for soft in [false, true] {
+            // Before its head, when its tags are not known yet, and within its body.
+            for when in [10, 50] {
+                let (cache, _hand) = kept.cache(0);
+                let data = Arc::new(AtomicU64::new(1));
+                let (inner, calls) = streaming(&data);
+                let stack = SiteCacheLayer::new(&cache).policy(lasting()).layer(inner);
+                let ask = || {
+                    let call = stack.clone().oneshot(get("/"));
+                    tokio::spawn(async move { read(call.await.expect("infallible")).await })
+                };
+                let first = ask();
+                sleep(when * MS).await;
+                data.store(2, Ordering::SeqCst);
+                let what = Invalidation::tag("t");
+                invalidate(&cache, if soft { what.keep_stale() } else { what }).await;
+                let all: Vec<_> = (0..8).map(|_| ask()).collect();
+                for after in all {
+                    assert_eq!(after.await.expect("no panic").text(), "22", "{kept:?} {soft} {when}");
+                }
+                first.await.expect("no panic");
+                assert_eq!(calls.load(Ordering::SeqCst), 2, "{kept:?} {soft} {when}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unrelated_invalidation_breaks_no_flight() {
+    for &kept in ALL {
+        let mut calls_made = Vec::new();
+        // Names may share a bucket, but not under every seed.
+        for attempt in 0..5 {
+            let (cache, _hand) = kept.cache(attempt);
+            let (inner, calls) = slow(&["t"], &[]);
+            let stack = layered(&cache, lasting(), inner);
+            let ask = || begin(&stack, get_with("/a/b?x=1", &[A]));
+            let first = ask();
+            sleep(20 * MS).await;
+            for what in [
+                Invalidation::path("/a"),
+                Invalidation::uri("/a/b?x=2"),
+                Invalidation::subtree("/a/b/c"),
+                Invalidation::tag("u"),
+                Invalidation::tag("t").host("b.example"),
+                Invalidation::path("/a/b").host("b.example"),
+                Invalidation::all().host("b.example"),
+            ] {
+                invalidate(&cache, what).await;
+            }
+            let second = ask();
+            let both = [first.await.expect("no panic"), second.await.expect("no panic")];
+            settle().await;
+            let hit = send(&stack, get_with("/a/b?x=1", &[A])).await;
+            calls_made.push(calls.count());
+            if calls.count() == 1 {
+                assert!(both.iter().all(|answer| answer.text() == "1") && hit.is_hit());
+                break;
+            }
+        }
+        assert_eq!(calls_made.last(), Some(&1), "{kept:?} {calls_made:?}");
+    }
+}

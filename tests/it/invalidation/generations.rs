@@ -1,0 +1,411 @@
+//! Which entries an invalidation takes: all that it names, few others, and none that a stranger chooses; and
+//! what counts when the counter of a remote store goes back.
+
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::*;
+use futures::FutureExt;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::store::{
+    CacheKey, Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope, StoreFuture,
+    Strength, Validity,
+};
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store};
+
+const PAGES: usize = 400;
+
+/// Returns how many of many pages are hits after invalidations of paths that are none of theirs.
+async fn hits_after(cache: &Cache, invalidations: usize, name: fn(usize) -> Invalidation) -> usize {
+    let (stack, _) = site(cache);
+    let uri = |page| format!("/pages/{page}?x={page}");
+    for page in 0..PAGES {
+        send(&stack, get(&uri(page))).await;
+    }
+    for number in 0..invalidations {
+        cache.invalidate(name(number)).await.expect("ok");
+    }
+    let mut hits = 0;
+    for page in 0..PAGES {
+        hits += usize::from(send(&stack, get(&uri(page))).await.is_hit());
+    }
+    hits
+}
+
+fn site(cache: &Cache) -> (Stack, Calls) {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    (site_over(cache, inner), calls)
+}
+
+/// By path, by URI, and by path on the host of the pages.
+fn names() -> [fn(usize) -> Invalidation; 3] {
+    [
+        |number| Invalidation::path(format!("/other/{number:x}")),
+        |number| Invalidation::uri(format!("/other?{number:x}")),
+        |number| Invalidation::path(format!("/other/{number}")).host("shop.example"),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_unrelated_invalidations_leave_nearly_all_pages_in_memory() {
+    for name in names() {
+        let cache = Cache::new(MemoryStore::with_capacity(32 << 20));
+        let hits = hits_after(&cache, 10_000, name).await;
+        assert!(hits >= PAGES * 95 / 100, "{hits} of {PAGES}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn eight_hundred_unrelated_invalidations_leave_nearly_all_pages_in_a_remote_record() {
+    for name in names() {
+        let store = MemoryStore::with_capacity(32 << 20);
+        let cache = Cache::new(Faulty::new(store, Fault::NoGenerations));
+        let hits = hits_after(&cache, 800, name).await;
+        assert!(hits >= PAGES * 90 / 100, "{hits} of {PAGES}");
+    }
+}
+
+fn ready<T: Send + 'static>(future: StoreFuture<T>) -> T {
+    future.now_or_never().expect("local").expect("ok")
+}
+
+fn local() -> Arc<dyn Generations> {
+    LocalGenerations::new().namespace("n")
+}
+
+fn since(table: &dyn Generations, since: tower_response_cache::store::Generation, scope: Scope) -> Validity {
+    ready(table.check(since, &[scope], &[]))
+}
+
+fn advance(table: &dyn Generations, scope: Scope) {
+    ready(table.advance(&[scope], Strength::Hard));
+}
+
+/// Whoever chooses the paths of writes knows the digests, but not the secret.
+#[test]
+fn no_path_of_a_million_clears_the_root_or_an_unrelated_page() {
+    let table = local();
+    let pages = [Scope::path("/"), Scope::subtree("/"), Scope::path("/page"), Scope::uri("/page", None)];
+    for number in 0..1_000_000 {
+        let before = ready(table.current());
+        advance(&*table, Scope::path(&format!("/{number:x}")));
+        let validity = ready(table.check(before, &pages, &[]));
+        assert_eq!(validity, Validity::Valid, "{number}");
+    }
+}
+
+/// Every bucket of paths is marked; no scope of another kind, or on a host, is the worse for it.
+#[test]
+fn kinds_and_hosts_keep_apart_and_wide_scopes_are_exact_however_many_paths_are_invalidated() {
+    let table = local();
+    let before = ready(table.current());
+    let invalidated = |number| Scope::path(&format!("/{number}"));
+    (0..400_000).for_each(|number| advance(&*table, invalidated(number)));
+    assert_eq!(since(&*table, before, Scope::path("/other")), Validity::Invalid, "the buckets are full");
+    let others = [
+        Scope::path("/"),
+        Scope::subtree("/"),
+        Scope::subtree("/a"),
+        Scope::uri("/", None),
+        Scope::uri("/a", None),
+        Scope::tag("/a"),
+        Scope::value(b"/a"),
+        Scope::path("/a").on_host("h"),
+        Scope::path("/").on_host("h"),
+        Scope::subtree("/").on_host("h"),
+    ];
+    for scope in others {
+        assert_eq!(since(&*table, before, scope), Validity::Valid, "{scope:?}");
+    }
+}
+
+#[test]
+fn the_first_subtrees_that_are_named_are_exact_and_no_later_one_is_lost() {
+    let table = local();
+    let before = ready(table.current());
+    let named = |number: usize| Scope::subtree(&format!("/named/{number}"));
+    for number in 0..1024 {
+        let since_last = ready(table.current());
+        advance(&*table, named(number));
+        assert_eq!(since(&*table, since_last, named(number)), Validity::Invalid);
+        if number < 1023 {
+            assert_eq!(since(&*table, before, Scope::subtree("/other")), Validity::Valid, "{number}");
+        }
+    }
+    for number in 1024..5000 {
+        advance(&*table, named(number));
+        assert_eq!(since(&*table, before, named(number)), Validity::Invalid, "{number}");
+    }
+    let now = ready(table.current());
+    (0..5000).for_each(|number| assert_eq!(since(&*table, now, named(number)), Validity::Valid, "{number}"));
+}
+
+#[test]
+fn soft_and_hard_marks_of_unrelated_scopes_do_not_add_up() {
+    let table = local();
+    for number in 0..2000 {
+        let before = ready(table.current());
+        let scope = Scope::tag(&format!("soft {number}"));
+        ready(table.advance(&[scope], Strength::Soft));
+        assert_eq!(since(&*table, before, scope), Validity::Stale);
+        advance(&*table, Scope::tag(&format!("hard {number}")));
+        assert_eq!(since(&*table, before, scope), Validity::Stale);
+        advance(&*table, scope);
+        assert_eq!(since(&*table, before, scope), Validity::Invalid);
+    }
+}
+
+// ---- A remote store whose record of invalidations can go back ----
+
+/// Keeps invalidations as an entry, which tests put back, replace, or have answered by a late replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Remote(Arc<Record>);
+
+#[derive(Debug)]
+struct Record {
+    entries: MemoryStore,
+    is_local: bool,
+    key: Mutex<Option<CacheKey>>,
+    /// So many reads of the record are answered with this.
+    late: Mutex<(usize, Option<Entry>)>,
+    replaced: AtomicUsize,
+}
+
+impl Remote {
+    pub(crate) fn new() -> Self {
+        Self::create(false)
+    }
+
+    /// Creates one that answers at once.
+    pub(crate) fn local() -> Self {
+        Self::create(true)
+    }
+
+    fn create(is_local: bool) -> Self {
+        let record = Record {
+            entries: MemoryStore::with_capacity(8 << 20),
+            is_local,
+            key: Mutex::default(),
+            late: Mutex::default(),
+            replaced: AtomicUsize::new(0),
+        };
+        Self(Arc::new(record))
+    }
+
+    fn key(&self) -> CacheKey {
+        self.0.key.lock().expect("not poisoned").clone().expect("a record")
+    }
+
+    pub(crate) fn record(&self) -> Entry {
+        ready(self.0.entries.get(self.key().as_ref())).expect("a record")
+    }
+
+    pub(crate) fn put_back(&self, record: Entry) {
+        assert!(ready(self.0.entries.put(self.key().as_ref(), record, None, PutMode::Always)));
+    }
+
+    fn lose(&self) {
+        drop(self.0.entries.remove(self.key().as_ref()));
+    }
+
+    fn answer_late(&self, reads: usize, record: Entry) {
+        *self.0.late.lock().expect("not poisoned") = (reads, Some(record));
+    }
+
+    pub(crate) fn replaced(&self) -> usize {
+        self.0.replaced.load(Ordering::SeqCst)
+    }
+}
+
+impl Store for Remote {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let is_record =
+            self.0.key.lock().expect("not poisoned").as_ref().is_some_and(|own| *own == key.to_key());
+        let mut late = self.0.late.lock().expect("not poisoned");
+        let entry = match is_record && late.0 > 0 {
+            true => {
+                late.0 -= 1;
+                StoreFuture::ready(Ok(late.1.clone()))
+            }
+            false => self.0.entries.get(key),
+        };
+        if self.is_local() {
+            return entry;
+        }
+        StoreFuture::new(async move {
+            tokio::task::yield_now().await;
+            entry.await
+        })
+    }
+
+    fn is_local(&self) -> bool {
+        self.0.is_local
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        self.0.entries.put(key, entry, ttl, mode)
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        self.0.entries.remove(key)
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.0.entries.increment(key, delta, initial)
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        if matches!(new, Entry::Value(_)) {
+            self.0.key.lock().expect("not poisoned").get_or_insert_with(|| key.to_key());
+        }
+        let is_record = matches!(new, Entry::Value(_));
+        let is_set = ready(self.0.entries.compare_and_set(key, expected, new, ttl));
+        self.0.replaced.fetch_add(usize::from(is_set && is_record), Ordering::SeqCst);
+        StoreFuture::ready(Ok(is_set))
+    }
+}
+
+pub(crate) fn process(store: &Remote) -> (Cache, Stack) {
+    let cache = Cache::new(store.clone());
+    let (stack, _) = site(&cache);
+    (cache, stack)
+}
+
+pub(crate) async fn fill(stack: &Stack, uri: &str) {
+    send(stack, get(uri)).await;
+    assert!(send(stack, get(uri)).await.is_hit(), "stored");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acknowledged_invalidation_counts_for_who_saw_it_when_the_record_goes_back() {
+    // Put back to before the invalidation, or lost and begun by a process that knows nothing.
+    for is_lost in [false, true] {
+        let store = Remote::new();
+        let (cache, stack) = process(&store);
+        fill(&stack, "/").await;
+        let before = store.record();
+        cache.invalidate(Invalidation::path("/")).await.expect("ok");
+        match is_lost {
+            false => store.put_back(before),
+            true => {
+                store.lose();
+                let (_, other) = process(&store);
+                assert!(!send(&other, get("/b")).await.is_hit());
+            }
+        }
+        assert!(!send(&stack, get("/")).await.is_hit(), "{is_lost}");
+        // All goes on, for both.
+        fill(&stack, "/a").await;
+        assert!(send(&process(&store).1, get("/a")).await.is_hit());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handles_to_a_namespace_that_live_for_one_request_know_what_others_have_seen() {
+    let store = Remote::new();
+    let cache = Cache::new(store.clone());
+    let tenant = || cache.with_namespace("tenant").expect("valid");
+    fill(&site(&tenant()).0, "/").await;
+    let before = store.record();
+    tenant().invalidate(Invalidation::path("/")).await.expect("ok");
+    store.put_back(before);
+    assert!(!send(&site(&tenant()).0, get("/")).await.is_hit());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_invalidation_is_noticed_through_an_entry_made_after_it() {
+    let store = Remote::new();
+    let (cache, stack) = process(&store);
+    fill(&stack, "/").await;
+    let before = store.record();
+    cache.invalidate(Invalidation::path("/")).await.expect("ok");
+    fill(&stack, "/later").await;
+    store.put_back(before);
+    // A process that has seen nothing.
+    let (_, other) = process(&store);
+    assert!(!send(&other, get("/later")).await.is_hit(), "ahead of the counter");
+    assert!(!send(&other, get("/")).await.is_hit(), "the invalidation was lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_replica_is_asked_once_more_and_costs_no_entry() {
+    let store = Remote::new();
+    let (cache, stack) = process(&store);
+    let before = store.record_after(&stack).await;
+    cache.invalidate(Invalidation::path("/other")).await.expect("ok");
+    fill(&stack, "/").await;
+    let writes = store.replaced();
+    store.answer_late(1, before);
+    assert!(send(&stack, get("/")).await.is_hit());
+    assert_eq!(store.replaced(), writes, "no new incarnation");
+}
+
+impl Remote {
+    /// Returns the record once there is one.
+    async fn record_after(&self, stack: &Stack) -> Entry {
+        fill(stack, "/first").await;
+        self.record()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_several_who_notice_one_begins_the_new_incarnation() {
+    let store = Remote::new();
+    let (one, first) = process(&store);
+    let (two, second) = process(&store);
+    let before = store.record_after(&first).await;
+    one.invalidate(Invalidation::path("/a")).await.expect("ok");
+    two.invalidate(Invalidation::path("/b")).await.expect("ok");
+    store.put_back(before);
+    let writes = store.replaced();
+    let all = futures::future::join_all([&first, &second].map(|stack| send(stack, get("/first")))).await;
+    assert!(all.iter().all(|answer| !answer.is_hit()));
+    fill(&first, "/c").await;
+    assert!(send(&second, get("/c")).await.is_hit(), "they agree");
+    assert_eq!(store.replaced(), writes + 1, "one incarnation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_later_version_bypasses_the_cache_and_is_left_alone() {
+    let store = Remote::new();
+    let (cache, stack) = process(&store);
+    fill(&stack, "/").await;
+    let own = store.record();
+    let Entry::Value(value) = &own else { panic!("no value") };
+    for version in [value.bytes()[0] + 1, 0xff] {
+        let mut bytes = value.bytes().to_vec();
+        bytes[0] = version;
+        let later = Entry::raw(bytes);
+        store.put_back(later.clone());
+        assert!(!send(&stack, get("/")).await.is_hit());
+        assert!(cache.invalidate(Invalidation::path("/")).await.is_err(), "it can't be acknowledged");
+        assert!(!send(&process(&store).1, get("/")).await.is_hit());
+        assert_eq!(store.record(), later);
+    }
+    store.put_back(own);
+    assert!(send(&stack, get("/")).await.is_hit());
+}
+
+/// Its own invalidation is the only advance, whatever stamp that has.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
+    for store in [Remote::new(), Remote::local()] {
+        let lines = &[("cache-control", "max-age=60"), ("content-location", "/list")];
+        let (inner, _) = origin(|_, call| numbered(lines, call));
+        let policy = Policy::rfc9111().cache_status(true);
+        let stack = SiteCacheLayer::new(&Cache::new(store)).policy(policy).layer(inner).boxed_clone();
+        for written in ["1", "2"] {
+            assert_eq!(send(&stack, request("POST", "/list", &[])).await.text(), written);
+            let hit = send(&stack, get("/list")).await;
+            assert_eq!((hit.text(), hit.is_hit()), (written, true));
+        }
+    }
+}

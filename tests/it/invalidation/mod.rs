@@ -1,0 +1,13 @@
+//! Invalidation by scope, by a write, and over HTTP.
+
+pub(crate) mod failed_invalidations;
+mod flights;
+mod generations;
+mod purge;
+mod redirects;
+mod rollback;
+mod scopes;
+mod soft;
+mod tags;
+mod writes;
+mod written;

@@ -1,0 +1,295 @@
+//! The record of invalidations goes back to an earlier one, and other processes advance that before anybody notices.
+
+use crate::invalidation::generations::{Remote, fill, process};
+use crate::support::*;
+use http::{Request, Response};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{ServiceExt, service_fn};
+use tower_response_cache::store::Entry;
+use tower_response_cache::{Cache, Invalidation, Ttl};
+
+/// A store that answers later, and one that answers at once.
+fn remotes() -> [Remote; 2] {
+    [Remote::new(), Remote::local()]
+}
+
+async fn invalidate(cache: &Cache, path: &str) {
+    cache.invalidate(Invalidation::path(path)).await.expect("ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_counts_for_who_saw_it_when_the_record_went_back_and_was_overtaken() {
+    for overtaking in [1, 3, 100] {
+        for store in remotes() {
+            let (cache, stack) = process(&store);
+            fill(&stack, "/").await;
+            let before = store.record();
+            invalidate(&cache, "/").await;
+            store.put_back(before);
+            let (other, _) = process(&store);
+            for number in 0..overtaking {
+                invalidate(&other, &format!("/other/{number}")).await;
+            }
+            assert!(!send(&stack, get("/")).await.is_hit(), "{overtaking}");
+            // Both go on, with the same generations.
+            fill(&stack, "/a").await;
+            assert!(send(&process(&store).1, get("/a")).await.is_hit());
+            invalidate(&other, "/a").await;
+            assert!(!send(&stack, get("/a")).await.is_hit());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_after_the_record_went_back_takes_entries_made_before_that() {
+    for store in remotes() {
+        let (cache, stack) = process(&store);
+        send(&stack, get("/first")).await;
+        let before = store.record();
+        invalidate(&cache, "/other").await;
+        fill(&stack, "/page").await;
+        store.put_back(before);
+        let (other, stack_of_other) = process(&store);
+        invalidate(&other, "/page").await;
+        assert!(!send(&stack_of_other, get("/page")).await.is_hit());
+        invalidate(&other, "/page").await;
+        assert!(!send(&stack, get("/page")).await.is_hit());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_after_the_record_went_back_takes_values_made_before_that() {
+    for store in remotes() {
+        let (cache, stack) = process(&store);
+        send(&stack, get("/first")).await;
+        let before = store.record();
+        invalidate(&cache, "/other").await;
+        cache.value("name").tags(["t"]).ttl(MINUTE).set("old").await.expect("ok");
+        store.put_back(before);
+        let (other, _) = process(&store);
+        other.invalidate(Invalidation::tag("t")).await.expect("ok");
+        for cache in [&other, &cache] {
+            assert!(cache.get::<String>("name").await.is_err());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_arrives_after_the_record_went_back_is_not_used_again_once_invalidated() {
+    for store in remotes() {
+        let cache = Cache::new(store.clone());
+        let slow = service_fn(|request: Request<Body>| async move {
+            if request.uri().path() == "/page" {
+                sleep(Duration::from_secs(1)).await;
+            }
+            Ok::<_, Infallible>(numbered(&[], 0))
+        });
+        let stack = site_over(&cache, slow.boxed_clone());
+        send(&stack, get("/first")).await;
+        let before = store.record();
+        invalidate(&cache, "/other").await;
+        let (other, stack_of_other) = process(&store);
+        let meanwhile = async {
+            sleep(Duration::from_millis(500)).await;
+            store.put_back(before);
+            invalidate(&other, "/page").await;
+        };
+        tokio::join!(send(&stack, get("/page")), meanwhile);
+        assert!(!send(&stack_of_other, get("/page")).await.is_hit());
+        assert!(!send(&stack, get("/other")).await.is_hit());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_goes_with_its_value_when_the_record_went_back_to_before_it_was_read() {
+    for store in remotes() {
+        for is_same_process in [true, false] {
+            let cache = Cache::new(store.clone());
+            let (stack, _) = page(&cache, |cache| async move {
+                cache.get::<u32>("price").await.unwrap_or_default().to_string()
+            });
+            cache.set("price", &7, Ttl::Forever).await.expect("ok");
+            let before = store.record();
+            let uri = format!("/{is_same_process}");
+            assert_eq!(send(&stack, get(&uri)).await.text(), "7");
+            store.put_back(before);
+            let writer = if is_same_process { cache } else { Cache::new(store.clone()) };
+            writer.set("price", &8, Ttl::Forever).await.expect("ok");
+            assert_eq!(send(&stack, get(&uri)).await.text(), "8", "{is_same_process}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn counters_that_were_cleared_stay_cleared_when_the_record_went_back_and_was_overtaken() {
+    let store = Remote::new();
+    let (cache, stack) = process(&store);
+    send(&stack, get("/first")).await;
+    let before = store.record();
+    cache.invalidate(Invalidation::all()).await.expect("ok");
+    cache.incr_or("visits", 5, 0, Ttl::Forever).await.expect("ok");
+    store.put_back(before);
+    let (other, _) = process(&store);
+    other.invalidate(Invalidation::all()).await.expect("ok");
+    assert!(other.get::<i64>("visits").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_cut_anywhere_brings_nothing_back() {
+    for cut in 0.. {
+        let store = Remote::local();
+        let (cache, stack) = process(&store);
+        fill(&stack, "/page").await;
+        for path in ["/page", "/other"] {
+            invalidate(&cache, path).await;
+        }
+        let Entry::Value(record) = store.record() else { panic!("no value") };
+        if cut >= record.bytes().len() {
+            break;
+        }
+        store.put_back(Entry::raw(record.bytes().slice(..cut)));
+        assert!(!send(&process(&store).1, get("/page")).await.is_hit(), "{cut}");
+    }
+}
+
+// ---- A model of processes that share a store ----
+
+const PAGES: usize = 3;
+const PROCESSES: usize = 3;
+/// The page that is made from a value.
+const PRICED: usize = 2;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Read {
+        process: usize,
+        page: usize,
+    },
+    Invalidate {
+        process: usize,
+        page: usize,
+    },
+    /// Writes the value.
+    Set {
+        process: usize,
+    },
+    Save,
+    /// Puts back the record that was saved last, or the one before.
+    PutBack {
+        is_last: bool,
+    },
+    Restart {
+        process: usize,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let process = 0..PROCESSES;
+    prop_oneof![
+        8 => (process.clone(), 0..PAGES).prop_map(|(process, page)| Step::Read { process, page }),
+        3 => (process.clone(), 0..PAGES).prop_map(|(process, page)| Step::Invalidate { process, page }),
+        1 => process.clone().prop_map(|process| Step::Set { process }),
+        2 => Just(Step::Save),
+        2 => any::<bool>().prop_map(|is_last| Step::PutBack { is_last }),
+        1 => process.prop_map(|process| Step::Restart { process }),
+    ]
+}
+
+/// An acknowledged invalidation: its time and its page.
+type Acknowledged = (u64, usize);
+
+struct Process {
+    cache: Cache,
+    stack: Stack,
+    /// What it may not forget.
+    seen: BTreeSet<Acknowledged>,
+}
+
+impl Process {
+    /// Starts one whose pages say when they were made.
+    fn start(store: &Remote, time: &Arc<AtomicU64>) -> Self {
+        let cache = Cache::new(store.clone());
+        let (handle, time) = (cache.clone(), Arc::clone(time));
+        let service = service_fn(move |request: Request<Body>| {
+            let (cache, made) = (handle.clone(), time.load(Ordering::SeqCst));
+            async move {
+                if request.uri().path() == format!("/{PRICED}") {
+                    drop(cache.get::<u64>("price").await);
+                }
+                Ok::<_, Infallible>(Response::new(Body::from(made.to_string())))
+            }
+        });
+        let stack = site_over(&cache, service.boxed_clone());
+        Self { cache, stack, seen: BTreeSet::new() }
+    }
+}
+
+/// The record's saved states, and the invalidations that each has.
+#[derive(Default)]
+struct Model {
+    recorded: BTreeSet<Acknowledged>,
+    saved: Vec<(Entry, BTreeSet<Acknowledged>)>,
+}
+
+async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
+    let store = if is_local { Remote::local() } else { Remote::new() };
+    let time = Arc::new(AtomicU64::new(0));
+    let mut processes: Vec<_> = (0..PROCESSES).map(|_| Process::start(&store, &time)).collect();
+    invalidate(&processes[0].cache, "/none").await;
+    let mut model = Model::default();
+    for step in steps {
+        let now = time.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Step::Read { process, .. } | Step::Invalidate { process, .. } | Step::Set { process } = step {
+            processes[process].seen.extend(&model.recorded);
+        }
+        match step {
+            Step::Read { process, page } => {
+                let Process { stack, seen, .. } = &processes[process];
+                let answer = send(stack, get(&format!("/{page}"))).await;
+                let made: u64 = answer.text().parse().expect("a time");
+                let mut newer = seen.union(&model.recorded).filter(|(at, of)| *of == page && *at > made);
+                prop_assert_eq!(newer.next(), None, "process {} got what was made at {}", process, made);
+            }
+            Step::Invalidate { process, page } => {
+                invalidate(&processes[process].cache, &format!("/{page}")).await;
+                model.recorded.insert((now, page));
+                processes[process].seen.insert((now, page));
+            }
+            Step::Set { process } => {
+                processes[process].cache.set("price", &now, Ttl::Forever).await.expect("ok");
+                model.recorded.insert((now, PRICED));
+                processes[process].seen.insert((now, PRICED));
+            }
+            Step::Save => model.saved.push((store.record(), model.recorded.clone())),
+            Step::PutBack { is_last } => {
+                let mut saved = model.saved.iter().rev();
+                if let Some((record, recorded)) = saved.nth(usize::from(!is_last)) {
+                    store.put_back(record.clone());
+                    model.recorded = recorded.clone();
+                }
+            }
+            Step::Restart { process } => processes[process] = Process::start(&store, &time),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    /// An invalidation that the record has, or that the process has seen, is younger than every page that is served.
+    #[test]
+    fn no_invalidation_is_lost_that_is_recorded_or_was_seen_however_often_the_record_goes_back(
+        steps in prop::collection::vec(step(), 1..80),
+        is_local in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+        runtime.block_on(run(steps, is_local))?;
+    }
+}

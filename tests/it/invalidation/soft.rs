@@ -1,0 +1,388 @@
+//! Soft invalidation: what is named becomes stale, and is gone only where it has no window.
+
+use crate::support::keeping::*;
+use crate::support::*;
+use http::StatusCode;
+use tokio::time::sleep;
+use tower_response_cache::{CacheHints, Invalidation, Policy};
+
+#[tokio::test(start_paused = true)]
+async fn what_is_invalidated_softly_is_served_at_once_while_one_refresh_runs() {
+    for &kept in ALL {
+        for what in [
+            Invalidation::path("/page"),
+            Invalidation::path("/page").host("a.example"),
+            Invalidation::uri("/page"),
+            Invalidation::subtree("/"),
+            Invalidation::tag("t"),
+            Invalidation::tag("t").host("a.example"),
+            Invalidation::all(),
+            Invalidation::all().host("a.example"),
+        ] {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, calls) = origin(|_, call| tagged(["t"], &[], call));
+            let stack = layered(&cache, windowed(), inner);
+            send(&stack, get_with("/page", &[A])).await;
+            settle().await;
+            invalidate(&cache, what.clone().keep_stale()).await;
+            let asks = futures::future::join_all((0..5).map(|_| send(&stack, get_with("/page", &[A]))));
+            for answer in asks.await {
+                assert_eq!((answer.text(), is_stale(&answer)), ("1", true), "{kept:?} {what:?}");
+            }
+            settle().await;
+            let answer = send(&stack, get_with("/page", &[A])).await;
+            assert_eq!((answer.text(), answer.is_hit(), is_stale(&answer)), ("2", true, false), "{kept:?}");
+            assert_eq!((calls.count(), cache.refreshes().answered), (2, 1), "{kept:?} {what:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_invalidated_softly_and_has_no_window_is_a_miss_or_asked_about() {
+    for &kept in ALL {
+        // The lines of the response, and whether the service is asked about it.
+        let table: [(&[(&str, &str)], bool); 4] = [
+            (&[], false),
+            (&[("etag", "\"1\"")], true),
+            (&[("last-modified", "Tue, 04 Mar 2025 09:12:44 GMT")], true),
+            (&[("cache-control", "max-age=600, must-revalidate"), ("etag", "\"1\"")], true),
+        ];
+        for (lines, asked) in table {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, calls) = origin(move |request, call| {
+                let about = asks_about(request) || request.headers().contains_key("if-modified-since");
+                assert_eq!(about, asked && call > 1, "{lines:?}");
+                if about { not_modified(lines) } else { numbered(lines, call) }
+            });
+            let policy = if lines.len() == 2 { windowed() } else { lasting() };
+            let stack = layered(&cache, policy, inner);
+            send(&stack, get("/")).await;
+            settle().await;
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            let answer = send(&stack, get("/")).await;
+            let expected = if asked { "1" } else { "2" };
+            assert_eq!((answer.text(), answer.is_hit(), calls.count()), (expected, false, 2), "{lines:?}");
+            settle().await;
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.is_hit(), calls.count()), (expected, true, 2), "{lines:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gone_is_not_asked_about_and_serves_no_failure() {
+    for &kept in ALL {
+        let (cache, _hand) = kept.cache(0);
+        let (inner, _) = origin(|request, call| {
+            assert!(!asks_about(request));
+            with_status(numbered(&[("etag", "\"1\"")], call), if call == 1 { 200 } else { 503 })
+        });
+        let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        invalidate(&cache, Invalidation::path("/")).await;
+        assert_eq!(send(&stack, get("/")).await.status, StatusCode::SERVICE_UNAVAILABLE, "{kept:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_service_fails_what_was_invalidated_softly_is_still_an_answer() {
+    for &kept in ALL {
+        let (cache, hand) = kept.cache(0);
+        let (inner, _) =
+            origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
+        let stack = layered(&cache, lasting().stale_if_error(60 * S), inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+        for (after, status) in [(0, 200), (59, 200), (2, 503)] {
+            hand.advance(after * S);
+            assert_eq!(send(&stack, get("/")).await.status, status, "{kept:?} {after}");
+            settle().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_invalidation_never_undoes_a_hard_one_whichever_comes_first() {
+    let (soft, hard) = (Invalidation::tag("t").keep_stale(), Invalidation::tag("t"));
+    let other = Invalidation::path("/page").keep_stale();
+    for &kept in ALL {
+        for all in [
+            vec![hard.clone(), soft.clone()],
+            vec![soft.clone(), hard.clone()],
+            vec![hard.clone(), other.clone()],
+            vec![other.clone(), hard.clone()],
+            vec![soft.clone(), hard.clone(), soft.clone(), other.clone()],
+            vec![hard.clone().and(other.clone())],
+            vec![other.clone().and(hard.clone())],
+            vec![Invalidation::all(), Invalidation::all().keep_stale()],
+        ] {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, _) = origin(|_, call| tagged(["t"], &[("etag", "\"x\"")], call));
+            let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
+            send(&stack, get("/page")).await;
+            settle().await;
+            for what in &all {
+                invalidate(&cache, what.clone()).await;
+            }
+            let answer = send(&stack, get("/page")).await;
+            assert_eq!((answer.text(), answer.is_hit()), ("2", false), "{kept:?} {all:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_invalidation_takes_what_is_being_served_stale() {
+    for &kept in ALL {
+        for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
+            let (cache, _hand) = kept.cache(0);
+            // Whatever is made in the background fails.
+            let (inner, _) =
+                origin(|_, call| with_status(tagged(["t"], &[], call), if call == 2 { 503 } else { 200 }));
+            let stack = layered(&cache, windowed(), inner);
+            send(&stack, get("/")).await;
+            settle().await;
+            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            for _ in 0..3 {
+                assert!(is_stale(&send(&stack, get("/")).await));
+                settle().await;
+            }
+            invalidate(&cache, hard.clone()).await;
+            let answer = send(&stack, get("/")).await;
+            assert_eq!((answer.text(), answer.is_hit()), ("3", false), "{kept:?} {hard:?}");
+        }
+    }
+}
+
+/// Whatever of a look-up has taken place by then.
+#[tokio::test(start_paused = true)]
+async fn a_hard_invalidation_at_any_moment_of_a_request_that_meets_a_soft_one_takes_the_page() {
+    for &kept in ALL {
+        for moment in 0..60 {
+            let (cache, _hand) = kept.cache(0);
+            // Whatever is made in the background fails, so that what is stored stays.
+            let (inner, _) =
+                origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
+            let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
+            send(&stack, get("/")).await;
+            settle().await;
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            let met = begin(&stack, get("/"));
+            sleep(moment * MS).await;
+            invalidate(&cache, Invalidation::path("/")).await;
+            let after = send(&stack, get("/")).await;
+            assert_eq!(after.status, StatusCode::SERVICE_UNAVAILABLE, "{kept:?} {moment}");
+            met.await.expect("no panic");
+            settle().await;
+            let later = send(&stack, get("/")).await;
+            assert_eq!(later.status, StatusCode::SERVICE_UNAVAILABLE, "{kept:?} {moment}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_window_begins_with_the_first_request_that_meets_a_soft_invalidation() {
+    for &kept in ALL {
+        // Before it, nobody, or so many that the page is among the hottest.
+        for visitors in [0, 200] {
+            let (cache, hand) = kept.cache(0);
+            let (inner, _) =
+                origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
+            let policy = Policy::app().default_ttl(24 * 3600 * S).stale_while_revalidate(30 * S);
+            let stack = layered(&cache, policy, inner);
+            for _ in 0..=visitors {
+                send(&stack, get("/")).await;
+            }
+            settle().await;
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            hand.advance(3600 * S);
+            for (after, stale) in [(0, true), (15, true), (14, true), (2, false), (0, false)] {
+                hand.advance(after * S);
+                let answer = send(&stack, get("/")).await;
+                assert_eq!(is_stale(&answer), stale, "{kept:?} {visitors} {after}");
+                settle().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_soft_invalidation_prolongs_no_window_that_has_begun() {
+    for &kept in ALL {
+        let (cache, hand) = kept.cache(0);
+        let (inner, _) =
+            origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
+        let policy = Policy::app().default_ttl(10 * S).stale_while_revalidate(30 * S);
+        let stack = layered(&cache, policy, inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        for (after, stale) in [(25, true), (10, true), (4, true), (2, false)] {
+            hand.advance(after * S);
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            assert_eq!(is_stale(&send(&stack, get("/")).await), stale, "{kept:?} {after}");
+            settle().await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_variant_that_was_invalidated_softly_is_served_and_made_anew_by_itself() {
+    for &kept in ALL {
+        let (cache, _hand) = kept.cache(0);
+        let (inner, calls) = origin(|request, call| {
+            let language = request
+                .headers()
+                .get("accept-language")
+                .map_or("none", |value| value.to_str().expect("text"));
+            let body = format!("{language} {call}");
+            let mut response = with_lines(&[("vary", "accept-language")], body);
+            CacheHints::new().tags(["t", language]).add_to(response.extensions_mut());
+            response
+        });
+        let stack = layered(&cache, windowed(), inner);
+        let ask = async |path: &str, language: &str| {
+            let answer = send(&stack, get_with(path, &[("accept-language", language)])).await;
+            settle().await;
+            answer
+        };
+        for language in ["de", "en", "fr"] {
+            ask("/", language).await;
+        }
+        ask("/other", "de").await;
+        // By what only one variant has, and by what all have.
+        invalidate(&cache, Invalidation::tag("fr").keep_stale()).await;
+        assert_eq!((ask("/", "de").await.text(), ask("/", "en").await.text()), ("de 1", "en 2"));
+        assert!(is_stale(&ask("/", "fr").await));
+        assert_eq!((ask("/", "fr").await.text(), calls.count()), ("fr 5", 5));
+        invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+        for (language, before) in [("en", "en 2"), ("de", "de 1"), ("fr", "fr 5")] {
+            let answer = ask("/", language).await;
+            assert_eq!((answer.text(), is_stale(&answer)), (before, true), "{kept:?}");
+        }
+        for (language, after) in [("en", "en 6"), ("de", "de 7"), ("fr", "fr 8")] {
+            let answer = ask("/", language).await;
+            assert_eq!((answer.text(), answer.is_hit(), is_stale(&answer)), (after, true, false), "{kept:?}");
+        }
+        assert_eq!(ask("/other", "de").await.text(), "de 4");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_soft_invalidations_in_a_row_lead_to_a_refresh_each() {
+    for &kept in ALL {
+        let (cache, _hand) = kept.cache(0);
+        let (inner, calls) = origin(|_, call| tagged(["t"], &[("etag", &format!("\"{call}\""))], call));
+        let stack = layered(&cache, windowed(), inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        for round in 1..=5 {
+            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            // A second one that nobody met in between adds nothing.
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            let stale = send(&stack, get("/")).await;
+            assert_eq!((stale.text(), is_stale(&stale)), (&*round.to_string(), true), "{kept:?}");
+            settle().await;
+            let fresh = send(&stack, get("/")).await;
+            assert_eq!((fresh.text(), is_stale(&fresh)), (&*(round + 1).to_string(), false), "{kept:?}");
+        }
+        assert_eq!(calls.count(), 6);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_invalidated_while_it_is_made_anew_is_made_anew_again() {
+    for &kept in ALL {
+        for what in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::subtree("/")] {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, calls) = slow(&["t"], &[]);
+            let stack = layered(&cache, windowed(), inner);
+            send(&stack, get("/")).await;
+            settle().await;
+            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            assert!(is_stale(&send(&stack, get("/")).await));
+            sleep(30 * MS).await;
+            assert_eq!(calls.count(), 2);
+            // Softly: what the refresh brings is as old as what was found stale.
+            invalidate(&cache, what.clone().keep_stale()).await;
+            let meanwhile = send(&stack, get("/")).await;
+            assert_eq!((meanwhile.text(), is_stale(&meanwhile)), ("1", true));
+            settle().await;
+            let after = send(&stack, get("/")).await;
+            assert!(after.text() == "3" || is_stale(&after), "{kept:?} {what:?} {after:?}");
+            settle().await;
+            let after = send(&stack, get("/")).await;
+            assert_eq!((after.text(), after.is_hit(), is_stale(&after)), ("3", true, false), "{kept:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hard_invalidation_while_a_page_is_made_anew_has_all_who_come_wait_for_a_newer_one() {
+    for &kept in ALL {
+        for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::uri("/")] {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, calls) = slow(&["t"], &[]);
+            let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
+            send(&stack, get("/")).await;
+            settle().await;
+            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            assert!(is_stale(&send(&stack, get("/")).await));
+            sleep(30 * MS).await;
+            assert_eq!(calls.count(), 2, "it is being made");
+            invalidate(&cache, hard.clone()).await;
+            let asks = futures::future::join_all((0..3).map(|_| send(&stack, get("/"))));
+            for answer in asks.await {
+                assert_eq!((answer.text(), is_stale(&answer)), ("3", false), "{kept:?} {hard:?}");
+            }
+            settle().await;
+            let after = send(&stack, get("/")).await;
+            assert_eq!((after.text(), after.is_hit(), calls.count()), ("3", true, 3), "{kept:?} {hard:?}");
+        }
+    }
+}
+
+/// Neither for those who come while it is made, nor for those who come after.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_is_invalidated_softly_while_it_is_made_for_the_first_time_is_nobody_elses() {
+    for &kept in ALL {
+        for soft in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, _) = slow(&["t"], &[]);
+            let stack = layered(&cache, windowed(), inner);
+            let first = begin(&stack, get("/"));
+            sleep(50 * MS).await;
+            invalidate(&cache, soft.clone().keep_stale()).await;
+            let second = send(&stack, get("/")).await;
+            assert_eq!((second.text(), is_stale(&second)), ("2", false), "{kept:?} {soft:?}");
+            assert_eq!(first.await.expect("no panic").text(), "1");
+            settle().await;
+            let third = send(&stack, get("/")).await;
+            assert_eq!((third.text(), third.is_hit()), ("2", true), "{kept:?} {soft:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_a_304_confirms_in_the_background_is_fresh_again_and_still_has_its_names() {
+    for &kept in ALL {
+        let (cache, _hand) = kept.cache(0);
+        let (inner, calls) = origin(|request, call| match asks_about(request) {
+            true => not_modified(&[("etag", "\"1\"")]),
+            false => tagged(["t"], &[("etag", "\"1\"")], call),
+        });
+        let stack = layered(&cache, windowed(), inner);
+        send(&stack, get("/")).await;
+        settle().await;
+        for round in 1..=3 {
+            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            assert!(is_stale(&send(&stack, get("/")).await), "{kept:?}");
+            settle().await;
+            let fresh = send(&stack, get("/")).await;
+            assert_eq!((fresh.text(), fresh.is_hit(), is_stale(&fresh)), ("1", true, false), "{kept:?}");
+            assert_eq!(calls.count(), 1 + round);
+        }
+        invalidate(&cache, Invalidation::tag("t")).await;
+        assert_eq!(send(&stack, get("/")).await.text(), "5", "{kept:?}");
+    }
+}

@@ -1,0 +1,362 @@
+//! Tags: where they come from, where they are told, and what a 304 leaves of them.
+
+use crate::support::keeping::*;
+use crate::support::*;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, TagField};
+
+/// Each field by which a response may say a tag, with the tag `t`, and how it is enabled.
+const FIELDS: [(TagField, &str, &str); 3] = [
+    (TagField::CacheGroups, "cache-groups", "\"s\", \"t\";x=1"),
+    (TagField::SurrogateKey, "surrogate-key", "s t"),
+    (TagField::CacheTag, "cache-tag", "s, t"),
+];
+
+#[tokio::test(start_paused = true)]
+async fn the_tags_in_a_field_count_where_it_is_enabled_and_not_where_it_is_not() {
+    for (field, name, value) in FIELDS {
+        for enabled in [vec![], vec![TagField::CacheGroups], vec![field], FIELDS.map(|(f, ..)| f).to_vec()] {
+            let cache = memory();
+            let (inner, _) = origin(move |request, call| match request.uri().path() {
+                "/" => numbered(&[(name, value)], call),
+                _ => tagged(["t"], &[], call),
+            });
+            let reads = enabled.contains(&field);
+            let stack = layered(&cache, lasting().read_tags_from(enabled), inner);
+            fill(&stack, &["/", "/hinted"]).await;
+            invalidate(&cache, Invalidation::tag("t")).await;
+            assert_eq!(is_there(&stack, "/").await, !reads, "{name}");
+            assert!(!is_there(&stack, "/hinted").await, "hints always count");
+        }
+    }
+    // Without a word on it, cache groups are read, and nothing else.
+    for (field, name, value) in FIELDS {
+        let cache = memory();
+        let stack = layered(&cache, lasting(), origin(move |_, call| numbered(&[(name, value)], call)).0);
+        fill(&stack, &["/"]).await;
+        invalidate(&cache, Invalidation::tag("t")).await;
+        assert_eq!(is_there(&stack, "/").await, field != TagField::CacheGroups, "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_tags_that_can_not_be_read_or_held_is_not_stored() {
+    let many = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
+    let list = |tags: &[String]| tags.iter().map(|tag| format!("\"{tag}\"")).collect::<Vec<_>>().join(", ");
+    // Cache-Groups, tags from hints, and whether it is stored.
+    let table: Vec<(Option<String>, Vec<String>, bool)> = vec![
+        (Some("\"a\"".to_owned()), vec![], true),
+        (Some(String::new()), vec![], true),
+        (Some("a".to_owned()), vec![], false),
+        (Some("\"a".to_owned()), vec![], false),
+        (Some("\"a\", 1".to_owned()), vec![], false),
+        (Some("(\"a\")".to_owned()), vec![], false),
+        (None, many(256), true),
+        (None, many(257), false),
+        (Some(list(&many(256))), vec![], true),
+        (Some(list(&many(257))), vec![], false),
+        // The same one twice is one.
+        (Some(list(&many(256))), many(256), true),
+        (Some("\"other\"".to_owned()), many(256), false),
+        (None, vec!["x".repeat(1024)], true),
+        (None, vec!["x".repeat(1025)], false),
+        (Some(format!("\"{}\"", "x".repeat(1025))), vec![], false),
+    ];
+    for (groups, hinted, stored) in table {
+        let cache = memory();
+        let (line, tags) = (groups.clone(), hinted.clone());
+        let (inner, _) = origin(move |_, call| {
+            let lines: Vec<_> = line.iter().map(|line| ("cache-groups", line.as_str())).collect();
+            tagged(tags.clone(), &lines, call)
+        });
+        let stack = layered(&cache, lasting(), inner);
+        let first = send(&stack, get("/")).await;
+        let shown = (groups.map(|line| line.len()), hinted.len());
+        assert_eq!(is_there(&stack, "/").await, stored, "{shown:?}");
+        assert_eq!(first.detail(), (!stored).then_some("tags"), "{shown:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_of_a_field_and_hints_of_several_handlers_add_up() {
+    let cache = memory();
+    let (inner, _) = origin(|_, call| {
+        let mut response =
+            tagged(["inner"], &[("cache-groups", "\"one\""), ("cache-groups", "\"two\"")], call);
+        CacheHints::new().tags(["outer"]).add_to(response.extensions_mut());
+        response
+    });
+    let stack = layered(&cache, lasting(), inner);
+    for tag in ["one", "two", "inner", "outer"] {
+        fill(&stack, &["/"]).await;
+        invalidate(&cache, Invalidation::tag(tag)).await;
+        assert!(!is_there(&stack, "/").await, "{tag}");
+    }
+}
+
+/// RFC 9875 section 3.
+#[tokio::test(start_paused = true)]
+async fn a_successful_unsafe_response_invalidates_groups_on_its_own_host_alone() {
+    for &kept in ALL {
+        // Method, status, its line, and whether the group goes.
+        let table = [
+            ("POST", 200, "\"g\"", true),
+            ("PUT", 201, "\"x\", \"g\";p=1", true),
+            ("DELETE", 204, "\"g\"", true),
+            ("PATCH", 303, "\"g\"", true),
+            ("POST", 404, "\"g\"", false),
+            ("POST", 500, "\"g\"", false),
+            ("POST", 200, "\"G\"", false),
+            ("POST", 200, "g", false),
+            ("POST", 200, "\"g\", 1", false),
+            ("GET", 200, "\"g\"", false),
+            ("HEAD", 200, "\"g\"", false),
+            ("OPTIONS", 200, "\"g\"", false),
+        ];
+        for (method, status, line, goes) in table {
+            let (cache, _hand) = kept.cache(0);
+            let (inner, _) = origin(move |request, call| match request.uri().path() {
+                "/action" => with_status(
+                    numbered(&[("cache-group-invalidation", line), ("cache-control", "no-store")], call),
+                    status,
+                ),
+                "/hinted" => tagged(["g"], &[], call),
+                "/without" => numbered(&[("cache-groups", "\"other\"")], call),
+                _ => numbered(&[("cache-groups", "\"g\", \"h\"")], call),
+            });
+            let stack = layered(&cache, lasting(), inner);
+            for (path, host) in [("/page", A), ("/hinted", A), ("/page", B), ("/without", A)] {
+                send(&stack, get_with(path, &[host])).await;
+            }
+            settle().await;
+            send(&stack, request(method, "/action", &[("host", "A.EXAMPLE:80")])).await;
+            settle().await;
+            for (path, host, named) in
+                [("/page", A, true), ("/hinted", A, true), ("/page", B, false), ("/without", A, false)]
+            {
+                let hit = send(&stack, get_with(path, &[host])).await.is_hit();
+                assert_eq!(hit, !(goes && named), "{kept:?} {method} {status} {line} {path} {host:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_names_no_host_invalidates_no_groups() {
+    let cache = memory();
+    let (inner, _) = origin(|request, call| match request.method().as_str() {
+        "GET" => numbered(&[("cache-groups", "\"g\"")], call),
+        _ => numbered(&[("cache-group-invalidation", "\"g\"")], call),
+    });
+    let stack = layered(&cache, lasting(), inner);
+    send(&stack, get_with("/", &[A])).await;
+    send(&stack, request("POST", "/action", &[])).await;
+    assert!(send(&stack, get_with("/", &[A])).await.is_hit());
+}
+
+fn told(answer: &Answer) -> [Option<&str>; 3] {
+    ["cache-groups", "surrogate-key", "cache-tag"].map(|name| answer.header(name))
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_are_told_in_the_fields_that_are_named_and_in_no_others() {
+    type Told = [Option<&'static str>; 3];
+    let as_it_came: Told = [Some("\"g\""), Some("k"), None];
+    let table: [(Option<Vec<TagField>>, Told); 5] = [
+        (None, as_it_came),
+        (Some(vec![]), [None, None, None]),
+        (Some(vec![TagField::CacheGroups]), [Some("\"g\", \"h\""), None, None]),
+        (Some(vec![TagField::SurrogateKey]), [None, Some("g h"), None]),
+        (
+            Some(vec![TagField::CacheTag, TagField::SurrogateKey, TagField::CacheGroups]),
+            [Some("\"g\", \"h\""), Some("g h"), Some("g,h")],
+        ),
+    ];
+    for (fields, expected) in table {
+        for control in ["max-age=600", "private", "no-store"] {
+            let cache = memory();
+            let (inner, _) = origin(move |_, call| {
+                let lines = [("cache-groups", "\"g\""), ("surrogate-key", "k"), ("cache-control", control)];
+                tagged(["h"], &lines, call)
+            });
+            let policy = match &fields {
+                Some(fields) => lasting().tell_tags_in(fields.iter().copied()),
+                None => lasting(),
+            };
+            let stack = layered(&cache, policy, inner);
+            for _ in 0..3 {
+                let answer = send(&stack, get("/")).await;
+                assert_eq!(told(&answer), expected, "{fields:?} {control} {}", answer.is_hit());
+            }
+            let head = send(&stack, request("HEAD", "/", &[])).await;
+            assert_eq!(told(&head), expected, "{fields:?} {control} HEAD");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
+    for background in [false, true] {
+        for fields in [vec![TagField::SurrogateKey], vec![TagField::CacheGroups], vec![]] {
+            let (cache, hand) = timed();
+            let (inner, calls) = origin(|request, call| match asks_about(request) {
+                true => not_modified(&[("etag", "\"1\""), ("cache-control", "max-age=10")]),
+                false => {
+                    let lines =
+                        [("etag", "\"1\""), ("cache-control", "max-age=10"), ("cache-groups", "\"g\"")];
+                    tagged(["h"], &lines, call)
+                }
+            });
+            let policy = if background { windowed() } else { lasting() };
+            let stack = layered(&cache, policy.tell_tags_in(fields.clone()), inner);
+            let first = send(&stack, get("/")).await;
+            for round in 1..=3 {
+                hand.advance(12 * S);
+                for moment in ["at once", "after", "later"] {
+                    let answer = send(&stack, get("/")).await;
+                    settle().await;
+                    assert_eq!(told(&answer), told(&first), "{background} {fields:?} {round} {moment}");
+                }
+                assert_eq!(calls.count(), 1 + round);
+            }
+        }
+    }
+}
+
+/// What is told is what is known of it then.
+#[tokio::test(start_paused = true)]
+async fn a_304_that_is_not_kept_tells_nobody_what_nobody_is_to_be_told() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, call| match asks_about(request) {
+        true => not_modified(&[("etag", "\"1\""), ("cache-control", "private"), ("cache-groups", "\"g\"")]),
+        false => {
+            let lines = [("etag", "\"1\""), ("cache-control", "max-age=10"), ("cache-groups", "\"g\"")];
+            numbered(&lines, call)
+        }
+    });
+    let stack = layered(&cache, lasting().tell_tags_in([]), inner);
+    assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
+    hand.advance(12 * S);
+    assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
+}
+
+/// Those of a layer further in, which knows more of the response.
+#[tokio::test(start_paused = true)]
+async fn nested_layers_tell_the_same_tags_first_and_later() {
+    let fields = [TagField::SurrogateKey];
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| tagged(["h"], &[("cache-groups", "\"g\"")], call));
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().tell_tags_in(fields)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().tell_tags_in(fields)).layer(route).boxed_clone();
+    for round in 0..3 {
+        let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+        assert_eq!(told(&answer), [None, Some("g h"), None], "{round}");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outer_layer_that_tells_nobody_takes_off_what_an_inner_one_leaves() {
+    let cache = memory();
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-groups", "\"g\"")], call));
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().tell_tags_in([])).layer(route).boxed_clone();
+    for round in 0..3 {
+        let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+        assert_eq!(told(&answer), [None; 3], "{round}");
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_names_what_a_304_has_confirmed_though_that_says_nothing_of_it() {
+    for &kept in ALL {
+        for (by, lines) in [
+            ("hints", &[][..]),
+            ("cache-groups", &[("cache-groups", "\"t\"")]),
+            ("surrogate-key", &[("surrogate-key", "t")]),
+        ] {
+            for tells in [None, Some([TagField::CacheTag; 0])] {
+                let (cache, hand) = kept.cache(0);
+                let (inner, calls) = origin(move |request, call| {
+                    let own = [("etag", "\"1\""), ("cache-control", "max-age=10")];
+                    let all: Vec<_> = own.iter().chain(lines).copied().collect();
+                    match (asks_about(request), by) {
+                        (true, _) => not_modified(&own),
+                        (false, "hints") => tagged(["t"], &all, call),
+                        (false, _) => numbered(&all, call),
+                    }
+                });
+                let policy = lasting().read_tags_from([TagField::CacheGroups, TagField::SurrogateKey]);
+                let policy = match tells {
+                    Some(fields) => policy.tell_tags_in(fields),
+                    None => policy,
+                };
+                let stack = layered(&cache, policy, inner);
+                send(&stack, get_with("/", &[A])).await;
+                for _ in 0..2 {
+                    settle().await;
+                    hand.advance(12 * S);
+                    let confirmed = send(&stack, get_with("/", &[A])).await;
+                    assert_eq!((confirmed.text(), confirmed.is_hit()), ("1", false), "{kept:?} {by}");
+                }
+                settle().await;
+                assert!(send(&stack, get_with("/", &[A])).await.is_hit());
+                assert_eq!(calls.count(), 3);
+                invalidate(&cache, Invalidation::tag("t").host("b.example")).await;
+                assert!(send(&stack, get_with("/", &[A])).await.is_hit());
+                invalidate(&cache, Invalidation::tag("t").host("a.example")).await;
+                let after = send(&stack, get_with("/", &[A])).await;
+                assert_eq!((after.text(), after.is_hit()), ("4", false), "{kept:?} {by}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_may_add_tags_and_one_whose_tags_can_not_be_read_ends_the_page() {
+    for (line, kept) in [("\"new\"", true), ("new", false)] {
+        for tag in ["old", "new"] {
+            let (cache, hand) = timed();
+            let (inner, _) = origin(move |request, call| match asks_about(request) {
+                true => not_modified(&[("etag", "\"1\""), ("cache-groups", line)]),
+                false => numbered(
+                    &[("etag", "\"1\""), ("cache-control", "max-age=10"), ("cache-groups", "\"old\"")],
+                    call,
+                ),
+            });
+            let stack = layered(&cache, lasting(), inner);
+            send(&stack, get("/")).await;
+            hand.advance(12 * S);
+            assert_eq!(send(&stack, get("/")).await.text(), "1");
+            assert_eq!(is_there(&stack, "/").await, kept, "{line}");
+            if kept {
+                invalidate(&cache, Invalidation::tag(tag)).await;
+                assert!(!is_there(&stack, "/").await, "{tag}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_variant_that_anothers_304_has_freshened_keeps_its_own_tags() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let lines = [("etag", "\"1\""), ("cache-control", "max-age=10"), ("vary", "x-a")];
+        if asks_about(request) {
+            return not_modified(&lines);
+        }
+        let variant = request.headers().get("x-a").map_or("none", |value| value.to_str().expect("text"));
+        tagged([variant], &lines, call)
+    });
+    let stack = layered(&cache, lasting(), inner);
+    let ask = async |variant: &str| send(&stack, get_with("/", &[("x-a", variant)])).await;
+    ask("one").await;
+    ask("two").await;
+    hand.advance(12 * S);
+    ask("one").await;
+    assert!(ask("two").await.is_hit(), "freshened");
+    invalidate(&cache, Invalidation::tag("two")).await;
+    assert!(ask("one").await.is_hit());
+    assert_eq!((ask("two").await.text(), calls.count()), ("4", 4));
+}

@@ -1,0 +1,520 @@
+//! A random sequence of requests to an honest origin, after each of which what a hit says of itself is held against
+//! the rules: fresh by its own fields, of the right variant, with the validators of its body, newer than what was
+//! invalidated, and nobody else's.
+
+use crate::revalidation::corners::*;
+use crate::support::*;
+use http::{Request, Response};
+use proptest::prelude::*;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Invalidation, Policy, SiteCacheLayer};
+
+#[derive(Debug, Clone, Copy)]
+struct Origin {
+    said: usize,
+    cdn: usize,
+    tag: u8,
+    dated: bool,
+    modified: bool,
+    varies: u8,
+    status: u8,
+    length: bool,
+    personal: bool,
+    age: u8,
+    cookie: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask {
+        method: u8,
+        a: Option<u8>,
+        directives: usize,
+        who: Option<u8>,
+        field: u8,
+        own: u8,
+        origin: Origin,
+    },
+    Advance(u16),
+    Invalidate(bool),
+    Change,
+    /// The next two questions at once; the first call takes longer, or the second.
+    Both(bool),
+}
+
+const SAID: [&str; 16] = [
+    "",
+    "max-age=60",
+    "max-age=10",
+    "s-maxage=30, max-age=5",
+    "max-age=0",
+    "no-cache",
+    "no-store",
+    "private, max-age=60",
+    "max-age=60, must-revalidate",
+    "max-age=20, stale-while-revalidate=20",
+    "max-age=20, stale-if-error=40",
+    "public",
+    "max-age=60, private=\"x-p\"",
+    "max-age=60, no-store, must-understand",
+    "max-age=60, no-cache=\"x-p\"",
+    "max-age=x",
+];
+const CDN: [&str; 6] = ["", "", "max-age=15", "no-store", "max-age=100, must-revalidate", "max-age=\"1\""];
+const ASKED: [&str; 11] = [
+    "",
+    "",
+    "",
+    "no-cache",
+    "max-age=10",
+    "min-fresh=5",
+    "max-stale=20",
+    "max-stale",
+    "only-if-cached",
+    "only-if-cached, max-stale=5",
+    "no-store",
+];
+
+fn origins() -> impl Strategy<Value = Origin> {
+    let one = (0..SAID.len(), 0..CDN.len(), 0..3_u8, any::<bool>(), any::<bool>(), 0..3_u8);
+    let two = (prop_oneof![6 => Just(0_u8), 1 => 1..4_u8], any::<bool>(), prop::bool::weighted(0.2));
+    let three = (prop_oneof![4 => Just(0_u8), 1 => 1..5_u8], prop::bool::weighted(0.1));
+    (one, two, three).prop_map(
+        |((said, cdn, tag, dated, modified, varies), (status, length, personal), (age, cookie))| Origin {
+            said,
+            cdn,
+            tag,
+            dated,
+            modified,
+            varies,
+            status,
+            length,
+            personal,
+            age,
+            cookie,
+        },
+    )
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let ask = (
+        prop_oneof![8 => Just(0_u8), 3 => Just(1_u8), 1 => Just(2_u8), 1 => Just(3_u8)],
+        prop_oneof![Just(None), (0..2_u8).prop_map(Some)],
+        0..ASKED.len(),
+        prop_oneof![3 => Just(None), 1 => (0..2_u8).prop_map(Some)],
+        0..3_u8,
+        prop_oneof![5 => Just(0_u8), 1 => 1..4_u8],
+        origins(),
+    );
+    let ask = ask.prop_map(|(method, a, directives, who, field, own, origin)| Step::Ask {
+        method,
+        a,
+        directives,
+        who,
+        field,
+        own,
+        origin,
+    });
+    let step = prop_oneof![
+        12 => ask,
+        5 => (1..40_u16).prop_map(Step::Advance),
+        1 => any::<bool>().prop_map(Step::Invalidate),
+        2 => Just(Step::Change),
+        4 => any::<bool>().prop_map(Step::Both),
+    ];
+    proptest::collection::vec(step, 1..25)
+}
+
+#[derive(Debug, Clone, Copy)]
+struct World {
+    origin: Origin,
+    version: u64,
+    now: i64,
+    call: usize,
+}
+
+fn body(version: u64, a: &str, who: &str) -> String {
+    format!("v={version} a={a} who={who} {}", "x".repeat(version as usize))
+}
+
+fn modified(label: &str) -> String {
+    let parts: Vec<_> = label.split('/').collect();
+    let version: i64 = parts[0].parse().expect("a version");
+    let of = |names: [&str; 4], part: &str| names.iter().position(|n| *n == part).expect("known") as i64;
+    date(
+        -20_000
+            + 100 * version
+            + of(["-", "none", "0", "1"], parts[1])
+            + 10 * of(["-", "u0", "u1", ""], parts[2]),
+    )
+}
+
+fn opaque(tag: &str) -> &str {
+    tag.trim_start_matches("W/").trim_matches('"')
+}
+
+fn answer(world: World, request: &Request<Body>) -> Response<Body> {
+    let World { origin, version, now, call } = world;
+    let a = if origin.varies == 0 {
+        "-"
+    } else {
+        request.headers().get("x-a").map_or("none", |a| a.to_str().expect("text"))
+    };
+    let user =
+        ["cookie", "authorization", "x-api-key"].iter().map(|n| field(request, n)).find(|v| !v.is_empty());
+    let who = user.filter(|_| origin.personal).unwrap_or("-");
+    let text = body(version, a, who);
+    let label = format!("{version}/{a}/{who}");
+    let mut lines: Vec<(&str, String)> = vec![("x-call", call.to_string()), ("x-p", "secret".into())];
+    // What is personal says nothing that lets others have it.
+    let said = match who {
+        "-" => SAID[origin.said],
+        _ => ["", "private, max-age=60", "no-store"][origin.said % 3],
+    };
+    if !said.is_empty() {
+        lines.push(("cache-control", said.into()));
+    }
+    if !CDN[origin.cdn].is_empty() && who == "-" {
+        lines.push(("cdn-cache-control", CDN[origin.cdn].into()));
+    }
+    match origin.tag {
+        1 => lines.push(("etag", format!("\"{label}\""))),
+        2 => lines.push(("etag", format!("W/\"{label}\""))),
+        _ => {}
+    }
+    if origin.modified {
+        lines.push(("last-modified", modified(&label)));
+    }
+    if origin.dated {
+        lines.push(("date", date(now)));
+    }
+    if origin.age > 0 {
+        lines.push(("age", origin.age.to_string()));
+    }
+    if origin.cookie {
+        lines.push(("set-cookie", "a=1".into()));
+    }
+    match origin.varies {
+        1 => lines.push(("vary", "x-a".into())),
+        2 => lines.push(("vary", "X-A, accept-language".into())),
+        _ => {}
+    }
+    let is_head = request.method() == "HEAD";
+    if origin.length {
+        lines.push(("content-length", text.len().to_string()));
+    }
+    if request.method() == "POST" && origin.status == 0 {
+        lines.push(("content-location", "/p".into()));
+    }
+    let status = match origin.status {
+        1 => 404,
+        2 => 503,
+        3 => 410,
+        _ => 200,
+    };
+    let reads = request.method() == "GET" || is_head;
+    let tag_given = field(request, "if-none-match");
+    let since = field(request, "if-modified-since");
+    let has_it = match tag_given {
+        "" => {
+            !since.is_empty()
+                && origin.modified
+                && httpdate::parse_http_date(&modified(&label)).expect("one")
+                    <= httpdate::parse_http_date(since).expect("one")
+        }
+        given => origin.tag > 0 && opaque(given) == label,
+    };
+    if status != 200 {
+        lines.retain(|(name, _)| !matches!(*name, "etag" | "last-modified"));
+    }
+    let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if reads && status == 200 && has_it {
+        let lines: Vec<_> = lines.into_iter().filter(|(name, _)| *name != "content-length").collect();
+        return with_status(304, with_lines(&lines, ""));
+    }
+    let response = with_lines(&lines, if is_head { String::new() } else { text });
+    with_status(status, response)
+}
+
+/// Returns how long something is fresh by its own fields, and its directives.
+fn lifetime(answer: &Answer) -> (Option<i64>, String) {
+    let cdn = answer.header("cdn-cache-control").filter(|cdn| !cdn.is_empty());
+    let said = cdn.or(answer.header("cache-control")).unwrap_or_default().to_owned();
+    let seconds = |name: &str| {
+        said.split(", ").find_map(|d| d.strip_prefix(name)).map(|value| value.parse::<i64>().unwrap_or(0))
+    };
+    let explicit = seconds("s-maxage=").or_else(|| seconds("max-age="));
+    let guessed = answer.header("last-modified").map(|modified| {
+        let at = |value: &str| httpdate::parse_http_date(value).expect("a date");
+        let date = at(answer.header("date").expect("a date"));
+        date.duration_since(at(modified)).unwrap_or_default().as_secs() as i64 / 10
+    });
+    (explicit.or(guessed), said)
+}
+
+fn check(
+    answer: &Answer,
+    asked: &str,
+    method: u8,
+    a: Option<u8>,
+    who: Option<&str>,
+    gone: usize,
+    own: i64,
+) -> Result<(), String> {
+    let status = answer.header("cache-status").unwrap_or_default().to_owned();
+    let collapsed = status.contains("; collapsed;");
+    let hit = status.contains("; hit") || collapsed;
+    let complete = matches!(answer.status.as_u16(), 200 | 203);
+    let partial = answer.status == 206;
+    let fail = |what: &str| Err(format!("{what}: {answer:?}"));
+    if complete && method == 0 {
+        let text = answer.text();
+        let part = |name: &str| text.split(' ').find_map(|p| p.strip_prefix(name)).unwrap_or_default();
+        let label = format!("{}/{}/{}", part("v="), part("a="), part("who="));
+        if let Some(tag) = answer.header("etag")
+            && opaque(tag).contains('/')
+            && opaque(tag) != label
+        {
+            return fail("the tag of another body");
+        }
+        part("v=").parse::<u64>().map_err(|_| format!("no page: {answer:?}"))?;
+        if let Some(lm) = answer.header("last-modified")
+            && lm != modified(&label)
+        {
+            return fail("the date of another body");
+        }
+        let own = part("who=");
+        if own != "-" && who != Some(own) {
+            return fail("somebody else's");
+        }
+        let sent = a.map_or("none".to_owned(), |a| a.to_string());
+        if answer.header("vary").is_some() && part("a=") != "-" && part("a=") != sent {
+            return fail("another variant");
+        }
+        if let Some(length) = answer.header("content-length")
+            && length != text.len().to_string()
+        {
+            return fail("another length");
+        }
+    }
+    if method == 1
+        && hit
+        && complete
+        && let Some(tag) = answer.header("etag").filter(|tag| opaque(tag).contains('/'))
+    {
+        let parts: Vec<_> = opaque(tag).split('/').collect();
+        let text = body(parts[0].parse().expect("a version"), parts[1], parts[2]);
+        if answer.header("content-length").is_some_and(|length| length != text.len().to_string()) {
+            return fail("the length of another body");
+        }
+    }
+    if hit && answer.headers.contains_key("set-cookie") {
+        return fail("a cookie");
+    }
+    if hit && (complete || partial) {
+        let stale = status.contains("detail=stale");
+        let age: i64 = answer.header("age").ok_or("no age")?.parse().map_err(|_| "no number")?;
+        let (life, said) = lifetime(answer);
+        let has = |name: &str| said.split(", ").any(|d| d == name);
+        let seconds = |text: &str, name: &str| {
+            text.split(", ").find_map(|d| d.strip_prefix(name)).and_then(|v| v.parse::<i64>().ok())
+        };
+        // See 1.
+        if collapsed && (has("no-cache") || life.is_some_and(|life| age >= life)) {
+            return Ok(());
+        }
+        let Some(life) = life else { return fail("no lifetime") };
+        if has("no-cache") || has("private") || (has("no-store") && !has("must-understand")) {
+            return fail("not to be used");
+        }
+        if said.contains("=\"x-p\"") && answer.headers.contains_key("x-p") {
+            return fail("a field that is not for others");
+        }
+        if age >= life {
+            let window = seconds(&said, "stale-while-revalidate=").unwrap_or(own);
+            let taken = match asked {
+                "max-stale" => i64::MAX,
+                asked => seconds(asked, "max-stale=").unwrap_or(-1),
+            };
+            let strict = has("must-revalidate") || said.contains("s-maxage");
+            if !stale || strict || (age - life > taken && age - life >= window) {
+                return fail("stale");
+            }
+        }
+        if (!collapsed && asked.contains("no-cache"))
+            || seconds(asked, "max-age=").is_some_and(|most| age > most)
+        {
+            return fail("older than asked for");
+        }
+        if seconds(asked, "min-fresh=").is_some_and(|least| life - age < least) {
+            return fail("not fresh for so long");
+        }
+        if !stale {
+            let call: usize = answer.header("x-call").ok_or("no call")?.parse().map_err(|_| "no number")?;
+            if call <= gone {
+                return fail("invalidated");
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Asked {
+    request: Request<Body>,
+    method: u8,
+    a: Option<u8>,
+    directives: usize,
+    user: Option<String>,
+    origin: Origin,
+}
+
+async fn walk(policy: Policy, own_window: i64, varies: u8, steps: Vec<Step>) -> Result<(), String> {
+    let origin = Origin {
+        said: 0,
+        cdn: 0,
+        tag: 0,
+        dated: false,
+        modified: false,
+        varies: 0,
+        status: 0,
+        length: false,
+        personal: false,
+        age: 0,
+        cookie: false,
+    };
+    let world = Arc::new(Mutex::new(World { origin, version: 1, now: 0, call: 0 }));
+    let (cache, hand) = timed();
+    let theirs = Arc::clone(&world);
+    let calls = Calls::default();
+    let inner = service_fn(move |request: Request<Body>| {
+        let mut world = theirs.lock().expect("no panic");
+        world.call = calls.next();
+        let own = request.extensions().get::<(Origin, u64)>().copied();
+        let (origin, delay) = own.unwrap_or((world.origin, 0));
+        let response = answer(World { origin, ..*world }, &request);
+        async move {
+            if delay > 0 {
+                tokio::time::sleep(SECOND * delay as u32).await;
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let mut both: Option<bool> = None;
+    let mut first: Option<Asked> = None;
+    let mut gone = 0;
+    for step in steps {
+        match step {
+            Step::Advance(by) => {
+                hand.advance(SECOND * u32::from(by));
+                world.lock().expect("no panic").now += i64::from(by);
+            }
+            Step::Invalidate(soft) => {
+                let what = Invalidation::path("/p");
+                let what = if soft { what.keep_stale() } else { what };
+                cache.invalidate(what).await.expect("the store answers");
+                gone = world.lock().expect("no panic").call;
+            }
+            Step::Change => world.lock().expect("no panic").version += 1,
+            Step::Both(swapped) => both = Some(swapped),
+            Step::Ask { method, a, directives, who, field, own, origin } => {
+                let origin = Origin { varies, ..origin };
+                let before = {
+                    let mut world = world.lock().expect("no panic");
+                    if method > 1 && both.is_none() {
+                        world.version += 1;
+                    }
+                    *world
+                };
+                let mut lines: Vec<(&str, String)> = Vec::new();
+                if let Some(a) = a {
+                    lines.push(("x-a", a.to_string()));
+                }
+                if !ASKED[directives].is_empty() {
+                    lines.push(("cache-control", ASKED[directives].into()));
+                }
+                let name = ["cookie", "authorization", "x-api-key"][usize::from(field)];
+                let user = who.map(|who| format!("u{who}"));
+                if let Some(user) = &user {
+                    lines.push((name, user.clone()));
+                }
+                match own {
+                    1 => lines.push(("if-none-match", format!("\"{}/-/-\"", before.version))),
+                    2 => lines.push(("range", "bytes=0-3".into())),
+                    3 => lines.push(("if-modified-since", modified(&format!("{}/-/-", before.version)))),
+                    _ => {}
+                }
+                let lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
+                let name = ["GET", "HEAD", "POST", "PUT"][usize::from(method)];
+                let request = request(name, "/p", &lines);
+                let asked = Asked { request, method, a, directives, user, origin };
+                let together = match (both, first.take()) {
+                    (Some(_), None) if method < 2 => {
+                        first = Some(asked);
+                        continue;
+                    }
+                    (_, Some(other)) => vec![other, asked],
+                    (_, None) => vec![asked],
+                };
+                let two = together.len() == 2;
+                let swapped = both.take().unwrap_or_default();
+                let answers = together.iter().enumerate().map(|(at, asked)| {
+                    let mut request = Request::new(Body::default());
+                    *request.method_mut() = asked.request.method().clone();
+                    *request.uri_mut() = asked.request.uri().clone();
+                    *request.headers_mut() = asked.request.headers().clone();
+                    let delay: u64 = if two { if (at == 0) != swapped { 2 } else { 1 } } else { 0 };
+                    request.extensions_mut().insert((asked.origin, delay));
+                    send(&stack, request)
+                });
+                let answers = futures::future::join_all(answers).await;
+                for _ in 0..10 {
+                    tokio::task::yield_now().await;
+                }
+                for (asked, answer) in together.iter().zip(&answers) {
+                    let Asked { method, a, directives, user, .. } = asked;
+                    if *method < 2 {
+                        check(answer, ASKED[*directives], *method, *a, user.as_deref(), gone, own_window)?;
+                        let after = world.lock().expect("no panic").call;
+                        if !two
+                            && ASKED[*directives].starts_with("only")
+                            && after != before.call
+                            && !answer.header("cache-status").unwrap_or_default().contains("; hit")
+                        {
+                            return Err(format!("only what is cached: {answer:?}"));
+                        }
+                    } else if answer.status.is_success() {
+                        // Its own answer may be kept, and is not older.
+                        gone = before.call;
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn a_hit_is_what_it_says(varies in 0..3_u8, steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        let walked = runtime.block_on(walk(proxy(), 0, varies, steps));
+        prop_assert_eq!(walked, Ok(()));
+    }
+
+    #[test]
+    fn a_hit_is_what_it_says_with_options_on(at in 0..4_usize, varies in 0..3_u8, steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
+        let (policy, window) = match at {
+            0 => (proxy().etags(true), 0),
+            1 => (proxy().stale_while_revalidate(15 * SECOND).stale_if_error(15 * SECOND), 15),
+            2 => (proxy().collapse(false).early_refresh(5.0), 0),
+            _ => (proxy().carry_on(30 * SECOND).origin_timeout(20 * SECOND), 0),
+        };
+        let walked = runtime.block_on(walk(policy, window, varies, steps));
+        prop_assert_eq!(walked, Ok(()));
+    }
+}

@@ -1,0 +1,315 @@
+//! What the example proxy makes of fields and versions, in both directions, and how it ends.
+
+use crate::support::proxy::{Client, Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, Version};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tower_response_cache::Policy;
+
+const FRESH: &str = "Cache-Control: max-age=60\r\n";
+
+fn asking(method: &str, path: &str, lines: &str) -> String {
+    format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{lines}\r\n")
+}
+
+fn policy() -> Policy {
+    Policy::rfc9111().cache_status(true)
+}
+
+#[tokio::test]
+async fn fields_of_the_clients_connection_stay_there() {
+    let origin = Origin::start([]).await;
+    let proxy = Proxy::over(&origin).await;
+    let lines = "Connection: X-One, x-two ,, keep-alive\r\nConnection: X-Three\r\nKeep-Alive: timeout=5\r\n\
+                 Proxy-Connection: keep-alive\r\nTE: trailers, gzip;q=0.5\r\nUpgrade: websocket\r\n\
+                 X-One: 1\r\nX-Two: 2\r\nX-Two: 22\r\nX-Three: 3\r\nX-Four: 4\r\n";
+    assert_eq!(proxy.send(asking("GET", "/", lines)).await.status(), 200);
+    let seen = &origin.seen()[0];
+    for name in ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "x-one", "x-two", "x-three"]
+    {
+        assert!(seen.all(name).is_empty(), "{name}");
+    }
+    assert_eq!((seen.all("x-four"), seen.all("host")), (vec!["4"], vec!["shop.example"]));
+}
+
+#[tokio::test]
+async fn fields_of_the_upstreams_connection_stay_there() {
+    let lines = format!(
+        "{FRESH}Connection: X-One, X-Two\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\
+         Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\n"
+    );
+    let origin = Origin::start([page(&lines, "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    for hit in [false, true] {
+        let got = proxy.get("/").await;
+        assert_eq!((got.is_hit(), got.header("x-three")), (hit, Some("3")));
+        for name in ["keep-alive", "proxy-connection", "upgrade", "x-one", "x-two"] {
+            assert!(got.header(name).is_none(), "{name}");
+        }
+        // The proxy's own.
+        assert_eq!(got.header("connection"), Some("close"));
+    }
+}
+
+#[tokio::test]
+async fn what_frames_a_message_or_says_whose_it_is_stays_though_connection_names_it() {
+    let lines = format!("{FRESH}Vary: X-Kind\r\nConnection: cache-control, vary, content-length\r\n");
+    let told = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
+                Age: 50\r\nSet-Cookie: a=b\r\nCache-Control: max-age=60\r\n";
+    let origin = Origin::start([page(told, "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let got = proxy.get("/").await;
+    assert_eq!((got.header("age"), got.header("set-cookie")), (Some("50"), Some("a=b")));
+    assert_eq!(proxy.get("/").await.text(), "page 2");
+    let origin = Origin::start([page(&lines, "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let asked = "Connection: host, content-length\r\nContent-Length: 4\r\n\r\nbody";
+    proxy.send(asking("POST", "/", asked).trim_end_matches("\r\n")).await;
+    let seen = &origin.seen()[0];
+    assert_eq!((seen.all("host"), seen.all("content-length")), (vec!["shop.example"], vec!["4"]));
+    let origin = Origin::start([page(&lines, "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let got = proxy.get("/").await;
+    assert_eq!((got.header("cache-control"), got.header("vary")), (Some("max-age=60"), Some("X-Kind")));
+    assert_eq!((got.text(), got.is_whole), ("body", true));
+}
+
+#[tokio::test]
+async fn a_field_that_the_upstream_does_not_get_chooses_no_variant() {
+    let pages = ["none", "de"].map(|body| page(&format!("{FRESH}Vary: Accept-Language\r\n"), body));
+    let origin = Origin::start(pages).await;
+    let proxy = Proxy::over(&origin).await;
+    let hidden = "Connection: accept-language\r\nAccept-Language: de\r\n";
+    assert_eq!(proxy.send(asking("GET", "/", hidden)).await.text(), "none");
+    let got = proxy.send(asking("GET", "/", "Accept-Language: de\r\n")).await;
+    assert_eq!((got.text(), got.is_hit()), ("de", false));
+    assert_eq!(proxy.get("/").await.text(), "none");
+    assert_eq!(origin.count(), 2);
+}
+
+#[tokio::test]
+async fn both_directions_go_via_the_proxy_behind_those_before_it() {
+    let origin = Origin::start([page(&format!("{FRESH}Via: 1.1 within\r\n"), "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let vias = |got: &Got| {
+        let lines =
+            got.answer.headers.get_all("via").iter().map(|via| via.to_str().expect("text").to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let got = proxy.send(asking("GET", "/", "Via: 1.0 without\r\n")).await;
+        assert_eq!(vias(&got), ["1.1 within", "1.1 tower-response-cache"]);
+    }
+    assert_eq!(origin.seen()[0].all("via"), ["1.0 without", "1.1 tower-response-cache"]);
+}
+
+#[tokio::test]
+async fn no_tunnel_is_opened_and_no_request_echoed() {
+    let origin = Origin::start([]).await;
+    let proxy = Proxy::over(&origin).await;
+    for asked in [
+        "CONNECT shop.example:443 HTTP/1.1\r\nHost: shop.example:443\r\nConnection: close\r\n\r\n",
+        "TRACE / HTTP/1.1\r\nHost: shop.example\r\nCookie: a=b\r\nConnection: close\r\n\r\n",
+    ] {
+        let got = proxy.send(asked).await;
+        assert_eq!((got.status(), got.text()), (501, ""), "{asked}");
+    }
+    assert_eq!(origin.count(), 0);
+}
+
+#[tokio::test]
+async fn the_last_that_may_pass_a_request_on_answers_it() {
+    let origin = Origin::start([]).await;
+    let proxy = Proxy::over(&origin).await;
+    let with = |method, left: &str| asking(method, "/", &format!("Max-Forwards: {left}\r\n"));
+    assert_eq!(proxy.send(with("OPTIONS", "0")).await.status(), 204);
+    assert_eq!(proxy.send(with("OPTIONS", "x")).await.status(), 400);
+    assert_eq!(proxy.send(with("OPTIONS", "-1")).await.status(), 400);
+    assert_eq!(origin.count(), 0);
+    proxy.send(with("OPTIONS", "7")).await;
+    // It is for no other method.
+    proxy.send(with("GET", "0")).await;
+    let left: Vec<_> = origin.seen().iter().map(|seen| seen.all("max-forwards").concat()).collect();
+    assert_eq!(left, ["6", "0"]);
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_bodies_that_end_with_the_connection() {
+    let chunked =
+        format!("HTTP/1.1 200 OK\r\n{FRESH}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
+    let origin = Origin::start([Reply::new(chunked, Then::Keep)]).await;
+    let proxy = Proxy::over(&origin).await;
+    for hit in [false, true] {
+        let got = proxy.send("GET / HTTP/1.0\r\nHost: shop.example\r\n\r\n").await;
+        assert_eq!((got.text(), got.is_hit()), ("body", hit));
+        assert_eq!(got.header("transfer-encoding"), None);
+    }
+    assert_eq!(proxy.get("/").await.text(), "body");
+    let seen = &origin.seen()[0];
+    assert_eq!((seen.line(), seen.all("via")), ("GET / HTTP/1.1", vec!["1.0 tower-response-cache"]));
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_without_a_host_has_entries_of_its_own() {
+    let origin = Origin::start([]).await;
+    let proxy = Proxy::over(&origin).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.send("GET / HTTP/1.0\r\n\r\n").await.text(), "page 1");
+        assert_eq!(proxy.get("/").await.text(), "page 2");
+    }
+}
+
+/// A client with prior knowledge.
+async fn http2_client(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
+    let stream = TcpStream::connect(address).await.expect("connects");
+    let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (client, connection) = guarded(handshake).await.expect("shakes");
+    tokio::spawn(connection);
+    client
+}
+
+async fn ask(client: &mut SendRequest<Empty<Bytes>>, request: http::request::Builder) -> (HeaderMap, Bytes) {
+    let request = request.body(Empty::new()).expect("a request");
+    let response = guarded(client.send_request(request)).await.expect("answers");
+    assert_eq!(response.version(), Version::HTTP_2);
+    let (parts, body) = response.into_parts();
+    (parts.headers, guarded(body.collect()).await.expect("a body").to_bytes())
+}
+
+fn to(uri: &str) -> http::request::Builder {
+    Request::get(uri)
+}
+
+#[tokio::test]
+async fn a_client_of_http_2_shares_the_entries_of_all_others() {
+    let lines = format!("{FRESH}Connection: close\r\nKeep-Alive: timeout=5\r\n");
+    let origin = Origin::start([page(&lines, "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let mut client = http2_client(proxy.address).await;
+    for _ in 0..2 {
+        let (headers, body) = ask(&mut client, to("http://shop.example/")).await;
+        assert_eq!(&body[..], b"body");
+        assert!(!headers.contains_key("connection") && !headers.contains_key("keep-alive"));
+    }
+    assert!(proxy.get("/").await.is_hit());
+    let seen = &origin.seen()[0];
+    assert_eq!((seen.line(), seen.all("host")), ("GET / HTTP/1.1", vec!["shop.example"]));
+    assert_eq!(seen.all("via"), ["2.0 tower-response-cache"]);
+    let (_, other) = ask(&mut client, to("http://evil.example/")).await;
+    assert_eq!(&other[..], b"page 2");
+}
+
+#[tokio::test]
+async fn cookies_that_http_2_sends_apart_are_one_field_in_http_1() {
+    let origin = Origin::start([]).await;
+    let proxy = Proxy::over(&origin).await;
+    let mut client = http2_client(proxy.address).await;
+    let asked = to("http://shop.example/").header("cookie", "a=1").header("cookie", "b=2");
+    ask(&mut client, asked).await;
+    assert_eq!(origin.seen()[0].all("cookie"), ["a=1; b=2"]);
+}
+
+/// What an upstream has seen of a request: its target, its `Host` and its version.
+type Asked = Arc<Mutex<Vec<(String, Option<String>, Version)>>>;
+
+/// An upstream of HTTP/2, with one numbered page for each request.
+async fn http2_upstream() -> (SocketAddr, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let asked = Asked::default();
+    let record = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let record = Arc::clone(&record);
+            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+                let host = request.headers().get("host").map(|host| host.to_str().expect("text").to_owned());
+                let mut asked = record.lock().expect("not poisoned");
+                asked.push((request.uri().to_string(), host, request.version()));
+                let body = format!("page {}", asked.len());
+                let response = Response::builder().header("cache-control", "max-age=60");
+                let response = response.body(Full::new(Bytes::from(body))).expect("a response");
+                async move { Ok::<_, Infallible>(response) }
+            });
+            let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (address, asked)
+}
+
+#[tokio::test]
+async fn an_upstream_of_http_2_is_asked_for_the_clients_host() {
+    let (address, asked) = http2_upstream().await;
+    let proxy = Proxy::start(address, policy(), true, LONG).await;
+    for hit in [false, true] {
+        let got = proxy.get("/a?b").await;
+        assert_eq!((got.text(), got.is_hit()), ("page 1", hit));
+        assert_eq!(got.header("via"), Some("2.0 tower-response-cache"));
+    }
+    assert_eq!(proxy.get_from("evil.example", "/a?b").await.text(), "page 2");
+    let mut client = http2_client(proxy.address).await;
+    assert_eq!(&ask(&mut client, to("http://shop.example/a?b")).await.1[..], b"page 1");
+    assert_eq!(&ask(&mut client, to("http://shop.example/c")).await.1[..], b"page 3");
+    let targets = ["http://shop.example/a?b", "http://evil.example/a?b", "http://shop.example/c"];
+    let seen = asked.lock().expect("not poisoned").clone();
+    assert_eq!(seen, targets.map(|target| (target.to_owned(), None, Version::HTTP_2)));
+}
+
+#[tokio::test]
+async fn an_upstream_that_speaks_no_http_2_is_a_bad_gateway() {
+    let origin =
+        Origin::start([Reply::closing("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")]).await;
+    let proxy = Proxy::start(origin.address, policy(), true, LONG).await;
+    let got = proxy.get("/").await;
+    assert_eq!((got.status(), got.cache()), (502, "fwd=uri-miss; fwd-status=502; detail=no-lifetime"));
+}
+
+#[tokio::test]
+async fn an_upstream_of_http_2_is_connected_to_anew_once_it_was_gone() {
+    // It hangs up on the first connection.
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (inner, asked) = http2_upstream().await;
+    tokio::spawn(async move {
+        drop(listener.accept().await);
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut to = TcpStream::connect(inner).await.expect("connects");
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut stream, &mut to).await });
+        }
+    });
+    let proxy = Proxy::start(address, policy(), true, LONG).await;
+    // Where it was not sent yet, it goes over the next one.
+    let first = proxy.get("/").await;
+    assert!(first.status() == 502 || first.text() == "page 1", "{first:?}");
+    assert_eq!(proxy.get("/").await.text(), "page 1");
+    assert_eq!(asked.lock().expect("not poisoned").len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_to_its_end_and_no_connection_taken_after_that() {
+    let told = Arc::new(Notify::new());
+    let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 8\r\n\r\nhalf");
+    let origin = Origin::start([Reply::new(half, Then::WriteOn(Arc::clone(&told), b"done".to_vec()))]).await;
+    let mut proxy = Proxy::over(&origin).await;
+    let address = proxy.address;
+    let idle: Client = proxy.connect().await;
+    let mut client = proxy.connect().await;
+    client.write("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
+    client.until("half").await;
+    proxy.stop();
+    // An idle connection ends, which shows that it has heard.
+    assert!(idle.rest().await.is_empty());
+    assert!(TcpStream::connect(address).await.is_err());
+    told.notify_one();
+    let got = client.answer().await;
+    assert_eq!((got.text(), got.is_whole), ("halfdone", true));
+    proxy.stopped().await;
+}

@@ -1,0 +1,286 @@
+//! What clients and upstreams of the example proxy hold is bounded, and honest clients are served meanwhile.
+
+use crate::support::proxy::{LONG, Origin, Proxy, Reply, Then, guarded, page};
+use bytes::{Buf, BytesMut};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tower_response_cache::Policy;
+
+/// More than a client that opens no window takes.
+const LARGE: usize = 1 << 19;
+
+/// More than the buffers of a connection take.
+const HUGE: usize = 24 << 20;
+
+/// So long a client may read nothing where that is measured; what it does read comes much sooner.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// The number of requests on one connection.
+const STREAMS: usize = 32;
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a length").to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A GET of HTTP/2 as a whole, by literals (RFC 7541 section 6.2.2).
+fn get(stream: u32, path: &str) -> Vec<u8> {
+    let length = u8::try_from(path.len()).expect("a short path");
+    let mut block = vec![0x82, 0x86, 0x04, length];
+    block.extend_from_slice(path.as_bytes());
+    block.extend_from_slice(b"\x01\x0cshop.example");
+    frame(1, 5, stream, &block)
+}
+
+/// A connection of HTTP/2, by its frames. It opens no window.
+struct Raw {
+    stream: TcpStream,
+    got: BytesMut,
+}
+
+impl Raw {
+    /// Sends as many requests as it is told, and a PING.
+    async fn attack(address: SocketAddr, attacker: usize, requests: u32, settings: &[u8]) -> Self {
+        let mut stream = TcpStream::connect(address).await.expect("connects");
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(4, 0, 0, settings));
+        for request in 0..requests {
+            bytes.extend(get(2 * request + 1, &format!("/large/{attacker}/{request}")));
+        }
+        bytes.extend(frame(6, 0, 0, b"attacked"));
+        guarded(stream.write_all(&bytes)).await.expect("writes");
+        Self { stream, got: BytesMut::new() }
+    }
+
+    /// Reads the next frame: its type and the first bytes of its payload.
+    async fn frame(&mut self) -> (u8, u8) {
+        loop {
+            if let [a, b, c, kind, flags, ..] = self.got[..] {
+                let length = 9 + u32::from_be_bytes([0, a, b, c]) as usize;
+                if self.got.len() >= length {
+                    self.got.advance(length);
+                    return (kind, flags);
+                }
+            }
+            let read = guarded(self.stream.read_buf(&mut self.got)).await.expect("reads");
+            assert!(read > 0, "the end of the connection");
+        }
+    }
+
+    /// Waits until its requests have been read.
+    async fn until_ping(&mut self) -> usize {
+        let mut resets = 0;
+        loop {
+            match self.frame().await {
+                (6, 1) => return resets,
+                (3, _) => resets += 1,
+                _ => {}
+            }
+        }
+    }
+
+    async fn until_reset(&mut self) {
+        while self.frame().await.0 != 3 {}
+    }
+}
+
+/// Pages that no store takes, and that are too large for a client that reads nothing.
+fn large() -> Reply {
+    page("Cache-Control: no-store\r\n", &"x".repeat(LARGE))
+}
+
+fn large_pages(count: usize) -> Vec<Reply> {
+    std::iter::repeat_n(large(), count).collect()
+}
+
+/// Waits until the upstream has as many requests.
+async fn until_asked(origin: &Origin, count: usize) {
+    guarded(async {
+        while origin.count() < count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_read_nothing_hold_few_requests_and_others_are_served() {
+    // A window of its own for each stream, and none at all.
+    for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
+        let origin = Origin::start(large_pages(5 * STREAMS)).await;
+        let proxy = Proxy::over(&origin).await;
+        let mut attackers = Vec::new();
+        for attacker in 0..5 {
+            let mut raw = Raw::attack(proxy.address, attacker, 200, settings).await;
+            assert_eq!(raw.until_ping().await, 200 - STREAMS, "the others are refused");
+            attackers.push(raw);
+            until_asked(&origin, (attacker + 1) * STREAMS).await;
+        }
+        for path in ["/", "/other"] {
+            assert_eq!(proxy.get(path).await.status(), 200);
+        }
+        assert!(proxy.get("/").await.is_hit());
+        assert_eq!(origin.count(), 5 * STREAMS + 2);
+    }
+}
+
+#[tokio::test]
+async fn a_stream_whose_client_reads_nothing_is_reset_and_gives_its_place_to_others() {
+    for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
+        let origin = Origin::start(large_pages(4)).await;
+        let proxy = Proxy::limited(&origin, 4, SHORT, LONG).await;
+        let mut raw = Raw::attack(proxy.address, 0, 4, settings).await;
+        raw.until_ping().await;
+        until_asked(&origin, 4).await;
+        // All places are taken: it waits for one.
+        let got = proxy.get("/").await;
+        assert_eq!((got.status(), got.text()), (200, "page 5"));
+        for _ in 0..4 {
+            raw.until_reset().await;
+        }
+        assert!(proxy.get("/").await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_of_http1_whose_client_reads_nothing_is_ended() {
+    let huge = page("Cache-Control: no-store\r\n", &"x".repeat(HUGE));
+    let origin = Origin::start([huge.clone(), huge]).await;
+    let proxy = Proxy::limited(&origin, 2, SHORT, LONG).await;
+    let mut attackers = Vec::new();
+    for attacker in 0..2 {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 << 10).expect("an option");
+        let mut client = guarded(socket.connect(proxy.address)).await.expect("connects");
+        let request = format!("GET /{attacker} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
+        client.write_all(request.as_bytes()).await.expect("writes");
+        attackers.push(client);
+    }
+    until_asked(&origin, 2).await;
+    // All places are taken: it waits for one.
+    assert_eq!(proxy.get("/").await.text(), "page 3");
+    for mut client in attackers {
+        let mut got = Vec::new();
+        // Clean or not.
+        let _ = guarded(client.read_to_end(&mut got)).await;
+        assert!(got.len() < HUGE, "{}", got.len());
+    }
+}
+
+#[tokio::test]
+async fn requests_that_find_no_place_in_time_are_told_so() {
+    let origin = Origin::start([Reply::new("", Then::Stall)]).await;
+    let proxy = Proxy::limited(&origin, 1, LONG, 2 * SHORT).await;
+    let mut first = proxy.connect().await;
+    first.write("GET /first HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
+    until_asked(&origin, 1).await;
+    let got = proxy.get("/").await;
+    let why = "tower-response-cache; error=connection_limit_reached";
+    assert_eq!((got.status(), got.header("proxy-status")), (503, Some(why)));
+    assert_eq!(origin.count(), 1);
+}
+
+#[tokio::test]
+async fn slow_clients_get_all_there_is_in_order() {
+    let body: String = (0..40_000).map(|n| format!("{n},")).collect();
+    let origin = Origin::start([page("Cache-Control: max-age=60\r\n", &body)]).await;
+    let proxy = Proxy::over(&origin).await;
+    for hit in [false, true] {
+        let stream = TcpStream::connect(proxy.address).await.expect("connects");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+        tokio::spawn(connection);
+        let request = http::Request::get("http://shop.example/").body(()).expect("a request");
+        let (response, _) = client.send_request(request, true).expect("sends");
+        let mut response = guarded(response).await.expect("a response").into_body();
+        let mut got = Vec::new();
+        while let Some(data) = guarded(response.data()).await {
+            let data = data.expect("data");
+            response.flow_control().release_capacity(data.len()).expect("a window");
+            got.extend_from_slice(&data);
+        }
+        assert!(got == body.as_bytes(), "{hit}");
+    }
+    assert_eq!(origin.count(), 1);
+}
+
+const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n";
+
+#[tokio::test]
+async fn up_to_a_hundred_interim_responses_are_skipped() {
+    let last = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal";
+    for (count, status) in [(100, 200), (101, 502)] {
+        for interim in [CONTINUE, HINTS] {
+            // Each request on the connection has its own.
+            let reply = Reply::new(interim.repeat(count) + last, Then::Keep);
+            let origin = Origin::start([reply.clone(), reply]).await;
+            let proxy = Proxy::over(&origin).await;
+            for path in ["/", "/other"] {
+                assert_eq!(proxy.get(path).await.status(), status, "{count} {interim:?}");
+            }
+        }
+    }
+}
+
+/// An upstream that answers each connection's first request with some bytes, and then with others without end.
+async fn endless(http2: bool, first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (first, bytes) = (first.clone(), bytes.clone());
+            tokio::spawn(async move {
+                let mut raw = Raw { stream, got: BytesMut::new() };
+                let enough = if http2 { 24 } else { 1 };
+                while raw.got.len() < enough {
+                    raw.stream.read_buf(&mut raw.got).await.expect("a request");
+                }
+                raw.got.advance(enough);
+                if http2 {
+                    raw.stream.write_all(&frame(4, 0, 0, &[])).await.expect("settings");
+                    while raw.frame().await.0 != 1 {}
+                }
+                let _ = raw.stream.write_all(&first).await;
+                while !bytes.is_empty() && raw.stream.write_all(&bytes).await.is_ok() {}
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    address
+}
+
+/// Starts a proxy over an upstream, and returns the status of a page and what it says of it.
+async fn asked(upstream: SocketAddr, http2: bool) -> (u16, Option<String>) {
+    let proxy = Proxy::start(upstream, Policy::rfc9111().cache_status(true), http2, LONG).await;
+    let got = proxy.get("/").await;
+    (got.status(), got.header("proxy-status").map(str::to_owned))
+}
+
+fn refused() -> (u16, Option<String>) {
+    (502, Some("tower-response-cache; error=http_protocol_error".to_owned()))
+}
+
+#[tokio::test]
+async fn interim_responses_without_end_are_a_bad_gateway() {
+    for interim in [CONTINUE, HINTS] {
+        let upstream = endless(false, Vec::new(), interim.repeat(1_000).into_bytes()).await;
+        assert_eq!(asked(upstream, false).await, refused(), "{interim:?}");
+    }
+}
+
+#[tokio::test]
+async fn interim_responses_of_http2_are_limited_too() {
+    // `:status` as a literal, and as an index.
+    let hints = frame(1, 4, 1, b"\x08\x03103");
+    let last = frame(1, 5, 1, b"\x88");
+    for (count, outcome) in [(0, (200, None)), (100, (200, None)), (101, refused())] {
+        let upstream = endless(true, [hints.repeat(count), last.clone()].concat(), Vec::new()).await;
+        assert_eq!(asked(upstream, true).await, outcome, "{count}");
+    }
+    for count in [1, 1_000] {
+        let upstream = endless(true, Vec::new(), hints.repeat(count)).await;
+        assert_eq!(asked(upstream, true).await, refused(), "{count} at once");
+    }
+}

@@ -1,0 +1,8 @@
+//! The example of a reverse proxy, over sockets.
+
+mod fields;
+mod hosts;
+mod limits;
+mod smuggling;
+mod truncation;
+mod upstream;

@@ -1,0 +1,231 @@
+//! Messages that end before their end, over HTTP/2, never become whole ones in the example proxy; nor do lengths,
+//! codings and trailers that are of one connection go further.
+
+use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::{Request, Response};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tower_response_cache::Policy;
+
+const FRESH: &str = "Cache-Control: max-age=60\r\n";
+
+fn policy() -> Policy {
+    Policy::rfc9111().cache_status(true)
+}
+
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Clean,
+    Trailers,
+    Reset(Reason),
+    GoAway,
+    Gone,
+}
+
+/// An upstream of HTTP/2 that sends half of a page, and once it is told to, ends it like this.
+async fn ending(end: End) -> (SocketAddr, Arc<Notify>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let (address, told) = (listener.local_addr().expect("an address"), Arc::new(Notify::new()));
+    let go_on = Arc::clone(&told);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let mut connection = h2::server::handshake(stream).await.expect("shakes");
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let response = Response::builder().header("cache-control", "max-age=60").body(());
+                let response = response.expect("a response");
+                let mut body: SendStream<Bytes> = respond.send_response(response, false).expect("a head");
+                body.send_data("half".into(), false).expect("some data");
+                // It does nothing by itself.
+                tokio::select! {
+                    () = go_on.notified() => {}
+                    _ = connection.accept() => {}
+                }
+                match end {
+                    End::Clean => body.send_data(" done".into(), true).expect("the end"),
+                    End::Trailers => {
+                        let sum = [("x-sum".parse().expect("a name"), "1".parse().expect("a value"))];
+                        body.send_trailers(sum.into_iter().collect()).expect("the end");
+                    }
+                    End::Reset(reason) => body.send_reset(reason),
+                    End::GoAway => connection.abrupt_shutdown(Reason::NO_ERROR),
+                    End::Gone => break,
+                }
+            }
+        }
+    });
+    (address, told)
+}
+
+/// RFC 9113 section 8.1, RFC 9111 section 3.3: what was cut off is incomplete, however politely.
+#[tokio::test]
+async fn a_page_that_an_upstream_of_http_2_cuts_off_is_cut_off_and_not_stored() {
+    let table = [
+        (End::Clean, Some("half done"), true),
+        // With trailers, it is not stored.
+        (End::Trailers, Some("half"), false),
+        (End::Reset(Reason::NO_ERROR), None, false),
+        (End::Reset(Reason::CANCEL), None, false),
+        (End::Reset(Reason::INTERNAL_ERROR), None, false),
+        (End::GoAway, None, false),
+        (End::Gone, None, false),
+    ];
+    for (end, whole, stored) in table {
+        let (address, told) = ending(end).await;
+        let proxy = Proxy::start(address, policy(), true, LONG).await;
+        for nth in 0..2 {
+            // Told before, if it did not come to that.
+            let _ = futures::FutureExt::now_or_never(told.notified());
+            let mut client = proxy.connect().await;
+            client.write("GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
+            client.until("half").await;
+            told.notify_one();
+            let got = client.answer().await;
+            assert_eq!(
+                (got.is_whole, got.is_hit()),
+                (whole.is_some(), stored && nth > 0),
+                "{end:?}: {got:?}"
+            );
+            assert!(got.text() == whole.unwrap_or("half"), "{end:?}: {got:?}");
+        }
+    }
+}
+
+/// The same, of what a client uploads. Often, and on several threads: mostly the call is dropped first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_of_http_2_gives_up_does_not_reach_the_upstream_as_a_whole() {
+    for reason in [Reason::NO_ERROR, Reason::CANCEL].repeat(50) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let proxy = Proxy::start(address, policy(), false, LONG).await;
+        let stream = TcpStream::connect(proxy.address()).await.expect("connects");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+        tokio::spawn(connection);
+        let request = Request::post("http://shop.example/").body(()).expect("a request");
+        let (_, mut body) = client.send_request(request, false).expect("a head");
+        body.send_data(Bytes::from("half"), false).expect("some data");
+        let (mut upstream, _) = guarded(listener.accept()).await.expect("connects");
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"half\r\n") {
+            guarded(upstream.read_buf(&mut seen)).await.expect("reads");
+        }
+        body.send_reset(reason);
+        // To the end of the connection, which the proxy gives up.
+        let _ = guarded(upstream.read_to_end(&mut seen)).await;
+        let seen = String::from_utf8(seen).expect("text");
+        assert!(seen.starts_with("POST / HTTP/1.1\r\n") && seen.ends_with("4\r\nhalf\r\n"), "{seen:?}");
+    }
+}
+
+/// RFC 9209 section 2.3.16: it is not the upstream that is broken.
+#[tokio::test]
+async fn a_body_that_can_not_be_read_is_the_clients_fault() {
+    for chunks in ["zz\r\n", "3\nabc", "3\r\nabcdef\r\n"] {
+        let origin = Origin::start([]).await;
+        let proxy = Proxy::over(&origin).await;
+        let head = "POST / HTTP/1.1\r\nHost: shop.example\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let got = Got::read_all(&proxy.raw(format!("{head}{chunks}")).await).remove(0);
+        let why = "tower-response-cache; error=http_request_error";
+        assert_eq!((got.status(), got.header("proxy-status")), (400, Some(why)), "{chunks:?}");
+    }
+}
+
+/// RFC 9110 section 8.6.
+#[tokio::test]
+async fn nobody_is_promised_content_where_there_is_none() {
+    let origin = Origin::start([Reply::new(
+        format!("HTTP/1.1 204 No Content\r\n{FRESH}Content-Length: 4\r\n\r\n"),
+        Then::Keep,
+    )])
+    .await;
+    let proxy = Proxy::over(&origin).await;
+    for hit in [false, true] {
+        let got = proxy.get("/").await;
+        assert_eq!((got.status(), got.header("content-length"), got.is_hit()), (204, None, hit));
+    }
+    assert_eq!(proxy.get("/next").await.text(), "page 2");
+}
+
+/// RFC 9112 section 5.1: "A proxy MUST remove any such whitespace from a response message".
+#[tokio::test]
+async fn whitespace_before_a_colon_of_a_response_is_taken_out() {
+    let origin = Origin::start([page("X-Y : z\r\nCache-Control : no-store\r\n", "body")]).await;
+    let proxy = Proxy::over(&origin).await;
+    let got = proxy.get("/").await;
+    assert_eq!((got.text(), got.header("x-y")), ("body", Some("z")));
+    assert_eq!(got.header("cache-control"), Some("no-store"));
+    assert_eq!(proxy.get("/").await.text(), "page 2");
+}
+
+/// RFC 9110 section 6.5.1.
+#[tokio::test]
+async fn trailers_lose_what_is_of_one_connection() {
+    let trailers = "X-Sum: 1\r\nConnection: x-of-one\r\nX-Of-One: 1\r\nKeep-Alive: timeout=5\r\n";
+    let reply = format!(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, connection, x-of-one, keep-alive\r\n\r\n\
+         4\r\nbody\r\n0\r\n{trailers}\r\n"
+    );
+    let origin = Origin::start([Reply::new(reply.clone(), Then::Keep), Reply::new(reply, Then::Keep)]).await;
+    let proxy = Proxy::over(&origin).await;
+    let raw = proxy
+        .raw("GET / HTTP/1.1\r\nHost: shop.example\r\nTE: trailers\r\nConnection: close, te\r\n\r\n")
+        .await;
+    let raw = String::from_utf8(raw).expect("text").to_lowercase();
+    assert!(raw.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"), "{raw}");
+    // A server of HTTP/2 would have to give the whole response up.
+    let stream = TcpStream::connect(proxy.address()).await.expect("connects");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+    tokio::spawn(connection);
+    let request = Request::get("http://shop.example/").body(()).expect("a request");
+    let (response, _) = client.send_request(request, true).expect("a head");
+    let mut body = guarded(response).await.expect("answers").into_body();
+    assert_eq!(guarded(body.data()).await.expect("some").expect("data"), "body");
+    assert!(guarded(body.data()).await.is_none());
+    let trailers = guarded(body.trailers()).await.expect("a clean end").expect("trailers");
+    assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-sum"]);
+}
+
+/// An upstream that hangs up on a connection that nothing was sent on yet, or only just.
+#[tokio::test]
+async fn a_request_that_was_never_sent_goes_over_a_new_connection() {
+    let (inner, told) = ending(End::Clean).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (closed, is_closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (close, has_closed) = (Arc::clone(&closed), Arc::clone(&is_closed));
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut to = TcpStream::connect(inner).await.expect("connects");
+            let (close, has_closed) = (Arc::clone(&close), Arc::clone(&has_closed));
+            let is_first = std::mem::take(&mut first);
+            tokio::spawn(async move {
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
+                    () = close.notified(), if is_first => {
+                        let _ = stream.shutdown().await;
+                        // The proxy has heard once it closes its side.
+                        let _ = stream.read_to_end(&mut Vec::new()).await;
+                        has_closed.notify_one();
+                    }
+                }
+            });
+        }
+    });
+    let proxy = Proxy::start(address, policy(), true, LONG).await;
+    for path in ["/a", "/b"] {
+        let mut client = proxy.connect().await;
+        client.write(format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n")).await;
+        client.until("half").await;
+        told.notify_one();
+        assert_eq!(client.answer().await.text(), "half done");
+        if path == "/a" {
+            closed.notify_one();
+            guarded(is_closed.notified()).await;
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Nobody is ever shown what is somebody else's, however visits are interleaved, in any order of layers.
+
+use crate::support::visitors::*;
+use crate::support::*;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinHandle, yield_now};
+use tokio::time::timeout;
+use tower::util::BoxCloneService;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, KeyPart, Policy, RequestHead, RouteCacheLayer,
+    SiteCacheLayer,
+};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Visit(Visitor),
+    /// The origin answers one of the requests that it has.
+    Answer(usize),
+    /// The client of one of them hangs up.
+    Leave(usize),
+    /// Of one page, or all.
+    Invalidate(Option<usize>),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let by = prop_oneof![
+        3 => Just(By::Nothing),
+        2 => Just(By::Analytics),
+        2 => Just(By::Cookie),
+        1 => Just(By::Bearer),
+        1 => Just(By::ApiKey),
+    ];
+    let language = prop_oneof![3 => Just(0), 1 => 1..LANGUAGES.len()];
+    let visitor = (by, 0..2_usize, 0..2_usize, language, 0..PAGES.len());
+    let visitor =
+        visitor.prop_map(|(by, user, tenant, language, page)| Visitor { by, user, tenant, language, page });
+    let step = prop_oneof![
+        12 => visitor.prop_map(Step::Visit),
+        8 => any::<usize>().prop_map(Step::Answer),
+        1 => any::<usize>().prop_map(Step::Leave),
+        1 => prop::option::of(0..PAGES.len()).prop_map(Step::Invalidate),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+type Client = Box<dyn Fn(Request<Body>) -> BoxFuture<'static, Answer>>;
+
+fn client<S, B>(service: S) -> Client
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: http_body::Body<Data = bytes::Bytes, Error: std::fmt::Debug> + Send + 'static,
+{
+    Box::new(move |request| {
+        let call = service.clone().oneshot(request);
+        Box::pin(async move { read(call.await.expect("infallible")).await })
+    })
+}
+
+/// An authentication layer that takes the credential off, and leaves behind who that is.
+fn auth<S, B>(inner: S, marks: bool) -> BoxCloneService<Request<Body>, Response<B>, Infallible>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
+        + Clone
+        + Send
+        + 'static,
+    B: 'static,
+{
+    let service = service_fn(move |mut request: Request<Body>| {
+        let user = sender((&request).into());
+        let identified = user.is_some();
+        if let Some(user) = user {
+            let headers = request.headers_mut();
+            let lang = cookie(headers, "lang").map(|lang| format!("lang={lang}").parse().expect("a value"));
+            for name in ["authorization", "x-api-key", "cookie"] {
+                headers.remove(name);
+            }
+            lang.map(|lang| headers.insert("cookie", lang));
+            request.extensions_mut().insert(User(user));
+        }
+        let call = inner.clone().oneshot(request);
+        async move {
+            let mut response = call.await?;
+            if identified && marks {
+                response.extensions_mut().insert(Identified);
+            }
+            Ok(response)
+        }
+    });
+    service.boxed_clone()
+}
+
+fn site(cache: &Cache, policy: Policy) -> SiteCacheLayer {
+    let policy = policy.vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
+    SiteCacheLayer::new(cache).policy(policy.vary_on_cookies(["lang"]).expect("valid"))
+}
+
+fn route(cache: &Cache, policy: Policy) -> RouteCacheLayer {
+    let policy = policy.vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
+    RouteCacheLayer::new(cache, MINUTE).policy(policy.vary_on_cookies(["lang"]).expect("valid"))
+}
+
+fn declared() -> Policy {
+    policy().credential_cookies(["sid"]).expect("valid").ignore_cookies(["_ga*"]).expect("valid")
+}
+
+fn anonymous() -> AnonymousOnlyLayer {
+    AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_cookies(["_ga*"]).expect("valid")
+}
+
+fn rfc9111() -> Policy {
+    Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
+}
+
+/// What visitors are promised besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Users {
+    /// They get their own pages, made for them each time.
+    Bypass,
+    /// They get their own pages, from the cache as well.
+    HaveHits,
+    /// They get their own pages, or those of anonymous visitors.
+    MayGetAnybodys,
+}
+
+#[derive(Debug, Default)]
+struct Hits {
+    anonymous: usize,
+    analytics: usize,
+    users: usize,
+}
+
+/// For each of the sixteen orders below.
+const CASES: u32 = 135;
+
+fn nobody_is_shown_anothers(users: Users, build: impl Fn(&Cache, Inner) -> Client) {
+    let hits = RefCell::new(Hits::default());
+    // One cache for all cases, an hour apart: to make one takes longer than to play a case.
+    let (cache, hand) = timed();
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };
+    let ran = TestRunner::new(config).run(&(any::<bool>(), steps()), |(by_hand, steps)| {
+        let mut hits = hits.borrow_mut();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let origin = Arc::new(Origin { by_hand, ..Origin::default() });
+            hand.advance(60 * MINUTE);
+            cache.invalidate(Invalidation::all()).await.expect("local");
+            let client = build(&cache, origin.service());
+            play(&steps, &client, &cache, &origin, users, &mut hits).await
+        })
+    });
+    if let Err(error) = ran {
+        panic!("{error}");
+    }
+    let hits = hits.into_inner();
+    assert!(hits.anonymous > 40 && hits.analytics > 20, "the test could fail: {hits:?}");
+    assert_eq!(hits.users > 20, users != Users::Bypass, "{hits:?}");
+}
+
+async fn play(
+    steps: &[Step],
+    client: &Client,
+    cache: &Cache,
+    origin: &Origin,
+    users: Users,
+    hits: &mut Hits,
+) -> Result<(), TestCaseError> {
+    let mut visits: Vec<(Visitor, usize, JoinHandle<Answer>)> = Vec::new();
+    for step in steps {
+        match step {
+            Step::Visit(visitor) => {
+                let version = origin.versions.lock().expect("unpoisoned")[visitor.page];
+                visits.push((*visitor, version, tokio::spawn(client(visitor.request()))));
+            }
+            Step::Answer(which) => drop(origin.answer(*which)),
+            Step::Leave(which) if !visits.is_empty() => visits[which % visits.len()].2.abort(),
+            Step::Leave(_) => {}
+            Step::Invalidate(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
+        }
+        settle().await;
+    }
+    while origin.answer(0) {
+        settle().await;
+    }
+    for (visitor, version, task) in visits {
+        let Ok(answer) = timeout(Duration::from_secs(100), task).await.expect("nobody hangs") else {
+            continue;
+        };
+        let seen: Vec<_> = answer.text().split(' ').collect();
+        prop_assert_eq!(answer.header("x-seen"), Some(answer.text()), "head and body are of one page");
+        let may_be_anybodys = users == Users::MayGetAnybodys && seen[0] == "anybody";
+        prop_assert!(
+            seen[0] == visitor.user() || may_be_anybodys,
+            "{:?} was shown {}",
+            visitor,
+            answer.text()
+        );
+        prop_assert_eq!(seen[1], TENANTS[visitor.tenant], "{:?}", visitor);
+        prop_assert_eq!(seen[2], LANGUAGES[visitor.language].2, "{:?}", visitor);
+        prop_assert_eq!(seen[3], visitor.page.to_string(), "{:?}", visitor);
+        let own = visitor.by == By::Analytics && seen[4] == USERS[visitor.user];
+        prop_assert!(seen[4] == "none" || own, "{:?} was shown {}", visitor, answer.text());
+        prop_assert!(seen[5].parse::<usize>().expect("a number") >= version, "{:?} outran", visitor);
+        let told = answer.headers.get_all("cache-status").iter();
+        let hit = told.filter_map(|line| line.to_str().ok()).any(|line| line.contains("; hit"));
+        match visitor.by {
+            By::Nothing => hits.anonymous += usize::from(hit),
+            By::Analytics => hits.analytics += usize::from(hit),
+            _ => hits.users += usize::from(hit),
+        }
+    }
+    prop_assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+    Ok(())
+}
+
+async fn settle() {
+    for _ in 0..6 {
+        yield_now().await;
+    }
+}
+
+#[test]
+fn with_an_anonymous_only_layer_outside() {
+    for preset in [policy, rfc9111] {
+        nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+            client(anonymous().layer(site(cache, preset()).layer(inner)))
+        });
+    }
+}
+
+#[test]
+fn with_an_anonymous_only_layer_that_asks() {
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        let asks = AnonymousOnlyLayer::new().ignore_cookies(["_ga*", "sid"]).expect("valid");
+        let asks = asks.identified_by(|parts| async move {
+            yield_now().await;
+            let mut request = Request::from_parts(parts, ());
+            request.headers_mut().remove("x-nothing");
+            sender((&request).into()).is_some()
+        });
+        client(asks.layer(site(cache, policy()).layer(inner)))
+    });
+}
+
+#[test]
+fn with_a_site_cache_over_a_route_cache() {
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(site(cache, declared()).layer(route(cache, declared()).layer(inner)))
+    });
+}
+
+#[test]
+fn with_a_route_cache_alone() {
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| client(route(cache, declared()).layer(inner)));
+}
+
+#[test]
+fn with_an_authentication_layer_outside_that_takes_the_credential_off() {
+    let known = |request: RequestHead<'_>| request.extensions.get::<User>().is_some();
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(auth(anonymous().identified_if(known).layer(site(cache, policy()).layer(inner)), false))
+    });
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(anonymous().layer(auth(site(cache, policy()).layer(inner), false)))
+    });
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(auth(site(cache, declared().skip_if(known)).layer(inner), false))
+    });
+}
+
+#[test]
+fn with_an_authentication_layer_between_that_takes_the_credential_off() {
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(site(cache, declared()).layer(auth(route(cache, declared()).layer(inner), false)))
+    });
+}
+
+#[test]
+fn with_a_layer_inside_that_marks_what_is_identified() {
+    let lenient = || rfc9111().ignore_cookies(["_ga*"]).expect("valid");
+    nobody_is_shown_anothers(Users::MayGetAnybodys, |cache, inner| {
+        client(site(cache, lenient()).layer(auth(inner, true)))
+    });
+    nobody_is_shown_anothers(Users::MayGetAnybodys, |cache, inner| {
+        client(site(cache, lenient()).layer(anonymous().layer(inner)))
+    });
+}
+
+#[test]
+fn with_a_cache_of_each_users_own() {
+    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+        client(site(cache, declared().vary_by_identity("user", sender)).layer(inner))
+    });
+    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+        client(auth(site(cache, declared().vary_by_identity("user", sender)).layer(inner), false))
+    });
+    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+        let own = || declared().vary_by_identity("user", sender);
+        client(auth(site(cache, own()).layer(route(cache, own()).layer(inner)), false))
+    });
+}
+
+#[test]
+fn with_all_cookies_ignored_but_those_that_identify() {
+    let policy = || policy().ignore_undeclared_cookies().credential_cookies(["sid"]).expect("valid");
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
+}
+
+#[test]
+fn with_keyed_inputs_only() {
+    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        client(site(cache, declared().keyed_inputs_only([])).layer(inner))
+    });
+}

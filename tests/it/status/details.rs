@@ -1,0 +1,345 @@
+//! Each word of `Cache-Status`: some request is told it, and what is told says why.
+
+use crate::status::field::{ask, members};
+use crate::status::not_stored::{
+    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+};
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::*;
+use http::{HeaderName, Request, Response, StatusCode};
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+use tower::util::BoxCloneSyncService;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, Clock, Identified, Invalidation, ManualClock, MemoryStore, Policy,
+    ResponseBody, RouteCacheLayer, SiteCacheLayer,
+};
+
+const S: Duration = Duration::from_secs(1);
+const X_MINE: HeaderName = HeaderName::from_static("x-mine");
+
+pub(crate) type Lines = &'static [(&'static str, &'static str)];
+
+/// What was told, member by member.
+pub(crate) type Told = Vec<String>;
+
+pub(crate) fn rfc9111() -> Policy {
+    Policy::rfc9111().cache_status(true)
+}
+
+pub(crate) fn status(code: u16, lines: &[(&str, &str)]) -> Response<Body> {
+    let mut response = with_lines(lines, "page");
+    *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+    response
+}
+
+/// A page with a tag, before a service that answers 304 to who has it, and what it says besides.
+pub(crate) fn tagged(policy: Policy, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
+        true => status(304, validated),
+        false => with_lines(lines, "page"),
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    (stack, cache, hand)
+}
+
+async fn not_for_the_cache() -> Told {
+    let long = format!("/{}", "x".repeat(9000));
+    let plain = |name, value| get_with("/", &[(name, value)]);
+    let twice = |name| get_with("/", &[(name, "shop.example"), (name, "shop.example")]);
+    let mut full = get("/");
+    *full.body_mut() = Body::from("content");
+    let table: Vec<(Policy, Request<Body>, &str)> = vec![
+        (policy(), plain("authorization", "Bearer x"), "authorization"),
+        (policy(), plain("proxy-authorization", "Basic x"), "proxy-authorization"),
+        (policy(), plain("x-api-key", "x"), "x-api-key"),
+        (policy(), plain("client-cert", "x"), "client-cert"),
+        (policy(), plain("x-acme-session", "x"), "x-acme-session"),
+        (policy(), full, "body"),
+        (policy(), plain("transfer-encoding", "chunked"), "body"),
+        (policy(), plain("cookie", "sid=alice"), "cookie"),
+        (policy().credential_headers([X_MINE]), plain("x-mine", "x"), "credentials"),
+        (policy(), plain("expect", "100-continue"), "expect"),
+        (policy(), plain("upgrade", "websocket"), "upgrade"),
+        (policy(), plain("x-http-method-override", "DELETE"), "method-override"),
+        (policy(), plain("x-forwarded-host", "a/b"), "forwarded"),
+        (policy(), twice("x-original-url"), "forwarded"),
+        (policy(), twice("host"), "host"),
+        (policy(), plain("host", "Shop.Example"), "host"),
+        (policy(), get_with("http://shop.example/", &[("host", "other.example")]), "host"),
+        (policy().hosts(["shop.example"]).expect("a host"), plain("host", "other.example"), "unknown-host"),
+        (policy().hosts(["shop.example"]).expect("a host"), get("/"), "unknown-host"),
+        (policy(), get(&long), "key-length"),
+        (policy().skip_if(|_| true), get("/"), "skipped"),
+    ];
+    let mut told = Told::new();
+    for (policy, request, word) in table {
+        let (stack, _) = site(policy, |_, call| numbered(&[], call));
+        let expected = format!("fwd=bypass; fwd-status=200; detail={word}");
+        told.push(ask(&stack, request).await);
+        assert_eq!(told.last(), Some(&expected));
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_request_that_is_none_for_the_cache_is_told_why() {
+    not_for_the_cache().await;
+}
+
+async fn left_to_another_layer() -> Told {
+    let (cache, page) = (memory(), || origin(|_, call| numbered(&[], call)).0);
+    let site = SiteCacheLayer::new(&cache).policy(policy());
+    let known = AnonymousOnlyLayer::session_cookie("sid").expect("a name").layer(site.layer(page()));
+    let alice = ask(&known, get_with("/identified", &[("cookie", "sid=alice")])).await;
+    assert_eq!(alice, "fwd=bypass; fwd-status=200; detail=identified");
+    let login = site.layer(service_fn(|_: Request<Body>| async {
+        let mut response = numbered(&[], 1);
+        response.extensions_mut().insert(Identified);
+        Ok::<_, Infallible>(response)
+    }));
+    let found_out = ask(&login, get("/login")).await;
+    assert_eq!(found_out, "fwd=uri-miss; fwd-status=200; detail=identified");
+
+    let mut told = vec![alice, found_out];
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().cache_status(true)).layer(page());
+    let nested = site.layer(route);
+    let twice = site.layer(site.layer(page()));
+    let table: [(&str, &[&str]); 3] = [
+        (
+            "/nested",
+            &[
+                "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+                "fwd=uri-miss; fwd-status=200; detail=handled-within",
+            ],
+        ),
+        ("/nested", &["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=handled-within"]),
+        (
+            "/twice",
+            &["fwd=bypass; fwd-status=200; detail=same-name", "fwd=uri-miss; fwd-status=200; stored; ttl=60"],
+        ),
+    ];
+    for (path, expected) in table {
+        let answer = match path {
+            "/nested" => send(&nested, get(path)).await,
+            _ => send(&twice, get(path)).await,
+        };
+        // The clock of this cache goes on, if only for a moment.
+        let all: Told =
+            members(&answer).into_iter().map(|member| member.replace("ttl=59", "ttl=60")).collect();
+        assert_eq!(all, expected, "{path}");
+        told.extend(all);
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_request_that_another_layer_answers_for_is_told_so() {
+    left_to_another_layer().await;
+}
+
+/// A site over a store that is at fault once it is told to be.
+fn at_fault(fault: Fault) -> (Stack, Faulty) {
+    let (clock, _) = Clock::manual();
+    let store = Faulty::new(
+        MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid"),
+        fault,
+    );
+    let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
+    (site_over(&cache, origin(|_, call| numbered(&[], call)).0), store)
+}
+
+async fn with_a_store_at_fault() -> Told {
+    let mut told = Told::new();
+    for fault in [Fault::Down, Fault::Hangs, Fault::LostGenerations] {
+        let (stack, _) = at_fault(fault);
+        told.push(ask(&stack, get("/")).await);
+        assert_eq!(
+            told.last().expect("told"),
+            "fwd=bypass; fwd-status=200; detail=store-failed",
+            "{fault:?}"
+        );
+        // Who waits for nobody may ask the service before it is seen that nothing can be stored.
+        let alone = ask(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
+        let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
+        assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");
+    }
+    let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::CantInvalidate));
+    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
+    told.push(ask(&stack, request("POST", "/", &[])).await);
+    assert_eq!(told.last().expect("told"), "fwd=method; fwd-status=200; detail=invalidation-failed");
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_the_store_fails_a_request_is_told_so() {
+    with_a_store_at_fault().await;
+}
+
+async fn asking_for_the_service() -> Told {
+    let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let (stack, _, hand) = tagged(rfc9111(), lines, lines);
+    let asking = |directives| get_with("/", &[("cache-control", directives)]);
+    let mut told = vec![ask(&stack, asking("only-if-cached")).await];
+    assert_eq!(told[0], "detail=only-if-cached");
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    hand.advance(20 * S);
+    let precondition = |name| get_with("/", &[(name, "\"b\"")]);
+    let table = [
+        (asking("no-store"), "fwd=bypass; fwd-status=200; detail=request-no-store"),
+        (precondition("if-match"), "fwd=request; fwd-status=200; stored; ttl=60; detail=precondition"),
+        (get("/"), "hit; ttl=60"),
+    ];
+    for (request, expected) in table {
+        told.push(ask(&stack, request).await);
+        assert_eq!(told.last().expect("told"), expected);
+    }
+    // A response without a validator, so that nothing is revalidated.
+    for (directives, word) in [
+        ("no-cache", "request-no-cache"),
+        ("max-age=10", "request-max-age"),
+        ("min-fresh=50", "request-min-fresh"),
+    ] {
+        let (stack, _, hand) = tagged(rfc9111(), &[("cache-control", "max-age=60")], &[]);
+        ask(&stack, get("/")).await;
+        hand.advance(20 * S);
+        told.push(ask(&stack, asking(directives)).await);
+        let expected = format!("fwd=request; fwd-status=200; stored; ttl=60; detail={word}");
+        assert_eq!(told.last(), Some(&expected));
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_request_that_asks_for_the_service_is_told_by_what() {
+    asking_for_the_service().await;
+}
+
+async fn what_becomes_of_a_call() -> Told {
+    let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let (stack, cache, hand) = tagged(policy(), lines, lines);
+    let mut told = vec![ask(&stack, get("/")).await];
+    hand.advance(70 * S);
+    told.push(ask(&stack, get("/")).await);
+    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    told.push(ask(&stack, get("/")).await);
+    told.push(ask(&stack, request("POST", "/", &[])).await);
+    told.push(ask(&stack, request("OPTIONS", "/", &[])).await);
+    assert_eq!(
+        told,
+        [
+            "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+            "fwd=stale; fwd-status=304; stored; ttl=60; detail=revalidated",
+            "fwd=stale; fwd-status=200; stored; ttl=60; detail=invalidated",
+            "fwd=method; fwd-status=200",
+            "fwd=method; fwd-status=200",
+        ]
+    );
+
+    let (stack, _) = site(policy(), |_, call| numbered(&[("vary", "x-a")], call));
+    ask(&stack, get_with("/", &[("x-a", "1")])).await;
+    let other = ask(&stack, get_with("/", &[("x-a", "2")])).await;
+    assert!(other.starts_with("fwd=vary-miss; fwd-status=200; stored; ttl="), "{other}");
+    told.push(other);
+
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|_, call| if call == 1 { numbered(&[], call) } else { status(503, &[]) });
+    let kept = policy().stale_while_revalidate(10 * S).stale_if_error(30 * S);
+    let stack = SiteCacheLayer::new(&cache).policy(kept).layer(inner).boxed_clone();
+    ask(&stack, get("/")).await;
+    for (later, expected) in [
+        (65, "hit; ttl=-5; detail=stale"),
+        (10, "fwd=stale; fwd-status=503; ttl=-15; detail=stale-if-error"),
+        (20, "fwd=uri-miss; fwd-status=503; detail=no-lifetime"),
+    ] {
+        hand.advance(later * S);
+        told.push(ask(&stack, get("/")).await);
+        assert_eq!(told.last().expect("told"), expected);
+        // What goes on behind it has come to nothing by then.
+        tokio::time::sleep(S).await;
+    }
+
+    let (stack, _) = site(policy(), |_, call| numbered(&[], call));
+    let stack = stack.map_response(|mut response| {
+        response.headers_mut().insert("vary", http::HeaderValue::from_static("cookie"));
+        response
+    });
+    let stack = tower_response_cache::AnonymousOnlyLayer::new().layer(stack);
+    told.push(ask(&stack, get("/")).await);
+    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
+
+    let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().origin_timeout(S)).layer(inner);
+    for method in ["GET", "HEAD"] {
+        told.push(ask(&stack, request(method, "/", &[])).await);
+        assert_eq!(told.last().expect("told"), "fwd=uri-miss; detail=origin-timeout");
+    }
+    told.push(asking_for_itself().await);
+    told
+}
+
+/// The status of the last request of a page whose handler asks for the page.
+async fn asking_for_itself() -> String {
+    type Asking = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
+    let own = Arc::new(OnceLock::<Asking>::new());
+    let outer = Arc::clone(&own);
+    let inner = service_fn(move |_: Request<Body>| {
+        let asking = outer.get().expect("built").clone().oneshot(get("/"));
+        let asking: futures::future::BoxFuture<'static, _> = Box::pin(asking);
+        async move {
+            let asked = read(asking.await?).await;
+            let line = asked.headers.get_all("cache-status").iter().next_back().cloned();
+            let text = match asked.status.as_u16() {
+                508 => line.expect("a status").to_str().expect("text").to_owned(),
+                _ => asked.text().to_owned(),
+            };
+            Ok::<_, Infallible>(Response::new(Body::from(text)))
+        }
+    });
+    let stack = BoxCloneSyncService::new(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
+    assert!(own.set(stack.clone()).is_ok());
+    let line = read(stack.oneshot(get("/")).await.expect("infallible")).await.text().to_owned();
+    assert_eq!(line, "tower-response-cache; detail=loop");
+    line.split_once("; ").expect("a parameter").1.to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_answered_is_told_what_became_of_the_call() {
+    what_becomes_of_a_call().await;
+}
+
+/// The words of a table of `details.md` that begins so.
+fn explained(kind: &str) -> BTreeSet<String> {
+    let text = include_str!("../../../src/status/details.md");
+    let tables = text.split("\n\n").filter(|table| table.starts_with(&format!("| `{kind}`")));
+    let rows = tables.flat_map(|table| table.lines().skip(2));
+    let cells = rows.map(|row| row.split('|').nth(1).expect("a cell"));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_word_that_is_explained_is_told_somebody() {
+    let told = [
+        not_for_the_cache().await,
+        left_to_another_layer().await,
+        with_a_store_at_fault().await,
+        asking_for_the_service().await,
+        what_becomes_of_a_call().await,
+        not_stored_by_its_head().await,
+        not_stored_for_more().await,
+        not_stored_in_the_end().await,
+        made_from_what_is_elsewhere().await,
+    ]
+    .concat();
+    for (kind, least) in [("fwd", 6), ("detail", 50)] {
+        let parameters = told.iter().flat_map(|member| member.split("; "));
+        let values = parameters.filter_map(|text| text.strip_prefix(&format!("{kind}=")));
+        let provoked: BTreeSet<_> = values.map(str::to_owned).collect();
+        assert_eq!(provoked, explained(kind), "of {kind}");
+        assert!(provoked.len() >= least, "the tables were read");
+    }
+}

@@ -1,0 +1,136 @@
+//! What listeners are told, with feature `tracing`.
+
+use crate::invalidation::failed_invalidations::{FAULTS, begun, ways};
+use crate::status::not_stored::{
+    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+};
+use crate::support::faulty::Fault;
+use crate::support::keeping::settle;
+use crate::support::*;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Mutex, Once};
+use std::thread::ThreadId;
+use tower_response_cache::{Invalidation, Ttl};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// All fields of all events, and the thread that each is of.
+static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
+
+struct Log;
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0 += &format!("{field}={value} ");
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0 += &format!("{field}={value:?} ");
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line(format!("{} ", event.metadata().level()));
+        event.record(&mut line);
+        HEARD.lock().expect("not poisoned").push((std::thread::current().id(), line.0));
+    }
+}
+
+/// Begins to listen, for all threads: whether anybody listens to an event is settled where it is met first.
+fn listen() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Log)).expect("the first");
+    });
+    let own = std::thread::current().id();
+    HEARD.lock().expect("not poisoned").retain(|(thread, _)| *thread != own);
+}
+
+/// Returns the events of this thread.
+fn heard() -> Vec<String> {
+    let own = std::thread::current().id();
+    let all = HEARD.lock().expect("not poisoned");
+    all.iter().filter(|(thread, _)| *thread == own).map(|(_, line)| line.clone()).collect()
+}
+
+/// Row M10.
+#[tokio::test]
+async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
+    listen();
+    let cache = memory();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    for request in [get("/secret"), get("/secret"), get_with("/secret", &[("cookie", "sid=secret")])] {
+        send(&stack, request).await;
+    }
+    cache.set("secret", "secret", Ttl::Forever).await.expect("set");
+    cache.invalidate(Invalidation::tag("secret").keep_stale()).await.expect("the store answers");
+    let lines = heard();
+    let told = |what: &str| lines.iter().filter(|line| line.contains(&format!("message={what}"))).count();
+    for what in ["miss", "store", "hit", "forward", "set a value", "invalidate"] {
+        assert_eq!(told(what), 1, "{what}: {lines:#?}");
+    }
+    assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn not_stored_events_have_the_detail_of_cache_status() {
+    listen();
+    let mut statuses = not_stored_by_its_head().await;
+    statuses.extend(not_stored_for_more().await);
+    statuses.extend(made_from_what_is_elsewhere().await);
+    statuses.extend(not_stored_in_the_end().await);
+    let words = |lines: &[String]| -> BTreeSet<String> {
+        let words = lines.iter().filter_map(|line| line.split("detail=").nth(1));
+        words.filter_map(|word| word.split([' ', ';']).next()).map(str::to_owned).collect()
+    };
+    let mut events = heard();
+    // A `HEAD` miss is forwarded, and has no event `not stored`.
+    events.retain(|line| line.contains("message=not stored") || line.contains("detail=head"));
+    assert_eq!(words(&events), words(&statuses));
+}
+
+#[tokio::test]
+async fn forward_events_have_the_reason_of_cache_status() {
+    listen();
+    let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
+    send(&stack, get_with("/", &[("cookie", "sid=1")])).await;
+    send(&stack, get("/")).await;
+    let lines = heard();
+    let says = |words: &str, what: &str| {
+        lines.iter().any(|line| line.contains(words) && line.contains(&format!("message={what}")))
+    };
+    assert!(says("reason=bypass detail=cookie ", "forward"), "{lines:#?}");
+    assert!(says("reason=uri-miss ", "miss"), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_of_the_caches_own_that_failed_makes_an_event_whoever_is_there_to_be_told() {
+    for (fault, (name, provoke)) in
+        FAULTS.into_iter().flat_map(|fault| ways().into_iter().map(move |way| (fault, way)))
+    {
+        listen();
+        provoke(fault).await;
+        settle().await;
+        let failed =
+            |line: &&String| line.starts_with("WARN") && line.contains("message=invalidation failed");
+        assert_eq!(heard().iter().filter(failed).count(), 1, "{fault:?} {name}: {:#?}", heard());
+    }
+}
+
+#[test]
+fn what_is_to_be_invalidated_outside_of_a_runtime_makes_an_event_too() {
+    listen();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let write = begun(Fault::CantInvalidate);
+    let mut write = Box::pin(write);
+    runtime.block_on(async { assert!(futures::poll!(&mut write).is_pending()) });
+    drop(runtime);
+    drop(write);
+    assert!(heard().iter().any(|line| line.contains("no tokio runtime")), "{:#?}", heard());
+}

@@ -1,0 +1,244 @@
+//! What `Cache-Status` tells those who wait: for another one's call, for a service that fails, for a store.
+
+use crate::status::field::{ask, told};
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::*;
+use futures::future::join_all;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer};
+
+const MS: Duration = Duration::from_millis(1);
+const S: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_meanwhile() {
+    let store = Faulty::new(memory_store(8 << 20), Fault::Down);
+    store.on.store(false, Ordering::SeqCst);
+    let failing = Arc::clone(&store.on);
+    let (inner, _) = origin(move |request, _| {
+        let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "no-cache")], "page");
+        if request.headers().contains_key("if-none-match") {
+            failing.store(true, Ordering::SeqCst);
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        response
+    });
+    let stack = site_over(&Cache::new(store), inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
+    // A store outside of the process is written to behind the answer.
+    sleep(MS).await;
+    let response = stack.clone().oneshot(get("/")).await.expect("infallible");
+    let (told, answer) = told(response).await;
+    assert_eq!((told.as_str(), answer.text()), ("fwd=stale; fwd-status=304; detail=store-failed", "page"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_answered_by_a_304_was_forwarded_for_what_is_stale_however_late_that_was_seen() {
+    for offset in 0..60 {
+        let (clock, _) = Clock::manual();
+        let memory =
+            MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+        let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
+        let (inner, _) = origin(|request, _| {
+            let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "no-cache")], "page");
+            if request.headers().contains_key("if-none-match") {
+                *response.status_mut() = StatusCode::NOT_MODIFIED;
+            }
+            response
+        });
+        let stack = site_over(&cache, inner);
+        let later = async {
+            sleep(offset * MS).await;
+            ask(&stack, get("/")).await
+        };
+        let (_, told) = tokio::join!(ask(&stack, get("/")), later);
+        assert_eq!(told.contains("fwd-status=304"), told.contains("fwd=stale"), "{offset} ms: {told}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_of_the_service_is_told_where_it_has_answered_and_only_there() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = calls.next();
+        async move {
+            match call {
+                2 => Err(io::Error::other("down")),
+                3 => std::future::pending().await,
+                4 => {
+                    let mut response = numbered(&[], call);
+                    *response.status_mut() = StatusCode::BAD_GATEWAY;
+                    Ok(response)
+                }
+                _ => Ok(numbered(&[], call)),
+            }
+        }
+    });
+    let policy = policy().stale_if_error(60 * S).origin_timeout(S);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    for expected in [
+        "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+        "fwd=stale; ttl=-10; detail=stale-if-error",
+        "fwd=stale; ttl=-20; detail=stale-if-error",
+        "fwd=stale; fwd-status=502; ttl=-30; detail=stale-if-error",
+        "fwd=stale; fwd-status=200; stored; ttl=60",
+    ] {
+        assert_eq!(ask(&stack, get("/")).await, expected);
+        hand.advance(if expected.contains("uri-miss") { 70 * S } else { 10 * S });
+    }
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=50");
+}
+
+/// A service that begins its answer when it is let, and ends its body at once.
+fn gated(policy: Policy, code: u16) -> (Stack, Arc<Notify>, Cache) {
+    let (cache, _) = timed();
+    let gate = Arc::new(Notify::new());
+    let opened = Arc::clone(&gate);
+    let inner = service_fn(move |_: Request<Body>| {
+        let opened = Arc::clone(&opened);
+        async move {
+            opened.notified().await;
+            let mut response = numbered(&[], 1);
+            *response.status_mut() = StatusCode::from_u16(code).expect("a status");
+            Ok::<_, Infallible>(response)
+        }
+    });
+    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), gate, cache)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_is_told_whether_another_ones_response_was_the_answer() {
+    let table = [
+        (policy(), 200, ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; collapsed; ttl=60"]),
+        (
+            Policy::app().cache_status(true),
+            200,
+            [
+                "fwd=uri-miss; fwd-status=200; detail=no-lifetime",
+                "fwd=uri-miss; fwd-status=200; collapsed=?0; detail=no-lifetime",
+            ],
+        ),
+        (
+            policy().max_wait(10 * MS),
+            200,
+            [
+                "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+                "fwd=uri-miss; fwd-status=200; stored; collapsed=?0; ttl=60",
+            ],
+        ),
+        (
+            policy().max_waiters(0),
+            200,
+            ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; fwd-status=200; stored; ttl=60"],
+        ),
+        (
+            policy(),
+            500,
+            [
+                "fwd=uri-miss; fwd-status=500; detail=no-lifetime",
+                "fwd=uri-miss; fwd-status=500; collapsed=?0; detail=no-lifetime",
+            ],
+        ),
+    ];
+    for (policy, code, expected) in table {
+        let (stack, gate, _) = gated(policy, code);
+        let opening = async {
+            for _ in 0..5 {
+                sleep(50 * MS).await;
+                gate.notify_waiters();
+            }
+        };
+        let asking = join_all([ask(&stack, get("/")), ask(&stack, get("/"))]);
+        assert_eq!(tokio::join!(asking, opening).0, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_one_that_left_is_told_that_it_made_a_call_of_its_own() {
+    let (stack, gate, _) = gated(policy(), 200);
+    let leader = tokio::spawn(stack.clone().oneshot(get("/")));
+    sleep(MS).await;
+    let (first, second) = (ask(&stack, get("/")), ask(&stack, get("/")));
+    let leaving = async {
+        sleep(MS).await;
+        leader.abort();
+        sleep(MS).await;
+        gate.notify_waiters();
+    };
+    let (first, second, ()) = tokio::join!(first, second, leaving);
+    assert_eq!(first, "fwd=uri-miss; fwd-status=200; stored; collapsed=?0; ttl=60");
+    assert_eq!(second, "fwd=uri-miss; collapsed; ttl=60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_in_vain_is_told_so_though_the_store_failed_meanwhile() {
+    let store = Faulty::new(memory_store(8 << 20), Fault::Down);
+    store.on.store(false, Ordering::SeqCst);
+    let failing = Arc::clone(&store.on);
+    let calls = Calls::default();
+    let inner = service_fn(move |_: Request<Body>| {
+        let first = calls.next() == 1;
+        async move {
+            if first {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(numbered(&[], 2))
+        }
+    });
+    let stack = SiteCacheLayer::new(&Cache::new(store)).policy(policy()).layer(inner);
+    let leader = tokio::spawn(stack.clone().oneshot(get("/")));
+    sleep(MS).await;
+    let leaving = async {
+        sleep(MS).await;
+        failing.store(true, Ordering::SeqCst);
+        leader.abort();
+    };
+    let (told, ()) = tokio::join!(ask(&stack, get("/")), leaving);
+    assert_eq!(told, "fwd=bypass; fwd-status=200; collapsed=?0; detail=store-failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_a_body_while_it_arrives_is_told_to_be_collapsed() {
+    let (cache, _) = timed();
+    let inner = service_fn(|_: Request<Body>| async {
+        sleep(MS).await;
+        let rest = futures::stream::once(async {
+            sleep(50 * MS).await;
+            Ok::<_, Infallible>(http_body::Frame::data(bytes::Bytes::from("page")))
+        });
+        Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(rest))))
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let late = async {
+        sleep(20 * MS).await;
+        ask(&stack, get("/")).await
+    };
+    let (first, waiting, late) = tokio::join!(ask(&stack, get("/")), ask(&stack, get("/")), late);
+    assert_eq!(first, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    assert_eq!([waiting, late], ["fwd=uri-miss; collapsed; ttl=60"; 2]);
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=60");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_meets_a_page_that_is_made_anew_behind_it_is_told_of_a_hit() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let policy = policy().stale_while_revalidate(60 * S);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    ask(&stack, get("/")).await;
+    hand.advance(70 * S);
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=-10; detail=stale");
+    sleep(S).await;
+    assert_eq!((ask(&stack, get("/")).await.as_str(), calls.count()), ("hit; ttl=60", 2));
+    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("local");
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=0; detail=stale");
+}

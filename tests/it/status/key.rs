@@ -1,0 +1,202 @@
+//! The key that `Cache-Status` tells (RFC 9211 section 2.7): of what is looked up alike it is the same, and it says
+//! nothing of who has asked.
+
+use crate::status::field::{ask, members};
+use crate::support::*;
+use http::Request;
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Cache, Policy, QueryKey, RouteCacheLayer, SiteCacheLayer};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// Who an authentication layer has found the sender to be.
+#[derive(Clone)]
+struct User(&'static str);
+
+fn of(user: &'static str) -> Request<Body> {
+    let mut request =
+        get_with("/?b=1", &[("cookie", "lang=de; sid=s3cret"), ("authorization", "Bearer s3cret")]);
+    request.extensions_mut().insert(User(user));
+    request
+}
+
+fn telling(policy: Policy) -> Stack {
+    let page = |_: &Request<Body>, call| numbered(&[("cache-control", "public, max-age=60")], call);
+    site(policy.cache_status(true).cache_status_key(true), page).0
+}
+
+/// The key that a member tells; a digest has no white space.
+fn key(member: &str) -> &str {
+    let told = member.split_once("key=").expect("a key").1;
+    told.split("; ").next().expect("a key")
+}
+
+/// Sends a request, and returns the key that it is told.
+async fn key_of(stack: &Stack, request: Request<Body>) -> String {
+    key(&ask(stack, request).await).to_owned()
+}
+
+#[tokio::test]
+async fn requests_that_share_a_response_are_told_one_key_and_others_another() {
+    let policy = Policy::app()
+        .query(QueryKey::sorted())
+        .vary_on_cookies(["lang"])
+        .and_then(|policy| policy.ignore_cookies(["_ga*"]))
+        .expect("names")
+        .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
+    let stack = telling(policy);
+    let with = |uri: &str, lines: &[(&str, &str)]| get_with(uri, lines);
+    let requests = || {
+        [
+            vec![
+                with("/?a=1&b=2", &[("host", "shop.example"), ("cookie", "lang=de")]),
+                with("/?b=2&a=1", &[("host", "shop.example"), ("cookie", "_ga=x; lang=de")]),
+                request("HEAD", "/?b=2&a=1", &[("host", "shop.example"), ("cookie", "lang=de")]),
+            ],
+            vec![with("/?a=1&b=2", &[("host", "shop.example"), ("cookie", "lang=en")])],
+            vec![with("/?a=1&b=2", &[("host", "shop.example")])],
+            vec![with("/?a=1&b=2", &[("host", "other.example"), ("cookie", "lang=de")])],
+            vec![with("/?a=1&b=3", &[("host", "shop.example"), ("cookie", "lang=de")])],
+            vec![with("/?a=1&b=2", &[("cookie", "lang=de")])],
+            vec![with("/x?a=1&b=2", &[("host", "shop.example"), ("cookie", "lang=de")])],
+            vec![with("http://shop.example/?a=1&b=2", &[("cookie", "lang=de")])],
+            vec![of("alice"), of("alice")],
+            vec![of("bob")],
+        ]
+    };
+    let mut seen: Vec<String> = Vec::new();
+    for alike in requests() {
+        let mut keys = Vec::new();
+        for (nth, request) in alike.into_iter().enumerate() {
+            let told = ask(&stack, request).await;
+            assert_eq!(told.starts_with("hit; "), nth > 0, "they share it: {told}");
+            keys.push(key(&told).to_owned());
+        }
+        keys.dedup();
+        assert_eq!(keys.len(), 1, "one key: {keys:?}");
+        assert!(!seen.contains(&keys[0]), "a key of their own: {keys:?}");
+        seen.append(&mut keys);
+    }
+    for (told, shown) in seen.iter().zip(["shop.example/?a=1&b=2 #", "shop.example/?a=1&b=2 #"]) {
+        assert!(told.starts_with(shown), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_has_nothing_of_a_cookie_a_credential_or_an_identity() {
+    let keyed = Policy::app()
+        .vary_on_cookies(["lang", "plan"])
+        .expect("names")
+        .vary_by("tenant", |_| Some("t3nant".to_owned()))
+        .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
+    for (policy, requests) in [
+        (keyed, vec![of("al1ce"), get_with("/?b=1", &[("cookie", "lang=d3; plan=g0ld")])]),
+        (Policy::rfc9111(), vec![of("al1ce"), get_with("/?b=1", &[("cookie", "sid=s3cret")])]),
+    ] {
+        let stack = telling(policy);
+        for request in requests {
+            let told = key_of(&stack, request).await;
+            let digest = told.strip_prefix("/?b=1 #").expect("the target and a digest");
+            assert!(digest.len() == 16 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_a_string_that_can_be_read_whatever_the_target_is() {
+    let stack = telling(Policy::app());
+    let long = format!("/{}", "x".repeat(4000));
+    let table = [
+        ("/a\"b", "/a\"b"),
+        ("/a?x=\"q\"&y=\\", "/a?x=\"q\"&y=\\"),
+        ("/caf%C3%A9", "/caf%C3%A9"),
+        ("/a%22;hit;ttl=9", "/a%22;hit;ttl=9"),
+        ("/caf\u{e9}", "/caf?"),
+        (&long, &long[..512]),
+    ];
+    for (target, shown) in table {
+        // Some of these are no URI to all, and so reach no cache.
+        let Ok(uri) = http::Uri::try_from(target) else { continue };
+        let mut request = get("/");
+        *request.uri_mut() = uri;
+        for _ in 0..2 {
+            let told = key_of(&stack, request.clone()).await;
+            assert_eq!(told.rsplit_once(" #").map(|(shown, _)| shown), Some(shown), "{target}");
+        }
+    }
+    // Longer ones are told apart all the same.
+    let longer = format!("{long}y");
+    assert_ne!(key_of(&stack, get(&long)).await, key_of(&stack, get(&longer)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hits_misses_who_waited_and_who_would_not_are_told_the_key() {
+    let (cache, _) = timed();
+    let inner = service_fn(|_: Request<Body>| async {
+        sleep(50 * MS).await;
+        Ok::<_, std::convert::Infallible>(numbered(&[("cache-control", "max-age=60")], 1))
+    });
+    let policy = Policy::rfc9111().cache_status(true).cache_status_key(true);
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let refused = ask(&stack, get_with("/a", &[("cache-control", "only-if-cached")])).await;
+    let head = ask(&stack, request("HEAD", "/a", &[])).await;
+    let (miss, waited) = tokio::join!(ask(&stack, get("/a")), ask(&stack, get("/a")));
+    let hit = ask(&stack, get("/a")).await;
+    let stale = ask(&stack, get_with("/a", &[("cache-control", "no-cache")])).await;
+    let key = key(&hit);
+    assert!(key.starts_with("/a #"));
+    let expected = [
+        (&refused, format!("key={key}; detail=only-if-cached")),
+        (&head, format!("fwd=uri-miss; fwd-status=200; key={key}; detail=head")),
+        (&miss, format!("fwd=uri-miss; fwd-status=200; stored; ttl=60; key={key}")),
+        (&waited, format!("fwd=uri-miss; collapsed; ttl=60; key={key}")),
+        (&hit, format!("hit; ttl=60; key={key}")),
+        (&stale, format!("fwd=request; fwd-status=200; stored; ttl=60; key={key}; detail=request-no-cache")),
+    ];
+    for (told, expected) in expected {
+        assert_eq!(*told, expected);
+    }
+    // Nothing was looked up for these.
+    for request in [request("OPTIONS", "/a", &[]), get_with("/a", &[("expect", "100-continue")])] {
+        assert!(!ask(&stack, request).await.contains("key="));
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_told_only_where_it_is_to_be() {
+    let (stack, _) = site(policy(), |_, call| numbered(&[], call));
+    for _ in 0..2 {
+        assert!(!ask(&stack, get("/")).await.contains("key="));
+    }
+    // Of layers in layers, each tells its own.
+    let cache: Cache = memory();
+    let told = |policy: Policy| policy.cache_status(true).cache_status_key(true);
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let inner = RouteCacheLayer::new(&cache, MINUTE).policy(told(Policy::app())).layer(inner);
+    let nested = SiteCacheLayer::new(&cache).policy(told(policy())).layer(inner);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let members = members(&send(&nested, get("/")).await);
+        seen.push(members.iter().map(|member| key(member).to_owned()).collect::<Vec<_>>());
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_ne!(seen[0][0], seen[0][1]);
+}
+
+#[cfg(feature = "axum")]
+#[tokio::test]
+async fn a_key_shows_the_target_that_the_client_has_asked_for_and_not_what_a_router_leaves_of_it() {
+    use axum::{Router, routing::get};
+    let policy = policy().cache_status_key(true);
+    let inner = Router::new()
+        .route("/a", get(|| async { "page" }))
+        .layer(SiteCacheLayer::new(&memory()).policy(policy));
+    let app: Router = Router::new().nest("/shop", inner);
+    for _ in 0..2 {
+        let request = Request::get("/shop/a?b=1").body(axum::body::Body::empty()).expect("a request");
+        let answer = read(app.clone().oneshot(request).await.expect("infallible")).await;
+        assert!(key(&members(&answer)[0]).starts_with("/shop/a?b=1 #"), "{answer:?}");
+    }
+}

@@ -1,0 +1,9 @@
+//! `Cache-Status` (RFC 9211) and events.
+
+mod details;
+#[cfg(feature = "tracing")]
+mod events;
+pub(crate) mod field;
+mod followers;
+mod key;
+mod not_stored;

@@ -1,0 +1,420 @@
+//! Why a response is not stored, word by word.
+
+use crate::status::details::{Lines, Told, rfc9111, status, tagged};
+use crate::status::field::ask;
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::keeping::settle;
+use crate::support::*;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderName, Request, Response};
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer,
+};
+
+const S: Duration = Duration::from_secs(1);
+const X_MINE: HeaderName = HeaderName::from_static("x-mine");
+
+fn hinted(hints: CacheHints) -> Response<Body> {
+    let mut response = numbered(&[], 1);
+    hints.add_to(response.extensions_mut());
+    response
+}
+
+pub(crate) async fn not_stored_by_its_head() -> Told {
+    let silent = || Policy::app().cache_status(true);
+    let table: &[(Policy, u16, Lines, &str)] = &[
+        (silent(), 200, &[], "no-lifetime"),
+        (policy(), 200, &[("cache-control", "max-age=0")], "not-fresh"),
+        (policy(), 200, &[("expires", "never")], "not-fresh"),
+        (policy().default_ttl(Duration::ZERO), 200, &[], "zero-ttl"),
+        (policy(), 500, &[("cache-control", "max-age=60")], "status"),
+        (policy(), 412, &[], "status"),
+        (rfc9111(), 299, &[("cache-control", "must-understand, max-age=60")], "must-understand"),
+        (policy(), 200, &[("cache-control", "no-store")], "no-store"),
+        (policy(), 200, &[("cache-control", "private")], "private"),
+        (policy(), 200, &[("cache-control", "no-cache")], "no-cache"),
+        (policy(), 200, &[("set-cookie", "sid=1")], "set-cookie"),
+        (policy(), 200, &[("x-auth-token", "1")], "x-auth-token"),
+        (policy(), 200, &[("x-csrf-token", "1")], "x-csrf-token"),
+        (policy(), 200, &[("vary", "*")], "vary-any"),
+        (policy().ignore_headers([X_MINE]), 200, &[("vary", "x-mine")], "vary-on-ignored"),
+        (policy().keyed_inputs_only([]), 200, &[("vary", "x-mine")], "vary-on-removed"),
+        (policy(), 200, &[("access-control-allow-origin", "https://shop.example")], "cors"),
+        (policy(), 200, &[("content-security-policy", "script-src 'nonce-1'")], "nonce"),
+        (policy().store_if(|_, _| false), 200, &[], "predicate"),
+        (policy(), 200, &[("cache-groups", "not a list of strings")], "tags"),
+        (policy(), 206, &[], "partial"),
+        (policy(), 200, &[("content-encoding", "gzip")], "content-encoding"),
+        (policy(), 200, &[("content-length", "4"), ("content-length", "5")], "content-length"),
+        (policy(), 200, &[("content-length", "5")], "content-length"),
+        (policy(), 200, &[("content-type", "text/event-stream")], "event-stream"),
+        (policy().max_body_bytes(3), 200, &[], "too-large"),
+    ];
+    let mut told = Told::new();
+    for (policy, code, lines, word) in table {
+        let (code, lines) = (*code, *lines);
+        let (stack, _) = site(policy.clone(), move |_, _| status(code, lines));
+        told.push(ask(&stack, get("/")).await);
+        let expected = format!("fwd=uri-miss; fwd-status={code}; detail={word}");
+        assert_eq!(told.last(), Some(&expected), "{lines:?}");
+        assert!(ask(&stack, get("/")).await.starts_with("fwd=uri-miss; "), "{lines:?}: nothing is there");
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_response_says_that_it_is_not_to_be_stored_is_told_by_what() {
+    not_stored_by_its_head().await;
+}
+
+pub(crate) async fn not_stored_for_more() -> Told {
+    let mut told = Told::new();
+    let (stack, _) = site(policy(), |_, _| hinted(CacheHints::new().never()));
+    told.push(ask(&stack, get("/")).await);
+    assert_eq!(told[0], "fwd=uri-miss; fwd-status=200; detail=hint");
+    let many = || hinted(CacheHints::new().tags((0..300).map(|tag| tag.to_string())));
+    told.push(ask(&site(policy(), move |_, _| many()).0, get("/")).await);
+    assert_eq!(told[1], "fwd=uri-miss; fwd-status=200; detail=tags");
+    let route = route_over(&memory(), Duration::ZERO, origin(|_, call| numbered(&[], call)).0);
+    told.push(ask(&route, get("/")).await);
+    assert_eq!(told[2], "fwd=uri-miss; fwd-status=200; detail=zero-ttl");
+
+    let page = |policy| site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call)).0;
+    let table = [
+        (policy(), request("HEAD", "/", &[]), "head"),
+        (policy().keyed_inputs_only([]), get_with("/", &[("range", "bytes=0-0")]), "unkeyed"),
+        (rfc9111(), get_with("/", &[("authorization", "Bearer x")]), "authorization"),
+    ];
+    for (policy, request, word) in table {
+        told.push(ask(&page(policy), request).await);
+        let expected = format!("fwd=uri-miss; fwd-status=200; detail={word}");
+        assert_eq!(told.last(), Some(&expected));
+    }
+
+    let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let table: [(Lines, &str); 3] = [
+        (&[("etag", "\"b\"")], "mismatch"),
+        (&[("cache-control", "no-store"), ("etag", "\"a\"")], "no-store"),
+        (&[("cache-control", "private"), ("etag", "\"a\"")], "private"),
+    ];
+    for (validated, word) in table {
+        let (stack, _, hand) = tagged(policy(), lines, validated);
+        ask(&stack, get("/")).await;
+        hand.advance(70 * S);
+        told.push(ask(&stack, get("/")).await);
+        let expected = format!("fwd=stale; fwd-status=304; detail={word}");
+        assert_eq!(told.last(), Some(&expected));
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_exchange_is_none_to_be_stored_is_told_why() {
+    not_stored_for_more().await;
+}
+
+/// A page that is made from a value of another namespace, of which nobody here would hear.
+pub(crate) async fn made_from_what_is_elsewhere() -> Told {
+    let (clock, hand) = Clock::manual();
+    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    let cache = Cache::builder(store.clone()).clock(clock.clone()).build().expect("valid");
+    let elsewhere = Cache::builder(store).namespace("elsewhere").clock(clock).build().expect("valid");
+    let (calls, lines) = (Calls::default(), [("cache-control", "max-age=60"), ("etag", "\"a\"")]);
+    let inner = service_fn(move |request: Request<Body>| {
+        let (elsewhere, first) = (elsewhere.clone(), calls.next() == 1);
+        async move {
+            if !first {
+                let _ = elsewhere.get::<u32>("price").await;
+            }
+            let has_it = request.headers().contains_key("if-none-match");
+            Ok::<_, Infallible>(if has_it { status(304, &lines) } else { with_lines(&lines, "page") })
+        }
+    });
+    let stack = site_over(&cache, inner.boxed_clone());
+    let mut told = Told::new();
+    for expected in [
+        "fwd=uri-miss; fwd-status=200; stored; ttl=60",
+        "fwd=stale; fwd-status=304; detail=dependencies",
+        "fwd=uri-miss; fwd-status=200; detail=dependencies",
+    ] {
+        told.push(ask(&stack, get("/")).await);
+        assert_eq!(told.last().expect("told"), expected);
+        hand.advance(70 * S);
+    }
+    told
+}
+
+#[tokio::test]
+async fn whose_page_was_made_from_what_nobody_here_hears_of_is_told_so() {
+    made_from_what_is_elsewhere().await;
+}
+
+/// A page whose body comes in frames, and what its requests are told.
+struct Streamed {
+    frames: &'static [&'static str],
+    trailers: bool,
+}
+
+impl Streamed {
+    async fn ask(&self, cache: &Cache, policy: Policy, reads: bool) -> String {
+        let (frames, trailers) = (self.frames, self.trailers);
+        let inner = service_fn(move |_: Request<Body>| async move {
+            let data = frames
+                .iter()
+                .map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
+            let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
+            let frames: Vec<_> = data.chain(end).collect();
+            // Not ready with the head.
+            let paced = futures::stream::iter(frames).then(|frame| async {
+                tokio::task::yield_now().await;
+                frame
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(paced))))
+        });
+        let stack = SiteCacheLayer::new(cache).policy(policy).layer(inner);
+        let response = stack.oneshot(get("/")).await.expect("infallible");
+        let mut lines = response.headers().get_all("cache-status").iter();
+        let line = lines.next_back().expect("a status").to_str().expect("text").to_owned();
+        if reads {
+            response.into_body().collect().await.expect("a body");
+        }
+        line.split_once("; ").expect("a parameter").1.to_owned()
+    }
+}
+
+/// The status of the answer to an earlier request, when that to a later one is stored.
+async fn overtaken_by_a_later_request() -> String {
+    let (cache, hand) = timed();
+    let (gate, calls) = (Arc::new(Notify::new()), Calls::default());
+    let opened = Arc::clone(&gate);
+    let inner = service_fn(move |_: Request<Body>| {
+        let (call, gate) = (calls.next(), Arc::clone(&gate));
+        async move {
+            if call == 1 {
+                gate.notified().await;
+            }
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy().collapse(false)).layer(inner);
+    let mut earlier = Box::pin(ask(&stack, get("/")));
+    assert!(futures::poll!(&mut earlier).is_pending());
+    hand.advance(S);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    opened.notify_one();
+    earlier.await
+}
+
+/// What shows only while a body streams is known to the next request.
+pub(crate) async fn not_stored_in_the_end() -> Told {
+    let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
+    let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };
+    let trailed = Streamed { frames: &["0123456789"], trailers: true };
+    let limited = || policy().max_body_bytes(15);
+    let tight = || Cache::builder(memory_store(1 << 20)).recording_bytes(8).build().expect("valid");
+    let table: [(&Streamed, Cache, Policy, bool, &str); 4] = [
+        (&large, memory(), limited(), true, "too-large"),
+        (&trailed, memory(), policy(), true, "trailers"),
+        (&large, memory(), policy(), false, "cut-short"),
+        (&large, tight(), policy(), true, "no-room"),
+    ];
+    let mut told = Told::new();
+    for (page, cache, policy, reads, word) in table {
+        assert_eq!(page.ask(&cache, policy.clone(), reads).await, stored, "{word}");
+        told.push(page.ask(&cache, policy, true).await);
+        assert_eq!(told.last(), Some(&format!("fwd=uri-miss; fwd-status=200; detail={word}")));
+    }
+    let (stack, _) = site(policy().max_variants(1), |_, call| {
+        numbered(&[("vary", "x-a"), ("cache-control", "max-age=60")], call)
+    });
+    for value in ["a", "a", "b"] {
+        told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
+    }
+    assert_eq!(told.last().expect("told"), "fwd=vary-miss; fwd-status=200; detail=variants");
+    told.push(overtaken_by_a_later_request().await);
+    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=superseded");
+    // Once it is stored, that is forgotten.
+    let cache = memory();
+    large.ask(&cache, policy(), false).await;
+    large.ask(&cache, policy(), true).await;
+    assert!(large.ask(&cache, policy(), true).await.starts_with("hit"));
+    cache.clear().await.expect("the store answers");
+    assert!(large.ask(&cache, policy(), true).await.contains("; stored; ttl=60"));
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from() {
+    let (cache, _) = timed();
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = own.clone();
+        async move {
+            let part =
+                cache.get_or_set("part", 10 * S, || async { "part".to_owned() }).await.expect("stored");
+            Ok::<_, Infallible>(Response::new(Body::from(part)))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
+    assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
+}
+
+/// A response whose body is ready at once.
+fn ready(frames: &'static [&'static str], trailers: bool) -> Response<StreamBody<Ready>> {
+    let data = frames.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))));
+    let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
+    Response::new(StreamBody::new(futures::stream::iter(data.chain(end).collect::<Vec<_>>())))
+}
+
+type Ready = futures::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>;
+
+#[tokio::test]
+async fn status_of_a_ready_body_states_the_outcome() {
+    let long: &[&str] = &["0123456789", "0123456789"];
+    let table: [(&[&str], bool, u64, &str); 4] = [
+        (long, false, 15, "detail=too-large"),
+        (long, true, 100, "detail=trailers"),
+        (long, false, 100, "stored; ttl=60"),
+        (&[], false, 100, "stored; ttl=60"),
+    ];
+    for layers in 1..=2 {
+        for (frames, trailers, limit, word) in table {
+            let inner =
+                service_fn(
+                    move |_: Request<Body>| async move { Ok::<_, Infallible>(ready(frames, trailers)) },
+                );
+            let policy = || policy().max_body_bytes(limit);
+            let cache = memory();
+            let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+            let told = match layers {
+                1 => ask(&stack, get("/")).await,
+                _ => ask(&AnonymousOnlyLayer::new().layer(stack), get("/")).await,
+            };
+            assert_eq!(told, format!("fwd=uri-miss; fwd-status=200; {word}"), "{layers} layers");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn next_miss_states_the_ttl_that_a_value_shortened() {
+    for pauses in [false, true] {
+        let (cache, hand) = timed();
+        let own = cache.clone();
+        let inner = service_fn(move |_: Request<Body>| {
+            let cache = own.clone();
+            let body = futures::stream::once(async move {
+                if pauses {
+                    tokio::task::yield_now().await;
+                }
+                let part = cache.get_or_set("part", 10 * S, || async { "part".to_owned() }).await;
+                Ok::<_, Infallible>(Frame::data(Bytes::from(part.expect("stored"))))
+            });
+            async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let first = if pauses { 60 } else { 10 };
+        for ttl in [first, 10, 10] {
+            assert_eq!(
+                ask(&stack, get("/")).await,
+                format!("fwd=uri-miss; fwd-status=200; stored; ttl={ttl}")
+            );
+            assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
+            hand.advance(61 * S);
+            cache.clear().await.expect("the store answers");
+        }
+    }
+}
+
+#[tokio::test]
+async fn self_invalidating_page_is_reported_as_invalidated() {
+    let cache = memory();
+    let own = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = own.clone();
+        let body = futures::stream::once(async move {
+            tokio::task::yield_now().await;
+            cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"page")))
+        });
+        async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    for _ in 0..3 {
+        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=invalidated");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn page_that_the_store_rejects_is_reported_as_store_failed() {
+    let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
+    let cache = Cache::new(store);
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
+    for _ in 0..3 {
+        settle().await;
+        assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=store-failed");
+    }
+}
+
+#[tokio::test]
+async fn each_variant_has_its_own_outcome() {
+    let inner = service_fn(|request: Request<Body>| async move {
+        let is_german = request.headers()["accept-language"] == "de";
+        let frames: &[&str] = if is_german { &["0123456789", "0123456789"] } else { &["012"] };
+        let frames = futures::stream::iter(frames).then(|text| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes())))
+        });
+        let mut response = Response::new(StreamBody::new(Box::pin(frames)));
+        response.headers_mut().insert("vary", "accept-language".parse().expect("a value"));
+        Ok::<_, Infallible>(response)
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().max_body_bytes(15)).layer(inner);
+    let table = [
+        ("de", "uri-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "uri-miss; fwd-status=200; detail=too-large"),
+        ("en", "uri-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "vary-miss; fwd-status=200; detail=too-large"),
+        ("fr", "vary-miss; fwd-status=200; stored; ttl=60"),
+        ("de", "vary-miss; fwd-status=200; detail=too-large"),
+    ];
+    for (language, told) in table {
+        assert_eq!(ask(&stack, get_with("/", &[("accept-language", language)])).await, format!("fwd={told}"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn revalidation_that_the_store_rejects_is_reported_as_store_failed() {
+    for is_layered in [false, true] {
+        let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
+        store.on.store(false, Ordering::SeqCst);
+        let lines: Lines = &[("cache-control", "no-cache"), ("etag", "\"a\"")];
+        let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
+            true => status(304, lines),
+            false => with_lines(lines, "page"),
+        });
+        let site = site_over(&Cache::new(store.clone()), inner);
+        let outer = AnonymousOnlyLayer::new().layer(site.clone());
+        ask(&site, get("/")).await;
+        settle().await;
+        store.on.store(true, Ordering::SeqCst);
+        let mut told = String::new();
+        for _ in 0..3 {
+            told = if is_layered { ask(&outer, get("/")).await } else { ask(&site, get("/")).await };
+            settle().await;
+        }
+        assert_eq!(told, "fwd=stale; fwd-status=304; detail=store-failed", "layered: {is_layered}");
+    }
+}

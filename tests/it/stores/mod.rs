@@ -1,0 +1,8 @@
+//! Stores, and what they hold.
+
+mod bodies;
+pub(crate) mod contract;
+mod namespaces;
+mod reentrant;
+mod thread_copies;
+pub(crate) mod unlocked;

@@ -1,0 +1,143 @@
+//! What the tests of invalidation share: caches over stores of several kinds, and services behind them.
+
+use crate::support::faulty::{Fault, Faulty};
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::time::Duration;
+use tokio::time::sleep;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{
+    Cache, CacheHints, Clock, Invalidate, Invalidation, ManualClock, MemoryStore, Policy, SiteCacheLayer,
+};
+
+pub(crate) const S: Duration = Duration::from_secs(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
+pub(crate) const A: (&str, &str) = ("host", "a.example");
+pub(crate) const B: (&str, &str) = ("host", "b.example");
+
+/// Where entries and invalidations are kept.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Kept {
+    Inside,
+    /// In a store that answers later.
+    Outside,
+    /// The invalidations as one entry of the store.
+    #[cfg(feature = "testing")]
+    AsOneRecord,
+}
+
+pub(crate) const ALL: &[Kept] = &[
+    Kept::Inside,
+    Kept::Outside,
+    #[cfg(feature = "testing")]
+    Kept::AsOneRecord,
+];
+
+impl Kept {
+    /// A cache whose time stands still.
+    pub(crate) fn cache(self, namespace: usize) -> (Cache, ManualClock) {
+        let (clock, hand) = Clock::manual();
+        let memory =
+            MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        let builder = match self {
+            Self::Inside => Cache::builder(memory),
+            Self::Outside => Cache::builder(Faulty::new(memory, Fault::Slow)),
+            #[cfg(feature = "testing")]
+            Self::AsOneRecord => Cache::builder(Faulty::new(memory, Fault::NoGenerations)),
+        };
+        let builder = builder.namespace(format!("n{namespace}")).clock(clock).seed(1);
+        (builder.build().expect("valid"), hand)
+    }
+}
+
+/// Lets what goes on in the background come to its end: time is paused, and so moves on by itself.
+pub(crate) async fn settle() {
+    sleep(S).await;
+}
+
+pub(crate) async fn invalidate(cache: &Cache, what: impl Into<Invalidation>) {
+    cache.invalidate(what).await.expect("the store answers");
+}
+
+pub(crate) fn layered(cache: &Cache, policy: Policy, inner: Inner) -> Stack {
+    SiteCacheLayer::new(cache).policy(policy.cache_status(true)).layer(inner).boxed_clone()
+}
+
+/// A response with tags by its handler, whose body is the number of the call.
+pub(crate) fn tagged<T: Into<String>>(
+    tags: impl IntoIterator<Item = T>,
+    lines: &[(&str, &str)],
+    call: usize,
+) -> Response<Body> {
+    let mut response = numbered(lines, call);
+    CacheHints::new().tags(tags).add_to(response.extensions_mut());
+    response
+}
+
+pub(crate) fn with_status(mut response: Response<Body>, status: u16) -> Response<Body> {
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    response
+}
+
+pub(crate) fn changed(mut response: Response<Body>, what: Invalidation) -> Response<Body> {
+    Invalidate::new(what).add_to(response.extensions_mut());
+    response
+}
+
+pub(crate) fn not_modified(lines: &[(&str, &str)]) -> Response<Body> {
+    with_status(with_lines(lines, ""), 304)
+}
+
+pub(crate) fn asks_about(request: &Request<Body>) -> bool {
+    request.headers().contains_key("if-none-match")
+}
+
+pub(crate) fn is_stale(answer: &Answer) -> bool {
+    answer.is_hit() && answer.detail() == Some("stale")
+}
+
+/// Sends a request in a task of its own.
+pub(crate) fn begin(stack: &Stack, request: Request<Body>) -> tokio::task::JoinHandle<Answer> {
+    let call = stack.clone().oneshot(request);
+    tokio::spawn(async move { read(call.await.expect("infallible")).await })
+}
+
+/// Tells whether a page is stored, by asking for it.
+pub(crate) async fn is_there(stack: &Stack, path: &str) -> bool {
+    send(stack, get(path)).await.is_hit()
+}
+
+/// Asks for pages, so that they are stored.
+pub(crate) async fn fill(stack: &Stack, paths: &[&str]) {
+    for path in paths {
+        send(stack, get(path)).await;
+        settle().await;
+        assert!(is_there(stack, path).await, "{path}");
+    }
+}
+
+pub(crate) fn lasting() -> Policy {
+    Policy::app().default_ttl(3600 * S)
+}
+
+pub(crate) fn windowed() -> Policy {
+    lasting().stale_while_revalidate(30 * S)
+}
+
+/// A service that takes 100 milliseconds, and says at the end what it found at the beginning.
+pub(crate) fn slow(
+    tags: &'static [&'static str],
+    lines: &'static [(&'static str, &'static str)],
+) -> (Inner, Calls) {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let service = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(100 * MS).await;
+            Ok::<_, Infallible>(tagged(tags.iter().copied(), lines, call))
+        }
+    });
+    (service.boxed_clone(), calls)
+}

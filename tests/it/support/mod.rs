@@ -1,0 +1,9 @@
+//! What the tests share.
+
+mod exchange;
+pub(crate) mod faulty;
+pub(crate) mod keeping;
+pub(crate) mod proxy;
+pub(crate) mod visitors;
+
+pub(crate) use exchange::*;

@@ -1,0 +1,473 @@
+//! The low-level cache: values, counters and computations, on stores of both kinds.
+
+use crate::support::faulty::{Fault, Faulty, caches};
+use crate::support::*;
+use futures::future::join_all;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreErrorKind};
+use tower_response_cache::{
+    Absent, AbsentKind, Cache, ComputeError, Invalidation, NullStore, Store, Ttl, ValueError,
+};
+
+const S: Duration = Duration::from_secs(1);
+
+fn kind<T>(result: Result<T, Absent>) -> Option<AbsentKind> {
+    result.err().map(|absent| absent.kind())
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Row {
+    name: String,
+    price: Option<f64>,
+}
+
+fn row(name: &str) -> Row {
+    Row { name: name.to_owned(), price: Some(1.5) }
+}
+
+/// Rows D64 to D67 and D81.
+#[tokio::test(start_paused = true)]
+async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        assert_eq!(kind(cache.get::<Row>("k").await), Some(AbsentKind::Missing));
+        assert!(cache.set("k", &row("a"), 10 * S).await?);
+        assert_eq!(cache.get::<Row>("k").await?, row("a"));
+        hand.advance(9 * S);
+        assert!(cache.contains("k").await?);
+        hand.advance(S);
+        assert_eq!(kind(cache.get::<Row>("k").await), Some(AbsentKind::Missing));
+        assert!(!cache.contains("k").await? && !cache.delete("k").await?, "what has expired was not there");
+        // The default, no time to live, and none at all.
+        assert!(
+            cache.set("default", "x", Ttl::Default).await? && cache.set("ever", "x", Ttl::Forever).await?
+        );
+        hand.advance(299 * S);
+        assert!(cache.contains("default").await?);
+        hand.advance(S);
+        assert!(!cache.contains("default").await? && cache.contains("ever").await?);
+        assert!(!cache.set("ever", "y", Duration::ZERO).await?, "zero stores nothing, and says so");
+        assert!(!cache.contains("ever").await?, "nor does it leave what was there");
+        assert!(!cache.add("zero", "x", Duration::ZERO).await? && !cache.contains("zero").await?);
+        let longest = cache.value("longest").ttl(Duration::MAX).stale_while_revalidate(S);
+        assert!(longest.set("x").await? && cache.contains("longest").await?);
+        // A stored `None` is a value.
+        cache.set("none", &None::<u8>, 10 * S).await?;
+        assert_eq!(cache.get::<Option<u8>>("none").await?, None);
+        cache.set_bytes("bytes", &b"\0\xff"[..], 10 * S).await?;
+        assert_eq!(cache.get_bytes("bytes").await?, &b"\0\xff"[..]);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_of_another_type_is_as_good_as_absent_and_says_why() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        cache.set("text", "hello", 10 * S).await?;
+        cache.set_bytes("bytes", "hello", 10 * S).await?;
+        cache.set_counter("number", 300, 10 * S).await?;
+        for key in ["text", "bytes"] {
+            assert_eq!(kind(cache.get::<u8>(key).await), Some(AbsentKind::Unreadable), "{key}");
+        }
+        assert_eq!(kind(cache.get::<u8>("number").await), Some(AbsentKind::Unreadable), "too large");
+        assert_eq!(cache.get::<u16>("number").await?, 300);
+        assert_eq!(kind(cache.get_bytes("text").await), Some(AbsentKind::Unreadable));
+        let recomputed = cache.get_or_set("text", 10 * S, || async { 7_u8 }).await?;
+        assert_eq!((recomputed, cache.get::<u8>("text").await?), (7, 7));
+        assert!(matches!(
+            cache.set("map", &HashMap::from([(Unwritable, 1)]), S).await,
+            Err(ValueError::Unwritable(_))
+        ));
+    }
+    Ok(())
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct Unwritable;
+
+impl Serialize for Unwritable {
+    fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("never"))
+    }
+}
+
+/// Rows D61, D63 and D84.
+#[tokio::test]
+async fn no_two_keys_fragments_versions_or_namespaces_are_one() -> Result<(), Box<dyn Error>> {
+    let cache = memory();
+    let long = "k".repeat(100_000);
+    let keys = ["", "k", "k\0", "1:k", "a:1", long.as_str(), &long[1..]];
+    for (number, key) in keys.iter().enumerate() {
+        cache.set(key, &number, Ttl::Forever).await?;
+    }
+    let lists: [&[&str]; 5] = [&[], &[""], &["a", "b"], &["a:b"], &["ab"]];
+    for (number, list) in lists.iter().enumerate() {
+        cache.fragment("menu", list, Ttl::Forever, || async move { number }).await?;
+    }
+    cache.fragment("menua", &["b"], Ttl::Forever, || async { 99_usize }).await?;
+    for (number, key) in keys.iter().enumerate() {
+        assert_eq!(cache.get::<usize>(key).await?, number, "{number}");
+    }
+    for (number, list) in lists.iter().enumerate() {
+        assert_eq!(cache.fragment("menu", list, Ttl::Forever, || async { 77 }).await?, number);
+    }
+    let (other, newer) = (cache.with_namespace("other")?, cache.with_version(2));
+    for stranger in [&other, &newer] {
+        assert!(!stranger.contains("k").await?);
+        stranger.set("k", "theirs", Ttl::Forever).await?;
+    }
+    assert_eq!(cache.get::<usize>("k").await?, 1);
+    assert!(cache.with_namespace("").is_err());
+    Ok(())
+}
+
+/// Row D62.
+#[tokio::test]
+async fn keys_go_through_a_function_of_the_users() -> Result<(), Box<dyn Error>> {
+    let builder = Cache::builder(memory_store(1 << 20));
+    let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
+    cache.set("Key", "x", Ttl::Forever).await?;
+    assert_eq!(cache.get::<String>("kEY").await?, "x");
+    assert_eq!(cache.get_many::<String, _>(["KEY"]).await?.len(), 1);
+    assert!(cache.delete("key").await? && !cache.contains("Key").await?);
+    Ok(())
+}
+
+/// Row D67.
+#[tokio::test(start_paused = true)]
+async fn of_many_who_add_one_does_and_what_is_past_its_use_is_no_obstacle() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        let added = join_all((0..16).map(|number| {
+            let cache = cache.clone();
+            async move { cache.add("k", &number, 10 * S).await.expect("added or not") }
+        }));
+        assert_eq!(added.await.into_iter().filter(|added| *added).count(), 1);
+        hand.advance(10 * S);
+        assert!(cache.add("k", "again", 10 * S).await?);
+        cache.value("tagged").tags(["t"]).set("old").await?;
+        assert!(!cache.value("tagged").add("new").await?);
+        cache.invalidate(Invalidation::tag("t")).await?;
+        assert_eq!(kind(cache.get::<String>("tagged").await), Some(AbsentKind::Invalidated));
+        assert!(cache.value("tagged").add("new").await?);
+        assert_eq!(cache.get::<String>("tagged").await?, "new");
+    }
+    Ok(())
+}
+
+/// Rows D69 to D71.
+#[tokio::test(start_paused = true)]
+async fn counters_are_atomic_keep_their_time_and_say_what_is_wrong() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        let kind =
+            |result: Result<i64, tower_response_cache::store::StoreError>| result.err().map(|e| e.kind());
+        assert_eq!(kind(cache.incr("n", 1).await), Some(StoreErrorKind::Missing));
+        let many = (0..32).map(|_| cache.incr_or("n", 1, 0, 10 * S));
+        let mut seen: Vec<_> = join_all(many).await.into_iter().map(|n| n.expect("counted")).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=32).collect::<Vec<_>>());
+        hand.advance(9 * S);
+        assert_eq!((cache.decr("n", 2).await?, cache.get::<i64>("n").await?), (30, 30));
+        hand.advance(S);
+        assert_eq!(
+            kind(cache.incr("n", 1).await),
+            Some(StoreErrorKind::Missing),
+            "counting prolongs no life"
+        );
+        cache.set("text", "x", 10 * S).await?;
+        assert_eq!(kind(cache.incr_or("text", 1, 0, S).await), Some(StoreErrorKind::NotANumber));
+        cache.value("past").ttl(S).stale_while_revalidate(9 * S).set("x").await?;
+        hand.advance(2 * S);
+        assert_eq!(cache.incr_or("past", 1, 0, S).await?, 1, "what is past its use is no obstacle");
+        cache.set_counter("most", i64::MAX, 10 * S).await?;
+        assert_eq!(kind(cache.incr("most", 1).await), Some(StoreErrorKind::Overflow));
+        assert_eq!(kind(cache.decr("most", i64::MIN).await), Some(StoreErrorKind::Overflow));
+        assert_eq!(cache.get::<i64>("most").await?, i64::MAX);
+    }
+    Ok(())
+}
+
+/// Row D72.
+#[tokio::test(start_paused = true)]
+async fn a_touch_sets_how_long_a_value_lives_from_now_and_revives_nothing() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        cache.set("k", "x", 10 * S).await?;
+        cache.set_counter("n", 1, 10 * S).await?;
+        hand.advance(9 * S);
+        assert!(cache.touch("k", 10 * S).await? && cache.touch("n", 10 * S).await?);
+        hand.advance(9 * S);
+        assert!(cache.contains("k").await? && cache.contains("n").await?);
+        hand.advance(S);
+        assert!(!cache.touch("k", 10 * S).await? && !cache.contains("k").await?);
+        assert!(!cache.contains("n").await?);
+        cache.set("k", "x", 10 * S).await?;
+        assert!(cache.touch("k", Ttl::Forever).await?);
+        hand.advance(1000 * S);
+        assert!(cache.touch("k", Duration::ZERO).await? && !cache.contains("k").await?);
+    }
+    Ok(())
+}
+
+/// Rows D73 and D74.
+#[tokio::test(start_paused = true)]
+async fn many_at_a_time_are_the_same_as_one_by_one() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        cache.set_many([("a", row("a")), ("b", row("b"))], 10 * S).await?;
+        cache.set("c", "of another type", S).await?;
+        let found = cache.get_many::<Row, _>(["a", "b", "c", "d"]).await?;
+        assert_eq!(found, HashMap::from([("a", row("a")), ("b", row("b"))]));
+        hand.advance(2 * S);
+        assert_eq!(cache.delete_many(["a", "c", "d"]).await?, 1, "what has expired was not there");
+        assert_eq!(cache.get_many::<Row, _>(["a", "b"]).await?.len(), 1);
+        assert!(cache.get_many::<Row, &str>([]).await?.is_empty());
+    }
+    Ok(())
+}
+
+/// Rows D76, S28.
+#[tokio::test(start_paused = true)]
+async fn clearing_takes_values_counters_and_pages_of_one_namespace() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        let other = cache.with_namespace("other")?;
+        for cache in [&cache, &other] {
+            cache.set("k", "x", 10 * S).await?;
+            cache.incr_or("n", 5, 0, 10 * S).await?;
+        }
+        let (inner, _) = origin(|_, call| numbered(&[], call));
+        let stack = site_over(&cache, inner);
+        send(&stack, get("/")).await;
+        tokio::time::sleep(S).await;
+        assert!(send(&stack, get("/")).await.is_hit());
+        cache.clear().await?;
+        assert!(!cache.contains("k").await? && !cache.contains("n").await?);
+        assert_eq!(cache.incr_or("n", 1, 0, 10 * S).await?, 1);
+        assert!(!send(&stack, get("/")).await.is_hit());
+        assert!(other.contains("k").await? && other.incr("n", 1).await? == 6);
+    }
+    Ok(())
+}
+
+/// Row D75.
+#[tokio::test(start_paused = true)]
+async fn a_value_moves_to_the_next_version_with_what_is_left_of_its_life() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        cache.set("k", "x", 10 * S).await?;
+        hand.advance(4 * S);
+        assert_eq!(cache.incr_version("k").await?, 2);
+        let next = cache.with_version(2);
+        assert!(!cache.contains("k").await? && next.get::<String>("k").await? == "x");
+        assert_eq!((next.decr_version("k").await?, cache.incr_version("k").await?), (1, 2));
+        hand.advance(6 * S);
+        assert!(!next.contains("k").await?);
+        assert_eq!(kind(cache.incr_version("k").await), Some(AbsentKind::Missing));
+    }
+    Ok(())
+}
+
+/// Row D68.
+#[tokio::test(start_paused = true)]
+async fn of_many_who_ask_at_a_time_one_computes() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        let calls = Calls::default();
+        let all = (0..50).map(|_| {
+            cache.get_or_set("k", 10 * S, || async {
+                tokio::time::sleep(S).await;
+                calls.next()
+            })
+        });
+        assert!(join_all(all).await.into_iter().all(|value| value.is_ok_and(|value| value == 1)));
+        assert_eq!((cache.get_or_set("k", S, || async { 9 }).await?, calls.count()), (1, 1));
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_is_told_to_all_who_wait_and_not_stored() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        let calls = Calls::default();
+        let compute = || {
+            cache.try_get_or_set::<usize, String, _, _>("k", 10 * S, || async {
+                tokio::time::sleep(S).await;
+                match calls.next() {
+                    1 => Err("down".to_owned()),
+                    call => Ok(call),
+                }
+            })
+        };
+        for result in join_all((0..10).map(|_| compute())).await {
+            assert!(matches!(result, Err(ComputeError::Failed(error)) if *error == "down"));
+        }
+        assert_eq!((compute().await.expect("a value"), calls.count()), (2, 2));
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_or_panics_while_it_computes_is_followed_by_another() {
+    for (cache, _) in caches() {
+        for panics in [false, true] {
+            let calls = Calls::default();
+            let ask = |first: bool| {
+                let (cache, calls) = (cache.clone(), calls.clone());
+                async move {
+                    let compute = || async move {
+                        calls.next();
+                        tokio::time::sleep(5 * S).await;
+                        if first && panics {
+                            std::panic::resume_unwind(Box::new("compute"));
+                        }
+                        u8::from(first)
+                    };
+                    cache.get_or_set(if panics { "a" } else { "b" }, 60 * S, compute).await.expect("a value")
+                }
+            };
+            let leader = tokio::spawn(ask(true));
+            tokio::time::sleep(S).await;
+            let others: Vec<_> = (0..5).map(|_| tokio::spawn(ask(false))).collect();
+            tokio::time::sleep(S).await;
+            if !panics {
+                leader.abort();
+            }
+            for other in others {
+                assert_eq!(other.await.expect("no panic"), 0);
+            }
+            assert_eq!(calls.count(), 2);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_waited_long_enough_computes_by_itself() -> Result<(), Box<dyn Error>> {
+    let cache = memory();
+    let hanging = cache.clone();
+    let leader = tokio::spawn(async move {
+        hanging.get_or_set("k", S, std::future::pending::<u8>).await.expect("never");
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(cache.get_or_set("k", 10 * S, || async { 2_u8 }).await?, 2);
+    leader.abort();
+    Ok(())
+}
+
+/// What was changed while it was computed is not what was computed.
+#[tokio::test(start_paused = true)]
+async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        for change in 0..4 {
+            let key = format!("k{change}");
+            let slow = cache.clone();
+            let name = key.clone();
+            let old = tokio::spawn(async move {
+                let compute = || async {
+                    tokio::time::sleep(5 * S).await;
+                    "old".to_owned()
+                };
+                slow.value(&name).tags(["t"]).get_or_set(compute).await.expect("a value")
+            });
+            tokio::time::sleep(S).await;
+            match change {
+                0 => drop(cache.delete(&key).await?),
+                1 => drop(cache.set(&key, "set", 60 * S).await?),
+                2 => cache.invalidate(Invalidation::tag("t")).await?,
+                _ => cache.clear().await?,
+            }
+            // Nor is it waited for by who comes after the change.
+            let new = cache.get_or_set(&key, 60 * S, || async { "new".to_owned() }).await?;
+            let expected = if change == 1 { "set" } else { "new" };
+            assert_eq!(new, expected, "{change}");
+            assert_eq!(old.await?, "old");
+            tokio::time::sleep(S).await;
+            assert_eq!(cache.get::<String>(&key).await?, expected, "{change}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(), Box<dyn Error>> {
+    for (cache, hand) in caches() {
+        let value = || cache.value("k").ttl(10 * S).stale_while_revalidate(10 * S);
+        value().set(&1_u8).await?;
+        hand.advance(12 * S);
+        assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::Stale));
+        let anew = value();
+        let slow = anew.get_or_set(|| async {
+            tokio::time::sleep(5 * S).await;
+            2_u8
+        });
+        let (new, old) = tokio::join!(slow, async {
+            tokio::time::sleep(S).await;
+            value().get_or_set(|| async { 3_u8 }).await
+        });
+        assert_eq!((new?, old?, cache.get::<u8>("k").await?), (2, 1, 2));
+        // Made stale by an invalidation, too.
+        let tagged = || value().tags(["t"]);
+        tagged().set(&4_u8).await?;
+        cache.invalidate(Invalidation::tag("t").keep_stale()).await?;
+        assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::Stale));
+        assert_eq!(tagged().get_or_set(|| async { 5_u8 }).await?, 5);
+    }
+    Ok(())
+}
+
+/// Rows S24, S36.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_fails_is_counted_and_done_without() -> Result<(), Box<dyn Error>> {
+    let store = Faulty::new(memory_store(1 << 20), Fault::Down);
+    let cache = Cache::new(store.clone());
+    assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::StoreFailed));
+    assert_eq!(cache.get_or_set("k", S, || async { 7_u8 }).await?, 7);
+    assert!(matches!(cache.set("k", &1, S).await, Err(ValueError::Store(_))));
+    assert!(
+        cache.delete("k").await.is_err() && cache.incr("k", 1).await.is_err() && cache.clear().await.is_err()
+    );
+    assert!(cache.store_errors() >= 5);
+    store.on.store(false, Ordering::SeqCst);
+    assert_eq!(cache.get_or_set("k", S, || async { 8_u8 }).await?, 8, "nothing was half stored");
+    Ok(())
+}
+
+/// Row D83.
+#[tokio::test]
+async fn a_store_that_keeps_nothing_keeps_no_values() -> Result<(), Box<dyn Error>> {
+    let cache = Cache::new(NullStore::new());
+    assert!(cache.set("k", "x", S).await? && !cache.contains("k").await? && !cache.delete("k").await?);
+    assert_eq!(cache.get_or_set("k", S, || async { 1 }).await?, 1);
+    assert!(cache.add("k", "x", S).await? && !cache.touch("k", S).await?);
+    assert_eq!(cache.incr_or("n", 1, 0, S).await?, 1);
+    Ok(())
+}
+
+/// What somebody else has put into the store where a value would be is no value.
+#[tokio::test]
+async fn a_foreign_entry_is_as_good_as_absent() -> Result<(), Box<dyn Error>> {
+    let store = memory_store(1 << 20);
+    let cache = Cache::new(store.clone());
+    for length in 0..40_usize {
+        store
+            .put(KeyRef::new(&vec![b'k'; length]), Entry::raw(vec![7; length]), None, PutMode::Always)
+            .await?;
+    }
+    assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::Missing));
+    Ok(())
+}
+
+/// The name of a namespace may come from a client.
+#[tokio::test]
+async fn long_namespaces_and_keys_take_little_more_memory() -> Result<(), Box<dyn Error>> {
+    let store = memory_store(8 << 20);
+    let remote = Faulty::new(store.clone(), Fault::NoGenerations);
+    for cache in [Cache::new(store.clone()), Cache::new(remote)] {
+        for (number, end) in ["a", "b"].into_iter().enumerate() {
+            let long = "n".repeat(100_000) + end;
+            let namespace = cache.with_namespace(&long)?;
+            assert!(namespace.get::<usize>(&long).await.is_err(), "the value of another namespace");
+            assert!(namespace.set(&long, &number, Ttl::Forever).await?);
+            assert_eq!(namespace.get::<usize>(&long).await?, number);
+        }
+    }
+    assert!(store.weight() < 10_000, "{}", store.weight());
+    Ok(())
+}

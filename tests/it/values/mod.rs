@@ -1,0 +1,7 @@
+//! Values of the low-level cache, and the pages made from them.
+
+mod changes;
+mod dependencies;
+mod low_level;
+mod part_bodies;
+mod parts;
