@@ -1,12 +1,12 @@
 //! A reader of a body while it arrives.
 
 use super::deferred::Deferred;
-use super::item::{BodyItem, BodySource, FRAME_COST};
+use super::item::{Arrived, BodyEnd, BodyItem, BodySource, FRAME_COST};
 use super::lock::lock;
 use super::readers::{Cursor, Readers};
 use super::shared::Stream;
 use super::sink::BodySink;
-use super::state::{Arrived, BodyEnd, Found, StreamState};
+use super::state::{Found, StreamState};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
 use crate::flight::chain::Wait;

@@ -1,17 +1,13 @@
 //! How far a body has arrived, and who has read how much of it.
 
 use super::deferred::{Deferred, Ending};
-use super::item::{BodyItem, BodySource, FRAME_COST};
+use super::item::{Arrived, BodyEnd, BodyItem, BodySource, FRAME_COST};
 use super::readers::{Cursor, Readers};
 use super::sink::BodySink;
 use crate::entry::body_for_storage;
-use crate::error::BoxError;
 use crate::flight::stall::STALL_TIMEOUT;
 use bytes::Bytes;
-use http::HeaderMap;
-use http_body::Frame;
 use std::collections::VecDeque;
-use std::sync::Arc;
 use tokio::time::Instant;
 
 /// So much waits for the slowest reader of a body that is not kept.
@@ -54,41 +50,6 @@ pub(super) enum Found {
     Polled,
     /// The window is full: the frame that the slowest reader is at, and how many frames there are.
     Full(Option<usize>, usize),
-}
-
-/// How a body has ended.
-#[derive(Debug, Clone)]
-pub(super) enum BodyEnd {
-    Clean,
-    Failed(Arc<BoxError>),
-}
-
-/// What one poll of the source has come to.
-pub(super) enum Arrived {
-    Data(Bytes),
-    /// They say nothing, and there is no end to them.
-    Empty,
-    Trailers(HeaderMap),
-    /// A frame of neither kind.
-    Unknown,
-    End(BodyEnd),
-}
-
-impl Arrived {
-    /// Takes a frame apart.
-    pub(super) fn of(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
-        let frame = match polled {
-            Some(Ok(frame)) => frame,
-            Some(Err(error)) => return Self::End(BodyEnd::Failed(Arc::new(error))),
-            None => return Self::End(BodyEnd::Clean),
-        };
-        match frame.into_data() {
-            Ok(data) if data.is_empty() => Self::Empty,
-            // A small piece of a large buffer would keep all of that.
-            Ok(data) => Self::Data(body_for_storage(data).0),
-            Err(frame) => frame.into_trailers().map_or(Self::Unknown, Self::Trailers),
-        }
-    }
 }
 
 impl StreamState {
