@@ -1,5 +1,7 @@
 //! What a store holds: stored responses, the index of a URL's variants, values and counters.
 
+mod age;
+mod checked;
 mod client_head;
 mod codec;
 mod dependencies;
@@ -11,6 +13,7 @@ mod packing;
 mod response;
 mod rewritten_headers;
 mod scope;
+mod use_flag;
 mod value;
 mod vary_index;
 mod weight;

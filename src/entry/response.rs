@@ -1,7 +1,10 @@
 //! A stored response, laid out so that a hit computes nothing that storing could have.
 
+use super::age::age_value;
+use super::checked::Checked;
 use super::head::Head;
 use super::packing::{own_name, packed, without_spare_room};
+use super::use_flag::UseFlag;
 use super::{Dependencies, Generation, VariantSelection, weight};
 use crate::clock::{Clock, Moment};
 use crate::rules::entity_tag::EntityTag;
@@ -11,8 +14,7 @@ use bytes::Bytes;
 use http::header::{AGE, CONTENT_LENGTH, ETAG};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
@@ -31,37 +33,6 @@ pub struct StoredResponse {
     /// The head of its 304, made when one is first sent, of a response with a validator.
     not_modified: OnceLock<Box<Parts>>,
     used: UseFlag,
-}
-
-/// Whether a request has used a variant since the flags of its URL were cleared. All copies of the variant share the
-/// flag. A response without variants has none.
-#[derive(Debug, Clone, Default)]
-struct UseFlag(Option<Arc<AtomicBool>>);
-
-/// The last counter and stamp at which an entry was found valid: while they are current, it still is.
-#[derive(Debug)]
-struct Checked(AtomicU64);
-
-impl Clone for Checked {
-    fn clone(&self) -> Self {
-        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
-    }
-}
-
-impl Checked {
-    const NEVER: u64 = u64::MAX;
-
-    fn new(head: &Head) -> Self {
-        // Nothing can have been invalidated since; what it was made from is older.
-        let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
-        Self(AtomicU64::new(at))
-    }
-
-    /// Returns counter and stamp as one number, which is the counter if there is no stamp.
-    #[inline]
-    fn number(generation: Generation) -> u64 {
-        generation.counter() ^ (u64::from(generation.stamp()) << 32)
-    }
 }
 
 impl PartialEq for StoredResponse {
@@ -90,29 +61,26 @@ impl StoredResponse {
 
     /// Makes the response a variant with a use flag of its own.
     pub(crate) fn set_variant(&mut self, is_used: bool) {
-        self.used = UseFlag(Some(Arc::new(AtomicBool::new(is_used))));
+        self.used = UseFlag::of_variant(is_used);
     }
 
     pub(crate) fn is_variant(&self) -> bool {
-        self.used.0.is_some()
+        self.used.is_of_variant()
     }
 
     /// Sets the use flag of this variant.
     #[inline]
     pub(crate) fn note_use(&self) {
-        // Written only if unset: threads that read it do not contend.
-        if let Some(used) = self.used.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
-            used.store(true, Ordering::Relaxed);
-        }
+        self.used.set();
     }
 
     pub(crate) fn clear_use(&self) {
-        self.used.0.iter().for_each(|used| used.store(false, Ordering::Relaxed));
+        self.used.clear();
     }
 
     /// Returns `true` if a request has used this variant since the flag was cleared.
     pub(crate) fn is_used(&self) -> bool {
-        self.used.0.as_ref().is_some_and(|used| used.load(Ordering::Relaxed))
+        self.used.is_set()
     }
 
     /// Sets the tag, of a response that has none.
@@ -137,13 +105,12 @@ impl StoredResponse {
     /// Tells whether the response was found valid when this generation was current.
     #[inline]
     pub(crate) fn was_valid_at(&self, current: Generation) -> bool {
-        self.head.generation.incarnation() == current.incarnation()
-            && self.checked.0.load(Ordering::Relaxed) == Checked::number(current)
+        self.head.generation.incarnation() == current.incarnation() && self.checked.is_at(current)
     }
 
     /// Notes that the response was found valid after this generation was read.
     pub(crate) fn note_valid_at(&self, read: Generation) {
-        self.checked.0.store(Checked::number(read), Ordering::Relaxed);
+        self.checked.set(read);
     }
 
     /// Returns a copy that has become stale, by an invalidation before a generation that leaves it its windows.
@@ -242,7 +209,7 @@ impl StoredResponse {
     #[inline]
     fn set_age(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         match parts.headers.iter_mut().next() {
-            Some((name, age)) if *name == AGE => *age = seconds(self.current_age(now).as_secs()),
+            Some((name, age)) if *name == AGE => *age = age_value(self.current_age(now).as_secs()),
             _ => self.head.set_date(parts, now, clock),
         }
     }
@@ -323,23 +290,6 @@ fn weight_of(head: &Head) -> u64 {
 
 fn tag_of(headers: &HeaderMap) -> Option<HeaderValue> {
     EntityTag::line_of_response(headers).cloned()
-}
-
-/// Ages up to here need no allocation.
-const SMALL_AGES: u64 = 4096;
-
-static SMALL_AGE_VALUES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
-    (0..SMALL_AGES).map(|age| HeaderValue::from_static(Box::leak(age.to_string().into_boxed_str()))).collect()
-});
-
-#[inline]
-fn seconds(age: u64) -> HeaderValue {
-    if age < SMALL_AGES {
-        SMALL_AGE_VALUES[age as usize].clone()
-    } else {
-        // RFC 9111 section 1.2.2: larger than 2^31 is sent as 2^31.
-        HeaderValue::from(age.min(1 << 31))
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,42 @@
+//! When a stored response was last found valid.
+
+use super::{Generation, Head};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The last counter and stamp at which an entry was found valid: while they are current, it still is.
+#[derive(Debug)]
+pub(super) struct Checked(AtomicU64);
+
+impl Clone for Checked {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+}
+
+impl Checked {
+    const NEVER: u64 = u64::MAX;
+
+    pub(super) fn new(head: &Head) -> Self {
+        // Nothing can have been invalidated since; what it was made from is older.
+        let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
+        Self(AtomicU64::new(at))
+    }
+
+    /// Returns `true` if the entry was found valid at this counter and stamp.
+    #[inline]
+    pub(super) fn is_at(&self, current: Generation) -> bool {
+        self.0.load(Ordering::Relaxed) == Self::number(current)
+    }
+
+    /// Notes that the entry was found valid at this counter and stamp.
+    #[inline]
+    pub(super) fn set(&self, read: Generation) {
+        self.0.store(Self::number(read), Ordering::Relaxed);
+    }
+
+    /// Returns counter and stamp as one number, which is the counter if there is no stamp.
+    #[inline]
+    fn number(generation: Generation) -> u64 {
+        generation.counter() ^ (u64::from(generation.stamp()) << 32)
+    }
+}

@@ -1,0 +1,36 @@
+//! Whether a variant is in use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether a request has used a variant since the flags of its URL were cleared. All copies of the variant share the
+/// flag. A response without variants has none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct UseFlag(Option<Arc<AtomicBool>>);
+
+impl UseFlag {
+    /// Creates the flag of a variant.
+    pub(super) fn of_variant(is_used: bool) -> Self {
+        Self(Some(Arc::new(AtomicBool::new(is_used))))
+    }
+
+    pub(super) fn is_of_variant(&self) -> bool {
+        self.0.is_some()
+    }
+
+    #[inline]
+    pub(super) fn set(&self) {
+        // Written only if unset: threads that read it do not contend.
+        if let Some(used) = self.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
+            used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.0.iter().for_each(|used| used.store(false, Ordering::Relaxed));
+    }
+
+    pub(super) fn is_set(&self) -> bool {
+        self.0.as_ref().is_some_and(|used| used.load(Ordering::Relaxed))
+    }
+}
