@@ -4,6 +4,7 @@ mod cookies;
 mod etags;
 mod hints;
 mod key;
+mod lifetimes;
 mod origin;
 mod predicates;
 mod preset;
@@ -207,25 +208,6 @@ impl Policy {
         }
     }
 
-    /// Sets how long a 200 response is fresh that states no lifetime itself. The default is to
-    /// store none of these; zero does the same.
-    pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.default_ttl = ttl.into();
-        self
-    }
-
-    /// Makes a response fresh that states no lifetime itself, for a tenth of the time for which it has not been
-    /// modified (RFC 9111 section 4.2.2), though no longer than this; zero turns that off. Off by default, a day
-    /// under [`rfc9111`](Self::rfc9111).
-    ///
-    /// That is for responses with `Last-Modified` and a status that may be cached so (RFC 9110 section 15.1), or
-    /// any that are marked `public`, of those that this policy stores at all; and not for what was asked for by somebody
-    /// who is known, by a credential or a cookie. A [`default_ttl`](Self::default_ttl) comes first.
-    pub fn heuristic_freshness(mut self, most: Duration) -> Self {
-        self.heuristic = Some(most).filter(|most| !most.is_zero());
-        self
-    }
-
     /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
     /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](Self::rfc9111) alone: in
     /// front of an application, the cookie is somebody's session.
@@ -277,54 +259,6 @@ impl Policy {
     /// says which requests are answered alike. It is for the field alone, where that is on.
     pub fn cache_status_key(mut self, on: bool) -> Self {
         self.cache_status_key = on;
-        self
-    }
-
-    /// Sets how long clients and caches downstream may use a response, which need not be as long as it is
-    /// held here.
-    ///
-    /// What is stored says so in `Cache-Control`, and no other lifetime: `max-age` is replaced, `s-maxage`,
-    /// `stale-while-revalidate`, `stale-if-error` and `Expires` go, zero adds `must-revalidate`; what says
-    /// who may store it stays. A response that does not say so becomes `private` if it sets a cookie, carries a field that
-    /// is named like a credential (unless [declared harmless](Self::ignore_headers)) or has `Vary: *`. A lifetime counts
-    /// from when a client gets the response: answers have no `Age` and the `Date` of the moment (RFC 9110 section 6.6.1).
-    /// So that clients can ask cheaply whether their copy still stands, stored responses without an `ETag` are given one,
-    /// as by
-    /// [`etags`](Self::etags).
-    ///
-    /// With zero, a page may be held for a year here and yet always be current in the browser: once it
-    /// is [invalidated](crate::Cache::invalidate), the next question of a browser brings the new one. Nor
-    /// do answers tell how long ago somebody else has asked for the page.
-    ///
-    /// # Example
-    /// ```
-    /// use std::time::Duration;
-    /// use tower_response_cache::Policy;
-    ///
-    /// let year = Duration::from_secs(365 * 24 * 3600);
-    /// let policy = Policy::app().default_ttl(year).client_max_age(Duration::ZERO);
-    /// ```
-    pub fn client_max_age(mut self, lifetime: Duration) -> Self {
-        self.client_max_age = Some(lifetime);
-        self
-    }
-
-    /// Sets which targeted fields (RFC 9213) count here, the first most: where one of them is valid and
-    /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](Self::rfc9111)
-    /// `CDN-Cache-Control`.
-    ///
-    /// They are passed on as they are.
-    ///
-    /// # Example
-    /// ```
-    /// use http::HeaderName;
-    /// use tower_response_cache::Policy;
-    ///
-    /// let names = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
-    /// let policy = Policy::rfc9111().targeted_fields(names);
-    /// ```
-    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.targets = names.into_iter().collect();
         self
     }
 
