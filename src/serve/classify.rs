@@ -3,7 +3,7 @@
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup, plain_hit};
 use super::nesting::{is_within_itself, knows_all};
-use super::request::{InspectedRequest, RequestFacts, inspect, write_key};
+use super::request::{InspectedRequest, RequestFacts, inspect, write_request_key};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
 use crate::flight::HitForMissReason;
@@ -98,7 +98,7 @@ pub(super) fn classify<B: Body>(
         return Decision::forward(Reason::bypass(Detail::Identified));
     }
     inspected.parts = config.policy.key.parts(request);
-    if let Err(bypass) = write_key(config, request, &inspected, buf) {
+    if let Err(bypass) = write_request_key(config, request, &inspected, buf) {
         return Decision::forward(bypass);
     }
     let mut facts = inspected.facts;

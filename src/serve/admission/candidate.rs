@@ -1,7 +1,7 @@
 //! One response, step by step on its way to a decision.
 
 use super::exchange::{Admission, Exchange};
-use super::freshness::{came_stale, fresh_here_until, serves_while_revalidating, shortened, until};
+use super::freshness::{came_stale, fresh_by_policy_until, serves_while_revalidating, shortened, until};
 use super::recipient::check_single_recipient;
 use super::tags::{scopes_of, tags};
 use crate::clock::Moment;
@@ -255,7 +255,7 @@ impl<'a> Candidate<'a> {
         let headers = &self.response.headers;
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let came_stale = came_stale(self.lifetime, initial_age, now);
-        match fresh_here_until(config, (self.lifetime, heuristic), status, initial_age, now) {
+        match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
             // Stale by as much as it is: it may have come from another cache.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
             // RFC 5861 section 3.

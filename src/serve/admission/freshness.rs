@@ -14,11 +14,11 @@ use std::time::Duration;
 /// What a moment can tell apart.
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Returns until when a response is fresh here: the whole order of precedence.
+/// Returns until when a response is fresh by what it says itself, by the TTL of its route and by the policy.
 ///
-/// The route's ttl and the default replace or fill in lifetimes; they never make fresh what
-/// says that it is not.
-pub(super) fn fresh_here_until(
+/// The handler's hints and `no-cache` are decided before: see `Candidate::fresh_until`. The TTL of the route and the
+/// default replace or fill in lifetimes; they never make fresh what says that it is not.
+pub(super) fn fresh_by_policy_until(
     config: &LayerConfig,
     (stated, heuristic): (ExplicitLifetime, impl FnOnce() -> Option<Duration>),
     status: StatusCode,
@@ -57,7 +57,7 @@ pub(super) fn fresh_here_until(
 }
 
 /// Returns until when a variant is fresh that was validated together with another one: no longer than that, or
-/// than it says itself; `None` if it is to be validated by itconfig.
+/// than it says itself; `None` if it is to be validated by itself.
 pub(in crate::serve) fn fresh_again_until(
     config: &LayerConfig,
     variant: &StoredResponse,
@@ -71,10 +71,14 @@ pub(in crate::serve) fn fresh_again_until(
     let own = match variant.head().hinted {
         Some(ttl) => now.after(ttl),
         None if directives.no_cache == Qualified::All => return None,
-        None => {
-            fresh_here_until(config, (stated, guessed), variant.status(), like.corrected_initial_age, now)
-                .ok()?
-        }
+        None => fresh_by_policy_until(
+            config,
+            (stated, guessed),
+            variant.status(),
+            like.corrected_initial_age,
+            now,
+        )
+        .ok()?,
     };
     Some(own.min(like.fresh_until))
 }

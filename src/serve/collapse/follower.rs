@@ -145,7 +145,7 @@ impl<'a> Collapse<'a> {
     }
 
     async fn after_stored(&self, stored: Arc<StoredResponse>) -> Progress {
-        match fits(self.state, &stored, self.request, false).await {
+        match is_usable(self.state, &stored, self.request, false).await {
             Ok(true) => {
                 stored.note_use();
                 Progress::Done(Action::Answer(stored, self.waited_for))
@@ -180,7 +180,7 @@ impl<'a> Collapse<'a> {
         let Some(head) = reader.stream().head_so_far() else {
             return Progress::fetch_alone(state, reason, stale).await;
         };
-        match fits(state, &head, self.request, true).await {
+        match is_usable(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.waiting(wait), reason)),
             // Another variant; once it is known by what, others of that one collapse again.
             Ok(false) if !selects(&state.config, &head, self.request) => {
@@ -249,7 +249,7 @@ fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
 }
 
 /// Tells whether a response that another request led to is for this one too.
-async fn fits(
+async fn is_usable(
     state: &RequestState,
     stored: &StoredResponse,
     request: &HeaderMap,

@@ -10,7 +10,7 @@ use crate::error::BoxError;
 use crate::flight::{HitForMissReason, Leader};
 use crate::marks::{Edge, HandledByInner};
 use crate::rules::entity_tag::EntityTag;
-use crate::serve::admission::{Admission, admit, fits};
+use crate::serve::admission::{Admission, admit, body_fits};
 use crate::serve::request::RequestState;
 use crate::serve::respond::{Forecast, OutgoingHead};
 use crate::status::{CacheStatus, Detail, ForwardReason};
@@ -56,7 +56,7 @@ impl Fetch {
             Some(generation) => {
                 let admission = admit(config, &forwarded.exchange(&self.state, generation), &head);
                 admission.and_then(|admission| match tracker.is_fit(generation) {
-                    true => fits(&body, &admission).map(|()| admission),
+                    true => body_fits(&body, &admission).map(|()| admission),
                     false => Err(Detail::Dependencies),
                 })
             }

@@ -14,7 +14,7 @@ use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
 /// Writes the key of a request into a buffer, which is too large to be moved about.
-pub(in crate::serve) fn write_key(
+pub(in crate::serve) fn write_request_key(
     config: &LayerConfig,
     request: RequestHead<'_>,
     inspected: &InspectedRequest<'_>,

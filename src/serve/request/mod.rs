@@ -1,20 +1,22 @@
 //! The request: what matters of it, its key, and what of it is forwarded.
 
 mod anonymize;
+mod chain;
 mod facts;
 mod forwarded;
 mod inspect;
-mod key;
 mod keyed_inputs;
+mod shown_key;
 mod state;
 mod target;
 
 pub(super) use anonymize::{Carries, anonymize, is_personal, nominated, nominated_fields, unkeyed_fields};
+pub(super) use chain::chain;
 pub(super) use facts::RequestFacts;
 pub(super) use forwarded::{add_hosts, forwarded_prefix};
 pub(crate) use inspect::is_identified;
 pub(super) use inspect::{InspectedRequest, identifies, inspect};
-pub(super) use key::{chain, shown_key};
-pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_key};
+pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_request_key};
+pub(super) use shown_key::shown_key;
 pub(super) use state::RequestState;
 pub(super) use target::{public_uri, rewritten_uri, scopes};

@@ -1,7 +1,8 @@
 //! What all steps of one request have in common.
 
+use super::chain::chain;
 use super::facts::RequestFacts;
-use super::key::{chain, shown_key};
+use super::shown_key::shown_key;
 use super::target::{hosts, scopes_on};
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};

@@ -15,7 +15,7 @@ use crate::rules::freshness::{ExplicitLifetime, stated_lifetime};
 use crate::serve::admission::{scopes_of, tags};
 use crate::serve::config::LayerConfig;
 use crate::serve::fetch::{Fetch, FetchPlan, ForwardedRequest};
-use crate::serve::request::{InspectedRequest, KeyedInputs, RequestState, chain, inspect, write_key};
+use crate::serve::request::{InspectedRequest, KeyedInputs, RequestState, chain, inspect, write_request_key};
 use crate::serve::respond::{OutgoingHead, empty, loop_head};
 use crate::status::{CacheStatus, ForwardReason};
 use crate::store::Validity;
@@ -65,7 +65,7 @@ impl CacheablePost {
         let says_more = facts.selects()
             || facts.identified
             || (facts.directives && config.policy.forbids_storing(&headers));
-        if says_more || write_key(config, head, &inspected, &mut buf).is_err() {
+        if says_more || write_request_key(config, head, &inspected, &mut buf).is_err() {
             return None;
         }
         let parts = inspected.parts;

@@ -1,29 +1,12 @@
-//! What is done with the key of a request besides the look-up: clients are told it, and loops are found by it.
+//! What clients are told of a key.
 
 use super::target::public_uri;
-use crate::flight::Chain;
-use crate::key::{CacheKey, Prehashed, QueryKey, RequestHead};
+use crate::key::{QueryKey, RequestHead};
 use crate::serve::config::LayerConfig;
-use http::HeaderMap;
 use http::header::HOST;
 use http::uri::Authority;
 use sha2::{Digest, Sha256};
-use std::hash::Hasher;
 use std::sync::Arc;
-
-/// Creates a request to this layer, as a child of what runs on this thread. It is identified by its key
-/// and all fields: the fields that select its response are not known yet.
-pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
-    let fields = headers.iter().map(|(name, value)| {
-        let mut line = Prehashed::default();
-        line.write(name.as_str().as_bytes());
-        line.write(value.as_bytes());
-        line.finish()
-    });
-    // In any order. Another service of the process may have the same keys.
-    let layer = std::ptr::from_ref(config).addr() as u64;
-    Chain::request(key, fields.fold(layer, u64::wrapping_add))
-}
 
 /// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
 /// a digest, since that may say who its sender is.
