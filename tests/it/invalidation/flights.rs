@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, SiteCacheLayer};
+use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
 /// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
 /// beginning.
@@ -161,4 +161,34 @@ async fn an_unrelated_invalidation_breaks_no_flight() {
         }
         assert_eq!(calls_made.last(), Some(&1), "{kept:?} {calls_made:?}");
     }
+}
+
+/// The answer to a POST invalidates its own target before it is stored; an invalidation by somebody else may come in the
+/// middle of that.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
+    let lines = [("cache-control", "max-age=60"), ("content-location", "/list")];
+    let mut kept = 0;
+    for delay in 0..40 {
+        let (cache, _) = Kept::Outside.cache(0);
+        let (handle, answered) = (cache.clone(), Arc::new(tokio::sync::Notify::new()));
+        let notify = Arc::clone(&answered);
+        let inner = service_fn(move |_: Request<Body>| {
+            notify.notify_one();
+            std::future::ready(Ok::<_, Infallible>(numbered(&lines, 1)))
+        });
+        let layer = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true));
+        let stack = layer.layer(inner.boxed_clone());
+        let other = tokio::spawn(async move {
+            answered.notified().await;
+            sleep(MS * delay).await;
+            invalidate(&handle, Invalidation::path("/list")).await;
+        });
+        let written = send(&stack, request("POST", "/list", &[A])).await;
+        kept += usize::from(written.header("cache-status").is_some_and(|line| line.contains("stored")));
+        other.await.expect("it ends");
+        settle().await;
+        assert!(!send(&stack, get_with("/list", &[A])).await.is_hit(), "after {delay} ms");
+    }
+    assert!(kept > 0, "some come after it was stored");
 }
