@@ -21,8 +21,8 @@ use tower::{Layer, Service};
 /// If two directives conflict, the stricter wins: the shorter duration; `private` over `public` and `s-maxage`. Field
 /// lists of `private` and `no-cache` are united; a directive without a list is stricter. To replace the field, see
 /// [`replacing`](Self::replacing).
-/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`] has marked. To these and to errors (4xx and
-/// 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
+/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`](crate::NeverCacheLayer) has marked. To these
+/// and to errors (4xx and 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
 /// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified), sets a cookie, carries a field that is
 /// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that
 /// another cache layer or an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) has identified or found an undeclared
@@ -61,7 +61,7 @@ impl CacheControlLayer {
     /// is stricter than the page.
     ///
     /// It merges like [`new`](Self::new) if the response has `no-store`, is an error or personal, or has the mark of a
-    /// [`NeverCacheLayer`].
+    /// [`NeverCacheLayer`](crate::NeverCacheLayer).
     ///
     /// # Errors
     /// If there is no directive, or two of them contradict each other.

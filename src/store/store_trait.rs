@@ -121,10 +121,11 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the invalidations of a namespace, shared by all who ask for the same one.
     ///
-    /// Called for each new [`Cache`](crate::Cache), and by each call of [`Cache::with_namespace`](crate::Cache::with_namespace). A store inside the process returns what a
-    /// [`LocalGenerations`] of its own says. Without, they are kept as one entry of the store itself, which is
-    /// read with each look-up and changed by [`compare_and_set`](Self::compare_and_set): where the backend can
-    /// do better, have it do so.
+    /// Called for each new [`Cache`](crate::Cache), and by each call of
+    /// [`Cache::with_namespace`](crate::Cache::with_namespace). A store inside the process returns what a
+    /// [`LocalGenerations`](super::LocalGenerations) of its own says. Without, they are kept as one entry of the store
+    /// itself, which is read with each look-up and changed by [`compare_and_set`](Self::compare_and_set): where the
+    /// backend can do better, have it do so.
     fn generations(&self, _namespace: &str) -> Option<Arc<dyn Generations>> {
         None
     }
