@@ -23,7 +23,7 @@ const TIMES: u64 = 4096;
 fn main() {
     let request = support::request();
     let same = || request.clone();
-    let store = MemoryStore::with_capacity(128 << 20);
+    let store = MemoryStore::with_max_bytes(128 << 20);
     let mut next = 0..;
     let new = || {
         let number = next.next().unwrap_or_default();

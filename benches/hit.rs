@@ -164,7 +164,7 @@ fn misses(request: Request<Body>) -> Run {
         let (mut total, mut left) = (Times::default(), iterations);
         while left > 0 {
             let now = left.min(MISSES);
-            let store = MemoryStore::with_capacity(128 << 20);
+            let store = MemoryStore::with_max_bytes(128 << 20);
             let mut service = support::cached(store.clone(), support::response(SMALL));
             let mut next = 0..;
             let mut request = || with_uri(&request, &uri(next.next().unwrap_or_default()));
@@ -190,7 +190,7 @@ fn floor_of_many() -> impl Service<Request<Body>, Response = Response<Body>, Err
 }
 
 fn warm_for_many() -> impl Service<Request<Body>, Response: Answer, Error = Infallible> {
-    let mut service = support::cached(MemoryStore::with_capacity(128 << 20), support::response(SMALL));
+    let mut service = support::cached(MemoryStore::with_max_bytes(128 << 20), support::response(SMALL));
     let request = support::request();
     for uri in uris().into_iter().chain(uris()) {
         call(&mut service, with_uri(&request, &uri));

@@ -57,7 +57,7 @@ fn main() {
             repeat(times, &request, |request| drop(black_box(next(&request, &mut numbers))));
         }
         "miss" => {
-            let store = MemoryStore::with_capacity(128 << 20);
+            let store = MemoryStore::with_max_bytes(128 << 20);
             let mut service = support::cached(store, support::response(SMALL));
             let mut numbers = 0..;
             repeat(times, &request, |request| run(&mut service, next(&request, &mut numbers)));

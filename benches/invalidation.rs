@@ -79,7 +79,7 @@ fn print_hits() {
     let mut cases: Vec<_> = [0, 1, 8]
         .into_iter()
         .map(|tags| {
-            let cache = Cache::new(MemoryStore::with_capacity(128 << 20));
+            let cache = Cache::new(MemoryStore::with_max_bytes(128 << 20));
             let mut service = cached(&cache, tagged(support::response(SMALL), tags));
             for request in requests.iter().chain(&requests) {
                 call(&mut service, request.clone());
@@ -127,7 +127,7 @@ fn print_hits() {
 
 /// Prints what it takes to invalidate a million entries, after having proved that they are gone.
 fn print_many() {
-    let store = MemoryStore::with_capacity(16 << 30);
+    let store = MemoryStore::with_max_bytes(16 << 30);
     let cache = Cache::new(store.clone());
     let mut response = Response::new(Full::from("page"));
     CacheHints::new().tags(["flavours"]).add_to(response.extensions_mut());

@@ -90,7 +90,7 @@ async fn slow_body() {
     let (mut bare, mut misses, mut hits) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(read(origin.clone(), &first_sent).await);
-        let store = MemoryStore::with_capacity(64 << 20);
+        let store = MemoryStore::with_max_bytes(64 << 20);
         let service = layer(&store).layer(origin.clone());
         misses.push(read(service.clone(), &first_sent).await);
         assert_eq!(store.len(), 1, "the body is stored at the end");
@@ -114,7 +114,7 @@ async fn many_readers() {
     let (mut bare, mut cached) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(slowest(origin.clone(), &first_sent).await);
-        let store = MemoryStore::with_capacity(64 << 20);
+        let store = MemoryStore::with_max_bytes(64 << 20);
         cached.push(slowest(layer(&store).layer(origin.clone()), &first_sent).await);
         assert_eq!(store.len(), 1, "the body is stored at the end");
     }
@@ -193,7 +193,7 @@ async fn stampede() {
     let (mut bare, mut cached) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         bare.push(at_once(origin.clone(), &calls).await);
-        let store = MemoryStore::with_capacity(64 << 20);
+        let store = MemoryStore::with_max_bytes(64 << 20);
         cached.push(at_once(layer(&store).layer(origin.clone()), &calls).await);
     }
     print_calls("bare", &bare);

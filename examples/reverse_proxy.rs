@@ -194,7 +194,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         listener.local_addr()?,
         args.upstream
     ));
-    let cache = Cache::new(MemoryStore::with_capacity(args.capacity));
+    let cache = Cache::new(MemoryStore::with_max_bytes(args.capacity));
     let upstream = Upstream::new(args.upstream, args.http2, args.timeout).max_requests(args.requests);
     let inner = SiteCacheLayer::new(&cache).policy(args.policy).layer(upstream);
     let front = Front { inner, log: args.log.then(printer) };

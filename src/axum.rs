@@ -1,6 +1,6 @@
 //! What axum's traits need to know of this crate's types.
 
-use crate::cache::{Cache, Invalidate};
+use crate::cache::{Cache, InvalidateOnSuccess};
 use crate::marks::{Identified, write_identified, write_never};
 use crate::policy::CacheHints;
 use axum::extract::{FromRef, FromRequestParts};
@@ -26,7 +26,7 @@ impl IntoResponse for CacheHints {
     }
 }
 
-impl IntoResponseParts for Invalidate {
+impl IntoResponseParts for InvalidateOnSuccess {
     type Error = Infallible;
 
     fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
@@ -61,7 +61,7 @@ impl IntoResponseParts for Identified {
 ///     let _ = cache.invalidate(Invalidation::path(format!("/flavours/{slug}"))).await;
 /// }
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let app: Router = Router::new().route("/api/flavours/{slug}", put(save)).with_state(Shop { cache });
 /// ```
 impl<S> FromRequestParts<S> for Cache

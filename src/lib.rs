@@ -19,7 +19,7 @@
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
-//! let cache = Cache::new(MemoryStore::with_capacity(256 << 20)); // bytes
+//! let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20)); // bytes
 //! let hour = Duration::from_secs(3600);
 //! let app: Router = Router::new()
 //!     .route("/report", get(report).layer(RouteCacheLayer::new(&cache, hour)))
@@ -73,7 +73,7 @@
 //! stream was reset with `NO_ERROR`, so a proxy wraps it, as the example `reverse_proxy` does.
 //!
 //! A handler's own [`CacheHints`] outrank what is said of lifetimes and statuses here, but for `no-store`.
-//! [`Policy::vary_by_identity`] gives each visitor a cache of their own; [`Policy::keyed_inputs_only`]
+//! [`Policy::vary_by_identity`] gives each visitor a cache of their own; [`Policy::strip_unkeyed_inputs`]
 //! shows handlers nothing that the key ignores.
 //!
 //! # The order of layers
@@ -82,12 +82,12 @@
 //! | layer | why there | elsewhere |
 //! |---|---|---|
 //! | tracing, request ids | they see every request; an id is of a request and not of a page | inside of a cache: hits have no id, and no span |
-//! | authentication that refuses, [`ConditionalLayer`] | a hit runs nothing further in | inside of a cache: a page that was stored is shown without asking; what carries credentials is still never stored |
+//! | authentication that refuses, [`ConditionalGetLayer`] | a hit runs nothing further in | inside of a cache: a page that was stored is shown without asking; what carries credentials is still never stored |
 //! | compression | one copy is stored, and each answer encoded | inside of a cache: a copy for each `Accept-Encoding`, unless [`KeyPart::encoding`] is in the key; no work for a hit |
 //! | [`AnonymousOnlyLayer`] | it tells every cache further in who is anonymous | inside of a cache: nothing identified is stored, but undeclared cookies bypass by the cache's own rules alone |
 //! | [`SiteCacheLayer`] | | outside of compression, CORS or sessions it stores what these add, where that may be stored |
-//! | sessions, [`VaryLayer`], [`CacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and see below. Under an outer layer of this crate, a [`NeverCacheLayer`], or a [`VaryLayer`] that names `Cookie` or a credential, keeps inner caches from storing |
-//! | [`RouteCacheLayer`], [`ConditionLayer`] | on their route | |
+//! | sessions, [`AddVaryLayer`], [`SetCacheControlLayer`], [`NeverCacheLayer`] | a hit needs no session; what they write counts for the cache | outside of a cache: its hits get them too, but they count for clients alone; a session layer outside costs its look-up for each hit, and see below. Under an outer layer of this crate, a [`NeverCacheLayer`], or a [`AddVaryLayer`] that names `Cookie` or a credential, keeps inner caches from storing |
+//! | [`RouteCacheLayer`], [`PreconditionLayer`] | on their route | |
 //!
 //! No order makes the page of who has a session or credential everybody's: requests that carry one bypass
 //! the cache, whatever `Vary` says, unless their cookie is declared not to count. Two things no cache can
@@ -112,18 +112,18 @@
 //! | cancelled by its client before its head | one of them makes a call of its own |
 //! | cancelled by its client during its body | read on |
 //! | an error, a panic, a 5xx | the stale response, where there is one and it may be used; else one makes another call; if it fails too, they call a few at a time |
-//! | too slow | after [`Policy::max_wait`] each calls the service; who comes when a body has stood still for ten seconds, too |
+//! | too slow | after [`Policy::collapse_timeout`] each calls the service; who comes when a body has stood still for ten seconds, too |
 //!
 //! # The map
 //! [`Cache`] is the handle that layers and handlers share; [`SiteCacheLayer`] and
 //! [`RouteCacheLayer`] are the cache layers, [`Policy`] their options, [`CacheStatus`] what they did.
-//! [`ConditionalLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
-//! stored; [`ConditionLayer`] evaluates preconditions before the handler, so that no update is lost.
+//! [`ConditionalGetLayer`] gives responses an `ETag` and answers 304, 412, 206 and 416 where nothing is
+//! stored; [`PreconditionLayer`] evaluates preconditions before the handler, so that no update is lost.
 //! [`CacheHints`] is what a handler says of its own response, [`Identified`] that it is one visitor's.
 //! [`AnonymousOnlyLayer`] decides who is anonymous, for all caches further in. [`KeyPart`] and [`QueryKey`]
 //! are what keys are composed of.
-//! [`NeverCacheLayer`], [`CacheControlLayer`] and [`VaryLayer`] write the fields that caches read.
-//! [`Invalidation`] is what may be invalidated, [`Dependents`] what depends on a model of yours, [`Invalidate`] what
+//! [`NeverCacheLayer`], [`SetCacheControlLayer`] and [`AddVaryLayer`] write the fields that caches read.
+//! [`Invalidation`] is what may be invalidated, [`Dependents`] what depends on a model of yours, [`InvalidateOnSuccess`] what
 //! a handler has changed; [`PurgeService`] invalidates on request, for scripts and back ends.
 //! [`Cache::get_or_set`] and its like keep values of your own; what is made from them depends on them
 //! ([`propagate_dependencies`]).
@@ -133,7 +133,7 @@
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public URI and, if it differs, the URI that the handler sees;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
-//!   [`Policy::carry_on`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
+//!   [`Policy::complete_after_disconnect`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
 //!   forwarded requests, stored responses, set values and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
@@ -181,17 +181,17 @@ mod waker_relay;
 
 pub use body::ResponseBody;
 pub use cache::{
-    Cache, CacheBuilder, ComputeError, Dependents, Invalidate, Invalidation, Propagated, Refreshes, Value,
-    Warmed, WarmedPage, propagate_dependencies,
+    Cache, CacheBuilder, ComputeError, Dependents, InvalidateOnSuccess, Invalidation, RefreshStats, Value,
+    WarmOutcome, WarmSummary, WithDependencies, propagate_dependencies,
 };
 pub use clock::{Clock, ManualClock, Moment};
 pub use error::{Absent, AbsentKind, BoxError, ConfigError, ConfigErrorKind, ValueError};
 pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
-    AddVary, AddVaryFuture, AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer, ByFunctions, ByGet,
-    CacheControlLayer, Condition, ConditionLayer, Conditional, ConditionalFuture, ConditionalLayer,
-    NeverCache, NeverCacheFuture, NeverCacheLayer, PurgeService, RouteCacheLayer, SetCacheControl,
-    SetCacheControlFuture, SiteCacheLayer, VaryLayer,
+    AddVary, AddVaryFuture, AddVaryLayer, AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer,
+    ByFunctions, ByGet, ConditionalGet, ConditionalGetFuture, ConditionalGetLayer, NeverCache,
+    NeverCacheFuture, NeverCacheLayer, Precondition, PreconditionLayer, PurgeService, RouteCacheLayer,
+    SetCacheControl, SetCacheControlFuture, SetCacheControlLayer, SiteCacheLayer,
 };
 pub use marks::Identified;
 pub use policy::{CacheHints, Policy, Ttl};

@@ -17,7 +17,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{
     Entry, Generations, KeyRef, LocalGenerations, PutMode, Scope, Store, StoreFuture, Strength,
 };
-use tower_response_cache::{Cache, ConditionalLayer, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, ConditionalGetLayer, MemoryStore, Policy, SiteCacheLayer};
 
 #[path = "memory/kinds.rs"]
 mod kinds;
@@ -168,7 +168,7 @@ fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
     let mut weight = 0;
     let mut kept = None;
     let info = measure(|| {
-        let store = MemoryStore::with_capacity(CAPACITY);
+        let store = MemoryStore::with_max_bytes(CAPACITY);
         on_runtime(async {
             match values {
                 true => fill_with_values(&store, pattern).await,
@@ -180,7 +180,7 @@ fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
     });
     drop(kept);
     let mut empty = None;
-    let tables = measure(|| empty = Some(MemoryStore::with_capacity(CAPACITY)));
+    let tables = measure(|| empty = Some(MemoryStore::with_max_bytes(CAPACITY)));
     let held = info.bytes_current - tables.bytes_current;
     (u64::try_from(held).unwrap_or(0), weight)
 }
@@ -205,7 +205,7 @@ fn frames_read_ahead_hold_no_more_than_their_bytes() {
     let unread: [(&str, Ask); 2] = [
         ("cache", || {
             let policy = Policy::app().default_ttl(MINUTE).collapse(false);
-            let cache = Cache::new(MemoryStore::with_capacity(CAPACITY));
+            let cache = Cache::new(MemoryStore::with_max_bytes(CAPACITY));
             let site = SiteCacheLayer::new(&cache).policy(policy).layer(service_fn(small_slices));
             Box::new((
                 cache,
@@ -215,7 +215,7 @@ fn frames_read_ahead_hold_no_more_than_their_bytes() {
             ))
         }),
         ("conditional", || {
-            let site = ConditionalLayer::new().layer(service_fn(small_slices));
+            let site = ConditionalGetLayer::new().layer(service_fn(small_slices));
             Box::new(on_runtime(async {
                 futures::future::join_all((0..CLIENTS).map(|page| site.clone().oneshot(get(page)))).await
             }))

@@ -133,7 +133,7 @@ pub(crate) fn warm(
     response: Response<Body>,
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static
 {
-    let mut service = cached(MemoryStore::with_capacity(64 << 20), response);
+    let mut service = cached(MemoryStore::with_max_bytes(64 << 20), response);
     call(&mut service, request.clone());
     assert!(call(&mut service, request).is_hit(), "the response is stored");
     service

@@ -89,7 +89,7 @@ pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) 
     Ok(([(header::ETAG, flavour.version().to_string())], Json(flavour)))
 }
 
-/// Replaces a flavour. `ConditionLayer` has seen to it that its version is the one the editor knows.
+/// Replaces a flavour. `PreconditionLayer` has seen to it that its version is the one the editor knows.
 pub(crate) async fn api_replace(
     State(site): State<Site>,
     Path(slug): Path<String>,

@@ -67,8 +67,8 @@ use tokio::net::TcpListener;
 use tower::Layer;
 use tower_http::timeout::TimeoutLayer;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, ConditionLayer, ConditionalLayer, ConfigError, KeyPart, MemoryStore,
-    NeverCacheLayer, Policy, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    AddVaryLayer, AnonymousOnlyLayer, Cache, ConditionalGetLayer, ConfigError, KeyPart, MemoryStore,
+    NeverCacheLayer, Policy, PreconditionLayer, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer,
 };
 use tower_sessions::SessionManagerLayer;
 
@@ -106,11 +106,11 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
             app.layer(SiteCacheLayer::new(cache).policy(policy))
         }
         // A cache emits what its pages are keyed by.
-        None => app.layer(VaryLayer::new(["Accept-Language", "Cookie"])?),
+        None => app.layer(AddVaryLayer::new(["Accept-Language", "Cookie"])?),
     };
 
     let anonymous = AnonymousOnlyLayer::session_cookie(visitor::SESSION)?.ignore_cookies(["_ga*"])?;
-    Ok(app.layer(anonymous).layer(ConditionalLayer::new()).with_state(site))
+    Ok(app.layer(anonymous).layer(ConditionalGetLayer::new()).with_state(site))
 }
 
 /// What both caches go by: a page for each language, and none for each campaign that links to it. Nobody
@@ -138,7 +138,7 @@ fn policy() -> Result<Policy, ConfigError> {
 /// What `save` has begun is committed nevertheless: where a database may be that slow, it has to compare versions, too.
 fn one_flavour(site: Site) -> Router<Site> {
     let methods = get(handlers::api_one).put(handlers::api_replace).with_state(site);
-    let condition = ConditionLayer::by_get().require_precondition().hold_timeout(Duration::from_secs(5));
+    let condition = PreconditionLayer::by_get().require_precondition().hold_timeout(Duration::from_secs(5));
     let limit = TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, Duration::from_secs(60));
     Router::new().route_service("/api/flavours/{slug}", condition.layer(limit.layer(methods)))
 }
@@ -186,7 +186,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         .map_err(|error| format!("can't listen on port {}: {error}", args.port))?;
     let temporary = TemporaryDb::new();
     let path = args.db.unwrap_or_else(|| temporary.0.clone());
-    let cache = args.cache.then(|| Cache::new(MemoryStore::with_capacity(64 << 20)));
+    let cache = args.cache.then(|| Cache::new(MemoryStore::with_max_bytes(64 << 20)));
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
     if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
         // Beside the layers. A shop that the public can reach would have it on a listener of its own.

@@ -26,7 +26,7 @@ const BARE: Duration = Duration::from_secs(24 * 3600);
 /// How many responses were made anew in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Refreshes {
+pub struct RefreshStats {
     /// Those that are being made now.
     pub running: u64,
     /// Those that led to a new response, or took the old one away, since the cache was built.
@@ -145,8 +145,8 @@ impl Background {
         self.bare.get(key, now).is_some()
     }
 
-    pub(super) fn counts(&self) -> Refreshes {
-        Refreshes {
+    pub(super) fn counts(&self) -> RefreshStats {
+        RefreshStats {
             running: self.running.load(Ordering::Relaxed),
             answered: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),

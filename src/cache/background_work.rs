@@ -1,6 +1,6 @@
 //! How the cache begins, counts and ends background work.
 
-use super::background::{RefreshEnd, Refreshes};
+use super::background::{RefreshEnd, RefreshStats};
 use super::contradictions::UnkeyedFields;
 use super::handle::Cache;
 use crate::clock::Moment;
@@ -73,7 +73,7 @@ impl Cache {
     /// Returns how many responses were, and are being, made anew in the background
     /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)).
     #[must_use]
-    pub fn refreshes(&self) -> Refreshes {
+    pub fn refreshes(&self) -> RefreshStats {
         self.0.background.counts()
     }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// ```
 /// use tower_response_cache::{Cache, MemoryStore};
 ///
-/// let cache = Cache::builder(MemoryStore::with_capacity(64 << 20))
+/// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20))
 ///     .namespace("shop")
 ///     .version(2)
 ///     .build()?;
@@ -180,7 +180,7 @@ impl CacheBuilder {
     /// ```
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
-    /// let builder = Cache::builder(MemoryStore::with_capacity(64 << 20));
+    /// let builder = Cache::builder(MemoryStore::with_max_bytes(64 << 20));
     /// let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
@@ -204,7 +204,7 @@ impl CacheBuilder {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # let secret_from_environment = [7; 32];
-    /// let store = MemoryStore::with_capacity(64 << 20);
+    /// let store = MemoryStore::with_max_bytes(64 << 20);
     /// let cache = Cache::builder(store).key_secret(secret_from_environment).build()?;
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```

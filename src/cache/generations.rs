@@ -10,7 +10,7 @@ use std::pin::pin;
 
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
-    /// ([`Invalidation::keep_stale`]). What is to be is an [`Invalidation`], or a reference to a model of yours
+    /// ([`Invalidation::soft`]). What is to be is an [`Invalidation`], or a reference to a model of yours
     /// ([`Dependents`](crate::Dependents)). It takes the same time however many entries it is about.
     ///
     /// Once this has returned, no request that begins later gets a response that was made before,
@@ -27,7 +27,7 @@ impl Cache {
     /// ```
     /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
     /// # futures::executor::block_on(async {
-    /// # let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    /// # let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
     /// cache.invalidate(Invalidation::all()).await?;
     /// # Ok::<_, tower_response_cache::store::StoreError>(())

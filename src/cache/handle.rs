@@ -23,7 +23,7 @@ use std::time::Duration;
 /// use tower_response_cache::{Cache, Invalidation, MemoryStore};
 ///
 /// # futures::executor::block_on(async {
-/// let cache = Cache::new(MemoryStore::with_capacity(256 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20));
 /// cache.invalidate(Invalidation::path("/flavours/vanilla")).await?;
 /// # Ok::<_, tower_response_cache::store::StoreError>(())
 /// # }).unwrap();
@@ -83,7 +83,7 @@ impl Cache {
     /// ```
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
-    /// let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     /// let blog = cache.with_namespace("blog")?;
     /// assert_eq!(blog.namespace(), "blog");
     /// # Ok::<_, tower_response_cache::ConfigError>(())

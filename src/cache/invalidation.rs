@@ -12,7 +12,7 @@ use http::uri::Authority;
 ///
 /// let one = Invalidation::path("/flavours/vanilla");
 /// let here = Invalidation::path("/").host("shop.example");
-/// let some = Invalidation::tags(["flavours", "flavour:7"]).keep_stale();
+/// let some = Invalidation::tags(["flavours", "flavour:7"]).soft();
 /// let all_below = Invalidation::subtree("/flavours");
 /// let several = Invalidation::path("/").and(Invalidation::tag("flavours"));
 /// # let _ = (one, here, some, all_below, several);
@@ -21,7 +21,7 @@ use http::uri::Authority;
 #[must_use = "pass it to `Cache::invalidate`"]
 pub struct Invalidation {
     targets: Vec<InvalidationTarget>,
-    keep_stale: bool,
+    soft: bool,
 }
 
 /// One thing to invalidate, on one host or on all.
@@ -118,26 +118,32 @@ impl Invalidation {
     /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it is served while a new
     /// response is made. The window begins with the first request that meets it. What another invalidation
     /// has made gone stays gone.
-    pub fn keep_stale(mut self) -> Self {
-        self.keep_stale = true;
+    pub fn soft(mut self) -> Self {
+        self.soft = true;
         self
+    }
+
+    /// Says that this has changed if the response that it is added to is a success: see [`InvalidateOnSuccess`].
+    #[must_use]
+    pub fn on_success(self) -> InvalidateOnSuccess {
+        InvalidateOnSuccess(self)
     }
 
     /// Names what another one names, too. Both take place at once, as the stronger of the two.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.targets.extend(other.targets);
-        self.keep_stale &= other.keep_stale;
+        self.soft &= other.soft;
         self
     }
 
     fn of(all: impl IntoIterator<Item = What>) -> Self {
         let targets = all.into_iter().map(|what| InvalidationTarget { what, host: None }).collect();
-        Self { targets, keep_stale: false }
+        Self { targets, soft: false }
     }
 
     pub(crate) fn strength(&self) -> Strength {
-        if self.keep_stale { Strength::Soft } else { Strength::Hard }
+        if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
     /// Tells whether nothing is named.
@@ -202,7 +208,7 @@ impl Invalidation {
 /// }
 ///
 /// # futures::executor::block_on(async {
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let vanilla = Flavour { id: 7, slug: "vanilla".to_owned() };
 /// cache.invalidate(&vanilla).await?;
 /// # Ok::<_, tower_response_cache::store::StoreError>(())
@@ -240,13 +246,36 @@ impl<D: Dependents> Dependents for Vec<D> {
     }
 }
 
+/// A path, as by [`Invalidation::path`].
+///
+/// # Example
+/// ```
+/// # use tower_response_cache::{Cache, MemoryStore, store::StoreError};
+/// # async fn run(cache: Cache) -> Result<(), StoreError> {
+/// cache.invalidate("/flavours").await?;
+/// # Ok(()) }
+/// ```
+impl From<&str> for Invalidation {
+    fn from(path: &str) -> Self {
+        Self::path(path)
+    }
+}
+
+/// A path, as by [`Invalidation::path`].
+impl From<String> for Invalidation {
+    fn from(path: String) -> Self {
+        Self::path(path)
+    }
+}
+
 impl<D: Dependents + ?Sized> From<&D> for Invalidation {
     fn from(changed: &D) -> Self {
         Self::paths(changed.paths()).and(Self::tags(changed.tags()))
     }
 }
 
-/// What a handler has changed: put into the extensions of its response, or returned with it by an axum handler.
+/// What a handler has changed: made by [`Invalidation::on_success`], put into the extensions of its response, or
+/// returned with it by an axum handler.
 ///
 /// If the response is a success (2xx or 3xx), it is invalidated before the client has the response, in the
 /// cache of every cache layer that the response passes. Over a store outside the process, the answer to a
@@ -254,21 +283,15 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{Invalidate, Invalidation};
+/// use tower_response_cache::Invalidation;
 ///
 /// let mut response = http::Response::new("saved");
-/// response.extensions_mut().insert(Invalidate::new(Invalidation::tag("flavours")));
+/// response.extensions_mut().insert(Invalidation::tag("flavours").on_success());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalidate(pub(crate) Invalidation);
+pub struct InvalidateOnSuccess(pub(crate) Invalidation);
 
-impl Invalidate {
-    /// Says that something has changed.
-    #[must_use]
-    pub fn new(changed: impl Into<Invalidation>) -> Self {
-        Self(changed.into())
-    }
-
+impl InvalidateOnSuccess {
     /// Adds it to what the extensions of a response say already.
     pub fn add_to(self, extensions: &mut http::Extensions) {
         let all = match extensions.remove::<Self>() {
@@ -405,7 +428,7 @@ mod tests {
 
     #[test]
     fn of_two_strengths_the_stronger_counts() {
-        let (soft, hard) = (Invalidation::tag("a").keep_stale(), Invalidation::tag("b"));
+        let (soft, hard) = (Invalidation::tag("a").soft(), Invalidation::tag("b"));
         assert_eq!(soft.clone().and(hard).strength(), Strength::Hard);
         assert_eq!(soft.clone().and(soft).strength(), Strength::Soft);
     }
@@ -413,9 +436,9 @@ mod tests {
     #[test]
     fn what_handlers_have_changed_adds_up() {
         let mut extensions = http::Extensions::new();
-        Invalidate::new(Invalidation::path("/a")).add_to(&mut extensions);
-        Invalidate::new(Invalidation::tag("t")).add_to(&mut extensions);
+        Invalidation::path("/a").on_success().add_to(&mut extensions);
+        Invalidation::tag("t").on_success().add_to(&mut extensions);
         let all = Invalidation::path("/a").and(Invalidation::tag("t"));
-        assert_eq!(extensions.get(), Some(&Invalidate(all)));
+        assert_eq!(extensions.get(), Some(&InvalidateOnSuccess(all)));
     }
 }

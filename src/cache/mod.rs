@@ -21,19 +21,19 @@ mod values;
 mod warm;
 
 pub(crate) use background::RefreshEnd;
-pub use background::Refreshes;
+pub use background::RefreshStats;
 pub(crate) use budget::{Budget, Reservation};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
 pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
 pub use handle::Cache;
-pub use invalidation::{Dependents, Invalidate, Invalidation};
+pub use invalidation::{Dependents, InvalidateOnSuccess, Invalidation};
 pub(crate) use last_recording::LastRecording;
 pub(crate) use outdated::{Outdated, UnstoredAction};
 pub(crate) use storing::{PendingStore, RefreshOutcome};
 pub(crate) use tracking::{
     AnswerDependencies, DependencyGuard, Tracker, inherit_response, is_tracked, mark_untrackable,
 };
-pub use tracking::{Propagated, propagate_dependencies};
+pub use tracking::{WithDependencies, propagate_dependencies};
 pub use values::{ComputeError, Value};
-pub use warm::{Warmed, WarmedPage};
+pub use warm::{WarmOutcome, WarmSummary};

@@ -248,7 +248,7 @@ pin_project! {
     /// The future of [`propagate_dependencies`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct Propagated<F> {
+    pub struct WithDependencies<F> {
         #[pin]
         work: F,
         tracker: Option<Tracker>,
@@ -269,7 +269,7 @@ pin_project! {
 /// use tower_response_cache::{Cache, MemoryStore, propagate_dependencies};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// cache.set("rate", &1.08, Duration::from_secs(60)).await?;
 /// let other = cache.clone();
 /// let rate: f64 = tokio::spawn(propagate_dependencies(async move { other.get("rate").await })).await??;
@@ -277,11 +277,11 @@ pin_project! {
 /// # Ok(())
 /// # }
 /// ```
-pub fn propagate_dependencies<F: Future>(work: F) -> Propagated<F> {
-    Propagated { work, tracker: Tracker::of_caller() }
+pub fn propagate_dependencies<F: Future>(work: F) -> WithDependencies<F> {
+    WithDependencies { work, tracker: Tracker::of_caller() }
 }
 
-impl<F: Future> Future for Propagated<F> {
+impl<F: Future> Future for WithDependencies<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {

@@ -16,7 +16,7 @@ use tower::{Service, ServiceExt};
 /// What came of one page that was to be warmed up.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct WarmedPage {
+pub struct WarmOutcome {
     /// What was asked for.
     pub uri: Uri,
     /// The status of its response; `None` if the service or the body failed.
@@ -31,7 +31,7 @@ pub struct WarmedPage {
 /// What came of a warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Warmed {
+pub struct WarmSummary {
     /// Pages that are in the cache now.
     pub cached: usize,
     /// Pages that were answered, but not stored.
@@ -62,7 +62,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// let policy = Policy::app().default_ttl(std::time::Duration::from_secs(60));
     /// let app: Router = Router::new()
     ///     .route("/", get(|| async { "slow" }))
@@ -75,7 +75,7 @@ impl Cache {
     /// # }
     /// # main() }
     /// ```
-    pub async fn warm<ReqBody, S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> Warmed
+    pub async fn warm<ReqBody, S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> WarmSummary
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
         ReqBody: Default,
@@ -96,22 +96,22 @@ impl Cache {
         service: S,
         requests: impl IntoIterator<Item = Request<ReqBody>>,
         at_a_time: usize,
-        mut progress: impl FnMut(&WarmedPage),
-    ) -> Warmed
+        mut progress: impl FnMut(&WarmOutcome),
+    ) -> WarmSummary
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
-        let (mut requests, mut warmed) = (requests.into_iter(), Warmed::default());
+        let (mut requests, mut warmed) = (requests.into_iter(), WarmSummary::default());
         let fetch = |request| fetch(service.clone(), request);
         let mut under_way: FuturesUnordered<_> =
             requests.by_ref().take(at_a_time.max(1)).map(fetch).collect();
         while let Some(page) = under_way.next().await {
             let count = match &page {
-                WarmedPage { status: None, .. } => &mut warmed.failed,
-                WarmedPage { is_cached: true, .. } => &mut warmed.cached,
-                WarmedPage { .. } => &mut warmed.uncached,
+                WarmOutcome { status: None, .. } => &mut warmed.failed,
+                WarmOutcome { is_cached: true, .. } => &mut warmed.cached,
+                WarmOutcome { .. } => &mut warmed.uncached,
             };
             *count += 1;
             progress(&page);
@@ -139,7 +139,7 @@ fn as_http_1<ReqBody: Default>(uri: Uri) -> Request<ReqBody> {
     request
 }
 
-async fn fetch<S, ReqBody, B>(service: S, mut request: Request<ReqBody>) -> WarmedPage
+async fn fetch<S, ReqBody, B>(service: S, mut request: Request<ReqBody>) -> WarmOutcome
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
     B: Body<Data = Bytes>,
@@ -147,7 +147,7 @@ where
 {
     let uri = request.uri().clone();
     request.extensions_mut().insert(WantsStatus);
-    let failed = |uri| WarmedPage { uri, status: None, is_cached: false, detail: None };
+    let failed = |uri| WarmOutcome { uri, status: None, is_cached: false, detail: None };
     let Ok(response) = service.oneshot(request).await else { return failed(uri) };
     let (parts, body) = response.into_parts();
     let mut body = pin!(body);
@@ -158,7 +158,7 @@ where
     }
     let status = parts.extensions.get::<CacheStatus>();
     let is_cached = status.is_some_and(|status| status.is_hit() || status.is_stored());
-    WarmedPage {
+    WarmOutcome {
         uri,
         status: Some(parts.status),
         is_cached,

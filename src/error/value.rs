@@ -11,7 +11,7 @@ use std::fmt;
 /// use tower_response_cache::{AbsentKind, Cache, MemoryStore};
 ///
 /// # futures::executor::block_on(async {
-/// let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
 /// let absent = cache.get::<String>("greeting").await.unwrap_err();
 /// assert_eq!(absent.kind(), AbsentKind::Missing);
 /// # });

@@ -18,26 +18,26 @@ use tower::{Layer, Service};
 /// # Where it belongs
 /// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
 /// it is keyed by itself. Under an outer layer of
-/// this crate, a `VaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
+/// this crate, a `AddVaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
 /// from storing the response.
 ///
 /// # Example
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_response_cache::VaryLayer;
+/// use tower_response_cache::AddVaryLayer;
 ///
 /// let app: Router = Router::new()
-///     .route("/", get(|| async { "hello" }).layer(VaryLayer::new(["Accept-Language", "X-Plan"])?))
-///     .route("/cart", get(|| async { "empty" }).layer(VaryLayer::on_cookie()));
+///     .route("/", get(|| async { "hello" }).layer(AddVaryLayer::new(["Accept-Language", "X-Plan"])?))
+///     .route("/cart", get(|| async { "empty" }).layer(AddVaryLayer::on_cookie()));
 /// # }
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct VaryLayer(Arc<VaryPatch>);
+pub struct AddVaryLayer(Arc<VaryPatch>);
 
-impl VaryLayer {
+impl AddVaryLayer {
     /// Creates a layer that adds these names.
     ///
     /// # Errors
@@ -70,7 +70,7 @@ impl Patch for Arc<VaryPatch> {
     }
 }
 
-impl<S> Layer<S> for VaryLayer {
+impl<S> Layer<S> for AddVaryLayer {
     type Service = AddVary<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -78,7 +78,7 @@ impl<S> Layer<S> for VaryLayer {
     }
 }
 
-/// The service that [`VaryLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`AddVaryLayer`] makes. It is ready when the wrapped one is.
 #[derive(Debug, Clone)]
 pub struct AddVary<S> {
     inner: S,

@@ -51,7 +51,7 @@ type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// use axum::{Router, routing::get};
 /// use tower_response_cache::{AnonymousOnlyLayer, Cache, MemoryStore, SiteCacheLayer};
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let anonymous = AnonymousOnlyLayer::session_cookie("sid")?.ignore_cookies(["_ga*"])?;
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "a page" }))
@@ -183,10 +183,10 @@ impl AnonymousOnlyLayer {
     /// # async fn is_logged_in(_: Option<http::HeaderValue>) -> bool { false }
     /// let layer = AnonymousOnlyLayer::new()
     ///     .ignore_cookies(["sid"])?
-    ///     .identified_by(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
+    ///     .identified_if_async(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
-    pub fn identified_by<F, Fut>(mut self, predicate: F) -> Self
+    pub fn identified_if_async<F, Fut>(mut self, predicate: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = bool> + Send + 'static,

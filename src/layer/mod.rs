@@ -2,12 +2,12 @@
 
 mod add_vary;
 mod anonymous_only;
-mod condition;
-mod condition_layer;
-mod condition_options;
-mod conditional;
+mod conditional_get;
 mod never_cache;
 mod patch;
+mod precondition;
+mod precondition_layer;
+mod precondition_options;
 mod probe;
 mod purge;
 mod route;
@@ -15,13 +15,13 @@ mod set_cache_control;
 mod site;
 mod write_locks;
 
-pub use add_vary::{AddVary, AddVaryFuture, VaryLayer};
+pub use add_vary::{AddVary, AddVaryFuture, AddVaryLayer};
 pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer};
-pub use condition::Condition;
-pub use condition_layer::{ByFunctions, ByGet, ConditionLayer};
-pub use conditional::{Conditional, ConditionalFuture, ConditionalLayer};
+pub use conditional_get::{ConditionalGet, ConditionalGetFuture, ConditionalGetLayer};
 pub use never_cache::{NeverCache, NeverCacheFuture, NeverCacheLayer};
+pub use precondition::Precondition;
+pub use precondition_layer::{ByFunctions, ByGet, PreconditionLayer};
 pub use purge::PurgeService;
 pub use route::RouteCacheLayer;
-pub use set_cache_control::{CacheControlLayer, SetCacheControl, SetCacheControlFuture};
+pub use set_cache_control::{SetCacheControl, SetCacheControlFuture, SetCacheControlLayer};
 pub use site::SiteCacheLayer;

@@ -34,7 +34,7 @@ const MOST_TARGETS: usize = 256;
 /// | `subtree=/shop` | [`Invalidation::subtree`] |
 /// | `tag=flavours` | [`Invalidation::tag`] |
 /// | `all=true` | [`Invalidation::all`]: stands alone |
-/// | `soft=true` | [`Invalidation::keep_stale`], for all that is named |
+/// | `soft=true` | [`Invalidation::soft`], for all that is named |
 /// | `host=shop.example` | [`Invalidation::host`], for all that is named |
 ///
 /// The first four may be repeated and mixed, up to 256 in all. Paths and URIs begin with a slash, or are
@@ -68,7 +68,7 @@ const MOST_TARGETS: usize = 256;
 /// use axum::{Router, routing::get};
 /// use tower_response_cache::{Cache, MemoryStore, PurgeService, SiteCacheLayer};
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 /// let site: Router = Router::new()
 ///     .route("/", get(|| async { "a page" }))
 ///     .layer(SiteCacheLayer::new(&cache));
@@ -136,7 +136,7 @@ impl PurgeService {
     /// #[derive(Clone)]
     /// struct Editor;
     ///
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// let purge = PurgeService::authorized_by(&cache, |request| {
     ///     request.extensions.get::<Editor>().is_some()
     /// });
@@ -265,7 +265,7 @@ impl Purge {
         let all = self.all.then(Invalidation::all);
         let first = Invalidation::paths(self.paths).and(Invalidation::tags(self.tags));
         let named = uris.chain(subtrees).chain(all).fold(first, Invalidation::and);
-        let named = if self.soft { named.keep_stale() } else { named };
+        let named = if self.soft { named.soft() } else { named };
         match self.host {
             Some(host) => named.host(host),
             None => named,
@@ -334,10 +334,10 @@ mod tests {
             ("subtree=/&subtree=/b", Invalidation::subtree("/").and(Invalidation::subtree("/b"))),
             ("tag=a&tag=b+c", Invalidation::tags(["a", "b c"])),
             ("all=true", Invalidation::all()),
-            ("soft=true&all=true", Invalidation::all().keep_stale()),
+            ("soft=true&all=true", Invalidation::all().soft()),
             (
                 "tag=a&path=/b&soft=true&host=shop.example:8080",
-                Invalidation::path("/b").and(Invalidation::tag("a")).keep_stale().host("shop.example:8080"),
+                Invalidation::path("/b").and(Invalidation::tag("a")).soft().host("shop.example:8080"),
             ),
         ];
         for (query, expected) in table {
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn the_secret_is_never_shown_and_one_that_no_request_can_carry_is_refused() {
-        let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+        let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
         let purge = PurgeService::with_secret(&cache, "open-sesame").expect("a secret");
         assert!(format!("{purge:?}").contains("Secret") && !format!("{purge:?}").contains("sesame"));
         for secret in ["", " ", "a b", "sesame\n", "s\u{e9}same"] {

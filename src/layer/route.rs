@@ -38,7 +38,7 @@ use tower::Layer;
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 /// let hour = Duration::from_secs(3600);
 /// let app: Router = Router::new()
 ///     .route("/report", get(|| async { "slow" }).layer(RouteCacheLayer::new(&cache, hour)));

@@ -36,19 +36,19 @@ use tower::{Layer, Service};
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
 /// use std::time::Duration;
-/// use tower_response_cache::{CacheControl, CacheControlLayer};
+/// use tower_response_cache::{CacheControl, SetCacheControlLayer};
 ///
 /// let hour = Duration::from_secs(3600);
-/// let public = CacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
+/// let public = SetCacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
 /// let app: Router = Router::new().route("/", get(|| async { "for everybody" }).layer(public));
 /// # }
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct CacheControlLayer(Arc<CacheControlPatch>);
+pub struct SetCacheControlLayer(Arc<CacheControlPatch>);
 
-impl CacheControlLayer {
+impl SetCacheControlLayer {
     /// Creates a layer that writes `Cache-Control`.
     ///
     /// # Errors
@@ -69,10 +69,10 @@ impl CacheControlLayer {
     /// # Example
     /// ```
     /// use std::time::Duration;
-    /// use tower_response_cache::{CacheControl, CacheControlLayer};
+    /// use tower_response_cache::{CacheControl, SetCacheControlLayer};
     ///
     /// let hour = Duration::from_secs(3600);
-    /// let layer = CacheControlLayer::replacing(CacheControl::new().public().max_age(hour))?;
+    /// let layer = SetCacheControlLayer::replacing(CacheControl::new().public().max_age(hour))?;
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
     pub fn replacing(control: CacheControl) -> Result<Self, ConfigError> {
@@ -143,7 +143,7 @@ fn forbids_sharing(own: &ResponseDirectives) -> bool {
     own.no_store || own.private != Qualified::Absent
 }
 
-impl<S> Layer<S> for CacheControlLayer {
+impl<S> Layer<S> for SetCacheControlLayer {
     type Service = SetCacheControl<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -151,7 +151,7 @@ impl<S> Layer<S> for CacheControlLayer {
     }
 }
 
-/// The service that [`CacheControlLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`SetCacheControlLayer`] makes. It is ready when the wrapped one is.
 #[derive(Debug, Clone)]
 pub struct SetCacheControl<S> {
     inner: S,

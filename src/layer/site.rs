@@ -67,7 +67,7 @@ use tower::Layer;
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 /// let policy = Policy::app().default_ttl(Duration::from_secs(600));
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "hello" }))

@@ -12,7 +12,7 @@ impl Policy {
     ///
     /// The tag is computed while the body is recorded. If the body is ready with the head, the first response carries the
     /// tag, too; if it streams, only hits do.
-    /// [`ConditionalLayer`](crate::ConditionalLayer) does the same for responses that are not stored.
+    /// [`ConditionalGetLayer`](crate::ConditionalGetLayer) does the same for responses that are not stored.
     pub fn etags(mut self, on: bool) -> Self {
         self.etags = on;
         self

@@ -153,7 +153,7 @@ impl Policy {
     /// [keyed fields](Self::vary_on_headers) and those that a [part](Self::vary_by_part) stands for. A
     /// response that names a removed field in `Vary` is not stored, nor is one to a range or
     /// precondition; a request with `Authorization` bypasses under every preset.
-    pub fn keyed_inputs_only(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
+    pub fn strip_unkeyed_inputs(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
         let mut allowed = allowed.into_iter().collect();
         sort(&mut allowed);
         self.allowed = Some(allowed);
@@ -173,7 +173,7 @@ impl Policy {
         self.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed())
     }
 
-    /// Reports each field that [`keyed_inputs_only`](Self::keyed_inputs_only) would remove from a request
+    /// Reports each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) would remove from a request
     /// that fills the cache, whether or not it does: to find out what a site depends on.
     pub fn report_unkeyed_inputs(mut self, report: impl Fn(&HeaderName) + Send + Sync + 'static) -> Self {
         self.predicates.report = Some(Arc::new(report));

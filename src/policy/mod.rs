@@ -65,7 +65,7 @@ pub struct Policy {
     pub(crate) cache_status: bool,
     pub(crate) cache_status_key: bool,
     pub(crate) collapse: bool,
-    pub(crate) max_wait: Duration,
+    pub(crate) collapse_timeout: Duration,
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
     pub(crate) strong_etags: bool,
@@ -86,9 +86,9 @@ pub struct Policy {
     pub(crate) early_refresh: Option<f64>,
     /// The share of a lifetime that is left to chance.
     pub(crate) jitter: f64,
-    pub(crate) max_waiters: usize,
+    pub(crate) max_followers: usize,
     /// How long a call goes on without its client, if it does.
-    pub(crate) carry_on: Option<Duration>,
+    pub(crate) complete_after_disconnect: Option<Duration>,
     /// The unkeyed fields that background refreshes carry besides.
     pub(crate) refresh_headers: Vec<HeaderName>,
     /// Extensions that keep no refresh from being made in the background.
@@ -143,7 +143,7 @@ impl Policy {
             cache_status: false,
             cache_status_key: false,
             collapse: true,
-            max_wait: DEFAULT_MAX_WAIT,
+            collapse_timeout: DEFAULT_MAX_WAIT,
             sharing: Sharing::App,
             etags: false,
             strong_etags: false,
@@ -158,8 +158,8 @@ impl Policy {
             negative: Vec::new(),
             early_refresh: None,
             jitter: 0.0,
-            max_waiters: DEFAULT_MAX_WAITERS,
-            carry_on: None,
+            max_followers: DEFAULT_MAX_WAITERS,
+            complete_after_disconnect: None,
             refresh_headers: Vec::new(),
             known_extensions: Vec::new(),
             redirects_invalidate: true,

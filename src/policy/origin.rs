@@ -13,7 +13,7 @@ impl Policy {
     /// default is not at all; 30 days is the longest.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
-    /// and so does an invalidation that does not [keep it](crate::Invalidation::keep_stale). The request that makes it anew is a GET like the one that met the stale
+    /// and so does an invalidation that does not [keep it](crate::Invalidation::soft). The request that makes it anew is a GET like the one that met the stale
     /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions,
     /// range and most unkeyed fields; see [`refresh_headers`](Self::refresh_headers) and
     /// [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
@@ -34,7 +34,7 @@ impl Policy {
     ///
     /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
     /// response that counts as a failure: 500, 502, 503 and 504, or what
-    /// [`failed_if`](Self::failed_if) says. A 304 about another representation is one, too: without a stale window it becomes a
+    /// [`error_predicate`](Self::error_predicate) says. A 304 about another representation is one, too: without a stale window it becomes a
     /// 502. If the request had unkeyed fields, another answer that
     /// is not stored (a 404, say) leaves the stale response in place, because such a field may have provoked it. At most
     /// once in ten seconds for a key, a background request without these fields decides instead. It needs a tokio runtime
@@ -54,9 +54,12 @@ impl Policy {
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().failed_if(|response| response.status.is_server_error());
+    /// let policy = Policy::app().error_predicate(|response| response.status.is_server_error());
     /// ```
-    pub fn failed_if(mut self, failed: impl Fn(&response::Parts) -> bool + Send + Sync + 'static) -> Self {
+    pub fn error_predicate(
+        mut self,
+        failed: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.predicates.failed = Some(Arc::new(failed));
         self
     }
@@ -69,13 +72,13 @@ impl Policy {
     /// use tower_http::classify::{StatusInRangeAsFailures, StatusInRangeFailureClass};
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().failed_by(StatusInRangeAsFailures::new(500..=599));
+    /// let policy = Policy::app().error_classifier(StatusInRangeAsFailures::new(500..=599));
     /// ```
-    pub fn failed_by<C>(self, classifier: C) -> Self
+    pub fn error_classifier<C>(self, classifier: C) -> Self
     where
         C: ClassifyResponse + Clone + Send + Sync + 'static,
     {
-        self.failed_if(move |parts| {
+        self.error_predicate(move |parts| {
             let mut response = http::Response::new(());
             *response.status_mut() = parts.status;
             *response.version_mut() = parts.version;
@@ -102,8 +105,8 @@ impl Policy {
     /// need nothing of their request's task: no task-locals of layers further out. (With feature `tracing`, it
     /// keeps their span.) At most
     /// 1,024 are made at a time; past that, calls are their requests' own.
-    pub fn carry_on(mut self, limit: Duration) -> Self {
-        self.carry_on = Some(limit);
+    pub fn complete_after_disconnect(mut self, limit: Duration) -> Self {
+        self.complete_after_disconnect = Some(limit);
         self
     }
 
@@ -131,7 +134,7 @@ impl Policy {
     /// Adds request fields to those that background refreshes carry.
     ///
     /// A refresh carries keyed fields and those that select its variant, `Host` and keyed forwarded fields, `Accept` and
-    /// `Accept-*`, `User-Agent`, the fields that [`keyed_inputs_only`](Self::keyed_inputs_only) allows, and these. If it
+    /// `Accept-*`, `User-Agent`, the fields that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) allows, and these. If it
     /// fails or its response is not stored, it is repeated once with keyed fields alone, at once or as the next refresh,
     /// and that response decides. Fields that identify a visitor are never carried.
     ///
@@ -242,15 +245,15 @@ impl Policy {
     /// be read, or with a method such as POST or OPTIONS. Requests in other tasks are recognized if those use
     /// [`propagate_dependencies`](crate::propagate_dependencies). A loop over the network is not recognized: its requests
     /// wait for each other up to this limit, and are forwarded then.
-    pub fn max_wait(mut self, limit: Duration) -> Self {
-        self.max_wait = limit;
+    pub fn collapse_timeout(mut self, limit: Duration) -> Self {
+        self.collapse_timeout = limit;
         self
     }
 
     /// Sets how many requests wait for one call of the service at most; others call it themselves. The
     /// default is 10,000.
-    pub fn max_waiters(mut self, most: usize) -> Self {
-        self.max_waiters = most;
+    pub fn max_followers(mut self, most: usize) -> Self {
+        self.max_followers = most;
         self
     }
 

@@ -122,9 +122,9 @@ impl Policy {
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().skip_if(|request| request.uri.path().starts_with("/admin/"));
+    /// let policy = Policy::app().bypass_if(|request| request.uri.path().starts_with("/admin/"));
     /// ```
-    pub fn skip_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
+    pub fn bypass_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.predicates.skip.push(Arc::new(predicate));
         self
     }

@@ -29,10 +29,10 @@ impl Policy {
     /// ```
     /// use tower_response_cache::{Policy, TagField};
     ///
-    /// let for_a_cdn = Policy::app().tell_tags_in([TagField::SurrogateKey]);
-    /// let for_nobody = Policy::app().tell_tags_in([]);
+    /// let for_a_cdn = Policy::app().emit_tags_in([TagField::SurrogateKey]);
+    /// let for_nobody = Policy::app().emit_tags_in([]);
     /// ```
-    pub fn tell_tags_in(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
+    pub fn emit_tags_in(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
         self.tags_told = Some(fields.into_iter().collect());
         self
     }

@@ -8,7 +8,7 @@ impl Policy {
     ///
     /// A login or logout that redirects to `/` clears the front page for every visitor. Set this to `false` if your
     /// application has such routes, and invalidate what a write has changed by
-    /// [`Invalidate`](crate::Invalidate) or [`Cache::invalidate`](crate::Cache::invalidate).
+    /// [`InvalidateOnSuccess`](crate::InvalidateOnSuccess) or [`Cache::invalidate`](crate::Cache::invalidate).
     ///
     /// The page has to be on the host of the request, or on one that a keyed forwarded field names (`Forwarded`,
     /// `X-Forwarded-Host`). Under [`app`](Self::app), `http` and `https` are one site. If a proxy says that it has removed a

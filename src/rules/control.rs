@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// Response directives to be written (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
-/// `CacheControlLayer`.
+/// `SetCacheControlLayer`.
 ///
 /// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
 ///

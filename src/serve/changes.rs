@@ -1,12 +1,12 @@
 //! What a response says that it has changed, and what it may have changed.
 
-use crate::cache::{Cache, Invalidate, Invalidation};
+use crate::cache::{Cache, InvalidateOnSuccess, Invalidation};
 use crate::error::StoreError;
 use http::Response;
 
 /// Returns what a handler says that it has changed, if it has succeeded.
 pub(in crate::serve) fn what_changed<B>(response: &Response<B>) -> Option<Invalidation> {
-    let Invalidate(what) = response.extensions().get()?;
+    let InvalidateOnSuccess(what) = response.extensions().get()?;
     let status = response.status();
     (status.is_success() || status.is_redirection()).then(|| what.clone())
 }

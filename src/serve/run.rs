@@ -89,7 +89,7 @@ where
         Action::Loop => refuse_loop(config, state.shown.clone(), facts, &request),
         Action::Fetch(plan) => {
             // Others may wait for it, or come to.
-            let limit = config.policy.carry_on.filter(|_| plan.leader.is_some());
+            let limit = config.policy.complete_after_disconnect.filter(|_| plan.leader.is_some());
             let detached = limit.and_then(|limit| Some((limit, config.cache.carry_permit()?)));
             let unstored = unstored_action(&state, &plan, &inner, &request);
             let fetch = Fetch::new(state, plan).with_action(unstored);

@@ -177,7 +177,7 @@ const KINDS: [Kind; 13] = [
     Kind { name: "tags", policy, page: tagged, asks: &[get, get] },
     Kind {
         name: "tags told, 304",
-        policy: || policy().tell_tags_in([TagField::SurrogateKey]).etags(true),
+        policy: || policy().emit_tags_in([TagField::SurrogateKey]).etags(true),
         page: tagged,
         asks: &[get, by_tag],
     },
@@ -193,9 +193,9 @@ struct Held {
 
 fn held(fill: &impl AsyncFn(&MemoryStore)) -> Held {
     let (mut weight, mut kept, mut empty) = (0, None, None);
-    let tables = measure(|| empty = Some(MemoryStore::with_capacity(CAPACITY))).bytes_current;
+    let tables = measure(|| empty = Some(MemoryStore::with_max_bytes(CAPACITY))).bytes_current;
     let info = measure(|| {
-        let store = MemoryStore::with_capacity(CAPACITY);
+        let store = MemoryStore::with_max_bytes(CAPACITY);
         on_runtime(fill(&store));
         weight = store.weight();
         kept = Some(store);

@@ -28,7 +28,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// cache.set("greeting", "hello", Duration::from_secs(60)).await?;
     /// assert_eq!(cache.get::<String>("greeting").await?, "hello");
     /// assert_eq!(cache.get::<u64>("greeting").await.ok(), None);

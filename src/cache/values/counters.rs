@@ -44,7 +44,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// assert!(cache.incr("visits", 1).await.is_err());
     /// assert_eq!(cache.incr_or("visits", 1, 0, Duration::from_secs(60)).await?, 1);
     /// assert_eq!(cache.incr("visits", 2).await?, 3);

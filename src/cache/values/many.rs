@@ -26,7 +26,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// cache.set_many([("a", 1), ("b", 2)], Duration::from_secs(60)).await?;
     /// let found = cache.get_many::<u32, _>(["a", "b", "c"]).await?;
     /// assert_eq!((found.len(), found["a"], found["b"]), (2, 1, 2));

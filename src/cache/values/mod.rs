@@ -34,7 +34,7 @@ use std::time::Duration;
 /// use tower_response_cache::{Cache, Invalidation, MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let top = cache.value("top-10").ttl(Duration::from_secs(60)).tags(["flavours"]);
 /// top.set(&["vanilla", "pistachio"]).await?;
 /// cache.invalidate(Invalidation::tag("flavours")).await?;

@@ -20,7 +20,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// let minute = Duration::from_secs(60);
     /// let sum = cache.get_or_set("sum", minute, || async { (1..=100).sum::<u64>() }).await?;
     /// assert_eq!((sum, cache.get("sum").await?), (5050, 5050_u64));
@@ -74,7 +74,7 @@ impl Cache {
     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// let (hour, vary_on) = (Duration::from_secs(3600), ["shop.example", "en"]);
     /// let menu = cache.fragment("menu", &vary_on, hour, || async { "<ul></ul>".to_owned() }).await?;
     /// # assert_eq!(menu, "<ul></ul>");

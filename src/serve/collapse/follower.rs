@@ -65,7 +65,7 @@ enum LookupOutcome {
 
 impl<'a> Collapse<'a> {
     pub(super) fn new(state: &'a RequestState, request: &'a HeaderMap) -> Self {
-        let deadline = Deadline::new(state.config.policy.max_wait);
+        let deadline = Deadline::new(state.config.policy.collapse_timeout);
         Self { state, request, deadline, failures: 0, outdated: None, waited_for: None }
     }
 
@@ -93,7 +93,7 @@ impl<'a> Collapse<'a> {
         let Some(wait) = state.chain.wait_for(&flight.leader) else {
             return Progress::fetch_alone(state, reason, stale).await;
         };
-        let Some(_waiting) = flight.wait_in(state.config.policy.max_waiters) else {
+        let Some(_waiting) = flight.wait_in(state.config.policy.max_followers) else {
             return Progress::fetch_alone(state, reason, stale).await;
         };
         self.waited_for = Some(reason);

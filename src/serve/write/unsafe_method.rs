@@ -146,7 +146,7 @@ fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidat
         // A time limit has dropped the handler, which may have written before; what it detached may still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
         // An origin that is down has written nothing, and what is stale may be all there is.
-        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.keep_stale()),
+        StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),
         _ => None,
     }
 }

@@ -23,7 +23,7 @@ const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
 /// ```
 /// use tower_response_cache::MemoryStore;
 ///
-/// let store = MemoryStore::builder().capacity(1 << 30).largest_entry(32 << 20).build()?;
+/// let store = MemoryStore::builder().max_bytes(1 << 30).largest_entry(32 << 20).build()?;
 /// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -43,8 +43,8 @@ impl MemoryStore {
     /// returns an error instead.
     #[must_use]
     #[track_caller]
-    pub fn with_capacity(bytes: u64) -> Self {
-        match Self::builder().capacity(bytes).build() {
+    pub fn with_max_bytes(bytes: u64) -> Self {
+        match Self::builder().max_bytes(bytes).build() {
             Ok(store) => store,
             Err(error) => panic!("{error}"),
         }
@@ -62,7 +62,7 @@ impl MemoryStoreBuilder {
     }
 
     /// Sets how many bytes the entries may take together. The default is 256 MiB.
-    pub fn capacity(mut self, bytes: u64) -> Self {
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.capacity = bytes;
         self
     }

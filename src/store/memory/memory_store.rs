@@ -23,7 +23,7 @@ use std::time::Duration;
 /// ```
 /// use tower_response_cache::{Cache, MemoryStore};
 ///
-/// let cache = Cache::new(MemoryStore::with_capacity(64 << 20)); // bytes
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore(pub(super) Arc<MemoryInner>);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn the_weight_stays_within_the_capacity_whatever_is_put() {
-        let store = MemoryStore::with_capacity(1 << 20);
+        let store = MemoryStore::with_max_bytes(1 << 20);
         for i in 0..5000_u32 {
             put(&store, &i.to_le_bytes(), 700 + i as usize % 5000);
             assert!(store.weight() <= 1 << 20, "{} after {i}", store.weight());
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_keys_asked_for_once_does_not_drive_out_what_is_asked_for_often() {
-        let store = MemoryStore::with_capacity(1 << 20);
+        let store = MemoryStore::with_max_bytes(1 << 20);
         put(&store, b"hot", 2000);
         for i in 0..20_000_u32 {
             put(&store, &i.to_le_bytes(), 2000);
@@ -198,8 +198,11 @@ mod tests {
     #[test]
     fn the_largest_entry_that_may_be_configured_can_be_stored() {
         for capacity in [64 << 10, 1 << 20, 40 << 20] {
-            let store =
-                MemoryStore::builder().capacity(capacity).largest_entry(capacity / 4).build().expect("valid");
+            let store = MemoryStore::builder()
+                .max_bytes(capacity)
+                .largest_entry(capacity / 4)
+                .build()
+                .expect("valid");
             let size = capacity / 4 - SLOT_WEIGHT - Entry::raw("").weight() - 1;
             assert!(put(&store, b"k", size as usize), "{capacity}");
             assert!(has(&store, b"k"), "{capacity}");
@@ -208,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_too_large_is_refused_and_leaves_nothing_old_behind() {
-        let store = MemoryStore::with_capacity(1 << 20);
+        let store = MemoryStore::with_max_bytes(1 << 20);
         put(&store, b"k", 10);
         assert!(!put(&store, b"k", 1 << 20));
         assert!(!has(&store, b"k"));
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn a_capacity_that_can_hold_nothing_is_refused_when_built() {
         let kind = |builder: MemoryStoreBuilder| builder.build().expect_err("refused").kind();
-        assert_eq!(kind(MemoryStore::builder().capacity(0)), ConfigErrorKind::CapacityTooSmall);
+        assert_eq!(kind(MemoryStore::builder().max_bytes(0)), ConfigErrorKind::CapacityTooSmall);
         assert_eq!(kind(MemoryStore::builder().largest_entry(0)), ConfigErrorKind::ZeroLimit);
         assert_eq!(
             kind(MemoryStore::builder().largest_entry(1 << 40)),

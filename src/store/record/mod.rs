@@ -247,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn several_changes_of_a_record_that_is_near_its_end_do_not_go_past_it() {
         for counter in [u64::MAX - 2, (1 << 63) - 2] {
-            let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::with_max_bytes(1 << 20));
             let generations = RecordGenerations::new(Arc::clone(&store), "n");
             let last = Record::at(Generation::new(1, counter));
             let put =
@@ -284,7 +284,7 @@ mod tests {
     async fn an_incarnation_of_a_far_future_is_replaced() {
         let last = (new_incarnation(None) >> 32) + MOST_AHEAD;
         for start in [0xffff_fffe, u32::MAX.into(), last + 60, last, last - 1] {
-            let store: Arc<dyn Store> = Arc::new(MemoryStore::with_capacity(1 << 20));
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::with_max_bytes(1 << 20));
             let [one, other] = [(); 2].map(|()| RecordGenerations::new(Arc::clone(&store), "n"));
             let [earlier, later] = [1, 2].map(|counter| Generation::new(start << 32, counter));
             put(&one, &Record::at(later)).await;

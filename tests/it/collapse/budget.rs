@@ -26,7 +26,7 @@ pub(crate) fn frames(
 #[tokio::test(start_paused = true)]
 async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored() {
     for (count, stalled) in [(10, 6), (2, 6), (1, 6)] {
-        let store = MemoryStore::with_capacity(64 << 20);
+        let store = MemoryStore::with_max_bytes(64 << 20);
         let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
         let inner = service_fn(move |_: Request<Body>| async move {
             tokio::task::yield_now().await;

@@ -292,7 +292,7 @@ async fn a_follower_waits_no_longer_than_the_limit() {
             Ok::<_, io::Error>(page(call))
         }
     });
-    let service = SiteCacheLayer::new(&memory()).policy(policy().max_wait(200 * MS)).layer(inner);
+    let service = SiteCacheLayer::new(&memory()).policy(policy().collapse_timeout(200 * MS)).layer(inner);
     let leader = start(&service, get("/")).await;
     let begun = Instant::now();
     let answers = all(start_many(&service, 3).await).await;
@@ -541,7 +541,8 @@ async fn a_call_that_is_carried_on_is_stored_though_nobody_waits_any_more() {
                 Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(pieces))))
             }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(1000 * MS)).layer(inner);
+        let stack =
+            SiteCacheLayer::new(&cache).policy(policy().complete_after_disconnect(1000 * MS)).layer(inner);
         // The client leaves during the call, or during the body.
         for leaves in [5 * MS, 15 * MS] {
             let call = async {
@@ -574,7 +575,7 @@ async fn a_call_that_is_carried_on_ends_within_its_limit_and_fails_as_it_would_h
             }
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(100 * MS)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().complete_after_disconnect(100 * MS)).layer(inner);
     assert!(timeout(10 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
     assert_eq!(cache.flights(), 1);
     sleep(200 * MS).await;
@@ -600,7 +601,7 @@ async fn calls_in_tasks_of_their_own_keep_the_span_of_their_request() {
         log.lock().expect("not poisoned").push(tracing::Span::current().metadata().map(|span| span.name()));
         numbered(&[], call)
     });
-    let policy = policy().carry_on(1000 * MS).stale_while_revalidate(MINUTE);
+    let policy = policy().complete_after_disconnect(1000 * MS).stale_while_revalidate(MINUTE);
     let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
     send(&stack, get("/")).instrument(tracing::info_span!("first")).await;
     hand.advance(MINUTE + 1000 * MS);

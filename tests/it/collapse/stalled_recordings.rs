@@ -50,7 +50,7 @@ impl Setup {
     }
 
     fn site(self) -> Site {
-        let memory = MemoryStore::with_capacity(64 << 20);
+        let memory = MemoryStore::with_max_bytes(64 << 20);
         self.site_over(match self.is_remote {
             true => Cache::builder(Faulty::new(memory, Fault::Slow)),
             false => Cache::builder(memory),
@@ -304,7 +304,7 @@ impl Store for PanickingStore {
 async fn panic_while_a_stalled_recording_is_stored_is_contained() {
     let setup = Setup { is_remote: false, collapses: true, is_declared: true };
     let panics = Arc::new(AtomicBool::new(false));
-    let store = PanickingStore(MemoryStore::with_capacity(64 << 20), Arc::clone(&panics));
+    let store = PanickingStore(MemoryStore::with_max_bytes(64 << 20), Arc::clone(&panics));
     let site = setup.site_over(Cache::builder(store));
     let mut stalled = Vec::new();
     for page in 0..2 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, ConditionLayer, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Invalidation, Policy, PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
 /// A document that others than HTTP clients may change, and its version.
@@ -62,12 +62,12 @@ where
 async fn is_told_of_the_change(cache: &Cache, inner: impl Fn(Inner) -> Stack, soft: bool) {
     let document = Document::default();
     let stack = inner(document.service(false, Duration::ZERO));
-    let stack = ConditionLayer::by_get().layer(stack);
+    let stack = PreconditionLayer::by_get().layer(stack);
     assert_eq!(send(&stack, get("/document")).await.header("etag"), Some("\"0\""));
     assert!(send(&stack, get("/document")).await.is_hit());
     document.change();
     if soft {
-        cache.invalidate(Invalidation::path("/document").keep_stale()).await.expect("the store answers");
+        cache.invalidate(Invalidation::path("/document").soft()).await.expect("the store answers");
     }
     assert_eq!(status(&stack, save("\"0\"")).await, 412);
     assert_eq!(status(&stack, save("\"1\"")).await, 200);
@@ -120,7 +120,7 @@ async fn no_stale_page_answers_it_past_its_lifetime_nor_if_the_service_fails() {
         }
     });
     let cached = SiteCacheLayer::new(&cache).policy(windowed()).layer(service);
-    let stack = ConditionLayer::by_get().layer(cached);
+    let stack = PreconditionLayer::by_get().layer(cached);
     send(&stack, get("/document")).await;
     hand.advance(2 * MINUTE);
     document.change();
@@ -134,7 +134,7 @@ async fn no_arriving_page_answers_it() {
     let document = Document::default();
     let inner = document.service(false, Duration::from_secs(1));
     let cached = SiteCacheLayer::new(&memory()).policy(windowed()).layer(inner);
-    let stack = ConditionLayer::by_get().layer(cached);
+    let stack = PreconditionLayer::by_get().layer(cached);
     let mut reader = std::pin::pin!(send(&stack, get("/document")));
     assert!(futures::poll!(&mut reader).is_pending());
     document.change();
@@ -147,7 +147,7 @@ async fn a_weak_tag_matches_no_if_match() {
     let document = Document::default();
     let cached =
         SiteCacheLayer::new(&memory()).policy(policy()).layer(document.service(true, Duration::ZERO));
-    let stack = ConditionLayer::by_get().layer(cached);
+    let stack = PreconditionLayer::by_get().layer(cached);
     for tag in ["W/\"0\"", "\"0\""] {
         assert_eq!(status(&stack, save(tag)).await, 412, "{tag}");
     }
@@ -166,7 +166,7 @@ async fn a_client_cannot_ask_for_the_current_page_under_the_application_preset()
 #[tokio::test(start_paused = true)]
 async fn it_does_not_stop_later_requests_from_sharing_a_call() {
     let (cached, calls) = site(policy(), |_, call| numbered(&[("etag", "\"1\"")], call));
-    let stack = ConditionLayer::by_get().layer(cached);
+    let stack = PreconditionLayer::by_get().layer(cached);
     assert_eq!(status(&stack, save("\"0\"")).await, 412);
     let before = calls.count();
     tokio::join!(send(&stack, get("/document")), send(&stack, get("/document")));
@@ -227,7 +227,7 @@ async fn the_get_that_finds_the_current_tag_carries_nothing_of_the_write() {
         log.lock().expect("not poisoned").push((request.method().clone(), request.headers().clone()));
         numbered(&[("etag", "\"1\"")], call)
     });
-    let stack = ConditionLayer::by_get().layer(inner);
+    let stack = PreconditionLayer::by_get().layer(inner);
     let lines: Vec<_> = of_the_write.into_iter().chain(kept).chain([("if-match", "\"1\"")]).collect();
     assert_eq!(send(&stack, request("PUT", "/document", &lines)).await.status, 200);
     let seen = seen.lock().expect("not poisoned");
@@ -251,7 +251,7 @@ async fn a_method_override_on_a_write_is_no_write_of_the_get_before_it() {
             }
             with_lines(&[("etag", &format!("\"{version}\""))], "")
         });
-        let stack = ConditionLayer::by_get().layer(inner);
+        let stack = PreconditionLayer::by_get().layer(inner);
         let write = |tag: &str| request("POST", "/document", &[("if-match", tag), (field, "DELETE")]);
         assert_eq!(status(&stack, write("\"5\"")).await, 412, "{field}");
         assert_eq!(document.0.load(Ordering::SeqCst), 0, "{field}");

@@ -1,4 +1,4 @@
-//! `ConditionLayer`: a write waits, and keeps others waiting, for a limited time, and no two overlap.
+//! `PreconditionLayer`: a write waits, and keeps others waiting, for a limited time, and no two overlap.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ConditionLayer, EntityTag, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{EntityTag, PreconditionLayer, ResponseBody, SiteCacheLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,7 +97,7 @@ impl Document {
         })
     }
 
-    fn with(&self, layer: &ConditionLayer) -> Service {
+    fn with(&self, layer: &PreconditionLayer) -> Service {
         layer.layer(self.handler()).boxed_clone()
     }
 }
@@ -108,8 +108,8 @@ impl Drop for Writing {
     }
 }
 
-fn layer() -> ConditionLayer {
-    ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) })
+fn layer() -> PreconditionLayer {
+    PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) })
 }
 
 fn write(editor: &str, seconds: u32) -> Request<Upload> {
@@ -137,7 +137,8 @@ async fn after(seconds: u32, service: &Service, request: Request<Upload>) -> (u1
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_content_never_comes_gives_way_to_a_waiter_after_30_seconds() {
     let document = Document::default();
-    for service in [document.with(&layer()), ConditionLayer::by_get().layer(document.handler()).boxed_clone()]
+    for service in
+        [document.with(&layer()), PreconditionLayer::by_get().layer(document.handler()).boxed_clone()]
     {
         let outcome = tokio::join!(
             after(0, &service, stalled("a")),
@@ -272,7 +273,7 @@ async fn both_limits_can_be_set_or_turned_off() {
 
 #[tokio::test(start_paused = true)]
 async fn validators_that_are_never_found_give_way_too() {
-    let layer = ConditionLayer::new().etag(|request| async move {
+    let layer = PreconditionLayer::new().etag(|request| async move {
         if request.headers["x-editor"] == "a" {
             std::future::pending::<()>().await;
         }

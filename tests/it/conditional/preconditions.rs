@@ -1,4 +1,4 @@
-//! `ConditionLayer`: preconditions evaluated before the handler runs, so that no update is lost.
+//! `PreconditionLayer`: preconditions evaluated before the handler runs, so that no update is lost.
 
 use crate::support::*;
 use futures::future::join_all;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{ConditionLayer, EntityTag, SiteCacheLayer};
+use tower_response_cache::{EntityTag, PreconditionLayer, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -19,8 +19,8 @@ fn modified() -> SystemTime {
 }
 
 /// A layer that knows version 1 of everything but `/none`.
-fn layer() -> ConditionLayer {
-    ConditionLayer::new()
+fn layer() -> PreconditionLayer {
+    PreconditionLayer::new()
         .etag(|request| async move { (request.uri.path() != "/none").then(|| EntityTag::strong("1")) })
         .last_modified(|request| async move { (request.uri.path() != "/none").then(modified) })
 }
@@ -138,9 +138,9 @@ impl Document {
         })
     }
 
-    fn layer(&self) -> ConditionLayer {
+    fn layer(&self) -> PreconditionLayer {
         let version = Arc::clone(&self.version);
-        ConditionLayer::new().etag(move |_| {
+        PreconditionLayer::new().etag(move |_| {
             let version = Arc::clone(&version);
             async move { Some(EntityTag::strong(version.load(Ordering::SeqCst).to_string())) }
         })
@@ -203,7 +203,7 @@ async fn the_same_layer_twice_does_not_wait_for_itself() {
 async fn a_precondition_that_protects_nothing_is_none() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let by_tag =
-        ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+        PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
     let stack = by_tag.layer(inner);
     for line in [
         ("if-unmodified-since", "garbage"),
@@ -230,7 +230,7 @@ async fn a_get_that_tells_nothing_of_the_resource_lets_no_write_through() {
             }
             response
         });
-        let stack = ConditionLayer::by_get().layer(inner);
+        let stack = PreconditionLayer::by_get().layer(inner);
         let answer = send(&stack, request("PUT", "/", &[("if-none-match", "*")])).await;
         assert_eq!(answer.status.as_u16(), if written { 200 } else { 412 }, "{status}");
     }
@@ -239,7 +239,7 @@ async fn a_get_that_tells_nothing_of_the_resource_lets_no_write_through() {
 #[tokio::test(start_paused = true)]
 async fn an_api_that_only_emits_tags_is_asked_for_the_current_one() {
     let document = Document::default();
-    let stack = ConditionLayer::by_get().require_precondition().layer(document.service());
+    let stack = PreconditionLayer::by_get().require_precondition().layer(document.service());
     assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
     assert_eq!(send(&stack, request("PUT", "/document", &[("x-editor", "0")])).await.status, 428);
     assert_eq!(document.writers.lock().expect("no panic").len(), 1);
@@ -256,7 +256,7 @@ async fn the_get_that_asks_has_the_credentials_but_neither_conditions_nor_conten
         log.lock().expect("no panic").push((request.method().clone(), fields));
         numbered(&[("etag", "\"1\"")], call)
     });
-    let stack = ConditionLayer::by_get().layer(inner);
+    let stack = PreconditionLayer::by_get().layer(inner);
     let lines = [
         ("authorization", "x"),
         ("if-match", "\"1\""),

@@ -1,4 +1,4 @@
-//! Corners of HTTP's semantics (RFC 9110), alike on a hit, in `ConditionalLayer` and in `ConditionLayer`.
+//! Corners of HTTP's semantics (RFC 9110), alike on a hit, in `ConditionalGetLayer` and in `PreconditionLayer`.
 
 use crate::revalidation::corners::{SECOND, proxy, standing, with_status};
 use crate::support::*;
@@ -7,7 +7,8 @@ use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    CacheControl, CacheControlLayer, ConditionLayer, ConditionalLayer, EntityTag, SiteCacheLayer, VaryLayer,
+    AddVaryLayer, CacheControl, ConditionalGetLayer, EntityTag, PreconditionLayer, SetCacheControlLayer,
+    SiteCacheLayer,
 };
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -18,13 +19,13 @@ fn modified() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalLayer`.
+/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalGetLayer`.
 async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
     let page = move || origin(move |_, _| with_lines(lines, body)).0;
     let cache = site_over(&memory(), page());
     send(&cache, get("/")).await;
     assert!(send(&cache, get("/")).await.is_hit());
-    [("hit", cache), ("layer", ConditionalLayer::new().strong().layer(page()).boxed_clone())]
+    [("hit", cache), ("layer", ConditionalGetLayer::new().strong().layer(page()).boxed_clone())]
 }
 
 /// RFC 9110 sections 14.1.2 and 14.2.
@@ -124,11 +125,11 @@ async fn if_match_any_is_true_where_a_representation_exists() {
                 let status = if request.method() == "GET" { status } else { 200 };
                 with_status(status, with_lines(lines, "page"))
             });
-            let answer = send(&ConditionLayer::by_get().layer(inner), request("PUT", "/", &any)).await;
+            let answer = send(&PreconditionLayer::by_get().layer(inner), request("PUT", "/", &any)).await;
             assert_eq!(answer.status.as_u16(), expected, "by_get, {status}: {lines:?}");
         }
     }
-    let dated = ConditionLayer::new()
+    let dated = PreconditionLayer::new()
         .last_modified(|request| async move { (request.uri.path() != "/none").then(modified) })
         .layer(origin(|_, call| numbered(&[], call)).0);
     for method in ["GET", "PUT", "DELETE"] {
@@ -153,11 +154,11 @@ async fn a_412_carries_the_current_validators() {
             assert_eq!(of(send(&stack, get_with("/", condition)).await), expected, "{by}: {condition:?}");
         }
     }
-    let functions = ConditionLayer::new()
+    let functions = PreconditionLayer::new()
         .etag(|_| async { Some(EntityTag::strong("a")) })
         .last_modified(|_| async { Some(modified()) })
         .layer(origin(|_, call| numbered(&[], call)).0);
-    let by_get = ConditionLayer::by_get().layer(origin(move |_, _| with_lines(lines, "page")).0);
+    let by_get = PreconditionLayer::by_get().layer(origin(move |_, _| with_lines(lines, "page")).0);
     for condition in [("if-match", "\"b\""), ("if-none-match", "*"), ("if-match", "W/\"a\"")] {
         let put = || request("PUT", "/", &[condition]);
         assert_eq!(of(send(&functions, put()).await), expected, "functions: {condition:?}");
@@ -198,7 +199,8 @@ async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
         }
         Ok::<_, Infallible>(Response::new(Body::from("found")))
     });
-    let layer = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+    let layer =
+        PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
     let stack = layer.layer(inner);
     let write = tokio::spawn(stack.clone().oneshot(request("PUT", "/", &[("if-match", "\"1\"")])));
     tokio::time::sleep(SECOND).await;
@@ -232,9 +234,9 @@ async fn a_year_of_two_digits_is_within_fifty_years() {
 /// RFC 9110 section 15.4.5: a 304 has the fields of its 200, which outer layers write into both.
 #[tokio::test]
 async fn outer_layers_give_the_304_of_a_condition_layer_the_fields_of_its_200() {
-    let condition = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
-    let control = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
-    let vary = VaryLayer::new(["accept"]).expect("valid");
+    let condition = PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
+    let control = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let vary = AddVaryLayer::new(["accept"]).expect("valid");
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = vary.layer(control.layer(condition.layer(inner)));
     for (lines, status) in [(&[][..], 200), (&[("if-none-match", "\"1\"")], 304)] {
@@ -320,7 +322,7 @@ async fn a_cache_is_not_needed_for_a_malformed_tag_to_match_nothing() {
     for tag in MALFORMED.into_iter().filter(|tag| !tag.is_empty()) {
         let inner = origin(move |_, call| numbered(&[("etag", tag)], call)).0;
         let stacks: [Stack; 2] = [
-            ConditionalLayer::new().layer(inner.clone()).boxed_clone(),
+            ConditionalGetLayer::new().layer(inner.clone()).boxed_clone(),
             SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone(),
         ];
         for stack in stacks {
@@ -351,7 +353,7 @@ async fn no_client_gets_an_asterisk_as_etag() {
             }
         }
         let layer: Stack =
-            ConditionalLayer::new().layer(origin(move |_, call| numbered(lines, call)).0).boxed_clone();
+            ConditionalGetLayer::new().layer(origin(move |_, call| numbered(lines, call)).0).boxed_clone();
         let page = send(&layer, get("/")).await;
         assert!(page.header("etag").is_some_and(|tag| tag != "*"), "{lines:?}");
     }
@@ -365,7 +367,7 @@ async fn a_malformed_tag_is_replaced_by_a_generated_one() {
         assert_eq!(send(&plain, get("/")).await.header("etag"), Some(tag).filter(|tag| *tag != "*"), "{tag}");
         let generating: [Stack; 2] = [
             SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner()).boxed_clone(),
-            ConditionalLayer::new().layer(inner()).boxed_clone(),
+            ConditionalGetLayer::new().layer(inner()).boxed_clone(),
         ];
         for stack in generating {
             let page = send(&stack, get("/")).await;

@@ -1,4 +1,4 @@
-//! `ConditionalLayer`: validators for responses that have none, and conditions and ranges honoured.
+//! `ConditionalGetLayer`: validators for responses that have none, and conditions and ranges honoured.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
-use tower_response_cache::{ConditionalLayer, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{ConditionalGetLayer, ResponseBody, SiteCacheLayer};
 
 type Tagged = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
 
@@ -22,7 +22,7 @@ type Lines<'a> = &'a [(&'a str, &'a str)];
 
 /// A service of one response behind the layer.
 fn tagged(lines: &'static [(&'static str, &'static str)], body: &'static str) -> Tagged {
-    ConditionalLayer::new().strong().layer(origin(move |_, _| with_lines(lines, body)).0).boxed_clone()
+    ConditionalGetLayer::new().strong().layer(origin(move |_, _| with_lines(lines, body)).0).boxed_clone()
 }
 
 /// The strong tag of "page".
@@ -35,7 +35,7 @@ async fn a_complete_response_without_a_tag_gets_a_strong_one() {
         let answer = send(&stack, request(method, "/", &[])).await;
         assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some(PAGE)), "{method}");
     }
-    let weak = ConditionalLayer::new().weak().layer(origin(|_, _| with_lines(&[], "page")).0);
+    let weak = ConditionalGetLayer::new().weak().layer(origin(|_, _| with_lines(&[], "page")).0);
     assert_eq!(send(&weak, get("/")).await.header("etag"), Some(&*format!("W/{PAGE}")));
 }
 
@@ -53,7 +53,7 @@ async fn what_has_a_tag_or_must_not_be_stored_or_is_empty_or_no_success_is_left_
             *response.status_mut() = StatusCode::from_u16(status).expect("a status");
             response
         });
-        let answer = send(&ConditionalLayer::new().strong().layer(inner.0), get("/")).await;
+        let answer = send(&ConditionalGetLayer::new().strong().layer(inner.0), get("/")).await;
         let own = lines.iter().find(|(name, _)| *name == "etag").map(|(_, value)| *value);
         assert_eq!((answer.header("etag"), answer.text()), (own, body), "{lines:?} {status}");
     }
@@ -92,7 +92,7 @@ async fn a_date_of_the_services_own_is_compared_with_though_the_body_streams() {
         response.headers_mut().insert("last-modified", modified);
         Ok::<_, Infallible>(response)
     });
-    let stack = ConditionalLayer::new().strong().layer(inner);
+    let stack = ConditionalGetLayer::new().strong().layer(inner);
     let since = get_with("/", &[("if-modified-since", "Sunday, 06-Nov-94 08:49:37 GMT")]);
     let answer = send(&stack, since).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (304, None));
@@ -114,7 +114,7 @@ async fn no_first_byte_is_held_back_and_what_was_read_comes_first() {
         sender.send(text).await.expect("open");
     }
     let mut response =
-        ConditionalLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
+        ConditionalGetLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
     assert_eq!(response.headers().get("etag"), None);
     let first = response.body_mut().frame().await.expect("a frame").expect("data").into_data().expect("data");
     assert_eq!(first, "first ");
@@ -157,7 +157,7 @@ async fn bodies_over_the_limit_with_trailers_or_with_a_false_length_pass_without
             }
             async move { Ok::<_, Infallible>(response) }
         });
-        let stack = ConditionalLayer::new().strong().max_body_bytes(10).layer(inner);
+        let stack = ConditionalGetLayer::new().strong().max_body_bytes(10).layer(inner);
         let response = stack.clone().oneshot(get("/")).await.expect("infallible");
         assert_eq!(response.headers().get("etag"), None, "{length:?}");
         let collected = response.into_body().collect().await.expect("a body");
@@ -180,7 +180,8 @@ async fn a_body_of_very_many_frames_passes_without_a_tag_and_is_not_gathered() {
         });
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
     });
-    let response = ConditionalLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
+    let response =
+        ConditionalGetLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
     assert_eq!((response.headers().get("etag"), pulled.count()), (None, 256));
 }
 
@@ -190,7 +191,8 @@ async fn a_failing_body_fails_as_without_the_layer() {
         let frames = [Ok(Frame::data(Bytes::from_static(b"pa"))), Err(io::Error::other("disk"))];
         Ok::<_, Infallible>(Response::new(StreamBody::new(futures::stream::iter(frames))))
     });
-    let response = ConditionalLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
+    let response =
+        ConditionalGetLayer::new().strong().layer(inner).oneshot(get("/")).await.expect("infallible");
     assert_eq!(response.headers().get("etag"), None);
     let mut body = response.into_body();
     assert_eq!(body.frame().await.expect("a frame").expect("data").into_data().expect("data"), "pa");
@@ -203,7 +205,7 @@ async fn a_failing_body_fails_as_without_the_layer() {
 async fn what_a_cache_layer_further_in_has_tagged_is_not_tagged_again_and_its_304_passes() {
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
     let cached = SiteCacheLayer::new(&memory()).policy(policy().etags(true).strong_etags(true)).layer(inner);
-    let stack = ConditionalLayer::new().strong().layer(cached);
+    let stack = ConditionalGetLayer::new().strong().layer(cached);
     for _ in 0..2 {
         // Of the miss by this layer, of the hit by the cache: they agree.
         assert_eq!(send(&stack, get("/")).await.header("etag"), Some(PAGE));
@@ -216,7 +218,7 @@ async fn what_a_cache_layer_further_in_has_tagged_is_not_tagged_again_and_its_30
 async fn inside_of_a_cache_layer_its_tags_are_stored_and_serve_to_revalidate() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
-    let stack = site_over_boxed(&cache, ConditionalLayer::new().strong().layer(inner).boxed_clone());
+    let stack = site_over_boxed(&cache, ConditionalGetLayer::new().strong().layer(inner).boxed_clone());
     send(&stack, get("/")).await;
     assert_eq!(send(&stack, get("/")).await.header("etag"), Some(PAGE));
     hand.advance(MINUTE);
@@ -238,7 +240,7 @@ const LONG: &str = "012345678901234567890123456789012345678901234567890123456789
 async fn outside_of_compression_each_coding_has_a_strong_tag_of_its_own() {
     let inner = origin(|_, _| with_lines(&[("content-type", "text/plain")], LONG)).0;
     let stack = ServiceBuilder::new()
-        .layer(ConditionalLayer::new().strong())
+        .layer(ConditionalGetLayer::new().strong())
         .layer(CompressionLayer::new())
         .service(inner);
     let plain = send(&stack, get("/")).await;
@@ -262,7 +264,7 @@ async fn inside_of_compression_a_weak_tag_names_all_codings() {
     let inner = origin(|_, _| with_lines(&[("content-type", "text/plain")], LONG)).0;
     let stack = ServiceBuilder::new()
         .layer(CompressionLayer::new())
-        .layer(ConditionalLayer::new().weak())
+        .layer(ConditionalGetLayer::new().weak())
         .service(inner);
     let gzip = get_with("/", &[("accept-encoding", "gzip")]);
     let answer = read(stack.clone().oneshot(gzip).await.expect("infallible")).await;
@@ -280,7 +282,7 @@ async fn the_validators_of_a_file_server_pass_through_and_are_evaluated() {
     let folder = std::env::temp_dir().join(format!("tower-response-cache-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("page.txt"), "page").expect("a file");
-    let stack = ConditionalLayer::new().strong().layer(ServeDir::new(&folder));
+    let stack = ConditionalGetLayer::new().strong().layer(ServeDir::new(&folder));
     let answer = read(stack.clone().oneshot(get("/page.txt")).await.expect("infallible")).await;
     let modified = answer.header("last-modified").expect("a date").to_owned();
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"));

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
-use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalLayer, Policy, SiteCacheLayer};
+use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Policy, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
@@ -49,9 +49,9 @@ async fn a_tag_that_the_cache_generates_is_weak_unless_no_layer_changes_bytes() 
 async fn a_tag_of_the_conditional_layer_is_weak_unless_no_layer_changes_bytes() {
     let page = || origin(|_, _| with_lines(&[], "page")).0;
     let table = [
-        (ConditionalLayer::new(), true),
-        (ConditionalLayer::new().strong(), false),
-        (ConditionalLayer::new().strong().weak(), true),
+        (ConditionalGetLayer::new(), true),
+        (ConditionalGetLayer::new().strong(), false),
+        (ConditionalGetLayer::new().strong().weak(), true),
     ];
     for (layer, weak) in table {
         assert_eq!(is_weak(&send(&layer.layer(page()), get("/")).await), weak, "{layer:?}");
@@ -118,7 +118,7 @@ async fn outside_of_compression_a_strong_tag_of_a_coded_response_is_made_weak() 
             *response.status_mut() = http::StatusCode::from_u16(status).expect("a status");
             response
         });
-        ConditionalLayer::new().strong().layer(inner.0)
+        ConditionalGetLayer::new().strong().layer(inner.0)
     };
     static CODED: [(&str, &str); 2] = [("content-encoding", "gzip"), ("etag", "\"own\"")];
     let tag = |answer: Answer| answer.header("etag").map(str::to_owned);
@@ -148,7 +148,7 @@ macro_rules! recommended {
         let lines: &'static [(&'static str, &'static str)] = $lines;
         let inner = origin(move |_, _| with_lines(lines, "0123456789".repeat(100))).0;
         ServiceBuilder::new()
-            .layer(ConditionalLayer::new())
+            .layer(ConditionalGetLayer::new())
             .layer(CompressionLayer::new())
             .layer(AnonymousOnlyLayer::new())
             .layer(SiteCacheLayer::new(&memory()).policy($policy))
@@ -187,9 +187,9 @@ async fn a_date_resumes_a_download_only_where_tags_are_strong() {
         assert_eq!(bare.status, 206, "without a condition");
     }
     for (layer, status) in [
-        (ConditionalLayer::new(), 200),
-        (ConditionalLayer::new().strong(), 206),
-        (ConditionalLayer::new().strong().weak(), 200),
+        (ConditionalGetLayer::new(), 200),
+        (ConditionalGetLayer::new().strong(), 206),
+        (ConditionalGetLayer::new().strong().weak(), 200),
     ] {
         assert_eq!(send(&layer.layer(dated(&LINES)), resumed()).await.status, status, "{layer:?}");
     }

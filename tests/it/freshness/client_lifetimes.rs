@@ -5,7 +5,7 @@ use http::{HeaderName, Response, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    Cache, CacheControl, CacheControlLayer, CacheHints, ConditionalLayer, Invalidation, Policy,
+    Cache, CacheControl, CacheHints, ConditionalGetLayer, Invalidation, Policy, SetCacheControlLayer,
     SiteCacheLayer,
 };
 
@@ -132,8 +132,8 @@ async fn layers_around_see_what_clients_are_told() {
     let stack = over(&memory(), policy().client_max_age(MINUTE), |call| {
         numbered(&[("cache-control", "max-age=9")], call)
     });
-    let outside = CacheControlLayer::new(CacheControl::new().public()).expect("valid");
-    let stack = ConditionalLayer::new().layer(outside.layer(stack));
+    let outside = SetCacheControlLayer::new(CacheControl::new().public()).expect("valid");
+    let stack = ConditionalGetLayer::new().layer(outside.layer(stack));
     for _ in 0..2 {
         let answer = send(&stack, get("/")).await;
         assert_eq!(answer.header("cache-control"), Some("max-age=60, public"));
@@ -178,9 +178,10 @@ async fn targeted_fields_outrank_cache_control_where_they_are_enabled() {
 async fn requests_that_a_predicate_picks_pass_even_what_was_stored_before() {
     let cache = memory();
     let before = over(&cache, policy(), |call| numbered(&[], call));
-    let after = over(&cache, policy().skip_if(|request| request.uri.path().starts_with("/admin/")), |call| {
-        numbered(&[], call)
-    });
+    let after =
+        over(&cache, policy().bypass_if(|request| request.uri.path().starts_with("/admin/")), |call| {
+            numbered(&[], call)
+        });
     assert!(shares(&before, get("/admin/"), get("/admin/")).await);
     let answer = send(&after, get("/admin/")).await;
     assert_eq!((answer.detail(), answer.is_hit()), (Some("skipped"), false));

@@ -132,12 +132,12 @@ async fn who_takes_what_is_stale_does_not_get_what_was_invalidated() {
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
     let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
-    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+    cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
     hand.advance(SECOND);
     for call in 2..=3 {
         let answer = send(&stack, get_with("/", &[("cache-control", "max-stale")])).await;
         assert_eq!((answer.text(), calls.count()), (call.to_string().as_str(), call));
-        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
     }
 }
 

@@ -46,7 +46,7 @@ fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> Worl
 fn world_with(policy: Policy, lines: &'static [(&'static str, &'static str)], max_refreshes: u32) -> World {
     let (clock, hand) = Clock::manual();
     let store =
-        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache =
         Cache::builder(store).clock(clock).seed(1).max_refreshes(max_refreshes).build().expect("valid");
     let (calls, mood, seen) =
@@ -225,7 +225,7 @@ async fn by_rfc_9111_alone_who_has_a_cookie_waits_for_a_page_that_is_made_with_i
 
 #[tokio::test(start_paused = true)]
 async fn a_predicate_on_failures_sees_the_fields_of_every_response() {
-    let failing = sie().failed_if(|response| response.headers.contains_key("x-failed"));
+    let failing = sie().error_predicate(|response| response.headers.contains_key("x-failed"));
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(if call == 1 { &[] } else { &[("x-failed", "1")] }, call));
     let stack = SiteCacheLayer::new(&cache).policy(failing.cache_status(true)).layer(inner);
@@ -346,7 +346,7 @@ async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
         (Mood::Status(503), true, false),
     ] {
         let classifier = tower_http::classify::StatusInRangeAsFailures::new(400..=501);
-        for (policy, served) in [(sie(), by_default), (sie().failed_by(classifier), by_classifier)] {
+        for (policy, served) in [(sie(), by_default), (sie().error_classifier(classifier), by_classifier)] {
             let world = world(policy, &[]);
             world.get().await;
             world.hand.advance(12 * S);
@@ -425,8 +425,12 @@ async fn a_page_is_made_anew_the_more_likely_the_nearer_its_end_and_the_longer_i
         let mut early = 0;
         for seed in 0..300 {
             let (clock, hand) = Clock::manual();
-            let store =
-                MemoryStore::builder().seed(3).capacity(1 << 22).clock(clock.clone()).build().expect("valid");
+            let store = MemoryStore::builder()
+                .seed(3)
+                .max_bytes(1 << 22)
+                .clock(clock.clone())
+                .build()
+                .expect("valid");
             let cache = Cache::builder(store).clock(clock).seed(seed * 7919).build().expect("valid");
             let takes = hand.clone();
             // The service takes a second.
@@ -472,7 +476,7 @@ async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
 
 #[tokio::test(start_paused = true)]
 async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
-    let world = world(short().max_waiters(3), &[]);
+    let world = world(short().max_followers(3), &[]);
     world.is(Mood::Slow);
     let asks = futures::future::join_all((0..10).map(|_| world.get()));
     assert_eq!(asks.await.len(), 10);
@@ -695,7 +699,7 @@ async fn a_head_for_a_range_is_answered_like_any_head_where_the_service_fails() 
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_takes_too_long_has_failed_whatever_counts_as_a_failure() {
-    let world = world(swr().origin_timeout(5 * S).failed_if(|r| r.status == 500), &[]);
+    let world = world(swr().origin_timeout(5 * S).error_predicate(|r| r.status == 500), &[]);
     world.get().await;
     world.hand.advance(12 * S);
     world.is(Mood::Hangs);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheStatus, Policy, SiteCacheLayer, Warmed};
+use tower_response_cache::{CacheStatus, Policy, SiteCacheLayer, WarmSummary};
 
 fn uris(paths: &[&str]) -> Vec<Uri> {
     paths.iter().map(|path| format!("http://shop.example{path}").parse().expect("a URI")).collect()
@@ -57,7 +57,7 @@ async fn pages_are_fetched_a_few_at_a_time_and_it_is_told_what_came_of_each() {
                 ));
             })
             .await;
-        assert_eq!(format!("{warmed:?}"), "Warmed { cached: 3, uncached: 2, failed: 1 }");
+        assert_eq!(format!("{warmed:?}"), "WarmSummary { cached: 3, uncached: 2, failed: 1 }");
         pages.sort();
         let page = |path: &str, status, cached, detail| (path.to_owned(), status, cached, detail);
         assert_eq!(
@@ -92,7 +92,7 @@ async fn what_was_warmed_up_is_what_http_1_clients_ask_for_and_tells_them_nothin
     }
     assert_eq!(calls.count(), 2);
     assert_eq!(cache.warm(stack, uris(&["/"])).await.cached, 1, "it is there already");
-    assert_eq!(Warmed::default().cached, 0);
+    assert_eq!(WarmSummary::default().cached, 0);
 }
 
 /// However its URI is written.

@@ -64,7 +64,7 @@ async fn who_comes_after_an_invalidation_gets_nothing_that_an_older_flight_bring
                 Invalidation::tag("t").host("a.example"),
                 Invalidation::all(),
             ] {
-                let what = if soft { what.keep_stale() } else { what };
+                let what = if soft { what.soft() } else { what };
                 // Before its head, between head and body, within its body.
                 for when in [10, 30, 50] {
                     let (cache, _hand) = kept.cache(0);
@@ -114,7 +114,7 @@ async fn those_who_come_after_an_invalidation_of_a_tag_share_one_new_flight() {
                 sleep(when * MS).await;
                 data.store(2, Ordering::SeqCst);
                 let what = Invalidation::tag("t");
-                invalidate(&cache, if soft { what.keep_stale() } else { what }).await;
+                invalidate(&cache, if soft { what.soft() } else { what }).await;
                 let all: Vec<_> = (0..8).map(|_| ask()).collect();
                 for after in all {
                     assert_eq!(after.await.expect("no panic").text(), "22", "{kept:?} {soft} {when}");

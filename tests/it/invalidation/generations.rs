@@ -51,7 +51,7 @@ fn names() -> [fn(usize) -> Invalidation; 3] {
 #[tokio::test(start_paused = true)]
 async fn ten_thousand_unrelated_invalidations_leave_nearly_all_pages_in_memory() {
     for name in names() {
-        let cache = Cache::new(MemoryStore::with_capacity(32 << 20));
+        let cache = Cache::new(MemoryStore::with_max_bytes(32 << 20));
         let hits = hits_after(&cache, 10_000, name).await;
         assert!(hits >= PAGES * 95 / 100, "{hits} of {PAGES}");
     }
@@ -60,7 +60,7 @@ async fn ten_thousand_unrelated_invalidations_leave_nearly_all_pages_in_memory()
 #[tokio::test(start_paused = true)]
 async fn eight_hundred_unrelated_invalidations_leave_nearly_all_pages_in_a_remote_record() {
     for name in names() {
-        let store = MemoryStore::with_capacity(32 << 20);
+        let store = MemoryStore::with_max_bytes(32 << 20);
         let cache = Cache::new(Faulty::new(store, Fault::NoGenerations));
         let hits = hits_after(&cache, 800, name).await;
         assert!(hits >= PAGES * 90 / 100, "{hits} of {PAGES}");
@@ -185,7 +185,7 @@ impl Remote {
 
     fn create(is_local: bool) -> Self {
         let record = Record {
-            entries: MemoryStore::with_capacity(8 << 20),
+            entries: MemoryStore::with_max_bytes(8 << 20),
             is_local,
             key: Mutex::default(),
             late: Mutex::default(),

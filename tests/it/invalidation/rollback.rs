@@ -172,7 +172,7 @@ enum Step {
         process: usize,
         page: usize,
     },
-    Invalidate {
+    InvalidateOnSuccess {
         process: usize,
         page: usize,
     },
@@ -194,7 +194,7 @@ fn step() -> impl Strategy<Value = Step> {
     let process = 0..PROCESSES;
     prop_oneof![
         8 => (process.clone(), 0..PAGES).prop_map(|(process, page)| Step::Read { process, page }),
-        3 => (process.clone(), 0..PAGES).prop_map(|(process, page)| Step::Invalidate { process, page }),
+        3 => (process.clone(), 0..PAGES).prop_map(|(process, page)| Step::InvalidateOnSuccess { process, page }),
         1 => process.clone().prop_map(|process| Step::Set { process }),
         2 => Just(Step::Save),
         2 => any::<bool>().prop_map(|is_last| Step::PutBack { is_last }),
@@ -246,7 +246,10 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
     let mut model = Model::default();
     for step in steps {
         let now = time.fetch_add(1, Ordering::SeqCst) + 1;
-        if let Step::Read { process, .. } | Step::Invalidate { process, .. } | Step::Set { process } = step {
+        if let Step::Read { process, .. }
+        | Step::InvalidateOnSuccess { process, .. }
+        | Step::Set { process } = step
+        {
             processes[process].seen.extend(&model.recorded);
         }
         match step {
@@ -257,7 +260,7 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
                 let mut newer = seen.union(&model.recorded).filter(|(at, of)| *of == page && *at > made);
                 prop_assert_eq!(newer.next(), None, "process {} got what was made at {}", process, made);
             }
-            Step::Invalidate { process, page } => {
+            Step::InvalidateOnSuccess { process, page } => {
                 invalidate(&processes[process].cache, &format!("/{page}")).await;
                 model.recorded.insert((now, page));
                 processes[process].seen.insert((now, page));

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn};
 #[cfg(feature = "axum")]
-use tower_response_cache::Invalidate;
 use tower_response_cache::{Dependents, Invalidation};
 
 /// What is asked for in [`names`], by its number.
@@ -110,7 +109,7 @@ async fn what_is_named_goes_at_once_with_all_its_variants_in_all_layers_and_the_
     for &kept in ALL {
         for (what, named) in names() {
             // Without a stale window, the two strengths come to the same.
-            for what in [what.clone(), what.keep_stale()] {
+            for what in [what.clone(), what.soft()] {
                 let mut rest = Vec::new();
                 // Names may share a bucket, but not under every seed.
                 for attempt in 0..5 {
@@ -284,7 +283,7 @@ async fn what_several_say_has_changed_adds_up_and_the_stronger_counts() {
                 return numbered(&[], call);
             }
             let [one, other] = strengths;
-            let soften = |what: Invalidation, soft| if soft { what.keep_stale() } else { what };
+            let soften = |what: Invalidation, soft| if soft { what.soft() } else { what };
             let response = changed(numbered(&[], call), soften(Invalidation::path("/a"), one));
             changed(response, soften(Invalidation::path("/b"), other))
         });
@@ -312,8 +311,8 @@ async fn an_axum_handler_returns_what_it_has_changed_with_its_response() {
         .route(
             "/save",
             post(|| async {
-                let all = Invalidate::new(Invalidation::path("/a"));
-                (all, Invalidate::new(Invalidation::path("/b")), "saved")
+                let all = Invalidation::path("/a").on_success();
+                (all, Invalidation::path("/b").on_success(), "saved")
             }),
         )
         .layer(SiteCacheLayer::new(&cache).policy(policy()));

@@ -24,7 +24,7 @@ async fn what_is_invalidated_softly_is_served_at_once_while_one_refresh_runs() {
             let stack = layered(&cache, windowed(), inner);
             send(&stack, get_with("/page", &[A])).await;
             settle().await;
-            invalidate(&cache, what.clone().keep_stale()).await;
+            invalidate(&cache, what.clone().soft()).await;
             let asks = futures::future::join_all((0..5).map(|_| send(&stack, get_with("/page", &[A]))));
             for answer in asks.await {
                 assert_eq!((answer.text(), is_stale(&answer)), ("1", true), "{kept:?} {what:?}");
@@ -58,7 +58,7 @@ async fn what_is_invalidated_softly_and_has_no_window_is_a_miss_or_asked_about()
             let stack = layered(&cache, policy, inner);
             send(&stack, get("/")).await;
             settle().await;
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             let answer = send(&stack, get("/")).await;
             let expected = if asked { "1" } else { "2" };
             assert_eq!((answer.text(), answer.is_hit(), calls.count()), (expected, false, 2), "{lines:?}");
@@ -94,7 +94,7 @@ async fn where_the_service_fails_what_was_invalidated_softly_is_still_an_answer(
         let stack = layered(&cache, lasting().stale_if_error(60 * S), inner);
         send(&stack, get("/")).await;
         settle().await;
-        invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+        invalidate(&cache, Invalidation::path("/").soft()).await;
         for (after, status) in [(0, 200), (59, 200), (2, 503)] {
             hand.advance(after * S);
             assert_eq!(send(&stack, get("/")).await.status, status, "{kept:?} {after}");
@@ -105,8 +105,8 @@ async fn where_the_service_fails_what_was_invalidated_softly_is_still_an_answer(
 
 #[tokio::test(start_paused = true)]
 async fn a_soft_invalidation_never_undoes_a_hard_one_whichever_comes_first() {
-    let (soft, hard) = (Invalidation::tag("t").keep_stale(), Invalidation::tag("t"));
-    let other = Invalidation::path("/page").keep_stale();
+    let (soft, hard) = (Invalidation::tag("t").soft(), Invalidation::tag("t"));
+    let other = Invalidation::path("/page").soft();
     for &kept in ALL {
         for all in [
             vec![hard.clone(), soft.clone()],
@@ -116,7 +116,7 @@ async fn a_soft_invalidation_never_undoes_a_hard_one_whichever_comes_first() {
             vec![soft.clone(), hard.clone(), soft.clone(), other.clone()],
             vec![hard.clone().and(other.clone())],
             vec![other.clone().and(hard.clone())],
-            vec![Invalidation::all(), Invalidation::all().keep_stale()],
+            vec![Invalidation::all(), Invalidation::all().soft()],
         ] {
             let (cache, _hand) = kept.cache(0);
             let (inner, _) = origin(|_, call| tagged(["t"], &[("etag", "\"x\"")], call));
@@ -143,7 +143,7 @@ async fn a_hard_invalidation_takes_what_is_being_served_stale() {
             let stack = layered(&cache, windowed(), inner);
             send(&stack, get("/")).await;
             settle().await;
-            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            invalidate(&cache, Invalidation::tag("t").soft()).await;
             for _ in 0..3 {
                 assert!(is_stale(&send(&stack, get("/")).await));
                 settle().await;
@@ -167,7 +167,7 @@ async fn a_hard_invalidation_at_any_moment_of_a_request_that_meets_a_soft_one_ta
             let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
             send(&stack, get("/")).await;
             settle().await;
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             let met = begin(&stack, get("/"));
             sleep(moment * MS).await;
             invalidate(&cache, Invalidation::path("/")).await;
@@ -195,7 +195,7 @@ async fn the_window_begins_with_the_first_request_that_meets_a_soft_invalidation
                 send(&stack, get("/")).await;
             }
             settle().await;
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             hand.advance(3600 * S);
             for (after, stale) in [(0, true), (15, true), (14, true), (2, false), (0, false)] {
                 hand.advance(after * S);
@@ -219,7 +219,7 @@ async fn a_soft_invalidation_prolongs_no_window_that_has_begun() {
         settle().await;
         for (after, stale) in [(25, true), (10, true), (4, true), (2, false)] {
             hand.advance(after * S);
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             assert_eq!(is_stale(&send(&stack, get("/")).await), stale, "{kept:?} {after}");
             settle().await;
         }
@@ -251,11 +251,11 @@ async fn each_variant_that_was_invalidated_softly_is_served_and_made_anew_by_its
         }
         ask("/other", "de").await;
         // By what only one variant has, and by what all have.
-        invalidate(&cache, Invalidation::tag("fr").keep_stale()).await;
+        invalidate(&cache, Invalidation::tag("fr").soft()).await;
         assert_eq!((ask("/", "de").await.text(), ask("/", "en").await.text()), ("de 1", "en 2"));
         assert!(is_stale(&ask("/", "fr").await));
         assert_eq!((ask("/", "fr").await.text(), calls.count()), ("fr 5", 5));
-        invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+        invalidate(&cache, Invalidation::path("/").soft()).await;
         for (language, before) in [("en", "en 2"), ("de", "de 1"), ("fr", "fr 5")] {
             let answer = ask("/", language).await;
             assert_eq!((answer.text(), is_stale(&answer)), (before, true), "{kept:?}");
@@ -277,9 +277,9 @@ async fn several_soft_invalidations_in_a_row_lead_to_a_refresh_each() {
         send(&stack, get("/")).await;
         settle().await;
         for round in 1..=5 {
-            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            invalidate(&cache, Invalidation::tag("t").soft()).await;
             // A second one that nobody met in between adds nothing.
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             let stale = send(&stack, get("/")).await;
             assert_eq!((stale.text(), is_stale(&stale)), (&*round.to_string(), true), "{kept:?}");
             settle().await;
@@ -299,12 +299,12 @@ async fn what_is_invalidated_while_it_is_made_anew_is_made_anew_again() {
             let stack = layered(&cache, windowed(), inner);
             send(&stack, get("/")).await;
             settle().await;
-            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            invalidate(&cache, Invalidation::tag("t").soft()).await;
             assert!(is_stale(&send(&stack, get("/")).await));
             sleep(30 * MS).await;
             assert_eq!(calls.count(), 2);
             // Softly: what the refresh brings is as old as what was found stale.
-            invalidate(&cache, what.clone().keep_stale()).await;
+            invalidate(&cache, what.clone().soft()).await;
             let meanwhile = send(&stack, get("/")).await;
             assert_eq!((meanwhile.text(), is_stale(&meanwhile)), ("1", true));
             settle().await;
@@ -326,7 +326,7 @@ async fn a_hard_invalidation_while_a_page_is_made_anew_has_all_who_come_wait_for
             let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
             send(&stack, get("/")).await;
             settle().await;
-            invalidate(&cache, Invalidation::path("/").keep_stale()).await;
+            invalidate(&cache, Invalidation::path("/").soft()).await;
             assert!(is_stale(&send(&stack, get("/")).await));
             sleep(30 * MS).await;
             assert_eq!(calls.count(), 2, "it is being made");
@@ -352,7 +352,7 @@ async fn a_page_that_is_invalidated_softly_while_it_is_made_for_the_first_time_i
             let stack = layered(&cache, windowed(), inner);
             let first = begin(&stack, get("/"));
             sleep(50 * MS).await;
-            invalidate(&cache, soft.clone().keep_stale()).await;
+            invalidate(&cache, soft.clone().soft()).await;
             let second = send(&stack, get("/")).await;
             assert_eq!((second.text(), is_stale(&second)), ("2", false), "{kept:?} {soft:?}");
             assert_eq!(first.await.expect("no panic").text(), "1");
@@ -375,7 +375,7 @@ async fn a_page_that_a_304_confirms_in_the_background_is_fresh_again_and_still_h
         send(&stack, get("/")).await;
         settle().await;
         for round in 1..=3 {
-            invalidate(&cache, Invalidation::tag("t").keep_stale()).await;
+            invalidate(&cache, Invalidation::tag("t").soft()).await;
             assert!(is_stale(&send(&stack, get("/")).await), "{kept:?}");
             settle().await;
             let fresh = send(&stack, get("/")).await;

@@ -180,7 +180,7 @@ async fn tags_are_told_in_the_fields_that_are_named_and_in_no_others() {
                 tagged(["h"], &lines, call)
             });
             let policy = match &fields {
-                Some(fields) => lasting().tell_tags_in(fields.iter().copied()),
+                Some(fields) => lasting().emit_tags_in(fields.iter().copied()),
                 None => lasting(),
             };
             let stack = layered(&cache, policy, inner);
@@ -208,7 +208,7 @@ async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
                 }
             });
             let policy = if background { windowed() } else { lasting() };
-            let stack = layered(&cache, policy.tell_tags_in(fields.clone()), inner);
+            let stack = layered(&cache, policy.emit_tags_in(fields.clone()), inner);
             let first = send(&stack, get("/")).await;
             for round in 1..=3 {
                 hand.advance(12 * S);
@@ -234,7 +234,7 @@ async fn a_304_that_is_not_kept_tells_nobody_what_nobody_is_to_be_told() {
             numbered(&lines, call)
         }
     });
-    let stack = layered(&cache, lasting().tell_tags_in([]), inner);
+    let stack = layered(&cache, lasting().emit_tags_in([]), inner);
     assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
     hand.advance(12 * S);
     assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
@@ -246,8 +246,8 @@ async fn nested_layers_tell_the_same_tags_first_and_later() {
     let fields = [TagField::SurrogateKey];
     let cache = memory();
     let (inner, calls) = origin(|_, call| tagged(["h"], &[("cache-groups", "\"g\"")], call));
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().tell_tags_in(fields)).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().tell_tags_in(fields)).layer(route).boxed_clone();
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().emit_tags_in(fields)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().emit_tags_in(fields)).layer(route).boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(told(&answer), [None, Some("g h"), None], "{round}");
@@ -260,7 +260,7 @@ async fn an_outer_layer_that_tells_nobody_takes_off_what_an_inner_one_leaves() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-groups", "\"g\"")], call));
     let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app()).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().tell_tags_in([])).layer(route).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache).policy(lasting().emit_tags_in([])).layer(route).boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(told(&answer), [None; 3], "{round}");
@@ -289,7 +289,7 @@ async fn a_tag_names_what_a_304_has_confirmed_though_that_says_nothing_of_it() {
                 });
                 let policy = lasting().read_tags_from([TagField::CacheGroups, TagField::SurrogateKey]);
                 let policy = match tells {
-                    Some(fields) => policy.tell_tags_in(fields),
+                    Some(fields) => policy.emit_tags_in(fields),
                     None => policy,
                 };
                 let stack = layered(&cache, policy, inner);

@@ -188,12 +188,12 @@ async fn the_answer_to_a_post_is_not_stored_where_a_get_would_not_be_sent_on_as_
             &[("cookie", "a=secret")],
         ),
         (proxy().ignore_headers([auth]), &[("authorization", "secret")]),
-        (proxy().keyed_inputs_only([] as [http::HeaderName; 0]), &[("x-evil", "secret")]),
+        (proxy().strip_unkeyed_inputs([] as [http::HeaderName; 0]), &[("x-evil", "secret")]),
         (
             proxy().vary_by_part(KeyPart::language(["en", "de"]).expect("valid")),
             &[("accept-language", "en, secret")],
         ),
-        (proxy().skip_if(|request| request.method == http::Method::POST), &[("x-any", "secret")]),
+        (proxy().bypass_if(|request| request.method == http::Method::POST), &[("x-any", "secret")]),
     ];
     for (policy, asked) in table {
         let (stack, _) = site(policy, |request, _| {
@@ -425,7 +425,7 @@ async fn what_was_softly_invalidated_is_not_made_fresh_by_a_head_that_validates_
         });
         let stack = over(&cache, proxy(), inner);
         send(&stack, get("/")).await;
-        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
         hand.advance(Duration::from_secs(20));
         send(&stack, request("HEAD", "/", &[])).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), fresh, "{tag:?}");

@@ -123,7 +123,7 @@ const PAGES: &[(&[Lines], &str)] = &[
 async fn requests_whose_forwarded_fields_say_the_same_share_a_page() {
     for strict in [false, true] {
         let policy = policy().query(QueryKey::without_tracking());
-        let policy = if strict { policy.keyed_inputs_only([]) } else { policy };
+        let policy = if strict { policy.strip_unkeyed_inputs([]) } else { policy };
         let (stack, calls) = site(policy, echo);
         for (requests, seen) in PAGES {
             for lines in *requests {
@@ -282,7 +282,7 @@ async fn the_order_in_which_a_policy_lists_what_is_keyed_makes_no_other_keys() {
             .vary_on_headers(headers.clone())
             .expect("valid")
             .ignore_headers(headers.clone().map(|_| HeaderName::from_static("x-c")))
-            .keyed_inputs_only(headers)
+            .strip_unkeyed_inputs(headers)
             .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
     };
     let cache = memory();

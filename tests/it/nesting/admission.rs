@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheControlLayer, CacheHints, ConditionLayer,
-    ConditionalLayer, EntityTag, Identified, Invalidation, NeverCacheLayer, Policy, RouteCacheLayer,
-    SiteCacheLayer, VaryLayer,
+    AddVaryLayer, AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheHints, ConditionalGetLayer,
+    EntityTag, Identified, Invalidation, NeverCacheLayer, Policy, PreconditionLayer, RouteCacheLayer,
+    SetCacheControlLayer, SiteCacheLayer,
 };
 
 type Boxed = UnsyncBoxBody<bytes::Bytes, BoxError>;
@@ -72,16 +72,16 @@ async fn every_layer_of_this_crate_judges_what_layers_inside_of_it_made_of_a_pag
     type Outer = fn(Any) -> Any;
     let outer: [(&str, Outer); 6] = [
         ("anonymous", anonymous),
-        ("conditional", |inner| boxed(ConditionalLayer::new().layer(inner))),
+        ("conditional", |inner| boxed(ConditionalGetLayer::new().layer(inner))),
         ("never", |inner| boxed(NeverCacheLayer::new().layer(inner))),
-        ("vary", |inner| boxed(VaryLayer::new(["Accept"]).expect("valid").layer(inner))),
+        ("vary", |inner| boxed(AddVaryLayer::new(["Accept"]).expect("valid").layer(inner))),
         ("control", |inner| {
             let control = CacheControl::new().public().max_age(MINUTE);
-            boxed(CacheControlLayer::new(control).expect("valid").layer(inner))
+            boxed(SetCacheControlLayer::new(control).expect("valid").layer(inner))
         }),
         ("condition", |inner| {
             let tag = |_| async { Some(EntityTag::strong("1")) };
-            boxed(ConditionLayer::new().etag(tag).layer(inner))
+            boxed(PreconditionLayer::new().etag(tag).layer(inner))
         }),
     ];
     for (name, outer) in outer {
@@ -201,7 +201,7 @@ async fn the_marks_of_a_304_reach_outer_layers() {
         });
         let site = boxed(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
         let control = CacheControl::new().public().max_age(MINUTE);
-        let stack = CacheControlLayer::new(control).expect("valid").layer(anonymous(site));
+        let stack = SetCacheControlLayer::new(control).expect("valid").layer(anonymous(site));
         send(&stack, get("/")).await;
         let second = send(&stack, get("/")).await;
         let control = second.header("cache-control").unwrap_or_default();
@@ -366,7 +366,7 @@ async fn a_refused_response_removes_the_copy_that_it_should_replace() {
 #[tokio::test]
 async fn an_outermost_vary_layer_speaks_to_clients_alone() {
     let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(form());
-    let stack = boxed(VaryLayer::on_cookie().layer(site));
+    let stack = boxed(AddVaryLayer::on_cookie().layer(site));
     send(&stack, get("/")).await;
     let second = send(&stack, get("/")).await;
     assert!(second.is_hit());

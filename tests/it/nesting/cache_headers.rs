@@ -4,8 +4,8 @@ use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    CacheControl, CacheControlLayer, ConfigErrorKind, Identified, NeverCacheLayer, Policy, SiteCacheLayer,
-    VaryLayer,
+    AddVaryLayer, CacheControl, ConfigErrorKind, Identified, NeverCacheLayer, Policy, SetCacheControlLayer,
+    SiteCacheLayer,
 };
 
 #[tokio::test]
@@ -29,8 +29,8 @@ async fn a_never_cached_page_is_stored_nowhere_and_marking_it_twice_changes_noth
 
 #[tokio::test]
 async fn directives_written_inside_count_for_the_cache_and_outside_for_clients_alone() {
-    let minute = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
-    let private = CacheControlLayer::new(CacheControl::new().private()).expect("valid");
+    let minute = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let cached = SiteCacheLayer::new(&cache).layer(minute.layer(inner)).boxed_clone();
@@ -47,7 +47,7 @@ async fn directives_written_inside_count_for_the_cache_and_outside_for_clients_a
 async fn a_targeted_field_is_written_instead() {
     let cdn = http::HeaderName::from_static("cdn-cache-control");
     let control = CacheControl::new().max_age(Duration::from_secs(9));
-    let layer = CacheControlLayer::targeting(cdn, control).expect("valid");
+    let layer = SetCacheControlLayer::targeting(cdn, control).expect("valid");
     let stack = layer.layer(origin(|_, call| numbered(&[("cache-control", "no-cache")], call)).0);
     let answer = send(&stack, get("/")).await;
     assert_eq!(
@@ -62,7 +62,7 @@ async fn what_varies_is_told_to_the_cache_outside() {
         let plan = request.headers().get("x-plan").map_or("none", |plan| plan.to_str().expect("text"));
         with_lines(&[("vary", "Accept")], plan.to_owned())
     });
-    let varied = VaryLayer::new(["X-Plan", "accept"]).expect("valid").layer(inner).boxed_clone();
+    let varied = AddVaryLayer::new(["X-Plan", "accept"]).expect("valid").layer(inner).boxed_clone();
     let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(varied).boxed_clone();
     for _ in 0..2 {
         for plan in ["free", "paid"] {
@@ -71,21 +71,22 @@ async fn what_varies_is_told_to_the_cache_outside() {
         }
     }
     assert_eq!(calls.count(), 2);
-    let by_cookie = VaryLayer::on_cookie().layer(origin(|_, call| numbered(&[], call)).0);
+    let by_cookie = AddVaryLayer::on_cookie().layer(origin(|_, call| numbered(&[], call)).0);
     assert_eq!(send(&by_cookie, get("/")).await.header("vary"), Some("Cookie"));
 }
 
 #[test]
 fn bad_configuration_is_refused_with_the_value_named() {
-    let contradictory = CacheControlLayer::new(CacheControl::new().public().private()).expect_err("refused");
+    let contradictory =
+        SetCacheControlLayer::new(CacheControl::new().public().private()).expect_err("refused");
     assert_eq!(
         (contradictory.kind(), contradictory.value()),
         (ConfigErrorKind::Contradiction, "public, private")
     );
-    let wrong = VaryLayer::new(["Accept", "not a name"]).expect_err("refused");
+    let wrong = AddVaryLayer::new(["Accept", "not a name"]).expect_err("refused");
     assert_eq!((wrong.kind(), wrong.value()), (ConfigErrorKind::InvalidFieldName, "not a name"));
-    assert!(VaryLayer::new(Vec::<String>::new()).is_err());
-    assert!(VaryLayer::new(["*"]).is_ok());
+    assert!(AddVaryLayer::new(Vec::<String>::new()).is_err());
+    assert!(AddVaryLayer::new(["*"]).is_ok());
 }
 
 /// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`.
@@ -95,8 +96,8 @@ async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
     for policy in [policy(), Policy::rfc9111().cache_status(true)] {
         let (inner, _) = origin(|_, call| numbered(&[("cdn-cache-control", "max-age=60")], call));
         let hour = || CacheControl::new().public().max_age(60 * MINUTE);
-        let targeted = CacheControlLayer::targeting(cdn.clone(), hour()).expect("valid");
-        let plain = CacheControlLayer::new(hour()).expect("valid");
+        let targeted = SetCacheControlLayer::targeting(cdn.clone(), hour()).expect("valid");
+        let plain = SetCacheControlLayer::new(hour()).expect("valid");
         let patched = plain.layer(targeted.layer(NeverCacheLayer::new().layer(inner)));
         let stack =
             SiteCacheLayer::new(&memory()).policy(policy.targeted_fields([cdn.clone()])).layer(patched);
@@ -129,15 +130,15 @@ async fn errors_and_what_is_somebodys_own_are_told_no_lifetime_of_a_page() {
             }
             response
         });
-        let stack = CacheControlLayer::new(hour.clone()).expect("valid").layer(inner);
+        let stack = SetCacheControlLayer::new(hour.clone()).expect("valid").layer(inner);
         assert_eq!(send(&stack, get("/")).await.header("cache-control"), told, "{status}");
     }
 }
 
 #[test]
 fn a_layer_with_nothing_to_say_is_refused() {
-    let error = CacheControlLayer::new(CacheControl::new()).expect_err("empty");
+    let error = SetCacheControlLayer::new(CacheControl::new()).expect_err("empty");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::NothingToSay, "cache-control"));
     let both = CacheControl::new().public().private_fields([]);
-    assert_eq!(CacheControlLayer::new(both).expect_err("both").value(), "public, private");
+    assert_eq!(SetCacheControlLayer::new(both).expect_err("both").value(), "public, private");
 }

@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheControlLayer, CacheHints, CacheStatus,
-    ConditionalLayer, Identified, NeverCacheLayer, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer,
-    VaryLayer,
+    AddVaryLayer, AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheHints, CacheStatus,
+    ConditionalGetLayer, Identified, NeverCacheLayer, Policy, ResponseBody, RouteCacheLayer,
+    SetCacheControlLayer, SiteCacheLayer,
 };
 
 type Any<B> = BoxCloneService<Request<Body>, Response<B>, Infallible>;
@@ -128,20 +128,20 @@ async fn what_says_nothing_of_the_visitor_does_not_count() {
 
 #[tokio::test]
 async fn what_layers_of_this_crate_write_for_clients_does_not_count() {
-    let private = CacheControlLayer::new(CacheControl::new().private()).expect("valid");
+    let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let stack = anonymous(private.layer(route(&memory(), pages())).boxed_clone());
-    assert!(twice(&stack).await[1].is_hit(), "CacheControlLayer");
+    assert!(twice(&stack).await[1].is_hit(), "SetCacheControlLayer");
     // Each visitor's own entries are told `private`.
     let own = policy().vary_by_identity("user", |_| Some("alice".to_owned()));
     let own = RouteCacheLayer::new(&memory(), MINUTE).policy(own).layer(pages()).boxed_clone();
     assert!(twice(&anonymous(own)).await[1].is_hit(), "vary_by_identity");
-    let tagged = anonymous(ConditionalLayer::new().layer(route(&memory(), pages())).boxed_clone());
-    assert!(twice(&tagged).await[1].is_hit(), "ConditionalLayer");
+    let tagged = anonymous(ConditionalGetLayer::new().layer(route(&memory(), pages())).boxed_clone());
+    assert!(twice(&tagged).await[1].is_hit(), "ConditionalGetLayer");
     // These say something of the response itself.
     let never = anonymous(NeverCacheLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(!twice(&never).await[1].is_hit(), "NeverCacheLayer");
-    let vary = anonymous(VaryLayer::on_cookie().layer(route(&memory(), pages())).boxed_clone());
-    assert!(!twice(&vary).await[1].is_hit(), "VaryLayer");
+    let vary = anonymous(AddVaryLayer::on_cookie().layer(route(&memory(), pages())).boxed_clone());
+    assert!(!twice(&vary).await[1].is_hit(), "AddVaryLayer");
 }
 
 #[tokio::test]

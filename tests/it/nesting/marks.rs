@@ -6,8 +6,8 @@ use std::convert::Infallible;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
 use tower_response_cache::{
-    AnonymousOnlyLayer, CacheControl, CacheControlLayer, CacheHints, ConditionLayer, ConditionalLayer,
-    Identified, NeverCacheLayer, Policy, RouteCacheLayer, SiteCacheLayer, VaryLayer,
+    AddVaryLayer, AnonymousOnlyLayer, CacheControl, CacheHints, ConditionalGetLayer, Identified,
+    NeverCacheLayer, Policy, PreconditionLayer, RouteCacheLayer, SetCacheControlLayer, SiteCacheLayer,
 };
 
 const FIELD: &str = "tower-response-cache";
@@ -129,7 +129,7 @@ async fn the_outermost_layer_removes_the_field_whichever_it_is() {
         })
         .0
     };
-    let control = CacheControlLayer::new(CacheControl::new().no_cache()).expect("valid");
+    let control = SetCacheControlLayer::new(CacheControl::new().no_cache()).expect("valid");
     let answers = [
         send(&SiteCacheLayer::new(&memory()).layer(marked()), get("/")).await,
         send(&SiteCacheLayer::new(&memory()).layer(marked()), request("POST", "/", &[])).await,
@@ -138,9 +138,9 @@ async fn the_outermost_layer_removes_the_field_whichever_it_is() {
         send(&AnonymousOnlyLayer::new().layer(marked()), get("/")).await,
         send(&NeverCacheLayer::new().layer(marked()), get("/")).await,
         send(&control.layer(marked()), get("/")).await,
-        send(&VaryLayer::on_cookie().layer(marked()), get("/")).await,
-        send(&ConditionalLayer::new().layer(marked()), get("/")).await,
-        send(&ConditionLayer::by_get().layer(marked()), get("/")).await,
+        send(&AddVaryLayer::on_cookie().layer(marked()), get("/")).await,
+        send(&ConditionalGetLayer::new().layer(marked()), get("/")).await,
+        send(&PreconditionLayer::by_get().layer(marked()), get("/")).await,
         send(&AnonymousOnlyLayer::new().layer(NeverCacheLayer::new().layer(rebuilt(marked()))), get("/"))
             .await,
     ];

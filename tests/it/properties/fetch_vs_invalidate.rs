@@ -282,7 +282,7 @@ impl Named {
             Some(host) => what.host(HOSTS[host]),
             None => what,
         };
-        if self.soft { what.keep_stale() } else { what }
+        if self.soft { what.soft() } else { what }
     }
 }
 
@@ -419,7 +419,7 @@ fn run(mode: Mode, preset: Policy, brief: bool, capacity: u64, steps: Vec<(u64, 
             }
         });
         let entries =
-            MemoryStore::builder().seed(3).capacity(capacity).clock(clock.clone()).build().expect("valid");
+            MemoryStore::builder().seed(3).max_bytes(capacity).clock(clock.clone()).build().expect("valid");
         let store = Forgetful::new(entries, mode);
         let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
         let origin = Origin { versions: Arc::default(), calls: Arc::default(), delays: Arc::new(delays) };
@@ -523,7 +523,7 @@ proptest! {
 #[tokio::test(start_paused = true)]
 async fn however_many_invalidations_come_at_once_each_takes_place_in_time() {
     for processes in [1, 3] {
-        let entries = MemoryStore::builder().seed(3).capacity(8 << 20).build().expect("valid");
+        let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let store = Forgetful::new(entries, Mode::OneRecord);
         let caches: Vec<_> = (0..processes).map(|_| Cache::new(store.clone())).collect();
         let asked = tokio::time::Instant::now();
@@ -548,7 +548,7 @@ async fn however_many_invalidations_come_at_once_each_takes_place_in_time() {
 #[tokio::test(start_paused = true)]
 async fn who_leaves_while_it_invalidates_for_others_leaves_none_of_theirs_undone() {
     for left_after in 0..25 {
-        let entries = MemoryStore::builder().seed(3).capacity(8 << 20).build().expect("valid");
+        let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let cache = Cache::new(Forgetful::new(entries, Mode::OneRecord));
         let stack =
             SiteCacheLayer::new(&cache).policy(policy()).layer(service_fn(async |request: Request<Body>| {
@@ -586,14 +586,14 @@ async fn who_leaves_while_it_invalidates_for_others_leaves_none_of_theirs_undone
 #[derive(Debug, Clone)]
 enum Turn {
     Read { target: Target, language: usize },
-    Invalidate(Named),
+    InvalidateOnSuccess(Named),
     Restart,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
     prop_oneof![
         30 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| Turn::Read { target, language }),
-        10 => named().prop_map(Turn::Invalidate),
+        10 => named().prop_map(Turn::InvalidateOnSuccess),
         1 => Just(Turn::Restart),
     ]
 }
@@ -617,7 +617,7 @@ struct Tally {
 /// then it is less.
 async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> Result<(), TestCaseError> {
     let store =
-        Forgetful::new(MemoryStore::builder().seed(3).capacity(32 << 20).build().expect("valid"), mode);
+        Forgetful::new(MemoryStore::builder().seed(3).max_bytes(32 << 20).build().expect("valid"), mode);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|request, call| {
         let mut response = numbered(&[("vary", "accept-language")], call);
@@ -672,7 +672,7 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
                     }
                 };
             }
-            Turn::Invalidate(named) => {
+            Turn::InvalidateOnSuccess(named) => {
                 cache.invalidate(named.invalidation()).await.expect("the store answers");
                 for target in Target::all().filter(|target| named.names(*target)) {
                     for state in &mut model[target.number()] {

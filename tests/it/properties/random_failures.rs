@@ -120,10 +120,10 @@ impl Drop for Live {
 }
 
 fn policies() -> impl Strategy<Value = (Policy, bool)> {
-    let plain = || policy().max_wait(500 * MS).origin_timeout(300 * MS);
+    let plain = || policy().collapse_timeout(500 * MS).origin_timeout(300 * MS);
     prop_oneof![
         Just((plain(), false)),
-        Just((plain().carry_on(400 * MS), false)),
+        Just((plain().complete_after_disconnect(400 * MS), false)),
         Just((plain().max_body_bytes(8), false)),
         Just((plain().default_ttl(30 * MS).stale_while_revalidate(MINUTE).stale_if_error(MINUTE), true)),
     ]
@@ -257,7 +257,7 @@ proptest! {
             let live = Arc::new(Running::default());
             // As long as any body takes, since a page that is stale while it arrives is for nobody who comes then.
             let policy = policy().default_ttl(150 * MS);
-            let policy = if carried { policy.carry_on(400 * MS) } else { policy };
+            let policy = if carried { policy.complete_after_disconnect(400 * MS) } else { policy };
             visit(&cache, policy, fates, &visitors, &live).await;
             assert!(live.most.load(Ordering::SeqCst) <= 1, "{} at a time", live.most.load(Ordering::SeqCst));
             ticks.abort();
@@ -279,6 +279,7 @@ fn ticking() -> (Cache, tokio::task::JoinHandle<()>) {
             hand.advance(5 * MS);
         }
     });
-    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    let store =
+        MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
     (Cache::builder(store).clock(clock).build().expect("valid"), ticks)
 }

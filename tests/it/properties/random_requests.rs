@@ -38,7 +38,7 @@ enum Step {
         origin: Origin,
     },
     Advance(u16),
-    Invalidate(bool),
+    InvalidateOnSuccess(bool),
     Change,
     /// The next two questions at once; the first call takes longer, or the second.
     Both(bool),
@@ -120,7 +120,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => ask,
         5 => (1..40_u16).prop_map(Step::Advance),
-        1 => any::<bool>().prop_map(Step::Invalidate),
+        1 => any::<bool>().prop_map(Step::InvalidateOnSuccess),
         2 => Just(Step::Change),
         4 => any::<bool>().prop_map(Step::Both),
     ];
@@ -411,9 +411,9 @@ async fn walk(policy: Policy, own_window: i64, varies: u8, steps: Vec<Step>) -> 
                 hand.advance(SECOND * u32::from(by));
                 world.lock().expect("no panic").now += i64::from(by);
             }
-            Step::Invalidate(soft) => {
+            Step::InvalidateOnSuccess(soft) => {
                 let what = Invalidation::path("/p");
-                let what = if soft { what.keep_stale() } else { what };
+                let what = if soft { what.soft() } else { what };
                 cache.invalidate(what).await.expect("the store answers");
                 gone = world.lock().expect("no panic").call;
             }
@@ -512,7 +512,7 @@ proptest! {
             0 => (proxy().etags(true), 0),
             1 => (proxy().stale_while_revalidate(15 * SECOND).stale_if_error(15 * SECOND), 15),
             2 => (proxy().collapse(false).early_refresh(5.0), 0),
-            _ => (proxy().carry_on(30 * SECOND).origin_timeout(20 * SECOND), 0),
+            _ => (proxy().complete_after_disconnect(30 * SECOND).origin_timeout(20 * SECOND), 0),
         };
         let walked = runtime.block_on(walk(policy, window, varies, steps));
         prop_assert_eq!(walked, Ok(()));

@@ -45,8 +45,12 @@ fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_n
                     hand.advance(ms(5));
                 }
             });
-            let memory =
-                MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            let memory = MemoryStore::builder()
+                .seed(3)
+                .max_bytes(8 << 20)
+                .clock(clock.clone())
+                .build()
+                .expect("valid");
             let store = Faulty::new(memory, Fault::Slow);
             store.on.store(seed % 3 != 0, Ordering::SeqCst);
             let cache = if seed % 2 == 0 {
@@ -54,7 +58,7 @@ fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_n
             } else {
                 let memory = MemoryStore::builder()
                     .seed(3)
-                    .capacity(8 << 20)
+                    .max_bytes(8 << 20)
                     .clock(clock.clone())
                     .build()
                     .expect("valid");
@@ -119,15 +123,15 @@ fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_n
                     .default_ttl(ms(40))
                     .stale_while_revalidate(ms(200))
                     .stale_if_error(ms(400))
-                    .max_wait(ms(500))
+                    .collapse_timeout(ms(500))
             };
             let p = match seed % 6 {
                 0 => base(),
                 1 => base().origin_timeout(ms(50)),
-                2 => base().carry_on(ms(300)),
+                2 => base().complete_after_disconnect(ms(300)),
                 3 => base().max_body_bytes(9).origin_timeout(ms(100)),
                 4 => base().early_refresh(2.0).origin_timeout(ms(100)),
-                _ => base().origin_timeout(ms(100)).carry_on(ms(100)).early_refresh(1.0),
+                _ => base().origin_timeout(ms(100)).complete_after_disconnect(ms(100)).early_refresh(1.0),
             };
             let shop = SiteCacheLayer::new(&cache).policy(p).layer(inner);
             let mut tasks = Vec::new();

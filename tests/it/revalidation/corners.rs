@@ -533,7 +533,7 @@ async fn who_asks_for_more_than_is_there_is_not_given_what_is_stale() {
         send(&stack, get("/")).await;
         hand.advance(if soft { SECOND } else { 61 * SECOND });
         if soft {
-            cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+            cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
         }
         let answer = send(&stack, get_with("/", &[("cache-control", asked)])).await;
         assert_eq!(answer.is_hit(), answered, "{said}: {asked} {soft} {:?}", answer.headers);

@@ -228,7 +228,7 @@ async fn what_comes_from_a_clock_that_is_ahead_is_replaced() {
     let (ahead, far) = Clock::manual();
     let (own, _) = Clock::manual();
     far.advance(Duration::from_secs(3600));
-    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(own.clone()).build().expect("valid");
+    let store = MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(own.clone()).build().expect("valid");
     let caches = [ahead, own].map(|clock| Cache::builder(store.clone()).clock(clock).build().expect("valid"));
     let (inner, _) = origin(|_, call| {
         numbered(&[("cache-control", "max-age=31536000"), ("etag", &format!("\"{call}\""))], call)
@@ -264,7 +264,7 @@ async fn only_if_cached_reaches_what_a_layer_further_in_has() {
     let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
     let within = SiteCacheLayer::new(&cache).policy(proxy().name("inner")).layer(inner);
     // Not for this layer, the user says.
-    let outer = proxy().skip_if(|_| true);
+    let outer = proxy().bypass_if(|_| true);
     let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
     send(&stack, get("/")).await;
     let hit = send(&stack, get("/")).await;
@@ -379,7 +379,7 @@ async fn only_if_cached_reaches_a_layer_of_each_visitors_own() {
         .name("own")
         .vary_by_identity("user", |request| Some(request.headers.get("x-user")?.to_str().ok()?.to_owned()));
     let within = SiteCacheLayer::new(&cache).policy(own).layer(inner);
-    let outer = proxy().skip_if(|request| request.headers.contains_key("x-user"));
+    let outer = proxy().bypass_if(|request| request.headers.contains_key("x-user"));
     let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
     let ask = async |more: &[(&str, &str)]| {
         let lines: Vec<_> = [("x-user", "alice")].iter().chain(more).copied().collect();

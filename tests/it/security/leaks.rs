@@ -27,7 +27,7 @@ enum Step {
     /// The client of one of them hangs up.
     Leave(usize),
     /// Of one page, or all.
-    Invalidate(Option<usize>),
+    InvalidateOnSuccess(Option<usize>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => visitor.prop_map(Step::Visit),
         8 => any::<usize>().prop_map(Step::Answer),
         1 => any::<usize>().prop_map(Step::Leave),
-        1 => prop::option::of(0..PAGES.len()).prop_map(Step::Invalidate),
+        1 => prop::option::of(0..PAGES.len()).prop_map(Step::InvalidateOnSuccess),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -185,7 +185,7 @@ async fn play(
             Step::Answer(which) => drop(origin.answer(*which)),
             Step::Leave(which) if !visits.is_empty() => visits[which % visits.len()].2.abort(),
             Step::Leave(_) => {}
-            Step::Invalidate(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
+            Step::InvalidateOnSuccess(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
         }
         settle().await;
     }
@@ -242,7 +242,7 @@ fn with_an_anonymous_only_layer_outside() {
 fn with_an_anonymous_only_layer_that_asks() {
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
         let asks = AnonymousOnlyLayer::new().ignore_cookies(["_ga*", "sid"]).expect("valid");
-        let asks = asks.identified_by(|parts| async move {
+        let asks = asks.identified_if_async(|parts| async move {
             yield_now().await;
             let mut request = Request::from_parts(parts, ());
             request.headers_mut().remove("x-nothing");
@@ -274,7 +274,7 @@ fn with_an_authentication_layer_outside_that_takes_the_credential_off() {
         client(anonymous().layer(auth(site(cache, policy()).layer(inner), false)))
     });
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
-        client(auth(site(cache, declared().skip_if(known)).layer(inner), false))
+        client(auth(site(cache, declared().bypass_if(known)).layer(inner), false))
     });
 }
 
@@ -319,6 +319,6 @@ fn with_all_cookies_ignored_but_those_that_identify() {
 #[test]
 fn with_keyed_inputs_only() {
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
-        client(site(cache, declared().keyed_inputs_only([])).layer(inner))
+        client(site(cache, declared().strip_unkeyed_inputs([])).layer(inner))
     });
 }

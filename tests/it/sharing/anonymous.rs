@@ -113,7 +113,7 @@ async fn predicates_and_fields_of_ones_own_identify() {
 async fn a_session_look_up_decides_where_nothing_else_has() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let layer = by_session().identified_by(move |request| {
+    let layer = by_session().identified_if_async(move |request| {
         count.fetch_add(1, Ordering::SeqCst);
         async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -133,7 +133,7 @@ async fn a_session_look_up_decides_where_nothing_else_has() {
 
 #[tokio::test(start_paused = true)]
 async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
-    let layer = AnonymousOnlyLayer::new().identified_by(|request| async move {
+    let layer = AnonymousOnlyLayer::new().identified_if_async(|request| async move {
         if request.headers.contains_key("x-slow") {
             std::future::pending::<()>().await;
         }
@@ -350,7 +350,7 @@ async fn what_is_declared_further_out_counts_past_a_cache_that_leaves_the_page_t
 /// A limit on the service further in must not be used up by those who are still being looked up.
 #[tokio::test(start_paused = true)]
 async fn a_slow_look_up_holds_up_nobody_else() {
-    let layer = AnonymousOnlyLayer::new().identified_by(|request| async move {
+    let layer = AnonymousOnlyLayer::new().identified_if_async(|request| async move {
         if request.headers.contains_key("x-slow") {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }

@@ -303,7 +303,7 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
 
 #[tokio::test]
 async fn two_layers_of_which_one_reads_an_extension_share_no_page() {
-    let cache = Cache::new(MemoryStore::with_capacity(1 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let plain = SiteCacheLayer::new(&cache).policy(policy()).layer(inner.clone()).boxed_clone();
     let reading = policy().identified_if_extension::<CurrentUser>();

@@ -5,8 +5,8 @@ use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    AnonymousOnlyLayer, CacheControl, CacheControlLayer, Identified, KeyPart, NeverCacheLayer, Policy,
-    RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, CacheControl, Identified, KeyPart, NeverCacheLayer, Policy, RouteCacheLayer,
+    SetCacheControlLayer, SiteCacheLayer,
 };
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -60,7 +60,9 @@ async fn a_personal_response_is_not_declared_shared() {
         (&[("vary", "accept, *")], false, false),
         (&[], true, false),
     ];
-    for layer in [CacheControlLayer::new(shared_by_all()), CacheControlLayer::replacing(shared_by_all())] {
+    for layer in
+        [SetCacheControlLayer::new(shared_by_all()), SetCacheControlLayer::replacing(shared_by_all())]
+    {
         let layer = layer.expect("valid");
         for (fields, anonymous) in requests {
             for (lines, identified, of_all) in responses {
@@ -77,7 +79,7 @@ async fn a_personal_response_is_not_declared_shared() {
 /// The session cookie says nothing to the layer itself; what an outer layer found out does.
 #[tokio::test]
 async fn an_identified_visitors_response_is_not_declared_shared() {
-    let layer = CacheControlLayer::new(shared_by_all()).expect("valid");
+    let layer = SetCacheControlLayer::new(shared_by_all()).expect("valid");
     let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("a name");
     let cached = || SiteCacheLayer::new(&memory()).policy(policy());
     let inside = anonymous.layer(layer.layer(answering(&[], false))).boxed_clone();
@@ -101,7 +103,7 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
 async fn a_field_for_some_caches_gets_no_lifetime_on_a_personal_response() {
     let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
     let control = CacheControl::new().max_age(MINUTE).must_revalidate();
-    let layer = CacheControlLayer::targeting(cdn, control).expect("valid");
+    let layer = SetCacheControlLayer::targeting(cdn, control).expect("valid");
     for (lines, identified, expected) in [
         (&[][..], false, "max-age=60, must-revalidate"),
         (&[("set-cookie", "sid=1")], false, "must-revalidate"),
@@ -175,7 +177,7 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
         CacheControl::new().must_revalidate(),
     ];
     for control in layers {
-        let layer = CacheControlLayer::new(control).expect("valid");
+        let layer = SetCacheControlLayer::new(control).expect("valid");
         let stack = SiteCacheLayer::new(&memory())
             .policy(policy())
             .layer(layer.layer(answering(&[("cache-control", "private")], false)));
@@ -189,7 +191,8 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
 /// Each list names what no shared cache may keep.
 #[tokio::test]
 async fn fields_that_a_handler_or_a_layer_calls_private_are_not_stored() {
-    let layer = CacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
+    let layer =
+        SetCacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
     let lines: Lines = &[("cache-control", "private=\"X-B\""), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")];
     let stack = SiteCacheLayer::new(&memory())
         .policy(policy())
@@ -202,7 +205,7 @@ async fn fields_that_a_handler_or_a_layer_calls_private_are_not_stored() {
 
 #[tokio::test]
 async fn what_replaces_does_so_but_over_what_forbids() {
-    let layer = CacheControlLayer::replacing(CacheControl::new().public().max_age(MINUTE)).expect("valid");
+    let layer = SetCacheControlLayer::replacing(CacheControl::new().public().max_age(MINUTE)).expect("valid");
     let table: [(Lines, &str); 5] = [
         (&[("cache-control", "private, max-age=0"), ("cache-control", "no-cache")], "public, max-age=60"),
         (&[], "public, max-age=60"),
@@ -217,8 +220,8 @@ async fn what_replaces_does_so_but_over_what_forbids() {
     }
     let never = layer.layer(NeverCacheLayer::new().layer(answering(&[], false)));
     assert!(!is_shared(&send(&never, get("/")).await));
-    assert!(CacheControlLayer::replacing(CacheControl::new()).is_err());
-    assert!(CacheControlLayer::replacing(CacheControl::new().public().no_store()).is_err());
+    assert!(SetCacheControlLayer::replacing(CacheControl::new()).is_err());
+    assert!(SetCacheControlLayer::replacing(CacheControl::new().public().no_store()).is_err());
 }
 
 fn keyed() -> Policy {
@@ -332,7 +335,7 @@ async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
 async fn a_field_for_some_caches_shares_no_page_whose_handler_forbids_it() {
     let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();
     for name in ["cdn-cache-control", "surrogate-control"] {
-        let layer = CacheControlLayer::targeting(HeaderName::from_static(name), control.clone());
+        let layer = SetCacheControlLayer::targeting(HeaderName::from_static(name), control.clone());
         let layer = layer.expect("valid");
         let shared = "public, max-age=600, must-revalidate";
         let table: [(Lines, &str); 9] = [
@@ -398,7 +401,7 @@ fn full(mut response: Response<Body>) -> Response<Body> {
 
 #[tokio::test]
 async fn a_directive_that_restricts_is_written_into_a_full_header_section() {
-    let no_store = || CacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
+    let no_store = || SetCacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
     let (is_never, is_unstored) = (["no-store", "private"], ["no-store"]);
     for lines in [
         &[("cache-control", "public")][..],
@@ -434,7 +437,7 @@ async fn what_an_inner_cache_layer_finds_identified_is_not_declared_shared() {
     for policy in policies {
         for identified in [false, true] {
             let site = SiteCacheLayer::new(&memory()).policy(policy.clone()).layer(answering(&[], false));
-            let stack = CacheControlLayer::new(shared_by_all()).expect("valid").layer(site);
+            let stack = SetCacheControlLayer::new(shared_by_all()).expect("valid").layer(site);
             let mut request = get("/");
             if identified {
                 request = get_with("/", &[("cookie", "sid=1"), ("x-plan", "gold")]);

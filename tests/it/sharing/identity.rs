@@ -195,7 +195,7 @@ async fn an_anonymous_only_layer_further_out_has_the_last_word() {
 /// A user whom an authentication layer further out has found by what no cache sees.
 #[tokio::test]
 async fn who_is_known_by_an_extension_alone_is_nobody_elses_to_a_cache_further_in() {
-    for policy in [keyed(), keyed().skip_if(|request| request.uri.path() == "/account")] {
+    for policy in [keyed(), keyed().bypass_if(|request| request.uri.path() == "/account")] {
         let cache = memory();
         let (inner, _) = origin(|request, _| {
             with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))

@@ -74,7 +74,7 @@ async fn not_for_the_cache() -> Told {
         (policy().hosts(["shop.example"]).expect("a host"), plain("host", "other.example"), "unknown-host"),
         (policy().hosts(["shop.example"]).expect("a host"), get("/"), "unknown-host"),
         (policy(), get(&long), "key-length"),
-        (policy().skip_if(|_| true), get("/"), "skipped"),
+        (policy().bypass_if(|_| true), get("/"), "skipped"),
     ];
     let mut told = Told::new();
     for (policy, request, word) in table {
@@ -146,7 +146,7 @@ async fn a_request_that_another_layer_answers_for_is_told_so() {
 fn at_fault(fault: Fault) -> (Stack, Faulty) {
     let (clock, _) = Clock::manual();
     let store = Faulty::new(
-        MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid"),
+        MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid"),
         fault,
     );
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");

@@ -69,7 +69,7 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
         send(&stack, request).await;
     }
     cache.set("secret", "secret", Ttl::Forever).await.expect("set");
-    cache.invalidate(Invalidation::tag("secret").keep_stale()).await.expect("the store answers");
+    cache.invalidate(Invalidation::tag("secret").soft()).await.expect("the store answers");
     let lines = heard();
     let told = |what: &str| lines.iter().filter(|line| line.contains(&format!("message={what}"))).count();
     for what in ["miss", "store", "hit", "forward", "set a value", "invalidate"] {

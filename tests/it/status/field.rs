@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
 use tower_response_cache::{
-    CacheHints, CacheStatus, ConditionalLayer, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer, Ttl,
+    CacheHints, CacheStatus, ConditionalGetLayer, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer, Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -310,7 +310,7 @@ async fn where_it_is_off_nothing_is_told_anywhere() {
     let (cache, hand) = timed();
     let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(ConditionalLayer::new().layer(inner));
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(ConditionalGetLayer::new().layer(inner));
     let requests = [
         get_with("/", &[("cache-control", "only-if-cached")]),
         request("HEAD", "/", &[]),

@@ -45,7 +45,7 @@ async fn who_is_answered_by_a_304_was_forwarded_for_what_is_stale_however_late_t
     for offset in 0..60 {
         let (clock, _) = Clock::manual();
         let memory =
-            MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
         let (inner, _) = origin(|request, _| {
             let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "no-cache")], "page");
@@ -128,7 +128,7 @@ async fn who_waited_is_told_whether_another_ones_response_was_the_answer() {
             ],
         ),
         (
-            policy().max_wait(10 * MS),
+            policy().collapse_timeout(10 * MS),
             200,
             [
                 "fwd=uri-miss; fwd-status=200; stored; ttl=60",
@@ -136,7 +136,7 @@ async fn who_waited_is_told_whether_another_ones_response_was_the_answer() {
             ],
         ),
         (
-            policy().max_waiters(0),
+            policy().max_followers(0),
             200,
             ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; fwd-status=200; stored; ttl=60"],
         ),
@@ -239,6 +239,6 @@ async fn who_meets_a_page_that_is_made_anew_behind_it_is_told_of_a_hit() {
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=-10; detail=stale");
     sleep(S).await;
     assert_eq!((ask(&stack, get("/")).await.as_str(), calls.count()), ("hit; ttl=60", 2));
-    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("local");
+    cache.invalidate(Invalidation::path("/").soft()).await.expect("local");
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=0; detail=stale");
 }

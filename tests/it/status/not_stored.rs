@@ -47,7 +47,7 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
         (policy(), 200, &[("x-csrf-token", "1")], "x-csrf-token"),
         (policy(), 200, &[("vary", "*")], "vary-any"),
         (policy().ignore_headers([X_MINE]), 200, &[("vary", "x-mine")], "vary-on-ignored"),
-        (policy().keyed_inputs_only([]), 200, &[("vary", "x-mine")], "vary-on-removed"),
+        (policy().strip_unkeyed_inputs([]), 200, &[("vary", "x-mine")], "vary-on-removed"),
         (policy(), 200, &[("access-control-allow-origin", "https://shop.example")], "cors"),
         (policy(), 200, &[("content-security-policy", "script-src 'nonce-1'")], "nonce"),
         (policy().store_if(|_, _| false), 200, &[], "predicate"),
@@ -91,7 +91,7 @@ pub(crate) async fn not_stored_for_more() -> Told {
     let page = |policy| site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call)).0;
     let table = [
         (policy(), request("HEAD", "/", &[]), "head"),
-        (policy().keyed_inputs_only([]), get_with("/", &[("range", "bytes=0-0")]), "unkeyed"),
+        (policy().strip_unkeyed_inputs([]), get_with("/", &[("range", "bytes=0-0")]), "unkeyed"),
         (rfc9111(), get_with("/", &[("authorization", "Bearer x")]), "authorization"),
     ];
     for (policy, request, word) in table {
@@ -125,7 +125,8 @@ async fn whose_exchange_is_none_to_be_stored_is_told_why() {
 /// A page that is made from a value of another namespace, of which nobody here would hear.
 pub(crate) async fn made_from_what_is_elsewhere() -> Told {
     let (clock, hand) = Clock::manual();
-    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+    let store =
+        MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock.clone()).build().expect("valid");
     let elsewhere = Cache::builder(store).namespace("elsewhere").clock(clock).build().expect("valid");
     let (calls, lines) = (Calls::default(), [("cache-control", "max-age=60"), ("etag", "\"a\"")]);

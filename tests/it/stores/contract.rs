@@ -166,7 +166,7 @@ fn bad_configuration_is_refused_when_it_is_built() {
 #[test]
 #[should_panic(expected = "the capacity in bytes is too small")]
 fn a_memory_store_that_could_hold_nothing_is_refused() {
-    let _ = MemoryStore::with_capacity(0);
+    let _ = MemoryStore::with_max_bytes(0);
 }
 
 #[tokio::test]
@@ -243,7 +243,7 @@ async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys(
     for patience in 0..60 {
         let (clock, hand) = Clock::manual();
         let memory =
-            MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(Faulty::new(memory, Fault::Slow)).clock(clock).build().expect("valid");
         let (inner, calls) = origin(|_, call| {
             let said = if call == 2 { "private" } else { "max-age=10" };

@@ -47,7 +47,7 @@ async fn ask(cache: &Cache, uri: &str) -> Answer {
 
 #[tokio::test(start_paused = true)]
 async fn page_of_a_dropped_namespace_is_invalid() {
-    let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
     ask(&tenant(&cache), "/").await;
     assert!(ask(&tenant(&cache), "/").await.is_hit());
     tenant(&cache).invalidate(Invalidation::path("/old")).await.expect("ok");
@@ -63,7 +63,7 @@ async fn page_of_a_dropped_namespace_is_invalid() {
 
 #[tokio::test(start_paused = true)]
 async fn per_request_handles_keep_a_used_namespace() {
-    let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
     ask(&tenant(&cache), "/").await;
     for from in (0..OTHERS).step_by(500) {
         use_others(&cache, from..from + 500).await;
@@ -73,7 +73,7 @@ async fn per_request_handles_keep_a_used_namespace() {
 
 #[tokio::test(start_paused = true)]
 async fn thousands_of_small_namespaces_keep_their_pages() {
-    let cache = Cache::new(MemoryStore::with_capacity(64 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     for round in 0..3 {
         for number in 0..3_000 {
             let tenant = cache.with_namespace(number.to_string()).expect("valid");
@@ -84,7 +84,7 @@ async fn thousands_of_small_namespaces_keep_their_pages() {
 
 #[tokio::test(start_paused = true)]
 async fn recently_released_namespace_is_kept() {
-    let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
     let held = tenant(&cache);
     ask(&held, "/").await;
     use_others(&cache, 0..OTHERS).await;
@@ -95,7 +95,7 @@ async fn recently_released_namespace_is_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_with_a_handle_is_never_dropped() {
-    let cache = Cache::new(MemoryStore::with_capacity(8 << 20));
+    let cache = Cache::new(MemoryStore::with_max_bytes(8 << 20));
     let (held, root) = (tenant(&cache), ask(&cache, "/").await);
     assert!(!root.is_hit());
     ask(&held, "/").await;

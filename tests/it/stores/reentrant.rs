@@ -20,7 +20,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{
-    BoxError, Cache, Clock, ConditionLayer, EntityTag, Invalidation, MemoryStore, RouteCacheLayer,
+    BoxError, Cache, Clock, EntityTag, Invalidation, MemoryStore, PreconditionLayer, RouteCacheLayer,
     SiteCacheLayer, Store, Ttl,
 };
 
@@ -110,7 +110,7 @@ impl Shop {
             let _ = cache.set_many([("value", round), ("other", round)], MINUTE).await;
             let _ = cache.delete_many(["value", "other"]).await;
             let _ = cache.touch("counter", MINUTE).await;
-            let _ = cache.invalidate(Invalidation::path("/page").keep_stale()).await;
+            let _ = cache.invalidate(Invalidation::path("/page").soft()).await;
             send(site, get("/page")).await;
             let _ = cache.clear().await;
         }
@@ -169,7 +169,7 @@ fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> 
         }
     });
     let inner = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
-    let inner = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("a")) }).layer(inner);
+    let inner = PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("a")) }).layer(inner);
     let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
     let site = site.map_response(|response: Response<_>| response.map(BodyExt::boxed_unsync));
     let shop = Shop { cache, site: BoxCloneSyncService::new(site), store: memory };

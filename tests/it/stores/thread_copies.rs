@@ -136,7 +136,7 @@ proptest! {
     #[test]
     fn every_thread_reads_the_last_write_until_it_expires(operations in operations()) {
         let (clock, hand) = Clock::manual();
-        let store = MemoryStore::builder().capacity(1 << 20).clock(clock).build().expect("valid");
+        let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
         let readers = [Reader::of(&store), Reader::of(&store)];
         let mut model = Model::default();
         for (operation, heats) in operations {
@@ -155,7 +155,7 @@ proptest! {
 #[test]
 fn the_copies_of_an_expired_page_are_not_served() {
     let (clock, hand) = Clock::manual();
-    let store = MemoryStore::builder().capacity(1 << 20).clock(clock).build().expect("valid");
+    let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
     let readers = [Reader::of(&store), Reader::of(&store)];
     let put = store.put(KeyRef::new(KEY), Entry::Counter(1), Some(MINUTE), PutMode::Always);
     futures::executor::block_on(put).expect("local");

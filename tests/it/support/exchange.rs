@@ -68,14 +68,14 @@ pub(crate) fn memory() -> Cache {
 
 /// A store in which the same names of invalidations share buckets in every run.
 pub(crate) fn memory_store(capacity: u64) -> MemoryStore {
-    MemoryStore::builder().seed(3).capacity(capacity).build().expect("valid")
+    MemoryStore::builder().seed(3).max_bytes(capacity).build().expect("valid")
 }
 
 /// A cache whose time stands still.
 pub(crate) fn timed() -> (Cache, ManualClock) {
     let (clock, hand) = Clock::manual();
     let store =
-        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     (Cache::builder(store).clock(clock).build().expect("valid"), hand)
 }
 

@@ -170,8 +170,12 @@ pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
     [None, Some(Fault::Slow)]
         .map(|fault| {
             let (clock, hand) = Clock::manual();
-            let memory =
-                MemoryStore::builder().seed(3).capacity(8 << 20).clock(clock.clone()).build().expect("valid");
+            let memory = MemoryStore::builder()
+                .seed(3)
+                .max_bytes(8 << 20)
+                .clock(clock.clone())
+                .build()
+                .expect("valid");
             let builder = match fault {
                 None => Cache::builder(memory),
                 Some(fault) => Cache::builder(Faulty::new(memory, fault)),

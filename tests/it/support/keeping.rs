@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, CacheHints, Clock, Invalidate, Invalidation, ManualClock, MemoryStore, Policy, SiteCacheLayer,
+    Cache, CacheHints, Clock, Invalidation, ManualClock, MemoryStore, Policy, SiteCacheLayer,
 };
 
 pub(crate) const S: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ impl Kept {
     pub(crate) fn cache(self, namespace: usize) -> (Cache, ManualClock) {
         let (clock, hand) = Clock::manual();
         let memory =
-            MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+            MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
         let builder = match self {
             Self::Inside => Cache::builder(memory),
             Self::Outside => Cache::builder(Faulty::new(memory, Fault::Slow)),
@@ -81,7 +81,7 @@ pub(crate) fn with_status(mut response: Response<Body>, status: u16) -> Response
 }
 
 pub(crate) fn changed(mut response: Response<Body>, what: Invalidation) -> Response<Body> {
-    Invalidate::new(what).add_to(response.extensions_mut());
+    Invalidation::from(what).on_success().add_to(response.extensions_mut());
     response
 }
 

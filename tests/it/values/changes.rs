@@ -156,7 +156,7 @@ async fn cache_version(cache: &Cache) -> u32 {
 async fn what_a_page_was_made_from_does_not_grow_with_each_304() {
     let (clock, hand) = Clock::manual();
     let store =
-        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
     let handle = cache.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -496,7 +496,7 @@ async fn a_set_that_is_dropped_midway_leaves_no_page_that_it_has_outdated() {
 /// A POST whose client leaves while what it changed is invalidated.
 #[tokio::test(start_paused = true)]
 async fn a_client_that_leaves_takes_no_invalidation_along() {
-    use tower_response_cache::{CacheHints, Invalidate};
+    use tower_response_cache::CacheHints;
     let mut lost = Vec::new();
     for after in 0..30 {
         let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
@@ -506,7 +506,7 @@ async fn a_client_that_leaves_takes_no_invalidation_along() {
             let mut response = with_lines(&[], flag.load(Ordering::SeqCst).to_string());
             if request.method() == "POST" {
                 flag.store(true, Ordering::SeqCst);
-                Invalidate::new(Invalidation::tag("t")).add_to(response.extensions_mut());
+                Invalidation::tag("t").on_success().add_to(response.extensions_mut());
             } else {
                 CacheHints::new().tags(["t"]).add_to(response.extensions_mut());
             }

@@ -405,7 +405,7 @@ async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(
         // Made stale by an invalidation, too.
         let tagged = || value().tags(["t"]);
         tagged().set(&4_u8).await?;
-        cache.invalidate(Invalidation::tag("t").keep_stale()).await?;
+        cache.invalidate(Invalidation::tag("t").soft()).await?;
         assert_eq!(kind(cache.get::<u8>("k").await), Some(AbsentKind::Stale));
         assert_eq!(tagged().get_or_set(|| async { 5_u8 }).await?, 5);
     }

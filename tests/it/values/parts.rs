@@ -75,8 +75,8 @@ impl Exit {
         match self {
             StaleIfError => policy.stale_if_error(100 * S),
             StaleWhileRevalidate => policy.stale_while_revalidate(100 * S),
-            Detached | DetachedRevalidated | DetachedUnstored => policy.carry_on(100 * S),
-            DetachedStaleIfError => policy.carry_on(100 * S).stale_if_error(100 * S),
+            Detached | DetachedRevalidated | DetachedUnstored => policy.complete_after_disconnect(100 * S),
+            DetachedStaleIfError => policy.complete_after_disconnect(100 * S).stale_if_error(100 * S),
             Alone => policy.collapse(false),
             _ => policy,
         }
@@ -225,7 +225,7 @@ async fn a_page_is_invalidated_with_its_part_by_whatever_exit_that_was_answered(
             Invalidation::path("/part"),
             Invalidation::uri("/part"),
             Invalidation::subtree("/part"),
-            Invalidation::path("/part").keep_stale(),
+            Invalidation::path("/part").soft(),
         ];
         for what in what {
             let world = made_by(exit).await;
@@ -295,7 +295,8 @@ async fn a_page_depends_on_what_its_part_reads_while_another_reader_drives_its_b
         let cache = memory();
         cache.set("price", &7_u32, MINUTE).await.expect("set");
         let policy = policy();
-        let part = streamed(&cache, if carries_on { policy.carry_on(MINUTE) } else { policy });
+        let part =
+            streamed(&cache, if carries_on { policy.complete_after_disconnect(MINUTE) } else { policy });
         let called = part.clone();
         let handler = service_fn(move |_: Request<Body>| {
             let part = called.clone();

@@ -1,4 +1,4 @@
-//! The options of `ConditionLayer`.
+//! The options of `PreconditionLayer`.
 
 use super::probe::Probe;
 use super::write_locks::{Limits, WriteLocks};

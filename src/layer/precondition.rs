@@ -1,7 +1,7 @@
 //! Preconditions evaluated before the handler runs.
 
-use super::condition_layer::{ByFunctions, ByGet, ConditionLayer};
-use super::condition_options::{BoxedFuture, Options};
+use super::precondition_layer::{ByFunctions, ByGet, PreconditionLayer};
+use super::precondition_options::{BoxedFuture, Options};
 use super::write_locks::WriteLocks;
 use crate::body::ResponseBody;
 use crate::error::BoxError;
@@ -19,25 +19,25 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use tower::{Layer, Service, ServiceExt};
 
-impl<S, V: Clone> Layer<S> for ConditionLayer<V> {
-    type Service = Condition<S, V>;
+impl<S, V: Clone> Layer<S> for PreconditionLayer<V> {
+    type Service = Precondition<S, V>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Condition { inner, layer: self.clone() }
+        Precondition { inner, layer: self.clone() }
     }
 }
 
-/// The service that [`ConditionLayer`] makes. It is always ready; where the wrapped one is called, it
+/// The service that [`PreconditionLayer`] makes. It is always ready; where the wrapped one is called, it
 /// is driven to readiness in the response future.
 #[derive(Debug, Clone)]
-pub struct Condition<S, V = ByFunctions> {
+pub struct Precondition<S, V = ByFunctions> {
     inner: S,
-    layer: ConditionLayer<V>,
+    layer: PreconditionLayer<V>,
 }
 
 macro_rules! service {
     ($validators:ty, $probe:expr, $($bound:tt)*) => {
-        impl<S, ReqBody, B> Service<Request<ReqBody>> for Condition<S, $validators>
+        impl<S, ReqBody, B> Service<Request<ReqBody>> for Precondition<S, $validators>
         where
             S: Service<Request<ReqBody>, Response = Response<B>> + Clone + Send + 'static,
             S::Future: Send,

@@ -48,29 +48,29 @@ use tower::{Layer, Service};
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_response_cache::ConditionalLayer;
+/// use tower_response_cache::ConditionalGetLayer;
 ///
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "hello" }))
-///     .layer(ConditionalLayer::new().max_body_bytes(64 << 10));
+///     .layer(ConditionalGetLayer::new().max_body_bytes(64 << 10));
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy)]
 #[must_use]
-pub struct ConditionalLayer {
+pub struct ConditionalGetLayer {
     max_body_bytes: u64,
     comparison: Comparison,
 }
 
 const DEFAULT_MAX_BODY: u64 = 1 << 20;
 
-impl Default for ConditionalLayer {
+impl Default for ConditionalGetLayer {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ConditionalLayer {
+impl ConditionalGetLayer {
     /// Creates the layer.
     pub fn new() -> Self {
         Self { max_body_bytes: DEFAULT_MAX_BODY, comparison: Comparison::Weak }
@@ -93,9 +93,9 @@ impl ConditionalLayer {
     ///
     /// # Example
     /// ```
-    /// use tower_response_cache::ConditionalLayer;
+    /// use tower_response_cache::ConditionalGetLayer;
     ///
-    /// let layer = ConditionalLayer::new().strong();
+    /// let layer = ConditionalGetLayer::new().strong();
     /// ```
     pub fn strong(mut self) -> Self {
         self.comparison = Comparison::Strong;
@@ -103,22 +103,22 @@ impl ConditionalLayer {
     }
 }
 
-impl<S> Layer<S> for ConditionalLayer {
-    type Service = Conditional<S>;
+impl<S> Layer<S> for ConditionalGetLayer {
+    type Service = ConditionalGet<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Conditional { inner, layer: *self }
+        ConditionalGet { inner, layer: *self }
     }
 }
 
-/// The service that [`ConditionalLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`ConditionalGetLayer`] makes. It is ready when the wrapped one is.
 #[derive(Debug, Clone)]
-pub struct Conditional<S> {
+pub struct ConditionalGet<S> {
     inner: S,
-    layer: ConditionalLayer,
+    layer: ConditionalGetLayer,
 }
 
-impl<S, ReqBody, B> Service<Request<ReqBody>> for Conditional<S>
+impl<S, ReqBody, B> Service<Request<ReqBody>> for ConditionalGet<S>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
     B: Body<Data = Bytes>,
@@ -126,7 +126,7 @@ where
 {
     type Response = Response<ResponseBody<B>>;
     type Error = S::Error;
-    type Future = ConditionalFuture<S::Future>;
+    type Future = ConditionalGetFuture<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -142,15 +142,15 @@ where
             let conditions = conditions.then(|| headers.clone());
             ConditionalRequest { method: request.method().clone(), conditions, layer: self.layer }
         });
-        ConditionalFuture { edge, call: self.inner.call(request), asked }
+        ConditionalGetFuture { edge, call: self.inner.call(request), asked }
     }
 }
 
 pin_project! {
-    /// The future of a [`Conditional`] service.
+    /// The future of a [`ConditionalGet`] service.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
-    pub struct ConditionalFuture<F> {
+    pub struct ConditionalGetFuture<F> {
         // Dropped first.
         edge: Edge,
         #[pin]
@@ -159,7 +159,7 @@ pin_project! {
     }
 }
 
-impl<F, B, E> Future for ConditionalFuture<F>
+impl<F, B, E> Future for ConditionalGetFuture<F>
 where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
@@ -210,7 +210,7 @@ fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
 struct ConditionalRequest {
     method: Method,
     conditions: Option<HeaderMap>,
-    layer: ConditionalLayer,
+    layer: ConditionalGetLayer,
 }
 
 impl ConditionalRequest {

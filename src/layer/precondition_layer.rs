@@ -1,6 +1,6 @@
 //! The layer that evaluates preconditions before the handler runs, and its options.
 
-use super::condition_options::Options;
+use super::precondition_options::Options;
 use crate::rules::entity_tag::EntityTag;
 use http::request::Parts;
 use std::future::Future;
@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// The handler does not run for a 304, which therefore has the validators alone. Its 200 may have further fields that a
 /// 304 must have, too: `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` (RFC 9110 section 15.4.5). Write
-/// them in an outer layer, such as [`CacheControlLayer`](crate::CacheControlLayer) and [`VaryLayer`](crate::VaryLayer),
+/// them in an outer layer, such as [`SetCacheControlLayer`](crate::SetCacheControlLayer) and [`AddVaryLayer`](crate::AddVaryLayer),
 /// which adds them to both. Servers add `Date`.
 ///
 /// # Where it belongs
@@ -39,12 +39,12 @@ use std::time::{Duration, SystemTime};
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_response_cache::{ConditionLayer, EntityTag};
+/// use tower_response_cache::{PreconditionLayer, EntityTag};
 ///
 /// # async fn version_of(_: &str) -> Option<u64> { Some(7) }
 /// # async fn show() {}
 /// # async fn save() {}
-/// let layer = ConditionLayer::new()
+/// let layer = PreconditionLayer::new()
 ///     .etag(|request| async move {
 ///         let version = version_of(request.uri.path()).await?;
 ///         Some(EntityTag::strong(format!("v{version}")))
@@ -55,26 +55,26 @@ use std::time::{Duration, SystemTime};
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct ConditionLayer<V = ByFunctions> {
+pub struct PreconditionLayer<V = ByFunctions> {
     pub(super) options: Options,
     validators: PhantomData<V>,
 }
 
-/// A [`ConditionLayer`] whose validators come from functions.
+/// A [`PreconditionLayer`] whose validators come from functions.
 #[derive(Debug, Clone, Copy)]
 pub struct ByFunctions;
 
-/// A [`ConditionLayer`] that asks the wrapped service itself, by a GET.
+/// A [`PreconditionLayer`] that asks the wrapped service itself, by a GET.
 #[derive(Debug, Clone, Copy)]
 pub struct ByGet;
 
-impl Default for ConditionLayer {
+impl Default for PreconditionLayer {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl ConditionLayer {
+impl PreconditionLayer {
     /// Creates a layer without functions yet: until there is one, no resource has a validator.
     pub fn new() -> Self {
         Self { options: Options::default(), validators: PhantomData }
@@ -101,7 +101,7 @@ impl ConditionLayer {
     }
 }
 
-impl ConditionLayer<ByGet> {
+impl PreconditionLayer<ByGet> {
     /// Creates a layer for an API that does nothing but emit validators: before an unsafe request with
     /// a precondition, a GET to the same target is made to the wrapped service, with the request's own
     /// fields and extensions, and the validators of its response count. GET and HEAD pass as they are.
@@ -125,7 +125,7 @@ impl ConditionLayer<ByGet> {
     /// # #[cfg(feature = "axum")] {
     /// use axum::{Router, http::header::ETAG, response::IntoResponse, routing::get};
     /// use tower::Layer;
-    /// use tower_response_cache::{ConditionLayer, EntityTag};
+    /// use tower_response_cache::{PreconditionLayer, EntityTag};
     ///
     /// # async fn version() -> u64 { 7 }
     /// async fn show() -> impl IntoResponse {
@@ -133,7 +133,7 @@ impl ConditionLayer<ByGet> {
     ///     ([(ETAG, tag.to_string())], "vanilla")
     /// }
     /// # async fn save() {}
-    /// let layer = ConditionLayer::by_get().require_precondition();
+    /// let layer = PreconditionLayer::by_get().require_precondition();
     /// let vanilla = layer.layer(get(show).put(save));
     /// let app: Router = Router::new().route_service("/flavours/vanilla", vanilla);
     /// # }
@@ -143,7 +143,7 @@ impl ConditionLayer<ByGet> {
     }
 }
 
-impl<V> ConditionLayer<V> {
+impl<V> PreconditionLayer<V> {
     /// Answers 428 (RFC 6585 section 3) to unsafe requests that have no precondition. `If-Match: *` is one: it is true if
     /// there is any current representation, so that it keeps no update from being lost.
     pub fn require_precondition(mut self) -> Self {
