@@ -43,7 +43,7 @@ fn cached(
     response: Response<Body>,
 ) -> impl Service<Request<Body>, Response: Answer, Error = Infallible> + Clone + use<> {
     let policy = Policy::app().default_ttl(Duration::from_secs(3600));
-    SiteCacheLayer::new(cache).policy(policy).layer(support::floor(response))
+    SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(support::floor(response))
 }
 
 /// A response that is the same but for its tags, as its handler names them.
@@ -136,7 +136,7 @@ fn print_many() {
         async move { Ok::<_, Infallible>(response) }
     });
     let policy = Policy::app().default_ttl(Duration::from_secs(3600));
-    let mut service = SiteCacheLayer::new(&cache).policy(policy).layer(answer);
+    let mut service = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(answer);
     let ask = |number: usize| {
         let mut request = Request::new(Body::default());
         *request.uri_mut() = Uri::try_from(format!("/{number}")).expect("a URI");

@@ -37,7 +37,7 @@ async fn main() {
 
 fn layer(store: &MemoryStore) -> SiteCacheLayer {
     SiteCacheLayer::new(&Cache::new(store.clone()))
-        .policy(Policy::app().default_ttl(Duration::from_secs(600)))
+        .policy(Policy::app().default_ttl(Duration::from_secs(600)).build().expect("a policy"))
 }
 
 fn request(path: &'static str) -> Request<Empty<Bytes>> {

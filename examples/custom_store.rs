@@ -137,7 +137,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for what in ["first", "second, after a restart"] {
         let cache = Cache::new(SqliteStore::open(&file, Clock::system())?);
         let policy = Policy::app().default_ttl(Duration::from_secs(60)).cache_status(true);
-        let layer = SiteCacheLayer::new(&cache).policy(policy);
+        let layer = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy"));
         let app = Router::new().route("/", get(async || "vanilla")).layer(layer);
         let response = app.oneshot(http::Request::new(Body::empty())).await?;
         println!("{what}: {}", response.headers()["cache-status"].to_str()?);

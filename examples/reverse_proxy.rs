@@ -67,7 +67,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tower::Layer;
-use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer};
 
 const HELP: &str = "\
 A caching reverse proxy
@@ -98,7 +98,7 @@ struct Args {
     timeout: Duration,
     requests: usize,
     capacity: u64,
-    policy: Policy,
+    policy: PolicyBuilder,
     log: bool,
 }
 
@@ -196,7 +196,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     ));
     let cache = Cache::new(MemoryStore::with_max_bytes(args.capacity));
     let upstream = Upstream::new(args.upstream, args.http2, args.timeout).max_requests(args.requests);
-    let inner = SiteCacheLayer::new(&cache).policy(args.policy).layer(upstream);
+    let inner = SiteCacheLayer::new(&cache).policy(args.policy.build().expect("a policy")).layer(upstream);
     let front = Front { inner, log: args.log.then(printer) };
     serve(listener, front, stopped, args.timeout + Duration::from_secs(5)).await;
     eprintln!("Stopped.");

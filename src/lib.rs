@@ -21,10 +21,11 @@
 //! # #[tokio::main(flavor = "current_thread")] async fn main() {
 //! let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20)); // bytes
 //! let hour = Duration::from_secs(3600);
+//! let policy = Policy::app().default_ttl(hour).build().expect("valid options");
 //! let app: Router = Router::new()
 //!     .route("/report", get(report).layer(RouteCacheLayer::new(&cache, hour)))
 //!     .route("/flavours/{slug}", get(flavour))
-//!     .layer(SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(hour)));
+//!     .layer(SiteCacheLayer::new(&cache).policy(policy));
 //!
 //! // After a write: no request that begins from now on gets the old page.
 //! cache.invalidate(Invalidation::path("/flavours/vanilla")).await.expect("the store answers");
@@ -58,9 +59,9 @@
 //! | `Range`, `If-Range` | 206 or 416 from what is stored; a miss is forwarded as it is, and its part is not stored |
 //! | stale, with a validator | the service is asked by a conditional request of the cache's own; a 304 freshens what is stored (RFC 9111 section 4.3) |
 //! | `Authorization`, or another credential | forwarded, not stored |
-//! | a cookie | forwarded, not stored, unless all are declared harmless or keyed ([`Policy::ignore_cookies`], [`Policy::vary_on_cookies`]) |
+//! | a cookie | forwarded, not stored, unless all are declared harmless or keyed ([`PolicyBuilder::ignore_cookies`], [`PolicyBuilder::vary_on_cookies`]) |
 //! | concurrent requests for one key | one calls the service, the others read its response while it arrives |
-//! | stale, within a window of RFC 5861 | answered with at once, while a new one is made in the background ([`Policy::stale_while_revalidate`]), or where the service fails ([`Policy::stale_if_error`]) |
+//! | stale, within a window of RFC 5861 | answered with at once, while a new one is made in the background ([`PolicyBuilder::stale_while_revalidate`]), or where the service fails ([`PolicyBuilder::stale_if_error`]) |
 //! | `Set-Cookie`, `private`, `no-store`, `Vary: *`, 206, trailers, event streams | passes, not stored |
 //! | `no-cache`, `max-age=0` | stored with a validator, and revalidated before each use; without one, not stored |
 //! | `Cache-Control` that can't be read | counts as `max-age=0`, and forbids what it may have been meant to (RFC 9111 section 4.2.1) |
@@ -73,7 +74,7 @@
 //! stream was reset with `NO_ERROR`, so a proxy wraps it, as the example `reverse_proxy` does.
 //!
 //! A handler's own [`CacheHints`] outrank what is said of lifetimes and statuses here, but for `no-store`.
-//! [`Policy::vary_by_identity`] gives each visitor a cache of their own; [`Policy::strip_unkeyed_inputs`]
+//! [`PolicyBuilder::vary_by_identity`] gives each visitor a cache of their own; [`PolicyBuilder::strip_unkeyed_inputs`]
 //! shows handlers nothing that the key ignores.
 //!
 //! # The order of layers
@@ -92,10 +93,10 @@
 //! No order makes the page of who has a session or credential everybody's: requests that carry one bypass
 //! the cache, whatever `Vary` says, unless their cookie is declared not to count. Two things no cache can
 //! see: what layers *outside* of it leave in a request's extensions, so declare no cookie harmless that one
-//! of them reads, and key by it ([`Policy::vary_by_identity`]) or ask it
+//! of them reads, and key by it ([`PolicyBuilder::vary_by_identity`]) or ask it
 //! ([`AnonymousOnlyLayer::identified_if`]) where one takes credentials off; and cookies that are set outside
 //! of all layers of this crate, so mark a page that *begins* a session there (a form with a token)
-//! as [`Identified`], or exclude it by [`Policy::store_if`].
+//! as [`Identified`], or exclude it by [`PolicyBuilder::store_if`].
 //!
 //! An invalidation counts from when it is made. Where a write can outlive its request (axum drops a
 //! handler whose client hangs up, `spawn_blocking` goes on), commit and [invalidate](Cache::invalidate)
@@ -112,7 +113,7 @@
 //! | cancelled by its client before its head | one of them makes a call of its own |
 //! | cancelled by its client during its body | read on |
 //! | an error, a panic, a 5xx | the stale response, where there is one and it may be used; else one makes another call; if it fails too, they call a few at a time |
-//! | too slow | after [`Policy::collapse_timeout`] each calls the service; who comes when a body has stood still for ten seconds, too |
+//! | too slow | after [`PolicyBuilder::collapse_timeout`] each calls the service; who comes when a body has stood still for ten seconds, too |
 //!
 //! # The map
 //! [`Cache`] is the handle that layers and handlers share; [`SiteCacheLayer`] and
@@ -132,8 +133,8 @@
 //! # Features
 //! - `axum` (default): reads axum's `OriginalUri`, so that nested routers are keyed by the public URI and, if it differs, the URI that the handler sees;
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
-//! - `tracing`: calls that are made in tasks of their own ([`Policy::stale_while_revalidate`],
-//!   [`Policy::complete_after_disconnect`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
+//! - `tracing`: calls that are made in tasks of their own ([`PolicyBuilder::stale_while_revalidate`],
+//!   [`PolicyBuilder::complete_after_disconnect`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
 //!   forwarded requests, stored responses, set values and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
@@ -194,7 +195,7 @@ pub use layer::{
     SetCacheControl, SetCacheControlFuture, SetCacheControlLayer, SiteCacheLayer,
 };
 pub use marks::Identified;
-pub use policy::{CacheHints, Policy, Ttl};
+pub use policy::{CacheHints, Policy, PolicyBuilder, Ttl};
 pub use rules::control::CacheControl;
 pub use rules::entity_tag::EntityTag;
 pub use rules::groups::TagField;

@@ -132,7 +132,9 @@ async fn fill_with_pages(store: &MemoryStore, pattern: &Pattern) {
             Ok::<_, Infallible>(Response::new(body))
         }
     });
-    let site = SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE).etags(true)).layer(inner);
+    let site = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).etags(true).build().expect("a policy"))
+        .layer(inner);
     let size: usize = pattern.sizes.iter().sum();
     for page in 0..=(5 * CAPACITY as usize / 4 / (size + 600)).min(800) {
         let ask = || async {
@@ -206,7 +208,9 @@ fn frames_read_ahead_hold_no_more_than_their_bytes() {
         ("cache", || {
             let policy = Policy::app().default_ttl(MINUTE).collapse(false);
             let cache = Cache::new(MemoryStore::with_max_bytes(CAPACITY));
-            let site = SiteCacheLayer::new(&cache).policy(policy).layer(service_fn(small_slices));
+            let site = SiteCacheLayer::new(&cache)
+                .policy(policy.build().expect("a policy"))
+                .layer(service_fn(small_slices));
             Box::new((
                 cache,
                 on_runtime(async {

@@ -124,7 +124,7 @@ pub(crate) fn cached(
 {
     let cache = Cache::new(store);
     let policy = Policy::app().default_ttl(Duration::from_secs(600));
-    SiteCacheLayer::new(&cache).policy(policy).layer(floor(response))
+    SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(floor(response))
 }
 
 /// The same, with the response to this request stored, so that every further one is a hit.

@@ -68,7 +68,8 @@ use tower::Layer;
 use tower_http::timeout::TimeoutLayer;
 use tower_response_cache::{
     AddVaryLayer, AnonymousOnlyLayer, Cache, ConditionalGetLayer, ConfigError, KeyPart, MemoryStore,
-    NeverCacheLayer, Policy, PreconditionLayer, PurgeService, QueryKey, RouteCacheLayer, SiteCacheLayer,
+    NeverCacheLayer, Policy, PolicyBuilder, PreconditionLayer, PurgeService, QueryKey, RouteCacheLayer,
+    SiteCacheLayer,
 };
 use tower_sessions::SessionManagerLayer;
 
@@ -84,7 +85,7 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
     let site = Site { db, cache };
     let mut report = get(handlers::report);
     if let Some(cache) = &site.cache {
-        report = report.layer(RouteCacheLayer::new(cache, ttl).policy(policy()?));
+        report = report.layer(RouteCacheLayer::new(cache, ttl).policy(policy()?.build()?));
     }
 
     let sessions = SessionManagerLayer::new(tower_sessions::MemoryStore::default())
@@ -102,7 +103,7 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
         .layer(sessions);
     app = match &site.cache {
         Some(cache) => {
-            let policy = policy()?.default_ttl(Duration::from_secs(600));
+            let policy = policy()?.default_ttl(Duration::from_secs(600)).build()?;
             app.layer(SiteCacheLayer::new(cache).policy(policy))
         }
         // A cache emits what its pages are keyed by.
@@ -115,9 +116,9 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
 
 /// What both caches go by: a page for each language, and none for each campaign that links to it. Nobody
 /// waits for a page that is made anew, nor sees an error while there is an old one.
-fn policy() -> Result<Policy, ConfigError> {
+fn policy() -> Result<PolicyBuilder, ConfigError> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
-    Policy::app()
+    Ok(Policy::app()
         .stale_while_revalidate(DAY)
         .stale_if_error(DAY)
         .refresh_without::<tower_sessions::Session>()
@@ -127,7 +128,7 @@ fn policy() -> Result<Policy, ConfigError> {
         .cache_status(true)
         .query(QueryKey::without_tracking())
         .vary_by_part(KeyPart::language(["en", "de"])?)
-        .vary_on_cookies([visitor::LANGUAGE])
+        .vary_on_cookies([visitor::LANGUAGE]))
 }
 
 /// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
@@ -197,7 +198,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     if let Some(cache) = cache.as_ref().filter(|_| args.warm) {
         let pages = ["/", "/report", "/api/flavours"].map(|path| format!("http://{address}{path}").parse());
         let pages = pages.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let warmed = cache.warm::<axum::body::Body, _, _>(app.clone(), pages).await;
+        let warmed = cache.warm(app.clone(), pages).await;
         println!("{} pages are in the cache.", warmed.cached);
     }
     println!("Listening on http://{address} until Ctrl-C. Worth trying, in turn and again:");

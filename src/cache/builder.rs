@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::flight::{Flights, Remembered};
 use crate::key::KeyRef;
+use crate::policy::Policy;
 use crate::store::Store;
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct CacheBuilder {
     value_ttl: Duration,
     key_function: Option<Arc<KeyFunction>>,
     key_secret: Arc<[u8]>,
+    policy: Policy,
 }
 
 const DEFAULT_RECORDING: u64 = 64 << 20;
@@ -83,6 +85,7 @@ impl Cache {
             value_ttl: builder.value_ttl,
             key_function: builder.key_function,
             key_secret: builder.key_secret,
+            policy: Arc::new(builder.policy),
             computations: Flights::new(builder.max_flights),
         }))
     }
@@ -103,6 +106,7 @@ impl CacheBuilder {
             value_ttl: DEFAULT_VALUE_TTL,
             key_function: None,
             key_secret: Arc::default(),
+            policy: Policy::default(),
         }
     }
 
@@ -145,7 +149,7 @@ impl CacheBuilder {
     }
 
     /// Sets how many responses are made anew in the background at a time
-    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)). While so many are, stale ones
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate)). While so many are, stale ones
     /// go on being answered with. The default is 64; zero makes none.
     pub fn max_refreshes(mut self, most: u32) -> Self {
         self.max_refreshes = most;
@@ -159,8 +163,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets what chance begins with ([`Policy::early_refresh`](crate::Policy::early_refresh),
-    /// [`Policy::ttl_jitter`](crate::Policy::ttl_jitter)), for tests. By default, each process has another.
+    /// Sets what chance begins with ([`PolicyBuilder::early_refresh`](crate::PolicyBuilder::early_refresh),
+    /// [`PolicyBuilder::ttl_jitter`](crate::PolicyBuilder::ttl_jitter)), for tests. By default, each process has another.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -191,9 +195,9 @@ impl CacheBuilder {
 
     /// Sets the secret that keys the digests of credentials, identities, keyed cookies and computed parts of keys. Use the same secret in every
     /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
-    /// ([`Policy::vary_by_identity`](crate::Policy::vary_by_identity)), of the fields in `Vary` or in the key that
+    /// ([`PolicyBuilder::vary_by_identity`](crate::PolicyBuilder::vary_by_identity)), of the fields in `Vary` or in the key that
     /// identify a visitor, and of parts of the key that the application computes
-    /// ([`Policy::vary_by`](crate::Policy::vary_by)).
+    /// ([`PolicyBuilder::vary_by`](crate::PolicyBuilder::vary_by)).
     ///
     /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
     /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32
@@ -210,6 +214,25 @@ impl CacheBuilder {
     /// ```
     pub fn key_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.key_secret = secret.as_ref().into();
+        self
+    }
+
+    /// Sets the policy of the layers over this cache that have none of their own. The default is
+    /// [`Policy::app`] without options.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
+    ///
+    /// let policy = Policy::app().default_ttl(Duration::from_secs(600)).build()?;
+    /// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20)).policy(policy).build()?;
+    /// let layer = SiteCacheLayer::new(&cache);
+    /// # let _ = layer;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
         self
     }
 

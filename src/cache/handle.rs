@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, HitForMiss, Remembered};
 use crate::key::ValueDigests;
+use crate::policy::Policy;
 use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
 use std::fmt;
 use std::sync::Arc;
@@ -52,6 +53,7 @@ pub(super) struct CacheInner {
     pub(super) value_ttl: Duration,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) key_secret: Arc<[u8]>,
+    pub(super) policy: Arc<Policy>,
     pub(super) computations: Flights<Computed>,
 }
 
@@ -59,6 +61,11 @@ pub(super) struct CacheInner {
 pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Cache {
+    /// Returns the policy of the layers that have none of their own.
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.0.policy
+    }
+
     /// Draws a number from [0, 1).
     pub(crate) fn draw(&self) -> f64 {
         self.0.dice.draw()

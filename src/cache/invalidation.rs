@@ -115,7 +115,7 @@ impl Invalidation {
     }
 
     /// Makes what is named stale instead of gone: where it has a stale window
-    /// ([`Policy::stale_while_revalidate`](crate::Policy::stale_while_revalidate)), it is served while a new
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate)), it is served while a new
     /// response is made. The window begins with the first request that meets it. What another invalidation
     /// has made gone stays gone.
     pub fn soft(mut self) -> Self {

@@ -9,6 +9,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::header::HOST;
 use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body::Body;
+use http_body_util::Empty;
 use std::future::poll_fn;
 use std::pin::pin;
 use tower::{Service, ServiceExt};
@@ -58,7 +59,7 @@ impl Cache {
     /// # Example
     /// ```
     /// # #[cfg(feature = "axum")] {
-    /// use axum::{Router, body::Body, routing::get};
+    /// use axum::{Router, routing::get};
     /// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() {
@@ -66,16 +67,28 @@ impl Cache {
     /// let policy = Policy::app().default_ttl(std::time::Duration::from_secs(60));
     /// let app: Router = Router::new()
     ///     .route("/", get(|| async { "slow" }))
-    ///     .layer(SiteCacheLayer::new(&cache).policy(policy));
+    ///     .layer(SiteCacheLayer::new(&cache).policy(policy.build().expect("valid options")));
     ///
-    /// // A router takes requests with any body.
     /// let uris = ["http://shop.example/".parse().expect("a URI")];
-    /// let warmed = cache.warm::<Body, _, _>(app, uris).await;
+    /// let warmed = cache.warm(app, uris).await;
     /// assert_eq!((warmed.cached, warmed.failed), (1, 0));
     /// # }
     /// # main() }
     /// ```
-    pub async fn warm<ReqBody, S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> WarmSummary
+    pub async fn warm<S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> WarmSummary
+    where
+        S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone,
+        B: Body<Data = Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        self.warm_as(service, uris).await
+    }
+
+    /// Does what [`warm`](Self::warm) does, for services that take requests with one type of body alone.
+    ///
+    /// # Cancel safety
+    /// As for [`warm`](Self::warm).
+    pub async fn warm_as<ReqBody, S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> WarmSummary
     where
         S: Service<Request<ReqBody>, Response = Response<B>> + Clone,
         ReqBody: Default,

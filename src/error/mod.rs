@@ -117,6 +117,8 @@ impl StdError for StoreError {
 pub struct ConfigError {
     kind: ConfigErrorKind,
     value: String,
+    /// What else is wrong.
+    others: Vec<ConfigError>,
 }
 
 /// What is wrong with a configuration.
@@ -151,7 +153,25 @@ pub enum ConfigErrorKind {
 
 impl ConfigError {
     pub(crate) fn new(kind: ConfigErrorKind, value: impl fmt::Display) -> Self {
-        Self { kind, value: value.to_string() }
+        Self { kind, value: value.to_string(), others: Vec::new() }
+    }
+
+    /// Returns one error for all of these, each named once; `None` for none.
+    pub(crate) fn join(errors: Vec<Self>) -> Option<Self> {
+        let mut all: Vec<Self> = Vec::new();
+        for error in errors {
+            if !all.contains(&error) {
+                all.push(error);
+            }
+        }
+        let mut all = all.into_iter();
+        let first = all.next()?;
+        Some(Self { others: all.collect(), ..first })
+    }
+
+    /// Returns all that is wrong, this first, where a builder found several faults.
+    pub fn all(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
     }
 
     /// Returns what is wrong.
@@ -185,7 +205,8 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::InvalidSecret => "not a secret that a request can carry",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };
-        write!(f, "{what}: {:?}", self.value)
+        write!(f, "{what}: {:?}", self.value)?;
+        self.others.iter().try_for_each(|other| write!(f, "; {other}"))
     }
 }
 

@@ -41,7 +41,7 @@ type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
 /// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
 /// mark pages that *begin* a session there (a form with a token) as [`Identified`] or
-/// [never](crate::CacheHints::never), or exclude them by [`Policy::store_if`](crate::Policy::store_if).
+/// [never](crate::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::PolicyBuilder::store_if).
 /// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
 /// so that nothing identified is stored.
 ///
@@ -114,7 +114,7 @@ impl AnonymousOnlyLayer {
     }
 
     /// Declares cookies that count for nothing, for all cache layers further in; see
-    /// [`Policy::ignore_cookies`](crate::Policy::ignore_cookies).
+    /// [`PolicyBuilder::ignore_cookies`](crate::PolicyBuilder::ignore_cookies).
     ///
     /// # Errors
     /// If a name can't be that of a cookie, or there is nothing before a `*`.
@@ -140,7 +140,7 @@ impl AnonymousOnlyLayer {
     }
 
     /// Makes credential fields identify nobody here. A cache layer needs
-    /// [to know as well](crate::Policy::ignore_headers), so that it takes them off requests that fill it.
+    /// [to know as well](crate::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
     pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.rules().ignored.extend(names);
         self

@@ -110,7 +110,7 @@ impl PreconditionLayer<ByGet> {
     /// response.
     ///
     /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). Let the handler send one.
-    /// [`Policy::strong_etags`](crate::Policy::strong_etags) on an inner cache layer suffices only for requests that do
+    /// [`PolicyBuilder::strong_etags`](crate::PolicyBuilder::strong_etags) on an inner cache layer suffices only for requests that do
     /// not bypass it, and for storable responses whose body is ready with the head. If the tag is weak, an `If-Match`
     /// that names a tag is answered with 412; with feature `tracing`, the layer warns once.
     ///

@@ -17,7 +17,7 @@ use tower::Layer;
 /// On the route, inside everything else. Requests that still carry a cookie or a credential bypass
 /// it, and so do those whose credential a cache layer further out saw. A layer outside of it that
 /// takes the credential *off* and makes pages personal by an extension leaves nothing to see: put no
-/// cache inside of such a layer, key it by [`Policy::vary_by_identity`], or have an
+/// cache inside of such a layer, key it by [`PolicyBuilder::vary_by_identity`], or have an
 /// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
 ///
 /// A session layer outside of this layer may make a page personal after this layer has seen it. If any layer of this crate
@@ -26,7 +26,7 @@ use tower::Layer;
 /// crate is not examined. A layer in between that builds a new request has to keep its extensions, by which this layer
 /// knows the outer ones; a request for a part of a page, made by a handler, must not have those of the page's request.
 ///
-/// Two such layers around one another with the same ttl need different [names](Policy::name), or the inner one does nothing.
+/// Two such layers around one another with the same ttl need different [names](PolicyBuilder::name), or the inner one does nothing.
 ///
 /// With feature `axum`, the key holds the URI that the client sent and, where it differs, the one that the handler sees
 /// ([`SiteCacheLayer`](crate::SiteCacheLayer#rewritten-uris)).
@@ -49,14 +49,22 @@ use tower::Layer;
 pub struct RouteCacheLayer(Arc<LayerConfig>);
 
 impl RouteCacheLayer {
-    /// Creates a layer over a cache, with the default policy: [`Policy::app`].
+    /// Creates a layer over a cache, with the [policy of the cache](crate::CacheBuilder::policy).
     pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
-        Self(LayerConfig::new(cache.clone(), Policy::app(), Level::Route(ttl.into())))
+        Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }
 
     /// Sets the policy.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
+    }
+
+    /// Sets whether the layer does anything: one that is off forwards all requests as they are, and invalidates nothing. On
+    /// by default.
+    ///
+    /// The service has the same type either way, so a setting of the application can decide.
+    pub fn enabled(self, on: bool) -> Self {
+        Self(self.0.enabled(on))
     }
 }
 

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use tower::Layer;
 
 /// Caches every response that may be stored, for as long as it says, or else for
-/// [`Policy::default_ttl`]; without one, only what states a lifetime itself is stored.
+/// [`PolicyBuilder::default_ttl`]; without one, only what states a lifetime itself is stored.
 ///
 /// # Where it belongs
 /// Outside everything whose work a hit should save, inside everything that must see every request:
 /// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
 /// authentication, a page behind it would be served to anybody; inside of a layer that takes
-/// credentials off, the pages of all users would look alike, unless [`Policy::vary_by_identity`] tells
+/// credentials off, the pages of all users would look alike, unless [`PolicyBuilder::vary_by_identity`] tells
 /// them apart, or an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) further out keeps them from it;
 /// outside of compression, each encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
-/// that differ in nothing that counts for the key ([name](Policy::name), preset, credentials, query),
+/// that differ in nothing that counts for the key ([name](PolicyBuilder::name), preset, credentials, query),
 /// the inner one does nothing, lest one answer for the other past what stands between them. That is
 /// so over two caches of one namespace too: give such layers different names.
 ///
@@ -35,7 +35,7 @@ use tower::Layer;
 /// address of a client (`for`, `by`, `X-Forwarded-For`). A request that is forwarded to fill the cache has these fields as
 /// they are in the key: one line each, hosts and schemes in lower case, no default port if the scheme is known, and no
 /// `for` or `by` but a `for=unknown` that keeps the place of a proxy. If one of them can't be read, the request bypasses
-/// the cache. [`Policy::ignore_headers`] removes a field that no proxy of yours sets.
+/// the cache. [`PolicyBuilder::ignore_headers`] removes a field that no proxy of yours sets.
 ///
 /// # HTTP/1.1 and HTTP/2
 /// hyper and axum pass on the target of an HTTP/2 request with its scheme and authority, and that of most HTTP/1.1 requests
@@ -68,25 +68,34 @@ use tower::Layer;
 /// use axum::{Router, routing::get};
 ///
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
-/// let policy = Policy::app().default_ttl(Duration::from_secs(600));
+/// let policy = Policy::app().default_ttl(Duration::from_secs(600)).build()?;
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "hello" }))
 ///     .layer(SiteCacheLayer::new(&cache).policy(policy));
 /// # }
+/// # Ok::<_, tower_response_cache::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SiteCacheLayer(Arc<LayerConfig>);
 
 impl SiteCacheLayer {
-    /// Creates a layer over a cache, with the default policy: [`Policy::app`].
+    /// Creates a layer over a cache, with the [policy of the cache](crate::CacheBuilder::policy).
     pub fn new(cache: &Cache) -> Self {
-        Self(LayerConfig::new(cache.clone(), Policy::app(), Level::Site))
+        Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
     }
 
     /// Sets the policy.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
+    }
+
+    /// Sets whether the layer does anything: one that is off forwards all requests as they are, and invalidates nothing. On
+    /// by default.
+    ///
+    /// The service has the same type either way, so a setting of the application can decide.
+    pub fn enabled(self, on: bool) -> Self {
+        Self(self.0.enabled(on))
     }
 }
 

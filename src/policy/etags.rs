@@ -1,9 +1,9 @@
 //! The options for entity tags that the cache generates.
 
-use super::Policy;
+use super::{Policy, PolicyBuilder};
 use crate::rules::entity_tag::Comparison;
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets whether stored responses that have no `ETag` are given one (RFC 9110 section 8.8.3), so that clients can
     /// revalidate their copy. Off by default.
     ///
@@ -14,7 +14,7 @@ impl Policy {
     /// tag, too; if it streams, only hits do.
     /// [`ConditionalGetLayer`](crate::ConditionalGetLayer) does the same for responses that are not stored.
     pub fn etags(mut self, on: bool) -> Self {
-        self.etags = on;
+        self.policy.etags = on;
         self
     }
 
@@ -34,10 +34,12 @@ impl Policy {
     /// let policy = Policy::app().etags(true).strong_etags(true);
     /// ```
     pub fn strong_etags(mut self, on: bool) -> Self {
-        self.strong_etags = on;
+        self.policy.strong_etags = on;
         self
     }
+}
 
+impl Policy {
     /// Returns how generated tags compare.
     pub(crate) fn comparison(&self) -> Comparison {
         if self.strong_etags { Comparison::Strong } else { Comparison::Weak }

@@ -1,17 +1,17 @@
 //! The options that decide what enters the key, and what a fill may have besides.
 
-use super::Policy;
 use super::request_fields::meaning;
+use super::{Policy, PolicyBuilder};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::{KeyPart, QueryKey, RequestHead};
 use http::HeaderName;
 use http::header::COOKIE;
 use std::sync::Arc;
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets how the query enters the key. The default is [`QueryKey::raw`].
     pub fn query(mut self, query: QueryKey) -> Self {
-        self.key.query = query;
+        self.policy.key.query = query;
         self
     }
 
@@ -23,10 +23,11 @@ impl Policy {
     ///
     /// A field that is [keyed](Self::vary_on_headers), or that a [part](Self::vary_by_part) of the key stands for, stays
     /// so: this option does not apply to it.
-    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        let names = names.into_iter().filter(|name| !self.key.covers(name));
-        self.key.ignored.extend(names.collect::<Vec<_>>());
-        sort(&mut self.key.ignored);
+    pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = self.field_names(names);
+        let names = names.into_iter().filter(|name| !self.policy.key.covers(name));
+        self.policy.key.ignored.extend(names.collect::<Vec<_>>());
+        sort(&mut self.policy.key.ignored);
         self
     }
 
@@ -56,31 +57,29 @@ impl Policy {
     ///
     /// The order in which parts are added makes no other keys.
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
-        self.key.ignored.retain(|name| part.replaced() != Some(name));
-        let at = self.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
-        self.key.vary_by.insert(at, part);
+        self.policy.key.ignored.retain(|name| part.replaced() != Some(name));
+        let at = self.policy.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
+        self.policy.key.vary_by.insert(at, part);
         self
     }
 
     /// Adds request fields to the key, as they are sent: what every page here depends on, whether or not
     /// its `Vary` says so (`HX-Request`, say).
     ///
-    /// # Errors
-    /// If one may hold what identifies a visitor (`Cookie`, `Authorization` and the like), which should be
+    /// [`build`](Self::build) fails if one may hold what identifies a visitor (`Cookie`, `Authorization` and the like), which should be
     /// in no key: see [`vary_on_cookies`](Self::vary_on_cookies), [`vary_by_identity`](Self::vary_by_identity). If one is
     /// declared as [ignored](Self::ignore_headers) or as a [credential](Self::credential_headers).
-    pub fn vary_on_headers(
-        mut self,
-        names: impl IntoIterator<Item = HeaderName>,
-    ) -> Result<Self, ConfigError> {
-        for name in names {
-            if is_secret(&name) || self.credentials.contains(&name) || self.key.ignored.contains(&name) {
-                return Err(ConfigError::new(ConfigErrorKind::Contradiction, name));
+    pub fn vary_on_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        for name in self.field_names(names) {
+            let policy = &self.policy;
+            if is_secret(&name) || policy.credentials.contains(&name) || policy.key.ignored.contains(&name) {
+                self.errors.push(ConfigError::new(ConfigErrorKind::Contradiction, name));
+            } else {
+                self.policy.key.headers.push(name);
             }
-            self.key.headers.push(name);
         }
-        sort(&mut self.key.headers);
-        Ok(self)
+        sort(&mut self.policy.key.headers);
+        self
     }
 
     /// Sets whether responses name, in `Vary`, the request fields that pages are keyed by: those of
@@ -99,11 +98,11 @@ impl Policy {
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().vary_on_cookies(["currency"])?.emit_vary(false);
+    /// let policy = Policy::app().vary_on_cookies(["currency"]).emit_vary(false);
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
     pub fn emit_vary(mut self, on: bool) -> Self {
-        self.emit_vary = on;
+        self.policy.emit_vary = on;
         self
     }
 
@@ -126,7 +125,7 @@ impl Policy {
         name: impl Into<String>,
         identity: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.identity = Some((name.into(), Arc::new(identity)));
+        self.policy.predicates.identity = Some((name.into(), Arc::new(identity)));
         self
     }
 
@@ -134,16 +133,15 @@ impl Policy {
     /// it under names of their own; so do requests in which a forwarded field (`Forwarded`, `X-Forwarded-Host`, `X-Host`,
     /// `X-Original-URL`, `X-Rewrite-URL`) names another host. A host without a port stands for all its ports.
     ///
-    /// # Errors
-    /// If one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
-    pub fn hosts<N: Into<String>>(mut self, hosts: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+    /// [`build`](Self::build) fails if one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
+    pub fn hosts<N: Into<String>>(mut self, hosts: impl IntoIterator<Item = N>) -> Self {
         for host in hosts.into_iter().map(Into::into) {
-            if !is_canonical_host(&host) {
-                return Err(ConfigError::new(ConfigErrorKind::InvalidHost, host));
+            match is_canonical_host(&host) {
+                true => self.policy.key.hosts.push(host),
+                false => self.errors.push(ConfigError::new(ConfigErrorKind::InvalidHost, host)),
             }
-            self.key.hosts.push(host);
         }
-        Ok(self)
+        self
     }
 
     /// Removes from requests that fill the cache all fields that its key ignores, but for those that are
@@ -156,10 +154,19 @@ impl Policy {
     pub fn strip_unkeyed_inputs(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
         let mut allowed = allowed.into_iter().collect();
         sort(&mut allowed);
-        self.allowed = Some(allowed);
+        self.policy.allowed = Some(allowed);
         self
     }
 
+    /// Reports each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) would remove from a request
+    /// that fills the cache, whether or not it does: to find out what a site depends on.
+    pub fn report_unkeyed_inputs(mut self, report: impl Fn(&HeaderName) + Send + Sync + 'static) -> Self {
+        self.policy.predicates.report = Some(Arc::new(report));
+        self
+    }
+}
+
+impl Policy {
     /// Tells whether the lines of a request field, or what the key takes from them, enter the key.
     pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
         meaning(name.as_str()).is_keyed()
@@ -171,13 +178,6 @@ impl Policy {
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.cookies.keyed().is_empty()).then_some(&COOKIE);
         self.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed())
-    }
-
-    /// Reports each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) would remove from a request
-    /// that fills the cache, whether or not it does: to find out what a site depends on.
-    pub fn report_unkeyed_inputs(mut self, report: impl Fn(&HeaderName) + Send + Sync + 'static) -> Self {
-        self.predicates.report = Some(Arc::new(report));
-        self
     }
 }
 

@@ -1,14 +1,14 @@
 //! The options that decide how long a response is fresh, here and for clients.
 
-use super::{Policy, Ttl};
+use super::{PolicyBuilder, Ttl};
 use http::HeaderName;
 use std::time::Duration;
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets how long a 200 response is fresh that states no lifetime itself. The default is to
     /// store none of these; zero does the same.
     pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
-        self.default_ttl = ttl.into();
+        self.policy.default_ttl = ttl.into();
         self
     }
 
@@ -20,7 +20,7 @@ impl Policy {
     /// any that are marked `public`, of those that this policy stores at all; and not for what was asked for by somebody
     /// who is known, by a credential or a cookie. A [`default_ttl`](Self::default_ttl) comes first.
     pub fn heuristic_freshness(mut self, most: Duration) -> Self {
-        self.heuristic = Some(most).filter(|most| !most.is_zero());
+        self.policy.heuristic = Some(most).filter(|most| !most.is_zero());
         self
     }
 
@@ -49,7 +49,7 @@ impl Policy {
     /// let policy = Policy::app().default_ttl(year).client_max_age(Duration::ZERO);
     /// ```
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
-        self.client_max_age = Some(lifetime);
+        self.policy.client_max_age = Some(lifetime);
         self
     }
 
@@ -68,7 +68,7 @@ impl Policy {
     /// let policy = Policy::rfc9111().targeted_fields(names);
     /// ```
     pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.targets = names.into_iter().collect();
+        self.policy.targets = names.into_iter().collect();
         self
     }
 }

@@ -1,5 +1,6 @@
 //! What a layer may do: one opaque set of options, shared by the site-wide and the per-route cache.
 
+mod builder;
 mod cookies;
 mod etags;
 mod hints;
@@ -14,6 +15,7 @@ mod tags;
 mod ttl;
 mod writes;
 
+pub use builder::PolicyBuilder;
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;
 pub use ttl::Ttl;
@@ -34,10 +36,10 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 ///
 /// How long a response is fresh here is decided by the first that speaks: the handler's own
 /// [`CacheHints`], the route's ttl
-/// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), a [targeted field](Self::targeted_fields)
+/// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), a [targeted field](PolicyBuilder::targeted_fields)
 /// (RFC 9213), `s-maxage`, `max-age`, `Expires` (RFC 9111 section 4.2.1), the
-/// [`default_ttl`](Self::default_ttl), a [heuristic](Self::heuristic_freshness); if none does, the response is not stored. How long clients may
-/// use it is another matter, which [`client_max_age`](Self::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
+/// [`default_ttl`](PolicyBuilder::default_ttl), a [heuristic](PolicyBuilder::heuristic_freshness); if none does, the response is not stored. How long clients may
+/// use it is another matter, which [`client_max_age`](PolicyBuilder::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
 /// reused: `no-store`, `no-cache`, `private`, `max-age=0`, an `Expires` that has passed or can't be read.
 ///
 /// # Example
@@ -111,24 +113,8 @@ pub(crate) enum Sharing {
 }
 
 impl Default for Policy {
+    /// The preset [`app`](Self::app).
     fn default() -> Self {
-        Self::app()
-    }
-}
-
-const DEFAULT_MAX_BODY: u64 = 8 << 20;
-const LONGEST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
-const DEFAULT_MAX_VARIANTS: usize = 64;
-const DEFAULT_MAX_WAITERS: usize = 10_000;
-const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
-
-impl Policy {
-    /// The safe default for a cache in front of an application.
-    ///
-    /// Requests with `Authorization`, `Cookie` or another credential are neither answered from the
-    /// cache nor stored; a visitor's `Cache-Control: no-cache` is ignored, so that nobody can drive
-    /// load to the application.
-    pub fn app() -> Self {
         Self {
             default_ttl: Ttl::Default,
             max_body_bytes: DEFAULT_MAX_BODY,
@@ -167,19 +153,98 @@ impl Policy {
             tags_told: None,
         }
     }
+}
+
+const DEFAULT_MAX_BODY: u64 = 8 << 20;
+const LONGEST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
+const DEFAULT_MAX_VARIANTS: usize = 64;
+const DEFAULT_MAX_WAITERS: usize = 10_000;
+const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
+
+impl PolicyBuilder {
+    /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
+    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](Self::rfc9111) alone: in
+    /// front of an application, the cookie is somebody's session.
+    ///
+    /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by
+    /// somebody who is known, by a credential or a cookie, is not stored with a cookie even so.
+    pub fn share_set_cookie(mut self, on: bool) -> Self {
+        self.policy.share_set_cookie = on;
+        self
+    }
+
+    /// Sets the size in bytes past which a body passes through unrecorded. The default is 8 MiB.
+    ///
+    /// What the store can't hold is not recorded either, whatever is set here; zero records nothing
+    /// but empty bodies.
+    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
+        self.policy.max_body_bytes = bytes;
+        self
+    }
+
+    /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero counts as one.
+    ///
+    /// A store inside the process evicts a variant that has expired or was invalidated, or else the oldest one that no
+    /// request has used again. If requests have used all of them, the new variant is not stored (`detail=variants`), and
+    /// each variant must be used again to stay. A store outside the process evicts the oldest variant.
+    pub fn max_variants(mut self, most: usize) -> Self {
+        self.policy.max_variants = most;
+        self
+    }
+
+    /// Sets the layer's place in the key: the same in every process, different for layers that are
+    /// nested in one another, and for applications that share a cache but not their pages (two
+    /// listeners of one host, say). The default is `site` for a site-wide and `route` for a per-route cache.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.policy.name = Some(name.into());
+        self
+    }
+
+    /// Sets whether responses tell, in a `Cache-Status` field (RFC 9211) and a
+    /// [`CacheStatus`](crate::CacheStatus) extension, what the cache did. Off by default: whether a
+    /// page was visited before is not everybody's business.
+    pub fn cache_status(mut self, on: bool) -> Self {
+        self.policy.cache_status = on;
+        self
+    }
+
+    /// Sets whether the `Cache-Status` field tells the key, too (RFC 9211 section 2.7): the target as it is looked
+    /// up, and a digest of all that the key is made of, by which two answers can be compared. Off by default: it
+    /// says which requests are answered alike. It is for the field alone, where that is on.
+    pub fn cache_status_key(mut self, on: bool) -> Self {
+        self.policy.cache_status_key = on;
+        self
+    }
+
+    /// Sets whether concurrent requests for the same thing wait for one call of the service. On by default.
+    pub fn collapse(mut self, on: bool) -> Self {
+        self.policy.collapse = on;
+        self
+    }
+}
+
+impl Policy {
+    /// The safe default for a cache in front of an application.
+    ///
+    /// Requests with `Authorization`, `Cookie` or another credential are neither answered from the
+    /// cache nor stored; a visitor's `Cache-Control: no-cache` is ignored, so that nobody can drive
+    /// load to the application.
+    pub fn app() -> PolicyBuilder {
+        PolicyBuilder::from(Self::default())
+    }
 
     /// A shared cache that follows RFC 9111 where [`app`](Self::app) is stricter, for use in front
     /// of an origin that sends correct headers.
     ///
     /// Responses to requests with `Authorization` are shared where RFC 9111 section 3.5 lets it
-    /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](Self::vary_on_cookies), or
+    /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](PolicyBuilder::vary_on_cookies), or
     /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
     /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
     /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
     /// its own is stored (but for 206, 304, 407, 412, 413, 416, 417 and 431, which are about one request), so is the
     /// response to a POST that says that it is what is at its target now (RFC 9110 section 9.3.3); the answer to a HEAD
     /// updates what is stored (section 4.3.5). `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
-    /// `Cache-Control`. What states no lifetime has a [heuristic one](Self::heuristic_freshness) of a day at most.
+    /// `Cache-Control`. What states no lifetime has a [heuristic one](PolicyBuilder::heuristic_freshness) of a day at most.
     ///
     /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
@@ -198,74 +263,14 @@ impl Policy {
     /// each use, each asks about itself (section 5.2.2.4).
     ///
     /// Its cookies are the origin's business: what sets one is not stored all the same, unless
-    /// [`share_set_cookie`](Self::share_set_cookie) says so.
-    pub fn rfc9111() -> Self {
-        Self {
+    /// [`share_set_cookie`](PolicyBuilder::share_set_cookie) says so.
+    pub fn rfc9111() -> PolicyBuilder {
+        PolicyBuilder::from(Self {
             sharing: Sharing::Rfc9111,
             heuristic: Some(LONGEST_HEURISTIC),
             targets: vec![CDN_CACHE_CONTROL],
-            ..Self::app()
-        }
-    }
-
-    /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
-    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](Self::rfc9111) alone: in
-    /// front of an application, the cookie is somebody's session.
-    ///
-    /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by
-    /// somebody who is known, by a credential or a cookie, is not stored with a cookie even so.
-    pub fn share_set_cookie(mut self, on: bool) -> Self {
-        self.share_set_cookie = on;
-        self
-    }
-
-    /// Sets the size in bytes past which a body passes through unrecorded. The default is 8 MiB.
-    ///
-    /// What the store can't hold is not recorded either, whatever is set here; zero records nothing
-    /// but empty bodies.
-    pub fn max_body_bytes(mut self, bytes: u64) -> Self {
-        self.max_body_bytes = bytes;
-        self
-    }
-
-    /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero counts as one.
-    ///
-    /// A store inside the process evicts a variant that has expired or was invalidated, or else the oldest one that no
-    /// request has used again. If requests have used all of them, the new variant is not stored (`detail=variants`), and
-    /// each variant must be used again to stay. A store outside the process evicts the oldest variant.
-    pub fn max_variants(mut self, most: usize) -> Self {
-        self.max_variants = most;
-        self
-    }
-
-    /// Sets the layer's place in the key: the same in every process, different for layers that are
-    /// nested in one another, and for applications that share a cache but not their pages (two
-    /// listeners of one host, say). The default is `site` for a site-wide and `route` for a per-route cache.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Sets whether responses tell, in a `Cache-Status` field (RFC 9211) and a
-    /// [`CacheStatus`](crate::CacheStatus) extension, what the cache did. Off by default: whether a
-    /// page was visited before is not everybody's business.
-    pub fn cache_status(mut self, on: bool) -> Self {
-        self.cache_status = on;
-        self
-    }
-
-    /// Sets whether the `Cache-Status` field tells the key, too (RFC 9211 section 2.7): the target as it is looked
-    /// up, and a digest of all that the key is made of, by which two answers can be compared. Off by default: it
-    /// says which requests are answered alike. It is for the field alone, where that is on.
-    pub fn cache_status_key(mut self, on: bool) -> Self {
-        self.cache_status_key = on;
-        self
-    }
-
-    /// Sets whether concurrent requests for the same thing wait for one call of the service. On by default.
-    pub fn collapse(mut self, on: bool) -> Self {
-        self.collapse = on;
-        self
+            ..Self::default()
+        })
     }
 
     /// Tells whether a status is storable where the response states its own lifetime.

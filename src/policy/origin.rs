@@ -1,13 +1,13 @@
 //! The options that protect the service: stale serving, early refresh, limits on waiting for it.
 
-use super::Policy;
-use http::{HeaderName, StatusCode, response};
+use super::{Policy, PolicyBuilder};
+use http::{StatusCode, response};
 use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets how long a stale response is answered with at once, while a new one is made in the background
     /// (RFC 5861 section 3), where neither the response nor its handler's hints say so themselves. The
     /// default is not at all; 30 days is the longest.
@@ -25,7 +25,7 @@ impl Policy {
     /// [removed](Self::refresh_without). Inside a tokio runtime, whose
     /// timer has to be enabled; outside of one, stale pages are waited for.
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
-        self.stale.while_revalidate = Some(window);
+        self.policy.stale.while_revalidate = Some(window);
         self
     }
 
@@ -43,7 +43,7 @@ impl Policy {
     /// other unkeyed fields or came a minute after the first. What forbids
     /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
-        self.stale.if_error = Some(window);
+        self.policy.stale.if_error = Some(window);
         self
     }
 
@@ -60,7 +60,7 @@ impl Policy {
         mut self,
         failed: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.failed = Some(Arc::new(failed));
+        self.policy.predicates.failed = Some(Arc::new(failed));
         self
     }
 
@@ -92,7 +92,7 @@ impl Policy {
     /// answer; then the call is dropped, and the client gets what is stale, or a 504. There is no limit by default, and none
     /// outside a tokio runtime.
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
-        self.origin_timeout = Some(limit);
+        self.policy.origin_timeout = Some(limit);
         self
     }
 
@@ -106,7 +106,7 @@ impl Policy {
     /// keeps their span.) At most
     /// 1,024 are made at a time; past that, calls are their requests' own.
     pub fn complete_after_disconnect(mut self, limit: Duration) -> Self {
-        self.complete_after_disconnect = Some(limit);
+        self.policy.complete_after_disconnect = Some(limit);
         self
     }
 
@@ -127,7 +127,7 @@ impl Policy {
         mut self,
         change: impl Fn(&mut http::request::Parts) + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.refresh.push(Arc::new(change));
+        self.policy.predicates.refresh.push(Arc::new(change));
         self
     }
 
@@ -145,8 +145,9 @@ impl Policy {
     ///
     /// let policy = Policy::app().refresh_headers([HeaderName::from_static("x-api-version")]);
     /// ```
-    pub fn refresh_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.refresh_headers.extend(names);
+    pub fn refresh_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = self.field_names(names);
+        self.policy.refresh_headers.extend(names);
         self
     }
 
@@ -185,8 +186,8 @@ impl Policy {
     pub fn refresh_with<T: Send + Sync + 'static>(mut self) -> Self {
         let own = TypeId::of::<T>();
         // Each type counts once.
-        if self.known_extensions.iter().all(|(known, _)| *known != own) {
-            self.known_extensions.push((own, |request| request.get::<T>().is_some()));
+        if self.policy.known_extensions.iter().all(|(known, _)| *known != own) {
+            self.policy.known_extensions.push((own, |request| request.get::<T>().is_some()));
         }
         self
     }
@@ -206,7 +207,7 @@ impl Policy {
     /// let policy = Policy::app().negative_ttl(StatusCode::NOT_FOUND, Duration::from_secs(10));
     /// ```
     pub fn negative_ttl(mut self, status: StatusCode, ttl: Duration) -> Self {
-        self.negative.push((status, ttl));
+        self.policy.negative.push((status, ttl));
         self
     }
 
@@ -219,7 +220,7 @@ impl Policy {
     /// took and `u` drawn from (0, 1]: XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal
     /// Probabilistic Cache Stampede Prevention" (VLDB 2015). A `beta` of 1 is optimal in their model; more is earlier.
     pub fn early_refresh(mut self, beta: f64) -> Self {
-        self.early_refresh = Some(beta).filter(|beta| beta.is_finite() && *beta > 0.0);
+        self.policy.early_refresh = Some(beta).filter(|beta| beta.is_finite() && *beta > 0.0);
         self
     }
 
@@ -227,7 +228,7 @@ impl Policy {
     /// is not stale together: `lifetime * (1 - share * u)`, with `u` drawn from [0, 1). Off by default; a
     /// share below 0 counts as 0, above 1 as 1.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
-        self.jitter = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
+        self.policy.jitter = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
         self
     }
 
@@ -246,17 +247,19 @@ impl Policy {
     /// [`propagate_dependencies`](crate::propagate_dependencies). A loop over the network is not recognized: its requests
     /// wait for each other up to this limit, and are forwarded then.
     pub fn collapse_timeout(mut self, limit: Duration) -> Self {
-        self.collapse_timeout = limit;
+        self.policy.collapse_timeout = limit;
         self
     }
 
     /// Sets how many requests wait for one call of the service at most; others call it themselves. The
     /// default is 10,000.
     pub fn max_followers(mut self, most: usize) -> Self {
-        self.max_followers = most;
+        self.policy.max_followers = most;
         self
     }
+}
 
+impl Policy {
     /// Tells whether that takes more than a look at its status.
     pub(crate) fn has_own_failures(&self) -> bool {
         self.predicates.failed.is_some()

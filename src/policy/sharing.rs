@@ -1,13 +1,12 @@
 //! The options that decide whose requests are answered from the cache, and what is stored.
 
-use super::Policy;
+use super::PolicyBuilder;
 use super::cookies::extend;
-use crate::error::ConfigError;
 use crate::key::RequestHead;
-use http::{HeaderName, response};
+use http::response;
 use std::sync::Arc;
 
-impl Policy {
+impl PolicyBuilder {
     /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
     /// one bypass the cache, and responses that carry one are not stored.
     ///
@@ -15,8 +14,9 @@ impl Policy {
     /// `cert` or a final `key` in the name, identify a visitor even without this option.
     /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
     /// harmless unless it is a known credential, or is declared here, before or after.
-    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.credentials.extend(names);
+    pub fn credential_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = self.field_names(names);
+        self.policy.credentials.extend(names);
         self
     }
 
@@ -31,7 +31,7 @@ impl Policy {
     /// let policy = Policy::app().identified_if_extension::<CurrentUser>();
     /// ```
     pub fn identified_if_extension<T: Send + Sync + 'static>(mut self) -> Self {
-        self.predicates.extensions.push(|request| request.get::<T>().is_some());
+        self.policy.predicates.extensions.push(|request| request.get::<T>().is_some());
         self
     }
 
@@ -39,22 +39,18 @@ impl Policy {
     /// identify nobody, do not enter the key, and are removed from requests that fill the cache, so
     /// that no page depends on them. A cookie that is declared nowhere makes a request bypass the cache.
     ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"])?.vary_on_cookies(["lang"])?;
+    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"]).vary_on_cookies(["lang"]);
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
-    pub fn ignore_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.ignore(names.into_iter().map(Into::into))?;
-        Ok(self)
+    pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let result = self.policy.cookies.ignore(names.into_iter().map(Into::into));
+        self.check(result)
     }
 
     /// Declares cookies whose `Set-Cookie` does not prevent storing, by name; `*` at the end stands for any ending. The
@@ -63,54 +59,42 @@ impl Policy {
     /// Use it for cookies that do not identify a visitor and that the page does not depend on. A response that
     /// sets any other cookie is not stored.
     ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
+    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"])?;
+    /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"]);
     /// # Ok::<_, tower_response_cache::ConfigError>(())
     /// ```
-    pub fn ignore_response_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        extend(&mut self.response_cookies, names.into_iter().map(Into::into))?;
-        Ok(self)
+    pub fn ignore_response_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let result = extend(&mut self.policy.response_cookies, names.into_iter().map(Into::into));
+        self.check(result)
     }
 
     /// Declares cookies whose values enter the key, in an order of their own: a language, say. They
     /// identify nobody, and reach the handler alone of all cookies when a request fills the cache.
     ///
-    /// # Errors
-    /// If a name can't be that of a cookie; patterns are not possible here.
-    pub fn vary_on_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.key(names.into_iter().map(Into::into))?;
-        Ok(self)
+    /// [`build`](Self::build) fails if a name can't be that of a cookie; patterns are not possible here.
+    pub fn vary_on_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let result = self.policy.cookies.key(names.into_iter().map(Into::into));
+        self.check(result)
     }
 
     /// Declares cookies that identify a visitor, whatever else is declared: requests with one bypass
     /// the cache. `*` at the end of a name stands for any ending.
     ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn credential_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        self.cookies.credentials(names.into_iter().map(Into::into))?;
-        Ok(self)
+    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
+    pub fn credential_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let result = self.policy.cookies.credentials(names.into_iter().map(Into::into));
+        self.check(result)
     }
 
     /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
     /// identify. They are removed from requests that fill the cache like those declared harmless.
     pub fn ignore_undeclared_cookies(mut self) -> Self {
-        self.cookies.ignore_undeclared();
+        self.policy.cookies.ignore_undeclared();
         self
     }
 
@@ -125,7 +109,7 @@ impl Policy {
     /// let policy = Policy::app().bypass_if(|request| request.uri.path().starts_with("/admin/"));
     /// ```
     pub fn bypass_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.predicates.skip.push(Arc::new(predicate));
+        self.policy.predicates.skip.push(Arc::new(predicate));
         self
     }
 
@@ -148,14 +132,15 @@ impl Policy {
         mut self,
         predicate: impl Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.predicates.store.push(Arc::new(predicate));
+        self.policy.predicates.store.push(Arc::new(predicate));
         self
     }
 
     /// Adds response fields that are of one exchange alone and not stored with the rest, as `X-Request-Id`,
     /// `Traceparent`, `Server-Timing` and the fields of a connection are by themselves.
-    pub fn unstored_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.unstored.extend(names);
+    pub fn unstored_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = self.field_names(names);
+        self.policy.unstored.extend(names);
         self
     }
 }

@@ -1,9 +1,9 @@
 //! Tags in header fields: where they are read from, and where clients are told them.
 
-use super::Policy;
+use super::PolicyBuilder;
 use crate::rules::groups::TagField;
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets which response fields say what tags a response has, besides
     /// [`CacheHints::tags`](crate::CacheHints::tags). The default is `Cache-Groups` (RFC 9875) alone. A response
     /// with a field that can't be read is not stored.
@@ -15,7 +15,7 @@ impl Policy {
     /// let policy = Policy::app().read_tags_from([TagField::CacheGroups, TagField::SurrogateKey]);
     /// ```
     pub fn read_tags_from(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
-        self.tags_read = fields.into_iter().collect();
+        self.policy.tags_read = fields.into_iter().collect();
         self
     }
 
@@ -33,7 +33,7 @@ impl Policy {
     /// let for_nobody = Policy::app().emit_tags_in([]);
     /// ```
     pub fn emit_tags_in(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
-        self.tags_told = Some(fields.into_iter().collect());
+        self.policy.tags_told = Some(fields.into_iter().collect());
         self
     }
 }

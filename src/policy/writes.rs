@@ -1,8 +1,8 @@
 //! The option that decides what a write invalidates.
 
-use super::Policy;
+use super::PolicyBuilder;
 
-impl Policy {
+impl PolicyBuilder {
     /// Sets whether a write that redirects with a 302 or 303 invalidates the page that it redirects to. The default is
     /// `true`, for forms that show what they have changed (post-redirect-get).
     ///
@@ -24,7 +24,7 @@ impl Policy {
     /// let policy = Policy::app().invalidate_redirects(false);
     /// ```
     pub fn invalidate_redirects(mut self, on: bool) -> Self {
-        self.redirects_invalidate = on;
+        self.policy.redirects_invalidate = on;
         self
     }
 }

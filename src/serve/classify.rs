@@ -64,6 +64,10 @@ pub(super) fn classify<B: Body>(
     body: &B,
     buf: &mut KeyBuf,
 ) -> Decision {
+    if !config.is_enabled {
+        let bypass = Reason::bypass(Detail::Disabled);
+        return Decision::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
+    }
     let outer = request.extensions.get::<OuterContext>();
     if let Some(outer) = outer {
         // Two layers with one place in the key would answer with each other's responses, past
@@ -156,7 +160,8 @@ mod tests {
     #[test]
     fn a_key_has_a_digest_of_an_identity_and_nothing_of_a_credential() {
         let policy = Policy::app().vary_by_identity("user", |_| Some("alice@shop.example".to_owned()));
-        let config = LayerConfig::new(Cache::new(NullStore::new()), policy, Level::Site);
+        let config =
+            LayerConfig::new(Cache::new(NullStore::new()), policy.build().expect("a policy"), Level::Site);
         let request = http::Request::get("/account")
             .header("authorization", "Bearer s3cret")
             .header("cookie", "sid=s3cret")

@@ -29,7 +29,7 @@ impl Level {
 }
 
 /// What a layer and all its services share; never changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
     pub(in crate::serve) policy: Policy,
@@ -44,6 +44,8 @@ pub(crate) struct LayerConfig {
     pub(in crate::serve) personal: PersonalRule,
     selection: Arc<VariantSelection>,
     digests: ValueDigests,
+    /// A layer that is off forwards all requests as they are.
+    pub(in crate::serve) is_enabled: bool,
 }
 
 impl LayerConfig {
@@ -87,7 +89,18 @@ impl LayerConfig {
         let keyed_fields = KeyedFields::of(&policy);
         let id_alone = Arc::new([id]);
         let personal = PersonalRule::of(&policy);
-        Arc::new(Self { cache, policy, level, id, id_alone, keyed_fields, personal, selection, digests })
+        Arc::new(Self {
+            cache,
+            policy,
+            level,
+            id,
+            id_alone,
+            keyed_fields,
+            personal,
+            selection,
+            digests,
+            is_enabled: true,
+        })
     }
 
     /// Returns how the variants of a URL are told apart.
@@ -118,7 +131,12 @@ impl LayerConfig {
     }
 
     /// Returns the same with another policy.
-    pub(crate) fn with_policy(&self, policy: Policy) -> Arc<Self> {
-        Self::new(self.cache.clone(), policy, self.level)
+    pub(crate) fn with_policy(self: Arc<Self>, policy: Policy) -> Arc<Self> {
+        Self::new(self.cache.clone(), policy, self.level).enabled(self.is_enabled)
+    }
+
+    /// Returns the same, on or off.
+    pub(crate) fn enabled(self: Arc<Self>, is_enabled: bool) -> Arc<Self> {
+        Arc::new(Self { is_enabled, ..Arc::unwrap_or_clone(self) })
     }
 }

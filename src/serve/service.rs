@@ -2,7 +2,7 @@
 
 use super::classify::{Decision, Forward, Missed, classify};
 use super::collapse::collapse;
-use super::config::LayerConfig;
+use super::config::{LayerConfig, Level};
 use super::future::{ResponseFuture, pass_on};
 use super::nesting::announce;
 use super::refuse::{is_for_no_cache, refuse, refuse_loop};
@@ -11,10 +11,11 @@ use super::respond::{Hit, OutgoingHead};
 use super::run::run;
 use super::write;
 use crate::body::ResponseBody;
-use crate::cache::AnswerDependencies;
+use crate::cache::{AnswerDependencies, Cache};
 use crate::error::BoxError;
 use crate::key::{CacheKey, KeyBuf, KeyRef, RequestHead};
 use crate::marks::{self, Edge};
+use crate::policy::Ttl;
 use crate::status::{CacheStatus, Detail, Reason};
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -45,9 +46,24 @@ impl<S> ResponseCache<S> {
         Self { inner, config }
     }
 
+    /// Wraps a service in a site-wide cache, as a [`SiteCacheLayer`](crate::SiteCacheLayer) does.
+    pub fn site(inner: S, cache: &Cache) -> Self {
+        Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
+    }
+
+    /// Wraps a service in a cache for one route, as a [`RouteCacheLayer`](crate::RouteCacheLayer) does.
+    pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
+        Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
+    }
+
     /// Returns the wrapped service.
     pub fn get_ref(&self) -> &S {
         &self.inner
+    }
+
+    /// Returns the wrapped service, to be changed.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
     }
 
     /// Returns the wrapped service, by value.

@@ -12,6 +12,7 @@ pub(crate) enum Detail {
     /// The name of the field.
     Credential(&'static str),
     Credentials,
+    Disabled,
     /// A field that is named like a credential.
     Field(FieldName),
     Expect,
@@ -85,6 +86,7 @@ impl Detail {
             Self::Cookie => "cookie",
             Self::Credential(field) => field,
             Self::Credentials | Self::Field(_) => "credentials",
+            Self::Disabled => "disabled",
             Self::Expect => "expect",
             Self::Forwarded => "forwarded",
             Self::HandledByInner => "handled-within",

@@ -100,6 +100,7 @@ fn all() -> Vec<Detail> {
         Loop,
         MethodOverride,
         SameName,
+        Disabled,
         Skipped,
         StoreFailed,
         UnknownHost,
@@ -151,14 +152,14 @@ fn all() -> Vec<Detail> {
     ];
     assert!(all.iter().all(|detail| match detail {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
-        | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | SameName | Skipped
-        | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition | RequestMaxAge
-        | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed | OriginTimeout
-        | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors | CutShort
-        | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache | NoLifetime
-        | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie | Status
-        | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny | VaryOnCredential
-        | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
+        | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | Disabled | SameName
+        | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition
+        | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed
+        | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors
+        | CutShort | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache
+        | NoLifetime | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie
+        | Status | Superseded | Tags | TooLarge | Trailers | Unkeyed | Variants | VaryAny
+        | VaryOnCredential | VaryOnIgnored | VaryOnRemoved | ZeroTtl => true,
     }));
     all
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreFuture};
-use tower_response_cache::{Cache, CacheHints, Clock, MemoryStore, Policy, SiteCacheLayer, TagField};
+use tower_response_cache::{
+    Cache, CacheHints, Clock, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer, TagField,
+};
 
 const CAPACITY: u64 = 2 << 20;
 /// Numbers of fields, around each one at which the index of a header map grows.
@@ -26,13 +28,13 @@ type Body = Full<Bytes>;
 #[derive(Clone, Copy)]
 struct Kind {
     name: &'static str,
-    policy: fn() -> Policy,
+    policy: fn() -> PolicyBuilder,
     /// Returns a response with this number of fields, or of tags.
     page: fn(usize) -> Response<Body>,
     asks: &'static [Ask],
 }
 
-fn policy() -> Policy {
+fn policy() -> PolicyBuilder {
     Policy::app().default_ttl(MINUTE)
 }
 
@@ -229,7 +231,7 @@ fn local(store: &MemoryStore) -> Cache {
 async fn ask_for(cache: &Cache, kind: Kind, fields: usize, number: usize) {
     let page = kind.page;
     let inner = service_fn(move |_: Request<Body>| async move { Ok::<_, Infallible>(page(fields)) });
-    let site = SiteCacheLayer::new(cache).policy((kind.policy)()).layer(inner);
+    let site = SiteCacheLayer::new(cache).policy((kind.policy)().build().expect("a policy")).layer(inner);
     let mut read = HeaderMap::new();
     for ask in kind.asks {
         let (method, headers, status) = ask(&read);

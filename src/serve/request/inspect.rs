@@ -178,16 +178,18 @@ fn once<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::PolicyBuilder;
     use http::HeaderName;
 
-    fn verdict(policy: &Policy, lines: &[(&str, &str)]) -> Result<RequestFacts, Option<Detail>> {
+    fn verdict(policy: &PolicyBuilder, lines: &[(&str, &str)]) -> Result<RequestFacts, Option<Detail>> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             let name: HeaderName = name.parse().expect("a name");
             headers.append(name, value.parse().expect("a value"));
         }
         let mut inspected = InspectedRequest::default();
-        let read = inspected.read(policy, &headers, None).map_err(|bypass| bypass.detail);
+        let policy = policy.clone().build().expect("a policy");
+        let read = inspected.read(&policy, &headers, None).map_err(|bypass| bypass.detail);
         read.map(|()| inspected.facts)
     }
 

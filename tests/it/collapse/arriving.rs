@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Policy, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{Cache, PolicyBuilder, ResponseBody, SiteCacheLayer};
 
 type Piece = Result<Frame<Bytes>, io::Error>;
 type Pieces = StreamBody<mpsc::Receiver<Piece>>;
@@ -24,7 +24,7 @@ type Senders = Arc<Mutex<Vec<mpsc::Sender<Piece>>>>;
 /// A cache before an origin whose bodies come from senders, one for each call.
 fn streaming(
     cache: &Cache,
-    policy: Policy,
+    policy: PolicyBuilder,
     lines: &'static [(&'static str, &'static str)],
 ) -> (Streaming, Senders) {
     let senders = Senders::default();
@@ -42,7 +42,7 @@ fn streaming(
             Ok::<_, Infallible>(response)
         }
     });
-    (SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone(), senders)
+    (SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), senders)
 }
 
 fn sender(senders: &Senders, call: usize) -> mpsc::Sender<Piece> {

@@ -32,7 +32,7 @@ async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored()
             tokio::task::yield_now().await;
             Ok::<_, Infallible>(Response::new(StreamBody::new(frames(count))))
         });
-        let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
         let mut waiting = Vec::new();
         for page in 0..8 {
             let ask = || async { site.clone().oneshot(get(&format!("/{page}"))).await.expect("infallible") };

@@ -26,7 +26,7 @@ where
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| handler(counted.next(), request));
-    (SiteCacheLayer::new(&cache).policy(policy()).layer(inner), calls, cache)
+    (SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner), calls, cache)
 }
 
 trait CachedService:
@@ -119,7 +119,9 @@ async fn with_collapse_off_every_request_makes_its_own_call() {
             Ok::<_, io::Error>(page(call))
         }
     });
-    let service = SiteCacheLayer::new(&memory()).policy(policy().collapse(false)).layer(inner);
+    let service = SiteCacheLayer::new(&memory())
+        .policy(policy().collapse(false).build().expect("a policy"))
+        .layer(inner);
     all(start_many(&service, 5).await).await;
     assert_eq!(calls.count(), 5);
 }
@@ -182,7 +184,7 @@ async fn a_leader_whose_client_leaves_midway_in_the_body_leaves_nobody_hanging()
         }));
         async move { Ok::<_, Infallible>(Response::new(body.boxed_unsync_body())) }
     });
-    let streaming = SiteCacheLayer::new(&cache2).policy(policy()).layer(inner);
+    let streaming = SiteCacheLayer::new(&cache2).policy(policy().build().expect("a policy")).layer(inner);
     let leader = streaming.clone().oneshot(get("/stream")).await.expect("infallible");
     let follower = tokio::spawn({
         let call = streaming.clone().oneshot(get("/stream"));
@@ -292,7 +294,9 @@ async fn a_follower_waits_no_longer_than_the_limit() {
             Ok::<_, io::Error>(page(call))
         }
     });
-    let service = SiteCacheLayer::new(&memory()).policy(policy().collapse_timeout(200 * MS)).layer(inner);
+    let service = SiteCacheLayer::new(&memory())
+        .policy(policy().collapse_timeout(200 * MS).build().expect("a policy"))
+        .layer(inner);
     let leader = start(&service, get("/")).await;
     let begun = Instant::now();
     let answers = all(start_many(&service, 3).await).await;
@@ -413,7 +417,8 @@ async fn a_request_with_authorization_neither_leads_others_nor_keeps_them_from_c
             Ok::<_, io::Error>(numbered(&[("cache-control", "max-age=60")], call))
         }
     });
-    let service = SiteCacheLayer::new(&cache).policy(Policy::rfc9111()).layer(inner);
+    let service =
+        SiteCacheLayer::new(&cache).policy(Policy::rfc9111().build().expect("a policy")).layer(inner);
     let authorized = start(&service, get_with("/", &[("authorization", "Basic bogus")])).await;
     let others = all(start_many(&service, 100).await).await;
     assert!(others.iter().flatten().all(|answer| answer.text() == "2"));
@@ -503,8 +508,11 @@ async fn two_tenants_keyed_by_an_inner_layer_alone_never_share_through_the_outer
     let by_tenant = policy().vary_by("tenant", |request| {
         request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok()).map(str::to_owned)
     });
-    let nested = SiteCacheLayer::new(&cache).policy(by_tenant.name("inner")).layer(inner);
-    let service = SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(nested);
+    let nested =
+        SiteCacheLayer::new(&cache).policy(by_tenant.name("inner").build().expect("a policy")).layer(inner);
+    let service = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .layer(nested);
     for _round in 0..3 {
         let mut tasks = Vec::new();
         for i in 0..40 {
@@ -541,8 +549,9 @@ async fn a_call_that_is_carried_on_is_stored_though_nobody_waits_any_more() {
                 Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(pieces))))
             }
         });
-        let stack =
-            SiteCacheLayer::new(&cache).policy(policy().complete_after_disconnect(1000 * MS)).layer(inner);
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(policy().complete_after_disconnect(1000 * MS).build().expect("a policy"))
+            .layer(inner);
         // The client leaves during the call, or during the body.
         for leaves in [5 * MS, 15 * MS] {
             let call = async {
@@ -575,7 +584,9 @@ async fn a_call_that_is_carried_on_ends_within_its_limit_and_fails_as_it_would_h
             }
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().complete_after_disconnect(100 * MS)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy().complete_after_disconnect(100 * MS).build().expect("a policy"))
+        .layer(inner);
     assert!(timeout(10 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
     assert_eq!(cache.flights(), 1);
     sleep(200 * MS).await;
@@ -602,7 +613,7 @@ async fn calls_in_tasks_of_their_own_keep_the_span_of_their_request() {
         numbered(&[], call)
     });
     let policy = policy().complete_after_disconnect(1000 * MS).stale_while_revalidate(MINUTE);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).instrument(tracing::info_span!("first")).await;
     hand.advance(MINUTE + 1000 * MS);
     assert!(send(&stack, get("/")).instrument(tracing::info_span!("second")).await.is_hit());

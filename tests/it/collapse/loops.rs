@@ -14,7 +14,8 @@ use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, ComputeError, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, propagate_dependencies,
+    Cache, ComputeError, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
+    propagate_dependencies,
 };
 
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
@@ -37,8 +38,10 @@ impl Site {
 
 type Handler = BoxCloneSyncService<Request<Body>, Response<Page>, Infallible>;
 
-fn cached(cache: &Cache, policy: Policy, inner: Handler) -> Shop {
-    BoxCloneSyncService::new(SiteCacheLayer::new(cache).policy(policy).layer(inner))
+fn cached(cache: &Cache, policy: PolicyBuilder, inner: Handler) -> Shop {
+    BoxCloneSyncService::new(
+        SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner),
+    )
 }
 
 /// Builds a site from a function that answers requests, with the number of the call.
@@ -62,7 +65,7 @@ fn text(text: impl Into<Bytes>) -> Page {
 }
 
 /// Builds a site from a function that makes the text of each page, and counts its calls.
-fn built<F, Fut>(policy: Policy, make: F) -> (Site, Calls)
+fn built<F, Fut>(policy: PolicyBuilder, make: F) -> (Site, Calls)
 where
     F: Fn(Site, String, usize) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = String> + Send + 'static,
@@ -157,7 +160,7 @@ async fn a_body_that_asks_for_its_own_page_does_not_hang() {
         ]);
         async move { Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(frames).boxed_unsync())) }
     });
-    let shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let shop = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     assert!(site.0.set(BoxCloneSyncService::new(shop)).is_ok());
     assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
 }

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use tower_response_cache::{Cache, Policy};
+use tower_response_cache::{Cache, PolicyBuilder};
 
 /// A waker that counts its wake-ups.
 #[derive(Default)]
@@ -127,7 +127,7 @@ async fn with_a_slow_reader(
     slow
 }
 
-async fn assert_reader_holds_budget(cache: Cache, policy: Policy, recorded: usize, is_stored: bool) {
+async fn assert_reader_holds_budget(cache: Cache, policy: PolicyBuilder, recorded: usize, is_stored: bool) {
     let world = world_over(cache, policy, &[]);
     let mut slow = with_a_slow_reader(&world, 5).await;
     for read in 0..recorded {

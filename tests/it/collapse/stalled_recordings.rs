@@ -72,7 +72,10 @@ impl Setup {
             }
             async move { Ok::<_, Infallible>(response) }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner).boxed_clone();
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(policy().build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         Site { cache, stack }
     }
 }
@@ -246,7 +249,8 @@ async fn ended_recordings_pass_no_dependencies_on() {
         });
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(body).boxed_unsync())) }
     });
-    let made_of_a_value = SiteCacheLayer::new(&cache).policy(policy()).layer(inner).boxed_clone();
+    let made_of_a_value =
+        SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner).boxed_clone();
     let mut stalled = Vec::new();
     for page in 0..6 {
         let path = format!("/value/{page}");

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    BoxError, Cache, Invalidation, ManualClock, Policy, ResponseBody, SiteCacheLayer,
+    BoxError, Cache, Invalidation, ManualClock, PolicyBuilder, ResponseBody, SiteCacheLayer,
 };
 
 pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
@@ -33,13 +33,13 @@ pub(crate) struct World {
 
 const S: Duration = Duration::from_secs(1);
 
-fn world(policy: Policy, lines: &'static [(&'static str, &'static str)]) -> World {
+fn world(policy: PolicyBuilder, lines: &'static [(&'static str, &'static str)]) -> World {
     world_over(memory(), policy, lines)
 }
 
 pub(crate) fn world_over(
     cache: Cache,
-    policy: Policy,
+    policy: PolicyBuilder,
     lines: &'static [(&'static str, &'static str)],
 ) -> World {
     let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
@@ -58,7 +58,8 @@ pub(crate) fn world_over(
             Ok::<_, Infallible>(response)
         }
     });
-    let shop = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let shop =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     World { shop, cache, calls, senders }
 }
 
@@ -246,7 +247,7 @@ async fn a_body_that_panics_is_never_polled_again_and_fails_for_the_others() {
         }
     });
     let cache = memory();
-    let shop = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let shop = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let ask = || shop.clone().oneshot(get("/"));
     let (one, other) = tokio::join!(ask(), ask());
     let one = tokio::spawn(one.expect("infallible").into_body().collect());
@@ -380,7 +381,7 @@ async fn each_variant_of_a_cold_key_is_made_once_though_its_body_is_slow() {
             )
         }
     });
-    let shop = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let shop = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let plans: Vec<String> = (0..500).map(|at| (at % 10).to_string()).collect();
     let answers = join_all(plans.iter().map(|plan| async {
         let response = shop.clone().oneshot(get_with("/", &[("x-plan", plan)])).await;
@@ -444,7 +445,7 @@ async fn a_page_that_has_gone_stale_while_it_arrives_is_given_to_nobody_who_come
             Response::builder().header("cache-control", "max-age=1").body(StreamBody::new(receiver));
         async move { Ok::<_, Infallible>(response.expect("a response")) }
     });
-    let shop = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let shop = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     hand.advance(Duration::from_secs(5));
     let second = tokio::spawn(shop.clone().oneshot(get("/")));

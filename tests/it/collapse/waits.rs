@@ -44,7 +44,7 @@ impl World {
                 Ok::<_, Infallible>(Response::new(Body::from(Bytes::from_static(b"page"))))
             }
         });
-        let shop = SiteCacheLayer::new(&world.cache).policy(policy()).layer(inner);
+        let shop = SiteCacheLayer::new(&world.cache).policy(policy().build().expect("a policy")).layer(inner);
         assert!(world.shop.set(BoxCloneSyncService::new(shop)).is_ok());
         world
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Invalidation, Policy, PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Invalidation, Policy, PolicyBuilder, PreconditionLayer, RouteCacheLayer,
+    SiteCacheLayer,
 };
 
 /// A document that others than HTTP clients may change, and its version.
@@ -41,7 +42,7 @@ impl Document {
 
 type Request = http::Request<Body>;
 
-fn windowed() -> Policy {
+fn windowed() -> PolicyBuilder {
     policy().stale_while_revalidate(10 * MINUTE).stale_if_error(10 * MINUTE)
 }
 
@@ -78,14 +79,20 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
     for soft in [true, false] {
         for policy in [windowed(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)] {
             let cache = memory();
-            let site =
-                |inner: Inner| SiteCacheLayer::new(&cache).policy(policy.clone()).layer(inner).boxed_clone();
+            let site = |inner: Inner| {
+                SiteCacheLayer::new(&cache)
+                    .policy(policy.clone().build().expect("a policy"))
+                    .layer(inner)
+                    .boxed_clone()
+            };
             is_told_of_the_change(&cache, site, soft).await;
         }
         let cache = memory();
         let nested = |inner: Inner| {
-            let route = RouteCacheLayer::new(&cache, MINUTE).policy(windowed()).layer(inner);
-            let site = SiteCacheLayer::new(&cache).policy(windowed()).layer(route);
+            let route = RouteCacheLayer::new(&cache, MINUTE)
+                .policy(windowed().build().expect("a policy"))
+                .layer(inner);
+            let site = SiteCacheLayer::new(&cache).policy(windowed().build().expect("a policy")).layer(route);
             let anonymous = AnonymousOnlyLayer::new().layer(site);
             let flat = service_fn(move |request: Request| {
                 let anonymous = anonymous.clone();
@@ -97,7 +104,7 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
             });
             // One more cache layer, so that the type is that of the others.
             let outermost = Policy::app().name("outermost");
-            SiteCacheLayer::new(&cache).policy(outermost).layer(flat).boxed_clone()
+            SiteCacheLayer::new(&cache).policy(outermost.build().expect("a policy")).layer(flat).boxed_clone()
         };
         is_told_of_the_change(&cache, nested, soft).await;
     }
@@ -119,7 +126,7 @@ async fn no_stale_page_answers_it_past_its_lifetime_nor_if_the_service_fails() {
             Ok::<_, Infallible>(response)
         }
     });
-    let cached = SiteCacheLayer::new(&cache).policy(windowed()).layer(service);
+    let cached = SiteCacheLayer::new(&cache).policy(windowed().build().expect("a policy")).layer(service);
     let stack = PreconditionLayer::by_get().layer(cached);
     send(&stack, get("/document")).await;
     hand.advance(2 * MINUTE);
@@ -133,7 +140,7 @@ async fn no_stale_page_answers_it_past_its_lifetime_nor_if_the_service_fails() {
 async fn no_arriving_page_answers_it() {
     let document = Document::default();
     let inner = document.service(false, Duration::from_secs(1));
-    let cached = SiteCacheLayer::new(&memory()).policy(windowed()).layer(inner);
+    let cached = SiteCacheLayer::new(&memory()).policy(windowed().build().expect("a policy")).layer(inner);
     let stack = PreconditionLayer::by_get().layer(cached);
     let mut reader = std::pin::pin!(send(&stack, get("/document")));
     assert!(futures::poll!(&mut reader).is_pending());
@@ -145,8 +152,9 @@ async fn no_arriving_page_answers_it() {
 #[tokio::test(start_paused = true)]
 async fn a_weak_tag_matches_no_if_match() {
     let document = Document::default();
-    let cached =
-        SiteCacheLayer::new(&memory()).policy(policy()).layer(document.service(true, Duration::ZERO));
+    let cached = SiteCacheLayer::new(&memory())
+        .policy(policy().build().expect("a policy"))
+        .layer(document.service(true, Duration::ZERO));
     let stack = PreconditionLayer::by_get().layer(cached);
     for tag in ["W/\"0\"", "\"0\""] {
         assert_eq!(status(&stack, save(tag)).await, 412, "{tag}");

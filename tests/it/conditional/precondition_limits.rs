@@ -308,7 +308,7 @@ async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
 async fn a_cut_off_write_invalidates_its_path_and_a_refused_one_does_not() {
     let document = Document::default();
     let inner = layer().layer(document.handler());
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let read_page = async || {
         let page = get("/document").map(|_| Upload::default());
         read(stack.clone().oneshot(page).await.expect("infallible")).await.is_hit()

@@ -290,7 +290,7 @@ async fn a_writer_who_goes_away_lets_the_next_one_write() {
 async fn inside_of_a_cache_layer_pages_are_stored_with_their_validators_and_writes_invalidate_them() {
     let document = Document::default();
     let inner = document.layer().layer(document.service());
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let read_page = async |conditions: &[(&str, &str)]| {
         let request = get_with("/document", conditions);
         read(stack.clone().oneshot(request).await.expect("infallible")).await

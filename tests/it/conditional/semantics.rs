@@ -323,7 +323,10 @@ async fn a_cache_is_not_needed_for_a_malformed_tag_to_match_nothing() {
         let inner = origin(move |_, call| numbered(&[("etag", tag)], call)).0;
         let stacks: [Stack; 2] = [
             ConditionalGetLayer::new().layer(inner.clone()).boxed_clone(),
-            SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone(),
+            SiteCacheLayer::new(&memory())
+                .policy(policy().build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone(),
         ];
         for stack in stacks {
             send(&stack, get("/")).await;
@@ -366,7 +369,10 @@ async fn a_malformed_tag_is_replaced_by_a_generated_one() {
         let plain = site_over(&memory(), inner());
         assert_eq!(send(&plain, get("/")).await.header("etag"), Some(tag).filter(|tag| *tag != "*"), "{tag}");
         let generating: [Stack; 2] = [
-            SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner()).boxed_clone(),
+            SiteCacheLayer::new(&memory())
+                .policy(policy().etags(true).build().expect("a policy"))
+                .layer(inner())
+                .boxed_clone(),
             ConditionalGetLayer::new().layer(inner()).boxed_clone(),
         ];
         for stack in generating {

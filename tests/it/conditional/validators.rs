@@ -204,7 +204,9 @@ async fn a_failing_body_fails_as_without_the_layer() {
 #[tokio::test]
 async fn what_a_cache_layer_further_in_has_tagged_is_not_tagged_again_and_its_304_passes() {
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
-    let cached = SiteCacheLayer::new(&memory()).policy(policy().etags(true).strong_etags(true)).layer(inner);
+    let cached = SiteCacheLayer::new(&memory())
+        .policy(policy().etags(true).strong_etags(true).build().expect("a policy"))
+        .layer(inner);
     let stack = ConditionalGetLayer::new().strong().layer(cached);
     for _ in 0..2 {
         // Of the miss by this layer, of the hit by the cache: they agree.
@@ -230,7 +232,7 @@ fn site_over_boxed(
     cache: &tower_response_cache::Cache,
     inner: Tagged,
 ) -> BoxCloneService<Request<Body>, Response<ResponseBody<ResponseBody<Body>>>, Infallible> {
-    SiteCacheLayer::new(cache).policy(policy()).layer(inner).boxed_clone()
+    SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(inner).boxed_clone()
 }
 
 /// Long enough for the compressing layer to bother.

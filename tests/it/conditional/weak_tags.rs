@@ -10,7 +10,9 @@ use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
-use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Policy, SiteCacheLayer};
+use tower_response_cache::{
+    AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Policy, PolicyBuilder, SiteCacheLayer,
+};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
@@ -23,7 +25,7 @@ fn is_weak(answer: &Answer) -> bool {
 #[tokio::test]
 async fn a_tag_that_the_cache_generates_is_weak_unless_no_layer_changes_bytes() {
     let zero = Duration::ZERO;
-    let table: [(Policy, bool); 3] =
+    let table: [(PolicyBuilder, bool); 3] =
         [(policy().etags(true), false), (policy().client_max_age(zero), false), (policy(), true)];
     for (policy, hints) in table {
         for strong in [false, true] {
@@ -92,7 +94,10 @@ fn framed(
         let stream: futures::stream::BoxStream<'static, _> = Box::pin(stream);
         Ok::<_, Infallible>(Response::new(StreamBody::new(stream)))
     });
-    SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner).boxed_clone()
+    SiteCacheLayer::new(&memory())
+        .policy(policy().etags(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone()
 }
 
 type Frames = StreamBody<futures::stream::BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
@@ -151,7 +156,7 @@ macro_rules! recommended {
             .layer(ConditionalGetLayer::new())
             .layer(CompressionLayer::new())
             .layer(AnonymousOnlyLayer::new())
-            .layer(SiteCacheLayer::new(&memory()).policy($policy))
+            .layer(SiteCacheLayer::new(&memory()).policy($policy.build().expect("a policy")))
             .service(inner)
     }};
 }
@@ -176,7 +181,9 @@ async fn a_date_resumes_a_download_only_where_tags_are_strong() {
         (policy().strong_etags(true), true),
         (Policy::rfc9111().default_ttl(MINUTE).cache_status(true), true),
     ] {
-        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(dated(&LINES[..1]));
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy.build().expect("a policy"))
+            .layer(dated(&LINES[..1]));
         let whole = send(&stack, get("/")).await;
         assert_eq!(whole.status, 200);
         let answer = send(&stack, resumed()).await;

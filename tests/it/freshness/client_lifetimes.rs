@@ -5,19 +5,19 @@ use http::{HeaderName, Response, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    Cache, CacheControl, CacheHints, ConditionalGetLayer, Invalidation, Policy, SetCacheControlLayer,
-    SiteCacheLayer,
+    Cache, CacheControl, CacheHints, ConditionalGetLayer, Invalidation, Policy, PolicyBuilder,
+    SetCacheControlLayer, SiteCacheLayer,
 };
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn over(
     cache: &Cache,
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> Stack {
     let (inner, _) = origin(move |_, call| answer(call));
-    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+    SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone()
 }
 
 fn date(answer: &Answer) -> Duration {
@@ -86,8 +86,9 @@ async fn revalidation_goes_by_what_the_origin_said_and_clients_by_what_they_are_
         }
         numbered(&[("cache-control", "max-age=100, public"), ("etag", "\"a\"")], call)
     });
-    let stack =
-        SiteCacheLayer::new(&cache).policy(policy().client_max_age(Duration::from_secs(5))).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy().client_max_age(Duration::from_secs(5)).build().expect("a policy"))
+        .layer(inner);
     for _ in 0..3 {
         for _ in 0..2 {
             let answer = send(&stack, get("/")).await;
@@ -288,7 +289,7 @@ async fn an_inner_layer_that_does_nothing_tells_nothing_that_the_outer_one_would
             CacheHints::new().client_max_age(hint).add_to(response.extensions_mut());
             response
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
         hand.advance(Duration::from_secs(10));
         assert_eq!(send(&stack, get("/")).await.text() == "1", held);
@@ -297,7 +298,7 @@ async fn an_inner_layer_that_does_nothing_tells_nothing_that_the_outer_one_would
 
 #[tokio::test]
 async fn a_page_for_scripts_of_one_origin_is_stored_where_the_origin_is_keyed() {
-    let policy = policy().vary_on_headers([http::header::ORIGIN]).expect("valid");
+    let policy = policy().vary_on_headers([http::header::ORIGIN]);
     let lines = &[("access-control-allow-origin", "https://a.example"), ("vary", "origin")];
     let stack = over(&memory(), policy, move |call| numbered(lines, call));
     let of = |origin: &str| get_with("/", &[("origin", origin)]);

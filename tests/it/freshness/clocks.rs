@@ -4,7 +4,7 @@ use crate::support::*;
 use http::Response;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, CacheHints, ManualClock, Policy, SiteCacheLayer, Ttl};
+use tower_response_cache::{Cache, CacheHints, ManualClock, PolicyBuilder, SiteCacheLayer, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,11 +18,11 @@ const STEPS: [Step; 2] = [|hand| hand.set_wall_back(HOUR), |hand| hand.set_wall_
 
 fn over(
     cache: &Cache,
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> Stack {
     let (inner, _) = origin(move |_, call| answer(call));
-    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+    SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone()
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
         response
     };
     let plain = |call| numbered(&[], call);
-    let table: [(Policy, Handler); 2] = [
+    let table: [(PolicyBuilder, Handler); 2] = [
         (policy().default_ttl(short), plain),
         (policy().negative_ttl(http::StatusCode::NOT_FOUND, short), missing),
     ];

@@ -28,7 +28,8 @@ async fn a_handlers_ttl_outranks_the_routes_the_fields_and_the_default() {
     ] {
         let (cache, hand) = timed();
         let (inner, _) = origin(move |_, call| hinted(&[line], CacheHints::new().ttl(hour), call));
-        let stack = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+        let stack =
+            RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
         hand.advance(hour - Duration::from_secs(1));
         assert!(send(&stack, get("/")).await.is_hit(), "{line:?}");
@@ -100,7 +101,10 @@ async fn under_axum_a_handler_returns_its_hints_with_its_page() {
     let app = Router::new()
         .route("/", get(async || (CacheHints::new().ttl(MINUTE), "page")))
         .route("/never", get(async || (CacheHints::new().never(), "page")))
-        .layer(SiteCacheLayer::new(&memory()).policy(tower_response_cache::Policy::app().cache_status(true)));
+        .layer(
+            SiteCacheLayer::new(&memory())
+                .policy(tower_response_cache::Policy::app().cache_status(true).build().expect("a policy")),
+        );
     for (path, expected) in [("/", true), ("/never", false)] {
         for hit in [false, expected] {
             let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
@@ -129,7 +133,10 @@ async fn under_axum_the_cache_is_an_argument_of_handlers() {
     let app = Router::new()
         .route("/", get(async || (CacheHints::new().ttl(MINUTE), "page")))
         .route("/save", get(save))
-        .layer(SiteCacheLayer::new(&cache).policy(tower_response_cache::Policy::app().cache_status(true)))
+        .layer(
+            SiteCacheLayer::new(&cache)
+                .policy(tower_response_cache::Policy::app().cache_status(true).build().expect("a policy")),
+        )
         .with_state(State { cache });
     for (path, hit) in [("/", false), ("/", true), ("/save", false), ("/", false)] {
         let request = axum::http::Request::get(path).body(axum::body::Body::empty()).expect("a request");
@@ -160,7 +167,7 @@ async fn under_axum_a_handler_that_adds_hints_loses_none_of_another_ones() {
     let inner = || (CacheHints::new().never(), "mine").into_response();
     let app = Router::new()
         .route("/", get(async move || (CacheHints::new().ttl(MINUTE), inner())))
-        .layer(SiteCacheLayer::new(&memory()).policy(policy()));
+        .layer(SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")));
     for _ in 0..2 {
         let request = axum::http::Request::get("/").body(axum::body::Body::empty()).expect("a request");
         let answer = read(app.clone().oneshot(request).await.expect("infallible")).await;

@@ -3,7 +3,7 @@
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
+use tower_response_cache::{Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer, Ttl};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -13,14 +13,19 @@ fn secs(seconds: u64) -> Duration {
 async fn fresh_for(
     lines: &'static [(&'static str, &'static str)],
     route: Option<Ttl>,
-    policy: Policy,
+    policy: PolicyBuilder,
 ) -> u64 {
     let (cache, hand) = timed();
     let (inner, _) = origin(move |_, call| numbered(lines, call));
     let policy = policy.cache_status(true);
     let stack = match route {
-        Some(ttl) => RouteCacheLayer::new(&cache, ttl).policy(policy).layer(inner).boxed_clone(),
-        None => SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(),
+        Some(ttl) => RouteCacheLayer::new(&cache, ttl)
+            .policy(policy.build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone(),
+        None => {
+            SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone()
+        }
     };
     send(&stack, get("/")).await;
     for second in 0..10_000 {

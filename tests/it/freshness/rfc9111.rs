@@ -4,7 +4,9 @@ use crate::support::*;
 use http::{Method, Request, Response, StatusCode};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Invalidation, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{
+    Invalidation, ManualClock, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -15,22 +17,26 @@ const START: Duration = Duration::from_secs(1_767_225_600);
 
 type Lines = &'static [(&'static str, &'static str)];
 
-fn proxy() -> Policy {
+fn proxy() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 
-fn app() -> Policy {
+fn app() -> PolicyBuilder {
     Policy::app().cache_status(true)
 }
 
 /// A cache whose time stands still, over an origin that answers at once.
 fn standing(
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Stack, Calls, ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(answer);
-    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), calls, hand)
+    (
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
+        calls,
+        hand,
+    )
 }
 
 fn with_status(code: u16, mut response: Response<Body>) -> Response<Body> {
@@ -69,7 +75,7 @@ async fn what_states_no_lifetime_is_fresh_for_a_tenth_of_its_age_within_a_limit(
 /// RFC 9111 section 4.2.2: "MUST NOT use heuristics … when an explicit expiration time is present".
 #[tokio::test]
 async fn a_lifetime_is_guessed_only_where_nothing_is_said_and_it_was_asked_for() {
-    let table: [(Policy, u16, Lines); 11] = [
+    let table: [(PolicyBuilder, u16, Lines); 11] = [
         (app(), 200, &[]),
         (proxy().heuristic_freshness(Duration::ZERO), 200, &[]),
         (proxy(), 201, &[]),
@@ -119,7 +125,10 @@ async fn what_somebody_known_was_answered_with_has_no_lifetime_but_its_own() {
             let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
             with_lines(&[], who.to_owned())
         });
-        let route = RouteCacheLayer::new(&cache, MINUTE).policy(proxy()).layer(inner).boxed_clone();
+        let route = RouteCacheLayer::new(&cache, MINUTE)
+            .policy(proxy().build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         send(&route, get_with("/", &[(name, "alice")])).await;
         assert_eq!(send(&route, get("/")).await.text(), "nobody", "{name}");
     }
@@ -130,7 +139,8 @@ async fn what_somebody_known_was_answered_with_has_no_lifetime_but_its_own() {
 async fn who_takes_what_is_stale_does_not_get_what_was_invalidated() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
     hand.advance(SECOND);
@@ -254,7 +264,7 @@ async fn a_cookie_is_given_to_all_only_by_choice_and_with_a_lifetime_of_the_resp
     let shared = || proxy().share_set_cookie(true);
     let cookie: Lines = &[("cookie", "sid=alice")];
     let authorized: Lines = &[("authorization", "Bearer x")];
-    let table: [(Policy, Lines, Lines, bool); 9] = [
+    let table: [(PolicyBuilder, Lines, Lines, bool); 9] = [
         (shared(), fresh, &[], true),
         (shared(), &[("cdn-cache-control", "max-age=60"), ("set-cookie", "a=1")], &[], true),
         (shared(), silent, &[], false),
@@ -282,8 +292,12 @@ async fn a_layer_that_shares_no_cookies_gives_out_none_that_another_one_has_stor
     let (cache, _) = timed();
     let (inner, _) =
         origin(|_, call| numbered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")], call));
-    let [sharing, other] = [proxy().share_set_cookie(true), proxy()]
-        .map(|policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()).boxed_clone());
+    let [sharing, other] = [proxy().share_set_cookie(true), proxy()].map(|policy| {
+        SiteCacheLayer::new(&cache)
+            .policy(policy.build().expect("a policy"))
+            .layer(inner.clone())
+            .boxed_clone()
+    });
     assert!(shares(&sharing, get("/"), get("/")).await);
     assert!(!send(&other, get("/")).await.is_hit());
 }

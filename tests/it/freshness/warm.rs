@@ -36,10 +36,17 @@ async fn pages_are_fetched_a_few_at_a_time_and_it_is_told_what_came_of_each() {
         }
     });
     let policy = || Policy::app().default_ttl(MINUTE);
-    let route = SiteCacheLayer::new(&cache).policy(policy().name("within")).layer(inner);
+    let route =
+        SiteCacheLayer::new(&cache).policy(policy().name("within").build().expect("a policy")).layer(inner);
     for stack in [
-        SiteCacheLayer::new(&cache).policy(policy()).layer(route.clone()).boxed_clone(),
-        SiteCacheLayer::new(&cache).policy(policy().name("other")).layer(route).boxed_clone(),
+        SiteCacheLayer::new(&cache)
+            .policy(policy().build().expect("a policy"))
+            .layer(route.clone())
+            .boxed_clone(),
+        SiteCacheLayer::new(&cache)
+            .policy(policy().name("other").build().expect("a policy"))
+            .layer(route)
+            .boxed_clone(),
     ] {
         let mut pages = Vec::new();
         let requests = uris(&["/a", "/b", "/c", "/private", "/missing", "/down"]).into_iter().map(|uri| {
@@ -79,9 +86,11 @@ async fn pages_are_fetched_a_few_at_a_time_and_it_is_told_what_came_of_each() {
 async fn what_was_warmed_up_is_what_http_1_clients_ask_for_and_tells_them_nothing_more() {
     let cache = memory();
     let (inner, calls) = origin(|request, _| with_lines(&[], request.uri().to_string()));
-    let stack =
-        SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(inner).boxed_clone();
-    let warmed = cache.warm(stack.clone(), uris(&["/", "/page?x=1"])).await;
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
+    let warmed = cache.warm_as(stack.clone(), uris(&["/", "/page?x=1"])).await;
     assert_eq!((warmed.cached, warmed.failed, calls.count()), (2, 0, 2));
     for path in ["/", "/page?x=1"] {
         let request = get_with(path, &[("host", "shop.example")]);
@@ -91,7 +100,7 @@ async fn what_was_warmed_up_is_what_http_1_clients_ask_for_and_tells_them_nothin
         assert_eq!((answer.text(), answer.header("cache-status")), (path, None));
     }
     assert_eq!(calls.count(), 2);
-    assert_eq!(cache.warm(stack, uris(&["/"])).await.cached, 1, "it is there already");
+    assert_eq!(cache.warm_as(stack, uris(&["/"])).await.cached, 1, "it is there already");
     assert_eq!(WarmSummary::default().cached, 0);
 }
 
@@ -112,9 +121,11 @@ async fn a_warmed_page_is_the_one_that_a_client_asks_for() {
         let (inner, calls) = origin(|request, _| {
             with_lines(&[], request.headers()["host"].to_str().expect("text").to_owned())
         });
-        let stack =
-            SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(inner).boxed_clone();
-        let warmed = cache.warm(stack.clone(), [uri.parse().expect("a URI")]).await;
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
+        let warmed = cache.warm_as(stack.clone(), [uri.parse().expect("a URI")]).await;
         assert_eq!(warmed.cached, 1, "{uri}");
         assert_eq!(send(&stack, get_with("/", &[("host", host)])).await.text(), host, "{uri}");
         assert_eq!(calls.count(), 1, "{uri}");

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, Policy};
+use tower_response_cache::{Cache, Invalidation, Policy, PolicyBuilder};
 
 /// Stores that can be invalidated by nobody: one outside the process, and one inside.
 pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];
@@ -19,7 +19,7 @@ fn cache(fault: Fault) -> Cache {
     Cache::new(Faulty::new(memory_store(1 << 20), fault))
 }
 
-fn stack(fault: Fault, policy: Policy, answer: fn(&Request<Body>) -> Response<Body>) -> Stack {
+fn stack(fault: Fault, policy: PolicyBuilder, answer: fn(&Request<Body>) -> Response<Body>) -> Stack {
     layered(&cache(fault), policy, origin(move |request, _| answer(request)).0)
 }
 

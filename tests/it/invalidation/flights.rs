@@ -70,7 +70,9 @@ async fn who_comes_after_an_invalidation_gets_nothing_that_an_older_flight_bring
                     let (cache, _hand) = kept.cache(0);
                     let data = Arc::new(AtomicU64::new(1));
                     let (inner, _) = streaming(&data);
-                    let stack = SiteCacheLayer::new(&cache).policy(windowed()).layer(inner);
+                    let stack = SiteCacheLayer::new(&cache)
+                        .policy(windowed().build().expect("a policy"))
+                        .layer(inner);
                     let ask = || {
                         let call = stack.clone().oneshot(get_with("/a/b?x=1", &[A]));
                         tokio::spawn(async move { read(call.await.expect("infallible")).await })
@@ -105,7 +107,8 @@ async fn those_who_come_after_an_invalidation_of_a_tag_share_one_new_flight() {
                 let (cache, _hand) = kept.cache(0);
                 let data = Arc::new(AtomicU64::new(1));
                 let (inner, calls) = streaming(&data);
-                let stack = SiteCacheLayer::new(&cache).policy(lasting()).layer(inner);
+                let stack =
+                    SiteCacheLayer::new(&cache).policy(lasting().build().expect("a policy")).layer(inner);
                 let ask = || {
                     let call = stack.clone().oneshot(get("/"));
                     tokio::spawn(async move { read(call.await.expect("infallible")).await })
@@ -177,7 +180,8 @@ async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
             notify.notify_one();
             std::future::ready(Ok::<_, Infallible>(numbered(&lines, 1)))
         });
-        let layer = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true));
+        let layer = SiteCacheLayer::new(&cache)
+            .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"));
         let stack = layer.layer(inner.boxed_clone());
         let other = tokio::spawn(async move {
             answered.notified().await;

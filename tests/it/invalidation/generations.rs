@@ -401,7 +401,10 @@ async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
         let lines = &[("cache-control", "max-age=60"), ("content-location", "/list")];
         let (inner, _) = origin(|_, call| numbered(lines, call));
         let policy = Policy::rfc9111().cache_status(true);
-        let stack = SiteCacheLayer::new(&Cache::new(store)).policy(policy).layer(inner).boxed_clone();
+        let stack = SiteCacheLayer::new(&Cache::new(store))
+            .policy(policy.build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         for written in ["1", "2"] {
             assert_eq!(send(&stack, request("POST", "/list", &[])).await.text(), written);
             let hit = send(&stack, get("/list")).await;

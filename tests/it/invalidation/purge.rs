@@ -228,7 +228,7 @@ async fn axum_takes_it_as_a_service_of_a_route_or_a_nested_one() {
     let service = PurgeService::with_secret(&cache, SECRET).expect("a secret");
     let app: Router = Router::new()
         .route("/page", on_get(|| async { "a page" }))
-        .layer(SiteCacheLayer::new(&cache).policy(policy()))
+        .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")))
         .route_service("/purge", service.clone())
         .nest_service("/internal", service);
     let send = async |request: Request<Body>| {

@@ -2,10 +2,10 @@
 
 use crate::support::*;
 use http::StatusCode;
-use tower_response_cache::{Invalidation, Policy};
+use tower_response_cache::{Invalidation, Policy, PolicyBuilder};
 
 /// Returns `true` if a write that answers so clears `/page`.
-async fn clears(policy: Policy, code: u16, field: &'static str) -> bool {
+async fn clears(policy: PolicyBuilder, code: u16, field: &'static str) -> bool {
     let (stack, _) = site(policy, move |request, call| {
         if request.method() == "GET" {
             return numbered(&[], call);
@@ -56,7 +56,7 @@ async fn content_location_is_invalidated_whatever_the_option_says() {
 /// Returns `true` if a write to `/write` that answers 303 clears `/c`, where both requests have these fields and the URIs
 /// this origin.
 async fn clears_c(
-    policy: &Policy,
+    policy: &PolicyBuilder,
     origin: &str,
     lines: &[(&str, &str)],
     location: &'static [&'static str],

@@ -315,7 +315,7 @@ async fn an_axum_handler_returns_what_it_has_changed_with_its_response() {
                 (all, Invalidation::path("/b").on_success(), "saved")
             }),
         )
-        .layer(SiteCacheLayer::new(&cache).policy(policy()));
+        .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")));
     let ask = async |method: &str, path: &str| {
         let request = request(method, path, &[]).map(axum::body::Body::new);
         read(app.clone().oneshot(request).await.expect("infallible")).await

@@ -246,8 +246,13 @@ async fn nested_layers_tell_the_same_tags_first_and_later() {
     let fields = [TagField::SurrogateKey];
     let cache = memory();
     let (inner, calls) = origin(|_, call| tagged(["h"], &[("cache-groups", "\"g\"")], call));
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().emit_tags_in(fields)).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().emit_tags_in(fields)).layer(route).boxed_clone();
+    let route = RouteCacheLayer::new(&cache, MINUTE)
+        .policy(Policy::app().emit_tags_in(fields).build().expect("a policy"))
+        .layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(lasting().emit_tags_in(fields).build().expect("a policy"))
+        .layer(route)
+        .boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(told(&answer), [None, Some("g h"), None], "{round}");
@@ -259,8 +264,12 @@ async fn nested_layers_tell_the_same_tags_first_and_later() {
 async fn an_outer_layer_that_tells_nobody_takes_off_what_an_inner_one_leaves() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-groups", "\"g\"")], call));
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app()).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().emit_tags_in([])).layer(route).boxed_clone();
+    let route =
+        RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().build().expect("a policy")).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(lasting().emit_tags_in([]).build().expect("a policy"))
+        .layer(route)
+        .boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(told(&answer), [None; 3], "{round}");

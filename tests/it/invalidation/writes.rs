@@ -86,7 +86,7 @@ async fn a_fill_that_began_before_an_invalidation_is_never_visible_after_it() {
             Ok::<_, Infallible>(numbered(&[], call))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
@@ -121,7 +121,7 @@ async fn a_late_fill_does_not_take_the_place_of_a_newer_one() {
             Ok::<_, Infallible>(numbered(&[], call))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
@@ -209,7 +209,7 @@ async fn a_write_that_never_reached_the_service_invalidates_nothing() {
         }),
         1,
     );
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(busy);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(busy);
     send(&stack, get("/")).await;
     let mut slow = Box::pin(stack.clone().oneshot(get("/slow")));
     assert!(futures::poll!(&mut slow).is_pending());
@@ -234,7 +234,7 @@ async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
             _ => Ok(numbered(&[], 1)),
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let hit = async || {
         let answer = read(stack.clone().oneshot(get("/thing")).await.expect("answers")).await;
         answer.is_hit()
@@ -264,7 +264,10 @@ async fn a_write_that_a_gateway_has_no_answer_to_invalidates_its_target_and_noth
                 response
             });
             let policy = preset.clone().default_ttl(MINUTE).cache_status(true);
-            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            let stack = SiteCacheLayer::new(&memory())
+                .policy(policy.build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone();
             for path in ["/thing", "/other"] {
                 send(&stack, get(path)).await;
             }
@@ -286,7 +289,10 @@ async fn an_origin_that_is_down_for_writes_too_leaves_what_may_be_used_instead()
             response
         });
         let policy = preset.default_ttl(MINUTE).stale_if_error(MINUTE).cache_status(true);
-        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy.build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         send(&stack, get("/thing")).await;
         assert_eq!(send(&stack, request("POST", "/thing", &[])).await.status, 502);
         let answer = send(&stack, get("/thing")).await;
@@ -320,7 +326,10 @@ async fn for_a_proxy_a_write_to_one_site_leaves_the_same_path_of_another_alone()
                 _ => numbered(&[("location", "/other")], call),
             });
             let policy = preset.clone().default_ttl(MINUTE).cache_status(true);
-            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            let stack = SiteCacheLayer::new(&memory())
+                .policy(policy.build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone();
             for path in ["/thing", "/other"] {
                 send(&stack, get_with(path, &[("host", "shop.example")])).await;
             }
@@ -357,8 +366,10 @@ async fn nested_layers_are_cleared_together() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
-    let stack =
-        SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(route).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .layer(route)
+        .boxed_clone();
     let text = async || {
         let response = stack.clone().oneshot(get("/page")).await.expect("infallible");
         read(response).await.text().to_owned()

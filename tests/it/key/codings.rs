@@ -121,7 +121,8 @@ async fn a_follower_gets_no_coding_that_it_did_not_offer() {
             Ok::<_, std::convert::Infallible>(negotiating(&request, call))
         }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner).boxed_clone();
     let ask = |coding: &str| {
         let answer = stack.clone().oneshot(offering(coding));
         tokio::spawn(async move { read(answer.await.expect("infallible")).await })

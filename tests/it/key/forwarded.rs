@@ -4,7 +4,7 @@ use crate::support::*;
 use http::{HeaderName, HeaderValue, Request};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{KeyPart, Policy, QueryKey, SiteCacheLayer};
+use tower_response_cache::{KeyPart, PolicyBuilder, QueryKey, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 
@@ -143,8 +143,13 @@ async fn the_handler_sees_what_the_key_has_whichever_request_comes_first() {
             let (inner, _) = origin(echo);
             let cache = memory();
             let policy = || policy().query(QueryKey::without_tracking());
-            let inner = SiteCacheLayer::new(&cache).policy(policy().name("inner")).layer(inner);
-            let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner).boxed_clone();
+            let inner = SiteCacheLayer::new(&cache)
+                .policy(policy().name("inner").build().expect("a policy"))
+                .layer(inner);
+            let stack = SiteCacheLayer::new(&cache)
+                .policy(policy().build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone();
             assert_eq!(send(&stack, get_with("/", lines)).await.text(), *seen, "{lines:?}");
         }
     }
@@ -221,7 +226,7 @@ async fn a_forwarded_field_selects_no_variants() {
 #[tokio::test]
 async fn a_keyed_header_that_is_a_forwarded_field_is_keyed_by_what_it_says() {
     let name = HeaderName::from_static("x-forwarded-proto");
-    let (stack, _) = site(policy().vary_on_headers([name]).expect("valid"), |_, call| numbered(&[], call));
+    let (stack, _) = site(policy().vary_on_headers([name]), |_, call| numbered(&[], call));
     let of = |value| get_with("/", &[("x-forwarded-proto", value)]);
     assert!(shares(&stack, of("https"), of("HTTPS")).await);
     assert!(!shares(&stack, of("https"), of("http")).await);
@@ -229,7 +234,7 @@ async fn a_keyed_header_that_is_a_forwarded_field_is_keyed_by_what_it_says() {
 
 #[tokio::test]
 async fn where_hosts_are_listed_every_host_that_a_forwarded_field_names_is_one_of_them() {
-    let policy = policy().hosts(["shop.example"]).expect("valid");
+    let policy = policy().hosts(["shop.example"]);
     let (stack, _) = site(policy, |_, call| numbered(&[], call));
     let of = |line| get_with("/", &[("host", "shop.example"), line]);
     for (line, detail) in [
@@ -253,7 +258,8 @@ async fn a_background_refresh_has_the_fields_of_its_key() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(echo);
     let policy = policy().stale_while_revalidate(Duration::from_secs(600));
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let of = |value| get_with("/", &[("forwarded", value)]);
     send(&stack, of("proto=https")).await;
     hand.advance(2 * MINUTE);
@@ -278,27 +284,30 @@ async fn the_order_in_which_a_policy_lists_what_is_keyed_makes_no_other_keys() {
         policy
             .query(QueryKey::without(names(reversed, ["utm_*", "fbclid"])))
             .vary_on_cookies(names(reversed, ["lang", "currency"]))
-            .expect("valid")
             .vary_on_headers(headers.clone())
-            .expect("valid")
             .ignore_headers(headers.clone().map(|_| HeaderName::from_static("x-c")))
             .strip_unkeyed_inputs(headers)
             .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
     };
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
-    let layers =
-        [of(false), of(true)].map(|policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()));
+    let layers = [of(false), of(true)].map(|policy| {
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner.clone())
+    });
     for layer in layers {
         send(&layer, get("/")).await;
     }
     assert_eq!(calls.count(), 1);
-    let language_first: Policy =
+    let language_first: PolicyBuilder =
         policy().vary_by_part(KeyPart::language(["en"]).expect("valid")).vary_by_part(part("a"));
-    let language_last: Policy =
+    let language_last: PolicyBuilder =
         policy().vary_by_part(part("a")).vary_by_part(KeyPart::language(["en"]).expect("valid"));
     for policy in [language_first, language_last] {
-        send(&SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()), get("/")).await;
+        send(
+            &SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner.clone()),
+            get("/"),
+        )
+        .await;
     }
     assert_eq!(calls.count(), 2);
 }

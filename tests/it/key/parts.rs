@@ -2,10 +2,10 @@
 
 use crate::support::*;
 use http::{HeaderName, Request};
-use tower_response_cache::{ConfigErrorKind, KeyPart, Policy, QueryKey};
+use tower_response_cache::{ConfigErrorKind, KeyPart, Policy, PolicyBuilder, QueryKey};
 
 /// A page that shows some fields as its handler sees them.
-fn shows(policy: Policy, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
+fn shows(policy: PolicyBuilder, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
     site(policy, move |request, _| {
         let seen = fields
             .iter()
@@ -129,7 +129,7 @@ async fn parts_compose_a_key_of_tenant_plan_and_experiment_and_absent_differs_fr
 
 #[tokio::test]
 async fn fields_can_be_keyed_though_no_vary_names_them() {
-    let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static)).expect("valid");
+    let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static));
     let (stack, _) = shows(policy, &["hx-request", "rsc"], "");
     check(
         &stack,
@@ -147,7 +147,7 @@ async fn fields_can_be_keyed_though_no_vary_names_them() {
 
 #[tokio::test]
 async fn where_hosts_are_listed_nobody_fills_the_cache_under_another_name() {
-    let policy = policy().hosts(["shop.example"]).expect("valid");
+    let policy = policy().hosts(["shop.example"]);
     let (stack, _) = site(policy, |_, call| numbered(&[], call));
     let of = |host: &str| get_with("/", &[("host", host)]);
     assert!(shares(&stack, of("shop.example"), of("shop.example")).await);
@@ -164,7 +164,7 @@ async fn where_hosts_are_listed_nobody_fills_the_cache_under_another_name() {
     for wrong in
         ["", "Shop.example", "shop.example.", "user@shop.example", "a/b", "*.a", "a:", "a?b", "[::1", ":80"]
     {
-        let error = Policy::app().hosts([wrong]).expect_err(wrong);
+        let error = Policy::app().hosts([wrong]).build().expect_err(wrong);
         assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidHost, wrong));
     }
 }
@@ -179,12 +179,9 @@ async fn campaigns_make_no_copies_and_reach_no_handler() {
     assert!(!send(&stack, get("/?page=3")).await.is_hit());
 }
 
-fn strict() -> Policy {
+fn strict() -> PolicyBuilder {
     let policy = policy().strip_unkeyed_inputs([HeaderName::from_static("traceparent")]);
-    policy
-        .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
-        .vary_on_cookies(["lang"])
-        .expect("valid")
+    policy.vary_by_part(KeyPart::language(["en", "de"]).expect("valid")).vary_on_cookies(["lang"])
 }
 
 fn everything() -> Request<Body> {
@@ -205,7 +202,7 @@ fn everything() -> Request<Body> {
     )
 }
 
-fn names(policy: Policy, vary: &'static str) -> Stack {
+fn names(policy: PolicyBuilder, vary: &'static str) -> Stack {
     site(policy, move |request, _| {
         let mut names: Vec<_> = request.headers().keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
@@ -278,7 +275,8 @@ async fn nested_caches_narrow_every_request_that_a_cache_further_in_may_store() 
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("x-evil"))));
     let route = route_over(&cache, std::time::Duration::from_secs(2), inner);
-    let stack = tower_response_cache::SiteCacheLayer::new(&cache).policy(policy().strip_unkeyed_inputs([]));
+    let stack = tower_response_cache::SiteCacheLayer::new(&cache)
+        .policy(policy().strip_unkeyed_inputs([]).build().expect("a policy"));
     let stack = tower::Layer::layer(&stack, route);
     for _ in 0..4 {
         assert_eq!(send(&stack, get_with("/", &[("x-evil", "1")])).await.text(), "None");
@@ -306,14 +304,14 @@ fn rules_that_contradict_each_other_are_refused_with_the_name() {
         assert_eq!(error.kind(), ConfigErrorKind::Contradiction);
         error.value().to_owned()
     };
-    let keyed = Policy::app().vary_on_headers([http::header::COOKIE]).expect_err("secret");
+    let keyed = Policy::app().vary_on_headers([http::header::COOKIE]).build().expect_err("secret");
     assert_eq!(contradiction(keyed), "cookie");
     let ignored = Policy::app().ignore_headers([http::header::ACCEPT]);
     assert_eq!(
-        contradiction(ignored.vary_on_headers([http::header::ACCEPT]).expect_err("ignored")),
+        contradiction(ignored.vary_on_headers([http::header::ACCEPT]).build().expect_err("ignored")),
         "accept"
     );
-    let cookies = Policy::app().ignore_cookies(["a"]).expect("valid");
-    assert_eq!(contradiction(cookies.clone().vary_on_cookies(["a"]).expect_err("two things")), "a");
-    assert_eq!(contradiction(cookies.credential_cookies(["a"]).expect_err("two things")), "a");
+    let cookies = Policy::app().ignore_cookies(["a"]);
+    assert_eq!(contradiction(cookies.clone().vary_on_cookies(["a"]).build().expect_err("two things")), "a");
+    assert_eq!(contradiction(cookies.credential_cookies(["a"]).build().expect_err("two things")), "a");
 }

@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{Cache, Invalidation, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer};
 
 /// The field by which the tests choose what the handler sees.
 const SEEN: &str = "x-seen";
 
 /// A site whose handler says what it sees, behind a layer that rewrites the URI after a router has noted it.
-fn rewriting(cache: &Cache, policy: Policy) -> (Stack, Calls) {
+fn rewriting(cache: &Cache, policy: PolicyBuilder) -> (Stack, Calls) {
     let (inner, calls) = origin(|request, call| {
         let public = &request.extensions().get::<OriginalUri>().expect("a router was there").0;
         let location = request.headers().get("x-location").and_then(|value| value.to_str().ok());
@@ -25,7 +25,7 @@ fn rewriting(cache: &Cache, policy: Policy) -> (Stack, Calls) {
         with_lines(&lines, format!("{public} {} {call}", request.uri()))
     });
     let site = SiteCacheLayer::new(cache)
-        .policy(policy.ignore_headers([SEEN.parse().expect("a name")]))
+        .policy(policy.ignore_headers([SEEN]).build().expect("a policy"))
         .layer(inner);
     let rewrite = |mut request: Request<Body>| {
         let public = request.uri().clone();
@@ -217,10 +217,13 @@ async fn the_public_path_of_a_nested_route_clears_it_in_the_layers_outside_and_i
         let call = counted.next();
         async move { call.to_string() }
     };
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().cache_status(true));
+    let route = RouteCacheLayer::new(&cache, MINUTE)
+        .policy(Policy::app().cache_status(true).build().expect("a policy"));
     let write = axum::routing::post(async || ());
     let inner = Router::new().route("/items", route_get(page.layer(route)).merge(write));
-    let app = Router::new().nest("/shop", inner).layer(SiteCacheLayer::new(&cache).policy(policy()));
+    let app = Router::new()
+        .nest("/shop", inner)
+        .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")));
     let send = async |method: &str| {
         let request = Request::builder().method(method).uri("/shop/items").body(axum::body::Body::empty());
         let response = app.clone().oneshot(request.expect("a request")).await.expect("infallible");
@@ -240,14 +243,16 @@ async fn an_inner_entry_is_invalidated_by_the_path_that_an_outer_layer_knows() {
     for bypassing in [false, true] {
         let cache = memory();
         let (inner, _) = origin(|request, call| numbered(&[], call + request.uri().path().len()));
-        let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+        let route =
+            RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
         let rewrite = |mut request: Request<Body>| {
             *request.uri_mut() = format!("/acme{}", request.uri()).parse().expect("a URI");
             request
         };
         let outer = if bypassing { policy().bypass_if(|_| true) } else { policy() };
-        let stack =
-            SiteCacheLayer::new(&cache).policy(outer).layer(MapRequestLayer::new(rewrite).layer(route));
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(outer.build().expect("a policy"))
+            .layer(MapRequestLayer::new(rewrite).layer(route));
         let first = send(&stack, get("/x")).await;
         assert_eq!(send(&stack, get("/x")).await.text(), first.text());
         cache.invalidate(Invalidation::path("/x")).await.expect("the store answers");

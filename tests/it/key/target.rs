@@ -202,12 +202,24 @@ async fn layers_of_different_kind_name_or_key_policy_keep_apart() {
     let cache = memory();
     let page = |text: &'static str| origin(move |_, _| with_lines(&[], text)).0;
     let stacks: Vec<(&str, Stack)> = vec![
-        ("site", SiteCacheLayer::new(&cache).policy(policy()).layer(page("site")).boxed_clone()),
-        ("named", SiteCacheLayer::new(&cache).policy(policy().name("x")).layer(page("named")).boxed_clone()),
+        (
+            "site",
+            SiteCacheLayer::new(&cache)
+                .policy(policy().build().expect("a policy"))
+                .layer(page("site"))
+                .boxed_clone(),
+        ),
+        (
+            "named",
+            SiteCacheLayer::new(&cache)
+                .policy(policy().name("x").build().expect("a policy"))
+                .layer(page("named"))
+                .boxed_clone(),
+        ),
         (
             "sorted",
             SiteCacheLayer::new(&cache)
-                .policy(policy().query(QueryKey::sorted()))
+                .policy(policy().query(QueryKey::sorted()).build().expect("a policy"))
                 .layer(page("sorted"))
                 .boxed_clone(),
         ),

@@ -3,7 +3,7 @@
 use crate::support::keeping::*;
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, Invalidation, Policy, PurgeService, QueryKey, SiteCacheLayer};
+use tower_response_cache::{Cache, Invalidation, PolicyBuilder, PurgeService, QueryKey, SiteCacheLayer};
 
 /// Spellings that a form parser reads alike, a line each.
 const ALIKE: &[&[&str]] = &[
@@ -99,8 +99,9 @@ async fn spellings_have_keys_of_their_own_in_every_query_mode() {
     {
         let cache = memory();
         let (inner, calls) = origin(|_, call| numbered(&[], call));
-        let policy: Policy = policy().query(mode.clone());
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+        let policy: PolicyBuilder = policy().query(mode.clone());
+        let stack =
+            SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
         for spelling in ["q=a+b", "q=a%20b", "%71=a+b"] {
             assert!(!send(&stack, get(&uri(spelling))).await.is_hit(), "{mode:?} {spelling}");
         }

@@ -69,7 +69,8 @@ async fn cookie_crumbs_of_http_2_are_compared_in_full() {
     let (cache, _) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "cookie"), ("cache-control", "max-age=60")], call));
     let policy = tower_response_cache::Policy::rfc9111().cache_status(true);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let alice = || get_with("/", &[("cookie", "lang=de"), ("cookie", "sid=alice")]);
     let bob = || get_with("/", &[("cookie", "lang=de"), ("cookie", "sid=bob")]);
     assert!(!shares(&stack, alice(), bob()).await);
@@ -113,7 +114,10 @@ async fn fields_learnt_one_after_the_other_are_all_compared() {
 async fn the_number_of_variants_of_a_url_is_bounded_and_the_newest_stay() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("vary", "x-a")], call));
-    let stack = SiteCacheLayer::new(&cache).policy(policy().max_variants(4)).layer(inner).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy().max_variants(4).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     for i in 0..100 {
         send(&stack, get_with("/", &[("x-a", &i.to_string())])).await;
     }

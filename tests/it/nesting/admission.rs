@@ -11,7 +11,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
     AddVaryLayer, AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheHints, ConditionalGetLayer,
-    EntityTag, Identified, Invalidation, NeverCacheLayer, Policy, PreconditionLayer, RouteCacheLayer,
+    EntityTag, Identified, Invalidation, NeverCacheLayer, PolicyBuilder, PreconditionLayer, RouteCacheLayer,
     SetCacheControlLayer, SiteCacheLayer,
 };
 
@@ -33,8 +33,8 @@ fn anonymous(inner: Any) -> Any {
     AnonymousOnlyLayer::new().layer(inner).boxed_clone()
 }
 
-fn route(cache: &Cache, policy: Policy, inner: Any) -> Any {
-    boxed(RouteCacheLayer::new(cache, MINUTE).policy(policy).layer(inner))
+fn route(cache: &Cache, policy: PolicyBuilder, inner: Any) -> Any {
+    boxed(RouteCacheLayer::new(cache, MINUTE).policy(policy.build().expect("a policy")).layer(inner))
 }
 
 #[derive(Clone, Copy)]
@@ -93,11 +93,11 @@ async fn every_layer_of_this_crate_judges_what_layers_inside_of_it_made_of_a_pag
 }
 
 /// Two cached answers of a page that is stale for the second one, under a session layer; and how often it was made.
-async fn stale_under_a_session(policy: Policy, session: impl Fn(Any) -> Any) -> (String, usize) {
+async fn stale_under_a_session(policy: PolicyBuilder, session: impl Fn(Any) -> Any) -> (String, usize) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     let policy = policy.stale_while_revalidate(10 * MINUTE);
-    let site = boxed(SiteCacheLayer::new(&cache).policy(policy).layer(inner));
+    let site = boxed(SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner));
     let stack = anonymous(session(site));
     // From outside of all layers.
     let stack = stack.map_request(|mut request: Request<Body>| {
@@ -149,7 +149,8 @@ async fn what_a_router_of_axum_adds_keeps_no_refresh_from_the_background() {
         async move { ([("cache-control", "max-age=10")], call.to_string()) }
     };
     let policy = policy().stale_while_revalidate(10 * MINUTE);
-    let page = get(page).layer(RouteCacheLayer::new(&cache, MINUTE).policy(policy));
+    let page =
+        get(page).layer(RouteCacheLayer::new(&cache, MINUTE).policy(policy.build().expect("a policy")));
     let shop = Router::new().route("/{page}", page);
     let stack = AnonymousOnlyLayer::new().layer(Router::new().nest("/shop", shop));
     let mut texts = Vec::new();
@@ -169,8 +170,10 @@ async fn inner_layers_store_no_field_that_an_outer_one_declares_a_credential() {
     let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
     let anonymous = AnonymousOnlyLayer::new().credential_headers([secret.clone()]);
     let declaring = policy().credential_headers([secret]);
-    let inner = |cache: &Cache| boxed(SiteCacheLayer::new(cache).policy(policy()).layer(page()));
-    let site = SiteCacheLayer::new(&memory()).policy(declaring);
+    let inner = |cache: &Cache| {
+        boxed(SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(page()))
+    };
+    let site = SiteCacheLayer::new(&memory()).policy(declaring.build().expect("a policy"));
     let stacks = [
         anonymous.layer(inner(&memory())).boxed_clone(),
         boxed(site.layer(route(&memory(), policy(), page()))),
@@ -199,7 +202,8 @@ async fn the_marks_of_a_304_reach_outer_layers() {
             }
             response
         });
-        let site = boxed(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
+        let site =
+            boxed(SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner));
         let control = CacheControl::new().public().max_age(MINUTE);
         let stack = SetCacheControlLayer::new(control).expect("valid").layer(anonymous(site));
         send(&stack, get("/")).await;
@@ -212,7 +216,7 @@ async fn the_marks_of_a_304_reach_outer_layers() {
 
 #[tokio::test]
 async fn an_outer_cache_learns_from_the_field_what_a_rebuilt_response_has_lost() {
-    let by_language = policy().vary_on_headers([http::header::ACCEPT_LANGUAGE]).expect("valid");
+    let by_language = policy().vary_on_headers([http::header::ACCEPT_LANGUAGE]);
     let (inner, _) = origin(|request, _| {
         Response::new(Body::from(format!("{:?}", request.headers().get("accept-language"))))
     });
@@ -222,7 +226,9 @@ async fn an_outer_cache_learns_from_the_field_what_a_rebuilt_response_has_lost()
         *rebuilt.headers_mut() = parts.headers;
         rebuilt
     });
-    let stack = boxed(SiteCacheLayer::new(&memory()).policy(policy()).layer(boxed(rebuilt)));
+    let stack = boxed(
+        SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(boxed(rebuilt)),
+    );
     for language in ["de", "en", "de"] {
         let answer = send(&stack, get_with("/", &[("accept-language", language)])).await;
         assert_eq!(answer.text(), format!("Some({language:?})"));
@@ -299,7 +305,8 @@ async fn a_request_waits_for_no_response_that_it_holds_itself() {
                 second
             }
         });
-        let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(twice.clone());
+        let site =
+            SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(twice.clone());
         for (visit, stack) in
             [(1, anonymous(twice.boxed_clone())), (2, boxed(site.clone())), (3, boxed(site))]
         {
@@ -365,7 +372,7 @@ async fn a_refused_response_removes_the_copy_that_it_should_replace() {
 
 #[tokio::test]
 async fn an_outermost_vary_layer_speaks_to_clients_alone() {
-    let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(form());
+    let site = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(form());
     let stack = boxed(AddVaryLayer::on_cookie().layer(site));
     send(&stack, get("/")).await;
     let second = send(&stack, get("/")).await;

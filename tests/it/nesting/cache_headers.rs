@@ -13,7 +13,8 @@ async fn a_never_cached_page_is_stored_nowhere_and_marking_it_twice_changes_noth
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "public, max-age=3600")], call));
     let once = NeverCacheLayer::new().layer(inner);
     let twice = NeverCacheLayer::new().layer(once.clone()).boxed_clone();
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(twice).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(twice).boxed_clone();
     for call in 1..=2 {
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.is_hit(), calls.count()), (call.to_string().as_str(), false, call));
@@ -63,7 +64,10 @@ async fn what_varies_is_told_to_the_cache_outside() {
         with_lines(&[("vary", "Accept")], plan.to_owned())
     });
     let varied = AddVaryLayer::new(["X-Plan", "accept"]).expect("valid").layer(inner).boxed_clone();
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(varied).boxed_clone();
+    let stack = SiteCacheLayer::new(&memory())
+        .policy(policy().build().expect("a policy"))
+        .layer(varied)
+        .boxed_clone();
     for _ in 0..2 {
         for plan in ["free", "paid"] {
             let answer = send(&stack, get_with("/", &[("x-plan", plan)])).await;
@@ -99,8 +103,9 @@ async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
         let targeted = SetCacheControlLayer::targeting(cdn.clone(), hour()).expect("valid");
         let plain = SetCacheControlLayer::new(hour()).expect("valid");
         let patched = plain.layer(targeted.layer(NeverCacheLayer::new().layer(inner)));
-        let stack =
-            SiteCacheLayer::new(&memory()).policy(policy.targeted_fields([cdn.clone()])).layer(patched);
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy.targeted_fields([cdn.clone()]).build().expect("a policy"))
+            .layer(patched);
         for call in ["1", "2"] {
             let answer = send(&stack, get("/")).await;
             assert_eq!((answer.text(), answer.header("cdn-cache-control")), (call, None));

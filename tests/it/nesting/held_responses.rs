@@ -21,7 +21,7 @@ type Any<B> = BoxCloneService<Request<Body>, Response<B>, Infallible>;
 type Routed = Any<ResponseBody<Body>>;
 
 fn route(cache: &Cache, inner: Inner) -> Routed {
-    RouteCacheLayer::new(cache, MINUTE).policy(policy()).layer(inner).boxed_clone()
+    RouteCacheLayer::new(cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner).boxed_clone()
 }
 
 /// A layer that changes each response.
@@ -133,7 +133,10 @@ async fn what_layers_of_this_crate_write_for_clients_does_not_count() {
     assert!(twice(&stack).await[1].is_hit(), "SetCacheControlLayer");
     // Each visitor's own entries are told `private`.
     let own = policy().vary_by_identity("user", |_| Some("alice".to_owned()));
-    let own = RouteCacheLayer::new(&memory(), MINUTE).policy(own).layer(pages()).boxed_clone();
+    let own = RouteCacheLayer::new(&memory(), MINUTE)
+        .policy(own.build().expect("a policy"))
+        .layer(pages())
+        .boxed_clone();
     assert!(twice(&anonymous(own)).await[1].is_hit(), "vary_by_identity");
     let tagged = anonymous(ConditionalGetLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&tagged).await[1].is_hit(), "ConditionalGetLayer");
@@ -156,19 +159,25 @@ async fn what_is_private_to_others_by_the_handlers_own_word_does_not_count() {
 
 #[tokio::test]
 async fn a_cookie_that_is_declared_harmless_does_not_count() {
-    let declared = || policy().ignore_response_cookies(["lb", "exp_*"]).expect("valid");
+    let declared = || policy().ignore_response_cookies(["lb", "exp_*"]);
     for (cookie, hit) in [("lb=7; Path=/", true), ("exp_a=1", true), ("sid=1", false), ("lb", false)] {
-        let inner = RouteCacheLayer::new(&memory(), MINUTE).policy(declared()).layer(pages()).boxed_clone();
+        let inner = RouteCacheLayer::new(&memory(), MINUTE)
+            .policy(declared().build().expect("a policy"))
+            .layer(pages())
+            .boxed_clone();
         let [first, second] = twice(&anonymous(adding(inner, "set-cookie", cookie))).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
         // Nor does it where the handler sets it.
         let (inner, _) = origin(move |_, call| numbered(&[("set-cookie", cookie)], call));
-        let stack = SiteCacheLayer::new(&memory()).policy(declared()).layer(inner).boxed_clone();
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(declared().build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         let [first, second] = twice(&stack).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
         assert_eq!(second.header("set-cookie").is_some(), !hit, "it is not stored");
     }
-    assert!(Policy::app().ignore_response_cookies(["a=b"]).is_err());
+    assert!(Policy::app().ignore_response_cookies(["a=b"]).build().is_err());
 }
 
 #[tokio::test]
@@ -242,7 +251,7 @@ fn slow(answers: &Arc<Notify>, ends: &Arc<Notify>) -> (Slow, Calls, Cache) {
             Ok::<_, Infallible>(Response::new(StreamBody::new(first.chain(rest.into_stream()).boxed())))
         }
     });
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
     (route.boxed_clone(), calls, cache)
 }
 
@@ -422,7 +431,8 @@ async fn what_a_head_says_is_learnt_after_the_verdict() {
             numbered(&[("cache-control", cached), ("etag", "\"a\"")], call)
         });
         let rfc = || Policy::rfc9111().cache_status(true);
-        let inner = SiteCacheLayer::new(&cache).policy(rfc()).layer(inner).boxed_clone();
+        let inner =
+            SiteCacheLayer::new(&cache).policy(rfc().build().expect("a policy")).layer(inner).boxed_clone();
         send(&anonymous(inner.clone()), get("/")).await;
         let between = if sets_cookie { adding(inner.clone(), "set-cookie", "id=1") } else { inner.clone() };
         send(&anonymous(between), request("HEAD", "/", &[("cache-control", "no-cache")])).await;
@@ -510,8 +520,14 @@ async fn a_token_of_a_session_reaches_one_visitor_in_every_order_of_layers() {
         for name in order.iter().rev() {
             stack = match *name {
                 "anonymous" => AnonymousOnlyLayer::new().layer(stack).boxed_clone(),
-                "site" => boxed(SiteCacheLayer::new(&cache).policy(policy()).layer(stack)),
-                "route" => boxed(RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(stack)),
+                "site" => boxed(
+                    SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(stack),
+                ),
+                "route" => boxed(
+                    RouteCacheLayer::new(&cache, MINUTE)
+                        .policy(policy().build().expect("a policy"))
+                        .layer(stack),
+                ),
                 _ => session(stack, &sessions),
             };
         }

@@ -18,7 +18,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
-use tower_response_cache::{Cache, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{
+    Cache, Policy, PolicyBuilder, ResponseBody, ResponseCache, RouteCacheLayer, SiteCacheLayer,
+};
 
 #[tokio::test]
 async fn between_other_tower_http_layers_it_compiles_and_caches() {
@@ -29,7 +31,7 @@ async fn between_other_tower_http_layers_it_compiles_and_caches() {
         .layer(TimeoutLayer::with_status_code(http::StatusCode::GATEWAY_TIMEOUT, Duration::from_secs(5)))
         .layer(CorsLayer::permissive())
         .layer(NormalizePathLayer::trim_trailing_slash())
-        .layer(SiteCacheLayer::new(&cache).policy(policy()))
+        .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")))
         .layer(CompressionLayer::new())
         .layer(SetResponseHeaderLayer::overriding(
             http::header::SERVER,
@@ -52,7 +54,7 @@ async fn compression_outside_gets_the_plain_copy_and_encodes_it_each_time() {
     let (inner, calls) = origin(|_, _| with_lines(&[("content-type", "text/html")], "x".repeat(4000)));
     let stack = ServiceBuilder::new()
         .layer(CompressionLayer::new())
-        .layer(SiteCacheLayer::new(&memory()).policy(policy()))
+        .layer(SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")))
         .service(inner);
     for coding in ["gzip", "identity", "gzip"] {
         let response =
@@ -72,7 +74,7 @@ async fn a_request_limit_and_a_panic_catcher_inside_are_no_obstacle() {
     });
     let stack = ServiceBuilder::new()
         .layer(RequestBodyLimitLayer::new(1000))
-        .layer(SiteCacheLayer::new(&cache).policy(policy()))
+        .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")))
         .layer(CatchPanicLayer::new())
         .service(inner);
     for _ in 0..2 {
@@ -87,7 +89,7 @@ async fn a_request_id_set_outside_is_of_the_request_and_not_of_the_page() {
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-        .layer(SiteCacheLayer::new(&memory()).policy(policy()))
+        .layer(SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")))
         .layer(PropagateRequestIdLayer::x_request_id())
         .service(inner);
     let id = async || {
@@ -103,7 +105,8 @@ async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
     let cache = Cache::new(store.clone());
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(route).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(route).boxed_clone();
     for _ in 0..5 {
         let answer = send(&stack, get("/")).await;
         assert_eq!(answer.text(), "1");
@@ -112,7 +115,10 @@ async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
     // What the inner layer refuses, the outer one does not store either.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let refusing = RouteCacheLayer::new(&cache, Duration::ZERO).layer(inner);
-    let stack = SiteCacheLayer::new(&cache).policy(policy().name("other")).layer(refusing).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy().name("other").build().expect("a policy"))
+        .layer(refusing)
+        .boxed_clone();
     for call in 1..=3 {
         assert_eq!(send(&stack, get("/refused")).await.text(), call.to_string());
     }
@@ -123,7 +129,7 @@ async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
 async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answers_for_the_other() {
     let (cache, _) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
-    let layer = SiteCacheLayer::new(&cache).policy(policy());
+    let layer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let stack = layer.layer(layer.layer(inner)).boxed_clone();
     let first = send(&stack, get("/")).await;
     let told: Vec<_> = first.headers.get_all("cache-status").iter().collect();
@@ -156,7 +162,7 @@ async fn a_layer_inside_of_authentication_never_answers_for_one_outside_of_it() 
             }
         })
     };
-    let site = SiteCacheLayer::new(&cache).policy(policy());
+    let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     for third_between in [false, true] {
         let inner = site.layer(origin(|_, _| with_lines(&[], "private")).0).boxed_clone();
         let guard = guarded(inner);
@@ -191,7 +197,7 @@ async fn who_was_identified_further_out_is_so_further_in_though_the_credential_w
                 }
                 route.clone().oneshot(request)
             });
-            let stack = SiteCacheLayer::new(&cache).policy(policy).layer(login);
+            let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(login);
             let path = format!("/{name}");
             for _ in 0..2 {
                 assert_eq!(send(&stack, get_with(&path, &[(name, value)])).await.text(), value);
@@ -247,7 +253,7 @@ async fn a_body_that_is_not_sync_and_an_error_of_the_users_own_are_kept() {
             _ => Err(Mine),
         }
     });
-    let mut stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let mut stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     assert_eq!(read(stack.call(get("/")).await.expect("ok")).await.text(), "page");
     assert!(read(stack.call(get("/")).await.expect("ok")).await.is_hit());
     assert_eq!(stack.call(get("/x")).await.err(), Some(Mine));
@@ -255,7 +261,7 @@ async fn a_body_that_is_not_sync_and_an_error_of_the_users_own_are_kept() {
 
 #[tokio::test]
 async fn layering_creates_no_state_so_layers_made_per_request_share_one_cache() {
-    let layer = SiteCacheLayer::new(&memory()).policy(policy());
+    let layer = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     for _ in 0..3 {
         assert_eq!(send(&layer.layer(inner.clone()).boxed_clone(), get("/")).await.text(), "1");
@@ -274,8 +280,43 @@ fn an_empty_body_needs_no_default_of_the_inner_one() {
 fn handles_and_layers_can_be_shared_between_threads() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     shared::<Cache>();
-    shared::<Policy>();
+    shared::<PolicyBuilder>();
     shared::<SiteCacheLayer>();
     shared::<RouteCacheLayer>();
     shared::<tower_response_cache::ResponseCache<()>>();
+}
+
+#[tokio::test]
+async fn a_layer_that_is_off_forwards_everything_and_invalidates_nothing() {
+    let cache = memory();
+    let policy = policy().build().expect("a policy");
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let on = SiteCacheLayer::new(&cache).policy(policy.clone()).layer(inner.clone()).boxed_clone();
+    let off = SiteCacheLayer::new(&cache).enabled(false).policy(policy).layer(inner).boxed_clone();
+    assert_eq!(send(&on, get("/")).await.text(), "1");
+    let passed = send(&off, get("/")).await;
+    assert_eq!((passed.text(), passed.detail()), ("2", Some("disabled")));
+    send(&off, request("POST", "/", &[])).await;
+    assert!(send(&on, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 3);
+}
+
+#[tokio::test]
+async fn layers_without_a_policy_have_that_of_their_cache() {
+    let policy = policy().build().expect("a policy");
+    let store = tower_response_cache::MemoryStore::with_max_bytes(1 << 20);
+    let cache = Cache::builder(store).policy(policy).build().expect("valid");
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let hour = Duration::from_secs(3600);
+    let stacks = [
+        SiteCacheLayer::new(&cache).layer(inner.clone()).boxed_clone(),
+        ResponseCache::site(inner.clone(), &cache).boxed_clone(),
+        RouteCacheLayer::new(&cache, hour).layer(inner.clone()).boxed_clone(),
+        ResponseCache::route(inner, &cache, hour).boxed_clone(),
+    ];
+    let mut hits = Vec::new();
+    for stack in stacks {
+        hits.push(send(&stack, get("/")).await.is_hit());
+    }
+    assert_eq!(hits, [false, true, false, true]);
 }

@@ -7,7 +7,8 @@ use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
 use tower_response_cache::{
     AddVaryLayer, AnonymousOnlyLayer, CacheControl, CacheHints, ConditionalGetLayer, Identified,
-    NeverCacheLayer, Policy, PreconditionLayer, RouteCacheLayer, SetCacheControlLayer, SiteCacheLayer,
+    NeverCacheLayer, Policy, PolicyBuilder, PreconditionLayer, RouteCacheLayer, SetCacheControlLayer,
+    SiteCacheLayer,
 };
 
 const FIELD: &str = "tower-response-cache";
@@ -29,7 +30,7 @@ where
     inner.map_response(rebuild).boxed_clone()
 }
 
-fn presets() -> [Policy; 2] {
+fn presets() -> [PolicyBuilder; 2] {
     [policy(), Policy::rfc9111().cache_status(true)]
 }
 
@@ -37,12 +38,13 @@ fn fresh(_: &Request<Body>, call: usize) -> Response<Body> {
     numbered(&[("cache-control", "max-age=60")], call)
 }
 
-async fn is_stored<B>(policy: Policy, marked: Any<B>) -> bool
+async fn is_stored<B>(policy: PolicyBuilder, marked: Any<B>) -> bool
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<tower_response_cache::BoxError>,
 {
-    let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(rebuilt(marked));
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(rebuilt(marked));
     let first = send(&stack, get("/")).await;
     assert_eq!(first.header(FIELD), None);
     send(&stack, get("/")).await.is_hit()
@@ -109,7 +111,8 @@ async fn an_inner_cache_layer_writes_the_mark_that_its_handler_put_into_extensio
             response
         });
         let route = RouteCacheLayer::new(&memory(), MINUTE).layer(inner);
-        let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(rebuilt(route));
+        let stack =
+            SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(rebuilt(route));
         for _ in 0..2 {
             let answer = send(&stack, get("/")).await;
             assert_eq!((answer.is_hit(), answer.header(FIELD)), (false, None));
@@ -162,7 +165,7 @@ async fn a_client_can_send_no_mark() {
         .0
     };
     for mark in ["never", "identified"] {
-        let site = SiteCacheLayer::new(&memory()).policy(policy()).layer(echo());
+        let site = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(echo());
         send(&site, get_with("/", &[(FIELD, mark)])).await;
         assert!(send(&site, get("/")).await.is_hit());
         let anonymous = AnonymousOnlyLayer::new().layer(echo());

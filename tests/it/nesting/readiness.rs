@@ -31,7 +31,7 @@ async fn a_hit_does_not_wait_behind_a_busy_service_and_no_miss_is_starved() {
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| slow(&request, counted.next()));
     let limited = ConcurrencyLimitLayer::new(1).layer(inner);
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(limited);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(limited);
     send(&stack, get("/page")).await;
     let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
     sleep(Duration::from_millis(10)).await;
@@ -57,7 +57,7 @@ async fn a_buffered_service_is_forwarded_to() {
         async move { Ok::<_, BoxError>(answer.await.expect("infallible")) }
     });
     let buffered = BufferLayer::new(1).layer(inner);
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(buffered);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(buffered);
     for _ in 0..3 {
         let response = stack.clone().oneshot(get("/page")).await.expect("ok");
         assert_eq!(read(response).await.text(), "1");
@@ -73,7 +73,7 @@ async fn an_error_of_readiness_comes_out_of_the_response_and_hits_go_on() {
         async move { Ok::<_, BoxError>(answer.await.expect("infallible")) }
     });
     let shedding = LoadShedLayer::new().layer(ConcurrencyLimitLayer::new(1).layer(inner));
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(shedding);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(shedding);
     read(stack.clone().oneshot(get("/page")).await.expect("ok")).await;
     let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
     sleep(Duration::from_millis(10)).await;
@@ -113,7 +113,8 @@ impl Service<Request<Body>> for Strict {
 
 #[tokio::test]
 async fn a_service_is_never_called_before_it_is_ready() {
-    let mut stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(Strict::default());
+    let mut stack =
+        SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(Strict::default());
     for request in [
         get("/"),
         get("/"),

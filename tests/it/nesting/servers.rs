@@ -71,7 +71,7 @@ fn counting(calls: &Calls, name: &'static str) -> impl Handler<((),), ()> {
 }
 
 fn route(cache: &Cache) -> RouteCacheLayer {
-    RouteCacheLayer::new(cache, HOUR).policy(Policy::app().cache_status(true))
+    RouteCacheLayer::new(cache, HOUR).policy(Policy::app().cache_status(true).build().expect("a policy"))
 }
 
 #[tokio::test]
@@ -84,21 +84,23 @@ async fn under_axum_a_layer_goes_on_a_router_its_routes_a_method_router_and_a_ha
             "router",
             Router::new()
                 .route("/", get(handler("router")))
-                .layer(SiteCacheLayer::new(&cache).policy(policy())),
+                .layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"))),
         ),
         (
             "routes",
-            Router::new()
-                .route("/", get(handler("routes")))
-                .route_layer(SiteCacheLayer::new(&cache).policy(policy().name("routes"))),
+            Router::new().route("/", get(handler("routes"))).route_layer(
+                SiteCacheLayer::new(&cache).policy(policy().name("routes").build().expect("a policy")),
+            ),
         ),
         ("method", Router::new().route("/", get(handler("method")).layer(route(&cache)))),
         (
             "handler",
             Router::new().route(
                 "/",
-                get(handler("handler")
-                    .layer(RouteCacheLayer::new(&cache, HOUR).policy(policy().name("handler")))),
+                get(handler("handler").layer(
+                    RouteCacheLayer::new(&cache, HOUR)
+                        .policy(policy().name("handler").build().expect("a policy")),
+                )),
             ),
         ),
     ];
@@ -120,7 +122,8 @@ async fn under_axum_a_layer_goes_on_a_router_its_routes_a_method_router_and_a_ha
 async fn nested_routers_are_keyed_and_invalidated_by_their_public_path() {
     let (cache, calls) = (memory(), Calls::default());
     let items = |name| Router::new().route("/items", get(counting(&calls, name)).layer(route(&cache)));
-    let inner = |name| items(name).layer(SiteCacheLayer::new(&cache).policy(policy()));
+    let inner =
+        |name| items(name).layer(SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")));
     let app = Router::new().nest("/a", inner("a")).nest("/b", inner("b"));
     let server = Server::axum(app).await;
     for _ in 0..2 {
@@ -142,7 +145,9 @@ async fn a_page_chosen_by_a_rewrite_between_the_router_and_the_cache_is_keyed_by
         }
         request
     };
-    let pages = Router::new().fallback(page).layer(SiteCacheLayer::new(&memory()).policy(policy()));
+    let pages = Router::new()
+        .fallback(page)
+        .layer(SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")));
     let rewritten = tower::util::MapRequestLayer::new(rewrite).layer(pages);
     let server = Server::axum(Router::new().nest_service("/a", rewritten)).await;
     for _ in 0..2 {
@@ -163,10 +168,9 @@ async fn an_ignored_query_parameter_is_hidden_from_the_original_uri_too() {
                     format!("{} {own}", uri.0)
                 }),
             )
-            .layer(
-                SiteCacheLayer::new(&memory())
-                    .policy(policy().query(tower_response_cache::QueryKey::without(["utm_*"]))),
-            ),
+            .layer(SiteCacheLayer::new(&memory()).policy(
+                policy().query(tower_response_cache::QueryKey::without(["utm_*"])).build().expect("a policy"),
+            )),
     );
     let server = Server::axum(app).await;
     assert_eq!(server.get("/a/x?utm_source=evil&p=1").await.text(), "/a/x?p=1 /x?p=1");
@@ -197,7 +201,7 @@ async fn around_a_plain_hyper_service_it_caches_incoming_requests() {
         let call = counted.next();
         async move { Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(format!("hyper {call}")))) }
     });
-    let service = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let service = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let task = tokio::spawn(async move {
@@ -236,7 +240,7 @@ async fn http_1_and_http_2_share_pages_if_their_targets_are_written_in_one_form(
         let seen = format!("{} {:?}", request.uri(), request.headers().get("host"));
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(seen)))
     });
-    let service = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let service = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let service = tower::util::MapRequestLayer::new(as_http_1).layer(service);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

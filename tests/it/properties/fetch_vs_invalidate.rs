@@ -20,7 +20,7 @@ use tower_response_cache::store::{
     Scope, StoreFuture, Strength, Validity,
 };
 use tower_response_cache::{
-    Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store,
+    Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer, Store,
 };
 
 /// Waits for so many milliseconds.
@@ -408,7 +408,14 @@ impl Origin {
 }
 
 /// Runs steps, each at its time, and asserts what was promised.
-fn run(mode: Mode, preset: Policy, brief: bool, capacity: u64, steps: Vec<(u64, Step)>, delays: Vec<u64>) {
+fn run(
+    mode: Mode,
+    preset: PolicyBuilder,
+    brief: bool,
+    capacity: u64,
+    steps: Vec<(u64, Step)>,
+    delays: Vec<u64>,
+) {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     builder.enable_time().start_paused(true).build().expect("a runtime").block_on(async move {
         let (clock, hand) = Clock::manual();
@@ -431,7 +438,7 @@ fn run(mode: Mode, preset: Policy, brief: bool, capacity: u64, steps: Vec<(u64, 
                 .stale_while_revalidate(Duration::from_millis(200)),
             false => preset.stale_while_revalidate(MINUTE),
         };
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
         let tasks: Vec<_> = steps
             .into_iter()
             .map(|(at, step)| {
@@ -550,13 +557,14 @@ async fn who_leaves_while_it_invalidates_for_others_leaves_none_of_theirs_undone
     for left_after in 0..25 {
         let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let cache = Cache::new(Forgetful::new(entries, Mode::OneRecord));
-        let stack =
-            SiteCacheLayer::new(&cache).policy(policy()).layer(service_fn(async |request: Request<Body>| {
+        let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(
+            service_fn(async |request: Request<Body>| {
                 let mut response = Response::new(Body::from("page"));
                 let tag = format!("path:{}", request.uri().path());
                 CacheHints::new().tags([tag]).add_to(response.extensions_mut());
                 Ok::<_, Infallible>(response)
-            }));
+            }),
+        );
         let ask = |nth: usize| {
             let stack = stack.clone();
             async move { read(stack.oneshot(get(&format!("/{nth}"))).await.expect("infallible")).await }
@@ -629,7 +637,10 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
         true => Policy::app().default_ttl(hour).stale_while_revalidate(hour),
         false => Policy::app().default_ttl(hour),
     };
-    let stack = SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy.cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     let mut model = [[State::Absent; 2]; Target::COUNT];
     for turn in turns {
         match turn {

@@ -54,7 +54,7 @@ proptest! {
                     Ok::<_, Infallible>(with_lines(&[("vary", "accept-language")], version.to_string()))
                 }
             });
-            let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+            let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
             let tasks: Vec<_> = steps.into_iter().map(|step| {
                 let (stack, cache, data, announced) = (stack.clone(), cache.clone(), Arc::clone(&data), Arc::clone(&announced));
                 tokio::spawn(async move {
@@ -99,7 +99,7 @@ fn with_threads_no_response_is_older_than_an_invalidation_completed_before_its_r
             Ok::<_, Infallible>(with_lines(&[], version.to_string()))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_time()

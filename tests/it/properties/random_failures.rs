@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Clock, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, Clock, MemoryStore, PolicyBuilder, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -119,7 +119,7 @@ impl Drop for Live {
     }
 }
 
-fn policies() -> impl Strategy<Value = (Policy, bool)> {
+fn policies() -> impl Strategy<Value = (PolicyBuilder, bool)> {
     let plain = || policy().collapse_timeout(500 * MS).origin_timeout(300 * MS);
     prop_oneof![
         Just((plain(), false)),
@@ -131,7 +131,7 @@ fn policies() -> impl Strategy<Value = (Policy, bool)> {
 
 async fn visit(
     cache: &Cache,
-    policy: Policy,
+    policy: PolicyBuilder,
     fates: Vec<Fate>,
     visitors: &[Visitor],
     live: &Arc<Running>,
@@ -172,7 +172,7 @@ async fn visit(
             Ok::<_, io::Error>(response.body(StreamBody::new(Box::pin(frames))).expect("a response"))
         }
     });
-    let shop = SiteCacheLayer::new(cache).policy(policy).layer(inner);
+    let shop = SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner);
     let tasks: Vec<_> = visitors
         .iter()
         .map(|&visitor| {

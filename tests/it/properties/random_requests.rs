@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Invalidation, Policy, SiteCacheLayer};
+use tower_response_cache::{Invalidation, PolicyBuilder, SiteCacheLayer};
 
 #[derive(Debug, Clone, Copy)]
 struct Origin {
@@ -370,7 +370,7 @@ struct Asked {
     origin: Origin,
 }
 
-async fn walk(policy: Policy, own_window: i64, varies: u8, steps: Vec<Step>) -> Result<(), String> {
+async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Step>) -> Result<(), String> {
     let origin = Origin {
         said: 0,
         cdn: 0,
@@ -401,7 +401,8 @@ async fn walk(policy: Policy, own_window: i64, varies: u8, steps: Vec<Step>) -> 
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let mut both: Option<bool> = None;
     let mut first: Option<Asked> = None;
     let mut gone = 0;

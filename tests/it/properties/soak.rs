@@ -133,7 +133,7 @@ fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_n
                 4 => base().early_refresh(2.0).origin_timeout(ms(100)),
                 _ => base().origin_timeout(ms(100)).complete_after_disconnect(ms(100)).early_refresh(1.0),
             };
-            let shop = SiteCacheLayer::new(&cache).policy(p).layer(inner);
+            let shop = SiteCacheLayer::new(&cache).policy(p.build().expect("a policy")).layer(inner);
             let mut tasks = Vec::new();
             for _ in 0..60 {
                 let (shop, d, floor) = (shop.clone(), draw.clone(), Arc::clone(&floor));

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tower_response_cache::Policy;
+use tower_response_cache::{Policy, PolicyBuilder};
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
@@ -20,7 +20,7 @@ fn asking(method: &str, path: &str, lines: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n{lines}\r\n")
 }
 
-fn policy() -> Policy {
+fn policy() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tower_response_cache::Policy;
+use tower_response_cache::{Policy, PolicyBuilder};
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
-fn policy() -> Policy {
+fn policy() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 

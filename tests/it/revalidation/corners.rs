@@ -10,12 +10,12 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const START: Duration = Duration::from_secs(1_767_225_600);
 
-pub(crate) fn proxy() -> Policy {
+pub(crate) fn proxy() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 
@@ -30,12 +30,16 @@ pub(crate) fn with_status(code: u16, mut response: Response<Body>) -> Response<B
 }
 
 pub(crate) fn standing(
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Stack, Calls, ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(answer);
-    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), calls, hand)
+    (
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
+        calls,
+        hand,
+    )
 }
 
 pub(crate) fn field<'a>(request: &'a Request<Body>, name: &str) -> &'a str {
@@ -53,7 +57,8 @@ async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'stati
             Ok::<_, Infallible>(with_lines(&lines, format!("page of {who}")))
         }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     let ask = async |who| send(&stack, get_with("/account", &[(name, who)])).await;
     let (one, two) = tokio::join!(ask("alice"), ask("bob"));
     [one.text().to_owned(), two.text().to_owned()]
@@ -94,7 +99,8 @@ async fn one_visitors_304_validates_a_no_cache_page_for_nobody_else() {
             _ => with_lines(&lines, "public"),
         })
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     let ask = |cookie| send(&stack, get_with("/", &[("cookie", cookie)]));
     let (one, two) = tokio::join!(ask("alice"), ask("bob"));
@@ -282,7 +288,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     hand.advance(5 * SECOND);
     // Reloaded, by somebody who wants news.
@@ -386,7 +392,8 @@ async fn a_slow_304_does_not_put_the_old_page_back_over_a_newer_one() {
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     hand.advance(61 * SECOND);
     let slow = send(&stack, get("/"));
@@ -529,7 +536,8 @@ async fn who_asks_for_more_than_is_there_is_not_given_what_is_stale() {
     ] {
         let (cache, hand) = timed();
         let (inner, _) = origin(move |_, call| numbered(&[("cache-control", said)], call));
-        let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+        let stack =
+            SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
         send(&stack, get("/")).await;
         hand.advance(if soft { SECOND } else { 61 * SECOND });
         if soft {
@@ -577,7 +585,8 @@ async fn what_one_client_takes_stale_is_not_given_to_who_waits() {
             false => with_lines(&lines, "fresh"),
         })
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     let (one, two) =
         tokio::join!(send(&stack, get_with("/", &[("cache-control", "max-stale")])), send(&stack, get("/")));
     assert_eq!([one.text(), two.text()], ["stale", "fresh"], "{:?}", two.headers);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
-use tower_response_cache::{Cache, Clock, ManualClock, MemoryStore, Policy, SiteCacheLayer, Store};
+use tower_response_cache::{Cache, Clock, ManualClock, MemoryStore, PolicyBuilder, SiteCacheLayer, Store};
 
 const TAGGED: [(&str, &str); 2] = [("etag", "\"a\""), ("cache-control", "public, max-age=60")];
 
@@ -19,7 +19,7 @@ fn is_conditional(request: &Request<Body>) -> bool {
 /// A site whose service answers each conditional request that another representation still stands, and notes which
 /// requests were conditional.
 fn contrary(
-    policy: Policy,
+    policy: PolicyBuilder,
     given: (&'static str, &'static str),
 ) -> (Stack, Arc<Mutex<Vec<bool>>>, ManualClock) {
     let seen = Arc::new(Mutex::new(Vec::new()));
@@ -133,7 +133,7 @@ async fn an_entry_of_a_remote_store_heals_though_its_visitor_cannot_remove_it() 
         false => numbered(&[("etag", "\"a\""), ("cache-control", "public, no-cache")], call),
     });
     let cache = Cache::new(Encoded(memory_store(8 << 20)));
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     let authorized = || get_with("/", &[("authorization", "Basic eA==")]);
     let mut answers = Vec::new();
     for _ in 0..3 {
@@ -182,7 +182,8 @@ async fn followers_of_a_mismatch_get_the_new_page() {
                 })
             }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+        let stack =
+            SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
         send(&stack, get("/")).await;
         hand.advance(61 * SECOND);
         let answers = join_all((0..4).map(|_| send(&stack, get("/")))).await;

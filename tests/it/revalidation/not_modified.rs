@@ -347,7 +347,7 @@ async fn collapsed_requests_share_a_revalidation() {
             Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     for round in 1..=2 {
         let requests = (0..100).map(|number| {
             let own = [("if-none-match", "\"a\"")];
@@ -426,7 +426,7 @@ async fn a_conditional_request_on_a_cold_key_fills_the_cache_and_gets_its_304() 
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let response =
         stack.clone().oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");
     assert_eq!(response.status(), 304);
@@ -489,7 +489,9 @@ async fn a_tag_is_the_same_however_the_body_was_cut_into_frames() {
                 futures::stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))));
             async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
         });
-        let stack = SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner);
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy().etags(true).build().expect("a policy"))
+            .layer(inner);
         for _ in 0..2 {
             let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
             if let Some(tag) = answer.header("etag") {
@@ -635,7 +637,7 @@ async fn what_was_invalidated_while_a_follower_waited_is_not_asked_about_by_it()
             Ok(if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
     hand.advance(MINUTE);
     let invalidate = async {
@@ -668,7 +670,7 @@ async fn a_page_to_be_validated_each_time_is_not_shared_with_who_comes_after_it_
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     let later = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
     assert_eq!(later.text(), "2");
@@ -696,7 +698,7 @@ async fn no_more_than_so_many_bodies_are_read_for_the_store_alone() {
         response.headers_mut().insert("etag", "\"a\"".parse().expect("a value"));
         Ok::<_, Infallible>(response)
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let mut statuses = Vec::new();
     for number in 0..70 {
         let request = get_with(&format!("/?{number}"), &[("if-none-match", "\"a\"")]);
@@ -732,7 +734,9 @@ async fn a_304_to_an_authorized_request_keeps_nobody_from_collapsing() {
             Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"))
+        .layer(inner);
     send(&stack, get("/")).await;
     hand.advance(MINUTE);
     // Not marked as shareable, so the answer to it is not stored.
@@ -760,7 +764,7 @@ async fn a_304_from_a_cache_layer_further_in_is_not_stored_further_out() {
             }
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(either);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(either);
     send(&stack, get("/")).await;
     assert!(send(&stack, get("/")).await.is_hit());
     within.store(true, std::sync::atomic::Ordering::SeqCst);

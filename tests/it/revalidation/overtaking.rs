@@ -123,7 +123,7 @@ async fn a_variant_validated_with_another_takes_the_place_of_nothing_asked_for_l
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
     hand.advance(61 * SECOND);
@@ -154,7 +154,7 @@ async fn what_is_to_be_validated_each_time_is_waited_for_once() {
             tokio::time::sleep(SECOND).await;
             Ok::<_, Infallible>(with_lines(&[("cache-control", said), ("etag", "\"1\"")], "page"))
         });
-        let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner);
+        let stack = SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner);
         let mut took = Vec::new();
         for _ in 0..3 {
             let asked = tokio::time::Instant::now();
@@ -233,8 +233,9 @@ async fn what_comes_from_a_clock_that_is_ahead_is_replaced() {
     let (inner, _) = origin(|_, call| {
         numbered(&[("cache-control", "max-age=31536000"), ("etag", &format!("\"{call}\""))], call)
     });
-    let [first, second] =
-        caches.map(|cache| SiteCacheLayer::new(&cache).policy(proxy()).layer(inner.clone()));
+    let [first, second] = caches.map(|cache| {
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner.clone())
+    });
     assert_eq!(send(&first, get("/")).await.text(), "1");
     assert_eq!(send(&second, get_with("/", &[("cache-control", "no-cache")])).await.text(), "2");
     // What was answered last is what is stored.
@@ -262,10 +263,11 @@ async fn a_target_that_says_who_it_is_for_invalidates_its_groups() {
 async fn only_if_cached_reaches_what_a_layer_further_in_has() {
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
-    let within = SiteCacheLayer::new(&cache).policy(proxy().name("inner")).layer(inner);
+    let within =
+        SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);
     // Not for this layer, the user says.
     let outer = proxy().bypass_if(|_| true);
-    let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
+    let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
     send(&stack, get("/")).await;
     let hit = send(&stack, get("/")).await;
     let only = send(&stack, get_with("/", &[("cache-control", "only-if-cached")])).await;
@@ -298,8 +300,9 @@ async fn a_late_answer_takes_the_place_of_no_newer_one_that_is_to_be_validated()
                 Ok::<_, Infallible>(answer)
             }
         });
-        let stack: Stack =
-            tower::ServiceExt::boxed_clone(SiteCacheLayer::new(&cache).policy(proxy()).layer(inner));
+        let stack: Stack = tower::ServiceExt::boxed_clone(
+            SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner),
+        );
         let s = stack.clone();
         let old = tokio::spawn(async move {
             read(tower::ServiceExt::oneshot(s, get("/")).await.expect("infallible")).await
@@ -350,7 +353,7 @@ async fn a_late_304_of_one_variant_updates_no_newer_one() {
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
     hand.advance(61 * SECOND);
@@ -378,9 +381,9 @@ async fn only_if_cached_reaches_a_layer_of_each_visitors_own() {
         .cache_status(true)
         .name("own")
         .vary_by_identity("user", |request| Some(request.headers.get("x-user")?.to_str().ok()?.to_owned()));
-    let within = SiteCacheLayer::new(&cache).policy(own).layer(inner);
+    let within = SiteCacheLayer::new(&cache).policy(own.build().expect("a policy")).layer(inner);
     let outer = proxy().bypass_if(|request| request.headers.contains_key("x-user"));
-    let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
+    let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
     let ask = async |more: &[(&str, &str)]| {
         let lines: Vec<_> = [("x-user", "alice")].iter().chain(more).copied().collect();
         send(&stack, get_with("/", &lines)).await
@@ -413,8 +416,9 @@ async fn a_write_is_seen_though_somebody_else_has_begun_to_invalidate_something(
 async fn only_if_cached_and_a_layer_further_in_over_each_kind_of_store() {
     for cache in [memory(), Cache::new(Remote(memory_store(8 << 20)))] {
         let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
-        let within = SiteCacheLayer::new(&cache).policy(proxy().name("inner")).layer(inner);
-        let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(within);
+        let within =
+            SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(within);
         send(&stack, get("/")).await;
         assert_eq!(send(&stack, get("/")).await.text(), "1");
         let only = send(&stack, get_with("/", &[("cache-control", "only-if-cached")])).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::Layer;
-use tower_response_cache::{Cache, ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
@@ -34,7 +34,7 @@ fn bad(what: &str) -> http::Response<Body> {
     }
 }
 
-fn world(policy: Policy, provoked: &'static str) -> World {
+fn world(policy: PolicyBuilder, provoked: &'static str) -> World {
     let (cache, hand) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(Mutex::new(Vec::new())));
     let (now, log) = (Arc::clone(&down), Arc::clone(&seen));
@@ -50,7 +50,7 @@ fn world(policy: Policy, provoked: &'static str) -> World {
             None => numbered(&[], call),
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
 }
 
@@ -67,11 +67,11 @@ impl World {
     }
 }
 
-fn lasting() -> Policy {
+fn lasting() -> PolicyBuilder {
     Policy::app().default_ttl(10 * S).cache_status(true)
 }
 
-fn swr() -> Policy {
+fn swr() -> PolicyBuilder {
     lasting().stale_while_revalidate(100 * S)
 }
 
@@ -150,7 +150,9 @@ async fn no_more_answers_are_confirmed_at_a_time_than_refreshes_may_run() {
         true => bad("404"),
         false => numbered(&[], call),
     });
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().stale_if_error(100 * S)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(lasting().stale_if_error(100 * S).build().expect("a policy"))
+        .layer(inner);
     send(&stack, get("/")).await;
     hand.advance(12 * S);
     send(&stack, get_with("/", &[("x-evil", "1")])).await;
@@ -163,7 +165,6 @@ async fn a_refresh_carries_what_its_page_depends_on_and_what_an_option_names() {
     let policy = swr()
         .refresh_headers([HeaderName::from_static("x-named")])
         .vary_on_headers([HeaderName::from_static("x-keyed")])
-        .expect("valid")
         .vary_by("tenant", |request| Some(request.headers.get("x-tenant")?.to_str().ok()?.to_owned()));
     let world = world(policy, "503");
     let lines = [
@@ -197,7 +198,7 @@ async fn a_refresh_makes_the_variant_of_its_request_though_the_page_names_fewer_
         let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
         numbered(&[("vary", vary)], call)
     });
-    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
     let narrow = || get_with("/", &[("x-a", "1")]);
     send(&stack, get_with("/", &[("x-a", "1"), ("x-b", "1")])).await;
     send(&stack, narrow()).await;
@@ -283,7 +284,7 @@ async fn a_function_of_the_key_that_panics_leaves_the_stale_page() {
 }
 
 /// A site whose page has a tag, and that answers to `evil`, or to all while it is down, that another page still stands.
-fn tagged(policy: Policy) -> World {
+fn tagged(policy: PolicyBuilder) -> World {
     let (cache, hand) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
     let now = Arc::clone(&down);
@@ -297,7 +298,7 @@ fn tagged(policy: Policy) -> World {
             _ => numbered(&[("etag", "\"page\"")], call),
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     World { stack: tower::util::BoxCloneService::new(stack), cache, hand, calls, down, seen }
 }
 
@@ -309,7 +310,7 @@ fn unchanged(tag: &str) -> http::Response<Body> {
 
 #[tokio::test(start_paused = true)]
 async fn a_provoked_304_about_another_page_clears_nothing() {
-    let in_background = |policy: Policy| policy.stale_while_revalidate(100 * S);
+    let in_background = |policy: PolicyBuilder| policy.stale_while_revalidate(100 * S);
     for policy in [lasting().stale_if_error(100 * S), in_background(lasting().stale_if_error(100 * S))] {
         let world = tagged(policy);
         world.send(&[]).await;
@@ -358,7 +359,7 @@ async fn a_refresh_ends_in_a_minute_whatever_it_tries() {
                 Ok::<_, std::convert::Infallible>(numbered(&[], call))
             }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
         send(&stack, get_with("/", lines)).await;
         hand.advance(12 * S);
         send(&stack, get_with("/", lines)).await;
@@ -382,7 +383,7 @@ async fn a_field_that_makes_a_refresh_hang_is_left_out_of_the_next_one() {
             tower::ServiceExt::oneshot(inner, request).await
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
     hand.advance(12 * S);
     let evil = || get_with("/", &[("user-agent", "evil")]);
@@ -408,7 +409,7 @@ async fn a_refresh_whose_time_ends_with_the_bare_request_begins_with_it_next() {
             tower::ServiceExt::oneshot(inner, request).await
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(swr()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(swr().build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
     hand.advance(12 * S);
     let evil = || get_with("/", &[("user-agent", "evil")]);
@@ -428,7 +429,9 @@ async fn where_no_refresh_may_run_a_second_visitor_decides() {
         _ if request.headers().contains_key("x-down") => bad("503"),
         _ => bad("404"),
     });
-    let stack = SiteCacheLayer::new(&cache).policy(lasting().stale_if_error(100 * S)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(lasting().stale_if_error(100 * S).build().expect("a policy"))
+        .layer(inner);
     let status = async |lines: &[(&str, &str)]| send(&stack, get_with("/", lines)).await.status.as_u16();
     assert_eq!(status(&[]).await, 200);
     hand.advance(12 * S);

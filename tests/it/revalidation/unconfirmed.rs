@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -48,7 +48,7 @@ struct World {
 }
 
 /// A site that answers to `evil` in any field with a status of its own.
-fn world(policy: Policy, provoked: u16) -> World {
+fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let (cache, hand) = timed();
     let status = Arc::new(AtomicU16::new(200));
     let now = Arc::clone(&status);
@@ -60,7 +60,8 @@ fn world(policy: Policy, provoked: u16) -> World {
         response
     });
     let inner = MapRequestLayer::new(|request: Request<Opaque>| request.map(|body| body.0)).layer(inner);
-    let site = SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner);
+    let site =
+        SiteCacheLayer::new(&cache).policy(policy.cache_status(true).build().expect("a policy")).layer(inner);
     let stack = MapRequestLayer::new(|request: Request<Body>| request.map(Opaque)).layer(site).boxed_clone();
     World { stack, cache, hand, status }
 }
@@ -77,7 +78,7 @@ impl World {
     }
 }
 
-fn lasting() -> Policy {
+fn lasting() -> PolicyBuilder {
     Policy::app().default_ttl(10 * S).stale_if_error(1000 * S)
 }
 

@@ -78,7 +78,7 @@ proptest! {
             let (cache, _) = timed();
             let (inner, calls) = origin(move |_, _| sent.clone());
             let policy = if standards { Policy::rfc9111() } else { Policy::app() };
-            let stack = SiteCacheLayer::new(&cache).policy(policy.default_ttl(MINUTE)).layer(inner).boxed_clone();
+            let stack = SiteCacheLayer::new(&cache).policy(policy.default_ttl(MINUTE).build().expect("a policy")).layer(inner).boxed_clone();
             for _ in 0..3 {
                 let answer = send(&stack, get("/")).await;
                 assert_eq!((answer.status.as_u16(), &answer.body[..]), (status, &body[..]));
@@ -111,7 +111,7 @@ proptest! {
             };
             let (inner, _) = origin(reflect);
             let policy = if standards { Policy::rfc9111() } else { Policy::app() };
-            let stack = RouteCacheLayer::new(&memory(), MINUTE).policy(policy).layer(inner).boxed_clone();
+            let stack = RouteCacheLayer::new(&memory(), MINUTE).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
             for (name, value) in requests {
                 let mut request = get("/");
                 if let Ok(value) = HeaderValue::from_bytes(&value) {

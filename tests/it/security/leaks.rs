@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Identified, Invalidation, KeyPart, Policy, RequestHead, RouteCacheLayer,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, KeyPart, Policy, PolicyBuilder, RequestHead,
+    RouteCacheLayer, SiteCacheLayer,
 };
 
 #[derive(Debug, Clone)]
@@ -100,25 +100,25 @@ where
     service.boxed_clone()
 }
 
-fn site(cache: &Cache, policy: Policy) -> SiteCacheLayer {
+fn site(cache: &Cache, policy: PolicyBuilder) -> SiteCacheLayer {
     let policy = policy.vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
-    SiteCacheLayer::new(cache).policy(policy.vary_on_cookies(["lang"]).expect("valid"))
+    SiteCacheLayer::new(cache).policy(policy.vary_on_cookies(["lang"]).build().expect("a policy"))
 }
 
-fn route(cache: &Cache, policy: Policy) -> RouteCacheLayer {
+fn route(cache: &Cache, policy: PolicyBuilder) -> RouteCacheLayer {
     let policy = policy.vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
-    RouteCacheLayer::new(cache, MINUTE).policy(policy.vary_on_cookies(["lang"]).expect("valid"))
+    RouteCacheLayer::new(cache, MINUTE).policy(policy.vary_on_cookies(["lang"]).build().expect("a policy"))
 }
 
-fn declared() -> Policy {
-    policy().credential_cookies(["sid"]).expect("valid").ignore_cookies(["_ga*"]).expect("valid")
+fn declared() -> PolicyBuilder {
+    policy().credential_cookies(["sid"]).ignore_cookies(["_ga*"])
 }
 
 fn anonymous() -> AnonymousOnlyLayer {
     AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_cookies(["_ga*"]).expect("valid")
 }
 
-fn rfc9111() -> Policy {
+fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
@@ -287,7 +287,7 @@ fn with_an_authentication_layer_between_that_takes_the_credential_off() {
 
 #[test]
 fn with_a_layer_inside_that_marks_what_is_identified() {
-    let lenient = || rfc9111().ignore_cookies(["_ga*"]).expect("valid");
+    let lenient = || rfc9111().ignore_cookies(["_ga*"]);
     nobody_is_shown_anothers(Users::MayGetAnybodys, |cache, inner| {
         client(site(cache, lenient()).layer(auth(inner, true)))
     });
@@ -312,7 +312,7 @@ fn with_a_cache_of_each_users_own() {
 
 #[test]
 fn with_all_cookies_ignored_but_those_that_identify() {
-    let policy = || policy().ignore_undeclared_cookies().credential_cookies(["sid"]).expect("valid");
+    let policy = || policy().ignore_undeclared_cookies().credential_cookies(["sid"]);
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
 }
 

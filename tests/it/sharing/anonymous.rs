@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{AnonymousOnlyLayer, ConfigErrorKind, Identified, Policy, SiteCacheLayer};
+use tower_response_cache::{
+    AnonymousOnlyLayer, ConfigErrorKind, Identified, Policy, PolicyBuilder, SiteCacheLayer,
+};
 
 fn by_session() -> AnonymousOnlyLayer {
     let layer = AnonymousOnlyLayer::session_cookie("sid").expect("valid");
@@ -14,16 +16,16 @@ fn by_session() -> AnonymousOnlyLayer {
 }
 
 /// A page that shows the cookies and credentials its handler sees, behind a cache and `layer`.
-fn shop(layer: &AnonymousOnlyLayer, policy: Policy) -> (Stack, Calls) {
+fn shop(layer: &AnonymousOnlyLayer, policy: PolicyBuilder) -> (Stack, Calls) {
     let (inner, calls) = origin(|request, _| {
         let headers = request.headers();
         with_lines(&[], format!("{:?} {:?}", headers.get("cookie"), headers.get("authorization")))
     });
-    let cached = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+    let cached = SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(inner);
     (layer.layer(cached).boxed_clone(), calls)
 }
 
-fn presets() -> [Policy; 2] {
+fn presets() -> [PolicyBuilder; 2] {
     [policy(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)]
 }
 
@@ -82,7 +84,7 @@ async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored
 
 #[tokio::test]
 async fn cookies_that_a_cache_layer_keys_are_declared_too() {
-    let (shop, _) = shop(&by_session(), policy().vary_on_cookies(["lang"]).expect("valid"));
+    let (shop, _) = shop(&by_session(), policy().vary_on_cookies(["lang"]));
     let page = "Some(\"lang=de\") None";
     assert_eq!(send(&shop, with_cookie("_ga=1; lang=de")).await.text(), page);
     let hit = send(&shop, with_cookie("lang=de; _ga=2")).await;
@@ -161,7 +163,8 @@ async fn an_authentication_layer_further_in_vetoes_storing_and_sharing() {
             }
             response
         });
-        let shop = by_session().layer(SiteCacheLayer::new(&memory()).policy(policy).layer(inner));
+        let shop = by_session()
+            .layer(SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(inner));
         for call in ["1", "2"] {
             let answer = send(&shop, get_with("/", &[("x-fingerprint", "alice")])).await;
             assert_eq!((answer.text(), answer.detail()), (call, Some("identified")));
@@ -182,7 +185,9 @@ async fn inside_of_a_cache_it_still_keeps_what_is_identified_out_of_it() {
             with_lines(&[("cache-control", "public, max-age=60")], mine)
         });
         let layer = AnonymousOnlyLayer::new().credential_headers([HeaderName::from_static("x-device")]);
-        let shop = SiteCacheLayer::new(&memory()).policy(policy).layer(layer.layer(inner));
+        let shop = SiteCacheLayer::new(&memory())
+            .policy(policy.build().expect("a policy"))
+            .layer(layer.layer(inner));
         assert_eq!(send(&shop, get_with("/", &[("x-device", "1")])).await.detail(), Some("identified"));
         assert_eq!(send(&shop, get("/")).await.text(), "anybody");
         assert!(send(&shop, get("/")).await.is_hit());
@@ -209,7 +214,7 @@ async fn a_response_that_says_who_may_store_it_is_left_as_it_is() {
 async fn two_of_them_know_what_either_knows() {
     let inside = AnonymousOnlyLayer::session_cookie("admin").expect("valid");
     let (inner, _) = origin(|_, call| numbered(&[], call));
-    let cached = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let cached = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let shop = by_session().layer(inside.layer(cached));
     send(&shop, get("/")).await;
     for (cookie, detail) in
@@ -226,7 +231,7 @@ async fn what_it_knows_reaches_a_cache_behind_a_layer_that_takes_the_credential_
         let user = request.extensions().get::<String>().cloned();
         with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
     });
-    let cached = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let cached = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let authenticates = service_fn(move |mut request: Request<Body>| {
         if let Some(user) = request.headers_mut().remove("cookie") {
             request.extensions_mut().insert(user.to_str().expect("text").to_owned());
@@ -258,8 +263,8 @@ async fn a_cookie_that_nobody_declared_counts_though_a_layer_in_between_takes_it
             let user = request.extensions().get::<String>().cloned();
             with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
         });
-        let policy = policy.vary_on_cookies(["lang"]).expect("valid");
-        let cached = SiteCacheLayer::new(&memory()).policy(policy).layer(inner);
+        let policy = policy.vary_on_cookies(["lang"]);
+        let cached = SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(inner);
         let remembers = service_fn(move |mut request: Request<Body>| {
             let cookie = request.headers_mut().remove("cookie");
             let user =
@@ -290,8 +295,8 @@ async fn a_cookie_that_was_taken_off_counts_for_a_cache_behind_a_cache_as_well()
             with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
         });
         let (cache, own) = (memory(), policy.clone().name("second"));
-        let second = SiteCacheLayer::new(&cache).policy(own).layer(inner);
-        let first = SiteCacheLayer::new(&cache).policy(policy).layer(second);
+        let second = SiteCacheLayer::new(&cache).policy(own.build().expect("a policy")).layer(inner);
+        let first = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(second);
         let remembers = service_fn(move |mut request: Request<Body>| {
             if let Some(cookie) = request.headers_mut().remove("cookie") {
                 request.extensions_mut().insert(cookie.to_str().expect("text").to_owned());
@@ -312,8 +317,10 @@ async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() 
     let (inner, _) = origin(|request, _| {
         with_lines(&[], request.extensions().get::<String>().cloned().unwrap_or_else(|| "anybody".to_owned()))
     });
-    let third = SiteCacheLayer::new(&cache).policy(policy().name("third")).layer(inner);
-    let second = SiteCacheLayer::new(&cache).policy(policy().name("second")).layer(third);
+    let third =
+        SiteCacheLayer::new(&cache).policy(policy().name("third").build().expect("a policy")).layer(inner);
+    let second =
+        SiteCacheLayer::new(&cache).policy(policy().name("second").build().expect("a policy")).layer(third);
     // Takes credentials off, and answers a POST by a GET of its own.
     let authenticates = service_fn(move |mut request: Request<Body>| {
         *request.method_mut() = http::Method::GET;
@@ -323,7 +330,9 @@ async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() 
         }
         second.clone().oneshot(request)
     });
-    let first = SiteCacheLayer::new(&cache).policy(policy().name("first")).layer(authenticates);
+    let first = SiteCacheLayer::new(&cache)
+        .policy(policy().name("first").build().expect("a policy"))
+        .layer(authenticates);
     for method in ["GET", "POST", "GET", "POST"] {
         for user in ["sid=alice", "sid=bob"] {
             let answer = send(&first, request(method, "/login", &[("cookie", user)])).await;
@@ -339,7 +348,7 @@ async fn what_is_declared_further_out_counts_past_a_cache_that_leaves_the_page_t
     let (inner, calls) =
         origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
     let route = route_over(&cache, MINUTE, inner);
-    let site = SiteCacheLayer::new(&cache).policy(policy()).layer(route);
+    let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(route);
     let shop = by_session().layer(site);
     for cookie in ["_ga=1", "_ga=2", "_ga=3"] {
         assert_eq!(send(&shop, with_cookie(cookie)).await.text(), "None");

@@ -3,19 +3,19 @@
 use crate::support::*;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ConfigErrorKind, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{ConfigErrorKind, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer};
 
 /// A page that shows whatever cookies its handler sees.
-fn shop(policy: Policy) -> (Stack, Calls) {
+fn shop(policy: PolicyBuilder) -> (Stack, Calls) {
     site(policy, |request, _| {
         let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
         with_lines(&[], format!("{cookies:?}"))
     })
 }
 
-fn declared() -> Policy {
-    let policy = policy().ignore_cookies(["_ga*", "theme"]).expect("valid");
-    policy.vary_on_cookies(["lang"]).expect("valid").credential_cookies(["sid"]).expect("valid")
+fn declared() -> PolicyBuilder {
+    let policy = policy().ignore_cookies(["_ga*", "theme"]);
+    policy.vary_on_cookies(["lang"]).credential_cookies(["sid"])
 }
 
 fn with_cookie(cookie: &str) -> http::Request<Body> {
@@ -58,7 +58,7 @@ async fn a_cookie_declared_nowhere_or_as_a_credential_bypasses_with_all_its_cook
             assert_eq!((answer.text(), answer.detail()), (format!("[{cookie:?}]").as_str(), Some("cookie")));
         }
     }
-    let (stack, _) = shop(policy().ignore_undeclared_cookies().credential_cookies(["sid"]).expect("valid"));
+    let (stack, _) = shop(policy().ignore_undeclared_cookies().credential_cookies(["sid"]));
     assert_eq!(send(&stack, with_cookie("remember_me=alice")).await.text(), "[]");
     assert!(send(&stack, get("/")).await.is_hit());
     assert_eq!(send(&stack, with_cookie("sid=1")).await.text(), "[\"sid=1\"]");
@@ -83,7 +83,7 @@ async fn a_page_that_varies_by_cookie_varies_by_those_that_reached_its_handler()
 #[tokio::test]
 async fn where_cookies_are_declared_others_bypass_under_the_rfc_9111_preset_too() {
     let policy = Policy::rfc9111().cache_status(true).default_ttl(MINUTE);
-    let (stack, _) = shop(policy.vary_on_cookies(["lang"]).expect("valid"));
+    let (stack, _) = shop(policy.vary_on_cookies(["lang"]));
     for cookie in ["lang=de; sid=1", "lang=de; lang=en"] {
         assert_eq!(send(&stack, with_cookie(cookie)).await.text(), format!("[{cookie:?}]"));
         assert_eq!(send(&stack, get("/")).await.text(), "[]", "made for {cookie}");
@@ -94,7 +94,12 @@ async fn where_cookies_are_declared_others_bypass_under_the_rfc_9111_preset_too(
 async fn layers_with_different_cookie_rules_answer_with_nothing_of_each_others() {
     let cache = memory();
     let inner = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
-    let over = |policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.0.clone()).boxed_clone();
+    let over = |policy: PolicyBuilder| {
+        SiteCacheLayer::new(&cache)
+            .policy(policy.build().expect("a policy"))
+            .layer(inner.0.clone())
+            .boxed_clone()
+    };
     let (strict, lenient) = (over(declared()), over(policy().ignore_undeclared_cookies()));
     send(&lenient, with_cookie("lang=de")).await;
     assert_eq!(send(&strict, with_cookie("lang=de")).await.text(), "Some(\"lang=de\")");
@@ -114,7 +119,7 @@ async fn a_session_layer_inside_that_takes_its_cookie_off_hides_nobody_from_the_
         }
         route.clone().oneshot(request)
     });
-    let stack = SiteCacheLayer::new(&cache).policy(declared()).layer(session);
+    let stack = SiteCacheLayer::new(&cache).policy(declared().build().expect("a policy")).layer(session);
     for _ in 0..2 {
         assert_eq!(send(&stack, with_cookie("sid=alice")).await.text(), "sid=alice");
         assert_eq!(send(&stack, with_cookie("sid=bob")).await.text(), "sid=bob");
@@ -124,10 +129,10 @@ async fn a_session_layer_inside_that_takes_its_cookie_off_hides_nobody_from_the_
 
 #[test]
 fn names_that_can_be_no_cookies_are_refused_with_the_name() {
-    let error = Policy::app().ignore_cookies(["_ga*", ""]).expect_err("refused");
+    let error = Policy::app().ignore_cookies(["_ga*", ""]).build().expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
-    assert_eq!(Policy::app().vary_on_cookies(["la*"]).expect_err("refused").value(), "la*");
-    assert_eq!(Policy::app().credential_cookies(["a b"]).expect_err("refused").value(), "a b");
+    assert_eq!(Policy::app().vary_on_cookies(["la*"]).build().expect_err("refused").value(), "la*");
+    assert_eq!(Policy::app().credential_cookies(["a b"]).build().expect_err("refused").value(), "a b");
 }
 
 proptest! {

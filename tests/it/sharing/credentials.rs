@@ -5,7 +5,7 @@ use http::header::{HeaderName, VARY};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, KeyPart, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, KeyPart, MemoryStore, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
 };
 
 const IDENTIFYING: [&str; 15] = [
@@ -38,7 +38,7 @@ const HARMLESS: [&str; 9] = [
     "x-tenant-id",
 ];
 
-fn rfc9111() -> Policy {
+fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
@@ -83,7 +83,8 @@ async fn no_layer_within_an_anonymous_only_layer_answers_who_has_such_a_field() 
     for preset in [policy(), rfc9111()] {
         for name in IDENTIFYING {
             let (inner, _) = greeting(name);
-            let cached = SiteCacheLayer::new(&memory()).policy(preset.clone()).layer(inner);
+            let cached =
+                SiteCacheLayer::new(&memory()).policy(preset.clone().build().expect("a policy")).layer(inner);
             let stack = AnonymousOnlyLayer::new().layer(cached).boxed_clone();
             for who in ["alice", "bob"] {
                 let answer = send(&stack, of(name, who)).await;
@@ -101,7 +102,8 @@ async fn a_layer_within_another_answers_nobody_whose_field_was_taken_off_between
         for name in IDENTIFYING {
             let cache = memory();
             let (inner, _) = greeting("x-page-of");
-            let route = RouteCacheLayer::new(&cache, MINUTE).policy(policy()).layer(inner);
+            let route =
+                RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
             // An authentication layer that makes a page personal by what it found.
             let between = route.map_request(move |mut request: Request<Body>| {
                 if let Some(who) = request.headers_mut().remove(name) {
@@ -109,7 +111,10 @@ async fn a_layer_within_another_answers_nobody_whose_field_was_taken_off_between
                 }
                 request
             });
-            let stack = SiteCacheLayer::new(&cache).policy(outer.clone()).layer(between).boxed_clone();
+            let stack = SiteCacheLayer::new(&cache)
+                .policy(outer.clone().build().expect("a policy"))
+                .layer(between)
+                .boxed_clone();
             for who in ["alice", "bob"] {
                 assert_eq!(send(&stack, of(name, who)).await.text(), format!("for {who}"), "{name}");
             }
@@ -122,7 +127,9 @@ async fn what_is_declared_harmless_is_taken_off_and_identifies_nobody() {
     for name in IDENTIFYING {
         let harmless = || [HeaderName::from_static(name)];
         let (inner, calls) = greeting(name);
-        let cached = SiteCacheLayer::new(&memory()).policy(policy().ignore_headers(harmless())).layer(inner);
+        let cached = SiteCacheLayer::new(&memory())
+            .policy(policy().ignore_headers(harmless()).build().expect("a policy"))
+            .layer(inner);
         let stack = AnonymousOnlyLayer::new().ignore_headers(harmless()).layer(cached).boxed_clone();
         assert_eq!(send(&stack, of(name, "alice")).await.text(), "for nobody", "{name}");
         assert!(send(&stack, of(name, "bob")).await.is_hit(), "{name}");
@@ -137,13 +144,14 @@ async fn a_keyed_field_keeps_its_meaning() {
         let field = HeaderName::from_static(name);
         let part =
             KeyPart::new("part", move |request| Some(request.headers.get(name)?.to_str().ok()?.to_owned()));
-        let policies = [
-            policy().vary_on_headers([field.clone()]).expect("valid"),
-            policy().vary_by_part(part.replacing(field)),
-        ];
+        let policies =
+            [policy().vary_on_headers([field.clone()]), policy().vary_by_part(part.replacing(field))];
         for policy in policies {
             let (inner, _) = greeting(name);
-            let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+            let stack = SiteCacheLayer::new(&memory())
+                .policy(policy.build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone();
             for who in ["alice", "bob"] {
                 let first = send(&stack, of(name, who)).await;
                 assert_eq!(first.text(), format!("for {who}"), "{name}");
@@ -276,10 +284,10 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
     };
     for preset in [policy(), rfc9111()] {
         let by_policy = SiteCacheLayer::new(&memory())
-            .policy(preset.clone().identified_if_extension::<CurrentUser>())
+            .policy(preset.clone().identified_if_extension::<CurrentUser>().build().expect("a policy"))
             .layer(page())
             .boxed_clone();
-        let cached = SiteCacheLayer::new(&memory()).policy(preset).layer(page());
+        let cached = SiteCacheLayer::new(&memory()).policy(preset.build().expect("a policy")).layer(page());
         let by_layer =
             AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>().layer(cached).boxed_clone();
         for stack in [by_policy, by_layer] {
@@ -294,7 +302,8 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
     let keyed = policy()
         .identified_if_extension::<CurrentUser>()
         .vary_by_identity("user", |request| Some(request.extensions.get::<CurrentUser>()?.0.to_owned()));
-    let stack = SiteCacheLayer::new(&memory()).policy(keyed).layer(page()).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(keyed.build().expect("a policy")).layer(page()).boxed_clone();
     for who in ["alice", "bob"] {
         assert_eq!(send(&stack, of(Some(who))).await.text(), format!("for {who}"));
         assert!(send(&stack, of(Some(who))).await.is_hit());
@@ -305,9 +314,13 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
 async fn two_layers_of_which_one_reads_an_extension_share_no_page() {
     let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
-    let plain = SiteCacheLayer::new(&cache).policy(policy()).layer(inner.clone()).boxed_clone();
+    let plain = SiteCacheLayer::new(&cache)
+        .policy(policy().build().expect("a policy"))
+        .layer(inner.clone())
+        .boxed_clone();
     let reading = policy().identified_if_extension::<CurrentUser>();
-    let reading = SiteCacheLayer::new(&cache).policy(reading).layer(inner).boxed_clone();
+    let reading =
+        SiteCacheLayer::new(&cache).policy(reading.build().expect("a policy")).layer(inner).boxed_clone();
     send(&plain, get("/")).await;
     assert!(!send(&reading, get("/")).await.is_hit());
     assert_eq!(calls.count(), 2);
@@ -331,18 +344,21 @@ async fn a_reason_that_a_stranger_has_named_can_be_read() {
 async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
     const NAME: &str = "x-plan";
     let field = || [HeaderName::from_static(NAME)];
-    assert!(policy().ignore_headers(field()).vary_on_headers(field()).is_err());
+    assert!(policy().ignore_headers(field()).vary_on_headers(field()).build().is_err());
     let part = || {
         KeyPart::new("plan", |request| Some(request.headers.get(NAME)?.to_str().ok()?.to_owned()))
             .replacing(HeaderName::from_static(NAME))
     };
     for policy in [
-        policy().vary_on_headers(field()).expect("valid").ignore_headers(field()),
+        policy().vary_on_headers(field()).ignore_headers(field()),
         policy().vary_by_part(part()).ignore_headers(field()),
         policy().ignore_headers(field()).vary_by_part(part()),
     ] {
         let (inner, _) = greeting(NAME);
-        let stack = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy.build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         for who in ["a", "b"] {
             assert_eq!(send(&stack, of(NAME, who)).await.text(), format!("for {who}"));
             assert!(send(&stack, of(NAME, who)).await.is_hit());
@@ -354,10 +370,11 @@ async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
 async fn a_keyed_field_that_is_declared_a_credential_bypasses_in_either_order() {
     const NAME: &str = "x-plan";
     let field = || [HeaderName::from_static(NAME)];
-    assert!(policy().credential_headers(field()).vary_on_headers(field()).is_err());
-    let keyed = policy().vary_on_headers(field()).expect("valid").credential_headers(field());
+    assert!(policy().credential_headers(field()).vary_on_headers(field()).build().is_err());
+    let keyed = policy().vary_on_headers(field()).credential_headers(field());
     let (inner, calls) = greeting(NAME);
-    let stack = SiteCacheLayer::new(&memory()).policy(keyed).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(keyed.build().expect("a policy")).layer(inner).boxed_clone();
     for _ in 0..2 {
         assert_eq!(send(&stack, of(NAME, "a")).await.detail(), Some("credentials"));
     }

@@ -5,8 +5,8 @@ use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{
-    AnonymousOnlyLayer, CacheControl, Identified, KeyPart, NeverCacheLayer, Policy, RouteCacheLayer,
-    SetCacheControlLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, CacheControl, Identified, KeyPart, NeverCacheLayer, Policy, PolicyBuilder,
+    RouteCacheLayer, SetCacheControlLayer, SiteCacheLayer,
 };
 
 type Lines = &'static [(&'static str, &'static str)];
@@ -81,7 +81,7 @@ async fn a_personal_response_is_not_declared_shared() {
 async fn an_identified_visitors_response_is_not_declared_shared() {
     let layer = SetCacheControlLayer::new(shared_by_all()).expect("valid");
     let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("a name");
-    let cached = || SiteCacheLayer::new(&memory()).policy(policy());
+    let cached = || SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let inside = anonymous.layer(layer.layer(answering(&[], false))).boxed_clone();
     let outside = layer.layer(anonymous.layer(answering(&[], false))).boxed_clone();
     for stack in [inside, outside] {
@@ -160,7 +160,7 @@ async fn what_was_taken_off_a_private_page_is_there_for_its_validation() {
         .cache_status(true)
         .targeted_fields([cdn])
         .vary_by_identity("user", |_| Some("alice".to_owned()));
-    let stack = SiteCacheLayer::new(&cache).policy(by_user).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(by_user.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).await;
     hand.advance(2 * MINUTE);
     assert_eq!(send(&stack, get("/")).await.detail(), Some("revalidated"));
@@ -179,7 +179,7 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
     for control in layers {
         let layer = SetCacheControlLayer::new(control).expect("valid");
         let stack = SiteCacheLayer::new(&memory())
-            .policy(policy())
+            .policy(policy().build().expect("a policy"))
             .layer(layer.layer(answering(&[("cache-control", "private")], false)));
         for text in ["1", "2"] {
             let answer = send(&stack, get("/")).await;
@@ -195,7 +195,7 @@ async fn fields_that_a_handler_or_a_layer_calls_private_are_not_stored() {
         SetCacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
     let lines: Lines = &[("cache-control", "private=\"X-B\""), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")];
     let stack = SiteCacheLayer::new(&memory())
-        .policy(policy())
+        .policy(policy().build().expect("a policy"))
         .layer(layer.expect("valid").layer(answering(lines, false)));
     send(&stack, get("/")).await;
     let hit = send(&stack, get("/")).await;
@@ -224,13 +224,11 @@ async fn what_replaces_does_so_but_over_what_forbids() {
     assert!(SetCacheControlLayer::replacing(CacheControl::new().public().no_store()).is_err());
 }
 
-fn keyed() -> Policy {
+fn keyed() -> PolicyBuilder {
     policy()
         .vary_on_headers([X_PLAN, HOST, HeaderName::from_static("x-forwarded-host")])
-        .expect("valid")
         .vary_by_part(KeyPart::language(["en", "de"]).expect("valid"))
         .vary_on_cookies(["lang"])
-        .expect("valid")
 }
 
 fn vary(answer: &Answer) -> Option<String> {
@@ -268,7 +266,7 @@ async fn vary_names_what_a_page_is_keyed_by() {
 
 #[tokio::test]
 async fn vary_is_left_alone_where_nothing_is_keyed_or_the_option_is_off() {
-    let hosts = policy().vary_on_headers([HOST]).expect("valid");
+    let hosts = policy().vary_on_headers([HOST]);
     let computed = policy().vary_by("tenant", |_| Some("a".to_owned()));
     for policy in [policy(), keyed().emit_vary(false), hosts, computed] {
         let (stack, _) = site(policy, |_, call| numbered(&[("vary", "X-Own")], call));
@@ -291,7 +289,7 @@ async fn what_is_emitted_selects_nothing_here() {
         }
         response
     });
-    let stack = SiteCacheLayer::new(&cache).policy(keyed()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(keyed().build().expect("a policy")).layer(inner);
     let ask = |language| get_with("/", &[("accept-language", language)]);
     for (language, hit) in [("de", false), ("de-AT", true), ("de, en;q=0.5", true)] {
         assert_eq!(send(&stack, ask(language)).await.is_hit(), hit, "{language}");
@@ -309,9 +307,9 @@ async fn what_is_emitted_selects_nothing_here() {
 async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
     let cache = memory();
     let inner = origin(|_, call| numbered(&[("vary", "X-Own")], call)).0;
-    let by_plan = Policy::app().cache_status(true).vary_on_headers([X_PLAN, ORIGIN]).expect("valid");
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(by_plan).layer(inner);
-    let by_language = policy().vary_on_headers([ACCEPT_LANGUAGE, ORIGIN]).expect("valid");
+    let by_plan = Policy::app().cache_status(true).vary_on_headers([X_PLAN, ORIGIN]);
+    let route = RouteCacheLayer::new(&cache, MINUTE).policy(by_plan.build().expect("a policy")).layer(inner);
+    let by_language = policy().vary_on_headers([ACCEPT_LANGUAGE, ORIGIN]);
     let seen = |response: Response<_>| {
         let vary = response.headers().get("vary").cloned();
         (response, vary)
@@ -321,7 +319,9 @@ async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
         assert_eq!(vary.expect("its own"), "X-Own", "an outer cache layer reads only what the handler said");
         response
     });
-    let stack = SiteCacheLayer::new(&cache).policy(by_language).layer(between.service(route));
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(by_language.build().expect("a policy"))
+        .layer(between.service(route));
     for _ in 0..3 {
         let answer = send(&stack, get("/")).await;
         assert_eq!(vary(&answer).as_deref(), Some("x-own, accept-language, origin, x-plan"));
@@ -429,14 +429,16 @@ async fn what_an_inner_cache_layer_finds_identified_is_not_declared_shared() {
     #[derive(Clone)]
     struct User;
     let policies = [
-        policy().credential_cookies(["sid"]).expect("valid"),
+        policy().credential_cookies(["sid"]),
         policy().credential_headers([X_PLAN]),
         policy().identified_if_extension::<User>(),
         policy(),
     ];
     for policy in policies {
         for identified in [false, true] {
-            let site = SiteCacheLayer::new(&memory()).policy(policy.clone()).layer(answering(&[], false));
+            let site = SiteCacheLayer::new(&memory())
+                .policy(policy.clone().build().expect("a policy"))
+                .layer(answering(&[], false));
             let stack = SetCacheControlLayer::new(shared_by_all()).expect("valid").layer(site);
             let mut request = get("/");
             if identified {

@@ -4,14 +4,15 @@ use crate::support::*;
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, PolicyBuilder, RouteCacheLayer,
+    SiteCacheLayer,
 };
 
 /// Who an authentication layer has found the sender to be.
 #[derive(Clone)]
 struct User(&'static str);
 
-fn keyed() -> Policy {
+fn keyed() -> PolicyBuilder {
     policy().vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()))
 }
 
@@ -22,12 +23,16 @@ fn of(user: &'static str, lines: &[(&str, &str)]) -> Request<Body> {
 }
 
 /// A page of the user's own that says what its handler sees of their cookies.
-fn account(cache: &Cache, policy: Policy, lines: &'static [(&'static str, &'static str)]) -> (Stack, Calls) {
+fn account(
+    cache: &Cache,
+    policy: PolicyBuilder,
+    lines: &'static [(&'static str, &'static str)],
+) -> (Stack, Calls) {
     let (inner, calls) = origin(move |request, _| {
         let user = request.extensions().get::<User>().map_or("anybody", |user| user.0);
         with_lines(lines, format!("{user} {:?}", request.headers().get("cookie")))
     });
-    (SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone(), calls)
+    (SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), calls)
 }
 
 #[tokio::test]
@@ -67,7 +72,8 @@ async fn what_is_private_or_marked_as_somebodys_is_stored_for_them_and_set_cooki
         response.extensions_mut().insert(Identified);
         response
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(keyed()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(keyed().build().expect("a policy")).layer(inner).boxed_clone();
     assert!(shares(&stack, of("alice", &[]), of("alice", &[])).await);
     assert!(!shares(&stack, get("/account"), get("/account")).await);
 }
@@ -93,14 +99,14 @@ async fn what_came_with_authorization_is_stored_only_where_it_says_who_may() {
     }
 }
 
-fn rfc9111() -> Policy {
+fn rfc9111() -> PolicyBuilder {
     let policy = Policy::rfc9111().cache_status(true);
     policy.vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()))
 }
 
 #[tokio::test]
 async fn keyed_cookies_count_harmless_ones_do_not_and_the_session_reaches_the_handler() {
-    let policy = keyed().ignore_cookies(["_ga*"]).expect("valid").vary_on_cookies(["lang"]).expect("valid");
+    let policy = keyed().ignore_cookies(["_ga*"]).vary_on_cookies(["lang"]);
     let (stack, _) = account(&memory(), policy, &[]);
     let page = "alice Some(\"lang=de; sid=1\")";
     assert_eq!(send(&stack, of("alice", &[("cookie", "_ga=1; sid=1; lang=de")])).await.text(), page);
@@ -115,13 +121,14 @@ async fn a_cache_further_in_does_not_share_what_has_an_identity_further_out() {
     let (inner, _) = origin(|request, _| {
         with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
     });
-    let within = SiteCacheLayer::new(&cache).policy(policy().name("within")).layer(inner);
+    let within =
+        SiteCacheLayer::new(&cache).policy(policy().name("within").build().expect("a policy")).layer(inner);
     // It takes off what identifies.
     let strips = service_fn(move |mut request: Request<Body>| {
         request.headers_mut().remove("cookie");
         within.clone().oneshot(request)
     });
-    let stack = SiteCacheLayer::new(&cache).policy(keyed()).layer(strips);
+    let stack = SiteCacheLayer::new(&cache).policy(keyed().build().expect("a policy")).layer(strips);
     for _ in 0..2 {
         for user in ["alice", "bob"] {
             let answer = send(&stack, of(user, &[("cookie", "sid=1")])).await;
@@ -200,7 +207,9 @@ async fn who_is_known_by_an_extension_alone_is_nobody_elses_to_a_cache_further_i
         let (inner, _) = origin(|request, _| {
             with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(route_over(&cache, MINUTE, inner));
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(policy.build().expect("a policy"))
+            .layer(route_over(&cache, MINUTE, inner));
         for method in ["GET", "HEAD", "GET"] {
             for user in ["alice", "bob"] {
                 let mut asked = request(method, "/account", &[]);
@@ -239,7 +248,7 @@ async fn an_empty_identity_is_none_and_identities_of_two_kinds_are_two() {
 
 #[tokio::test]
 async fn a_cookie_without_a_name_becomes_no_other_cookie() {
-    let policy = keyed().vary_on_cookies(["lang"]).expect("valid");
+    let policy = keyed().vary_on_cookies(["lang"]);
     let (stack, _) = account(&memory(), policy, &[]);
     let answer = send(&stack, of("alice", &[("cookie", "sid=1; =lang=de")])).await;
     assert_eq!(answer.text(), "alice Some(\"sid=1; =lang=de\")");
@@ -252,8 +261,9 @@ async fn a_cache_further_out_that_passes_who_is_identified_leaves_them_their_own
         let (inner, calls) = origin(|request, _| {
             with_lines(&[], request.extensions().get::<User>().map_or("anybody", |user| user.0))
         });
-        let route = RouteCacheLayer::new(&cache, MINUTE).policy(keyed()).layer(inner);
-        let stack = SiteCacheLayer::new(&cache).policy(outer).layer(route);
+        let route =
+            RouteCacheLayer::new(&cache, MINUTE).policy(keyed().build().expect("a policy")).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(route);
         for _ in 0..3 {
             for user in ["alice", "bob"] {
                 assert_eq!(send(&stack, of(user, &[("cookie", "sid=1")])).await.text(), user);

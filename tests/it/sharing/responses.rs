@@ -299,7 +299,13 @@ async fn a_visitor_cannot_force_misses_unless_the_preset_follows_rfc_9111() {
         let (proxy, hand) = {
             let (cache, hand) = timed();
             let policy = Policy::rfc9111().cache_status(true);
-            (SiteCacheLayer::new(&cache).policy(policy).layer(origin(respond).0).boxed_clone(), hand)
+            (
+                SiteCacheLayer::new(&cache)
+                    .policy(policy.build().expect("a policy"))
+                    .layer(origin(respond).0)
+                    .boxed_clone(),
+                hand,
+            )
         };
         send(&proxy, get("/")).await;
         hand.advance(std::time::Duration::from_secs(1));

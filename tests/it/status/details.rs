@@ -15,7 +15,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Clock, Identified, Invalidation, ManualClock, MemoryStore, Policy,
-    ResponseBody, RouteCacheLayer, SiteCacheLayer,
+    PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ pub(crate) type Lines = &'static [(&'static str, &'static str)];
 /// What was told, member by member.
 pub(crate) type Told = Vec<String>;
 
-pub(crate) fn rfc9111() -> Policy {
+pub(crate) fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 
@@ -37,13 +37,14 @@ pub(crate) fn status(code: u16, lines: &[(&str, &str)]) -> Response<Body> {
 }
 
 /// A page with a tag, before a service that answers 304 to who has it, and what it says besides.
-pub(crate) fn tagged(policy: Policy, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
+pub(crate) fn tagged(policy: PolicyBuilder, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
         true => status(304, validated),
         false => with_lines(lines, "page"),
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     (stack, cache, hand)
 }
 
@@ -53,7 +54,7 @@ async fn not_for_the_cache() -> Told {
     let twice = |name| get_with("/", &[(name, "shop.example"), (name, "shop.example")]);
     let mut full = get("/");
     *full.body_mut() = Body::from("content");
-    let table: Vec<(Policy, Request<Body>, &str)> = vec![
+    let table: Vec<(PolicyBuilder, Request<Body>, &str)> = vec![
         (policy(), plain("authorization", "Bearer x"), "authorization"),
         (policy(), plain("proxy-authorization", "Basic x"), "proxy-authorization"),
         (policy(), plain("x-api-key", "x"), "x-api-key"),
@@ -71,8 +72,8 @@ async fn not_for_the_cache() -> Told {
         (policy(), twice("host"), "host"),
         (policy(), plain("host", "Shop.Example"), "host"),
         (policy(), get_with("http://shop.example/", &[("host", "other.example")]), "host"),
-        (policy().hosts(["shop.example"]).expect("a host"), plain("host", "other.example"), "unknown-host"),
-        (policy().hosts(["shop.example"]).expect("a host"), get("/"), "unknown-host"),
+        (policy().hosts(["shop.example"]), plain("host", "other.example"), "unknown-host"),
+        (policy().hosts(["shop.example"]), get("/"), "unknown-host"),
         (policy(), get(&long), "key-length"),
         (policy().bypass_if(|_| true), get("/"), "skipped"),
     ];
@@ -93,7 +94,7 @@ async fn a_request_that_is_none_for_the_cache_is_told_why() {
 
 async fn left_to_another_layer() -> Told {
     let (cache, page) = (memory(), || origin(|_, call| numbered(&[], call)).0);
-    let site = SiteCacheLayer::new(&cache).policy(policy());
+    let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let known = AnonymousOnlyLayer::session_cookie("sid").expect("a name").layer(site.layer(page()));
     let alice = ask(&known, get_with("/identified", &[("cookie", "sid=alice")])).await;
     assert_eq!(alice, "fwd=bypass; fwd-status=200; detail=identified");
@@ -106,7 +107,9 @@ async fn left_to_another_layer() -> Told {
     assert_eq!(found_out, "fwd=uri-miss; fwd-status=200; detail=identified");
 
     let mut told = vec![alice, found_out];
-    let route = RouteCacheLayer::new(&cache, MINUTE).policy(Policy::app().cache_status(true)).layer(page());
+    let route = RouteCacheLayer::new(&cache, MINUTE)
+        .policy(Policy::app().cache_status(true).build().expect("a policy"))
+        .layer(page());
     let nested = site.layer(route);
     let twice = site.layer(site.layer(page()));
     let table: [(&str, &[&str]); 3] = [
@@ -249,7 +252,8 @@ async fn what_becomes_of_a_call() -> Told {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| if call == 1 { numbered(&[], call) } else { status(503, &[]) });
     let kept = policy().stale_while_revalidate(10 * S).stale_if_error(30 * S);
-    let stack = SiteCacheLayer::new(&cache).policy(kept).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(kept.build().expect("a policy")).layer(inner).boxed_clone();
     ask(&stack, get("/")).await;
     for (later, expected) in [
         (65, "hit; ttl=-5; detail=stale"),
@@ -273,7 +277,9 @@ async fn what_becomes_of_a_call() -> Told {
     assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
 
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
-    let stack = SiteCacheLayer::new(&memory()).policy(policy().origin_timeout(S)).layer(inner);
+    let stack = SiteCacheLayer::new(&memory())
+        .policy(policy().origin_timeout(S).build().expect("a policy"))
+        .layer(inner);
     for method in ["GET", "HEAD"] {
         told.push(ask(&stack, request(method, "/", &[])).await);
         assert_eq!(told.last().expect("told"), "fwd=uri-miss; detail=origin-timeout");
@@ -300,7 +306,9 @@ async fn asking_for_itself() -> String {
             Ok::<_, Infallible>(Response::new(Body::from(text)))
         }
     });
-    let stack = BoxCloneSyncService::new(SiteCacheLayer::new(&memory()).policy(policy()).layer(inner));
+    let stack = BoxCloneSyncService::new(
+        SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner),
+    );
     assert!(own.set(stack.clone()).is_ok());
     let line = read(stack.oneshot(get("/")).await.expect("infallible")).await.text().to_owned();
     assert_eq!(line, "tower-response-cache; detail=loop");

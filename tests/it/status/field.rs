@@ -7,7 +7,8 @@ use std::fmt::Debug;
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
 use tower_response_cache::{
-    CacheHints, CacheStatus, ConditionalGetLayer, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer, Ttl,
+    CacheHints, CacheStatus, ConditionalGetLayer, ManualClock, Policy, PolicyBuilder, RouteCacheLayer,
+    SiteCacheLayer, Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ fn written(status: &CacheStatus) -> Vec<String> {
 }
 
 /// A site with a tagged page that is fresh for a minute, before a service that answers 304 to who has it.
-fn tagged(policy: Policy) -> (Stack, ManualClock) {
+fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| {
         let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "max-age=60")], "0123456789");
@@ -112,7 +113,13 @@ fn tagged(policy: Policy) -> (Stack, ManualClock) {
         }
         response
     });
-    (SiteCacheLayer::new(&cache).policy(policy.cache_status(true)).layer(inner).boxed_clone(), hand)
+    (
+        SiteCacheLayer::new(&cache)
+            .policy(policy.cache_status(true).build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone(),
+        hand,
+    )
 }
 
 #[tokio::test]
@@ -217,7 +224,7 @@ async fn what_is_told_to_be_stored_is_there_for_who_comes_next() {
             }
             response
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
         let told = ask(&stack, get_with("/", fields)).await;
         assert_eq!(told.contains("; stored; ttl=60"), is_stored, "{fields:?} {code}: {told}");
         let next = ask(&stack, get("/")).await;
@@ -283,9 +290,12 @@ async fn what_caches_further_in_say_stays_before_it_unless_it_cannot_be_read() {
 async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
     let (cache, _) = timed();
     let page = || origin(|_, call| numbered(&[], call)).0;
-    let inner =
-        |ttl| RouteCacheLayer::new(&cache, ttl).policy(Policy::app().cache_status(true)).layer(page());
-    let outer = SiteCacheLayer::new(&cache).policy(policy());
+    let inner = |ttl| {
+        RouteCacheLayer::new(&cache, ttl)
+            .policy(Policy::app().cache_status(true).build().expect("a policy"))
+            .layer(page())
+    };
+    let outer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let nested = outer.layer(inner(MINUTE));
     for expected in [
         [
@@ -298,7 +308,9 @@ async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
         assert_eq!(members(&answer), expected);
     }
     // One that tells nothing leaves what the other one tells alone, in both places.
-    let silent = SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(inner(MINUTE));
+    let silent = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .layer(inner(MINUTE));
     assert_eq!(ask(&silent, get("/")).await, "hit; ttl=60");
     let quiet = RouteCacheLayer::new(&cache, MINUTE).layer(page());
     let told = ask(&outer.layer(quiet), get("/quiet")).await;
@@ -310,7 +322,9 @@ async fn where_it_is_off_nothing_is_told_anywhere() {
     let (cache, hand) = timed();
     let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(ConditionalGetLayer::new().layer(inner));
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy.build().expect("a policy"))
+        .layer(ConditionalGetLayer::new().layer(inner));
     let requests = [
         get_with("/", &[("cache-control", "only-if-cached")]),
         request("HEAD", "/", &[]),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
@@ -84,7 +84,7 @@ async fn the_status_of_the_service_is_told_where_it_has_answered_and_only_there(
         }
     });
     let policy = policy().stale_if_error(60 * S).origin_timeout(S);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     for expected in [
         "fwd=uri-miss; fwd-status=200; stored; ttl=60",
         "fwd=stale; ttl=-10; detail=stale-if-error",
@@ -99,7 +99,7 @@ async fn the_status_of_the_service_is_told_where_it_has_answered_and_only_there(
 }
 
 /// A service that begins its answer when it is let, and ends its body at once.
-fn gated(policy: Policy, code: u16) -> (Stack, Arc<Notify>, Cache) {
+fn gated(policy: PolicyBuilder, code: u16) -> (Stack, Arc<Notify>, Cache) {
     let (cache, _) = timed();
     let gate = Arc::new(Notify::new());
     let opened = Arc::clone(&gate);
@@ -112,7 +112,11 @@ fn gated(policy: Policy, code: u16) -> (Stack, Arc<Notify>, Cache) {
             Ok::<_, Infallible>(response)
         }
     });
-    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), gate, cache)
+    (
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
+        gate,
+        cache,
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +198,8 @@ async fn who_waited_in_vain_is_told_so_though_the_store_failed_meanwhile() {
             Ok::<_, Infallible>(numbered(&[], 2))
         }
     });
-    let stack = SiteCacheLayer::new(&Cache::new(store)).policy(policy()).layer(inner);
+    let stack =
+        SiteCacheLayer::new(&Cache::new(store)).policy(policy().build().expect("a policy")).layer(inner);
     let leader = tokio::spawn(stack.clone().oneshot(get("/")));
     sleep(MS).await;
     let leaving = async {
@@ -217,7 +222,7 @@ async fn who_reads_a_body_while_it_arrives_is_told_to_be_collapsed() {
         });
         Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(rest))))
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = async {
         sleep(20 * MS).await;
         ask(&stack, get("/")).await
@@ -233,7 +238,7 @@ async fn who_meets_a_page_that_is_made_anew_behind_it_is_told_of_a_hit() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let policy = policy().stale_while_revalidate(60 * S);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     ask(&stack, get("/")).await;
     hand.advance(70 * S);
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=-10; detail=stale");

@@ -7,7 +7,7 @@ use http::Request;
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Policy, QueryKey, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{Cache, Policy, PolicyBuilder, QueryKey, RouteCacheLayer, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -22,7 +22,7 @@ fn of(user: &'static str) -> Request<Body> {
     request
 }
 
-fn telling(policy: Policy) -> Stack {
+fn telling(policy: PolicyBuilder) -> Stack {
     let page = |_: &Request<Body>, call| numbered(&[("cache-control", "public, max-age=60")], call);
     site(policy.cache_status(true).cache_status_key(true), page).0
 }
@@ -43,8 +43,7 @@ async fn requests_that_share_a_response_are_told_one_key_and_others_another() {
     let policy = Policy::app()
         .query(QueryKey::sorted())
         .vary_on_cookies(["lang"])
-        .and_then(|policy| policy.ignore_cookies(["_ga*"]))
-        .expect("names")
+        .ignore_cookies(["_ga*"])
         .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
     let stack = telling(policy);
     let with = |uri: &str, lines: &[(&str, &str)]| get_with(uri, lines);
@@ -88,7 +87,6 @@ async fn requests_that_share_a_response_are_told_one_key_and_others_another() {
 async fn a_key_has_nothing_of_a_cookie_a_credential_or_an_identity() {
     let keyed = Policy::app()
         .vary_on_cookies(["lang", "plan"])
-        .expect("names")
         .vary_by("tenant", |_| Some("t3nant".to_owned()))
         .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
     for (policy, requests) in [
@@ -139,7 +137,8 @@ async fn hits_misses_who_waited_and_who_would_not_are_told_the_key() {
         Ok::<_, std::convert::Infallible>(numbered(&[("cache-control", "max-age=60")], 1))
     });
     let policy = Policy::rfc9111().cache_status(true).cache_status_key(true);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let refused = ask(&stack, get_with("/a", &[("cache-control", "only-if-cached")])).await;
     let head = ask(&stack, request("HEAD", "/a", &[])).await;
     let (miss, waited) = tokio::join!(ask(&stack, get("/a")), ask(&stack, get("/a")));
@@ -172,10 +171,12 @@ async fn a_key_is_told_only_where_it_is_to_be() {
     }
     // Of layers in layers, each tells its own.
     let cache: Cache = memory();
-    let told = |policy: Policy| policy.cache_status(true).cache_status_key(true);
+    let told = |policy: PolicyBuilder| policy.cache_status(true).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[], call));
-    let inner = RouteCacheLayer::new(&cache, MINUTE).policy(told(Policy::app())).layer(inner);
-    let nested = SiteCacheLayer::new(&cache).policy(told(policy())).layer(inner);
+    let inner = RouteCacheLayer::new(&cache, MINUTE)
+        .policy(told(Policy::app()).build().expect("a policy"))
+        .layer(inner);
+    let nested = SiteCacheLayer::new(&cache).policy(told(policy()).build().expect("a policy")).layer(inner);
     let mut seen = Vec::new();
     for _ in 0..2 {
         let members = members(&send(&nested, get("/")).await);
@@ -192,7 +193,7 @@ async fn a_key_shows_the_target_that_the_client_has_asked_for_and_not_what_a_rou
     let policy = policy().cache_status_key(true);
     let inner = Router::new()
         .route("/a", get(|| async { "page" }))
-        .layer(SiteCacheLayer::new(&memory()).policy(policy));
+        .layer(SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")));
     let app: Router = Router::new().nest("/shop", inner);
     for _ in 0..2 {
         let request = Request::get("/shop/a?b=1").body(axum::body::Body::empty()).expect("a request");

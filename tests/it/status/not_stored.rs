@@ -17,7 +17,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder,
+    SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -31,7 +32,7 @@ fn hinted(hints: CacheHints) -> Response<Body> {
 
 pub(crate) async fn not_stored_by_its_head() -> Told {
     let silent = || Policy::app().cache_status(true);
-    let table: &[(Policy, u16, Lines, &str)] = &[
+    let table: &[(PolicyBuilder, u16, Lines, &str)] = &[
         (silent(), 200, &[], "no-lifetime"),
         (policy(), 200, &[("cache-control", "max-age=0")], "not-fresh"),
         (policy(), 200, &[("expires", "never")], "not-fresh"),
@@ -166,7 +167,7 @@ struct Streamed {
 }
 
 impl Streamed {
-    async fn ask(&self, cache: &Cache, policy: Policy, reads: bool) -> String {
+    async fn ask(&self, cache: &Cache, policy: PolicyBuilder, reads: bool) -> String {
         let (frames, trailers) = (self.frames, self.trailers);
         let inner = service_fn(move |_: Request<Body>| async move {
             let data = frames
@@ -181,7 +182,7 @@ impl Streamed {
             });
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(paced))))
         });
-        let stack = SiteCacheLayer::new(cache).policy(policy).layer(inner);
+        let stack = SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner);
         let response = stack.oneshot(get("/")).await.expect("infallible");
         let mut lines = response.headers().get_all("cache-status").iter();
         let line = lines.next_back().expect("a status").to_str().expect("text").to_owned();
@@ -206,7 +207,8 @@ async fn overtaken_by_a_later_request() -> String {
             Ok::<_, Infallible>(numbered(&[], call))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().collapse(false)).layer(inner);
+    let stack =
+        SiteCacheLayer::new(&cache).policy(policy().collapse(false).build().expect("a policy")).layer(inner);
     let mut earlier = Box::pin(ask(&stack, get("/")));
     assert!(futures::poll!(&mut earlier).is_pending());
     hand.advance(S);
@@ -222,7 +224,7 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
     let trailed = Streamed { frames: &["0123456789"], trailers: true };
     let limited = || policy().max_body_bytes(15);
     let tight = || Cache::builder(memory_store(1 << 20)).recording_bytes(8).build().expect("valid");
-    let table: [(&Streamed, Cache, Policy, bool, &str); 4] = [
+    let table: [(&Streamed, Cache, PolicyBuilder, bool, &str); 4] = [
         (&large, memory(), limited(), true, "too-large"),
         (&trailed, memory(), policy(), true, "trailers"),
         (&large, memory(), policy(), false, "cut-short"),
@@ -265,7 +267,7 @@ async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from
             Ok::<_, Infallible>(Response::new(Body::from(part)))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=10");
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=10");
 }
@@ -296,7 +298,7 @@ async fn status_of_a_ready_body_states_the_outcome() {
                 );
             let policy = || policy().max_body_bytes(limit);
             let cache = memory();
-            let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+            let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
             let told = match layers {
                 1 => ask(&stack, get("/")).await,
                 _ => ask(&AnonymousOnlyLayer::new().layer(stack), get("/")).await,
@@ -322,7 +324,7 @@ async fn next_miss_states_the_ttl_that_a_value_shortened() {
             });
             async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
         let first = if pauses { 60 } else { 10 };
         for ttl in [first, 10, 10] {
             assert_eq!(
@@ -349,7 +351,7 @@ async fn self_invalidating_page_is_reported_as_invalidated() {
         });
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(body)))) }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=60");
     for _ in 0..3 {
         assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; detail=invalidated");
@@ -382,7 +384,9 @@ async fn each_variant_has_its_own_outcome() {
         response.headers_mut().insert("vary", "accept-language".parse().expect("a value"));
         Ok::<_, Infallible>(response)
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy().max_body_bytes(15)).layer(inner);
+    let stack = SiteCacheLayer::new(&memory())
+        .policy(policy().max_body_bytes(15).build().expect("a policy"))
+        .layer(inner);
     let table = [
         ("de", "uri-miss; fwd-status=200; stored; ttl=60"),
         ("de", "uri-miss; fwd-status=200; detail=too-large"),

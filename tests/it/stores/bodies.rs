@@ -48,7 +48,7 @@ fn streaming(
         }
         async move { Ok::<_, Infallible>(response) }
     });
-    let layer = SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(1000));
+    let layer = SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(1000).build().expect("a policy"));
     (layer.layer(inner), calls, cache)
 }
 
@@ -162,7 +162,7 @@ fn beside_endless_ones(
             Ok::<_, Infallible>(Response::new(body))
         }
     });
-    (SiteCacheLayer::new(cache).policy(policy()).layer(inner), calls)
+    (SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(inner), calls)
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn the_head_and_each_frame_are_sent_when_they_come_and_stored_at_the_end()
         let body = StreamBody::new(frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))));
         async move { Ok::<_, Infallible>(Response::new(body)) }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut sender = sender;
     // The body has no end yet, and not even a beginning.
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
@@ -252,7 +252,7 @@ async fn an_endless_body_never_holds_back_its_head_nor_fills_the_memory() {
             futures::stream::repeat_with(|| Ok::<_, Infallible>(Frame::data(Bytes::from_static(&[0; 4096]))));
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(endless))) }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..4096 {
         body.frame().await.expect("endless").expect("data");
@@ -330,7 +330,7 @@ async fn what_was_read_ahead_and_is_not_sent_yet_counts_against_the_budget() {
         });
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut unread = Vec::new();
     for number in 0..500 {
         unread.push(stack.clone().oneshot(get(&format!("/?{number}"))).await.expect("infallible"));
@@ -392,7 +392,7 @@ async fn a_small_single_frame_body_is_stored_and_served_without_a_copy() {
         let page = once.lock().expect("not poisoned").take().expect("called once");
         async move { Ok::<_, Infallible>(Response::new(Full::new(page))) }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     for _ in 0..100 {
         let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
         let data = body.frame().await.expect("a frame").expect("data").into_data().expect("data");

@@ -143,7 +143,7 @@ async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
             Ok::<_, std::io::Error>(http::Response::new(StreamBody::new(Box::pin(frames))))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let ask = || async {
         let response = stack.clone().oneshot(get("/")).await.expect("an answer");
         response.into_body().collect().await.expect("a body").to_bytes()
@@ -173,7 +173,10 @@ fn a_memory_store_that_could_hold_nothing_is_refused() {
 async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queries() {
     let store = memory_store(1 << 20);
     let (inner, calls) = origin(|_, _| with_lines(&[], "x".repeat(2000)));
-    let stack = SiteCacheLayer::new(&Cache::new(store.clone())).policy(policy()).layer(inner).boxed_clone();
+    let stack = SiteCacheLayer::new(&Cache::new(store.clone()))
+        .policy(policy().build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     send(&stack, get("/hot")).await;
     for i in 0..5000 {
         send(&stack, get(&format!("/?q={i}"))).await;
@@ -254,7 +257,7 @@ async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys(
             response
         });
         let policy = policy().default_ttl(10 * S).stale_if_error(60 * S);
-        let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
         send(&stack, get("/")).await;
         tokio::time::sleep(S).await;
         hand.advance(12 * S);

@@ -170,7 +170,7 @@ fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> 
     });
     let inner = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
     let inner = PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("a")) }).layer(inner);
-    let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let site = site.map_response(|response: Response<_>| response.map(BodyExt::boxed_unsync));
     let shop = Shop { cache, site: BoxCloneSyncService::new(site), store: memory };
     assert!(meddler.shop.set(shop.clone()).is_ok(), "one shop");

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Policy, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{PolicyBuilder, ResponseBody, SiteCacheLayer};
 
 /// The longest wait for another thread; past it, a test fails.
 const LONGEST: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Stepped>>, Infa
 
 /// Two readers of one body.
 pub(crate) fn two_readers(
-    policy: Policy,
+    policy: PolicyBuilder,
     steps: impl FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send + 'static,
 ) -> [ResponseBody<Stepped>; 2] {
     let steps: Arc<Mutex<Option<Steps>>> = Arc::new(Mutex::new(Some(Box::new(steps))));
@@ -53,7 +53,8 @@ pub(crate) fn two_readers(
             Ok::<_, Infallible>(Response::new(Stepped(steps)))
         }
     });
-    let shop: Shop = SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone();
+    let shop: Shop =
+        SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(inner).boxed_clone();
     let ask = || async { shop.clone().oneshot(get("/")).await.expect("infallible").into_body() };
     let (first, second) = block_on(async { futures::join!(ask(), ask()) });
     [first, second]

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Clock, ManualClock, MemoryStore, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer,
+    Cache, Clock, ManualClock, MemoryStore, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer,
+    SiteCacheLayer,
 };
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
@@ -80,7 +81,7 @@ pub(crate) fn timed() -> (Cache, ManualClock) {
 }
 
 /// The application preset with a default ttl of a minute, telling what it did.
-pub(crate) fn policy() -> Policy {
+pub(crate) fn policy() -> PolicyBuilder {
     Policy::app().default_ttl(MINUTE).cache_status(true)
 }
 
@@ -99,19 +100,25 @@ pub(crate) fn origin(
 
 /// A site-wide cache before an origin that answers at once; the body says which call made it.
 pub(crate) fn site(
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Stack, Calls) {
     let (inner, calls) = origin(answer);
-    (SiteCacheLayer::new(&memory()).policy(policy).layer(inner).boxed_clone(), calls)
+    (
+        SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
+        calls,
+    )
 }
 
 pub(crate) fn site_over(cache: &Cache, inner: Inner) -> Stack {
-    SiteCacheLayer::new(cache).policy(policy()).layer(inner).boxed_clone()
+    SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(inner).boxed_clone()
 }
 
 pub(crate) fn route_over(cache: &Cache, ttl: Duration, inner: Inner) -> Stack {
-    RouteCacheLayer::new(cache, ttl).policy(Policy::app().cache_status(true)).layer(inner).boxed_clone()
+    RouteCacheLayer::new(cache, ttl)
+        .policy(Policy::app().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone()
 }
 
 /// A response with some header lines whose body is the number of the call.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, CacheHints, Clock, Invalidation, ManualClock, MemoryStore, Policy, SiteCacheLayer,
+    Cache, CacheHints, Clock, Invalidation, ManualClock, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer,
 };
 
 pub(crate) const S: Duration = Duration::from_secs(1);
@@ -60,8 +60,11 @@ pub(crate) async fn invalidate(cache: &Cache, what: impl Into<Invalidation>) {
     cache.invalidate(what).await.expect("the store answers");
 }
 
-pub(crate) fn layered(cache: &Cache, policy: Policy, inner: Inner) -> Stack {
-    SiteCacheLayer::new(cache).policy(policy.cache_status(true)).layer(inner).boxed_clone()
+pub(crate) fn layered(cache: &Cache, policy: PolicyBuilder, inner: Inner) -> Stack {
+    SiteCacheLayer::new(cache)
+        .policy(policy.cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone()
 }
 
 /// A response with tags by its handler, whose body is the number of the call.
@@ -117,11 +120,11 @@ pub(crate) async fn fill(stack: &Stack, paths: &[&str]) {
     }
 }
 
-pub(crate) fn lasting() -> Policy {
+pub(crate) fn lasting() -> PolicyBuilder {
     Policy::app().default_ttl(3600 * S)
 }
 
-pub(crate) fn windowed() -> Policy {
+pub(crate) fn windowed() -> PolicyBuilder {
     lasting().stale_while_revalidate(30 * S)
 }
 

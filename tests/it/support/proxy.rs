@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tower::Layer;
-use tower_response_cache::{ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
 
 /// What hangs shall fail; nothing else depends on it.
 const GUARD: Duration = Duration::from_secs(60);
@@ -202,7 +202,7 @@ impl Drop for Proxy {
 }
 
 /// What the example starts with, and stale responses where the upstream fails.
-pub(crate) fn softened() -> Policy {
+pub(crate) fn softened() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true).stale_if_error(Duration::from_secs(3600))
 }
 
@@ -215,7 +215,12 @@ impl Proxy {
         Self::start(origin.address, softened(), false, LONG).await
     }
 
-    pub(crate) async fn start(upstream: SocketAddr, policy: Policy, http2: bool, timeout: Duration) -> Self {
+    pub(crate) async fn start(
+        upstream: SocketAddr,
+        policy: PolicyBuilder,
+        http2: bool,
+        timeout: Duration,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let upstream = Upstream::new(upstream.to_string().parse().expect("an authority"), http2, timeout);
@@ -242,10 +247,10 @@ impl Proxy {
 
     fn parts(
         upstream: Upstream,
-        policy: Policy,
+        policy: PolicyBuilder,
     ) -> (Front, ManualClock, oneshot::Sender<()>, impl Future<Output = ()>) {
         let (cache, clock) = timed();
-        let inner = SiteCacheLayer::new(&cache).policy(policy).layer(upstream);
+        let inner = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(upstream);
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
             // Dropped with its test, it goes on until it is aborted.

@@ -65,8 +65,10 @@ async fn nobody_joins_a_page_whose_values_have_changed_since_it_began() {
                 Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
             }
         });
-        let shop: Shop =
-            SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+        let shop: Shop = SiteCacheLayer::new(&cache)
+            .policy(policy().cache_status(true).build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         cache.set("price", &1, Ttl::Forever).await.expect("set");
         let first = shop.clone().oneshot(get("/")).await.expect("infallible");
         let (parts, mut body) = first.into_parts();
@@ -97,8 +99,10 @@ async fn nobody_joins_a_page_whose_values_were_invalidated_by_tag() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     cache.value("price").tags(["t"]).set(&1).await.expect("set");
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
@@ -459,8 +463,10 @@ async fn nobody_joins_a_body_whose_values_have_changed_since_it_read_them() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     cache.set("price", &1, Ttl::Forever).await.expect("set");
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
@@ -549,8 +555,10 @@ async fn those_who_come_after_a_tag_was_invalidated_make_one_call() {
             Ok::<_, Infallible>(response)
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
     let _ = body.frame().await;
@@ -641,8 +649,10 @@ async fn a_page_made_of_one_that_is_not_stored_depends_on_what_that_has_read() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let part: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(10)).layer(inner).boxed_clone();
+    let part: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().max_body_bytes(10).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     let part = Arc::new(std::sync::Mutex::new(part));
     let inner = service_fn(move |_: Request<Body>| {
         let part = part.lock().expect("not poisoned").clone();

@@ -158,8 +158,10 @@ async fn what_is_read_while_a_body_streams_counts_and_so_for_those_who_read_alon
                     Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
                 }
             });
-            let shop: Shop =
-                SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+            let shop: Shop = SiteCacheLayer::new(&cache)
+                .policy(policy().cache_status(true).build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone();
             let ask = || async {
                 let all = (0..together).map(|_| send(&shop, get(&format!("/{together}"))));
                 futures::future::join_all(all).await

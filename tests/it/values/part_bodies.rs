@@ -47,7 +47,9 @@ fn parts(cache: &Cache, collapses: bool) -> Parts {
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames.boxed()))) }
     });
     let policy = policy().collapse(collapses);
-    BoxCloneSyncService::new(SiteCacheLayer::new(cache).policy(policy).layer(inner))
+    BoxCloneSyncService::new(
+        SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner),
+    )
 }
 
 async fn next<B>(body: &mut B) -> String
@@ -83,7 +85,7 @@ async fn a_request_after_a_change_joins_no_body_that_is_computing_from_the_old_v
         let frames = head.chain(futures::stream::once(sum)).boxed();
         async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
     });
-    let site = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let site = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let ask = || async { site.clone().oneshot(get("/part")).await.expect("infallible").into_body() };
     let mut first = ask().await;
     assert_eq!(next(&mut first).await, "head;");
@@ -108,7 +110,10 @@ where
         let page = make();
         async move { Ok::<_, Infallible>(Response::new(Body::from(page.await))) }
     });
-    let pages = SiteCacheLayer::new(cache).policy(policy().name("pages")).layer(inner).boxed_clone();
+    let pages = SiteCacheLayer::new(cache)
+        .policy(policy().name("pages").build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     for _ in 0..2 {
         send(&pages, get("/page")).await;
         // What the page has spawned ends.

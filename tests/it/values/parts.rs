@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, ManualClock, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{
+    Cache, Invalidation, ManualClock, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
+};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -70,7 +72,7 @@ const EXITS: [(Exit, bool); 22] = [
 ];
 
 impl Exit {
-    fn policy(self) -> Policy {
+    fn policy(self) -> PolicyBuilder {
         let policy = Policy::app().default_ttl(10 * S).cache_status(true);
         match self {
             StaleIfError => policy.stale_if_error(100 * S),
@@ -150,9 +152,11 @@ async fn made_by(exit: Exit) -> World {
             Ok::<_, Infallible>(response)
         }
     });
-    let layer = SiteCacheLayer::new(&cache).policy(exit.policy());
+    let layer = SiteCacheLayer::new(&cache).policy(exit.policy().build().expect("a policy"));
     let part: Stack = if exit == Nested {
-        let route = RouteCacheLayer::new(&cache, 10 * S).policy(Policy::app()).layer(inner);
+        let route = RouteCacheLayer::new(&cache, 10 * S)
+            .policy(Policy::app().build().expect("a policy"))
+            .layer(inner);
         let flat = service_fn(move |request| {
             let route = route.clone();
             async move { Ok::<_, Infallible>(whole(route.oneshot(request).await?).await) }
@@ -189,7 +193,8 @@ async fn made_by(exit: Exit) -> World {
         }
     });
     let policy = Policy::app().name("page").default_ttl(1000 * S).cache_status(true);
-    let page: Stack = SiteCacheLayer::new(&cache).policy(policy).layer(handler).boxed_clone();
+    let page: Stack =
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(handler).boxed_clone();
     if exit == Follower {
         tokio::join!(send(&part, get("/part")), send(&page, get("/page")));
     } else {
@@ -258,22 +263,24 @@ type Frames =
     StreamBody<std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
 
 /// A part whose second frame is made from a value.
-fn streamed(cache: &Cache, policy: Policy) -> tower_response_cache::ResponseCache<impl Streams> {
+fn streamed(cache: &Cache, policy: PolicyBuilder) -> tower_response_cache::ResponseCache<impl Streams> {
     let handle = cache.clone();
-    SiteCacheLayer::new(cache).policy(policy).layer(service_fn(move |_: Request<Body>| {
-        let cache = handle.clone();
-        async move {
-            let frames = futures::stream::unfold(0, move |n| {
-                let cache = cache.clone();
-                async move {
-                    sleep(S).await;
-                    let price: u32 = if n == 1 { cache.get("price").await.unwrap_or(0) } else { 0 };
-                    (n < 3).then(|| (Ok(Frame::data(Bytes::from(format!("{price} ")))), n + 1))
-                }
-            });
-            Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
-        }
-    }))
+    SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(service_fn(
+        move |_: Request<Body>| {
+            let cache = handle.clone();
+            async move {
+                let frames = futures::stream::unfold(0, move |n| {
+                    let cache = cache.clone();
+                    async move {
+                        sleep(S).await;
+                        let price: u32 = if n == 1 { cache.get("price").await.unwrap_or(0) } else { 0 };
+                        (n < 3).then(|| (Ok(Frame::data(Bytes::from(format!("{price} ")))), n + 1))
+                    }
+                });
+                Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
+            }
+        },
+    ))
 }
 
 trait Streams:
@@ -308,7 +315,9 @@ async fn a_page_depends_on_what_its_part_reads_while_another_reader_drives_its_b
             }
         });
         let page = SiteCacheLayer::new(&cache)
-            .policy(Policy::app().name("page").default_ttl(MINUTE).cache_status(true))
+            .policy(
+                Policy::app().name("page").default_ttl(MINUTE).cache_status(true).build().expect("a policy"),
+            )
             .layer(handler);
         let reader = async {
             sleep(S / 2).await;
