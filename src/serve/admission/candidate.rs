@@ -337,3 +337,6 @@ impl<'a> Candidate<'a> {
         Ok(limit)
     }
 }
+
+#[cfg(test)]
+mod tests;

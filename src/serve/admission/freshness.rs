@@ -119,3 +119,202 @@ pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
         Ttl::Default => Err(Detail::NoLifetime),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Generation, headers_for_storage};
+    use crate::{Cache, Clock, NullStore, Policy};
+    use ExplicitLifetime::{Silent, Stale};
+    use std::sync::Arc;
+
+    const FOREVER: u64 = u64::MAX;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    fn stated(lifetime: u64) -> ExplicitLifetime {
+        ExplicitLifetime::For(seconds(lifetime))
+    }
+
+    fn config(policy: Policy, level: Level) -> Arc<LayerConfig> {
+        let cache = Cache::builder(NullStore::new()).clock(Clock::manual().0).seed(1).build();
+        LayerConfig::new(cache.expect("a cache"), policy, level)
+    }
+
+    fn left(until: Result<Moment, Detail>, now: Moment) -> Result<u64, Detail> {
+        until.map(|until| if until == Moment::NEVER { FOREVER } else { until.since(now).as_secs() })
+    }
+
+    /// What is known of a response: its lifetime by its fields, its heuristic lifetime, its status and its age.
+    type Known = (ExplicitLifetime, Option<u64>, u16, u64);
+
+    fn check(table: impl IntoIterator<Item = (Policy, Level, Known, Result<u64, Detail>)>) {
+        for (row, (policy, level, known, expected)) in table.into_iter().enumerate() {
+            let config = config(policy, level);
+            let now = config.cache.clock().now();
+            let (stated, guessed, status, age) = known;
+            let status = StatusCode::from_u16(status).expect("a status");
+            let heuristic = || guessed.map(seconds);
+            let until = fresh_here_until(&config, (stated, heuristic), status, seconds(age), now);
+            assert_eq!(left(until, now), expected, "row {row}: {known:?}");
+        }
+    }
+
+    fn defaulted(ttl: u64) -> Policy {
+        Policy::app().default_ttl(seconds(ttl))
+    }
+
+    fn negative(status: u16) -> Policy {
+        defaulted(60).negative_ttl(StatusCode::from_u16(status).expect("a status"), seconds(5))
+    }
+
+    /// RFC 9111 section 4.2.1, with the options of the policy in their place: the route's ttl, `negative_ttl`, the explicit
+    /// lifetime, `default_ttl`, a heuristic.
+    #[test]
+    fn first_lifetime_that_applies_counts() {
+        let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
+        let route = |ttl: u64| Level::Route(Ttl::For(seconds(ttl)));
+        let (forever, unset) = (Level::Route(Ttl::Forever), Level::Route(Ttl::Default));
+        check([
+            (defaulted(60), route(60), (Stale, Some(9), 200, 0), Err(Detail::NotFresh)),
+            (negative(200), forever, (Stale, None, 200, 0), Err(Detail::NotFresh)),
+            (negative(200), route(30), (stated(10), None, 200, 0), Ok(30)),
+            (negative(200), route(30), (Silent, None, 200, 0), Ok(30)),
+            (app(), forever, (stated(10), None, 200, 0), Ok(FOREVER)),
+            (app(), route(0), (stated(10), None, 200, 0), Err(Detail::ZeroTtl)),
+            (app(), unset, (stated(10), None, 200, 0), Ok(10)),
+            (defaulted(60), unset, (Silent, None, 200, 0), Ok(60)),
+            (app(), route(30), (stated(10), None, 404, 0), Ok(10)),
+            (app(), route(30), (Silent, None, 404, 0), Err(Detail::NoLifetime)),
+            (negative(404), route(30), (Silent, None, 404, 0), Ok(5)),
+            (negative(200), site, (Silent, Some(100), 200, 0), Ok(5)),
+            (negative(503), site, (Silent, None, 503, 0), Ok(5)),
+            (negative(503), site, (stated(10), None, 503, 0), Ok(10)),
+            (negative(404), site, (stated(10), None, 503, 0), Err(Detail::Status)),
+            (app(), site, (stated(10), None, 503, 0), Err(Detail::Status)),
+            (rfc(), site, (stated(10), None, 503, 0), Ok(10)),
+            (defaulted(60), site, (stated(10), None, 200, 0), Ok(10)),
+            (defaulted(60), site, (Silent, Some(100), 200, 0), Ok(60)),
+            (defaulted(60), site, (Silent, None, 404, 0), Err(Detail::NoLifetime)),
+            (defaulted(0), site, (Silent, None, 200, 0), Err(Detail::ZeroTtl)),
+            (app().default_ttl(Ttl::Forever), site, (Silent, None, 200, 0), Ok(FOREVER)),
+            (app(), site, (Silent, Some(100), 200, 0), Err(Detail::NoLifetime)),
+        ]);
+    }
+
+    /// RFC 9111 section 4.2.2, with the limit of the policy. Section 4.2: "response_is_fresh = (freshness_lifetime >
+    /// current_age)"; a ttl of the policy begins when the response comes.
+    #[test]
+    fn heuristics_and_explicit_lifetimes_are_less_the_age() {
+        let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
+        let most = |policy: Policy| policy.heuristic_freshness(seconds(50));
+        check([
+            (rfc(), site, (Silent, Some(100), 200, 0), Ok(100)),
+            (most(rfc()), site, (Silent, Some(100), 200, 0), Ok(50)),
+            (most(app()), site, (Silent, Some(40), 200, 0), Ok(40)),
+            (most(app()), site, (Silent, None, 200, 0), Err(Detail::NoLifetime)),
+            (most(app()), site, (Silent, Some(40), 302, 0), Err(Detail::Status)),
+            (rfc(), site, (Silent, Some(40), 302, 0), Ok(40)),
+            (rfc(), site, (Silent, Some(100), 200, 30), Ok(70)),
+            (rfc(), site, (Silent, Some(100), 200, 100), Err(Detail::NotFresh)),
+            (app(), site, (stated(10), None, 200, 4), Ok(6)),
+            (app(), site, (stated(10), None, 200, 10), Err(Detail::NotFresh)),
+            (defaulted(60), site, (Silent, None, 200, 100), Ok(60)),
+            (negative(404), site, (Silent, None, 404, 100), Ok(5)),
+            (app(), Level::Route(Ttl::For(seconds(60))), (stated(10), None, 200, 100), Ok(60)),
+        ]);
+    }
+
+    /// The jitter leaves a fresh response fresh, and lengthens nothing.
+    #[test]
+    fn jitter_shortens_a_lifetime_by_its_share_at_most() {
+        let config = |share| config(Policy::app().ttl_jitter(share), Level::Site);
+        let now = config(0.0).cache.clock().now();
+        let (later, earlier) = (now.after(seconds(100)), now.before(seconds(5)));
+        let same = [(0.0, later), (0.5, Moment::NEVER), (0.5, now), (0.5, earlier)];
+        for (share, until) in same {
+            assert_eq!(shortened(&config(share), until, now), until, "{share} {until:?}");
+        }
+        for (share, least) in [(0.5, 50_000), (1.0, 1), (0.01, 99_000)] {
+            let config = config(share);
+            let rests: Vec<_> =
+                (0..100).map(|_| shortened(&config, later, now).since(now).as_millis()).collect();
+            assert!(rests.iter().all(|rest| (least..=100_000).contains(rest)), "{share}: {rests:?}");
+            assert!(rests.iter().any(|rest| *rest < 100_000), "{share}: {rests:?}");
+        }
+        let shortest = now.after(SHORTEST);
+        assert!((0..100).all(|_| shortened(&config(1.0), shortest, now) == shortest));
+    }
+
+    /// RFC 9111 section 4.2.4: for how long a response has been stale.
+    #[test]
+    fn stale_response_was_fresh_until_before_it_came() {
+        let now = Clock::manual().0.now();
+        for (stated, age, ago) in
+            [(stated(10), 15, 5), (Stale, 15, 15), (Silent, 15, 15), (stated(10), 10, 0)]
+        {
+            assert_eq!(came_stale(stated, seconds(age), now), now.before(seconds(ago)), "{stated:?}");
+        }
+    }
+
+    /// RFC 5861 section 3. RFC 9111 section 4.2.4: not if a directive prohibits it.
+    #[test]
+    fn stale_response_is_used_within_its_own_window() {
+        let now = Clock::manual().0.now();
+        let table = [
+            (5, None, "stale-while-revalidate=10", true),
+            (9, None, "stale-while-revalidate=10", true),
+            (10, None, "stale-while-revalidate=10", false),
+            (5, None, "stale-if-error=10", false),
+            (5, None, "max-age=1", false),
+            (5, Some(10), "max-age=1", true),
+            (5, Some(0), "stale-while-revalidate=10", false),
+            (5, Some(10), "must-revalidate", false),
+            (5, None, "stale-while-revalidate=10, s-maxage=1", false),
+        ];
+        for (ago, hinted, directives, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.insert("cache-control", directives.parse().expect("a value"));
+            let directives = ResponseDirectives::from_headers(&headers);
+            let hinted = StaleOverrides { while_revalidate: hinted.map(seconds), if_error: None };
+            let until = now.before(seconds(ago));
+            let found = serves_while_revalidating(until, hinted, &directives, now);
+            assert_eq!(found, expected, "{headers:?} {hinted:?}");
+        }
+    }
+
+    /// RFC 9111 section 4.3.4: a variant that is validated together with another is fresh for as long as both allow.
+    #[test]
+    fn variant_is_fresh_again_no_longer_than_the_validated_one() {
+        let table = [
+            (Policy::app(), None, "max-age=9", 60, Some(9)),
+            (Policy::app(), None, "max-age=90", 60, Some(60)),
+            (Policy::app(), Some(30), "max-age=9", 60, Some(30)),
+            (Policy::app(), Some(90), "no-cache", 60, Some(60)),
+            (Policy::app(), None, "no-cache, max-age=9", 60, None),
+            (Policy::app(), None, "max-age=0", 60, None),
+            (Policy::app(), None, "public", 60, None),
+            (defaulted(20), None, "public", 60, Some(20)),
+            (Policy::app(), None, "max-age=4", 60, None),
+        ];
+        for (policy, hinted, directives, like_until, expected) in table {
+            let config = config(policy, Level::Site);
+            let now = config.cache.clock().now();
+            let mut headers = HeaderMap::new();
+            headers.insert("cache-control", directives.parse().expect("a value"));
+            let head =
+                || Head::new(StatusCode::OK, headers_for_storage(&headers, &[]), Generation::new(1, 0), now);
+            let (mut own, mut like) = (head(), head());
+            own.hinted = hinted.map(seconds);
+            like.fresh_until = now.after(seconds(like_until));
+            // The age of the validated response counts for its variants.
+            like.corrected_initial_age = if directives == "max-age=4" { seconds(4) } else { Duration::ZERO };
+            let variant = StoredResponse::new(own, bytes::Bytes::new());
+            let read = ResponseDirectives::from_headers(&headers);
+            let until = fresh_again_until(&config, &variant, &headers, &read, &like);
+            assert_eq!(until.map(|until| until.since(now).as_secs()), expected, "{directives} {hinted:?}");
+        }
+    }
+}

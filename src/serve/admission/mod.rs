@@ -35,3 +35,42 @@ pub(super) fn body_fits<B: Body>(body: &B, admission: &Admission) -> Result<(), 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Generation, Head, StoredResponse};
+    use bytes::Bytes;
+    use http::{HeaderMap, StatusCode};
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use std::time::Duration;
+
+    /// RFC 9110 section 8.6: a `Content-Length` that differs from the length of the content is an error.
+    #[test]
+    fn body_fits_if_its_length_is_the_declared_one_and_within_the_limit() {
+        let known = |length| Full::new(Bytes::from(vec![0; length])).boxed();
+        let unknown = || {
+            BodyExt::boxed(StreamBody::new(
+                futures_util::stream::empty::<Result<_, std::convert::Infallible>>(),
+            ))
+        };
+        let table = [
+            (known(3), None, 3, Ok(())),
+            (known(3), Some(3), 3, Ok(())),
+            (known(3), Some(2), 3, Err(Detail::ContentLength)),
+            (known(3), Some(4), 9, Err(Detail::ContentLength)),
+            (known(4), None, 3, Err(Detail::TooLarge)),
+            (known(4), Some(3), 3, Err(Detail::TooLarge)),
+            (unknown(), Some(3), 3, Ok(())),
+            (unknown(), None, 0, Ok(())),
+        ];
+        for (row, (body, declared, limit, expected)) in table.into_iter().enumerate() {
+            let now = crate::Clock::system().now();
+            let head = Head::new(StatusCode::OK, HeaderMap::new(), Generation::new(1, 0), now);
+            let stored = StoredResponse::new(head, Bytes::new());
+            let (retained, told) = (Duration::ZERO, Default::default());
+            let admission = Admission { stored, declared, limit, retained, told };
+            assert_eq!(fits(&body, &admission), expected, "row {row}");
+        }
+    }
+}

@@ -34,3 +34,65 @@ pub(in crate::serve) fn scopes_of(target: &[Scope], hosts: &[String], tags: &[St
     scopes.extend(target);
     scopes.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::groups::TagField;
+
+    /// RFC 9875 section 2: a list of strings. A response whose tags can't all be held is not stored.
+    #[test]
+    fn tags_of_fields_and_hints_are_read_once_each() {
+        let many = |count: usize| (0..count).map(|at| format!("t{at:03}")).collect::<Vec<_>>();
+        let long = |length: usize| vec!["a".repeat(length)];
+        type Found = Result<Vec<String>, Detail>;
+        let table: [(&str, Vec<String>, Found); 9] = [
+            ("", vec![], Ok(vec![])),
+            ("\"b\", \"a\"", vec![], Ok(vec!["a".into(), "b".into()])),
+            ("\"b\"", vec!["a".into(), "b".into()], Ok(vec!["a".into(), "b".into()])),
+            ("b", vec![], Err(Detail::Tags)),
+            ("?", vec!["a".into()], Err(Detail::Tags)),
+            ("", many(256), Ok(many(256))),
+            ("\"other\"", many(256), Err(Detail::Tags)),
+            ("", long(1024), Ok(long(1024))),
+            ("", long(1025), Err(Detail::Tags)),
+        ];
+        for (value, hinted, expected) in table {
+            let mut headers = HeaderMap::new();
+            if !value.is_empty() {
+                headers.insert("cache-groups", value.parse().expect("a value"));
+            }
+            let hints = CacheHints::new().tags(hinted);
+            assert_eq!(tags(&Policy::app(), &headers, Some(&hints)), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn only_the_chosen_fields_have_tags() {
+        let mut headers = HeaderMap::new();
+        headers.insert("cache-groups", "\"a\"".parse().expect("a value"));
+        headers.insert("surrogate-key", "b c".parse().expect("a value"));
+        let table: [(&[TagField], &[&str]); 3] = [
+            (&[], &[]),
+            (&[TagField::SurrogateKey], &["b", "c"]),
+            (&[TagField::SurrogateKey, TagField::CacheGroups], &["a", "b", "c"]),
+        ];
+        for (fields, expected) in table {
+            let policy = Policy::app().read_tags_from(fields.iter().copied());
+            let found = tags(&policy, &headers, None).expect("tags");
+            assert_eq!(found, expected, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn each_tag_names_a_response_on_all_hosts_and_on_each() {
+        let target = [Scope::of_target("/", None, None)[0]];
+        let hosts = ["a.example".to_owned(), "b.example".to_owned()];
+        for (tags, count) in [(&[][..], 0), (&["a".to_owned()], 3), (&["a".to_owned(), "b".to_owned()], 6)] {
+            let scopes = scopes_of(&target, &hosts, tags);
+            let distinct: std::collections::HashSet<_> = scopes.iter().collect();
+            assert_eq!((scopes.len(), distinct.len()), (count + 1, count + 1), "{tags:?}");
+            assert!(scopes.contains(&target[0]) && tags.iter().all(|tag| scopes.contains(&Scope::tag(tag))));
+        }
+    }
+}

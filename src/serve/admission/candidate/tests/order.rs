@@ -1,0 +1,85 @@
+//! The order of the steps: of several reasons, the first one is told.
+
+use super::{SampleExchange, X_A, app, seconds};
+use crate::policy::CacheHints;
+use crate::status::Detail;
+use http::Request;
+use http::header::USER_AGENT;
+
+type Defect = (Detail, fn(SampleExchange) -> SampleExchange);
+
+/// Gives a response all defects, and mends one after the other: each time, the first that is left is told.
+fn check_order(sample: fn() -> SampleExchange, defects: &[Defect]) {
+    for (at, (expected, _)) in defects.iter().enumerate() {
+        let left = defects[at..].iter().rev();
+        let sample = left.fold(sample(), |sample, (_, defect)| defect(sample));
+        assert_eq!(sample.run(|candidate| candidate.admit()).map(|_| ()), Err(*expected), "{at}");
+    }
+    assert!(sample().run(|candidate| candidate.admit()).is_ok());
+}
+
+fn storable() -> SampleExchange {
+    app().policy(|policy| policy.default_ttl(seconds(60)))
+}
+
+/// RFC 9111 section 3 before sections 4.1 and 4.2; the marks of the handler before all.
+#[test]
+fn reason_of_the_first_failing_step_is_told() {
+    check_order(
+        storable,
+        &[
+            (Detail::Hint, |sample| sample.hints(CacheHints::new().never())),
+            (Detail::Identified, SampleExchange::identified),
+            (Detail::Credential("x-user-id"), |sample| sample.says("x-user-id", "1")),
+            (Detail::Partial, |sample| sample.status(206)),
+            (Detail::Status, |sample| sample.status(412)),
+            (Detail::NoStore, |sample| sample.says("cache-control", "no-store")),
+            (Detail::Private, |sample| sample.says("cache-control", "private")),
+            (Detail::NoCache, |sample| sample.says("cache-control", "no-cache")),
+            (Detail::SetCookie, |sample| sample.says("set-cookie", "a=1")),
+            (Detail::VaryAny, |sample| sample.says("vary", "*")),
+            (Detail::Authorization, |sample| sample.facts(|facts| facts.authorization = true)),
+            (Detail::EventStream, |sample| sample.says("content-type", "text/event-stream")),
+            (Detail::ContentLength, |sample| sample.says("content-length", "x")),
+            (Detail::VaryOnIgnored, |sample| {
+                sample.says("vary", "x-a").policy(|policy| policy.ignore_headers([X_A]))
+            }),
+            (Detail::Unkeyed, |sample| {
+                sample
+                    .facts(|facts| facts.conditional = true)
+                    .policy(|policy| policy.keyed_inputs_only([USER_AGENT]))
+            }),
+            (Detail::ContentEncoding, |sample| sample.says("content-encoding", "gzip")),
+            (Detail::KeyLength, |sample| {
+                SampleExchange { key: vec![b'k'; 8 * 1024], ..sample }.says("vary", "user-agent")
+            }),
+            (Detail::Cors, |sample| sample.says("access-control-allow-origin", "https://a.example")),
+            (Detail::Nonce, |sample| sample.says("content-security-policy", "script-src 'nonce-1'")),
+            (Detail::Predicate, |sample| {
+                let asked = Request::get("/").body(()).expect("a request").into_parts().0;
+                SampleExchange { asked: Some(asked), ..sample.policy(|policy| policy.store_if(|_, _| false)) }
+            }),
+            (Detail::NotFresh, |sample| sample.says("cache-control", "max-age=0")),
+            (Detail::Tags, |sample| sample.says("cache-groups", "?")),
+            (Detail::TooLarge, |sample| {
+                sample.says("content-length", "9").policy(|policy| policy.max_body_bytes(8))
+            }),
+        ],
+    );
+}
+
+/// RFC 9111 section 5.2.2.3 before `no-store`; RFC 9111 section 4.1 with a list of allowed fields.
+#[test]
+fn must_understand_and_removed_fields_have_their_place() {
+    check_order(
+        storable,
+        &[
+            (Detail::MustUnderstand, |sample| sample.status(299).says("cache-control", "must-understand")),
+            (Detail::NoStore, |sample| sample.says("cache-control", "no-store")),
+            (Detail::VaryOnRemoved, |sample| {
+                sample.says("vary", "x-a").policy(|policy| policy.keyed_inputs_only([]))
+            }),
+            (Detail::ContentEncoding, |sample| sample.says("content-encoding", "gzip")),
+        ],
+    );
+}

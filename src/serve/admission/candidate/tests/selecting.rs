@@ -1,0 +1,87 @@
+//! Tables of the fields that select a response among the variants of its URL.
+
+use super::{SampleExchange, X_A, app, rfc};
+use crate::policy::CacheHints;
+use crate::status::Detail;
+use http::HeaderName;
+use http::header::{ACCEPT, AUTHORIZATION, COOKIE, ORIGIN, RANGE, USER_AGENT};
+
+/// RFC 9111 section 4.1: "all the presented request header fields nominated by that Vary field value match those fields in
+/// the original request".
+#[test]
+fn nominated_fields_that_the_key_does_not_cover_select() {
+    let keyed = || app().policy(|policy| policy.vary_on_headers([X_A]).expect("names"));
+    let cookie = |declared| SampleExchange { cookies_declared: declared, ..app() }.says("vary", "cookie");
+    let gzip = |sample: SampleExchange| sample.says("content-encoding", "gzip");
+    let offers = |sample: SampleExchange| gzip(sample).asks("accept-encoding", "gzip");
+    let long = |length| SampleExchange { key: vec![b'k'; length], ..app() }.says("vary", "x-a");
+    let cors = |origin: &str| app().says("access-control-allow-origin", origin);
+    type Selected = (&'static [&'static str], bool);
+    let table: [(SampleExchange, Result<Selected, Detail>); 23] = [
+        (app(), Ok((&[], false))),
+        (app().says("vary", "*"), Err(Detail::VaryAny)),
+        (rfc().says("vary", "x-a, *"), Err(Detail::VaryAny)),
+        (app().says("vary", "x-b, X-A").says("vary", "x-b"), Ok((&["x-a", "x-b"], false))),
+        (app().says("vary", "x-b").hints(CacheHints::new().vary([X_A])), Ok((&["x-a", "x-b"], false))),
+        (keyed().says("vary", "x-a, x-b"), Ok((&["x-b"], false))),
+        (app().says("vary", "forwarded, x-forwarded-host, x-a"), Ok((&["x-a"], false))),
+        (cookie(true), Ok((&[], false))),
+        (cookie(false), Ok((&["cookie"], false))),
+        (cookie(true).facts(|facts| facts.personal = true), Ok((&["cookie"], false))),
+        // Only for clients that offer the coding.
+        (gzip(app()), Err(Detail::ContentEncoding)),
+        (offers(app()), Ok((&[], true))),
+        (gzip(app()).says("vary", "accept-encoding"), Ok((&["accept-encoding"], false))),
+        (gzip(rfc()), Ok((&[], false))),
+        (long(8 * 1024 - 100), Ok((&["x-a"], false))),
+        (long(8 * 1024), Err(Detail::KeyLength)),
+        (SampleExchange { key: vec![b'k'; 8 * 1024], ..app() }, Ok((&[], false))),
+        // Fetch section 3.3.4.
+        (cors("https://a.example"), Err(Detail::Cors)),
+        (cors("*"), Ok((&[], false))),
+        (cors("https://a.example").says("vary", "origin"), Ok((&["origin"], false))),
+        (cors("https://a.example").policy(|p| p.vary_on_headers([ORIGIN]).expect("names")), Ok((&[], false))),
+        (rfc().says("access-control-allow-origin", "https://a.example"), Ok((&[], false))),
+        (app().says("content-security-policy", "script-src 'nonce-1'"), Err(Detail::Nonce)),
+    ];
+    for (row, (sample, expected)) in table.into_iter().enumerate() {
+        let selecting = sample.run(|candidate| candidate.selecting_fields());
+        let found = selecting.map(|selecting| {
+            let names: Vec<_> = selecting.fields.iter().map(|name| name.as_str().to_owned()).collect();
+            (names, selecting.is_coded_for_some)
+        });
+        let expected =
+            expected.map(|(names, coded)| (names.iter().map(|name| (*name).to_owned()).collect(), coded));
+        assert_eq!(found, expected, "row {row}");
+    }
+}
+
+/// RFC 9111 section 4.1: a response that names a field in `Vary` depends on the field, so the handler must have seen it.
+#[test]
+fn nominated_fields_must_have_reached_the_handler() {
+    let keyed_only = || app().policy(|policy| policy.keyed_inputs_only([USER_AGENT]));
+    let keys = |sample: SampleExchange| sample.policy(|p| p.vary_on_headers([ACCEPT]).expect("names"));
+    let secret = |personal: bool| keyed_only().facts(|facts| facts.personal = personal);
+    let table: [(SampleExchange, HeaderName, Result<(), Detail>); 16] = [
+        (app(), X_A, Ok(())),
+        (app().policy(|policy| policy.ignore_headers([X_A])), X_A, Err(Detail::VaryOnIgnored)),
+        (keyed_only().policy(|policy| policy.ignore_headers([X_A])), X_A, Err(Detail::VaryOnIgnored)),
+        (app().facts(|facts| facts.range = true), X_A, Ok(())),
+        (app().facts(|facts| facts.conditional = true), X_A, Ok(())),
+        (keyed_only().facts(|facts| facts.range = true), USER_AGENT, Err(Detail::Unkeyed)),
+        (keyed_only().facts(|facts| facts.conditional = true), USER_AGENT, Err(Detail::Unkeyed)),
+        (keyed_only().facts(|facts| facts.has_copy = true), USER_AGENT, Ok(())),
+        (keyed_only(), X_A, Err(Detail::VaryOnRemoved)),
+        (keyed_only(), USER_AGENT, Ok(())),
+        (keyed_only(), ACCEPT, Err(Detail::VaryOnRemoved)),
+        (keys(keyed_only()), ACCEPT, Ok(())),
+        (keyed_only(), COOKIE, Ok(())),
+        (keyed_only(), RANGE, Ok(())),
+        (secret(true), AUTHORIZATION, Ok(())),
+        (secret(false), AUTHORIZATION, Err(Detail::VaryOnRemoved)),
+    ];
+    for (row, (sample, field, expected)) in table.into_iter().enumerate() {
+        let found = sample.run(|candidate| candidate.could_depend_on(&[field]));
+        assert_eq!(found, expected, "row {row}");
+    }
+}
