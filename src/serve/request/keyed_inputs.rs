@@ -163,3 +163,6 @@ fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
     parts.path_and_query = path_and_query.try_into().ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }
+
+#[cfg(test)]
+mod tests;
