@@ -66,3 +66,6 @@ async fn find(
         Lookup::Bypass(why) => Action::bypass(why),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Outcomes of flights whose response has begun.
+
+use super::{Change, Follower, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
+use crate::Invalidation;
+use crate::entry::{Dependencies, Scope, StoredResponse};
+use crate::error::BoxError;
+use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream};
+use crate::policy::Policy;
+use crate::serve::collapse::follower::{Collapse, Progress};
+use crate::serve::lookup::Lookup;
+use crate::status::ForwardReason;
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// A recording that goes on for as long as its body.
+struct SampleSink(Option<Dependencies>);
+
+impl BodySink for SampleSink {
+    fn count(&mut self, _: &Bytes) -> bool {
+        true
+    }
+    fn reads(&self) -> Option<Dependencies> {
+        self.0.clone()
+    }
+    fn room_maker(&self, _: &Bytes) -> Option<Box<dyn FnOnce()>> {
+        None
+    }
+    fn set_no_room(&mut self) {}
+    fn is_whole(&self) -> bool {
+        false
+    }
+    fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+        None
+    }
+    fn store(self: Box<Self>, _: Bytes) -> Option<Box<dyn Send>> {
+        None
+    }
+    fn fail(self: Box<Self>) {}
+    fn give_up(self: Box<Self>) -> Box<dyn Send> {
+        Box::new(())
+    }
+}
+
+/// Begins a response whose body never comes.
+fn begin(head: Arc<StoredResponse>) -> BodyReader {
+    begin_from(head, None)
+}
+
+fn begin_from(head: Arc<StoredResponse>, reads: Option<Dependencies>) -> BodyReader {
+    let source = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>());
+    Stream::begin(head, None, Vec::new(), Box::pin(source), Box::new(SampleSink(reads)))
+}
+
+/// Tells followers that a response has begun. Both have to be held.
+fn announce(leader: Leader, reader: BodyReader) -> (Leader, BodyReader) {
+    leader.announcement()(reader.stream());
+    (leader, reader)
+}
+
+/// RFC 9111 section 4: a follower reads an arriving response only if it may be reused for it.
+#[tokio::test(start_paused = true)]
+async fn arriving_response_is_read_by_a_follower_that_it_fits() {
+    let on_errors: Change = |head| {
+        old(head);
+        head.windows.if_error = 2 * MINUTE;
+    };
+    let table: [(Policy, Change, &str); 6] = [
+        (app(), |_| {}, "read"),
+        (rfc(), |_| {}, "read"),
+        (app(), stale, "read"),
+        (rfc(), stale, "look again"),
+        (app(), old, "look again"),
+        // Its window is for a stored response.
+        (app(), on_errors, "look again"),
+    ];
+    for (row, (policy, change, expected)) in table.into_iter().enumerate() {
+        let follower = Follower::new(policy);
+        let head = follower.stored(change).await;
+        let mut flight = None;
+        let outcome = follower.follow(async |leader| flight = Some(announce(leader, begin(head))));
+        assert_eq!(outcome.await, expected, "row {row}");
+    }
+}
+
+/// RFC 9111 section 4.1: the request joins the flight of its own variant.
+#[tokio::test(start_paused = true)]
+async fn arriving_response_of_another_variant_makes_a_miss_of_that_variant() {
+    let follower = Follower::new(app());
+    let head = follower.stored(follower.other_variant()).await;
+    let leader = follower.lead(0).await;
+    let mut collapse = Collapse::new(&follower.state, &follower.request);
+    let mut flight = None;
+    let begins = async { flight = Some(announce(leader, begin(head))) };
+    let (progress, ()) = tokio::join!(collapse.round(missed()), begins);
+    let Progress::Known(Lookup::Miss { reason, variant: Some(variant), stale: None }) = progress else {
+        panic!("{}", name(&progress))
+    };
+    assert_eq!(reason.forward, ForwardReason::VaryMiss);
+    assert!(variant.as_ref().as_bytes().starts_with(key().as_ref().as_bytes()) && variant != key());
+}
+
+/// The next round of the follower leads a flight in the place of the stalled one, and of one before an invalidation.
+#[tokio::test(start_paused = true)]
+async fn stalled_or_outdated_flight_is_replaced() {
+    for is_stalled in [true, false] {
+        let follower = Follower::new(app());
+        let leader = follower.lead(0).await;
+        let tag = Scope::tag("t");
+        let head = follower.stored(|head| head.scopes = [tag].into()).await;
+        let mut collapse = Collapse::new(&follower.state, &follower.request);
+        let mut reader = None;
+        let begins = async {
+            if !is_stalled {
+                follower.invalidate(Invalidation::tag("t")).await;
+            }
+            let stream = begin(head);
+            if is_stalled {
+                tokio::time::advance(STALL_TIMEOUT).await;
+            }
+            leader.announcement()(stream.stream());
+            reader = Some(stream);
+        };
+        let (progress, ()) = tokio::join!(collapse.round(missed()), begins);
+        assert_eq!(name(&progress), "look again", "{is_stalled}");
+        assert_eq!(name(&collapse.round(missed()).await), "lead", "{is_stalled}");
+    }
+}
+
+/// A body that has ended is about to be stored, or not: the follower waits for that.
+#[tokio::test(start_paused = true)]
+async fn follower_waits_until_an_ended_body_is_stored() {
+    let follower = Follower::new(app());
+    let began = Instant::now();
+    let head = follower.stored(|_| {}).await;
+    let outcome = follower.follow(async |leader| {
+        let (leader, _) = announce(leader, begin(head));
+        tokio::time::sleep(MINUTE / 2).await;
+        leader.pass();
+    });
+    assert_eq!((outcome.await, began.elapsed()), ("look again", MINUTE / 2));
+    let (began, head) = (Instant::now(), follower.stored(|_| {}).await);
+    let mut kept = None;
+    let outcome = follower.follow(async |leader| {
+        kept = Some(announce(leader, begin(head)).0);
+    });
+    assert_eq!((outcome.await, began.elapsed()), ("look again", PATIENCE));
+}
+
+/// A response that is being made from an unfinished read can't be shared.
+#[tokio::test(start_paused = true)]
+async fn arriving_response_with_unknown_dependencies_is_not_read() {
+    let follower = Follower::new(app());
+    let head = follower.stored(|_| {}).await;
+    let mut reads = Dependencies::default();
+    reads.begin();
+    let mut flight = None;
+    let outcome =
+        follower.follow(async |leader| flight = Some(announce(leader, begin_from(head, Some(reads)))));
+    assert_eq!(outcome.await, "fetch alone");
+}
