@@ -190,3 +190,6 @@ impl Reuse<'_> {
 pub(in crate::serve) fn retained(policy: &Policy, head: &Head) -> std::time::Duration {
     policy.retained(head.is_revalidatable(), head.windows.longest())
 }
+
+#[cfg(test)]
+mod tests;

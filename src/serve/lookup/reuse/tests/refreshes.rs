@@ -1,0 +1,80 @@
+//! Tables of early refreshes, and of who may be answered while a response is refreshed.
+
+use super::{SampleReuse, X_A, app, check, headers, seconds};
+use crate::clock::Moment;
+use crate::entry::Nominated;
+use crate::policy::Policy;
+use crate::serve::lookup::stale::may_refresh;
+use http::HeaderName;
+
+/// RFC 5861 section 3: a refresh in the background is made without the credentials of the request, so they must not matter.
+#[tokio::test]
+async fn refreshes_serve_requests_that_say_nothing_of_their_sender() {
+    let x_token = HeaderName::from_static("x-shop-token");
+    let nominates = |name: &'static str| {
+        let sample = app();
+        let name = HeaderName::from_static(name);
+        let own = Nominated::from_request(&name, &headers(&[]), sample.config.selection());
+        sample.change(|head| head.nominated = [own].into())
+    };
+    let keys = |policy: Policy| policy.vary_on_headers([x_token.clone()]).expect("names");
+    let asks = |policy: Policy, name| SampleReuse::new(policy).asks(&[(name, "1")]);
+    check(
+        [
+            (app(), true),
+            (app().facts(|facts| facts.personal = true), false),
+            (app().facts(|facts| facts.authorization = true), false),
+            (app().facts(|facts| facts.identified = true), false),
+            (app().facts(|facts| facts.is_extended = true), false),
+            (app().facts(|facts| facts.conditional = true), true),
+            (app().facts(|facts| facts.directives = true), true),
+            (nominates("user-agent"), true),
+            (nominates("x-shop-token"), false),
+            (nominates("authorization"), false),
+            (nominates("range"), false),
+            (nominates("cache-control"), false),
+            (SampleReuse::new(keys(Policy::app())), true),
+            (SampleReuse::new(keys(Policy::app()).credential_headers([x_token.clone()])), false),
+            (asks(Policy::app(), "x-shop-token"), false),
+            (asks(Policy::rfc9111(), "x-api-key"), false),
+            (asks(keys(Policy::app()), "x-shop-token"), true),
+            (asks(Policy::app().ignore_headers([x_token.clone()]), "x-shop-token"), true),
+            (asks(Policy::app().credential_headers([X_A]), "x-a"), false),
+        ],
+        |sample| may_refresh(&sample.config.policy, sample.facts, &sample.request, &sample.stored()),
+    );
+}
+
+#[test]
+fn without_a_runtime_nothing_is_refreshed() {
+    let sample = app();
+    assert!(!may_refresh(&sample.config.policy, sample.facts, &sample.request, &sample.stored()));
+}
+
+/// XFetch: the nearer the end of a lifetime, and the longer the service took, the more likely is a refresh.
+#[tokio::test]
+async fn early_refreshes_by_cost_and_rest_of_the_lifetime() {
+    let early = |cost: u64, rest: u64| {
+        let sample = SampleReuse::new(Policy::app().early_refresh(1.0)).fresh_for(rest);
+        sample.change(|head| head.cost = seconds(cost))
+    };
+    let slow = |policy: Policy| SampleReuse::new(policy).change(|head| head.cost = seconds(1_000_000));
+    let count =
+        |sample: &SampleReuse| (0..100).filter(|_| sample.reuse().is_to_refresh(&sample.stored())).count();
+    let table = [
+        (slow(Policy::app()), 0..=0),
+        (slow(Policy::app().early_refresh(0.0)), 0..=0),
+        (early(1_000_000, 60), 95..=100),
+        (early(1_000_000, 60).change(|head| head.fresh_until = Moment::NEVER), 0..=0),
+        (early(1_000_000, 60).facts(|facts| facts.authorization = true), 0..=0),
+        (early(0, 60), 0..=0),
+        (early(0, 0), 100..=100),
+        // exp(-1) of the draws.
+        (early(60, 60), 20..=55),
+        (early(1, 60), 0..=0),
+    ];
+    for (row, (sample, expected)) in table.into_iter().enumerate() {
+        let count = count(&sample);
+        assert!(expected.contains(&count), "row {row}: {count}");
+    }
+}
