@@ -64,3 +64,115 @@ where
         Err(body) => Response::from_parts(parts, body),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::entry::{Generation, Head, headers_for_storage};
+    use http::HeaderName;
+    use http_body_util::Full;
+
+    type Lines = &'static [(&'static str, &'static str)];
+
+    const DATE: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+    const LATER: &str = "Mon, 07 Nov 1994 08:48:37 GMT";
+
+    fn headers(lines: Lines) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), value.parse().expect("a value"))
+        };
+        lines.iter().map(line).collect()
+    }
+
+    /// RFC 9110 sections 13.1.2 and 13.1.3: conditions on a copy of the client. The others are for the service to evaluate.
+    #[test]
+    fn conditions_on_a_copy_are_taken() {
+        let table: [(Lines, Lines, Lines); 4] = [
+            (&[], &[], &[]),
+            (&[("x-a", "1")], &[], &[("x-a", "1")]),
+            (
+                &[("if-none-match", "\"a\""), ("if-none-match", "\"b\""), ("if-modified-since", DATE)],
+                &[("if-none-match", "\"a\""), ("if-none-match", "\"b\""), ("if-modified-since", DATE)],
+                &[],
+            ),
+            (
+                &[
+                    ("if-match", "\"a\""),
+                    ("if-range", "\"a\""),
+                    ("range", "bytes=0-1"),
+                    ("if-none-match", "*"),
+                ],
+                &[("if-none-match", "*")],
+                &[("if-match", "\"a\""), ("if-range", "\"a\""), ("range", "bytes=0-1")],
+            ),
+        ];
+        for (lines, taken, left) in table {
+            let mut request = headers(lines);
+            assert_eq!(take_conditions(&mut request), headers(taken), "{lines:?}");
+            assert_eq!(request, headers(left), "{lines:?}");
+        }
+    }
+
+    /// RFC 9111 section 4.3.1: the preconditions "contain validator metadata sourced from a stored response".
+    #[test]
+    fn validators_of_the_stored_response_are_asked_about() {
+        let own: Lines = &[("if-none-match", "\"own\""), ("if-modified-since", LATER), ("x-a", "1")];
+        let table: [(Lines, Lines, Lines); 8] = [
+            (&[], &[], &[]),
+            (&[("etag", "\"a\"")], &[], &[("if-none-match", "\"a\"")]),
+            (&[("etag", "W/\"a\"")], &[], &[("if-none-match", "W/\"a\"")]),
+            (&[("last-modified", DATE)], &[], &[("if-modified-since", DATE)]),
+            (
+                &[("etag", "\"a\""), ("last-modified", DATE)],
+                &[],
+                &[("if-none-match", "\"a\""), ("if-modified-since", DATE)],
+            ),
+            (&[("etag", "*"), ("last-modified", "yesterday")], own, &[("x-a", "1")]),
+            (&[("etag", "\"a\"")], own, &[("x-a", "1"), ("if-none-match", "\"a\"")]),
+            (&[("last-modified", DATE)], own, &[("x-a", "1"), ("if-modified-since", DATE)]),
+        ];
+        for (stored, request, expected) in table {
+            let now = Clock::system().now();
+            let lines = headers_for_storage(&headers(stored), &[]);
+            let head = Head::new(StatusCode::OK, lines, Generation::new(1, 0), now);
+            let mut request = headers(request);
+            ask_about(&StoredResponse::new(head, Bytes::new()), &mut request);
+            assert_eq!(request, headers(expected), "{stored:?}");
+        }
+    }
+
+    /// RFC 9110 section 13.1.2: the tags are compared weakly, and count before a date. Section 15.4.5: a 304 is for a GET
+    /// that "would have resulted in a 200 (OK) response".
+    #[tokio::test]
+    async fn client_with_a_current_copy_gets_a_304() {
+        let tagged: Lines = &[("etag", "\"a\""), ("content-type", "text/html")];
+        let dated: Lines = &[("last-modified", DATE)];
+        let table: [(u16, Lines, Lines, u16); 12] = [
+            (200, tagged, &[], 200),
+            (200, tagged, &[("if-none-match", "\"a\"")], 304),
+            (200, tagged, &[("if-none-match", "\"b\"")], 200),
+            (200, tagged, &[("if-none-match", "\"b\", W/\"a\"")], 304),
+            (200, tagged, &[("if-none-match", "*")], 304),
+            (404, tagged, &[("if-none-match", "\"a\"")], 404),
+            (206, tagged, &[("if-none-match", "\"a\"")], 206),
+            (200, dated, &[("if-modified-since", DATE)], 304),
+            (200, dated, &[("if-modified-since", LATER)], 304),
+            (200, &[("last-modified", LATER)], &[("if-modified-since", DATE)], 200),
+            (200, dated, &[("if-none-match", "\"a\""), ("if-modified-since", DATE)], 200),
+            (200, &[], &[("if-none-match", "\"a\"")], 200),
+        ];
+        for (status, lines, conditions, expected) in table {
+            let body = ResponseBody::forwarded(Full::new(Bytes::from_static(b"page")));
+            let mut response = Response::new(body);
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            *response.headers_mut() = headers(lines);
+            let response = into_not_modified(response, &headers(conditions));
+            assert_eq!(response.status().as_u16(), expected, "{lines:?} {conditions:?}");
+            let is_304 = expected == 304;
+            assert_eq!(response.body().is_end_stream(), is_304, "{lines:?} {conditions:?}");
+            let has_type = response.headers().contains_key("content-type");
+            assert_eq!(has_type, lines == tagged && !is_304, "{lines:?} {conditions:?}");
+        }
+    }
+}

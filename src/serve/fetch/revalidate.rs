@@ -264,3 +264,6 @@ fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All
 }
+
+#[cfg(test)]
+mod tests;
