@@ -124,7 +124,7 @@ pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
 mod tests {
     use super::*;
     use crate::entry::{Generation, headers_for_storage};
-    use crate::{Cache, Clock, NullStore, Policy};
+    use crate::{Cache, Clock, NullStore, Policy, PolicyBuilder};
     use ExplicitLifetime::{Silent, Stale};
     use std::sync::Arc;
 
@@ -138,9 +138,9 @@ mod tests {
         ExplicitLifetime::For(seconds(lifetime))
     }
 
-    fn config(policy: Policy, level: Level) -> Arc<LayerConfig> {
+    fn config(policy: PolicyBuilder, level: Level) -> Arc<LayerConfig> {
         let cache = Cache::builder(NullStore::new()).clock(Clock::manual().0).seed(1).build();
-        LayerConfig::new(cache.expect("a cache"), policy, level)
+        LayerConfig::new(cache.expect("a cache"), policy.build().expect("a policy"), level)
     }
 
     fn left(until: Result<Moment, Detail>, now: Moment) -> Result<u64, Detail> {
@@ -150,23 +150,23 @@ mod tests {
     /// What is known of a response: its lifetime by its fields, its heuristic lifetime, its status and its age.
     type Known = (ExplicitLifetime, Option<u64>, u16, u64);
 
-    fn check(table: impl IntoIterator<Item = (Policy, Level, Known, Result<u64, Detail>)>) {
+    fn check(table: impl IntoIterator<Item = (PolicyBuilder, Level, Known, Result<u64, Detail>)>) {
         for (row, (policy, level, known, expected)) in table.into_iter().enumerate() {
             let config = config(policy, level);
             let now = config.cache.clock().now();
             let (stated, guessed, status, age) = known;
             let status = StatusCode::from_u16(status).expect("a status");
             let heuristic = || guessed.map(seconds);
-            let until = fresh_here_until(&config, (stated, heuristic), status, seconds(age), now);
+            let until = fresh_by_policy_until(&config, (stated, heuristic), status, seconds(age), now);
             assert_eq!(left(until, now), expected, "row {row}: {known:?}");
         }
     }
 
-    fn defaulted(ttl: u64) -> Policy {
+    fn defaulted(ttl: u64) -> PolicyBuilder {
         Policy::app().default_ttl(seconds(ttl))
     }
 
-    fn negative(status: u16) -> Policy {
+    fn negative(status: u16) -> PolicyBuilder {
         defaulted(60).negative_ttl(StatusCode::from_u16(status).expect("a status"), seconds(5))
     }
 
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn heuristics_and_explicit_lifetimes_are_less_the_age() {
         let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
-        let most = |policy: Policy| policy.heuristic_freshness(seconds(50));
+        let most = |policy: PolicyBuilder| policy.heuristic_freshness(seconds(50));
         check([
             (rfc(), site, (Silent, Some(100), 200, 0), Ok(100)),
             (most(rfc()), site, (Silent, Some(100), 200, 0), Ok(50)),

@@ -70,7 +70,7 @@ mod tests {
             let stored = StoredResponse::new(head, Bytes::new());
             let (retained, told) = (Duration::ZERO, Default::default());
             let admission = Admission { stored, declared, limit, retained, told };
-            assert_eq!(fits(&body, &admission), expected, "row {row}");
+            assert_eq!(body_fits(&body, &admission), expected, "row {row}");
         }
     }
 }

@@ -63,7 +63,7 @@ mod tests {
                 headers.insert("cache-groups", value.parse().expect("a value"));
             }
             let hints = CacheHints::new().tags(hinted);
-            assert_eq!(tags(&Policy::app(), &headers, Some(&hints)), expected, "{value}");
+            assert_eq!(tags(&Policy::default(), &headers, Some(&hints)), expected, "{value}");
         }
     }
 
@@ -79,7 +79,7 @@ mod tests {
         ];
         for (fields, expected) in table {
             let policy = Policy::app().read_tags_from(fields.iter().copied());
-            let found = tags(&policy, &headers, None).expect("tags");
+            let found = tags(&policy.build().expect("a policy"), &headers, None).expect("tags");
             assert_eq!(found, expected, "{fields:?}");
         }
     }

@@ -8,7 +8,7 @@ use super::{Action, ROUNDS, collapse};
 use crate::entry::{Entry, Generation, Head, Nominated, StoredResponse, headers_for_storage};
 use crate::flight::{Chain, HitForMissReason, Leader, Outcome, Role};
 use crate::key::{CacheKey, KeyRef};
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::lookup::Lookup;
 use crate::serve::request::{RequestFacts, RequestState};
@@ -24,18 +24,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MINUTE: Duration = Duration::from_secs(60);
 const X_A: HeaderName = HeaderName::from_static("x-a");
 
-fn app() -> Policy {
-    Policy::app().max_wait(PATIENCE)
+fn app() -> PolicyBuilder {
+    Policy::app().collapse_timeout(PATIENCE)
 }
 
-fn rfc() -> Policy {
-    Policy::rfc9111().max_wait(PATIENCE)
+fn rfc() -> PolicyBuilder {
+    Policy::rfc9111().collapse_timeout(PATIENCE)
 }
 
 type Lines = &'static [(&'static str, &'static str)];
 
 /// A change to a stored response.
-type Change = fn(&mut Head);
+type HeadChange = fn(&mut Head);
 
 /// A request that missed, over a store of its own whose clock stands.
 struct Follower {
@@ -44,18 +44,18 @@ struct Follower {
 }
 
 impl Follower {
-    fn new(policy: Policy) -> Self {
+    fn new(policy: PolicyBuilder) -> Self {
         Self::with(policy, RequestFacts::default(), &[])
     }
 
-    fn with(policy: Policy, facts: RequestFacts, lines: Lines) -> Self {
+    fn with(policy: PolicyBuilder, facts: RequestFacts, lines: Lines) -> Self {
         let clock = Clock::manual().0;
-        let store = MemoryStore::builder().capacity(1 << 20).clock(clock.clone()).build().expect("a store");
+        let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock.clone()).build().expect("a store");
         Self::of(Cache::builder(store).clock(clock).build().expect("a cache"), policy, facts, lines)
     }
 
-    fn of(cache: Cache, policy: Policy, facts: RequestFacts, lines: Lines) -> Self {
-        let config = LayerConfig::new(cache, policy, Level::Site);
+    fn of(cache: Cache, policy: PolicyBuilder, facts: RequestFacts, lines: Lines) -> Self {
+        let config = LayerConfig::new(cache, policy.build().expect("a policy"), Level::Site);
         let mut request = Request::get("/p").body(()).expect("a request");
         for (name, value) in lines {
             request.headers_mut().append(*name, value.parse().expect("a value"));
@@ -173,11 +173,11 @@ fn action_name(action: &Action) -> &'static str {
 /// was made while the follower waited counts as validated.
 #[tokio::test(start_paused = true)]
 async fn stored_response_answers_a_follower_that_it_fits() {
-    let on_errors: Change = |head| {
+    let on_errors: HeadChange = |head| {
         old(head);
         head.windows.if_error = 2 * MINUTE;
     };
-    let table: [(Policy, Lines, Change, &str); 9] = [
+    let table: [(PolicyBuilder, Lines, HeadChange, &str); 9] = [
         (app(), &[], |_| {}, "answer after a wait"),
         (rfc(), &[], |_| {}, "answer after a wait"),
         (app(), &[], stale, "answer after a wait"),

@@ -9,7 +9,7 @@ use super::{Candidate, Exchange};
 use crate::entry::Generation;
 use crate::key::KeyRef;
 use crate::marks::Identified;
-use crate::policy::{CacheHints, Policy};
+use crate::policy::{CacheHints, Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
 use crate::status::{Detail, FieldName};
@@ -26,7 +26,7 @@ fn seconds(seconds: u64) -> Duration {
 
 /// A GET and its response.
 struct SampleExchange {
-    policy: Policy,
+    policy: PolicyBuilder,
     level: Level,
     facts: RequestFacts,
     request: HeaderMap,
@@ -39,7 +39,7 @@ struct SampleExchange {
 }
 
 impl SampleExchange {
-    fn new(policy: Policy) -> Self {
+    fn new(policy: PolicyBuilder) -> Self {
         let (level, facts) = (Level::Site, RequestFacts::default());
         let (response, ()) = Response::new(()).into_parts();
         let (request, asked, cookies_declared) = (HeaderMap::new(), None, false);
@@ -52,7 +52,7 @@ impl SampleExchange {
         self
     }
 
-    fn policy(self, change: impl FnOnce(Policy) -> Policy) -> Self {
+    fn policy(self, change: impl FnOnce(PolicyBuilder) -> PolicyBuilder) -> Self {
         Self { policy: change(self.policy), ..self }
     }
 
@@ -88,7 +88,7 @@ impl SampleExchange {
     fn run_in<T>(&self, store: impl Store, step: impl FnOnce(Candidate<'_>) -> T) -> T {
         let (clock, hand) = Clock::manual();
         let cache = Cache::builder(store).clock(clock.clone()).build().expect("a cache");
-        let config = LayerConfig::new(cache, self.policy.clone(), self.level);
+        let config = LayerConfig::new(cache, self.policy.clone().build().expect("a policy"), self.level);
         let (request_time, began) = (clock.wall(), clock.now());
         hand.advance(self.delay);
         let exchange = Exchange {
@@ -166,7 +166,7 @@ fn marks_and_issued_credentials_are_refused() {
 #[test]
 fn facts_of_the_exchange_decide_on_storability() {
     let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true)).says("set-cookie", "a=1");
-    let harmless = || app().policy(|policy| policy.ignore_response_cookies(["lb", "exp_*"]).expect("names"));
+    let harmless = || app().policy(|policy| policy.ignore_response_cookies(["lb", "exp_*"]));
     let ttl = || CacheHints::new().ttl(seconds(60));
     check(
         [

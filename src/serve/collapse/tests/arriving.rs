@@ -1,11 +1,11 @@
 //! Outcomes of flights whose response has begun.
 
-use super::{Change, Follower, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
+use super::{Follower, HeadChange, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
 use crate::Invalidation;
 use crate::entry::{Dependencies, Scope, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream};
-use crate::policy::Policy;
+use crate::policy::PolicyBuilder;
 use crate::serve::collapse::follower::{Collapse, Progress};
 use crate::serve::lookup::Lookup;
 use crate::status::ForwardReason;
@@ -64,11 +64,11 @@ fn announce(leader: Leader, reader: BodyReader) -> (Leader, BodyReader) {
 /// RFC 9111 section 4: a follower reads an arriving response only if it may be reused for it.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_is_read_by_a_follower_that_it_fits() {
-    let on_errors: Change = |head| {
+    let on_errors: HeadChange = |head| {
         old(head);
         head.windows.if_error = 2 * MINUTE;
     };
-    let table: [(Policy, Change, &str); 6] = [
+    let table: [(PolicyBuilder, HeadChange, &str); 6] = [
         (app(), |_| {}, "read"),
         (rfc(), |_| {}, "read"),
         (app(), stale, "read"),

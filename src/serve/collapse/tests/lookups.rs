@@ -2,7 +2,7 @@
 
 use super::{Follower, Lines, app, key, missed, rfc, stale};
 use crate::flight::{Chain, HitForMissReason, Role};
-use crate::policy::Policy;
+use crate::policy::PolicyBuilder;
 use crate::serve::lookup::Lookup;
 use crate::serve::request::{RequestFacts, RequestState};
 use crate::status::{Detail, ForwardReason, Reason};
@@ -46,14 +46,14 @@ async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
 #[tokio::test(start_paused = true)]
 async fn misses_that_are_of_no_use_to_others_fetch_alone() {
     type Set = fn(&mut RequestFacts);
-    let table: [(Policy, Set, Reason); 8] = [
+    let table: [(PolicyBuilder, Set, Reason); 8] = [
         (app(), |facts| facts.conditional = true, ForwardReason::UriMiss.into()),
         (app(), |facts| facts.authorization = true, ForwardReason::UriMiss.into()),
         (app(), |facts| facts.range = true, ForwardReason::UriMiss.into()),
         (app(), |facts| facts.needs_current = true, ForwardReason::UriMiss.into()),
         (app(), |facts| facts.head = true, ForwardReason::UriMiss.into()),
         (app().collapse(false), |_| {}, ForwardReason::UriMiss.into()),
-        (app().max_waiters(0), |_| {}, ForwardReason::UriMiss.into()),
+        (app().max_followers(0), |_| {}, ForwardReason::UriMiss.into()),
         (rfc(), |_| {}, Reason::new(ForwardReason::Request, Detail::RequestNoCache)),
     ];
     for (row, (policy, set, reason)) in table.into_iter().enumerate() {
@@ -75,7 +75,7 @@ async fn misses_that_are_of_no_use_to_others_fetch_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn flight_that_can_not_be_joined_is_left_alone() {
-    let full = Cache::builder(MemoryStore::with_capacity(1 << 20)).max_flights(0).build().expect("a cache");
+    let full = Cache::builder(MemoryStore::with_max_bytes(1 << 20)).max_flights(0).build().expect("a cache");
     let follower = Follower::of(full, app(), RequestFacts::default(), &[]);
     assert_eq!(follower.round(missed()).await, "fetch alone", "no room");
     // The leader waits for the request that would follow it.

@@ -3,7 +3,7 @@
 use super::{Fetch, HeaderMap, StoredResponse, Ttl, ValidatorMatch, restricts};
 use crate::entry::{Generation, Head, headers_for_storage};
 use crate::key::KeyRef;
-use crate::policy::{CacheHints, Policy};
+use crate::policy::{CacheHints, Policy, PolicyBuilder};
 use crate::rules::client::ClientCacheControl;
 use crate::rules::groups::TagField;
 use crate::serve::config::{LayerConfig, Level};
@@ -37,13 +37,14 @@ fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> Sto
 
 /// Updates the head of a stored response by a 304 with these fields and hints.
 fn update(
-    policy: Policy,
+    policy: PolicyBuilder,
     stale: &StoredResponse,
     validated: &HeaderMap,
     hints: Option<CacheHints>,
     updates: bool,
 ) -> response::Parts {
-    let config = LayerConfig::new(Cache::new(NullStore::new()), policy, Level::Site);
+    let config =
+        LayerConfig::new(Cache::new(NullStore::new()), policy.build().expect("a policy"), Level::Site);
     let request = Request::get("/p").body(()).expect("a request");
     let key = KeyRef::new(b"key").to_key();
     let state = RequestState::new(&config, key, RequestFacts::default(), Vec::new(), (&request).into());
@@ -62,7 +63,7 @@ fn hints_of(parts: &response::Parts) -> &CacheHints {
 #[test]
 fn lifetime_of_the_handler_holds_unless_the_304_restricts() {
     let (app, rfc) = (Policy::app, Policy::rfc9111);
-    type Row = (Policy, Option<u64>, &'static str, &'static str, Option<u64>, Ttl);
+    type Row = (PolicyBuilder, Option<u64>, &'static str, &'static str, Option<u64>, Ttl);
     let table: [Row; 14] = [
         (app(), None, "cache-control", "max-age=9", None, Ttl::Default),
         (app(), Some(60), "cache-control", "max-age=9", None, Ttl::For(seconds(60))),
@@ -113,9 +114,9 @@ fn other_hints_of_the_handler_hold_until_it_says_others() {
         head.hinted_windows.while_revalidate = Some(seconds(9));
         head.tell(told(7), &[]);
     });
-    let tells = || Policy::app().tell_tags_in([TagField::SurrogateKey]);
+    let tells = || Policy::app().emit_tags_in([TagField::SurrogateKey]);
     type Hinted = (Option<u64>, Option<u64>, Option<u64>, &'static [&'static str]);
-    let table: [(Policy, Option<CacheHints>, Hinted); 7] = [
+    let table: [(PolicyBuilder, Option<CacheHints>, Hinted); 7] = [
         (Policy::app(), None, (Some(9), None, Some(7), &[])),
         (Policy::app(), Some(CacheHints::new().ttl(seconds(1))), (Some(9), None, Some(7), &[])),
         // Both windows are said at once.

@@ -4,7 +4,7 @@ mod refreshes;
 
 use super::{Lookup, NotReusable, Reuse};
 use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
 use crate::status::Detail;
@@ -39,11 +39,11 @@ struct SampleReuse {
 const AGE: Duration = Duration::from_secs(3600);
 
 impl SampleReuse {
-    fn new(policy: Policy) -> Self {
+    fn new(policy: PolicyBuilder) -> Self {
         let clock = Clock::manual().0;
-        let store = MemoryStore::builder().capacity(1 << 20).clock(clock.clone()).build().expect("a store");
+        let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock.clone()).build().expect("a store");
         let cache = Cache::builder(store).clock(clock).seed(1).build().expect("a cache");
-        let config = LayerConfig::new(cache, policy, Level::Site);
+        let config = LayerConfig::new(cache, policy.build().expect("a policy"), Level::Site);
         let generation = poll(config.cache.generation()).expect("the store answers");
         let came = config.cache.clock().now().before(AGE);
         let mut stored = Head::new(StatusCode::OK, HeaderMap::new(), generation, came);
@@ -184,7 +184,7 @@ fn refusal_counts_an_invalidation_before_all_but_the_fields() {
     type Sample = fn() -> SampleReuse;
     let (fresh, stale): (Sample, Sample) = (app, || app().stale_for(1));
     let other: Sample = || app().nominates("1");
-    let (hard, soft) = (|| Invalidation::path("/p"), || Invalidation::path("/p").keep_stale());
+    let (hard, soft) = (|| Invalidation::path("/p"), || Invalidation::path("/p").soft());
     let table: [(Sample, Option<Invalidation>, Option<NotReusable>); 11] = [
         (fresh, None, None),
         (fresh, Some(Invalidation::path("/q")), None),

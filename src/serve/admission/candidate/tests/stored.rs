@@ -13,9 +13,9 @@ use http::{HeaderMap, HeaderName};
 /// response message without a Date header field MUST record the time it was received".
 #[test]
 fn fields_of_one_exchange_are_not_stored() {
-    let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]).expect("names"));
+    let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]));
     let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true));
-    let tells = |fields: &[TagField]| app().policy(|policy| policy.tell_tags_in(fields.iter().copied()));
+    let tells = |fields: &[TagField]| app().policy(|policy| policy.emit_tags_in(fields.iter().copied()));
     let table: [(SampleExchange, &[&str]); 15] = [
         (app(), &["age: 0", "date: Thu, 01 Jan 2026 00:00:00 GMT"]),
         (SampleExchange { delay: seconds(5), ..app() }, &["age: 0", "date: Thu, 01 Jan 2026 00:00:05 GMT"]),
@@ -69,7 +69,7 @@ fn fields_of_one_exchange_are_not_stored() {
 fn the_smaller_limit_counts_for_the_body() {
     let largest = 16 << 10;
     let store =
-        || MemoryStore::builder().capacity(4 * largest).largest_entry(largest).build().expect("a store");
+        || MemoryStore::builder().max_bytes(4 * largest).largest_entry(largest).build().expect("a store");
     let own = |bytes| app().policy(|policy| policy.max_body_bytes(bytes));
     let weight = |candidate: &Candidate<'_>| {
         let (until, selecting) = (candidate.freshness().expect("fresh"), candidate.selecting_fields());

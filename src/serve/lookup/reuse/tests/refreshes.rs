@@ -3,7 +3,7 @@
 use super::{SampleReuse, X_A, app, check, headers, seconds};
 use crate::clock::Moment;
 use crate::entry::Nominated;
-use crate::policy::Policy;
+use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::lookup::stale::may_refresh;
 use http::HeaderName;
 
@@ -17,8 +17,8 @@ async fn refreshes_serve_requests_that_say_nothing_of_their_sender() {
         let own = Nominated::from_request(&name, &headers(&[]), sample.config.selection());
         sample.change(|head| head.nominated = [own].into())
     };
-    let keys = |policy: Policy| policy.vary_on_headers([x_token.clone()]).expect("names");
-    let asks = |policy: Policy, name| SampleReuse::new(policy).asks(&[(name, "1")]);
+    let keys = |policy: PolicyBuilder| policy.vary_on_headers([x_token.clone()]);
+    let asks = |policy: PolicyBuilder, name| SampleReuse::new(policy).asks(&[(name, "1")]);
     check(
         [
             (app(), true),
@@ -58,7 +58,7 @@ async fn early_refreshes_by_cost_and_rest_of_the_lifetime() {
         let sample = SampleReuse::new(Policy::app().early_refresh(1.0)).fresh_for(rest);
         sample.change(|head| head.cost = seconds(cost))
     };
-    let slow = |policy: Policy| SampleReuse::new(policy).change(|head| head.cost = seconds(1_000_000));
+    let slow = |policy: PolicyBuilder| SampleReuse::new(policy).change(|head| head.cost = seconds(1_000_000));
     let count =
         |sample: &SampleReuse| (0..100).filter(|_| sample.reuse().is_to_refresh(&sample.stored())).count();
     let table = [
