@@ -9,6 +9,7 @@ mod key;
 mod nesting;
 mod properties;
 mod proxy;
+mod ranges;
 mod revalidation;
 mod security;
 mod sharing;

@@ -2,6 +2,7 @@
 
 mod arriving;
 mod budget;
+mod follower;
 mod leader;
 mod loops;
 mod readers;

@@ -1,8 +1,9 @@
 //! Preconditions of clients, and the layers that evaluate them.
 
 mod lost_updates;
+mod malformed_validators;
 mod precondition_limits;
 mod preconditions;
-mod semantics;
+mod stored_responses;
 mod validators;
 mod weak_tags;

@@ -1,5 +1,7 @@
 //! `PreconditionLayer`: preconditions evaluated before the handler runs, so that no update is lost.
 
+use crate::support::rfc9111::SECOND;
+use crate::support::selected::SAFE;
 use crate::support::*;
 use futures::future::join_all;
 use http::{Request, Response, StatusCode};
@@ -9,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{EntityTag, PreconditionLayer, SiteCacheLayer};
+use tower_response_cache::{
+    CacheControl, CacheControlLayer, ConditionLayer, EntityTag, SiteCacheLayer, VaryLayer,
+};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -302,4 +306,42 @@ async fn inside_of_a_cache_layer_pages_are_stored_with_their_validators_and_writ
     assert_eq!(stack.clone().oneshot(save).await.expect("infallible").status(), 200);
     let page = read_page(&[("if-none-match", "\"0\"")]).await;
     assert_eq!((page.status.as_u16(), page.header("etag")), (200, Some("\"1\"")));
+}
+
+/// RFC 9110 section 13.2.1: the methods select no representation that a precondition is about.
+#[tokio::test(start_paused = true)]
+async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
+    let inner = service_fn(|request: Request<Body>| async move {
+        if request.method() == "PUT" {
+            std::future::pending::<()>().await;
+        }
+        Ok::<_, Infallible>(Response::new(Body::from("found")))
+    });
+    let layer = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+    let stack = layer.layer(inner);
+    let write = tokio::spawn(stack.clone().oneshot(request("PUT", "/", &[("if-match", "\"1\"")])));
+    tokio::time::sleep(SECOND).await;
+    for method in SAFE {
+        for lines in [&[][..], &[("if-match", "\"0\"")]] {
+            let answer = tokio::time::timeout(SECOND, send(&stack, request(method, "/", lines))).await;
+            assert_eq!(answer.expect("no waiting").status, 200, "{method} {lines:?}");
+        }
+    }
+    write.abort();
+}
+
+/// RFC 9110 section 15.4.5: a 304 has the fields of its 200, which outer layers write into both.
+#[tokio::test]
+async fn outer_layers_add_the_fields_of_a_200_to_a_304() {
+    let condition = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
+    let control = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let vary = VaryLayer::new(["accept"]).expect("valid");
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = vary.layer(control.layer(condition.layer(inner)));
+    for (lines, status) in [(&[][..], 200), (&[("if-none-match", "\"1\"")], 304)] {
+        let answer = send(&stack, get_with("/", lines)).await;
+        let fields = ["etag", "cache-control", "vary"].map(|name| answer.header(name));
+        assert_eq!(answer.status.as_u16(), status);
+        assert_eq!(fields, [Some("\"1\""), Some("max-age=60"), Some("accept")], "{status}");
+    }
 }

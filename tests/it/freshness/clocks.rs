@@ -1,10 +1,11 @@
 //! A machine that sleeps, and a wall clock that is set.
 
+use crate::support::rfc9111::proxy;
 use crate::support::*;
 use http::Response;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, CacheHints, ManualClock, PolicyBuilder, SiteCacheLayer, Ttl};
+use tower_response_cache::{Cache, CacheHints, Clock, ManualClock, MemoryStore, Policy, SiteCacheLayer, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -13,7 +14,6 @@ const SECOND: Duration = Duration::from_secs(1);
 type Step = fn(&ManualClock);
 
 type Handler = fn(usize) -> Response<Body>;
-
 const STEPS: [Step; 2] = [|hand| hand.set_wall_back(HOUR), |hand| hand.set_wall_forward(HOUR)];
 
 fn over(
@@ -156,4 +156,23 @@ async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
     let (cache, _) = timed();
     let stack = over(&cache, shortened, plain);
     assert!(shares(&stack, get("/"), get("/")).await, "what is reported as stored is");
+}
+
+/// By a reload.
+#[tokio::test]
+async fn an_entry_from_a_clock_that_is_ahead_is_replaced() {
+    let (ahead, far) = Clock::manual();
+    let (own, _) = Clock::manual();
+    far.advance(Duration::from_secs(3600));
+    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(own.clone()).build().expect("valid");
+    let caches = [ahead, own].map(|clock| Cache::builder(store.clone()).clock(clock).build().expect("valid"));
+    let (inner, _) = origin(|_, call| {
+        numbered(&[("cache-control", "max-age=31536000"), ("etag", &format!("\"{call}\""))], call)
+    });
+    let [first, second] =
+        caches.map(|cache| SiteCacheLayer::new(&cache).policy(proxy()).layer(inner.clone()));
+    assert_eq!(send(&first, get("/")).await.text(), "1");
+    assert_eq!(send(&second, get_with("/", &[("cache-control", "no-cache")])).await.text(), "2");
+    // What was answered last is what is stored.
+    assert_eq!(send(&second, get("/")).await.text(), "2");
 }

@@ -1,8 +1,8 @@
 //! Directives whose arguments are malformed or that come twice, and windows that are open on arrival.
 
-use crate::revalidation::corners::{SECOND, proxy, standing, with_status};
+use crate::support::rfc9111::{SECOND, app, date, proxy, standing, with_status};
 use crate::support::*;
-use tower_response_cache::PolicyBuilder;
+use tower_response_cache::{CacheHints, Policy};
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
 #[tokio::test]
@@ -194,5 +194,149 @@ async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
             });
             assert_eq!(shares(&stack, get("/"), get("/")).await, is_stored, "{code}, {age}");
         }
+    }
+}
+
+/// RFC 9111 section 4.2.1: what is malformed is not fresh.
+#[tokio::test]
+async fn an_unterminated_quoted_string_hides_no_restriction() {
+    for said in [
+        "max-age=60, ext=\"x, no-store",
+        "max-age=60, ext=\"x, private",
+        "max-age=60, ext=\"x\\\", private",
+        "max-age=60, ext=\"x, no-cache",
+    ] {
+        let (stack, ..) = standing(proxy(), move |_, call| numbered(&[("cache-control", said)], call));
+        assert!(!shares(&stack, get("/"), get("/")).await, "{said}");
+    }
+}
+
+/// RFC 9111 section 4.2.1: "caches are encouraged to consider responses that have invalid freshness information … stale".
+#[tokio::test]
+async fn malformed_cache_control_gets_no_heuristic_lifetime() {
+    let mut stored = Vec::new();
+    for said in [
+        "private; max-age=60",
+        "private; max-age=0",
+        "no-store; no-cache; must-revalidate",
+        "no-cache private",
+        "\"private\"",
+        "private\u{1}",
+    ] {
+        let lm = date(-1_000_000);
+        let Ok(value) = http::HeaderValue::from_str(said) else { continue };
+        let (stack, ..) = standing(proxy(), move |_, call| {
+            let mut response = numbered(&[("last-modified", &lm)], call);
+            response.headers_mut().insert("cache-control", value.clone());
+            response
+        });
+        if shares(&stack, get("/"), get("/")).await {
+            stored.push(said);
+        }
+    }
+    assert!(stored.is_empty(), "{stored:?}");
+}
+
+/// RFC 9111 section 4.2.4.
+#[tokio::test(start_paused = true)]
+async fn malformed_must_revalidate_forbids_stale_responses() {
+    let mut served = Vec::new();
+    for said in [
+        "must-revalidate; max-age=1, stale-while-revalidate=600",
+        "proxy-revalidate; x, max-age=1, stale-while-revalidate=600",
+        "s-maxage: 1, max-age=1, stale-while-revalidate=600",
+        "must-revalidate; max-age=1, stale-if-error=600",
+    ] {
+        let (stack, calls, hand) = standing(proxy(), move |_, call| {
+            let lines = [("cache-control", said), ("etag", "\"1\"")];
+            if call == 1 { numbered(&lines, call) } else { with_status(503, numbered(&[], call)) }
+        });
+        send(&stack, get("/")).await;
+        hand.advance(10 * SECOND);
+        let answer = send(&stack, get("/")).await;
+        if answer.text() == "1" {
+            served.push((said, answer.header("cache-status").map(str::to_owned), calls.count()));
+        }
+    }
+    assert!(served.is_empty(), "{served:#?}");
+}
+
+/// With a hint and windows of the layer.
+#[tokio::test(start_paused = true)]
+async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
+    let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);
+    let (stack, _, hand) = standing(policy, |_, call| {
+        let mut response = numbered(&[("cache-control", "must-revalidate; public"), ("etag", "\"1\"")], call);
+        CacheHints::new().ttl(SECOND).add_to(response.extensions_mut());
+        response
+    });
+    send(&stack, get("/")).await;
+    hand.advance(2 * SECOND);
+    let answer = send(&stack, get("/")).await;
+    assert_ne!(answer.text(), "1", "{answer:?}");
+}
+
+type Lines = &'static [(&'static str, &'static str)];
+
+/// RFC 9111 section 5.2.2.3.
+#[tokio::test]
+async fn must_understand_overrides_no_store_for_known_statuses() {
+    for (policy, code, stored) in [
+        (proxy(), 200, true),
+        (proxy(), 404, true),
+        (proxy(), 299, false),
+        (proxy(), 599, false),
+        (app(), 200, false),
+    ] {
+        let (stack, ..) = standing(policy, move |_, call| {
+            with_status(code, numbered(&[("cache-control", "max-age=60, no-store, must-understand")], call))
+        });
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{code}");
+    }
+}
+
+/// RFC 9213 sections 2.1, 2.2 and 3.1.
+#[tokio::test]
+async fn cdn_cache_control_outranks_cache_control_if_valid() {
+    const PAST: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let table: [(Lines, bool); 21] = [
+        (&[("cdn-cache-control", "max-age=60")], true),
+        (&[("cdn-cache-control", "max-age=99999999999")], true),
+        (&[("cdn-cache-control", "max-age=999999999999999")], true),
+        (&[("cdn-cache-control", "foobar, max-age=60")], true),
+        (&[("cdn-cache-control", "max-age=60;a=b, c=(d e)")], true),
+        (&[("cdn-cache-control", "foobar"), ("cdn-cache-control", "max-age=60")], true),
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store")], true),
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "max-age=0, private")], true),
+        (&[("cdn-cache-control", "max-age=60"), ("expires", PAST)], true),
+        (&[("cdn-cache-control", "max-age=60"), ("expires", "0")], true),
+        (&[("cdn-cache-control", "max-age=0"), ("cache-control", "max-age=60")], false),
+        (&[("cdn-cache-control", "private"), ("cache-control", "max-age=60")], false),
+        (&[("cdn-cache-control", "no-store"), ("cache-control", "max-age=60")], false),
+        (&[("cdn-cache-control", "no-cache"), ("cache-control", "max-age=60")], false),
+        (&[("cdn-cache-control", "max-age=60"), ("age", "61")], false),
+        // The last of several counts in a dictionary.
+        (&[("cdn-cache-control", "max-age=60"), ("cdn-cache-control", "max-age=0")], false),
+        // What can't be read, is empty, or in another case, is not there.
+        (&[("cdn-cache-control", "max-age=60, &&&"), ("cache-control", "no-store")], false),
+        (&[("cdn-cache-control", "max-age=\"60\""), ("cache-control", "no-store")], false),
+        (&[("cdn-cache-control", ""), ("cache-control", "no-store")], false),
+        (&[("cdn-cache-control", "MAX-AGE=60"), ("cache-control", "no-store")], false),
+        (&[("cdn-cache-control", "max-age =60"), ("cache-control", "max-age=60")], true),
+    ];
+    for (lines, stored) in table {
+        let (stack, ..) = standing(proxy(), move |_, call| numbered(lines, call));
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{lines:?}");
+        // It is passed on, and an application goes by it only where its policy says so.
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(
+            answer.headers.get_all("cdn-cache-control").iter().next().map(|v| v.as_bytes()),
+            Some(lines[0].1.as_bytes())
+        );
+    }
+    let lines: Lines = &[("cdn-cache-control", "max-age=60")];
+    for policy in [app(), proxy().targeted_fields([])] {
+        let (stack, ..) = standing(policy, move |_, call| numbered(lines, call));
+        assert!(!shares(&stack, get("/"), get("/")).await);
     }
 }

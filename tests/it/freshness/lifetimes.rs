@@ -1,5 +1,6 @@
 //! How long a response is fresh, and what it says of its age.
 
+use crate::support::rfc9111::{SECOND, date, proxy, standing};
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
@@ -179,4 +180,50 @@ async fn the_inner_response_is_not_changed_on_its_way_to_the_first_client() {
     let (stack, _) = site(Policy::app().default_ttl(MINUTE), |_, call| numbered(&[("x-a", "1")], call));
     let answer = send(&stack, get("/")).await;
     assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
+}
+
+/// RFC 9111 sections 4.2.1, 4.2.3 and 1.2.2: what is stored, and the age that is told.
+#[tokio::test]
+async fn ages_and_dates_at_their_limits() {
+    let [ago, ahead, far] = [date(-100), date(1_000_000), "Fri, 31 Dec 9999 23:59:59 GMT".to_owned()];
+    type Lines<'a> = Vec<(&'a str, &'a str)>;
+    let table: Vec<(Lines<'_>, Option<&str>)> = vec![
+        (vec![("cache-control", "max-age=60"), ("age", "10, 20")], Some("11")),
+        (vec![("cache-control", "max-age=60"), ("age", "10"), ("age", "50")], Some("11")),
+        (vec![("cache-control", "max-age=60"), ("age", "-1")], Some("1")),
+        (vec![("cache-control", "max-age=60"), ("age", "1.5")], Some("1")),
+        (vec![("cache-control", "max-age=60"), ("age", "99999999999999999999999")], None),
+        (vec![("cache-control", "max-age=99999999999"), ("age", "2147483647")], None),
+        (vec![("cache-control", "max-age=99999999999"), ("age", "2147483600")], Some("2147483601")),
+        (vec![("cache-control", "max-age=60"), ("date", &ago)], None),
+        (vec![("cache-control", "max-age=200"), ("date", &ago)], Some("101")),
+        (vec![("cache-control", "max-age=200"), ("date", &ago), ("age", "150")], Some("151")),
+        (vec![("cache-control", "max-age=60"), ("date", &ahead)], Some("1")),
+        (vec![("expires", &far), ("date", &ahead)], Some("1")),
+        (vec![("expires", &ahead), ("date", &ahead)], None),
+        (vec![("expires", &far), ("date", &far)], None),
+        (vec![("expires", &ahead), ("date", "Thu, 01 Jan 1970 00:00:00 GMT")], Some("1767225601")),
+        (vec![("expires", &far), ("date", "Thu, 01 Jan 1970 00:00:00 GMT")], Some("1767225601")),
+        (vec![("expires", &ahead), ("expires", &far)], None),
+        (vec![("expires", &ahead), ("date", "nonsense")], Some("1")),
+        (vec![("cache-control", "max-age=60"), ("cache-control", "max-age=x")], None),
+        (vec![("cache-control", "s-maxage=0, max-age=60")], None),
+        (vec![("last-modified", &far), ("date", &ahead)], None),
+    ];
+    let mut failed = Vec::new();
+    for (lines, age) in table {
+        let own: Vec<_> = lines.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let (stack, _, hand) = standing(proxy(), move |_, call| {
+            let lines: Vec<_> = own.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            numbered(&lines, call)
+        });
+        send(&stack, get("/")).await;
+        hand.advance(SECOND);
+        let answer = send(&stack, get("/")).await;
+        let found = answer.header("age").filter(|_| answer.is_hit()).map(str::to_owned);
+        if found.as_deref() != age {
+            failed.push((lines, age.map(str::to_owned), found));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }

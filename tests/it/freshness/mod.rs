@@ -3,8 +3,10 @@
 mod client_lifetimes;
 mod clocks;
 mod directives;
+mod heuristic;
 mod hints;
 mod lifetimes;
-mod rfc9111;
+mod only_if_cached;
+mod request_directives;
 mod stale;
 mod warm;

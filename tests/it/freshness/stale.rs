@@ -1,5 +1,6 @@
 //! Stale responses: served while a new one is made, or where the service fails.
 
+use crate::support::rfc9111::{proxy, standing, with_status};
 use crate::support::*;
 use http::{Request, Response, StatusCode};
 use std::io;
@@ -831,4 +832,28 @@ async fn a_hook_that_panics_costs_no_visitor_the_page() {
     let answer =
         tokio::spawn(async move { read(shop.oneshot(get("/")).await.expect("an answer")).await }).await;
     assert_eq!(answer.expect("no panic").text(), "1");
+}
+
+/// RFC 9111 section 5.2.1.2, RFC 5861 sections 3 and 4: by how much the lifetime is exceeded.
+#[tokio::test(start_paused = true)]
+async fn staleness_on_arrival_counts_against_stale_windows() {
+    let mut failed = Vec::new();
+    for (said, asked, fails) in [
+        ("max-age=10", "max-stale=5", false),
+        ("max-age=10, stale-while-revalidate=20", "", false),
+        ("max-age=10, stale-if-error=20", "", true),
+    ] {
+        let (stack, calls, _) = standing(proxy(), move |_, call| match call {
+            1 => numbered(&[("cache-control", said), ("etag", "\"1\""), ("age", "5000")], call),
+            _ if fails => with_status(503, numbered(&[], call)),
+            _ => numbered(&[("cache-control", said), ("etag", "\"2\"")], call),
+        });
+        send(&stack, get("/")).await;
+        let lines: &[_] = if asked.is_empty() { &[] } else { &[("cache-control", asked)] };
+        let answer = send(&stack, get_with("/", lines)).await;
+        if answer.text() != "2" {
+            failed.push((said, asked, answer.headers, calls.count()));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
 }

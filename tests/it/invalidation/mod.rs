@@ -1,5 +1,6 @@
 //! Invalidation by scope, by a write, and over HTTP.
 
+mod concurrent;
 pub(crate) mod failed_invalidations;
 mod flights;
 mod generations;
@@ -10,4 +11,3 @@ mod scopes;
 mod soft;
 mod tags;
 mod writes;
-mod written;

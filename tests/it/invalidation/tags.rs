@@ -1,9 +1,12 @@
 //! Tags: where they come from, where they are told, and what a 304 leaves of them.
 
 use crate::support::keeping::*;
+use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, TagField};
+use tower_response_cache::{
+    CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, Store, TagField,
+};
 
 /// Each field by which a response may say a tag, with the tag `t`, and how it is enabled.
 const FIELDS: [(TagField, &str, &str); 3] = [
@@ -368,4 +371,20 @@ async fn a_variant_that_anothers_304_has_freshened_keeps_its_own_tags() {
     invalidate(&cache, Invalidation::tag("two")).await;
     assert!(ask("one").await.is_hit());
     assert_eq!((ask("two").await.text(), calls.count()), ("4", 4));
+}
+
+/// RFC 9110 section 4.2.4: that is no part of the host.
+#[tokio::test]
+async fn a_target_with_userinfo_invalidates_its_cache_groups() {
+    for policy in [policy(), proxy().default_ttl(MINUTE)] {
+        let (stack, _, _) = standing(policy, |request, call| match request.method().as_str() {
+            "GET" => numbered(&[("cache-groups", "\"g\"")], call),
+            _ => numbered(&[("cache-group-invalidation", "\"g\"")], call),
+        });
+        send(&stack, get_with("/page", &[("host", "shop.example")])).await;
+        assert!(send(&stack, get_with("/page", &[("host", "shop.example")])).await.is_hit());
+        send(&stack, request("POST", "http://me@shop.example/other", &[])).await;
+        let after = send(&stack, get_with("/page", &[("host", "shop.example")])).await;
+        assert!(!after.is_hit(), "{after:?}");
+    }
 }

@@ -1,5 +1,7 @@
 //! Invalidation: at once, whole, and never outrun by a call that is still running.
 
+use crate::support::rfc9111::proxy;
+use crate::support::selected::SAFE;
 use crate::support::*;
 use futures::FutureExt;
 use http::{Request, StatusCode};
@@ -398,4 +400,25 @@ async fn invalidating_no_path_at_all_changes_nothing() {
     send(&stack, get("/")).await;
     cache.invalidate(Invalidation::paths(Vec::<String>::new())).await.expect("local");
     assert!(send(&stack, get("/")).await.is_hit());
+}
+
+/// RFC 9111 section 4.4: unsafe methods invalidate.
+#[tokio::test]
+async fn a_safe_method_invalidates_nothing() {
+    for policy in [policy(), proxy()] {
+        let (stack, _) = site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call));
+        send(&stack, get("/")).await;
+        for method in SAFE {
+            let answer = send(&stack, request(method, "/", &[])).await;
+            assert!(
+                answer.header("cache-status").is_some_and(|line| line.contains("fwd=method")),
+                "{method}"
+            );
+            assert!(send(&stack, get("/")).await.is_hit(), "{method}");
+        }
+        for method in ["PROPPATCH", "MKCOL", "propfind", "POST", "SEARCHES"] {
+            send(&stack, request(method, "/", &[])).await;
+            assert!(!send(&stack, get("/")).await.is_hit(), "{method}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Variants: what `Vary` says is compared, over all lines, with several variants a URL.
 
+use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{Policy, SiteCacheLayer};
@@ -126,4 +127,44 @@ async fn the_number_of_variants_of_a_url_is_bounded_and_the_newest_stay() {
     }
     assert_eq!(calls.count(), 100);
     assert!(!send(&stack, get_with("/", &[("x-a", "95")])).await.is_hit());
+}
+
+/// Vary, absent and empty, several lines, normalised.
+#[tokio::test]
+async fn vary_with_absent_empty_and_repeated_fields() {
+    type Lines = &'static [(&'static str, &'static str)];
+    let table: [(&str, Lines, Lines, bool); 13] = [
+        ("accept-language", &[], &[("accept-language", "")], false),
+        ("accept-language", &[("accept-language", "")], &[("accept-language", ",")], true),
+        (
+            "accept-language",
+            &[("accept-language", "de"), ("accept-language", "en")],
+            &[("accept-language", "DE,en")],
+            true,
+        ),
+        ("accept-language", &[("accept-language", "de, en")], &[("accept-language", "en, de")], false),
+        ("accept-language", &[("accept-language", "de;q=0.5")], &[("accept-language", "de; q=0.5")], true),
+        ("accept-language", &[("accept-language", "de;q=0.5")], &[("accept-language", "de;q=0.50")], false),
+        ("accept-encoding", &[("accept-encoding", "gzip;q=0")], &[("accept-encoding", "gzip")], false),
+        ("accept-encoding", &[("accept-encoding", "\"gzip")], &[("accept-encoding", "\"GZIP")], false),
+        ("x-a, X-B", &[("x-a", "1"), ("x-b", "2")], &[("x-b", "2"), ("x-a", "1")], true),
+        ("x-a, X-B", &[("x-a", "1")], &[("x-b", "1")], false),
+        ("x-a", &[("x-a", "1"), ("x-a", "2")], &[("x-a", "2"), ("x-a", "1")], false),
+        ("x-a, *", &[], &[], false),
+        ("x-a\u{20}x-b", &[], &[], false),
+    ];
+    for (vary, one, other, shared) in table {
+        let (stack, ..) = standing(proxy(), move |_, call| {
+            numbered(&[("cache-control", "max-age=60"), ("vary", vary)], call)
+        });
+        assert_eq!(
+            shares(&stack, get_with("/", one), get_with("/", other)).await,
+            shared,
+            "{vary} {one:?} {other:?}"
+        );
+        assert_eq!(
+            shares(&stack, get_with("/", other), get_with("/", other)).await,
+            !vary.contains(['*', '\u{20}']) || vary == "x-a, X-B"
+        );
+    }
 }

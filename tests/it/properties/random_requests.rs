@@ -2,7 +2,7 @@
 //! the rules: fresh by its own fields, of the right variant, with the validators of its body, newer than what was
 //! invalidated, and nobody else's.
 
-use crate::revalidation::corners::*;
+use crate::support::rfc9111::{SECOND, date, field, proxy, with_status};
 use crate::support::*;
 use http::{Request, Response};
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! What a 304 may freshen (RFC 9111 section 4.3.4), and for how long.
 
+use crate::support::rfc9111::{app, date, field, proxy, standing, with_status};
+use crate::support::selected::DIGESTED;
 use crate::support::*;
 use http::{Response, StatusCode};
 use std::time::Duration;
@@ -115,5 +117,222 @@ async fn a_304_with_no_cache_ends_the_lifetime_that_a_hint_gave() {
     for expected in [2, 3] {
         let answer = send(&stack, get("/")).await;
         assert_eq!((answer.text(), answer.is_hit(), calls.count()), ("1", false, expected));
+    }
+}
+
+/// RFC 9111 sections 4.3.4 and 5.2.2.4, 4.2.1.
+#[tokio::test]
+async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
+    let mut failed = Vec::new();
+    for (cc, wait) in [("no-cache", 1), ("max-age=0", 1), ("max-age=5", 10)] {
+        let (stack, calls, hand) = standing(proxy(), move |request, call| {
+            let strict = field(request, "x-a") == "strict";
+            let said = if strict { cc } else { "max-age=60" };
+            let lines = [("cache-control", said), ("etag", "\"1\""), ("vary", "x-a")];
+            match request.headers().contains_key("if-none-match") {
+                true => with_status(304, with_lines(&[("etag", "\"1\""), ("vary", "x-a")], "")),
+                false => numbered(&lines, call),
+            }
+        });
+        let ask = async |a| send(&stack, get_with("/", &[("x-a", a)])).await;
+        ask("strict").await;
+        ask("lax").await;
+        hand.advance(61 * SECOND);
+        ask("lax").await;
+        assert_eq!(calls.count(), 3);
+        hand.advance(wait * SECOND);
+        let answer = ask("strict").await;
+        if (answer.header("cache-control"), answer.is_hit(), calls.count()) != (Some(cc), false, 4) {
+            failed.push(answer.headers);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// RFC 9111 section 4.3.4.
+#[tokio::test]
+async fn a_304_with_other_validators_updates_nothing() {
+    type Lines = Vec<(&'static str, String)>;
+    let table: [(Lines, Lines); 4] = [
+        // Rolled back to an older file, by an origin that has tags now.
+        (
+            vec![("last-modified", date(-1000))],
+            vec![("etag", "\"b\"".into()), ("last-modified", date(-2000))],
+        ),
+        (vec![("last-modified", date(-1000))], vec![("etag", "\"b\"".into())]),
+        (
+            vec![("etag", "\"a\"".into()), ("last-modified", date(-1000))],
+            vec![("last-modified", date(-2000))],
+        ),
+        (vec![("etag", "\"a\"".into())], vec![("last-modified", date(-2000))]),
+    ];
+    let mut failed = Vec::new();
+    for (own, given) in table {
+        let (first, later) = (own.clone(), given.clone());
+        let (stack, _, hand) = standing(proxy(), move |request, call| {
+            let asked =
+                ["if-none-match", "if-modified-since"].iter().any(|n| request.headers().contains_key(*n));
+            let lines = if call == 1 { &first } else { &later };
+            let mut lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            lines.push(("cache-control", "max-age=60"));
+            if asked {
+                with_status(304, with_lines(&lines, ""))
+            } else {
+                with_lines(&lines, if call == 1 { "old" } else { "new" })
+            }
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        send(&stack, get("/")).await;
+        // A client that got "new" elsewhere asks with the validators of that.
+        let condition = match given[0].0 {
+            "etag" => ("if-none-match", "\"b\"".to_owned()),
+            _ => ("if-modified-since", date(-2000)),
+        };
+        let answer = send(&stack, get("/")).await;
+        let relabelled =
+            given.iter().any(|(name, value)| answer.header(name) == Some(value)) && answer.text() == "old";
+        let conditional = send(&stack, get_with("/", &[(condition.0, &condition.1)])).await;
+        if relabelled {
+            failed.push((
+                own,
+                given,
+                conditional.status,
+                conditional.header("cache-status").map(str::to_owned),
+            ));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// RFC 9110 section 15.4.5: a 304 "would have resulted in a 200".
+#[tokio::test]
+async fn a_304_does_not_confirm_an_error_or_a_redirect() {
+    let mut failed = Vec::new();
+    for code in [404, 410, 301, 503] {
+        let (stack, calls, hand) = standing(proxy(), move |request, call| {
+            let lm = date(-10_000);
+            let lines = [("cache-control", "max-age=10"), ("last-modified", lm.as_str())];
+            match call {
+                // A page for errors that is a file.
+                1 => with_status(code, with_lines(&lines, "an error")),
+                _ if request.headers().contains_key("if-modified-since") => {
+                    with_status(304, with_lines(&lines, ""))
+                }
+                _ => with_lines(&lines, "the page"),
+            }
+        });
+        send(&stack, get("/")).await;
+        hand.advance(11 * SECOND);
+        let answer = send(&stack, get("/")).await;
+        let later = send(&stack, get("/")).await;
+        if (answer.text(), later.text()) != ("the page", "the page") {
+            failed.push((
+                code,
+                answer.status,
+                later.status,
+                later.header("cache-status").map(str::to_owned),
+                calls.count(),
+            ));
+        }
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+/// RFC 9111 section 4.2.3.
+#[tokio::test]
+async fn the_age_of_a_304_counts() {
+    let (stack, calls, hand) = standing(proxy(), |request, call| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("age", "50")];
+        match request.headers().contains_key("if-none-match") {
+            true => with_status(304, with_lines(&lines, "")),
+            false => numbered(&lines, call),
+        }
+    });
+    send(&stack, get("/")).await;
+    hand.advance(11 * SECOND);
+    assert_eq!(send(&stack, get("/")).await.header("age"), Some("50"));
+    hand.advance(9 * SECOND);
+    assert_eq!((send(&stack, get("/")).await.header("age"), calls.count()), (Some("59"), 2));
+    hand.advance(2 * SECOND);
+    send(&stack, get("/")).await;
+    assert_eq!(calls.count(), 3);
+}
+
+/// What a 304 may well say.
+#[tokio::test]
+async fn a_304_with_the_stored_validators_freshens() {
+    let same = date(-1000);
+    type Lines = Vec<(&'static str, String)>;
+    let table: [(Lines, Lines); 4] = [
+        (vec![("last-modified", same.clone())], vec![("last-modified", same.clone())]),
+        (vec![("last-modified", same.clone())], vec![]),
+        (
+            vec![("etag", "\"a\"".into()), ("last-modified", same.clone())],
+            vec![("last-modified", same.clone())],
+        ),
+        (vec![("etag", "\"a\"".into())], vec![]),
+    ];
+    for (own, given) in table {
+        let (first, later) = (own.clone(), given.clone());
+        let (stack, calls, hand) = standing(proxy(), move |_, call| {
+            let lines = if call == 1 { &first } else { &later };
+            let mut lines: Vec<_> = lines.iter().map(|(n, v)| (*n, v.as_str())).collect();
+            lines.push(("cache-control", "max-age=60"));
+            if call == 1 { with_lines(&lines, "old") } else { with_status(304, with_lines(&lines, "")) }
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        assert_eq!(send(&stack, get("/")).await.text(), "old");
+        assert!(send(&stack, get("/")).await.is_hit(), "{own:?} {given:?}");
+        assert_eq!(calls.count(), 2);
+    }
+}
+
+/// RFC 9111 section 3.2.
+#[tokio::test]
+async fn a_304_updates_content_type_only_under_rfc9111() {
+    for (policy, expected) in [(proxy(), "text/plain"), (app(), "text/html")] {
+        let (stack, _, hand) = standing(policy, |request, call| {
+            let again = request.headers().contains_key("if-none-match");
+            let of = if again { "text/plain" } else { "text/html" };
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("content-type", of)];
+            with_status(if again { 304 } else { 200 }, numbered(&lines, call))
+        });
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        let answer = send(&stack, get("/")).await;
+        assert_eq!((answer.text(), answer.header("content-type")), ("1", Some(expected)));
+    }
+}
+
+type Lines = &'static [(&'static str, &'static str)];
+const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
+
+/// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields that RFC 9111 section 3.2
+/// updates.
+#[tokio::test]
+async fn a_304_changes_no_digest_of_the_stored_content() {
+    for (policy, digests) in [(policy(), &DIGESTS[..]), (proxy(), &["content-digest", "repr-digest"])] {
+        let (stack, _, hand) = standing(policy, |request, _| {
+            let mut lines = DIGESTED.to_vec();
+            if !request.headers().contains_key("if-none-match") {
+                return with_lines(&lines, "page");
+            }
+            for (_, value) in lines.iter_mut().filter(|(name, _)| DIGESTS.contains(name)) {
+                *value = "sha-256=:bm9uZQ==:";
+            }
+            lines.push(("digest", "sha-256=bm9uZQ=="));
+            with_status(304, with_lines(&lines, ""))
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        send(&stack, get("/")).await;
+        let hit = send(&stack, get("/")).await;
+        assert!(hit.is_hit());
+        for (name, value) in DIGESTED.iter().filter(|(name, _)| digests.contains(name)) {
+            assert_eq!(hit.header(name), Some(*value), "{name}");
+        }
+        assert_eq!(hit.header("digest"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
 
-use crate::revalidation::corners::{SECOND, proxy, standing, with_status};
+use crate::support::rfc9111::{SECOND, proxy, standing, with_status};
 use crate::support::*;
 use futures::future::join_all;
 use http::Request;

@@ -1,9 +1,9 @@
 //! Conditional requests of the cache, and what their answers change.
 
-pub(crate) mod corners;
 mod freshening;
+mod head;
+mod late_responses;
 mod mismatches;
 mod not_modified;
-mod overtaking;
 mod provoked;
 mod unconfirmed;

@@ -1,5 +1,6 @@
 //! Cookies: which make a request personal, which enter the key, which count for nothing.
 
+use crate::support::rfc9111::{app, proxy, standing};
 use crate::support::*;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
@@ -162,4 +163,49 @@ proptest! {
             }
         });
     }
+}
+
+type Lines = &'static [(&'static str, &'static str)];
+
+/// RFC 9111 section 7.3.
+#[tokio::test]
+async fn set_cookie_is_shared_only_by_option_and_explicit_lifetime() {
+    let fresh: Lines = &[("cache-control", "max-age=60"), ("set-cookie", "a=1")];
+    let silent: Lines = &[("set-cookie", "a=1")];
+    let private: Lines = &[("cache-control", "private, max-age=60"), ("set-cookie", "a=1")];
+    let shared = || proxy().share_set_cookie(true);
+    let cookie: Lines = &[("cookie", "sid=alice")];
+    let authorized: Lines = &[("authorization", "Bearer x")];
+    let table: [(Policy, Lines, Lines, bool); 9] = [
+        (shared(), fresh, &[], true),
+        (shared(), &[("cdn-cache-control", "max-age=60"), ("set-cookie", "a=1")], &[], true),
+        (shared(), silent, &[], false),
+        (shared().default_ttl(MINUTE), silent, &[], false),
+        (shared(), private, &[], false),
+        (shared(), fresh, cookie, false),
+        (shared(), &[("cache-control", "public, max-age=60"), ("set-cookie", "a=1")], authorized, false),
+        (proxy(), fresh, &[], false),
+        (app().share_set_cookie(true), fresh, &[], false),
+    ];
+    for (policy, lines, asked, stored) in table {
+        let (stack, ..) = standing(policy, move |_, call| numbered(lines, call));
+        send(&stack, get_with("/", asked)).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(
+            (answer.is_hit(), answer.header("set-cookie")),
+            (stored, Some("a=1")),
+            "{lines:?} {asked:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stored_set_cookie_needs_the_option_in_each_layer() {
+    let (cache, _) = timed();
+    let (inner, _) =
+        origin(|_, call| numbered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")], call));
+    let [sharing, other] = [proxy().share_set_cookie(true), proxy()]
+        .map(|policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()).boxed_clone());
+    assert!(shares(&sharing, get("/"), get("/")).await);
+    assert!(!send(&other, get("/")).await.is_hit());
 }

@@ -6,5 +6,6 @@ mod credentials;
 mod downstream;
 mod exchange_fields;
 mod identity;
+mod post_responses;
 mod responses;
 mod secrets;

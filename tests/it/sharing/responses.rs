@@ -1,9 +1,11 @@
 //! Who may share a response: never another user, and nothing that says it is not for everybody.
 
+use crate::support::rfc9111::{earlier, field, proxy, standing, with_status};
 use crate::support::*;
-use http::StatusCode;
+use http::{Method, StatusCode};
+use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Policy, SiteCacheLayer};
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 fn plain(_: &http::Request<Body>, call: usize) -> http::Response<Body> {
     numbered(&[], call)
@@ -320,4 +322,103 @@ async fn what_the_cache_did_is_told_only_where_it_was_asked_for() {
     let hit = quiet.clone().oneshot(get("/")).await.expect("infallible");
     assert!(hit.headers().get("cache-status").is_none());
     assert!(hit.extensions().is_empty());
+}
+
+/// Nobody is given anybody else's.
+#[tokio::test(start_paused = true)]
+async fn each_visitor_gets_their_own_no_cache_page() {
+    let (stack, ..) = standing(proxy(), |request, _| {
+        let who = field(request, "cookie");
+        with_lines(
+            &[("cache-control", "no-cache"), ("etag", &format!("\"{who}\""))],
+            format!("page of {who}"),
+        )
+    });
+    for who in ["alice", "bob"] {
+        assert_eq!(send(&stack, get_with("/", &[("cookie", who)])).await.text(), format!("page of {who}"));
+    }
+}
+
+/// RFC 9111 section 3.5 with RFC 9213 section 2.2, and Set-Cookie.
+#[tokio::test]
+async fn targeted_fields_permit_storing_with_authorization() {
+    type Lines = &'static [(&'static str, &'static str)];
+    let table: [(Lines, bool); 8] = [
+        (&[("cdn-cache-control", "max-age=60"), ("cache-control", "public")], false),
+        (&[("cdn-cache-control", "max-age=60, public"), ("cache-control", "private")], true),
+        (&[("cdn-cache-control", "max-age=60, public=?0"), ("cache-control", "public, max-age=60")], false),
+        (&[("cdn-cache-control", "max-age=60, public=\"yes\"")], false),
+        (&[("cdn-cache-control", "s-maxage=60")], true),
+        (&[("cdn-cache-control", "max-age=60, must-revalidate")], true),
+        (&[("cdn-cache-control", "max-age=60, public, private=\"x-user\"")], true),
+        (&[("cdn-cache-control", "max-age=60, public"), ("set-cookie", "a=1")], false),
+    ];
+    for (lines, stored) in table {
+        let (stack, ..) = standing(proxy().share_set_cookie(true), move |_, call| {
+            numbered(&[lines, &[("x-user", "alice")]].concat(), call)
+        });
+        send(&stack, get_with("/", &[("authorization", "Bearer a")])).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.is_hit(), stored, "{lines:?}");
+        if stored && lines[0].1.contains("x-user") {
+            assert_eq!(answer.header("x-user"), None);
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Nobody has said that others may have it, and RFC 9111 section 4.2.2 only lets it.
+#[tokio::test]
+async fn identified_responses_need_an_explicit_lifetime() {
+    let policies = || {
+        let modified = earlier(10 * DAY);
+        [
+            (proxy(), 200, vec![("last-modified", modified)]),
+            (proxy().default_ttl(MINUTE), 200, vec![]),
+            (proxy().negative_ttl(StatusCode::NOT_FOUND, MINUTE), 404, vec![]),
+        ]
+    };
+    for name in ["cookie", "authorization", "x-api-key", "x-forwarded-user", "proxy-authorization"] {
+        for (policy, code, lines) in policies() {
+            let (stack, ..) = standing(policy, move |request, _| {
+                let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+                let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                with_status(code, with_lines(&lines, who.to_owned()))
+            });
+            send(&stack, get_with("/", &[(name, "alice")])).await;
+            assert_eq!(send(&stack, get("/")).await.text(), "nobody", "{name} {code}");
+        }
+        let (cache, _) = timed();
+        let (inner, _) = origin(move |request, _| {
+            let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
+            with_lines(&[], who.to_owned())
+        });
+        let route = RouteCacheLayer::new(&cache, MINUTE).policy(proxy()).layer(inner).boxed_clone();
+        send(&route, get_with("/", &[(name, "alice")])).await;
+        assert_eq!(send(&route, get("/")).await.text(), "nobody", "{name}");
+    }
+}
+
+/// RFC 9110 section 15.1, RFC 9111 section 3.
+#[tokio::test]
+async fn any_final_status_with_an_explicit_lifetime_is_stored() {
+    for code in (200..600_u16).filter(|code| *code != 206) {
+        let (stack, ..) = standing(proxy(), move |_, call| {
+            with_status(code, numbered(&[("cache-control", "max-age=60")], call))
+        });
+        let stored = !matches!(code, 304 | 407 | 412 | 413 | 416 | 417 | 431);
+        assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{code}");
+    }
+}
+
+/// RFC 9111 section 4: neither is a GET, nor what HEAD may be answered with.
+#[tokio::test]
+async fn no_other_method_is_answered_from_the_cache() {
+    let (stack, calls, _) = standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
+    send(&stack, get("/")).await;
+    for (at, method) in [Method::POST, Method::PUT, Method::OPTIONS, Method::TRACE].iter().enumerate() {
+        assert!(!send(&stack, request(method.as_str(), "/", &[])).await.is_hit());
+        assert_eq!(calls.count(), at + 2, "{method}");
+    }
 }

@@ -1,7 +1,9 @@
 //! `Cache-Status` (RFC 9211) through whole stacks: what it says is so, and both places say the same.
 
+use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
 use http::{Request, Response, StatusCode};
+use proptest::prelude::*;
 use sfv::{BareItem, List, ListEntry, Parser};
 use std::fmt::Debug;
 use std::time::Duration;
@@ -358,4 +360,56 @@ async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
     let mut words = Vec::new();
     cache.warm_with(seen, [get("/")], 1, |page| words.push((page.is_cached, page.detail))).await;
     assert_eq!(words, [(false, Some("no-store"))]);
+}
+
+proptest! {
+    /// RFC 9211 section 2, RFC 9651: whatever is upstream and in the target, the field is a list, and the last member ours.
+    #[test]
+    fn cache_status_is_a_valid_list_for_any_input(
+        upstream in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..3),
+        path in "[ -~]{0,30}",
+        fields in proptest::collection::vec((0..8_usize, "[ -~]{0,20}"), 0..4),
+    ) {
+        let names = ["host", "x-forwarded-host", "cookie", "authorization", "cache-control", "if-none-match", "range", "x-a"];
+        let Ok(uri) = format!("/{}", path.replace([' ', '#', '"', '<', '>'], "")).parse::<http::Uri>() else { return Ok(()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (stack, ..) = standing(proxy().cache_status_key(true), move |_, _| {
+                let mut response = with_lines(&[("cache-control", "max-age=60"), ("vary", "x-a")], "x");
+                for line in upstream.iter().filter(|line| !line.trim_ascii().is_empty()) {
+                    if let Ok(value) = http::HeaderValue::from_bytes(line) {
+                        response.headers_mut().append("cache-status", value);
+                    }
+                }
+                response
+            });
+            for method in ["GET", "GET", "HEAD", "POST"] {
+                let mut request = request(method, "/", &[]);
+                *request.uri_mut() = uri.clone();
+                for (at, value) in &fields {
+                    request.headers_mut().append(names[*at], value.parse().expect("printable"));
+                }
+                let answer = send(&stack, request).await;
+                let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|v| v.as_bytes()).collect();
+                let list: sfv::List = sfv::Parser::new(&lines.join(&b", "[..])).parse().expect("a list");
+                let Some(sfv::ListEntry::Item(item)) = list.last() else { panic!("no item") };
+                let sfv::BareItem::Token(token) = &item.bare_item else { panic!("no token") };
+                assert_eq!(token.as_str(), "tower-response-cache");
+                assert!(item.params.contains_key("hit") != (item.params.contains_key("fwd") || answer.status == 504));
+            }
+        });
+    }
+}
+
+/// RFC 9651 section 4.2.1: a list begins with a member.
+#[tokio::test]
+async fn an_empty_upstream_cache_status_line_keeps_the_list_valid() {
+    for line in ["", " "] {
+        let (stack, ..) = standing(proxy(), move |_, call| numbered(&[("cache-status", line)], call));
+        let answer = send(&stack, get("/")).await;
+        let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|v| v.as_bytes()).collect();
+        let text = lines.join(&b", "[..]);
+        let list: Result<sfv::List, _> = sfv::Parser::new(&text).parse();
+        assert!(list.is_ok(), "{:?}", std::str::from_utf8(&text));
+    }
 }

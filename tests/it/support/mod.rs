@@ -4,6 +4,9 @@ mod exchange;
 pub(crate) mod faulty;
 pub(crate) mod keeping;
 pub(crate) mod proxy;
+pub(crate) mod remote;
+pub(crate) mod rfc9111;
+pub(crate) mod selected;
 pub(crate) mod visitors;
 
 pub(crate) use exchange::*;

@@ -1,0 +1,123 @@
+//! Directives of requests that accept or refuse stale responses.
+
+use crate::support::rfc9111::{SECOND, app, field, proxy, standing};
+use crate::support::*;
+use http::Request;
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{Invalidation, SiteCacheLayer};
+
+/// Directives of the request with a page that was softly invalidated, or must be validated, within its windows.
+#[tokio::test(start_paused = true)]
+async fn request_directives_limit_stale_responses() {
+    use tower_response_cache::Invalidation;
+    for (said, asked, soft, answered) in [
+        ("max-age=60, stale-while-revalidate=600", "min-fresh=1", true, false),
+        ("max-age=60, stale-while-revalidate=600", "no-cache", true, false),
+        ("max-age=60, stale-while-revalidate=600", "max-age=0", true, false),
+        ("max-age=60, stale-while-revalidate=600", "max-stale", true, true),
+        ("max-age=60, stale-while-revalidate=600, must-revalidate", "max-stale", true, false),
+        ("max-age=60, stale-while-revalidate=600", "min-fresh=1", false, false),
+        ("s-maxage=60, stale-while-revalidate=600", "max-stale", false, false),
+        ("max-age=60, stale-while-revalidate=600", "only-if-cached", false, true),
+        ("max-age=60, stale-while-revalidate=600", "only-if-cached, min-fresh=1", false, false),
+    ] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(move |_, call| numbered(&[("cache-control", said)], call));
+        let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+        send(&stack, get("/")).await;
+        hand.advance(if soft { SECOND } else { 61 * SECOND });
+        if soft {
+            cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        }
+        let answer = send(&stack, get_with("/", &[("cache-control", asked)])).await;
+        assert_eq!(answer.is_hit(), answered, "{said}: {asked} {soft} {:?}", answer.headers);
+    }
+}
+
+/// RFC 9111 section 4.2.4.
+#[tokio::test(start_paused = true)]
+async fn a_max_stale_response_is_not_shared_with_followers() {
+    let inner = service_fn(|request: Request<Body>| async move {
+        let takes = field(&request, "cache-control").contains("max-stale");
+        tokio::time::sleep(SECOND).await;
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        // A cache further on.
+        Ok::<_, Infallible>(match takes {
+            true => with_lines(&[&lines[..], &[("age", "5000")]].concat(), "stale"),
+            false => with_lines(&lines, "fresh"),
+        })
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let (one, two) =
+        tokio::join!(send(&stack, get_with("/", &[("cache-control", "max-stale")])), send(&stack, get("/")));
+    assert_eq!([one.text(), two.text()], ["stale", "fresh"], "{:?}", two.headers);
+}
+
+/// What was invalidated, if softly, is for who has a stale window alone.
+#[tokio::test]
+async fn max_stale_gets_no_softly_invalidated_response() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
+    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    send(&stack, get("/")).await;
+    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+    hand.advance(SECOND);
+    for call in 2..=3 {
+        let answer = send(&stack, get_with("/", &[("cache-control", "max-stale")])).await;
+        assert_eq!((answer.text(), calls.count()), (call.to_string().as_str(), call));
+        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+    }
+}
+
+/// RFC 9111 sections 5.2.1.2 and 4.2.4.
+#[tokio::test]
+async fn max_stale_is_honored_unless_the_origin_forbids_it() {
+    let asks = |value: &'static str| get_with("/", &[("cache-control", value)]);
+    let table = [
+        (proxy(), "max-age=60", "max-stale=10", true),
+        (proxy(), "max-age=60", "max-stale", true),
+        (proxy(), "max-age=60", "max-stale=9", false),
+        (proxy(), "max-age=60", "max-stale=x", false),
+        (proxy(), "max-age=60", "max-age=100", false),
+        (proxy(), "max-age=60", "max-stale=10, max-age=60", false),
+        (proxy(), "max-age=60", "max-stale=10, max-age=70", true),
+        (proxy(), "max-age=60", "max-stale=10, min-fresh=1", false),
+        (proxy(), "max-age=60", "max-stale=10, no-cache", false),
+        (proxy(), "max-age=60, must-revalidate", "max-stale", false),
+        (proxy(), "max-age=60, proxy-revalidate", "max-stale", false),
+        (proxy(), "s-maxage=60", "max-stale", false),
+        (app(), "max-age=60", "max-stale", false),
+    ];
+    for (policy, said, asked, answered) in table {
+        let (stack, calls, hand) =
+            standing(policy, move |_, call| numbered(&[("cache-control", said)], call));
+        send(&stack, get("/")).await;
+        hand.advance(Duration::from_secs(70));
+        let answer = send(&stack, asks(asked)).await;
+        assert_eq!(
+            (answer.is_hit(), calls.count()),
+            (answered, if answered { 1 } else { 2 }),
+            "{said}: {asked}"
+        );
+        if answered {
+            assert_eq!(
+                answer.header("cache-status"),
+                Some("tower-response-cache; hit; ttl=-10; detail=stale")
+            );
+            assert_eq!(answer.header("age"), Some("70"));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_stale_starts_a_background_refresh() {
+    let said = "max-age=60, stale-while-revalidate=600";
+    let (stack, calls, hand) = standing(proxy(), move |_, call| numbered(&[("cache-control", said)], call));
+    send(&stack, get("/")).await;
+    hand.advance(Duration::from_secs(70));
+    assert!(send(&stack, get_with("/", &[("cache-control", "max-stale=600")])).await.is_hit());
+    tokio::time::sleep(SECOND).await;
+    assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("2", 2));
+}

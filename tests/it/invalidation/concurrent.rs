@@ -1,0 +1,56 @@
+//! Invalidations that run at the same time, and callers that stop polling.
+
+use crate::support::remote::Remote;
+use crate::support::*;
+use std::time::Duration;
+use tower_response_cache::{Cache, Invalidation};
+
+/// Who has begun and is not polled for a while.
+#[tokio::test(start_paused = true)]
+async fn an_unpolled_invalidation_does_not_block_others() {
+    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    cache.invalidate(Invalidation::tag("begin")).await.expect("ok");
+    let mut one = Box::pin(cache.invalidate(Invalidation::tag("one")));
+    // It has the turn, and its task does something else.
+    assert!(tokio::time::timeout(Duration::from_millis(2), &mut one).await.is_err());
+    let other = cache.clone();
+    let two = tokio::spawn(async move { other.invalidate(Invalidation::tag("two")).await })
+        .await
+        .expect("no panic");
+    let first = one.await;
+    assert!(two.is_ok(), "{two:?} {first:?} errors={}", cache.store_errors());
+}
+
+/// Who waits, and is not polled when it could go on.
+#[tokio::test(start_paused = true)]
+async fn an_unpolled_waiting_invalidation_does_not_block_others() {
+    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    cache.invalidate(Invalidation::tag("begin")).await.expect("ok");
+    let c = cache.clone();
+    let leader = tokio::spawn(async move { c.invalidate(Invalidation::tag("leader")).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let mut waits = Box::pin(cache.invalidate(Invalidation::tag("waits")));
+    assert!(tokio::time::timeout(Duration::from_millis(2), &mut waits).await.is_err());
+    let c = cache.clone();
+    let third = tokio::spawn(async move { c.invalidate(Invalidation::tag("third")).await });
+    let third = third.await.expect("no panic");
+    leader.await.expect("no panic").expect("leader");
+    assert!(third.is_ok(), "{third:?}");
+    waits.await.expect("ok");
+}
+
+/// As a visitor sees it.
+#[tokio::test(start_paused = true)]
+async fn a_write_is_visible_during_another_invalidation() {
+    let cache = Cache::new(Remote(memory_store(1 << 20)));
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    assert!(send(&stack, get("/")).await.is_hit());
+    let mut elsewhere = Box::pin(cache.invalidate(Invalidation::tag("unrelated")));
+    let begun = tokio::time::timeout(Duration::from_millis(2), &mut elsewhere).await;
+    assert!(begun.is_err());
+    assert_eq!(send(&stack, request("POST", "/", &[])).await.status, 200);
+    let after = send(&stack, get("/")).await;
+    assert!(!after.is_hit(), "{after:?}, store errors: {}", cache.store_errors());
+}

@@ -1,0 +1,16 @@
+//! Range requests that are forwarded, and partial responses.
+
+use crate::support::rfc9111::{proxy, standing};
+use crate::support::*;
+
+/// RFC 9110 section 14.4.
+#[tokio::test]
+async fn a_200_with_content_range_is_not_stored() {
+    let (stack, ..) = standing(proxy(), |request, _| match request.headers().contains_key("range") {
+        true => with_lines(&[("cache-control", "max-age=60"), ("content-range", "bytes 0-1/10")], "01"),
+        false => with_lines(&[("cache-control", "max-age=60")], "0123456789"),
+    });
+    let part = send(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
+    assert_eq!((part.text(), part.detail()), ("01", Some("partial")));
+    assert_eq!(send(&stack, get("/")).await.text(), "0123456789");
+}

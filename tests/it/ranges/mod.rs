@@ -1,0 +1,4 @@
+//! Range requests: answered from the cache, and forwarded.
+
+mod hits;
+mod misses;

@@ -1,0 +1,284 @@
+//! HEAD responses update or invalidate the stored response (RFC 9111 section 4.3.5).
+
+use crate::support::rfc9111::{SECOND, over, proxy, standing};
+use crate::support::*;
+use http::{Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::time::Duration;
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
+
+/// A HEAD and what it says in combination with others' features.
+#[tokio::test]
+async fn a_contradicting_head_does_not_extend_the_lifetime() {
+    for (later, hit) in [
+        (&[("cache-control", "max-age=600")][..], true),
+        (&[("cache-control", "max-age=600"), ("etag", "\"2\"")], false),
+        (&[("cache-control", "max-age=600"), ("content-length", "99")], false),
+        (&[("cache-control", "max-age=600"), ("content-length", "x")], false),
+        (&[("cache-control", "max-age=600"), ("vary", "*")], false),
+        (&[("cache-control", "max-age=600"), ("age", "700")], false),
+        (&[("cdn-cache-control", "no-store")], false),
+        (&[("cache-control", "max-age=600, no-store, must-understand")], true),
+    ] {
+        let (stack, _, hand) = standing(proxy(), move |request, call| match request.method().as_str() {
+            "HEAD" => with_lines(later, ""),
+            _ => numbered(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], call),
+        });
+        send(&stack, get("/")).await;
+        hand.advance(61 * SECOND);
+        send(&stack, request("HEAD", "/", &[])).await;
+        assert_eq!(send(&stack, get("/")).await.is_hit(), hit, "{later:?}");
+    }
+}
+
+type Lines = &'static [(&'static str, &'static str)];
+
+/// An origin whose HEAD says other things than the GET before it did.
+fn heads(policy: Policy, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(move |request, call| {
+        let first: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "1")];
+        match request.method().as_str() {
+            "HEAD" => with_lines(later, ""),
+            _ => with_lines(first, format!("page {call}")),
+        }
+    });
+    (over(&cache, policy, inner), calls, hand)
+}
+
+/// RFC 9111 section 4.3.5.
+#[tokio::test]
+async fn a_head_response_updates_or_invalidates_the_entry() {
+    // The answer of the origin; the body that a GET gets then, and its version, if that takes no call.
+    let table: [(Lines, Option<&str>); 6] = [
+        (&[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")], Some("2")),
+        (&[("cache-control", "max-age=60"), ("content-length", "6"), ("x-version", "2")], Some("2")),
+        (&[("cache-control", "max-age=60"), ("etag", "\"a\"")], Some("1")),
+        (&[("cache-control", "max-age=60"), ("etag", "\"b\"")], None),
+        (&[("cache-control", "max-age=60"), ("content-length", "7")], None),
+        (&[("cache-control", "no-store"), ("etag", "\"a\"")], None),
+    ];
+    for (later, version) in table {
+        let (stack, calls, hand) = heads(proxy(), later);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        let head = send(&stack, request("HEAD", "/", &[])).await;
+        assert_eq!((head.is_hit(), head.text(), calls.count()), (false, "", 2));
+        let answer = send(&stack, get("/")).await;
+        let expected = if version.is_some() { "page 1" } else { "page 3" };
+        assert_eq!((answer.text(), answer.is_hit()), (expected, version.is_some()), "{later:?}");
+        assert_eq!(answer.header("x-version"), version.or(Some("1")), "{later:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_updates_nothing_for_apps_visitors_or_old_entries() {
+    let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
+    let cookie: Lines = &[("cookie", "sid=alice")];
+    for (policy, asked) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
+        let (stack, calls, hand) = heads(policy, later);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        send(&stack, request("HEAD", "/", asked)).await;
+        send(&stack, get("/")).await;
+        assert_eq!(calls.count(), 3, "{asked:?}");
+    }
+    let cache = memory();
+    let handle = cache.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            if request.method() == "HEAD" {
+                cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+            }
+            let response: Response<Body> =
+                with_lines(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], "page");
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    send(&stack, get("/")).await;
+    send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+    assert!(!send(&stack, get("/")).await.is_hit());
+}
+
+/// RFC 9111 section 4.3.5: "consider the stored response to be stale".
+#[tokio::test]
+async fn an_entry_that_a_head_contradicts_still_serves_stale_if_error() {
+    let other: [Lines; 3] =
+        [&[("etag", "\"b\"")], &[("content-length", "7")], &[("vary", "x-a"), ("etag", "\"a\"")]];
+    for later in other {
+        let (cache, _) = timed();
+        let (inner, calls) = origin(move |request, call| match (request.method().as_str(), call) {
+            ("HEAD", _) => with_lines(later, ""),
+            (_, 1) => {
+                with_lines(&[("cache-control", "max-age=60, stale-if-error=600"), ("etag", "\"a\"")], "page")
+            }
+            _ => {
+                let mut response = with_lines(&[], "down");
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response
+            }
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(
+            (answer.text(), answer.detail(), calls.count()),
+            ("page", Some("stale-if-error"), 3),
+            "{later:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_entry_is_removed_if_a_head_forbids_storing() {
+    for control in ["no-store", "private", "private, max-age=60"] {
+        let (cache, _) = timed();
+        let (inner, _) = origin(move |request, call| match request.method().as_str() {
+            "HEAD" => with_lines(&[("cache-control", control), ("etag", "\"a\"")], ""),
+            _ => with_lines(&[("cache-control", "max-age=60"), ("etag", "\"a\"")], format!("page {call}")),
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        assert!(!send(&stack, get("/")).await.is_hit(), "{control}");
+    }
+}
+
+/// A superseded answer does not take the place of a newer one.
+#[tokio::test(start_paused = true)]
+async fn a_late_head_does_not_restore_an_older_entry() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let call = counted.next();
+        async move {
+            let head = request.method() == "HEAD";
+            if head {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+            let tag = if head { "\"1\"".to_owned() } else { format!("\"{call}\"") };
+            let lines = [("cache-control", "max-age=60"), ("etag", tag.as_str())];
+            Ok::<_, Infallible>(with_lines(&lines, if head { String::new() } else { format!("page {call}") }))
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    assert_eq!(send(&stack, get("/")).await.text(), "page 1");
+    hand.advance(MINUTE);
+    let newer = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        send(&stack, get("/")).await
+    };
+    let (_, newer) = tokio::join!(send(&stack, request("HEAD", "/", &[])), newer);
+    assert_eq!(newer.text(), "page 3");
+    assert_eq!(send(&stack, get("/")).await.text(), "page 3");
+}
+
+#[tokio::test]
+async fn a_head_updates_the_variant_that_it_selects() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, call| {
+        let which = request.headers()["x-a"].to_str().expect("text").to_owned();
+        let (head, tag) = (request.method() == "HEAD", format!("\"{which}\""));
+        let by = if head { "head" } else { "get" };
+        let lines = [("cache-control", "max-age=60"), ("vary", "x-a"), ("etag", &*tag), ("x-by", by)];
+        with_lines(&lines, if head { String::new() } else { format!("{which} {call}") })
+    });
+    let stack = over(&cache, proxy(), inner);
+    for which in ["1", "2"] {
+        send(&stack, get_with("/", &[("x-a", which)])).await;
+    }
+    hand.advance(MINUTE);
+    send(&stack, request("HEAD", "/", &[("x-a", "1")])).await;
+    let one = send(&stack, get_with("/", &[("x-a", "1")])).await;
+    let two = send(&stack, get_with("/", &[("x-a", "2")])).await;
+    assert_eq!((one.text(), one.header("x-by"), one.is_hit()), ("1 1", Some("head"), true));
+    assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
+}
+
+/// A soft invalidation says that it has changed; only a validator can say that it has not.
+#[tokio::test]
+async fn a_head_without_validators_freshens_no_soft_invalidation() {
+    for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
+        let (cache, hand) = timed();
+        let (inner, _) = origin(move |_, call| {
+            let mut lines = vec![("cache-control", "max-age=600")];
+            lines.extend(tag.map(|tag| ("etag", tag)));
+            numbered(&lines, call)
+        });
+        let stack = over(&cache, proxy(), inner);
+        send(&stack, get("/")).await;
+        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        hand.advance(Duration::from_secs(20));
+        send(&stack, request("HEAD", "/", &[])).await;
+        assert_eq!(send(&stack, get("/")).await.is_hit(), fresh, "{tag:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_does_not_update_pages_with_hints_or_dependencies() {
+    for by in ["hint", "value", "read by the head"] {
+        let (cache, hand) = timed();
+        cache.set("v", &1, Duration::from_secs(60)).await.expect("set");
+        let handle = cache.clone();
+        let inner = service_fn(move |request: Request<Body>| {
+            let cache = handle.clone();
+            async move {
+                let head = request.method() == "HEAD";
+                if by == "value" && !head || by == "read by the head" && head {
+                    let _ = cache.get::<i32>("v").await;
+                }
+                let mut response: Response<Body> =
+                    with_lines(&[("cache-control", "max-age=600"), ("etag", "\"a\"")], "page");
+                if by == "hint" && !head {
+                    CacheHints::new().client_max_age(Duration::ZERO).add_to(response.extensions_mut());
+                }
+                response.headers_mut().insert("x-by", request.method().as_str().parse().expect("a value"));
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let stack = over(&cache, proxy(), inner.boxed_clone());
+        send(&stack, get("/")).await;
+        hand.advance(Duration::from_secs(50));
+        send(&stack, request("HEAD", "/", &[("cache-control", "no-cache")])).await;
+        let answer = send(&stack, get("/")).await;
+        assert_eq!(answer.header("x-by"), Some("GET"), "{by}");
+        let told = if by == "hint" { "max-age=0, must-revalidate" } else { "max-age=600" };
+        assert_eq!(answer.header("cache-control"), Some(told), "{by}");
+        hand.advance(Duration::from_secs(20));
+        let expired = by == "value";
+        assert_eq!(send(&stack, get("/")).await.is_hit(), !expired, "{by}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_answered_by_an_inner_cache_updates_nothing() {
+    let (cache, hand) = timed();
+    let (origin, _) = origin(|request, call| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-by", request.method().as_str())];
+        numbered(&lines, call)
+    });
+    let within =
+        SiteCacheLayer::new(&cache).policy(proxy().name("within")).layer(origin.clone()).boxed_clone();
+    // Only a HEAD passes the second layer.
+    let inner = service_fn(move |request: Request<Body>| {
+        let (origin, within) = (origin.clone(), within.clone());
+        async move {
+            let body = |bytes| Body::from(bytes);
+            match request.method().as_str() {
+                "HEAD" => Ok::<_, Infallible>(within.oneshot(request).await?.map(|_| body(""))),
+                _ => origin.oneshot(request).await,
+            }
+        }
+    });
+    let stack = over(&cache, proxy(), inner.boxed_clone());
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    send(&stack, request("HEAD", "/", &[])).await;
+    let answer = send(&stack, get("/")).await;
+    assert_eq!((answer.header("x-by"), answer.is_hit()), (Some("GET"), false));
+}

@@ -1,0 +1,38 @@
+//! Layers that select what a conditional or range request is sent.
+
+use crate::support::*;
+use std::time::{Duration, SystemTime};
+use tower::{Layer, ServiceExt};
+use tower_response_cache::ConditionalLayer;
+
+pub(crate) type Lines = &'static [(&'static str, &'static str)];
+
+pub(crate) fn modified() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
+}
+
+/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalLayer`.
+pub(crate) async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
+    let page = move || origin(move |_, _| with_lines(lines, body)).0;
+    let cache = site_over(&memory(), page());
+    send(&cache, get("/")).await;
+    assert!(send(&cache, get("/")).await.is_hit());
+    [("hit", cache), ("layer", ConditionalLayer::new().strong().layer(page()).boxed_clone())]
+}
+
+pub(crate) const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
+
+pub(crate) const DIGESTED: Lines = &[
+    ("etag", "\"a\""),
+    ("content-digest", "sha-256=:d29ybGQ=:"),
+    ("content-md5", "Q2hlY2sgSW50ZWdyaXR5IQ=="),
+    ("repr-digest", "sha-256=:d29ybGQ=:"),
+    ("cache-control", "max-age=60"),
+];
+
+pub(crate) fn digests(answer: &Answer) -> [bool; 3] {
+    DIGESTS.map(|name| answer.header(name).is_some())
+}
+
+/// RFC 9110 section 9.2.1, and what RFC 4918, RFC 3253, RFC 5323 and the method registry say is safe.
+pub(crate) const SAFE: [&str; 6] = ["PROPFIND", "REPORT", "SEARCH", "QUERY", "OPTIONS", "TRACE"];
