@@ -1,17 +1,20 @@
 //! Flights and invalidations: nobody gets what was begun before an invalidation that it came after.
 
 use crate::support::keeping::*;
+use crate::support::streamed_pages::Pieces;
 use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::time::sleep;
+use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
+use tower_response_cache::{CacheHints, Invalidation, ResponseBody, SiteCacheLayer};
 
 /// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
 /// beginning.
@@ -166,33 +169,38 @@ async fn an_unrelated_invalidation_breaks_no_flight() {
     }
 }
 
-/// The answer to a POST invalidates its own target before it is stored; an invalidation by somebody else may come in the
-/// middle of that.
+const S: Duration = Duration::from_secs(1);
+type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
+
+/// Those who come after an invalidation of a tag, while an old body streams.
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
-    let lines = [("cache-control", "max-age=60"), ("content-location", "/list")];
-    let mut kept = 0;
-    for delay in 0..40 {
-        let (cache, _) = Kept::Outside.cache(0);
-        let (handle, answered) = (cache.clone(), Arc::new(tokio::sync::Notify::new()));
-        let notify = Arc::clone(&answered);
-        let inner = service_fn(move |_: Request<Body>| {
-            notify.notify_one();
-            std::future::ready(Ok::<_, Infallible>(numbered(&lines, 1)))
-        });
-        let layer = SiteCacheLayer::new(&cache)
-            .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"));
-        let stack = layer.layer(inner.boxed_clone());
-        let other = tokio::spawn(async move {
-            answered.notified().await;
-            sleep(MS * delay).await;
-            invalidate(&handle, Invalidation::path("/list")).await;
-        });
-        let written = send(&stack, request("POST", "/list", &[A])).await;
-        kept += usize::from(written.header("cache-status").is_some_and(|line| line.contains("stored")));
-        other.await.expect("it ends");
-        settle().await;
-        assert!(!send(&stack, get_with("/list", &[A])).await.is_hit(), "after {delay} ms");
-    }
-    assert!(kept > 0, "some come after it was stored");
+async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
+    use tower_response_cache::CacheHints;
+    let cache = memory();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            let frames = futures::stream::unfold(0, move |at| async move {
+                if at > 0 {
+                    tokio::time::sleep(S).await;
+                }
+                (at < 3).then(|| (Ok(Frame::data(Bytes::from(call.to_string()))), at + 1))
+            });
+            let mut response = Response::new(StreamBody::new(Box::pin(frames) as _));
+            CacheHints::new().tags(["t"]).add_to(response.extensions_mut());
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let shop: Shop =
+        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let first = shop.clone().oneshot(get("/")).await.expect("infallible");
+    let mut body = first.into_body();
+    let _ = body.frame().await;
+    cache.invalidate(Invalidation::tag("t")).await.expect("gone");
+    let all = futures::future::join_all((0..10).map(|_| send(&shop, get("/"))));
+    let (all, _) = tokio::join!(all, body.collect());
+    assert!(all.iter().all(|answer| answer.text() != "111"));
+    assert_eq!(calls.count(), 2);
 }

@@ -3,17 +3,17 @@
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
+use bytes::Bytes;
 use futures::FutureExt;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::store::{
     CacheKey, Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope, StoreFuture,
     Strength, Validity,
 };
-use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store};
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store, Ttl};
 
 const PAGES: usize = 400;
 
@@ -411,4 +411,46 @@ async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
             assert_eq!((hit.text(), hit.is_hit()), (written, true));
         }
     }
+}
+
+/// A record that anybody may have put there.
+#[tokio::test]
+async fn an_exhausted_counter_of_the_record_is_replaced() {
+    #[derive(Debug, Clone)]
+    struct Plain(MemoryStore, Arc<std::sync::Mutex<Option<CacheKey>>>);
+    impl Store for Plain {
+        fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+            self.1.lock().expect("not poisoned").get_or_insert_with(|| key.to_key());
+            self.0.get(key)
+        }
+        fn put(&self, k: KeyRef<'_>, e: Entry, t: Option<Duration>, m: PutMode) -> StoreFuture<bool> {
+            self.0.put(k, e, t, m)
+        }
+        fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+            self.0.remove(key)
+        }
+        fn increment(&self, k: KeyRef<'_>, d: i64, i: Option<InitialCounter>) -> StoreFuture<i64> {
+            self.0.increment(k, d, i)
+        }
+        fn compare_and_set(
+            &self,
+            k: KeyRef<'_>,
+            e: Option<&Entry>,
+            n: Entry,
+            t: Option<Duration>,
+        ) -> StoreFuture<bool> {
+            self.0.compare_and_set(k, e, n, t)
+        }
+    }
+    let store = Plain(memory_store(1 << 20), Arc::default());
+    let cache = Cache::new(store.clone());
+    cache.invalidate(Invalidation::all()).await.expect("ok");
+    let key = store.1.lock().expect("not poisoned").clone().expect("seen");
+    let mut bytes = vec![1];
+    bytes.extend(7_u64.to_le_bytes());
+    bytes.extend(u64::MAX.to_le_bytes());
+    store.0.put(key.as_ref(), Entry::raw(Bytes::from(bytes)), None, PutMode::Always).await.expect("put");
+    cache.set("k", &1, Ttl::Forever).await.expect("set");
+    cache.invalidate(Invalidation::all()).await.expect("ok");
+    assert!(cache.get::<u32>("k").await.is_err(), "it was invalidated");
 }

@@ -1,5 +1,6 @@
 //! Invalidation: at once, whole, and never outrun by a call that is still running.
 
+use crate::support::faulty::{Fault, Faulty};
 use crate::support::rfc9111::proxy;
 use crate::support::selected::SAFE;
 use crate::support::*;
@@ -7,6 +8,8 @@ use futures::FutureExt;
 use http::{Request, StatusCode};
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
@@ -421,4 +424,41 @@ async fn a_safe_method_invalidates_nothing() {
             assert!(!send(&stack, get("/")).await.is_hit(), "{method}");
         }
     }
+}
+
+const S: Duration = Duration::from_secs(1);
+
+/// A POST whose client leaves while what it changed is invalidated.
+#[tokio::test(start_paused = true)]
+async fn a_disconnect_does_not_cancel_an_invalidation() {
+    use tower_response_cache::{CacheHints, Invalidate};
+    let mut lost = Vec::new();
+    for after in 0..30 {
+        let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
+        let written = Arc::new(AtomicBool::new(false));
+        let flag = Arc::clone(&written);
+        let (inner, _) = origin(move |request, _| {
+            let mut response = with_lines(&[], flag.load(Ordering::SeqCst).to_string());
+            if request.method() == "POST" {
+                flag.store(true, Ordering::SeqCst);
+                Invalidate::new(Invalidation::tag("t")).add_to(response.extensions_mut());
+            } else {
+                CacheHints::new().tags(["t"]).add_to(response.extensions_mut());
+            }
+            response
+        });
+        let stack = site_over(&cache, inner);
+        send(&stack, get("/list")).await;
+        tokio::time::sleep(S).await;
+        assert!(send(&stack, get("/list")).await.is_hit());
+        let _ =
+            tokio::time::timeout(Duration::from_millis(after), send(&stack, request("POST", "/save", &[])))
+                .await;
+        tokio::time::sleep(S).await;
+        let text = send(&stack, get("/list")).await;
+        if text.text() != written.load(Ordering::SeqCst).to_string() {
+            lost.push(after);
+        }
+    }
+    assert!(lost.is_empty(), "{lost:?}");
 }

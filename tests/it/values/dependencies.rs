@@ -5,13 +5,20 @@ use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt, StreamBody};
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, ResponseBody, SiteCacheLayer, Ttl, propagate_dependencies};
+use tower_response_cache::store::{
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
+    StoreErrorKind, StoreFuture, Strength, Validity,
+};
+use tower_response_cache::{
+    Cache, Clock, Invalidation, MemoryStore, ResponseBody, SiteCacheLayer, Store, Ttl, propagate_dependencies,
+};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -279,4 +286,195 @@ async fn where_it_is_not_known_what_a_page_was_made_from_it_is_not_stored() {
     let stack = site_over(&pages, service.boxed_clone());
     send(&stack, get("/")).await;
     assert!(!send(&stack, get("/")).await.is_hit());
+}
+
+async fn cache_version(cache: &Cache) -> u32 {
+    cache.set("probe", &1, Ttl::Forever).await.expect("set");
+    cache.incr_version("probe").await.expect("moved")
+}
+
+#[derive(Debug, Clone)]
+struct Flaky {
+    inner: MemoryStore,
+    broken: Arc<AtomicBool>,
+}
+
+impl Store for Flaky {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        self.inner.get(key)
+    }
+    fn put(&self, k: KeyRef<'_>, e: Entry, t: Option<Duration>, m: PutMode) -> StoreFuture<bool> {
+        self.inner.put(k, e, t, m)
+    }
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        self.inner.remove(key)
+    }
+    fn increment(&self, k: KeyRef<'_>, d: i64, i: Option<InitialCounter>) -> StoreFuture<i64> {
+        self.inner.increment(k, d, i)
+    }
+    fn compare_and_set(
+        &self,
+        k: KeyRef<'_>,
+        e: Option<&Entry>,
+        n: Entry,
+        t: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        self.inner.compare_and_set(k, e, n, t)
+    }
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        let inner = self.inner.generations(namespace)?;
+        Some(Arc::new(FlakyGenerations { inner, broken: Arc::clone(&self.broken) }))
+    }
+}
+
+#[derive(Debug)]
+struct FlakyGenerations {
+    inner: Arc<dyn Generations>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Generations for FlakyGenerations {
+    fn current(&self) -> StoreFuture<Generation> {
+        self.inner.current()
+    }
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.inner.cleared()
+    }
+    fn check(&self, g: Generation, s: &[Scope], d: &[Dependency]) -> StoreFuture<Validity> {
+        if self.broken.load(Ordering::SeqCst) {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
+        }
+        self.inner.check(g, s, d)
+    }
+    fn advance(&self, s: &[Scope], strength: Strength) -> StoreFuture<()> {
+        self.inner.advance(s, strength)
+    }
+    fn depend(&self, v: Scope) -> StoreFuture<Generation> {
+        self.inner.depend(v)
+    }
+    fn written(&self, v: Scope, g: Generation) -> StoreFuture<Option<Generation>> {
+        self.inner.written(v, g)
+    }
+}
+
+/// A page that sets a value and shows it.
+#[tokio::test]
+async fn a_page_that_sets_a_value_without_reading_it_depends_on_it() {
+    let cache = memory();
+    let (stack, calls) = page(&cache, |cache| async move {
+        cache.set("rate", &1_u32, Ttl::Forever).await.expect("set");
+        "1".to_owned()
+    });
+    send(&stack, get("/")).await;
+    assert!(send(&stack, get("/")).await.is_hit());
+    cache.set("rate", &2_u32, Ttl::Forever).await.expect("set");
+    assert!(!send(&stack, get("/")).await.is_hit(), "calls {}", calls.count());
+}
+
+/// Pages made from the next version's value.
+#[tokio::test]
+async fn a_value_that_moves_to_a_version_invalidates_its_pages() {
+    let cache = memory();
+    let next = cache.with_version(cache_version(&cache).await);
+    let (stack, _) = page(&next, |cache| async move { cache.get::<u32>("k").await.unwrap_or(0).to_string() });
+    next.set("k", &1_u32, Ttl::Forever).await.expect("set");
+    assert_eq!(send(&stack, get("/")).await.text(), "1");
+    cache.set("k", &7_u32, Ttl::Forever).await.expect("set");
+    cache.incr_version("k").await.expect("moved");
+    assert_eq!(next.get::<u32>("k").await.expect("v"), 7);
+    assert_eq!(send(&stack, get("/")).await.text(), "7");
+}
+
+#[tokio::test]
+async fn dependencies_do_not_grow_with_each_304() {
+    let (clock, hand) = Clock::manual();
+    let store =
+        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+    let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
+    let handle = cache.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            let _ = cache.get::<u32>("price").await;
+            let mut response = with_lines(&[("etag", "\"a\""), ("cache-control", "max-age=5")], "page");
+            if request.headers().contains_key("if-none-match") {
+                *response.status_mut() = http::StatusCode::NOT_MODIFIED;
+                *response.body_mut() = Body::default();
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = site_over(&cache, inner.boxed_clone());
+    cache.set("price", &1_u32, Ttl::Forever).await.expect("set");
+    send(&stack, get("/")).await;
+    let before = store.weight();
+    for _ in 0..1000 {
+        hand.advance(6 * S);
+        assert_eq!(send(&stack, get("/")).await.text(), "page");
+    }
+    assert!(store.weight() < before + 1000, "{} to {}", before, store.weight());
+}
+
+/// What a computation that failed had read.
+#[tokio::test(start_paused = true)]
+async fn a_page_depends_on_what_a_failed_computation_read() {
+    let cache = memory();
+    let (stack, _) = page(&cache, |cache| async move {
+        let handle = cache.clone();
+        let total = cache.value("total");
+        let total = total.try_get_or_set(|| async move {
+            match handle.get::<u32>("price").await {
+                Ok(price) => Ok(2 * price),
+                Err(_) => Err("no price yet"),
+            }
+        });
+        match total.await {
+            Ok(total) => total.to_string(),
+            Err(_) => "sorry".to_owned(),
+        }
+    });
+    assert_eq!(send(&stack, get("/")).await.text(), "sorry");
+    cache.set("price", &1_u32, Ttl::Forever).await.expect("set");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+}
+
+/// Validity of values can't be read for a while.
+#[tokio::test]
+async fn a_page_with_an_uncheckable_value_is_not_stored() {
+    let store = Flaky { inner: memory_store(1 << 20), broken: Arc::default() };
+    let broken = Arc::clone(&store.broken);
+    let cache = Cache::new(store);
+    let flag = Arc::clone(&broken);
+    let (stack, _) = page(&cache, move |cache| {
+        let flag = Arc::clone(&flag);
+        async move {
+            flag.store(true, Ordering::SeqCst);
+            let found = cache.get_many::<u32, _>(["a", "b"]).await;
+            flag.store(false, Ordering::SeqCst);
+            match found {
+                Ok(found) => found.len().to_string(),
+                Err(_) => "none".to_owned(),
+            }
+        }
+    });
+    cache.set_many([("a", 1), ("b", 2)], Ttl::Forever).await.expect("set");
+    assert_eq!(send(&stack, get("/")).await.text(), "none");
+    broken.store(false, Ordering::SeqCst);
+    assert!(!send(&stack, get("/")).await.is_hit(), "of which nobody knows what it was made from");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_that_sets_several_values_is_stored() {
+    let cache = Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations));
+    let (stack, _) = page(&cache, |cache| async move {
+        let keys: Vec<_> = (0..100).map(|at| format!("k{at}")).collect();
+        let found = cache.get_many::<u32, _>(&keys).await.expect("got");
+        cache.set_many(keys.iter().map(|key| (key, 1_u32)), Ttl::Forever).await.expect("set");
+        found.len().to_string()
+    });
+    for _ in 0..2 {
+        send(&stack, get("/")).await;
+        tokio::time::sleep(S).await;
+    }
+    assert!(send(&stack, get("/")).await.is_hit());
 }

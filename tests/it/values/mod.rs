@@ -1,7 +1,9 @@
 //! Values of the low-level cache, and the pages made from them.
 
-mod changes;
+mod arriving_pages;
+mod computed;
 mod dependencies;
 mod low_level;
 mod part_bodies;
 mod parts;
+mod writes;

@@ -1,6 +1,8 @@
 //! A page that is made from a part inherits of it, by whatever exit of the cache the part was answered.
 
+use crate::support::streamed_pages::Pieces;
 use crate::support::*;
+use Exit::*;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::Frame;
@@ -10,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
+use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Invalidation, ManualClock, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
+    Cache, Invalidation, ManualClock, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, Store, Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -42,8 +45,6 @@ enum Exit {
     Alone,
     Bypass,
 }
-
-use Exit::*;
 
 /// Each exit, and whether the page is stored.
 const EXITS: [(Exit, bool); 22] = [
@@ -328,5 +329,73 @@ async fn a_page_depends_on_what_its_part_reads_while_another_reader_drives_its_b
         assert!(send(&page, get("/page")).await.is_hit(), "{carries_on}");
         cache.set("price", &8_u32, MINUTE).await.expect("set");
         assert!(!send(&page, get("/page")).await.is_hit(), "{carries_on}");
+    }
+}
+
+type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
+
+/// A page composed of another, cached one.
+#[tokio::test]
+async fn a_page_inherits_the_dependencies_of_a_cached_part() {
+    let cache = memory();
+    for warm in [false, true] {
+        cache.clear().await.expect("cleared");
+        let (part, _) =
+            page(&cache, |cache| async move { cache.get::<u32>("price").await.unwrap_or(0).to_string() });
+        let within = Arc::new(std::sync::Mutex::new(part.clone()));
+        let inner = service_fn(move |_: Request<Body>| {
+            let part = within.lock().expect("not poisoned").clone();
+            async move {
+                let text = read(part.oneshot(get("/part")).await.expect("infallible")).await;
+                Ok::<_, Infallible>(Response::new(Body::from(text.body)))
+            }
+        });
+        let whole = site_over(&cache, inner.boxed_clone());
+        cache.set("price", &1_u32, Ttl::Forever).await.expect("set");
+        if warm {
+            send(&part, get("/part")).await;
+        }
+        assert_eq!(send(&whole, get("/whole")).await.text(), "1");
+        cache.set("price", &2_u32, Ttl::Forever).await.expect("set");
+        assert_eq!(send(&part, get("/part")).await.text(), "2");
+        assert_eq!(send(&whole, get("/whole")).await.text(), "2", "warm {warm}");
+    }
+}
+
+/// The part is read while it streams, and turns out to be too large for the cache.
+#[tokio::test(start_paused = true)]
+async fn a_page_depends_on_what_its_unstored_part_read() {
+    let cache = memory();
+    let handle = cache.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            let frames = futures::stream::unfold((0, cache), |(at, cache)| async move {
+                tokio::time::sleep(S).await;
+                let text = match at {
+                    0 => cache.get::<u32>("price").await.unwrap_or(0).to_string(),
+                    1 => "x".repeat(100),
+                    _ => return None,
+                };
+                Some((Ok(Frame::data(Bytes::from(text))), (at + 1, cache)))
+            });
+            Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
+        }
+    });
+    let part: Shop =
+        SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(10)).layer(inner).boxed_clone();
+    let part = Arc::new(std::sync::Mutex::new(part));
+    let inner = service_fn(move |_: Request<Body>| {
+        let part = part.lock().expect("not poisoned").clone();
+        async move {
+            let text = read(part.oneshot(get("/part")).await.expect("infallible")).await;
+            Ok::<_, Infallible>(Response::new(Body::from(text.body.slice(..1))))
+        }
+    });
+    let whole = site_over(&cache, inner.boxed_clone());
+    for price in [1_u32, 2] {
+        cache.set("price", &price, Ttl::Forever).await.expect("set");
+        assert_eq!(send(&whole, get("/whole")).await.text(), price.to_string());
+        assert!(send(&whole, get("/whole")).await.is_hit());
     }
 }
