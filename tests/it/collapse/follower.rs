@@ -1,9 +1,13 @@
 //! Followers: whose response they get, and how long they wait.
 
+use crate::support::collapse::{all, page, settle, slow, start, start_many};
 use crate::support::rfc9111::{SECOND, field, proxy, with_status};
 use crate::support::*;
-use http::Request;
+use http::{Request, Response};
 use std::convert::Infallible;
+use std::io;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::SiteCacheLayer;
 
@@ -83,4 +87,89 @@ async fn a_no_cache_page_stops_collapsing_after_the_first_wait() {
         }
         assert_eq!(took, [2, 1, 1], "{said}");
     }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn followers_of_an_unstorable_response_are_released_at_once() {
+    let (service, calls, cache) = slow(|call, _| async move {
+        sleep(50 * MS).await;
+        Ok(numbered(&[("cache-control", "private")], call))
+    });
+    let begun = Instant::now();
+    all(start_many(&service, 100).await).await;
+    assert!(begun.elapsed() < 120 * MS, "one wait, then all in parallel: {:?}", begun.elapsed());
+    let begun = Instant::now();
+    all(start_many(&service, 100).await).await;
+    assert!(begun.elapsed() < 60 * MS, "no wait at all: {:?}", begun.elapsed());
+    assert_eq!((calls.count(), cache.flights()), (200, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_turns_out_cacheable_collapses_again() {
+    let (service, calls, _) = slow(|call, request| async move {
+        sleep(50 * MS).await;
+        let lines: &[_] =
+            if call == 1 { &[("cache-control", "private")] } else { &[("cache-control", "max-age=60")] };
+        drop(request);
+        Ok(numbered(lines, call))
+    });
+    all(start_many(&service, 1).await).await;
+    all(start_many(&service, 1).await).await;
+    let answers = all(start_many(&service, 10).await).await;
+    assert!(answers.iter().flatten().all(Answer::is_hit));
+    assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_follower_waits_no_longer_than_the_limit() {
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(if call == 1 { Duration::from_secs(3600) } else { 50 * MS }).await;
+            Ok::<_, io::Error>(page(call))
+        }
+    });
+    let service = SiteCacheLayer::new(&memory()).policy(policy().max_wait(200 * MS)).layer(inner);
+    let leader = start(&service, get("/")).await;
+    let begun = Instant::now();
+    let answers = all(start_many(&service, 3).await).await;
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(begun.elapsed() < 300 * MS, "{:?}", begun.elapsed());
+    leader.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_follower_waits_after_another_one_timed_out() {
+    let (service, calls, _) = slow(|call, _| async move {
+        sleep(if call == 1 { Duration::from_secs(3600) } else { 500 * MS }).await;
+        Ok(numbered(&[("cache-control", "no-store")], call))
+    });
+    let leader = start(&service, get("/")).await;
+    let in_vain = start(&service, get("/")).await;
+    sleep(Duration::from_secs(10)).await;
+    settle().await;
+    assert_eq!(calls.count(), 2, "the follower's wait is over");
+    let begun = Instant::now();
+    let later = start(&service, get("/")).await.await.expect("runs").expect("answers");
+    assert_eq!((later.text(), begun.elapsed() <= 501 * MS), ("3", true));
+    in_vain.await.expect("runs").expect("answers");
+    leader.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_waits_of_a_request_together_stay_within_the_limit() {
+    // Each leader is slow, then fails, so that a follower waits for one after the other.
+    let (service, _, _) = slow(|call, _| async move {
+        sleep(if call < 20 { 8 * Duration::from_secs(1) } else { MS }).await;
+        Err::<Response<Body>, _>(io::Error::other("down"))
+    });
+    let begun = Instant::now();
+    let answers = all(start_many(&service, 40).await).await;
+    assert!(answers.iter().all(Result::is_err));
+    // The limit of 10 seconds, and one call of a service of one's own.
+    assert!(begun.elapsed() < Duration::from_secs(19), "{:?}", begun.elapsed());
 }

@@ -2,6 +2,7 @@
 
 mod arriving;
 mod budget;
+mod failures;
 mod follower;
 mod leader;
 mod loops;

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod collapse;
 mod exchange;
 pub(crate) mod faulty;
 pub(crate) mod keeping;
