@@ -4,6 +4,7 @@ use crate::support::keeping::*;
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -203,4 +204,63 @@ async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
     let (all, _) = tokio::join!(all, body.collect());
     assert!(all.iter().all(|answer| answer.text() != "111"));
     assert_eq!(calls.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(Duration::from_millis(50)).await;
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let late = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    // It joins no flight that is older than the invalidation, while an unrelated one breaks none.
+    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    let fresh = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    assert_eq!(calls.count(), 2, "nor does it wait for one");
+    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    let follower = send(&stack, get("/")).await;
+    assert_eq!(late.await.expect("no panic").text(), "1", "its own client asked before");
+    assert_eq!(fresh.await.expect("no panic").text(), "2");
+    assert_eq!(follower.text(), "2");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_fetch_does_not_replace_a_newer_one() {
+    let (cache, calls) = (memory(), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let call = counted.next();
+        async move {
+            sleep(Duration::from_millis(if call == 1 { 200 } else { 20 })).await;
+            Ok::<_, Infallible>(numbered(&[], call))
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let late = tokio::spawn({
+        let call = stack.clone().oneshot(get("/"));
+        async move { read(call.await.expect("infallible")).await }
+    });
+    sleep(Duration::from_millis(10)).await;
+    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+    assert_eq!(late.await.expect("no panic").text(), "1");
+    let hit = send(&stack, get("/")).await;
+    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }

@@ -4,6 +4,7 @@ mod concurrent;
 pub(crate) mod failed_invalidations;
 mod flights;
 mod generations;
+mod paths;
 mod purge;
 mod redirects;
 mod rollback;

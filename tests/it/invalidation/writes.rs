@@ -1,4 +1,4 @@
-//! Invalidation: at once, whole, and never outrun by a call that is still running.
+//! Writes: what a request with an unsafe method invalidates, and when.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::rfc9111::proxy;
@@ -6,141 +6,15 @@ use crate::support::selected::SAFE;
 use crate::support::*;
 use futures::FutureExt;
 use http::{Request, StatusCode};
-use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, NullStore, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::{Cache, Invalidation, Policy, SiteCacheLayer};
 
 #[tokio::test]
-async fn a_path_is_cleared_in_all_its_queries_hosts_methods_variants_and_layers() {
-    let cache = memory();
-    let vary = |_: &Request<Body>, call| numbered(&[("vary", "accept-language")], call);
-    let site = site_over(&cache, origin(vary).0);
-    let route = route_over(&cache, MINUTE, origin(vary).0);
-    let requests = || {
-        [
-            get_with("/page", &[("host", "a.example")]),
-            get_with("/page", &[("host", "b.example")]),
-            get_with("/page?q=1", &[("host", "a.example")]),
-            get_with("/page", &[("host", "a.example"), ("accept-language", "de")]),
-            get("https://a.example/page"),
-        ]
-    };
-    for stack in [&site, &route] {
-        for request in requests() {
-            send(stack, request).await;
-        }
-        for request in requests() {
-            assert!(send(stack, request).await.is_hit());
-        }
-        send(stack, get("/other")).await;
-    }
-    cache.invalidate(Invalidation::path("/page")).await.expect("local");
-    for stack in [&site, &route] {
-        for request in requests() {
-            assert!(!send(stack, request).await.is_hit());
-        }
-        assert!(!send(stack, request("HEAD", "/page", &[("host", "c.example")])).await.is_hit());
-        assert!(send(stack, get("/other")).await.is_hit(), "others stay");
-    }
-}
-
-#[tokio::test]
-async fn all_clears_the_namespace_and_no_other() {
-    let store = memory_store(1 << 20);
-    let cache = |namespace: &str| Cache::builder(store.clone()).namespace(namespace).build().expect("valid");
-    let (one, two) = (cache("one"), cache("two"));
-    let stacks = [&one, &two].map(|cache| site_over(cache, origin(|_, call| numbered(&[], call)).0));
-    for stack in &stacks {
-        assert!(shares(stack, get("/"), get("/")).await);
-    }
-    one.invalidate(Invalidation::all()).await.expect("local");
-    assert!(!send(&stacks[0], get("/")).await.is_hit());
-    assert!(send(&stacks[1], get("/")).await.is_hit());
-}
-
-#[tokio::test]
-async fn namespaces_and_versions_share_nothing() {
-    let store = memory_store(1 << 20);
-    let mut stacks = Vec::new();
-    for (namespace, version) in [("a", 1), ("a", 2), ("b", 1), ("ab", 1)] {
-        let cache =
-            Cache::builder(store.clone()).namespace(namespace).version(version).build().expect("valid");
-        let page = format!("{namespace}{version}");
-        stacks.push((page.clone(), site_over(&cache, origin(move |_, _| with_lines(&[], page.clone())).0)));
-    }
-    for _ in 0..2 {
-        for (page, stack) in &stacks {
-            assert_eq!(send(stack, get("/")).await.text(), page);
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_fill_that_began_before_an_invalidation_is_never_visible_after_it() {
-    let (cache, calls) = (memory(), Calls::default());
-    let counted = calls.clone();
-    let inner = service_fn(move |_: Request<Body>| {
-        let call = counted.next();
-        async move {
-            sleep(Duration::from_millis(50)).await;
-            Ok::<_, Infallible>(numbered(&[], call))
-        }
-    });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    let late = tokio::spawn({
-        let call = stack.clone().oneshot(get("/"));
-        async move { read(call.await.expect("infallible")).await }
-    });
-    sleep(Duration::from_millis(10)).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
-    // It joins no flight that is older than the invalidation, while an unrelated one breaks none.
-    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
-    let fresh = tokio::spawn({
-        let call = stack.clone().oneshot(get("/"));
-        async move { read(call.await.expect("infallible")).await }
-    });
-    sleep(Duration::from_millis(10)).await;
-    assert_eq!(calls.count(), 2, "nor does it wait for one");
-    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
-    let follower = send(&stack, get("/")).await;
-    assert_eq!(late.await.expect("no panic").text(), "1", "its own client asked before");
-    assert_eq!(fresh.await.expect("no panic").text(), "2");
-    assert_eq!(follower.text(), "2");
-    let hit = send(&stack, get("/")).await;
-    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_late_fill_does_not_take_the_place_of_a_newer_one() {
-    let (cache, calls) = (memory(), Calls::default());
-    let counted = calls.clone();
-    let inner = service_fn(move |_: Request<Body>| {
-        let call = counted.next();
-        async move {
-            sleep(Duration::from_millis(if call == 1 { 200 } else { 20 })).await;
-            Ok::<_, Infallible>(numbered(&[], call))
-        }
-    });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
-    let late = tokio::spawn({
-        let call = stack.clone().oneshot(get("/"));
-        async move { read(call.await.expect("infallible")).await }
-    });
-    sleep(Duration::from_millis(10)).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
-    assert_eq!(send(&stack, get("/")).await.text(), "2");
-    assert_eq!(late.await.expect("no panic").text(), "1");
-    let hit = send(&stack, get("/")).await;
-    assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
-}
-
-#[tokio::test]
-async fn a_successful_unsafe_request_invalidates_its_target_and_what_it_points_to_on_its_origin() {
+async fn a_successful_write_invalidates_its_target_and_locations() {
     let cache = memory();
     let (inner, _) = origin(|request, call| {
         if request.method() == "GET" {
@@ -180,25 +54,6 @@ async fn a_successful_unsafe_request_invalidates_its_target_and_what_it_points_t
 }
 
 #[tokio::test]
-async fn a_path_is_invalidated_by_its_encoded_and_by_its_decoded_form() {
-    let cache = memory();
-    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
-    let table = [
-        ("/f/what%3F", "/f/what?"),
-        ("/f/c%23", "/f/c#"),
-        ("/f/50%2541", "/f/50%41"),
-        ("/f/50%2541", "/f/50%2541"),
-        ("/f/caf%C3%A9", "/f/café"),
-        ("/f/a?x=1", "/f/a?x=2"),
-    ];
-    for (requested, named) in table {
-        send(&stack, get(requested)).await;
-        cache.invalidate(Invalidation::path(named)).await.expect("local");
-        assert!(!send(&stack, get(requested)).await.is_hit(), "{named}");
-    }
-}
-
-#[tokio::test]
 async fn a_write_that_never_reached_the_service_invalidates_nothing() {
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[], call));
@@ -228,7 +83,7 @@ async fn a_write_that_never_reached_the_service_invalidates_nothing() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
+async fn a_write_with_unknown_outcome_invalidates_its_target() {
     let cache = memory();
     // Each of them may have written before it came to its end.
     let inner = service_fn(|request: Request<Body>| async move {
@@ -257,7 +112,7 @@ async fn an_unsafe_request_whose_outcome_nobody_saw_invalidates_its_target() {
 
 /// RFC 9110 sections 15.6.3 and 15.6.5: a gateway that says so does not know what became of the request.
 #[tokio::test]
-async fn a_write_that_a_gateway_has_no_answer_to_invalidates_its_target_and_nothing_that_it_points_to() {
+async fn a_write_with_a_gateway_error_invalidates_its_target_alone() {
     for preset in [Policy::app(), Policy::rfc9111()] {
         for (status, invalidates) in [(502, true), (504, true), (500, false), (503, false)] {
             let (inner, _) = origin(move |request, call| {
@@ -284,7 +139,7 @@ async fn a_write_that_a_gateway_has_no_answer_to_invalidates_its_target_and_noth
 }
 
 #[tokio::test]
-async fn an_origin_that_is_down_for_writes_too_leaves_what_may_be_used_instead() {
+async fn a_write_to_a_failed_origin_keeps_stale_if_error_responses() {
     for preset in [Policy::app(), Policy::rfc9111()] {
         let (inner, _) = origin(|_, call| {
             let mut response = numbered(&[], call);
@@ -307,7 +162,7 @@ async fn an_origin_that_is_down_for_writes_too_leaves_what_may_be_used_instead()
 
 /// RFC 9111 section 4.4: "a cache MUST NOT trigger an invalidation under these conditions if the origin … differs".
 #[tokio::test]
-async fn for_a_proxy_a_write_to_one_site_leaves_the_same_path_of_another_alone() {
+async fn under_rfc9111_a_write_invalidates_only_its_own_host() {
     let post = |uri: &str, host: &str| request("POST", uri, &[("host", host)]);
     // What is written to, and whether that is shop.example.
     let table = [
@@ -349,7 +204,7 @@ async fn for_a_proxy_a_write_to_one_site_leaves_the_same_path_of_another_alone()
 }
 
 #[tokio::test]
-async fn an_unsafe_request_does_not_invalidate_what_it_points_to_elsewhere() {
+async fn a_write_does_not_invalidate_locations_of_other_origins() {
     let cache = memory();
     let (inner, _) = origin(|request, call| {
         let elsewhere = [("location", "http://other.example/a"), ("content-location", "//other.example/b")];
@@ -364,45 +219,6 @@ async fn an_unsafe_request_does_not_invalidate_what_it_points_to_elsewhere() {
     for path in ["/a", "/b"] {
         assert!(send(&stack, get_with(path, &[host])).await.is_hit(), "{path}");
     }
-}
-
-#[tokio::test]
-async fn nested_layers_are_cleared_together() {
-    let cache = memory();
-    let (inner, calls) = origin(|_, call| numbered(&[], call));
-    let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
-    let stack = SiteCacheLayer::new(&cache)
-        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
-        .layer(route)
-        .boxed_clone();
-    let text = async || {
-        let response = stack.clone().oneshot(get("/page")).await.expect("infallible");
-        read(response).await.text().to_owned()
-    };
-    assert_eq!((text().await, text().await), ("1".to_owned(), "1".to_owned()));
-    cache.invalidate(Invalidation::path("/page")).await.expect("local");
-    assert_eq!((text().await, calls.count()), ("2".to_owned(), 2));
-}
-
-#[tokio::test]
-async fn a_store_that_keeps_nothing_serves_every_page_from_the_origin() {
-    let (inner, calls) = origin(|_, call| numbered(&[], call));
-    let cache = Cache::new(NullStore::new());
-    let stack = site_over(&cache, inner);
-    for call in 1..=3 {
-        assert_eq!(send(&stack, get("/")).await.text(), call.to_string());
-    }
-    cache.invalidate(Invalidation::all()).await.expect("local");
-    assert_eq!((calls.count(), cache.store_errors()), (3, 0));
-}
-
-#[tokio::test]
-async fn invalidating_no_path_at_all_changes_nothing() {
-    let cache = memory();
-    let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
-    send(&stack, get("/")).await;
-    cache.invalidate(Invalidation::paths(Vec::<String>::new())).await.expect("local");
-    assert!(send(&stack, get("/")).await.is_hit());
 }
 
 /// RFC 9111 section 4.4: unsafe methods invalidate.

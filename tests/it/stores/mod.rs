@@ -3,6 +3,7 @@
 mod bodies;
 pub(crate) mod contract;
 mod namespaces;
+mod null_store;
 mod reentrant;
 mod thread_copies;
 pub(crate) mod unlocked;

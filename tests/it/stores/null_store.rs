@@ -1,0 +1,16 @@
+//! The store that keeps nothing.
+
+use crate::support::*;
+use tower_response_cache::{Cache, Invalidation, NullStore};
+
+#[tokio::test]
+async fn a_store_that_keeps_nothing_serves_every_page_from_the_origin() {
+    let (inner, calls) = origin(|_, call| numbered(&[], call));
+    let cache = Cache::new(NullStore::new());
+    let stack = site_over(&cache, inner);
+    for call in 1..=3 {
+        assert_eq!(send(&stack, get("/")).await.text(), call.to_string());
+    }
+    cache.invalidate(Invalidation::all()).await.expect("local");
+    assert_eq!((calls.count(), cache.store_errors()), (3, 0));
+}
