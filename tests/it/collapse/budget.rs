@@ -1,7 +1,8 @@
-//! Readers of a stored page take no share of the recording budget.
+//! The recording budget: what counts against it, and bodies recorded without a client.
 
 use crate::support::*;
 use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -53,4 +54,22 @@ async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored()
 pub(crate) fn is_hit<B>(response: &Response<B>) -> bool {
     let status = response.headers().get_all("cache-status").iter().next_back();
     status.is_some_and(|status| status.to_str().is_ok_and(|status| status.contains("; hit")))
+}
+
+#[tokio::test]
+async fn bodies_recorded_without_a_client_are_limited() {
+    let inner = service_fn(|_: Request<Body>| async {
+        let frames = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
+        let mut response = Response::new(StreamBody::new(frames));
+        response.headers_mut().insert("etag", "\"a\"".parse().expect("a value"));
+        Ok::<_, Infallible>(response)
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let mut statuses = Vec::new();
+    for number in 0..70 {
+        let request = get_with(&format!("/?{number}"), &[("if-none-match", "\"a\"")]);
+        statuses.push(stack.clone().oneshot(request).await.expect("infallible").status().as_u16());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 304).count(), 64);
+    assert!(statuses[64..].iter().all(|status| *status == 200), "the others stream");
 }

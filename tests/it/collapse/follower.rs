@@ -2,14 +2,20 @@
 
 use crate::support::collapse::{all, page, settle, slow, start, start_many};
 use crate::support::rfc9111::{SECOND, field, proxy, with_status};
+use crate::support::validators::not_modified;
 use crate::support::*;
+use bytes::Bytes;
+use futures::StreamExt;
 use http::{Request, Response};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use std::convert::Infallible;
 use std::io;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::SiteCacheLayer;
+use tower_response_cache::{Policy, SiteCacheLayer};
 
 /// RFC 9111 section 5.2.2.4, 4.2.4.
 async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'static str)]) -> [String; 2] {
@@ -172,4 +178,56 @@ async fn all_waits_of_a_request_together_stay_within_the_limit() {
     assert!(answers.iter().all(Result::is_err));
     // The limit of 10 seconds, and one call of a service of one's own.
     assert!(begun.elapsed() < Duration::from_secs(19), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_late_request_does_not_share_a_no_cache_response() {
+    let (sender, receiver) = futures::channel::oneshot::channel::<()>();
+    let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
+    let counted = calls.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let (call, first) = (counted.next(), receiver.lock().expect("no panic").take());
+        async move {
+            let body = futures::stream::once(async move {
+                if let Some(first) = first {
+                    first.await.expect("told");
+                }
+                Ok::<_, Infallible>(Frame::data(Bytes::from(call.to_string())))
+            });
+            let mut response = Response::new(StreamBody::new(Box::pin(body)));
+            for (name, value) in [("cache-control", "no-cache"), ("etag", "\"1\"")] {
+                response.headers_mut().insert(name, value.parse().expect("a value"));
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
+    let later = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+    assert_eq!(later.text(), "2");
+    sender.send(()).expect("waited for");
+    assert_eq!(read(streaming).await.text(), "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_304_to_an_authorized_request_does_not_stop_collapsing() {
+    let (cache, hand) = timed();
+    let calls = Calls::default();
+    let counted = calls.clone();
+    let inner = service_fn(move |request: Request<Body>| {
+        counted.next();
+        let asked = request.headers().contains_key("if-none-match");
+        async move {
+            sleep(Duration::from_millis(20)).await;
+            let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+            Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true)).layer(inner);
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    // Not marked as shareable, so the answer to it is not stored.
+    send(&stack, get_with("/", &[("authorization", "Basic bogus")])).await;
+    futures::future::join_all((0..20).map(|_| send(&stack, get("/")))).await;
+    assert_eq!(calls.count(), 3);
 }

@@ -3,9 +3,16 @@
 use crate::support::rfc9111::{SECOND, date, proxy, standing, with_status};
 use crate::support::selected::{modified, selecting};
 use crate::support::*;
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{Full, StreamBody};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
-use tower::{Layer, ServiceExt};
-use tower_response_cache::{ConditionLayer, EntityTag};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::{ConditionLayer, EntityTag, Policy, SiteCacheLayer};
 
 /// RFC 9110 section 15.4.5: what guides the updates of caches; RFC 9213.
 #[tokio::test]
@@ -128,4 +135,203 @@ async fn a_year_of_two_digits_is_within_fifty_years() {
         send(&stack, get("/")).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), is_fresh, "{text}");
     }
+}
+
+const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+
+#[tokio::test]
+async fn a_hit_answers_preconditions() {
+    let lines =
+        [("etag", "\"a\""), ("last-modified", MODIFIED), ("content-type", "text/html"), ("vary", "accept")];
+    let (stack, calls) = site(policy(), move |_, _| with_lines(&lines, "0123456789"));
+    send(&stack, get("/")).await;
+    let table: [(&[(&str, &str)], u16); 9] = [
+        (&[("if-none-match", "\"a\"")], 304),
+        (&[("if-none-match", "\"b\", W/\"a\"")], 304),
+        (&[("if-none-match", "\"b\"")], 200),
+        (&[("if-none-match", "a")], 200),
+        (&[("if-modified-since", MODIFIED)], 304),
+        (&[("if-modified-since", EARLIER)], 200),
+        (&[("if-match", "\"a\"")], 200),
+        (&[("if-match", "\"b\"")], 412),
+        (&[("if-unmodified-since", EARLIER)], 412),
+    ];
+    for (conditions, status) in table {
+        for method in ["GET", "HEAD"] {
+            let answer = send(&stack, request(method, "/", conditions)).await;
+            assert_eq!((answer.status.as_u16(), answer.is_hit()), (status, true), "{method} {conditions:?}");
+            if status != 200 {
+                assert!(answer.body.is_empty());
+                assert_eq!((answer.header("content-type"), answer.header("content-length")), (None, None));
+                assert_eq!((answer.header("etag"), answer.header("vary")), (Some("\"a\""), Some("accept")));
+            }
+        }
+    }
+    assert_eq!(calls.count(), 1);
+}
+
+#[tokio::test]
+async fn a_304_from_the_cache_has_age_and_the_date_of_the_origin() {
+    let (cache, hand) = timed();
+    let (inner, _) =
+        origin(|_, _| with_lines(&[("etag", "\"a\""), ("date", "Thu, 01 Jan 2026 00:00:00 GMT")], "x"));
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    hand.advance(Duration::from_secs(7));
+    let answer = send(&stack, get_with("/", &[("if-none-match", "\"a\"")])).await;
+    assert_eq!((answer.status.as_u16(), answer.header("age")), (304, Some("7")));
+    assert_eq!(answer.header("date"), Some("Thu, 01 Jan 2026 00:00:00 GMT"));
+}
+
+#[tokio::test]
+async fn a_proxy_leaves_a_failing_precondition_to_the_origin() {
+    let (stack, calls) = site(Policy::rfc9111().cache_status(true), |request, call| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+        let mut response = numbered(&lines, call);
+        if request.headers().contains_key("if-match") {
+            *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+        }
+        response
+    });
+    send(&stack, get("/")).await;
+    assert!(send(&stack, get_with("/", &[("if-match", "\"a\"")])).await.is_hit());
+    let refused = send(&stack, get_with("/", &[("if-match", "\"b\"")])).await;
+    assert_eq!((refused.status.as_u16(), calls.count()), (412, 2));
+    assert!(send(&stack, get("/")).await.is_hit());
+}
+
+#[tokio::test]
+async fn a_conditional_request_on_a_cold_key_fills_the_cache() {
+    // The rest of the body comes after the head was answered with a 304.
+    let (sender, receiver) = futures::channel::mpsc::channel(1);
+    let receiver = Arc::new(Mutex::new(Some(receiver)));
+    let cache = memory();
+    let inner = service_fn(move |request: Request<Body>| {
+        assert!(!request.headers().contains_key("if-none-match"), "forwarded without its condition");
+        let frames = receiver.lock().expect("no panic").take().expect("called once");
+        let frames = frames
+            .map(|text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
+        async move {
+            let mut response = Response::new(StreamBody::new(frames));
+            response.headers_mut().insert("etag", "\"a\"".parse().expect("a value"));
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let response =
+        stack.clone().oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");
+    assert_eq!(response.status(), 304);
+    assert_eq!(read(response).await.body.len(), 0);
+    let mut sender = sender;
+    for text in ["first ", "second"] {
+        futures::SinkExt::send(&mut sender, text).await.expect("somebody reads");
+    }
+    drop(sender);
+    while cache.flights() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let hit = read(stack.oneshot(get("/")).await.expect("infallible")).await;
+    assert_eq!((hit.text(), hit.is_hit()), ("first second", true));
+}
+
+#[tokio::test]
+async fn a_miss_with_another_validator_gets_the_whole_response() {
+    for lines in [&[("etag", "\"other\"")][..], &[]] {
+        let (stack, _) = site(policy(), move |_, _| with_lines(lines, "page"));
+        let answer = send(&stack, get_with("/", &[("if-none-match", "\"a\"")])).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"));
+        assert!(send(&stack, get("/")).await.is_hit());
+    }
+}
+
+#[tokio::test]
+async fn a_no_store_response_answers_if_none_match_with_304() {
+    let (stack, _) =
+        site(policy(), |_, _| with_lines(&[("etag", "\"a\""), ("cache-control", "no-store")], "page"));
+    let answer = send(&stack, get_with("/", &[("if-none-match", "\"a\"")])).await;
+    assert_eq!((answer.status.as_u16(), answer.body.len()), (304, 0));
+}
+
+#[tokio::test]
+async fn stored_responses_get_generated_etags_by_option() {
+    let (stack, calls) =
+        site(policy().etags(true).strong_etags(true), |request, _| match request.uri().path() {
+            "/own" => with_lines(&[("etag", "\"own\"")], "page"),
+            _ => with_lines(&[], "page"),
+        });
+    for path in ["/own", "/"] {
+        send(&stack, get(path)).await;
+    }
+    assert_eq!(send(&stack, get("/own")).await.header("etag"), Some("\"own\""));
+    let hit = send(&stack, get("/")).await;
+    let tag = hit.header("etag").expect("a tag").to_owned();
+    // The first half of the SHA-256 of "page".
+    assert_eq!(tag, "\"3660315a9af3df255d8f19ab077e4797\"");
+    let answer = send(&stack, get_with("/", &[("if-none-match", &tag)])).await;
+    assert_eq!((answer.status.as_u16(), calls.count()), (304, 2));
+}
+
+#[tokio::test]
+async fn a_generated_etag_does_not_depend_on_frames() {
+    let tags = futures::future::join_all([1, 3, 10].map(|frame| async move {
+        let inner = service_fn(move |_: Request<Body>| {
+            let frames: Vec<_> = b"0123456789".chunks(frame).map(Bytes::copy_from_slice).collect();
+            let frames =
+                futures::stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))));
+            async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
+        });
+        let stack = SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner);
+        for _ in 0..2 {
+            let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+            if let Some(tag) = answer.header("etag") {
+                return tag.to_owned();
+            }
+        }
+        panic!("no tag");
+    }))
+    .await;
+    assert!(tags.iter().all(|tag| *tag == tags[0]), "{tags:?}");
+}
+
+#[tokio::test]
+async fn a_stored_error_is_sent_whole_whatever_the_conditions() {
+    let (stack, _) = site(policy(), |_, _| {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"gone")));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        for (name, value) in [("cache-control", "max-age=60"), ("etag", "\"a\""), ("last-modified", MODIFIED)]
+        {
+            response.headers_mut().insert(name, value.parse().expect("a value"));
+        }
+        response
+    });
+    send(&stack, get("/")).await;
+    for condition in [("if-none-match", "\"a\""), ("if-modified-since", LATER), ("range", "bytes=0-0")] {
+        let answer = send(&stack, get_with("/", &[condition])).await;
+        assert_eq!((answer.status.as_u16(), answer.text()), (404, "gone"), "{condition:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_412_or_416_from_the_cache_is_no_store() {
+    let lines = [("cache-control", "public, s-maxage=3600"), ("expires", LATER), ("etag", "\"a\"")];
+    let (stack, _) = site(policy(), move |_, _| with_lines(&lines, "page"));
+    send(&stack, get("/")).await;
+    for (own, status) in [(("if-match", "\"b\""), 412), (("range", "bytes=99-"), 416)] {
+        let answer = send(&stack, get_with("/", &[own])).await;
+        assert_eq!((answer.status.as_u16(), answer.header("cache-control")), (status, Some("no-store")));
+        assert_eq!((answer.header("expires"), answer.header("age")), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_304_states_no_length() {
+    let (stack, _) = site(policy(), |_, _| with_lines(&[("etag", "\"a\"")], "page"));
+    send(&stack, get("/")).await;
+    let response = stack.oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");
+    let body = response.body();
+    assert_eq!(
+        (http_body::Body::size_hint(body).exact(), http_body::Body::is_end_stream(body)),
+        (None, true)
+    );
 }

@@ -3,6 +3,7 @@
 use crate::support::rfc9111::{app, date, field, proxy, standing, with_status};
 use crate::support::selected::DIGESTED;
 use crate::support::*;
+use futures::StreamExt;
 use http::{Response, StatusCode};
 use std::time::Duration;
 use tower_response_cache::{CacheHints, Invalidation, Ttl};
@@ -335,4 +336,95 @@ async fn a_304_changes_no_digest_of_the_stored_content() {
         }
         assert_eq!(hit.header("digest"), None);
     }
+}
+
+#[tokio::test]
+async fn a_304_freshens_all_variants_with_its_strong_etag() {
+    for (tag, calls_in_all) in [("\"same\"", 3), ("W/\"same\"", 4)] {
+        let (cache, hand) = timed();
+        let (inner, calls) = origin(move |request, _| {
+            let lines = [("cache-control", "max-age=60"), ("etag", tag), ("vary", "user-agent")];
+            let asked = request.headers().contains_key("if-none-match");
+            if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+        });
+        let stack = site_over(&cache, inner);
+        let page = async |agent| send(&stack, get_with("/", &[("user-agent", agent)])).await;
+        page("a").await;
+        page("b").await;
+        hand.advance(MINUTE);
+        for agent in ["a", "b"] {
+            let answer = page(agent).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"), "{tag} {agent}");
+        }
+        assert_eq!(calls.count(), calls_in_all, "{tag}");
+    }
+}
+
+#[tokio::test]
+async fn hints_persist_through_a_304_without_hints() {
+    let day = Duration::from_secs(24 * 3600);
+    let (cache, hand) = timed();
+    let clock = hand.clone();
+    let (inner, _) = origin(move |request, _| {
+        let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        if request.headers().contains_key("if-none-match") {
+            // By when the index of the variants would have expired.
+            clock.advance(Duration::from_secs(4));
+            return not_modified(&lines);
+        }
+        let mut response = with_lines(&lines, tenant);
+        let tenant = http::HeaderName::from_static("x-tenant");
+        response.extensions_mut().insert(CacheHints::new().ttl(Duration::from_secs(10)).vary([tenant]));
+        response
+    });
+    let stack = site_over(&cache, inner);
+    let page = async |tenant| send(&stack, get_with("/", &[("x-tenant", tenant)])).await;
+    page("a").await;
+    hand.advance(day - Duration::from_secs(2));
+    assert_eq!(page("a").await.detail(), Some("revalidated"));
+    assert_eq!(page("b").await.text(), "b", "kept apart by the hint alone");
+    hand.advance(Duration::from_secs(10));
+    assert!(!page("a").await.is_hit(), "held as long as the hint says, not the field");
+}
+
+#[tokio::test]
+async fn a_304_whose_handler_hints_never_is_not_stored() {
+    let (cache, hand) = timed();
+    let (inner, calls) = origin(|request, _| {
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
+        if !request.headers().contains_key("if-none-match") {
+            return with_lines(&lines, "page");
+        }
+        let mut response = not_modified(&lines);
+        response.extensions_mut().insert(CacheHints::new().never());
+        response
+    });
+    let stack = site_over(&cache, inner);
+    send(&stack, get("/")).await;
+    hand.advance(MINUTE);
+    for call in 2..=3 {
+        assert_eq!((send(&stack, get("/")).await.text(), calls.count()), ("page", call));
+    }
+}
+
+#[tokio::test]
+async fn a_304_for_one_variant_keeps_the_cors_fields_of_others() {
+    let (cache, hand) = timed();
+    let (inner, _) = origin(|request, _| {
+        let own = request.headers()["origin"].to_str().expect("text").to_owned();
+        let allow = ("access-control-allow-origin", own.as_str());
+        let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("vary", "origin"), allow];
+        let asked = request.headers().contains_key("if-none-match");
+        if asked { not_modified(&lines) } else { with_lines(&lines, "page") }
+    });
+    let stack = site_over(&cache, inner);
+    let page = async |own| send(&stack, get_with("/", &[("origin", own)])).await;
+    for own in ["https://a", "https://b"] {
+        page(own).await;
+    }
+    hand.advance(MINUTE);
+    page("https://a").await;
+    let other = page("https://b").await;
+    assert_eq!((other.is_hit(), other.header("access-control-allow-origin")), (true, Some("https://b")));
 }

@@ -1,7 +1,9 @@
 //! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
 
 use crate::support::rfc9111::{SECOND, proxy, standing, with_status};
+use crate::support::validators::not_modified;
 use crate::support::*;
+use futures::StreamExt;
 use futures::future::join_all;
 use http::Request;
 use std::sync::{Arc, Mutex};
@@ -228,4 +230,35 @@ async fn a_page_that_is_validated_before_each_use_heals() {
     let expected = [(200, "1"), (502, ""), (200, "3"), (200, "3"), (200, "3")];
     assert_eq!(answers, expected.map(|(status, text)| (status, text.to_owned())));
     assert_eq!(calls.count(), 5);
+}
+
+const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
+const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
+
+#[tokio::test]
+async fn a_304_about_another_version_changes_no_field() {
+    for (own, given, status) in [
+        (("etag", "\"1\""), ("etag", "\"2\""), 502),
+        // A compressor has made the tag of the 200 weak.
+        (("etag", "W/\"1\""), ("etag", "\"1\""), 200),
+        (("last-modified", EARLIER), ("last-modified", LATER), 502),
+    ] {
+        let (cache, hand) = timed();
+        let (inner, calls) = origin(move |request, call| {
+            let asked = request.headers().contains_key("if-none-match")
+                || request.headers().contains_key("if-modified-since");
+            let line = if call == 1 { own } else { given };
+            let lines = [("cache-control", "max-age=60"), line];
+            if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
+        });
+        let stack = site_over(&cache, inner);
+        send(&stack, get("/")).await;
+        hand.advance(MINUTE);
+        let old = send(&stack, get("/")).await;
+        let expected = if status == 200 { ("1", Some(own.1)) } else { ("", None) };
+        assert_eq!((old.status.as_u16(), (old.text(), old.header(own.0))), (status, expected));
+        assert_eq!(old.detail(), Some("mismatch"));
+        let new = send(&stack, get("/")).await;
+        assert_eq!((new.text(), new.header(own.0), calls.count()), ("3", Some(given.1), 3));
+    }
 }

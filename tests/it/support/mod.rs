@@ -9,6 +9,7 @@ pub(crate) mod remote;
 pub(crate) mod rfc9111;
 pub(crate) mod selected;
 pub(crate) mod streamed_pages;
+pub(crate) mod validators;
 pub(crate) mod visitors;
 
 pub(crate) use exchange::*;
