@@ -58,7 +58,7 @@ fn piece(text: &'static str) -> Piece {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_became_stale_while_it_arrived_gets_no_new_reader() {
+async fn a_response_that_became_stale_on_arrival_gets_no_reader() {
     let (cache, hand) = timed();
     let policy = policy().stale_if_error(Duration::from_secs(3600));
     let (stack, senders) = streaming(&cache, policy, &[("cache-control", "max-age=60")]);
@@ -83,7 +83,7 @@ async fn a_response_that_became_stale_while_it_arrived_gets_no_new_reader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_comes_to_a_truncated_body_makes_a_call_of_its_own() {
+async fn a_request_does_not_join_a_truncated_body() {
     let (stack, senders) = streaming(&memory(), policy(), &[("content-length", "10")]);
     let mut leader = pin!(stack.clone().oneshot(get("/")));
     let mut follower = pin!(stack.oneshot(get("/")));

@@ -2,7 +2,6 @@
 
 use crate::support::*;
 use bytes::Bytes;
-use futures::StreamExt;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -25,7 +24,7 @@ pub(crate) fn frames(
 }
 
 #[tokio::test(start_paused = true)]
-async fn stalled_readers_of_a_stored_page_keep_no_other_page_from_being_stored() {
+async fn stalled_readers_of_a_stored_page_do_not_use_the_budget() {
     for (count, stalled) in [(10, 6), (2, 6), (1, 6)] {
         let store = MemoryStore::with_max_bytes(64 << 20);
         let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");

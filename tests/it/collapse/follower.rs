@@ -5,7 +5,6 @@ use crate::support::rfc9111::{SECOND, field, proxy, with_status};
 use crate::support::validators::not_modified;
 use crate::support::*;
 use bytes::Bytes;
-use futures::StreamExt;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::StreamBody;

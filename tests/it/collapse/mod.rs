@@ -9,4 +9,4 @@ mod loops;
 mod readers;
 mod stalled_recordings;
 mod streaming;
-mod waits;
+mod wait_graphs;

@@ -123,7 +123,7 @@ async fn with_a_slow_reader(
     };
     let (_, read) = tokio::join!(send, rest(readers.remove(0)));
     assert_eq!(read.map(|all| all.len()), Ok(1000 * pieces));
-    crate::support::keeping::settle().await;
+    crate::support::stacks::settle().await;
     slow
 }
 

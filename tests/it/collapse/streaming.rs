@@ -105,7 +105,7 @@ pub(crate) async fn rest(mut body: ResponseBody<Pieces>) -> Result<Vec<u8>, Stri
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_get_each_frame_as_it_arrives_and_the_page_is_stored_at_the_end() {
+async fn followers_get_each_frame_as_it_arrives() {
     let world = world(policy(), &[]);
     let mut readers = world.many(5).await;
     let mut sender = world.sender();
@@ -129,7 +129,7 @@ async fn followers_get_each_frame_as_it_arrives_and_the_page_is_stored_at_the_en
 
 /// 8 MiB in 128 frames over half a second: every reader has its first frame when the origin has sent it.
 #[tokio::test(start_paused = true)]
-async fn a_hundred_readers_have_their_first_byte_when_the_origin_sends_it() {
+async fn a_hundred_readers_get_the_first_byte_at_once() {
     let world = world(policy(), &[]);
     let readers = world.many(100).await;
     let (mut sender, start) = (world.sender(), Instant::now());
@@ -176,7 +176,7 @@ async fn who_leaves_cuts_off_nobody_and_takes_no_wake_up_along() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_the_slowest_leaves_while_the_window_is_full_the_others_go_on_at_once() {
+async fn readers_continue_when_the_slowest_reader_leaves() {
     let world = world(policy().max_body_bytes(1), &[]);
     let mut readers = world.many(2).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
@@ -198,7 +198,7 @@ async fn when_the_slowest_leaves_while_the_window_is_full_the_others_go_on_at_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_all_have_left_nothing_is_half_stored_and_the_service_is_told() {
+async fn when_all_readers_leave_the_body_is_dropped_and_not_stored() {
     let world = world(policy(), &[]);
     let readers = world.many(3).await;
     let mut sender = world.sender();
@@ -228,7 +228,7 @@ async fn a_body_that_fails_midway_fails_for_all_and_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_panics_is_never_polled_again_and_fails_for_the_others() {
+async fn a_panicking_body_fails_for_all_readers() {
     let polls = Calls::default();
     let counted = polls.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -257,7 +257,7 @@ async fn a_body_that_panics_is_never_polled_again_and_fails_for_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_readers_go_on_through_a_window_and_who_stalls_is_cut_off() {
+async fn past_the_limit_stalled_readers_are_cut_off() {
     let world = world(policy().max_body_bytes(1 << 20), &[]);
     let mut readers = world.many(3).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
@@ -318,7 +318,7 @@ async fn a_slow_reader_that_gets_on_is_waited_for_and_misses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_reach_every_reader_and_keep_the_page_from_being_stored() {
+async fn trailers_reach_every_reader_and_prevent_storing() {
     let world = world(policy(), &[]);
     let readers = world.many(3).await;
     let mut sender = world.sender();
@@ -343,7 +343,7 @@ async fn trailers_reach_every_reader_and_keep_the_page_from_being_stored() {
 
 /// A stream that began before an invalidation is joined by nobody who came after it.
 #[tokio::test(start_paused = true)]
-async fn after_an_invalidation_a_new_call_is_made_while_the_old_body_still_arrives() {
+async fn no_request_joins_an_arriving_body_after_an_invalidation() {
     let world = world(policy(), &[]);
     let old = world.many(2).await;
     world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
@@ -361,7 +361,7 @@ async fn after_an_invalidation_a_new_call_is_made_while_the_old_body_still_arriv
 
 /// Row C13: ten variants and fifty waiters for each, on a cold key.
 #[tokio::test(start_paused = true)]
-async fn each_variant_of_a_cold_key_is_made_once_though_its_body_is_slow() {
+async fn each_variant_with_a_slow_body_is_fetched_once() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -394,7 +394,7 @@ async fn each_variant_of_a_cold_key_is_made_once_though_its_body_is_slow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_has_the_page_gets_its_304_while_the_body_arrives_for_others() {
+async fn a_conditional_follower_gets_a_304_while_the_body_arrives() {
     let world = world(policy(), &[("etag", "\"1\"")]);
     let conditional = || world.shop.clone().oneshot(get_with("/", &[("if-none-match", "\"1\"")]));
     let (one, other) = tokio::join!(world.get(), conditional());
@@ -408,7 +408,7 @@ async fn a_follower_that_has_the_page_gets_its_304_while_the_body_arrives_for_ot
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_declared_length_is_each_readers_and_a_false_one_is_not_stored() {
+async fn a_false_content_length_prevents_storing_for_all_readers() {
     for (text, stored) in [("page", true), ("pag", false), ("pages", false)] {
         let world = world(policy(), &[("content-length", "4")]);
         let readers = world.many(2).await;
@@ -433,7 +433,7 @@ async fn a_declared_length_is_each_readers_and_a_false_one_is_not_stored() {
 
 /// Who comes once it is stale has not waited for it.
 #[tokio::test(start_paused = true)]
-async fn a_page_that_has_gone_stale_while_it_arrives_is_given_to_nobody_who_comes_then() {
+async fn no_request_joins_a_page_that_went_stale_while_arriving() {
     let (cache, hand) = timed();
     let (calls, senders) = (Calls::default(), Arc::new(Mutex::new(Vec::new())));
     let (counted, kept) = (calls.clone(), Arc::clone(&senders));
@@ -491,7 +491,7 @@ async fn stale_page() -> (World, ManualClock) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_whose_new_version_outgrows_the_limit_is_not_served_stale_any_more() {
+async fn a_page_that_outgrows_the_limit_is_no_longer_served_stale() {
     let (world, _hand) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     tokio::task::yield_now().await;
@@ -682,7 +682,7 @@ async fn on_several_threads_no_wake_up_is_lost() {
 
 /// Past the window, the page is waited for: with all others, of a body that hangs.
 #[tokio::test(start_paused = true)]
-async fn a_refresh_whose_body_hangs_takes_the_page_from_nobody_for_long() {
+async fn a_refresh_whose_body_hangs_blocks_no_request_for_long() {
     let (world, hand) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;

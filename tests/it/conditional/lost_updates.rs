@@ -111,7 +111,7 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_stale_page_answers_it_past_its_lifetime_nor_if_the_service_fails() {
+async fn no_stale_page_answers_the_get_for_the_current_tag() {
     let (cache, hand) = timed();
     let document = Document::default();
     let fails = Arc::new(AtomicUsize::new(0));
@@ -163,7 +163,7 @@ async fn a_weak_tag_matches_no_if_match() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_cannot_ask_for_the_current_page_under_the_application_preset() {
+async fn under_app_a_client_cannot_request_the_current_page() {
     let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
     for lines in [[("cache-control", "no-cache")], [("pragma", "no-cache")], [("needs-current", "1")]] {
         send(&stack, get_with("/", &lines)).await;
@@ -182,7 +182,7 @@ async fn it_does_not_stop_later_requests_from_sharing_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_get_that_finds_the_current_tag_carries_nothing_of_the_write() {
+async fn the_get_for_the_current_tag_has_nothing_of_the_write() {
     let of_the_write = [
         ("x-http-method-override", "DELETE"),
         ("x-http-method", "DELETE"),
@@ -248,7 +248,7 @@ async fn the_get_that_finds_the_current_tag_carries_nothing_of_the_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_method_override_on_a_write_is_no_write_of_the_get_before_it() {
+async fn the_get_for_the_current_tag_has_no_method_override() {
     for field in ["x-http-method-override", "x-http-method", "x-method-override"] {
         let document = Document::default();
         let changed = document.clone();

@@ -135,7 +135,7 @@ async fn after(seconds: u32, service: &Service, request: Request<Upload>) -> (u1
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_whose_content_never_comes_gives_way_to_a_waiter_after_30_seconds() {
+async fn a_write_with_stalled_content_is_cut_off_after_30_seconds() {
     let document = Document::default();
     for service in
         [document.with(&layer()), PreconditionLayer::by_get().layer(document.handler()).boxed_clone()]
@@ -232,7 +232,7 @@ async fn writers_that_leave_or_panic_let_the_next_one_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hundred_requests_wait_in_order_and_others_are_refused_at_once() {
+async fn a_hundred_writes_wait_in_order_and_more_are_refused() {
     let document = Document::default();
     let service = document.with(&layer().wait_timeout(None));
     let editors: Vec<_> = (0..105).map(|editor| editor.to_string()).collect();
@@ -305,7 +305,7 @@ async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
 
 /// A cut-off write may have been committed, by the handler or by what it detached.
 #[tokio::test(start_paused = true)]
-async fn a_cut_off_write_invalidates_its_path_and_a_refused_one_does_not() {
+async fn a_cut_off_write_invalidates_and_a_refused_one_does_not() {
     let document = Document::default();
     let inner = layer().layer(document.handler());
     let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);

@@ -98,7 +98,7 @@ async fn validators_are_put_on_successful_reads_that_have_none() {
 }
 
 #[tokio::test]
-async fn an_unsafe_request_without_a_precondition_is_refused_where_one_is_required() {
+async fn a_write_without_a_required_precondition_is_refused() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let stack = layer().require_precondition().layer(inner);
     for method in ["PUT", "PATCH", "DELETE", "POST"] {
@@ -170,7 +170,7 @@ where
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_editors_who_save_at_once_one_is_told_and_no_update_is_lost() {
+async fn one_of_two_concurrent_conditional_writes_is_refused() {
     let document = Document::default();
     let stack = document.layer().layer(document.service());
     assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
@@ -179,7 +179,7 @@ async fn of_two_editors_who_save_at_once_one_is_told_and_no_update_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writes_to_one_path_take_turns_however_it_is_spelt_and_by_whatever_host() {
+async fn writes_to_one_path_are_serialized_in_any_spelling_and_host() {
     let document = Document::default();
     let stack = document.layer().layer(document.service());
     let save =
@@ -223,7 +223,7 @@ async fn a_precondition_that_protects_nothing_is_none() {
 }
 
 #[tokio::test]
-async fn a_get_that_tells_nothing_of_the_resource_lets_no_write_through() {
+async fn a_write_is_refused_if_the_get_for_validators_fails() {
     for (status, written) in
         [(500, false), (503, false), (401, false), (302, false), (404, true), (410, true)]
     {
@@ -252,7 +252,7 @@ async fn an_api_that_only_emits_tags_is_asked_for_the_current_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_get_that_asks_has_the_credentials_but_neither_conditions_nor_content() {
+async fn the_get_for_validators_has_only_the_credentials_of_the_write() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let (inner, _) = origin(move |request, call| {
@@ -291,7 +291,7 @@ async fn a_writer_who_goes_away_lets_the_next_one_write() {
 }
 
 #[tokio::test]
-async fn inside_of_a_cache_layer_pages_are_stored_with_their_validators_and_writes_invalidate_them() {
+async fn inside_a_cache_layer_validators_are_stored() {
     let document = Document::default();
     let inner = document.layer().layer(document.service());
     let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);

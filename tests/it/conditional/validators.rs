@@ -40,7 +40,7 @@ async fn a_complete_response_without_a_tag_gets_a_strong_one() {
 }
 
 #[tokio::test]
-async fn what_has_a_tag_or_must_not_be_stored_or_is_empty_or_no_success_is_left_alone() {
+async fn tagged_no_store_empty_and_error_responses_are_unchanged() {
     for (lines, body, status) in [
         (&[("etag", "\"own\"")][..], "page", 200),
         (&[("cache-control", "no-store")], "page", 200),
@@ -84,7 +84,7 @@ async fn conditions_and_ranges_are_honoured() {
 }
 
 #[tokio::test]
-async fn a_date_of_the_services_own_is_compared_with_though_the_body_streams() {
+async fn a_last_modified_of_the_service_is_evaluated_while_streaming() {
     let inner = service_fn(|_: Request<Body>| async {
         let frames = futures::stream::pending::<Result<Frame<Bytes>, Infallible>>();
         let mut response = Response::new(StreamBody::new(frames));
@@ -124,7 +124,7 @@ async fn no_first_byte_is_held_back_and_what_was_read_comes_first() {
 }
 
 #[tokio::test]
-async fn bodies_over_the_limit_with_trailers_or_with_a_false_length_pass_without_a_tag() {
+async fn bodies_over_the_limit_or_with_trailers_get_no_tag() {
     let data = |text: &'static str| Frame::data(Bytes::from_static(text.as_bytes()));
     let trailers = || {
         Frame::trailers(HeaderMap::from_iter([(
@@ -169,7 +169,7 @@ async fn bodies_over_the_limit_with_trailers_or_with_a_false_length_pass_without
 }
 
 #[tokio::test]
-async fn a_body_of_very_many_frames_passes_without_a_tag_and_is_not_gathered() {
+async fn a_body_of_very_many_frames_gets_no_tag() {
     let pulled = Calls::default();
     let counted = pulled.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -202,7 +202,7 @@ async fn a_failing_body_fails_as_without_the_layer() {
 }
 
 #[tokio::test]
-async fn what_a_cache_layer_further_in_has_tagged_is_not_tagged_again_and_its_304_passes() {
+async fn tags_and_304s_of_an_inner_cache_layer_pass_unchanged() {
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
     let cached = SiteCacheLayer::new(&memory())
         .policy(policy().etags(true).strong_etags(true).build().expect("a policy"))
@@ -217,7 +217,7 @@ async fn what_a_cache_layer_further_in_has_tagged_is_not_tagged_again_and_its_30
 }
 
 #[tokio::test]
-async fn inside_of_a_cache_layer_its_tags_are_stored_and_serve_to_revalidate() {
+async fn inside_a_cache_layer_its_tags_are_stored_and_revalidate() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, _| with_lines(&[], "page"));
     let stack = site_over_boxed(&cache, ConditionalGetLayer::new().strong().layer(inner).boxed_clone());
@@ -239,7 +239,7 @@ fn site_over_boxed(
 const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
 
 #[tokio::test]
-async fn outside_of_compression_each_coding_has_a_strong_tag_of_its_own() {
+async fn outside_compression_each_coding_has_its_own_strong_tag() {
     let inner = origin(|_, _| with_lines(&[("content-type", "text/plain")], LONG)).0;
     let stack = ServiceBuilder::new()
         .layer(ConditionalGetLayer::new().strong())
@@ -280,7 +280,7 @@ async fn inside_of_compression_a_weak_tag_names_all_codings() {
 }
 
 #[tokio::test]
-async fn the_validators_of_a_file_server_pass_through_and_are_evaluated() {
+async fn the_validators_of_a_file_server_are_kept_and_evaluated() {
     let folder = std::env::temp_dir().join(format!("tower-response-cache-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("page.txt"), "page").expect("a file");
@@ -302,7 +302,7 @@ async fn the_validators_of_a_file_server_pass_through_and_are_evaluated() {
 
 proptest! {
     #[test]
-    fn no_request_fields_make_it_fail_and_the_body_is_whole_or_announced_as_less(
+    fn any_request_fields_get_a_whole_or_partial_body(
         fields in proptest::collection::vec((0..6_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..5),
     ) {
         let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];

@@ -23,7 +23,7 @@ fn is_weak(answer: &Answer) -> bool {
 
 /// The policy option, what clients are told of lifetimes, and a handler's hint each generate tags.
 #[tokio::test]
-async fn a_tag_that_the_cache_generates_is_weak_unless_no_layer_changes_bytes() {
+async fn cache_generated_tags_are_weak_by_default() {
     let zero = Duration::ZERO;
     let table: [(PolicyBuilder, bool); 3] =
         [(policy().etags(true), false), (policy().client_max_age(zero), false), (policy(), true)];
@@ -48,7 +48,7 @@ async fn a_tag_that_the_cache_generates_is_weak_unless_no_layer_changes_bytes() 
 }
 
 #[tokio::test]
-async fn a_tag_of_the_conditional_layer_is_weak_unless_no_layer_changes_bytes() {
+async fn conditional_layer_tags_are_weak_by_default() {
     let page = || origin(|_, _| with_lines(&[], "page")).0;
     let table = [
         (ConditionalGetLayer::new(), true),
@@ -116,7 +116,7 @@ async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
 
 /// The client's own copy may be a coded one.
 #[tokio::test]
-async fn outside_of_compression_a_strong_tag_of_a_coded_response_is_made_weak() {
+async fn outside_compression_strong_tags_become_weak() {
     let own = |lines: &'static [(&'static str, &'static str)], status: u16| {
         let inner = origin(move |_, _| {
             let mut response = with_lines(lines, if status == 304 { "" } else { "page" });

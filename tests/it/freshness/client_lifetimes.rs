@@ -51,7 +51,7 @@ async fn a_page_held_for_a_year_here_is_always_current_in_the_browser() {
 }
 
 #[tokio::test]
-async fn a_clients_lifetime_begins_when_it_gets_the_response_and_tells_nothing_of_earlier_ones() {
+async fn a_client_lifetime_begins_when_the_response_is_sent() {
     let (cache, hand) = timed();
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";
     let stack = over(&cache, policy().client_max_age(MINUTE), move |call| {
@@ -76,7 +76,7 @@ async fn a_clients_lifetime_begins_when_it_gets_the_response_and_tells_nothing_o
 }
 
 #[tokio::test]
-async fn revalidation_goes_by_what_the_origin_said_and_clients_by_what_they_are_told() {
+async fn revalidation_uses_the_origins_fields_not_those_for_clients() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         if request.headers().contains_key("if-none-match") {
@@ -103,7 +103,7 @@ async fn revalidation_goes_by_what_the_origin_said_and_clients_by_what_they_are_
 }
 
 #[tokio::test]
-async fn a_handler_tells_clients_of_its_own_response_whether_or_not_it_is_stored() {
+async fn a_handlers_client_lifetime_applies_if_stored_or_not() {
     let hints = || CacheHints::new().ttl(YEAR).client_max_age(MINUTE);
     let hinted = move |lines: &'static [(&'static str, &'static str)], hints: CacheHints| {
         move |call: usize| {
@@ -176,7 +176,7 @@ async fn targeted_fields_outrank_cache_control_where_they_are_enabled() {
 }
 
 #[tokio::test]
-async fn requests_that_a_predicate_picks_pass_even_what_was_stored_before() {
+async fn requests_that_a_predicate_selects_bypass_stored_responses() {
     let cache = memory();
     let before = over(&cache, policy(), |call| numbered(&[], call));
     let after =
@@ -191,7 +191,7 @@ async fn requests_that_a_predicate_picks_pass_even_what_was_stored_before() {
 }
 
 #[tokio::test]
-async fn only_what_all_predicates_pick_is_stored_and_they_see_the_whole_exchange() {
+async fn a_response_is_stored_only_if_all_predicates_accept_it() {
     let policy = policy()
         .store_if(|request, response| {
             request.uri.query() != Some("draft") && response.headers.get("x-draft").is_none()
@@ -235,7 +235,7 @@ async fn a_handler_can_have_a_status_stored_that_no_layer_would() {
 }
 
 #[tokio::test]
-async fn fields_of_one_exchange_are_not_replayed_and_others_can_be_declared() {
+async fn exchange_fields_are_not_replayed_and_can_be_declared() {
     let lines = &[
         ("x-request-id", "1"),
         ("traceparent", "00-1"),
@@ -280,7 +280,7 @@ async fn what_is_not_stored_is_told_no_longer_lifetime_than_what_is() {
 }
 
 #[tokio::test]
-async fn an_inner_layer_that_does_nothing_tells_nothing_that_the_outer_one_would_go_by() {
+async fn an_idle_inner_layer_writes_no_client_lifetime() {
     for (hint, own, held) in [(Duration::ZERO, "max-age=3600", true), (YEAR, "max-age=5", false)] {
         let (cache, hand) = timed();
         let lines: &'static [_] = Box::leak(Box::new([("cache-control", own)]));
@@ -297,8 +297,8 @@ async fn an_inner_layer_that_does_nothing_tells_nothing_that_the_outer_one_would
 }
 
 #[tokio::test]
-async fn a_page_for_scripts_of_one_origin_is_stored_where_the_origin_is_keyed() {
-    let policy = policy().vary_on_headers([http::header::ORIGIN]);
+async fn a_cors_response_is_stored_if_origin_is_keyed() {
+    let policy = policy().vary_on_headers([http::header::ORIGIN]).expect("valid");
     let lines = &[("access-control-allow-origin", "https://a.example"), ("vary", "origin")];
     let stack = over(&memory(), policy, move |call| numbered(lines, call));
     let of = |origin: &str| get_with("/", &[("origin", origin)]);

@@ -40,7 +40,7 @@ async fn time_asleep_counts_against_a_lifetime_and_as_age() {
 }
 
 #[tokio::test]
-async fn time_asleep_ends_a_lock_and_a_step_of_the_wall_clock_does_not() {
+async fn suspended_time_ends_a_lock_but_a_wall_clock_step_does_not() {
     let (cache, hand) = timed();
     let add = || async { cache.add("lock", "mine", HOUR).await.expect("the store answers") };
     assert!(add().await);
@@ -79,7 +79,7 @@ async fn a_step_of_the_wall_clock_during_a_call_is_no_age() {
 }
 
 #[tokio::test]
-async fn a_hit_that_says_when_it_is_sent_follows_a_clock_that_was_put_right() {
+async fn the_send_time_of_a_hit_follows_a_corrected_clock() {
     for step in STEPS {
         let (cache, hand) = timed();
         let stack = over(&cache, policy().client_max_age(MINUTE), |call| numbered(&[], call));

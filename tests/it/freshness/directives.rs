@@ -51,7 +51,7 @@ async fn an_argument_that_may_be_no_single_field_name_names_none() {
 
 /// RFC 9111 section 3.5: only the directive itself shares a response to `Authorization`.
 #[tokio::test]
-async fn a_directive_with_an_argument_that_it_does_not_take_shares_nothing() {
+async fn a_directive_with_an_unexpected_argument_permits_nothing() {
     let authorized = || get_with("/", &[("authorization", "Basic eA==")]);
     for (name, value, is_shared) in [
         ("cache-control", "max-age=60, must-revalidate=bad", false),
@@ -99,7 +99,7 @@ async fn must_understand_with_an_argument_lifts_no_no_store() {
 
 /// RFC 9111 section 5.2.2.2: a directive restricts whatever its argument.
 #[tokio::test]
-async fn a_directive_with_an_argument_that_it_does_not_take_still_restricts() {
+async fn a_directive_with_an_unexpected_argument_still_restricts() {
     for value in ["must-revalidate=bad", "proxy-revalidate=1", "s-maxage=bad"] {
         let control = format!("max-age=60, {value}, stale-if-error=600");
         let (stack, _, hand) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
@@ -147,8 +147,8 @@ async fn of_repeated_request_directives_the_stricter_counts() {
 
 /// RFC 5861 section 3: the window begins at the end of the lifetime, wherever the response was then.
 #[tokio::test(start_paused = true)]
-async fn a_response_that_arrives_within_its_own_stale_window_is_stored() {
-    let own = |policy: PolicyBuilder| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
+async fn a_response_that_arrives_within_its_stale_window_is_stored() {
+    let own = |policy: Policy| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
     for policy in own(policy()).into_iter().chain(own(proxy())) {
         for (value, age, is_stored) in [
             ("max-age=10, stale-while-revalidate=60", "30", true),

@@ -17,7 +17,7 @@ fn hinted(lines: &[(&str, &str)], hints: CacheHints, call: usize) -> Response<Bo
 }
 
 #[tokio::test]
-async fn a_handlers_ttl_outranks_the_routes_the_fields_and_the_default() {
+async fn a_hinted_ttl_outranks_route_fields_and_default() {
     let hour = Duration::from_secs(3600);
     for line in [
         ("x-nothing", "1"),
@@ -39,7 +39,7 @@ async fn a_handlers_ttl_outranks_the_routes_the_fields_and_the_default() {
 }
 
 #[tokio::test]
-async fn no_hint_weakens_no_store_set_cookie_or_a_status_that_is_not_stored() {
+async fn hints_do_not_override_no_store_set_cookie_or_status() {
     for (line, status) in [
         (("cache-control", "no-store, max-age=60"), 200),
         (("set-cookie", "sid=1"), 200),
@@ -63,7 +63,7 @@ async fn no_hint_weakens_no_store_set_cookie_or_a_status_that_is_not_stored() {
 }
 
 #[tokio::test]
-async fn never_and_zero_store_nothing_and_the_default_leaves_it_to_the_others() {
+async fn hints_never_and_zero_ttl_store_nothing() {
     for (hints, stored) in [
         (CacheHints::new().never(), false),
         (CacheHints::new().ttl(MINUTE).never(), false),
@@ -78,7 +78,7 @@ async fn never_and_zero_store_nothing_and_the_default_leaves_it_to_the_others() 
 }
 
 #[tokio::test]
-async fn what_a_handler_depends_on_selects_its_variants_without_telling_clients() {
+async fn hinted_vary_fields_select_variants_and_stay_internal() {
     let (stack, calls) = site(policy(), |request, _| {
         let plan = request.headers()["x-plan"].to_str().expect("text").to_owned();
         let mut response = with_lines(&[("vary", "accept")], plan);
@@ -161,7 +161,7 @@ fn hints_of_several_layers_add_up_and_never_stays_never() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn under_axum_a_handler_that_adds_hints_loses_none_of_another_ones() {
+async fn under_axum_hints_of_several_sources_are_merged() {
     use axum::response::IntoResponse;
     use axum::{Router, routing::get};
     let inner = || (CacheHints::new().never(), "mine").into_response();

@@ -79,7 +79,7 @@ async fn the_first_that_speaks_decides_in_the_documented_order() {
 }
 
 #[tokio::test]
-async fn what_says_it_is_stale_or_cannot_be_read_is_never_made_fresh_by_a_ttl_of_ours() {
+async fn default_ttl_does_not_apply_to_stale_or_malformed_lifetimes() {
     let table: &[&[(&str, &str)]] = &[
         &[("cache-control", "max-age=0")],
         &[("cache-control", "s-maxage=0, max-age=60")],
@@ -153,7 +153,7 @@ async fn a_response_without_a_date_is_given_one_when_it_is_stored() {
 }
 
 #[tokio::test]
-async fn setting_the_wall_clock_back_makes_nothing_fresh_for_ever_and_no_age_negative() {
+async fn a_wall_clock_set_back_extends_no_lifetime_or_negates_age() {
     let (cache, hand) = timed();
     let stack = site_over(&cache, origin(|_, call| numbered(&[("cache-control", "max-age=10")], call)).0);
     send(&stack, get("/")).await;
@@ -176,7 +176,7 @@ async fn malformed_ages_are_ignored_and_a_huge_one_is_stale() {
 }
 
 #[tokio::test]
-async fn the_inner_response_is_not_changed_on_its_way_to_the_first_client() {
+async fn a_miss_passes_the_inner_response_unchanged() {
     let (stack, _) = site(Policy::app().default_ttl(MINUTE), |_, call| numbered(&[("x-a", "1")], call));
     let answer = send(&stack, get("/")).await;
     assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);

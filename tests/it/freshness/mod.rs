@@ -9,4 +9,4 @@ mod lifetimes;
 mod only_if_cached;
 mod request_directives;
 mod stale;
-mod warm;
+mod warm_up;

@@ -5,7 +5,7 @@ use crate::support::rfc9111::{app, proxy, standing};
 use crate::support::*;
 use http::StatusCode;
 use tower::Layer;
-use tower_response_cache::{Cache, Policy, SiteCacheLayer, Store};
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 /// RFC 9111 section 5.2.1.7.
 #[tokio::test]

@@ -121,7 +121,7 @@ fn sie() -> PolicyBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stale_page_is_answered_at_once_and_made_anew_exactly_once_behind_its_back() {
+async fn a_stale_hit_starts_exactly_one_background_refresh() {
     let world = world(swr(), &[]);
     world.get().await;
     world.hand.advance(12 * S);
@@ -153,7 +153,7 @@ async fn past_the_window_a_request_waits_for_the_new_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_response_or_its_handler_says_of_windows_outranks_the_layer() {
+async fn stale_windows_of_responses_and_hints_outrank_the_layer() {
     for (lines, hinted, served) in [
         (&[("cache-control", "max-age=10, stale-while-revalidate=5")][..], None, false),
         (&[("cache-control", "max-age=10, stale-while-revalidate=8")], None, true),
@@ -183,7 +183,7 @@ async fn what_the_response_or_its_handler_says_of_windows_outranks_the_layer() {
 
 /// Row S32: none of a visitor's credentials, conditions or parts.
 #[tokio::test(start_paused = true)]
-async fn the_background_request_is_a_get_without_anything_of_the_visitors_own() {
+async fn a_background_refresh_is_a_get_without_personal_fields() {
     #[derive(Clone)]
     struct Session;
     #[derive(Clone)]
@@ -223,7 +223,7 @@ async fn the_background_request_is_a_get_without_anything_of_the_visitors_own() 
 
 /// What a cookie means is in the request's extensions when the cookie is gone.
 #[tokio::test(start_paused = true)]
-async fn by_rfc_9111_alone_who_has_a_cookie_waits_for_a_page_that_is_made_with_it() {
+async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
     let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
     world.get().await;
     world.hand.advance(12 * S);
@@ -258,7 +258,7 @@ async fn who_has_credentials_waits_for_a_page_that_is_made_with_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_fails_in_any_way_is_counted_and_not_tried_again_at_once() {
+async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
     for mood in [Mood::Error, Mood::Panic, Mood::Status(503), Mood::Hangs] {
         let world = world(swr(), &[]);
         world.get().await;
@@ -297,7 +297,7 @@ async fn what_is_no_longer_for_everybody_is_not_served_stale_any_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidated_page_is_served_stale_to_nobody_not_even_if_it_happens_meanwhile() {
+async fn an_invalidated_page_is_never_served_stale() {
     let world = world(swr().stale_if_error(60 * S).origin_timeout(5 * S), &[]);
     world.get().await;
     world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
@@ -320,7 +320,7 @@ async fn an_invalidated_page_is_served_stale_to_nobody_not_even_if_it_happens_me
 
 /// Rows T4, C8: RFC 5861 section 4.
 #[tokio::test(start_paused = true)]
-async fn where_the_service_fails_in_any_way_the_stale_page_is_the_answer() {
+async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
     for mood in
         [Mood::Error, Mood::Status(500), Mood::Status(502), Mood::Status(503), Mood::Status(504), Mood::Hangs]
     {
@@ -396,7 +396,7 @@ async fn a_status_of_its_own_can_be_held_for_a_moment() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_are_made_anew_at_a_time_than_allowed_and_a_shutdown_waits_for_them() {
+async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
     let world = world_with(swr(), &[], 2);
     let ask = |path: &'static str| world.send(get(path));
     for path in ["/a", "/b", "/c"] {
@@ -432,7 +432,7 @@ async fn without_a_tokio_runtime_a_stale_page_is_made_anew_at_once() {
 
 /// XFetch: P(refresh) at `rest` seconds before the end is `exp(-rest / (delta * beta))`.
 #[tokio::test(start_paused = true)]
-async fn a_page_is_made_anew_the_more_likely_the_nearer_its_end_and_the_longer_it_takes() {
+async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
     for (beta, rest, expected) in [(1.0, 1.0, 0.368), (1.0, 3.0, 0.050), (2.0, 1.0, 0.607)] {
         let mut early = 0;
         for seed in 0..300 {
@@ -489,8 +489,8 @@ async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
-    let world = world(short().max_followers(3), &[]);
+async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
+    let world = world(short().max_waiters(3), &[]);
     world.is(Mood::Slow);
     let asks = futures::future::join_all((0..10).map(|_| world.get()));
     assert_eq!(asks.await.len(), 10);
@@ -512,7 +512,7 @@ async fn past_the_limits_on_flights_and_waiters_requests_call_by_themselves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_made_in_the_background_takes_no_pages_place_though_it_may_be_held_itself() {
+async fn a_background_error_does_not_replace_the_stale_page() {
     for early in [false, true] {
         let policy = swr().negative_ttl(StatusCode::SERVICE_UNAVAILABLE, 60 * S);
         let world = world(if early { policy.early_refresh(1e9) } else { policy }, &[]);
@@ -529,7 +529,7 @@ async fn an_error_made_in_the_background_takes_no_pages_place_though_it_may_be_h
 }
 
 #[tokio::test(start_paused = true)]
-async fn windows_of_ones_own_are_for_pages_and_not_for_errors_or_what_is_stale_at_once() {
+async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
     let own = || swr().stale_if_error(30 * S).negative_ttl(StatusCode::NOT_FOUND, 5 * S);
     let errors = world(own(), &[]);
     errors.is(Mood::Status(404));
@@ -619,7 +619,7 @@ async fn a_bogus_credential_takes_a_page_from_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_asks_for_news_is_not_given_what_is_stale_though_it_waited_with_others() {
+async fn a_no_cache_follower_gets_no_stale_response() {
     let world = world(
         Policy::rfc9111().stale_if_error(60 * S).origin_timeout(5 * S),
         &[("cache-control", "max-age=10")],
@@ -635,7 +635,7 @@ async fn who_asks_for_news_is_not_given_what_is_stale_though_it_waited_with_othe
 
 /// The new page is made without the cookie, so it must not be one that depends on it.
 #[tokio::test(start_paused = true)]
-async fn a_page_that_depends_on_what_the_background_request_has_not_is_waited_for() {
+async fn a_page_that_depends_on_personal_fields_is_awaited() {
     let by_part = || {
         Policy::rfc9111()
             .stale_while_revalidate(60 * S)
@@ -660,7 +660,7 @@ async fn a_page_that_depends_on_what_the_background_request_has_not_is_waited_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_is_answered_with_what_is_stale_where_the_service_fails_and_takes_nothings_place() {
+async fn a_failed_head_gets_the_stale_page_and_replaces_nothing() {
     for mood in [Mood::Error, Mood::Status(503), Mood::Hangs] {
         let world = world(sie().origin_timeout(5 * S), &[]);
         world.get().await;
@@ -703,7 +703,7 @@ async fn what_is_named_is_taken_off_a_request_in_the_background() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_for_a_range_is_answered_like_any_head_where_the_service_fails() {
+async fn a_failed_head_with_range_gets_the_whole_stale_head() {
     let world = world(sie(), &[]);
     world.get().await;
     let fresh = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
@@ -715,8 +715,8 @@ async fn a_head_for_a_range_is_answered_like_any_head_where_the_service_fails() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_takes_too_long_has_failed_whatever_counts_as_a_failure() {
-    let world = world(swr().origin_timeout(5 * S).error_predicate(|r| r.status == 500), &[]);
+async fn a_refresh_that_times_out_counts_as_failed() {
+    let world = world(swr().origin_timeout(5 * S).failed_if(|r| r.status == 500), &[]);
     world.get().await;
     world.hand.advance(12 * S);
     world.is(Mood::Hangs);
@@ -744,7 +744,7 @@ async fn a_refresh_that_leaves_the_page_stale_is_not_repeated_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_that_a_bogus_credential_provoked_takes_a_page_from_nobody() {
+async fn a_304_to_a_bogus_credential_removes_no_page() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         let bogus = request.headers().contains_key("x-api-key");
@@ -769,7 +769,7 @@ async fn a_304_that_a_bogus_credential_provoked_takes_a_page_from_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_variant_that_forbids_it_is_not_served_stale_though_another_is_freshened() {
+async fn a_must_revalidate_variant_is_not_served_stale() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         if request.headers().contains_key("if-none-match") {
@@ -803,7 +803,7 @@ async fn a_variant_that_forbids_it_is_not_served_stale_though_another_is_freshen
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_stale_is_not_to_be_held_elsewhere_for_a_lifetime_more() {
+async fn stale_responses_get_no_lifetime_for_downstream_caches() {
     let world = world(sie().client_max_age(3600 * S), &[]);
     world.get().await;
     world.hand.advance(30 * S);

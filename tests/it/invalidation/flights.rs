@@ -1,10 +1,9 @@
 //! Flights and invalidations: nobody gets what was begun before an invalidation that it came after.
 
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
 use bytes::Bytes;
-use futures::FutureExt;
 use http::{Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -55,7 +54,7 @@ fn streaming(
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_comes_after_an_invalidation_gets_nothing_that_an_older_flight_brings() {
+async fn no_request_joins_a_flight_older_than_an_invalidation() {
     for &kept in ALL {
         for soft in [false, true] {
             for what in [
@@ -103,7 +102,7 @@ async fn who_comes_after_an_invalidation_gets_nothing_that_an_older_flight_bring
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_come_after_an_invalidation_of_a_tag_share_one_new_flight() {
+async fn requests_after_a_tag_invalidation_share_one_flight() {
     for &kept in ALL {
         for soft in [false, true] {
             // Before its head, when its tags are not known yet, and within its body.

@@ -49,7 +49,7 @@ fn names() -> [fn(usize) -> Invalidation; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_unrelated_invalidations_leave_nearly_all_pages_in_memory() {
+async fn unrelated_invalidations_leave_nearly_all_pages_in_memory() {
     for name in names() {
         let cache = Cache::new(MemoryStore::with_max_bytes(32 << 20));
         let hits = hits_after(&cache, 10_000, name).await;
@@ -58,7 +58,7 @@ async fn ten_thousand_unrelated_invalidations_leave_nearly_all_pages_in_memory()
 }
 
 #[tokio::test(start_paused = true)]
-async fn eight_hundred_unrelated_invalidations_leave_nearly_all_pages_in_a_remote_record() {
+async fn unrelated_invalidations_leave_nearly_all_pages_in_a_record() {
     for name in names() {
         let store = MemoryStore::with_max_bytes(32 << 20);
         let cache = Cache::new(Faulty::new(store, Fault::NoGenerations));
@@ -98,7 +98,7 @@ fn no_path_of_a_million_clears_the_root_or_an_unrelated_page() {
 
 /// Every bucket of paths is marked; no scope of another kind, or on a host, is the worse for it.
 #[test]
-fn kinds_and_hosts_keep_apart_and_wide_scopes_are_exact_however_many_paths_are_invalidated() {
+fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
     let table = local();
     let before = ready(table.current());
     let invalidated = |number| Scope::path(&format!("/{number}"));
@@ -122,7 +122,7 @@ fn kinds_and_hosts_keep_apart_and_wide_scopes_are_exact_however_many_paths_are_i
 }
 
 #[test]
-fn the_first_subtrees_that_are_named_are_exact_and_no_later_one_is_lost() {
+fn the_first_subtrees_are_exact_and_no_later_one_is_lost() {
     let table = local();
     let before = ready(table.current());
     let named = |number: usize| Scope::subtree(&format!("/named/{number}"));
@@ -285,7 +285,7 @@ pub(crate) async fn fill(stack: &Stack, uri: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_acknowledged_invalidation_counts_for_who_saw_it_when_the_record_goes_back() {
+async fn a_process_keeps_an_invalidation_after_a_record_rollback() {
     // Put back to before the invalidation, or lost and begun by a process that knows nothing.
     for is_lost in [false, true] {
         let store = Remote::new();
@@ -309,7 +309,7 @@ async fn an_acknowledged_invalidation_counts_for_who_saw_it_when_the_record_goes
 }
 
 #[tokio::test(start_paused = true)]
-async fn handles_to_a_namespace_that_live_for_one_request_know_what_others_have_seen() {
+async fn short_lived_namespace_handles_share_seen_generations() {
     let store = Remote::new();
     let cache = Cache::new(store.clone());
     let tenant = || cache.with_namespace("tenant").expect("valid");
@@ -321,7 +321,7 @@ async fn handles_to_a_namespace_that_live_for_one_request_know_what_others_have_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_invalidation_is_noticed_through_an_entry_made_after_it() {
+async fn a_newer_entry_reveals_a_lost_invalidation() {
     let store = Remote::new();
     let (cache, stack) = process(&store);
     fill(&stack, "/").await;
@@ -374,7 +374,7 @@ async fn of_several_who_notice_one_begins_the_new_incarnation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_of_a_later_version_bypasses_the_cache_and_is_left_alone() {
+async fn a_record_of_a_later_version_bypasses_the_cache() {
     let store = Remote::new();
     let (cache, stack) = process(&store);
     fill(&stack, "/").await;

@@ -1,7 +1,7 @@
 //! Invalidation by scope, by a write, and over HTTP.
 
 mod concurrent;
-pub(crate) mod failed_invalidations;
+pub(crate) mod failures;
 mod flights;
 mod generations;
 mod paths;

@@ -1,7 +1,6 @@
 //! Invalidation by path, and of the whole namespace.
 
 use crate::support::*;
-use futures::FutureExt;
 use http::Request;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};

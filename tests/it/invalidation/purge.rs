@@ -59,7 +59,7 @@ async fn what_is_not_named_stays_and_nobody_learns_what_was_there() {
 }
 
 #[tokio::test]
-async fn who_does_not_know_the_secret_clears_nothing_and_gets_one_answer_to_everything() {
+async fn without_the_secret_every_purge_gets_the_same_401() {
     let (service, stack, _) = with_a_page().await;
     let table: [&[(&str, &str)]; 12] = [
         &[],

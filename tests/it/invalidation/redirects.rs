@@ -20,7 +20,7 @@ async fn clears(policy: PolicyBuilder, code: u16, field: &'static str) -> bool {
 }
 
 #[tokio::test]
-async fn a_write_invalidates_what_it_created_and_the_page_that_shows_it_but_no_new_address_of_its_own() {
+async fn a_write_invalidates_location_of_2xx_302_and_303_only() {
     let rfc9111 = Policy::rfc9111().default_ttl(MINUTE).cache_status(true);
     for policy in [policy(), rfc9111] {
         for (code, by_default, without) in [
@@ -129,7 +129,7 @@ const REDIRECTS: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn the_page_that_a_write_redirects_to_is_invalidated_however_a_proxy_names_the_site() {
+async fn a_redirect_target_is_invalidated_under_forwarded_hosts() {
     for (origin, lines, location, expected) in REDIRECTS.iter().copied() {
         let cleared = clears_c(&policy(), origin, lines, location).await;
         assert_eq!(cleared, expected, "{origin} {lines:?} {location:?}");
@@ -145,7 +145,7 @@ async fn a_forwarded_field_that_is_ignored_names_no_site() {
 }
 
 #[tokio::test]
-async fn under_rfc_9111_the_scheme_separates_origins_and_a_forwarded_host_clears_no_page_of_its_own_host() {
+async fn under_rfc9111_scheme_and_forwarded_host_separate_origins() {
     let rfc9111 = Policy::rfc9111().default_ttl(MINUTE).cache_status(true);
     for (origin, lines, location, expected) in [
         ("http://shop.example", &[][..], &["https://shop.example/c"][..], false),
@@ -162,7 +162,7 @@ async fn under_rfc_9111_the_scheme_separates_origins_and_a_forwarded_host_clears
 }
 
 #[tokio::test]
-async fn an_invalidation_on_a_host_names_the_pages_that_a_proxy_forwards_for_it() {
+async fn an_invalidation_on_a_host_covers_forwarded_hosts() {
     let table: [(&[(&str, &str)], _, _); 9] = [
         (&[HOST, PUBLIC], Invalidation::path("/a").host("shop.example"), true),
         (&[HOST, PUBLIC], Invalidation::uri("https://shop.example/a"), true),

@@ -25,7 +25,7 @@ async fn invalidate(cache: &Cache, path: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_counts_for_who_saw_it_when_the_record_went_back_and_was_overtaken() {
+async fn a_seen_invalidation_survives_an_overtaken_rollback() {
     for overtaking in [1, 3, 100] {
         for store in remotes() {
             let (cache, stack) = process(&store);
@@ -48,7 +48,7 @@ async fn an_invalidation_counts_for_who_saw_it_when_the_record_went_back_and_was
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_after_the_record_went_back_takes_entries_made_before_that() {
+async fn an_invalidation_after_a_rollback_covers_older_entries() {
     for store in remotes() {
         let (cache, stack) = process(&store);
         send(&stack, get("/first")).await;
@@ -65,7 +65,7 @@ async fn an_invalidation_after_the_record_went_back_takes_entries_made_before_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_after_the_record_went_back_takes_values_made_before_that() {
+async fn an_invalidation_after_a_rollback_covers_older_values() {
     for store in remotes() {
         let (cache, stack) = process(&store);
         send(&stack, get("/first")).await;
@@ -82,7 +82,7 @@ async fn an_invalidation_after_the_record_went_back_takes_values_made_before_tha
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_arrives_after_the_record_went_back_is_not_used_again_once_invalidated() {
+async fn a_response_that_arrives_after_a_rollback_can_be_invalidated() {
     for store in remotes() {
         let cache = Cache::new(store.clone());
         let slow = service_fn(|request: Request<Body>| async move {
@@ -108,7 +108,7 @@ async fn a_response_that_arrives_after_the_record_went_back_is_not_used_again_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_goes_with_its_value_when_the_record_went_back_to_before_it_was_read() {
+async fn a_page_is_invalidated_with_its_value_after_a_rollback() {
     for store in remotes() {
         for is_same_process in [true, false] {
             let cache = Cache::new(store.clone());
@@ -128,7 +128,7 @@ async fn a_page_goes_with_its_value_when_the_record_went_back_to_before_it_was_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn counters_that_were_cleared_stay_cleared_when_the_record_went_back_and_was_overtaken() {
+async fn cleared_counters_stay_cleared_after_an_overtaken_rollback() {
     let store = Remote::new();
     let (cache, stack) = process(&store);
     send(&stack, get("/first")).await;
@@ -288,7 +288,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     /// An invalidation that the record has, or that the process has seen, is younger than every page that is served.
     #[test]
-    fn no_invalidation_is_lost_that_is_recorded_or_was_seen_however_often_the_record_goes_back(
+    fn repeated_rollbacks_lose_no_recorded_or_seen_invalidation(
         steps in prop::collection::vec(step(), 1..80),
         is_local in any::<bool>(),
     ) {

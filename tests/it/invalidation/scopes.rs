@@ -1,6 +1,6 @@
 //! What an invalidation names, through whole stacks and over stores of several kinds.
 
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::*;
 use http::Request;
 use std::convert::Infallible;
@@ -105,7 +105,7 @@ async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_named_goes_at_once_with_all_its_variants_in_all_layers_and_the_rest_stays() {
+async fn each_scope_covers_its_variants_in_all_layers_alone() {
     for &kept in ALL {
         for (what, named) in names() {
             // Without a stale window, the two strengths come to the same.
@@ -126,7 +126,7 @@ async fn what_is_named_goes_at_once_with_all_its_variants_in_all_layers_and_the_
 
 /// A slug that a router has decoded may look like syntax.
 #[tokio::test(start_paused = true)]
-async fn a_subtree_is_invalidated_by_its_encoded_and_by_its_decoded_name() {
+async fn a_subtree_is_named_encoded_or_decoded() {
     for (requested, named) in [
         ("/f/what%3F/1", "/f/what?"),
         ("/f/c%23/1", "/f/c#"),
@@ -190,7 +190,7 @@ struct Nothing;
 impl Dependents for Nothing {}
 
 #[tokio::test(start_paused = true)]
-async fn a_model_takes_the_pages_of_its_related_things_along_and_leaves_the_others() {
+async fn related_tags_are_invalidated_together_and_others_stay() {
     let paths =
         ["/", "/flavours/vanilla", "/flavours/lemon", "/sizes/1", "/sizes/2", "/aggregate", "/imprint"];
     let answer = |request: &Request<Body>, call| match request.uri().path() {
@@ -236,7 +236,7 @@ async fn a_model_takes_the_pages_of_its_related_things_along_and_leaves_the_othe
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_has_changed_is_invalidated_if_it_has_succeeded() {
+async fn a_handlers_invalidations_apply_on_success_only() {
     for &kept in ALL {
         let (cache, _hand) = kept.cache(0);
         let (inner, _) = origin(|request, call| {
@@ -300,7 +300,7 @@ async fn what_several_say_has_changed_adds_up_and_the_stronger_counts() {
 
 #[cfg(feature = "axum")]
 #[tokio::test(start_paused = true)]
-async fn an_axum_handler_returns_what_it_has_changed_with_its_response() {
+async fn an_axum_handler_returns_invalidations_with_its_response() {
     use axum::Router;
     use axum::routing::{get as on_get, post};
     use tower_response_cache::SiteCacheLayer;
@@ -331,7 +331,7 @@ async fn an_axum_handler_returns_what_it_has_changed_with_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_page_whose_handler_changed_something_has_it_changed_once() {
+async fn a_handlers_invalidation_is_made_once_with_followers() {
     let (cache, _hand) = Kept::Inside.cache(0);
     let inner = service_fn(|_: Request<Body>| async {
         sleep(50 * MS).await;

@@ -1,13 +1,13 @@
 //! Soft invalidation: what is named becomes stale, and is gone only where it has no window.
 
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::*;
 use http::StatusCode;
 use tokio::time::sleep;
 use tower_response_cache::{CacheHints, Invalidation, Policy};
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_softly_is_served_at_once_while_one_refresh_runs() {
+async fn a_softly_invalidated_page_is_served_during_one_refresh() {
     for &kept in ALL {
         for what in [
             Invalidation::path("/page"),
@@ -38,7 +38,7 @@ async fn what_is_invalidated_softly_is_served_at_once_while_one_refresh_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_softly_and_has_no_window_is_a_miss_or_asked_about() {
+async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
     for &kept in ALL {
         // The lines of the response, and whether the service is asked about it.
         let table: [(&[(&str, &str)], bool); 4] = [
@@ -86,7 +86,7 @@ async fn what_is_gone_is_not_asked_about_and_serves_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_service_fails_what_was_invalidated_softly_is_still_an_answer() {
+async fn a_softly_invalidated_page_answers_if_the_service_fails() {
     for &kept in ALL {
         let (cache, hand) = kept.cache(0);
         let (inner, _) =
@@ -104,9 +104,9 @@ async fn where_the_service_fails_what_was_invalidated_softly_is_still_an_answer(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soft_invalidation_never_undoes_a_hard_one_whichever_comes_first() {
-    let (soft, hard) = (Invalidation::tag("t").soft(), Invalidation::tag("t"));
-    let other = Invalidation::path("/page").soft();
+async fn a_soft_invalidation_never_undoes_a_hard_one() {
+    let (soft, hard) = (Invalidation::tag("t").keep_stale(), Invalidation::tag("t"));
+    let other = Invalidation::path("/page").keep_stale();
     for &kept in ALL {
         for all in [
             vec![hard.clone(), soft.clone()],
@@ -157,7 +157,7 @@ async fn a_hard_invalidation_takes_what_is_being_served_stale() {
 
 /// Whatever of a look-up has taken place by then.
 #[tokio::test(start_paused = true)]
-async fn a_hard_invalidation_at_any_moment_of_a_request_that_meets_a_soft_one_takes_the_page() {
+async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
     for &kept in ALL {
         for moment in 0..60 {
             let (cache, _hand) = kept.cache(0);
@@ -182,7 +182,7 @@ async fn a_hard_invalidation_at_any_moment_of_a_request_that_meets_a_soft_one_ta
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_window_begins_with_the_first_request_that_meets_a_soft_invalidation() {
+async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
     for &kept in ALL {
         // Before it, nobody, or so many that the page is among the hottest.
         for visitors in [0, 200] {
@@ -227,7 +227,7 @@ async fn a_soft_invalidation_prolongs_no_window_that_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_variant_that_was_invalidated_softly_is_served_and_made_anew_by_itself() {
+async fn each_softly_invalidated_variant_is_refreshed_separately() {
     for &kept in ALL {
         let (cache, _hand) = kept.cache(0);
         let (inner, calls) = origin(|request, call| {
@@ -318,7 +318,7 @@ async fn what_is_invalidated_while_it_is_made_anew_is_made_anew_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hard_invalidation_while_a_page_is_made_anew_has_all_who_come_wait_for_a_newer_one() {
+async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     for &kept in ALL {
         for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::uri("/")] {
             let (cache, _hand) = kept.cache(0);
@@ -344,7 +344,7 @@ async fn a_hard_invalidation_while_a_page_is_made_anew_has_all_who_come_wait_for
 
 /// Neither for those who come while it is made, nor for those who come after.
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_invalidated_softly_while_it_is_made_for_the_first_time_is_nobody_elses() {
+async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {
         for soft in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
             let (cache, _hand) = kept.cache(0);
@@ -364,7 +364,7 @@ async fn a_page_that_is_invalidated_softly_while_it_is_made_for_the_first_time_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_a_304_confirms_in_the_background_is_fresh_again_and_still_has_its_names() {
+async fn a_background_304_freshens_the_page_and_keeps_its_tags() {
     for &kept in ALL {
         let (cache, _hand) = kept.cache(0);
         let (inner, calls) = origin(|request, call| match asks_about(request) {

@@ -1,12 +1,10 @@
 //! Tags: where they come from, where they are told, and what a 304 leaves of them.
 
-use crate::support::keeping::*;
 use crate::support::rfc9111::{proxy, standing};
+use crate::support::stacks::*;
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, Store, TagField,
-};
+use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, TagField};
 
 /// Each field by which a response may say a tag, with the tag `t`, and how it is enabled.
 const FIELDS: [(TagField, &str, &str); 3] = [
@@ -16,7 +14,7 @@ const FIELDS: [(TagField, &str, &str); 3] = [
 ];
 
 #[tokio::test(start_paused = true)]
-async fn the_tags_in_a_field_count_where_it_is_enabled_and_not_where_it_is_not() {
+async fn tags_in_a_field_count_only_if_the_field_is_enabled() {
     for (field, name, value) in FIELDS {
         for enabled in [vec![], vec![TagField::CacheGroups], vec![field], FIELDS.map(|(f, ..)| f).to_vec()] {
             let cache = memory();
@@ -99,7 +97,7 @@ async fn lines_of_a_field_and_hints_of_several_handlers_add_up() {
 
 /// RFC 9875 section 3.
 #[tokio::test(start_paused = true)]
-async fn a_successful_unsafe_response_invalidates_groups_on_its_own_host_alone() {
+async fn a_write_invalidates_cache_groups_on_its_own_host_only() {
     for &kept in ALL {
         // Method, status, its line, and whether the group goes.
         let table = [
@@ -228,7 +226,7 @@ async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
 
 /// What is told is what is known of it then.
 #[tokio::test(start_paused = true)]
-async fn a_304_that_is_not_kept_tells_nobody_what_nobody_is_to_be_told() {
+async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| match asks_about(request) {
         true => not_modified(&[("etag", "\"1\""), ("cache-control", "private"), ("cache-groups", "\"g\"")]),
@@ -264,7 +262,7 @@ async fn nested_layers_tell_the_same_tags_first_and_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outer_layer_that_tells_nobody_takes_off_what_an_inner_one_leaves() {
+async fn an_outer_layer_removes_tag_fields_of_an_inner_one() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-groups", "\"g\"")], call));
     let route =
@@ -281,7 +279,7 @@ async fn an_outer_layer_that_tells_nobody_takes_off_what_an_inner_one_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_names_what_a_304_has_confirmed_though_that_says_nothing_of_it() {
+async fn a_304_without_tags_keeps_the_stored_tags() {
     for &kept in ALL {
         for (by, lines) in [
             ("hints", &[][..]),
@@ -326,7 +324,7 @@ async fn a_tag_names_what_a_304_has_confirmed_though_that_says_nothing_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_may_add_tags_and_one_whose_tags_can_not_be_read_ends_the_page() {
+async fn a_304_may_add_tags_and_malformed_tags_remove_the_page() {
     for (line, kept) in [("\"new\"", true), ("new", false)] {
         for tag in ["old", "new"] {
             let (cache, hand) = timed();

@@ -137,7 +137,7 @@ async fn requests_whose_forwarded_fields_say_the_same_share_a_page() {
 }
 
 #[tokio::test]
-async fn the_handler_sees_what_the_key_has_whichever_request_comes_first() {
+async fn the_handler_sees_the_forwarded_fields_of_the_key() {
     for (requests, seen) in PAGES {
         for lines in *requests {
             let (inner, _) = origin(echo);
@@ -177,7 +177,7 @@ async fn a_head_that_is_forwarded_has_the_fields_of_its_key() {
 }
 
 #[tokio::test]
-async fn a_forwarded_field_that_can_not_be_read_bypasses_and_is_forwarded_as_it_is() {
+async fn a_malformed_forwarded_field_bypasses_unchanged() {
     for (name, value) in [
         ("forwarded", "shop.example"),
         ("forwarded", "proto=https;proto=http"),
@@ -224,7 +224,7 @@ async fn a_forwarded_field_selects_no_variants() {
 }
 
 #[tokio::test]
-async fn a_keyed_header_that_is_a_forwarded_field_is_keyed_by_what_it_says() {
+async fn a_forwarded_field_as_a_keyed_header_is_keyed_by_meaning() {
     let name = HeaderName::from_static("x-forwarded-proto");
     let (stack, _) = site(policy().vary_on_headers([name]), |_, call| numbered(&[], call));
     let of = |value| get_with("/", &[("x-forwarded-proto", value)]);
@@ -233,8 +233,8 @@ async fn a_keyed_header_that_is_a_forwarded_field_is_keyed_by_what_it_says() {
 }
 
 #[tokio::test]
-async fn where_hosts_are_listed_every_host_that_a_forwarded_field_names_is_one_of_them() {
-    let policy = policy().hosts(["shop.example"]);
+async fn each_forwarded_host_must_be_in_the_list_of_hosts() {
+    let policy = policy().hosts(["shop.example"]).expect("valid");
     let (stack, _) = site(policy, |_, call| numbered(&[], call));
     let of = |line| get_with("/", &[("host", "shop.example"), line]);
     for (line, detail) in [
@@ -270,7 +270,7 @@ async fn a_background_refresh_has_the_fields_of_its_key() {
 }
 
 #[tokio::test]
-async fn the_order_in_which_a_policy_lists_what_is_keyed_makes_no_other_keys() {
+async fn the_order_of_keyed_inputs_in_a_policy_changes_no_key() {
     let part = |name: &'static str| KeyPart::new(name, move |_| Some(name.to_owned()));
     let names = |reversed: bool, names: [&'static str; 2]| match reversed {
         false => names,

@@ -24,7 +24,7 @@ async fn check(stack: &Stack, table: &[(Lines<'_>, &str, bool)]) {
 }
 
 #[tokio::test]
-async fn a_page_has_one_copy_for_each_language_of_the_site_however_browsers_ask_for_it() {
+async fn a_page_has_one_entry_per_language_of_the_site() {
     let policy = policy().vary_by_part(KeyPart::language(["en", "de"]).expect("valid"));
     let (stack, calls) = shows(policy, &["accept-language"], "Accept-Language");
     check(
@@ -44,7 +44,7 @@ async fn a_page_has_one_copy_for_each_language_of_the_site_however_browsers_ask_
 }
 
 #[tokio::test]
-async fn codings_and_formats_make_no_more_copies_than_the_site_can_produce() {
+async fn codings_and_formats_make_only_entries_the_site_can_produce() {
     let policy = policy()
         .vary_by_part(KeyPart::encoding(["br", "gzip"]).expect("valid"))
         .vary_by_part(KeyPart::format(["text/html", "application/json"]).expect("valid"));
@@ -87,7 +87,7 @@ async fn without_a_part_for_it_each_spelling_has_a_copy_of_its_own() {
 
 /// As drf-extensions composes its keys: a bit for each thing that a page depends on.
 #[tokio::test]
-async fn parts_compose_a_key_of_tenant_plan_and_experiment_and_absent_differs_from_empty() {
+async fn key_parts_compose_and_absent_differs_from_empty() {
     #[derive(Clone)]
     struct Tenant(&'static str);
     let policy = policy()
@@ -146,8 +146,8 @@ async fn fields_can_be_keyed_though_no_vary_names_them() {
 }
 
 #[tokio::test]
-async fn where_hosts_are_listed_nobody_fills_the_cache_under_another_name() {
-    let policy = policy().hosts(["shop.example"]);
+async fn an_unlisted_host_stores_nothing() {
+    let policy = policy().hosts(["shop.example"]).expect("valid");
     let (stack, _) = site(policy, |_, call| numbered(&[], call));
     let of = |host: &str| get_with("/", &[("host", host)]);
     assert!(shares(&stack, of("shop.example"), of("shop.example")).await);
@@ -226,7 +226,7 @@ async fn in_strict_mode_no_page_can_depend_on_what_its_key_ignores() {
 }
 
 #[tokio::test]
-async fn in_strict_mode_a_response_that_depends_on_what_was_removed_is_not_stored() {
+async fn strict_mode_stores_no_response_that_varies_on_stripped_input() {
     for (vary, stored) in [
         ("Accept-Language", true),
         ("Cookie", true),
@@ -271,7 +271,7 @@ async fn what_strict_mode_would_remove_can_be_observed_first() {
 }
 
 #[tokio::test]
-async fn nested_caches_narrow_every_request_that_a_cache_further_in_may_store() {
+async fn nested_caches_strip_requests_for_inner_caches() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("x-evil"))));
     let route = route_over(&cache, std::time::Duration::from_secs(2), inner);

@@ -1,6 +1,6 @@
 //! Under axum, a client may ask for one URI and the handler see another: both are keyed, and both are invalidated.
 
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::*;
 use axum::Router;
 use axum::extract::OriginalUri;
@@ -43,7 +43,7 @@ fn seeing(method: &str, public: &str, seen: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn both_what_the_client_asked_for_and_what_the_handler_sees_are_keyed() {
+async fn both_the_original_and_the_rewritten_uri_are_keyed() {
     let uris = [
         "/a",
         "/b",
@@ -78,7 +78,7 @@ async fn both_what_the_client_asked_for_and_what_the_handler_sees_are_keyed() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_a_layer_picks_by_the_authority_has_pages_of_its_own() {
+async fn a_tenant_selected_by_authority_has_its_own_pages() {
     let (stack, _) = rewriting(&memory(), policy());
     for _ in 0..2 {
         for tenant in ["acme", "umbrella"] {
@@ -135,7 +135,7 @@ async fn what_a_write_points_to_is_resolved_against_either_target() {
 }
 
 #[tokio::test]
-async fn under_rfc_9111_a_write_clears_pages_on_the_hosts_of_its_own_targets_alone() {
+async fn under_rfc9111_a_write_invalidates_hosts_of_its_targets_only() {
     let (stack, _) = rewriting(&memory(), Policy::rfc9111().cache_status(true));
     let pages = [
         (("shop.example", "/a", "http://t1/x"), true),
@@ -186,7 +186,7 @@ async fn a_page_is_named_by_both_of_its_paths_and_hosts() {
 }
 
 #[tokio::test]
-async fn user_information_that_a_layer_writes_into_the_uri_is_in_no_key() {
+async fn userinfo_that_a_layer_writes_is_not_in_the_key() {
     let (stack, _) = rewriting(&memory(), policy());
     for _ in 0..2 {
         let answer = send(&stack, seeing("GET", "/", "http://me:s3cret@backend/")).await;
@@ -195,7 +195,7 @@ async fn user_information_that_a_layer_writes_into_the_uri_is_in_no_key() {
 }
 
 #[tokio::test]
-async fn a_random_choice_of_backends_outside_the_cache_costs_one_copy_for_each() {
+async fn random_backends_outside_the_cache_make_an_entry_each() {
     let (cache, turn) = (memory(), Arc::new(AtomicUsize::new(0)));
     let (stack, calls) = rewriting(&cache, policy());
     for _ in 0..9 {
@@ -210,7 +210,7 @@ async fn a_random_choice_of_backends_outside_the_cache_costs_one_copy_for_each()
 }
 
 #[tokio::test]
-async fn the_public_path_of_a_nested_route_clears_it_in_the_layers_outside_and_inside() {
+async fn the_public_path_of_a_nested_route_invalidates_all_layers() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let page = move || {
@@ -239,7 +239,7 @@ async fn the_public_path_of_a_nested_route_clears_it_in_the_layers_outside_and_i
 }
 
 #[tokio::test]
-async fn an_inner_entry_is_invalidated_by_the_path_that_an_outer_layer_knows() {
+async fn an_inner_entry_is_invalidated_by_the_outer_path() {
     for bypassing in [false, true] {
         let cache = memory();
         let (inner, _) = origin(|request, call| numbered(&[], call + request.uri().path().len()));

@@ -38,7 +38,7 @@ async fn tenants_told_apart_by_host_never_share() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_repeated_malformed_or_contradicts_the_target_is_not_handled() {
+async fn a_repeated_malformed_or_contradicting_host_bypasses() {
     let (stack, calls) = site(policy(), echo);
     let requests = || {
         [
@@ -69,7 +69,7 @@ async fn a_page_made_for_another_spelling_of_the_host_is_not_shared() {
 }
 
 #[tokio::test]
-async fn a_page_made_for_another_spelling_of_the_authority_is_not_shared() {
+async fn spellings_of_the_authority_do_not_share_a_page() {
     for odd in ["http://SHOP.example/x", "http://shop.example./x", "http://shop.example:80/x"] {
         let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
         assert_eq!(send(&stack, get(odd)).await.detail(), Some("host"), "{odd}");

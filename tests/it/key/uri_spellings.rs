@@ -1,6 +1,6 @@
 //! An invalidation by URI covers every spelling of the query that a form parser reads alike; the key does not.
 
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::*;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{Cache, Invalidation, PolicyBuilder, PurgeService, QueryKey, SiteCacheLayer};
@@ -30,7 +30,7 @@ fn site_of(cache: &Cache) -> (Stack, Calls) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_uri_is_invalidated_in_every_spelling_that_a_form_parser_reads_alike() {
+async fn a_uri_is_invalidated_in_every_equivalent_form_encoding() {
     for kept in ALL {
         for (number, line) in ALIKE.iter().enumerate() {
             for named in *line {
@@ -51,7 +51,7 @@ async fn a_uri_is_invalidated_in_every_spelling_that_a_form_parser_reads_alike()
 }
 
 #[tokio::test]
-async fn a_uri_may_be_named_by_decoded_text_to_the_cache_and_to_the_purge_service() {
+async fn a_uri_may_be_named_decoded_in_code_and_purge_requests() {
     for (text, line) in DECODED {
         for by_purge in [false, true] {
             let cache = memory();
@@ -130,7 +130,7 @@ async fn no_query_and_an_empty_one_are_read_alike() {
 }
 
 #[tokio::test]
-async fn the_path_and_the_query_of_a_uri_are_read_each_as_encoded_and_as_text() {
+async fn path_and_query_of_a_uri_are_read_encoded_and_decoded() {
     let pages = ["/50%25?q=a+b", "/50%25?q=a%2Bb", "/50%2525?q=a+b", "/50%2525?q=a%2Bb"];
     let cache = memory();
     let (stack, _) = site_of(&cache);

@@ -48,7 +48,7 @@ async fn what_differs_in_a_nominated_field_is_never_shared() {
 }
 
 #[tokio::test]
-async fn languages_that_mean_the_same_share_a_variant_before_an_origin_but_not_before_an_application() {
+async fn equivalent_languages_share_a_variant_under_rfc9111_only() {
     let lines: Lines = &[("vary", "accept-language"), ("cache-control", "max-age=60")];
     for (policy, shared) in [(Policy::rfc9111(), true), (Policy::app(), false)] {
         let (stack, _) = site(policy.cache_status(true), move |_, call| numbered(lines, call));
@@ -59,7 +59,7 @@ async fn languages_that_mean_the_same_share_a_variant_before_an_origin_but_not_b
 }
 
 #[tokio::test]
-async fn lines_of_a_list_are_one_list_and_white_space_around_it_does_not_count() {
+async fn list_lines_are_joined_and_whitespace_is_ignored() {
     let (stack, _) = by(&[("vary", "x-a")]);
     let split = get_with("/", &[("x-a", "1"), ("x-a", " 2 ")]);
     assert!(shares(&stack, split, get_with("/", &[("x-a", "1, 2")])).await);
@@ -112,7 +112,7 @@ async fn fields_learnt_one_after_the_other_are_all_compared() {
 }
 
 #[tokio::test]
-async fn the_number_of_variants_of_a_url_is_bounded_and_the_newest_stay() {
+async fn variants_of_a_url_are_bounded_and_the_newest_stay() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[("vary", "x-a")], call));
     let stack = SiteCacheLayer::new(&cache)

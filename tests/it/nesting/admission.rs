@@ -68,7 +68,7 @@ fn form() -> Any {
 }
 
 #[tokio::test]
-async fn every_layer_of_this_crate_judges_what_layers_inside_of_it_made_of_a_page() {
+async fn every_outermost_layer_admits_or_refuses_inner_responses() {
     type Outer = fn(Any) -> Any;
     let outer: [(&str, Outer); 6] = [
         ("anonymous", anonymous),
@@ -140,7 +140,7 @@ async fn nothing_is_made_in_the_background_that_no_layer_would_judge() {
 
 #[cfg(feature = "axum")]
 #[tokio::test(start_paused = true)]
-async fn what_a_router_of_axum_adds_keeps_no_refresh_from_the_background() {
+async fn extensions_of_an_axum_router_allow_background_refreshes() {
     use axum::{Router, routing::get};
     let ((cache, hand), calls) = (timed(), Calls::default());
     let counted = calls.clone();
@@ -165,7 +165,7 @@ async fn what_a_router_of_axum_adds_keeps_no_refresh_from_the_background() {
 }
 
 #[tokio::test]
-async fn inner_layers_store_no_field_that_an_outer_one_declares_a_credential() {
+async fn inner_layers_store_no_credential_field_of_an_outer_layer() {
     let secret = HeaderName::from_static("x-acme");
     let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
     let anonymous = AnonymousOnlyLayer::new().credential_headers([secret.clone()]);
@@ -215,8 +215,8 @@ async fn the_marks_of_a_304_reach_outer_layers() {
 }
 
 #[tokio::test]
-async fn an_outer_cache_learns_from_the_field_what_a_rebuilt_response_has_lost() {
-    let by_language = policy().vary_on_headers([http::header::ACCEPT_LANGUAGE]);
+async fn an_outer_cache_reads_marks_of_a_rebuilt_response() {
+    let by_language = policy().vary_on_headers([http::header::ACCEPT_LANGUAGE]).expect("valid");
     let (inner, _) = origin(|request, _| {
         Response::new(Body::from(format!("{:?}", request.headers().get("accept-language"))))
     });
@@ -264,7 +264,7 @@ fn held_back() -> (Any, Calls, Arc<Notify>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn if_a_client_leaves_while_its_response_is_held_one_follower_starts_over() {
+async fn one_follower_retries_if_the_client_of_a_held_response_leaves() {
     let (stack, calls, go) = held_back();
     let leader = ask(&stack);
     settle().await;
@@ -328,7 +328,7 @@ fn copy(request: &Request<Body>) -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_come_back_to_the_outermost_layer_is_refused_when_it_answers() {
+async fn a_response_that_never_reaches_the_outermost_layer_is_refused() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let kept = Arc::new(Mutex::new(Vec::new()));
     let keeping = route(&memory(), policy(), boxed(inner)).map_response(move |response: Response<Boxed>| {

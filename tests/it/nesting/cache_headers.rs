@@ -9,7 +9,7 @@ use tower_response_cache::{
 };
 
 #[tokio::test]
-async fn a_never_cached_page_is_stored_nowhere_and_marking_it_twice_changes_nothing() {
+async fn a_never_cached_page_is_stored_nowhere() {
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "public, max-age=3600")], call));
     let once = NeverCacheLayer::new().layer(inner);
     let twice = NeverCacheLayer::new().layer(once.clone()).boxed_clone();
@@ -29,9 +29,9 @@ async fn a_never_cached_page_is_stored_nowhere_and_marking_it_twice_changes_noth
 }
 
 #[tokio::test]
-async fn directives_written_inside_count_for_the_cache_and_outside_for_clients_alone() {
-    let minute = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
-    let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
+async fn directives_outside_the_cache_apply_to_clients_only() {
+    let minute = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let private = CacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let cached = SiteCacheLayer::new(&cache).layer(minute.layer(inner)).boxed_clone();
@@ -118,7 +118,7 @@ async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
 }
 
 #[tokio::test]
-async fn errors_and_what_is_somebodys_own_are_told_no_lifetime_of_a_page() {
+async fn errors_and_personalized_responses_get_no_page_lifetime() {
     let hour = CacheControl::new().public().max_age(60 * MINUTE).s_maxage(60 * MINUTE).no_transform();
     for (status, identified, told) in [
         (200, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),

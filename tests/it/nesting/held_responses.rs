@@ -67,7 +67,7 @@ fn pages() -> Inner {
 }
 
 #[tokio::test]
-async fn what_a_layer_in_between_adds_keeps_a_response_from_the_inner_cache() {
+async fn fields_of_a_middle_layer_prevent_storing_in_the_inner_cache() {
     for (name, value, why) in [
         ("set-cookie", "id=1", "set-cookie"),
         ("set-cookie2", "id=1", "set-cookie"),
@@ -97,7 +97,7 @@ async fn what_a_layer_in_between_adds_keeps_a_response_from_the_inner_cache() {
 }
 
 #[tokio::test]
-async fn the_marks_of_a_layer_in_between_keep_a_response_from_the_inner_cache() {
+async fn marks_of_a_middle_layer_prevent_storing_in_the_inner_cache() {
     type Mark = fn(&mut Response<ResponseBody<Body>>);
     let marks: [(Mark, &str); 4] = [
         (|response| _ = response.extensions_mut().insert(Identified), "identified"),
@@ -148,7 +148,7 @@ async fn what_layers_of_this_crate_write_for_clients_does_not_count() {
 }
 
 #[tokio::test]
-async fn what_is_private_to_others_by_the_handlers_own_word_does_not_count() {
+async fn fields_declared_private_by_a_handler_allow_storing() {
     let (inner, _) = origin(|_, call| {
         let mut response = numbered(&[("cache-control", "private")], call);
         CacheHints::new().ttl(MINUTE).add_to(response.extensions_mut());
@@ -191,7 +191,7 @@ async fn a_refused_hit_leaves_the_entry_in_place() {
 }
 
 #[tokio::test]
-async fn a_response_that_is_rebuilt_or_dropped_is_not_stored_by_the_inner_cache() {
+async fn a_rebuilt_or_dropped_response_is_not_stored_inside() {
     let rebuilt = route(&memory(), pages()).map_response(|response| {
         let (parts, body) = response.into_parts();
         let mut new = Response::new(body);
@@ -293,7 +293,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_wait_for_the_verdict_and_call_the_handler_themselves_if_it_refuses() {
+async fn followers_await_admission_and_call_the_handler_if_refused() {
     for (sets_cookie, calls_made) in [(false, 1), (true, 3)] {
         let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
         let (inner, calls, _) = slow(&answers, &ends);
@@ -328,7 +328,7 @@ async fn followers_wait_for_the_verdict_and_call_the_handler_themselves_if_it_re
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_streams_is_shared_after_the_verdict_and_before_its_end() {
+async fn a_streaming_body_is_shared_after_admission() {
     let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
     let (inner, calls, _) = slow(&answers, &ends);
     let stack = anonymous(holding(inner, &go, false));
@@ -349,7 +349,7 @@ async fn a_body_that_streams_is_shared_after_the_verdict_and_before_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_is_cancelled_or_panics_before_the_verdict_is_refused_at_once() {
+async fn a_leader_that_ends_before_admission_is_refused_at_once() {
     for panics in [false, true] {
         let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
         let (inner, calls, _) = slow(&answers, &ends);
@@ -491,7 +491,7 @@ where
 
 /// Every order of the recommended layers around a form with a token: no visitor gets another's.
 #[tokio::test]
-async fn a_token_of_a_session_reaches_one_visitor_in_every_order_of_layers() {
+async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     let names = ["anonymous", "site", "route", "session"];
     let mut orders = vec![vec![]];
     for name in names {

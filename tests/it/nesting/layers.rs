@@ -50,7 +50,7 @@ async fn between_other_tower_http_layers_it_compiles_and_caches() {
 }
 
 #[tokio::test]
-async fn compression_outside_gets_the_plain_copy_and_encodes_it_each_time() {
+async fn outer_compression_encodes_the_plain_entry_on_each_hit() {
     let (inner, calls) = origin(|_, _| with_lines(&[("content-type", "text/html")], "x".repeat(4000)));
     let stack = ServiceBuilder::new()
         .layer(CompressionLayer::new())
@@ -85,7 +85,7 @@ async fn a_request_limit_and_a_panic_catcher_inside_are_no_obstacle() {
 }
 
 #[tokio::test]
-async fn a_request_id_set_outside_is_of_the_request_and_not_of_the_page() {
+async fn an_outer_request_id_is_not_stored() {
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = ServiceBuilder::new()
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -100,7 +100,7 @@ async fn a_request_id_set_outside_is_of_the_request_and_not_of_the_page() {
 }
 
 #[tokio::test]
-async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
+async fn nested_layers_store_one_entry_by_the_inner_policy() {
     let store = memory_store(1 << 20);
     let cache = Cache::new(store.clone());
     let (inner, calls) = origin(|_, call| numbered(&[], call));
@@ -126,7 +126,7 @@ async fn when_layers_nest_the_inner_policy_wins_and_one_copy_is_stored() {
 }
 
 #[tokio::test]
-async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answers_for_the_other() {
+async fn of_two_layers_with_one_name_only_the_outer_one_caches() {
     let (cache, _) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let layer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
@@ -146,7 +146,7 @@ async fn of_two_layers_with_one_name_the_outer_does_it_all_so_that_neither_answe
 }
 
 #[tokio::test]
-async fn a_layer_inside_of_authentication_never_answers_for_one_outside_of_it() {
+async fn a_layer_inside_authentication_never_answers_for_an_outer_one() {
     let cache = memory();
     // Checks the credential, and takes it off as proxies do.
     let guarded = |inner: Stack| {
@@ -182,7 +182,7 @@ async fn a_layer_inside_of_authentication_never_answers_for_one_outside_of_it() 
 }
 
 #[tokio::test]
-async fn who_was_identified_further_out_is_so_further_in_though_the_credential_was_taken_off() {
+async fn identification_by_an_outer_layer_reaches_inner_layers() {
     let cache = memory();
     for (name, value) in [("authorization", "alice"), ("cookie", "sid=alice"), ("x-api-key", "alice")] {
         for policy in [policy(), Policy::rfc9111().cache_status(true)] {
@@ -233,7 +233,7 @@ async fn the_mark_of_an_inner_layer_does_not_leave_the_outermost() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_sync_and_an_error_of_the_users_own_are_kept() {
+async fn bodies_that_are_not_sync_and_custom_errors_are_supported() {
     struct Lonely(Option<Bytes>, std::marker::PhantomData<Cell<()>>);
     impl http_body::Body for Lonely {
         type Data = Bytes;
@@ -260,8 +260,8 @@ async fn a_body_that_is_not_sync_and_an_error_of_the_users_own_are_kept() {
 }
 
 #[tokio::test]
-async fn layering_creates_no_state_so_layers_made_per_request_share_one_cache() {
-    let layer = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
+async fn layers_made_per_request_share_one_cache() {
+    let layer = SiteCacheLayer::new(&memory()).policy(policy());
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     for _ in 0..3 {
         assert_eq!(send(&layer.layer(inner.clone()).boxed_clone(), get("/")).await.text(), "1");

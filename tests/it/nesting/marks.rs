@@ -84,7 +84,7 @@ async fn a_mark_counts_though_the_response_was_rebuilt() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn the_marks_of_a_handler_of_axum_count_though_the_response_was_rebuilt() {
+async fn marks_of_an_axum_handler_survive_a_rebuilt_response() {
     use axum::response::IntoResponse;
     type Page = fn() -> axum::response::Response;
     let pages: [(Page, bool); 3] = [
@@ -99,7 +99,7 @@ async fn the_marks_of_a_handler_of_axum_count_though_the_response_was_rebuilt() 
 }
 
 #[tokio::test]
-async fn an_inner_cache_layer_writes_the_mark_that_its_handler_put_into_extensions() {
+async fn an_inner_cache_layer_writes_marks_from_extensions() {
     for identified in [false, true] {
         let (inner, calls) = origin(move |request, call| {
             let mut response = fresh(request, call);

@@ -3,10 +3,10 @@
 mod admission;
 mod cache_headers;
 mod held_responses;
+#[cfg(feature = "axum")]
+mod layer_orders;
 mod layers;
 mod marks;
-#[cfg(feature = "axum")]
-mod orders;
 mod readiness;
 #[cfg(feature = "axum")]
 mod servers;

@@ -26,7 +26,7 @@ fn slow(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hit_does_not_wait_behind_a_busy_service_and_no_miss_is_starved() {
+async fn hits_do_not_wait_for_a_busy_service() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| slow(&request, counted.next()));
@@ -65,7 +65,7 @@ async fn a_buffered_service_is_forwarded_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_readiness_comes_out_of_the_response_and_hits_go_on() {
+async fn a_readiness_error_is_returned_by_the_response_future() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {

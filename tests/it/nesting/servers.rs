@@ -75,7 +75,7 @@ fn route(cache: &Cache) -> RouteCacheLayer {
 }
 
 #[tokio::test]
-async fn under_axum_a_layer_goes_on_a_router_its_routes_a_method_router_and_a_handler() {
+async fn axum_routers_method_routers_and_handlers_accept_layers() {
     let calls = Calls::default();
     let handler = |name| counting(&calls, name);
     let cache = memory();
@@ -119,7 +119,7 @@ async fn under_axum_a_layer_goes_on_a_router_its_routes_a_method_router_and_a_ha
 }
 
 #[tokio::test]
-async fn nested_routers_are_keyed_and_invalidated_by_their_public_path() {
+async fn nested_routers_use_their_public_path_as_key_and_scope() {
     let (cache, calls) = (memory(), Calls::default());
     let items = |name| Router::new().route("/items", get(counting(&calls, name)).layer(route(&cache)));
     let inner =
@@ -136,7 +136,7 @@ async fn nested_routers_are_keyed_and_invalidated_by_their_public_path() {
 }
 
 #[tokio::test]
-async fn a_page_chosen_by_a_rewrite_between_the_router_and_the_cache_is_keyed_by_it() {
+async fn a_rewrite_between_router_and_cache_is_keyed() {
     let page = |uri: axum::http::Uri| async move { uri.path().to_owned() };
     // Chooses a page by a field that the cache knows nothing of.
     let rewrite = |mut request: axum::extract::Request| {
@@ -158,7 +158,7 @@ async fn a_page_chosen_by_a_rewrite_between_the_router_and_the_cache_is_keyed_by
 }
 
 #[tokio::test]
-async fn an_ignored_query_parameter_is_hidden_from_the_original_uri_too() {
+async fn an_ignored_query_parameter_is_hidden_from_original_uri() {
     let app = Router::new().nest(
         "/a",
         Router::new()
@@ -177,7 +177,7 @@ async fn an_ignored_query_parameter_is_hidden_from_the_original_uri_too() {
 }
 
 #[tokio::test]
-async fn a_session_cookie_keeps_users_apart_under_a_route_cache_that_sees_no_vary() {
+async fn a_session_cookie_separates_users_without_vary() {
     // The cookie's user is put on the page inside; `Vary: Cookie` would be added outside, if at all.
     let page = |headers: HeaderMap| async move {
         headers
@@ -235,7 +235,7 @@ fn as_http_1<B>(mut request: Request<B>) -> Request<B> {
 }
 
 #[tokio::test]
-async fn http_1_and_http_2_share_pages_if_their_targets_are_written_in_one_form() {
+async fn http_1_and_http_2_share_pages_with_one_target_form() {
     let inner = service_fn(|request: Request<hyper::body::Incoming>| async move {
         let seen = format!("{} {:?}", request.uri(), request.headers().get("host"));
         Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(seen)))

@@ -1,7 +1,7 @@
 //! Among the layers of tower-http: what of theirs is stored, and what is made anew for each visitor.
 
-use crate::nesting::orders::Part::*;
-use crate::nesting::orders::{CACHES, Shop, adding, app, hit, orders, outside, told, visit};
+use crate::nesting::layer_orders::Part::*;
+use crate::nesting::layer_orders::{CACHES, Shop, adding, app, hit, orders, outside, told, visit};
 use crate::support::*;
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use std::convert::Infallible;
@@ -21,7 +21,7 @@ async fn unzipped(answer: &Answer) -> Answer {
 }
 
 #[tokio::test]
-async fn compression_inside_is_stored_by_spelling_or_by_coding_and_outside_one_copy_serves_all() {
+async fn inner_compression_makes_variants_and_outer_one_entry() {
     let spellings = ["gzip", "gzip, deflate, br", "br, gzip;q=0.8", "identity", ""];
     let by_coding = policy().vary_by_part(KeyPart::encoding(["gzip"]).expect("valid"));
     for order in orders(&[Compression, Site, Route]) {

@@ -510,7 +510,7 @@ proptest! {
     /// A request that began after a hard invalidation returned never gets older data; after a soft one, it
     /// gets older data as stale alone.
     #[test]
-    fn nothing_older_than_an_invalidation_that_had_returned_is_ever_served(
+    fn no_response_is_older_than_a_returned_invalidation(
         mode in modes(),
         brief in any::<bool>(),
         small in any::<bool>(),
@@ -528,7 +528,7 @@ proptest! {
 
 /// The store takes ten milliseconds to read its record and to write it, and is given 250.
 #[tokio::test(start_paused = true)]
-async fn however_many_invalidations_come_at_once_each_takes_place_in_time() {
+async fn concurrent_invalidations_all_take_effect_in_time() {
     for processes in [1, 3] {
         let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let store = Forgetful::new(entries, Mode::OneRecord);
@@ -553,7 +553,7 @@ async fn however_many_invalidations_come_at_once_each_takes_place_in_time() {
 
 /// Whoever makes the changes of all may be gone before they are made.
 #[tokio::test(start_paused = true)]
-async fn who_leaves_while_it_invalidates_for_others_leaves_none_of_theirs_undone() {
+async fn a_cancelled_coalesced_invalidation_loses_no_other() {
     for left_after in 0..25 {
         let entries = MemoryStore::builder().seed(3).max_bytes(8 << 20).build().expect("valid");
         let cache = Cache::new(Forgetful::new(entries, Mode::OneRecord));

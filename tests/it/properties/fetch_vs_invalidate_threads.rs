@@ -30,7 +30,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     /// A request that began after an invalidation returned never gets data older than it.
     #[test]
-    fn no_response_is_older_than_an_invalidation_completed_before_its_request(
+    fn no_response_is_older_than_a_prior_invalidation(
         steps in prop::collection::vec(step(), 1..60),
         delays in prop::collection::vec(0..80_u64, 32),
     ) {
@@ -87,7 +87,7 @@ proptest! {
 }
 
 #[test]
-fn with_threads_no_response_is_older_than_an_invalidation_completed_before_its_request() {
+fn on_threads_no_response_is_older_than_a_prior_invalidation() {
     let cache = Cache::new(memory_store(1 << 20));
     let data = Arc::new(AtomicU64::new(0));
     let announced = Arc::new(AtomicU64::new(0));

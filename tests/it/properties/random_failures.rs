@@ -247,7 +247,7 @@ proptest! {
     }
 
     #[test]
-    fn of_a_page_that_may_be_shared_one_call_is_made_at_a_time_whoever_leaves(
+    fn a_storable_page_has_one_call_at_a_time(
         fates in calm(),
         visitors in visitors(),
         carried in any::<bool>(),

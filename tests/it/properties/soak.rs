@@ -17,7 +17,7 @@ const SEEDS: u64 = 200;
 /// Whatever is invalidated, cancelled, slow or failing: nobody gets what is older than an invalidation that had
 /// returned, and nothing is left.
 #[test]
-fn under_everything_at_once_nobody_gets_what_is_older_than_an_invalidation_and_nothing_is_left() {
+fn no_invalidated_response_under_concurrent_failures() {
     use std::sync::atomic::{AtomicU64, AtomicUsize};
     struct Live(Arc<AtomicUsize>);
     impl Drop for Live {

@@ -60,7 +60,7 @@ async fn fields_of_the_upstreams_connection_stay_there() {
 }
 
 #[tokio::test]
-async fn what_frames_a_message_or_says_whose_it_is_stays_though_connection_names_it() {
+async fn connection_cannot_remove_framing_or_identifying_fields() {
     let lines = format!("{FRESH}Vary: X-Kind\r\nConnection: cache-control, vary, content-length\r\n");
     let told = "Connection: cdn-cache-control, age, expires, date, set-cookie\r\nCDN-Cache-Control: no-store\r\n\
                 Age: 50\r\nSet-Cookie: a=b\r\nCache-Control: max-age=60\r\n";
@@ -142,7 +142,7 @@ async fn the_last_that_may_pass_a_request_on_answers_it() {
 }
 
 #[tokio::test]
-async fn a_client_of_http_1_0_gets_bodies_that_end_with_the_connection() {
+async fn an_http_1_0_client_gets_bodies_delimited_by_close() {
     let chunked =
         format!("HTTP/1.1 200 OK\r\n{FRESH}Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n");
     let origin = Origin::start([Reply::new(chunked, Then::Keep)]).await;
@@ -294,7 +294,7 @@ async fn an_upstream_of_http_2_is_connected_to_anew_once_it_was_gone() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_answered_to_its_end_and_no_connection_taken_after_that() {
+async fn shutdown_completes_requests_and_accepts_no_connections() {
     let told = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 8\r\n\r\nhalf");
     let origin = Origin::start([Reply::new(half, Then::WriteOn(Arc::clone(&told), b"done".to_vec()))]).await;

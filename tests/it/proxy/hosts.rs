@@ -132,7 +132,7 @@ async fn user_information_in_a_target_is_no_part_of_the_host() {
 }
 
 #[tokio::test]
-async fn other_spellings_of_a_host_are_passed_on_as_they_are_and_not_stored() {
+async fn other_spellings_of_a_host_are_forwarded_and_not_stored() {
     let (proxy, origin) = filled().await;
     for host in ["Shop.Example", "shop.example.", "shop.example:"] {
         for target in ["/".to_owned(), format!("http://{host}/")] {

@@ -106,7 +106,7 @@ async fn until_asked(origin: &Origin, count: usize) {
 }
 
 #[tokio::test]
-async fn connections_that_read_nothing_hold_few_requests_and_others_are_served() {
+async fn connections_that_read_nothing_hold_few_requests() {
     // A window of its own for each stream, and none at all.
     for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
         let origin = Origin::start(large_pages(5 * STREAMS)).await;
@@ -127,7 +127,7 @@ async fn connections_that_read_nothing_hold_few_requests_and_others_are_served()
 }
 
 #[tokio::test]
-async fn a_stream_whose_client_reads_nothing_is_reset_and_gives_its_place_to_others() {
+async fn an_http_2_stream_that_is_not_read_is_reset() {
     for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
         let origin = Origin::start(large_pages(4)).await;
         let proxy = Proxy::limited(&origin, 4, SHORT, LONG).await;

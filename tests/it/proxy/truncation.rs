@@ -63,7 +63,7 @@ async fn ending(end: End) -> (SocketAddr, Arc<Notify>) {
 
 /// RFC 9113 section 8.1, RFC 9111 section 3.3: what was cut off is incomplete, however politely.
 #[tokio::test]
-async fn a_page_that_an_upstream_of_http_2_cuts_off_is_cut_off_and_not_stored() {
+async fn an_http_2_response_that_is_cut_off_is_not_stored() {
     let table = [
         (End::Clean, Some("half done"), true),
         // With trailers, it is not stored.
@@ -97,7 +97,7 @@ async fn a_page_that_an_upstream_of_http_2_cuts_off_is_cut_off_and_not_stored() 
 
 /// The same, of what a client uploads. Often, and on several threads: mostly the call is dropped first.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_of_http_2_gives_up_does_not_reach_the_upstream_as_a_whole() {
+async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
     for reason in [Reason::NO_ERROR, Reason::CANCEL].repeat(50) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

@@ -134,7 +134,7 @@ async fn a_body_that_stalls_is_cut_off_after_the_time_limit() {
 }
 
 #[tokio::test]
-async fn a_connection_that_ends_before_or_within_the_head_is_a_bad_gateway() {
+async fn a_connection_that_ends_within_the_head_is_a_bad_gateway() {
     for begin in ["", "HTT", "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n"] {
         is_refused(&format!("reset after {begin:?}"), Reply::new(begin, Then::Reset)).await;
         is_refused(&format!("closed after {begin:?}"), Reply::closing(begin)).await;

@@ -3,7 +3,6 @@
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::selected::{DIGESTED, digests, selecting};
 use crate::support::*;
-use futures::StreamExt;
 
 /// RFC 9110 section 15.3.7.2.
 #[tokio::test]
@@ -20,7 +19,6 @@ async fn multipart_byteranges_have_no_content_range_field() {
 }
 
 type Lines = &'static [(&'static str, &'static str)];
-const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
 
 /// RFC 9110 sections 14.1.2 and 14.2.
 #[tokio::test]

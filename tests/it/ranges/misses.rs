@@ -2,7 +2,6 @@
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
-use futures::StreamExt;
 use http::StatusCode;
 
 /// RFC 9110 section 14.4.

@@ -3,7 +3,6 @@
 use crate::support::rfc9111::{app, date, field, proxy, standing, with_status};
 use crate::support::selected::DIGESTED;
 use crate::support::*;
-use futures::StreamExt;
 use http::{Response, StatusCode};
 use std::time::Duration;
 use tower_response_cache::{CacheHints, Invalidation, Ttl};
@@ -31,7 +30,7 @@ fn in_language(language: &str) -> http::Request<Body> {
 }
 
 #[tokio::test]
-async fn a_page_validated_by_a_304_depends_on_the_values_it_was_made_from() {
+async fn a_304_keeps_the_dependencies_of_the_page() {
     let (cache, hand) = timed();
     cache.set("price", &1, Ttl::Forever).await.expect("stored");
     let handle = cache.clone();
@@ -82,7 +81,7 @@ async fn a_304_for_one_variant_freshens_no_invalidated_variant() {
 }
 
 #[tokio::test]
-async fn a_variant_stays_fresh_no_longer_than_the_one_that_was_validated() {
+async fn a_304_freshens_variants_no_longer_than_the_validated_one() {
     let (cache, hand) = timed();
     let (minute, hour) = (60 * SECOND, 3600 * SECOND);
     let (inner, calls) = origin(move |request, call| {
@@ -307,7 +306,6 @@ async fn a_304_updates_content_type_only_under_rfc9111() {
     }
 }
 
-type Lines = &'static [(&'static str, &'static str)];
 const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
 
 /// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields that RFC 9111 section 3.2

@@ -5,5 +5,5 @@ mod head;
 mod late_responses;
 mod mismatches;
 mod not_modified;
-mod provoked;
-mod unconfirmed;
+mod unkeyed_fields;
+mod without_background;

@@ -2,7 +2,6 @@
 
 use crate::support::validators::not_modified;
 use crate::support::*;
-use futures::StreamExt;
 use http::{Request, StatusCode};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

@@ -265,7 +265,7 @@ fn with_a_route_cache_alone() {
 }
 
 #[test]
-fn with_an_authentication_layer_outside_that_takes_the_credential_off() {
+fn with_an_outer_layer_that_strips_the_credential() {
     let known = |request: RequestHead<'_>| request.extensions.get::<User>().is_some();
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
         client(auth(anonymous().identified_if(known).layer(site(cache, policy()).layer(inner)), false))
@@ -279,7 +279,7 @@ fn with_an_authentication_layer_outside_that_takes_the_credential_off() {
 }
 
 #[test]
-fn with_an_authentication_layer_between_that_takes_the_credential_off() {
+fn with_a_middle_layer_that_strips_the_credential() {
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
         client(site(cache, declared()).layer(auth(route(cache, declared()).layer(inner), false)))
     });

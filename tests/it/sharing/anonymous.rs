@@ -34,7 +34,7 @@ fn with_cookie(cookie: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn identified_requests_bypass_the_caches_inside_and_are_told_to_be_private() {
+async fn identified_requests_bypass_inner_caches_and_get_private() {
     for policy in presets() {
         let (shop, _) = shop(&by_session(), policy);
         send(&shop, get("/")).await;
@@ -52,7 +52,7 @@ async fn identified_requests_bypass_the_caches_inside_and_are_told_to_be_private
 }
 
 #[tokio::test]
-async fn anonymous_visitors_with_harmless_cookies_share_a_page_that_was_made_without_them() {
+async fn anonymous_visitors_with_harmless_cookies_share_a_page() {
     for policy in presets() {
         let (shop, calls) = shop(&by_session(), policy);
         assert_eq!(send(&shop, with_cookie("_ga=1")).await.text(), "None None");
@@ -65,7 +65,7 @@ async fn anonymous_visitors_with_harmless_cookies_share_a_page_that_was_made_wit
 
 /// A remember-me cookie may log its sender in, further in, where this layer can't see it.
 #[tokio::test]
-async fn a_cookie_that_nobody_declared_is_never_answered_from_a_cache_nor_stored() {
+async fn a_request_with_an_undeclared_cookie_bypasses() {
     for policy in presets() {
         let (shop, _) = shop(&by_session(), policy);
         for _ in 0..2 {
@@ -153,7 +153,7 @@ async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn an_authentication_layer_further_in_vetoes_storing_and_sharing() {
+async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     for policy in presets() {
         let (inner, calls) = origin(|request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
@@ -178,7 +178,7 @@ async fn an_authentication_layer_further_in_vetoes_storing_and_sharing() {
 
 /// The wrong order: a cache around it can't know who is identified, but stores nothing of theirs.
 #[tokio::test]
-async fn inside_of_a_cache_it_still_keeps_what_is_identified_out_of_it() {
+async fn inside_a_cache_it_keeps_identified_responses_out() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let mine = request.headers().get("x-device").map_or("anybody", |_| "mine");
@@ -226,7 +226,7 @@ async fn two_of_them_know_what_either_knows() {
 }
 
 #[tokio::test]
-async fn what_it_knows_reaches_a_cache_behind_a_layer_that_takes_the_credential_off() {
+async fn identification_passes_a_layer_that_strips_the_credential() {
     let (inner, _) = origin(|request, _| {
         let user = request.extensions().get::<String>().cloned();
         with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
@@ -257,7 +257,7 @@ fn names_that_can_be_no_cookies_are_refused_with_the_name() {
 
 /// The undeclared cookie is gone when the cache sees the request; what it stood for is not.
 #[tokio::test]
-async fn a_cookie_that_nobody_declared_counts_though_a_layer_in_between_takes_it_off() {
+async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let user = request.extensions().get::<String>().cloned();
@@ -288,7 +288,7 @@ async fn a_cookie_that_nobody_declared_counts_though_a_layer_in_between_takes_it
 
 /// The cache in between lets such a request pass, and tells the next one why.
 #[tokio::test]
-async fn a_cookie_that_was_taken_off_counts_for_a_cache_behind_a_cache_as_well() {
+async fn a_stripped_cookie_counts_for_a_cache_inside_a_cache() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let user = request.extensions().get::<String>().cloned();
@@ -312,7 +312,7 @@ async fn a_cookie_that_was_taken_off_counts_for_a_cache_behind_a_cache_as_well()
 }
 
 #[tokio::test]
-async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() {
+async fn identification_reaches_a_third_layer_and_writes() {
     let cache = memory();
     let (inner, _) = origin(|request, _| {
         with_lines(&[], request.extensions().get::<String>().cloned().unwrap_or_else(|| "anybody".to_owned()))
@@ -343,7 +343,7 @@ async fn what_it_knows_reaches_a_third_layer_past_a_cache_and_a_write_as_well() 
 }
 
 #[tokio::test]
-async fn what_is_declared_further_out_counts_past_a_cache_that_leaves_the_page_to_another() {
+async fn outer_declarations_pass_a_cache_that_does_not_answer() {
     let cache = memory();
     let (inner, calls) =
         origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));

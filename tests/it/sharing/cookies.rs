@@ -24,7 +24,7 @@ fn with_cookie(cookie: &str) -> http::Request<Body> {
 }
 
 #[tokio::test]
-async fn harmless_cookies_hurt_no_hit_rate_and_reach_no_handler_of_a_shared_page() {
+async fn harmless_cookies_share_hits_and_do_not_reach_the_handler() {
     let (stack, calls) = shop(declared());
     assert_eq!(send(&stack, with_cookie("_ga=1; theme=dark")).await.text(), "[]");
     for cookie in ["_ga=2", "_ga_X=3; theme=light", "theme=dark"] {
@@ -35,7 +35,7 @@ async fn harmless_cookies_hurt_no_hit_rate_and_reach_no_handler_of_a_shared_page
 }
 
 #[tokio::test]
-async fn keyed_cookies_tell_pages_apart_whatever_else_is_sent_and_in_whatever_order() {
+async fn keyed_cookies_separate_pages_in_any_order() {
     let (stack, calls) = shop(declared());
     for (cookie, seen) in [("lang=de", "[\"lang=de\"]"), ("lang=en", "[\"lang=en\"]"), ("_ga=1", "[]")] {
         assert_eq!(send(&stack, with_cookie(cookie)).await.text(), seen);
@@ -51,7 +51,7 @@ async fn keyed_cookies_tell_pages_apart_whatever_else_is_sent_and_in_whatever_or
 }
 
 #[tokio::test]
-async fn a_cookie_declared_nowhere_or_as_a_credential_bypasses_with_all_its_cookies() {
+async fn undeclared_and_credential_cookies_bypass() {
     let (stack, _) = shop(declared());
     for cookie in ["sid=1", "_ga=1; sid=1", "remember_me=alice; lang=de", "lang=de; lang=en"] {
         for _ in 0..2 {
@@ -66,7 +66,7 @@ async fn a_cookie_declared_nowhere_or_as_a_credential_bypasses_with_all_its_cook
 }
 
 #[tokio::test]
-async fn a_page_that_varies_by_cookie_varies_by_those_that_reached_its_handler() {
+async fn vary_cookie_compares_the_cookies_that_reach_the_handler() {
     let (stack, calls) = site(declared(), |_, call| numbered(&[("vary", "cookie")], call));
     for (cookie, page) in [
         ("_ga=1; lang=de", "1"),
@@ -82,7 +82,7 @@ async fn a_page_that_varies_by_cookie_varies_by_those_that_reached_its_handler()
 }
 
 #[tokio::test]
-async fn where_cookies_are_declared_others_bypass_under_the_rfc_9111_preset_too() {
+async fn under_rfc9111_undeclared_cookies_bypass_if_some_are_declared() {
     let policy = Policy::rfc9111().cache_status(true).default_ttl(MINUTE);
     let (stack, _) = shop(policy.vary_on_cookies(["lang"]));
     for cookie in ["lang=de; sid=1", "lang=de; lang=en"] {
@@ -92,7 +92,7 @@ async fn where_cookies_are_declared_others_bypass_under_the_rfc_9111_preset_too(
 }
 
 #[tokio::test]
-async fn layers_with_different_cookie_rules_answer_with_nothing_of_each_others() {
+async fn layers_with_different_cookie_rules_share_no_entries() {
     let cache = memory();
     let inner = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
     let over = |policy: PolicyBuilder| {
@@ -107,7 +107,7 @@ async fn layers_with_different_cookie_rules_answer_with_nothing_of_each_others()
 }
 
 #[tokio::test]
-async fn a_session_layer_inside_that_takes_its_cookie_off_hides_nobody_from_the_route_cache() {
+async fn an_inner_session_layer_that_strips_its_cookie_hides_no_user() {
     let cache = memory();
     let page = origin(|request, _| {
         let user = request.extensions().get::<String>().map_or("anybody", String::as_str);
@@ -140,7 +140,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn no_visitor_ever_sees_a_page_made_for_other_cookies_than_those_that_count(
+    fn no_visitor_gets_a_page_made_for_other_counted_cookies(
         visits in prop::collection::vec((0..4_usize, 0..3_usize, 0..3_usize), 1..30),
     ) {
         let (stack, _) = shop(declared());

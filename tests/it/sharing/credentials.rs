@@ -55,7 +55,7 @@ fn of(name: &str, who: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn a_field_that_identifies_makes_a_request_bypass_with_its_name_for_the_reason() {
+async fn an_identifying_field_bypasses_and_is_the_reason() {
     for name in IDENTIFYING {
         let (inner, calls) = greeting(name);
         let stack = site_over(&memory(), inner);
@@ -79,7 +79,7 @@ async fn a_field_that_identifies_nobody_leaves_a_request_to_the_cache() {
 }
 
 #[tokio::test]
-async fn no_layer_within_an_anonymous_only_layer_answers_who_has_such_a_field() {
+async fn inside_anonymous_only_layers_identifying_fields_bypass() {
     for preset in [policy(), rfc9111()] {
         for name in IDENTIFYING {
             let (inner, _) = greeting(name);
@@ -97,7 +97,7 @@ async fn no_layer_within_an_anonymous_only_layer_answers_who_has_such_a_field() 
 }
 
 #[tokio::test]
-async fn a_layer_within_another_answers_nobody_whose_field_was_taken_off_between_them() {
+async fn an_identifying_field_counts_if_a_middle_layer_strips_it() {
     for outer in [policy(), rfc9111()] {
         for name in IDENTIFYING {
             let cache = memory();
@@ -177,7 +177,7 @@ async fn a_response_that_issues_a_credential_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_response_with_a_challenge_or_other_harmless_fields_is_stored() {
+async fn a_response_with_a_challenge_or_harmless_fields_is_stored() {
     for name in [
         "www-authenticate",
         "x-content-type-options",
@@ -198,7 +198,7 @@ async fn a_response_with_a_challenge_or_other_harmless_fields_is_stored() {
 }
 
 #[tokio::test]
-async fn a_response_field_that_is_declared_harmless_or_not_stored_issues_nothing() {
+async fn harmless_or_unstored_response_fields_issue_no_credential() {
     let field = || [HeaderName::from_static("x-user-segment")];
     let table = [policy().ignore_headers(field()), policy().unstored_headers(field())];
     for (policy, is_kept) in table.into_iter().zip([true, false]) {
@@ -212,7 +212,7 @@ async fn a_response_field_that_is_declared_harmless_or_not_stored_issues_nothing
 
 /// RFC 9111 section 3.1, RFC 9110 section 11.6.3.
 #[tokio::test]
-async fn by_rfc_9111_alone_responses_with_the_fields_of_authentication_are_not_stored() {
+async fn under_rfc9111_authentication_fields_prevent_storing() {
     let table = [
         ("authorization", false, None),
         ("authentication-info", false, None),
@@ -253,7 +253,7 @@ async fn a_304_that_issues_a_credential_takes_the_page_away() {
 }
 
 #[tokio::test]
-async fn a_response_that_issues_a_credential_is_given_no_shared_lifetime() {
+async fn a_response_with_a_credential_gets_no_shared_lifetime() {
     for name in ["x-auth-token", "authorization"] {
         let (stack, _) = site(policy().client_max_age(MINUTE), move |_, call| {
             numbered(&[(name, "alice"), ("cache-control", "max-age=600")], call)
@@ -367,7 +367,7 @@ async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
 }
 
 #[tokio::test]
-async fn a_keyed_field_that_is_declared_a_credential_bypasses_in_either_order() {
+async fn a_keyed_field_declared_a_credential_bypasses() {
     const NAME: &str = "x-plan";
     let field = || [HeaderName::from_static(NAME)];
     assert!(policy().credential_headers(field()).vary_on_headers(field()).build().is_err());

@@ -100,7 +100,7 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
 
 /// RFC 9213 section 2.2: such a field outranks `Cache-Control`, and its caches share what they store.
 #[tokio::test]
-async fn a_field_for_some_caches_gets_no_lifetime_on_a_personal_response() {
+async fn targeted_fields_get_no_lifetime_on_private_responses() {
     let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
     let control = CacheControl::new().max_age(MINUTE).must_revalidate();
     let layer = SetCacheControlLayer::targeting(cdn, control).expect("valid");
@@ -145,7 +145,7 @@ async fn never_cached_and_private_pages_have_no_field_for_some_caches() {
 
 /// RFC 9111 section 4.3.4: the origin's own fields are what a 304 updates.
 #[tokio::test]
-async fn what_was_taken_off_a_private_page_is_there_for_its_validation() {
+async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
     let (cache, hand) = timed();
     let lines: Lines = &[("cdn-cache-control", "max-age=60"), ("etag", "\"a\"")];
     let (inner, calls) = origin(move |_, call| {
@@ -190,9 +190,8 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
 
 /// Each list names what no shared cache may keep.
 #[tokio::test]
-async fn fields_that_a_handler_or_a_layer_calls_private_are_not_stored() {
-    let layer =
-        SetCacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
+async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
+    let layer = CacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
     let lines: Lines = &[("cache-control", "private=\"X-B\""), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")];
     let stack = SiteCacheLayer::new(&memory())
         .policy(policy().build().expect("a policy"))
@@ -265,8 +264,8 @@ async fn vary_names_what_a_page_is_keyed_by() {
 }
 
 #[tokio::test]
-async fn vary_is_left_alone_where_nothing_is_keyed_or_the_option_is_off() {
-    let hosts = policy().vary_on_headers([HOST]);
+async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
+    let hosts = policy().vary_on_headers([HOST]).expect("valid");
     let computed = policy().vary_by("tenant", |_| Some("a".to_owned()));
     for policy in [policy(), keyed().emit_vary(false), hosts, computed] {
         let (stack, _) = site(policy, |_, call| numbered(&[("vary", "X-Own")], call));
@@ -304,7 +303,7 @@ async fn what_is_emitted_selects_nothing_here() {
 
 /// Clients are told what either layer keys by, once.
 #[tokio::test]
-async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
+async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
     let cache = memory();
     let inner = origin(|_, call| numbered(&[("vary", "X-Own")], call)).0;
     let by_plan = Policy::app().cache_status(true).vary_on_headers([X_PLAN, ORIGIN]);
@@ -332,7 +331,7 @@ async fn nested_cache_layers_emit_what_they_key_by_through_the_outermost_one() {
 
 /// RFC 9213 section 2.2: the field outranks `Cache-Control`, which says what the handler allows.
 #[tokio::test]
-async fn a_field_for_some_caches_shares_no_page_whose_handler_forbids_it() {
+async fn targeted_fields_do_not_share_a_page_that_forbids_it() {
     let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();
     for name in ["cdn-cache-control", "surrogate-control"] {
         let layer = SetCacheControlLayer::targeting(HeaderName::from_static(name), control.clone());
@@ -358,7 +357,7 @@ async fn a_field_for_some_caches_shares_no_page_whose_handler_forbids_it() {
 
 /// The field itself is left out of what is stored, but its first recipient has it.
 #[tokio::test]
-async fn a_response_that_carries_a_credential_is_told_private_even_if_the_field_is_not_stored() {
+async fn a_response_with_an_unstored_credential_gets_private() {
     let token = || [HeaderName::from_static("x-csrf-token")];
     let mine = || [HeaderName::from_static("x-mine")];
     let lines: Lines = &[("x-csrf-token", "alice"), ("x-mine", "a"), ("cache-control", "max-age=600")];
@@ -400,8 +399,8 @@ fn full(mut response: Response<Body>) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn a_directive_that_restricts_is_written_into_a_full_header_section() {
-    let no_store = || SetCacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
+async fn restrictive_directives_are_written_into_full_headers() {
+    let no_store = || CacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
     let (is_never, is_unstored) = (["no-store", "private"], ["no-store"]);
     for lines in [
         &[("cache-control", "public")][..],
@@ -425,7 +424,7 @@ async fn a_directive_that_restricts_is_written_into_a_full_header_section() {
 }
 
 #[tokio::test]
-async fn what_an_inner_cache_layer_finds_identified_is_not_declared_shared() {
+async fn responses_identified_by_an_inner_cache_are_not_shared() {
     #[derive(Clone)]
     struct User;
     let policies = [

@@ -32,7 +32,7 @@ fn page(call: usize) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn fields_of_one_exchange_reach_only_the_client_whose_exchange_it_was() {
+async fn exchange_fields_reach_only_their_own_client() {
     for policy in [policy(), Policy::rfc9111().cache_status(true)] {
         let (stack, _) = site(policy, |_, call| page(call));
         let miss = send(&stack, get("/")).await;

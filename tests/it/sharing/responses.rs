@@ -21,7 +21,7 @@ async fn a_page_is_made_once_and_served_again() {
 }
 
 #[tokio::test]
-async fn a_request_with_credentials_is_neither_answered_from_the_cache_nor_stored() {
+async fn a_request_with_credentials_bypasses_the_cache() {
     for name in ["authorization", "proxy-authorization", "cookie", "x-api-key"] {
         let (stack, calls) = site(policy(), |request, call| {
             let user = request.headers().values().next().map_or("nobody", |v| v.to_str().expect("text"));
@@ -37,13 +37,13 @@ async fn a_request_with_credentials_is_neither_answered_from_the_cache_nor_store
 }
 
 #[tokio::test]
-async fn even_a_public_response_to_a_credential_is_not_shared_by_the_application_preset() {
+async fn under_app_public_responses_to_credentials_are_not_shared() {
     let (stack, _) = site(policy(), |_, call| numbered(&[("cache-control", "public, max-age=60")], call));
     assert!(!shares(&stack, get_with("/", &[("authorization", "x")]), get("/")).await);
 }
 
 #[tokio::test]
-async fn rfc_9111_section_3_5_shares_authorized_responses_only_where_they_say_so() {
+async fn under_rfc9111_authorized_responses_need_explicit_permission() {
     let table = [
         ("max-age=60", false),
         ("max-age=60, x=\"republic\"", false),
@@ -62,7 +62,7 @@ async fn rfc_9111_section_3_5_shares_authorized_responses_only_where_they_say_so
 }
 
 #[tokio::test]
-async fn a_header_declared_ignored_neither_bypasses_nor_reaches_the_handler() {
+async fn an_ignored_header_does_not_bypass_or_reach_the_handler() {
     let policy = policy().ignore_headers([http::header::AUTHORIZATION]);
     let (stack, calls) = site(policy, |request, call| {
         assert!(!request.headers().contains_key("authorization"));
@@ -113,7 +113,7 @@ async fn what_says_it_is_not_for_everybody_is_not_stored() {
 }
 
 #[tokio::test]
-async fn directives_inside_quoted_strings_and_longer_names_are_not_taken_for_others() {
+async fn quoted_strings_and_longer_names_are_no_directives() {
     for directives in ["community=\"private\"", "x=\"a, private, no-store\"", "no-storefront", "privateer"] {
         let (stack, _) = site(policy(), move |_, call| numbered(&[("cache-control", directives)], call));
         assert!(shares(&stack, get("/"), get("/")).await, "{directives}");
@@ -121,7 +121,7 @@ async fn directives_inside_quoted_strings_and_longer_names_are_not_taken_for_oth
 }
 
 #[tokio::test]
-async fn fields_named_by_private_or_no_cache_are_stripped_and_the_rest_is_stored() {
+async fn fields_named_by_private_or_no_cache_are_not_stored() {
     let (stack, _) = site(policy(), |_, call| {
         let lines = [
             ("cache-control", "private=\"x-user, x-plan\", no-cache=\"X-Nonce\""),
@@ -216,7 +216,7 @@ async fn statuses_are_stored_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn a_response_made_for_scripts_of_one_origin_is_stored_only_where_it_varies_by_it() {
+async fn a_cors_response_is_stored_only_if_it_varies_by_origin() {
     let allow = "access-control-allow-origin";
     let table = [
         (vec![(allow, "https://a.example")], false),
@@ -265,7 +265,7 @@ async fn only_get_and_head_are_looked_up() {
 }
 
 #[tokio::test]
-async fn a_get_with_content_or_a_method_override_is_not_answered_from_the_cache() {
+async fn a_get_with_content_or_a_method_override_bypasses() {
     let (stack, calls) = site(policy(), plain);
     send(&stack, get("/")).await;
     let mut with_body = get("/");
@@ -288,7 +288,7 @@ async fn a_get_with_content_or_a_method_override_is_not_answered_from_the_cache(
 }
 
 #[tokio::test]
-async fn a_visitor_cannot_force_misses_unless_the_preset_follows_rfc_9111() {
+async fn request_directives_force_misses_only_under_rfc9111() {
     for line in [
         ("cache-control", "no-cache"),
         ("cache-control", "max-age=0"),

@@ -153,7 +153,7 @@ async fn other_values_that_select_stand_in_clear() {
 
 /// Two processes, or machines, over one store.
 #[tokio::test]
-async fn caches_with_one_secret_share_what_they_store_and_others_do_not() {
+async fn caches_with_one_secret_share_entries_and_others_do_not() {
     for (policy, name, [alice, _]) in cases() {
         let store = Wiretap::new();
         let over = |secret: &str| {
@@ -189,7 +189,7 @@ async fn a_computed_part_that_is_empty_differs_from_none() {
 
 /// With no secret, values are not the same in two namespaces.
 #[tokio::test]
-async fn what_is_stored_for_one_value_has_nothing_in_common_in_two_namespaces() {
+async fn stored_hashes_of_a_value_differ_between_namespaces() {
     let digests = |namespace: &'static str| async move {
         let store = Wiretap::new();
         let cache = Cache::builder(store.clone()).namespace(namespace).build().expect("valid");

@@ -1,11 +1,11 @@
 //! What listeners are told, with feature `tracing`.
 
-use crate::invalidation::failed_invalidations::{FAULTS, begun, ways};
+use crate::invalidation::failures::{FAULTS, begun, ways};
 use crate::status::not_stored::{
     made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
 };
 use crate::support::faulty::Fault;
-use crate::support::keeping::settle;
+use crate::support::stacks::settle;
 use crate::support::*;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -110,7 +110,7 @@ async fn forward_events_have_the_reason_of_cache_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_of_the_caches_own_that_failed_makes_an_event_whoever_is_there_to_be_told() {
+async fn a_failed_automatic_invalidation_makes_an_event() {
     for (fault, (name, provoke)) in
         FAULTS.into_iter().flat_map(|fault| ways().into_iter().map(move |way| (fault, way)))
     {
@@ -124,7 +124,7 @@ async fn an_invalidation_of_the_caches_own_that_failed_makes_an_event_whoever_is
 }
 
 #[test]
-fn what_is_to_be_invalidated_outside_of_a_runtime_makes_an_event_too() {
+fn an_invalidation_outside_a_runtime_makes_an_event() {
     listen();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let write = begun(Fault::CantInvalidate);

@@ -125,7 +125,7 @@ fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
 }
 
 #[tokio::test]
-async fn the_time_to_live_is_what_is_left_of_it_and_less_than_none_once_stale() {
+async fn ttl_is_the_remaining_lifetime_and_negative_once_stale() {
     let (stack, hand) = tagged(Policy::rfc9111());
     let old = || get_with("/", &[("cache-control", "max-stale")]);
     let table = [
@@ -156,7 +156,7 @@ async fn the_time_to_live_is_what_is_left_of_it_and_less_than_none_once_stale() 
 }
 
 #[tokio::test]
-async fn what_has_to_be_validated_before_each_use_has_no_time_to_live_and_is_stored() {
+async fn no_cache_responses_are_stored_with_a_ttl_of_zero() {
     let (stack, _) = site(policy(), |_, call| {
         numbered(&[("cache-control", "no-cache"), ("etag", &format!("\"{call}\""))], call)
     });
@@ -165,7 +165,7 @@ async fn what_has_to_be_validated_before_each_use_has_no_time_to_live_and_is_sto
 }
 
 #[tokio::test]
-async fn a_part_a_304_and_a_head_are_hits_where_nothing_was_asked_of_the_service() {
+async fn ranges_304s_and_heads_from_the_cache_are_hits() {
     let (stack, _) = tagged(Policy::app());
     ask(&stack, get("/")).await;
     let table = [
@@ -183,7 +183,7 @@ async fn a_part_a_304_and_a_head_are_hits_where_nothing_was_asked_of_the_service
 }
 
 #[tokio::test]
-async fn a_client_that_has_a_copy_learns_what_the_service_has_answered_and_that_it_is_stored() {
+async fn a_304_to_the_client_has_fwd_status_and_stored() {
     let (stack, hand) = tagged(Policy::app());
     let copy = |tag| get_with("/", &[("if-none-match", tag)]);
     for (request, expected) in [
@@ -261,7 +261,7 @@ async fn a_response_to_a_post_is_told_to_be_stored_only_where_it_is() {
 }
 
 #[tokio::test]
-async fn what_caches_further_in_say_stays_before_it_unless_it_cannot_be_read() {
+async fn upstream_members_come_first_unless_malformed() {
     type Lines = &'static [(&'static str, &'static str)];
     let table: [(Lines, &[&str]); 4] = [
         (&[("cache-status", "Inner; fwd=miss; stored")], &["Inner; fwd=miss; stored"]),

@@ -19,7 +19,7 @@ const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_meanwhile() {
+async fn a_revalidation_is_not_stored_if_the_store_failed() {
     let store = Faulty::new(memory_store(8 << 20), Fault::Down);
     store.on.store(false, Ordering::SeqCst);
     let failing = Arc::clone(&store.on);
@@ -41,7 +41,7 @@ async fn what_was_revalidated_is_not_told_to_be_stored_where_the_store_failed_me
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_answered_by_a_304_was_forwarded_for_what_is_stale_however_late_that_was_seen() {
+async fn follower_of_a_304_reports_fwd_stale() {
     for offset in 0..60 {
         let (clock, _) = Clock::manual();
         let memory =
@@ -65,7 +65,7 @@ async fn who_is_answered_by_a_304_was_forwarded_for_what_is_stale_however_late_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_status_of_the_service_is_told_where_it_has_answered_and_only_there() {
+async fn fwd_status_is_present_only_if_the_service_answered() {
     let (cache, hand) = timed();
     let calls = Calls::default();
     let inner = service_fn(move |_: Request<Body>| {
@@ -120,7 +120,7 @@ fn gated(policy: PolicyBuilder, code: u16) -> (Stack, Arc<Notify>, Cache) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_is_told_whether_another_ones_response_was_the_answer() {
+async fn followers_report_whether_they_collapsed() {
     let table = [
         (policy(), 200, ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; collapsed; ttl=60"]),
         (
@@ -167,7 +167,7 @@ async fn who_waited_is_told_whether_another_ones_response_was_the_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_for_one_that_left_is_told_that_it_made_a_call_of_its_own() {
+async fn a_follower_of_a_cancelled_leader_reports_its_own_fetch() {
     let (stack, gate, _) = gated(policy(), 200);
     let leader = tokio::spawn(stack.clone().oneshot(get("/")));
     sleep(MS).await;
@@ -184,7 +184,7 @@ async fn who_waited_for_one_that_left_is_told_that_it_made_a_call_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_in_vain_is_told_so_though_the_store_failed_meanwhile() {
+async fn a_timed_out_follower_reports_so_if_the_store_failed_too() {
     let store = Faulty::new(memory_store(8 << 20), Fault::Down);
     store.on.store(false, Ordering::SeqCst);
     let failing = Arc::clone(&store.on);
@@ -234,7 +234,7 @@ async fn who_reads_a_body_while_it_arrives_is_told_to_be_collapsed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_meets_a_page_that_is_made_anew_behind_it_is_told_of_a_hit() {
+async fn a_stale_hit_with_a_background_refresh_reports_a_hit() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let policy = policy().stale_while_revalidate(60 * S);

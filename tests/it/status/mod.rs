@@ -5,5 +5,5 @@ mod details;
 mod events;
 pub(crate) mod field;
 mod followers;
-mod key;
 mod not_stored;
+mod reported_key;

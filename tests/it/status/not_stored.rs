@@ -3,7 +3,7 @@
 use crate::status::details::{Lines, Told, rfc9111, status, tagged};
 use crate::status::field::ask;
 use crate::support::faulty::{Fault, Faulty};
-use crate::support::keeping::settle;
+use crate::support::stacks::settle;
 use crate::support::*;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -73,7 +73,7 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
 }
 
 #[tokio::test]
-async fn whose_response_says_that_it_is_not_to_be_stored_is_told_by_what() {
+async fn unstorable_responses_report_the_reason() {
     not_stored_by_its_head().await;
 }
 
@@ -156,7 +156,7 @@ pub(crate) async fn made_from_what_is_elsewhere() -> Told {
 }
 
 #[tokio::test]
-async fn whose_page_was_made_from_what_nobody_here_hears_of_is_told_so() {
+async fn pages_with_untracked_dependencies_report_so() {
     made_from_what_is_elsewhere().await;
 }
 
@@ -256,7 +256,7 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_ttl_that_is_said_is_no_longer_than_that_of_what_a_page_is_made_from() {
+async fn the_reported_ttl_is_bounded_by_the_dependencies() {
     let (cache, _) = timed();
     let own = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -401,7 +401,7 @@ async fn each_variant_has_its_own_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn revalidation_that_the_store_rejects_is_reported_as_store_failed() {
+async fn a_revalidation_that_the_store_rejects_reports_store_failed() {
     for is_layered in [false, true] {
         let store = Faulty::new(memory_store(1 << 20), Fault::CantPut);
         store.on.store(false, Ordering::SeqCst);

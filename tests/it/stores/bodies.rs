@@ -62,7 +62,7 @@ async fn many_frames_are_stored_as_one_body() {
 }
 
 #[tokio::test]
-async fn a_body_that_fails_midway_is_not_stored_and_its_error_reaches_the_client() {
+async fn a_failing_body_is_not_stored_and_its_error_is_passed_on() {
     let (stack, calls, cache) = streaming(&[], || vec![data("a"), Err(io::Error::other("cut"))]);
     for call in 1..=2 {
         let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
@@ -108,7 +108,7 @@ async fn disagreeing_or_malformed_lengths_are_not_stored() {
 }
 
 #[tokio::test]
-async fn a_body_over_the_limit_passes_through_untouched_and_is_not_stored() {
+async fn a_body_over_the_limit_is_passed_on_and_not_stored() {
     let many = || (0..300).map(|_| data("0123456789")).collect();
     for lines in [&[][..], &[("content-length", "3000")]] {
         let (stack, calls, cache) = streaming(lines, many);
@@ -166,7 +166,7 @@ fn beside_endless_ones(
 }
 
 #[tokio::test]
-async fn what_slow_readers_hold_of_the_budget_keeps_no_page_from_being_stored() {
+async fn slow_readers_do_not_prevent_storing_other_pages() {
     let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
     let (stack, _) = beside_endless_ones(&cache, 300 << 10);
@@ -181,7 +181,7 @@ async fn what_slow_readers_hold_of_the_budget_keeps_no_page_from_being_stored() 
 }
 
 #[tokio::test]
-async fn a_page_that_found_no_room_once_collapses_and_is_stored_the_next_time() {
+async fn a_page_without_recording_budget_is_stored_next_time() {
     let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(8).build().expect("valid");
     let (stack, calls) = beside_endless_ones(&cache, 6);
@@ -213,7 +213,7 @@ async fn a_response_with_trailers_passes_them_and_is_not_stored() {
 }
 
 #[tokio::test]
-async fn the_head_and_each_frame_are_sent_when_they_come_and_stored_at_the_end() {
+async fn head_and_frames_are_sent_as_they_arrive() {
     let (cache, calls) = (memory(), Calls::default());
     let (sender, receiver) = mpsc::channel::<Bytes>(0);
     let counted = calls.clone();
@@ -243,7 +243,7 @@ async fn the_head_and_each_frame_are_sent_when_they_come_and_stored_at_the_end()
 }
 
 #[tokio::test]
-async fn an_endless_body_never_holds_back_its_head_nor_fills_the_memory() {
+async fn an_endless_body_sends_its_head_and_uses_bounded_memory() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -279,7 +279,7 @@ async fn a_client_that_goes_away_leaves_nothing_half_stored() {
 }
 
 #[tokio::test]
-async fn a_body_of_declared_length_is_stored_though_nobody_asks_for_its_end() {
+async fn a_body_of_declared_length_is_stored_before_its_end_is_polled() {
     // More frames than are read ahead, and a stream that does not know its end before it is asked.
     let (stack, calls, _) = streaming(&[("content-length", "100")], || (0..100).map(|_| data("x")).collect());
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
@@ -292,7 +292,7 @@ async fn a_body_of_declared_length_is_stored_though_nobody_asks_for_its_end() {
 }
 
 #[tokio::test]
-async fn a_head_request_is_answered_from_a_stored_get_with_its_length_and_no_body() {
+async fn a_stored_get_answers_head_with_its_length() {
     let (stack, calls) = site(policy(), |_, _| with_lines(&[("etag", "\"1\"")], "0123456789"));
     let stored = send(&stack, get("/")).await;
     let head = send(&stack, request("HEAD", "/", &[])).await;
@@ -317,7 +317,7 @@ async fn a_head_request_for_a_stored_204_states_no_length() {
 }
 
 #[tokio::test]
-async fn what_was_read_ahead_and_is_not_sent_yet_counts_against_the_budget() {
+async fn unsent_recorded_frames_count_against_the_budget() {
     let store = memory_store(1 << 20);
     let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
     let produced = Calls::default();
@@ -384,7 +384,7 @@ async fn a_forwarded_body_keeps_its_size_hint() {
 }
 
 #[tokio::test]
-async fn a_small_single_frame_body_is_stored_and_served_without_a_copy() {
+async fn a_small_single_frame_body_is_not_copied() {
     let page = Bytes::from(vec![b'x'; 2048]);
     let place = page.as_ptr();
     let once = std::sync::Arc::new(std::sync::Mutex::new(Some(page)));

@@ -15,7 +15,7 @@ use tower_response_cache::{
 };
 
 #[cfg(feature = "testing")]
-mod contract {
+mod contract_kit {
     use crate::support::faulty::{Fault, Faulty};
     use tower_response_cache::store::contract::Contract;
     use tower_response_cache::{Clock, MemoryStore, NullStore};

@@ -372,7 +372,7 @@ thread_local! {
 
 /// The thread-local values of the cache are dropped before a value that was made before them.
 #[test]
-fn a_value_that_is_dropped_while_its_thread_ends_may_use_the_cache() {
+fn a_value_dropped_at_thread_end_may_use_the_cache() {
     let store = memory_store(1 << 20);
     let idle = Meddler { runs: AtomicUsize::new(MOST_RUNS), ..Meddler::default() };
     let shop = open_shop(store.clone(), store, &Arc::new(idle));

@@ -65,7 +65,7 @@ fn next(body: &mut ResponseBody<Stepped>) -> Option<Bytes> {
 }
 
 #[test]
-fn a_body_that_computes_keeps_no_other_reader_from_what_has_arrived() {
+fn a_computing_body_does_not_block_other_readers() {
     let (entered, is_in): (Sender<()>, Receiver<()>) = channel();
     let (go, may_go): (Sender<()>, Receiver<()>) = channel();
     let mut step = 0;

@@ -3,11 +3,11 @@
 pub(crate) mod collapse;
 mod exchange;
 pub(crate) mod faulty;
-pub(crate) mod keeping;
 pub(crate) mod proxy;
 pub(crate) mod remote;
 pub(crate) mod rfc9111;
 pub(crate) mod selected;
+pub(crate) mod stacks;
 pub(crate) mod streamed_pages;
 pub(crate) mod validators;
 pub(crate) mod visitors;

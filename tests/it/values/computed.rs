@@ -3,7 +3,7 @@
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
 use std::time::Duration;
-use tower_response_cache::{Cache, Store, Ttl};
+use tower_response_cache::{Cache, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use crate::support::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ async fn price(cache: &Cache) -> u32 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_goes_when_a_value_that_it_was_made_from_is_set_deleted_or_invalidated() {
+async fn a_page_is_invalidated_when_its_value_changes() {
     for (cache, _) in caches() {
         let (stack, calls) = page(&cache, |cache| async move { price(&cache).await.to_string() });
         let changes = [
@@ -79,7 +79,7 @@ async fn a_page_lives_no_longer_than_what_it_was_made_from() {
 
 /// A value that the page computes itself does not take it away again.
 #[tokio::test(start_paused = true)]
-async fn what_is_computed_or_set_while_a_page_is_made_does_not_take_that_page_away() {
+async fn values_written_by_a_page_do_not_invalidate_it() {
     for (cache, _) in caches() {
         let (stack, calls) = page(&cache, |cache| async move {
             let a = cache.get_or_set("a", 60 * S, || async { 1_u8 }).await.expect("a value");
@@ -125,7 +125,7 @@ async fn what_a_value_was_computed_from_counts_for_the_page_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_waited_for_a_computation_depend_on_what_it_was_made_from() {
+async fn waiters_inherit_the_dependencies_of_a_computation() {
     for (cache, _) in caches() {
         cache.set("price", &1, Ttl::Forever).await.expect("set");
         let slow = |cache: Cache| async move {
@@ -147,7 +147,7 @@ async fn those_who_waited_for_a_computation_depend_on_what_it_was_made_from() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_read_while_a_body_streams_counts_and_so_for_those_who_read_along() {
+async fn values_read_by_a_streaming_body_are_dependencies() {
     type Pieces =
         StreamBody<std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
     type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
@@ -184,7 +184,7 @@ async fn what_is_read_while_a_body_streams_counts_and_so_for_those_who_read_alon
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_that_changes_while_the_page_is_made_keeps_that_page_from_being_served() {
+async fn a_page_whose_value_changes_meanwhile_is_not_served() {
     for (cache, _) in caches() {
         let (stack, calls) = page(&cache, |cache| async move {
             let seen = price(&cache).await;
@@ -223,7 +223,7 @@ async fn a_spawned_task_counts_where_it_is_told_to() {
 
 /// A value for each visitor, and a counter, cost no page its fast path.
 #[tokio::test]
-async fn values_that_nothing_was_made_from_and_counters_advance_nothing() {
+async fn values_without_dependents_advance_no_generation() {
     use tower_response_cache::Store;
     let store = memory_store(8 << 20);
     let cache = Cache::new(store.clone());
@@ -270,7 +270,7 @@ async fn a_page_that_was_made_from_too_many_values_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_it_is_not_known_what_a_page_was_made_from_it_is_not_stored() {
+async fn a_page_with_untracked_dependencies_is_not_stored() {
     let store = Faulty::new(memory_store(1 << 20), Fault::Down);
     let values = Cache::new(store.clone());
     let pages = memory();

@@ -4,6 +4,6 @@ mod arriving_pages;
 mod computed;
 mod dependencies;
 mod low_level;
+mod page_parts;
 mod part_bodies;
-mod parts;
 mod writes;

@@ -62,7 +62,7 @@ where
 }
 
 #[tokio::test]
-async fn a_request_after_a_change_joins_no_body_that_is_computing_from_the_old_value() {
+async fn no_request_joins_a_body_computing_from_an_old_value() {
     let cache = memory();
     set(&cache, 1).await;
     let (open, opened) = watch::channel(false);
@@ -125,7 +125,7 @@ where
 }
 
 #[tokio::test]
-async fn a_page_that_changes_a_value_between_two_frames_of_a_part_depends_on_the_old_one() {
+async fn a_page_depends_on_the_old_value_of_an_earlier_frame() {
     let cache = memory();
     let (parts, own) = (parts(&cache, true), cache.clone());
     let calls = calls_of_a_page(&cache, move || {
@@ -145,7 +145,7 @@ async fn a_page_that_changes_a_value_between_two_frames_of_a_part_depends_on_the
 }
 
 #[tokio::test]
-async fn a_page_depends_on_the_value_of_a_frame_whoever_reads_the_rest_of_the_body() {
+async fn a_page_depends_on_a_value_if_another_reader_continues() {
     for collapses in [true, false] {
         let cache = memory();
         set(&cache, 1).await;

@@ -90,7 +90,7 @@ async fn stale(provoked: u16) -> World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_gone_for_everybody_is_removed_by_the_second_visitor() {
+async fn a_page_that_is_gone_is_removed_by_the_second_visitor() {
     for gone in [404, 410, 403, 302, 204] {
         let world = stale(503).await;
         world.all_get(gone);
@@ -103,7 +103,7 @@ async fn a_page_that_is_gone_for_everybody_is_removed_by_the_second_visitor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_gone_is_removed_though_all_visitors_send_the_same_fields() {
+async fn visitors_with_equal_fields_remove_a_page_that_is_gone() {
     let world = stale(503).await;
     world.all_get(404);
     world.send(&[("user-agent", "one")]).await;
@@ -140,7 +140,7 @@ async fn answers_about_an_earlier_copy_do_not_count() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_goes_bare_after_a_field_failed_the_one_before_however_long_ago() {
+async fn a_refresh_is_bare_after_a_field_failed_an_earlier_one() {
     for pause in [S, 9 * S, 10 * S, 11 * S, 300 * S] {
         let world = world(lasting().stale_while_revalidate(1000 * S), 503);
         world.send(&[]).await;

@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Invalidation, ManualClock, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, Store, Ttl,
+    Cache, Invalidation, ManualClock, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -222,7 +222,7 @@ impl World {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_is_invalidated_with_its_part_by_whatever_exit_that_was_answered() {
+async fn a_page_is_invalidated_with_its_part_on_any_cache_outcome() {
     for (exit, _) in EXITS {
         if exit == Bypass {
             continue;
@@ -298,7 +298,7 @@ impl<T> Streams for T where
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_depends_on_what_its_part_reads_while_another_reader_drives_its_body() {
+async fn a_page_depends_on_values_read_by_another_parts_reader() {
     for carries_on in [false, true] {
         let cache = memory();
         cache.set("price", &7_u32, MINUTE).await.expect("set");

@@ -14,7 +14,7 @@ fn uris(paths: &[&str]) -> Vec<Uri> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_are_fetched_a_few_at_a_time_and_it_is_told_what_came_of_each() {
+async fn warming_limits_concurrency_and_reports_each_outcome() {
     let (cache, at_once, most) = (memory(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (now, peak) = (Arc::clone(&at_once), Arc::clone(&most));
     let inner = service_fn(move |request: Request<Body>| {
@@ -83,7 +83,7 @@ async fn pages_are_fetched_a_few_at_a_time_and_it_is_told_what_came_of_each() {
 }
 
 #[tokio::test]
-async fn what_was_warmed_up_is_what_http_1_clients_ask_for_and_tells_them_nothing_more() {
+async fn warmed_pages_answer_http_1_clients() {
     let cache = memory();
     let (inner, calls) = origin(|request, _| with_lines(&[], request.uri().to_string()));
     let stack = SiteCacheLayer::new(&cache)

@@ -39,7 +39,7 @@ async fn key_of(stack: &Stack, request: Request<Body>) -> String {
 }
 
 #[tokio::test]
-async fn requests_that_share_a_response_are_told_one_key_and_others_another() {
+async fn requests_report_equal_keys_only_if_they_share_a_response() {
     let policy = Policy::app()
         .query(QueryKey::sorted())
         .vary_on_cookies(["lang"])
@@ -188,7 +188,7 @@ async fn a_key_is_told_only_where_it_is_to_be() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn a_key_shows_the_target_that_the_client_has_asked_for_and_not_what_a_router_leaves_of_it() {
+async fn the_key_shows_the_public_target_of_the_client() {
     use axum::{Router, routing::get};
     let policy = policy().cache_status_key(true);
     let inner = Router::new()

@@ -1,4 +1,4 @@
-//! What the tests of invalidation share: caches over stores of several kinds, and services behind them.
+//! Caches over stores of several kinds, and services behind them, for tests of invalidation.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;

@@ -1,7 +1,7 @@
 //! Automatic invalidations that fail: `Cache-Status` and an event report them.
 
 use crate::support::faulty::{Fault, Faulty};
-use crate::support::keeping::*;
+use crate::support::stacks::*;
 use crate::support::*;
 use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
@@ -97,7 +97,7 @@ pub(crate) fn ways() -> [Way; 6] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_that_failed_is_told_in_cache_status_instead_of_any_other_word() {
+async fn a_failed_invalidation_is_the_detail_of_cache_status() {
     for fault in FAULTS {
         for (name, provoke) in ways() {
             let Some(answer) = provoke(fault).await else { continue };
@@ -117,7 +117,7 @@ async fn a_forwarded_response_tells_it_where_it_is_known_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_that_succeeds_and_one_of_nothing_are_no_failures() {
+async fn successful_and_empty_invalidations_are_no_failures() {
     for fault in FAULTS {
         let stack = stack(fault, policy(), |_| with_status(numbered(&[], 1), 404));
         assert_eq!(

@@ -93,7 +93,7 @@ async fn no_unkeyed_field_keeps_a_refresh_from_its_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_one_visitor_provokes_leaves_what_is_kept_for_errors() {
+async fn a_provoked_response_keeps_the_stale_if_error_entry() {
     for field in ["x-evil", "user-agent", "accept", "cache-control", "referer"] {
         for provoked in ["404", "403", "410", "302", "204", "400", "private", "no-store"] {
             let world = world(lasting().stale_if_error(100 * S), provoked);
@@ -143,7 +143,7 @@ async fn an_answer_is_confirmed_once_in_ten_seconds_for_a_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_answers_are_confirmed_at_a_time_than_refreshes_may_run() {
+async fn concurrent_confirmations_are_limited_like_refreshes() {
     let (clock, hand) = tower_response_cache::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, calls) = origin(|request, call| match request.headers().contains_key("x-evil") {
@@ -161,7 +161,7 @@ async fn no_more_answers_are_confirmed_at_a_time_than_refreshes_may_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_carries_what_its_page_depends_on_and_what_an_option_names() {
+async fn a_refresh_has_nominated_fields_and_those_of_an_option() {
     let policy = swr()
         .refresh_headers([HeaderName::from_static("x-named")])
         .vary_on_headers([HeaderName::from_static("x-keyed")])
@@ -192,7 +192,7 @@ async fn a_refresh_carries_what_its_page_depends_on_and_what_an_option_names() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_makes_the_variant_of_its_request_though_the_page_names_fewer_fields_now() {
+async fn a_refresh_keeps_its_variant_if_vary_shrinks() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
@@ -252,7 +252,7 @@ async fn a_function_of_the_key_sees_no_mutilated_request_of_a_visitor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_carries_the_fields_that_a_part_of_the_key_is_computed_from() {
+async fn a_refresh_has_the_fields_of_computed_key_parts() {
     for others in [0, 5, 98] {
         let computed = Arc::new(AtomicUsize::new(0));
         let world = world(swr().vary_by("tenant", by_tenant(&computed)), "503");
@@ -330,7 +330,7 @@ async fn a_provoked_304_about_another_page_clears_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_about_another_page_that_everybody_gets_removes_the_copy_that_was_asked_about() {
+async fn a_confirmed_mismatched_304_removes_the_entry() {
     for lines in [&[][..], &[("user-agent", "kind")]] {
         let world = tagged(lasting().stale_if_error(100 * S));
         world.send(&[]).await;
@@ -371,7 +371,7 @@ async fn a_refresh_ends_in_a_minute_whatever_it_tries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_field_that_makes_a_refresh_hang_is_left_out_of_the_next_one() {
+async fn the_next_refresh_omits_a_field_that_made_one_hang() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {
@@ -395,7 +395,7 @@ async fn a_field_that_makes_a_refresh_hang_is_left_out_of_the_next_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_whose_time_ends_with_the_bare_request_begins_with_it_next() {
+async fn a_refresh_that_times_out_bare_starts_bare_next_time() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {
