@@ -131,7 +131,7 @@ async fn a_server_error_is_a_failure_and_is_not_shared() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(crate::support::cases(200))]
     /// Any mix of fates and cancellations: nobody hangs, nothing is left behind.
     #[test]
     fn no_request_hangs_whatever_happens_to_the_leaders(

@@ -122,7 +122,7 @@ fn all_are_made_at_once(nodes: Vec<Node>, requested: Vec<usize>) -> Result<(), T
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::support::cases(300))]
     #[test]
     fn pages_and_values_do_not_wait_for_themselves(
         nodes in nodes(),

@@ -301,6 +301,7 @@ async fn the_validators_of_a_file_server_are_kept_and_evaluated() {
 }
 
 proptest! {
+    #![proptest_config(crate::support::default_cases())]
     #[test]
     fn any_request_fields_get_a_whole_or_partial_body(
         fields in proptest::collection::vec((0..6_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..5),

@@ -285,7 +285,7 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(crate::support::cases(400))]
     /// An invalidation that the record has, or that the process has seen, is younger than every page that is served.
     #[test]
     fn repeated_rollbacks_lose_no_recorded_or_seen_invalidation(

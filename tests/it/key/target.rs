@@ -233,7 +233,7 @@ async fn layers_of_different_kind_name_or_key_policy_keep_apart() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::support::cases(300))]
     /// Requests with different hosts, paths, queries or forwarded fields never get each other's page.
     #[test]
     fn no_request_is_ever_answered_with_the_page_of_another(

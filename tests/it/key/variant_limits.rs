@@ -260,6 +260,7 @@ async fn remote_store_evicts_the_oldest_variant() {
 }
 
 proptest! {
+    #![proptest_config(crate::support::default_cases())]
     /// The clock algorithm: variants used since the flags were cleared stay.
     #[test]
     fn variants_follow_the_clock_algorithm(

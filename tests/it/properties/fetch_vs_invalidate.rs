@@ -506,7 +506,7 @@ fn run(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(150))]
+    #![proptest_config(crate::support::cases(150))]
     /// A request that began after a hard invalidation returned never gets older data; after a soft one, it
     /// gets older data as stale alone.
     #[test]
@@ -710,7 +710,7 @@ fn an_invalidation_takes_what_it_names_and_hardly_anything_else() {
     for mode in [Mode::Local, Mode::Remote, Mode::OneRecord] {
         let tally = Tally::default();
         let cases = (any::<bool>(), prop::collection::vec(turn(), 1..80));
-        let config = ProptestConfig { source_file: Some(file!()), ..ProptestConfig::with_cases(40) };
+        let config = ProptestConfig { source_file: Some(file!()), ..crate::support::cases(40) };
         let ran = TestRunner::new(config).run(&cases, |(windowed, turns)| {
             let mut builder = tokio::runtime::Builder::new_current_thread();
             let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");

@@ -27,7 +27,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(crate::support::cases(300))]
     /// A request that began after an invalidation returned never gets data older than it.
     #[test]
     fn no_response_is_older_than_a_prior_invalidation(

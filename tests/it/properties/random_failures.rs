@@ -217,7 +217,7 @@ async fn visit(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(crate::support::cases(400))]
 
     #[test]
     fn nobody_hangs_gets_half_a_page_or_leaves_anything_behind(

@@ -62,7 +62,7 @@ fn respond(status: u16, lines: &[(&'static str, Vec<u8>)], body: &[u8]) -> Respo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(crate::support::cases(600))]
     /// Whatever the origin sends: a hit has its status, its body, and of its lines no more than it sent.
     #[test]
     fn what_is_served_equals_what_the_origin_sent(

@@ -137,7 +137,7 @@ fn names_that_can_be_no_cookies_are_refused_with_the_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(crate::support::cases(256))]
 
     #[test]
     fn no_visitor_gets_a_page_made_for_other_counted_cookies(

@@ -363,6 +363,7 @@ async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
 }
 
 proptest! {
+    #![proptest_config(crate::support::default_cases())]
     /// RFC 9211 section 2, RFC 9651: whatever is upstream and in the target, the field is a list, and the last member ours.
     #[test]
     fn cache_status_is_a_valid_list_for_any_input(

@@ -178,7 +178,7 @@ fn unrelated_scopes_are_rarely_invalidated_at_any_size() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(crate::support::cases(24))]
 
     /// Each step invalidates a range of names, so that tables grow to every size.
     #[test]

@@ -131,7 +131,7 @@ async fn write(store: &MemoryStore, operation: &Operation) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(crate::support::cases(64))]
 
     #[test]
     fn every_thread_reads_the_last_write_until_it_expires(operations in operations()) {

@@ -1,5 +1,6 @@
 //! What the tests share.
 
+mod cases;
 pub(crate) mod collapse;
 mod exchange;
 pub(crate) mod faulty;
@@ -12,4 +13,5 @@ pub(crate) mod streamed_pages;
 pub(crate) mod validators;
 pub(crate) mod visitors;
 
+pub(crate) use cases::{cases, default_cases};
 pub(crate) use exchange::*;

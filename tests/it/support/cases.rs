@@ -1,0 +1,15 @@
+//! Property tests that keep the seeds of their failures in a file beside their source.
+
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::FileFailurePersistence;
+
+/// Returns a configuration with a number of cases. The seeds of failures of `name.rs` go to `name.regressions`.
+pub(crate) fn cases(count: u32) -> ProptestConfig {
+    let beside_source = FileFailurePersistence::WithSource("regressions");
+    ProptestConfig { failure_persistence: Some(Box::new(beside_source)), ..ProptestConfig::with_cases(count) }
+}
+
+/// Returns a configuration with the default number of cases, which `PROPTEST_CASES` sets.
+pub(crate) fn default_cases() -> ProptestConfig {
+    cases(ProptestConfig::default().cases)
+}
