@@ -29,10 +29,10 @@
 //! database is broken. Here the report is stale after a second:
 //!
 //! ```console
-//! $ cargo run --example site -- --db shop.sqlite --ttl 1 --warm
-//! $ curl -i http://127.0.0.1:3000/report    # after a second: hit; ttl=-1; detail=stale
-//! $ : > shop.sqlite-wal; : > shop.sqlite    # breaks the database
-//! $ curl -i http://127.0.0.1:3000/report    # stale still, with its Age
+//! $ cargo run --example site -- --db /tmp/shop.sqlite --ttl 1 --warm
+//! $ curl -i http://127.0.0.1:3000/report              # after a second: hit; ttl=-1; detail=stale
+//! $ : > /tmp/shop.sqlite-wal; : > /tmp/shop.sqlite    # breaks the database
+//! $ curl -i http://127.0.0.1:3000/report              # stale still, with its Age
 //! ```
 //!
 //! Pages have an `ETag`: send it back with `-H 'If-None-Match: …'` and get a 304. Two editors of one
