@@ -3,7 +3,7 @@
 //! | Behavior | Module | Command |
 //! |---|---|---|
 //! | Concurrent requests for one key share a call: leaders, followers, streamed bodies, loops | `collapse` | `cargo test --test it -- collapse::` |
-//! | Preconditions of clients: on a hit, in `ConditionLayer`, and in `ConditionalLayer` | `conditional` | `cargo test --test it -- conditional::` |
+//! | Preconditions of clients: on a hit, in `PreconditionLayer`, and in `ConditionalGetLayer` | `conditional` | `cargo test --test it -- conditional::` |
 //! | Freshness lifetimes, directives, clocks, hints, stale responses, background refresh, warm-up | `freshness` | `cargo test --test it -- freshness::` |
 //! | Invalidation by scope, by writes, by purge requests; soft invalidation; generations | `invalidation` | `cargo test --test it -- invalidation::` |
 //! | What is in the key: target, hosts, forwarded fields, parts, variants, codings | `key` | `cargo test --test it -- key::` |

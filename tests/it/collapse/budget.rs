@@ -63,7 +63,7 @@ async fn bodies_recorded_without_a_client_are_limited() {
         response.headers_mut().insert("etag", "\"a\"".parse().expect("a value"));
         Ok::<_, Infallible>(response)
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let mut statuses = Vec::new();
     for number in 0..70 {
         let request = get_with(&format!("/?{number}"), &[("if-none-match", "\"a\"")]);

@@ -62,7 +62,7 @@ async fn followers_get_the_body_after_the_leaders_client_leaves() {
         }));
         async move { Ok::<_, Infallible>(Response::new(body.boxed_unsync_body())) }
     });
-    let streaming = SiteCacheLayer::new(&cache2).policy(policy()).layer(inner);
+    let streaming = SiteCacheLayer::new(&cache2).policy(policy().build().expect("a policy")).layer(inner);
     let leader = streaming.clone().oneshot(get("/stream")).await.expect("infallible");
     let follower = tokio::spawn({
         let call = streaming.clone().oneshot(get("/stream"));
@@ -190,7 +190,9 @@ async fn a_fetch_completes_and_is_stored_after_a_disconnect() {
                 Ok::<_, Infallible>(Response::new(http_body_util::StreamBody::new(Box::pin(pieces))))
             }
         });
-        let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(1000 * MS)).layer(inner);
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(policy().complete_after_disconnect(1000 * MS).build().expect("a policy"))
+            .layer(inner);
         // The client leaves during the call, or during the body.
         for leaves in [5 * MS, 15 * MS] {
             let call = async {
@@ -223,7 +225,9 @@ async fn a_fetch_after_a_disconnect_ends_within_its_limit() {
             }
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy().carry_on(100 * MS)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(policy().complete_after_disconnect(100 * MS).build().expect("a policy"))
+        .layer(inner);
     assert!(timeout(10 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
     assert_eq!(cache.flights(), 1);
     sleep(200 * MS).await;
@@ -249,8 +253,8 @@ async fn detached_and_background_calls_keep_their_requests_span() {
         log.lock().expect("not poisoned").push(tracing::Span::current().metadata().map(|span| span.name()));
         numbered(&[], call)
     });
-    let policy = policy().carry_on(1000 * MS).stale_while_revalidate(MINUTE);
-    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner);
+    let policy = policy().complete_after_disconnect(1000 * MS).stale_while_revalidate(MINUTE);
+    let stack = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner);
     send(&stack, get("/")).instrument(tracing::info_span!("first")).await;
     hand.advance(MINUTE + 1000 * MS);
     assert!(send(&stack, get("/")).instrument(tracing::info_span!("second")).await.is_hit());

@@ -27,7 +27,8 @@ async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'stati
             Ok::<_, Infallible>(with_lines(&lines, format!("page of {who}")))
         }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     let ask = async |who| send(&stack, get_with("/account", &[(name, who)])).await;
     let (one, two) = tokio::join!(ask("alice"), ask("bob"));
     [one.text().to_owned(), two.text().to_owned()]
@@ -68,7 +69,8 @@ async fn follower_does_not_use_the_304_of_another_visitor() {
             _ => with_lines(&lines, "public"),
         })
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     let ask = |cookie| send(&stack, get_with("/", &[("cookie", cookie)]));
     let (one, two) = tokio::join!(ask("alice"), ask("bob"));
@@ -83,7 +85,7 @@ async fn a_no_cache_page_stops_collapsing_after_the_first_wait() {
             tokio::time::sleep(SECOND).await;
             Ok::<_, Infallible>(with_lines(&[("cache-control", said), ("etag", "\"1\"")], "page"))
         });
-        let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner);
+        let stack = SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner);
         let mut took = Vec::new();
         for _ in 0..3 {
             let asked = tokio::time::Instant::now();
@@ -138,7 +140,9 @@ async fn a_follower_waits_no_longer_than_the_limit() {
             Ok::<_, io::Error>(page(call))
         }
     });
-    let service = SiteCacheLayer::new(&memory()).policy(policy().max_wait(200 * MS)).layer(inner);
+    let service = SiteCacheLayer::new(&memory())
+        .policy(policy().collapse_timeout(200 * MS).build().expect("a policy"))
+        .layer(inner);
     let leader = start(&service, get("/")).await;
     let begun = Instant::now();
     let answers = all(start_many(&service, 3).await).await;
@@ -200,7 +204,7 @@ async fn a_late_request_does_not_share_a_no_cache_response() {
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     let later = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
     assert_eq!(later.text(), "2");
@@ -222,7 +226,9 @@ async fn a_304_to_an_authorized_request_does_not_stop_collapsing() {
             Ok::<_, Infallible>(if asked { not_modified(&lines) } else { with_lines(&lines, "page") })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(Policy::rfc9111().cache_status(true)).layer(inner);
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"))
+        .layer(inner);
     send(&stack, get("/")).await;
     hand.advance(MINUTE);
     // Not marked as shareable, so the answer to it is not stored.

@@ -3,7 +3,7 @@
 use crate::support::rfc9111::{SECOND, proxy, standing, with_status};
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{ConditionalLayer, SiteCacheLayer};
+use tower_response_cache::{ConditionalGetLayer, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -83,8 +83,11 @@ async fn a_malformed_etag_matches_nothing_without_a_cache() {
     for tag in MALFORMED.into_iter().filter(|tag| !tag.is_empty()) {
         let inner = origin(move |_, call| numbered(&[("etag", tag)], call)).0;
         let stacks: [Stack; 2] = [
-            ConditionalLayer::new().layer(inner.clone()).boxed_clone(),
-            SiteCacheLayer::new(&memory()).policy(policy()).layer(inner).boxed_clone(),
+            ConditionalGetLayer::new().layer(inner.clone()).boxed_clone(),
+            SiteCacheLayer::new(&memory())
+                .policy(policy().build().expect("a policy"))
+                .layer(inner)
+                .boxed_clone(),
         ];
         for stack in stacks {
             send(&stack, get("/")).await;
@@ -114,7 +117,7 @@ async fn no_client_gets_an_asterisk_as_etag() {
             }
         }
         let layer: Stack =
-            ConditionalLayer::new().layer(origin(move |_, call| numbered(lines, call)).0).boxed_clone();
+            ConditionalGetLayer::new().layer(origin(move |_, call| numbered(lines, call)).0).boxed_clone();
         let page = send(&layer, get("/")).await;
         assert!(page.header("etag").is_some_and(|tag| tag != "*"), "{lines:?}");
     }
@@ -127,8 +130,11 @@ async fn a_malformed_etag_is_replaced_by_a_generated_one() {
         let plain = site_over(&memory(), inner());
         assert_eq!(send(&plain, get("/")).await.header("etag"), Some(tag).filter(|tag| *tag != "*"), "{tag}");
         let generating: [Stack; 2] = [
-            SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner()).boxed_clone(),
-            ConditionalLayer::new().layer(inner()).boxed_clone(),
+            SiteCacheLayer::new(&memory())
+                .policy(policy().etags(true).build().expect("a policy"))
+                .layer(inner())
+                .boxed_clone(),
+            ConditionalGetLayer::new().layer(inner()).boxed_clone(),
         ];
         for stack in generating {
             let page = send(&stack, get("/")).await;

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    CacheControl, CacheControlLayer, ConditionLayer, EntityTag, SiteCacheLayer, VaryLayer,
+    AddVaryLayer, CacheControl, EntityTag, PreconditionLayer, SetCacheControlLayer, SiteCacheLayer,
 };
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -317,7 +317,8 @@ async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
         }
         Ok::<_, Infallible>(Response::new(Body::from("found")))
     });
-    let layer = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
+    let layer =
+        PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
     let stack = layer.layer(inner);
     let write = tokio::spawn(stack.clone().oneshot(request("PUT", "/", &[("if-match", "\"1\"")])));
     tokio::time::sleep(SECOND).await;
@@ -333,9 +334,9 @@ async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
 /// RFC 9110 section 15.4.5: a 304 has the fields of its 200, which outer layers write into both.
 #[tokio::test]
 async fn outer_layers_add_the_fields_of_a_200_to_a_304() {
-    let condition = ConditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
-    let control = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
-    let vary = VaryLayer::new(["accept"]).expect("valid");
+    let condition = PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });
+    let control = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let vary = AddVaryLayer::new(["accept"]).expect("valid");
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = vary.layer(control.layer(condition.layer(inner)));
     for (lines, status) in [(&[][..], 200), (&[("if-none-match", "\"1\"")], 304)] {

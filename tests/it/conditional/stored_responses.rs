@@ -12,7 +12,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ConditionLayer, EntityTag, Policy, SiteCacheLayer};
+use tower_response_cache::{EntityTag, Policy, PreconditionLayer, SiteCacheLayer};
 
 /// RFC 9110 section 15.4.5: what guides the updates of caches; RFC 9213.
 #[tokio::test]
@@ -78,11 +78,11 @@ async fn if_match_any_is_true_if_a_representation_exists() {
                 let status = if request.method() == "GET" { status } else { 200 };
                 with_status(status, with_lines(lines, "page"))
             });
-            let answer = send(&ConditionLayer::by_get().layer(inner), request("PUT", "/", &any)).await;
+            let answer = send(&PreconditionLayer::by_get().layer(inner), request("PUT", "/", &any)).await;
             assert_eq!(answer.status.as_u16(), expected, "by_get, {status}: {lines:?}");
         }
     }
-    let dated = ConditionLayer::new()
+    let dated = PreconditionLayer::new()
         .last_modified(|request| async move { (request.uri.path() != "/none").then(modified) })
         .layer(origin(|_, call| numbered(&[], call)).0);
     for method in ["GET", "PUT", "DELETE"] {
@@ -107,11 +107,11 @@ async fn a_412_carries_the_current_validators() {
             assert_eq!(of(send(&stack, get_with("/", condition)).await), expected, "{by}: {condition:?}");
         }
     }
-    let functions = ConditionLayer::new()
+    let functions = PreconditionLayer::new()
         .etag(|_| async { Some(EntityTag::strong("a")) })
         .last_modified(|_| async { Some(modified()) })
         .layer(origin(|_, call| numbered(&[], call)).0);
-    let by_get = ConditionLayer::by_get().layer(origin(move |_, _| with_lines(lines, "page")).0);
+    let by_get = PreconditionLayer::by_get().layer(origin(move |_, _| with_lines(lines, "page")).0);
     for condition in [("if-match", "\"b\""), ("if-none-match", "*"), ("if-match", "W/\"a\"")] {
         let put = || request("PUT", "/", &[condition]);
         assert_eq!(of(send(&functions, put()).await), expected, "functions: {condition:?}");
@@ -218,7 +218,7 @@ async fn a_conditional_request_on_a_cold_key_fills_the_cache() {
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let response =
         stack.clone().oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");
     assert_eq!(response.status(), 304);
@@ -281,7 +281,9 @@ async fn a_generated_etag_does_not_depend_on_frames() {
                 futures::stream::iter(frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))));
             async move { Ok::<_, Infallible>(Response::new(StreamBody::new(frames))) }
         });
-        let stack = SiteCacheLayer::new(&memory()).policy(policy().etags(true)).layer(inner);
+        let stack = SiteCacheLayer::new(&memory())
+            .policy(policy().etags(true).build().expect("a policy"))
+            .layer(inner);
         for _ in 0..2 {
             let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
             if let Some(tag) = answer.header("etag") {

@@ -5,7 +5,9 @@ use crate::support::*;
 use http::Response;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, CacheHints, Clock, ManualClock, MemoryStore, Policy, SiteCacheLayer, Ttl};
+use tower_response_cache::{
+    Cache, CacheHints, Clock, ManualClock, MemoryStore, PolicyBuilder, SiteCacheLayer, Ttl,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
@@ -164,13 +166,14 @@ async fn an_entry_from_a_clock_that_is_ahead_is_replaced() {
     let (ahead, far) = Clock::manual();
     let (own, _) = Clock::manual();
     far.advance(Duration::from_secs(3600));
-    let store = MemoryStore::builder().seed(3).capacity(8 << 20).clock(own.clone()).build().expect("valid");
+    let store = MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(own.clone()).build().expect("valid");
     let caches = [ahead, own].map(|clock| Cache::builder(store.clone()).clock(clock).build().expect("valid"));
     let (inner, _) = origin(|_, call| {
         numbered(&[("cache-control", "max-age=31536000"), ("etag", &format!("\"{call}\""))], call)
     });
-    let [first, second] =
-        caches.map(|cache| SiteCacheLayer::new(&cache).policy(proxy()).layer(inner.clone()));
+    let [first, second] = caches.map(|cache| {
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner.clone())
+    });
     assert_eq!(send(&first, get("/")).await.text(), "1");
     assert_eq!(send(&second, get_with("/", &[("cache-control", "no-cache")])).await.text(), "2");
     // What was answered last is what is stored.

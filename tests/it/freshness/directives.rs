@@ -2,7 +2,7 @@
 
 use crate::support::rfc9111::{SECOND, app, date, proxy, standing, with_status};
 use crate::support::*;
-use tower_response_cache::{CacheHints, Policy};
+use tower_response_cache::{CacheHints, Policy, PolicyBuilder};
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn of_repeated_request_directives_the_stricter_counts() {
 /// RFC 5861 section 3: the window begins at the end of the lifetime, wherever the response was then.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_arrives_within_its_stale_window_is_stored() {
-    let own = |policy: Policy| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
+    let own = |policy: PolicyBuilder| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
     for policy in own(policy()).into_iter().chain(own(proxy())) {
         for (value, age, is_stored) in [
             ("max-age=10, stale-while-revalidate=60", "30", true),

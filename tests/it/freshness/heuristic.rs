@@ -3,7 +3,7 @@
 use crate::support::rfc9111::{SECOND, app, earlier, proxy, standing, with_status};
 use crate::support::*;
 use std::time::Duration;
-use tower_response_cache::Policy;
+use tower_response_cache::PolicyBuilder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -35,7 +35,7 @@ async fn heuristic_lifetime_is_a_tenth_of_the_age_within_a_limit() {
 /// RFC 9111 section 4.2.2: "MUST NOT use heuristics … when an explicit expiration time is present".
 #[tokio::test]
 async fn heuristic_lifetime_needs_the_option_and_no_explicit_one() {
-    let table: [(Policy, u16, Lines); 11] = [
+    let table: [(PolicyBuilder, u16, Lines); 11] = [
         (app(), 200, &[]),
         (proxy().heuristic_freshness(Duration::ZERO), 200, &[]),
         (proxy(), 201, &[]),

@@ -42,10 +42,11 @@ async fn only_if_cached_applies_to_bypassing_requests() {
 async fn only_if_cached_is_answered_by_an_inner_layer() {
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
-    let within = SiteCacheLayer::new(&cache).policy(proxy().name("inner")).layer(inner);
+    let within =
+        SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);
     // Not for this layer, the user says.
-    let outer = proxy().skip_if(|_| true);
-    let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
+    let outer = proxy().bypass_if(|_| true);
+    let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
     send(&stack, get("/")).await;
     let hit = send(&stack, get("/")).await;
     let only = send(&stack, get_with("/", &[("cache-control", "only-if-cached")])).await;
@@ -61,9 +62,9 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
         .cache_status(true)
         .name("own")
         .vary_by_identity("user", |request| Some(request.headers.get("x-user")?.to_str().ok()?.to_owned()));
-    let within = SiteCacheLayer::new(&cache).policy(own).layer(inner);
-    let outer = proxy().skip_if(|request| request.headers.contains_key("x-user"));
-    let stack = SiteCacheLayer::new(&cache).policy(outer).layer(within);
+    let within = SiteCacheLayer::new(&cache).policy(own.build().expect("a policy")).layer(inner);
+    let outer = proxy().bypass_if(|request| request.headers.contains_key("x-user"));
+    let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
     let ask = async |more: &[(&str, &str)]| {
         let lines: Vec<_> = [("x-user", "alice")].iter().chain(more).copied().collect();
         send(&stack, get_with("/", &lines)).await
@@ -80,8 +81,9 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
 async fn only_if_cached_is_answered_by_an_inner_layer_on_any_store() {
     for cache in [memory(), Cache::new(Remote(memory_store(8 << 20)))] {
         let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
-        let within = SiteCacheLayer::new(&cache).policy(proxy().name("inner")).layer(inner);
-        let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(within);
+        let within =
+            SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);
+        let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(within);
         send(&stack, get("/")).await;
         assert_eq!(send(&stack, get("/")).await.text(), "1");
         let only = send(&stack, get_with("/", &[("cache-control", "only-if-cached")])).await;

@@ -25,11 +25,12 @@ async fn request_directives_limit_stale_responses() {
     ] {
         let (cache, hand) = timed();
         let (inner, _) = origin(move |_, call| numbered(&[("cache-control", said)], call));
-        let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+        let stack =
+            SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
         send(&stack, get("/")).await;
         hand.advance(if soft { SECOND } else { 61 * SECOND });
         if soft {
-            cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+            cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
         }
         let answer = send(&stack, get_with("/", &[("cache-control", asked)])).await;
         assert_eq!(answer.is_hit(), answered, "{said}: {asked} {soft} {:?}", answer.headers);
@@ -49,7 +50,8 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
             false => with_lines(&lines, "fresh"),
         })
     });
-    let stack = SiteCacheLayer::new(&memory()).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&memory()).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     let (one, two) =
         tokio::join!(send(&stack, get_with("/", &[("cache-control", "max-stale")])), send(&stack, get("/")));
     assert_eq!([one.text(), two.text()], ["stale", "fresh"], "{:?}", two.headers);
@@ -60,14 +62,15 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
 async fn max_stale_gets_no_softly_invalidated_response() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=600")], call));
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
-    cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+    cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
     hand.advance(SECOND);
     for call in 2..=3 {
         let answer = send(&stack, get_with("/", &[("cache-control", "max-stale")])).await;
         assert_eq!((answer.text(), calls.count()), (call.to_string().as_str(), call));
-        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
     }
 }
 

@@ -490,7 +490,7 @@ async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
 
 #[tokio::test(start_paused = true)]
 async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
-    let world = world(short().max_waiters(3), &[]);
+    let world = world(short().max_followers(3), &[]);
     world.is(Mood::Slow);
     let asks = futures::future::join_all((0..10).map(|_| world.get()));
     assert_eq!(asks.await.len(), 10);
@@ -716,7 +716,7 @@ async fn a_failed_head_with_range_gets_the_whole_stale_head() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refresh_that_times_out_counts_as_failed() {
-    let world = world(swr().origin_timeout(5 * S).failed_if(|r| r.status == 500), &[]);
+    let world = world(swr().origin_timeout(5 * S).error_predicate(|r| r.status == 500), &[]);
     world.get().await;
     world.hand.advance(12 * S);
     world.is(Mood::Hangs);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, ResponseBody, SiteCacheLayer};
+use tower_response_cache::{CacheHints, Invalidation, Policy, ResponseBody, SiteCacheLayer};
 
 /// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
 /// beginning.
@@ -193,8 +193,10 @@ async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
             Ok::<_, Infallible>(response)
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
     let _ = body.frame().await;
@@ -216,7 +218,7 @@ async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
             Ok::<_, Infallible>(numbered(&[], call))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
@@ -251,7 +253,7 @@ async fn a_late_fetch_does_not_replace_a_newer_one() {
             Ok::<_, Infallible>(numbered(&[], call))
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(policy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let late = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
@@ -262,4 +264,34 @@ async fn a_late_fetch_does_not_replace_a_newer_one() {
     assert_eq!(late.await.expect("no panic").text(), "1");
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
+}
+/// The answer to a POST invalidates its own target before it is stored; an invalidation by somebody else may come in the
+/// middle of that.
+#[tokio::test(start_paused = true)]
+async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
+    let lines = [("cache-control", "max-age=60"), ("content-location", "/list")];
+    let mut kept = 0;
+    for delay in 0..40 {
+        let (cache, _) = Kept::Outside.cache(0);
+        let (handle, answered) = (cache.clone(), Arc::new(tokio::sync::Notify::new()));
+        let notify = Arc::clone(&answered);
+        let inner = service_fn(move |_: Request<Body>| {
+            notify.notify_one();
+            std::future::ready(Ok::<_, Infallible>(numbered(&lines, 1)))
+        });
+        let layer = SiteCacheLayer::new(&cache)
+            .policy(Policy::rfc9111().cache_status(true).build().expect("a policy"));
+        let stack = layer.layer(inner.boxed_clone());
+        let other = tokio::spawn(async move {
+            answered.notified().await;
+            sleep(MS * delay).await;
+            invalidate(&handle, Invalidation::path("/list")).await;
+        });
+        let written = send(&stack, request("POST", "/list", &[A])).await;
+        kept += usize::from(written.header("cache-status").is_some_and(|line| line.contains("stored")));
+        other.await.expect("it ends");
+        settle().await;
+        assert!(!send(&stack, get_with("/list", &[A])).await.is_hit(), "after {delay} ms");
+    }
+    assert!(kept > 0, "some come after it was stored");
 }

@@ -94,8 +94,10 @@ async fn nested_layers_are_cleared_together() {
     let cache = memory();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
-    let stack =
-        SiteCacheLayer::new(&cache).policy(Policy::app().default_ttl(MINUTE)).layer(route).boxed_clone();
+    let stack = SiteCacheLayer::new(&cache)
+        .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
+        .layer(route)
+        .boxed_clone();
     let text = async || {
         let response = stack.clone().oneshot(get("/page")).await.expect("infallible");
         read(response).await.text().to_owned()

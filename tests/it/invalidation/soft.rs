@@ -105,8 +105,8 @@ async fn a_softly_invalidated_page_answers_if_the_service_fails() {
 
 #[tokio::test(start_paused = true)]
 async fn a_soft_invalidation_never_undoes_a_hard_one() {
-    let (soft, hard) = (Invalidation::tag("t").keep_stale(), Invalidation::tag("t"));
-    let other = Invalidation::path("/page").keep_stale();
+    let (soft, hard) = (Invalidation::tag("t").soft(), Invalidation::tag("t"));
+    let other = Invalidation::path("/page").soft();
     for &kept in ALL {
         for all in [
             vec![hard.clone(), soft.clone()],

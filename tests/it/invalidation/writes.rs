@@ -247,7 +247,7 @@ const S: Duration = Duration::from_secs(1);
 /// A POST whose client leaves while what it changed is invalidated.
 #[tokio::test(start_paused = true)]
 async fn a_disconnect_does_not_cancel_an_invalidation() {
-    use tower_response_cache::{CacheHints, Invalidate};
+    use tower_response_cache::CacheHints;
     let mut lost = Vec::new();
     for after in 0..30 {
         let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
@@ -257,7 +257,7 @@ async fn a_disconnect_does_not_cancel_an_invalidation() {
             let mut response = with_lines(&[], flag.load(Ordering::SeqCst).to_string());
             if request.method() == "POST" {
                 flag.store(true, Ordering::SeqCst);
-                Invalidate::new(Invalidation::tag("t")).add_to(response.extensions_mut());
+                Invalidation::tag("t").on_success().add_to(response.extensions_mut());
             } else {
                 CacheHints::new().tags(["t"]).add_to(response.extensions_mut());
             }

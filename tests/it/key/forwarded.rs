@@ -234,7 +234,7 @@ async fn a_forwarded_field_as_a_keyed_header_is_keyed_by_meaning() {
 
 #[tokio::test]
 async fn each_forwarded_host_must_be_in_the_list_of_hosts() {
-    let policy = policy().hosts(["shop.example"]).expect("valid");
+    let policy = policy().hosts(["shop.example"]);
     let (stack, _) = site(policy, |_, call| numbered(&[], call));
     let of = |line| get_with("/", &[("host", "shop.example"), line]);
     for (line, detail) in [

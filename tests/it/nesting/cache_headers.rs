@@ -30,8 +30,8 @@ async fn a_never_cached_page_is_stored_nowhere() {
 
 #[tokio::test]
 async fn directives_outside_the_cache_apply_to_clients_only() {
-    let minute = CacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
-    let private = CacheControlLayer::new(CacheControl::new().private()).expect("valid");
+    let minute = SetCacheControlLayer::new(CacheControl::new().max_age(MINUTE)).expect("valid");
+    let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let cached = SiteCacheLayer::new(&cache).layer(minute.layer(inner)).boxed_clone();

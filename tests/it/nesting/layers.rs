@@ -261,7 +261,7 @@ async fn bodies_that_are_not_sync_and_custom_errors_are_supported() {
 
 #[tokio::test]
 async fn layers_made_per_request_share_one_cache() {
-    let layer = SiteCacheLayer::new(&memory()).policy(policy());
+    let layer = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy"));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     for _ in 0..3 {
         assert_eq!(send(&layer.layer(inner.clone()).boxed_clone(), get("/")).await.text(), "1");

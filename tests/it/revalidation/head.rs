@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
+use tower_response_cache::{CacheHints, Invalidation, Policy, PolicyBuilder, SiteCacheLayer};
 
 /// A HEAD and what it says in combination with others' features.
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn a_contradicting_head_does_not_extend_the_lifetime() {
 type Lines = &'static [(&'static str, &'static str)];
 
 /// An origin whose HEAD says other things than the GET before it did.
-fn heads(policy: Policy, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
+fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(move |request, call| {
         let first: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "1")];
@@ -212,7 +212,7 @@ async fn a_head_without_validators_freshens_no_soft_invalidation() {
         });
         let stack = over(&cache, proxy(), inner);
         send(&stack, get("/")).await;
-        cache.invalidate(Invalidation::path("/").keep_stale()).await.expect("the store answers");
+        cache.invalidate(Invalidation::path("/").soft()).await.expect("the store answers");
         hand.advance(Duration::from_secs(20));
         send(&stack, request("HEAD", "/", &[])).await;
         assert_eq!(send(&stack, get("/")).await.is_hit(), fresh, "{tag:?}");
@@ -262,8 +262,10 @@ async fn a_head_answered_by_an_inner_cache_updates_nothing() {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-by", request.method().as_str())];
         numbered(&lines, call)
     });
-    let within =
-        SiteCacheLayer::new(&cache).policy(proxy().name("within")).layer(origin.clone()).boxed_clone();
+    let within = SiteCacheLayer::new(&cache)
+        .policy(proxy().name("within").build().expect("a policy"))
+        .layer(origin.clone())
+        .boxed_clone();
     // Only a HEAD passes the second layer.
     let inner = service_fn(move |request: Request<Body>| {
         let (origin, within) = (origin.clone(), within.clone());

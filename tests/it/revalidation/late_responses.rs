@@ -35,7 +35,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
             Ok::<_, Infallible>(response)
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     hand.advance(5 * SECOND);
     // Reloaded, by somebody who wants news.
@@ -92,7 +92,8 @@ async fn a_late_304_does_not_restore_an_older_page() {
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner).boxed_clone();
+    let stack =
+        SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner).boxed_clone();
     send(&stack, get("/")).await;
     hand.advance(61 * SECOND);
     let slow = send(&stack, get("/"));
@@ -147,7 +148,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
     hand.advance(61 * SECOND);
@@ -196,8 +197,9 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
                 Ok::<_, Infallible>(answer)
             }
         });
-        let stack: Stack =
-            tower::ServiceExt::boxed_clone(SiteCacheLayer::new(&cache).policy(proxy()).layer(inner));
+        let stack: Stack = tower::ServiceExt::boxed_clone(
+            SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner),
+        );
         let s = stack.clone();
         let old = tokio::spawn(async move {
             read(tower::ServiceExt::oneshot(s, get("/")).await.expect("infallible")).await
@@ -248,7 +250,7 @@ async fn a_late_304_of_one_variant_updates_no_newer_variant() {
             })
         }
     });
-    let stack = SiteCacheLayer::new(&cache).policy(proxy()).layer(inner);
+    let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     send(&stack, get_with("/", &[("x-a", "one")])).await;
     send(&stack, get_with("/", &[("x-a", "two")])).await;
     hand.advance(61 * SECOND);

@@ -176,7 +176,7 @@ async fn set_cookie_is_shared_only_by_option_and_explicit_lifetime() {
     let shared = || proxy().share_set_cookie(true);
     let cookie: Lines = &[("cookie", "sid=alice")];
     let authorized: Lines = &[("authorization", "Bearer x")];
-    let table: [(Policy, Lines, Lines, bool); 9] = [
+    let table: [(PolicyBuilder, Lines, Lines, bool); 9] = [
         (shared(), fresh, &[], true),
         (shared(), &[("cdn-cache-control", "max-age=60"), ("set-cookie", "a=1")], &[], true),
         (shared(), silent, &[], false),
@@ -204,8 +204,12 @@ async fn a_stored_set_cookie_needs_the_option_in_each_layer() {
     let (cache, _) = timed();
     let (inner, _) =
         origin(|_, call| numbered(&[("cache-control", "max-age=60"), ("set-cookie", "a=1")], call));
-    let [sharing, other] = [proxy().share_set_cookie(true), proxy()]
-        .map(|policy| SiteCacheLayer::new(&cache).policy(policy).layer(inner.clone()).boxed_clone());
+    let [sharing, other] = [proxy().share_set_cookie(true), proxy()].map(|policy| {
+        SiteCacheLayer::new(&cache)
+            .policy(policy.build().expect("a policy"))
+            .layer(inner.clone())
+            .boxed_clone()
+    });
     assert!(shares(&sharing, get("/"), get("/")).await);
     assert!(!send(&other, get("/")).await.is_hit());
 }

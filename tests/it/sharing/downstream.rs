@@ -191,7 +191,8 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
 /// Each list names what no shared cache may keep.
 #[tokio::test]
 async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
-    let layer = CacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
+    let layer =
+        SetCacheControlLayer::new(CacheControl::new().private_fields([HeaderName::from_static("x-a")]));
     let lines: Lines = &[("cache-control", "private=\"X-B\""), ("x-a", "1"), ("x-b", "2"), ("x-c", "3")];
     let stack = SiteCacheLayer::new(&memory())
         .policy(policy().build().expect("a policy"))
@@ -265,7 +266,7 @@ async fn vary_names_what_a_page_is_keyed_by() {
 
 #[tokio::test]
 async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
-    let hosts = policy().vary_on_headers([HOST]).expect("valid");
+    let hosts = policy().vary_on_headers([HOST]);
     let computed = policy().vary_by("tenant", |_| Some("a".to_owned()));
     for policy in [policy(), keyed().emit_vary(false), hosts, computed] {
         let (stack, _) = site(policy, |_, call| numbered(&[("vary", "X-Own")], call));
@@ -400,7 +401,7 @@ fn full(mut response: Response<Body>) -> Response<Body> {
 
 #[tokio::test]
 async fn restrictive_directives_are_written_into_full_headers() {
-    let no_store = || CacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
+    let no_store = || SetCacheControlLayer::new(CacheControl::new().no_store()).expect("valid");
     let (is_never, is_unstored) = (["no-store", "private"], ["no-store"]);
     for lines in [
         &[("cache-control", "public")][..],

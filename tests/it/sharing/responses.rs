@@ -394,7 +394,10 @@ async fn identified_responses_need_an_explicit_lifetime() {
             let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
             with_lines(&[], who.to_owned())
         });
-        let route = RouteCacheLayer::new(&cache, MINUTE).policy(proxy()).layer(inner).boxed_clone();
+        let route = RouteCacheLayer::new(&cache, MINUTE)
+            .policy(proxy().build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         send(&route, get_with("/", &[(name, "alice")])).await;
         assert_eq!(send(&route, get("/")).await.text(), "nobody", "{name}");
     }

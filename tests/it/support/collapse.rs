@@ -20,7 +20,7 @@ where
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| handler(counted.next(), request));
-    (SiteCacheLayer::new(&cache).policy(policy()).layer(inner), calls, cache)
+    (SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner), calls, cache)
 }
 
 pub(crate) trait CachedService:

@@ -4,12 +4,12 @@ use crate::support::*;
 use http::{Request, Response, StatusCode};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, ManualClock, Policy, SiteCacheLayer};
+use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const START: Duration = Duration::from_secs(1_767_225_600);
 
-pub(crate) fn proxy() -> Policy {
+pub(crate) fn proxy() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true)
 }
 
@@ -24,19 +24,23 @@ pub(crate) fn with_status(code: u16, mut response: Response<Body>) -> Response<B
 }
 
 pub(crate) fn standing(
-    policy: Policy,
+    policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Stack, Calls, ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(answer);
-    (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), calls, hand)
+    (
+        SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(),
+        calls,
+        hand,
+    )
 }
 
 pub(crate) fn field<'a>(request: &'a Request<Body>, name: &str) -> &'a str {
     request.headers().get(name).map_or("", |value| value.to_str().expect("text"))
 }
 
-pub(crate) fn app() -> Policy {
+pub(crate) fn app() -> PolicyBuilder {
     Policy::app().cache_status(true)
 }
 
@@ -45,6 +49,6 @@ pub(crate) fn earlier(by: Duration) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + START - by)
 }
 
-pub(crate) fn over(cache: &Cache, policy: Policy, inner: Inner) -> Stack {
-    SiteCacheLayer::new(cache).policy(policy).layer(inner).boxed_clone()
+pub(crate) fn over(cache: &Cache, policy: PolicyBuilder, inner: Inner) -> Stack {
+    SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone()
 }

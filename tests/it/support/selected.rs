@@ -3,7 +3,7 @@
 use crate::support::*;
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::ConditionalLayer;
+use tower_response_cache::ConditionalGetLayer;
 
 pub(crate) type Lines = &'static [(&'static str, &'static str)];
 
@@ -11,13 +11,13 @@ pub(crate) fn modified() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalLayer`.
+/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalGetLayer`.
 pub(crate) async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
     let page = move || origin(move |_, _| with_lines(lines, body)).0;
     let cache = site_over(&memory(), page());
     send(&cache, get("/")).await;
     assert!(send(&cache, get("/")).await.is_hit());
-    [("hit", cache), ("layer", ConditionalLayer::new().strong().layer(page()).boxed_clone())]
+    [("hit", cache), ("layer", ConditionalGetLayer::new().strong().layer(page()).boxed_clone())]
 }
 
 pub(crate) const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];

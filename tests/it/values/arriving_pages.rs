@@ -41,8 +41,10 @@ async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
                 Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
             }
         });
-        let shop: Shop =
-            SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+        let shop: Shop = SiteCacheLayer::new(&cache)
+            .policy(policy().cache_status(true).build().expect("a policy"))
+            .layer(inner)
+            .boxed_clone();
         cache.set("price", &1, Ttl::Forever).await.expect("set");
         let first = shop.clone().oneshot(get("/")).await.expect("infallible");
         let (parts, mut body) = first.into_parts();
@@ -73,8 +75,10 @@ async fn no_request_joins_a_page_whose_value_tag_was_invalidated() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     cache.value("price").tags(["t"]).set(&1).await.expect("set");
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
@@ -101,8 +105,10 @@ async fn no_request_joins_a_body_whose_value_was_set_meanwhile() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let shop: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().cache_status(true)).layer(inner).boxed_clone();
+    let shop: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().cache_status(true).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     cache.set("price", &1, Ttl::Forever).await.expect("set");
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();

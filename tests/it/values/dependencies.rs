@@ -389,7 +389,7 @@ async fn a_value_that_moves_to_a_version_invalidates_its_pages() {
 async fn dependencies_do_not_grow_with_each_304() {
     let (clock, hand) = Clock::manual();
     let store =
-        MemoryStore::builder().seed(3).capacity(32 << 20).clock(clock.clone()).build().expect("valid");
+        MemoryStore::builder().seed(3).max_bytes(32 << 20).clock(clock.clone()).build().expect("valid");
     let cache = Cache::builder(store.clone()).clock(clock).build().expect("valid");
     let handle = cache.clone();
     let inner = service_fn(move |request: Request<Body>| {

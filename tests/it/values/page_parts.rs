@@ -15,7 +15,8 @@ use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{
-    Cache, Invalidation, ManualClock, Policy, ResponseBody, RouteCacheLayer, SiteCacheLayer, Ttl,
+    Cache, Invalidation, ManualClock, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
+    Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);
@@ -382,8 +383,10 @@ async fn a_page_depends_on_what_its_unstored_part_read() {
             Ok::<_, Infallible>(Response::new(StreamBody::new(Box::pin(frames) as _)))
         }
     });
-    let part: Shop =
-        SiteCacheLayer::new(&cache).policy(policy().max_body_bytes(10)).layer(inner).boxed_clone();
+    let part: Shop = SiteCacheLayer::new(&cache)
+        .policy(policy().max_body_bytes(10).build().expect("a policy"))
+        .layer(inner)
+        .boxed_clone();
     let part = Arc::new(std::sync::Mutex::new(part));
     let inner = service_fn(move |_: Request<Body>| {
         let part = part.lock().expect("not poisoned").clone();
