@@ -126,7 +126,7 @@
 //! [`NeverCacheLayer`], [`SetCacheControlLayer`] and [`AddVaryLayer`] write the fields that caches read.
 //! [`Invalidation`] is what may be invalidated, [`Dependents`] what depends on a model of yours, [`InvalidateOnSuccess`] what
 //! a handler has changed; [`PurgeService`] invalidates on request, for scripts and back ends.
-//! [`Cache::get_or_set`] and its like keep values of your own; what is made from them depends on them
+//! [`Cache::get_or_set`] and its like keep values of your own ([`Value`], [`Fragment`]); what is made from them depends on them
 //! ([`propagate_dependencies`]).
 //! [`Store`] is where responses are kept: [`MemoryStore`], [`NullStore`], or your own.
 //!
@@ -135,7 +135,7 @@
 //!   makes [`CacheHints`] and [`Identified`] part of what handlers return, and [`Cache`] an extractor.
 //! - `tracing`: calls that are made in tasks of their own ([`PolicyBuilder::stale_while_revalidate`],
 //!   [`PolicyBuilder::complete_after_disconnect`]) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
-//!   forwarded requests, stored responses, set values and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
+//!   forwarded requests, stored responses, set values, values that can't be read and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
@@ -182,11 +182,11 @@ mod waker_relay;
 
 pub use body::ResponseBody;
 pub use cache::{
-    Cache, CacheBuilder, ComputeError, Dependents, InvalidateOnSuccess, Invalidation, RefreshStats, Value,
-    WarmOutcome, WarmSummary, WithDependencies, propagate_dependencies,
+    Cache, CacheBuilder, ComputeError, Dependents, Fragment, IntoValue, InvalidateOnSuccess, Invalidation,
+    RefreshStats, SetItem, Value, WarmOutcome, WarmSummary, WithDependencies, propagate_dependencies,
 };
 pub use clock::{Clock, ManualClock, Moment};
-pub use error::{Absent, AbsentKind, BoxError, ConfigError, ConfigErrorKind, ValueError};
+pub use error::{BoxError, ConfigError, ConfigErrorKind, ValueError};
 pub use key::{KeyPart, QueryKey, RequestHead};
 pub use layer::{
     AddVary, AddVaryFuture, AddVaryLayer, AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer,

@@ -37,7 +37,7 @@ pub(crate) async fn list(
 ) -> Result<impl IntoResponse> {
     // Read while the page is made, so the page goes when it is set anew.
     let notice = match &site.cache {
-        Some(cache) => cache.get::<String>(NOTICE).await.ok(),
+        Some(cache) => cache.get::<String>(NOTICE).await?,
         None => None,
     };
     let page = pages::list(&visitor, &site.db.flavours().await?, notice.as_deref());

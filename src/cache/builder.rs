@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::flight::{Flights, Remembered};
 use crate::key::KeyRef;
-use crate::policy::Policy;
+use crate::policy::{Policy, Ttl};
 use crate::store::Store;
 use std::fmt;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ pub struct CacheBuilder {
     max_refreshes: u32,
     max_flights: usize,
     seed: u64,
-    value_ttl: Duration,
+    value_ttl: Option<Duration>,
     key_function: Option<Arc<KeyFunction>>,
     key_secret: Arc<[u8]>,
     policy: Policy,
@@ -87,6 +87,7 @@ impl Cache {
             key_secret: builder.key_secret,
             policy: Arc::new(builder.policy),
             computations: Flights::new(builder.max_flights),
+            number_locks: Arc::default(),
         }))
     }
 }
@@ -103,7 +104,7 @@ impl CacheBuilder {
             max_refreshes: DEFAULT_MAX_REFRESHES,
             max_flights: DEFAULT_MAX_FLIGHTS,
             seed: KeyRef::new(b"dice").process_hash(),
-            value_ttl: DEFAULT_VALUE_TTL,
+            value_ttl: Some(DEFAULT_VALUE_TTL),
             key_function: None,
             key_secret: Arc::default(),
             policy: Policy::default(),
@@ -170,10 +171,23 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets how long values live that are set with [`Ttl::Default`](crate::Ttl::Default). The default is five
-    /// minutes.
-    pub fn value_ttl(mut self, ttl: Duration) -> Self {
-        self.value_ttl = ttl;
+    /// Sets how long values live that are set with [`Ttl::Default`]: for a time, or [`Ttl::Forever`] (until they are
+    /// invalidated or evicted). The default is five minutes, also if this is `Ttl::Default`. With zero, such values are not
+    /// stored.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, MemoryStore, Ttl};
+    ///
+    /// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20)).value_ttl(Ttl::Forever).build()?;
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn value_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.value_ttl = match ttl.into() {
+            Ttl::Default => Some(DEFAULT_VALUE_TTL),
+            Ttl::For(ttl) => Some(ttl),
+            Ttl::Forever => None,
+        };
         self
     }
 

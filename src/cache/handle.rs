@@ -5,6 +5,7 @@ use super::budget::{Budget, Reservation};
 use super::computed::Computed;
 use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
+use super::number_locks::NumberLocks;
 use super::split_mix64::SplitMix64;
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigErrorKind, StoreError};
@@ -50,11 +51,12 @@ pub(super) struct CacheInner {
     pub(super) store_errors: Arc<AtomicU64>,
     pub(super) background: Arc<Background>,
     pub(super) dice: Arc<SplitMix64>,
-    pub(super) value_ttl: Duration,
+    pub(super) value_ttl: Option<Duration>,
     pub(super) key_function: Option<Arc<KeyFunction>>,
     pub(super) key_secret: Arc<[u8]>,
     pub(super) policy: Arc<Policy>,
     pub(super) computations: Flights<Computed>,
+    pub(super) number_locks: Arc<NumberLocks>,
 }
 
 /// What becomes of the key of a value.
@@ -186,7 +188,7 @@ impl Cache {
                 Err(elapsed) => Err(StoreError::new(StoreErrorKind::TimedOut).with_source(elapsed)),
             },
         };
-        if result.is_err() {
+        if result.as_ref().is_err_and(|error| error.kind().is_failure()) {
             self.0.store_errors.fetch_add(1, Ordering::Relaxed);
         }
         result

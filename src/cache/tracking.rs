@@ -272,8 +272,8 @@ pin_project! {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// cache.set("rate", &1.08, Duration::from_secs(60)).await?;
 /// let other = cache.clone();
-/// let rate: f64 = tokio::spawn(propagate_dependencies(async move { other.get("rate").await })).await??;
-/// # assert_eq!(rate, 1.08);
+/// let task = tokio::spawn(propagate_dependencies(async move { other.get::<f64>("rate").await }));
+/// assert_eq!(task.await??, Some(1.08));
 /// # Ok(())
 /// # }
 /// ```

@@ -56,10 +56,12 @@ pub(crate) enum Kind {
     Subtree = 3,
     Tag = 4,
     Value = 5,
+    Values = 6,
 }
 
 impl Kind {
-    const ALL: [Self; 6] = [Self::Everything, Self::Path, Self::Uri, Self::Subtree, Self::Tag, Self::Value];
+    const ALL: [Self; 7] =
+        [Self::Everything, Self::Path, Self::Uri, Self::Subtree, Self::Tag, Self::Value, Self::Values];
 }
 
 const KIND: u64 = 0x0f;
@@ -78,6 +80,9 @@ const MOST_SEGMENTS: usize = 32;
 impl Scope {
     /// Everything in a namespace: a scope that every entry has.
     pub const EVERYTHING: Self = Self { high: 0, low: Kind::Everything as u64 | WIDE };
+
+    /// All values in a namespace: a scope that every value of the low-level cache has.
+    pub const VALUES: Self = Self { high: 0, low: Kind::Values as u64 | WIDE };
 
     /// Returns the scope of a path: all its queries, hosts and variants.
     ///
@@ -196,7 +201,7 @@ impl Scope {
         self.low & ON_HOST != 0
     }
 
-    /// Returns `true` for everything and for the root path, URI and subtree, on all hosts or on one.
+    /// Returns `true` for everything, for all values, and for the root path, URI and subtree, on all hosts or on one.
     #[must_use]
     pub const fn is_wide(self) -> bool {
         self.low & WIDE != 0
@@ -337,6 +342,7 @@ mod tests {
     fn a_scope_is_the_same_in_every_process_and_comes_back_from_its_bytes() {
         let scopes = [
             Scope::EVERYTHING,
+            Scope::VALUES,
             Scope::path("/a"),
             Scope::subtree("/").on_host("a"),
             Scope::uri("/", None),
@@ -348,7 +354,7 @@ mod tests {
         }
         let known = [6, 118, 228, 219, 207, 207, 70, 152, 1];
         assert_eq!(Scope::path("/a").to_bytes()[..9], known);
-        for unknown in [0x06, 0x41, 0x80, 0x10, 0x00] {
+        for unknown in [0x07, 0x41, 0x80, 0x10, 0x00] {
             let mut bytes = Scope::path("/a").to_bytes();
             bytes[8] = unknown;
             assert_eq!(Scope::from_bytes(bytes), None, "{unknown}");
@@ -357,7 +363,8 @@ mod tests {
 
     #[test]
     fn root_names_are_wide_on_each_host_and_no_others_are() {
-        let wide = [Scope::EVERYTHING, Scope::path("/"), Scope::uri("/", None), Scope::subtree("")];
+        let wide =
+            [Scope::EVERYTHING, Scope::VALUES, Scope::path("/"), Scope::uri("/", None), Scope::subtree("")];
         for scope in wide {
             assert!(scope.is_wide() && scope.on_host("a").is_wide());
         }

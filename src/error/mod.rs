@@ -4,7 +4,7 @@ mod decode;
 mod value;
 
 pub use decode::{DecodeError, DecodeErrorKind};
-pub use value::{Absent, AbsentKind, ValueError};
+pub use value::ValueError;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -42,11 +42,11 @@ pub enum StoreErrorKind {
     TimedOut,
     /// The store does not have this operation.
     Unsupported,
-    /// A counter operation met a value that is not a counter.
+    /// A counter operation met a value that is not an integer.
     NotANumber,
-    /// A counter that is to be changed is not there, and no initial value was given.
+    /// A counter or a value that is to be changed is not there, and no initial value was given.
     Missing,
-    /// A counter would leave the range of `i64`.
+    /// A counter would leave the range of `i64`, or a version that of `u32`.
     Overflow,
     /// Others changed the same entry each time it was tried.
     Contended,
@@ -62,12 +62,19 @@ impl StoreErrorKind {
             Self::Unavailable => "the store is unavailable",
             Self::TimedOut => "the store did not answer in time",
             Self::Unsupported => "the store does not support this operation",
-            Self::NotANumber => "the stored value is not a counter",
-            Self::Missing => "there is no such counter",
-            Self::Overflow => "the counter would overflow",
+            Self::NotANumber => "the stored value is not an integer",
+            Self::Missing => "there is no such counter or value",
+            Self::Overflow => "the number would overflow",
             Self::Contended => "others changed the same entry each time",
             Self::UnknownVersion => "a later version of the crate wrote the entry",
         }
+    }
+}
+
+impl StoreErrorKind {
+    /// Returns `true` if the store failed, as opposed to an answer about the entry or about what the store can do.
+    pub(crate) fn is_failure(self) -> bool {
+        !matches!(self, Self::Unsupported | Self::NotANumber | Self::Missing | Self::Overflow)
     }
 }
 

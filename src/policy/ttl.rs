@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-/// How long this cache holds a response fresh.
+/// How long this cache holds a response or a value fresh.
+///
+/// Arguments of type `impl Into<Ttl>` also take a [`Duration`], or an `Option<Duration>`: `None` is [`Ttl::Forever`].
 ///
 /// # Example
 /// ```
@@ -10,14 +12,16 @@ use std::time::Duration;
 /// use tower_response_cache::Ttl;
 ///
 /// assert_eq!(Ttl::from(Duration::from_secs(60)), Ttl::For(Duration::from_secs(60)));
+/// assert_eq!(Ttl::from(None), Ttl::Forever);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Ttl {
-    /// Nothing is said here: the next in the order of precedence decides.
+    /// Nothing is said here: the next in the order of precedence decides. For values, that is
+    /// [`CacheBuilder::value_ttl`](crate::CacheBuilder::value_ttl).
     #[default]
     Default,
-    /// For a time; zero, or less than a millisecond, is not at all.
+    /// For a time; zero is not at all. Less than a millisecond is not at all for responses, and a millisecond for values.
     For(Duration),
     /// Until it is invalidated or evicted.
     Forever,
@@ -26,5 +30,12 @@ pub enum Ttl {
 impl From<Duration> for Ttl {
     fn from(duration: Duration) -> Self {
         Self::For(duration)
+    }
+}
+
+/// `None` is [`Ttl::Forever`].
+impl From<Option<Duration>> for Ttl {
+    fn from(duration: Option<Duration>) -> Self {
+        duration.map_or(Self::Forever, Self::For)
     }
 }

@@ -96,8 +96,9 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the generation that entries made from now on carry.
     fn current(&self) -> StoreFuture<Generation>;
 
-    /// Returns the generation of the last time that [`Scope::EVERYTHING`] was invalidated ([`Strength::Hard`]), or the first one of
-    /// the incarnation: counters, which carry no generation themselves, have it in their keys.
+    /// Returns the generation of the last time that [`Scope::EVERYTHING`] or [`Scope::VALUES`] was invalidated
+    /// ([`Strength::Hard`]), or the first one of the incarnation: counters, which carry no generation themselves, have it in their
+    /// keys.
     fn cleared(&self) -> StoreFuture<Generation>;
 
     /// Tells whether an entry is still valid: of a generation, scopes, and values that it was made from.

@@ -10,7 +10,7 @@ pub(super) const ROWS: usize = 4;
 /// Scopes of two groups share no bucket.
 pub(super) const GROUPS: usize = 8;
 /// Scopes that are in every entry, or in every one of a target without a query.
-pub(super) const FIXED: usize = 4;
+pub(super) const FIXED: usize = 5;
 /// The number of exact scopes in each table of a record. Later ones share buckets.
 pub(super) const NAMES: usize = 1024;
 pub(super) const TABLES: usize = 2;
@@ -27,6 +27,7 @@ pub(super) enum ScopeSlot {
 }
 
 pub(super) const EVERYTHING: usize = 0;
+pub(super) const VALUES: usize = 4;
 pub(super) const HOST_ROOTS: usize = 0;
 pub(super) const SUBTREES: usize = 1;
 
@@ -37,6 +38,7 @@ impl ScopeSlot {
             Kind::Path => 1,
             Kind::Uri => 2,
             Kind::Subtree => 3,
+            Kind::Values => VALUES,
             Kind::Everything | Kind::Tag | Kind::Value => EVERYTHING,
         };
         let group = match (kind, is_on_host) {
@@ -47,7 +49,7 @@ impl ScopeSlot {
             (Kind::Everything | Kind::Subtree, _) => 4,
             (Kind::Tag, false) => 5,
             (Kind::Tag, true) => 6,
-            (Kind::Value, _) => 7,
+            (Kind::Value | Kind::Values, _) => 7,
         };
         match (is_wide, is_on_host, kind) {
             (true, false, _) => Self::Fixed(fixed),
@@ -99,7 +101,8 @@ mod tests {
             other => panic!("{scope:?} is in {other:?}"),
         });
         assert_eq!(groups, [0, 1, 2, 3, 5, 6, 7]);
-        let fixed = [Scope::EVERYTHING, Scope::path("/"), Scope::uri("/", None), Scope::subtree("/")];
+        let fixed =
+            [Scope::EVERYTHING, Scope::path("/"), Scope::uri("/", None), Scope::subtree("/"), Scope::VALUES];
         for (at, scope) in fixed.into_iter().enumerate() {
             assert_eq!(ScopeSlot::of(scope), ScopeSlot::Fixed(at));
             assert!(matches!(ScopeSlot::of(scope.on_host("h")), ScopeSlot::Named { table: HOST_ROOTS, .. }));

@@ -64,7 +64,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Stores an entry for a time (`None` is for ever) and returns whether the mode let it.
     ///
     /// A zero `ttl` stores nothing, removes what was there (unless the mode is
-    /// [`PutMode::IfAbsent`]) and returns `false`. Whenever this fails, or the entry is too large,
+    /// [`PutMode::IfAbsent`]) and returns `false`. A `ttl` that is too long for the store is for ever.
+    ///
+    /// Whenever this fails, or the entry is too large,
     /// the entry that was there before must be gone: old data must not outlive a write of new data.
     /// `IfAbsent` is atomic: of many concurrent calls on an absent key one returns `true`.
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool>;
@@ -74,9 +76,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// Adds to a counter atomically and returns its new value. The time to live stays as it is.
     ///
-    /// Fails with [`StoreErrorKind::Missing`] if there is no counter and no `initial`, with
-    /// [`StoreErrorKind::NotANumber`] if the entry is not a counter, and with
-    /// [`StoreErrorKind::Overflow`] (the counter unchanged) past the range of `i64`.
+    /// Fails with [`StoreErrorKind::Missing`] if there is no counter and no `initial`. Fails with
+    /// [`StoreErrorKind::NotANumber`] if the entry is not a counter. Fails with [`StoreErrorKind::Overflow`] past
+    /// the range of `i64`, and leaves the counter unchanged.
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64>;
 
     /// Puts `new` if what is stored equals `expected` (`None` is absent), atomically, and returns
@@ -119,7 +121,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unsupported)))
     }
 
-    /// Returns the invalidations of a namespace, shared by all who ask for the same one.
+    /// Returns the invalidations of a namespace, shared by all who ask for the same one. An invalidation in one
+    /// namespace leaves the other namespaces alone.
     ///
     /// Called for each new [`Cache`](crate::Cache), and by each call of
     /// [`Cache::with_namespace`](crate::Cache::with_namespace). A store inside the process returns what a

@@ -1,18 +1,27 @@
 //! Numbers that are changed atomically, on every store.
 
-use super::state::ValueState;
-use super::{Cache, TRIES, ValueSnapshot};
-use crate::entry::Entry;
+use super::encoding::{decoded, encoded};
+use super::state::{ValueSnapshot, ValueState};
+use super::value::{TRIES, Value};
+use crate::cache::Cache;
+use crate::entry::{Entry, StoredValue};
 use crate::error::StoreError;
 use crate::policy::Ttl;
 use crate::store::{InitialCounter, PutMode, StoreErrorKind};
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Cache {
     /// Sets a counter for a time, and returns whether it is stored.
     ///
+    /// A counter is a number that the store adds to by itself. Many tasks may count at a time, and changes invalidate nothing:
+    /// what is made from a counter does not depend on it. For a number that pages depend on, use [`set`](Self::set).
+    ///
     /// # Errors
     /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
     pub async fn set_counter(
         &self,
         key: impl AsRef<[u8]>,
@@ -26,14 +35,18 @@ impl Cache {
         put
     }
 
-    /// Adds to a counter atomically, and returns the new number. It lives as long as before.
+    /// Adds to a number atomically, and returns the new one. The number lives as long as before.
     ///
-    /// [`get`](Self::get) reads a counter as a number. What is made from one does not depend on it: a change
-    /// invalidates nothing.
+    /// The number is a counter, or an integer that was set, added or computed: an `Option` or a newtype of one, too.
+    /// [`get`](Self::get) reads it as any integer type in whose range it is. If it was set, added or computed, what was made from
+    /// it is invalidated, tags and dependencies stay, and a stale window ends. A change of a counter invalidates nothing.
     ///
     /// # Errors
-    /// [`StoreErrorKind::Missing`] if there is no counter, [`StoreErrorKind::NotANumber`] if there is a value,
-    /// [`StoreErrorKind::Overflow`] past the range of `i64`, and whatever the store fails with.
+    /// - [`StoreErrorKind::Missing`] if there is no number.
+    /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
+    /// - [`StoreErrorKind::Overflow`] past the range of `i64`; the number stays as it was.
+    /// - [`StoreErrorKind::Contended`] if others changed a number that was set in each of 64 tries.
+    /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it may or may not have taken place.
@@ -48,28 +61,49 @@ impl Cache {
     /// assert!(cache.incr("visits", 1).await.is_err());
     /// assert_eq!(cache.incr_or("visits", 1, 0, Duration::from_secs(60)).await?, 1);
     /// assert_eq!(cache.incr("visits", 2).await?, 3);
-    /// assert_eq!(cache.decr("visits", 1).await?, 2);
+    /// cache.set("stock", &10_u8, Duration::from_secs(60)).await?;
+    /// assert_eq!(cache.decr("stock", 1).await?, 9);
+    /// assert_eq!(cache.get::<Option<u16>>("stock").await?, Some(Some(9)));
     /// # Ok(())
     /// # }
     /// ```
     pub async fn incr(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64, StoreError> {
-        self.increment(key.as_ref(), delta, None).await
+        self.value(key).increment(delta, None).await
     }
 
-    /// Takes from a counter atomically, and returns the new number.
+    /// Subtracts from a number atomically, and returns the new one. See [`incr`](Self::incr).
     ///
     /// # Errors
-    /// As of [`incr`](Self::incr).
+    /// Those of [`incr`](Self::incr).
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
     pub async fn decr(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64, StoreError> {
         let delta = delta.checked_neg().ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
-        self.increment(key.as_ref(), delta, None).await
+        self.value(key).increment(delta, None).await
     }
 
-    /// Adds to a counter, which begins with a number and lives for a time where there is none yet: a limit on
-    /// how often something is done in a minute, say.
+    /// Adds to a number atomically, and returns the new one. If there is none, a counter begins with `initial` and lives for
+    /// `ttl`: a limit on how often something is done in a minute, for example.
     ///
     /// # Errors
-    /// As of [`incr`](Self::incr), but for `Missing`.
+    /// Those of [`incr`](Self::incr) except [`StoreErrorKind::Missing`].
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let attempts = cache.incr_or("attempts:192.0.2.1", 1, 0, Duration::from_secs(60)).await?;
+    /// assert!(attempts <= 5, "429 Too Many Requests");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn incr_or(
         &self,
         key: impl AsRef<[u8]>,
@@ -77,32 +111,85 @@ impl Cache {
         initial: i64,
         ttl: impl Into<Ttl>,
     ) -> Result<i64, StoreError> {
-        let ttl = self.value(&key).ttl(ttl).lifetime();
-        self.increment(key.as_ref(), delta, Some(InitialCounter::new(initial, ttl))).await
+        let value = self.value(key).ttl(ttl);
+        value.increment(delta, Some(InitialCounter::new(initial, value.lifetime()))).await
     }
+}
 
-    async fn increment(
-        &self,
-        key: &[u8],
-        delta: i64,
-        initial: Option<InitialCounter>,
-    ) -> Result<i64, StoreError> {
-        let name = self.name_of(key);
+/// What became of a try to change a number that was set.
+enum Try {
+    Counted(i64),
+    /// Another task has changed the entry, or it was removed.
+    Again,
+}
+
+impl Value<'_> {
+    async fn increment(&self, delta: i64, initial: Option<InitialCounter>) -> Result<i64, StoreError> {
+        let cache = self.cache;
+        let mut turn = None;
         for _ in 0..TRIES {
-            let place = self.value_key(&name).await?;
-            let changed = self.within_limit(self.store().increment(place.as_ref(), delta, initial)).await;
-            if !matches!(&changed, Err(error) if error.kind() == StoreErrorKind::NotANumber) {
-                return changed;
+            let place = cache.value_key(&self.name).await?;
+            let changed = cache.within_limit(cache.store().increment(place.as_ref(), delta, initial)).await;
+            match changed {
+                Err(error) if error.kind() == StoreErrorKind::NotANumber => {}
+                changed => return changed,
             }
-            // A value that is past its use is as good as absent.
-            let ValueSnapshot { key, entry: Some(entry), state } = self.load(&name).await? else { continue };
-            if state == ValueState::Live && matches!(entry, Entry::Value(_)) {
-                return changed;
+            if turn.is_none() {
+                turn = cache.0.number_locks.turn(place.as_ref(), cache.0.store_timeout).await;
             }
-            let zero = Some(Duration::ZERO);
-            let removed = self.store().compare_and_set(key.as_ref(), Some(&entry), entry.clone(), zero);
-            self.within_limit(removed).await?;
+            let seen = cache.load(&self.name).await?;
+            let tried = match seen.live() {
+                Some(Entry::Value(value)) => self.count(&seen, value, delta).await?,
+                Some(_) => Try::Again,
+                None if initial.is_none() => return Err(StoreError::new(StoreErrorKind::Missing)),
+                None => self.make_room(&seen).await?,
+            };
+            if let Try::Counted(number) = tried {
+                return Ok(number);
+            }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Puts the sum in the place of a number that was set, with what is left of its life.
+    async fn count(&self, seen: &ValueSnapshot, value: &StoredValue, delta: i64) -> Result<Try, StoreError> {
+        let not_a_number = || StoreError::new(StoreErrorKind::NotANumber);
+        let overflow = || StoreError::new(StoreErrorKind::Overflow);
+        let entry = seen.entry.as_ref().ok_or_else(not_a_number)?;
+        let number: i64 = match decoded(entry) {
+            Some(number) => number,
+            // A number, but one past the range.
+            None if decoded::<u64>(entry).is_some() => return Err(overflow()),
+            None => return Err(not_a_number()),
+        };
+        let sum = number.checked_add(delta).ok_or_else(overflow)?;
+        let (bytes, encoding) = encoded(&sum).map_err(|error| not_a_number().with_source(error))?;
+        let own = self.scope();
+        // Other invalidations of the value's own name than this write would have removed the entry.
+        let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
+        let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
+        let cache = self.cache;
+        let changing = cache.changing(vec![own]).await?;
+        let (new, ttl) = (Entry::Value(Arc::new(new)), cache.ttl_until(value.fresh_until));
+        let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), new, ttl);
+        if cache.within_limit(put).await? {
+            changing.done().await?;
+            return Ok(Try::Counted(sum));
+        }
+        changing.nothing();
+        Ok(Try::Again)
+    }
+
+    /// Removes a value that is past its use, which is as good as absent.
+    async fn make_room(&self, seen: &ValueSnapshot) -> Result<Try, StoreError> {
+        if let Some(entry) = &seen.entry
+            && seen.state != ValueState::Live
+        {
+            let store = self.cache.store();
+            let zero = Some(Duration::ZERO);
+            let removed = store.compare_and_set(seen.key.as_ref(), Some(entry), entry.clone(), zero);
+            self.cache.within_limit(removed).await?;
+        }
+        Ok(Try::Again)
     }
 }

@@ -1,11 +1,10 @@
 //! Values as bytes: MessagePack with named fields, which other languages read as well.
 
-use crate::entry::{Encoding, Entry, StoredValue, body_for_storage};
-use crate::error::{Absent, AbsentKind, ValueError};
+use crate::entry::{Encoding, Entry, body_for_storage};
+use crate::error::ValueError;
 use bytes::Bytes;
 use serde::Serialize;
-use serde::de::value::{Error as NumberError, I64Deserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::de::DeserializeOwned;
 
 /// What is nested deeper is not read.
 const DEEPEST: usize = 128;
@@ -15,32 +14,39 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodi
     Ok((body_for_storage(bytes.into()).0, Encoding::MessagePack))
 }
 
-/// Reads what may come from anywhere: nothing in it is executed, its depth is bounded, and what it takes in memory
-/// by its own length.
-pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Result<T, Absent> {
+/// Reads an entry as a type, or returns `None` if it is of another type or is damaged.
+///
+/// The bytes may come from anywhere: nothing in them is executed, their depth is bounded, and so is the memory that they
+/// take, by their own length. A counter is read like a number that was set.
+pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
-        Entry::Value(value) if value.encoding() == Encoding::MessagePack => of_bytes(value),
-        Entry::Counter(number) => {
-            let number: I64Deserializer<NumberError> = number.into_deserializer();
-            T::deserialize(number).map_err(|error| Absent::because(AbsentKind::Unreadable, error))
-        }
-        _ => Err(Absent::new(AbsentKind::Unreadable)),
+        Entry::Value(value) if value.encoding() == Encoding::MessagePack => of_bytes(value.bytes()),
+        Entry::Counter(number) => of_bytes(&rmp_serde::to_vec(number).ok()?),
+        _ => None,
     }
 }
 
-fn of_bytes<T: DeserializeOwned>(value: &StoredValue) -> Result<T, Absent> {
-    let mut bytes: &[u8] = value.bytes();
+/// Reads an entry as a type. An event tells if it can't be.
+pub(super) fn readable<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
+    let value = decoded(entry);
+    if value.is_none() {
+        event!("a value can't be read as the requested type");
+    }
+    value
+}
+
+fn of_bytes<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
     let mut decoder = rmp_serde::Deserializer::new(&mut bytes);
     decoder.set_max_depth(DEEPEST);
-    let value =
-        T::deserialize(&mut decoder).map_err(|error| Absent::because(AbsentKind::Unreadable, error))?;
-    // More than was asked for is something else.
-    if bytes.is_empty() { Ok(value) } else { Err(Absent::new(AbsentKind::Unreadable)) }
+    let value = T::deserialize(&mut decoder).ok()?;
+    // Bytes beyond the value are of another type.
+    bytes.is_empty().then_some(value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::StoredValue;
     use proptest::prelude::*;
     use serde::Deserialize;
     use std::collections::BTreeMap;
@@ -52,20 +58,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_type_truncated_or_too_long_is_absent_with_a_reason() {
+    fn a_value_of_another_type_truncated_or_too_long_is_unreadable() {
         let (bytes, _) = encoded(&("text", 7)).expect("written");
-        assert_eq!(decoded::<(String, u8)>(&entry(bytes.clone())).expect("read"), ("text".to_owned(), 7));
-        let kind = |absent: Absent| absent.kind();
-        let wrong = decoded::<u8>(&entry(bytes.clone())).map_err(kind);
-        assert_eq!(wrong, Err(AbsentKind::Unreadable));
+        assert_eq!(decoded::<(String, u8)>(&entry(bytes.clone())), Some(("text".to_owned(), 7)));
+        assert_eq!(decoded::<u8>(&entry(bytes.clone())), None);
         for end in 0..bytes.len() {
-            let cut = decoded::<(String, u8)>(&entry(bytes.slice(..end))).map_err(kind);
-            assert_eq!(cut, Err(AbsentKind::Unreadable), "{end}");
+            assert_eq!(decoded::<(String, u8)>(&entry(bytes.slice(..end))), None, "{end}");
         }
         let longer = [&bytes[..], &[0xc0]].concat();
-        assert_eq!(decoded::<(String, u8)>(&entry(longer)).map_err(kind), Err(AbsentKind::Unreadable));
-        assert_eq!(decoded::<u8>(&Entry::Counter(7)).map_err(kind), Ok(7));
-        assert_eq!(decoded::<u8>(&Entry::Counter(-1)).map_err(kind), Err(AbsentKind::Unreadable));
+        assert_eq!(decoded::<(String, u8)>(&entry(longer)), None);
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Meters(u32);
+
+    #[test]
+    fn a_counter_is_read_as_any_type_that_a_number_may_be_set_as() {
+        fn read<T: DeserializeOwned>(number: i64) -> Option<T> {
+            decoded(&Entry::Counter(number))
+        }
+        assert_eq!(
+            (read::<u8>(7), read::<i8>(-7), read::<u16>(7), read::<i16>(-7)),
+            (Some(7), Some(-7), Some(7), Some(-7))
+        );
+        assert_eq!(
+            (read::<u32>(7), read::<i32>(-7), read::<u64>(7), read::<i64>(-7)),
+            (Some(7), Some(-7), Some(7), Some(-7))
+        );
+        assert_eq!((read::<usize>(7), read::<isize>(-7)), (Some(7), Some(-7)));
+        assert_eq!((read::<u128>(7), read::<i128>(-7), read::<f64>(7)), (Some(7), Some(-7), Some(7.0)));
+        assert_eq!((read::<i64>(i64::MIN), read::<i64>(i64::MAX)), (Some(i64::MIN), Some(i64::MAX)));
+        assert_eq!((read::<Option<u16>>(300), read::<Meters>(7)), (Some(Some(300)), Some(Meters(7))));
+        assert_eq!(read::<Option<Meters>>(7), Some(Some(Meters(7))));
+        assert_eq!(read::<std::num::NonZeroU8>(7).map(u8::from), Some(7));
+        assert_eq!(
+            (read::<u8>(256), read::<u8>(-1), read::<String>(7), read::<bool>(1)),
+            (None, None, None, None)
+        );
+        assert_eq!(read::<Option<u8>>(300), None, "out of range is not `None`");
     }
 
     #[derive(Debug, Deserialize)]
@@ -74,13 +104,13 @@ mod tests {
     #[test]
     fn nesting_without_end_and_absurd_lengths_are_refused() {
         let deep = vec![0x91; 1_000_000];
-        assert!(decoded::<Nested>(&entry(deep)).is_err());
+        assert!(decoded::<Nested>(&entry(deep)).is_none());
         // Arrays, maps and strings of four thousand million.
         for start in [0xdd, 0xdf, 0xdb] {
             let long = vec![start, 0xff, 0xff, 0xff, 0xff];
-            assert!(decoded::<Vec<u64>>(&entry(long.clone())).is_err());
-            assert!(decoded::<BTreeMap<u64, u64>>(&entry(long.clone())).is_err());
-            assert!(decoded::<String>(&entry(long)).is_err());
+            assert!(decoded::<Vec<u64>>(&entry(long.clone())).is_none());
+            assert!(decoded::<BTreeMap<u64, u64>>(&entry(long.clone())).is_none());
+            assert!(decoded::<String>(&entry(long)).is_none());
         }
     }
 

@@ -1,24 +1,69 @@
 //! Several values at a time.
 
-use super::encoding::{decoded, encoded};
+use super::encoding::{encoded, readable};
+use super::name::Name;
 use super::state::ValueState;
-use super::{Cache, Name, tracking};
-use crate::cache::PendingRead;
-use crate::entry::{Entry, Scope, StoredValue};
+use crate::cache::{Cache, PendingRead, tracking};
+use crate::entry::{Entry, Scope};
 use crate::error::{StoreError, ValueError};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::Ttl;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A value for [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` if it has a TTL of its own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an item for `set_many`",
+    note = "use `(key, value)` or `(key, value, ttl)`"
+)]
+pub trait SetItem {
+    /// The key.
+    type Key: AsRef<[u8]>;
+    /// The value.
+    type Value: Serialize;
+
+    /// Returns the key, the value and its TTL; [`Ttl::Default`] is that of the call.
+    fn into_parts(self) -> (Self::Key, Self::Value, Ttl);
+}
+
+impl<K: AsRef<[u8]>, T: Serialize> SetItem for (K, T) {
+    type Key = K;
+    type Value = T;
+
+    fn into_parts(self) -> (K, T, Ttl) {
+        (self.0, self.1, Ttl::Default)
+    }
+}
+
+impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
+    type Key = K;
+    type Value = T;
+
+    fn into_parts(self) -> (K, T, Ttl) {
+        (self.0, self.1, self.2.into())
+    }
+}
+
+/// A value of [`Cache::set_many`] that is to be put.
+struct ManyPut<K> {
+    key: K,
+    place: CacheKey,
+    entry: Entry,
+    lifetime: Option<Duration>,
+}
 
 impl Cache {
-    /// Returns the values under some keys: of those alone that there are.
+    /// Returns the values under some keys: of those alone that there are. See [`get`](Self::get).
     ///
     /// # Errors
     /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
     ///
     /// # Example
     /// ```
@@ -30,7 +75,6 @@ impl Cache {
     /// cache.set_many([("a", 1), ("b", 2)], Duration::from_secs(60)).await?;
     /// let found = cache.get_many::<u32, _>(["a", "b", "c"]).await?;
     /// assert_eq!((found.len(), found["a"], found["b"]), (2, 1, 2));
-    /// assert_eq!(cache.delete_many(["a", "c"]).await?, 1);
     /// # Ok(())
     /// # }
     /// ```
@@ -40,7 +84,7 @@ impl Cache {
         K: AsRef<[u8]> + Eq + Hash,
     {
         let keys: Vec<K> = keys.into_iter().collect();
-        let names = self.names(&keys);
+        let names: Vec<_> = keys.iter().map(|key| self.name_of(key.as_ref())).collect();
         let mut reads = Vec::new();
         let _pending = PendingRead::begin();
         if tracking::is_tracked() {
@@ -62,52 +106,103 @@ impl Cache {
                     tracking::inherit(value);
                 }
             }
-            if let (true, Some(value)) = (is_live, entry.as_ref().and_then(|entry| decoded(entry).ok())) {
+            if let (true, Some(value)) = (is_live, entry.as_ref().and_then(readable)) {
                 found.insert(key, value);
             }
         }
         Ok(found)
     }
 
-    /// Sets several values for one time to live. Together they are not atomic.
+    /// Sets several values, and returns the keys of those that are not stored: with a TTL of zero, or in a store that they are
+    /// too large for. Together the writes are not atomic.
+    ///
+    /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL is another one than `ttl`. Of several items with one key the
+    /// last one counts.
     ///
     /// # Errors
-    /// If one of them can't be written as MessagePack, and then none is set; or if the store fails.
-    pub async fn set_many<K: AsRef<[u8]>, T: Serialize>(
+    /// If a value can't be written as MessagePack: then none is set. If the store fails: then any of them may be set.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, any of them may be set.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore, Ttl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let minute = Duration::from_secs(60);
+    /// let not_stored = cache.set_many([("a", 1), ("b", 2)], minute).await?;
+    /// assert!(not_stored.is_empty());
+    /// let not_stored = cache.set_many([("a", 1, minute), ("b", 2, Duration::ZERO)], Ttl::Default).await?;
+    /// assert_eq!(not_stored, ["b"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn set_many<I: SetItem>(
         &self,
-        values: impl IntoIterator<Item = (K, T)>,
+        items: impl IntoIterator<Item = I>,
         ttl: impl Into<Ttl>,
-    ) -> Result<(), ValueError> {
-        let lifetime = self.value("").ttl(ttl).lifetime();
+    ) -> Result<Vec<I::Key>, ValueError> {
+        let ttl = ttl.into();
         let since = self.generation().await?;
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
-        let (mut puts, mut scopes): (Vec<(CacheKey, Entry)>, Vec<Scope>) = Default::default();
-        for (key, value) in values {
-            let name = self.name_of(key.as_ref());
+        let mut puts: Vec<ManyPut<I::Key>> = Vec::new();
+        let (mut places, mut scopes) = (HashMap::new(), Vec::new());
+        for item in items {
+            let (key, value, own) = item.into_parts();
+            let named = self.value(&key).ttl(if own == Ttl::Default { ttl } else { own });
             let (bytes, encoding) = encoded(&value)?;
-            let (generation, fresh_until) = (Some(since), self.fresh_until(lifetime));
-            let value = StoredValue { encoding, generation, fresh_until, ..StoredValue::raw(bytes) };
-            puts.push((self.value_key_since(&name, cleared), Entry::Value(Arc::new(value))));
-            scopes.push(Scope::value(name.as_bytes()));
+            let lifetime = named.lifetime();
+            let entry = Entry::Value(Arc::new(named.stored(bytes, encoding, since)));
+            let put = ManyPut { key, place: self.value_key_since(&named.name, cleared), entry, lifetime };
+            match places.get(&named.name) {
+                Some(at) => puts[*at] = put,
+                None => {
+                    scopes.push(named.scope());
+                    places.insert(named.name, puts.len());
+                    puts.push(put);
+                }
+            }
         }
-        let puts: Vec<_> = puts.iter().map(|(key, entry)| (key.as_ref(), entry.clone(), lifetime)).collect();
+        let entries: Vec<_> =
+            puts.iter().map(|put| (put.place.as_ref(), put.entry.clone(), put.lifetime)).collect();
         let changing = self.changing(scopes).await?;
-        let put = self.within_limit(self.store().put_many(&puts)).await;
+        let stored = self.within_limit(self.store().put_many(&entries)).await;
         changing.done().await?;
-        put?;
-        Ok(())
+        // A store that says nothing of an entry has not stored it.
+        let stored = stored?.into_iter().chain(std::iter::repeat(false));
+        Ok(puts.into_iter().zip(stored).filter(|(_, stored)| !stored).map(|(put, _)| put.key).collect())
     }
 
-    /// Removes the values under some keys, and returns how many there were.
+    /// Removes the values and counters under some keys, and returns how many there were. A key counts once.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails: then any of them may be removed.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, any of them may be removed.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// cache.set_many([("a", 1), ("b", 2)], Duration::from_secs(60)).await?;
+    /// assert_eq!(cache.delete_many(["a", "a", "c"]).await?, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn delete_many<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<usize, StoreError> {
-        let keys: Vec<K> = keys.into_iter().collect();
-        let names = self.names(&keys);
+        let mut seen = HashSet::new();
+        let names = keys.into_iter().map(|key| self.name_of(key.as_ref()));
+        let names: Vec<Name> = names.filter(|name| seen.insert(name.clone())).collect();
         let entries = self.entries(&names).await?;
         let mut live = 0;
         for (_, entry) in &entries {
@@ -120,10 +215,6 @@ impl Cache {
         changing.done().await?;
         removed?;
         Ok(live)
-    }
-
-    fn names<K: AsRef<[u8]>>(&self, keys: &[K]) -> Vec<Name> {
-        keys.iter().map(|key| self.name_of(key.as_ref())).collect()
     }
 
     async fn entries(&self, names: &[Name]) -> Result<Vec<(CacheKey, Option<Entry>)>, StoreError> {

@@ -1,51 +1,13 @@
 //! Where a value is, and whether what is there may be used.
 
-use super::super::{Cache, PendingRead, tracking};
+use super::name::Name;
+use crate::cache::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
 use crate::entry::{Entry, Generation, Scope, StoredValue};
-use crate::error::{Absent, AbsentKind, StoreError};
+use crate::error::StoreError;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::store::Validity;
-use sha2::{Digest, Sha256};
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
-
-/// What a value is known by within its namespace.
-#[derive(Clone)]
-pub(super) struct Name(Arc<[u8]>);
-
-/// Longer ones are known by a digest.
-const LONGEST: usize = 1024;
-
-impl Name {
-    pub(super) fn of_key(version: u32, key: &[u8]) -> Self {
-        Self::of_parts(version, b"key", [key])
-    }
-
-    /// Returns a name that no other parts have.
-    pub(super) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut buf = KeyBuf::new();
-        buf.part(&version.to_le_bytes());
-        buf.part(kind);
-        parts.into_iter().for_each(|part| buf.part(part));
-        match buf.as_bytes() {
-            bytes if bytes.len() > LONGEST => Self(Sha256::digest(bytes).as_slice().into()),
-            bytes => Self(bytes.into()),
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Name {
-    /// Shows no bytes: a key may hold what nobody should read in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Name({} bytes)", self.0.len())
-    }
-}
 
 /// What there is of a value.
 pub(super) struct ValueSnapshot {
@@ -64,18 +26,15 @@ pub(super) enum ValueState {
     Missing,
 }
 
-impl From<ValueState> for AbsentKind {
-    fn from(state: ValueState) -> Self {
-        match state {
-            ValueState::Stale => Self::Stale,
-            ValueState::Invalidated => Self::Invalidated,
-            ValueState::Live | ValueState::Missing => Self::Missing,
-        }
+impl ValueSnapshot {
+    /// Returns the entry if it may be used.
+    pub(super) fn live(&self) -> Option<&Entry> {
+        self.entry.as_ref().filter(|_| self.state == ValueState::Live)
     }
 }
 
 impl Cache {
-    /// Returns the key of a value in the store: another one each time that everything is invalidated, so that
+    /// Returns the key of a value in the store: another one each time that everything, or all values, are invalidated, so that
     /// counters go with it, too.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
@@ -123,16 +82,15 @@ impl Cache {
     }
 
     /// Looks a value up for somebody who depends on it from then on.
-    pub(super) async fn read(&self, name: &Name) -> Result<ValueSnapshot, Absent> {
+    pub(super) async fn read(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let scope = Scope::value(name.as_bytes());
-        let failed = |error| Absent::because(AbsentKind::StoreFailed, error);
         let _pending = PendingRead::begin();
         let since = match tracking::is_tracked() {
             // Before the value is read, so that no change goes unnoticed.
-            true => Some(self.depend(scope).await.map_err(failed)?),
+            true => Some(self.depend(scope).await?),
             false => None,
         };
-        let seen = self.load(name).await.inspect_err(|_| tracking::mark_untrackable()).map_err(failed)?;
+        let seen = self.load(name).await.inspect_err(|_| tracking::mark_untrackable())?;
         // A counter that was read is counted on by nobody.
         if let Some(since) = since
             && !matches!(seen.entry, Some(Entry::Counter(_)))

@@ -1,250 +1,188 @@
-//! What is asked of a store's invalidations.
+//! The rules for a store's invalidations.
 
-use super::super::{
-    CacheKey, Dependency, Entry, Generation, Generations, PutMode, RecordGenerations, Scope, Store, Strength,
+use super::rule::{self, Rule};
+use super::{Contract, all};
+use crate::store::{
+    Dependency, Entry, Generation, Generations, KeyRef, PutMode, RecordGenerations, Scope, Store, Strength,
     Validity,
 };
-use super::{Contract, KeyRef, Restore, all, ok};
 use std::sync::Arc;
 
 impl<S: Store> Contract<S> {
     pub(super) async fn invalidations_are_kept(&self) {
         self.invalidations_are_never_lost().await;
+        self.an_invalidation_of_everything_is_told().await;
         self.a_softer_invalidation_undoes_no_harder_one().await;
         self.what_was_made_from_a_value_goes_when_that_is_written().await;
+        self.a_write_of_a_value_without_dependents_advances_nothing().await;
         self.concurrent_invalidations_all_count().await;
         self.namespaces_are_invalidated_apart().await;
         self.no_entry_ahead_of_the_counter_is_valid().await;
-        self.a_counter_that_goes_back_is_noticed_by_who_saw_it().await;
-        self.a_counter_that_goes_back_is_noticed_through_a_later_entry().await;
-        self.a_counter_that_went_back_and_was_overtaken_is_noticed_by_who_saw_it().await;
-        self.a_counter_that_went_back_and_was_overtaken_is_noticed_through_a_later_entry().await;
         self.no_entry_of_a_far_future_ends_the_incarnation().await;
     }
 
-    fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
-        generations(Arc::clone(&self.store), namespace)
+    pub(super) fn generations(&self, namespace: &str) -> Seen {
+        Seen::of(&self.store, namespace)
     }
 
     async fn invalidations_are_never_lost(&self) {
         let generations = self.generations("contract/one");
         let scopes: Vec<_> = (0..200).map(|i| Scope::path(&format!("/{i}"))).collect();
-        let before = ok(generations.current().await);
-        assert_eq!(check(&generations, before, &scopes).await, Validity::Valid, "nothing was invalidated");
+        let before = generations.current().await;
+        let entry = "an entry of 200 paths";
+        generations.expect(rule::VALID, "no invalidation", (entry, before, &scopes), Validity::Valid).await;
         for scope in &scopes {
-            advance(&generations, &[*scope], Strength::Hard).await;
+            generations.advance(&[*scope], Strength::Hard).await;
         }
         for scope in &scopes {
-            assert_eq!(check(&generations, before, &[*scope]).await, Validity::Invalid, "older is gone");
+            let entry = ("an older entry of one of them", before, &[*scope][..]);
+            generations.expect(rule::ADVANCE, "200 paths were invalidated", entry, Validity::Invalid).await;
         }
-        let after = ok(generations.current().await);
-        assert!(after.counter() > before.counter(), "the counter grows");
-        assert_eq!(check(&generations, after, &scopes).await, Validity::Valid, "newer is valid");
-        let cleared = ok(generations.cleared().await);
-        advance(&generations, &[Scope::EVERYTHING], Strength::Hard).await;
-        assert_eq!(check(&generations, after, &[]).await, Validity::Invalid, "all is gone");
-        assert_ne!(ok(generations.cleared().await), cleared, "all is gone, and that is told");
-        let cleared = ok(generations.cleared().await);
-        advance(&generations, &scopes, Strength::Hard).await;
-        assert_eq!(ok(generations.cleared().await), cleared, "some is gone");
+        let after = generations.current().await;
+        if after.counter() <= before.counter() {
+            let (before, after) = (before.counter(), after.counter());
+            rule::GROWS.broken(&format!("the counter was {before}, and is {after} after 200 advances"));
+        }
+        let entry = ("a later entry of the paths", after, &scopes[..]);
+        generations.expect(rule::VALID, "200 paths were invalidated", entry, Validity::Valid).await;
         let stranger = Generation::new(before.incarnation() ^ 1, u64::MAX);
-        assert_eq!(check(&generations, stranger, &[]).await, Validity::Invalid, "of another incarnation");
+        let entry = ("an entry of another incarnation", stranger, &[][..]);
+        generations.expect(rule::AHEAD, "200 paths were invalidated", entry, Validity::Invalid).await;
+    }
+
+    async fn an_invalidation_of_everything_is_told(&self) {
+        let generations = self.generations("contract/all");
+        let (before, first) = (generations.current().await, generations.cleared().await);
+        generations.advance(&[Scope::tag("t"), Scope::path("/")], Strength::Hard).await;
+        let cleared = generations.cleared().await;
+        rule::CLEARED.returned("cleared, after a tag and a path were invalidated,", cleared, first);
+        generations.advance(&[Scope::EVERYTHING], Strength::Hard).await;
+        let entry = ("an older entry without scopes", before, &[][..]);
+        generations.expect(rule::EVERYTHING, "everything was invalidated", entry, Validity::Invalid).await;
+        let cleared = generations.cleared().await;
+        if cleared == first {
+            let same = format!("cleared returned {first:?} before and after everything was invalidated");
+            rule::CLEARED.broken(&same);
+        }
+        generations.advance(&[Scope::VALUES], Strength::Hard).await;
+        if generations.cleared().await == cleared {
+            let same = format!("cleared returned {cleared:?} before and after all values were invalidated");
+            rule::CLEARED.broken(&same);
+        }
     }
 
     async fn a_softer_invalidation_undoes_no_harder_one(&self) {
         let generations = self.generations("contract/soft");
-        let scope = Scope::tag("t");
-        let first = ok(generations.current().await);
-        advance(&generations, &[scope], Strength::Soft).await;
-        assert_eq!(check(&generations, first, &[scope]).await, Validity::Stale, "soft: stale");
-        advance(&generations, &[scope], Strength::Hard).await;
-        let second = ok(generations.current().await);
-        advance(&generations, &[scope], Strength::Soft).await;
-        assert_eq!(check(&generations, first, &[scope]).await, Validity::Invalid, "gone stays gone");
-        assert_eq!(
-            check(&generations, second, &[scope]).await,
-            Validity::Stale,
-            "what came between is stale"
-        );
-        advance(&generations, &[Scope::EVERYTHING], Strength::Soft).await;
-        assert_eq!(check(&generations, second, &[]).await, Validity::Stale, "everything may be made stale");
+        let scopes = [Scope::tag("t")];
+        let first = generations.current().await;
+        let entry = ("an older entry of the tag", first, &scopes[..]);
+        generations.advance(&scopes, Strength::Soft).await;
+        generations.expect(rule::SOFT, "a soft invalidation of a tag", entry, Validity::Stale).await;
+        generations.advance(&scopes, Strength::Hard).await;
+        generations.expect(rule::ADVANCE, "a soft, then a hard one", entry, Validity::Invalid).await;
+        let second = generations.current().await;
+        generations.advance(&scopes, Strength::Soft).await;
+        let after = "a hard invalidation of a tag, then a soft one";
+        generations.expect(rule::NOT_UNDONE, after, entry, Validity::Invalid).await;
+        let entry = ("an entry made between the two", second, &scopes[..]);
+        generations.expect(rule::SOFT, after, entry, Validity::Stale).await;
+        generations.advance(&[Scope::EVERYTHING], Strength::Soft).await;
+        let entry = ("an older entry without scopes", second, &[][..]);
+        generations.expect(rule::SOFT, "a soft invalidation of everything", entry, Validity::Stale).await;
     }
 
     async fn what_was_made_from_a_value_goes_when_that_is_written(&self) {
         let generations = self.generations("contract/values");
-        let (value, other) = (Scope::value(b"v"), Scope::value(b"w"));
-        let before = ok(generations.current().await);
-        assert_eq!(ok(generations.written(other, before).await), Some(before), "nothing depends on it");
-        let read = ok(generations.depend(value).await);
-        let made = Dependency::new(value, read);
-        let now = ok(generations.current().await);
-        let of = async |made| ok(generations.check(now, &[], &[made]).await);
-        assert_eq!(of(made).await, Validity::Valid, "nothing was written");
-        let since = ok(generations.written(value, read).await);
-        assert_eq!(of(made).await, Validity::Invalid, "the value was written");
-        match since {
-            Some(since) => {
-                assert_eq!(of(Dependency::new(value, since)).await, Validity::Valid, "who wrote it")
-            }
-            None => panic!("nobody else wrote it"),
+        let value = Scope::value(b"v");
+        let before = generations.current().await;
+        let read = generations.depend(value).await;
+        if read < before {
+            rule::DEPEND.broken(&format!("depend returned {read:?}, though {before:?} was current before"));
         }
-        assert_eq!(ok(generations.written(value, read).await), None, "somebody has written it since");
+        let made = Dependency::new(value, read);
+        let after = "nothing was written since depend";
+        generations.expect_made(rule::DEPEND, after, made, Validity::Valid).await;
+        let since = generations.written(value, read).await;
+        generations.expect_made(rule::WRITTEN, "the value was written", made, Validity::Invalid).await;
+        let Some(since) = since else {
+            rule::WRITTEN_SINCE.broken("written returned None, though nobody else has written the value");
+        };
+        let made = Dependency::new(value, since);
+        let after = "written returned this generation";
+        generations.expect_made(rule::WRITTEN_SINCE, after, made, Validity::Valid).await;
+        let again = generations.written(value, read).await;
+        let call = "written, of a value that was written since the given generation,";
+        rule::WRITTEN_SINCE.returned(call, again, None);
+    }
+
+    async fn a_write_of_a_value_without_dependents_advances_nothing(&self) {
+        let generations = self.generations("contract/no-dependents");
+        let before = generations.current().await;
+        let written = generations.written(Scope::value(b"w"), before).await;
+        let call = "written, of a value that depend was never called for,";
+        rule::WRITTEN.returned(call, written, Some(before));
+        let current = generations.current().await;
+        rule::WRITTEN.returned("current, after a write of a value without dependents,", current, before);
     }
 
     async fn concurrent_invalidations_all_count(&self) {
         let generations = self.generations("contract/concurrent");
         let scopes: Vec<_> = (0..32).map(|i| Scope::tag(&i.to_string())).collect();
-        let before = ok(generations.current().await);
-        let advances = scopes.iter().map(|scope| generations.advance(&[*scope], Strength::Hard)).collect();
-        all(advances).await.into_iter().for_each(ok);
+        let before = generations.current().await;
+        let advances = scopes.iter().map(|scope| generations.0.advance(&[*scope], Strength::Hard)).collect();
+        all(advances).await.into_iter().for_each(|done| rule::ADVANCE.ok("advance", done));
         for scope in scopes {
-            assert_eq!(check(&generations, before, &[scope]).await, Validity::Invalid, "none is lost");
+            let entry = ("an older entry of one of them", before, &[scope][..]);
+            let after = "32 tags were invalidated concurrently";
+            generations.expect(rule::ADVANCE, after, entry, Validity::Invalid).await;
         }
     }
 
     async fn namespaces_are_invalidated_apart(&self) {
-        let (one, two) = (self.generations("contract/one"), self.generations("contract/two"));
-        let before = ok(two.current().await);
-        advance(&one, &[Scope::EVERYTHING], Strength::Hard).await;
-        assert_eq!(check(&two, before, &[]).await, Validity::Valid, "another namespace is left alone");
+        let (one, two) = (self.generations("contract/apart"), self.generations("contract/two"));
+        let before = two.current().await;
+        let entry = ("an older entry of another namespace", before, &[][..]);
+        one.advance(&[Scope::EVERYTHING], Strength::Hard).await;
+        two.expect(rule::APART, "everything in a namespace was invalidated", entry, Validity::Valid).await;
         let again = self.generations("contract/two");
-        advance(&again, &[Scope::EVERYTHING], Strength::Hard).await;
-        assert_eq!(check(&two, before, &[]).await, Validity::Invalid, "the same namespace is shared");
+        again.advance(&[Scope::EVERYTHING], Strength::Hard).await;
+        let after = "everything was invalidated through another handle to the namespace";
+        let entry = ("an older entry", before, &[][..]);
+        two.expect(rule::SHARED, after, entry, Validity::Invalid).await;
     }
 
     async fn no_entry_ahead_of_the_counter_is_valid(&self) {
         let generations = self.generations("contract/ahead");
         for later in [1, 1 << 40] {
-            let now = ok(generations.current().await);
+            let now = generations.current().await;
             let ahead = Generation::new(now.incarnation(), now.counter() + later);
-            assert_eq!(check(&generations, ahead, &[]).await, Validity::Invalid, "ahead of the counter");
+            let after = format!("the counter is {}", now.counter());
+            let entry = ("an entry ahead of it", ahead, &[][..]);
+            generations.expect(rule::AHEAD, &after, entry, Validity::Invalid).await;
             let made = Dependency::new(Scope::value(b"v"), ahead);
-            let now = ok(generations.current().await);
-            let validity = ok(generations.check(now, &[], &[made]).await);
-            assert_eq!(validity, Validity::Invalid, "made from a value that is ahead of the counter");
-            let now = ok(generations.current().await);
-            assert_eq!(check(&generations, now, &[]).await, Validity::Valid, "the namespace can be used on");
+            generations.expect_made(rule::AHEAD, &after, made, Validity::Invalid).await;
+            let now = generations.current().await;
+            let entry = ("an entry of the current generation", now, &[][..]);
+            let after = "an entry ahead of the counter was met";
+            generations.expect(rule::VALID, after, entry, Validity::Valid).await;
         }
-    }
-
-    /// Saves what the store holds of a namespace's invalidations, and returns how to put it back.
-    async fn saved(&self, namespace: &str) -> Option<Saved> {
-        if let Some(save) = &self.snapshot {
-            return Some(Saved::All(save()));
-        }
-        if self.store.generations(namespace).is_some() {
-            return None;
-        }
-        let record = RecordGenerations::new(Arc::clone(&self.store) as _, namespace);
-        Some(Saved::Record(record.key().to_key(), ok(self.store.get(record.key()).await)))
-    }
-
-    async fn restore(&self, saved: Saved) {
-        match saved {
-            Saved::All(restore) => restore(),
-            Saved::Record(key, Some(record)) => {
-                self.put(key.as_ref(), record, None, PutMode::Always).await;
-            }
-            Saved::Record(key, None) => drop(ok(self.store.remove(key.as_ref()).await)),
-        }
-    }
-
-    async fn a_counter_that_goes_back_is_noticed_by_who_saw_it(&self) {
-        let generations = self.generations("contract/back");
-        let scope = Scope::path("/");
-        let before = ok(generations.current().await);
-        let Some(saved) = self.saved("contract/back").await else { return };
-        advance(&generations, &[scope], Strength::Hard).await;
-        self.restore(saved).await;
-        let validity = check(&generations, before, &[scope]).await;
-        assert_eq!(validity, Validity::Invalid, "what was acknowledged holds when the counter goes back");
-        let now = ok(generations.current().await);
-        assert!(
-            now.incarnation() > before.incarnation(),
-            "a counter that went back begins a new incarnation"
-        );
-        assert_eq!(check(&generations, now, &[scope]).await, Validity::Valid, "newer is valid");
-    }
-
-    async fn a_counter_that_goes_back_is_noticed_through_a_later_entry(&self) {
-        let generations = self.generations("contract/later");
-        let scope = Scope::path("/");
-        let before = ok(generations.current().await);
-        let Some(saved) = self.saved("contract/later").await else { return };
-        advance(&generations, &[scope], Strength::Hard).await;
-        let after = ok(generations.current().await);
-        self.restore(saved).await;
-        // As another process that has seen nothing.
-        let generations = self.generations("contract/later");
-        assert_eq!(check(&generations, after, &[]).await, Validity::Invalid, "the later entry is invalid");
-        let validity = check(&generations, before, &[scope]).await;
-        assert_eq!(validity, Validity::Invalid, "what was acknowledged holds once a later entry was met");
-    }
-
-    async fn a_counter_that_went_back_and_was_overtaken_is_noticed_by_who_saw_it(&self) {
-        for overtaking in [1, 3] {
-            let namespace = format!("contract/overtaken/{overtaking}");
-            let (generations, scope) = (self.generations(&namespace), Scope::path("/"));
-            let before = ok(generations.current().await);
-            let Some(saved) = self.saved(&namespace).await else { return };
-            advance(&generations, &[scope], Strength::Hard).await;
-            self.restore(saved).await;
-            // As another process that has seen nothing.
-            let other = self.generations(&namespace);
-            for number in 0..overtaking {
-                advance(&other, &[Scope::tag(&number.to_string())], Strength::Hard).await;
-            }
-            let validity = check(&generations, before, &[scope]).await;
-            assert_eq!(
-                validity,
-                Validity::Invalid,
-                "what was acknowledged holds however the counter grew since"
-            );
-            let now = ok(generations.current().await);
-            assert!(now.incarnation() > before.incarnation(), "it begins a new incarnation");
-            assert_eq!(ok(other.current().await), now, "which all processes find");
-            assert_eq!(check(&other, now, &[scope]).await, Validity::Valid, "newer is valid");
-        }
-    }
-
-    async fn a_counter_that_went_back_and_was_overtaken_is_noticed_through_a_later_entry(&self) {
-        let generations = self.generations("contract/overtaken");
-        let (first, later) = (Scope::path("/"), Scope::path("/later"));
-        let before = ok(generations.current().await);
-        let Some(saved) = self.saved("contract/overtaken").await else { return };
-        advance(&generations, &[first], Strength::Hard).await;
-        let after = ok(generations.current().await);
-        self.restore(saved).await;
-        // As another process that has seen nothing.
-        let other = self.generations("contract/overtaken");
-        advance(&other, &[later], Strength::Hard).await;
-        let validity = check(&other, after, &[later]).await;
-        assert_eq!(validity, Validity::Invalid, "an entry is invalidated by numbers that it has seen, too");
-        let validity = check(&other, before, &[first]).await;
-        assert_eq!(validity, Validity::Invalid, "what was acknowledged holds once a later entry was met");
-        // What was made from a value is noticed like that, too.
-        let value = Scope::value(b"v");
-        let Some(saved) = self.saved("contract/overtaken").await else { return };
-        let made = Dependency::new(value, ok(other.depend(value).await));
-        self.restore(saved).await;
-        let other = self.generations("contract/overtaken");
-        let now = ok(other.current().await);
-        ok(other.written(value, now).await);
-        let validity = ok(other.check(now, &[], &[made]).await);
-        assert_eq!(validity, Validity::Invalid, "a value was written after the dependency on it was lost");
     }
 
     async fn no_entry_of_a_far_future_ends_the_incarnation(&self) {
         let generations = self.generations("contract/future");
         for incarnation in [u64::MAX, 0xffff_fffe << 32] {
             let future = Generation::new(incarnation, 1);
-            assert_eq!(check(&generations, future, &[]).await, Validity::Invalid, "of a far future");
+            let after = "nothing was invalidated";
+            let now = generations.current().await;
+            let entry = ("an entry whose incarnation begins in the far future", future, &[][..]);
+            generations.expect(rule::FUTURE, after, entry, Validity::Invalid).await;
             let made = Dependency::new(Scope::value(b"v"), future);
-            let now = ok(generations.current().await);
-            let validity = ok(generations.check(now, &[], &[made]).await);
-            assert_eq!(validity, Validity::Invalid, "made from a value of a far future");
-            assert_eq!(check(&generations, now, &[]).await, Validity::Valid, "other entries stay valid");
-            assert_eq!(ok(generations.current().await), now, "the incarnation goes on");
+            generations.expect_made(rule::FUTURE, after, made, Validity::Invalid).await;
+            let after = "an entry of the far future was met";
+            let entry = ("an entry of the current generation", now, &[][..]);
+            generations.expect(rule::FUTURE, after, entry, Validity::Valid).await;
+            let current = generations.current().await;
+            rule::FUTURE.returned("current, after an entry of the far future was met,", current, now);
         }
     }
 
@@ -252,38 +190,67 @@ impl<S: Store> Contract<S> {
     pub(super) async fn a_restart_brings_nothing_back(&self, open: &(dyn Fn() -> S + Send + Sync)) {
         let key = KeyRef::new(b"contract/restart");
         let generations = self.generations("contract/restart");
-        let scope = Scope::path("/");
-        let before = ok(generations.current().await);
-        self.put(key, Entry::raw("old"), None, PutMode::Always).await;
-        advance(&generations, &[scope], Strength::Hard).await;
+        let scopes = [Scope::path("/")];
+        let before = generations.current().await;
+        self.expect_put(rule::PUT, key, Entry::raw("old"), None, PutMode::Always, true).await;
+        generations.advance(&scopes, Strength::Hard).await;
         let store = Arc::new(open());
-        let generations = super::generations::generations(Arc::clone(&store), "contract/restart");
-        let scope = Scope::path("/");
-        let survived = ok(store.get(key).await).is_some();
-        let validity = check(&generations, before, &[scope]).await;
-        assert_eq!(
-            validity,
-            Validity::Invalid,
-            "invalidated before a restart (the entry is there: {survived})"
-        );
+        let generations = Seen::of(&store, "contract/restart");
+        let survived = rule::GET.ok("get, after a restart,", store.get(key).await).is_some();
+        let after = match survived {
+            true => "a path was invalidated, and the store restarted with its entries",
+            false => "a path was invalidated, and the store restarted without entries",
+        };
+        let entry = ("an older entry of the path", before, &scopes[..]);
+        generations.expect(rule::LOST, after, entry, Validity::Invalid).await;
     }
 }
 
-/// What a store held of a namespace's invalidations.
-enum Saved {
-    All(Restore),
-    Record(CacheKey, Option<Entry>),
-}
+/// The invalidations of a namespace as one process sees them.
+pub(super) struct Seen(pub(super) Arc<dyn Generations>);
 
-fn generations<S: Store>(store: Arc<S>, namespace: &str) -> Arc<dyn Generations> {
-    let own = store.generations(namespace);
-    own.unwrap_or_else(|| Arc::new(RecordGenerations::new(store, namespace)))
-}
+/// An entry: what it is called in a report, its generation and its scopes.
+type EntryToCheck<'a> = (&'a str, Generation, &'a [Scope]);
 
-async fn check(generations: &Arc<dyn Generations>, since: Generation, scopes: &[Scope]) -> Validity {
-    ok(generations.check(since, scopes, &[]).await)
-}
+impl Seen {
+    fn of<S: Store>(store: &Arc<S>, namespace: &str) -> Self {
+        let own = store.generations(namespace);
+        Self(own.unwrap_or_else(|| Arc::new(RecordGenerations::new(Arc::clone(store) as _, namespace))))
+    }
 
-async fn advance(generations: &Arc<dyn Generations>, scopes: &[Scope], strength: Strength) {
-    ok(generations.advance(scopes, strength).await);
+    pub(super) async fn current(&self) -> Generation {
+        rule::CURRENT.ok("current", self.0.current().await)
+    }
+
+    async fn cleared(&self) -> Generation {
+        rule::CLEARED.ok("cleared", self.0.cleared().await)
+    }
+
+    pub(super) async fn advance(&self, scopes: &[Scope], strength: Strength) {
+        rule::ADVANCE.ok("advance", self.0.advance(scopes, strength).await);
+    }
+
+    pub(super) async fn depend(&self, value: Scope) -> Generation {
+        rule::DEPEND.ok("depend", self.0.depend(value).await)
+    }
+
+    pub(super) async fn written(&self, value: Scope, since: Generation) -> Option<Generation> {
+        rule::WRITTEN.ok("written", self.0.written(value, since).await)
+    }
+
+    /// Verifies what an entry is found to be.
+    pub(super) async fn expect(&self, rule: Rule, after: &str, entry: EntryToCheck<'_>, expected: Validity) {
+        let (name, since, scopes) = entry;
+        let call = format!("{after}: check of {name} ({since:?})");
+        let validity = rule::VALID.ok(&call, self.0.check(since, scopes, &[]).await);
+        rule.returned(call, validity, expected);
+    }
+
+    /// Verifies what an entry of now is found to be that was made from a value.
+    pub(super) async fn expect_made(&self, rule: Rule, after: &str, made: Dependency, expected: Validity) {
+        let since = self.current().await;
+        let call = format!("{after}: check of an entry made from a value as of {:?}", made.since);
+        let validity = rule::VALID.ok(&call, self.0.check(since, &[], &[made]).await);
+        rule.returned(call, validity, expected);
+    }
 }

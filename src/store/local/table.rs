@@ -3,7 +3,7 @@
 use super::marks::{DependedValues, ExactScopes, LocalMarks, ScopeGroup};
 use super::usage::Usage;
 use crate::store::incarnation::{next_incarnation, random};
-use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES};
+use crate::store::placement::{EVERYTHING, FIXED, GROUPS, ScopeSlot, Secret, TABLES, VALUES};
 use crate::store::{Dependency, Generation, Generations, Scope, StoreFuture, Strength, Validity};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
@@ -119,7 +119,8 @@ impl Generations for NamespaceTable {
     }
 
     fn cleared(&self) -> StoreFuture<Generation> {
-        StoreFuture::ready(Ok(self.generation(self.fixed[EVERYTHING].hard())))
+        let cleared = self.fixed[EVERYTHING].hard().max(self.fixed[VALUES].hard());
+        StoreFuture::ready(Ok(self.generation(cleared)))
     }
 
     fn check(

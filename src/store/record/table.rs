@@ -1,14 +1,14 @@
 //! The record: the counter of a namespace and the last invalidations of its scopes, and its bytes.
 
 use super::super::incarnation::{new_incarnation, random};
-use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, in_rows};
+use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, VALUES, in_rows};
 use super::super::{Generation, Scope, Strength, Validity};
 use super::history::{History, LISTED};
 use super::wire::{RecordReader, number, seal, sealed};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
-const VERSION: u8 = 3;
+const VERSION: u8 = 4;
 /// Each row of a group has `1 << BITS` buckets: of 800 invalidations, an unrelated scope meets all rows once in
 /// 90. A bucket takes room only from its first invalidation on.
 const BITS: u32 = 11;
@@ -17,10 +17,10 @@ const BITS: u32 = 11;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) history: History,
-    /// The stamp of the last hard invalidation of everything.
+    /// The stamp of the last hard invalidation of everything or of all values.
     cleared: u32,
     secret: Secret,
-    fixed: [RecordMarks; FIXED],
+    fixed: Box<[RecordMarks; FIXED]>,
     named: [BTreeMap<Scope, RecordMarks>; TABLES],
     /// Sorted by number: group, row, number in the row.
     buckets: Vec<(u16, Bucket)>,
@@ -82,15 +82,17 @@ impl Record {
         self.history.generation()
     }
 
-    /// Returns the generation of the last hard invalidation of everything.
+    /// Returns the generation of the last hard invalidation of everything or of all values.
     pub(super) fn cleared(&self) -> Generation {
         let incarnation = self.generation().incarnation();
-        Generation::new(incarnation, self.fixed[EVERYTHING].hard).with_stamp(self.cleared)
+        let counter = self.fixed[EVERYTHING].hard.max(self.fixed[VALUES].hard);
+        Generation::new(incarnation, counter).with_stamp(self.cleared)
     }
 
     pub(super) fn bump(&mut self, scopes: &[Scope], strength: Strength) {
         let to = self.history.advance();
-        if strength == Strength::Hard && scopes.contains(&Scope::EVERYTHING) {
+        let clears_values = |scope: &Scope| matches!(*scope, Scope::EVERYTHING | Scope::VALUES);
+        if strength == Strength::Hard && scopes.iter().any(clears_values) {
             self.cleared = self.generation().stamp();
         }
         for &scope in scopes {
@@ -277,7 +279,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn scope() -> impl Strategy<Value = Scope> {
-        (0..6_usize, 0..50_u32, any::<bool>()).prop_map(|(kind, name, is_on_host)| {
+        (0..7_usize, 0..50_u32, any::<bool>()).prop_map(|(kind, name, is_on_host)| {
             let name = format!("/{name}");
             let scope = match kind {
                 0 => Scope::EVERYTHING,
@@ -285,6 +287,7 @@ mod tests {
                 2 => Scope::uri("/", None),
                 3 => Scope::subtree(&name),
                 4 => Scope::tag(&name),
+                5 => Scope::VALUES,
                 _ => return Scope::value(name.as_bytes()),
             };
             if is_on_host { scope.on_host(&name) } else { scope }

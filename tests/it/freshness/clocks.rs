@@ -118,11 +118,13 @@ async fn the_date_of_a_forwarded_response_is_when_it_came() {
 }
 
 #[tokio::test]
-async fn a_lock_for_less_than_a_millisecond_is_not_taken() {
-    let (cache, _) = timed();
+async fn a_lock_for_less_than_a_millisecond_is_taken_for_one() {
+    let (cache, hand) = timed();
     let add = |ttl| cache.add("lock", "mine", ttl);
+    assert!(add(Duration::from_nanos(1)).await.expect("the store answers"));
     assert!(!add(Duration::from_micros(999)).await.expect("the store answers"));
-    assert!(add(Duration::from_millis(1)).await.expect("the store answers"));
+    hand.advance(Duration::from_millis(1));
+    assert!(add(Duration::from_micros(999)).await.expect("the store answers"));
 }
 
 #[tokio::test]

@@ -594,14 +594,14 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
 #[derive(Debug, Clone)]
 enum Turn {
     Read { target: Target, language: usize },
-    InvalidateOnSuccess(Named),
+    Invalidate(Named),
     Restart,
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
     prop_oneof![
         30 => (targets(), 0..LANGUAGES.len()).prop_map(|(target, language)| Turn::Read { target, language }),
-        10 => named().prop_map(Turn::InvalidateOnSuccess),
+        10 => named().prop_map(Turn::Invalidate),
         1 => Just(Turn::Restart),
     ]
 }
@@ -683,7 +683,7 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
                     }
                 };
             }
-            Turn::InvalidateOnSuccess(named) => {
+            Turn::Invalidate(named) => {
                 cache.invalidate(named.invalidation()).await.expect("the store answers");
                 for target in Target::all().filter(|target| named.names(*target)) {
                     for state in &mut model[target.number()] {

@@ -38,7 +38,7 @@ enum Step {
         origin: Origin,
     },
     Advance(u16),
-    InvalidateOnSuccess(bool),
+    Invalidate(bool),
     Change,
     /// The next two questions at once; the first call takes longer, or the second.
     Both(bool),
@@ -120,7 +120,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         12 => ask,
         5 => (1..40_u16).prop_map(Step::Advance),
-        1 => any::<bool>().prop_map(Step::InvalidateOnSuccess),
+        1 => any::<bool>().prop_map(Step::Invalidate),
         2 => Just(Step::Change),
         4 => any::<bool>().prop_map(Step::Both),
     ];
@@ -412,7 +412,7 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                 hand.advance(SECOND * u32::from(by));
                 world.lock().expect("no panic").now += i64::from(by);
             }
-            Step::InvalidateOnSuccess(soft) => {
+            Step::Invalidate(soft) => {
                 let what = Invalidation::path("/p");
                 let what = if soft { what.soft() } else { what };
                 cache.invalidate(what).await.expect("the store answers");

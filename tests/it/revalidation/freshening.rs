@@ -40,7 +40,7 @@ async fn a_304_keeps_the_dependencies_of_the_page() {
             if is_conditional(&request) {
                 return Ok::<_, std::convert::Infallible>(not_modified(TAGGED));
             }
-            let price: u32 = cache.get("price").await.expect("a value");
+            let price: u32 = cache.get("price").await.expect("read").expect("a value");
             Ok(with_lines(TAGGED, price.to_string()))
         }
     });

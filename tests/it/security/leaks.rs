@@ -27,7 +27,7 @@ enum Step {
     /// The client of one of them hangs up.
     Leave(usize),
     /// Of one page, or all.
-    InvalidateOnSuccess(Option<usize>),
+    Invalidate(Option<usize>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -46,7 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         12 => visitor.prop_map(Step::Visit),
         8 => any::<usize>().prop_map(Step::Answer),
         1 => any::<usize>().prop_map(Step::Leave),
-        1 => prop::option::of(0..PAGES.len()).prop_map(Step::InvalidateOnSuccess),
+        1 => prop::option::of(0..PAGES.len()).prop_map(Step::Invalidate),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -185,7 +185,7 @@ async fn play(
             Step::Answer(which) => drop(origin.answer(*which)),
             Step::Leave(which) if !visits.is_empty() => visits[which % visits.len()].2.abort(),
             Step::Leave(_) => {}
-            Step::InvalidateOnSuccess(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
+            Step::Invalidate(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
         }
         settle().await;
     }

@@ -112,7 +112,9 @@ async fn left_to_another_layer() -> Told {
         .layer(page());
     let nested = site.layer(route);
     let twice = site.layer(site.layer(page()));
-    let table: [(&str, &[&str]); 3] = [
+    let off = site.clone().enabled(false).layer(page());
+    let table: [(&str, &[&str]); 4] = [
+        ("/off", &["fwd=bypass; fwd-status=200; detail=disabled"]),
         (
             "/nested",
             &[
@@ -129,6 +131,7 @@ async fn left_to_another_layer() -> Told {
     for (path, expected) in table {
         let answer = match path {
             "/nested" => send(&nested, get(path)).await,
+            "/off" => send(&off, get(path)).await,
             _ => send(&twice, get(path)).await,
         };
         // The clock of this cache goes on, if only for a moment.

@@ -78,6 +78,24 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
     assert!(lines.iter().all(|line| !line.contains("secret")), "{lines:#?}");
 }
 
+#[tokio::test]
+async fn a_value_that_cannot_be_read_makes_an_event_that_shows_nothing_of_it() {
+    let cache = memory();
+    cache.set("secret-key", "secret-value", Ttl::Forever).await.expect("set");
+    cache.set_bytes("secret-bytes", "secret-value", Ttl::Forever).await.expect("set");
+    listen();
+    assert_eq!(cache.get::<u8>("secret-key").await.expect("read"), None);
+    assert_eq!(cache.get::<u8>("secret-bytes").await.expect("read"), None);
+    assert_eq!(cache.get_many::<u8, _>(["secret-key"]).await.expect("read").len(), 0);
+    assert_eq!(cache.get_bytes("secret-key").await.expect("read"), None);
+    let lines = heard();
+    assert_eq!(lines.iter().filter(|line| line.contains("message=a value can't be read as")).count(), 4);
+    assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:?}");
+    listen();
+    assert_eq!(cache.get::<String>("secret-key").await.expect("read").as_deref(), Some("secret-value"));
+    assert!(heard().is_empty(), "a value that can be read makes none");
+}
+
 #[tokio::test(start_paused = true)]
 async fn not_stored_events_have_the_detail_of_cache_status() {
     listen();

@@ -14,42 +14,6 @@ use tower_response_cache::{
     Cache, Clock, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
 };
 
-#[cfg(feature = "testing")]
-mod contract_kit {
-    use crate::support::faulty::{Fault, Faulty};
-    use tower_response_cache::store::contract::Contract;
-    use tower_response_cache::{Clock, MemoryStore, NullStore};
-
-    #[tokio::test]
-    async fn the_memory_store_keeps_the_contract() {
-        let (clock, hand) = Clock::manual();
-        let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
-        let same = store.clone();
-        Contract::new(store).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
-    }
-
-    #[tokio::test]
-    async fn what_has_no_better_place_for_invalidations_keeps_them_as_one_entry() {
-        let (clock, hand) = Clock::manual();
-        let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
-        let plain = Faulty::new(store, Fault::NoGenerations);
-        let same = plain.clone();
-        Contract::new(plain).time(move |by| hand.advance(by)).restart(move || same.clone()).verify().await;
-    }
-
-    #[tokio::test]
-    async fn the_null_store_keeps_the_contract_of_one_that_keeps_nothing() {
-        Contract::new(NullStore::new()).keeps_nothing().time(|_| ()).verify().await;
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "what was removed is gone")]
-    async fn a_store_that_breaks_the_contract_is_found_out() {
-        let store = super::Faulty::new(crate::support::memory_store(1 << 20), super::Fault::ForgetsToRemove);
-        Contract::new(store).verify().await;
-    }
-}
-
 pub(crate) fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
     let store = Faulty::new(memory_store(1 << 20), fault);
     let cache = Cache::new(store.clone());

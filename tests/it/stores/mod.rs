@@ -2,6 +2,8 @@
 
 mod bodies;
 pub(crate) mod contract;
+#[cfg(feature = "testing")]
+mod contract_kit;
 mod namespaces;
 mod null_store;
 mod reentrant;

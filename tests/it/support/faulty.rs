@@ -26,8 +26,6 @@ pub(crate) enum Fault {
     CantPut,
     /// Does everything later, and says so later still, but rightly.
     Slow,
-    #[cfg(feature = "testing")]
-    ForgetsToRemove,
     /// Has no place for invalidations but itself.
     NoGenerations,
 }
@@ -87,10 +85,6 @@ impl Store for Faulty {
         self.answer(move |inner| inner.put(key.as_ref(), entry, ttl, mode))
     }
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
-        #[cfg(feature = "testing")]
-        if self.has(Fault::ForgetsToRemove) {
-            return StoreFuture::ready(Ok(true));
-        }
         let key = key.to_key();
         self.answer(move |inner| inner.remove(key.as_ref()))
     }

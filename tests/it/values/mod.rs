@@ -1,9 +1,12 @@
 //! Values of the low-level cache, and the pages made from them.
 
 mod arriving_pages;
+mod clears;
 mod computed;
 mod dependencies;
 mod low_level;
+mod numbers;
 mod page_parts;
 mod part_bodies;
+mod sources;
 mod writes;

@@ -26,7 +26,7 @@ async fn set(cache: &Cache, value: u32) {
 }
 
 async fn read(cache: &Cache) -> u32 {
-    cache.get("v").await.expect("a value")
+    cache.get("v").await.expect("read").expect("a value")
 }
 
 /// A part in two frames, which are made from the value as it was at the first.

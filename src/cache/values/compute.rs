@@ -1,10 +1,12 @@
 //! Values that are computed where there are none: once at a time, in this process.
 
-use super::encoding::{decoded, encoded};
+use super::compute_error::ComputeError;
+use super::encoding::{decoded, encoded, readable};
+use super::into_value::IntoValue;
 use super::state::{ValueSnapshot, ValueState};
-use super::{Value, tracking};
+use super::value::Value;
 use crate::cache::computed::Computed;
-use crate::cache::{DependencyGuard, PendingRead, Tracker};
+use crate::cache::{DependencyGuard, PendingRead, Tracker, tracking};
 use crate::entry::{Entry, Generation, Scope, StoredValue};
 use crate::error::ValueError;
 use crate::flight::{Chain, Flight, Leader, Role};
@@ -13,45 +15,12 @@ use crate::store::Validity;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// So long one waits for what another one computes, before it does so itself.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
-
-/// A value that could not be computed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ComputeError<E> {
-    /// The computation failed: the error is that of all who waited for it.
-    Failed(Arc<E>),
-    /// The value can't be written as MessagePack.
-    Unwritable(ValueError),
-    /// The value needs itself: four nested computations have led to a fifth one.
-    Loop,
-}
-
-impl<E> fmt::Display for ComputeError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed(_) => "the value could not be computed",
-            Self::Unwritable(_) => "the value can't be written",
-            Self::Loop => "the value needs itself",
-        })
-    }
-}
-
-impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Failed(error) => Some(error.as_ref()),
-            Self::Unwritable(error) => Some(error),
-            Self::Loop => None,
-        }
-    }
-}
 
 impl Computing {
     /// Creates a computation without followers, whose value is not stored.
@@ -66,11 +35,13 @@ enum ComputeRole<T> {
     Compute(Computing),
 }
 
-/// What a look-up has found where there is no value.
-struct LookedUp {
-    /// `None` if the store failed.
+/// What a look-up has found that is not the value.
+struct NoValue {
+    /// The key of the value, unless the store failed.
     key: Option<CacheKey>,
+    /// An entry that can't be read as the type.
     unreadable: Option<Entry>,
+    /// An entry that is past its freshness.
     stale: Option<Entry>,
 }
 
@@ -87,11 +58,14 @@ struct Computing {
 }
 
 impl Value<'_> {
-    /// Returns the value; where there is none, computes and sets it.
+    /// Returns the value; if there is none, computes and sets it.
     ///
-    /// Of many who ask at a time in this process, one computes it and the others wait, for ten seconds at most. What
-    /// is read from the cache meanwhile becomes a dependency of the value. A value that was deleted, set or
-    /// invalidated while it was computed is not stored. A store that fails is counted, and done without.
+    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
+    /// calls in this process, one computes and the others wait for it, ten seconds at most. A value that is stale, and within the
+    /// window of [`stale_while_revalidate`](Self::stale_while_revalidate), is returned to the others instead.
+    ///
+    /// What the computation reads from the cache becomes a dependency of the value. A value that was deleted, set or invalidated
+    /// meanwhile is returned, but not stored. A store that fails is counted, and done without.
     ///
     /// A computation that needs its own value, directly or through others, does not wait for itself: a nested computation
     /// makes the value again. The fifth nested computation fails with [`ValueError::Loop`]. Computations and requests in
@@ -101,14 +75,13 @@ impl Value<'_> {
     /// If the value can't be written as MessagePack, or needs itself without end.
     ///
     /// # Cancel safety
-    /// Whoever is dropped while it computes is followed by one of those who wait, with a computation of its own.
-    pub async fn get_or_set<T, F, Fut>(&self, compute: F) -> Result<T, ValueError>
+    /// If the call that computes is dropped, one of those that wait computes.
+    pub async fn get_or_set<M, V>(&self, value: V) -> Result<V::Value, ValueError>
     where
-        T: Serialize + DeserializeOwned,
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = T>,
+        V: IntoValue<M>,
+        V::Value: Serialize + DeserializeOwned,
     {
-        let compute = || async { Ok::<T, Infallible>(compute().await) };
+        let compute = || async { Ok::<_, Infallible>(value.into_value().await) };
         match self.try_get_or_set(compute).await {
             Ok(value) => Ok(value),
             Err(ComputeError::Unwritable(error)) => Err(error),
@@ -117,13 +90,16 @@ impl Value<'_> {
         }
     }
 
-    /// The same for a computation that may fail. Its error is not stored; who waited for it gets it as well.
+    /// Returns the value; if there is none, computes and sets it, unless the computation fails.
+    ///
+    /// An error is not stored. The calls that wait for the computation return it, too. Otherwise this is
+    /// [`get_or_set`](Self::get_or_set).
     ///
     /// # Errors
     /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.
     ///
     /// # Cancel safety
-    /// As of [`get_or_set`](Self::get_or_set).
+    /// If the call that computes is dropped, one of those that wait computes.
     pub async fn try_get_or_set<T, E, F, Fut>(&self, compute: F) -> Result<T, ComputeError<E>>
     where
         T: Serialize + DeserializeOwned,
@@ -139,15 +115,17 @@ impl Value<'_> {
     }
 
     /// Finds out whether this one has to compute the value.
-    async fn acquire<T: DeserializeOwned, E: Send + Sync + 'static>(
-        &self,
-    ) -> Result<ComputeRole<T>, ComputeError<E>> {
+    async fn acquire<T, E>(&self) -> Result<ComputeRole<T>, ComputeError<E>>
+    where
+        T: DeserializeOwned,
+        E: Send + Sync + 'static,
+    {
         let limit = tokio::time::Instant::now() + LONGEST_WAIT;
         let mut own = None;
         loop {
-            let LookedUp { key, unreadable, stale } = match self.look_up().await {
+            let NoValue { key, unreadable, stale } = match self.find().await {
                 Ok(value) => return Ok(ComputeRole::Have(value)),
-                Err(looked_up) => looked_up,
+                Err(none) => none,
             };
             let chain = own.get_or_insert_with(|| self.chain());
             if chain.is_loop() {
@@ -165,75 +143,61 @@ impl Value<'_> {
                 Role::Alone => return Ok(ComputeRole::Compute(computing)),
                 Role::Follower(flight) => flight,
             };
-            // While another one computes it, what is there serves.
-            if let Some(old) = stale.and_then(|stale| self.stale_value(stale)) {
+            if let Some(old) = self.stale_value(stale) {
                 return Ok(ComputeRole::Have(old));
             }
-            if let Some(role) = self.follow(&flight, limit, computing).await? {
-                return Ok(role);
+            let Some(_wait) = chain.wait_for(&flight.leader) else {
+                return Ok(ComputeRole::Compute(computing));
+            };
+            let outcome = match tokio::runtime::Handle::try_current() {
+                Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
+                Err(_) => Some(flight.outcome().await),
+            };
+            match outcome {
+                // It may have begun before an invalidation of a tag that only it knows.
+                Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
+                Some(Computed::Value(value)) => {
+                    tracking::inherit(&value);
+                    return Ok(decoded(&Entry::Value(value))
+                        .map_or(ComputeRole::Compute(computing), ComputeRole::Have));
+                }
+                Some(Computed::Failed(error, reads)) => {
+                    tracking::merge(&reads);
+                    return match error.downcast() {
+                        Ok(error) => Err(ComputeError::Failed(error)),
+                        Err(_) => Ok(ComputeRole::Compute(computing)),
+                    };
+                }
+                Some(Computed::Abandoned) => {}
+                // All of them at once.
+                Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
     }
 
-    /// Returns the stored value, or what else there is.
-    async fn look_up<T: DeserializeOwned>(&self) -> Result<T, LookedUp> {
-        let (key, unreadable, stale) = match self.cache.read(&self.name).await {
-            Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => match decoded(&entry) {
-                Ok(value) => return Ok(value),
-                Err(_) => (Some(key), Some(entry), None),
-            },
-            Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => (Some(key), None, entry),
-            Ok(ValueSnapshot { key, .. }) => (Some(key), None, None),
-            Err(_) => (None, None, None),
-        };
-        Err(LookedUp { key, unreadable, stale })
+    /// Looks the value up.
+    async fn find<T: DeserializeOwned>(&self) -> Result<T, NoValue> {
+        match self.cache.read(&self.name).await {
+            Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
+                readable(&entry).ok_or(NoValue { key: Some(key), unreadable: Some(entry), stale: None })
+            }
+            Ok(ValueSnapshot { state: ValueState::Stale, entry, key }) => {
+                Err(NoValue { key: Some(key), unreadable: None, stale: entry })
+            }
+            Ok(ValueSnapshot { key, .. }) => Err(NoValue { key: Some(key), unreadable: None, stale: None }),
+            Err(_) => Err(NoValue { key: None, unreadable: None, stale: None }),
+        }
     }
 
-    /// Returns a stale value if it may still be used.
-    fn stale_value<T: DeserializeOwned>(&self, stale: Entry) -> Option<T> {
-        let Entry::Value(value) = stale else { return None };
+    /// Returns a stale value that serves while another task computes it again.
+    fn stale_value<T: DeserializeOwned>(&self, stale: Option<Entry>) -> Option<T> {
+        let Some(Entry::Value(value)) = stale else { return None };
         if self.cache.clock().now() >= value.fresh_until.after(self.window) {
             return None;
         }
-        let old = decoded(&Entry::Value(Arc::clone(&value))).ok()?;
+        let old = decoded(&Entry::Value(Arc::clone(&value)))?;
         tracking::inherit(&value);
         Some(old)
-    }
-
-    /// Waits for another computation. Returns `None` if that has led to nothing, so that the value is looked up again.
-    async fn follow<T: DeserializeOwned, E: Send + Sync + 'static>(
-        &self,
-        flight: &Flight<Computed>,
-        limit: tokio::time::Instant,
-        computing: Computing,
-    ) -> Result<Option<ComputeRole<T>>, ComputeError<E>> {
-        let chain = Arc::clone(&computing.chain);
-        let Some(_wait) = chain.wait_for(&flight.leader) else {
-            return Ok(Some(ComputeRole::Compute(computing)));
-        };
-        let outcome = match tokio::runtime::Handle::try_current() {
-            Ok(_) => tokio::time::timeout_at(limit, flight.outcome()).await.ok(),
-            Err(_) => Some(flight.outcome().await),
-        };
-        match outcome {
-            // It may have begun before an invalidation of a tag that only it knows.
-            Some(Computed::Value(value)) if !self.is_valid(&value).await => Ok(None),
-            Some(Computed::Value(value)) => {
-                tracking::inherit(&value);
-                let decoded = decoded(&Entry::Value(value));
-                Ok(Some(decoded.map_or(ComputeRole::Compute(computing), ComputeRole::Have)))
-            }
-            Some(Computed::Failed(error, reads)) => {
-                tracking::merge(&reads);
-                match error.downcast() {
-                    Ok(error) => Err(ComputeError::Failed(error)),
-                    Err(_) => Ok(Some(ComputeRole::Compute(computing))),
-                }
-            }
-            Some(Computed::Abandoned) => Ok(None),
-            // All of them at once.
-            Some(Computed::Unkept) | None => Ok(Some(ComputeRole::Compute(computing))),
-        }
     }
 
     /// Joins the computation of the value, unless that began before the value was changed.
@@ -263,7 +227,7 @@ impl Value<'_> {
     ) -> ComputeRole<T> {
         if let Ok(ValueSnapshot { state: ValueState::Live, entry: Some(Entry::Value(value)), .. }) =
             self.cache.load(&self.name).await
-            && let Ok(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
+            && let Some(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
         {
             tracking::inherit(&value);
             leader.end(Computed::Value(value));
@@ -278,7 +242,7 @@ impl Value<'_> {
     }
 
     fn scopes(&self) -> impl Iterator<Item = Scope> {
-        std::iter::once(self.scope()).chain(self.tag_scopes())
+        std::iter::once(self.scope()).chain(self.shared_scopes())
     }
 
     async fn compute<T, E, F, Fut>(

@@ -1,0 +1,33 @@
+//! Turns of tasks that change one number.
+
+use crate::key::KeyRef;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
+
+/// Gives the tasks of a process turns at a number that was set, so that they do not keep undoing each other's tries. The
+/// store alone makes the changes atomic: a task that has waited too long goes on without its turn.
+#[derive(Debug)]
+pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
+
+/// Numbers whose keys have the same hash share a lock.
+const LOCKS: usize = 64;
+
+impl Default for NumberLocks {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+}
+
+impl NumberLocks {
+    /// Waits for the turn of a key, if there is a timer not longer than `limit`.
+    pub(super) async fn turn(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
+        let lock = &self.0[key.process_hash() as usize % LOCKS];
+        match lock.try_lock() {
+            Ok(turn) => Some(turn),
+            Err(_) if Handle::try_current().is_err() => Some(lock.lock().await),
+            Err(_) => timeout(limit, lock.lock()).await.ok(),
+        }
+    }
+}

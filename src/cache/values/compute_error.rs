@@ -1,0 +1,37 @@
+//! Computations that fail.
+
+use crate::error::ValueError;
+use std::fmt;
+use std::sync::Arc;
+
+/// A value that could not be computed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ComputeError<E> {
+    /// The computation failed: the error is that of all who waited for it.
+    Failed(Arc<E>),
+    /// The value can't be written as MessagePack.
+    Unwritable(ValueError),
+    /// The value needs itself: four nested computations have led to a fifth one.
+    Loop,
+}
+
+impl<E> fmt::Display for ComputeError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed(_) => "the value could not be computed",
+            Self::Unwritable(_) => "the value can't be written",
+            Self::Loop => "the value needs itself",
+        })
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for ComputeError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Failed(error) => Some(error.as_ref()),
+            Self::Unwritable(error) => Some(error),
+            Self::Loop => None,
+        }
+    }
+}

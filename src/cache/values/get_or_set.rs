@@ -1,0 +1,88 @@
+//! Computed values in one call.
+
+use super::compute_error::ComputeError;
+use super::into_value::IntoValue;
+use crate::cache::Cache;
+use crate::error::ValueError;
+use crate::policy::Ttl;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+
+impl Cache {
+    /// Returns the value under a key; if there is none, computes it and sets it for a time.
+    ///
+    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
+    /// calls one computes: see [`Value::get_or_set`](crate::Value::get_or_set).
+    ///
+    /// # Errors
+    /// If the value can't be written as MessagePack, or needs itself without end. A store that fails is counted, and done
+    /// without.
+    ///
+    /// # Cancel safety
+    /// If the call that computes is dropped, another one computes.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let minute = Duration::from_secs(60);
+    /// let sum = cache.get_or_set("sum", minute, || async { (1..=100).sum::<u64>() }).await?;
+    /// assert_eq!((sum, cache.get("sum").await?), (5050, Some(5050_u64)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias = "single-flight")]
+    #[doc(alias = "dogpile")]
+    pub async fn get_or_set<M, V>(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: impl Into<Ttl>,
+        value: V,
+    ) -> Result<V::Value, ValueError>
+    where
+        V: IntoValue<M>,
+        V::Value: Serialize + DeserializeOwned,
+    {
+        self.value(key).ttl(ttl).get_or_set(value).await
+    }
+
+    /// Returns the value under a key; if there is none, computes it and sets it for a time, unless the computation fails. See
+    /// [`Value::try_get_or_set`](crate::Value::try_get_or_set).
+    ///
+    /// # Errors
+    /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.
+    ///
+    /// # Cancel safety
+    /// If the call that computes is dropped, another one computes.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let parse = || async { "7".parse::<u8>() };
+    /// assert_eq!(cache.try_get_or_set("number", Duration::from_secs(60), parse).await?, 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn try_get_or_set<T, E, F, Fut>(
+        &self,
+        key: impl AsRef<[u8]>,
+        ttl: impl Into<Ttl>,
+        compute: F,
+    ) -> Result<T, ComputeError<E>>
+    where
+        T: Serialize + DeserializeOwned,
+        E: Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.value(key).ttl(ttl).try_get_or_set(compute).await
+    }
+}

@@ -1,0 +1,136 @@
+//! Look-up, existence, lifetime and removal of one value.
+
+use super::encoding::readable;
+use super::state::{ValueSnapshot, ValueState};
+use super::value::{TRIES, Value};
+use crate::entry::{Encoding, Entry, StoredValue};
+use crate::error::StoreError;
+use crate::store::StoreErrorKind;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Value<'_> {
+    /// Returns the value, or `None` if there is none. See [`Cache::get`](crate::Cache::get).
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// let greeting = cache.value("greeting").ttl(Duration::from_secs(60));
+    /// greeting.set("hello").await?;
+    /// assert_eq!(greeting.get::<String>().await?.as_deref(), Some("hello"));
+    /// assert!(greeting.touch().await? && greeting.delete().await? && !greeting.contains().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn get<T: DeserializeOwned>(&self) -> Result<Option<T>, StoreError> {
+        let seen = self.cache.read(&self.name).await?;
+        Ok(seen.live().and_then(readable))
+    }
+
+    /// Returns the bytes that [`set_bytes`](Self::set_bytes) has set, or `None` if there are none.
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn get_bytes(&self) -> Result<Option<Bytes>, StoreError> {
+        let seen = self.cache.read(&self.name).await?;
+        Ok(match seen.live() {
+            Some(Entry::Value(value)) if value.encoding() == Encoding::Raw => Some(value.bytes().clone()),
+            Some(_) => {
+                event!("a value can't be read as bytes");
+                None
+            }
+            None => None,
+        })
+    }
+
+    /// Returns `true` if there is a value or a counter, of any type, that has not expired.
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn contains(&self) -> Result<bool, StoreError> {
+        let seen = match self.cache.read(&self.name).await {
+            Ok(seen) => seen,
+            Err(_) => self.cache.load(&self.name).await?,
+        };
+        Ok(seen.state == ValueState::Live)
+    }
+
+    /// Sets the time from now for which the value lives ([`ttl`](Self::ttl)), and returns whether there is one.
+    ///
+    /// A time of zero removes the value. A value that was computed from other values lives no longer than before. A stale
+    /// window ends unless [`stale_while_revalidate`](Self::stale_while_revalidate) sets it again.
+    ///
+    /// # Errors
+    /// If the store fails, or others changed the value in each of 64 tries.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
+    pub async fn touch(&self) -> Result<bool, StoreError> {
+        let lifetime = self.lifetime();
+        if lifetime == Some(Duration::ZERO) {
+            return self.delete().await;
+        }
+        let cache = self.cache;
+        for _ in 0..TRIES {
+            let ValueSnapshot { key, entry, state } = cache.load(&self.name).await?;
+            let (ValueState::Live, Some(entry)) = (state, entry) else { return Ok(false) };
+            let touched = match &entry {
+                Entry::Value(value) => {
+                    let fresh_until = cache.fresh_until(lifetime);
+                    // A value made from others lives no longer than they do.
+                    let fresh_until = match value.dependencies.is_empty() {
+                        true => fresh_until,
+                        false => fresh_until.min(value.fresh_until),
+                    };
+                    Entry::Value(Arc::new(StoredValue { fresh_until, ..StoredValue::clone(value) }))
+                }
+                // Only the store knows when a counter expires.
+                other => match cache.within_limit(cache.store().touch(key.as_ref(), lifetime)).await {
+                    Err(error) if error.kind() == StoreErrorKind::Unsupported => other.clone(),
+                    touched => return touched,
+                },
+            };
+            let put = cache.store().compare_and_set(key.as_ref(), Some(&entry), touched, self.kept());
+            if cache.within_limit(put).await? {
+                return Ok(true);
+            }
+        }
+        Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Removes the value or the counter, and returns whether there was one that had not expired. Pages and values that
+    /// were made from the value are invalidated.
+    ///
+    /// # Errors
+    /// If the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place.
+    pub async fn delete(&self) -> Result<bool, StoreError> {
+        let cache = self.cache;
+        let seen = cache.load(&self.name).await?;
+        let changing = cache.changing(vec![self.scope()]).await?;
+        let removed = cache.within_limit(cache.store().remove(seen.key.as_ref())).await;
+        // The value may be gone even if the store failed.
+        changing.done().await?;
+        Ok(removed? && seen.state == ValueState::Live)
+    }
+}

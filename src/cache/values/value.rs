@@ -1,0 +1,133 @@
+//! A value by its key, and what is to be said of it when it is set.
+
+use super::name::Name;
+use crate::cache::Cache;
+use crate::entry::Scope;
+use crate::policy::Ttl;
+use std::time::Duration;
+
+/// So often a change that others interfere with is tried.
+pub(super) const TRIES: usize = 64;
+
+/// A value of the low-level cache, by its key, and what is to be said of it when it is set.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::{Cache, Invalidation, MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+/// let top = cache.value("top-10").ttl(Duration::from_secs(60)).tags(["flavours"]);
+/// top.set(&["vanilla", "pistachio"]).await?;
+/// cache.invalidate(Invalidation::tag("flavours")).await?;
+/// assert_eq!(top.get::<Vec<String>>().await?, None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a value does nothing unless it is set or computed"]
+pub struct Value<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) name: Name,
+    ttl: Ttl,
+    tags: Vec<String>,
+    pub(super) window: Duration,
+}
+
+impl Cache {
+    /// Names a value, to say more of it than its time to live. Keys are any bytes, of any length.
+    pub fn value(&self, key: impl AsRef<[u8]>) -> Value<'_> {
+        self.value_named(self.name_of(key.as_ref()))
+    }
+
+    pub(super) fn name_of(&self, key: &[u8]) -> Name {
+        match &self.0.key_function {
+            Some(rename) => Name::of_key(self.version(), &rename(key)),
+            None => Name::of_key(self.version(), key),
+        }
+    }
+
+    pub(super) fn value_named(&self, name: Name) -> Value<'_> {
+        Value { cache: self, name, ttl: Ttl::Default, tags: Vec::new(), window: Duration::ZERO }
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Returns the same value under another name.
+    pub(super) fn named(&self, name: Name) -> Value<'a> {
+        Self { name, ..self.clone() }
+    }
+}
+
+impl Value<'_> {
+    /// Sets how long the value lives: a [`Duration`], an `Option<Duration>` (`None` is for ever) or a [`Ttl`].
+    ///
+    /// [`Ttl::Default`] is the cache's own ([`value_ttl`](crate::CacheBuilder::value_ttl)). Zero sets nothing, and removes what
+    /// is there. A part of a millisecond is rounded up.
+    pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
+        self.ttl = ttl.into();
+        self
+    }
+
+    /// Adds tags, by which the value, and what is made from it, can be invalidated.
+    pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
+        self.tags.extend(tags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets how long past its time to live the value may be used while it is computed anew: by those who ask
+    /// for it with [`get_or_set`](Self::get_or_set) while another one computes it. None by default.
+    pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Returns how long it lives, or `None` for ever.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let ttl = match self.ttl {
+            Ttl::For(ttl) => Some(ttl),
+            Ttl::Forever => None,
+            Ttl::Default => self.cache.0.value_ttl,
+        };
+        ttl.map(whole_milliseconds)
+    }
+
+    pub(super) fn scope(&self) -> Scope {
+        Scope::value(self.name.as_bytes())
+    }
+
+    /// Returns what names the value besides its key: all values, and its tags.
+    pub(super) fn shared_scopes(&self) -> impl Iterator<Item = Scope> {
+        std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
+    }
+
+    /// Returns how long an entry may be of use in the store.
+    pub(super) fn kept(&self) -> Option<Duration> {
+        self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
+    }
+}
+
+/// Rounds a time up to milliseconds, in which a moment counts.
+fn whole_milliseconds(ttl: Duration) -> Duration {
+    const MILLISECOND: u32 = 1_000_000;
+    match ttl.subsec_nanos() % MILLISECOND {
+        0 => ttl,
+        rest => ttl.saturating_add(Duration::from_nanos((MILLISECOND - rest).into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_a_millisecond_is_rounded_up() {
+        let table =
+            [(0, 0), (1, 1_000_000), (999_999, 1_000_000), (1_000_000, 1_000_000), (1_000_001, 2_000_000)];
+        for (nanos, rounded) in table {
+            assert_eq!(whole_milliseconds(Duration::from_nanos(nanos)), Duration::from_nanos(rounded));
+        }
+        assert_eq!(whole_milliseconds(Duration::MAX), Duration::MAX);
+    }
+}

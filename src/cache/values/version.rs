@@ -1,0 +1,83 @@
+//! Values that move from one version of the application to another.
+
+use super::state::ValueState;
+use crate::cache::Cache;
+use crate::clock::Moment;
+use crate::entry::{Entry, StoredValue};
+use crate::error::StoreError;
+use crate::policy::Ttl;
+use crate::store::{PutMode, StoreErrorKind};
+use std::sync::Arc;
+
+impl Cache {
+    /// Moves the value under a key to the next version, and returns the number of that version.
+    ///
+    /// The value keeps what is left of its time to live. It is found through [`with_version`](Self::with_version) then. To
+    /// outdate all values at once, use another version, or [`clear_values`](Self::clear_values).
+    ///
+    /// # Errors
+    /// - [`StoreErrorKind::Missing`] if there is no value.
+    /// - [`StoreErrorKind::Unsupported`] if there is a counter that [`incr_or`](Self::incr_or) or
+    ///   [`set_counter`](Self::set_counter) has made.
+    /// - [`StoreErrorKind::Overflow`] if there is no such version.
+    /// - Any other kind if the store fails.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it may or may not have taken place; the value may then be found in both versions.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// cache.set("greeting", "hello", Duration::from_secs(60)).await?;
+    /// let next = cache.incr_version("greeting").await?;
+    /// assert_eq!((cache.get::<String>("greeting").await?, next), (None, 2));
+    /// assert_eq!(cache.with_version(next).get::<String>("greeting").await?.as_deref(), Some("hello"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn incr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, StoreError> {
+        self.move_to(key.as_ref(), self.version().checked_add(1)).await
+    }
+
+    /// Moves the value under a key to the version before, and returns the number of that version. See
+    /// [`incr_version`](Self::incr_version).
+    ///
+    /// # Errors
+    /// As those of [`incr_version`](Self::incr_version): [`StoreErrorKind::Overflow`] at version 0.
+    ///
+    /// # Cancel safety
+    /// That of [`incr_version`](Self::incr_version).
+    pub async fn decr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, StoreError> {
+        self.move_to(key.as_ref(), self.version().checked_sub(1)).await
+    }
+
+    async fn move_to(&self, key: &[u8], version: Option<u32>) -> Result<u32, StoreError> {
+        let version = version.ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
+        let from = self.value(key);
+        let seen = self.load(&from.name).await?;
+        let value = match (seen.state, seen.entry) {
+            (ValueState::Live, Some(Entry::Value(value))) => value,
+            (ValueState::Live, Some(_)) => return Err(StoreError::new(StoreErrorKind::Unsupported)),
+            _ => return Err(StoreError::new(StoreErrorKind::Missing)),
+        };
+        let own = from.scope();
+        let ttl = match value.fresh_until {
+            Moment::NEVER => Ttl::Forever,
+            until => Ttl::For(until.since(self.clock().now())),
+        };
+        let next = self.with_version(version);
+        let moved = next.value(key).ttl(ttl);
+        let mut copy = StoredValue::clone(&value);
+        // Invalidations of the old name are not about the copy.
+        copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
+        let changing = self.changing(vec![moved.scope()]).await?;
+        moved.put(Entry::Value(Arc::new(copy)), PutMode::Always).await?;
+        changing.done().await?;
+        from.delete().await?;
+        Ok(next.version())
+    }
+}

@@ -1,0 +1,252 @@
+//! The rules for single entries: look-up, put, removal, compare-and-set.
+
+use super::rule::{self, Shown, key as shown};
+use super::{Contract, SECOND, all, value};
+use crate::clock::{Clock, Moment};
+use crate::store::{Entry, KeyRef, PutMode, Store, VaryIndex};
+use http::header::ACCEPT;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl<S: Store> Contract<S> {
+    pub(super) async fn entries_are_kept(&self) {
+        self.what_is_put_is_found_as_it_was().await;
+        self.keys_of_any_bytes_are_told_apart().await;
+        self.values_of_any_bytes_are_found_as_they_were().await;
+        self.what_is_removed_is_gone().await;
+        self.a_zero_ttl_stores_nothing().await;
+        self.a_ttl_of_any_length_is_legal().await;
+        self.an_entry_that_is_too_large_takes_the_old_one_away().await;
+        self.a_put_if_absent_does_not_replace().await;
+        self.of_many_puts_if_absent_one_wins().await;
+        self.compare_and_set_replaces_what_was_expected_only().await;
+        self.compare_and_set_removes_what_was_expected_only().await;
+        self.of_many_replacements_one_wins().await;
+    }
+
+    async fn what_is_put_is_found_as_it_was(&self) {
+        let key = KeyRef::new(b"contract/put");
+        for body in ["", "one", "two"] {
+            self.expect_put(rule::PUT, key, value(body), None, PutMode::Always, true).await;
+            self.expect(rule::PUT, "a put", key, Some(value(body))).await;
+        }
+        self.put(key, Entry::Counter(7), None).await;
+        self.expect(rule::GET, "a put of a counter", key, Some(Entry::Counter(7))).await;
+        for until in [Moment::NEVER, Clock::system().now().after(3600 * SECOND)] {
+            let index = VaryIndex::new(vec![ACCEPT], until).with_variant(b"variant", &[], until);
+            let index = Entry::Index(Arc::new(index));
+            self.put(key, index.clone(), None).await;
+            self.expect(rule::GET_UNCHANGED, "a put of an index", key, Some(index)).await;
+        }
+        let none = KeyRef::new(b"contract/none");
+        self.expect(rule::GET, "nothing", none, None).await;
+    }
+
+    async fn keys_of_any_bytes_are_told_apart(&self) {
+        let long = vec![b'k'; 4096];
+        let other = [&long[1..], b"l"].concat();
+        let keys: [&[u8]; 8] =
+            [b"", b"\0", b" ", b"a\nb", b"a\r\nb", "\u{e9}\u{1f366}".as_bytes(), &long, &other];
+        for (i, key) in keys.into_iter().enumerate() {
+            self.put(KeyRef::new(key), Entry::Counter(i as i64), None).await;
+        }
+        for (i, key) in keys.into_iter().enumerate() {
+            let expected = Some(Entry::Counter(i as i64));
+            self.expect(rule::GET_KEYS, "puts under eight keys", KeyRef::new(key), expected).await;
+        }
+    }
+
+    async fn values_of_any_bytes_are_found_as_they_were(&self) {
+        let key = KeyRef::new(b"contract/hostile");
+        let bytes = [vec![0; 3], b"\r\n\r\n".to_vec(), (0..=u8::MAX).collect(), vec![0xff; 100_000]];
+        for bytes in bytes {
+            self.put(key, Entry::raw(bytes.clone()), None).await;
+            self.expect(rule::GET_UNCHANGED, "a put", key, Some(Entry::raw(bytes))).await;
+        }
+        for number in [0, -1, i64::MIN, i64::MAX] {
+            self.put(key, Entry::Counter(number), None).await;
+            self.expect(rule::GET_UNCHANGED, "a put", key, Some(Entry::Counter(number))).await;
+        }
+    }
+
+    async fn what_is_removed_is_gone(&self) {
+        let key = KeyRef::new(b"contract/remove");
+        self.put(key, value("x"), None).await;
+        let removed = self.remove(key).await;
+        self.must_be(rule::REMOVE, "remove of a stored entry", removed, true);
+        self.expect(rule::REMOVE, "a removal", key, None).await;
+        rule::REMOVE.returned("remove of an absent entry", self.remove(key).await, false);
+    }
+
+    async fn a_zero_ttl_stores_nothing(&self) {
+        let (key, zero) = (KeyRef::new(b"contract/zero"), Some(Duration::ZERO));
+        self.put(key, value("old"), None).await;
+        let put = self.put_as(key, value("new"), zero, PutMode::IfAbsent).await;
+        rule::PUT_ZERO.returned("put with a zero ttl, IfAbsent", put, false);
+        self.expect(rule::PUT_ZERO, "a put with a zero ttl, IfAbsent", key, Some(value("old"))).await;
+        self.expect_put(rule::PUT_ZERO, key, value("new"), zero, PutMode::Always, false).await;
+        self.expect(rule::PUT_ZERO, "a put with a zero ttl", key, None).await;
+        let put = self.put_as(key, value("new"), zero, PutMode::IfAbsent).await;
+        rule::PUT_ZERO.returned("put with a zero ttl, IfAbsent, of an absent entry", put, false);
+        self.expect(rule::PUT_ZERO, "a put with a zero ttl, IfAbsent", key, None).await;
+    }
+
+    async fn a_ttl_of_any_length_is_legal(&self) {
+        let key = KeyRef::new(b"contract/absurd");
+        for (number, ttl) in [Duration::MAX, Duration::from_millis(u64::MAX)].into_iter().enumerate() {
+            let entry = Entry::Counter(number as i64);
+            let put = self.store.put(key, entry.clone(), Some(ttl), PutMode::Always).await;
+            rule::PUT_LONG.ok(format_args!("put with a ttl of {ttl:?}"), put);
+            self.expect(rule::PUT_LONG, &format!("a put with a ttl of {ttl:?}"), key, Some(entry)).await;
+        }
+    }
+
+    /// Verified if the limit is small enough to make such an entry.
+    async fn an_entry_that_is_too_large_takes_the_old_one_away(&self) {
+        const MOST: u64 = 16 << 20;
+        let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MOST) else { return };
+        let key = KeyRef::new(b"contract/large");
+        self.put(key, value("old"), None).await;
+        let large = Entry::raw(vec![0; largest as usize + 1]);
+        // It may fail, too.
+        let put = self.store.put(key, large, None, PutMode::Always).await.unwrap_or_default();
+        rule::PUT_TOO_LARGE.returned(format_args!("put of {largest} bytes and more"), put, false);
+        self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;
+    }
+
+    async fn a_put_if_absent_does_not_replace(&self) {
+        let key = KeyRef::new(b"contract/absent");
+        self.expect_put(rule::PUT, key, value("first"), None, PutMode::IfAbsent, true).await;
+        let second = self.put_as(key, value("second"), None, PutMode::IfAbsent).await;
+        self.must_be(rule::PUT, "put of a stored entry, IfAbsent,", second, false);
+        self.expect(rule::PUT, "a put of a stored entry, IfAbsent", key, Some(value("first"))).await;
+    }
+
+    async fn of_many_puts_if_absent_one_wins(&self) {
+        let key = KeyRef::new(b"contract/race");
+        let puts = (0..16).map(|i| self.store.put(key, Entry::Counter(i), None, PutMode::IfAbsent));
+        let puts = all(puts.collect()).await.into_iter();
+        let won = puts.map(|put| rule::PUT_IF_ABSENT.ok("put, IfAbsent,", put)).filter(|put| *put).count();
+        if self.keeps {
+            let what = "the number of 16 concurrent puts of an absent key, IfAbsent, that returned true";
+            rule::PUT_IF_ABSENT.is(what, won, 1);
+        }
+    }
+
+    async fn compare_and_set_replaces_what_was_expected_only(&self) {
+        let key = KeyRef::new(b"contract/compare");
+        let (a, b) = (value("a"), value("b"));
+        let compare = async |call, expected: Option<&Entry>, new: &Entry, did| {
+            let compared = self.compare(key, expected, new, None).await;
+            self.must_be(rule::COMPARE, call, compared, did);
+        };
+        rule::COMPARE.returned(
+            "compare_and_set of an absent entry, absent expected,",
+            self.compare(key, None, &a, None).await,
+            true,
+        );
+        compare("compare_and_set of a stored entry, absent expected,", None, &b, false).await;
+        compare("compare_and_set of a stored entry, another expected,", Some(&b), &b, false).await;
+        self.expect(rule::COMPARE, "a compare_and_set that expected another entry", key, Some(a.clone()))
+            .await;
+        compare("compare_and_set of a stored entry, the same expected,", Some(&a), &b, true).await;
+        self.expect(rule::COMPARE, "a compare_and_set", key, Some(b.clone())).await;
+        let (call, none) =
+            ("compare_and_set of an absent entry, one expected,", KeyRef::new(b"contract/lost"));
+        rule::COMPARE.returned(call, self.compare(none, Some(&a), &b, None).await, false);
+    }
+
+    async fn compare_and_set_removes_what_was_expected_only(&self) {
+        let (key, zero) = (KeyRef::new(b"contract/compare-zero"), Some(Duration::ZERO));
+        let (a, b) = (value("a"), value("b"));
+        self.put(key, b.clone(), None).await;
+        let removed = self.compare(key, Some(&a), &a, zero).await;
+        rule::COMPARE_ZERO.returned("compare_and_set with a zero ttl, another expected,", removed, false);
+        let after = "a compare_and_set with a zero ttl that expected another entry";
+        self.expect(rule::COMPARE_ZERO, after, key, Some(b.clone())).await;
+        let removed = self.compare(key, Some(&b), &b, zero).await;
+        self.must_be(rule::COMPARE_ZERO, "compare_and_set with a zero ttl", removed, true);
+        self.expect(rule::COMPARE_ZERO, "a compare_and_set with a zero ttl", key, None).await;
+    }
+
+    async fn of_many_replacements_one_wins(&self) {
+        let (key, old) = (KeyRef::new(b"contract/compare-race"), value("old"));
+        self.put(key, old.clone(), None).await;
+        let calls = (0..16).map(|i| self.store.compare_and_set(key, Some(&old), Entry::Counter(i), None));
+        let all = all(calls.collect()).await.into_iter();
+        let won = all.map(|put| rule::COMPARE.ok("compare_and_set", put)).filter(|put| *put).count();
+        if self.keeps {
+            rule::COMPARE.is(
+                "the number of 16 concurrent replacements of one entry that returned true",
+                won,
+                1,
+            );
+        }
+    }
+
+    pub(super) async fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>) {
+        self.put_as(key, entry, ttl, PutMode::Always).await;
+    }
+
+    async fn put_as(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> bool {
+        let put = self.store.put(key, entry, ttl, mode).await;
+        rule::PUT.ok(format_args!("put under {}", shown(key)), put)
+    }
+
+    /// Puts an entry, and verifies what that returns.
+    pub(super) async fn expect_put(
+        &self,
+        rule: rule::Rule,
+        key: KeyRef<'_>,
+        entry: Entry,
+        ttl: Option<Duration>,
+        mode: PutMode,
+        expected: bool,
+    ) {
+        let put = self.put_as(key, entry, ttl, mode).await;
+        rule.returned(format_args!("put under {} (ttl {ttl:?}, {mode:?})", shown(key)), put, expected);
+    }
+
+    pub(super) async fn remove(&self, key: KeyRef<'_>) -> bool {
+        rule::REMOVE.ok(format_args!("remove of {}", shown(key)), self.store.remove(key).await)
+    }
+
+    async fn compare(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: &Entry,
+        ttl: Option<Duration>,
+    ) -> bool {
+        let compared = self.store.compare_and_set(key, expected, new.clone(), ttl).await;
+        rule::COMPARE.ok(format_args!("compare_and_set of {}", shown(key)), compared)
+    }
+
+    /// Verifies what a call returned, unless the store keeps nothing.
+    pub(super) fn must_be<T: PartialEq + std::fmt::Debug>(
+        &self,
+        rule: rule::Rule,
+        call: &str,
+        found: T,
+        expected: T,
+    ) {
+        if self.keeps {
+            rule.returned(call, found, expected);
+        }
+    }
+
+    /// Verifies what is stored after a call.
+    pub(super) async fn expect(
+        &self,
+        rule: rule::Rule,
+        after: &str,
+        key: KeyRef<'_>,
+        expected: Option<Entry>,
+    ) {
+        let call = format!("get of {}, after {after},", shown(key));
+        let found = rule::GET.ok(&call, self.store.get(key).await);
+        if self.keeps || found.is_some() {
+            rule.returned(call, Shown(found), Shown(expected));
+        }
+    }
+}

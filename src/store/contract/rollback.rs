@@ -1,0 +1,145 @@
+//! The rules for a counter that goes back: a snapshot is restored, or a replica takes over that is behind.
+
+use super::rule;
+use super::{Contract, Restore};
+use crate::store::{
+    CacheKey, Dependency, Entry, Generation, RecordGenerations, Scope, Store, Strength, Validity,
+};
+use std::sync::Arc;
+
+/// What a store held of a namespace's invalidations.
+enum Saved {
+    All(Restore),
+    Record(CacheKey, Option<Entry>),
+}
+
+impl<S: Store> Contract<S> {
+    /// Returns `true` if the kit can put the invalidations of a namespace back.
+    pub(super) fn can_go_back(&self) -> bool {
+        self.snapshot.is_some() || self.store.generations("contract/back").is_none()
+    }
+
+    pub(super) async fn a_counter_that_goes_back_is_noticed(&self) {
+        self.it_is_noticed_by_who_saw_it().await;
+        self.it_is_noticed_through_a_later_entry().await;
+        for overtaking in [1, 3] {
+            self.one_that_was_overtaken_is_noticed_by_who_saw_it(overtaking).await;
+        }
+        self.one_that_was_overtaken_is_noticed_through_a_later_entry().await;
+        self.one_that_was_overtaken_is_noticed_through_a_dependency().await;
+    }
+
+    /// Saves what the store holds of a namespace's invalidations.
+    async fn saved(&self, namespace: &str) -> Saved {
+        if let Some(save) = &self.snapshot {
+            return Saved::All(save());
+        }
+        let record = RecordGenerations::new(Arc::clone(&self.store) as _, namespace);
+        let key = record.key().to_key();
+        let entry = rule::GET.ok("get of the record of invalidations", self.store.get(record.key()).await);
+        Saved::Record(key, entry)
+    }
+
+    async fn restore(&self, saved: Saved) {
+        match saved {
+            Saved::All(restore) => restore(),
+            Saved::Record(key, Some(record)) => self.put(key.as_ref(), record, None).await,
+            Saved::Record(key, None) => drop(self.remove(key.as_ref()).await),
+        }
+    }
+
+    async fn it_is_noticed_by_who_saw_it(&self) {
+        let generations = self.generations("contract/back");
+        let scopes = [Scope::path("/")];
+        let before = generations.current().await;
+        let saved = self.saved("contract/back").await;
+        generations.advance(&scopes, Strength::Hard).await;
+        self.restore(saved).await;
+        let after = "a path was invalidated, and the counter went back";
+        let entry = ("an older entry of the path", before, &scopes[..]);
+        generations.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
+        let now = generations.current().await;
+        if now.incarnation() <= before.incarnation() {
+            rule::WENT_BACK.broken(&not_later(after, before, now));
+        }
+        let entry = ("an entry of the current generation", now, &scopes[..]);
+        generations.expect(rule::VALID, after, entry, Validity::Valid).await;
+    }
+
+    async fn it_is_noticed_through_a_later_entry(&self) {
+        let generations = self.generations("contract/later");
+        let scopes = [Scope::path("/")];
+        let before = generations.current().await;
+        let saved = self.saved("contract/later").await;
+        generations.advance(&scopes, Strength::Hard).await;
+        let later = generations.current().await;
+        self.restore(saved).await;
+        // As another process that has seen nothing.
+        let generations = self.generations("contract/later");
+        let after = "a path was invalidated, and the counter went back, in a process that saw nothing of it";
+        let entry = ("an entry made after the invalidation", later, &[][..]);
+        generations.expect(rule::AHEAD, after, entry, Validity::Invalid).await;
+        let entry = ("an older entry, after the later one was met", before, &scopes[..]);
+        generations.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
+    }
+
+    async fn one_that_was_overtaken_is_noticed_by_who_saw_it(&self, overtaking: usize) {
+        let namespace = format!("contract/overtaken/{overtaking}");
+        let (generations, scopes) = (self.generations(&namespace), [Scope::path("/")]);
+        let before = generations.current().await;
+        let saved = self.saved(&namespace).await;
+        generations.advance(&scopes, Strength::Hard).await;
+        self.restore(saved).await;
+        // As another process that has seen nothing.
+        let other = self.generations(&namespace);
+        for number in 0..overtaking {
+            other.advance(&[Scope::tag(&number.to_string())], Strength::Hard).await;
+        }
+        let after =
+            format!("a path was invalidated, the counter went back and was advanced {overtaking} times");
+        let entry = ("an older entry of the path", before, &scopes[..]);
+        generations.expect(rule::OVERTAKEN, &after, entry, Validity::Invalid).await;
+        let now = generations.current().await;
+        if now.incarnation() <= before.incarnation() {
+            rule::OVERTAKEN.broken(&not_later(&after, before, now));
+        }
+        let current = other.current().await;
+        rule::SHARED.returned("current, in another process,", current, now);
+        let entry = ("an entry of the current generation", now, &scopes[..]);
+        other.expect(rule::VALID, &after, entry, Validity::Valid).await;
+    }
+
+    async fn one_that_was_overtaken_is_noticed_through_a_later_entry(&self) {
+        let generations = self.generations("contract/overtaken");
+        let (first, later) = ([Scope::path("/")], [Scope::path("/later")]);
+        let before = generations.current().await;
+        let saved = self.saved("contract/overtaken").await;
+        generations.advance(&first, Strength::Hard).await;
+        let since = generations.current().await;
+        self.restore(saved).await;
+        // As another process that has seen nothing.
+        let other = self.generations("contract/overtaken");
+        other.advance(&later, Strength::Hard).await;
+        let after = "a path was invalidated, the counter went back, and another path was invalidated";
+        let entry = ("an entry of the other path, made between the two", since, &later[..]);
+        other.expect(rule::OVERTAKEN, after, entry, Validity::Invalid).await;
+        let entry = ("an older entry of the first path", before, &first[..]);
+        other.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
+    }
+
+    async fn one_that_was_overtaken_is_noticed_through_a_dependency(&self) {
+        let (generations, value) = (self.generations("contract/dependency"), Scope::value(b"v"));
+        let saved = self.saved("contract/dependency").await;
+        let made = Dependency::new(value, generations.depend(value).await);
+        self.restore(saved).await;
+        let other = self.generations("contract/dependency");
+        let now = other.current().await;
+        other.written(value, now).await;
+        let after = "a dependency was noted, the counter went back, and the value was written";
+        other.expect_made(rule::OVERTAKEN, after, made, Validity::Invalid).await;
+    }
+}
+
+fn not_later(after: &str, before: Generation, now: Generation) -> String {
+    format!("{after}: current returned {now:?}, whose incarnation is not later than that of {before:?}")
+}

@@ -1,0 +1,1038 @@
+//! The contract kit: each rule is broken by a store that the kit finds out, with a report that names the rule.
+
+use crate::support::faulty::{Fault, Faulty};
+use futures::FutureExt;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tower_response_cache::store::contract::Contract;
+use tower_response_cache::store::{
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope,
+    StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
+};
+use tower_response_cache::{Clock, MemoryStore, NullStore, Store};
+
+fn timed_store() -> (MemoryStore, impl Fn(Duration) + Send + Sync + 'static) {
+    let (clock, hand) = Clock::manual();
+    let store = MemoryStore::builder().seed(3).clock(clock).build().expect("valid");
+    (store, move |by| hand.advance(by))
+}
+
+#[tokio::test]
+async fn the_memory_store_keeps_the_contract() {
+    let (store, pass) = timed_store();
+    let same = store.clone();
+    Contract::new(store).time(pass).restart(move || same.clone()).verify().await;
+}
+
+#[tokio::test]
+async fn a_store_without_generations_keeps_invalidations_as_one_entry() {
+    let (store, pass) = timed_store();
+    let plain = Faulty::new(store, Fault::NoGenerations);
+    let same = plain.clone();
+    Contract::new(plain).time(pass).restart(move || same.clone()).verify().await;
+}
+
+#[tokio::test]
+async fn the_null_store_keeps_the_contract_of_one_that_keeps_nothing() {
+    Contract::new(NullStore::new()).keeps_nothing().time(|_| ()).verify().await;
+}
+
+/// How a store breaks the contract.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Breach {
+    GetFails,
+    GetFindsWhatIsNot,
+    GetDropsFirstByte,
+    GetForgetsIndexes,
+    KeysAreCut,
+    PutSaysFalse,
+    PutKeepsOld,
+    PutIfAbsentReplaces,
+    PutIfAbsentRaces,
+    PutIfAbsentMindsExpired,
+    PutZeroStores,
+    PutZeroKeepsOld,
+    PutZeroIfAbsentRemoves,
+    PutLongStoresNothing,
+    PutTooLargeKeepsOld,
+    NothingExpires,
+    ExpiresEarly,
+    RemoveSaysFalse,
+    RemoveKeeps,
+    RemoveSaysTrue,
+    IncrementStartsAtZero,
+    IncrementIgnoresInitial,
+    IncrementCountsValues,
+    IncrementWraps,
+    IncrementRaces,
+    IncrementProlongs,
+    IncrementEndsLife,
+    CompareReplacesAny,
+    CompareRefuses,
+    CompareRaces,
+    CompareAbsentRefuses,
+    CompareZeroStores,
+    CompareZeroRemovesAny,
+    CompareFindsExpired,
+    GetManyMovesThem,
+    PutManyPutsOne,
+    PutManySaysFalse,
+    RemoveManySaysFalse,
+    RemoveManyKeeps,
+    TouchDoesNothing,
+    TouchRevives,
+    TouchSaysFalse,
+    TouchZeroKeeps,
+    CurrentStandsStill,
+    CurrentFails,
+    ClearedStandsStill,
+    ClearedMovesAlways,
+    ClearedMindsNoValues,
+    CheckIgnoresEverything,
+    CheckIgnoresScopes,
+    CheckRefusesAll,
+    CheckBelievesAhead,
+    CheckBelievesFuture,
+    CheckBelievesStrangers,
+    FutureEndsIncarnation,
+    AdvanceRaces,
+    SoftIsHard,
+    SoftUndoesHard,
+    DependReturnsOld,
+    DependIsForgotten,
+    WrittenAdvancesAlways,
+    WrittenSaysNothing,
+    WrittenSaysOld,
+    WrittenSaysSole,
+    OneNamespace,
+    NotShared,
+    RestartLosesInvalidations,
+    GoesBackUnnoticed,
+    GoesBackUnnoticedByOthers,
+    GoesBackAndIsOvertaken,
+}
+
+use Breach::*;
+
+/// A memory store that breaks the contract in one way.
+#[derive(Debug, Clone)]
+struct Broken {
+    inner: MemoryStore,
+    breach: Breach,
+    generations: LocalGenerations,
+    /// Invalidations that can be lost, by namespace.
+    counters: Counters,
+}
+
+type Counters = Arc<Mutex<HashMap<String, Counter>>>;
+
+impl Breach {
+    fn loses_invalidations(self) -> bool {
+        matches!(
+            self,
+            RestartLosesInvalidations
+                | GoesBackUnnoticed
+                | GoesBackUnnoticedByOthers
+                | GoesBackAndIsOvertaken
+        )
+    }
+}
+
+/// Lets other futures be polled once.
+async fn yield_once() {
+    let mut yielded = false;
+    futures::future::poll_fn(|cx| {
+        cx.waker().wake_by_ref();
+        match std::mem::replace(&mut yielded, true) {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    })
+    .await;
+}
+
+fn value(text: &'static str) -> Entry {
+    Entry::raw(text)
+}
+
+impl Broken {
+    fn new(inner: MemoryStore, breach: Breach) -> Self {
+        Self { inner, breach, generations: LocalGenerations::new(), counters: Arc::default() }
+    }
+
+    /// Puts an entry after another future was polled.
+    fn late_put(&self, key: KeyRef<'_>, entry: Entry, may: bool) -> StoreFuture<bool> {
+        let (inner, key) = (self.inner.clone(), key.to_key());
+        StoreFuture::new(async move {
+            yield_once().await;
+            Ok(may && inner.put(key.as_ref(), entry, None, PutMode::Always).await?)
+        })
+    }
+
+    fn look(&self, key: KeyRef<'_>) -> Option<Entry> {
+        self.inner.get(key).now_or_never().expect("in memory").expect("no error")
+    }
+}
+
+fn ready<T: Send + 'static>(value: T) -> StoreFuture<T> {
+    StoreFuture::ready(Ok(value))
+}
+
+impl Store for Broken {
+    fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+        let found = self.look(key);
+        match (self.breach, &found) {
+            (GetFails, _) => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
+            (GetFindsWhatIsNot, None) => ready(Some(value("ghost"))),
+            (GetDropsFirstByte, Some(Entry::Value(value))) if value.bytes().len() > 100 => {
+                ready(Some(Entry::raw(value.bytes().slice(1..))))
+            }
+            (GetForgetsIndexes, Some(Entry::Index(_))) => ready(None),
+            (KeysAreCut, _) => self.inner.get(KeyRef::new(&key.as_bytes()[..key.as_bytes().len().min(64)])),
+            _ => ready(found),
+        }
+    }
+
+    fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
+        let zero = ttl == Some(Duration::ZERO);
+        let (is_present, is_large) = (self.look(key).is_some(), entry.weight() > 150_000);
+        match self.breach {
+            KeysAreCut => {
+                let key = &key.as_bytes()[..key.as_bytes().len().min(64)];
+                self.inner.put(KeyRef::new(key), entry, ttl, mode)
+            }
+            PutSaysFalse => self.inner.put(key, entry, ttl, mode).map_to(|_| false),
+            PutKeepsOld if mode == PutMode::Always && is_present && !zero => ready(true),
+            PutIfAbsentReplaces if mode == PutMode::IfAbsent && !zero => {
+                self.inner.put(key, entry, ttl, PutMode::Always).map_to(move |_| !is_present)
+            }
+            PutIfAbsentRaces if mode == PutMode::IfAbsent && !zero => self.late_put(key, entry, !is_present),
+            PutIfAbsentMindsExpired if mode == PutMode::IfAbsent && key.as_bytes().ends_with(b"expiry") => {
+                ready(false)
+            }
+            PutZeroStores if zero => self.inner.put(key, entry, None, mode),
+            PutZeroKeepsOld if zero => ready(false),
+            PutZeroIfAbsentRemoves if zero => self.inner.put(key, entry, ttl, PutMode::Always),
+            PutLongStoresNothing if ttl.is_some_and(|ttl| ttl.as_secs() > 1 << 40) => ready(false),
+            PutTooLargeKeepsOld if is_large => ready(false),
+            NothingExpires if !zero => self.inner.put(key, entry, None, mode),
+            ExpiresEarly => self.inner.put(key, entry, ttl.map(|ttl| ttl / 2), mode),
+            _ => self.inner.put(key, entry, ttl, mode),
+        }
+    }
+
+    fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+        match self.breach {
+            RemoveSaysFalse => self.inner.remove(key).map_to(|_| false),
+            RemoveKeeps => ready(self.look(key).is_some()),
+            RemoveSaysTrue => self.inner.remove(key).map_to(|_| true),
+            _ => self.inner.remove(key),
+        }
+    }
+
+    fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
+        let set = |sum: i64, ttl| {
+            let put = self.inner.put(key, Entry::Counter(sum), ttl, PutMode::Always);
+            put.map_to(move |_| sum)
+        };
+        let minute = Some(Duration::from_secs(60));
+        match (self.breach, self.look(key)) {
+            (IncrementStartsAtZero, None) if initial.is_none() => set(delta, None),
+            (IncrementIgnoresInitial, None) if initial.is_some() => set(delta, None),
+            (IncrementCountsValues, Some(Entry::Value(_))) => set(delta, None),
+            (IncrementWraps, Some(Entry::Counter(number))) => set(number.wrapping_add(delta), None),
+            (IncrementProlongs, Some(Entry::Counter(number))) if delta == 1 => set(number + delta, minute),
+            (IncrementEndsLife, Some(Entry::Counter(number))) if delta == 1 => {
+                set(number + delta, Some(Duration::from_secs(5)))
+            }
+            (IncrementRaces, found) if initial.is_some_and(|initial| initial.value == 0) => {
+                let sum = match found {
+                    Some(Entry::Counter(number)) => number + delta,
+                    _ => delta,
+                };
+                self.late_put(key, Entry::Counter(sum), true).map_to(move |_| sum)
+            }
+            _ => self.inner.increment(key, delta, initial),
+        }
+    }
+
+    fn compare_and_set(
+        &self,
+        key: KeyRef<'_>,
+        expected: Option<&Entry>,
+        new: Entry,
+        ttl: Option<Duration>,
+    ) -> StoreFuture<bool> {
+        let (zero, found) = (ttl == Some(Duration::ZERO), self.look(key));
+        match self.breach {
+            CompareReplacesAny if !zero => self.inner.put(key, new, ttl, PutMode::Always),
+            CompareRefuses if expected.is_some() => ready(false),
+            CompareAbsentRefuses if expected.is_none() => ready(false),
+            CompareRaces if !zero => self.late_put(key, new, found.as_ref() == expected),
+            CompareZeroStores if zero => self.inner.compare_and_set(key, expected, new, None),
+            CompareZeroRemovesAny if zero => self.inner.remove(key),
+            CompareFindsExpired if found.is_none() && key.as_bytes().ends_with(b"expiry") => ready(true),
+            _ => self.inner.compare_and_set(key, expected, new, ttl),
+        }
+    }
+
+    fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
+        let mut found: Vec<_> = keys.iter().map(|key| self.look(*key)).collect();
+        if self.breach == GetManyMovesThem {
+            found.rotate_left(1.min(keys.len()));
+        }
+        ready(found)
+    }
+
+    fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
+        let count = entries.len();
+        match self.breach {
+            PutManyPutsOne => self.inner.put_many(&entries[..1]).map_to(move |_| vec![true; count]),
+            PutManySaysFalse => self.inner.put_many(entries).map_to(move |_| vec![false; count]),
+            _ => self.inner.put_many(entries),
+        }
+    }
+
+    fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
+        let count = keys.len();
+        match self.breach {
+            RemoveManySaysFalse => self.inner.remove_many(keys).map_to(move |_| vec![false; count]),
+            RemoveManyKeeps => ready(keys.iter().map(|key| self.look(*key).is_some()).collect()),
+            _ => self.inner.remove_many(keys),
+        }
+    }
+
+    fn touch(&self, key: KeyRef<'_>, ttl: Option<Duration>) -> StoreFuture<bool> {
+        let (is_present, zero) = (self.look(key).is_some(), ttl == Some(Duration::ZERO));
+        match self.breach {
+            TouchDoesNothing => ready(is_present),
+            TouchRevives if !is_present => self.inner.put(key, value("x"), ttl, PutMode::Always),
+            TouchSaysFalse => self.inner.touch(key, ttl).map_to(|_| false),
+            TouchZeroKeeps if zero => ready(is_present),
+            _ => self.inner.touch(key, ttl),
+        }
+    }
+
+    fn largest_entry(&self) -> Option<u64> {
+        (self.breach == PutTooLargeKeepsOld).then_some(150_000)
+    }
+
+    fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+        if self.breach.loses_invalidations() {
+            let (counters, namespace) = (Arc::clone(&self.counters), namespace.to_owned());
+            return Some(Arc::new(Counting {
+                breach: self.breach,
+                counters,
+                namespace,
+                newest: Mutex::default(),
+            }));
+        }
+        let namespace = if self.breach == OneNamespace { "one" } else { namespace };
+        let inner = match self.breach {
+            NotShared => LocalGenerations::new().namespace(namespace),
+            _ => self.generations.namespace(namespace),
+        };
+        let begun = now(inner.current());
+        let is_advanced = AtomicBool::new(false);
+        Some(Arc::new(BrokenGenerations { inner, breach: self.breach, begun, is_advanced }))
+    }
+}
+
+#[derive(Debug)]
+struct BrokenGenerations {
+    inner: Arc<dyn Generations>,
+    breach: Breach,
+    begun: Generation,
+    is_advanced: AtomicBool,
+}
+
+fn now<T: Send + 'static>(future: StoreFuture<T>) -> T {
+    future.now_or_never().expect("in memory").expect("no error")
+}
+
+impl BrokenGenerations {
+    fn is_strange(&self, since: Generation) -> bool {
+        since.incarnation() != self.begun.incarnation()
+    }
+
+    fn is_far(&self, since: Generation) -> bool {
+        self.is_strange(since) && since.incarnation() > 0xffff_0000 << 32
+    }
+
+    /// Returns `true` if the breach takes an entry of a generation for valid.
+    fn believes(&self, since: Generation) -> bool {
+        match self.breach {
+            CheckBelievesAhead => !self.is_strange(since) && since > now(self.inner.current()),
+            CheckBelievesStrangers => self.is_strange(since) && !self.is_far(since),
+            CheckBelievesFuture => self.is_far(since),
+            _ => false,
+        }
+    }
+}
+
+impl Generations for BrokenGenerations {
+    fn current(&self) -> StoreFuture<Generation> {
+        match self.breach {
+            CurrentStandsStill => ready(self.begun),
+            CurrentFails => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
+            _ => self.inner.current(),
+        }
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        match self.breach {
+            ClearedStandsStill => ready(self.begun),
+            ClearedMovesAlways => self.inner.current(),
+            _ => self.inner.cleared(),
+        }
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let found = now(self.inner.check(since, scopes, dependencies));
+        let is_made = !dependencies.is_empty();
+        let made = dependencies.iter().all(|made| self.believes(made.since));
+        match self.breach {
+            CheckBelievesAhead | CheckBelievesStrangers | CheckBelievesFuture
+                if self.believes(since) || is_made && made =>
+            {
+                ready(Validity::Valid)
+            }
+            CheckIgnoresEverything if scopes.is_empty() && !is_made && !self.is_strange(since) => {
+                ready(Validity::Valid)
+            }
+            CheckIgnoresScopes if !scopes.is_empty() => ready(Validity::Valid),
+            CheckRefusesAll => ready(Validity::Invalid),
+            FutureEndsIncarnation if self.is_far(since) => {
+                now(self.inner.advance(&[Scope::EVERYTHING], Strength::Hard));
+                ready(found)
+            }
+            SoftUndoesHard if self.is_advanced.load(Ordering::SeqCst) && found == Validity::Invalid => {
+                ready(Validity::Stale)
+            }
+            DependIsForgotten if is_made => ready(Validity::Valid),
+            _ => ready(found),
+        }
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        match self.breach {
+            AdvanceRaces if scopes == [Scope::tag("7")] => return ready(()),
+            ClearedMindsNoValues if scopes == [Scope::VALUES] => return ready(()),
+            _ => {}
+        }
+        if self.breach == SoftUndoesHard && scopes == [Scope::tag("t")] {
+            self.is_advanced.store(strength == Strength::Soft, Ordering::SeqCst);
+        }
+        let strength = if self.breach == SoftIsHard { Strength::Hard } else { strength };
+        self.inner.advance(scopes, strength)
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        match self.breach {
+            DependReturnsOld => ready(Generation::new(0, 0)),
+            _ => self.inner.depend(value),
+        }
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        match self.breach {
+            WrittenAdvancesAlways => {
+                now(self.inner.depend(value));
+                self.inner.written(value, since)
+            }
+            WrittenSaysNothing if value == Scope::value(b"v") => {
+                self.inner.written(value, since).map_to(|_| None)
+            }
+            WrittenSaysOld => self.inner.written(value, since).map_to(move |sole| sole.map(|_| since)),
+            WrittenSaysSole => self.inner.written(value, since).map_to(move |sole| sole.or(Some(since))),
+            _ => self.inner.written(value, since),
+        }
+    }
+}
+
+/// The result of a store's future as something else.
+trait MapTo<T> {
+    fn map_to<U: Send + 'static>(self, to: impl FnOnce(T) -> U + Send + 'static) -> StoreFuture<U>;
+}
+
+impl<T: Send + 'static> MapTo<T> for StoreFuture<T> {
+    fn map_to<U: Send + 'static>(self, to: impl FnOnce(T) -> U + Send + 'static) -> StoreFuture<U> {
+        StoreFuture::new(async move { self.await.map(to) })
+    }
+}
+
+/// The invalidations of one namespace: a counter that goes back with the store.
+#[derive(Debug, Clone, Default)]
+struct Counter {
+    incarnation: u64,
+    counter: u64,
+    /// The counter of the last hard and of the last soft invalidation.
+    marks: HashMap<Scope, (u64, u64)>,
+    depended: HashSet<Scope>,
+}
+
+impl Counter {
+    fn now(&self) -> Generation {
+        Generation::new(self.incarnation + 1, self.counter)
+    }
+
+    fn bump(&mut self, scopes: &[Scope], strength: Strength) {
+        self.counter += 1;
+        for scope in scopes {
+            let (hard, soft) = self.marks.entry(*scope).or_default();
+            *if strength == Strength::Hard { hard } else { soft } = self.counter;
+        }
+    }
+
+    fn since(&self, scope: Scope, since: Generation) -> Validity {
+        if since.incarnation() != self.now().incarnation() || since.counter() > self.counter {
+            return Validity::Invalid;
+        }
+        match self.marks.get(&scope) {
+            Some((hard, _)) if *hard > since.counter() => Validity::Invalid,
+            Some((_, soft)) if *soft > since.counter() => Validity::Stale,
+            _ => Validity::Valid,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Counting {
+    breach: Breach,
+    counters: Counters,
+    namespace: String,
+    /// The newest counter that this process has seen.
+    newest: Mutex<u64>,
+}
+
+impl Counting {
+    fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Counter) -> T) -> StoreFuture<T> {
+        let mut counters = self.counters.lock().expect("no panic");
+        let counter = counters.entry(self.namespace.clone()).or_default();
+        let mut newest = self.newest.lock().expect("no panic");
+        if self.breach != GoesBackUnnoticed && counter.counter < *newest {
+            *counter = Counter { incarnation: counter.incarnation + 1, ..Counter::default() };
+        }
+        let done = work(counter);
+        *newest = counter.counter;
+        ready(done)
+    }
+}
+
+impl Generations for Counting {
+    fn current(&self) -> StoreFuture<Generation> {
+        self.with(|counter| counter.now())
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.with(|counter| {
+            let cleared = |scope| counter.marks.get(&scope).map_or(0, |(hard, _)| *hard);
+            let cleared = cleared(Scope::EVERYTHING).max(cleared(Scope::VALUES));
+            Generation::new(counter.now().incarnation(), cleared)
+        })
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|scope| (*scope, since));
+        let all: Vec<_> = own.chain(dependencies.iter().map(|made| (made.value, made.since))).collect();
+        self.with(|counter| {
+            let found = all.iter().map(|(scope, since)| counter.since(*scope, *since)).collect::<Vec<_>>();
+            let is_ahead = since.incarnation() == counter.now().incarnation() && since > counter.now();
+            if self.breach == GoesBackAndIsOvertaken && is_ahead {
+                *counter = Counter { incarnation: counter.incarnation + 1, ..Counter::default() };
+            }
+            let has = |validity| found.contains(&validity).then_some(validity);
+            has(Validity::Invalid).or(has(Validity::Stale)).unwrap_or(Validity::Valid)
+        })
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        self.with(|counter| counter.bump(scopes, strength))
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.with(|counter| {
+            counter.depended.insert(value);
+            counter.now()
+        })
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.with(|counter| {
+            if !counter.depended.contains(&value) {
+                return Some(since);
+            }
+            let is_sole = counter.since(value, since) != Validity::Invalid;
+            counter.bump(&[value], Strength::Hard);
+            is_sole.then(|| counter.now())
+        })
+    }
+}
+
+/// Returns the report of the kit about a store.
+async fn report(breach: Breach) -> String {
+    let (store, pass) = timed_store();
+    let store = Broken::new(store, breach);
+    let (counters, restarted) = (Arc::clone(&store.counters), store.clone());
+    let mut contract = Contract::new(store).time(pass);
+    if breach == RestartLosesInvalidations {
+        contract = contract.restart(move || Broken { counters: Arc::default(), ..restarted.clone() });
+    } else if breach.loses_invalidations() {
+        contract = contract.snapshot(move || {
+            let (counters, saved) = (Arc::clone(&counters), counters.lock().expect("no panic").clone());
+            move || *counters.lock().expect("no panic") = saved
+        });
+    }
+    let verified = AssertUnwindSafe(contract.verify()).catch_unwind().await;
+    let report = verified.expect_err(&format!("{breach:?} is not found out"));
+    report.downcast_ref::<String>().expect("a message").clone()
+}
+
+/// The breach; the method and the beginning of the rule that the report names; a part of what it has seen.
+const REPORTS: &[(Breach, &str, &str, &str)] = &[
+    (
+        GetFails,
+        "Store::get",
+        "Returns the entry under a key",
+        "get of contract/put, after a put, failed: the store is unavailable (Unavailable)",
+    ),
+    (
+        GetFindsWhatIsNot,
+        "Store::get",
+        "Returns the entry under a key",
+        "get of contract/none, after nothing, returned a value of 5 bytes: b\"ghost\", expected no entry",
+    ),
+    (
+        GetDropsFirstByte,
+        "Store::get",
+        "Entries are handed out as they were put",
+        "get of contract/hostile, after a put, returned a value of 255 bytes: b\"\\x01\\x02",
+    ),
+    (
+        GetForgetsIndexes,
+        "Store::get",
+        "Entries are handed out as they were put",
+        "get of contract/put, after a put of an index, returned no entry, expected Index(",
+    ),
+    (
+        KeysAreCut,
+        "Store::get",
+        "The full bytes of the key decide",
+        "kkk... (4096 bytes), after puts under eight keys, returned the counter 7, expected the counter 6",
+    ),
+    (
+        PutSaysFalse,
+        "Store::put",
+        "Stores an entry for a time",
+        "put under contract/put (ttl None, Always) returned false, expected true",
+    ),
+    (
+        PutKeepsOld,
+        "Store::put",
+        "Stores an entry for a time",
+        "get of contract/put, after a put, returned a value of 0 bytes: b\"\", expected a value of 3 bytes: b\"one\"",
+    ),
+    (
+        PutIfAbsentReplaces,
+        "Store::put",
+        "Stores an entry for a time",
+        "get of contract/absent, after a put of a stored entry, IfAbsent, returned a value of 6 bytes: b\"second\"",
+    ),
+    (
+        PutIfAbsentRaces,
+        "Store::put",
+        "IfAbsent is atomic",
+        "the number of 16 concurrent puts of an absent key, IfAbsent, that returned true is 16, expected 1",
+    ),
+    (
+        PutIfAbsentMindsExpired,
+        "Store::put",
+        "Time to live is counted from the put",
+        "put under contract/expiry (ttl None, IfAbsent) returned false, expected true",
+    ),
+    (
+        PutZeroStores,
+        "Store::put",
+        "A zero ttl stores nothing",
+        "put under contract/zero (ttl Some(0ns), Always) returned true, expected false",
+    ),
+    (
+        PutZeroKeepsOld,
+        "Store::put",
+        "A zero ttl stores nothing",
+        "get of contract/zero, after a put with a zero ttl, returned a value of 3 bytes: b\"old\", expected no entry",
+    ),
+    (
+        PutZeroIfAbsentRemoves,
+        "Store::put",
+        "A zero ttl stores nothing",
+        "get of contract/zero, after a put with a zero ttl, IfAbsent, returned no entry",
+    ),
+    (
+        PutLongStoresNothing,
+        "Store::put",
+        "A ttl that is too long",
+        "after a put with a ttl of 18446744073709551615.999999999s, returned no entry, expected the counter 0",
+    ),
+    (
+        PutTooLargeKeepsOld,
+        "Store::put",
+        "Whenever this fails, or the entry is too large",
+        "after a put of an entry that is too large, returned a value of 3 bytes: b\"old\", expected no entry",
+    ),
+    (
+        NothingExpires,
+        "Store::put",
+        "Time to live is counted from the put",
+        "get of contract/expiry, after 10 of 10 seconds, returned a value of 1 bytes: b\"x\", expected no entry",
+    ),
+    (
+        ExpiresEarly,
+        "Store::put",
+        "Time to live is counted from the put",
+        "get of contract/expiry, after 9 of 10 seconds, returned no entry, expected a value of 1 bytes",
+    ),
+    (
+        RemoveSaysFalse,
+        "Store::remove",
+        "Removes an entry",
+        "remove of a stored entry returned false, expected true",
+    ),
+    (
+        RemoveKeeps,
+        "Store::remove",
+        "Removes an entry",
+        "get of contract/remove, after a removal, returned a value of 1 bytes: b\"x\", expected no entry",
+    ),
+    (
+        RemoveSaysTrue,
+        "Store::remove",
+        "Removes an entry",
+        "remove of an absent entry returned true, expected false",
+    ),
+    (
+        IncrementStartsAtZero,
+        "Store::increment",
+        "Fails with StoreErrorKind::Missing",
+        "the error of increment of an absent counter without an initial value is None, expected Some(Missing)",
+    ),
+    (
+        IncrementIgnoresInitial,
+        "Store::increment",
+        "Adds to a counter atomically",
+        "increment by 2 of an absent counter, with the initial value 5, returned 2, expected 7",
+    ),
+    (
+        IncrementCountsValues,
+        "Store::increment",
+        "Fails with StoreErrorKind::NotANumber",
+        "the error of increment of a value is None, expected Some(NotANumber)",
+    ),
+    (
+        IncrementWraps,
+        "Store::increment",
+        "Fails with StoreErrorKind::Overflow",
+        "the error of increment of the counter 4 by i64::MAX is None, expected Some(Overflow)",
+    ),
+    (
+        IncrementRaces,
+        "Store::increment",
+        "Adds to a counter atomically",
+        "the sum that two of 64 concurrent increments by 1 of an absent counter returned is Some(1), expected None",
+    ),
+    (
+        IncrementProlongs,
+        "Store::increment",
+        "The time to live stays as it is",
+        "after 10 seconds, with an increment after 6 of them, returned the counter 2, expected no entry",
+    ),
+    (
+        IncrementEndsLife,
+        "Store::increment",
+        "The time to live stays as it is",
+        "after 9 of 10 seconds, with an increment after 3 of them, returned no entry, expected the counter 2",
+    ),
+    (
+        CompareReplacesAny,
+        "Store::compare_and_set",
+        "Puts new if what is stored equals",
+        "compare_and_set of a stored entry, absent expected, returned true, expected false",
+    ),
+    (
+        CompareRefuses,
+        "Store::compare_and_set",
+        "Puts new if what is stored equals",
+        "compare_and_set of a stored entry, the same expected, returned false, expected true",
+    ),
+    (
+        CompareAbsentRefuses,
+        "Store::compare_and_set",
+        "Puts new if what is stored equals",
+        "compare_and_set of an absent entry, absent expected, returned false, expected true",
+    ),
+    (
+        CompareRaces,
+        "Store::compare_and_set",
+        "Puts new if what is stored equals",
+        "the number of 16 concurrent replacements of one entry that returned true is 16, expected 1",
+    ),
+    (
+        CompareZeroStores,
+        "Store::compare_and_set",
+        "With a zero ttl",
+        "after a compare_and_set with a zero ttl, returned a value of 1 bytes: b\"b\", expected no entry",
+    ),
+    (
+        CompareZeroRemovesAny,
+        "Store::compare_and_set",
+        "With a zero ttl",
+        "compare_and_set with a zero ttl, another expected, returned true, expected false",
+    ),
+    (
+        CompareFindsExpired,
+        "Store::compare_and_set",
+        "Puts new if what is stored equals",
+        "compare_and_set of an expired entry, this expected, returned true, expected false",
+    ),
+    (
+        GetManyMovesThem,
+        "Store::get_many",
+        "Returns the entries under several keys",
+        "get_many of a stored, an absent and a stored entry returned [no entry, a value of 1 bytes: b\"c\", a value",
+    ),
+    (
+        PutManyPutsOne,
+        "Store::put_many",
+        "Stores several entries",
+        "get of contract/many/c, after put_many, returned no entry, expected a value of 1 bytes: b\"c\"",
+    ),
+    (
+        PutManySaysFalse,
+        "Store::put_many",
+        "Stores several entries",
+        "put_many of two entries returned [false, false], expected [true, true]",
+    ),
+    (
+        RemoveManySaysFalse,
+        "Store::remove_many",
+        "Removes several entries",
+        "entry returned [false, false, false], expected [true, false, true]",
+    ),
+    (
+        RemoveManyKeeps,
+        "Store::remove_many",
+        "Removes several entries",
+        "get of contract/many/a, after remove_many, returned a value of 1 bytes: b\"a\", expected no entry",
+    ),
+    (
+        TouchDoesNothing,
+        "Store::touch",
+        "Sets how long an entry lives",
+        "after 15 seconds, where a put for 10 and a touch for 20 came before, returned no entry",
+    ),
+    (
+        TouchRevives,
+        "Store::touch",
+        "Sets how long an entry lives",
+        "touch of an expired entry returned Some(true), expected Some(false)",
+    ),
+    (
+        TouchSaysFalse,
+        "Store::touch",
+        "Sets how long an entry lives",
+        "touch of a stored entry returned false, expected true",
+    ),
+    (
+        TouchZeroKeeps,
+        "Store::touch",
+        "A zero ttl removes it",
+        "after a touch with a zero ttl, returned a value of 1 bytes: b\"x\", expected no entry",
+    ),
+    (
+        CurrentStandsStill,
+        "Generations::current",
+        "The counter only grows",
+        "the counter was 0, and is 0 after 200 advances",
+    ),
+    (
+        CurrentFails,
+        "Generations::current",
+        "Returns the generation that entries made from now on",
+        "current failed: the store is unavailable (Unavailable)",
+    ),
+    (
+        ClearedStandsStill,
+        "Generations::cleared",
+        "Returns the generation of the last time",
+        "before and after everything was invalidated",
+    ),
+    (
+        ClearedMovesAlways,
+        "Generations::cleared",
+        "Returns the generation of the last time",
+        "cleared, after a tag and a path were invalidated, returned Generation {",
+    ),
+    (
+        ClearedMindsNoValues,
+        "Generations::cleared",
+        "Returns the generation of the last time",
+        "before and after all values were invalidated",
+    ),
+    (
+        CheckIgnoresEverything,
+        "Generations::check",
+        "Scope::EVERYTHING is always among the scopes",
+        "everything was invalidated: check of an older entry without scopes",
+    ),
+    (
+        CheckIgnoresScopes,
+        "Generations::advance",
+        "Once advance has returned",
+        "200 paths were invalidated: check of an older entry of one of them",
+    ),
+    (
+        CheckRefusesAll,
+        "Generations::check",
+        "An entry is valid if",
+        "no invalidation: check of an entry of 200 paths",
+    ),
+    (
+        CheckBelievesAhead,
+        "Generations::check",
+        "An entry of another incarnation, or ahead",
+        "the counter is 0: check of an entry ahead of it",
+    ),
+    (
+        CheckBelievesFuture,
+        "Generations::check",
+        "An entry whose incarnation begins more than ten years",
+        "check of an entry whose incarnation begins in the far future",
+    ),
+    (
+        CheckBelievesStrangers,
+        "Generations::check",
+        "An entry of another incarnation, or ahead",
+        "check of an entry of another incarnation",
+    ),
+    (
+        FutureEndsIncarnation,
+        "Generations::check",
+        "An entry whose incarnation begins more than ten years",
+        "an entry of the far future was met: check of an entry of the current generation",
+    ),
+    (
+        AdvanceRaces,
+        "Generations::advance",
+        "Once advance has returned",
+        "32 tags were invalidated concurrently: check of an older entry of one of them",
+    ),
+    (
+        SoftIsHard,
+        "Generations::advance",
+        "Entries are stale",
+        "a soft invalidation of a tag: check of an older entry of the tag",
+    ),
+    (
+        SoftUndoesHard,
+        "Generations::advance",
+        "This never undoes a Hard one",
+        "a hard invalidation of a tag, then a soft one: check of an older entry of the tag",
+    ),
+    (
+        DependReturnsOld,
+        "Generations::depend",
+        "Notes that something is about to be made from a value",
+        "depend returned Generation { incarnation: 0, counter: 0, stamp: 0 }, though",
+    ),
+    (
+        DependIsForgotten,
+        "Generations::written",
+        "Invalidates what was made from a value",
+        "the value was written: check of an entry made from a value",
+    ),
+    (
+        WrittenAdvancesAlways,
+        "Generations::written",
+        "Invalidates what was made from a value",
+        "written, of a value that depend was never called for, returned Some(",
+    ),
+    (
+        WrittenSaysNothing,
+        "Generations::written",
+        "Returns the generation as of which",
+        "written returned None, though nobody else has written the value",
+    ),
+    (
+        WrittenSaysOld,
+        "Generations::written",
+        "Returns the generation as of which",
+        "written returned this generation: check of an entry made from a value",
+    ),
+    (
+        WrittenSaysSole,
+        "Generations::written",
+        "Returns the generation as of which",
+        "written, of a value that was written since the given generation, returned Some(",
+    ),
+    (
+        OneNamespace,
+        "Store::generations",
+        "An invalidation in one namespace",
+        "everything in a namespace was invalidated: check of an older entry of another namespace",
+    ),
+    (
+        NotShared,
+        "Store::generations",
+        "Returns the invalidations of a namespace",
+        "everything was invalidated through another handle to the namespace: check of an older entry",
+    ),
+    (
+        RestartLosesInvalidations,
+        "Generations::check",
+        "Nothing a store evicts may make it valid again",
+        "a path was invalidated, and the store restarted with its entries: check of an older entry",
+    ),
+    (
+        GoesBackUnnoticed,
+        "Generations::check",
+        "That is noticed by a process",
+        "a path was invalidated, and the counter went back: check of an older entry of the path",
+    ),
+    (
+        GoesBackUnnoticedByOthers,
+        "Generations::check",
+        "That is noticed by a process",
+        "check of an older entry, after the later one was met",
+    ),
+    (
+        GoesBackAndIsOvertaken,
+        "Generations::check",
+        "A generation with another stamp",
+        "the counter went back and was advanced 1 times: check of an older entry of the path",
+    ),
+];
+
+#[tokio::test]
+async fn each_breach_is_reported_with_its_method_its_rule_and_what_was_seen() {
+    for (breach, method, rule, seen) in REPORTS {
+        let report = report(*breach).await;
+        let lines: Vec<&str> = report.lines().collect();
+        assert_eq!(lines.len(), 3, "{breach:?}: {report}");
+        assert_eq!(lines[0], format!("`{method}` breaks the contract"), "{breach:?}: {report}");
+        assert!(lines[1].starts_with(&format!("  rule: {rule}")), "{breach:?}: {report}");
+        assert!(lines[2].starts_with("  seen: ") && lines[2].contains(seen), "{breach:?}: {report}");
+    }
+}

@@ -1,0 +1,136 @@
+//! `clear`, `clear_pages` and `clear_values`: what each takes, what it leaves, and that no computation outruns it.
+
+use crate::support::faulty::{Fault, Faulty, caches};
+use crate::support::*;
+use std::error::Error;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tower_response_cache::Cache;
+
+const S: Duration = Duration::from_secs(1);
+
+async fn settled(stack: &Stack, path: &str) -> Answer {
+    let answer = send(stack, get(path)).await;
+    tokio::time::sleep(S).await;
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn clear_pages_takes_pages_and_clear_values_takes_values() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        let other = cache.with_namespace("other")?;
+        let (inner, _) = origin(|_, call| numbered(&[], call));
+        let (stack, others) = (site_over(&cache, inner.clone()), site_over(&other, inner));
+        let fill = async || {
+            for cache in [&cache, &other] {
+                cache.set("k", "x", 60 * S).await.expect("set");
+                cache.set("n", &5, 60 * S).await.expect("set");
+                cache.incr_or("counter", 5, 0, 60 * S).await.expect("counted");
+                cache.fragment("f").get_or_render(1_u8).await.expect("rendered");
+            }
+            for stack in [&stack, &others] {
+                for path in ["/", "/a/b?c=d"] {
+                    settled(stack, path).await;
+                    assert!(settled(stack, path).await.is_hit());
+                }
+            }
+        };
+        fill().await;
+        cache.clear_pages().await?;
+        assert!(!settled(&stack, "/").await.is_hit() && !settled(&stack, "/a/b?c=d").await.is_hit());
+        assert!(cache.contains("k").await? && cache.incr("n", 1).await? == 6);
+        assert_eq!((cache.incr("counter", 1).await?, cache.fragment("f").get_or_render(2_u8).await?), (6, 1));
+        fill().await;
+        cache.clear_values().await?;
+        assert!(settled(&stack, "/").await.is_hit() && settled(&stack, "/a/b?c=d").await.is_hit());
+        assert!(!cache.contains("k").await? && !cache.contains("counter").await?);
+        assert_eq!((cache.incr_or("n", 1, 0, S).await?, cache.incr_or("counter", 1, 0, S).await?), (1, 1));
+        assert_eq!(cache.fragment("f").get_or_render(2_u8).await?, 2);
+        assert!(cache.get_many::<String, _>(["k"]).await?.is_empty());
+        assert!(other.contains("k").await? && other.contains("counter").await?, "another namespace");
+        assert!(settled(&others, "/").await.is_hit());
+        fill().await;
+        cache.clear().await?;
+        assert!(!cache.contains("k").await? && !settled(&stack, "/").await.is_hit());
+        assert!(cache.set("k", "y", S).await? && cache.contains("k").await?, "the cache goes on");
+    }
+    Ok(())
+}
+
+/// Pages that read a value are made from it, and values that a page was read for are made from that.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_from_a_cleared_entry_goes_with_it() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        let (stack, _) = page(&cache, |cache| async move {
+            cache.get::<u32>("price").await.ok().flatten().unwrap_or_default().to_string()
+        });
+        assert_eq!(settled(&stack, "/").await.text(), "0");
+        cache.clear_values().await?;
+        assert!(settled(&stack, "/").await.is_hit(), "no value was cleared that the page is made from");
+        cache.set("price", &7_u32, 60 * S).await?;
+        assert_eq!((settled(&stack, "/").await.text(), settled(&stack, "/").await.is_hit()), ("7", true));
+        cache.clear_values().await?;
+        assert_eq!(settled(&stack, "/").await.text(), "0");
+        cache.set("price", &8_u32, 60 * S).await?;
+        let handle = stack.clone();
+        let copy = || async move { send(&handle, get("/")).await.text().to_owned() };
+        assert_eq!(cache.get_or_set("copy", 60 * S, copy).await?, "8");
+        assert!(cache.contains("copy").await?);
+        cache.clear_pages().await?;
+        assert!(!cache.contains("copy").await? && cache.contains("price").await?);
+    }
+    Ok(())
+}
+
+/// Neither a page nor a value that was begun before is used after, nor is it waited for.
+#[tokio::test(start_paused = true)]
+async fn what_is_being_made_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
+    for (cache, _) in caches() {
+        for clears_pages in [true, false] {
+            let (stack, calls) = page(&cache, |_| async move {
+                tokio::time::sleep(5 * S).await;
+                "page".to_owned()
+            });
+            let asked = tower::ServiceExt::oneshot(stack.clone(), get("/"));
+            let page = tokio::spawn(async move { read(asked.await.expect("an answer")).await });
+            let value = tokio::spawn({
+                let cache = cache.clone();
+                async move {
+                    let slow = cache.get_or_set("k", 60 * S, async {
+                        tokio::time::sleep(5 * S).await;
+                        1_u8
+                    });
+                    slow.await.expect("computed")
+                }
+            });
+            tokio::time::sleep(S).await;
+            match clears_pages {
+                true => cache.clear_pages().await?,
+                false => cache.clear_values().await?,
+            }
+            let begun = tokio::time::Instant::now();
+            let new = cache.get_or_set("k", 60 * S, 2_u8).await?;
+            assert_eq!((new, begun.elapsed() > S), if clears_pages { (1, true) } else { (2, false) });
+            assert_eq!((page.await?.text(), value.await?), ("page", 1));
+            tokio::time::sleep(S).await;
+            assert_eq!(cache.get::<u8>("k").await?, Some(new));
+            assert_eq!(settled(&stack, "/").await.is_hit(), !clears_pages);
+            assert_eq!(calls.count(), if clears_pages { 2 } else { 1 });
+            cache.clear().await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clear_that_fails_says_so() -> Result<(), Box<dyn Error>> {
+    let store = Faulty::new(memory_store(1 << 20), Fault::CantInvalidate);
+    let cache = Cache::new(store.clone());
+    cache.set("k", "x", 60 * S).await?;
+    assert!(cache.clear_pages().await.is_err() && cache.clear_values().await.is_err());
+    assert!(cache.clear().await.is_err() && cache.contains("k").await?);
+    store.on.store(false, Ordering::SeqCst);
+    cache.clear_values().await?;
+    assert!(!cache.contains("k").await?);
+    Ok(())
+}
