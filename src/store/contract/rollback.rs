@@ -103,9 +103,10 @@ impl<S: Store> Contract<S> {
         if now.incarnation() <= before.incarnation() {
             rule::OVERTAKEN.broken(&not_later(&after, before, now));
         }
+        // It may have to clear what it does not know.
         let current = other.current().await;
-        rule::SHARED.returned("current, in another process,", current, now);
-        let entry = ("an entry of the current generation", now, &scopes[..]);
+        rule::SHARED.returned("current, after another process's,", generations.current().await, current);
+        let entry = ("an entry of the current generation", current, &scopes[..]);
         other.expect(rule::VALID, &after, entry, Validity::Valid).await;
     }
 

@@ -33,6 +33,8 @@ const TRIES: usize = 256;
 /// What a read of the record comes to.
 enum Reading {
     Current(Record),
+    /// An incarnation that lacks invalidations of this process: everything in it is to be invalidated.
+    Overtaken(Record),
     /// It is not there, or went back: a new incarnation begins, later than another one.
     Lost {
         after: Option<u64>,
@@ -56,16 +58,27 @@ impl RecordGenerations {
     /// Reads the record, which is to have passed some generations. Where there is none, a new one is begun.
     async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
         for _ in 0..TRIES {
-            let (stored, after) = match self.settled(passed).await? {
+            let (stored, record) = match self.settled(passed).await? {
                 (_, Reading::Current(record)) => return Ok(record),
-                (stored, Reading::Lost { after }) => (stored, after),
+                (stored, other) => (stored, self.mended(other)),
             };
-            let record = Record::new(after);
             if self.replace(stored.as_ref(), &record).await? {
                 return Ok(record);
             }
         }
         Err(StoreError::new(StoreErrorKind::Contended))
+    }
+
+    /// Returns the record that takes the place of one that lacks invalidations.
+    fn mended(&self, reading: Reading) -> Record {
+        match reading {
+            Reading::Current(record) => record,
+            Reading::Overtaken(mut record) => {
+                record.bump(&[Scope::EVERYTHING], Strength::Hard);
+                record
+            }
+            Reading::Lost { after } => Record::new(after, self.newest().clone()),
+        }
     }
 
     /// Reads the record. One that seems to have gone back is read again, once: a replica may be late.
@@ -89,20 +102,20 @@ impl RecordGenerations {
             },
             _ => None,
         };
-        let known = newest.iter().chain(passed).filter(|known| is_believable(known.incarnation()));
+        let newest = newest.filter(|newest| is_believable(newest.incarnation()));
+        let passed = passed.iter().filter(|passed| is_believable(passed.incarnation()));
+        let known = newest.iter().chain(passed);
         let read = record.as_ref().map(Record::generation);
-        Ok(match record {
-            Some(record)
-                if known.clone().all(|known| record.history.follows(*known))
-                    && self.note(&record.history) =>
-            {
-                (stored, Reading::Current(record))
+        let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
+        let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
+        let reading = match record.filter(is_newer) {
+            Some(record) if newest.is_some_and(|newest| !record.succeeds(newest)) => {
+                Reading::Overtaken(record)
             }
-            _ => {
-                let after = known.copied().chain(read).map(Generation::incarnation).max();
-                (stored, Reading::Lost { after })
-            }
-        })
+            Some(record) if self.note(&record.history) => Reading::Current(record),
+            _ => Reading::Lost { after },
+        };
+        Ok((stored, reading))
     }
 
     /// Puts a record in the place of what was read, and of nothing else. Returns `false` also if the record went
@@ -152,7 +165,7 @@ impl RecordGenerations {
             }
             let (mut changed, record) = match reading {
                 Reading::Current(record) => (record.clone(), Some(record)),
-                Reading::Lost { after } => (Record::new(after), None),
+                other => (self.mended(other), None),
             };
             let attempt = Attempt::new(waiting, &mut changed);
             if record.as_ref() == Some(&changed) || self.replace(stored.as_ref(), &changed).await? {

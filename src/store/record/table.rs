@@ -17,6 +17,8 @@ const BITS: u32 = 11;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) history: History,
+    /// What was known of the incarnation before, when this one began.
+    previous: Option<History>,
     /// The stamp of the last hard invalidation of everything or of all values.
     cleared: u32,
     secret: Secret,
@@ -63,9 +65,9 @@ impl RecordMarks {
 }
 
 impl Record {
-    /// Begins an incarnation, later than another one.
-    pub(super) fn new(after: Option<u64>) -> Self {
-        Self::at(Generation::new(new_incarnation(after), 0))
+    /// Begins an incarnation, later than another one, where this is known of the one before.
+    pub(super) fn new(after: Option<u64>, previous: Option<History>) -> Self {
+        Self { previous, ..Self::at(Generation::new(new_incarnation(after), 0)) }
     }
 
     /// Begins a record at a generation.
@@ -74,12 +76,20 @@ impl Record {
     }
 
     fn empty(history: History, cleared: u32, secret: Secret) -> Self {
-        let (fixed, named, buckets) = Default::default();
-        Self { history, cleared, secret, fixed, named, buckets }
+        let (previous, fixed, named, buckets) = Default::default();
+        Self { history, previous, cleared, secret, fixed, named, buckets }
     }
 
     pub(super) fn generation(&self) -> Generation {
         self.history.generation()
+    }
+
+    /// Returns `true` if all advances up to a known generation were made before this incarnation began, or in it. The
+    /// record may have gone back to the incarnation before, and on to this one again: what was invalidated between is not
+    /// in it.
+    pub(super) fn succeeds(&self, known: Generation) -> bool {
+        known.incarnation() >= self.generation().incarnation()
+            || self.previous.as_ref().is_some_and(|previous| previous.contains(known))
     }
 
     /// Returns the generation of the last hard invalidation of everything or of all values.
@@ -185,6 +195,8 @@ impl Record {
         let mut to = Vec::with_capacity(64 + 4 * LISTED + 8 * self.buckets.len());
         to.push(VERSION);
         self.history.write(&mut to);
+        to.push(u8::from(self.previous.is_some()));
+        self.previous.iter().for_each(|previous| previous.write(&mut to));
         to.extend(self.cleared.to_le_bytes());
         to.extend(self.secret.0.to_le_bytes());
         to.extend(self.secret.1.to_le_bytes());
@@ -233,9 +245,14 @@ impl Record {
         if counter >= 1 << 63 || !history.is_believable() {
             return None;
         }
+        let previous = match from.bytes()? {
+            [0] => None,
+            [1] => Some(History::read(&mut from)?),
+            _ => return None,
+        };
         let cleared = from.bytes().map(u32::from_le_bytes)?;
         let secret = Secret(from.fixed()?, from.fixed()?);
-        let mut record = Self::empty(history, cleared, secret);
+        let mut record = Self { previous, ..Self::empty(history, cleared, secret) };
         for at in 0..FIXED {
             record.fixed[at] = marks(&mut from, counter)?;
         }
@@ -300,8 +317,10 @@ mod tests {
             counter in 0..(1_u64 << 63) - 100,
             raised in prop::collection::vec((prop::collection::vec(scope(), 0..5), any::<bool>()), 0..40),
             depended in prop::collection::vec(scope(), 0..5),
+            has_previous in any::<bool>(),
         ) {
             let mut record = Record::at(Generation::new(1, counter));
+            record.previous = has_previous.then(|| History::new(Generation::new(0, 7).with_stamp(9)));
             for (scopes, is_soft) in &raised {
                 record.bump(scopes, if *is_soft { Strength::Soft } else { Strength::Hard });
             }
@@ -313,7 +332,7 @@ mod tests {
         fn each_invalidated_scope_is_invalid_and_what_came_later_is_valid(
             raised in prop::collection::vec((scope(), any::<bool>()), 1..40),
         ) {
-            let mut record = Record::new(None);
+            let mut record = Record::new(None, None);
             let before = record.generation();
             let mut hard = std::collections::BTreeSet::new();
             for (scope, is_hard) in raised {
@@ -341,7 +360,7 @@ mod tests {
 
         #[test]
         fn a_damaged_record_is_none(at in 0..200_usize, byte in any::<u8>()) {
-            let mut record = Record::new(None);
+            let mut record = Record::new(None, None);
             record.bump(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
             let mut bytes = record.encode().to_vec();
             match bytes.get_mut(at) {
@@ -354,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_record_that_is_cut_or_longer_is_none() {
-        let mut record = Record::new(None);
+        let mut record = Record::new(None, None);
         (0..20).for_each(|number| record.bump(&[Scope::tag(&number.to_string())], Strength::Hard));
         let bytes = record.encode();
         for cut in 0..bytes.len() {
@@ -365,7 +384,7 @@ mod tests {
 
     #[test]
     fn a_later_version_is_told_apart_from_what_is_no_record() {
-        let mut bytes = Record::new(None).encode().to_vec();
+        let mut bytes = Record::new(None, None).encode().to_vec();
         for (version, expected) in
             [(VERSION + 1, Unreadable::Newer), (0xff, Unreadable::Newer), (1, Unreadable::Malformed)]
         {
@@ -377,7 +396,7 @@ mod tests {
 
     #[test]
     fn every_change_of_a_record_is_a_new_generation() {
-        let mut record = Record::new(None);
+        let mut record = Record::new(None, None);
         let value = Scope::value(b"v");
         let changes: [fn(&mut Record, Scope); 2] =
             [|record, value| record.depend(value), |record, value| record.bump(&[value], Strength::Soft)];
@@ -407,7 +426,7 @@ mod tests {
 
     #[test]
     fn the_record_stays_small_whatever_is_invalidated() {
-        let mut record = Record::new(None);
+        let mut record = Record::new(None, None);
         for number in 0..40_000 {
             let name = format!("/{number}");
             let path = Scope::path(&name);
@@ -430,7 +449,7 @@ mod tests {
     /// Names past the end of an exact table share buckets, and are invalidated all the same.
     #[test]
     fn no_invalidation_is_lost_when_the_exact_tables_are_full() {
-        let mut record = Record::new(None);
+        let mut record = Record::new(None, None);
         let before = record.generation();
         let names = |number: u32| {
             let name = format!("/{number}");

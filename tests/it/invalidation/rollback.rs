@@ -293,3 +293,22 @@ proptest! {
         runtime.block_on(run(steps, is_local))?;
     }
 }
+
+/// One process begins an incarnation; the record goes back to the one before, where another process invalidates; then it
+/// goes on to the newer incarnation, whose beginning that process has not seen.
+#[tokio::test(start_paused = true)]
+async fn an_incarnation_that_comes_back_lacks_no_invalidation_in_between() {
+    let read = |process| Step::Read { process, page: PRICED };
+    let steps = vec![
+        Step::Save,
+        read(0),
+        Step::PutBack { is_last: true },
+        read(0),
+        Step::Save,
+        Step::PutBack { is_last: false },
+        Step::Invalidate { process: 2, page: PRICED },
+        Step::PutBack { is_last: true },
+        read(2),
+    ];
+    run(steps, false).await.expect("no page is older than its invalidation");
+}
