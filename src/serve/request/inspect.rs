@@ -62,7 +62,6 @@ pub(in crate::serve) fn inspect<'a>(
 }
 
 impl<'a> InspectedRequest<'a> {
-    #[inline]
     fn read(
         &mut self,
         policy: &Policy,
