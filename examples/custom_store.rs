@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 use tokio::task::spawn_blocking;
 use tower::ServiceExt;
-use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, contract::Contract};
-use tower_response_cache::store::{StoreError, StoreErrorKind, StoreFuture};
-use tower_response_cache::{Cache, Clock, Policy, SiteCacheLayer, Store};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::store::StoreFuture;
+use tower_response_cache::store::contract::Contract;
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
+use tower_response_cache::{Cache, Policy, SiteCacheLayer, Store};
 
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, entry BLOB, expires INTEGER);
     CREATE INDEX IF NOT EXISTS by_expiry ON entries (expires) WHERE expires IS NOT NULL";

@@ -67,7 +67,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tower::Layer;
-use tower_response_cache::{Cache, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
 
 const HELP: &str = "\
 A caching reverse proxy

@@ -44,7 +44,7 @@ impl Moment {
 /// # Example
 /// ```
 /// use std::time::Duration;
-/// use tower_response_cache::Clock;
+/// use tower_response_cache::clock::Clock;
 ///
 /// let (clock, hand) = Clock::manual();
 /// let start = clock.now();
@@ -94,7 +94,7 @@ impl Hand {
 /// # Example
 /// ```
 /// use std::time::Duration;
-/// use tower_response_cache::Clock;
+/// use tower_response_cache::clock::Clock;
 ///
 /// let (clock, hand) = Clock::manual();
 /// let (start, wall) = (clock.now(), clock.wall());

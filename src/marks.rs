@@ -4,7 +4,7 @@ mod edge;
 mod field;
 mod holds;
 mod outer_context;
-mod response_marks;
+pub(crate) mod response_marks;
 mod verdict;
 
 pub(crate) use edge::Edge;
@@ -13,6 +13,6 @@ pub(crate) use field::{receive, remove_from_request, send};
 pub(crate) use field::{write_identified, write_never};
 pub(crate) use holds::Holds;
 pub(crate) use outer_context::{LayerId, OuterContext, PREFIX, is_outermost, was_announced};
-pub use response_marks::Identified;
+pub(crate) use response_marks::Identified;
 pub(crate) use response_marks::{FromIdentified, HandledByInner, restrictions};
 pub(crate) use verdict::{Decider, PendingVerdict, Verdict};

@@ -14,8 +14,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::Store;
 use tower_response_cache::store::{
-    Entry, Generations, KeyRef, LocalGenerations, PutMode, Scope, Store, StoreFuture, Strength,
+    Entry, Generations, KeyRef, LocalGenerations, PutMode, Scope, StoreFuture, Strength,
 };
 use tower_response_cache::{Cache, ConditionalGetLayer, MemoryStore, Policy, SiteCacheLayer};
 

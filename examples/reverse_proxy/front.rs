@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::mpsc::SyncSender;
 use std::task::{self, Poll};
 use tower::{Service, ServiceExt};
-use tower_response_cache::{ResponseBody, ResponseCache};
+use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 
 /// What comes before the cache: requests that no proxy may pass on, and which site a request is for.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
-use tower_response_cache::{Dependents, EntityTag};
+use tower_response_cache::invalidation::Dependents;
+use tower_response_cache::precondition::EntityTag;
 
 const CONNECTIONS: usize = 4;
 

@@ -11,7 +11,8 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
 use std::error::Error;
 use std::time::{Duration, Instant};
-use tower_response_cache::{CacheHints, Dependents, Ttl};
+use tower_response_cache::invalidation::Dependents;
+use tower_response_cache::{CacheHints, Ttl};
 use tower_sessions::Session;
 
 type Result<T> = std::result::Result<T, Failure>;

@@ -66,10 +66,13 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tower::Layer;
 use tower_http::timeout::TimeoutLayer;
+use tower_response_cache::cache_headers::AddVaryLayer;
+use tower_response_cache::error::ConfigError;
+use tower_response_cache::key::{KeyPart, QueryKey};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AddVaryLayer, AnonymousOnlyLayer, Cache, ConditionalGetLayer, ConfigError, KeyPart, MemoryStore,
-    NeverCacheLayer, Policy, PolicyBuilder, PreconditionLayer, PurgeService, QueryKey, RouteCacheLayer,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, ConditionalGetLayer, MemoryStore, NeverCacheLayer, Policy, PreconditionLayer,
+    PurgeService, RouteCacheLayer, SiteCacheLayer,
 };
 use tower_sessions::SessionManagerLayer;
 

@@ -71,7 +71,7 @@ impl Cache {
     }
 
     /// Returns how many responses were, and are being, made anew in the background
-    /// ([`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate)).
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {
         self.0.background.counts()

@@ -27,7 +27,7 @@ use std::time::Duration;
 ///     .version(2)
 ///     .build()?;
 /// assert_eq!(cache.namespace(), "shop");
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[must_use]
 pub struct CacheBuilder {
@@ -150,7 +150,7 @@ impl CacheBuilder {
     }
 
     /// Sets how many responses are made anew in the background at a time
-    /// ([`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate)). While so many are, stale ones
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)). While so many are, stale ones
     /// go on being answered with. The default is 64; zero makes none.
     pub fn max_refreshes(mut self, most: u32) -> Self {
         self.max_refreshes = most;
@@ -164,8 +164,8 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets what chance begins with ([`PolicyBuilder::early_refresh`](crate::PolicyBuilder::early_refresh),
-    /// [`PolicyBuilder::ttl_jitter`](crate::PolicyBuilder::ttl_jitter)), for tests. By default, each process has another.
+    /// Sets what chance begins with ([`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh),
+    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter)), for tests. By default, each process has another.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
@@ -180,7 +180,7 @@ impl CacheBuilder {
     /// use tower_response_cache::{Cache, MemoryStore, Ttl};
     ///
     /// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20)).value_ttl(Ttl::Forever).build()?;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn value_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.value_ttl = match ttl.into() {
@@ -200,7 +200,7 @@ impl CacheBuilder {
     ///
     /// let builder = Cache::builder(MemoryStore::with_max_bytes(64 << 20));
     /// let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn key_function(mut self, function: impl Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static) -> Self {
         self.key_function = Some(Arc::new(function));
@@ -209,9 +209,9 @@ impl CacheBuilder {
 
     /// Sets the secret that keys the digests of credentials, identities, keyed cookies and computed parts of keys. Use the same secret in every
     /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
-    /// ([`PolicyBuilder::vary_by_identity`](crate::PolicyBuilder::vary_by_identity)), of the fields in `Vary` or in the key that
+    /// ([`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)), of the fields in `Vary` or in the key that
     /// identify a visitor, and of parts of the key that the application computes
-    /// ([`PolicyBuilder::vary_by`](crate::PolicyBuilder::vary_by)).
+    /// ([`PolicyBuilder::vary_by`](crate::policy::PolicyBuilder::vary_by)).
     ///
     /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
     /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32
@@ -224,7 +224,7 @@ impl CacheBuilder {
     /// # let secret_from_environment = [7; 32];
     /// let store = MemoryStore::with_max_bytes(64 << 20);
     /// let cache = Cache::builder(store).key_secret(secret_from_environment).build()?;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn key_secret(mut self, secret: impl AsRef<[u8]>) -> Self {
         self.key_secret = secret.as_ref().into();
@@ -243,7 +243,7 @@ impl CacheBuilder {
     /// let cache = Cache::builder(MemoryStore::with_max_bytes(64 << 20)).policy(policy).build()?;
     /// let layer = SiteCacheLayer::new(&cache);
     /// # let _ = layer;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;

@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn the_second_answer_about_one_stored_response_counts_and_the_table_is_bounded() {
         let (all, key) = (Contradictions::default(), KeyRef::new(b"k"));
-        let (now, one, two) = (crate::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));
+        let (now, one, two) =
+            (crate::clock::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));
         assert!(!all.add(key, now, one, now) && !all.add(key, now, one, now) && all.add(key, now, two, now));
         assert!(all.add(key, now, one, now.after(SAME_FIELDS)));
         let newer = now.after(Duration::from_secs(1));
@@ -140,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_mismatch_counts_for_one_stored_response_and_the_table_is_bounded() {
-        let (all, key, now) = (Mismatches::default(), KeyRef::new(b"k"), crate::Clock::system().now());
+        let (all, key, now) = (Mismatches::default(), KeyRef::new(b"k"), crate::clock::Clock::system().now());
         let stored = |tag: &'static str, date: &'static str| {
             let lines = [(ETAG, tag), (DATE, date)];
             let headers = lines.map(|(name, value)| (name, HeaderValue::from_static(value)));

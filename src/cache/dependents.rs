@@ -1,14 +1,15 @@
 //! What depends on a model of the application.
 
 /// What depends on a thing that may change: a model of yours, mostly. Then
-/// [`Cache::invalidate`](crate::Cache::invalidate) takes a reference to it.
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate) takes a reference to it.
 ///
 /// Call that once the change is committed. Of what is removed, ask for the dependents before. Pages of related
 /// things are named like its own.
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{Cache, Dependents, MemoryStore};
+/// use tower_response_cache::{Cache, MemoryStore};
+/// use tower_response_cache::invalidation::Dependents;
 ///
 /// struct Flavour { id: u64, slug: String }
 ///
@@ -25,7 +26,7 @@
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let vanilla = Flavour { id: 7, slug: "vanilla".to_owned() };
 /// cache.invalidate(&vanilla).await?;
-/// # Ok::<_, tower_response_cache::store::StoreError>(())
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(

@@ -11,7 +11,7 @@ use std::pin::pin;
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
     /// ([`Invalidation::soft`]). What is to be is an [`Invalidation`], or a reference to a model of yours
-    /// ([`Dependents`](crate::Dependents)). It takes the same time however many entries it is about.
+    /// ([`Dependents`](crate::invalidation::Dependents)). It takes the same time however many entries it is about.
     ///
     /// Once this has returned, no request that begins later gets a response that was made before,
     /// not even from a call that is still running. Call it after the transaction is committed: a
@@ -30,7 +30,7 @@ impl Cache {
     /// # let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
     /// cache.invalidate(Invalidation::all()).await?;
-    /// # Ok::<_, tower_response_cache::store::StoreError>(())
+    /// # Ok::<_, tower_response_cache::error::StoreError>(())
     /// # }).unwrap();
     /// ```
     pub fn invalidate(

@@ -27,7 +27,7 @@ use std::time::Duration;
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20));
 /// cache.invalidate(Invalidation::path("/flavours/vanilla")).await?;
-/// # Ok::<_, tower_response_cache::store::StoreError>(())
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl Cache {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     /// let blog = cache.with_namespace("blog")?;
     /// assert_eq!(blog.namespace(), "blog");
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn with_namespace(&self, namespace: impl Into<String>) -> Result<Self, ConfigError> {
         let namespace = namespace.into();

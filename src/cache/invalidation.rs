@@ -5,7 +5,7 @@ use crate::entry::Scope;
 use crate::store::Strength;
 use http::uri::Authority;
 
-/// What [`Cache::invalidate`](crate::Cache::invalidate) makes invisible, or stale.
+/// What [`Cache::invalidate`](crate::cache::Cache::invalidate) makes invisible, or stale.
 ///
 /// # Example
 /// ```
@@ -79,7 +79,7 @@ impl Invalidation {
     /// both readings are possible, both are invalidated. A `&` or `=` in a value has to be encoded.
     ///
     /// The query is that of the key: without the parameters that a layer ignores
-    /// ([`QueryKey`](crate::QueryKey)).
+    /// ([`QueryKey`](crate::key::QueryKey)).
     pub fn uri(uri: impl Into<String>) -> Self {
         Self::of([What::Uri(uri.into())])
     }
@@ -91,7 +91,7 @@ impl Invalidation {
         Self::of([What::Subtree(path.into())])
     }
 
-    /// Names a tag: everything that carries it ([`CacheHints::tags`](crate::CacheHints::tags), `Cache-Groups`).
+    /// Names a tag: everything that carries it ([`CacheHints::tags`](crate::policy::CacheHints::tags), `Cache-Groups`).
     /// Case counts.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::of([What::Tag(tag.into())])
@@ -116,7 +116,7 @@ impl Invalidation {
     }
 
     /// Makes what is named stale instead of gone: where it has a stale window
-    /// ([`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate)), it is served while a new
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)), it is served while a new
     /// response is made. The window begins with the first request that meets it. What another invalidation
     /// has made gone stays gone.
     pub fn soft(mut self) -> Self {
@@ -191,7 +191,8 @@ impl Invalidation {
 ///
 /// # Example
 /// ```
-/// # use tower_response_cache::{Cache, MemoryStore, store::StoreError};
+/// # use tower_response_cache::{Cache, MemoryStore};
+/// # use tower_response_cache::error::StoreError;
 /// # async fn run(cache: Cache) -> Result<(), StoreError> {
 /// cache.invalidate("/flavours").await?;
 /// # Ok(()) }

@@ -266,7 +266,8 @@ pin_project! {
 /// # Example
 /// ```
 /// use std::time::Duration;
-/// use tower_response_cache::{Cache, MemoryStore, propagate_dependencies};
+/// use tower_response_cache::{Cache, MemoryStore};
+/// use tower_response_cache::values::propagate_dependencies;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));

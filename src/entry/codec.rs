@@ -44,13 +44,13 @@ impl Entry {
     ///
     /// # Example
     /// ```
-    /// use tower_response_cache::Clock;
+    /// use tower_response_cache::clock::Clock;
     /// use tower_response_cache::store::Entry;
     ///
     /// let clock = Clock::system();
     /// let entry = Entry::raw("vanilla");
     /// assert_eq!(Entry::decode(entry.encode(&clock), &clock)?, entry);
-    /// # Ok::<_, tower_response_cache::store::DecodeError>(())
+    /// # Ok::<_, tower_response_cache::error::DecodeError>(())
     /// ```
     #[must_use]
     pub fn encode(&self, clock: &Clock) -> Bytes {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// One stored thing. Cheap to clone.
 ///
 /// A store needs to know no more of it than [`weight`](Entry::weight) and equality, but for
-/// counters, which [`Store::increment`](crate::Store::increment) reads and writes.
+/// counters, which [`Store::increment`](crate::store::Store::increment) reads and writes.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Entry {

@@ -298,7 +298,7 @@ mod tests {
     use super::*;
 
     fn stored(headers: &HeaderMap) -> StoredResponse {
-        let now = crate::Clock::system().now();
+        let now = crate::clock::Clock::system().now();
         let headers = headers_for_storage(headers, &[]);
         let head = Head::new(StatusCode::OK, headers, Generation::new(1, 0), now);
         StoredResponse::new(head, Bytes::from_static(b"body"))

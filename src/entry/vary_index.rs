@@ -76,7 +76,7 @@ impl VaryIndex {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Clock;
+    use crate::clock::Clock;
     use http::header::{ACCEPT, ACCEPT_LANGUAGE};
     use std::time::Duration;
 

@@ -7,8 +7,9 @@ use std::fmt;
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::Clock;
-/// use tower_response_cache::store::{DecodeErrorKind, Entry};
+/// use tower_response_cache::clock::Clock;
+/// use tower_response_cache::error::DecodeErrorKind;
+/// use tower_response_cache::store::Entry;
 ///
 /// let error = Entry::decode("<html>", &Clock::system()).unwrap_err();
 /// assert_eq!(error.kind(), DecodeErrorKind::Malformed);

@@ -1,10 +1,10 @@
 //! Typed errors: an opaque struct and a kind that may grow.
 
 mod decode;
-mod value;
+pub(crate) mod value;
 
 pub use decode::{DecodeError, DecodeErrorKind};
-pub use value::ValueError;
+pub(crate) use value::ValueError;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -12,15 +12,15 @@ use std::fmt;
 /// An error of any type that can cross threads: what a forwarded body may fail with.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// A failure of a [`Store`](crate::Store).
+/// A failure of a [`Store`](crate::store::Store).
 ///
 /// The layers never return it to a client: a cache whose store fails forwards requests to the
-/// service it wraps. It reaches callers of [`Cache::invalidate`](crate::Cache::invalidate), who
+/// service it wraps. It reaches callers of [`Cache::invalidate`](crate::cache::Cache::invalidate), who
 /// have to know that the old pages may still be there.
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::store::{StoreError, StoreErrorKind};
+/// use tower_response_cache::error::{StoreError, StoreErrorKind};
 ///
 /// let error = StoreError::new(StoreErrorKind::Unavailable).with_source(std::io::Error::other("refused"));
 /// assert_eq!(error.kind(), StoreErrorKind::Unavailable);
@@ -115,7 +115,9 @@ impl StdError for StoreError {
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{Cache, ConfigErrorKind, NullStore};
+/// use tower_response_cache::Cache;
+/// use tower_response_cache::error::ConfigErrorKind;
+/// use tower_response_cache::store::NullStore;
 ///
 /// let error = Cache::builder(NullStore::new()).namespace("").build().unwrap_err();
 /// assert_eq!(error.kind(), ConfigErrorKind::EmptyNamespace);

@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_pass_is_forgotten_in_time_and_their_number_is_bounded() {
         let hit_for_miss = HitForMiss::default();
-        let now = crate::Clock::system().now();
+        let now = crate::clock::Clock::system().now();
         let key = KeyRef::new(b"k");
         hit_for_miss.remember(key, HitForMissReason::Uncacheable, now);
         assert_eq!(hit_for_miss.get(key, now), Some(HitForMissReason::Uncacheable));

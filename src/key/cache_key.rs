@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 /// Seeded once per process, so that nobody outside can choose keys that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// A borrowed key with its hash: what [`Store`](crate::Store) methods are called with.
+/// A borrowed key with its hash: what [`Store`](crate::store::Store) methods are called with.
 ///
 /// Its parts are length-prefixed, so no two different sets of parts have the same bytes. The hash
 /// is seeded per process: a store outside the process names a key by a digest of its bytes.

@@ -2,7 +2,7 @@
 
 mod authority;
 mod buf;
-mod cache_key;
+pub(crate) mod cache_key;
 mod digest;
 mod error;
 mod forwarded;
@@ -15,7 +15,7 @@ mod target;
 pub(crate) use authority::canonical_authority;
 pub(crate) use buf::{KeyBuf, LONGEST_VALUE};
 pub(crate) use cache_key::{BuildPrehashed, Prehashed};
-pub use cache_key::{CacheKey, KeyRef};
+pub(crate) use cache_key::{CacheKey, KeyRef};
 pub(crate) use digest::{ValueDigest, ValueDigests};
 pub(crate) use error::KeyError;
 pub(crate) use forwarded::{ForwardedField, ForwardedFields, prefix_of};

@@ -17,7 +17,8 @@ type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{KeyPart, Policy};
+/// use tower_response_cache::Policy;
+/// use tower_response_cache::key::KeyPart;
 ///
 /// let policy = Policy::app()
 ///     .vary_by_part(KeyPart::language(["en", "de"])?)
@@ -25,7 +26,7 @@ type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 ///     .vary_by_part(KeyPart::new("plan", |request| {
 ///         Some(request.headers.get("x-plan")?.to_str().ok()?.to_owned())
 ///     }));
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Clone)]
 #[must_use]
@@ -42,7 +43,7 @@ impl KeyPart {
     ///
     /// `name` says what the part is, the same in every process. `None` differs from an empty part. Only a digest of the
     /// value enters the key, since it may say who the sender is; see
-    /// [`key_secret`](crate::CacheBuilder::key_secret) if values may be guessed. The ready-made parts enter as they are.
+    /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values may be guessed. The ready-made parts enter as they are.
     pub fn new(
         name: impl Into<String>,
         part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,

@@ -11,7 +11,8 @@ use std::borrow::Cow;
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{Policy, QueryKey};
+/// use tower_response_cache::Policy;
+/// use tower_response_cache::key::QueryKey;
 ///
 /// let policy = Policy::app().query(QueryKey::without(["utm_*", "fbclid"]));
 /// ```

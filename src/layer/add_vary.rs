@@ -25,13 +25,13 @@ use tower::{Layer, Service};
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_response_cache::AddVaryLayer;
+/// use tower_response_cache::cache_headers::AddVaryLayer;
 ///
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "hello" }).layer(AddVaryLayer::new(["Accept-Language", "X-Plan"])?))
 ///     .route("/cart", get(|| async { "empty" }).layer(AddVaryLayer::on_cookie()));
 /// # }
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]

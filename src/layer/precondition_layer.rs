@@ -27,7 +27,7 @@ use std::time::{Duration, SystemTime};
 ///
 /// The handler does not run for a 304, which therefore has the validators alone. Its 200 may have further fields that a
 /// 304 must have, too: `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` (RFC 9110 section 15.4.5). Write
-/// them in an outer layer, such as [`SetCacheControlLayer`](crate::SetCacheControlLayer) and [`AddVaryLayer`](crate::AddVaryLayer),
+/// them in an outer layer, such as [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) and [`AddVaryLayer`](crate::cache_headers::AddVaryLayer),
 /// which adds them to both. Servers add `Date`.
 ///
 /// # Where it belongs
@@ -39,7 +39,8 @@ use std::time::{Duration, SystemTime};
 /// ```
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
-/// use tower_response_cache::{PreconditionLayer, EntityTag};
+/// use tower_response_cache::PreconditionLayer;
+/// use tower_response_cache::precondition::EntityTag;
 ///
 /// # async fn version_of(_: &str) -> Option<u64> { Some(7) }
 /// # async fn show() {}
@@ -110,7 +111,7 @@ impl PreconditionLayer<ByGet> {
     /// response.
     ///
     /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). Let the handler send one.
-    /// [`PolicyBuilder::strong_etags`](crate::PolicyBuilder::strong_etags) on an inner cache layer suffices only for requests that do
+    /// [`PolicyBuilder::strong_etags`](crate::policy::PolicyBuilder::strong_etags) on an inner cache layer suffices only for requests that do
     /// not bypass it, and for storable responses whose body is ready with the head. If the tag is weak, an `If-Match`
     /// that names a tag is answered with 412; with feature `tracing`, the layer warns once.
     ///
@@ -125,7 +126,8 @@ impl PreconditionLayer<ByGet> {
     /// # #[cfg(feature = "axum")] {
     /// use axum::{Router, http::header::ETAG, response::IntoResponse, routing::get};
     /// use tower::Layer;
-    /// use tower_response_cache::{PreconditionLayer, EntityTag};
+    /// use tower_response_cache::PreconditionLayer;
+    /// use tower_response_cache::precondition::EntityTag;
     ///
     /// # async fn version() -> u64 { 7 }
     /// async fn show() -> impl IntoResponse {

@@ -79,7 +79,7 @@ const MOST_TARGETS: usize = 256;
 /// let internal: Router = Router::new().route_service("/purge", PurgeService::with_secret(&cache, secret)?);
 /// # let _ = (site, internal);
 /// # }
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]

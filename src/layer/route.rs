@@ -11,14 +11,14 @@ use tower::Layer;
 ///
 /// A response that says it may not be reused (`no-store`, `private`, `max-age=0`, …) is not stored
 /// whatever the ttl. A zero ttl stores no 200 response at all; [`Ttl::Default`] leaves it to the
-/// response and the policy, as in a [`SiteCacheLayer`](crate::SiteCacheLayer).
+/// response and the policy, as in a [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer).
 ///
 /// # Where it belongs
 /// On the route, inside everything else. Requests that still carry a cookie or a credential bypass
 /// it, and so do those whose credential a cache layer further out saw. A layer outside of it that
 /// takes the credential *off* and makes pages personal by an extension leaves nothing to see: put no
-/// cache inside of such a layer, key it by [`PolicyBuilder::vary_by_identity`], or have an
-/// [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) outside of it.
+/// cache inside of such a layer, key it by [`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity), or have an
+/// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) outside of it.
 ///
 /// A session layer outside of this layer may make a page personal after this layer has seen it. If any layer of this crate
 /// stands outside of the session layer, this layer stores a response only after the outermost one has examined its head,
@@ -26,10 +26,10 @@ use tower::Layer;
 /// crate is not examined. A layer in between that builds a new request has to keep its extensions, by which this layer
 /// knows the outer ones; a request for a part of a page, made by a handler, must not have those of the page's request.
 ///
-/// Two such layers around one another with the same ttl need different [names](PolicyBuilder::name), or the inner one does nothing.
+/// Two such layers around one another with the same ttl need different [names](crate::policy::PolicyBuilder::name), or the inner one does nothing.
 ///
 /// With feature `axum`, the key holds the URI that the client sent and, where it differs, the one that the handler sees
-/// ([`SiteCacheLayer`](crate::SiteCacheLayer#rewritten-uris)).
+/// ([`SiteCacheLayer`](crate::response_cache::SiteCacheLayer#rewritten-uris)).
 ///
 /// # Example
 /// ```
@@ -49,7 +49,7 @@ use tower::Layer;
 pub struct RouteCacheLayer(Arc<LayerConfig>);
 
 impl RouteCacheLayer {
-    /// Creates a layer over a cache, with the [policy of the cache](crate::CacheBuilder::policy).
+    /// Creates a layer over a cache, with the [policy of the cache](crate::cache::CacheBuilder::policy).
     pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }

@@ -21,11 +21,11 @@ use tower::{Layer, Service};
 /// If two directives conflict, the stricter wins: the shorter duration; `private` over `public` and `s-maxage`. Field
 /// lists of `private` and `no-cache` are united; a directive without a list is stricter. To replace the field, see
 /// [`replacing`](Self::replacing).
-/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`](crate::NeverCacheLayer) has marked. To these
+/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer) has marked. To these
 /// and to errors (4xx and 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
-/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::Identified), sets a cookie, carries a field that is
+/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::response_cache::Identified), sets a cookie, carries a field that is
 /// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that
-/// another cache layer or an outer [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) has identified or found an undeclared
+/// another cache layer or an outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has identified or found an undeclared
 /// cookie in.
 ///
 /// # Where it belongs
@@ -36,13 +36,13 @@ use tower::{Layer, Service};
 /// # #[cfg(feature = "axum")] {
 /// use axum::{Router, routing::get};
 /// use std::time::Duration;
-/// use tower_response_cache::{CacheControl, SetCacheControlLayer};
+/// use tower_response_cache::cache_headers::{CacheControl, SetCacheControlLayer};
 ///
 /// let hour = Duration::from_secs(3600);
 /// let public = SetCacheControlLayer::new(CacheControl::new().public().max_age(hour))?;
 /// let app: Router = Router::new().route("/", get(|| async { "for everybody" }).layer(public));
 /// # }
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
@@ -61,7 +61,7 @@ impl SetCacheControlLayer {
     /// is stricter than the page.
     ///
     /// It merges like [`new`](Self::new) if the response has `no-store`, is an error or personal, or has the mark of a
-    /// [`NeverCacheLayer`](crate::NeverCacheLayer).
+    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
     ///
     /// # Errors
     /// If there is no directive, or two of them contradict each other.
@@ -69,11 +69,11 @@ impl SetCacheControlLayer {
     /// # Example
     /// ```
     /// use std::time::Duration;
-    /// use tower_response_cache::{CacheControl, SetCacheControlLayer};
+    /// use tower_response_cache::cache_headers::{CacheControl, SetCacheControlLayer};
     ///
     /// let hour = Duration::from_secs(3600);
     /// let layer = SetCacheControlLayer::replacing(CacheControl::new().public().max_age(hour))?;
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn replacing(control: CacheControl) -> Result<Self, ConfigError> {
         Self::writing(CACHE_CONTROL, control, true)

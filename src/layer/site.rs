@@ -7,20 +7,20 @@ use std::sync::Arc;
 use tower::Layer;
 
 /// Caches every response that may be stored, for as long as it says, or else for
-/// [`PolicyBuilder::default_ttl`]; without one, only what states a lifetime itself is stored.
+/// [`PolicyBuilder::default_ttl`](crate::policy::PolicyBuilder::default_ttl); without one, only what states a lifetime itself is stored.
 ///
 /// # Where it belongs
 /// Outside everything whose work a hit should save, inside everything that must see every request:
 /// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
 /// authentication, a page behind it would be served to anybody; inside of a layer that takes
-/// credentials off, the pages of all users would look alike, unless [`PolicyBuilder::vary_by_identity`] tells
-/// them apart, or an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) further out keeps them from it;
+/// credentials off, the pages of all users would look alike, unless [`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity) tells
+/// them apart, or an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) further out keeps them from it;
 /// outside of compression, each encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
-/// that differ in nothing that counts for the key ([name](PolicyBuilder::name), preset, credentials, query),
+/// that differ in nothing that counts for the key ([name](crate::policy::PolicyBuilder::name), preset, credentials, query),
 /// the inner one does nothing, lest one answer for the other past what stands between them. That is
 /// so over two caches of one namespace too: give such layers different names.
 ///
-/// When a [`RouteCacheLayer`](crate::RouteCacheLayer) is further in, that one handles its route,
+/// When a [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) is further in, that one handles its route,
 /// and this one neither stores nor shares what it answers.
 ///
 /// # Rewritten URIs
@@ -35,7 +35,7 @@ use tower::Layer;
 /// address of a client (`for`, `by`, `X-Forwarded-For`). A request that is forwarded to fill the cache has these fields as
 /// they are in the key: one line each, hosts and schemes in lower case, no default port if the scheme is known, and no
 /// `for` or `by` but a `for=unknown` that keeps the place of a proxy. If one of them can't be read, the request bypasses
-/// the cache. [`PolicyBuilder::ignore_headers`] removes a field that no proxy of yours sets.
+/// the cache. [`PolicyBuilder::ignore_headers`](crate::policy::PolicyBuilder::ignore_headers) removes a field that no proxy of yours sets.
 ///
 /// # HTTP/1.1 and HTTP/2
 /// hyper and axum pass on the target of an HTTP/2 request with its scheme and authority, and that of most HTTP/1.1 requests
@@ -73,14 +73,14 @@ use tower::Layer;
 ///     .route("/", get(|| async { "hello" }))
 ///     .layer(SiteCacheLayer::new(&cache).policy(policy));
 /// # }
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SiteCacheLayer(Arc<LayerConfig>);
 
 impl SiteCacheLayer {
-    /// Creates a layer over a cache, with the [policy of the cache](crate::CacheBuilder::policy).
+    /// Creates a layer over a cache, with the [policy of the cache](crate::cache::CacheBuilder::policy).
     pub fn new(cache: &Cache) -> Self {
         Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
     }

@@ -15,7 +15,7 @@ pub(crate) struct FromIdentified;
 ///
 /// An authentication layer puts it into the response's extensions once it knows who the visitor is,
 /// whatever that was found out by. Cache layers further out than it then keep the response to that
-/// visitor, and an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) tells caches downstream to.
+/// visitor, and an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) tells caches downstream to.
 ///
 /// A page that is stored is answered without that layer. So what may identify a visitor has to be
 /// declared as well, or left undeclared: only requests without undeclared cookies or credentials are

@@ -18,7 +18,7 @@ use std::time::Duration;
 ///     .ignore_cookies(["_ga*"])
 ///     .vary_on_headers(["hx-request"])
 ///     .build()?;
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until `build` is called"]
@@ -47,12 +47,12 @@ impl Policy {
         PolicyBuilder::from(Self::default())
     }
 
-    /// A shared cache that follows RFC 9111 where [`app`](Self::app) is stricter, for use in front
+    /// A shared cache that follows RFC 9111 where [`app`](crate::Policy::app) is stricter, for use in front
     /// of an origin that sends correct headers.
     ///
     /// Responses to requests with `Authorization` are shared where RFC 9111 section 3.5 lets it
     /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](PolicyBuilder::vary_on_cookies), or
-    /// an [`AnonymousOnlyLayer`](crate::AnonymousOnlyLayer) stands further out) and other credential headers do
+    /// an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) stands further out) and other credential headers do
     /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
     /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
     /// its own is stored (but for 206, 304, 407, 412, 413, 416, 417 and 431, which are about one request), so is the
@@ -62,8 +62,8 @@ impl Policy {
     ///
     /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
-    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](Self::app),
-    /// what proxies say of a target ([forwarded fields](crate::SiteCacheLayer#forwarded-fields)) is part of the key, and
+    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](crate::Policy::app),
+    /// what proxies say of a target ([forwarded fields](crate::response_cache::SiteCacheLayer#forwarded-fields)) is part of the key, and
     /// fields that override the method bypass the cache.
     ///
     /// A write invalidates its target on its own host alone (section 4.4); under `app`, where all hosts are names of one
@@ -90,7 +90,7 @@ impl Policy {
 
 impl PolicyBuilder {
     /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
-    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](Self::rfc9111) alone: in
+    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](crate::Policy::rfc9111) alone: in
     /// front of an application, the cookie is somebody's session.
     ///
     /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by
@@ -128,7 +128,7 @@ impl PolicyBuilder {
     }
 
     /// Sets whether responses tell, in a `Cache-Status` field (RFC 9211) and a
-    /// [`CacheStatus`](crate::CacheStatus) extension, what the cache did. Off by default: whether a
+    /// [`CacheStatus`](crate::status::CacheStatus) extension, what the cache did. Off by default: whether a
     /// page was visited before is not everybody's business.
     pub fn cache_status(mut self, on: bool) -> Self {
         self.policy.cache_status = on;

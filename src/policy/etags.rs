@@ -12,7 +12,7 @@ impl PolicyBuilder {
     ///
     /// The tag is computed while the body is recorded. If the body is ready with the head, the first response carries the
     /// tag, too; if it streams, only hits do.
-    /// [`ConditionalGetLayer`](crate::ConditionalGetLayer) does the same for responses that are not stored.
+    /// [`ConditionalGetLayer`](crate::conditional_get::ConditionalGetLayer) does the same for responses that are not stored.
     pub fn etags(mut self, on: bool) -> Self {
         self.policy.etags = on;
         self
@@ -20,12 +20,12 @@ impl PolicyBuilder {
 
     /// Sets whether the tags that the cache generates are strong: those of [`etags`](Self::etags), of
     /// [`client_max_age`](Self::client_max_age), and of a handler's own
-    /// [`client_max_age`](crate::CacheHints::client_max_age). Off by default; this option alone generates no tags.
+    /// [`client_max_age`](crate::policy::CacheHints::client_max_age). Off by default; this option alone generates no tags.
     ///
     /// A strong tag promises that no outer layer changes the bytes of a response (compression, an injected script).
     /// Only then may a client resume a download by it (`If-Range`) or protect a write (`If-Match`): both compare
     /// strongly (RFC 9110 sections 13.1.1 and 13.1.5). Without the option, a date in `If-Range` resumes nothing under
-    /// [`app`](Self::app) either.
+    /// [`app`](crate::Policy::app) either.
     ///
     /// # Example
     /// ```

@@ -65,7 +65,7 @@ impl CacheHints {
     }
 
     /// Adds tags, by which the response can be invalidated with others
-    /// ([`Invalidation::tag`](crate::Invalidation::tag)): RFC 9875 calls them cache groups. Case counts. A response
+    /// ([`Invalidation::tag`](crate::invalidation::Invalidation::tag)): RFC 9875 calls them cache groups. Case counts. A response
     /// with more than 256 tags, or one of more than 1,024 bytes, is not stored.
     ///
     /// # Example
@@ -86,7 +86,7 @@ impl CacheHints {
     }
 
     /// Sets how long clients and caches downstream may use the response, which need not be as long as it
-    /// is held here: see [`PolicyBuilder::client_max_age`](crate::PolicyBuilder::client_max_age). It counts whether or not
+    /// is held here: see [`PolicyBuilder::client_max_age`](crate::policy::PolicyBuilder::client_max_age). It counts whether or not
     /// the response is stored, for any layer that it passes, but never against `no-store`.
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
         self.client_max_age = Some(lifetime);
@@ -94,14 +94,14 @@ impl CacheHints {
     }
 
     /// Sets how long the response may be used once it is stale, while a new one is made in the background:
-    /// see [`PolicyBuilder::stale_while_revalidate`](crate::PolicyBuilder::stale_while_revalidate).
+    /// see [`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate).
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
         self
     }
 
     /// Sets how long the response may be used once it is stale, where the service fails: see
-    /// [`PolicyBuilder::stale_if_error`](crate::PolicyBuilder::stale_if_error).
+    /// [`PolicyBuilder::stale_if_error`](crate::policy::PolicyBuilder::stale_if_error).
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale.if_error = Some(window);
         self

@@ -99,7 +99,7 @@ impl PolicyBuilder {
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().vary_on_cookies(["currency"]).emit_vary(false);
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn emit_vary(mut self, on: bool) -> Self {
         self.policy.emit_vary = on;

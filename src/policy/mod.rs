@@ -16,6 +16,7 @@ mod tags;
 mod ttl;
 mod writes;
 
+pub use crate::rules::groups::TagField;
 pub use builder::PolicyBuilder;
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;

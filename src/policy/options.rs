@@ -16,11 +16,11 @@ pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 /// The options of a cache layer.
 ///
 /// How long a response is fresh here is decided by the first that speaks: the handler's own
-/// [`CacheHints`], the route's ttl
-/// ([`RouteCacheLayer::new`](crate::RouteCacheLayer::new)), a [targeted field](PolicyBuilder::targeted_fields)
+/// [`CacheHints`](super::CacheHints), the route's ttl
+/// ([`RouteCacheLayer::new`](crate::response_cache::RouteCacheLayer::new)), a [targeted field](super::PolicyBuilder::targeted_fields)
 /// (RFC 9213), `s-maxage`, `max-age`, `Expires` (RFC 9111 section 4.2.1), the
-/// [`default_ttl`](PolicyBuilder::default_ttl), a [heuristic](PolicyBuilder::heuristic_freshness); if none does, the response is not stored. How long clients may
-/// use it is another matter, which [`client_max_age`](PolicyBuilder::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
+/// [`default_ttl`](super::PolicyBuilder::default_ttl), a [heuristic](super::PolicyBuilder::heuristic_freshness); if none does, the response is not stored. How long clients may
+/// use it is another matter, which [`client_max_age`](super::PolicyBuilder::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
 /// reused: `no-store`, `no-cache`, `private`, `max-age=0`, an `Expires` that has passed or can't be read.
 ///
 /// # Example
@@ -94,7 +94,7 @@ pub(crate) enum Sharing {
 }
 
 impl Default for Policy {
-    /// The preset [`app`](Self::app).
+    /// The preset [`app`](crate::Policy::app).
     fn default() -> Self {
         Self {
             default_ttl: Ttl::Default,

@@ -5,6 +5,7 @@ use http::{StatusCode, response};
 use std::any::TypeId;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(feature = "tower-http")]
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
 
 impl PolicyBuilder {
@@ -13,13 +14,13 @@ impl PolicyBuilder {
     /// default is not at all; 30 days is the longest.
     ///
     /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
-    /// and so does an invalidation that does not [keep it](crate::Invalidation::soft). The request that makes it anew is a GET like the one that met the stale
+    /// and so does an invalidation that does not [keep it](crate::invalidation::Invalidation::soft). The request that makes it anew is a GET like the one that met the stale
     /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions,
     /// range and most unkeyed fields; see [`refresh_headers`](Self::refresh_headers) and
     /// [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
-    /// so many at a time as [`CacheBuilder::max_refreshes`](crate::CacheBuilder::max_refreshes) says. Requests
+    /// so many at a time as [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) says. Requests
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
-    /// [`rfc9111`](Self::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
+    /// [`rfc9111`](crate::Policy::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
     /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. So does a request
     /// with an extension of a layer in between, unless it is [declared](Self::refresh_with) or
     /// [removed](Self::refresh_without). Inside a tokio runtime, whose
@@ -74,6 +75,7 @@ impl PolicyBuilder {
     ///
     /// let policy = Policy::app().error_classifier(StatusInRangeAsFailures::new(500..=599));
     /// ```
+    #[cfg(feature = "tower-http")]
     pub fn error_classifier<C>(self, classifier: C) -> Self
     where
         C: ClassifyResponse + Clone + Send + Sync + 'static,
@@ -244,7 +246,7 @@ impl PolicyBuilder {
     /// Only requests that have a key are recognized. A handler is not stopped if it repeats a request that bypasses the
     /// cache without end: one with a credential or an undeclared cookie, for an upgrade, with forwarded fields that can't
     /// be read, or with a method such as POST or OPTIONS. Requests in other tasks are recognized if those use
-    /// [`propagate_dependencies`](crate::propagate_dependencies). A loop over the network is not recognized: its requests
+    /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network is not recognized: its requests
     /// wait for each other up to this limit, and are forwarded then.
     pub fn collapse_timeout(mut self, limit: Duration) -> Self {
         self.policy.collapse_timeout = limit;

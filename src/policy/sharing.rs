@@ -10,7 +10,7 @@ impl PolicyBuilder {
     /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
     /// one bypass the cache, and responses that carry one are not stored.
     ///
-    /// Under [`app`](Self::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
+    /// Under [`app`](crate::Policy::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
     /// `cert` or a final `key` in the name, identify a visitor even without this option.
     /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
     /// harmless unless it is a known credential, or is declared here, before or after.
@@ -46,7 +46,7 @@ impl PolicyBuilder {
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"]).vary_on_cookies(["lang"]);
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = self.policy.cookies.ignore(names.into_iter().map(Into::into));
@@ -66,7 +66,7 @@ impl PolicyBuilder {
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"]);
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn ignore_response_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = extend(&mut self.policy.response_cookies, names.into_iter().map(Into::into));

@@ -5,12 +5,13 @@ use crate::rules::groups::TagField;
 
 impl PolicyBuilder {
     /// Sets which response fields say what tags a response has, besides
-    /// [`CacheHints::tags`](crate::CacheHints::tags). The default is `Cache-Groups` (RFC 9875) alone. A response
+    /// [`CacheHints::tags`](crate::policy::CacheHints::tags). The default is `Cache-Groups` (RFC 9875) alone. A response
     /// with a field that can't be read is not stored.
     ///
     /// # Example
     /// ```
-    /// use tower_response_cache::{Policy, TagField};
+    /// use tower_response_cache::Policy;
+    /// use tower_response_cache::policy::TagField;
     ///
     /// let policy = Policy::app().read_tags_from([TagField::CacheGroups, TagField::SurrogateKey]);
     /// ```
@@ -27,7 +28,8 @@ impl PolicyBuilder {
     ///
     /// # Example
     /// ```
-    /// use tower_response_cache::{Policy, TagField};
+    /// use tower_response_cache::Policy;
+    /// use tower_response_cache::policy::TagField;
     ///
     /// let for_a_cdn = Policy::app().emit_tags_in([TagField::SurrogateKey]);
     /// let for_nobody = Policy::app().emit_tags_in([]);

@@ -18,7 +18,7 @@ use std::time::Duration;
 #[non_exhaustive]
 pub enum Ttl {
     /// Nothing is said here: the next in the order of precedence decides. For values, that is
-    /// [`CacheBuilder::value_ttl`](crate::CacheBuilder::value_ttl).
+    /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl).
     #[default]
     Default,
     /// For a time; zero is not at all. Less than a millisecond is not at all for responses, and a millisecond for values.

@@ -8,10 +8,10 @@ impl PolicyBuilder {
     ///
     /// A login or logout that redirects to `/` clears the front page for every visitor. Set this to `false` if your
     /// application has such routes, and invalidate what a write has changed by
-    /// [`InvalidateOnSuccess`](crate::InvalidateOnSuccess) or [`Cache::invalidate`](crate::Cache::invalidate).
+    /// [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or [`Cache::invalidate`](crate::cache::Cache::invalidate).
     ///
     /// The page has to be on the host of the request, or on one that a keyed forwarded field names (`Forwarded`,
-    /// `X-Forwarded-Host`). Under [`app`](Self::app), `http` and `https` are one site. If a proxy says that it has removed a
+    /// `X-Forwarded-Host`). Under [`app`](crate::Policy::app), `http` and `https` are one site. If a proxy says that it has removed a
     /// prefix (`X-Forwarded-Prefix`), paths with the prefix and without it count.
     ///
     /// The target of the write itself, `Content-Location`, and the `Location` of a 201 or another 2xx are invalidated in any case (RFC

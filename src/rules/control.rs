@@ -13,7 +13,7 @@ use std::time::Duration;
 /// # Example
 /// ```
 /// use std::time::Duration;
-/// use tower_response_cache::CacheControl;
+/// use tower_response_cache::cache_headers::CacheControl;
 ///
 /// let control = CacheControl::new().public().max_age(Duration::from_secs(3600)).immutable();
 /// assert_eq!(control.to_string(), "public, max-age=3600, immutable");

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::EntityTag;
+/// use tower_response_cache::precondition::EntityTag;
 ///
 /// let version = EntityTag::strong("v7");
 /// assert_eq!(version.to_string(), "\"v7\"");

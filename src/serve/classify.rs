@@ -154,7 +154,8 @@ fn look_further(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -
 mod tests {
     use super::{Decision, KeyBuf, LayerConfig, classify};
     use crate::serve::config::Level;
-    use crate::{Cache, NullStore, Policy};
+    use crate::store::NullStore;
+    use crate::{Cache, Policy};
     use http_body_util::Empty;
 
     #[test]

@@ -140,3 +140,56 @@ impl LayerConfig {
         Arc::new(Self { is_enabled, ..Arc::unwrap_or_clone(self) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyBuilder;
+    use crate::store::NullStore;
+    use std::time::Duration;
+
+    #[test]
+    fn layers_that_let_different_things_through_have_different_ids() {
+        let (app, rfc) = (Policy::app, Policy::rfc9111);
+        let name = HeaderName::from_static;
+        let identity = |builder: PolicyBuilder, name| builder.vary_by_identity(name, |_| None);
+        let policies: [PolicyBuilder; 24] = [
+            app(),
+            rfc(),
+            app().name("a"),
+            app().ignore_headers(["x-a"]),
+            app().ignore_headers(["x-b"]),
+            app().vary_on_headers(["x-a"]),
+            app().vary_on_headers(["x-b"]),
+            app().credential_headers(["x-a"]),
+            app().credential_headers(["x-b"]),
+            app().ignore_cookies(["a"]),
+            app().ignore_cookies(["b"]),
+            app().vary_on_cookies(["a"]),
+            app().credential_cookies(["a"]),
+            app().ignore_undeclared_cookies(),
+            app().ignore_response_cookies(["a"]),
+            app().ignore_response_cookies(["b"]),
+            app().strip_unkeyed_inputs([]),
+            app().strip_unkeyed_inputs([name("x-a")]),
+            app().strip_unkeyed_inputs([name("x-b")]),
+            app().identified_if_extension::<u8>(),
+            identity(app(), "a"),
+            identity(app(), "b"),
+            app().vary_by("a", |_| None),
+            rfc().share_set_cookie(true),
+        ];
+        let cache = Cache::new(NullStore::new());
+        let levels =
+            [Level::Site, Level::Route(Ttl::Forever), Level::Route(Ttl::For(Duration::from_secs(1)))];
+        let mut ids: Vec<LayerId> = Vec::new();
+        for level in levels {
+            for policy in &policies {
+                let policy = policy.clone().build().expect("a policy");
+                let config = LayerConfig::new(cache.clone(), policy, level);
+                assert!(!ids.contains(config.id()), "{level:?} {:?}", config.policy);
+                ids.push(*config.id());
+            }
+        }
+    }
+}

@@ -21,7 +21,7 @@ use tower::util::Oneshot;
 type WaitingAnswer<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 
 pin_project! {
-    /// The future of a [`ResponseCache`](crate::ResponseCache).
+    /// The future of a [`ResponseCache`](crate::response_cache::ResponseCache).
     ///
     /// # Cancel safety
     /// Dropped at any time, it leaves nothing half stored and nobody waiting: if others wait for

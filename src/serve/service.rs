@@ -29,8 +29,8 @@ use std::task::{self, Poll};
 use tower::Service;
 use tower::util::ServiceExt;
 
-/// A service with a response cache before it: what [`SiteCacheLayer`](crate::SiteCacheLayer) and
-/// [`RouteCacheLayer`](crate::RouteCacheLayer) make.
+/// A service with a response cache before it: what [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer) and
+/// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) make.
 ///
 /// It is always ready, so that a hit never waits for a busy service; where a request is forwarded,
 /// the service is driven to readiness inside the response future, and errors of its readiness
@@ -46,12 +46,12 @@ impl<S> ResponseCache<S> {
         Self { inner, config }
     }
 
-    /// Wraps a service in a site-wide cache, as a [`SiteCacheLayer`](crate::SiteCacheLayer) does.
+    /// Wraps a service in a site-wide cache, as a [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer) does.
     pub fn site(inner: S, cache: &Cache) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
     }
 
-    /// Wraps a service in a cache for one route, as a [`RouteCacheLayer`](crate::RouteCacheLayer) does.
+    /// Wraps a service in a cache for one route, as a [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) does.
     pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }

@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// What a cache layer did with a request: a response extension, present where
-/// [`PolicyBuilder::cache_status`](crate::PolicyBuilder::cache_status) is on.
+/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on.
 ///
 /// # Example
 /// ```

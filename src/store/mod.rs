@@ -15,8 +15,8 @@ mod store_trait;
 pub use crate::entry::{
     Dependency, Encoding, Entry, Generation, Scope, StoredResponse, StoredValue, VaryIndex,
 };
-pub use crate::error::{DecodeError, DecodeErrorKind, StoreError, StoreErrorKind};
-pub use crate::key::{CacheKey, KeyRef};
+pub(crate) use crate::error::{StoreError, StoreErrorKind};
+pub use crate::key::cache_key::{CacheKey, KeyRef};
 pub use future::StoreFuture;
 pub use generations::{Generations, Strength, Validity};
 pub use local::LocalGenerations;

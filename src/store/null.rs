@@ -13,7 +13,8 @@ use std::time::Duration;
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::{Cache, NullStore};
+/// use tower_response_cache::Cache;
+/// use tower_response_cache::store::NullStore;
 ///
 /// let cache = Cache::new(NullStore::new());
 /// ```

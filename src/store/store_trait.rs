@@ -124,8 +124,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns the invalidations of a namespace, shared by all who ask for the same one. An invalidation in one
     /// namespace leaves the other namespaces alone.
     ///
-    /// Called for each new [`Cache`](crate::Cache), and by each call of
-    /// [`Cache::with_namespace`](crate::Cache::with_namespace). A store inside the process returns what a
+    /// Called for each new [`Cache`](crate::cache::Cache), and by each call of
+    /// [`Cache::with_namespace`](crate::cache::Cache::with_namespace). A store inside the process returns what a
     /// [`LocalGenerations`](super::LocalGenerations) of its own says. Without, they are kept as one entry of the store
     /// itself, which is read with each look-up and changed by [`compare_and_set`](Self::compare_and_set): where the
     /// backend can do better, have it do so.

@@ -10,10 +10,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreFuture};
-use tower_response_cache::{
-    Cache, CacheHints, Clock, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer, TagField,
-};
+use tower_response_cache::Store;
+use tower_response_cache::clock::Clock;
+use tower_response_cache::policy::{PolicyBuilder, TagField};
+use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{Cache, CacheHints, MemoryStore, Policy, SiteCacheLayer};
 
 const CAPACITY: u64 = 2 << 20;
 /// Numbers of fields, around each one at which the index of a header map grows.

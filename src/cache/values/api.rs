@@ -66,7 +66,7 @@ impl Cache {
     }
 
     /// Sets the value under a key for a time, and returns whether it is stored. See
-    /// [`Value::set`](crate::Value::set).
+    /// [`Value::set`](crate::values::Value::set).
     ///
     /// The TTL is a [`Duration`](std::time::Duration), an `Option<Duration>` (`None` is for ever) or a [`Ttl`].
     ///
@@ -155,7 +155,7 @@ impl Cache {
     }
 
     /// Sets the time from now for which the value under a key lives, and returns whether there is one. Zero removes it. See
-    /// [`Value::touch`](crate::Value::touch).
+    /// [`Value::touch`](crate::values::Value::touch).
     ///
     /// # Errors
     /// If the store fails, or others changed the value in each of 64 tries.

@@ -69,7 +69,7 @@ impl Value<'_> {
     ///
     /// A computation that needs its own value, directly or through others, does not wait for itself: a nested computation
     /// makes the value again. The fifth nested computation fails with [`ValueError::Loop`]. Computations and requests in
-    /// other tasks are recognized if those use [`propagate_dependencies`](crate::propagate_dependencies).
+    /// other tasks are recognized if those use [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors
     /// If the value can't be written as MessagePack, or needs itself without end.

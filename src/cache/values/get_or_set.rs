@@ -13,7 +13,7 @@ impl Cache {
     /// Returns the value under a key; if there is none, computes it and sets it for a time.
     ///
     /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
-    /// calls one computes: see [`Value::get_or_set`](crate::Value::get_or_set).
+    /// calls one computes: see [`Value::get_or_set`](crate::values::Value::get_or_set).
     ///
     /// # Errors
     /// If the value can't be written as MessagePack, or needs itself without end. A store that fails is counted, and done
@@ -51,7 +51,7 @@ impl Cache {
     }
 
     /// Returns the value under a key; if there is none, computes it and sets it for a time, unless the computation fails. See
-    /// [`Value::try_get_or_set`](crate::Value::try_get_or_set).
+    /// [`Value::try_get_or_set`](crate::values::Value::try_get_or_set).
     ///
     /// # Errors
     /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.

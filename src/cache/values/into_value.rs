@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::{Future, Ready, ready};
 
-/// What [`Cache::get_or_set`](crate::Cache::get_or_set) takes: a plain value, a closure that returns one, a future, or a closure
+/// What [`Cache::get_or_set`](crate::cache::Cache::get_or_set) takes: a plain value, a closure that returns one, a future, or a closure
 /// that returns a future.
 ///
 /// A closure and a future run only if there is no value. A closure that is not asynchronous must not block the thread for long.

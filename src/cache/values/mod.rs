@@ -1,7 +1,7 @@
 //! The low-level cache: values of the application's own, by key.
 //!
-//! A value is read, written and computed through [`Cache`](crate::Cache), or through [`Value`] if it has tags or a stale window. What is
-//! made from values depends on them: see [`propagate_dependencies`](crate::propagate_dependencies).
+//! A value is read, written and computed through [`Cache`](crate::cache::Cache), or through [`Value`] if it has tags or a stale window. What is
+//! made from values depends on them: see [`propagate_dependencies`](crate::values::propagate_dependencies).
 
 mod api;
 mod clear;

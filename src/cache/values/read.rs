@@ -5,14 +5,14 @@ use super::state::{ValueSnapshot, ValueState};
 use super::value::{TRIES, Value};
 use crate::entry::{Encoding, Entry, StoredValue};
 use crate::error::StoreError;
-use crate::store::StoreErrorKind;
+use crate::error::StoreErrorKind;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Value<'_> {
-    /// Returns the value, or `None` if there is none. See [`Cache::get`](crate::Cache::get).
+    /// Returns the value, or `None` if there is none. See [`Cache::get`](crate::cache::Cache::get).
     ///
     /// # Errors
     /// If the store fails.

@@ -63,7 +63,7 @@ impl<'a> Value<'a> {
 impl Value<'_> {
     /// Sets how long the value lives: a [`Duration`], an `Option<Duration>` (`None` is for ever) or a [`Ttl`].
     ///
-    /// [`Ttl::Default`] is the cache's own ([`value_ttl`](crate::CacheBuilder::value_ttl)). Zero sets nothing, and removes what
+    /// [`Ttl::Default`] is the cache's own ([`value_ttl`](crate::cache::CacheBuilder::value_ttl)). Zero sets nothing, and removes what
     /// is there. A part of a millisecond is rounded up.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();

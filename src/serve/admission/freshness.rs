@@ -123,8 +123,11 @@ pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::entry::{Generation, headers_for_storage};
-    use crate::{Cache, Clock, NullStore, Policy, PolicyBuilder};
+    use crate::policy::PolicyBuilder;
+    use crate::store::NullStore;
+    use crate::{Cache, Policy};
     use ExplicitLifetime::{Silent, Stale};
     use std::sync::Arc;
 

@@ -65,7 +65,7 @@ mod tests {
             (unknown(), None, 0, Ok(())),
         ];
         for (row, (body, declared, limit, expected)) in table.into_iter().enumerate() {
-            let now = crate::Clock::system().now();
+            let now = crate::clock::Clock::system().now();
             let head = Head::new(StatusCode::OK, HeaderMap::new(), Generation::new(1, 0), now);
             let stored = StoredResponse::new(head, Bytes::new());
             let (retained, told) = (Duration::ZERO, Default::default());

@@ -5,6 +5,7 @@ mod lookups;
 
 use super::follower::{Collapse, Progress};
 use super::{Action, ROUNDS, collapse};
+use crate::clock::Clock;
 use crate::entry::{Entry, Generation, Head, Nominated, StoredResponse, headers_for_storage};
 use crate::flight::{Chain, HitForMissReason, Leader, Outcome, Role};
 use crate::key::{CacheKey, KeyRef};
@@ -14,7 +15,7 @@ use crate::serve::lookup::Lookup;
 use crate::serve::request::{RequestFacts, RequestState};
 use crate::status::{Detail, ForwardReason};
 use crate::store::PutMode;
-use crate::{Cache, Clock, Invalidation, MemoryStore};
+use crate::{Cache, Invalidation, MemoryStore};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Request, StatusCode};
 use std::sync::{Arc, Weak};

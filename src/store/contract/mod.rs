@@ -7,13 +7,14 @@
 //! # Example
 //! ```
 //! use tower_response_cache::store::contract::Contract;
-//! use tower_response_cache::{Clock, MemoryStore};
+//! use tower_response_cache::MemoryStore;
+//! use tower_response_cache::clock::Clock;
 //!
 //! # futures::executor::block_on(async {
 //! let (clock, hand) = Clock::manual();
 //! let store = MemoryStore::builder().clock(clock).build()?;
 //! Contract::new(store).time(move |by| hand.advance(by)).verify().await;
-//! # Ok::<_, tower_response_cache::ConfigError>(())
+//! # Ok::<_, tower_response_cache::error::ConfigError>(())
 //! # }).unwrap();
 //! ```
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// counts as invalidated.
 ///
 /// # Idle namespaces
-/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::Cache). The most
+/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::cache::Cache). The most
 /// recently used idle namespaces are kept: at most 16,384, which take at most 24 MiB together with their names. The
 /// others are dropped when handles are requested. A dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
 /// A namespace that a handle exists for is never dropped.
@@ -36,7 +36,7 @@ use std::sync::Arc;
 /// let page = Scope::path("/flavours");
 /// generations.advance(&[page], Strength::Hard).await?;
 /// assert_eq!(generations.check(before, &[page], &[]).await?, Validity::Invalid);
-/// # Ok::<_, tower_response_cache::store::StoreError>(())
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```
 #[derive(Debug, Clone, Default)]

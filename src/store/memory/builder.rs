@@ -24,7 +24,7 @@ const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
 /// use tower_response_cache::MemoryStore;
 ///
 /// let store = MemoryStore::builder().max_bytes(1 << 30).largest_entry(32 << 20).build()?;
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]

@@ -253,7 +253,7 @@ impl fmt::Debug for RecordGenerations {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MemoryStore;
+    use crate::store::MemoryStore;
     use crate::store::PutMode;
     use crate::store::incarnation::{MOST_AHEAD, new_incarnation};
 

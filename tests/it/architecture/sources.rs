@@ -42,7 +42,7 @@ pub(super) fn sources() -> Vec<Source> {
 impl Source {
     /// Returns `true` if the file is a test module.
     pub(super) fn is_test(&self) -> bool {
-        self.path.ends_with("tests.rs")
+        self.path.ends_with("tests.rs") || self.path.iter().any(|part| part == "tests")
     }
 
     /// Returns the path of the module that the file is.

@@ -14,7 +14,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, PolicyBuilder, ResponseBody, SiteCacheLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, SiteCacheLayer};
 
 type Piece = Result<Frame<Bytes>, io::Error>;
 type Pieces = StreamBody<mpsc::Receiver<Piece>>;

@@ -13,10 +13,10 @@ use tokio::sync::Barrier;
 use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, ComputeError, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
-    propagate_dependencies,
-};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::values::{ComputeError, propagate_dependencies};
+use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Infallible>;

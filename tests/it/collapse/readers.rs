@@ -12,7 +12,8 @@ use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use tower_response_cache::{Cache, PolicyBuilder};
+use tower_response_cache::Cache;
+use tower_response_cache::policy::PolicyBuilder;
 
 /// A waker that counts its wake-ups.
 #[derive(Default)]
@@ -112,7 +113,7 @@ fn remote() -> Cache {
 async fn with_a_slow_reader(
     world: &World,
     pieces: usize,
-) -> tower_response_cache::ResponseBody<crate::collapse::streaming::Pieces> {
+) -> tower_response_cache::response_cache::ResponseBody<crate::collapse::streaming::Pieces> {
     let mut readers = world.many(2).await;
     let (mut sender, slow) = (world.sender(), readers.pop().expect("two"));
     let send = async {

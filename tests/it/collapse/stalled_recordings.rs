@@ -16,8 +16,10 @@ use std::time::Duration;
 use tokio::time::{advance, sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::cache::CacheBuilder;
+use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture};
-use tower_response_cache::{Cache, CacheBuilder, MemoryStore, ResponseBody, SiteCacheLayer, Store, Ttl};
+use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer, Store, Ttl};
 
 const FRAMES: usize = 10;
 

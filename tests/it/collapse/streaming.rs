@@ -15,9 +15,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{
-    BoxError, Cache, Invalidation, ManualClock, PolicyBuilder, ResponseBody, SiteCacheLayer,
-};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::error::BoxError;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
 pub(crate) type Pieces = StreamBody<mpsc::Receiver<Piece>>;

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, service_fn};
-use tower_response_cache::{Cache, ResponseBody, SiteCacheLayer};
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, SiteCacheLayer};
 
 /// A page or a value, and what it is made from.
 #[derive(Debug, Clone)]

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Invalidation, Policy, PolicyBuilder, PreconditionLayer, RouteCacheLayer,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Invalidation, Policy, PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
 /// A document that others than HTTP clients may change, and its version.

@@ -16,7 +16,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{EntityTag, PreconditionLayer, ResponseBody, SiteCacheLayer};
+use tower_response_cache::precondition::EntityTag;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{PreconditionLayer, SiteCacheLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -11,9 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tokio::time::sleep;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{
-    AddVaryLayer, CacheControl, EntityTag, PreconditionLayer, SetCacheControlLayer, SiteCacheLayer,
-};
+use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+use tower_response_cache::precondition::EntityTag;
+use tower_response_cache::{PreconditionLayer, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 

@@ -12,7 +12,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{EntityTag, Policy, PreconditionLayer, SiteCacheLayer};
+use tower_response_cache::precondition::EntityTag;
+use tower_response_cache::{Policy, PreconditionLayer, SiteCacheLayer};
 
 /// RFC 9110 section 15.4.5: what guides the updates of caches; RFC 9213.
 #[tokio::test]

@@ -14,7 +14,8 @@ use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 use tower_http::services::ServeDir;
-use tower_response_cache::{ConditionalGetLayer, ResponseBody, SiteCacheLayer};
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{ConditionalGetLayer, SiteCacheLayer};
 
 type Tagged = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
 

@@ -10,9 +10,8 @@ use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
-use tower_response_cache::{
-    AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Policy, PolicyBuilder, SiteCacheLayer,
-};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Policy, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 09:49:37 GMT";
@@ -81,7 +80,11 @@ async fn a_weak_tag_resumes_nothing() {
 /// A body that is there with its head, or that comes later.
 fn framed(
     later: bool,
-) -> BoxCloneService<Request<Body>, Response<tower_response_cache::ResponseBody<Frames>>, Infallible> {
+) -> BoxCloneService<
+    Request<Body>,
+    Response<tower_response_cache::response_cache::ResponseBody<Frames>>,
+    Infallible,
+> {
     let inner = service_fn(move |_: Request<Body>| async move {
         let frames = [Bytes::from_static(b"01234"), Bytes::from_static(b"56789")];
         let frames: Vec<_> = frames.into_iter().map(|data| Ok::<_, Infallible>(Frame::data(data))).collect();

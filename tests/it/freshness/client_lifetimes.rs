@@ -4,10 +4,9 @@ use crate::support::*;
 use http::{HeaderName, Response, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    Cache, CacheControl, CacheHints, ConditionalGetLayer, Invalidation, Policy, PolicyBuilder,
-    SetCacheControlLayer, SiteCacheLayer,
-};
+use tower_response_cache::cache_headers::{CacheControl, SetCacheControlLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, CacheHints, ConditionalGetLayer, Invalidation, Policy, SiteCacheLayer};
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 

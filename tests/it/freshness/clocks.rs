@@ -5,9 +5,9 @@ use crate::support::*;
 use http::Response;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    Cache, CacheHints, Clock, ManualClock, MemoryStore, PolicyBuilder, SiteCacheLayer, Ttl,
-};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, CacheHints, MemoryStore, SiteCacheLayer, Ttl};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);

@@ -2,7 +2,8 @@
 
 use crate::support::rfc9111::{SECOND, app, date, proxy, standing, with_status};
 use crate::support::*;
-use tower_response_cache::{CacheHints, Policy, PolicyBuilder};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{CacheHints, Policy};
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
 #[tokio::test]

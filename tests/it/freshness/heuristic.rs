@@ -3,7 +3,7 @@
 use crate::support::rfc9111::{SECOND, app, earlier, proxy, standing, with_status};
 use crate::support::*;
 use std::time::Duration;
-use tower_response_cache::PolicyBuilder;
+use tower_response_cache::policy::PolicyBuilder;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -4,7 +4,8 @@ use crate::support::rfc9111::{SECOND, date, proxy, standing};
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer, Ttl};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
 
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{
-    Cache, CacheHints, CacheStatus, Clock, Invalidation, ManualClock, MemoryStore, Policy, PolicyBuilder,
-    ResponseBody, SiteCacheLayer,
+    Cache, CacheHints, CacheStatus, Invalidation, MemoryStore, Policy, SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheStatus, Policy, SiteCacheLayer, WarmSummary};
+use tower_response_cache::cache::WarmSummary;
+use tower_response_cache::{CacheStatus, Policy, SiteCacheLayer};
 
 fn uris(paths: &[&str]) -> Vec<Uri> {
     paths.iter().map(|path| format!("http://shop.example{path}").parse().expect("a URI")).collect()

@@ -8,7 +8,8 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, Policy, PolicyBuilder};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Invalidation, Policy};
 
 /// Stores that can be invalidated by nobody: one outside the process, and one inside.
 pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];

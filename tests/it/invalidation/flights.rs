@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, Policy, ResponseBody, SiteCacheLayer};
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
 /// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
 /// beginning.

@@ -2,7 +2,8 @@
 
 use crate::support::*;
 use http::StatusCode;
-use tower_response_cache::{Invalidation, Policy, PolicyBuilder};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Invalidation, Policy};
 
 /// Returns `true` if a write that answers so clears `/page`.
 async fn clears(policy: PolicyBuilder, code: u16, field: &'static str) -> bool {

@@ -7,7 +7,8 @@ use std::convert::Infallible;
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn};
 #[cfg(feature = "axum")]
-use tower_response_cache::{Dependents, Invalidation};
+use tower_response_cache::Invalidation;
+use tower_response_cache::invalidation::Dependents;
 
 /// What is asked for in [`names`], by its number.
 fn targets() -> [Request<Body>; 10] {
@@ -145,7 +146,7 @@ async fn a_subtree_is_named_encoded_or_decoded() {
 #[tokio::test(start_paused = true)]
 async fn a_uri_is_named_by_the_query_that_is_part_of_the_key() {
     let cache = memory();
-    let ignoring = policy().query(tower_response_cache::QueryKey::without(["utm_*"]));
+    let ignoring = policy().query(tower_response_cache::key::QueryKey::without(["utm_*"]));
     let stack = layered(&cache, ignoring, origin(|_, call| numbered(&[], call)).0);
     fill(&stack, &["/a?x=1&utm_source=mail"]).await;
     invalidate(&cache, Invalidation::uri("/a")).await;

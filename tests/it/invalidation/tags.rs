@@ -4,7 +4,8 @@ use crate::support::rfc9111::{proxy, standing};
 use crate::support::stacks::*;
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, TagField};
+use tower_response_cache::policy::TagField;
+use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// Each field by which a response may say a tag, with the tag `t`, and how it is enabled.
 const FIELDS: [(TagField, &str, &str); 3] = [

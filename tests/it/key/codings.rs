@@ -5,7 +5,8 @@ use http::{Request, Response};
 use std::sync::Arc;
 use tokio::sync::Barrier;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{KeyPart, Policy, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::key::KeyPart;
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 fn offering(coding: &str) -> Request<Body> {
     get_with("/", &[("accept-encoding", coding)])

@@ -4,7 +4,9 @@ use crate::support::*;
 use http::{HeaderName, HeaderValue, Request};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{KeyPart, PolicyBuilder, QueryKey, SiteCacheLayer};
+use tower_response_cache::SiteCacheLayer;
+use tower_response_cache::key::{KeyPart, QueryKey};
+use tower_response_cache::policy::PolicyBuilder;
 
 type Lines = &'static [(&'static str, &'static str)];
 

@@ -2,7 +2,10 @@
 
 use crate::support::*;
 use http::{HeaderName, Request};
-use tower_response_cache::{ConfigErrorKind, KeyPart, Policy, PolicyBuilder, QueryKey};
+use tower_response_cache::Policy;
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::key::{KeyPart, QueryKey};
+use tower_response_cache::policy::PolicyBuilder;
 
 /// A page that shows some fields as its handler sees them.
 fn shows(policy: PolicyBuilder, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
@@ -300,7 +303,7 @@ async fn the_handler_sees_the_very_value_that_is_in_the_key() {
 
 #[test]
 fn rules_that_contradict_each_other_are_refused_with_the_name() {
-    let contradiction = |error: tower_response_cache::ConfigError| {
+    let contradiction = |error: tower_response_cache::error::ConfigError| {
         assert_eq!(error.kind(), ConfigErrorKind::Contradiction);
         error.value().to_owned()
     };

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, Invalidation, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// The field by which the tests choose what the handler sees.
 const SEEN: &str = "x-seen";

@@ -5,7 +5,8 @@ use http::Request;
 use proptest::prelude::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Policy, QueryKey, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::key::QueryKey;
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// Answers with everything that may tell one page from another.
 fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
@@ -177,7 +178,7 @@ async fn a_forwarded_field_declared_ignored_is_removed_and_not_keyed() {
 
 #[tokio::test]
 async fn a_part_of_the_users_own_tells_tenants_apart() {
-    let part = |request: tower_response_cache::RequestHead<'_>| {
+    let part = |request: tower_response_cache::key::RequestHead<'_>| {
         request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok()).map(str::to_owned)
     };
     let (stack, _) = site(policy().vary_by("tenant", part), |_, call| numbered(&[], call));

@@ -3,7 +3,9 @@
 use crate::support::stacks::*;
 use crate::support::*;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, Invalidation, PolicyBuilder, PurgeService, QueryKey, SiteCacheLayer};
+use tower_response_cache::key::QueryKey;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Invalidation, PurgeService, SiteCacheLayer};
 
 /// Spellings that a form parser reads alike, a line each.
 const ALIKE: &[&[&str]] = &[

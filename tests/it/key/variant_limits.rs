@@ -7,9 +7,8 @@ use http::{HeaderName, Request};
 use proptest::prelude::{prop, prop_assert_eq, proptest};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    Cache, CacheHints, Invalidation, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer, Ttl,
-};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer, Ttl};
 
 const X_A: HeaderName = HeaderName::from_static("x-a");
 const SECOND: Duration = Duration::from_secs(1);
@@ -141,7 +140,7 @@ async fn only_if_cached_refuses_a_variant_with_too_long_a_key() {
 }
 
 /// A site that varies on `x-a`, its cache and its clock.
-fn varying(most: usize) -> (Stack, Cache, tower_response_cache::ManualClock) {
+fn varying(most: usize) -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a"), ("cache-control", "max-age=600")], call));
     let stack = SiteCacheLayer::new(&cache)
@@ -312,7 +311,7 @@ proptest! {
 }
 
 /// A site that varies on `x-a`. The value is the lifetime in seconds; with an empty value, the page never expires.
-fn lifetimes() -> (Stack, Cache, tower_response_cache::ManualClock) {
+fn lifetimes() -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         let value = request.headers()["x-a"].to_str().expect("text").to_owned();
@@ -357,7 +356,7 @@ async fn unexpiring_variant_keeps_its_index() {
 }
 
 /// A site whose page has one tag for all variants. Its lifetime is longer from the third fetch on.
-fn site_with_growing_lifetime(policy: PolicyBuilder) -> (Stack, tower_response_cache::ManualClock) {
+fn site_with_growing_lifetime(policy: PolicyBuilder) -> (Stack, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
         let lifetime = if call <= 2 { "max-age=60" } else { "max-age=864000" };

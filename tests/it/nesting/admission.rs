@@ -9,10 +9,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+use tower_response_cache::error::BoxError;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::precondition::EntityTag;
 use tower_response_cache::{
-    AddVaryLayer, AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheHints, ConditionalGetLayer,
-    EntityTag, Identified, Invalidation, NeverCacheLayer, PolicyBuilder, PreconditionLayer, RouteCacheLayer,
-    SetCacheControlLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, CacheHints, ConditionalGetLayer, Identified, Invalidation, NeverCacheLayer,
+    PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
 type Boxed = UnsyncBoxBody<bytes::Bytes, BoxError>;

@@ -3,10 +3,9 @@
 use crate::support::*;
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    AddVaryLayer, CacheControl, ConfigErrorKind, Identified, NeverCacheLayer, Policy, SetCacheControlLayer,
-    SiteCacheLayer,
-};
+use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::{Identified, NeverCacheLayer, Policy, SiteCacheLayer};
 
 #[tokio::test]
 async fn a_never_cached_page_is_stored_nowhere() {

@@ -11,10 +11,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+use tower_response_cache::error::BoxError;
+use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{
-    AddVaryLayer, AnonymousOnlyLayer, BoxError, Cache, CacheControl, CacheHints, CacheStatus,
-    ConditionalGetLayer, Identified, NeverCacheLayer, Policy, ResponseBody, RouteCacheLayer,
-    SetCacheControlLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, CacheHints, CacheStatus, ConditionalGetLayer, Identified, NeverCacheLayer,
+    Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
 type Any<B> = BoxCloneService<Request<Body>, Response<B>, Infallible>;

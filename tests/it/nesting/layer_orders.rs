@@ -12,9 +12,8 @@ use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::trace::TraceLayer;
-use tower_response_cache::{
-    AnonymousOnlyLayer, Identified, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
-};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{AnonymousOnlyLayer, Identified, Policy, RouteCacheLayer, SiteCacheLayer};
 use tower_sessions::cookie::time::Duration;
 use tower_sessions::{Expiry, MemoryStore, Session, SessionManagerLayer};
 

@@ -18,9 +18,9 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
-use tower_response_cache::{
-    Cache, Policy, PolicyBuilder, ResponseBody, ResponseCache, RouteCacheLayer, SiteCacheLayer,
-};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
+use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 
 #[tokio::test]
 async fn between_other_tower_http_layers_it_compiles_and_caches() {
@@ -283,7 +283,7 @@ fn handles_and_layers_can_be_shared_between_threads() {
     shared::<PolicyBuilder>();
     shared::<SiteCacheLayer>();
     shared::<RouteCacheLayer>();
-    shared::<tower_response_cache::ResponseCache<()>>();
+    shared::<tower_response_cache::response_cache::ResponseCache<()>>();
 }
 
 #[tokio::test]

@@ -5,10 +5,11 @@ use http::{Request, Response};
 use std::convert::Infallible;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt};
+use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AddVaryLayer, AnonymousOnlyLayer, CacheControl, CacheHints, ConditionalGetLayer, Identified,
-    NeverCacheLayer, Policy, PolicyBuilder, PreconditionLayer, RouteCacheLayer, SetCacheControlLayer,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, CacheHints, ConditionalGetLayer, Identified, NeverCacheLayer, Policy,
+    PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
 const FIELD: &str = "tower-response-cache";
@@ -41,7 +42,7 @@ fn fresh(_: &Request<Body>, call: usize) -> Response<Body> {
 async fn is_stored<B>(policy: PolicyBuilder, marked: Any<B>) -> bool
 where
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
-    B::Error: Into<tower_response_cache::BoxError>,
+    B::Error: Into<tower_response_cache::error::BoxError>,
 {
     let stack =
         SiteCacheLayer::new(&memory()).policy(policy.build().expect("a policy")).layer(rebuilt(marked));

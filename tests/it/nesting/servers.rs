@@ -168,9 +168,14 @@ async fn an_ignored_query_parameter_is_hidden_from_original_uri() {
                     format!("{} {own}", uri.0)
                 }),
             )
-            .layer(SiteCacheLayer::new(&memory()).policy(
-                policy().query(tower_response_cache::QueryKey::without(["utm_*"])).build().expect("a policy"),
-            )),
+            .layer(
+                SiteCacheLayer::new(&memory()).policy(
+                    policy()
+                        .query(tower_response_cache::key::QueryKey::without(["utm_*"]))
+                        .build()
+                        .expect("a policy"),
+                ),
+            ),
     );
     let server = Server::axum(app).await;
     assert_eq!(server.get("/a/x?utm_source=evil&p=1").await.text(), "/a/x?p=1 /x?p=1");

@@ -7,7 +7,7 @@ use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use std::convert::Infallible;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::decompression::DecompressionLayer;
-use tower_response_cache::KeyPart;
+use tower_response_cache::key::KeyPart;
 
 async fn unzipped(answer: &Answer) -> Answer {
     let Answer { status, headers, body } = answer.clone();

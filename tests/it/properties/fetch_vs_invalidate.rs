@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{
     CacheKey, Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode,
     Scope, StoreFuture, Strength, Validity,
 };
-use tower_response_cache::{
-    Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer, Store,
-};
+use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store};
 
 /// Waits for so many milliseconds.
 async fn pause(milliseconds: u64) {

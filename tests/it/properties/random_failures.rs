@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Clock, MemoryStore, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 

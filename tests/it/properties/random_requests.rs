@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Invalidation, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Invalidation, SiteCacheLayer};
 
 #[derive(Debug, Clone, Copy)]
 struct Origin {

@@ -38,7 +38,7 @@ fn no_invalidated_response_under_concurrent_failures() {
         };
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true).build().expect("a runtime").block_on(async {
-            let (clock, hand) = tower_response_cache::Clock::manual();
+            let (clock, hand) = tower_response_cache::clock::Clock::manual();
             let ticks = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(ms(5)).await;

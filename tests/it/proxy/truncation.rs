@@ -10,7 +10,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tower_response_cache::{Policy, PolicyBuilder};
+use tower_response_cache::Policy;
+use tower_response_cache::policy::PolicyBuilder;
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 

@@ -6,7 +6,8 @@ use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{CacheHints, Invalidation, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
 /// A HEAD and what it says in combination with others' features.
 #[tokio::test]
@@ -35,7 +36,7 @@ async fn a_contradicting_head_does_not_extend_the_lifetime() {
 type Lines = &'static [(&'static str, &'static str)];
 
 /// An origin whose HEAD says other things than the GET before it did.
-fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::ManualClock) {
+fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(move |request, call| {
         let first: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "1")];

@@ -8,8 +8,10 @@ use http::Request;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
-use tower_response_cache::{Cache, Clock, ManualClock, MemoryStore, PolicyBuilder, SiteCacheLayer, Store};
+use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer, Store};
 
 const TAGGED: [(&str, &str); 2] = [("etag", "\"a\""), ("cache-control", "public, max-age=60")];
 

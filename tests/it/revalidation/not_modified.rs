@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Invalidation, ManualClock, SiteCacheLayer};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
@@ -299,9 +300,10 @@ async fn a_304_of_an_inner_cache_layer_is_not_stored() {
         async move {
             match within {
                 true => route.oneshot(request).await,
-                false => {
-                    Ok(plain.oneshot(request).await?.map(|_| tower_response_cache::ResponseBody::default()))
-                }
+                false => Ok(plain
+                    .oneshot(request)
+                    .await?
+                    .map(|_| tower_response_cache::response_cache::ResponseBody::default())),
             }
         }
     });

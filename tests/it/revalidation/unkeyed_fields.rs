@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::Layer;
-use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
@@ -144,7 +146,7 @@ async fn an_answer_is_confirmed_once_in_ten_seconds_for_a_key() {
 
 #[tokio::test(start_paused = true)]
 async fn concurrent_confirmations_are_limited_like_refreshes() {
-    let (clock, hand) = tower_response_cache::Clock::manual();
+    let (clock, hand) = tower_response_cache::clock::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, calls) = origin(|request, call| match request.headers().contains_key("x-evil") {
         true => bad("404"),
@@ -216,7 +218,7 @@ async fn a_refresh_keeps_its_variant_if_vary_shrinks() {
 /// A part of the key that is computed from a field that every request has.
 fn by_tenant(
     computed: &Arc<AtomicUsize>,
-) -> impl Fn(tower_response_cache::RequestHead<'_>) -> Option<String> + use<> {
+) -> impl Fn(tower_response_cache::key::RequestHead<'_>) -> Option<String> + use<> {
     let computed = Arc::clone(computed);
     move |request| {
         computed.fetch_add(1, Ordering::SeqCst);
@@ -422,7 +424,7 @@ async fn a_refresh_that_times_out_bare_starts_bare_next_time() {
 
 #[tokio::test(start_paused = true)]
 async fn where_no_refresh_may_run_a_second_visitor_decides() {
-    let (clock, hand) = tower_response_cache::Clock::manual();
+    let (clock, hand) = tower_response_cache::clock::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, _) = origin(|request, call| match call {
         1 => numbered(&[], call),

@@ -12,7 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tower::util::MapRequestLayer;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -3,9 +3,9 @@
 use crate::support::*;
 use http::{HeaderName, Request, StatusCode};
 use tower::Layer;
-use tower_response_cache::{
-    AnonymousOnlyLayer, KeyPart, Policy, PolicyBuilder, QueryKey, SiteCacheLayer, Ttl,
-};
+use tower_response_cache::key::{KeyPart, QueryKey};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{AnonymousOnlyLayer, Policy, SiteCacheLayer, Ttl};
 
 fn with_cookie(cookie: &str) -> Request<Body> {
     get_with("/", &[("cookie", cookie)])

@@ -14,9 +14,10 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::key::{KeyPart, RequestHead};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Identified, Invalidation, KeyPart, Policy, PolicyBuilder, RequestHead,
-    RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{
-    AnonymousOnlyLayer, ConfigErrorKind, Identified, Policy, PolicyBuilder, SiteCacheLayer,
-};
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{AnonymousOnlyLayer, Identified, Policy, SiteCacheLayer};
 
 fn by_session() -> AnonymousOnlyLayer {
     let layer = AnonymousOnlyLayer::session_cookie("sid").expect("valid");

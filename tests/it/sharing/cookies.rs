@@ -4,7 +4,9 @@ use crate::support::rfc9111::{app, proxy, standing};
 use crate::support::*;
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{ConfigErrorKind, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
 /// A page that shows whatever cookies its handler sees.
 fn shop(policy: PolicyBuilder) -> (Stack, Calls) {

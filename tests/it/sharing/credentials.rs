@@ -4,9 +4,9 @@ use crate::support::*;
 use http::header::{HeaderName, VARY};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, KeyPart, MemoryStore, Policy, PolicyBuilder, RouteCacheLayer, SiteCacheLayer,
-};
+use tower_response_cache::key::KeyPart;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{AnonymousOnlyLayer, Cache, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer};
 
 const IDENTIFYING: [&str; 15] = [
     "client-cert",

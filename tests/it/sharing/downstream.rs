@@ -4,9 +4,11 @@ use crate::support::*;
 use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
 use http::{Request, Response};
 use tower::{Layer, ServiceExt};
+use tower_response_cache::cache_headers::{CacheControl, SetCacheControlLayer};
+use tower_response_cache::key::KeyPart;
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AnonymousOnlyLayer, CacheControl, Identified, KeyPart, NeverCacheLayer, Policy, PolicyBuilder,
-    RouteCacheLayer, SetCacheControlLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Identified, NeverCacheLayer, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
 type Lines = &'static [(&'static str, &'static str)];

@@ -3,9 +3,9 @@
 use crate::support::*;
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, PolicyBuilder, RouteCacheLayer,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
 /// Who an authentication layer has found the sender to be.

@@ -6,7 +6,9 @@ use http::{Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::time::Duration;
 use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Invalidation, KeyPart, Policy, PolicyBuilder, QueryKey};
+use tower_response_cache::key::{KeyPart, QueryKey};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Invalidation, Policy};
 
 /// RFC 9110 section 8.7.
 #[tokio::test]

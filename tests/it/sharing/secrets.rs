@@ -5,10 +5,11 @@ use bytes::Bytes;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::key::{KeyPart, RequestHead};
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
-use tower_response_cache::{
-    Cache, Clock, KeyPart, MemoryStore, Policy, PolicyBuilder, RequestHead, SiteCacheLayer, Store,
-};
+use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer, Store};
 
 /// A store outside the process that writes down all that it is given.
 #[derive(Debug, Clone)]

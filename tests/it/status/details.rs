@@ -13,9 +13,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, Clock, Identified, Invalidation, ManualClock, MemoryStore, Policy,
-    PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, Identified, Invalidation, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);

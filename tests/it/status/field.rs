@@ -8,9 +8,10 @@ use sfv::{BareItem, List, ListEntry, Parser};
 use std::fmt::Debug;
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    CacheHints, CacheStatus, ConditionalGetLayer, ManualClock, Policy, PolicyBuilder, RouteCacheLayer,
-    SiteCacheLayer, Ttl,
+    CacheHints, CacheStatus, ConditionalGetLayer, Policy, RouteCacheLayer, SiteCacheLayer, Ttl,
 };
 
 const S: Duration = Duration::from_secs(1);

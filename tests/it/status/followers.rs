@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);

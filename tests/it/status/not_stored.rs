@@ -16,9 +16,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
-    AnonymousOnlyLayer, Cache, CacheHints, Clock, Invalidation, MemoryStore, Policy, PolicyBuilder,
-    SiteCacheLayer,
+    AnonymousOnlyLayer, Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer,
 };
 
 const S: Duration = Duration::from_secs(1);

@@ -7,7 +7,9 @@ use http::Request;
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Policy, PolicyBuilder, QueryKey, RouteCacheLayer, SiteCacheLayer};
+use tower_response_cache::key::QueryKey;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -31,7 +31,7 @@ fn streaming(
 ) -> (
     impl tower::Service<
         Request<Body>,
-        Response = Response<tower_response_cache::ResponseBody<Stream>>,
+        Response = Response<tower_response_cache::response_cache::ResponseBody<Stream>>,
         Error = Infallible,
         Future: Send,
     > + Clone,
@@ -139,7 +139,7 @@ fn beside_endless_ones(
 ) -> (
     impl tower::Service<
         Request<Body>,
-        Response = Response<tower_response_cache::ResponseBody<Stream>>,
+        Response = Response<tower_response_cache::response_cache::ResponseBody<Stream>>,
         Error = Infallible,
         Future: Send,
     > + Clone,

@@ -9,10 +9,12 @@ use http_body_util::{BodyExt, StreamBody};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
-use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreErrorKind, StoreFuture};
-use tower_response_cache::{
-    Cache, Clock, ConfigErrorKind, Invalidation, MemoryStore, NullStore, SiteCacheLayer, Store,
-};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::error::StoreErrorKind;
+use tower_response_cache::store::NullStore;
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
+use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer, Store};
 
 pub(crate) fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
     let store = Faulty::new(memory_store(1 << 20), fault);
@@ -118,7 +120,8 @@ async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
 
 #[test]
 fn bad_configuration_is_refused_when_it_is_built() {
-    let kind = |builder: tower_response_cache::CacheBuilder| builder.build().expect_err("refused").kind();
+    let kind =
+        |builder: tower_response_cache::cache::CacheBuilder| builder.build().expect_err("refused").kind();
     assert_eq!(kind(Cache::builder(NullStore::new()).namespace("")), ConfigErrorKind::EmptyNamespace);
     assert_eq!(kind(Cache::builder(NullStore::new()).recording_bytes(0)), ConfigErrorKind::ZeroLimit);
     assert_eq!(

@@ -7,12 +7,15 @@ use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tower_response_cache::clock::Clock;
+use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::store::NullStore;
 use tower_response_cache::store::contract::Contract;
 use tower_response_cache::store::{
     Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Scope,
-    StoreError, StoreErrorKind, StoreFuture, Strength, Validity,
+    StoreFuture, Strength, Validity,
 };
-use tower_response_cache::{Clock, MemoryStore, NullStore, Store};
+use tower_response_cache::{MemoryStore, Store};
 
 fn timed_store() -> (MemoryStore, impl Fn(Duration) + Send + Sync + 'static) {
     let (clock, hand) = Clock::manual();

@@ -1,7 +1,8 @@
 //! The store that keeps nothing.
 
 use crate::support::*;
-use tower_response_cache::{Cache, Invalidation, NullStore};
+use tower_response_cache::store::NullStore;
+use tower_response_cache::{Cache, Invalidation};
 
 #[tokio::test]
 async fn a_store_that_keeps_nothing_serves_every_page_from_the_origin() {

@@ -18,10 +18,12 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::error::BoxError;
+use tower_response_cache::precondition::EntityTag;
 use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{
-    BoxError, Cache, Clock, EntityTag, Invalidation, MemoryStore, PreconditionLayer, RouteCacheLayer,
-    SiteCacheLayer, Store, Ttl,
+    Cache, Invalidation, MemoryStore, PreconditionLayer, RouteCacheLayer, SiteCacheLayer, Store, Ttl,
 };
 
 type Site = BoxCloneSyncService<Request<Body>, Response<UnsyncBoxBody<Bytes, BoxError>>, Infallible>;

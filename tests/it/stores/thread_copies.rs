@@ -4,8 +4,10 @@ use crate::support::*;
 use proptest::prelude::*;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, Store};
-use tower_response_cache::{Clock, MemoryStore};
+use tower_response_cache::MemoryStore;
+use tower_response_cache::Store;
+use tower_response_cache::clock::Clock;
+use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
 
 const KEY: &[u8] = b"hot";
 /// Look-ups of an entry until each thread has its copy.

@@ -15,7 +15,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{PolicyBuilder, ResponseBody, SiteCacheLayer};
+use tower_response_cache::SiteCacheLayer;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
 
 /// The longest wait for another thread; past it, a test fails.
 const LONGEST: Duration = Duration::from_secs(30);

@@ -26,7 +26,7 @@ where
 pub(crate) trait CachedService:
     Service<
         Request<Body>,
-        Response = Response<tower_response_cache::ResponseBody<Body>>,
+        Response = Response<tower_response_cache::response_cache::ResponseBody<Body>>,
         Error = io::Error,
         Future: Send,
     > + Clone
@@ -39,7 +39,7 @@ pub(crate) trait CachedService:
 impl<S> CachedService for S where
     S: Service<
             Request<Body>,
-            Response = Response<tower_response_cache::ResponseBody<Body>>,
+            Response = Response<tower_response_cache::response_cache::ResponseBody<Body>>,
             Error = io::Error,
             Future: Send,
         > + Clone

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, Clock, ManualClock, MemoryStore, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer,
-    SiteCacheLayer,
-};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, MemoryStore, Policy, RouteCacheLayer, SiteCacheLayer};
 
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) type Body = Full<Bytes>;

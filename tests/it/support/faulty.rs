@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::error::{StoreError, StoreErrorKind};
 use tower_response_cache::store::{
-    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
-    StoreErrorKind, StoreFuture, Strength, Validity,
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreFuture,
+    Strength, Validity,
 };
-use tower_response_cache::{Cache, Clock, ManualClock, MemoryStore, Store};
+use tower_response_cache::{Cache, MemoryStore, Store};
 
 /// What is wrong with a store.
 #[derive(Debug, Clone, Copy, PartialEq)]

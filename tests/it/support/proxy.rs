@@ -16,7 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tower::Layer;
-use tower_response_cache::{ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Policy, SiteCacheLayer};
 
 /// What hangs shall fail; nothing else depends on it.
 const GUARD: Duration = Duration::from_secs(60);

@@ -4,7 +4,9 @@ use crate::support::*;
 use http::{Request, Response, StatusCode};
 use std::time::{Duration, SystemTime};
 use tower::{Layer, ServiceExt};
-use tower_response_cache::{Cache, ManualClock, Policy, PolicyBuilder, SiteCacheLayer};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const START: Duration = Duration::from_secs(1_767_225_600);

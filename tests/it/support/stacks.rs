@@ -7,9 +7,9 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, CacheHints, Clock, Invalidation, ManualClock, MemoryStore, Policy, PolicyBuilder, SiteCacheLayer,
-};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer};
 
 pub(crate) const S: Duration = Duration::from_secs(1);
 pub(crate) const MS: Duration = Duration::from_millis(1);

@@ -6,7 +6,8 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 use tower::{ServiceExt, service_fn};
-use tower_response_cache::{Invalidation, RequestHead};
+use tower_response_cache::Invalidation;
+use tower_response_cache::key::RequestHead;
 
 pub(crate) const USERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const TENANTS: [&str; 2] = ["a.example", "b.example"];

@@ -10,7 +10,8 @@ use std::convert::Infallible;
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Invalidation, ResponseBody, SiteCacheLayer, Ttl};
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Invalidation, SiteCacheLayer, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;

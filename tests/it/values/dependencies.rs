@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::clock::Clock;
+use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::store::{
-    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreError,
-    StoreErrorKind, StoreFuture, Strength, Validity,
+    Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreFuture,
+    Strength, Validity,
 };
-use tower_response_cache::{
-    Cache, Clock, Invalidation, MemoryStore, ResponseBody, SiteCacheLayer, Store, Ttl, propagate_dependencies,
-};
+use tower_response_cache::values::propagate_dependencies;
+use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer, Store, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -8,8 +8,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tower_response_cache::store::{Entry, KeyRef, PutMode, StoreError, StoreErrorKind};
-use tower_response_cache::{Cache, ComputeError, Invalidation, NullStore, Store, Ttl, ValueError};
+use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::store::NullStore;
+use tower_response_cache::store::{Entry, KeyRef, PutMode};
+use tower_response_cache::values::ComputeError;
+use tower_response_cache::values::ValueError;
+use tower_response_cache::{Cache, Invalidation, Store, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 

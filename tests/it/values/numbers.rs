@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::error::Error;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tower_response_cache::store::{StoreError, StoreErrorKind};
+use tower_response_cache::error::{StoreError, StoreErrorKind};
 use tower_response_cache::{Cache, Invalidation, Ttl};
 
 const S: Duration = Duration::from_secs(1);

@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_response_cache::{
-    Cache, Invalidation, ManualClock, Policy, PolicyBuilder, ResponseBody, RouteCacheLayer, SiteCacheLayer,
-    Ttl,
-};
+use tower_response_cache::clock::ManualClock;
+use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -265,7 +265,10 @@ type Frames =
     StreamBody<std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
 
 /// A part whose second frame is made from a value.
-fn streamed(cache: &Cache, policy: PolicyBuilder) -> tower_response_cache::ResponseCache<impl Streams> {
+fn streamed(
+    cache: &Cache,
+    policy: PolicyBuilder,
+) -> tower_response_cache::response_cache::ResponseCache<impl Streams> {
     let handle = cache.clone();
     SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(service_fn(
         move |_: Request<Body>| {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, ResponseBody, SiteCacheLayer, Ttl};
+use tower_response_cache::response_cache::ResponseBody;
+use tower_response_cache::{Cache, SiteCacheLayer, Ttl};
 
 type Frames = StreamBody<BoxStream<'static, Result<Frame<Bytes>, Infallible>>>;
 type Parts = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Frames>>, Infallible>;

@@ -5,7 +5,8 @@ use crate::support::*;
 use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
-use tower_response_cache::{Cache, ComputeError, Invalidation, MemoryStore, Ttl};
+use tower_response_cache::values::ComputeError;
+use tower_response_cache::{Cache, Invalidation, MemoryStore, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -129,7 +130,7 @@ async fn a_fragment_is_rendered_once_for_each_list_and_deleted_by_it() -> Result
 #[tokio::test(start_paused = true)]
 async fn the_default_ttl_of_values_may_be_for_ever_a_time_or_none_at_all() -> Result<(), Box<dyn Error>> {
     let lives = async |ttl: Ttl, seconds: u32| {
-        let (clock, hand) = tower_response_cache::Clock::manual();
+        let (clock, hand) = tower_response_cache::clock::Clock::manual();
         let store = MemoryStore::builder().seed(3).clock(clock.clone()).build().expect("valid");
         let cache = Cache::builder(store).clock(clock).value_ttl(ttl).build().expect("valid");
         let stored = cache.value("k").set(&1).await.expect("set or not");

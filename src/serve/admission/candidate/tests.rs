@@ -6,6 +6,7 @@ mod selecting;
 mod stored;
 
 use super::{Candidate, Exchange};
+use crate::clock::Clock;
 use crate::entry::Generation;
 use crate::key::KeyRef;
 use crate::marks::Identified;
@@ -13,7 +14,8 @@ use crate::policy::{CacheHints, Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
 use crate::status::{Detail, FieldName};
-use crate::{Cache, Clock, NullStore, Store};
+use crate::store::NullStore;
+use crate::{Cache, Store};
 use http::header::HeaderName;
 use http::{HeaderMap, Request, Response, StatusCode, request, response};
 use std::time::Duration;

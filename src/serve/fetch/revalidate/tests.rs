@@ -1,6 +1,7 @@
 //! Tables of the steps of a 304 (RFC 9111 section 4.3.4).
 
 use super::{Fetch, HeaderMap, StoredResponse, Ttl, ValidatorMatch, restricts};
+use crate::cache::Cache;
 use crate::entry::{Generation, Head, headers_for_storage};
 use crate::key::KeyRef;
 use crate::policy::{CacheHints, Policy, PolicyBuilder};
@@ -10,7 +11,7 @@ use crate::serve::config::{LayerConfig, Level};
 use crate::serve::fetch::FetchPlan;
 use crate::serve::request::{RequestFacts, RequestState};
 use crate::status::ForwardReason;
-use crate::{Cache, NullStore};
+use crate::store::NullStore;
 use bytes::Bytes;
 use http::{Extensions, HeaderName, Request, StatusCode, response};
 use std::time::Duration;
@@ -28,7 +29,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
 
 /// Returns a stored response with these fields, after some changes.
 fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> StoredResponse {
-    let now = crate::Clock::system().now();
+    let now = crate::clock::Clock::system().now();
     let mut head =
         Head::new(StatusCode::OK, headers_for_storage(&headers(lines), &[]), Generation::new(1, 0), now);
     change(&mut head);

@@ -3,12 +3,13 @@
 mod refreshes;
 
 use super::{Lookup, NotReusable, Reuse};
+use crate::clock::Clock;
 use crate::entry::{Head, Nominated, StoredResponse, headers_for_storage};
 use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::RequestFacts;
 use crate::status::Detail;
-use crate::{Cache, Clock, Invalidation, MemoryStore};
+use crate::{Cache, Invalidation, MemoryStore};
 use NotReusable::{Directives, Fields, Invalidated, NotFresh, Precondition, SoftlyInvalidated};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};

@@ -3,12 +3,13 @@
 mod single_inputs;
 
 use super::{KeyBuf, KeyedInputs, reaches_handler, write_request_key};
+use crate::cache::Cache;
 use crate::key::{KeyPart, QueryKey};
 use crate::policy::request_fields::meaning;
 use crate::policy::{Cookies, Policy, PolicyBuilder};
 use crate::serve::config::{LayerConfig, Level};
 use crate::serve::request::{InspectedRequest, RequestFacts, inspect};
-use crate::{Cache, NullStore};
+use crate::store::NullStore;
 use http::header::{CONTENT_LENGTH, COOKIE, FORWARDED, HOST, HeaderName, USER_AGENT};
 use http::{Method, Request, Uri};
 use proptest::prelude::*;
@@ -126,7 +127,7 @@ fn original(request: &Request<()>) -> &Uri {
     request.uri()
 }
 
-fn text(name: &'static str) -> impl Fn(crate::RequestHead<'_>) -> Option<String> + Send + Sync {
+fn text(name: &'static str) -> impl Fn(crate::key::RequestHead<'_>) -> Option<String> + Send + Sync {
     move |request| Some(request.headers.get(name)?.to_str().ok()?.to_owned())
 }
 
@@ -211,7 +212,7 @@ struct SeenRequest {
 /// Returns `None` if the request bypasses the cache.
 fn see(config: &LayerConfig, mut request: Request<()>) -> Option<SeenRequest> {
     let (mut buf, mut inspected) = (KeyBuf::new(), InspectedRequest::default());
-    let head = crate::RequestHead::from(&request);
+    let head = crate::key::RequestHead::from(&request);
     inspect(&config.policy, head, true, None, &mut inspected).ok()?;
     inspected.parts = config.policy.key.parts(head);
     write_request_key(config, head, &inspected, &mut buf).ok()?;

@@ -41,7 +41,7 @@ fn lifetime_of_the_handler_outranks_the_fields() {
         (says("max-age=0").hints(ttl(60)), Ok((60, 0, 0))),
         (says("max-age=5, stale-if-error=9").hints(ttl(60)), Ok((60, 0, 9))),
         (says("max-age=5").says("age", "4").hints(ttl(60)), Ok((60, 0, 0))),
-        (app().hints(CacheHints::new().ttl(crate::Ttl::Forever)), Ok((FOREVER, 0, 0))),
+        (app().hints(CacheHints::new().ttl(crate::policy::Ttl::Forever)), Ok((FOREVER, 0, 0))),
         (says("max-age=5").hints(ttl(0)), Err(Detail::ZeroTtl)),
         (says("max-age=5").hints(CacheHints::new().ttl(Duration::from_nanos(1))), Err(Detail::ZeroTtl)),
         (app().status(503).hints(ttl(60)), Err(Detail::Status)),

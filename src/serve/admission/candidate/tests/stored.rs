@@ -1,12 +1,12 @@
 //! Tables of the fields and of the bytes that are stored.
 
 use super::{SampleExchange, X_A, app, seconds};
-use crate::MemoryStore;
 use crate::entry::StoredResponse;
 use crate::policy::Policy;
 use crate::rules::groups::TagField;
 use crate::serve::admission::candidate::{Candidate, ENTRY_OVERHEAD};
 use crate::status::Detail;
+use crate::store::MemoryStore;
 use http::{HeaderMap, HeaderName};
 
 /// RFC 9111 section 3.1: "The Connection header field and fields whose names are listed in it". RFC 9110 section 6.6.1: "A recipient with a clock that receives a

@@ -1,10 +1,11 @@
 //! Tables of pairs of requests that differ in one input.
 
 use super::{names, see, text};
+use crate::cache::Cache;
 use crate::key::{KeyPart, QueryKey};
 use crate::policy::Policy;
 use crate::serve::config::{LayerConfig, Level};
-use crate::{Cache, NullStore};
+use crate::store::NullStore;
 use http::Request;
 
 /// Returns a request for a target with one field, or none if the name is empty.

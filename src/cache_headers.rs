@@ -1,0 +1,26 @@
+//! The response fields that caches read: `Cache-Control`, targeted fields, `Vary`.
+//!
+//! # Example
+//! ```
+//! use std::time::Duration;
+//! use tower_response_cache::cache_headers::{AddVaryLayer, CacheControl, SetCacheControlLayer};
+//!
+//! let minute = CacheControl::new().public().max_age(Duration::from_secs(60));
+//! let layers = (SetCacheControlLayer::new(minute)?, AddVaryLayer::new(["accept-language"])?);
+//! # let _ = layers;
+//! # Ok::<_, tower_response_cache::error::ConfigError>(())
+//! ```
+//!
+//! # Rules
+//! 1. What a response says already stays; of two directives, the stricter wins.
+//! 2. Nothing personal is declared shared: not a response that sets a cookie, carries a credential or is `private`.
+//! 3. [`NeverCacheLayer`] keeps a response out of every cache, those of this crate included.
+//!
+//! # Where the layers belong
+//! Inside of a cache layer, if it is to go by what they write; outside of it, if clients alone are.
+
+pub use crate::layer::{
+    AddVary, AddVaryFuture, AddVaryLayer, NeverCache, NeverCacheFuture, NeverCacheLayer, SetCacheControl,
+    SetCacheControlFuture, SetCacheControlLayer,
+};
+pub use crate::rules::control::CacheControl;

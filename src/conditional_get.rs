@@ -1,0 +1,30 @@
+//! Conditional requests where nothing is stored: entity tags for responses that have none, and answers 304, 412, 206 and 416.
+//!
+//! # Example
+//! ```
+//! use std::convert::Infallible;
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_response_cache::ConditionalGetLayer;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let page = service_fn(|_: http::Request<String>| async {
+//!     Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from("hello")))
+//! });
+//! let service = ConditionalGetLayer::new().layer(page);
+//! let first = service.clone().oneshot(http::Request::new(String::new())).await?;
+//! let tag = first.headers()["etag"].clone();
+//!
+//! let again = http::Request::builder().header("if-none-match", tag).body(String::new())?;
+//! assert_eq!(service.oneshot(again).await?.status(), 304);
+//! # Ok(()) }
+//! ```
+//!
+//! # Rules
+//! 1. The handler runs for each request: only the transfer is saved. [`precondition`](crate::precondition) decides before it.
+//! 2. A tag is made of a body that is ready with its head; a body that is streamed gets none.
+//! 3. Tags are weak by default, since outer layers may change the bytes.
+//!
+//! # Where the layer belongs
+//! Outside of every layer that changes bodies, and outside of the cache layers, which answer conditional requests themselves.
+
+pub use crate::layer::{ConditionalGet, ConditionalGetFuture as ResponseFuture, ConditionalGetLayer};

@@ -1,0 +1,31 @@
+//! Preconditions that are evaluated before the handler runs, so that no update is lost.
+//!
+//! # Example
+//! ```
+//! use tower_response_cache::PreconditionLayer;
+//! use tower_response_cache::precondition::EntityTag;
+//!
+//! # async fn version_of(_: &str) -> Option<u64> { Some(7) }
+//! let layer = PreconditionLayer::new()
+//!     .etag(|request| async move {
+//!         let version = version_of(request.uri.path()).await?;
+//!         Some(EntityTag::strong(format!("v{version}")))
+//!     })
+//!     .require_precondition();
+//! # let _ = layer;
+//! ```
+//!
+//! # Rules
+//! 1. A write with `If-Match` or `If-Unmodified-Since` that does not name the current version is answered with 412, and the
+//!    handler does not run (RFC 9110 section 13).
+//! 2. A GET or HEAD for a version that its client has is answered with 304.
+//! 3. Writes to one path take turns in one process. Waiting and holding are limited in time: 503, 408.
+//!
+//! # Where the layer belongs
+//! On the routes that its functions know about, inside of the cache layers.
+//!
+//! # Caveats
+//! Turns hold within one process: where several write to one database, compare the version there, too.
+
+pub use crate::layer::{ByFunctions, ByGet, Precondition, PreconditionLayer};
+pub use crate::rules::entity_tag::EntityTag;

@@ -1,0 +1,43 @@
+//! The cache layers: one for a whole site, one for a route.
+//!
+//! # Example
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use tower::{Layer, Service, ServiceExt, service_fn};
+//! use tower_response_cache::{Cache, CacheStatus, MemoryStore, Policy, SiteCacheLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+//! let policy = Policy::app().default_ttl(Duration::from_secs(600)).cache_status(true).build()?;
+//! let slow = service_fn(|_: http::Request<String>| async {
+//!     Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from("42")))
+//! });
+//! let service = SiteCacheLayer::new(&cache).policy(policy).layer(slow);
+//!
+//! for is_hit in [false, true] {
+//!     let response = service.clone().oneshot(http::Request::new(String::new())).await?;
+//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     assert_eq!(status.is_hit(), is_hit);
+//!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Rules
+//! 1. A request that identifies its sender bypasses the cache, unless the [policy](crate::policy) says otherwise.
+//! 2. A response is stored only if it, its handler or the policy says for how long, and nothing forbids to share it.
+//! 3. Concurrent requests with one key share one call of the service.
+//! 4. What was invalidated is not served to any request that begins later.
+//! 5. Bodies are streamed; a body that fails, ends short or is too large is not stored.
+//!
+//! # Where the layers belong
+//! [`SiteCacheLayer`] stands outside of everything whose work a hit should save, and inside of everything that must see every
+//! request. [`RouteCacheLayer`] stands on its route.
+//!
+//! # Caveats
+//! A layer outside of the cache that makes a page personal is seen only if a layer of this crate stands outside of it.
+
+pub use crate::body::ResponseBody;
+pub use crate::layer::{RouteCacheLayer, SiteCacheLayer};
+pub use crate::marks::response_marks::Identified;
+pub use crate::serve::{ResponseCache, ResponseFuture};

@@ -1,0 +1,72 @@
+//! The types of other crates in public signatures: each binds this crate to a version of that one.
+
+use super::sources::Source;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Returns the items of other crates that public signatures and re-exports name, by crate.
+pub(super) fn external(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for source in sources.iter().filter(|source| !source.is_test()) {
+        let imported = imports(source);
+        for signature in signatures(source) {
+            for name in signature.split(|c: char| !c.is_alphanumeric() && c != '_') {
+                if let Some(crate_name) = imported.get(name) {
+                    found.entry(crate_name.clone()).or_default().insert(name.to_owned());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Returns the names of the crates that this one depends on.
+fn dependencies() -> Vec<String> {
+    let manifest = include_str!("../../../Cargo.toml");
+    let names = manifest.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    names.map(|name| name.replace('-', "_")).collect()
+}
+
+/// Returns the names that a file imports, and of which crate.
+fn imports(source: &Source) -> BTreeMap<String, String> {
+    let code: Vec<_> = source.code().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let (code, dependencies) = (code.join(" "), dependencies());
+    let mut names = BTreeMap::new();
+    for import in code.split("use ").skip(1) {
+        let Some((path, _)) = import.split_once(';') else { continue };
+        let Some((crate_name, rest)) = path.split_once("::") else { continue };
+        if !dependencies.iter().any(|name| name == crate_name) {
+            continue;
+        }
+        for name in rest.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|name| !name.is_empty()) {
+            names.insert(name.to_owned(), crate_name.to_owned());
+        }
+    }
+    names
+}
+
+/// Returns what public items say before their bodies, bounds included.
+fn signatures(source: &Source) -> Vec<String> {
+    let lines: Vec<_> = source.code().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let is_public = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("pub ") && !line.starts_with("pub use ") && !line.starts_with("pub mod ")
+            || line.starts_with("impl")
+    };
+    let starts = lines.iter().enumerate().filter(|(_, line)| is_public(line));
+    let signature = |(at, _): (usize, &&str)| {
+        let end = lines[at..]
+            .iter()
+            .position(|line| line.contains('{') || line.ends_with(';') || line.ends_with(','));
+        lines[at..=at + end.unwrap_or(0)].join(" ")
+    };
+    starts.map(signature).collect()
+}
+
+#[test]
+fn names_of_other_crates_are_found_in_public_signatures_alone() {
+    let text = "use http::{Method, header::HeaderMap};\nuse std::fmt;\n/// pub fn a(Method)\npub fn b(h: &HeaderMap)\n{\n Method\n}";
+    let source = Source { path: "a.rs".into(), text: text.to_owned() };
+    let found = external(&[source]);
+    assert_eq!(found["http"].iter().collect::<Vec<_>>(), ["HeaderMap"]);
+    assert_eq!(found.len(), 1);
+}
