@@ -91,6 +91,10 @@ pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Opt
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;
     let mut canonical = std::str::from_utf8(parts.name).ok()?.to_ascii_lowercase();
+    // One dot ends a name; more are no host, and would be read as another one each time.
+    if canonical.ends_with('.') {
+        return None;
+    }
     if let Some(address) = canonical.strip_prefix('[') {
         let address: Ipv6Addr = address.strip_suffix(']')?.parse().ok()?;
         canonical = format!("[{address}]");
@@ -115,6 +119,9 @@ mod tests {
         for text in ["shop.example", "SHOP.example", "Shop.Example.", "shop.example:", "shop.example.:00443"]
         {
             assert_eq!(of(text, Some("https")).as_deref(), Some("shop.example"), "{text}");
+        }
+        for text in ["..", "shop.example..", "shop.example..:80"] {
+            assert_eq!(of(text, None), None, "{text}");
         }
         for (text, scheme, expected) in [
             ("shop.example:80", Some("http"), "shop.example"),
