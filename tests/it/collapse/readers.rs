@@ -9,11 +9,12 @@ use futures::SinkExt;
 use http::HeaderMap;
 use http_body::Frame;
 use http_body_util::BodyExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use tower_response_cache::Cache;
 use tower_response_cache::policy::PolicyBuilder;
+use tower_response_cache::response_cache::ResponseBody;
 
 /// A waker that counts its wake-ups.
 #[derive(Default)]
@@ -57,6 +58,27 @@ fn reader_of_a_frame_or_the_end_wakes_the_others() {
     assert!(second.frame().poll_pinned(&mut waits).is_pending());
     assert!(matches!(first.frame().poll_pinned(&mut gets), Poll::Ready(None)));
     assert_eq!(woken.take(), 1, "the end");
+}
+
+/// The second reader comes after the source has woken its reader, and before the poll of the source is over.
+#[test]
+fn source_that_was_woken_while_polled_wakes_late_readers() {
+    let woken = Arc::new(WakeCount::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let late = Arc::new(Mutex::new(None));
+    let (waiting, own) = (Arc::clone(&late), waker.clone());
+    let [mut first, second] = two_readers(policy(), move |cx| {
+        let reader: Option<ResponseBody<_>> = waiting.lock().expect("not poisoned").take();
+        if let Some(mut reader) = reader {
+            cx.waker().wake_by_ref();
+            assert!(reader.frame().poll_pinned(&mut Context::from_waker(&own)).is_pending());
+            *waiting.lock().expect("not poisoned") = Some(reader);
+        }
+        Poll::Pending
+    });
+    *late.lock().expect("not poisoned") = Some(second);
+    assert!(first.frame().poll_pinned(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert!(woken.take() > 0);
 }
 
 #[test]
