@@ -1,8 +1,10 @@
 //! Typed errors: an opaque struct and a kind that may grow.
 
+mod cache_control;
 mod decode;
 pub(crate) mod value;
 
+pub use cache_control::CacheControlError;
 pub use decode::{DecodeError, DecodeErrorKind};
 pub(crate) use value::ValueError;
 
@@ -148,6 +150,8 @@ pub enum ConfigErrorKind {
     Contradiction,
     /// It is not the name of a header field.
     InvalidFieldName,
+    /// It is not the name or value of an extension directive, or not one that a structured field can have.
+    InvalidDirective,
     /// It is not the name of a cookie, or no pattern can be where it stands.
     InvalidCookieName,
     /// It can't be negotiated, or there is nothing to negotiate about.
@@ -211,6 +215,7 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::InvalidAlternative => "nothing that can be negotiated",
             ConfigErrorKind::NothingToSay => "no directive to be written",
             ConfigErrorKind::InvalidHost => "not a host in its canonical spelling",
+            ConfigErrorKind::InvalidDirective => "not an extension directive",
             ConfigErrorKind::InvalidSecret => "not a secret that a request can carry",
             ConfigErrorKind::InvalidFieldName => "not the name of a header field",
         };

@@ -55,7 +55,7 @@ fn name_without_quotes(word: &[u8], headers: &HeaderMap) -> Option<HeaderName> {
 }
 
 /// The response directives that are known here.
-const RESPONSE_DIRECTIVES: [&str; 13] = [
+pub(super) const RESPONSE_DIRECTIVES: [&str; 13] = [
     "immutable",
     "max-age",
     "must-revalidate",
@@ -308,7 +308,7 @@ pub(super) fn delta_seconds(text: &[u8]) -> Option<u32> {
 }
 
 /// Returns the text of a token or a quoted string, `None` if a quoted string does not end.
-fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
+pub(super) fn unquoted(argument: &[u8]) -> Option<Cow<'_, [u8]>> {
     let Some(inside) = argument.strip_prefix(b"\"") else { return Some(Cow::Borrowed(argument)) };
     let mut text = Vec::with_capacity(inside.len());
     let mut bytes = inside.iter();

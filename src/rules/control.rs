@@ -1,14 +1,25 @@
 //! The directives that layers write: a typed set.
 
-use super::directive::{Argument, Directive, seconds};
-use http::HeaderName;
+use super::cache_control::{RESPONSE_DIRECTIVES, unquoted};
+use super::directive::{Argument, Directive, is_token, quoted_if_needed, seconds};
+use crate::error::{ConfigError, ConfigErrorKind};
+use http::{HeaderName, HeaderValue};
+use sfv::{Dictionary, Parser};
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// Response directives to be written (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
-/// `SetCacheControlLayer`.
+/// The directives of a response's `Cache-Control` (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
+/// [`SetCacheControlLayer`](crate::SetCacheControlLayer) or a header field.
 ///
 /// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
+///
+/// # Parsing
+/// [`str::parse`] reads one field value, and `TryFrom<&HeaderMap>` all lines of `Cache-Control`. Without a line, there is
+/// no directive. Names are read in any case. Both are strict: a word that is no directive, a lifetime that is not a
+/// number of seconds, an argument of a directive that takes none, and a list of fields without quotes are an error that
+/// holds the element. Of two directives with one name, the stricter counts, as in the layers. An extension directive
+/// with two different arguments is an error. The layers themselves are lenient: to them, what can't be read restricts.
 ///
 /// # Example
 /// ```
@@ -17,6 +28,13 @@ use std::time::Duration;
 ///
 /// let control = CacheControl::new().public().max_age(Duration::from_secs(3600)).immutable();
 /// assert_eq!(control.to_string(), "public, max-age=3600, immutable");
+///
+/// let parsed: CacheControl = "Public, max-age=60".parse()?;
+/// assert_eq!(parsed.get_max_age(), Some(Duration::from_secs(60)));
+/// let value: http::HeaderValue = parsed.into();
+/// assert_eq!(value, "public, max-age=60");
+/// assert_eq!("no-store, max-age=soon".parse::<CacheControl>().unwrap_err().element(), "max-age=soon");
+/// # Ok::<_, tower_response_cache::CacheControlError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
@@ -43,8 +61,9 @@ impl CacheControl {
 
     fn with_fields(self, name: &str, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         let fields: Vec<_> = fields.into_iter().map(|field| field.as_str().to_owned()).collect();
-        // No name at all is all of the response.
-        self.with(name, if fields.is_empty() { Argument::None } else { Argument::Fields(fields) })
+        // No name at all is all of the response, and so is `*`.
+        let is_whole = fields.is_empty() || fields.iter().any(|field| field == "*");
+        self.with(name, if is_whole { Argument::None } else { Argument::Fields(fields) })
     }
 
     /// Any cache may store the response, even where it otherwise might not.
@@ -122,6 +141,101 @@ impl CacheControl {
         self.with_seconds("stale-if-error", window)
     }
 
+    /// Adds an extension directive (RFC 9111 section 5.2.3). The value is quoted if it is not a token.
+    ///
+    /// The layers write extension directives neither to errors nor to personal or `no-store` responses: what they permit
+    /// is not known.
+    ///
+    /// # Errors
+    /// If the name is not a token or is that of another method, or the value has other bytes than visible ASCII and spaces.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::CacheControl;
+    ///
+    /// let control = CacheControl::new().private().extension("community", "UCI Irvine")?.extension("x-edge", None)?;
+    /// assert_eq!(control.to_string(), "private, community=\"UCI Irvine\", x-edge");
+    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// ```
+    pub fn extension<'a>(self, name: &str, value: impl Into<Option<&'a str>>) -> Result<Self, ConfigError> {
+        let invalid = |text: &str| ConfigError::new(ConfigErrorKind::InvalidDirective, text);
+        let lowered = name.to_ascii_lowercase();
+        if !is_token(name.as_bytes()) || is_defined(&lowered) {
+            return Err(invalid(name));
+        }
+        let argument = match value.into() {
+            Some(value) => Argument::Other(quoted_if_needed(value).ok_or_else(|| invalid(value))?),
+            None => Argument::None,
+        };
+        Ok(self.with(&lowered, argument))
+    }
+
+    /// Returns `true` if a directive is there, whatever its argument; the case of the name does not matter.
+    ///
+    /// `private` and `no-cache` may name fields: see [`get_private_fields`](Self::get_private_fields).
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|directive| directive.name.eq_ignore_ascii_case(name))
+    }
+
+    /// Returns `true` if there is no directive.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the lifetime of [`max_age`](Self::max_age).
+    #[must_use]
+    pub fn get_max_age(&self) -> Option<Duration> {
+        self.duration("max-age")
+    }
+
+    /// Returns the lifetime of [`s_maxage`](Self::s_maxage).
+    #[must_use]
+    pub fn get_s_maxage(&self) -> Option<Duration> {
+        self.duration("s-maxage")
+    }
+
+    /// Returns the window of [`stale_while_revalidate`](Self::stale_while_revalidate).
+    #[must_use]
+    pub fn get_stale_while_revalidate(&self) -> Option<Duration> {
+        self.duration("stale-while-revalidate")
+    }
+
+    /// Returns the window of [`stale_if_error`](Self::stale_if_error).
+    #[must_use]
+    pub fn get_stale_if_error(&self) -> Option<Duration> {
+        self.duration("stale-if-error")
+    }
+
+    /// Returns the fields that `private` names; none if it is about all of the response, or not there.
+    pub fn get_private_fields(&self) -> impl Iterator<Item = &str> {
+        self.fields("private")
+    }
+
+    /// Returns the fields that `no-cache` names; none if it is about all of the response, or not there.
+    pub fn get_no_cache_fields(&self) -> impl Iterator<Item = &str> {
+        self.fields("no-cache")
+    }
+
+    /// Returns the names (in lower case) and values (without quotes) of the extension directives.
+    pub fn extensions(&self) -> impl Iterator<Item = (&str, Option<Cow<'_, str>>)> {
+        let extensions = self.0.iter().filter(|directive| !is_defined(&directive.name));
+        extensions.map(|directive| (directive.name.as_str(), text(&directive.argument)))
+    }
+
+    fn duration(&self, name: &str) -> Option<Duration> {
+        self.argument(name).map(|argument| Duration::from_secs(seconds(argument)))
+    }
+
+    fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        let fields = match self.argument(name) {
+            Some(Argument::Fields(fields)) => fields.as_slice(),
+            _ => &[],
+        };
+        fields.iter().map(String::as_str)
+    }
+
     pub(super) fn argument(&self, name: &str) -> Option<&Argument> {
         self.0.iter().find(|directive| directive.name == name).map(|directive| &directive.argument)
     }
@@ -141,32 +255,62 @@ impl CacheControl {
         pairs.iter().find(|(_, a, _, b)| *a && *b).map(|(a, _, b, _)| format!("{a}, {b}"))
     }
 
+    /// Returns `true` if a structured field can hold these directives (RFC 9213 section 2.1).
+    pub(crate) fn is_structured(&self) -> bool {
+        Parser::new(&self.to_string()).parse::<Dictionary>().is_ok()
+    }
+
     /// Returns those that let nobody do more: what an error, or a response for nobody, may be told.
     pub(crate) fn restricting(&self) -> Self {
         let lengthens = |directive: &Directive| {
             matches!(
                 directive.name.as_str(),
                 "public" | "immutable" | "stale-while-revalidate" | "stale-if-error"
-            ) || (matches!(directive.name.as_str(), "max-age" | "s-maxage")
-                && seconds(&directive.argument) > 0)
+            ) || !is_defined(&directive.name)
+                || (matches!(directive.name.as_str(), "max-age" | "s-maxage")
+                    && seconds(&directive.argument) > 0)
         };
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
     /// Returns those that let no shared cache do more: what a response for one visitor may be told.
     pub(crate) fn for_one(&self) -> Self {
-        self.clone().without(&["public", "s-maxage"])
-    }
-
-    /// Tells whether there is no directive.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        let mut control = self.clone().without(&["public", "s-maxage"]);
+        control.0.retain(|directive| is_defined(&directive.name));
+        control
     }
 
     /// Removes directives.
     pub(super) fn without(mut self, names: &[&str]) -> Self {
         self.0.retain(|directive| !names.contains(&directive.name.as_str()));
         self
+    }
+}
+
+/// Returns `true` for the name of a directive that is no extension here.
+pub(super) fn is_defined(name: &str) -> bool {
+    RESPONSE_DIRECTIVES.contains(&name)
+}
+
+/// Returns the text of an extension's argument.
+fn text(argument: &Argument) -> Option<Cow<'_, str>> {
+    let Argument::Other(text) = argument else { return None };
+    Some(match unquoted(text.as_bytes()) {
+        Some(Cow::Owned(text)) => String::from_utf8_lossy(&text).into_owned().into(),
+        Some(Cow::Borrowed(_)) | None => text.as_str().into(),
+    })
+}
+
+impl From<&CacheControl> for HeaderValue {
+    fn from(control: &CacheControl) -> Self {
+        // Names and arguments are visible ASCII and spaces, so that this never fails; if it did, nothing may be stored.
+        Self::from_str(&control.to_string()).unwrap_or_else(|_| Self::from_static("no-store"))
+    }
+}
+
+impl From<CacheControl> for HeaderValue {
+    fn from(control: CacheControl) -> Self {
+        Self::from(&control)
     }
 }
 
@@ -193,8 +337,8 @@ impl std::fmt::Display for CacheControl {
 
 #[cfg(test)]
 mod tests {
-    use super::CacheControl;
-    use http::header::COOKIE;
+    use super::{CacheControl, ConfigErrorKind};
+    use http::header::{COOKIE, HeaderName};
     use std::time::Duration;
 
     fn seconds(seconds: u64) -> Duration {
@@ -222,6 +366,88 @@ mod tests {
     }
 
     #[test]
+    fn an_asterisk_among_fields_is_all_of_the_response() {
+        let fields = || [COOKIE, HeaderName::from_static("*")];
+        let control = CacheControl::new().private_fields(fields()).no_cache_fields(fields());
+        assert_eq!(control.to_string(), "private, no-cache");
+    }
+
+    /// RFC 9111 sections 5.2 and 5.2.3.
+    #[test]
+    fn extension_is_quoted_only_if_it_is_not_a_token() {
+        let table = [
+            ("community", Some("UCI"), "community=UCI"),
+            ("Community", Some("UCI, Irvine"), "community=\"UCI, Irvine\""),
+            ("x", Some(""), "x=\"\""),
+            ("x", Some(r#"a "b" \"#), r#"x="a \"b\" \\""#),
+            ("x", None, "x"),
+        ];
+        for (name, value, written) in table {
+            let control = CacheControl::new().extension(name, value).expect("valid");
+            assert_eq!(control.to_string(), written);
+            let (read_name, read) = control.extensions().next().expect("an extension");
+            assert_eq!((read_name, read.as_deref()), (name.to_lowercase().as_str(), value), "{written}");
+        }
+    }
+
+    #[test]
+    fn extension_with_an_invalid_name_or_value_is_an_error() {
+        let table = [
+            ("", None, ""),
+            ("a b", None, "a b"),
+            ("x=1", None, "x=1"),
+            ("Max-Age", Some("60"), "Max-Age"),
+            ("no-store", None, "no-store"),
+            ("x", Some("a\r\nb: c"), "a\r\nb: c"),
+            ("x", Some("\u{e9}"), "\u{e9}"),
+        ];
+        for (name, value, wrong) in table {
+            let error = CacheControl::new().extension(name, value).expect_err("invalid");
+            assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidDirective, wrong));
+        }
+    }
+
+    #[test]
+    fn directives_can_be_looked_at() {
+        let control = CacheControl::new()
+            .max_age(seconds(1))
+            .s_maxage(seconds(2))
+            .stale_while_revalidate(seconds(3))
+            .stale_if_error(seconds(4))
+            .no_cache_fields([COOKIE]);
+        let windows = [
+            control.get_max_age(),
+            control.get_s_maxage(),
+            control.get_stale_while_revalidate(),
+            control.get_stale_if_error(),
+        ];
+        assert_eq!(windows, [1, 2, 3, 4].map(|number| Some(seconds(number))));
+        assert!(
+            control.get_no_cache_fields().eq(["cookie"]) && control.get_private_fields().next().is_none()
+        );
+        assert!(control.contains("No-Cache") && !control.contains("private") && !control.is_empty());
+        assert_eq!((CacheControl::new().get_max_age(), CacheControl::new().is_empty()), (None, true));
+    }
+
+    /// RFC 9213 section 2.1.
+    #[test]
+    fn extension_of_a_structured_field_has_its_syntax() {
+        let table = [
+            ("x", Some("abc"), true),
+            ("x", Some("15"), true),
+            ("x", Some("1 \"2\""), true),
+            ("x", None, true),
+            ("x", Some("1.2.3"), false),
+            ("1x", None, false),
+        ];
+        for (name, value, expected) in table {
+            let control = CacheControl::new().private_fields([COOKIE]).max_age(Duration::MAX);
+            let control = control.extension(name, value).expect("valid");
+            assert_eq!(control.is_structured(), expected, "{control}");
+        }
+    }
+
+    #[test]
     fn contradictions_are_found() {
         let table = [
             (CacheControl::new().public().private(), Some("public, private")),
@@ -240,6 +466,9 @@ mod tests {
         let all = CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(60)).must_revalidate();
         assert_eq!(all.restricting().to_string(), "must-revalidate");
         assert_eq!(all.for_one().to_string(), "max-age=60, must-revalidate");
+        let community = CacheControl::new().private().extension("community", "UCI").expect("valid");
+        assert_eq!(community.for_one().to_string(), "private");
+        assert_eq!(community.restricting().to_string(), "private");
         assert_eq!(
             CacheControl::new().max_age(seconds(0)).no_store().restricting().to_string(),
             "max-age=0, no-store"

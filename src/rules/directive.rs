@@ -2,6 +2,7 @@
 
 use super::cache_control::delta_seconds;
 use super::list::elements;
+use http::HeaderName;
 
 /// One directive: its name and its argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,42 @@ pub(super) enum Argument {
     Fields(Vec<String>),
     /// As it was found.
     Other(String),
+}
+
+/// Returns `true` if the argument of a directive is a number of seconds.
+pub(super) fn takes_seconds(name: &str) -> bool {
+    matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
+}
+
+/// Field names are tokens (RFC 9110 section 5.1), and made of the same characters.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    HeaderName::from_bytes(bytes).is_ok()
+}
+
+/// Returns `true` if bytes are a quoted string of visible ASCII (RFC 9110 section 5.6.4), all of them.
+pub(super) fn is_quoted(bytes: &[u8]) -> bool {
+    let Some(inner) = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return false;
+    };
+    let mut escaped = false;
+    inner.iter().all(|&byte| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        !ends && is_visible(byte)
+    }) && !escaped
+}
+
+fn is_visible(byte: u8) -> bool {
+    byte == b' ' || byte.is_ascii_graphic()
+}
+
+/// Returns a text as a token or, if it is none, as a quoted string; `None` if that can't hold it.
+pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
+    if is_token(text.as_bytes()) {
+        return Some(text.to_owned());
+    }
+    let escaped = text.replace('\\', r"\\").replace('"', "\\\"");
+    text.bytes().all(is_visible).then(|| format!("\"{escaped}\""))
 }
 
 /// Reads a number of seconds; what can't be read counts as stale.

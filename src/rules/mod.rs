@@ -5,6 +5,7 @@ pub(crate) mod accept;
 pub(crate) mod cache_control;
 pub(crate) mod client;
 pub(crate) mod control;
+mod control_parser;
 pub(crate) mod date;
 mod directive;
 pub(crate) mod entity_tag;

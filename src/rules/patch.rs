@@ -2,7 +2,7 @@
 
 use super::cache_control::{is_directive, split};
 use super::control::CacheControl;
-use super::directive::{Argument, Directive, named, seconds, unite};
+use super::directive::{Argument, Directive, is_quoted, is_token, named, seconds, takes_seconds, unite};
 use super::list::field_elements;
 use super::places::{MAX_LINEAR, Places};
 use http::header::{
@@ -39,7 +39,7 @@ impl CacheControl {
 
     /// Adds directives. Of two with one name, the stricter counts: the shorter duration, the whole response over some of
     /// its fields, and the fields of both lists.
-    fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
+    pub(super) fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
         let mut places = Places::<String>::default();
         let mut united = Vec::new();
         for new in directives {
@@ -54,7 +54,7 @@ impl CacheControl {
                     *old = unite(std::mem::replace(old, Argument::None), new.argument);
                     united.push(at);
                 }
-                "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error" => {
+                name if takes_seconds(name) => {
                     *old = Argument::Seconds(seconds(old).min(seconds(&new.argument)));
                 }
                 _ => {}
@@ -102,10 +102,7 @@ impl CacheControl {
 
     /// Writes these directives, and no others, into a field.
     pub(crate) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        // What can't be written (it was not text before) is left as it is.
-        if let Ok(value) = HeaderValue::from_str(&self.to_string()) {
-            set_field(headers, field, value);
-        }
+        set_field(headers, field, self.into());
     }
 }
 
@@ -156,32 +153,16 @@ fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
     found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
 }
 
-/// Field names are tokens (RFC 9110 section 5.1), and made of the same characters.
-fn is_token(bytes: &[u8]) -> bool {
-    HeaderName::from_bytes(bytes).is_ok()
-}
-
-/// Tells whether bytes are a quoted string of visible ASCII (RFC 9110 section 5.6.4), all of them.
-fn is_quoted(bytes: &[u8]) -> bool {
-    let Some(inner) = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
-        return false;
-    };
-    let mut escaped = false;
-    inner.iter().all(|&byte| {
-        let ends = byte == b'"' && !escaped;
-        escaped = byte == b'\\' && !escaped;
-        !ends && (byte == b' ' || byte.is_ascii_graphic())
-    }) && !escaped
-}
-
 /// Tells whether a structured field is one that reads the same as `Cache-Control`.
 fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);
-        let number = |argument: &[u8]| argument.iter().all(u8::is_ascii_digit) && !argument.is_empty();
+        let is_number = |argument: &[u8]| argument.iter().all(u8::is_ascii_digit) && !argument.is_empty();
+        let is_word =
+            |argument: &[u8]| argument.first().is_some_and(u8::is_ascii_alphabetic) && is_token(argument);
         !name.iter().any(u8::is_ascii_uppercase)
             && is_token(name)
-            && argument.is_none_or(|argument| number(argument) || is_quoted(argument))
+            && argument.is_none_or(|it| is_number(it) || is_word(it) || is_quoted(it))
     })
 }
 
@@ -337,6 +318,7 @@ mod tests {
         let field = HeaderName::from_static("cdn-cache-control");
         for (there, merged) in [
             ("max-age=60", "max-age=60, no-transform"),
+            ("max-age=60, x=abc", "max-age=60, x=abc, no-transform"),
             ("max-age=60;ext=1", "max-age=60;ext=1"),
             ("public=?0", "public=?0"),
             ("x=:YWJj:", "x=:YWJj:"),

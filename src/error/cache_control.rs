@@ -1,0 +1,38 @@
+//! A `Cache-Control` that can't be read.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// An element of `Cache-Control` that can't be read.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::CacheControl;
+///
+/// let error = "public, max-age=soon".parse::<CacheControl>().unwrap_err();
+/// assert_eq!(error.element(), "max-age=soon");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CacheControlError {
+    element: String,
+}
+
+impl CacheControlError {
+    pub(crate) fn new(element: &[u8]) -> Self {
+        Self { element: String::from_utf8_lossy(element).into_owned() }
+    }
+
+    /// Returns the element between two commas that can't be read.
+    #[must_use]
+    pub fn element(&self) -> &str {
+        &self.element
+    }
+}
+
+impl fmt::Display for CacheControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a `Cache-Control` directive: {:?}", self.element)
+    }
+}
+
+impl StdError for CacheControlError {}
