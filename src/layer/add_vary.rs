@@ -2,7 +2,7 @@
 
 use super::patch::{Patch, PatchFuture};
 use crate::error::{ConfigError, ConfigErrorKind};
-use crate::rules::patch::patch_vary;
+use crate::rules::patch;
 use http::{HeaderName, Request, Response};
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tower::{Layer, Service};
 /// # Where it belongs
 /// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
 /// it is keyed by itself. Under an outer layer of
-/// this crate, a `AddVaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
+/// this crate, an `AddVaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
 /// from storing the response.
 ///
 /// # Example
@@ -42,14 +42,8 @@ impl AddVaryLayer {
     ///
     /// # Errors
     /// If one of them is no field name (nor `*`), or there is none.
-    pub fn new<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
-        let names: Vec<String> = names.into_iter().map(Into::into).collect();
-        let wrong = names.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err());
-        match wrong {
-            Some(name) => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, name)),
-            None if names.is_empty() => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, "")),
-            None => Ok(Self(Arc::new(VaryPatch(names)))),
-        }
+    pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        Ok(Self(Arc::new(VaryPatch::new(names)?)))
     }
 
     /// Creates a layer that adds `Cookie`.
@@ -62,12 +56,51 @@ impl AddVaryLayer {
 #[derive(Debug)]
 struct VaryPatch(Vec<String>);
 
+impl VaryPatch {
+    fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        let names: Vec<_> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        let wrong = names.iter().find(|name| HeaderName::from_bytes(name.as_bytes()).is_err());
+        match wrong {
+            Some(name) => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, name)),
+            None if names.is_empty() => Err(ConfigError::new(ConfigErrorKind::InvalidFieldName, "")),
+            None => Ok(Self(names)),
+        }
+    }
+
+    fn write<B>(&self, response: &mut Response<B>) {
+        patch::patch_vary(response.headers_mut(), &self.0);
+    }
+}
+
 impl Patch for Arc<VaryPatch> {
     const IS_FOR_CACHES: bool = true;
 
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
-        patch_vary(response.headers_mut(), &self.0);
+        self.write(response);
     }
+}
+
+/// Adds names to the `Vary` of one response, as an [`AddVaryLayer`] does: what Django's `patch_vary_headers` does.
+///
+/// # Errors
+/// If one of them is no field name (nor `*`), or there is none. The response stays as it is.
+///
+/// # Example
+/// ```
+/// use http::{Response, header::{ACCEPT_LANGUAGE, VARY}};
+/// use tower_response_cache::patch_vary;
+///
+/// let mut response = Response::builder().header(VARY, "Cookie").body("bonjour")?;
+/// patch_vary(&mut response, [ACCEPT_LANGUAGE])?;
+/// assert_eq!(response.headers()[VARY], "Cookie, accept-language");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn patch_vary<B, N: AsRef<str>>(
+    response: &mut Response<B>,
+    names: impl IntoIterator<Item = N>,
+) -> Result<(), ConfigError> {
+    VaryPatch::new(names)?.write(response);
+    Ok(())
 }
 
 impl<S> Layer<S> for AddVaryLayer {
@@ -83,6 +116,28 @@ impl<S> Layer<S> for AddVaryLayer {
 pub struct AddVary<S> {
     inner: S,
     patch: Arc<VaryPatch>,
+}
+
+impl<S> AddVary<S> {
+    /// Wraps a service, as the layer that [`AddVaryLayer::new`] creates does.
+    ///
+    /// # Errors
+    /// Those of [`AddVaryLayer::new`].
+    pub fn new<N: AsRef<str>>(inner: S, names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
+        Ok(AddVaryLayer::new(names)?.layer(inner))
+    }
+
+    inner_service_accessors!();
+}
+
+impl AddVary<()> {
+    /// Creates the layer, as [`AddVaryLayer::new`] does.
+    ///
+    /// # Errors
+    /// Those of [`AddVaryLayer::new`].
+    pub fn layer<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<AddVaryLayer, ConfigError> {
+        AddVaryLayer::new(names)
+    }
 }
 
 impl<S, ReqBody, B> Service<Request<ReqBody>> for AddVary<S>
@@ -103,7 +158,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`AddVary`] service.
+    /// The future of an [`AddVary`] service.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct AddVaryFuture<F> {

@@ -1,14 +1,11 @@
-//! Who is anonymous: decided once, for all cache layers further in.
+//! The service that tells inner cache layers who is anonymous.
 
-use crate::error::ConfigError;
-use crate::key::RequestHead;
+use super::anonymous_only_layer::{AnonymousOnlyLayer, AnonymousRequest, Asks, Rules};
 use crate::marks::{Edge, Identified, OuterContext};
-use crate::policy::CookiePolicy;
-use crate::policy::request_fields::identifies;
 use crate::rules::client::{self, ClientCacheControl};
 use crate::serve::{leave, receive};
 use http::request::Parts;
-use http::{HeaderName, Request, Response};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::future::Future;
@@ -17,193 +14,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tower::util::Oneshot;
 use tower::{Layer, Service, ServiceExt};
-
-type IdentityPredicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
-type AnonymousRequest = Pin<Box<dyn Future<Output = bool> + Send>>;
-type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
-
-/// Lets only anonymous visitors use the caches further in: what Django's
-/// `CACHE_MIDDLEWARE_ANONYMOUS_ONLY` was for.
-///
-/// A request is *identified* by a session cookie, a credential field (`Authorization` and the like), a
-/// predicate, or an asynchronous one (a session look-up). Identified requests bypass every cache layer
-/// further in, and their responses get `Cache-Control: private` unless they say themselves who may store
-/// them, so that no cache downstream shares them either. The same goes for a response that an
-/// authentication layer further in has marked as [`Identified`].
-///
-/// All others are anonymous. They are answered from the cache even if they carry cookies that are
-/// declared harmless, which are removed from requests that fill it. A request with a cookie that is
-/// declared nowhere, here or in the [`Policy`](crate::policy::Policy) of a cache layer, is not answered from the
-/// cache and not stored, by whatever preset: nobody knows whom a layer further in finds behind it.
-///
-/// # Where it belongs
-/// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
-/// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
-/// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
-/// mark pages that *begin* a session there (a form with a token) as [`Identified`] or
-/// [never](crate::policy::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::policy::PolicyBuilder::store_if).
-/// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
-/// so that nothing identified is stored.
-///
-/// # Example
-/// ```
-/// # #[cfg(feature = "axum")] {
-/// use axum::{Router, routing::get};
-/// use tower_response_cache::{AnonymousOnlyLayer, Cache, MemoryStore, SiteCacheLayer};
-///
-/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-/// let anonymous = AnonymousOnlyLayer::session_cookie("sid")?.ignore_cookies(["_ga*"])?;
-/// let app: Router = Router::new()
-///     .route("/", get(|| async { "a page" }))
-///     .layer(SiteCacheLayer::new(&cache))
-///     .layer(anonymous);
-/// # }
-/// # Ok::<_, tower_response_cache::error::ConfigError>(())
-/// ```
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct AnonymousOnlyLayer(Arc<Rules>);
-
-#[derive(Clone, Default)]
-struct Rules {
-    cookies: Arc<CookiePolicy>,
-    credentials: Vec<HeaderName>,
-    ignored: Vec<HeaderName>,
-    predicates: Vec<Arc<IdentityPredicate>>,
-    asks: Vec<Arc<Asks>>,
-}
-
-impl fmt::Debug for Rules {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rules")
-            .field("cookies", &self.cookies)
-            .field("credentials", &self.credentials)
-            .field("ignored", &self.ignored)
-            .finish_non_exhaustive()
-    }
-}
-
-impl AnonymousOnlyLayer {
-    /// Creates a layer that knows visitors by credential fields alone.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Creates a layer that knows visitors by a session cookie, too.
-    ///
-    /// # Errors
-    /// If the name can't be that of a cookie.
-    pub fn session_cookie(name: impl Into<String>) -> Result<Self, ConfigError> {
-        Self::new().credential_cookies([name])
-    }
-
-    fn rules(&mut self) -> &mut Rules {
-        Arc::make_mut(&mut self.0)
-    }
-
-    /// Adds cookies that identify a visitor; `*` at the end of a name stands for any ending.
-    ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn credential_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.rules().cookies).credentials(names.into_iter().map(Into::into))?;
-        Ok(self)
-    }
-
-    /// Declares cookies that count for nothing, for all cache layers further in; see
-    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies).
-    ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn ignore_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.rules().cookies).ignore(names.into_iter().map(Into::into))?;
-        Ok(self)
-    }
-
-    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
-    /// identify. They are removed from requests that fill a cache.
-    pub fn ignore_undeclared_cookies(mut self) -> Self {
-        Arc::make_mut(&mut self.rules().cookies).ignore_undeclared();
-        self
-    }
-
-    /// Adds request fields that identify a visitor, as `Authorization` does.
-    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.rules().credentials.extend(names);
-        self
-    }
-
-    /// Makes credential fields identify nobody here. A cache layer needs
-    /// [to know as well](crate::policy::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
-    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.rules().ignored.extend(names);
-        self
-    }
-
-    /// Adds a predicate that tells whether a request is identified: by what a layer further out left in
-    /// its extensions, say.
-    pub fn identified_if(
-        mut self,
-        predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
-    ) -> Self {
-        self.rules().predicates.push(Arc::new(predicate));
-        self
-    }
-
-    /// Treats requests with an extension of this type as identified, for outer authentication layers that insert one.
-    ///
-    /// # Example
-    /// ```
-    /// use tower_response_cache::AnonymousOnlyLayer;
-    /// # #[derive(Clone)] struct CurrentUser;
-    ///
-    /// let layer = AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>();
-    /// ```
-    pub fn identified_if_extension<T: Send + Sync + 'static>(self) -> Self {
-        self.identified_if(|request| request.extensions.get::<T>().is_some())
-    }
-
-    /// Adds an asynchronous predicate that tells whether a request is identified: a look-up of its session,
-    /// say. It is asked about every request that nothing else identifies, those that will be hits included; where
-    /// it can't find out, it should say `true`. With several, one is enough.
-    ///
-    /// A session cookie that is [ignored](Self::ignore_cookies) for visitors who are not logged in is taken off
-    /// what fills a cache: the session layer has to be inside of that, or it has read the cookie already.
-    ///
-    /// # Example
-    /// ```
-    /// use tower_response_cache::AnonymousOnlyLayer;
-    ///
-    /// # async fn is_logged_in(_: Option<http::HeaderValue>) -> bool { false }
-    /// let layer = AnonymousOnlyLayer::new()
-    ///     .ignore_cookies(["sid"])?
-    ///     .identified_if_async(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
-    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
-    /// ```
-    pub fn identified_if_async<F, Fut>(mut self, predicate: F) -> Self
-    where
-        F: Fn(Parts) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = bool> + Send + 'static,
-    {
-        self.rules().asks.push(Arc::new(move |parts| Box::pin(predicate(parts))));
-        self
-    }
-}
-
-impl Rules {
-    /// Tells whether a request is identified, as far as that takes no waiting.
-    fn identify(&self, request: RequestHead<'_>) -> bool {
-        identifies(request.headers, &self.credentials, &self.ignored, |_| false)
-            || self.cookies.identifies(request.headers)
-            || self.predicates.iter().any(|predicate| predicate(request))
-    }
-}
 
 impl<S> Layer<S> for AnonymousOnlyLayer {
     type Service = AnonymousOnly<S>;
@@ -229,6 +39,23 @@ async fn ask(asks: Vec<Arc<Asks>>, request: Parts) -> bool {
 pub struct AnonymousOnly<S> {
     inner: S,
     rules: Arc<Rules>,
+}
+
+impl<S> AnonymousOnly<S> {
+    /// Wraps a service, as an [`AnonymousOnlyLayer`] with the default options does.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        AnonymousOnlyLayer::new().layer(inner)
+    }
+
+    inner_service_accessors!();
+}
+
+impl AnonymousOnly<()> {
+    /// Creates the layer.
+    pub fn layer() -> AnonymousOnlyLayer {
+        AnonymousOnlyLayer::new()
+    }
 }
 
 impl<S, ReqBody, B> Service<Request<ReqBody>> for AnonymousOnly<S>

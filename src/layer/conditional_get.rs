@@ -118,6 +118,23 @@ pub struct ConditionalGet<S> {
     layer: ConditionalGetLayer,
 }
 
+impl<S> ConditionalGet<S> {
+    /// Wraps a service, as a [`ConditionalGetLayer`] with the default options does.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        ConditionalGetLayer::new().layer(inner)
+    }
+
+    inner_service_accessors!();
+}
+
+impl ConditionalGet<()> {
+    /// Creates the layer.
+    pub fn layer() -> ConditionalGetLayer {
+        ConditionalGetLayer::new()
+    }
+}
+
 impl<S, ReqBody, B> Service<Request<ReqBody>> for ConditionalGet<S>
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,

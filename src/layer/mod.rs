@@ -1,7 +1,31 @@
 //! The public layers: thin, one module each.
 
+/// Gives a service that a layer makes access to the inner service, as the services of tower-http do.
+macro_rules! inner_service_accessors {
+    () => {
+        /// Returns the inner service.
+        #[must_use]
+        pub fn get_ref(&self) -> &S {
+            &self.inner
+        }
+
+        /// Returns the inner service, to be changed.
+        #[must_use]
+        pub fn get_mut(&mut self) -> &mut S {
+            &mut self.inner
+        }
+
+        /// Returns the inner service, by value.
+        #[must_use]
+        pub fn into_inner(self) -> S {
+            self.inner
+        }
+    };
+}
+
 mod add_vary;
 mod anonymous_only;
+mod anonymous_only_layer;
 mod conditional_get;
 mod never_cache;
 mod patch;
@@ -15,13 +39,16 @@ mod set_cache_control;
 mod site;
 mod write_locks;
 
-pub use add_vary::{AddVary, AddVaryFuture, AddVaryLayer};
-pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture, AnonymousOnlyLayer};
+pub use add_vary::{AddVary, AddVaryFuture, AddVaryLayer, patch_vary};
+pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture};
+pub use anonymous_only_layer::AnonymousOnlyLayer;
 pub use conditional_get::{ConditionalGet, ConditionalGetFuture, ConditionalGetLayer};
-pub use never_cache::{NeverCache, NeverCacheFuture, NeverCacheLayer};
+pub use never_cache::{NeverCache, NeverCacheFuture, NeverCacheLayer, add_never_cache};
 pub use precondition::Precondition;
 pub use precondition_layer::{ByFunctions, ByGet, PreconditionLayer};
 pub use purge::PurgeService;
 pub use route::RouteCacheLayer;
-pub use set_cache_control::{SetCacheControl, SetCacheControlFuture, SetCacheControlLayer};
+pub use set_cache_control::{
+    SetCacheControl, SetCacheControlFuture, SetCacheControlLayer, patch_cache_control,
+};
 pub use site::SiteCacheLayer;

@@ -46,6 +46,26 @@ impl NeverCacheLayer {
 #[derive(Debug)]
 struct NeverCachePatch;
 
+/// Forbids every cache to store one response, as a [`NeverCacheLayer`] does: what Django's `add_never_cache_headers`
+/// does.
+///
+/// The mark for the caches of this crate is an extension. If a layer outside may build a new response, use
+/// [`CacheHints::add_to_response`] as well.
+///
+/// # Example
+/// ```
+/// use http::{Response, header::CACHE_CONTROL};
+/// use tower_response_cache::add_never_cache;
+///
+/// let mut response = Response::builder().header(CACHE_CONTROL, "public, max-age=60").body("mine")?;
+/// add_never_cache(&mut response);
+/// assert_eq!(response.headers()[CACHE_CONTROL], "max-age=0, no-cache, no-store, must-revalidate, private");
+/// # Ok::<_, http::Error>(())
+/// ```
+pub fn add_never_cache<B>(response: &mut Response<B>) {
+    NeverCachePatch.apply(response, false);
+}
+
 impl Patch for NeverCachePatch {
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
         // For the caches here, whatever is written into the response further out.
@@ -77,6 +97,23 @@ impl<S> Layer<S> for NeverCacheLayer {
 #[derive(Debug, Clone)]
 pub struct NeverCache<S> {
     inner: S,
+}
+
+impl<S> NeverCache<S> {
+    /// Wraps a service, as a [`NeverCacheLayer`] does.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        Self { inner }
+    }
+
+    inner_service_accessors!();
+}
+
+impl NeverCache<()> {
+    /// Creates the layer.
+    pub fn layer() -> NeverCacheLayer {
+        NeverCacheLayer::new()
+    }
 }
 
 impl<S, ReqBody, B> Service<Request<ReqBody>> for NeverCache<S>

@@ -35,6 +35,33 @@ pub struct Precondition<S, V = ByFunctions> {
     layer: PreconditionLayer<V>,
 }
 
+impl<S> Precondition<S> {
+    /// Wraps a service, as the layer that [`PreconditionLayer::new`] creates does.
+    #[must_use]
+    pub fn new(inner: S) -> Self {
+        PreconditionLayer::new().layer(inner)
+    }
+}
+
+impl<S> Precondition<S, ByGet> {
+    /// Wraps a service, as the layer that [`PreconditionLayer::by_get`] creates does.
+    #[must_use]
+    pub fn by_get(inner: S) -> Self {
+        PreconditionLayer::by_get().layer(inner)
+    }
+}
+
+impl<S, V> Precondition<S, V> {
+    inner_service_accessors!();
+}
+
+impl Precondition<()> {
+    /// Creates the layer, as [`PreconditionLayer::new`] does.
+    pub fn layer() -> PreconditionLayer {
+        PreconditionLayer::new()
+    }
+}
+
 macro_rules! service {
     ($validators:ty, $probe:expr, $($bound:tt)*) => {
         impl<S, ReqBody, B> Service<Request<ReqBody>> for Precondition<S, $validators>

@@ -84,20 +84,42 @@ impl SetCacheControlLayer {
     /// response is personal, or has `no-store` or `private` in `Cache-Control`: the field would outrank that.
     ///
     /// # Errors
-    /// If two of the directives contradict each other.
+    /// If there is no directive, two of them contradict each other, or an extension directive has a name or value that a
+    /// structured field can't have.
     pub fn targeting(field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
         Self::writing(field, control, false)
     }
 
     fn writing(field: HeaderName, control: CacheControl, replaces: bool) -> Result<Self, ConfigError> {
-        if control.is_empty() {
-            return Err(ConfigError::new(ConfigErrorKind::NothingToSay, field));
-        }
-        match control.contradiction() {
-            Some(found) => Err(ConfigError::new(ConfigErrorKind::Contradiction, found)),
-            None => Ok(Self(Arc::new(CacheControlPatch { control, field, replaces }))),
-        }
+        Ok(Self(Arc::new(CacheControlPatch::new(field, control, replaces)?)))
     }
+}
+
+/// Writes directives into the `Cache-Control` of one response, next to those that are there, as a
+/// [`SetCacheControlLayer`] does: what Django's `patch_cache_control` does.
+///
+/// It does not see the request. Mark a response for one visitor as [`Identified`] before, so that it gets neither
+/// `public` nor `s-maxage`.
+///
+/// # Errors
+/// If there is no directive, or two of them contradict each other, as `public` and `private` do. The response stays as it
+/// is.
+///
+/// # Example
+/// ```
+/// use http::{Response, header::CACHE_CONTROL};
+/// use std::time::Duration;
+/// use tower_response_cache::{CacheControl, patch_cache_control};
+///
+/// let mut response = Response::builder().header(CACHE_CONTROL, "private, max-age=60").body("hello")?;
+/// let hour = CacheControl::new().public().max_age(Duration::from_secs(3600)).no_transform();
+/// patch_cache_control(&mut response, hour)?;
+/// assert_eq!(response.headers()[CACHE_CONTROL], "private, max-age=60, no-transform");
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub fn patch_cache_control<B>(response: &mut Response<B>, control: CacheControl) -> Result<(), ConfigError> {
+    CacheControlPatch::new(CACHE_CONTROL, control, false)?.write(response, false);
+    Ok(())
 }
 
 /// The directives that are written, and the field for them.
@@ -108,11 +130,22 @@ struct CacheControlPatch {
     replaces: bool,
 }
 
-impl Patch for Arc<CacheControlPatch> {
-    const ASKS_FOR_VISITOR: bool = true;
+impl CacheControlPatch {
+    fn new(field: HeaderName, control: CacheControl, replaces: bool) -> Result<Self, ConfigError> {
+        if control.is_empty() {
+            return Err(ConfigError::new(ConfigErrorKind::NothingToSay, field));
+        }
+        if let Some(found) = control.contradiction() {
+            return Err(ConfigError::new(ConfigErrorKind::Contradiction, found));
+        }
+        if field != CACHE_CONTROL && !control.is_structured() {
+            return Err(ConfigError::new(ConfigErrorKind::InvalidDirective, control));
+        }
+        Ok(Self { control, field, replaces })
+    }
 
-    fn apply<B>(&self, response: &mut Response<B>, is_identified: bool) {
-        let CacheControlPatch { control, field, replaces } = &**self;
+    fn write<B>(&self, response: &mut Response<B>, is_identified: bool) {
+        let Self { control, field, replaces } = self;
         let extensions = response.extensions();
         let never = extensions.get::<CacheHints>().is_some_and(|hints| hints.never);
         let personal = is_identified
@@ -138,6 +171,14 @@ impl Patch for Arc<CacheControlPatch> {
     }
 }
 
+impl Patch for Arc<CacheControlPatch> {
+    const ASKS_FOR_VISITOR: bool = true;
+
+    fn apply<B>(&self, response: &mut Response<B>, is_identified: bool) {
+        self.write(response, is_identified);
+    }
+}
+
 /// Returns `true` if a response keeps all or some of it from shared caches.
 fn forbids_sharing(own: &ResponseDirectives) -> bool {
     own.no_store || own.private != Qualified::Absent
@@ -156,6 +197,44 @@ impl<S> Layer<S> for SetCacheControlLayer {
 pub struct SetCacheControl<S> {
     inner: S,
     patch: Arc<CacheControlPatch>,
+}
+
+impl<S> SetCacheControl<S> {
+    /// Wraps a service, as the layer that [`SetCacheControlLayer::new`] creates does.
+    ///
+    /// # Errors
+    /// Those of [`SetCacheControlLayer::new`].
+    pub fn new(inner: S, control: CacheControl) -> Result<Self, ConfigError> {
+        Ok(SetCacheControlLayer::new(control)?.layer(inner))
+    }
+
+    /// Wraps a service, as the layer that [`SetCacheControlLayer::replacing`] creates does.
+    ///
+    /// # Errors
+    /// Those of [`SetCacheControlLayer::replacing`].
+    pub fn replacing(inner: S, control: CacheControl) -> Result<Self, ConfigError> {
+        Ok(SetCacheControlLayer::replacing(control)?.layer(inner))
+    }
+
+    /// Wraps a service, as the layer that [`SetCacheControlLayer::targeting`] creates does.
+    ///
+    /// # Errors
+    /// Those of [`SetCacheControlLayer::targeting`].
+    pub fn targeting(inner: S, field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
+        Ok(SetCacheControlLayer::targeting(field, control)?.layer(inner))
+    }
+
+    inner_service_accessors!();
+}
+
+impl SetCacheControl<()> {
+    /// Creates the layer, as [`SetCacheControlLayer::new`] does.
+    ///
+    /// # Errors
+    /// Those of [`SetCacheControlLayer::new`].
+    pub fn layer(control: CacheControl) -> Result<SetCacheControlLayer, ConfigError> {
+        SetCacheControlLayer::new(control)
+    }
 }
 
 impl<S, ReqBody, B> Service<Request<ReqBody>> for SetCacheControl<S>

@@ -2,6 +2,7 @@
 
 mod admission;
 mod cache_headers;
+mod header_functions;
 mod held_responses;
 #[cfg(feature = "axum")]
 mod layer_orders;
@@ -10,5 +11,6 @@ mod marks;
 mod readiness;
 #[cfg(feature = "axum")]
 mod servers;
+mod services;
 #[cfg(feature = "axum")]
 mod tower_http;
