@@ -117,9 +117,10 @@ impl Cache {
         B::Error: Into<BoxError>,
     {
         let (mut requests, mut warmed) = (requests.into_iter(), WarmSummary::default());
-        let fetch = |request| fetch(service.clone(), request);
+        // It owns the service, which may not be `Sync`.
+        let fetch = move |request| fetch(service.clone(), request);
         let mut under_way: FuturesUnordered<_> =
-            requests.by_ref().take(at_a_time.max(1)).map(fetch).collect();
+            requests.by_ref().take(at_a_time.max(1)).map(&fetch).collect();
         while let Some(page) = under_way.next().await {
             let count = match &page {
                 WarmOutcome { status: None, .. } => &mut warmed.failed,
@@ -128,7 +129,7 @@ impl Cache {
             };
             *count += 1;
             progress(&page);
-            under_way.extend(requests.next().map(fetch));
+            under_way.extend(requests.next().map(&fetch));
         }
         warmed
     }

@@ -1,6 +1,7 @@
 //! Layers inside of other layers.
 
 mod admission;
+mod auto_traits;
 mod cache_headers;
 mod header_functions;
 mod held_responses;
