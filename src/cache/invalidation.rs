@@ -353,6 +353,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn no_text_makes_a_uri_name_nothing(text in "(https?://)?[ -~é]{0,24}") {
             proptest::prop_assert!(!Invalidation::uri(text).scopes().is_empty());

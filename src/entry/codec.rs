@@ -490,6 +490,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn what_is_decoded_is_what_was_encoded_and_tells_clients_the_same((clock, hand, entry) in clock_and_entry()) {
             let frame = entry.encode(&clock);

@@ -176,6 +176,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn reads_agree_with_a_linear_search(
             steps in prop::collection::vec((0..3_u8, 0..1_200_u64, 1..3_u64, 0..9_u64), 0..3_000),

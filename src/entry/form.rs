@@ -31,6 +31,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn spellings_of_one_text_have_one_form(text in any::<String>(), ways in prop::collection::vec(any::<u8>(), 1..9)) {
             let spell = |shift: usize| -> String {

@@ -179,6 +179,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn request_selects_only_responses_stored_for_its_value(
             lengths in prop::array::uniform2(prop_oneof![0..4_usize, 126..131_usize, 4000..4003_usize]),

@@ -142,6 +142,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn different_parts_never_make_the_same_key(
             a in prop::collection::vec(prop::option::of(prop::collection::vec(any::<u8>(), 0..6)), 0..5),

@@ -94,6 +94,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn what_a_handler_sees_is_written_without_ambiguity(
             uris in prop::array::uniform3("((http|https)://[abA]{1,2})?/[a-c]{0,2}([?][a-c&=]{0,2})?"),

@@ -357,6 +357,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn no_query_makes_it_panic_or_names_nothing(query in "((path|uri|subtree|tag|all|soft|host|x)=[ -~]{0,8}&){0,4}") {
             if let Ok(found) = invalidation(&query) {

@@ -359,6 +359,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn what_is_narrowed_reads_as_before_and_again(line in "[a-z_=; ]{0,40}") {
             let mut policy = policy();

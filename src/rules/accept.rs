@@ -345,6 +345,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn whatever_is_sent_something_offered_is_chosen_or_nothing(
             accept in field("accept"),

@@ -590,6 +590,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_lines_are_read_without_a_panic(mut headers in field("cache-control")) {
             let _ = RequestDirectives::from_headers(&headers);

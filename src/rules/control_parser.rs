@@ -209,6 +209,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn written_directives_are_read_back(control in control()) {
             let text = control.to_string();

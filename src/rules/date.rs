@@ -257,6 +257,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_bytes_are_read_without_a_panic(value in any::<Vec<u8>>(), headers in field("date")) {
             let _ = parse(&value);

@@ -293,6 +293,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn what_is_written_is_read_back(tags in vec("[ -~]{0,12}|[!-~]{1,6}", 1..6)) {
             let value = cache_groups_value(&tags).expect("printable");

@@ -111,6 +111,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn elements_of_any_bytes_are_trimmed_parts_in_order(value in any::<Vec<u8>>()) {
             let mut from = value.as_ptr().addr();

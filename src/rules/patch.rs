@@ -332,6 +332,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn patching_lets_nobody_do_more_than_was_said_or_is_written(lines in field("cache-control")) {
             let before = ResponseDirectives::from_headers(&lines);

@@ -50,6 +50,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn find_agrees_with_a_linear_search(keys in prop::collection::vec(0..60_u32, 0..200)) {
             let (mut items, mut places) = (Vec::new(), Places::<String>::default());

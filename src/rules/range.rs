@@ -230,6 +230,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_bytes_select_disjoint_parts_within_the_length(
             // Chance hardly makes what looks like a set.

@@ -154,6 +154,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn any_connection_options_are_read_without_a_panic(mut headers in field("connection")) {
             headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("text/html"));

@@ -225,6 +225,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn no_bytes_make_it_panic(headers in field("cdn-cache-control")) {
             let read = ResponseDirectives::for_targets(&headers, &TARGETS);

@@ -245,6 +245,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn a_known_field_matches_itself_and_what_presents_the_same(
             one in field("accept-language"), other in field("accept-language"),

@@ -179,6 +179,8 @@ fn every_reason_has_a_word_of_its_own_and_a_place_in_the_table() {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases())]
+
     /// RFC 9211 section 2, RFC 9651 section 3.1.
     #[test]
     fn what_is_written_can_be_read_as_a_structured_field(

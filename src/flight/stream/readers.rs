@@ -116,6 +116,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn the_counts_are_those_of_the_places(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
             let mut readers = Readers::one(1);

@@ -168,6 +168,8 @@ fn texts() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases())]
+
     /// An inner cache layer reads what an outer one has written.
     #[test]
     fn the_one_spelling_is_read_as_itself(lines in texts(), at in 0..ForwardedField::ALL.len()) {

@@ -183,6 +183,8 @@ fn around() -> impl Strategy<Value = String> {
 }
 
 proptest! {
+    #![proptest_config(crate::cases::cases())]
+
     #[test]
     fn a_word_identifies_wherever_it_stands_in_a_name(
         word in select(WORDS.to_vec()), before in around(), behind in "([-_][b-z0-9]{1,8}){0,3}",

@@ -149,6 +149,8 @@ mod tests {
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn the_fields_that_a_key_needs_are_found_or_too_many(needed in prop::collection::btree_set(0_usize..99, 0..12)) {
             let names: Vec<_> = (0..99).map(|at| HeaderName::try_from(format!("x-{at}")).expect("a name")).collect();

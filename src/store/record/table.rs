@@ -312,6 +312,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::cases::cases())]
+
         #[test]
         fn a_record_is_read_as_it_was_written(
             counter in 0..(1_u64 << 63) - 100,
