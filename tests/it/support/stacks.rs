@@ -84,7 +84,7 @@ pub(crate) fn with_status(mut response: Response<Body>, status: u16) -> Response
 }
 
 pub(crate) fn changed(mut response: Response<Body>, what: Invalidation) -> Response<Body> {
-    Invalidation::from(what).on_success().add_to(response.extensions_mut());
+    what.on_success().add_to(response.extensions_mut());
     response
 }
 
