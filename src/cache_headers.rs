@@ -21,6 +21,6 @@
 
 pub use crate::layer::{
     AddVary, AddVaryFuture, AddVaryLayer, NeverCache, NeverCacheFuture, NeverCacheLayer, SetCacheControl,
-    SetCacheControlFuture, SetCacheControlLayer,
+    SetCacheControlFuture, SetCacheControlLayer, add_never_cache, patch_cache_control, patch_vary,
 };
 pub use crate::rules::control::CacheControl;

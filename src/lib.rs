@@ -167,6 +167,8 @@ mod axum;
 mod body;
 pub mod cache;
 pub mod cache_headers;
+#[cfg(test)]
+mod cases;
 pub mod clock;
 pub mod conditional_get;
 mod entry;

@@ -7,7 +7,7 @@ use std::fmt;
 ///
 /// # Example
 /// ```
-/// use tower_response_cache::CacheControl;
+/// use tower_response_cache::cache_headers::CacheControl;
 ///
 /// let error = "public, max-age=soon".parse::<CacheControl>().unwrap_err();
 /// assert_eq!(error.element(), "max-age=soon");

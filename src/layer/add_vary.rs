@@ -88,7 +88,7 @@ impl Patch for Arc<VaryPatch> {
 /// # Example
 /// ```
 /// use http::{Response, header::{ACCEPT_LANGUAGE, VARY}};
-/// use tower_response_cache::patch_vary;
+/// use tower_response_cache::cache_headers::patch_vary;
 ///
 /// let mut response = Response::builder().header(VARY, "Cookie").body("bonjour")?;
 /// patch_vary(&mut response, [ACCEPT_LANGUAGE])?;

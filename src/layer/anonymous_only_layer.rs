@@ -22,19 +22,19 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// predicate, or an asynchronous one (a session look-up). Identified requests bypass every cache layer
 /// further in, and their responses get `Cache-Control: private` unless they say themselves who may store
 /// them, so that no cache downstream shares them either. The same goes for a response that an
-/// authentication layer further in has marked as [`Identified`].
+/// authentication layer further in has marked as [`Identified`](crate::Identified).
 ///
 /// All others are anonymous. They are answered from the cache even if they carry cookies that are
 /// declared harmless, which are removed from requests that fill it. A request with a cookie that is
-/// declared nowhere, here or in the [`Policy`](crate::Policy) of a cache layer, is not answered from the
+/// declared nowhere, here or in the [`Policy`](crate::policy::Policy) of a cache layer, is not answered from the
 /// cache and not stored, by whatever preset: nobody knows whom a layer further in finds behind it.
 ///
 /// # Where it belongs
 /// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
 /// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
 /// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
-/// mark pages that *begin* a session there (a form with a token) as [`Identified`] or
-/// [never](crate::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::PolicyBuilder::store_if).
+/// mark pages that *begin* a session there (a form with a token) as [`Identified`](crate::Identified) or
+/// [never](crate::policy::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::policy::PolicyBuilder::store_if).
 /// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
 /// so that nothing identified is stored.
 ///
@@ -51,7 +51,7 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 ///     .layer(SiteCacheLayer::new(&cache))
 ///     .layer(anonymous);
 /// # }
-/// # Ok::<_, tower_response_cache::ConfigError>(())
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
@@ -107,7 +107,7 @@ impl AnonymousOnlyLayer {
     }
 
     /// Declares cookies that count for nothing, for all cache layers further in; see
-    /// [`PolicyBuilder::ignore_cookies`](crate::PolicyBuilder::ignore_cookies).
+    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies).
     ///
     /// # Errors
     /// If a name can't be that of a cookie, or there is nothing before a `*`.
@@ -133,7 +133,7 @@ impl AnonymousOnlyLayer {
     }
 
     /// Makes credential fields identify nobody here. A cache layer needs
-    /// [to know as well](crate::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
+    /// [to know as well](crate::policy::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
     pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.rules().ignored.extend(names);
         self
@@ -177,7 +177,7 @@ impl AnonymousOnlyLayer {
     /// let layer = AnonymousOnlyLayer::new()
     ///     .ignore_cookies(["sid"])?
     ///     .identified_if_async(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn identified_if_async<F, Fut>(mut self, predicate: F) -> Self
     where

@@ -55,7 +55,7 @@ struct NeverCachePatch;
 /// # Example
 /// ```
 /// use http::{Response, header::CACHE_CONTROL};
-/// use tower_response_cache::add_never_cache;
+/// use tower_response_cache::cache_headers::add_never_cache;
 ///
 /// let mut response = Response::builder().header(CACHE_CONTROL, "public, max-age=60").body("mine")?;
 /// add_never_cache(&mut response);

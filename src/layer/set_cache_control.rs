@@ -109,7 +109,7 @@ impl SetCacheControlLayer {
 /// ```
 /// use http::{Response, header::CACHE_CONTROL};
 /// use std::time::Duration;
-/// use tower_response_cache::{CacheControl, patch_cache_control};
+/// use tower_response_cache::cache_headers::{CacheControl, patch_cache_control};
 ///
 /// let mut response = Response::builder().header(CACHE_CONTROL, "private, max-age=60").body("hello")?;
 /// let hour = CacheControl::new().public().max_age(Duration::from_secs(3600)).no_transform();

@@ -47,7 +47,7 @@ impl Policy {
         PolicyBuilder::from(Self::default())
     }
 
-    /// A shared cache that follows RFC 9111 where [`app`](crate::Policy::app) is stricter, for use in front
+    /// A shared cache that follows RFC 9111 where [`app`](crate::policy::Policy::app) is stricter, for use in front
     /// of an origin that sends correct headers.
     ///
     /// Responses to requests with `Authorization` are shared where RFC 9111 section 3.5 lets it
@@ -62,7 +62,7 @@ impl Policy {
     ///
     /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
     /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
-    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](crate::Policy::app),
+    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](crate::policy::Policy::app),
     /// what proxies say of a target ([forwarded fields](crate::response_cache::SiteCacheLayer#forwarded-fields)) is part of the key, and
     /// fields that override the method bypass the cache.
     ///
@@ -90,7 +90,7 @@ impl Policy {
 
 impl PolicyBuilder {
     /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
-    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](crate::Policy::rfc9111) alone: in
+    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](crate::policy::Policy::rfc9111) alone: in
     /// front of an application, the cookie is somebody's session.
     ///
     /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by

@@ -25,7 +25,7 @@ impl PolicyBuilder {
     /// A strong tag promises that no outer layer changes the bytes of a response (compression, an injected script).
     /// Only then may a client resume a download by it (`If-Range`) or protect a write (`If-Match`): both compare
     /// strongly (RFC 9110 sections 13.1.1 and 13.1.5). Without the option, a date in `If-Range` resumes nothing under
-    /// [`app`](crate::Policy::app) either.
+    /// [`app`](crate::policy::Policy::app) either.
     ///
     /// # Example
     /// ```

@@ -14,7 +14,7 @@ impl PolicyBuilder {
 
     /// Makes a response fresh that states no lifetime itself, for a tenth of the time for which it has not been
     /// modified (RFC 9111 section 4.2.2), though no longer than this; zero turns that off. Off by default, a day
-    /// under [`rfc9111`](crate::Policy::rfc9111).
+    /// under [`rfc9111`](crate::policy::Policy::rfc9111).
     ///
     /// That is for responses with `Last-Modified` and a status that may be cached so (RFC 9110 section 15.1), or
     /// any that are marked `public`, of those that this policy stores at all; and not for what was asked for by somebody
@@ -54,7 +54,7 @@ impl PolicyBuilder {
     }
 
     /// Sets which targeted fields (RFC 9213) count here, the first most: where one of them is valid and
-    /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](crate::Policy::rfc9111)
+    /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](crate::policy::Policy::rfc9111)
     /// `CDN-Cache-Control`.
     ///
     /// They are passed on as they are.

@@ -94,7 +94,7 @@ pub(crate) enum Sharing {
 }
 
 impl Default for Policy {
-    /// The preset [`app`](crate::Policy::app).
+    /// The preset [`app`](crate::policy::Policy::app).
     fn default() -> Self {
         Self {
             default_ttl: Ttl::Default,

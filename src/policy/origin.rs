@@ -20,7 +20,7 @@ impl PolicyBuilder {
     /// [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
     /// so many at a time as [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) says. Requests
     /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
-    /// [`rfc9111`](crate::Policy::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
+    /// [`rfc9111`](crate::policy::Policy::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
     /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. So does a request
     /// with an extension of a layer in between, unless it is [declared](Self::refresh_with) or
     /// [removed](Self::refresh_without). Inside a tokio runtime, whose

@@ -10,7 +10,7 @@ impl PolicyBuilder {
     /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
     /// one bypass the cache, and responses that carry one are not stored.
     ///
-    /// Under [`app`](crate::Policy::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
+    /// Under [`app`](crate::policy::Policy::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
     /// `cert` or a final `key` in the name, identify a visitor even without this option.
     /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
     /// harmless unless it is a known credential, or is declared here, before or after.

@@ -11,7 +11,7 @@ impl PolicyBuilder {
     /// [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or [`Cache::invalidate`](crate::cache::Cache::invalidate).
     ///
     /// The page has to be on the host of the request, or on one that a keyed forwarded field names (`Forwarded`,
-    /// `X-Forwarded-Host`). Under [`app`](crate::Policy::app), `http` and `https` are one site. If a proxy says that it has removed a
+    /// `X-Forwarded-Host`). Under [`app`](crate::policy::Policy::app), `http` and `https` are one site. If a proxy says that it has removed a
     /// prefix (`X-Forwarded-Prefix`), paths with the prefix and without it count.
     ///
     /// The target of the write itself, `Content-Location`, and the `Location` of a 201 or another 2xx are invalidated in any case (RFC

@@ -10,7 +10,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 /// The directives of a response's `Cache-Control` (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
-/// [`SetCacheControlLayer`](crate::SetCacheControlLayer) or a header field.
+/// [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) or a header field.
 ///
 /// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
 ///
@@ -34,7 +34,7 @@ use std::time::Duration;
 /// let value: http::HeaderValue = parsed.into();
 /// assert_eq!(value, "public, max-age=60");
 /// assert_eq!("no-store, max-age=soon".parse::<CacheControl>().unwrap_err().element(), "max-age=soon");
-/// # Ok::<_, tower_response_cache::CacheControlError>(())
+/// # Ok::<_, tower_response_cache::error::CacheControlError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[must_use]
@@ -151,11 +151,11 @@ impl CacheControl {
     ///
     /// # Example
     /// ```
-    /// use tower_response_cache::CacheControl;
+    /// use tower_response_cache::cache_headers::CacheControl;
     ///
     /// let control = CacheControl::new().private().extension("community", "UCI Irvine")?.extension("x-edge", None)?;
     /// assert_eq!(control.to_string(), "private, community=\"UCI Irvine\", x-edge");
-    /// # Ok::<_, tower_response_cache::ConfigError>(())
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn extension<'a>(self, name: &str, value: impl Into<Option<&'a str>>) -> Result<Self, ConfigError> {
         let invalid = |text: &str| ConfigError::new(ConfigErrorKind::InvalidDirective, text);

@@ -3,12 +3,22 @@
 use crate::support::{Body, MINUTE, memory};
 use http::{Request, Uri};
 use std::future::Ready;
-use tower_response_cache::store::{
-    CacheKey, DecodeError, DecodeErrorKind, Dependency, Encoding, Entry, Generation, Generations,
-    InitialCounter, KeyRef, LocalGenerations, MemoryStoreBuilder, PutMode, Scope, StoreError, StoreErrorKind,
-    StoreFuture, StoredResponse, StoredValue, Strength, Validity, VaryIndex,
-};
-use tower_response_cache::*;
+use tower_response_cache::anonymous_only::{AnonymousOnly, AnonymousOnlyLayer};
+use tower_response_cache::cache::*;
+use tower_response_cache::cache_headers::*;
+use tower_response_cache::clock::*;
+use tower_response_cache::conditional_get::{ConditionalGet, ConditionalGetLayer};
+use tower_response_cache::error::*;
+use tower_response_cache::invalidation::*;
+use tower_response_cache::key::*;
+use tower_response_cache::policy::*;
+use tower_response_cache::precondition::*;
+use tower_response_cache::purge::PurgeService;
+use tower_response_cache::response_cache::*;
+use tower_response_cache::status::*;
+use tower_response_cache::store::{self, *};
+use tower_response_cache::values::*;
+use tower_response_cache::{anonymous_only, conditional_get};
 
 type Service = crate::support::Inner;
 type Call = Ready<Result<http::Response<Body>, std::convert::Infallible>>;
@@ -50,9 +60,9 @@ hold!(SharedValue:
 );
 hold!(Shared:
     CacheBuilder, ComputeError<std::io::Error>, DecodeError, StoreError, ValueError, ResponseBody<Body>, AddVaryFuture<Call>,
-    ConditionalGetFuture<Call>, NeverCacheFuture<Call>, SetCacheControlFuture<Call>, WarmOutcome, WithDependencies<Call>,
+    conditional_get::ResponseFuture<Call>, NeverCacheFuture<Call>, SetCacheControlFuture<Call>, WarmOutcome, WithDependencies<Call>,
 );
-hold!(Send: AnonymousOnlyFuture<Service, Body>, ResponseFuture<Service, Body, Body>, StoreFuture<()>, BoxError);
+hold!(Send: anonymous_only::ResponseFuture<Service, Body>, ResponseFuture<Service, Body, Body>, StoreFuture<()>, BoxError);
 hold!(Sync: dyn Store, dyn Generations);
 hold!(Send: dyn Store, dyn Generations);
 

@@ -3,10 +3,11 @@
 use crate::support::*;
 use http::{HeaderName, Response, header::ACCEPT};
 use tower::Layer;
-use tower_response_cache::{
-    AddVaryLayer, CacheControl, ConfigErrorKind, Identified, NeverCacheLayer, SetCacheControlLayer,
-    SiteCacheLayer, add_never_cache, patch_cache_control, patch_vary,
+use tower_response_cache::cache_headers::{
+    AddVaryLayer, CacheControl, SetCacheControlLayer, add_never_cache, patch_cache_control, patch_vary,
 };
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::{Identified, NeverCacheLayer, SiteCacheLayer};
 
 type Lines = &'static [(&'static str, &'static str)];
 

@@ -2,10 +2,12 @@
 
 use crate::support::*;
 use http::HeaderName;
-use tower_response_cache::{
-    AddVary, AddVaryLayer, AnonymousOnly, CacheControl, ConditionalGet, ConfigErrorKind, NeverCache,
-    Precondition, ResponseCache, SetCacheControl,
-};
+use tower_response_cache::anonymous_only::AnonymousOnly;
+use tower_response_cache::cache_headers::{AddVary, AddVaryLayer, CacheControl, NeverCache, SetCacheControl};
+use tower_response_cache::conditional_get::ConditionalGet;
+use tower_response_cache::error::ConfigErrorKind;
+use tower_response_cache::precondition::Precondition;
+use tower_response_cache::response_cache::ResponseCache;
 
 #[test]
 fn each_service_gives_access_to_its_inner_service() {
