@@ -1,4 +1,4 @@
-//! The decision who is anonymous, for all cache layers further in.
+//! The layer that decides for all inner cache layers which requests are anonymous.
 //!
 //! # Example
 //! ```
@@ -10,10 +10,10 @@
 //! ```
 //!
 //! # Rules
-//! 1. A request with a credential, a session cookie or an undeclared cookie is answered by the service: caches further in
-//!    neither answer nor store it.
-//! 2. Cookies that are declared harmless are removed from requests that fill a cache.
-//! 3. A response that sets a session is not stored.
+//! 1. A request with a credential, a session cookie or an undeclared cookie bypasses all inner caches: the service
+//!    answers it, and its response is not stored.
+//! 2. Cookies that are declared harmless are removed from fetches, requests whose response may be stored.
+//! 3. A response that sets a session cookie is not stored.
 //!
 //! # Where the layer belongs
 //! Outside of the cache layers and of sessions.

@@ -12,12 +12,13 @@
 //! ```
 //!
 //! # Rules
-//! 1. What a response says already stays; of two directives, the stricter wins.
-//! 2. Nothing personal is declared shared: not a response that sets a cookie, carries a credential or is `private`.
+//! 1. Fields are merged with those of the response; of two directives, the stricter wins.
+//! 2. A personalized response is never declared shared: one that sets a cookie, carries a credential or is
+//!    `private`.
 //! 3. [`NeverCacheLayer`] keeps a response out of every cache, those of this crate included.
 //!
 //! # Where the layers belong
-//! Inside of a cache layer, if it is to go by what they write; outside of it, if clients alone are.
+//! Inside a cache layer, if that layer is to follow the fields; outside it, if the fields are for clients only.
 
 pub use crate::layer::{
     AddVary, AddVaryFuture, AddVaryLayer, NeverCache, NeverCacheFuture, NeverCacheLayer, SetCacheControl,

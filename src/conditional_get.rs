@@ -1,4 +1,4 @@
-//! Conditional requests where nothing is stored: entity tags for responses that have none, and answers 304, 412, 206 and 416.
+//! Conditional and range requests without a cache: adds entity tags, and answers 304, 412, 206 and 416.
 //!
 //! # Example
 //! ```
@@ -20,8 +20,9 @@
 //! ```
 //!
 //! # Rules
-//! 1. The handler runs for each request: only the transfer is saved. [`precondition`](crate::precondition) decides before it.
-//! 2. A tag is made of a body that is ready with its head; a body that is streamed gets none.
+//! 1. The handler runs for each request: only the transfer is saved. The layer of
+//!    [`precondition`](crate::precondition) evaluates preconditions before the handler runs.
+//! 2. A tag is generated from a body that is ready together with its head; a streamed body gets no tag.
 //! 3. Tags are weak by default, since outer layers may change the bytes.
 //!
 //! # Where the layer belongs

@@ -1,4 +1,4 @@
-//! What is invalidated: by path, URI, subtree or tag, on one host or all.
+//! Invalidation by path, URI, subtree or tag, on one host or on all.
 //!
 //! # Example
 //! ```
@@ -15,9 +15,9 @@
 //!
 //! # Rules
 //! 1. One invalidation covers every query, host and variant of what it names, at every layer over the cache.
-//! 2. Once it has returned, no request that begins later gets a response that was made before, not even from a call that is
-//!    still running.
-//! 3. [`soft`](Invalidation::soft) leaves the stale windows of a response.
+//! 2. Once it has returned, no request that begins later gets a response that was made before, not even from a
+//!    fetch that is still under way.
+//! 3. [`soft`](Invalidation::soft) makes responses stale: they are still served within their stale windows.
 //!
 //! # Caveats
 //! Invalidate after the transaction is committed.

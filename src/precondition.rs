@@ -19,13 +19,15 @@
 //! 1. A write with `If-Match` or `If-Unmodified-Since` that does not name the current version is answered with 412, and the
 //!    handler does not run (RFC 9110 section 13).
 //! 2. A GET or HEAD for a version that its client has is answered with 304.
-//! 3. Writes to one path take turns in one process. Waiting and holding are limited in time: 503, 408.
+//! 3. Within one process, writes to one path run one after the other. A write that waits too long gets 503; one
+//!    that keeps others waiting too long gets 408.
 //!
 //! # Where the layer belongs
-//! On the routes that its functions know about, inside of the cache layers.
+//! On the routes whose validators its functions return, inside the cache layers.
 //!
 //! # Caveats
-//! Turns hold within one process: where several write to one database, compare the version there, too.
+//! Writes in other processes are not serialized: if several processes write to one database, compare the version
+//! there, too.
 
 pub use crate::layer::{ByFunctions, ByGet, Precondition, PreconditionLayer};
 pub use crate::rules::entity_tag::EntityTag;

@@ -11,8 +11,8 @@
 //! ```
 //!
 //! # Rules
-//! 1. Who does not know the secret, or does not pass the predicate, learns nothing and changes nothing.
-//! 2. The answer comes once the invalidation is done.
+//! 1. A request without the secret, or rejected by the predicate, learns nothing and invalidates nothing.
+//! 2. The response is sent once the invalidation has taken effect.
 //!
 //! # Where the service belongs
 //! On a path or a port that clients of the site do not reach.

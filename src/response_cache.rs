@@ -25,9 +25,10 @@
 //!
 //! # Rules
 //! 1. A request that identifies its sender bypasses the cache, unless the [policy](crate::policy) says otherwise.
-//! 2. A response is stored only if it, its handler or the policy says for how long, and nothing forbids to share it.
-//! 3. Concurrent requests with one key share one call of the service.
-//! 4. What was invalidated is not served to any request that begins later.
+//! 2. A response is stored only if its fields, its handler or the policy set its freshness lifetime, and nothing
+//!    forbids to share it.
+//! 3. Concurrent requests with one key collapse into one fetch.
+//! 4. A response is not served to any request that begins after its hard invalidation.
 //! 5. Bodies are streamed; a body that fails, ends short or is too large is not stored.
 //!
 //! # Where the layers belong
@@ -35,7 +36,8 @@
 //! request. [`RouteCacheLayer`] stands on its route.
 //!
 //! # Caveats
-//! A layer outside of the cache that makes a page personal is seen only if a layer of this crate stands outside of it.
+//! A layer outside the cache that personalizes a response is noticed only if it is inside another layer of this
+//! crate.
 
 pub use crate::body::ResponseBody;
 pub use crate::layer::{RouteCacheLayer, SiteCacheLayer};

@@ -14,12 +14,13 @@
 //! ```
 //!
 //! # Rules
-//! 1. Concurrent computations of one value are one.
+//! 1. Concurrent `get_or_set` calls for one value in one process share one computation.
 //! 2. A page or value depends on the values that it was made from: it is invalidated when they change.
-//! 3. A value that can't be read as the type that is asked for is none, and an event tells of it.
+//! 3. A value that can't be read as the requested type counts as absent, and an event reports it.
 //!
 //! # Caveats
-//! In a task that a handler spawns, nothing notes what it reads: wrap it in [`propagate_dependencies`].
+//! Reads in a task that a handler spawns become no dependencies, unless the task is wrapped in
+//! [`propagate_dependencies`].
 
 pub use crate::cache::tracking::{WithDependencies, propagate_dependencies};
 pub use crate::cache::values::{ComputeError, Fragment, IntoValue, SetItem, Value};

@@ -164,16 +164,18 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets what chance begins with ([`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh),
-    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter)), for tests. By default, each process has another.
+    /// Sets the seed of random decisions
+    /// ([`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh),
+    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter)), for tests. By default, each
+    /// process has its own.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Sets how long values live that are set with [`Ttl::Default`]: for a time, or [`Ttl::Forever`] (until they are
-    /// invalidated or evicted). The default is five minutes, also if this is `Ttl::Default`. With zero, such values are not
-    /// stored.
+    /// Sets the TTL of values that are set with [`Ttl::Default`]. With [`Ttl::Forever`], they live until they are
+    /// invalidated or evicted. The default is five minutes; `Ttl::Default` means the same. With zero, such values
+    /// are not stored.
     ///
     /// # Example
     /// ```

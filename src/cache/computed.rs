@@ -5,15 +5,15 @@ use crate::flight::AbandonedOutcome;
 use std::any::Any;
 use std::sync::Arc;
 
-/// What has become of a computation.
+/// The outcome of a computation.
 #[derive(Debug, Clone)]
 pub(super) enum Computed {
     Value(Arc<StoredValue>),
-    /// It can't be stored, nor given to others, since it is not known what it was made from.
+    /// The value is neither stored nor shared with followers, because its dependencies are unknown.
     Unkept,
-    /// With what error, and what that was made from.
+    /// The error of the computation, and its dependencies.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
-    /// Who computed it went away, or panicked.
+    /// The leader was dropped or panicked.
     Abandoned,
 }
 

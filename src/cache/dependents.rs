@@ -1,10 +1,10 @@
 //! What depends on a model of the application.
 
-/// What depends on a thing that may change: a model of yours, mostly. Then
-/// [`Cache::invalidate`](crate::cache::Cache::invalidate) takes a reference to it.
+/// A type, typically a model of the application, that lists the paths and tags that depend on it.
 ///
-/// Call that once the change is committed. Of what is removed, ask for the dependents before. Pages of related
-/// things are named like its own.
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to it. Call `invalidate` once the
+/// change is committed. If the change removes the model, compute its dependents before. Name the pages of related
+/// models, too.
 ///
 /// # Example
 /// ```

@@ -10,8 +10,8 @@ use std::pin::pin;
 
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
-    /// ([`Invalidation::soft`]). What is to be is an [`Invalidation`], or a reference to a model of yours
-    /// ([`Dependents`](crate::invalidation::Dependents)). It takes the same time however many entries it is about.
+    /// ([`Invalidation::soft`]). `what` is a path, an [`Invalidation`], or a reference to a model of yours
+    /// ([`Dependents`](crate::invalidation::Dependents)). The time does not depend on the number of entries.
     ///
     /// Once this has returned, no request that begins later gets a response that was made before,
     /// not even from a call that is still running. Call it after the transaction is committed: a

@@ -124,7 +124,8 @@ impl Invalidation {
         self
     }
 
-    /// Says that this has changed if the response that it is added to is a success: see [`InvalidateOnSuccess`].
+    /// Returns a response extension that invalidates this if the response is a success. See
+    /// [`InvalidateOnSuccess`].
     #[must_use]
     pub fn on_success(self) -> InvalidateOnSuccess {
         InvalidateOnSuccess(self)
@@ -216,8 +217,10 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
     }
 }
 
-/// What a handler has changed: made by [`Invalidation::on_success`], put into the extensions of its response, or
-/// returned with it by an axum handler.
+/// An invalidation that a successful response of a handler causes.
+///
+/// [`Invalidation::on_success`] creates it. A handler puts it into the extensions of its response; an axum handler
+/// may also return it with the response.
 ///
 /// If the response is a success (2xx or 3xx), it is invalidated before the client has the response, in the
 /// cache of every cache layer that the response passes. Over a store outside the process, the answer to a

@@ -6,8 +6,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-/// Gives the tasks of a process turns at a number that was set, so that they do not keep undoing each other's tries. The
-/// store alone makes the changes atomic: a task that has waited too long goes on without its turn.
+/// Locks that serialize the changes of one number within a process, so that its tasks rarely contend.
+///
+/// Only numbers that were set need them: the store adds to counters by itself. Atomicity comes from the store
+/// alone: a task that waits too long for its lock goes on without it.
 #[derive(Debug)]
 pub(super) struct NumberLocks([Mutex<()>; LOCKS]);
 

@@ -84,7 +84,7 @@ impl Cache {
         self.warm_as(service, uris).await
     }
 
-    /// Does what [`warm`](Self::warm) does, for services that take requests with one type of body alone.
+    /// Like [`warm`](Self::warm), for services that accept only one type of request body.
     ///
     /// # Cancel safety
     /// As for [`warm`](Self::warm).

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-/// An element of `Cache-Control` that can't be read.
+/// The error of a `Cache-Control` that can't be parsed, with the invalid element.
 ///
 /// # Example
 /// ```
@@ -22,7 +22,7 @@ impl CacheControlError {
         Self { element: String::from_utf8_lossy(element).into_owned() }
     }
 
-    /// Returns the element between two commas that can't be read.
+    /// Returns the invalid element, the text between two commas.
     #[must_use]
     pub fn element(&self) -> &str {
         &self.element

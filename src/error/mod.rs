@@ -182,7 +182,7 @@ impl ConfigError {
         Some(Self { others: all.collect(), ..first })
     }
 
-    /// Returns all that is wrong, this first, where a builder found several faults.
+    /// Returns this error, and then the other errors that the builder found.
     pub fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.others)
     }

@@ -9,7 +9,7 @@ macro_rules! inner_service_accessors {
             &self.inner
         }
 
-        /// Returns the inner service, to be changed.
+        /// Returns a mutable reference to the inner service.
         #[must_use]
         pub fn get_mut(&mut self) -> &mut S {
             &mut self.inner

@@ -154,7 +154,7 @@ impl PolicyBuilder {
     /// Builds the policy.
     ///
     /// # Errors
-    /// If any option can't work; the error [names all](ConfigError::all) that can't.
+    /// If any option is invalid. The error [lists all invalid options](ConfigError::all).
     pub fn build(self) -> Result<Policy, ConfigError> {
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)
     }

@@ -25,17 +25,17 @@ impl Policy {
     }
 
     /// Tells whether those who wait for a response get it though it is to be validated before each use.
-    pub(crate) fn shares_unfresh(&self) -> bool {
+    pub(crate) fn followers_accept_stale(&self) -> bool {
         self.sharing == Sharing::App
     }
 
-    /// Tells whether the answer to a HEAD says something of what is stored (RFC 9111 section 4.3.5).
+    /// Returns `true` if a HEAD response updates the stored response (RFC 9111 section 4.3.5).
     pub(crate) fn learns_from_head(&self) -> bool {
         self.sharing == Sharing::Rfc9111
     }
 
-    /// Tells whether a request with directives wants no answer rather than to wait for one (RFC 9111 section 5.2.1.7).
-    pub(crate) fn wants_only_what_is_cached(&self, request: &HeaderMap) -> bool {
+    /// Returns `true` if a request has `only-if-cached` and the preset honors it (RFC 9111 section 5.2.1.7).
+    pub(crate) fn wants_only_if_cached(&self, request: &HeaderMap) -> bool {
         self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).only_if_cached
     }
 

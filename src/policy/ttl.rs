@@ -17,11 +17,12 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Ttl {
-    /// Nothing is said here: the next in the order of precedence decides. For values, that is
+    /// No TTL of its own: the next setting in the order of precedence applies. For values, that is
     /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl).
     #[default]
     Default,
-    /// For a time; zero is not at all. Less than a millisecond is not at all for responses, and a millisecond for values.
+    /// A fixed time. Zero stores nothing. Less than a millisecond counts as zero for responses, as a millisecond
+    /// for values.
     For(Duration),
     /// Until it is invalidated or evicted.
     Forever,

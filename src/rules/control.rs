@@ -15,11 +15,12 @@ use std::time::Duration;
 /// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
 ///
 /// # Parsing
-/// [`str::parse`] reads one field value, and `TryFrom<&HeaderMap>` all lines of `Cache-Control`. Without a line, there is
-/// no directive. Names are read in any case. Both are strict: a word that is no directive, a lifetime that is not a
-/// number of seconds, an argument of a directive that takes none, and a list of fields without quotes are an error that
-/// holds the element. Of two directives with one name, the stricter counts, as in the layers. An extension directive
-/// with two different arguments is an error. The layers themselves are lenient: to them, what can't be read restricts.
+/// [`str::parse`] reads one field value, and `TryFrom<&HeaderMap>` all lines of `Cache-Control`. Without a line,
+/// there is no directive. Names are case-insensitive. Both parsers are strict: they return an error with the
+/// element if it is not a directive, a lifetime is not a number of seconds, a directive without an argument has
+/// one, or a list of field names is not quoted. Of two directives with one name, the stricter counts, as in the
+/// layers. An extension directive with two different arguments is an error. The layers are lenient instead: they
+/// treat a malformed directive as a restriction.
 ///
 /// # Example
 /// ```

@@ -5,7 +5,7 @@ use crate::error::StoreError;
 use http::Response;
 
 /// Returns what a handler says that it has changed, if it has succeeded.
-pub(in crate::serve) fn what_changed<B>(response: &Response<B>) -> Option<Invalidation> {
+pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Option<Invalidation> {
     let InvalidateOnSuccess(what) = response.extensions().get()?;
     let status = response.status();
     (status.is_success() || status.is_redirection()).then(|| what.clone())

@@ -123,13 +123,13 @@ pub(super) fn classify<B: Body>(
             facts.has_tag = inspected.copy.is_some_and(|copy| stored.has_tag(copy));
             Decision::Hit(stored, facts, now)
         }
-        None => look_further(reuse, buf.key(), inspected.parts),
+        None => classify_by_lookup(reuse, buf.key(), inspected.parts),
     }
 }
 
 /// What is not the plainest hit; apart, so that the plainest has a small stack frame.
 #[inline(never)]
-fn look_further(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -> Decision {
+fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -> Decision {
     let Reuse { config, request, facts, now } = reuse;
     match pin!(lookup(reuse, key)).now_or_never() {
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
@@ -137,7 +137,7 @@ fn look_further(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -
         Some(Lookup::Miss { reason, stale: None, .. })
             if facts.head
                 && config.policy.origin_timeout.is_none()
-                && !(facts.directives && config.policy.wants_only_what_is_cached(request)) =>
+                && !(facts.directives && config.policy.wants_only_if_cached(request)) =>
         {
             Decision::stripped(Reason::new(reason.forward, Detail::Head), facts, parts)
         }

@@ -1,6 +1,6 @@
 //! The response future: an answer that is there, a forwarded call, or a boxed wait.
 
-use super::changes::what_changed;
+use super::changes::invalidation_on_success;
 use super::config::LayerConfig;
 use super::respond::{Answered, Hit, OutgoingHead, receive};
 use crate::body::ResponseBody;
@@ -116,7 +116,7 @@ fn passed_on<B>(
 ) -> Response<ResponseBody<B>> {
     let mut response = response.map(ResponseBody::forwarded);
     receive(&mut response, &config.policy.credentials);
-    if let Some(what) = what_changed(&response)
+    if let Some(what) = invalidation_on_success(&response)
         && !config.cache.invalidate_later(what)
     {
         outgoing.mark_invalidation_failed();

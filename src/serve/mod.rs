@@ -20,9 +20,9 @@
 //!                  └─ the complete body is stored; followers get it ──► respond
 //! ```
 //!
-//! Each part uses those that stand above it in this list, and none below:
+//! A module may import modules above it in this table, and none below:
 //!
-//! | part | what it holds |
+//! | module | content |
 //! |---|---|
 //! | `deadline`, `span`, `keyed_fields` | limits in time; spans of tasks; `Vary` for clients |
 //! | `config` | what a layer and all its services share |

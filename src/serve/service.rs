@@ -61,7 +61,7 @@ impl<S> ResponseCache<S> {
         &self.inner
     }
 
-    /// Returns the wrapped service, to be changed.
+    /// Returns a mutable reference to the wrapped service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -195,7 +195,7 @@ impl<S> ResponseCache<S> {
         }
         if is_for_no_cache(forward.bypass.detail)
             && matches!(*head.method, Method::GET | Method::HEAD)
-            && config.policy.wants_only_what_is_cached(head.headers)
+            && config.policy.wants_only_if_cached(head.headers)
         {
             return refuse(request.version(), outgoing);
         }

@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 impl Cache {
     /// Returns the value under a key, or `None` if there is none.
     ///
-    /// A value of another type, a damaged one, one that has expired and one that was invalidated are none. A `DEBUG` event
-    /// (feature `tracing`) tells of a value that can't be read. The next `set` or `get_or_set` replaces it. `None` that was set
-    /// as an `Option` is read as such: `get::<Option<T>>` returns `Some(None)`.
+    /// A value counts as absent if it has another type, is damaged, has expired or was invalidated. A `DEBUG` event
+    /// (feature `tracing`) reports a value that can't be read; the next `set` or `get_or_set` replaces it. If
+    /// `None` was set as an `Option`, `get::<Option<T>>` returns `Some(None)`.
     ///
-    /// A page or a value that is made meanwhile depends on the value: it is invalidated when the value is set or deleted, and
-    /// lives no longer than the value. If there is no value, the page is invalidated when one is set, but not when one is
-    /// computed: use [`get_or_set`](Self::get_or_set) there, too.
+    /// A page or a value that this task is making depends on the value: it is invalidated when the value is set or
+    /// deleted, and lives no longer than the value. If there is no value, the page is invalidated when one is set,
+    /// but not when one is computed: use [`get_or_set`](Self::get_or_set) there, too.
     ///
     /// # Errors
     /// If the store fails.
@@ -100,8 +100,8 @@ impl Cache {
         self.value(key).ttl(ttl).set_bytes(bytes).await
     }
 
-    /// Sets the value under a key if there is none, atomically, and returns whether it did. With a time to live of zero it
-    /// does not.
+    /// Sets the value under a key atomically if there is none, and returns whether it did. With a TTL of zero, it
+    /// sets nothing and returns `false`.
     ///
     /// # Errors
     /// If the value can't be written as MessagePack, or the store fails.

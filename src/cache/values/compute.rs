@@ -64,8 +64,9 @@ impl Value<'_> {
     /// calls in this process, one computes and the others wait for it, ten seconds at most. A value that is stale, and within the
     /// window of [`stale_while_revalidate`](Self::stale_while_revalidate), is returned to the others instead.
     ///
-    /// What the computation reads from the cache becomes a dependency of the value. A value that was deleted, set or invalidated
-    /// meanwhile is returned, but not stored. A store that fails is counted, and done without.
+    /// What the computation reads from the cache becomes a dependency of the value. A value that was deleted, set
+    /// or invalidated meanwhile is returned, but not stored. A store failure is counted; the value is then computed
+    /// without the store.
     ///
     /// A computation that needs its own value, directly or through others, does not wait for itself: a nested computation
     /// makes the value again. The fifth nested computation fails with [`ValueError::Loop`]. Computations and requests in

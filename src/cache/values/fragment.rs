@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
-/// A fragment of a page: a value with a name, and one copy for each list of what it varies on.
+/// A fragment of a page: a value with a name, and one copy for each list of inputs that it varies on.
 ///
-/// What the fragment is rendered from has to be in the list: the host, the language, the visitor. No two lists are equal,
-/// whatever characters are in their parts. The copies are not listed anywhere: to invalidate all of them, use a
-/// [tag](Self::tags).
+/// List every input that the fragment is rendered from, such as the host, the language or the visitor. Lists with
+/// different parts never share a copy, whatever characters the parts have. The cache has no list of the copies: to
+/// invalidate all of them, use a [tag](Self::tags).
 ///
 /// # Example
 /// ```

@@ -16,8 +16,8 @@ impl Cache {
     /// calls one computes: see [`Value::get_or_set`](crate::values::Value::get_or_set).
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or needs itself without end. A store that fails is counted, and done
-    /// without.
+    /// If the value can't be written as MessagePack, or its computation recurses endlessly. A store failure is
+    /// counted; the value is then computed without the store.
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, another one computes.

@@ -49,7 +49,7 @@ impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
 }
 
 /// A value of [`Cache::set_many`] that is to be put.
-struct ManyPut<K> {
+struct PendingPut<K> {
     key: K,
     place: CacheKey,
     entry: Entry,
@@ -57,7 +57,7 @@ struct ManyPut<K> {
 }
 
 impl Cache {
-    /// Returns the values under some keys: of those alone that there are. See [`get`](Self::get).
+    /// Returns the values under several keys, without those that are absent. See [`get`](Self::get).
     ///
     /// # Errors
     /// If the store fails.
@@ -113,11 +113,11 @@ impl Cache {
         Ok(found)
     }
 
-    /// Sets several values, and returns the keys of those that are not stored: with a TTL of zero, or in a store that they are
-    /// too large for. Together the writes are not atomic.
+    /// Sets several values, and returns the keys of those that were not stored because their TTL is zero or they
+    /// are too large for the store. The writes are not atomic together.
     ///
-    /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL is another one than `ttl`. Of several items with one key the
-    /// last one counts.
+    /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL differs from `ttl`. If several items have one
+    /// key, the last one counts.
     ///
     /// # Errors
     /// If a value can't be written as MessagePack: then none is set. If the store fails: then any of them may be set.
@@ -148,7 +148,7 @@ impl Cache {
         let ttl = ttl.into();
         let since = self.generation().await?;
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
-        let mut puts: Vec<ManyPut<I::Key>> = Vec::new();
+        let mut puts: Vec<PendingPut<I::Key>> = Vec::new();
         let (mut places, mut scopes) = (HashMap::new(), Vec::new());
         for item in items {
             let (key, value, own) = item.into_parts();
@@ -156,7 +156,7 @@ impl Cache {
             let (bytes, encoding) = encoded(&value)?;
             let lifetime = named.lifetime();
             let entry = Entry::Value(Arc::new(named.stored(bytes, encoding, since)));
-            let put = ManyPut { key, place: self.value_key_since(&named.name, cleared), entry, lifetime };
+            let put = PendingPut { key, place: self.value_key_since(&named.name, cleared), entry, lifetime };
             match places.get(&named.name) {
                 Some(at) => puts[*at] = put,
                 None => {

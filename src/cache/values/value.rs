@@ -9,7 +9,7 @@ use std::time::Duration;
 /// So often a change that others interfere with is tried.
 pub(super) const TRIES: usize = 64;
 
-/// A value of the low-level cache, by its key, and what is to be said of it when it is set.
+/// A handle to one value of the low-level cache, with the TTL, tags and stale window for its next write.
 ///
 /// # Example
 /// ```

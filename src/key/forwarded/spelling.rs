@@ -1,4 +1,4 @@
-//! Spellings of what proxies say of a target.
+//! Canonical forms of the values of forwarded fields.
 
 use super::super::authority::canonical_authority;
 use super::super::query::QueryKey;

@@ -6,7 +6,7 @@ use crate::entry::StoredResponse;
 use crate::flight::{Flight, HitForMissReason, Outcome, Role, Stream, Wait};
 use crate::key::CacheKey;
 use crate::serve::deadline::Deadline;
-use crate::serve::fetch::{FetchPlan, StoredAt};
+use crate::serve::fetch::{FetchPlan, StoredEntry};
 use crate::serve::lookup::{Lookup, NotReusable, Reuse, StoreUnavailable, look, other_variant, selects};
 use crate::serve::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -44,7 +44,7 @@ pub(super) enum Progress {
 
 impl Progress {
     /// Fetches without others waiting for it.
-    async fn fetch_alone(state: &RequestState, reason: Reason, stored: Option<StoredAt>) -> Self {
+    async fn fetch_alone(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
         Self::Done(Action::Fetch(FetchPlan::alone(state, reason, stored).await))
     }
 }
@@ -54,7 +54,7 @@ struct FlightMiss {
     reason: Reason,
     /// The key of the flight.
     key: CacheKey,
-    stale: Option<StoredAt>,
+    stale: Option<StoredEntry>,
 }
 
 /// What a look-up without a stale response leads to.
@@ -122,7 +122,7 @@ impl<'a> Collapse<'a> {
             }
             Lookup::Bypass(_) | Lookup::Miss { .. }
                 if state.facts.directives
-                    && state.config.policy.wants_only_what_is_cached(self.request)
+                    && state.config.policy.wants_only_if_cached(self.request)
                     && !is_handled_by_inner(state) =>
             {
                 LookupOutcome::Done(Action::Refuse)
@@ -130,7 +130,7 @@ impl<'a> Collapse<'a> {
             Lookup::Bypass(why) => LookupOutcome::Done(Action::bypass(why)),
             // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
-                let stored = StoredAt::found(stale, variant, state);
+                let stored = StoredEntry::found(stale, variant, state);
                 LookupOutcome::Done(Action::Fetch(FetchPlan {
                     stale: None,
                     ..FetchPlan::new(None, reason, stored)
@@ -138,7 +138,7 @@ impl<'a> Collapse<'a> {
             }
             Lookup::Miss { reason, variant, stale } => {
                 let key = variant.unwrap_or_else(|| state.key.clone());
-                let stale = stale.map(|response| StoredAt { response, key: key.clone() });
+                let stale = stale.map(|response| StoredEntry { response, key: key.clone() });
                 LookupOutcome::Flight(FlightMiss { reason, key, stale })
             }
         }
@@ -162,7 +162,7 @@ impl<'a> Collapse<'a> {
         wait: Wait,
         flight: &Arc<Flight>,
         reason: Reason,
-        stale: Option<StoredAt>,
+        stale: Option<StoredEntry>,
     ) -> Progress {
         let state = self.state;
         let stream = stream.upgrade();
@@ -210,7 +210,7 @@ impl<'a> Collapse<'a> {
             Lookup::Hit(stored) | Lookup::Stale { stored, .. } => {
                 return Progress::Done(Action::Answer(stored, self.waited_for));
             }
-            Lookup::Miss { reason, stale, variant } => (reason, StoredAt::found(stale, variant, state)),
+            Lookup::Miss { reason, stale, variant } => (reason, StoredEntry::found(stale, variant, state)),
             Lookup::Bypass(_) => (reason, None),
         };
         let plan = FetchPlan { _permit: permit, ..FetchPlan::new(generation, reason, stale) };
@@ -261,7 +261,7 @@ async fn is_usable(
     // What was made while this request waited is as good as revalidated for it, before an application: all who
     // wait are nobody in particular (RFC 9111 section 5.2.2.4 has each of them ask). What was not is there
     // because the service has failed.
-    let is_new = state.config.policy.shares_unfresh() && stored.head().response_time >= state.began;
+    let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));
     Ok(matches!(refusal, None | Some(NotReusable::NotFresh)) && (refusal.is_none() || accepts))

@@ -4,7 +4,7 @@ use super::action::Action;
 use crate::entry::StoredResponse;
 use crate::flight::{Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
-use crate::serve::fetch::{FetchPlan, Refresh, StoredAt};
+use crate::serve::fetch::{FetchPlan, Refresh, StoredEntry};
 use crate::serve::lookup::{Lookup, StoreUnavailable, look};
 use crate::serve::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -54,7 +54,7 @@ pub(super) async fn lead(
         Lookup::Miss { reason, stale, variant } => (reason, stale, variant),
         Lookup::Bypass(_) => (reason, None, None),
     };
-    let stored = StoredAt::found(stale, variant, state);
+    let stored = StoredEntry::found(stale, variant, state);
     let plan = FetchPlan::new(Some(leader.generation()), reason, stored);
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
@@ -82,8 +82,8 @@ pub(super) async fn serve_stale(
             leader.stored(Arc::clone(&newer));
             return Action::Answer(newer, None);
         }
-        Lookup::Hit(known) => Some(StoredAt { response: known, key: key.clone() }),
-        Lookup::Stale { stored: known, variant } => StoredAt::found(Some(known), variant, state),
+        Lookup::Hit(known) => Some(StoredEntry { response: known, key: key.clone() }),
+        Lookup::Stale { stored: known, variant } => StoredEntry::found(Some(known), variant, state),
         // What was invalidated meanwhile is not asked about.
         Lookup::Miss { .. } | Lookup::Bypass(_) => None,
     };

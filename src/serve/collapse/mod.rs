@@ -4,7 +4,7 @@ mod action;
 mod follower;
 mod leader;
 
-use super::fetch::{FetchPlan, StoredAt};
+use super::fetch::{FetchPlan, StoredEntry};
 use super::lookup::{Lookup, look};
 use super::request::RequestState;
 use crate::status::{Detail, ForwardReason, Reason};
@@ -60,7 +60,7 @@ async fn find(
     match lookup {
         Lookup::Hit(stored) | Lookup::Stale { stored, .. } => Action::Answer(stored, collapse.waited_for),
         Lookup::Miss { reason, stale, variant } => {
-            let stored = StoredAt::found(stale, variant, state);
+            let stored = StoredEntry::found(stale, variant, state);
             Action::Fetch(FetchPlan::alone(state, reason, stored).await)
         }
         Lookup::Bypass(why) => Action::bypass(why),

@@ -1,7 +1,7 @@
 //! A response that is made anew in the background, while others are answered with the stale one.
 
 use super::forwarded_request::head_of;
-use super::plan::{Fetch, FetchPlan, StoredAt};
+use super::plan::{Fetch, FetchPlan, StoredEntry};
 use crate::body::empty;
 use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};
 use crate::error::BoxError;
@@ -185,7 +185,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let Some(StoredAt { response: stored, key }) = plan.stored.clone() else { return UnstoredAction::Forget };
+    let Some(StoredEntry { response: stored, key }) = plan.stored.clone() else {
+        return UnstoredAction::Forget;
+    };
     let nominated = nominated(&stored);
     let mut unkeyed = unkeyed_fields(&state.config.policy, request.headers(), &nominated).peekable();
     if unkeyed.peek().is_none() {
@@ -206,7 +208,7 @@ where
         let chain = Chain::root(state.key.clone());
         let refresh = Refresh::new(&cache, key.clone(), permit, chain);
         let request = Request::from_parts(parts, body);
-        let stored = StoredAt { response: stored, key };
+        let stored = StoredEntry { response: stored, key };
         let plan = FetchPlan::new(None, ForwardReason::Stale.into(), Some(stored));
         refresh.start(state, plan, inner, request, Carries::Keyed);
     })

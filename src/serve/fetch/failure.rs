@@ -1,7 +1,7 @@
 //! What becomes of a request whose call has failed, and of what is stored when it has not.
 
 use super::forwarded_request::ForwardedRequest;
-use super::plan::{Fetch, StoredAt};
+use super::plan::{Fetch, StoredEntry};
 use super::record::applies_to_resource;
 use crate::body::ResponseBody;
 use crate::cache::{Outdated, UnstoredAction};
@@ -120,7 +120,7 @@ impl Fetch {
         // What a credential has provoked, right or wrong, is not the answer to others.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
         let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
-        let StoredAt { response, key } = self.plan.stored.clone().filter(|_| answers)?;
+        let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;
         Some(Outdated { response, key, action: std::mem::replace(&mut self.action, UnstoredAction::Keep) })
     }
 }

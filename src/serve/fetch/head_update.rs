@@ -1,7 +1,7 @@
 //! What a HEAD tells of a stored response (RFC 9111 section 4.3.5).
 
 use super::forwarded_request::ForwardedRequest;
-use super::plan::{Fetch, StoredAt};
+use super::plan::{Fetch, StoredEntry};
 use crate::cache::Cache;
 use crate::clock::Moment;
 use crate::entry::{Dependencies, Entry, Generation, Head, StoredResponse};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 /// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
 pub(in crate::serve) struct HeadTarget {
-    stored: StoredAt,
+    stored: StoredEntry,
     generation: Generation,
 }
 
@@ -59,7 +59,7 @@ impl HeadUpdate {
 impl Fetch {
     /// Returns what a HEAD may update: where the word of the origin counts alone, and the request says nothing of who
     /// has sent it.
-    pub(in crate::serve) async fn known_by_head(&self) -> Option<HeadTarget> {
+    pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let learns =
             facts.head && config.policy.learns_from_head() && facts.is_collapsible() && !facts.identified;
@@ -84,7 +84,7 @@ impl Fetch {
         forwarded: &ForwardedRequest,
         reads: Option<Dependencies>,
     ) -> Option<HeadUpdate> {
-        let (config, HeadTarget { stored: StoredAt { response: before, key }, generation }) =
+        let (config, HeadTarget { stored: StoredEntry { response: before, key }, generation }) =
             (&self.state.config, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
         // What a cache further in says is no more than it knew before.

@@ -1,7 +1,7 @@
 //! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
 
 use super::forwarded_request::ForwardedRequest;
-use super::plan::{Fetch, StoredAt};
+use super::plan::{Fetch, StoredEntry};
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, RefreshOutcome};
 use crate::entry::Dependencies;
@@ -20,7 +20,7 @@ impl Fetch {
     ) -> (Response<ResponseBody<B>>, AnswerDependencies) {
         let usable = self.stale_instead(forwarded).await;
         let cache = &self.state.config.cache.clone();
-        if let Some(StoredAt { response, key }) = &self.plan.stored {
+        if let Some(StoredEntry { response, key }) = &self.plan.stored {
             cache.note_mismatch(key.as_ref(), response);
         }
         if self.outdated(StatusCode::OK).is_some_and(|outdated| outdated.not_stored(cache)) {
@@ -48,6 +48,6 @@ impl Fetch {
         let stored =
             self.plan.stored.as_ref().filter(|_| self.plan.stale.is_some() && self.background.is_none());
         let cache = &self.state.config.cache;
-        stored.is_some_and(|StoredAt { response, key }| cache.is_mismatched(key.as_ref(), response))
+        stored.is_some_and(|StoredEntry { response, key }| cache.is_mismatched(key.as_ref(), response))
     }
 }

@@ -15,7 +15,7 @@ mod record;
 mod revalidate;
 mod variants;
 
-use super::changes::{Changed, what_changed};
+use super::changes::{Changed, invalidation_on_success};
 use super::deadline::with_timeout;
 use super::respond::{Answered, correct_status, receive};
 use crate::body::ResponseBody;
@@ -31,7 +31,7 @@ use head_update::HeadTarget;
 use http::header::ETAG;
 use http::{Extensions, Request, Response, StatusCode};
 use http_body::Body;
-pub(super) use plan::{Fetch, FetchPlan, StoredAt};
+pub(super) use plan::{Fetch, FetchPlan, StoredEntry};
 use record::Received;
 use std::future::poll_fn;
 use std::pin::pin;
@@ -51,7 +51,7 @@ impl Fetch {
         B::Error: Into<BoxError>,
     {
         let mut forwarded = self.prepare(&mut request);
-        let known = self.known_by_head().await;
+        let known = self.head_target().await;
         let mut tracker = Tracker::of(&self.state.chain);
         let answer = {
             // Pinned where it is made: each future that it were moved into would have room for it twice.
@@ -83,7 +83,7 @@ impl Fetch {
                 return (Ok(self.not_stored(response, &forwarded)), noted(&tracker));
             }
             Some(Ok(response)) => {
-                if let Some(what) = what_changed(&response)
+                if let Some(what) = invalidation_on_success(&response)
                     && Changed::new(&self.state.config.cache, what).invalidate().await.is_err()
                 {
                     forwarded.outgoing.mark_invalidation_failed();

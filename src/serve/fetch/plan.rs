@@ -11,12 +11,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// A stored response, and the key that it is stored under: that of the URL, or of the variant.
 #[derive(Debug, Clone)]
-pub(in crate::serve) struct StoredAt {
+pub(in crate::serve) struct StoredEntry {
     pub(in crate::serve) response: Arc<StoredResponse>,
     pub(in crate::serve) key: CacheKey,
 }
 
-impl StoredAt {
+impl StoredEntry {
     /// Creates it from what a look-up found; without the key of a variant, the response has the key of the request.
     pub(in crate::serve) fn found(
         response: Option<Arc<StoredResponse>>,
@@ -39,7 +39,7 @@ pub(in crate::serve) struct FetchPlan {
     /// What the service is asked about (RFC 9111 section 4.3.1).
     pub(in crate::serve) stale: Option<Arc<StoredResponse>>,
     /// What is stored, and where: an answer if the service fails, outdated if it does not.
-    pub(in crate::serve) stored: Option<StoredAt>,
+    pub(in crate::serve) stored: Option<StoredEntry>,
     /// To be held as long as the call takes.
     pub(in crate::serve) _permit: Option<OwnedSemaphorePermit>,
 }
@@ -48,7 +48,7 @@ impl FetchPlan {
     pub(in crate::serve) fn new(
         generation: Option<Generation>,
         reason: Reason,
-        stored: Option<StoredAt>,
+        stored: Option<StoredEntry>,
     ) -> Self {
         // RFC 9110 section 15.4.5: a 304 says that it would be a 200, and of the 200 alone that it still stands.
         let stale = stored.as_ref().map(|stored| &stored.response);
@@ -60,7 +60,7 @@ impl FetchPlan {
     pub(in crate::serve) async fn alone(
         state: &RequestState,
         reason: Reason,
-        stored: Option<StoredAt>,
+        stored: Option<StoredEntry>,
     ) -> Self {
         // In this order: what was invalidated while this request waited is not asked about, and what
         // is invalidated from now on makes the answer one of before.

@@ -181,16 +181,16 @@ impl Fetch {
 
 /// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
 fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
-    if state.config.policy.shares_unfresh() {
+    if state.config.policy.followers_accept_stale() {
         leader.close();
         return Some(leader);
     }
-    pass_unfresh(state, leader);
+    start_hit_for_miss(state, leader);
     None
 }
 
 /// Releases those who wait for a response that each has to ask about, and has the next ones not wait at all.
-pub(super) fn pass_unfresh(state: &RequestState, leader: Leader) {
+pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     let cache = &state.config.cache;
     if !state.facts.identified {
         cache.hit_for_miss().remember(state.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());

@@ -2,7 +2,7 @@
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
-use super::record::pass_unfresh;
+use super::record::start_hit_for_miss;
 use super::variants::Variants;
 use crate::body::ResponseBody;
 use crate::cache::{AnswerDependencies, Outdated, PendingStore, RefreshOutcome};
@@ -222,9 +222,9 @@ impl Freshened {
         // A failure is counted by the cache; the variants stay as stale as they are.
         let _ = variants.freshen(&stored, &validated).await;
         if let Some(leader) = leader {
-            match stored.is_fresh(now) || config.policy.shares_unfresh() {
+            match stored.is_fresh(now) || config.policy.followers_accept_stale() {
                 true => leader.stored(stored),
-                false => pass_unfresh(&state, leader),
+                false => start_hit_for_miss(&state, leader),
             }
         }
         is_placed

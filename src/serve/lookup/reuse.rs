@@ -64,7 +64,7 @@ impl Reuse<'_> {
         if reason == NotReusable::NotFresh && self.serves_stale(&response) {
             return Lookup::Stale { stored: response, variant };
         }
-        if reason == NotReusable::NotFresh && self.wants_what_is_stale(&response) {
+        if reason == NotReusable::NotFresh && self.max_stale_permits(&response) {
             return Lookup::Hit(response);
         }
         // Another variant, or one that was invalidated, is of no use.
@@ -148,7 +148,7 @@ impl Reuse<'_> {
 
     /// Tells whether a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
     /// (section 4.2.4).
-    fn wants_what_is_stale(self, response: &StoredResponse) -> bool {
+    fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
             return false;
         }

@@ -90,7 +90,7 @@ impl<'a> KeyedInputs<'a> {
 
     /// Tells whether a stripped request would lack anything that this one has. One that is sent on as it is, whatever
     /// its answer, then has an answer that its key does not cover.
-    pub(in crate::serve) fn hides_anything_of(self, request: &request::Parts) -> bool {
+    pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.allowed.is_some() {
             return true;
         }

@@ -1,4 +1,4 @@
-//! What clients are told of a key.
+//! The `key` parameter of `Cache-Status` (RFC 9211 section 2.7).
 
 use super::target::public_uri;
 use crate::key::{QueryKey, RequestHead};

@@ -69,7 +69,7 @@ impl CacheablePost {
             return None;
         }
         let parts = inspected.parts;
-        if KeyedInputs::new(&config.policy, facts, &parts).hides_anything_of(request) {
+        if KeyedInputs::new(&config.policy, facts, &parts).would_strip_any_of(request) {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);

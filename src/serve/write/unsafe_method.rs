@@ -7,7 +7,7 @@ use crate::cache::{AnswerDependencies, Invalidation};
 use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::rules::groups::cache_group_invalidation;
-use crate::serve::changes::{Changed, what_changed};
+use crate::serve::changes::{Changed, invalidation_on_success};
 use crate::serve::config::LayerConfig;
 use crate::serve::nesting::announce;
 use crate::serve::request::{RequestFacts, identifies, normalize};
@@ -126,7 +126,7 @@ fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) 
     if let (Ok(groups), Some(_)) = (cache_group_invalidation(response.headers()), &written.public.authority) {
         what.push(written.on_own_hosts(Invalidation::tags(groups)));
     }
-    what.extend(what_changed(response));
+    what.extend(invalidation_on_success(response));
     what
 }
 

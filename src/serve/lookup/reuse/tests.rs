@@ -270,7 +270,7 @@ fn max_stale_is_answered_with_what_may_be_used_stale() {
             (rfc().stale_for(10).directs("max-stale"), false),
             (rfc().says(&[("cache-control", "max-age=0")]).stale_for(10).directs("max-stale"), false),
         ],
-        |sample| sample.reuse().wants_what_is_stale(&sample.stored()),
+        |sample| sample.reuse().max_stale_permits(&sample.stored()),
     );
 }
 
