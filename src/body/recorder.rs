@@ -7,7 +7,7 @@ use super::tag::Tagged;
 use crate::cache::{Budget, Reservation, Tracker};
 use crate::entry::{StoredResponse, body_for_storage};
 use crate::error::BoxError;
-use crate::flight::{BodyReader, BodySink, BudgetedRecording, Leader, Stream};
+use crate::flight::{BodyReader, BodySink, BudgetedRecording, Leader, Stream, WorkPermit};
 use crate::marks::{PendingVerdict, Verdict};
 use crate::rules::entity_tag::{Comparison, EntityTag};
 use crate::status::Detail;
@@ -16,7 +16,6 @@ use http_body::Body;
 use sha2::{Digest, Sha256};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
 #[derive(Debug)]
@@ -90,7 +89,7 @@ impl Recorder {
     }
 
     /// Returns leave to read the body for the store alone, if not too many are.
-    pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.commit.as_ref()?.cache.drain_permit()
     }
 

@@ -2,10 +2,9 @@
 
 use super::recorder::{Recorder, RecordingEnd};
 use crate::cache::{Reservation, Tracker};
-use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
+use crate::flight::{BudgetedRecording, STALL_TIMEOUT, WorkPermit};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// The recorder of a body, shared with the budget. The budget can end it while its client does not read.
@@ -67,7 +66,7 @@ impl SharedRecorder {
     }
 
     /// Returns a permit to read the body for the store alone, if one is left.
-    pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.look(Recorder::drain_permit).flatten()
     }
 

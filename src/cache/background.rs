@@ -3,13 +3,13 @@
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
-use crate::flight::{HitForMiss, HitForMissReason};
+use crate::flight::{HitForMiss, HitForMissReason, WorkCounter, WorkGuard, WorkPermit};
 use crate::key::KeyRef;
 use crate::waker_relay::relay_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 /// So many bodies are read at a time for the store alone.
 const MOST_DRAINS: u32 = 64;
@@ -51,6 +51,8 @@ pub(super) struct Background {
     refreshes: Arc<Semaphore>,
     carried: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    /// All of these, and the writes and warm-ups that other tasks wait for.
+    under_way: Arc<WorkCounter>,
     most: u32,
     /// The keys that were tried in vain a moment ago.
     setbacks: HitForMiss,
@@ -72,6 +74,7 @@ impl Background {
             refreshes: Arc::new(Semaphore::new(most as usize)),
             carried: Arc::new(Semaphore::new(MOST_CARRIED as usize)),
             writes: Arc::new(Semaphore::new(MOST_WRITES as usize)),
+            under_way: Arc::default(),
             most,
             setbacks: HitForMiss::default(),
             bare: HitForMiss::lasting(BARE),
@@ -85,26 +88,36 @@ impl Background {
     }
 
     /// Returns leave to read a body for the store alone, if not too many are.
-    pub(super) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.drains).try_acquire_owned().ok()
+    pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
+        self.permit_of(&self.drains)
     }
 
     /// Returns leave to carry a call on without its client, if not too many are.
-    pub(super) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.carried).try_acquire_owned().ok()
+    pub(super) fn carry_permit(&self) -> Option<WorkPermit> {
+        self.permit_of(&self.carried)
     }
 
-    /// Returns what a write holds that a shutdown is to wait for. It takes place in any case.
-    pub(super) fn begin_write(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.writes).try_acquire_owned().ok()
+    /// Returns what a write in the background holds, for a shutdown to wait for. The write takes place in any case.
+    pub(super) fn begin_write(&self) -> WorkPermit {
+        WorkPermit::new(Arc::clone(&self.writes).try_acquire_owned().ok(), &self.under_way)
+    }
+
+    /// Counts work that another task waits for. A shutdown does not wait for it.
+    pub(super) fn begin_work(&self) -> WorkGuard {
+        self.under_way.begin()
+    }
+
+    fn permit_of(&self, permits: &Arc<Semaphore>) -> Option<WorkPermit> {
+        let permit = Arc::clone(permits).try_acquire_owned().ok()?;
+        Some(WorkPermit::new(Some(permit), &self.under_way))
     }
 
     /// Returns leave to make a response anew, if not too many are, and the last try was not in vain.
-    pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.setbacks.get(key, now).is_some() {
             return None;
         }
-        Arc::clone(&self.refreshes).try_acquire_owned().ok()
+        self.permit_of(&self.refreshes)
     }
 
     /// Counts one more refresh.
@@ -131,11 +144,11 @@ impl Background {
     }
 
     /// Returns leave to confirm an answer, if not too many are and none was for this key a moment ago.
-    pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.confirmed.get(key, now).is_some() {
             return None;
         }
-        let permit = Arc::clone(&self.refreshes).try_acquire_owned().ok()?;
+        let permit = self.permit_of(&self.refreshes)?;
         self.confirmed.remember(key, HitForMissReason::Uncacheable, now);
         Some(permit)
     }
@@ -177,6 +190,11 @@ impl Background {
     /// Returns `true` if a 304 did not match this stored response.
     pub(super) fn is_mismatched(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.mismatches.contains(key, stored)
+    }
+
+    /// Waits for a moment at which nothing is under way.
+    pub(super) async fn wait_idle(&self) {
+        self.under_way.wait_idle().await;
     }
 
     /// Waits for what is under way, and begins nothing more.

@@ -5,12 +5,12 @@ use super::contradictions::UnkeyedFields;
 use super::handle::Cache;
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
+use crate::flight::{WorkGuard, WorkPermit};
 use crate::key::KeyRef;
 use futures_util::FutureExt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use tokio::sync::OwnedSemaphorePermit;
 
 impl Cache {
     /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
@@ -33,18 +33,28 @@ impl Cache {
         true
     }
 
+    /// Counts a write that its caller waits for. Over a store inside the process it is done at once, and is not counted.
+    pub(crate) fn begin_write(&self) -> Option<WorkGuard> {
+        (!self.is_local()).then(|| self.begin_work())
+    }
+
+    /// Counts work that its caller waits for.
+    pub(super) fn begin_work(&self) -> WorkGuard {
+        self.0.background.begin_work()
+    }
+
     /// Returns leave to read a body for the store alone, if not too many are.
-    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         self.0.background.drain_permit()
     }
 
     /// Returns leave to make a response anew in the background, if not too many are.
-    pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())
     }
 
     /// Returns leave to carry a call on without its client, if not too many are and there is a runtime.
-    pub(crate) fn carry_permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn carry_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         self.0.background.carry_permit()
     }
@@ -56,7 +66,7 @@ impl Cache {
 
     /// Returns leave to confirm an answer that is not stored, if not too many are and none was confirmed for this key
     /// a moment ago.
-    pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.confirmation_permit(key, self.clock().now())
     }
 
@@ -75,6 +85,41 @@ impl Cache {
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {
         self.0.background.counts()
+    }
+
+    /// Waits until no write and no background work is under way, without ending or forbidding any: in tests, or before an
+    /// instance of the service is measured or moved.
+    ///
+    /// 1. It waits for: responses, values and invalidations that are being written to a store outside the process, whoever has
+    ///    asked for them; background refreshes; fetches under
+    ///    [`complete_after_disconnect`](crate::PolicyBuilder::complete_after_disconnect); bodies that are read for the store
+    ///    alone; and [`warm`](Self::warm) calls. What these lead to is waited for, too.
+    /// 2. It does not wait for other requests that are being answered, nor for bodies that their clients have yet to read.
+    /// 3. It returns at the first moment at which nothing is under way. Work that begins before that moment is waited for.
+    ///    A cache that is never idle keeps it waiting: set a limit by `tokio::time::timeout`.
+    /// 4. If nothing is under way, it returns at once. It needs no runtime and no timer, and works with paused time.
+    ///
+    /// All namespaces and versions of the cache count. To end background work for good, use [`shutdown`](Self::shutdown).
+    ///
+    /// Do not wait in a handler, or in the task that polls a `warm` call: a background refresh whose handler waits for it is
+    /// waiting for itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::{Cache, Invalidation, MemoryStore};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// cache.invalidate(Invalidation::path("/menu")).await?;
+    /// cache.wait_idle().await;
+    /// # Ok::<_, tower_response_cache::store::StoreError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn wait_idle(&self) {
+        self.0.background.wait_idle().await;
     }
 
     /// Waits until nothing is under way in the background any more, what a store outside the process is being

@@ -42,6 +42,7 @@ impl Cache {
         let scopes = what.scopes();
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
         async move {
+            let _write = self.begin_write();
             match scopes.is_empty() {
                 true => Ok(()),
                 false => self.within_limit(self.0.generations.advance(&scopes, what.strength())).await,

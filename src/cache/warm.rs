@@ -116,6 +116,7 @@ impl Cache {
         B: Body<Data = Bytes>,
         B::Error: Into<BoxError>,
     {
+        let _work = self.begin_work();
         let (mut requests, mut warmed) = (requests.into_iter(), WarmSummary::default());
         // It owns the service, which may not be `Sync`.
         let fetch = move |request| fetch(service.clone(), request);

@@ -12,6 +12,7 @@ mod outcome;
 mod stall;
 mod stream;
 mod table;
+mod work;
 
 pub(crate) use chain::{Chain, Wait};
 pub(crate) use flights::{Flights, Role};
@@ -21,3 +22,4 @@ pub(crate) use outcome::{AbandonedOutcome, Outcome};
 pub(crate) use stall::{BudgetedRecording, STALL_TIMEOUT};
 pub(crate) use stream::{BodyReader, BodySink, Stream};
 pub(crate) use table::Flight;
+pub(crate) use work::{WorkCounter, WorkGuard, WorkPermit};

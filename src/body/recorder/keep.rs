@@ -2,10 +2,9 @@
 
 use super::{Recorder, RecordingEnd};
 use crate::entry::Dependencies;
-use crate::flight::BodySink;
+use crate::flight::{BodySink, WorkPermit};
 use bytes::Bytes;
 use sha2::Digest;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// What each frame that others read takes besides its bytes, about.
 const FRAME_COST: u64 = 128;
@@ -49,7 +48,7 @@ impl BodySink for Recorder {
         self.declared == Some(self.len())
     }
 
-    fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    fn drain_permit(&self) -> Option<WorkPermit> {
         Self::drain_permit(self)
     }
 

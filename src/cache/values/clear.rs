@@ -60,6 +60,7 @@ impl Cache {
     /// Dropped before it is ready, it may or may not have taken place.
     pub async fn clear_values(&self) -> Result<(), StoreError> {
         event!("clear the values");
+        let _write = self.begin_write();
         self.within_limit(self.0.generations.advance(&[Scope::VALUES], Strength::Hard)).await
     }
 }

@@ -304,6 +304,7 @@ impl Value<'_> {
     /// Stores what was computed, unless it was invalidated meanwhile, or somebody else has set the value. A
     /// failure is counted.
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
+        let _write = self.cache.begin_write();
         // Looked at before it is asked what was invalidated, so that what is set from now on stays.
         let Ok(seen) = self.cache.load(&self.name).await else { return };
         let is_set = seen.state == ValueState::Live && seen.entry.as_ref() != unreadable;

@@ -126,6 +126,7 @@ enum Try {
 impl Value<'_> {
     async fn increment(&self, delta: i64, initial: Option<InitialCounter>) -> Result<i64, StoreError> {
         let cache = self.cache;
+        let _write = cache.begin_write();
         let mut turn = None;
         for _ in 0..TRIES {
             let place = cache.value_key(&self.name).await?;

@@ -146,6 +146,7 @@ impl Cache {
         ttl: impl Into<Ttl>,
     ) -> Result<Vec<I::Key>, ValueError> {
         let ttl = ttl.into();
+        let _write = self.begin_write();
         let since = self.generation().await?;
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
         let mut puts: Vec<PendingPut<I::Key>> = Vec::new();
@@ -200,6 +201,7 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<usize, StoreError> {
+        let _write = self.begin_write();
         let mut seen = HashSet::new();
         let names = keys.into_iter().map(|key| self.name_of(key.as_ref()));
         let names: Vec<Name> = names.filter(|name| seen.insert(name.clone())).collect();

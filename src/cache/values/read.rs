@@ -89,6 +89,7 @@ impl Value<'_> {
             return self.delete().await;
         }
         let cache = self.cache;
+        let _write = cache.begin_write();
         for _ in 0..TRIES {
             let ValueSnapshot { key, entry, state } = cache.load(&self.name).await?;
             let (ValueState::Live, Some(entry)) = (state, entry) else { return Ok(false) };
@@ -126,6 +127,7 @@ impl Value<'_> {
     /// Dropped before it is ready, it may or may not have taken place.
     pub async fn delete(&self) -> Result<bool, StoreError> {
         let cache = self.cache;
+        let _write = cache.begin_write();
         let seen = cache.load(&self.name).await?;
         let changing = cache.changing(vec![self.scope()]).await?;
         let removed = cache.within_limit(cache.store().remove(seen.key.as_ref())).await;

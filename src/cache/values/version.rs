@@ -57,6 +57,7 @@ impl Cache {
 
     async fn move_to(&self, key: &[u8], version: Option<u32>) -> Result<u32, StoreError> {
         let version = version.ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
+        let _write = self.begin_write();
         let from = self.value(key);
         let seen = self.load(&from.name).await?;
         let value = match (seen.state, seen.entry) {

@@ -4,6 +4,7 @@ use crate::cache::generations::log_failure;
 use crate::cache::{Cache, tracking};
 use crate::entry::{Generation, Scope};
 use crate::error::StoreError;
+use crate::flight::WorkGuard;
 
 /// Values that are being written or removed. Once that is done, what was made from them is invalidated; if it is
 /// dropped before, that is done later: they may have been written.
@@ -12,11 +13,13 @@ pub(super) struct WriteGuard {
     scopes: Vec<Scope>,
     /// What was current before.
     pub(super) since: Generation,
+    _write: Option<WorkGuard>,
 }
 
 impl Cache {
     /// Begins to change values.
     pub(super) async fn changing(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
+        let write = self.begin_write();
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
             // What is being made depends on what it writes.
@@ -24,7 +27,7 @@ impl Cache {
                 since = self.depend(*scope).await?;
             }
         }
-        Ok(WriteGuard { cache: self.clone(), scopes, since })
+        Ok(WriteGuard { cache: self.clone(), scopes, since, _write: write })
     }
 }
 

@@ -6,11 +6,11 @@ use super::state::StreamState;
 use super::wakers::Wakers;
 use crate::entry::StoredResponse;
 use crate::flight::stall::{BudgetedRecording, STALL_TIMEOUT};
+use crate::flight::work::WorkPermit;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A response whose body is arriving.
@@ -58,7 +58,7 @@ impl Stream {
     }
 
     /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
-    pub(crate) fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         lock(&self.state).keep.as_ref()?.drain_permit()
     }
 }

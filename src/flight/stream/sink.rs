@@ -1,8 +1,8 @@
 //! The side of a shared body that stores it.
 
 use crate::entry::Dependencies;
+use crate::flight::work::WorkPermit;
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Who decides whether a body may be stored, and stores it.
 pub(crate) trait BodySink: Send {
@@ -17,7 +17,7 @@ pub(crate) trait BodySink: Send {
     /// Tells whether all that was declared is there.
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
-    fn drain_permit(&self) -> Option<OwnedSemaphorePermit>;
+    fn drain_permit(&self) -> Option<WorkPermit>;
     /// Stores the whole. What is returned is held as long as what was kept; nothing, if that is the store's now.
     fn store(self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>>;
     /// The body has failed.

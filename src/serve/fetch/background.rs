@@ -5,7 +5,7 @@ use super::plan::{Fetch, FetchPlan, StoredEntry};
 use crate::body::empty;
 use crate::cache::{Cache, RefreshEnd, RefreshOutcome, UnkeyedFields, UnstoredAction};
 use crate::error::BoxError;
-use crate::flight::Chain;
+use crate::flight::{Chain, WorkPermit};
 use crate::key::CacheKey;
 use crate::serve::lookup::may_refresh;
 use crate::serve::request::{
@@ -21,7 +21,6 @@ use http_body::Body;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OwnedSemaphorePermit;
 use tower::Service;
 
 /// Leave to make one response anew. Dropped before that has come to anything, it counts as a failure.
@@ -33,7 +32,7 @@ pub(in crate::serve) struct Refresh {
     settled: RefreshOutcome,
     /// The next refresh of the key carries keyed fields alone.
     retries_bare: bool,
-    _permit: OwnedSemaphorePermit,
+    _permit: WorkPermit,
 }
 
 impl Drop for Refresh {
@@ -51,12 +50,7 @@ impl Drop for Refresh {
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Refresh {
-    pub(in crate::serve) fn new(
-        cache: &Cache,
-        key: CacheKey,
-        permit: OwnedSemaphorePermit,
-        chain: Arc<Chain>,
-    ) -> Self {
+    pub(in crate::serve) fn new(cache: &Cache, key: CacheKey, permit: WorkPermit, chain: Arc<Chain>) -> Self {
         cache.begin_refresh();
         let settled = RefreshOutcome::default();
         Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }

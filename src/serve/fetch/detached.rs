@@ -2,6 +2,7 @@
 
 use super::plan::Fetch;
 use crate::error::BoxError;
+use crate::flight::WorkPermit;
 use crate::serve::respond::Answered;
 use crate::serve::span::in_span;
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tower::Service;
 
 /// Makes the call, and sees it to its end within a limit once its client has left.
@@ -20,7 +21,7 @@ pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
     inner: S,
     request: Request<ReqBody>,
     limit: Duration,
-    permit: OwnedSemaphorePermit,
+    permit: WorkPermit,
 ) -> Answered<B, S::Error>
 where
     S: Service<Request<ReqBody>, Response = Response<B>> + Send + 'static,

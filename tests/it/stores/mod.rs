@@ -9,3 +9,4 @@ mod null_store;
 mod reentrant;
 mod thread_copies;
 pub(crate) mod unlocked;
+mod wait_idle;

@@ -1,10 +1,10 @@
 //! Outcomes of flights whose response has begun.
 
 use super::{Follower, HeadChange, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
+use crate::Invalidation;
 use crate::entry::{Dependencies, Scope, StoredResponse};
 use crate::error::BoxError;
-use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream};
-use crate::invalidation::Invalidation;
+use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream, WorkPermit};
 use crate::policy::PolicyBuilder;
 use crate::serve::collapse::follower::{Collapse, Progress};
 use crate::serve::lookup::Lookup;
@@ -13,7 +13,6 @@ use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 /// A recording that goes on for as long as its body.
@@ -33,7 +32,7 @@ impl BodySink for SampleSink {
     fn is_whole(&self) -> bool {
         false
     }
-    fn drain_permit(&self) -> Option<OwnedSemaphorePermit> {
+    fn drain_permit(&self) -> Option<WorkPermit> {
         None
     }
     fn store(self: Box<Self>, _: Bytes) -> Option<Box<dyn Send>> {
