@@ -1,8 +1,12 @@
 //! What the cache did with a request, in the words of RFC 9211.
 
 mod detail;
+#[cfg(feature = "testing")]
+mod meanings;
 
 pub(crate) use detail::{Detail, FieldName};
+#[cfg(feature = "testing")]
+pub(crate) use meanings::{detail_meaning, forward_meaning, has_meaning};
 
 use crate::rules::list::elements;
 use crate::rules::storability::NotStorable;
@@ -123,10 +127,10 @@ impl From<NotStorable> for Detail {
     }
 }
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// How this cache is called in the field.
-const NAME: &str = "tower-response-cache";
+pub(crate) const NAME: &str = "tower-response-cache";
 
 impl CacheStatus {
     const fn new(outcome: StatusOutcome) -> Self {
@@ -282,7 +286,7 @@ impl CacheStatus {
     }
 
     /// Returns the member of the list.
-    fn to_value(self, key: Option<&str>) -> HeaderValue {
+    pub(crate) fn to_value(self, key: Option<&str>) -> HeaderValue {
         let mut text = String::from(NAME);
         match self.outcome {
             StatusOutcome::Hit => text.push_str("; hit"),

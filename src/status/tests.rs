@@ -83,7 +83,7 @@ fn it_comes_after_what_caches_further_in_said_unless_that_cannot_be_read() {
 }
 
 /// Each word that may stand in `detail`; a match without a rest, so that none is forgotten here.
-fn all() -> Vec<Detail> {
+pub(super) fn all() -> Vec<Detail> {
     use Detail::*;
     let all = vec![
         Authorization,
