@@ -116,6 +116,7 @@ impl Shop {
             send(site, get("/page")).await;
             let _ = cache.clear().await;
         }
+        join(cache.wait_idle(), cache.wait_idle()).await;
         join(cache.shutdown(), cache.shutdown()).await;
     }
 }
