@@ -28,6 +28,7 @@ const RANKS: &[(&str, u8)] = &[
     ("serve", 7),
     ("layer", 8),
     ("axum", 9),
+    ("testing", 9),
     ("waker_relay", 0),
     ("cases", 0),
     ("anonymous_only", 10),

@@ -1,5 +1,7 @@
 //! `Cache-Status` (RFC 9211) and events.
 
+#[cfg(feature = "testing")]
+mod assertions;
 mod details;
 #[cfg(feature = "tracing")]
 mod events;

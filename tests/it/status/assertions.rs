@@ -1,0 +1,82 @@
+//! The assertions of `testing` on responses of whole stacks, and the cache that it makes.
+
+use crate::support::*;
+use bytes::Bytes;
+use http::{Request, Response};
+use std::time::Duration;
+use tower::{Layer, ServiceExt};
+use tower_response_cache::testing::{
+    assert_hit, assert_miss, assert_not_stored, assert_stored, memory_cache,
+};
+use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
+
+/// Sends a request and reads the body, so that it is stored. With `is_received`, the response has lost its extensions, as
+/// over a socket.
+async fn ask(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
+    let mut response = stack.clone().oneshot(request).await.expect("infallible");
+    let extensions = std::mem::take(response.extensions_mut());
+    let Answer { status, headers, body } = read(response).await;
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    match is_received {
+        true => assert!(response.headers().contains_key("cache-status")),
+        // The extension alone.
+        false => {
+            response.headers_mut().remove("cache-status");
+            *response.extensions_mut() = extensions;
+        }
+    }
+    response
+}
+
+#[tokio::test(start_paused = true)]
+async fn assertions_read_extensions_and_fields_of_stacks() {
+    for is_received in [false, true] {
+        let (cache, clock) = memory_cache();
+        let (inner, calls) = origin(|request, call| match request.uri().path() {
+            "/private" => numbered(&[("cache-control", "private")], call),
+            _ => numbered(&[("vary", "accept-language")], call),
+        });
+        let stack = site_over(&cache, inner);
+        let ask = |request| ask(&stack, request, is_received);
+        let first = ask(get("/")).await;
+        assert_miss(&first);
+        assert_stored(&first);
+        assert_hit(&ask(get("/")).await);
+        assert_miss(&ask(get_with("/", &[("accept-language", "fr")])).await);
+        assert_not_stored(&ask(get("/private")).await, "private");
+        assert_not_stored(&ask(get_with("/", &[("cookie", "session=7")])).await, "cookie");
+        assert_not_stored(&ask(get_with("/", &[("x-shop-token", "7")])).await, "x-shop-token");
+        assert_not_stored(&ask(request("PUT", "/other", &[])).await, "method");
+        clock.advance(MINUTE);
+        assert_miss(&ask(get("/")).await);
+        assert_eq!(calls.count(), 7);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_cache_reports_by_default_and_shares_one_clock_with_its_store() {
+    let (cache, clock) = memory_cache();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let stack = RouteCacheLayer::new(&cache, MINUTE).layer(inner).boxed_clone();
+    assert_stored(&ask(&stack, get("/"), true).await);
+    clock.advance(MINUTE - Duration::from_secs(1));
+    assert_hit(&ask(&stack, get("/"), true).await);
+    cache.set("value", &1, MINUTE).await.expect("in memory");
+    clock.advance(MINUTE);
+    assert!(!cache.contains("value").await.expect("in memory"));
+    assert_miss(&ask(&stack, get("/"), true).await);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(
+    expected = "expected a hit, but the response has no `Cache-Status`: is `cache_status(true)` set in the policy"
+)]
+async fn response_under_a_policy_that_reports_nothing_is_explained() {
+    let (cache, _) = memory_cache();
+    let (inner, _) = origin(|_, call| numbered(&[], call));
+    let policy = Policy::app().build().expect("a policy");
+    let stack = SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone();
+    assert_hit(&ask(&stack, get("/"), false).await);
+}
