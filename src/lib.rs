@@ -186,6 +186,8 @@ mod rules;
 mod serve;
 pub mod status;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod values;
 mod waker_relay;
 

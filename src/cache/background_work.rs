@@ -92,7 +92,7 @@ impl Cache {
     ///
     /// 1. It waits for: responses, values and invalidations that are being written to a store outside the process, whoever has
     ///    asked for them; background refreshes; fetches under
-    ///    [`complete_after_disconnect`](crate::PolicyBuilder::complete_after_disconnect); bodies that are read for the store
+    ///    [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect); bodies that are read for the store
     ///    alone; and [`warm`](Self::warm) calls. What these lead to is waited for, too.
     /// 2. It does not wait for other requests that are being answered, nor for bodies that their clients have yet to read.
     /// 3. It returns at the first moment at which nothing is under way. Work that begins before that moment is waited for.
@@ -115,7 +115,7 @@ impl Cache {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// cache.invalidate(Invalidation::path("/menu")).await?;
     /// cache.wait_idle().await;
-    /// # Ok::<_, tower_response_cache::store::StoreError>(())
+    /// # Ok::<_, tower_response_cache::error::StoreError>(())
     /// # }).unwrap();
     /// ```
     pub async fn wait_idle(&self) {

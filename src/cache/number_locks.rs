@@ -1,6 +1,7 @@
 //! Turns of tasks that change one number.
 
 use crate::key::KeyRef;
+use crate::waker_relay::relay_waker;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, MutexGuard};
@@ -23,13 +24,14 @@ impl Default for NumberLocks {
 }
 
 impl NumberLocks {
-    /// Waits for the turn of a key, if there is a timer not longer than `limit`.
+    /// Waits for the turn of a key, not longer than `limit`; without a timer, not at all.
     pub(super) async fn turn(&self, key: KeyRef<'_>, limit: Duration) -> Option<MutexGuard<'_, ()>> {
         let lock = &self.0[key.process_hash() as usize % LOCKS];
         match lock.try_lock() {
             Ok(turn) => Some(turn),
-            Err(_) if Handle::try_current().is_err() => Some(lock.lock().await),
-            Err(_) => timeout(limit, lock.lock()).await.ok(),
+            // Without a timer, it might wait for ever.
+            Err(_) if Handle::try_current().is_err() => None,
+            Err(_) => timeout(limit, relay_waker(lock.lock())).await.ok(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// predicate, or an asynchronous one (a session look-up). Identified requests bypass every cache layer
 /// further in, and their responses get `Cache-Control: private` unless they say themselves who may store
 /// them, so that no cache downstream shares them either. The same goes for a response that an
-/// authentication layer further in has marked as [`Identified`](crate::Identified).
+/// authentication layer further in has marked as [`Identified`](crate::response_cache::Identified).
 ///
 /// All others are anonymous. They are answered from the cache even if they carry cookies that are
 /// declared harmless, which are removed from requests that fill it. A request with a cookie that is
@@ -33,7 +33,7 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
 /// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
 /// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
-/// mark pages that *begin* a session there (a form with a token) as [`Identified`](crate::Identified) or
+/// mark pages that *begin* a session there (a form with a token) as [`Identified`](crate::response_cache::Identified) or
 /// [never](crate::policy::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::policy::PolicyBuilder::store_if).
 /// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
 /// so that nothing identified is stored.

@@ -59,8 +59,8 @@ impl RouteCacheLayer {
         Self(self.0.with_policy(policy))
     }
 
-    /// Sets whether the layer does anything: one that is off forwards all requests as they are, and invalidates nothing. On
-    /// by default.
+    /// Sets whether the layer caches. One that is off answers nothing from the cache and stores nothing
+    /// (`detail=disabled`); writes still invalidate, and inner layers see its marks as before. On by default.
     ///
     /// The service has the same type either way, so a setting of the application can decide.
     pub fn enabled(self, on: bool) -> Self {

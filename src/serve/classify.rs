@@ -64,9 +64,9 @@ pub(super) fn classify<B: Body>(
     body: &B,
     buf: &mut KeyBuf,
 ) -> Decision {
-    if !config.is_enabled {
-        let bypass = Reason::bypass(Detail::Disabled);
-        return Decision::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
+    // Its marks stay, by which inner layers know what stands outside of them. So do the invalidations of writes.
+    if !config.is_enabled && is_safe(request.method) {
+        return Decision::forward(Reason::bypass(Detail::Disabled));
     }
     let outer = request.extensions.get::<OuterContext>();
     if let Some(outer) = outer {

@@ -43,7 +43,7 @@ pub fn assert_stored<B>(response: &Response<B>) {
     }
 }
 
-/// Asserts that a response is not stored, for this reason: a word of the tables of [`CacheStatus`](crate::CacheStatus), or the
+/// Asserts that a response is not stored, for this reason: a word of the tables of [`CacheStatus`](crate::status::CacheStatus), or the
 /// name of a field that is like a credential.
 ///
 /// See the [rules](crate::testing#rules). A hit fails: it is in the cache.

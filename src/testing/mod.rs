@@ -35,7 +35,7 @@
 //! # Rules
 //! 1. The assertions read the [`CacheStatus`] extension of a response. If there is none, they read the `Cache-Status` field:
 //!    that is for clients that received the response over a socket. Both are there only under a policy with
-//!    [`cache_status`](crate::PolicyBuilder::cache_status). The policy that [`memory_cache`] gives to layers without one has it.
+//!    [`cache_status`](crate::policy::PolicyBuilder::cache_status). The policy that [`memory_cache`] gives to layers without one has it.
 //! 2. Of nested cache layers the outermost one counts. If it left the request to an inner layer, that one counts.
 //! 3. A hit is a response that came out of the cache, fresh or stale.
 //! 4. A miss is a response to a request that was forwarded because no stored response could be used. A bypassed request, a method
@@ -51,7 +51,7 @@
 //! - A response from the store says nothing of how it was stored: assert that of the response to the first request.
 //! - The words of `Cache-Status` are for tests and logs. A site that reports them tells everybody which pages were visited before.
 //!
-//! [`CacheStatus`]: crate::CacheStatus
+//! [`CacheStatus`]: crate::status::CacheStatus
 
 mod assertions;
 mod reported_status;
@@ -70,7 +70,7 @@ const CAPACITY: u64 = 64 << 20;
 /// Creates a cache in memory on a manual clock, which stands still until it is moved.
 ///
 /// The store has the same clock, and room for 64 MiB. Cache and store have a fixed seed, so that every run is alike. Layers
-/// without a policy of their own get that of [`Policy::app`] with [`cache_status`](crate::PolicyBuilder::cache_status).
+/// without a policy of their own get that of [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status).
 ///
 /// # Example
 /// ```

@@ -3,7 +3,7 @@
 use super::encoding::{decoded, encoded};
 use super::state::{ValueSnapshot, ValueState};
 use super::value::{TRIES, Value};
-use crate::cache::Cache;
+use crate::cache::{Cache, tracking};
 use crate::entry::{Entry, StoredValue};
 use crate::error::StoreError;
 use crate::policy::Ttl;
@@ -171,10 +171,13 @@ impl Value<'_> {
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;
         let changing = cache.changing(vec![own]).await?;
-        let (new, ttl) = (Entry::Value(Arc::new(new)), cache.ttl_until(value.fresh_until));
-        let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), new, ttl);
+        let (new, ttl) = (Arc::new(new), cache.ttl_until(value.fresh_until));
+        let counted = Entry::Value(Arc::clone(&new));
+        let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
         if cache.within_limit(put).await? {
             changing.done().await?;
+            // What is made from the sum goes with the tags of the number. Its own write is noted by now.
+            tracking::inherit(&new);
             return Ok(Try::Counted(sum));
         }
         changing.nothing();

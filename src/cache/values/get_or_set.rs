@@ -13,7 +13,8 @@ impl Cache {
     /// Returns the value under a key; if there is none, computes it and sets it for a time.
     ///
     /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
-    /// calls one computes: see [`Value::get_or_set`](crate::values::Value::get_or_set).
+    /// calls one computes: see [`Value::get_or_set`](crate::values::Value::get_or_set). A plain value counts as computed
+    /// when the call begins, whatever was invalidated before: pass a closure that reads the data.
     ///
     /// # Errors
     /// If the value can't be written as MessagePack, or its computation recurses endlessly. A store failure is

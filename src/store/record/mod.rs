@@ -109,7 +109,8 @@ impl RecordGenerations {
         let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
         let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
         let reading = match record.filter(is_newer) {
-            Some(record) if newest.is_some_and(|newest| !record.succeeds(newest)) => {
+            // Another task of this process may have cleared it meanwhile.
+            Some(record) if newest.is_some_and(|newest| !record.succeeds(newest)) && !self.knows(&record) => {
                 Reading::Overtaken(record)
             }
             Some(record) if self.note(&record.history) => Reading::Current(record),
@@ -124,6 +125,14 @@ impl RecordGenerations {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
         Ok(is_replaced && self.note(&record.history))
+    }
+
+    /// Returns `true` if the newest generation of this process is of the incarnation of a record.
+    fn knows(&self, record: &Record) -> bool {
+        let newest = self.newest();
+        newest
+            .as_ref()
+            .is_some_and(|newest| newest.generation().incarnation() == record.generation().incarnation())
     }
 
     /// Notes a history as the newest. Returns `false` if it contradicts one that was noted meanwhile.

@@ -287,7 +287,7 @@ fn handles_and_layers_can_be_shared_between_threads() {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_off_forwards_everything_and_invalidates_nothing() {
+async fn a_layer_that_is_off_forwards_reads_and_invalidates_by_writes() {
     let cache = memory();
     let policy = policy().build().expect("a policy");
     let (inner, calls) = origin(|_, call| numbered(&[], call));
@@ -297,8 +297,8 @@ async fn a_layer_that_is_off_forwards_everything_and_invalidates_nothing() {
     let passed = send(&off, get("/")).await;
     assert_eq!((passed.text(), passed.detail()), ("2", Some("disabled")));
     send(&off, request("POST", "/", &[])).await;
-    assert!(send(&on, get("/")).await.is_hit());
-    assert_eq!(calls.count(), 3);
+    assert!(!send(&on, get("/")).await.is_hit());
+    assert_eq!(calls.count(), 4);
 }
 
 #[tokio::test]
@@ -319,4 +319,28 @@ async fn layers_without_a_policy_have_that_of_their_cache() {
         hits.push(send(&stack, get("/")).await.is_hit());
     }
     assert_eq!(hits, [false, true, false, true]);
+}
+
+/// A layer between takes the credential off, and hands out the page of who sent it.
+#[tokio::test]
+async fn inner_layers_see_credentials_through_a_layer_that_is_off() {
+    let cache = memory();
+    let policy = policy().build().expect("a policy");
+    let (inner, _) = origin(|request, _| {
+        let user = request.extensions().get::<&str>().copied().unwrap_or("nobody");
+        with_lines(&[("cache-control", "max-age=60")], user.to_owned())
+    });
+    let route = RouteCacheLayer::new(&cache, Duration::from_secs(60)).policy(policy.clone()).layer(inner);
+    let recognize = tower::util::MapRequestLayer::new(|mut request: Request<Body>| {
+        if request.headers_mut().remove("authorization").is_some() {
+            request.extensions_mut().insert("alice");
+        }
+        request
+    });
+    let site = SiteCacheLayer::new(&cache).policy(policy).enabled(false).layer(recognize.layer(route));
+    let site = site.boxed_clone();
+    assert_eq!(send(&site, get_with("/", &[("authorization", "Bearer a")])).await.text(), "alice");
+    for _ in 0..2 {
+        assert_eq!(send(&site, get("/")).await.text(), "nobody");
+    }
 }

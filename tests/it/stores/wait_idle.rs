@@ -9,7 +9,8 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tower::{Layer, ServiceExt, service_fn};
-use tower_response_cache::{Cache, Clock, Invalidation, ManualClock, MemoryStore, SiteCacheLayer};
+use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 

@@ -242,3 +242,24 @@ async fn a_stale_computation_does_not_replace_a_number_that_was_set_or_counted()
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_page_that_counts_a_tagged_number_goes_with_the_tag() {
+    let cache = memory();
+    let handle = cache.clone();
+    let inner = tower::service_fn(move |_: http::Request<Body>| {
+        let cache = handle.clone();
+        async move {
+            let count = cache.incr("n", 1).await.unwrap_or(0);
+            Ok::<_, std::convert::Infallible>(http::Response::new(Body::from(count.to_string())))
+        }
+    });
+    let policy = policy().build().expect("a policy");
+    let stack = tower::Layer::layer(&tower_response_cache::SiteCacheLayer::new(&cache).policy(policy), inner);
+    let stack = tower::ServiceExt::boxed_clone(stack);
+    cache.value("n").tags(["t"]).set(&1).await.expect("set");
+    assert_eq!(send(&stack, get("/")).await.text(), "2");
+    assert!(send(&stack, get("/")).await.is_hit());
+    cache.invalidate(tower_response_cache::Invalidation::tag("t")).await.expect("local");
+    assert!(!send(&stack, get("/")).await.is_hit());
+}

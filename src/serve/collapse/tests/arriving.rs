@@ -1,10 +1,10 @@
 //! Outcomes of flights whose response has begun.
 
 use super::{Follower, HeadChange, MINUTE, PATIENCE, app, key, missed, name, old, rfc, stale};
-use crate::Invalidation;
 use crate::entry::{Dependencies, Scope, StoredResponse};
 use crate::error::BoxError;
 use crate::flight::{BodyReader, BodySink, Leader, STALL_TIMEOUT, Stream, WorkPermit};
+use crate::invalidation::Invalidation;
 use crate::policy::PolicyBuilder;
 use crate::serve::collapse::follower::{Collapse, Progress};
 use crate::serve::lookup::Lookup;
