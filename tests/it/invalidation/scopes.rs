@@ -6,7 +6,6 @@ use http::Request;
 use std::convert::Infallible;
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn};
-#[cfg(feature = "axum")]
 use tower_response_cache::Invalidation;
 use tower_response_cache::invalidation::Dependents;
 

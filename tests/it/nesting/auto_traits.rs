@@ -18,7 +18,7 @@ use tower_response_cache::policy::*;
 use tower_response_cache::precondition::*;
 use tower_response_cache::response_cache::*;
 use tower_response_cache::status::*;
-use tower_response_cache::store::{self, *};
+use tower_response_cache::store::*;
 use tower_response_cache::values::*;
 use tower_response_cache::{anonymous_only, conditional_get};
 
@@ -69,9 +69,9 @@ hold!(Sync: dyn Store, dyn Generations);
 hold!(Send: dyn Store, dyn Generations);
 
 #[cfg(feature = "testing")]
-hold!(Sync: store::contract::Contract<MemoryStore>);
+hold!(Sync: contract::Contract<MemoryStore>);
 #[cfg(feature = "testing")]
-hold!(Send: store::contract::Contract<MemoryStore>);
+hold!(Send: contract::Contract<MemoryStore>);
 
 /// An error has to be `Send`, `Sync` and `'static` to become a `BoxError`.
 #[test]
