@@ -135,7 +135,8 @@
 //!   [`PolicyBuilder::complete_after_disconnect`](policy::PolicyBuilder::complete_after_disconnect)) keep the span of the request that led to them; events of level `DEBUG` report hits, misses,
 //!   forwarded requests, stored responses, set values, values that can't be read and invalidations, and responses that are not stored, with the reason and detail of `Cache-Status`; an event of level `WARN` reports each automatic invalidation that failed.
 //! - `tower-http`: [`PolicyBuilder::error_classifier`](policy::PolicyBuilder::error_classifier) takes a classifier of tower-http.
-//! - `testing`: `store::contract`, the test kit for implementors of [`Store`].
+//! - `testing`: the module `testing`: a memory cache on a manual clock, assertions on responses, and the test kit for
+//!   implementors of [`Store`].
 //!
 //! The minimum supported Rust version is 1.88. Inside a tokio runtime, its timer has to be enabled,
 //! for the limits on waiting; outside of one, there are none.

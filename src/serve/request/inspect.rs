@@ -116,7 +116,11 @@ impl<'a> InspectedRequest<'a> {
         let facts = &mut self.facts;
         match meaning_of_other(name.as_str()) {
             HeaderRole::Nothing => {}
-            HeaderRole::Host => once(&mut self.host, value).map_err(|()| Reason::bypass(Detail::Host))?,
+            HeaderRole::Host => {
+                if !is_only_line(&mut self.host, value) {
+                    return Err(Reason::bypass(Detail::Host));
+                }
+            }
             // Whoever has it in the key has said what it is.
             HeaderRole::NamedLikeCredential if key.covers(name) => {}
             HeaderRole::Credential | HeaderRole::NamedLikeCredential if app => {
@@ -166,12 +170,9 @@ pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
         || request_fields::identifies(request.headers, &[], &[], |_| false)
 }
 
-/// A second line of a field that may occur once makes it anybody's guess which one counts.
-fn once<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> Result<(), ()> {
-    match place.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(()),
-    }
+/// Returns `false` if there was a line before: of a field that may occur once, nobody knows then which line counts.
+fn is_only_line<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> bool {
+    place.replace(value).is_none()
 }
 
 #[cfg(test)]
