@@ -46,7 +46,7 @@ impl CacheablePost {
         request: &Parts,
         outgoing: &OutgoingHead,
     ) -> Option<Self> {
-        let of_proxy = config.policy.sharing == Sharing::Rfc9111;
+        let of_proxy = config.is_enabled && config.policy.sharing == Sharing::Rfc9111;
         if !of_proxy || request.method != Method::POST || request.extensions.get::<OuterContext>().is_some() {
             return None;
         }

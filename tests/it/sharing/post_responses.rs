@@ -250,3 +250,17 @@ async fn an_unstored_post_response_does_not_stop_collapsing() {
     futures::future::join_all((0..10).map(|_| send(&stack, read_it()))).await;
     assert_eq!(calls.count(), 2);
 }
+
+#[tokio::test]
+async fn a_layer_that_is_off_stores_no_post_response() {
+    let (cache, _) = timed();
+    let (inner, _) = origin(|_, call| numbered(OF_ITSELF, call));
+    let policy = proxy().build().expect("a policy");
+    let layer = tower_response_cache::SiteCacheLayer::new(&cache).policy(policy);
+    let off = tower::Layer::layer(&layer.clone().enabled(false), inner.clone()).boxed_clone();
+    let on = tower::Layer::layer(&layer, inner).boxed_clone();
+    send(&off, post()).await;
+    assert!(!send(&on, read_it()).await.is_hit());
+    send(&on, post()).await;
+    assert!(send(&on, read_it()).await.is_hit());
+}
