@@ -101,7 +101,7 @@ impl Recorder {
         self.reservation.budget()
     }
 
-    /// Tells whether others may be waiting.
+    /// Returns `true` if others may be waiting.
     pub(super) fn has_leader(&self) -> bool {
         self.commit.as_ref().is_some_and(|commit| commit.leader.is_some())
     }

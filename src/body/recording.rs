@@ -80,7 +80,7 @@ where
         self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
     }
 
-    /// Tells whether all of the body was read ahead, and was what was declared.
+    /// Returns `true` if all of the body was read ahead, and was what was declared.
     pub(super) fn is_whole(&self) -> bool {
         self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
@@ -233,12 +233,12 @@ where
         recorder.or(self.tracker.as_ref()).or(self.known.as_ref())?.peek()
     }
 
-    /// Tells whether there is more of the body to come.
+    /// Returns `true` if there is more of the body to come.
     pub(super) fn goes_on(&self) -> bool {
         !self.ended && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
 
-    /// Tells whether the body says that it is at its end.
+    /// Returns `true` if the body says that it is at its end.
     pub(super) fn is_at_end(&self) -> bool {
         self.ended || self.body.is_end_stream()
     }

@@ -183,7 +183,7 @@ impl EntryWrite<'_> {
         Ok(self.cache.within_limit(put).await?.then_some(WriteOutcome::Stored))
     }
 
-    /// Tells whether a stored response is the answer to a later request than this one, and still valid. Clocks of
+    /// Returns `true` if a stored response is the answer to a later request than this one, and still valid. Clocks of
     /// several machines may differ: what was asked for in the future is not believed.
     async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
         let asked_at = stored.head().asked_at();

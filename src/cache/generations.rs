@@ -81,7 +81,7 @@ impl Cache {
         self.within_limit(self.0.generations.current()).await
     }
 
-    /// Tells whether a stored response is known to be valid without waiting for the store.
+    /// Returns `true` if a stored response is known to be valid without waiting for the store.
     #[inline]
     pub(crate) fn is_valid_now(&self, response: &StoredResponse) -> bool {
         let Ok(Ok(current)) = self.0.generations.current().now() else { return false };

@@ -148,7 +148,7 @@ impl Invalidation {
         if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
-    /// Tells whether nothing is named.
+    /// Returns `true` if nothing is named.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }

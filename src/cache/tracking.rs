@@ -93,7 +93,7 @@ impl Tracker {
         self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
-    /// Tells whether what was read so far is all known, and known to this namespace.
+    /// Returns `true` if what was read so far is all known, and known to this namespace.
     pub(crate) fn is_fit(&self, own: Generation) -> bool {
         self.reads.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
     }
@@ -146,7 +146,7 @@ pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     current.ok().flatten()
 }
 
-/// Tells whether anybody wants to know what is read here.
+/// Returns `true` if anybody wants to know what is read here.
 #[inline]
 pub(crate) fn is_tracked() -> bool {
     SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Nobody)).unwrap_or(false)

@@ -94,7 +94,7 @@ impl Dependencies {
         }
     }
 
-    /// Tells whether it is all known, and known to this namespace: of values of another one nobody would hear.
+    /// Returns `true` if it is all known, and known to this namespace: of values of another one nobody would hear.
     pub(crate) fn is_fit(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
         !self.is_unfit && self.values.iter().all(is_own)

@@ -102,7 +102,7 @@ impl Head {
         self.response_time.before(self.cost)
     }
 
-    /// Tells whether the origin can be asked if the response still stands.
+    /// Returns `true` if the origin can be asked if the response still stands.
     pub(crate) fn is_revalidatable(&self) -> bool {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }

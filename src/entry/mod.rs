@@ -68,7 +68,7 @@ impl Entry {
         }
     }
 
-    /// Tells whether two entries are one and the same in memory.
+    /// Returns `true` if two entries are one and the same in memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b),

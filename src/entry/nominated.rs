@@ -19,7 +19,7 @@ pub(crate) struct Nominated {
 pub(crate) struct VariantSelection {
     alike: VaryMatch,
     digests: ValueDigests,
-    /// Tells whether the values of a field are secret.
+    /// Returns `true` if the values of a field are secret.
     is_secret: SecretFields,
 }
 
@@ -104,7 +104,7 @@ impl Nominated {
         Self { name: name.clone(), original, is_digest }
     }
 
-    /// Tells whether a presented request has the same value, absent being a value of its own.
+    /// Returns `true` if a presented request has the same value, absent being a value of its own.
     #[inline]
     pub(crate) fn matches(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         match self.is_digest {

@@ -102,7 +102,7 @@ impl StoredResponse {
         &self.head
     }
 
-    /// Tells whether the response was found valid when this generation was current.
+    /// Returns `true` if the response was found valid when this generation was current.
     #[inline]
     pub(crate) fn was_valid_at(&self, current: Generation) -> bool {
         self.head.generation.incarnation() == current.incarnation() && self.checked.is_at(current)
@@ -199,7 +199,7 @@ impl StoredResponse {
         parts
     }
 
-    /// Tells whether a client who sends this tag back has the response.
+    /// Returns `true` if a client who sends this tag back has the response.
     #[inline]
     pub(crate) fn has_tag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
@@ -224,18 +224,18 @@ impl StoredResponse {
         self.head_weight + self.body.len() as u64
     }
 
-    /// Tells whether the response is fresh (RFC 9111 section 4.2).
+    /// Returns `true` if the response is fresh (RFC 9111 section 4.2).
     #[inline]
     pub(crate) fn is_fresh(&self, now: Moment) -> bool {
         now < self.head.fresh_until
     }
 
-    /// Tells whether a response that is no longer fresh may be used while it is revalidated.
+    /// Returns `true` if a response that is no longer fresh may be used while it is revalidated.
     pub(crate) fn serves_while_revalidating(&self, now: Moment) -> bool {
         self.is_within(self.head.windows.while_revalidate, now)
     }
 
-    /// Tells whether a response that is no longer fresh may be used where the service fails.
+    /// Returns `true` if a response that is no longer fresh may be used where the service fails.
     pub(crate) fn serves_on_errors(&self, now: Moment) -> bool {
         self.is_within(self.head.windows.if_error, now)
     }
@@ -250,7 +250,7 @@ impl StoredResponse {
         self.head.corrected_initial_age + now.since(self.head.response_time)
     }
 
-    /// Tells whether all nominated fields of a presented request match (RFC 9111 section 4.1).
+    /// Returns `true` if all nominated fields of a presented request match (RFC 9111 section 4.1).
     #[inline]
     pub(crate) fn selected_by(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))

@@ -14,7 +14,7 @@ pub(super) struct Authority<'a> {
 }
 
 impl Authority<'_> {
-    /// Tells whether it is this host, whatever its port unless that is given.
+    /// Returns `true` if it is this host, whatever its port unless that is given.
     pub(super) fn is(&self, known: &str) -> bool {
         let rest = known.as_bytes().strip_prefix(self.name);
         rest.is_some_and(|rest| rest.is_empty() || rest == self.port)

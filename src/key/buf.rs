@@ -112,7 +112,7 @@ impl KeyBuf {
         self.length
     }
 
-    /// Tells whether the key is one that is not used, so that long URIs can't fill the memory.
+    /// Returns `true` if the key is one that is not used, so that long URIs can't fill the memory.
     pub(crate) fn is_too_long(&self) -> bool {
         self.length > MOST_BYTES
     }

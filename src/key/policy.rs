@@ -51,7 +51,7 @@ impl KeyPolicy {
         self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced))
     }
 
-    /// Tells whether requests with one key have all that counts of this field in common.
+    /// Returns `true` if requests with one key have all that counts of this field in common.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
     }

@@ -28,7 +28,7 @@ fn difference(public: &Uri, seen: &Uri) -> u8 {
         | flag(public.query() != seen.query(), QUERY)
 }
 
-/// Tells whether a handler sees the target that its client asked for.
+/// Returns `true` if a handler sees the target that its client asked for.
 pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     difference(public, seen) == 0
 }

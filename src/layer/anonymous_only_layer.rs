@@ -190,7 +190,7 @@ impl AnonymousOnlyLayer {
 }
 
 impl Rules {
-    /// Tells whether a request is identified, as far as that takes no waiting.
+    /// Returns `true` if a request is identified, as far as that takes no waiting.
     pub(super) fn identify(&self, request: RequestHead<'_>) -> bool {
         identifies(request.headers, &self.credentials, &self.ignored, |_| false)
             || self.cookies.identifies(request.headers)

@@ -210,7 +210,7 @@ fn add(current: &Validators, headers: &mut HeaderMap) {
     }
 }
 
-/// Tells whether the preconditions of a write can fail if it is based on something else than what is
+/// Returns `true` if the preconditions of a write can fail if it is based on something else than what is
 /// current: what is ignored, and a tag that must *not* be the current one, protect nothing.
 fn is_precondition(request: &HeaderMap, current: &Validators) -> bool {
     request.contains_key(IF_MATCH)

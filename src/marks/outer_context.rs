@@ -130,7 +130,7 @@ fn routing_extensions(_: &Extensions) -> usize {
     0
 }
 
-/// Tells whether a cache layer further out has marked the request.
+/// Returns `true` if a cache layer further out has marked the request.
 #[inline]
 pub(crate) fn was_announced(request: &Extensions) -> bool {
     request.get::<OuterContext>().is_some_and(|outer| !outer.layers.is_empty())

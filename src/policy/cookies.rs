@@ -85,7 +85,7 @@ impl CookiePolicy {
         .into_iter()
     }
 
-    /// Tells whether no cookie at all is anybody's business but its sender's: the default.
+    /// Returns `true` if no cookie at all is anybody's business but its sender's: the default.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -101,7 +101,7 @@ impl CookiePolicy {
         }
     }
 
-    /// Tells whether any cookie of a request is a declared credential.
+    /// Returns `true` if any cookie of a request is a declared credential.
     pub(crate) fn identifies(&self, request: &HeaderMap) -> bool {
         pairs(request).any(|(name, _)| listed(&self.credentials, name))
     }
@@ -121,12 +121,12 @@ pub(crate) struct Cookies<'p> {
 }
 
 impl Cookies<'_> {
-    /// Tells whether nothing is declared anywhere.
+    /// Returns `true` if nothing is declared anywhere.
     pub(crate) fn is_default(self) -> bool {
         self.own.is_default() && self.outer.is_none()
     }
 
-    /// Tells whether anything is said of cookies with this name.
+    /// Returns `true` if anything is said of cookies with this name.
     pub(crate) fn declares(self, name: &[u8]) -> bool {
         self.meaning(name) != CookieRole::Undeclared
     }

@@ -167,7 +167,7 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Tells whether the lines of a request field, or what the key takes from them, enter the key.
+    /// Returns `true` if the lines of a request field, or what the key takes from them, enter the key.
     pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
         meaning(name.as_str()).is_keyed()
             || self.key.covers(name)
@@ -181,7 +181,7 @@ impl Policy {
     }
 }
 
-/// Tells whether a host, with a port or without, is spelt as hosts are in keys.
+/// Returns `true` if a host, with a port or without, is spelt as hosts are in keys.
 fn is_canonical_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
@@ -196,7 +196,7 @@ fn is_canonical_host(host: &str) -> bool {
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Tells whether a field may hold a secret of a visitor's.
+/// Returns `true` if a field may hold a secret of a visitor's.
 fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }

@@ -142,7 +142,7 @@ const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl Policy {
-    /// Tells whether a status is storable where the response states its own lifetime.
+    /// Returns `true` if a status is storable where the response states its own lifetime.
     pub(crate) fn stores_with_lifetime(&self, status: StatusCode) -> bool {
         match self.sharing {
             _ if self.negative(status).is_some() => true,

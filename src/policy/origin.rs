@@ -262,12 +262,12 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Tells whether that takes more than a look at its status.
+    /// Returns `true` if that takes more than a look at its status.
     pub(crate) fn has_own_failures(&self) -> bool {
         self.predicates.failed.is_some()
     }
 
-    /// Tells whether a response counts as a failure of the service.
+    /// Returns `true` if a response counts as a failure of the service.
     pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
         // What is refused or gone is an answer, to which a stale page is none (RFC 5861 section 4 is about 5xx).
         if matches!(response.status.as_u16(), 401 | 403 | 404 | 407 | 410) {

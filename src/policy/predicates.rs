@@ -27,7 +27,7 @@ pub(crate) struct Predicates {
 }
 
 impl Predicates {
-    /// Tells whether a request is to pass.
+    /// Returns `true` if a request is to pass.
     #[inline]
     pub(crate) fn skips(&self, request: RequestHead<'_>) -> bool {
         self.skip.iter().any(|skip| skip(request))
@@ -44,7 +44,7 @@ impl Predicates {
         self.extensions.len()
     }
 
-    /// Tells whether anybody wants to see a request once its response is there.
+    /// Returns `true` if anybody wants to see a request once its response is there.
     pub(crate) fn look_at_responses(&self) -> bool {
         !self.store.is_empty()
     }

@@ -12,7 +12,7 @@ const RETAINED: Duration = Duration::from_secs(24 * 3600);
 const RETAINED_FOR_MAX_STALE: Duration = Duration::from_secs(600);
 
 impl Policy {
-    /// Tells whether `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
+    /// Returns `true` if `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
     /// invalidated and made anew within a second is another page.
     pub(crate) fn compares_dates(&self) -> bool {
         self.sharing == Sharing::Rfc9111
@@ -24,7 +24,7 @@ impl Policy {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }
 
-    /// Tells whether those who wait for a response get it though it is to be validated before each use.
+    /// Returns `true` if those who wait for a response get it though it is to be validated before each use.
     pub(crate) fn followers_accept_stale(&self) -> bool {
         self.sharing == Sharing::App
     }
@@ -39,7 +39,7 @@ impl Policy {
         self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).only_if_cached
     }
 
-    /// Tells whether the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
+    /// Returns `true` if the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
     pub(crate) fn forbids_storing(&self, request: &HeaderMap) -> bool {
         self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
     }

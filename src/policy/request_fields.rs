@@ -152,12 +152,12 @@ impl HeaderRole {
         matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::OldCookie)
     }
 
-    /// Tells whether such a field has a part of its own in every key.
+    /// Returns `true` if such a field has a part of its own in every key.
     pub(crate) fn is_keyed(self) -> bool {
         matches!(self, Self::Host | Self::Forwarded(_))
     }
 
-    /// Tells whether such a field makes an answer one for this request alone, or asks about a copy.
+    /// Returns `true` if such a field makes an answer one for this request alone, or asks about a copy.
     pub(crate) fn selects(self) -> bool {
         matches!(self, Self::Range | Self::Precondition | Self::Validator | Self::Tag)
     }

@@ -99,7 +99,7 @@ fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
     }
 }
 
-/// Tells whether one tag is another or the beginning of it, up to a hyphen.
+/// Returns `true` if one tag is another or the beginning of it, up to a hyphen.
 fn is_prefix(short: &[u8], long: &[u8]) -> bool {
     let begins = long.get(..short.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(short));
     begins && matches!(long.get(short.len()), None | Some(b'-'))

@@ -264,7 +264,7 @@ pub(super) fn split(element: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Tells whether it is a token, and an argument a token or a quoted string that ends (RFC 9111 section 5.2). White
+/// Returns `true` if it is a token, and an argument a token or a quoted string that ends (RFC 9111 section 5.2). White
 /// space about the sign between them is let pass, and no argument behind it: neither hides anything.
 pub(super) fn is_directive(name: &[u8], argument: Option<&[u8]>) -> bool {
     let is_token = |text: &[u8]| text.iter().copied().all(is_tchar);

@@ -49,7 +49,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
 /// RFC 9213 section 3.1.
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Tells whether a field for some caches only says itself who may store the response.
+/// Returns `true` if a field for some caches only says itself who may store the response.
 fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
     let said = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
     said.targeted && (said.public || said.no_store || said.private == Qualified::All || said.permits.s_maxage)

@@ -63,7 +63,7 @@ impl EntityTag {
         Self { weak: true, ..self }
     }
 
-    /// Tells whether the tag is weak.
+    /// Returns `true` if the tag is weak.
     #[must_use]
     pub fn is_weak(&self) -> bool {
         self.weak

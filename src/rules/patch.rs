@@ -153,7 +153,7 @@ fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
     found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
 }
 
-/// Tells whether a structured field is one that reads the same as `Cache-Control`.
+/// Returns `true` if a structured field is one that reads the same as `Cache-Control`.
 fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);

@@ -45,7 +45,7 @@ pub(crate) enum Evaluation {
     Failed,
 }
 
-/// Tells whether a request has any precondition that [`evaluate`] looks at.
+/// Returns `true` if a request has any precondition that [`evaluate`] looks at.
 pub(crate) fn has_preconditions(request: &HeaderMap) -> bool {
     [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE]
         .iter()
@@ -85,7 +85,7 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
     }
 }
 
-/// Tells whether a client asks, by a date alone, for what was sent after a stored response that has no other date than
+/// Returns `true` if a client asks, by a date alone, for what was sent after a stored response that has no other date than
 /// that of its sending.
 pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
@@ -95,7 +95,7 @@ pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bo
     }
 }
 
-/// Tells whether `If-Range` lets a `Range` be honoured (RFC 9110 section 13.1.5): only where the
+/// Returns `true` if `If-Range` lets a `Range` be honoured (RFC 9110 section 13.1.5): only where the
 /// client's part is certain to be of the same bytes. A date is certain of them only if no outer layer changes the bytes
 /// (`strong_dates`): a compressed copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
@@ -126,7 +126,7 @@ fn whole_seconds(date: SystemTime) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Tells whether a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
+/// Returns `true` if a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
 ///
 /// `Last-Modified` guides the client's update of its copy, and fields like `CDN-Cache-Control` (RFC 9213) that of the
 /// cache they are for. `Set-Cookie` and the fields of CORS are not

@@ -46,7 +46,7 @@ pub(crate) enum NotStorable {
 /// Not in use since RFC 6265, but as private.
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
-/// Tells whether a response may be stored, as far as the exchange itself decides.
+/// Returns `true` if a response may be stored, as far as the exchange itself decides.
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
     let Storability { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
@@ -82,7 +82,7 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     }
 }
 
-/// Tells whether the caching requirements of a status are known here: those of RFC 9110 are.
+/// Returns `true` if the caching requirements of a status are known here: those of RFC 9110 are.
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }

@@ -8,7 +8,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// Tells whether a field is of one connection or one exchange.
+/// Returns `true` if a field is of one connection or one exchange.
 fn is_of_one(name: &str) -> bool {
     matches!(
         name,

@@ -95,7 +95,7 @@ fn bare(value: &ListEntry) -> Option<&BareItem> {
     }
 }
 
-/// Tells whether a directive is there; whatever its value, unless that is `?0`.
+/// Returns `true` if a directive is there; whatever its value, unless that is `?0`.
 fn is_set(value: &ListEntry) -> bool {
     !matches!(bare(value), Some(BareItem::Boolean(false)))
 }

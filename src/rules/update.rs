@@ -87,7 +87,7 @@ impl ValidatorMatch {
     }
 }
 
-/// Tells whether the answer to a HEAD is about a stored response: the validators and the length that it has are those
+/// Returns `true` if the answer to a HEAD is about a stored response: the validators and the length that it has are those
 /// of what is stored.
 pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));

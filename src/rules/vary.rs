@@ -62,7 +62,7 @@ pub(crate) fn presented<'a>(
     Some(value)
 }
 
-/// Tells whether a request has the same value for a nominated field as the original one had.
+/// Returns `true` if a request has the same value for a nominated field as the original one had.
 pub(crate) fn matches(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -78,7 +78,7 @@ pub(crate) fn matches(
     }
 }
 
-/// Tells whether the semantics of a field are known, so that values may differ and mean the same
+/// Returns `true` if the semantics of a field are known, so that values may differ and mean the same
 /// (RFC 9111 section 4.1).
 fn is_normalised(name: &HeaderName, alike: VaryMatch) -> bool {
     alike == VaryMatch::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)

@@ -7,12 +7,12 @@ use crate::policy::{Cookies, Policy};
 use http::Extensions;
 use std::sync::Arc;
 
-/// Tells whether one of the outer layers has the layer id of this layer.
+/// Returns `true` if one of the outer layers has the layer id of this layer.
 pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bool {
     outer.layers.contains(config.id())
 }
 
-/// Tells whether this layer's own rules declare all cookies that were unknown further out.
+/// Returns `true` if this layer's own rules declare all cookies that were unknown further out.
 pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))

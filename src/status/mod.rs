@@ -185,7 +185,7 @@ impl CacheStatus {
         Self { forward_status: Some(status), ..self }
     }
 
-    /// Tells whether the response came out of the cache.
+    /// Returns `true` if the response came out of the cache.
     #[must_use]
     pub fn is_hit(&self) -> bool {
         self.outcome == StatusOutcome::Hit
@@ -208,7 +208,7 @@ impl CacheStatus {
         self.forward_status
     }
 
-    /// Tells whether the forwarded response is being stored. It won't be after all if its body fails, or
+    /// Returns `true` if the forwarded response is being stored. It won't be after all if its body fails, or
     /// turns out to be none that can be (too large, with trailers), if the store fails, or if it was invalidated
     /// while it was made.
     #[must_use]
@@ -216,7 +216,7 @@ impl CacheStatus {
         self.stored
     }
 
-    /// Tells whether the request waited for another one's response and was answered with it.
+    /// Returns `true` if the request waited for another one's response and was answered with it.
     #[must_use]
     pub fn is_collapsed(&self) -> bool {
         self.collapsed == Some(true)
@@ -237,7 +237,7 @@ impl CacheStatus {
         self.detail.map(Detail::as_str)
     }
 
-    /// Tells whether it was left to a cache layer further in.
+    /// Returns `true` if it was left to a cache layer further in.
     pub(crate) fn is_of_another(&self) -> bool {
         self.detail == Some(Detail::HandledByInner)
     }
@@ -328,7 +328,7 @@ impl CacheStatus {
     }
 }
 
-/// Tells whether the field that is there can be read, and another member put behind it: not behind an empty line.
+/// Returns `true` if the field that is there can be read, and another member put behind it: not behind an empty line.
 fn is_list(headers: &HeaderMap) -> bool {
     let lines: Vec<_> = headers.get_all(CACHE_STATUS).into_iter().map(HeaderValue::as_bytes).collect();
     Parser::new(&lines.join(&b", "[..])).parse::<List>().is_ok_and(|list| !list.is_empty())

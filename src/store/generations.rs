@@ -101,7 +101,7 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// keys.
     fn cleared(&self) -> StoreFuture<Generation>;
 
-    /// Tells whether an entry is still valid: of a generation, scopes, and values that it was made from.
+    /// Returns `true` if an entry is still valid: of a generation, scopes, and values that it was made from.
     /// [`Scope::EVERYTHING`] is always among the scopes.
     fn check(
         &self,

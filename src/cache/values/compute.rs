@@ -294,7 +294,7 @@ impl Value<'_> {
         Ok(value)
     }
 
-    /// Tells whether a computed value was not invalidated since the computation began.
+    /// Returns `true` if a computed value was not invalidated since the computation began.
     async fn is_valid(&self, value: &StoredValue) -> bool {
         let Some(since) = value.generation else { return false };
         let validity = self.cache.validity(since, &value.scopes, &value.dependencies).await;

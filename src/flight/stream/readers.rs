@@ -83,7 +83,7 @@ impl Readers {
         self.before.push_back(0);
     }
 
-    /// Tells whether nobody is before the first frame.
+    /// Returns `true` if nobody is before the first frame.
     pub(super) fn have_the_first(&self) -> bool {
         self.before[0] == 0
     }

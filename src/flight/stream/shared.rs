@@ -34,7 +34,7 @@ impl Stream {
         done
     }
 
-    /// Tells whether the body may be stored, as far as it has arrived.
+    /// Returns `true` if the body may be stored, as far as it has arrived.
     pub(super) fn is_kept(&self) -> bool {
         lock(&self.state).keep.is_some()
     }
@@ -52,7 +52,7 @@ impl Stream {
         head.depend_on(&reads).then(|| Arc::new(head))
     }
 
-    /// Tells whether nothing of the body has come for so long that nobody else should wait for it.
+    /// Returns `true` if nothing of the body has come for so long that nobody else should wait for it.
     pub(crate) fn is_stalled(&self) -> bool {
         lock(&self.state).moved.elapsed() >= STALL_TIMEOUT
     }

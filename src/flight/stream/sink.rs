@@ -14,7 +14,7 @@ pub(crate) trait BodySink: Send {
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;
     /// Notes that lack of room is the reason of the next [`give_up`](Self::give_up).
     fn set_no_room(&mut self);
-    /// Tells whether all that was declared is there.
+    /// Returns `true` if all that was declared is there.
     fn is_whole(&self) -> bool;
     /// Returns leave to read the body for the store alone, if not too many are.
     fn drain_permit(&self) -> Option<WorkPermit>;

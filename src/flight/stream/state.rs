@@ -259,7 +259,7 @@ impl StreamState {
         }
     }
 
-    /// Tells whether the fastest has to wait for the slowest.
+    /// Returns `true` if the fastest has to wait for the slowest.
     pub(super) fn is_full(&self) -> bool {
         self.keep.is_none() && self.bytes >= WINDOW_BYTES
     }

@@ -24,7 +24,7 @@ pub(super) fn admit(
     Candidate::new(config, exchange, response).admit()
 }
 
-/// Tells whether a body is no more than may be kept, and as long as is declared, as far as it says.
+/// Returns `true` if a body is no more than may be kept, and as long as is declared, as far as it says.
 pub(super) fn body_fits<B: Body>(body: &B, admission: &Admission) -> Result<(), Detail> {
     let said = body.size_hint();
     if said.lower() > admission.limit {

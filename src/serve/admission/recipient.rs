@@ -17,7 +17,7 @@ pub(super) fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Re
     Ok(())
 }
 
-/// Tells whether the response has a nonce (Content Security Policy Level 3, section 7.1), which is to be
+/// Returns `true` if the response has a nonce (Content Security Policy Level 3, section 7.1), which is to be
 /// another one each time.
 fn has_nonce(headers: &HeaderMap) -> bool {
     let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
@@ -25,7 +25,7 @@ fn has_nonce(headers: &HeaderMap) -> bool {
     lines.any(|line| line.windows(7).any(|text| text.eq_ignore_ascii_case(b"'nonce-")))
 }
 
-/// Tells whether the response was made for scripts of one origin (Fetch, section 3.3.4), which others
+/// Returns `true` if the response was made for scripts of one origin (Fetch, section 3.3.4), which others
 /// should not be given; it should have named `Origin` in `Vary`.
 fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")

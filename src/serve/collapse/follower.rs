@@ -232,14 +232,14 @@ async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) 
     }
 }
 
-/// Tells whether a cache layer further in answers it.
+/// Returns `true` if a cache layer further in answers it.
 fn is_handled_by_inner(state: &RequestState) -> bool {
     let cache = &state.config.cache;
     cache.hit_for_miss().get(state.key.as_ref(), cache.clock().now())
         == Some(HitForMissReason::HandledByInner)
 }
 
-/// Tells whether this request's fetch is of use to others, and theirs to it.
+/// Returns `true` if this request's fetch is of use to others, and theirs to it.
 fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
     let now = state.config.cache.clock().now();
     state.config.policy.collapse
@@ -248,7 +248,7 @@ fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
         && state.config.cache.hit_for_miss().get(state.key.as_ref(), now).is_none()
 }
 
-/// Tells whether a response that another request led to is for this one too.
+/// Returns `true` if a response that another request led to is for this one too.
 async fn is_usable(
     state: &RequestState,
     stored: &StoredResponse,

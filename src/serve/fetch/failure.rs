@@ -15,7 +15,7 @@ use http_body::Body;
 use std::sync::Arc;
 
 impl Fetch {
-    /// Tells whether a call has failed: by no answer in time, an error, or a response that counts as one.
+    /// Returns `true` if a call has failed: by no answer in time, an error, or a response that counts as one.
     pub(in crate::serve) fn has_failed<B, E>(&self, answer: &Option<Result<Response<B>, E>>) -> bool {
         match answer {
             Some(Ok(response)) => self.is_failure(response),

@@ -198,7 +198,7 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     leader.pass();
 }
 
-/// Tells whether the next response under the same key will be of the same kind. Most client errors
+/// Returns `true` if the next response under the same key will be of the same kind. Most client errors
 /// are about one request: its fields may have provoked them, and others' should collapse all the same.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()

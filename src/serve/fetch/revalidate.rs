@@ -259,7 +259,7 @@ fn updating(
     storing
 }
 
-/// Tells whether a 304 says that who has the response may not use it as before.
+/// Returns `true` if a 304 says that who has the response may not use it as before.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All

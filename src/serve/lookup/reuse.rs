@@ -139,14 +139,14 @@ impl Reuse<'_> {
         fails.then_some(NotReusable::Precondition)
     }
 
-    /// Tells whether a stale response is an answer to this request, while a new one is made.
+    /// Returns `true` if a stale response is an answer to this request, while a new one is made.
     fn serves_stale(self, response: &StoredResponse) -> bool {
         response.serves_while_revalidating(self.now)
             && may_refresh(&self.config.policy, self.facts, self.request, response)
             && self.accepts_stale(response)
     }
 
-    /// Tells whether a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
+    /// Returns `true` if a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
     /// (section 4.2.4).
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
@@ -163,7 +163,7 @@ impl Reuse<'_> {
             && !was_cut_short(self.config, response)
     }
 
-    /// Tells whether a request leaves it to the cache to answer with what is stale.
+    /// Returns `true` if a request leaves it to the cache to answer with what is stale.
     pub(in crate::serve) fn accepts_stale(self, response: &StoredResponse) -> bool {
         let asks = self.config.policy.sharing == Sharing::Rfc9111;
         !asks
@@ -171,7 +171,7 @@ impl Reuse<'_> {
                 || (self.facts.directives && excluded(response, self.request, self.now).is_some()))
     }
 
-    /// Tells whether a fresh response is to be made anew already, by XFetch.
+    /// Returns `true` if a fresh response is to be made anew already, by XFetch.
     pub(in crate::serve) fn is_to_refresh(self, response: &StoredResponse) -> bool {
         let Some(beta) = self.config.policy.early_refresh else { return false };
         let head = response.head();

@@ -8,7 +8,7 @@ use crate::serve::config::LayerConfig;
 use crate::serve::request::{RequestFacts, is_personal};
 use http::HeaderMap;
 
-/// Tells whether a response is stale sooner than it says itself: by a soft invalidation, or what it was made from.
+/// Returns `true` if a response is stale sooner than it says itself: by a soft invalidation, or what it was made from.
 pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredResponse) -> bool {
     let (head, said) = (response.head(), response.head().said());
     let directives = ResponseDirectives::for_targets(&said, &config.policy.targets);
@@ -20,7 +20,7 @@ pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredRes
     }
 }
 
-/// Tells whether a request may be answered with a response that is made anew behind its back: the
+/// Returns `true` if a request may be answered with a response that is made anew behind its back: the
 /// new one is made without the request's credentials, so they must not matter.
 pub(in crate::serve) fn may_refresh(
     policy: &Policy,

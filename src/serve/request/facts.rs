@@ -31,12 +31,12 @@ pub(in crate::serve) struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Tells whether it may be sent less than a whole response.
+    /// Returns `true` if it may be sent less than a whole response.
     pub(in crate::serve) fn selects(self) -> bool {
         self.conditional || self.has_copy || self.range
     }
 
-    /// Tells whether the answer to this request is what others would get, too.
+    /// Returns `true` if the answer to this request is what others would get, too.
     pub(in crate::serve) fn is_collapsible(self) -> bool {
         !(self.conditional || self.authorization || self.range || self.needs_current)
     }

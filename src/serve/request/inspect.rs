@@ -25,7 +25,7 @@ pub(in crate::serve) struct InspectedRequest<'a> {
     pub(in crate::serve) facts: RequestFacts,
 }
 
-/// Tells whether the cache may answer a request with these fields, and notes which of them matter. The notes
+/// Returns `true` if the cache may answer a request with these fields, and notes which of them matter. The notes
 /// are written in place: they are too large to be moved about.
 #[inline]
 pub(in crate::serve) fn inspect<'a>(
@@ -149,7 +149,7 @@ impl<'a> InspectedRequest<'a> {
     }
 }
 
-/// Tells whether any field says who the sender of a request is, by whatever preset.
+/// Returns `true` if any field says who the sender of a request is, by whatever preset.
 pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());
     let cookies = Cookies { own: &policy.cookies, outer, personal: false };

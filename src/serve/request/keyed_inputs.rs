@@ -88,7 +88,7 @@ impl<'a> KeyedInputs<'a> {
         }
     }
 
-    /// Tells whether a stripped request would lack anything that this one has. One that is sent on as it is, whatever
+    /// Returns `true` if a stripped request would lack anything that this one has. One that is sent on as it is, whatever
     /// its answer, then has an answer that its key does not cover.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.allowed.is_some() {
@@ -118,7 +118,7 @@ impl<'a> KeyedInputs<'a> {
     }
 }
 
-/// Tells whether the handler may see a field, where it may not see all.
+/// Returns `true` if the handler may see a field, where it may not see all.
 pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, facts: RequestFacts) -> bool {
     let meaning = meaning(name.as_str());
     policy.is_keyed(name)

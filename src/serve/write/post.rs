@@ -175,7 +175,7 @@ impl CacheablePost {
     }
 }
 
-/// Tells whether `Content-Location` names the target itself, query and all (RFC 9110 section 8.7).
+/// Returns `true` if `Content-Location` names the target itself, query and all (RFC 9110 section 8.7).
 fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
     // Two say nothing.
     if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {

@@ -41,7 +41,7 @@ impl MemoryStore {
         self.0.entries.len()
     }
 
-    /// Tells whether nothing is stored.
+    /// Returns `true` if nothing is stored.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.entries.is_empty()
