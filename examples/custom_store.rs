@@ -93,13 +93,15 @@ impl Store for SqliteStore {
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
         self.row(key, move |row, now| {
             let (value, expires) = match (row, initial) {
-                (Some((Entry::Counter(value), expires)), _) => (value, expires),
-                (Some(_), _) => return (Err(StoreErrorKind::NotANumber), Change::Leave),
-                (None, Some(initial)) => (initial.value, expiry(initial.ttl, now)),
+                (Some((entry, expires)), _) => match entry.as_counter() {
+                    Some(value) => (value, expires),
+                    None => return (Err(StoreErrorKind::NotANumber), Change::Leave),
+                },
+                (None, Some(initial)) => (initial.value(), expiry(initial.ttl(), now)),
                 (None, None) => return (Err(StoreErrorKind::Missing), Change::Leave),
             };
             match value.checked_add(delta) {
-                Some(value) => (Ok(value), Change::To(Some((Entry::Counter(value), expires)))),
+                Some(value) => (Ok(value), Change::To(Some((Entry::counter(value), expires)))),
                 None => (Err(StoreErrorKind::Overflow), Change::Leave),
             }
         })

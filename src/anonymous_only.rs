@@ -4,7 +4,7 @@
 //! ```
 //! use tower_response_cache::AnonymousOnlyLayer;
 //!
-//! let layer = AnonymousOnlyLayer::session_cookie("sid")?.ignore_cookies(["_ga*"])?;
+//! let layer = AnonymousOnlyLayer::builder().credential_cookies(["sid"]).ignore_cookies(["_ga*"]).build()?;
 //! # let _ = layer;
 //! # Ok::<_, tower_response_cache::error::ConfigError>(())
 //! ```
@@ -18,4 +18,6 @@
 //! # Where the layer belongs
 //! Outside of the cache layers and of sessions.
 
-pub use crate::layer::{AnonymousOnly, AnonymousOnlyFuture as ResponseFuture, AnonymousOnlyLayer};
+pub use crate::layer::{
+    AnonymousOnly, AnonymousOnlyBuilder, AnonymousOnlyFuture as ResponseFuture, AnonymousOnlyLayer,
+};

@@ -113,7 +113,10 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
         None => app.layer(AddVaryLayer::new(["Accept-Language", "Cookie"])?),
     };
 
-    let anonymous = AnonymousOnlyLayer::session_cookie(visitor::SESSION)?.ignore_cookies(["_ga*"])?;
+    let anonymous = AnonymousOnlyLayer::builder()
+        .credential_cookies([visitor::SESSION])
+        .ignore_cookies(["_ga*"])
+        .build()?;
     Ok(app.layer(anonymous).layer(ConditionalGetLayer::new()).with_state(site))
 }
 
@@ -202,7 +205,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let pages = ["/", "/report", "/api/flavours"].map(|path| format!("http://{address}{path}").parse());
         let pages = pages.into_iter().collect::<Result<Vec<_>, _>>()?;
         let warmed = cache.warm(app.clone(), pages).await;
-        println!("{} pages are in the cache.", warmed.cached);
+        println!("{} pages are in the cache.", warmed.cached());
     }
     println!("Listening on http://{address} until Ctrl-C. Worth trying, in turn and again:");
     println!("  curl -i http://{address}/flavours/vanilla");

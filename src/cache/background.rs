@@ -23,17 +23,34 @@ const MOST_WRITES: u32 = 1 << 20;
 /// How long a failed refresh is remembered that an unkeyed field may be to blame for; the next refresh of the key ends that.
 const BARE: Duration = Duration::from_secs(24 * 3600);
 
-/// How many responses were made anew in the background.
+/// The number of background refreshes by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct RefreshStats {
-    /// Those that are being made now.
-    pub running: u64,
-    /// Those that led to a new response, or took the old one away, since the cache was built.
-    pub answered: u64,
-    /// Those that left the old one where it was: the service failed, panicked, took too long, or answered with
-    /// what says nothing of the page. The same page is not made anew for some seconds after one.
-    pub failed: u64,
+    pub(super) running: u64,
+    pub(super) succeeded: u64,
+    pub(super) failed: u64,
+}
+
+impl RefreshStats {
+    /// Returns the number of refreshes that run now.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.running
+    }
+
+    /// Returns the number of refreshes, since the cache was built, that led to a new response or removed the old one.
+    #[must_use]
+    pub fn succeeded(&self) -> u64 {
+        self.succeeded
+    }
+
+    /// Returns the number of refreshes, since the cache was built, that left the old response unchanged: the service failed,
+    /// panicked, timed out, or sent a response that does not apply to the page. The cache does not refresh the same page for some seconds
+    /// after a failure.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed
+    }
 }
 
 /// How a refresh has ended.
@@ -161,7 +178,7 @@ impl Background {
     pub(super) fn counts(&self) -> RefreshStats {
         RefreshStats {
             running: self.running.load(Ordering::Relaxed),
-            answered: self.answered.load(Ordering::Relaxed),
+            succeeded: self.answered.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
         }
     }

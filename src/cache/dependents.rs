@@ -54,13 +54,3 @@ impl<D: Dependents> Dependents for [D] {
         self.iter().flat_map(D::tags).collect()
     }
 }
-
-impl<D: Dependents> Dependents for Vec<D> {
-    fn paths(&self) -> Vec<String> {
-        self.as_slice().paths()
-    }
-
-    fn tags(&self) -> Vec<String> {
-        self.as_slice().tags()
-    }
-}

@@ -2,7 +2,7 @@
 
 use super::handle::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, StoredResponse, VariantSelection, VaryIndex};
+use crate::entry::{Entry, EntryKind, StoredResponse, VariantSelection, VaryIndex};
 use crate::error::StoreError;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::status::Detail;
@@ -48,7 +48,7 @@ impl EntryWrite<'_> {
         for _ in 0..TRIES {
             let seen = self.cache.within_limit(self.cache.store().get(key)).await?;
             let placed = match &seen {
-                Some(Entry::Index(index)) => {
+                Some(Entry(EntryKind::Index(index))) => {
                     self.place_variant(seen.as_ref(), index, response, &mut is_known).await?
                 }
                 _ if is_plain => self.put_over(key, seen.as_ref(), response).await?,
@@ -145,7 +145,7 @@ impl EntryWrite<'_> {
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
         let found = self.cache.within_limit(self.cache.store().get(key.as_ref())).await?;
-        let Some(Entry::Response(response)) = found else { return Ok(None) };
+        let Some(Entry(EntryKind::Response(response))) = found else { return Ok(None) };
         let is_valid = self.cache.validity_of(&response).await? != Validity::Invalid;
         Ok(is_valid.then_some(response))
     }
@@ -162,7 +162,8 @@ impl EntryWrite<'_> {
 
     /// Returns whether nothing was there yet.
     async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
-        let (entry, ttl) = (Entry::Response(Arc::clone(response)), self.cache.ttl_until(self.expires));
+        let (entry, ttl) =
+            (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
         self.cache.within_limit(self.cache.store().put(key, entry, ttl, PutMode::IfAbsent)).await
     }
 
@@ -173,12 +174,13 @@ impl EntryWrite<'_> {
         seen: Option<&Entry>,
         response: &Arc<StoredResponse>,
     ) -> Result<Option<WriteOutcome>, StoreError> {
-        if let Some(Entry::Response(seen)) = seen
+        if let Some(Entry(EntryKind::Response(seen))) = seen
             && self.is_newer(seen, response).await?
         {
             return Ok(Some(WriteOutcome::Superseded));
         }
-        let (new, ttl) = (Entry::Response(Arc::clone(response)), self.cache.ttl_until(self.expires));
+        let (new, ttl) =
+            (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
         let put = self.cache.store().compare_and_set(key, seen, new, ttl);
         Ok(self.cache.within_limit(put).await?.then_some(WriteOutcome::Stored))
     }
@@ -207,14 +209,20 @@ impl Cache {
         index: VaryIndex,
     ) -> Result<bool, StoreError> {
         let ttl = self.ttl_until(index.until());
-        self.within_limit(self.store().compare_and_set(url, seen, Entry::Index(Arc::new(index)), ttl)).await
+        self.within_limit(self.store().compare_and_set(
+            url,
+            seen,
+            Entry(EntryKind::Index(Arc::new(index))),
+            ttl,
+        ))
+        .await
     }
 
     /// Extends the lifetime of a URL's index to that of one of its variants.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let seen = self.within_limit(self.store().get(url)).await?;
-            let Some(Entry::Index(index)) = &seen else { return Ok(()) };
+            let Some(Entry(EntryKind::Index(index))) = &seen else { return Ok(()) };
             let Some(extended) = index.extended(until) else { return Ok(()) };
             if self.put_index(url, seen.as_ref(), extended).await? {
                 return Ok(());

@@ -28,7 +28,7 @@ impl Cache {
     /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
     /// # futures::executor::block_on(async {
     /// # let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
-    /// cache.invalidate(Invalidation::paths(["/", "/flavours/vanilla"])).await?;
+    /// cache.invalidate(["/", "/flavours/vanilla"]).await?;
     /// cache.invalidate(Invalidation::all()).await?;
     /// # Ok::<_, tower_response_cache::error::StoreError>(())
     /// # }).unwrap();

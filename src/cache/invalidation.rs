@@ -13,7 +13,7 @@ use http::uri::Authority;
 ///
 /// let one = Invalidation::path("/flavours/vanilla");
 /// let here = Invalidation::path("/").host("shop.example");
-/// let some = Invalidation::tags(["flavours", "flavour:7"]).soft();
+/// let some = Invalidation::from(["flavours", "flavour:7"].map(Invalidation::tag)).soft();
 /// let all_below = Invalidation::subtree("/flavours");
 /// let several = Invalidation::path("/").and(Invalidation::tag("flavours"));
 /// # let _ = (one, here, some, all_below, several);
@@ -55,11 +55,6 @@ impl Invalidation {
         Self::of([What::Path(path.into())])
     }
 
-    /// Names several paths.
-    pub fn paths<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
-        Self::of(paths.into_iter().map(|path| What::Path(path.into())))
-    }
-
     /// Names paths of requests, each once. What looks like percent-encoding in them is.
     pub(crate) fn request_paths(paths: Vec<String>) -> Self {
         let mut once: Vec<String> = Vec::with_capacity(paths.len());
@@ -95,11 +90,6 @@ impl Invalidation {
     /// Case counts.
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::of([What::Tag(tag.into())])
-    }
-
-    /// Names several tags.
-    pub fn tags<T: Into<String>>(tags: impl IntoIterator<Item = T>) -> Self {
-        Self::of(tags.into_iter().map(|tag| What::Tag(tag.into())))
     }
 
     /// Names everything in the cache's namespace, values included; other namespaces of the store are left alone.
@@ -213,7 +203,36 @@ impl From<String> for Invalidation {
 
 impl<D: Dependents + ?Sized> From<&D> for Invalidation {
     fn from(changed: &D) -> Self {
-        Self::paths(changed.paths()).and(Self::tags(changed.tags()))
+        let (paths, tags) =
+            (changed.paths().into_iter().map(Self::path), changed.tags().into_iter().map(Self::tag));
+        paths.chain(tags).collect()
+    }
+}
+
+/// Names what any of the invalidations names. An empty array names nothing.
+///
+/// # Example
+/// ```
+/// # use tower_response_cache::{Cache, Invalidation};
+/// # use tower_response_cache::error::StoreError;
+/// # async fn run(cache: Cache) -> Result<(), StoreError> {
+/// cache.invalidate(["/flavours", "/flavours/mint"]).await?;
+/// cache.invalidate(["flavours", "front"].map(Invalidation::tag)).await?;
+/// # Ok(()) }
+/// ```
+impl<I: Into<Self>, const N: usize> From<[I; N]> for Invalidation {
+    fn from(all: [I; N]) -> Self {
+        all.into_iter().collect()
+    }
+}
+
+/// Names what any of the invalidations names. An empty iterator names nothing.
+///
+/// The invalidation is soft only if all of them are.
+impl<I: Into<Self>> FromIterator<I> for Invalidation {
+    fn from_iter<T: IntoIterator<Item = I>>(all: T) -> Self {
+        let all = all.into_iter().map(Into::into);
+        all.reduce(Self::and).unwrap_or(Self { targets: Vec::new(), soft: false })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::contradictions::UnkeyedFields;
 use super::handle::Cache;
-use crate::entry::{Entry, StoredResponse};
+use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::key::CacheKey;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -81,7 +81,7 @@ impl Cache {
     pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
         let cache = self.clone();
         self.spawn_or_run(async move {
-            let outdated = Entry::Response(outdated);
+            let outdated = Entry(EntryKind::Response(outdated));
             let (new, zero) = (outdated.clone(), Some(Duration::ZERO));
             let removed = cache.store().compare_and_set(key.as_ref(), Some(&outdated), new, zero);
             let _ = cache.within_limit(removed).await;

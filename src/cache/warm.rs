@@ -14,31 +14,68 @@ use std::future::poll_fn;
 use std::pin::pin;
 use tower::{Service, ServiceExt};
 
-/// What came of one page that was to be warmed up.
+/// The outcome of one request of a warm-up.
 #[derive(Debug)]
-#[non_exhaustive]
 pub struct WarmOutcome {
-    /// What was asked for.
-    pub uri: Uri,
-    /// The status of its response; `None` if the service or the body failed.
-    pub status: Option<StatusCode>,
-    /// Whether it is in the cache: there already, or to be stored by what its head says. A body that
-    /// turns out too large, or has trailers, is not.
-    pub is_cached: bool,
-    /// A word on why not, as in [`CacheStatus::detail_word`].
-    pub detail: Option<&'static str>,
+    uri: Uri,
+    status: Option<StatusCode>,
+    is_cached: bool,
+    detail: Option<&'static str>,
 }
 
-/// What came of a warm-up.
+impl WarmOutcome {
+    /// Returns the URI of the request.
+    #[must_use]
+    pub fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    /// Returns the status of the response; `None` if the service or the body failed.
+    #[must_use]
+    pub fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    /// Returns `true` if the response was in the cache already, or is admitted by its head. It is not stored if its body turns
+    /// out too large or has trailers.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.is_cached
+    }
+
+    /// Returns why the response is not stored, as in [`CacheStatus::detail_word`].
+    #[must_use]
+    pub fn detail(&self) -> Option<&'static str> {
+        self.detail
+    }
+}
+
+/// The number of warmed responses by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
 pub struct WarmSummary {
-    /// Pages that are in the cache now.
-    pub cached: usize,
-    /// Pages that were answered, but not stored.
-    pub uncached: usize,
-    /// Pages whose service or body failed.
-    pub failed: usize,
+    cached: usize,
+    uncached: usize,
+    failed: usize,
+}
+
+impl WarmSummary {
+    /// Returns the number of responses that are in the cache now.
+    #[must_use]
+    pub fn cached(&self) -> usize {
+        self.cached
+    }
+
+    /// Returns the number of responses that are not stored.
+    #[must_use]
+    pub fn uncached(&self) -> usize {
+        self.uncached
+    }
+
+    /// Returns the number of requests whose service or body failed.
+    #[must_use]
+    pub fn failed(&self) -> usize {
+        self.failed
+    }
 }
 
 /// So many pages are fetched at a time, unless said otherwise.
@@ -71,7 +108,7 @@ impl Cache {
     ///
     /// let uris = ["http://shop.example/".parse().expect("a URI")];
     /// let warmed = cache.warm(app, uris).await;
-    /// assert_eq!((warmed.cached, warmed.failed), (1, 0));
+    /// assert_eq!((warmed.cached(), warmed.failed()), (1, 0));
     /// # }
     /// # main() }
     /// ```

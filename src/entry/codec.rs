@@ -8,7 +8,8 @@ use super::packing::{body_for_storage, packed};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
 use super::wire::{EntryReader, Wire, Writer, record};
 use super::{
-    Dependency, Encoding, Entry, Generation, Head, Nominated, Scope, StoredResponse, StoredValue, VaryIndex,
+    Dependency, Encoding, Entry, EntryKind, Generation, Head, Nominated, Scope, StoredResponse, StoredValue,
+    VaryIndex,
 };
 use crate::clock::{Clock, Moment};
 use crate::error::{DecodeError, DecodeErrorKind};
@@ -56,24 +57,24 @@ impl Entry {
     pub fn encode(&self, clock: &Clock) -> Bytes {
         let mut to = Writer::new(clock);
         to.bytes.resize(HEAD, 0);
-        match self {
-            Self::Response(response) => {
+        match &self.0 {
+            EntryKind::Response(response) => {
                 kind::RESPONSE.write(&mut to);
                 to.bytes.reserve(response.body().len());
                 response.head().write(&mut to);
                 to.bytes.extend_from_slice(response.body());
             }
-            Self::Index(index) => {
+            EntryKind::Index(index) => {
                 kind::INDEX.write(&mut to);
                 index.write(&mut to);
             }
-            Self::Value(value) => {
+            EntryKind::Value(value) => {
                 kind::VALUE.write(&mut to);
                 to.bytes.reserve(value.bytes().len());
                 ValueHeader::of(value).write(&mut to);
                 to.bytes.extend_from_slice(value.bytes());
             }
-            Self::Counter(number) => {
+            EntryKind::Counter(number) => {
                 kind::COUNTER.write(&mut to);
                 number.write(&mut to);
             }
@@ -136,10 +137,12 @@ fn checksum(payload: &[u8]) -> [u8; 8] {
 
 fn entry(from: &mut EntryReader) -> Option<Entry> {
     let entry = match u8::read(from)? {
-        kind::RESPONSE => Entry::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))),
-        kind::INDEX => Entry::Index(Arc::new(VaryIndex::read(from)?)),
-        kind::VALUE => Entry::Value(Arc::new(ValueHeader::read(from)?.value(from.rest()))),
-        kind::COUNTER => Entry::Counter(i64::read(from)?),
+        kind::RESPONSE => {
+            Entry(EntryKind::Response(Arc::new(StoredResponse::new(Head::read(from)?, from.rest()))))
+        }
+        kind::INDEX => Entry(EntryKind::Index(Arc::new(VaryIndex::read(from)?))),
+        kind::VALUE => Entry(EntryKind::Value(Arc::new(ValueHeader::read(from)?.value(from.rest())))),
+        kind::COUNTER => Entry(EntryKind::Counter(i64::read(from)?)),
         _ => return None,
     };
     from.is_empty().then_some(entry)
@@ -413,18 +416,18 @@ mod tests {
     fn any_entry(start: Moment) -> impl Strategy<Value = Entry> {
         let body = || vec(any::<u8>(), 0..200).prop_map(Bytes::from);
         let response = (head(start), body())
-            .prop_map(|(head, body)| Entry::Response(Arc::new(StoredResponse::new(head, body))));
+            .prop_map(|(head, body)| Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, body)))));
         let index =
             (vec(name(), 0..5), vec(body(), 0..5), moment(start)).prop_map(|(fields, variants, until)| {
-                Entry::Index(Arc::new(VaryIndex { fields, variants, until }))
+                Entry(EntryKind::Index(Arc::new(VaryIndex { fields, variants, until })))
             });
         let encoding = proptest::sample::select(&[Encoding::Raw, Encoding::MessagePack][..]);
         let value = (body(), encoding, proptest::option::of(generation()), made_from(), moment(start))
             .prop_map(|(bytes, encoding, generation, (scopes, dependencies), fresh_until)| {
                 let about = ValueHeader { encoding, generation, scopes, dependencies, fresh_until };
-                Entry::Value(Arc::new(about.value(bytes)))
+                Entry(EntryKind::Value(Arc::new(about.value(bytes))))
             });
-        prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::Counter)]
+        prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::counter)]
     }
 
     /// A clock that has been running for a while, an entry of any time since, and before.
@@ -438,7 +441,7 @@ mod tests {
     }
 
     fn response(entry: &Entry) -> &StoredResponse {
-        let Entry::Response(response) = entry else { panic!("no response") };
+        let Entry(EntryKind::Response(response)) = entry else { panic!("no response") };
         response
     }
 
@@ -486,7 +489,7 @@ mod tests {
         head.hinted = Some(60 * SECOND);
         head.windows.if_error = 600 * SECOND;
         head.tell(ClientCacheControl { max_age: Some(10 * SECOND), private: true }, &["accept".to_owned()]);
-        Entry::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body"))))
+        Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::from_static(b"body")))))
     }
 
     proptest! {
@@ -498,7 +501,7 @@ mod tests {
             let decoded = Entry::decode(frame.clone(), &clock).expect("decoded");
             prop_assert_eq!(&decoded, &entry);
             prop_assert_eq!(&decoded.encode(&clock), &frame, "the bytes are the same each time");
-            if let (Entry::Response(a), Entry::Response(b)) = (&entry, &decoded) {
+            if let (Entry(EntryKind::Response(a)), Entry(EntryKind::Response(b))) = (&entry, &decoded) {
                 let rest = |head: &Head| (head.hinted, head.windows, head.hinted_windows, head.cost);
                 prop_assert_eq!(rest(a.head()), rest(b.head()));
                 let (said, again) = (a.head().said(), b.head().said());
@@ -533,7 +536,7 @@ mod tests {
             hand.advance(SECOND);
             let Ok(decoded) = Entry::decode(sealed(&payload), &clock) else { return Ok(()) };
             let _ = (decoded.weight(), decoded.replica() == decoded, decoded.encode(&clock));
-            if let Entry::Response(response) = decoded {
+            if let Entry(EntryKind::Response(response)) = decoded {
                 let now = clock.now();
                 let _ = (hits(&response, &clock), response.head().said(), response.current_age(now));
                 let _ = (response.is_fresh(now), response.serves_on_errors(now));
@@ -549,7 +552,7 @@ mod tests {
         let mut head = response(&told).head().clone();
         head.parts.headers = headers_for_storage(&head.said(), &[]);
         head.outward = None;
-        let plain = Entry::Response(Arc::new(StoredResponse::new(head, Bytes::new())));
+        let plain = Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::new()))));
         hand.advance(7 * SECOND);
         for (entry, first, value) in [(plain, AGE, "12"), (told, DATE, "Thu, 01 Jan 2026 00:00:07 GMT")] {
             let decoded = Entry::decode(entry.encode(&clock), &clock).expect("decoded");
@@ -601,7 +604,7 @@ mod tests {
     fn a_frame_of_another_version_is_told_apart_from_rubbish() {
         let clock = Clock::manual().0;
         for version in [0, VERSION + 1, 0xff] {
-            let mut frame = Entry::Counter(1).encode(&clock).to_vec();
+            let mut frame = Entry(EntryKind::Counter(1)).encode(&clock).to_vec();
             frame[3] = version;
             assert_eq!(refused(frame.into()), DecodeErrorKind::UnknownVersion);
         }
@@ -616,7 +619,7 @@ mod tests {
         let written = |change: fn(&mut Head)| {
             let mut head = head.clone();
             change(&mut head);
-            Entry::Response(Arc::new(StoredResponse::new(head, Bytes::new()))).encode(&clock)
+            Entry(EntryKind::Response(Arc::new(StoredResponse::new(head, Bytes::new())))).encode(&clock)
         };
         let said = |head: &mut Head| {
             let outward = head.outward.as_mut().expect("told");
@@ -677,7 +680,7 @@ mod tests {
         let clock = Clock::manual().0;
         let mut large = response(&sample(&clock)).clone();
         large.set_body(vec![7; 1 << 16].into());
-        let frame = Entry::Response(Arc::new(large)).encode(&clock).to_vec();
+        let frame = Entry(EntryKind::Response(Arc::new(large))).encode(&clock).to_vec();
         let end = frame.as_ptr_range().end;
         let decoded = Entry::decode(frame, &clock).expect("decoded");
         assert_eq!(response(&decoded).body().as_ptr_range().end, end);

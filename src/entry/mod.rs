@@ -24,87 +24,120 @@ pub use generation::Generation;
 pub(crate) use head::Head;
 pub(crate) use nominated::{Nominated, SecretFields, VariantSelection};
 pub(crate) use packing::{body_for_storage, headers_for_storage};
-pub use response::StoredResponse;
+pub(crate) use response::StoredResponse;
 pub use scope::{Dependency, Scope};
 pub(crate) use scope::{ExtendOnHost, Kind};
-pub use value::{Encoding, StoredValue};
-pub use vary_index::VaryIndex;
+pub(crate) use value::{Encoding, StoredValue};
+pub(crate) use vary_index::VaryIndex;
 
 use bytes::Bytes;
+use std::fmt;
 use std::sync::Arc;
 
-/// One stored thing. Cheap to clone.
+/// An entry of a store: a stored response, the index of a URL's variants, a value or a counter.
 ///
-/// A store needs to know no more of it than [`weight`](Entry::weight) and equality, but for
-/// counters, which [`Store::increment`](crate::store::Store::increment) reads and writes.
+/// A store keeps entries without looking inside. It compares them (`==`), measures them by [`weight`](Entry::weight), and reads
+/// counters by [`as_counter`](Entry::as_counter). A store outside the process keeps the bytes of [`encode`](Entry::encode). Cloning
+/// an entry copies no body.
+#[derive(Clone)]
+pub struct Entry(pub(crate) EntryKind);
+
+/// What an entry holds.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Entry {
-    /// A response.
+pub(crate) enum EntryKind {
     Response(Arc<StoredResponse>),
-    /// Which request fields select among the variants of a URL.
     Index(Arc<VaryIndex>),
-    /// A value of the application's own.
     Value(Arc<StoredValue>),
-    /// A number that is changed atomically.
     Counter(i64),
 }
 
 impl Entry {
-    /// Wraps bytes that nothing but their removal invalidates.
+    /// Creates an entry of bytes. No invalidation applies to it.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        Self::Value(Arc::new(StoredValue::raw(bytes.into())))
+        Self(EntryKind::Value(Arc::new(StoredValue::raw(bytes.into()))))
+    }
+
+    /// Creates a counter.
+    #[must_use]
+    pub const fn counter(number: i64) -> Self {
+        Self(EntryKind::Counter(number))
+    }
+
+    /// Returns the number of a counter; `None` if the entry is no counter.
+    ///
+    /// [`Store::increment`](crate::store::Store::increment) needs it.
+    #[must_use]
+    pub const fn as_counter(&self) -> Option<i64> {
+        match self.0 {
+            EntryKind::Counter(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// Returns the bytes of an entry that [`raw`](Entry::raw) created; `None` for other entries.
+    #[must_use]
+    pub fn as_raw(&self) -> Option<&Bytes> {
+        match &self.0 {
+            EntryKind::Value(value) if value.encoding() == Encoding::Raw => Some(value.bytes()),
+            _ => None,
+        }
     }
 
     /// Returns about how many bytes of memory the entry takes, its bookkeeping included.
     #[must_use]
     pub fn weight(&self) -> u64 {
-        match self {
-            Self::Response(response) => response.weight(),
-            Self::Index(index) => weight::ARC as u64 + index.weight(),
-            Self::Value(value) => value.weight(),
-            Self::Counter(_) => 8,
+        match &self.0 {
+            EntryKind::Response(response) => response.weight(),
+            EntryKind::Index(index) => weight::ARC as u64 + index.weight(),
+            EntryKind::Value(value) => value.weight(),
+            EntryKind::Counter(_) => 8,
         }
     }
 
     /// Returns `true` if two entries are one and the same in memory.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b),
-            (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b),
-            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b),
+        match (&self.0, &other.0) {
+            (EntryKind::Response(a), EntryKind::Response(b)) => Arc::ptr_eq(a, b),
+            (EntryKind::Index(a), EntryKind::Index(b)) => Arc::ptr_eq(a, b),
+            (EntryKind::Value(a), EntryKind::Value(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }
     }
 
     /// Returns the bytes of memory that a replica takes besides what it shares with this entry.
     pub(crate) fn replica_weight(&self) -> u64 {
-        match self {
-            Self::Response(response) => response.weight() - response.body().len() as u64,
-            Self::Value(value) => value.weight() - value.bytes().len() as u64,
-            Self::Index(_) | Self::Counter(_) => self.weight(),
+        match &self.0 {
+            EntryKind::Response(response) => response.weight() - response.body().len() as u64,
+            EntryKind::Value(value) => value.weight() - value.bytes().len() as u64,
+            EntryKind::Index(_) | EntryKind::Counter(_) => self.weight(),
         }
     }
 
     /// Returns a copy that shares no reference count with this one, for use by one thread.
     pub(crate) fn replica(&self) -> Self {
-        match self {
-            Self::Response(response) => Self::Response(Arc::new(response.replica())),
-            Self::Index(index) => Self::Index(Arc::new(VaryIndex::clone(index))),
-            Self::Value(value) => Self::Value(Arc::new(value.replica())),
-            Self::Counter(number) => Self::Counter(*number),
-        }
+        Self(match &self.0 {
+            EntryKind::Response(response) => EntryKind::Response(Arc::new(response.replica())),
+            EntryKind::Index(index) => EntryKind::Index(Arc::new(VaryIndex::clone(index))),
+            EntryKind::Value(value) => EntryKind::Value(Arc::new(value.replica())),
+            EntryKind::Counter(number) => EntryKind::Counter(*number),
+        })
+    }
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
 impl PartialEq for Entry {
     fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Response(a), Self::Response(b)) => Arc::ptr_eq(a, b) || a == b,
-            (Self::Index(a), Self::Index(b)) => Arc::ptr_eq(a, b) || a == b,
-            (Self::Value(a), Self::Value(b)) => Arc::ptr_eq(a, b) || a == b,
-            (Self::Counter(a), Self::Counter(b)) => a == b,
+        match (&self.0, &other.0) {
+            (EntryKind::Response(a), EntryKind::Response(b)) => Arc::ptr_eq(a, b) || a == b,
+            (EntryKind::Index(a), EntryKind::Index(b)) => Arc::ptr_eq(a, b) || a == b,
+            (EntryKind::Value(a), EntryKind::Value(b)) => Arc::ptr_eq(a, b) || a == b,
+            (EntryKind::Counter(a), EntryKind::Counter(b)) => a == b,
             _ => false,
         }
     }

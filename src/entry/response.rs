@@ -21,7 +21,7 @@ use std::time::Duration;
 /// with all that decides whether it may be used again.
 #[derive(Debug, Clone)]
 #[repr(C)]
-pub struct StoredResponse {
+pub(crate) struct StoredResponse {
     checked: Checked,
     body: Bytes,
     /// After what else a hit reads, since it begins with the rest of that.
@@ -138,7 +138,7 @@ impl StoredResponse {
 
     /// Returns the body.
     #[must_use]
-    pub fn body(&self) -> &Bytes {
+    pub(crate) fn body(&self) -> &Bytes {
         &self.body
     }
 
@@ -216,7 +216,7 @@ impl StoredResponse {
 
     /// Returns the status.
     #[must_use]
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         self.head.parts.status
     }
 

@@ -31,12 +31,9 @@ pub struct Scope {
 
 /// A value that something was made from, and the generation as of which it was read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub struct Dependency {
-    /// The scope of the value.
-    pub value: Scope,
-    /// An invalidation of that scope after this one is of what was made from it, too.
-    pub since: Generation,
+    pub(crate) value: Scope,
+    pub(crate) since: Generation,
 }
 
 impl Dependency {
@@ -44,6 +41,19 @@ impl Dependency {
     #[must_use]
     pub const fn new(value: Scope, since: Generation) -> Self {
         Self { value, since }
+    }
+
+    /// Returns the scope of the value.
+    #[must_use]
+    pub const fn value(&self) -> Scope {
+        self.value
+    }
+
+    /// Returns the generation as of which the value was read or written. An invalidation of the value's scope after this generation
+    /// applies to the dependent entry, too.
+    #[must_use]
+    pub const fn since(&self) -> Generation {
+        self.since
     }
 }
 

@@ -7,8 +7,7 @@ use bytes::Bytes;
 
 /// How the bytes of a value are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// As they are.
     Raw,
     /// As MessagePack, with named fields.
@@ -17,7 +16,7 @@ pub enum Encoding {
 
 /// A value of the application's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredValue {
+pub(crate) struct StoredValue {
     pub(crate) bytes: Bytes,
     pub(crate) encoding: Encoding,
     /// What was current before it was made; absent where nothing invalidates it.
@@ -30,7 +29,7 @@ pub struct StoredValue {
 impl StoredValue {
     /// Wraps bytes that nothing but their removal invalidates.
     #[must_use]
-    pub fn raw(bytes: Bytes) -> Self {
+    pub(crate) fn raw(bytes: Bytes) -> Self {
         // Not the buffer that they may be a slice of.
         let (bytes, _) = body_for_storage(bytes);
         Self {
@@ -45,13 +44,13 @@ impl StoredValue {
 
     /// Returns the bytes.
     #[must_use]
-    pub fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
     /// Returns how they are to be read.
     #[must_use]
-    pub fn encoding(&self) -> Encoding {
+    pub(crate) fn encoding(&self) -> Encoding {
         self.encoding
     }
 

@@ -10,7 +10,7 @@ use http::HeaderName;
 /// The index only locates variants; each one is checked against the request itself. Fields are only
 /// added, the number of variants is bounded, and the index lives as long as its longest-lived variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VaryIndex {
+pub(crate) struct VaryIndex {
     pub(super) fields: Vec<HeaderName>,
     /// The suffixes of the variants' keys after the key of the URL, the oldest first.
     pub(super) variants: Vec<Bytes>,

@@ -19,7 +19,7 @@ pub struct DecodeError(DecodeErrorKind);
 
 /// What kind of failure a [`DecodeError`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[non_exhaustive] // New formats bring new errors.
 pub enum DecodeErrorKind {
     /// It was encoded by another version of this crate, in a format that this one has not.
     UnknownVersion,

@@ -36,7 +36,7 @@ pub struct StoreError {
 
 /// What kind of failure a [`StoreError`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[non_exhaustive] // New features bring new errors.
 pub enum StoreErrorKind {
     /// The store can't be reached or refused the operation.
     Unavailable,
@@ -134,7 +134,7 @@ pub struct ConfigError {
 
 /// What is wrong with a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[non_exhaustive] // New features bring new errors.
 pub enum ConfigErrorKind {
     /// A namespace must have at least one byte.
     EmptyNamespace,

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// A value that could not be set or computed.
 #[derive(Debug)]
-#[non_exhaustive]
+#[non_exhaustive] // New features bring new errors.
 pub enum ValueError {
     /// It can't be written as MessagePack: serde says why.
     Unwritable(BoxError),

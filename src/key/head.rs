@@ -7,7 +7,7 @@ use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 ///
 /// The fields are those of [`http::request::Parts`].
 #[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
+#[non_exhaustive] // Later versions may pass more of a request.
 pub struct RequestHead<'a> {
     /// The method.
     pub method: &'a Method,

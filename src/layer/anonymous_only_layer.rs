@@ -2,8 +2,8 @@
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
-use crate::policy::CookiePolicy;
 use crate::policy::request_fields::identifies;
+use crate::policy::{CookiePolicy, field_names};
 use http::HeaderName;
 use http::request::Parts;
 use std::fmt;
@@ -45,7 +45,7 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// use tower_response_cache::{AnonymousOnlyLayer, Cache, MemoryStore, SiteCacheLayer};
 ///
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-/// let anonymous = AnonymousOnlyLayer::session_cookie("sid")?.ignore_cookies(["_ga*"])?;
+/// let anonymous = AnonymousOnlyLayer::builder().credential_cookies(["sid"]).ignore_cookies(["_ga*"]).build()?;
 /// let app: Router = Router::new()
 ///     .route("/", get(|| async { "a page" }))
 ///     .layer(SiteCacheLayer::new(&cache))
@@ -77,65 +77,93 @@ impl fmt::Debug for Rules {
 }
 
 impl AnonymousOnlyLayer {
-    /// Creates a layer that knows visitors by credential fields alone.
+    /// Creates a layer that identifies visitors by credential fields alone.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Creates a layer that knows visitors by a session cookie, too.
+    /// Creates a layer that identifies visitors by credential fields and a session cookie.
     ///
     /// # Errors
-    /// If the name can't be that of a cookie.
+    /// If the name is not that of a cookie.
     pub fn session_cookie(name: impl Into<String>) -> Result<Self, ConfigError> {
-        Self::new().credential_cookies([name])
+        Self::builder().credential_cookies([name]).build()
     }
 
-    fn rules(&mut self) -> &mut Rules {
-        Arc::make_mut(&mut self.0)
+    /// Creates a builder for a layer with other options.
+    pub fn builder() -> AnonymousOnlyBuilder {
+        AnonymousOnlyBuilder::default()
     }
+}
 
-    /// Adds cookies that identify a visitor; `*` at the end of a name stands for any ending.
+/// The options of an [`AnonymousOnlyLayer`].
+///
+/// # Example
+/// ```
+/// use tower_response_cache::AnonymousOnlyLayer;
+///
+/// let layer = AnonymousOnlyLayer::builder()
+///     .credential_cookies(["sid"])
+///     .ignore_cookies(["_ga*", "theme"])
+///     .build()?;
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct AnonymousOnlyBuilder {
+    rules: Rules,
+    errors: Vec<ConfigError>,
+}
+
+impl AnonymousOnlyBuilder {
+    /// Builds the layer.
     ///
     /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn credential_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.rules().cookies).credentials(names.into_iter().map(Into::into))?;
-        Ok(self)
+    /// If any option is invalid. The error [lists all invalid options](ConfigError::all).
+    pub fn build(self) -> Result<AnonymousOnlyLayer, ConfigError> {
+        ConfigError::join(self.errors).map_or_else(|| Ok(AnonymousOnlyLayer(Arc::new(self.rules))), Err)
     }
 
-    /// Declares cookies that count for nothing, for all cache layers further in; see
-    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies).
+    /// Adds cookies that identify a visitor. A `*` at the end of a name matches any ending.
     ///
-    /// # Errors
-    /// If a name can't be that of a cookie, or there is nothing before a `*`.
-    pub fn ignore_cookies<N: Into<String>>(
-        mut self,
-        names: impl IntoIterator<Item = N>,
-    ) -> Result<Self, ConfigError> {
-        Arc::make_mut(&mut self.rules().cookies).ignore(names.into_iter().map(Into::into))?;
-        Ok(self)
+    /// [`build`](Self::build) fails if a name is not that of a cookie, or nothing precedes a `*`.
+    pub fn credential_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let cookies = Arc::make_mut(&mut self.rules.cookies);
+        self.errors.extend(cookies.credentials(names.into_iter().map(Into::into)).err());
+        self
+    }
+
+    /// Declares cookies harmless for all inner cache layers, as
+    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies) does for one.
+    ///
+    /// [`build`](Self::build) fails if a name is not that of a cookie, or nothing precedes a `*`.
+    pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let cookies = Arc::make_mut(&mut self.rules.cookies);
+        self.errors.extend(cookies.ignore(names.into_iter().map(Into::into)).err());
+        self
     }
 
     /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
     /// identify. They are removed from requests that fill a cache.
     pub fn ignore_undeclared_cookies(mut self) -> Self {
-        Arc::make_mut(&mut self.rules().cookies).ignore_undeclared();
+        Arc::make_mut(&mut self.rules.cookies).ignore_undeclared();
         self
     }
 
     /// Adds request fields that identify a visitor, as `Authorization` does.
-    pub fn credential_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.rules().credentials.extend(names);
+    ///
+    /// [`build`](Self::build) fails if a name is not that of a field.
+    pub fn credential_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.rules.credentials.extend(field_names(names, &mut self.errors));
         self
     }
 
     /// Makes credential fields identify nobody here. A cache layer needs
     /// [to know as well](crate::policy::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
-    pub fn ignore_headers(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.rules().ignored.extend(names);
+    ///
+    /// [`build`](Self::build) fails if a name is not that of a field.
+    pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.rules.ignored.extend(field_names(names, &mut self.errors));
         self
     }
 
@@ -145,7 +173,7 @@ impl AnonymousOnlyLayer {
         mut self,
         predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
     ) -> Self {
-        self.rules().predicates.push(Arc::new(predicate));
+        self.rules.predicates.push(Arc::new(predicate));
         self
     }
 
@@ -156,7 +184,8 @@ impl AnonymousOnlyLayer {
     /// use tower_response_cache::AnonymousOnlyLayer;
     /// # #[derive(Clone)] struct CurrentUser;
     ///
-    /// let layer = AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>();
+    /// let layer = AnonymousOnlyLayer::builder().identified_if_extension::<CurrentUser>().build()?;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn identified_if_extension<T: Send + Sync + 'static>(self) -> Self {
         self.identified_if(|request| request.extensions.get::<T>().is_some())
@@ -174,9 +203,10 @@ impl AnonymousOnlyLayer {
     /// use tower_response_cache::AnonymousOnlyLayer;
     ///
     /// # async fn is_logged_in(_: Option<http::HeaderValue>) -> bool { false }
-    /// let layer = AnonymousOnlyLayer::new()
-    ///     .ignore_cookies(["sid"])?
-    ///     .identified_if_async(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await });
+    /// let layer = AnonymousOnlyLayer::builder()
+    ///     .ignore_cookies(["sid"])
+    ///     .identified_if_async(|request| async move { is_logged_in(request.headers.get("cookie").cloned()).await })
+    ///     .build()?;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn identified_if_async<F, Fut>(mut self, predicate: F) -> Self
@@ -184,7 +214,7 @@ impl AnonymousOnlyLayer {
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = bool> + Send + 'static,
     {
-        self.rules().asks.push(Arc::new(move |parts| Box::pin(predicate(parts))));
+        self.rules.asks.push(Arc::new(move |parts| Box::pin(predicate(parts))));
         self
     }
 }

@@ -41,7 +41,7 @@ mod write_locks;
 
 pub use add_vary::{AddVary, AddVaryFuture, AddVaryLayer, patch_vary};
 pub use anonymous_only::{AnonymousOnly, AnonymousOnlyFuture};
-pub use anonymous_only_layer::AnonymousOnlyLayer;
+pub use anonymous_only_layer::{AnonymousOnlyBuilder, AnonymousOnlyLayer};
 pub use conditional_get::{ConditionalGet, ConditionalGetFuture, ConditionalGetLayer};
 pub use never_cache::{NeverCache, NeverCacheFuture, NeverCacheLayer, add_never_cache};
 pub use precondition::Precondition;

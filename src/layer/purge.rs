@@ -263,7 +263,12 @@ impl Purge {
         let uris = self.uris.into_iter().map(Invalidation::uri);
         let subtrees = self.subtrees.into_iter().map(Invalidation::subtree);
         let all = self.all.then(Invalidation::all);
-        let first = Invalidation::paths(self.paths).and(Invalidation::tags(self.tags));
+        let first = self
+            .paths
+            .into_iter()
+            .map(Invalidation::path)
+            .chain(self.tags.into_iter().map(Invalidation::tag))
+            .collect::<Invalidation>();
         let named = uris.chain(subtrees).chain(all).fold(first, Invalidation::and);
         let named = if self.soft { named.soft() } else { named };
         match self.host {
@@ -327,12 +332,12 @@ mod tests {
         let uri = |uri: &str| Invalidation::uri(uri);
         let table = [
             ("path=/a", Invalidation::path("/a")),
-            ("&path=/a&&path=/b%26c+d%2B&", Invalidation::paths(["/a", "/b&c d+"])),
+            ("&path=/a&&path=/b%26c+d%2B&", Invalidation::from(["/a", "/b&c d+"])),
             ("path=/caf%C3%A9", Invalidation::path("/caf\u{e9}")),
             ("path=https://shop.example/a", Invalidation::path("https://shop.example/a")),
             ("uri=/a?x=1&uri=/a?x%3D1%26y", uri("/a?x=1").and(uri("/a?x=1&y"))),
             ("subtree=/&subtree=/b", Invalidation::subtree("/").and(Invalidation::subtree("/b"))),
-            ("tag=a&tag=b+c", Invalidation::tags(["a", "b c"])),
+            ("tag=a&tag=b+c", Invalidation::from(["a", "b c"].map(Invalidation::tag))),
             ("all=true", Invalidation::all()),
             ("soft=true&all=true", Invalidation::all().soft()),
             (

@@ -165,22 +165,28 @@ impl PolicyBuilder {
         self
     }
 
-    /// Returns the names of fields, and notes those that are none.
+    /// Returns the valid field names, and notes the invalid ones.
     pub(super) fn field_names<N: AsRef<str>>(
         &mut self,
         names: impl IntoIterator<Item = N>,
     ) -> Vec<HeaderName> {
-        let mut fields = Vec::new();
-        for name in names {
-            match HeaderName::try_from(name.as_ref()) {
-                Ok(name) => fields.push(name),
-                Err(_) => {
-                    self.errors.push(ConfigError::new(ConfigErrorKind::InvalidFieldName, name.as_ref()))
-                }
-            }
-        }
-        fields
+        field_names(names, &mut self.errors)
     }
+}
+
+/// Returns the valid field names, and adds an error for each invalid one.
+pub(crate) fn field_names<N: AsRef<str>>(
+    names: impl IntoIterator<Item = N>,
+    errors: &mut Vec<ConfigError>,
+) -> Vec<HeaderName> {
+    let mut fields = Vec::new();
+    for name in names {
+        match HeaderName::try_from(name.as_ref()) {
+            Ok(name) => fields.push(name),
+            Err(_) => errors.push(ConfigError::new(ConfigErrorKind::InvalidFieldName, name.as_ref())),
+        }
+    }
+    fields
 }
 
 #[cfg(test)]

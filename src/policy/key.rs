@@ -144,17 +144,35 @@ impl PolicyBuilder {
         self
     }
 
-    /// Removes from requests that fill the cache all fields that its key ignores, but for those that are
-    /// `allowed`: no page can depend on, or be poisoned by, what does not tell it from others.
+    /// Sets whether the request of a fetch loses all fields that are not in the key. Off by default.
     ///
-    /// What stays besides: `Host`, fields of proxies that are keyed, [keyed cookies](Self::vary_on_cookies),
-    /// [keyed fields](Self::vary_on_headers) and those that a [part](Self::vary_by_part) stands for. A
-    /// response that names a removed field in `Vary` is not stored, nor is one to a range or
-    /// precondition; a request with `Authorization` bypasses under every preset.
-    pub fn strip_unkeyed_inputs(mut self, allowed: impl IntoIterator<Item = HeaderName>) -> Self {
-        let mut allowed = allowed.into_iter().collect();
-        sort(&mut allowed);
-        self.policy.allowed = Some(allowed);
+    /// No stored response can then depend on an unkeyed field, or be poisoned by one. These fields stay: `Host`, keyed fields of
+    /// proxies, [keyed cookies](Self::vary_on_cookies), [keyed fields](Self::vary_on_headers), fields that a
+    /// [part](Self::vary_by_part) of the key stands for, and [allowed fields](Self::allow_unkeyed_headers).
+    ///
+    /// A response that names a removed field in `Vary` is not stored. A response to a request with a range or a precondition is
+    /// not stored either. A request with `Authorization` bypasses the cache under every preset.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().strip_unkeyed_inputs(true).allow_unkeyed_headers(["traceparent"]).build()?;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    pub fn strip_unkeyed_inputs(mut self, on: bool) -> Self {
+        self.policy.strips_unkeyed = on;
+        self
+    }
+
+    /// Adds request fields that reach the service under [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) though they are not in
+    /// the key, such as `traceparent`. No response may depend on them.
+    ///
+    /// [`build`](Self::build) fails if a name is not that of a field.
+    pub fn allow_unkeyed_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        let names = self.field_names(names);
+        self.policy.allowed_unkeyed.extend(names);
+        sort(&mut self.policy.allowed_unkeyed);
         self
     }
 

@@ -1,7 +1,6 @@
 //! The options that decide how long a response is fresh, here and for clients.
 
 use super::{PolicyBuilder, Ttl};
-use http::HeaderName;
 use std::time::Duration;
 
 impl PolicyBuilder {
@@ -57,18 +56,17 @@ impl PolicyBuilder {
     /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](crate::policy::Policy::rfc9111)
     /// `CDN-Cache-Control`.
     ///
-    /// They are passed on as they are.
+    /// They are passed on as they are. [`build`](Self::build) fails if a name is not that of a field.
     ///
     /// # Example
     /// ```
-    /// use http::HeaderName;
     /// use tower_response_cache::Policy;
     ///
-    /// let names = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
-    /// let policy = Policy::rfc9111().targeted_fields(names);
+    /// let policy = Policy::rfc9111().targeted_fields(["shop-cache-control", "cdn-cache-control"]).build()?;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
-    pub fn targeted_fields(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.policy.targets = names.into_iter().collect();
+    pub fn targeted_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.policy.targets = self.field_names(names);
         self
     }
 }

@@ -18,6 +18,7 @@ mod writes;
 
 pub use crate::rules::groups::TagField;
 pub use builder::PolicyBuilder;
+pub(crate) use builder::field_names;
 pub(crate) use cookies::{CookiePolicy, Cookies, cookie_names, sets_only};
 pub use hints::CacheHints;
 pub use options::Policy;

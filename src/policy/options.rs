@@ -59,8 +59,10 @@ pub struct Policy {
     pub(crate) targets: Vec<HeaderName>,
     /// Response fields that are not stored.
     pub(crate) unstored: Vec<HeaderName>,
-    /// The unkeyed fields that a fill may have, where it may not have them all.
-    pub(crate) allowed: Option<Vec<HeaderName>>,
+    /// Whether fetches carry no unkeyed fields.
+    pub(crate) strips_unkeyed: bool,
+    /// The unkeyed fields that fetches carry nevertheless; sorted.
+    pub(crate) allowed_unkeyed: Vec<HeaderName>,
     pub(crate) predicates: Predicates,
     pub(crate) stale: StaleOverrides,
     pub(crate) origin_timeout: Option<Duration>,
@@ -118,7 +120,8 @@ impl Default for Policy {
             client_max_age: None,
             targets: Vec::new(),
             unstored: Vec::new(),
-            allowed: None,
+            strips_unkeyed: false,
+            allowed_unkeyed: Vec::new(),
             predicates: Predicates::default(),
             stale: StaleOverrides::default(),
             origin_timeout: None,

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// assert_eq!(Ttl::from(None), Ttl::Forever);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
+#[non_exhaustive] // Later versions may add kinds of lifetimes.
 pub enum Ttl {
     /// No TTL of its own: the next setting in the order of precedence applies. For values, that is
     /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl).

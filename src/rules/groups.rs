@@ -14,7 +14,7 @@ const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
 /// A response field that says which tags a response has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[non_exhaustive] // Other fields of tags may follow.
 pub enum TagField {
     /// `Cache-Groups` (RFC 9875).
     CacheGroups,

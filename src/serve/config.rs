@@ -71,7 +71,8 @@ impl LayerConfig {
         buf.length(policy.response_cookies.len());
         policy.response_cookies.iter().for_each(|name| buf.part(name.as_bytes()));
         // What a fill may have besides, and whose it is.
-        buf.part(format!("{:?}", policy.allowed).as_bytes());
+        let allowed = policy.strips_unkeyed.then_some(&policy.allowed_unkeyed);
+        buf.part(format!("{allowed:?}").as_bytes());
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));
         // The same in every process, and short, since it is hashed and compared with every key.
         let mut id = [0; PREFIX];
@@ -151,7 +152,6 @@ mod tests {
     #[test]
     fn layers_that_let_different_things_through_have_different_ids() {
         let (app, rfc) = (Policy::app, Policy::rfc9111);
-        let name = HeaderName::from_static;
         let identity = |builder: PolicyBuilder, name| builder.vary_by_identity(name, |_| None);
         let policies: [PolicyBuilder; 24] = [
             app(),
@@ -170,9 +170,9 @@ mod tests {
             app().ignore_undeclared_cookies(),
             app().ignore_response_cookies(["a"]),
             app().ignore_response_cookies(["b"]),
-            app().strip_unkeyed_inputs([]),
-            app().strip_unkeyed_inputs([name("x-a")]),
-            app().strip_unkeyed_inputs([name("x-b")]),
+            app().strip_unkeyed_inputs(true),
+            app().strip_unkeyed_inputs(true).allow_unkeyed_headers(["x-a"]),
+            app().strip_unkeyed_inputs(true).allow_unkeyed_headers(["x-b"]),
             app().identified_if_extension::<u8>(),
             identity(app(), "a"),
             identity(app(), "b"),

@@ -54,7 +54,7 @@ enum StatusOutcome {
 
 /// Why a request was forwarded to the service (RFC 9211 section 2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
+#[non_exhaustive] // The IANA registry of RFC 9211 may grow.
 pub enum ForwardReason {
     /// The layer is configured not to handle this request, or can't.
     Bypass,

@@ -5,7 +5,6 @@ use std::fmt;
 
 /// What the invalidations of a namespace say of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Validity {
     /// No invalidation since its generation names one of its scopes.
     Valid,
@@ -53,7 +52,6 @@ impl Validity {
 
 /// How much an invalidation takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Strength {
     /// Entries are invalid.
     Hard,

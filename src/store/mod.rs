@@ -12,9 +12,7 @@ mod placement;
 mod record;
 mod store_trait;
 
-pub use crate::entry::{
-    Dependency, Encoding, Entry, Generation, Scope, StoredResponse, StoredValue, VaryIndex,
-};
+pub use crate::entry::{Dependency, Entry, Generation, Scope};
 pub(crate) use crate::error::{StoreError, StoreErrorKind};
 pub use crate::key::cache_key::{CacheKey, KeyRef};
 pub use future::StoreFuture;

@@ -47,7 +47,7 @@ impl Store for NullStore {
     fn increment(&self, _: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
         StoreFuture::ready(match initial {
             Some(initial) => {
-                initial.value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))
+                initial.value().checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))
             }
             None => Err(StoreError::new(StoreErrorKind::Missing)),
         })

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 /// When a put takes place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PutMode {
     /// Whatever was there before.
     Always,
@@ -20,12 +19,9 @@ pub enum PutMode {
 
 /// What [`Store::increment`] starts from when there is no counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct InitialCounter {
-    /// The value before the change.
-    pub value: i64,
-    /// How long the new counter lives; `None` is for ever.
-    pub ttl: Option<Duration>,
+    value: i64,
+    ttl: Option<Duration>,
 }
 
 impl InitialCounter {
@@ -33,6 +29,18 @@ impl InitialCounter {
     #[must_use]
     pub const fn new(value: i64, ttl: Option<Duration>) -> Self {
         Self { value, ttl }
+    }
+
+    /// Returns the value before the first change.
+    #[must_use]
+    pub const fn value(self) -> i64 {
+        self.value
+    }
+
+    /// Returns the TTL of the new counter; `None` if it never expires.
+    #[must_use]
+    pub const fn ttl(self) -> Option<Duration> {
+        self.ttl
     }
 }
 

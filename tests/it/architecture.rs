@@ -153,6 +153,31 @@ fn public_signatures_name_only_listed_crates() {
     assert_eq!(crates, listed, "{found:#?}");
 }
 
+/// A public field is a promise, and so is a list of variants that users can match without a wildcard.
+#[test]
+fn public_types_have_no_public_fields_and_say_why_they_are_not_exhaustive() {
+    let (mut with_fields, mut open) = (Vec::new(), 0);
+    for source in sources() {
+        let mut name = "";
+        for line in source.code() {
+            if let Some(rest) = line.strip_prefix("pub struct ") {
+                name = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                assert!(!rest.contains("(pub "), "{name} has a public field");
+            }
+            if line.starts_with("    pub ") && line.ends_with(',') && line.contains(": ") {
+                with_fields.push(name.to_owned());
+            }
+            if let Some(reason) = line.strip_prefix("#[non_exhaustive]") {
+                open += 1;
+                assert!(reason.starts_with(" // "), "{:?}: {line} without a reason", source.path);
+            }
+        }
+    }
+    with_fields.dedup();
+    assert_eq!(with_fields, ["RequestHead"], "a view of a request, as `http::request::Parts` is");
+    assert!(open > 5, "the test reads the attributes: {open}");
+}
+
 /// Types in macros, which are of one file alone, may share a name; so may the types that belong to a trait.
 #[test]
 fn type_names_are_defined_once() {

@@ -7,7 +7,7 @@ use super::state::{ValueSnapshot, ValueState};
 use super::value::Value;
 use crate::cache::computed::Computed;
 use crate::cache::{DependencyGuard, PendingRead, Tracker, tracking};
-use crate::entry::{Entry, Generation, Scope, StoredValue};
+use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
 use crate::error::ValueError;
 use crate::flight::{Chain, Flight, Leader, Role};
 use crate::key::CacheKey;
@@ -159,7 +159,7 @@ impl Value<'_> {
                 Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
                 Some(Computed::Value(value)) => {
                     tracking::inherit(&value);
-                    return Ok(decoded(&Entry::Value(value))
+                    return Ok(decoded(&Entry(EntryKind::Value(value)))
                         .map_or(ComputeRole::Compute(computing), ComputeRole::Have));
                 }
                 Some(Computed::Failed(error, reads)) => {
@@ -192,11 +192,11 @@ impl Value<'_> {
 
     /// Returns a stale value that serves while another task computes it again.
     fn stale_value<T: DeserializeOwned>(&self, stale: Option<Entry>) -> Option<T> {
-        let Some(Entry::Value(value)) = stale else { return None };
+        let Some(Entry(EntryKind::Value(value))) = stale else { return None };
         if self.cache.clock().now() >= value.fresh_until.after(self.window) {
             return None;
         }
-        let old = decoded(&Entry::Value(Arc::clone(&value)))?;
+        let old = decoded(&Entry(EntryKind::Value(Arc::clone(&value))))?;
         tracking::inherit(&value);
         Some(old)
     }
@@ -226,9 +226,10 @@ impl Value<'_> {
         leader: Leader<Computed>,
         computing: Computing,
     ) -> ComputeRole<T> {
-        if let Ok(ValueSnapshot { state: ValueState::Live, entry: Some(Entry::Value(value)), .. }) =
-            self.cache.load(&self.name).await
-            && let Some(decoded) = decoded(&Entry::Value(Arc::clone(&value)))
+        if let Ok(ValueSnapshot {
+            state: ValueState::Live, entry: Some(Entry(EntryKind::Value(value))), ..
+        }) = self.cache.load(&self.name).await
+            && let Some(decoded) = decoded(&Entry(EntryKind::Value(Arc::clone(&value))))
         {
             tracking::inherit(&value);
             leader.end(Computed::Value(value));
@@ -309,7 +310,7 @@ impl Value<'_> {
         let Ok(seen) = self.cache.load(&self.name).await else { return };
         let is_set = seen.state == ValueState::Live && seen.entry.as_ref() != unreadable;
         if !is_set && self.is_valid(stored).await {
-            let _ = self.replace(&seen, Entry::Value(Arc::clone(stored))).await;
+            let _ = self.replace(&seen, Entry(EntryKind::Value(Arc::clone(stored)))).await;
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// A value that could not be computed.
 #[derive(Debug)]
-#[non_exhaustive]
+#[non_exhaustive] // New features bring new errors.
 pub enum ComputeError<E> {
     /// The computation failed: the error is that of all who waited for it.
     Failed(Arc<E>),

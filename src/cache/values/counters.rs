@@ -4,7 +4,7 @@ use super::encoding::{decoded, encoded};
 use super::state::{ValueSnapshot, ValueState};
 use super::value::{TRIES, Value};
 use crate::cache::{Cache, tracking};
-use crate::entry::{Entry, StoredValue};
+use crate::entry::{Entry, EntryKind, StoredValue};
 use crate::error::StoreError;
 use crate::policy::Ttl;
 use crate::store::{InitialCounter, PutMode, StoreErrorKind};
@@ -30,7 +30,7 @@ impl Cache {
     ) -> Result<bool, StoreError> {
         let value = self.value(key).ttl(ttl);
         let changing = self.changing(vec![value.scope()]).await?;
-        let put = value.put(Entry::Counter(number), PutMode::Always).await;
+        let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always).await;
         changing.done().await?;
         put
     }
@@ -140,7 +140,7 @@ impl Value<'_> {
             }
             let seen = cache.load(&self.name).await?;
             let tried = match seen.live() {
-                Some(Entry::Value(value)) => self.count(&seen, value, delta).await?,
+                Some(Entry(EntryKind::Value(value))) => self.count(&seen, value, delta).await?,
                 Some(_) => Try::Again,
                 None if initial.is_none() => return Err(StoreError::new(StoreErrorKind::Missing)),
                 None => self.make_room(&seen).await?,
@@ -172,7 +172,7 @@ impl Value<'_> {
         let cache = self.cache;
         let changing = cache.changing(vec![own]).await?;
         let (new, ttl) = (Arc::new(new), cache.ttl_until(value.fresh_until));
-        let counted = Entry::Value(Arc::clone(&new));
+        let counted = Entry(EntryKind::Value(Arc::clone(&new)));
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
         if cache.within_limit(put).await? {
             changing.done().await?;

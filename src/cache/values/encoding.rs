@@ -1,6 +1,6 @@
 //! Values as bytes: MessagePack with named fields, which other languages read as well.
 
-use crate::entry::{Encoding, Entry, body_for_storage};
+use crate::entry::{Encoding, Entry, EntryKind, body_for_storage};
 use crate::error::ValueError;
 use bytes::Bytes;
 use serde::Serialize;
@@ -20,8 +20,10 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodi
 /// take, by their own length. A counter is read like a number that was set.
 pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
-        Entry::Value(value) if value.encoding() == Encoding::MessagePack => of_bytes(value.bytes()),
-        Entry::Counter(number) => of_bytes(&rmp_serde::to_vec(number).ok()?),
+        Entry(EntryKind::Value(value)) if value.encoding() == Encoding::MessagePack => {
+            of_bytes(value.bytes())
+        }
+        Entry(EntryKind::Counter(number)) => of_bytes(&rmp_serde::to_vec(number).ok()?),
         _ => None,
     }
 }
@@ -54,7 +56,7 @@ mod tests {
 
     fn entry(bytes: impl Into<Bytes>) -> Entry {
         let value = StoredValue { encoding: Encoding::MessagePack, ..StoredValue::raw(bytes.into()) };
-        Entry::Value(Arc::new(value))
+        Entry(EntryKind::Value(Arc::new(value)))
     }
 
     #[test]
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn a_counter_is_read_as_any_type_that_a_number_may_be_set_as() {
         fn read<T: DeserializeOwned>(number: i64) -> Option<T> {
-            decoded(&Entry::Counter(number))
+            decoded(&Entry(EntryKind::Counter(number)))
         }
         assert_eq!(
             (read::<u8>(7), read::<i8>(-7), read::<u16>(7), read::<i16>(-7)),

@@ -4,7 +4,7 @@ use super::encoding::{encoded, readable};
 use super::name::Name;
 use super::state::ValueState;
 use crate::cache::{Cache, PendingRead, tracking};
-use crate::entry::{Entry, Scope};
+use crate::entry::{Entry, EntryKind, Scope};
 use crate::error::{StoreError, ValueError};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::Ttl;
@@ -99,10 +99,10 @@ impl Cache {
             let state = self.state_of(entry.as_ref()).await.inspect_err(|_| tracking::mark_untrackable());
             let is_live = state? == ValueState::Live;
             if let Some((scope, since)) = reads.get(at)
-                && !matches!(entry, Some(Entry::Counter(_)))
+                && !matches!(entry, Some(Entry(EntryKind::Counter(_))))
             {
                 tracking::read(*scope, *since);
-                if let (true, Some(Entry::Value(value))) = (is_live, &entry) {
+                if let (true, Some(Entry(EntryKind::Value(value)))) = (is_live, &entry) {
                     tracking::inherit(value);
                 }
             }
@@ -156,7 +156,7 @@ impl Cache {
             let named = self.value(&key).ttl(if own == Ttl::Default { ttl } else { own });
             let (bytes, encoding) = encoded(&value)?;
             let lifetime = named.lifetime();
-            let entry = Entry::Value(Arc::new(named.stored(bytes, encoding, since)));
+            let entry = Entry(EntryKind::Value(Arc::new(named.stored(bytes, encoding, since))));
             let put = PendingPut { key, place: self.value_key_since(&named.name, cleared), entry, lifetime };
             match places.get(&named.name) {
                 Some(at) => puts[*at] = put,

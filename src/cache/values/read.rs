@@ -3,7 +3,7 @@
 use super::encoding::readable;
 use super::state::{ValueSnapshot, ValueState};
 use super::value::{TRIES, Value};
-use crate::entry::{Encoding, Entry, StoredValue};
+use crate::entry::{Encoding, Entry, EntryKind, StoredValue};
 use crate::error::StoreError;
 use crate::error::StoreErrorKind;
 use bytes::Bytes;
@@ -49,7 +49,9 @@ impl Value<'_> {
     pub async fn get_bytes(&self) -> Result<Option<Bytes>, StoreError> {
         let seen = self.cache.read(&self.name).await?;
         Ok(match seen.live() {
-            Some(Entry::Value(value)) if value.encoding() == Encoding::Raw => Some(value.bytes().clone()),
+            Some(Entry(EntryKind::Value(value))) if value.encoding() == Encoding::Raw => {
+                Some(value.bytes().clone())
+            }
             Some(_) => {
                 event!("a value can't be read as bytes");
                 None
@@ -94,14 +96,17 @@ impl Value<'_> {
             let ValueSnapshot { key, entry, state } = cache.load(&self.name).await?;
             let (ValueState::Live, Some(entry)) = (state, entry) else { return Ok(false) };
             let touched = match &entry {
-                Entry::Value(value) => {
+                Entry(EntryKind::Value(value)) => {
                     let fresh_until = cache.fresh_until(lifetime);
                     // A value made from others lives no longer than they do.
                     let fresh_until = match value.dependencies.is_empty() {
                         true => fresh_until,
                         false => fresh_until.min(value.fresh_until),
                     };
-                    Entry::Value(Arc::new(StoredValue { fresh_until, ..StoredValue::clone(value) }))
+                    Entry(EntryKind::Value(Arc::new(StoredValue {
+                        fresh_until,
+                        ..StoredValue::clone(value)
+                    })))
                 }
                 // Only the store knows when a counter expires.
                 other => match cache.within_limit(cache.store().touch(key.as_ref(), lifetime)).await {

@@ -3,7 +3,7 @@
 use super::name::Name;
 use crate::cache::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
-use crate::entry::{Entry, Generation, Scope, StoredValue};
+use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
 use crate::error::StoreError;
 use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::store::Validity;
@@ -62,8 +62,8 @@ impl Cache {
 
     pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {
         match entry {
-            Some(Entry::Value(value)) => self.state_of_value(value).await,
-            Some(Entry::Counter(_)) => Ok(ValueState::Live),
+            Some(Entry(EntryKind::Value(value))) => self.state_of_value(value).await,
+            Some(Entry(EntryKind::Counter(_))) => Ok(ValueState::Live),
             // Nobody but this cache puts anything there, and this puts nothing else.
             Some(_) | None => Ok(ValueState::Missing),
         }
@@ -93,10 +93,10 @@ impl Cache {
         let seen = self.load(name).await.inspect_err(|_| tracking::mark_untrackable())?;
         // A counter that was read is counted on by nobody.
         if let Some(since) = since
-            && !matches!(seen.entry, Some(Entry::Counter(_)))
+            && !matches!(seen.entry, Some(Entry(EntryKind::Counter(_))))
         {
             tracking::read(scope, since);
-            if let (ValueState::Live, Some(Entry::Value(value))) = (seen.state, &seen.entry) {
+            if let (ValueState::Live, Some(Entry(EntryKind::Value(value)))) = (seen.state, &seen.entry) {
                 tracking::inherit(value);
             }
         }

@@ -3,7 +3,7 @@
 use super::state::ValueState;
 use crate::cache::Cache;
 use crate::clock::Moment;
-use crate::entry::{Entry, StoredValue};
+use crate::entry::{Entry, EntryKind, StoredValue};
 use crate::error::StoreError;
 use crate::policy::Ttl;
 use crate::store::{PutMode, StoreErrorKind};
@@ -61,7 +61,7 @@ impl Cache {
         let from = self.value(key);
         let seen = self.load(&from.name).await?;
         let value = match (seen.state, seen.entry) {
-            (ValueState::Live, Some(Entry::Value(value))) => value,
+            (ValueState::Live, Some(Entry(EntryKind::Value(value)))) => value,
             (ValueState::Live, Some(_)) => return Err(StoreError::new(StoreErrorKind::Unsupported)),
             _ => return Err(StoreError::new(StoreErrorKind::Missing)),
         };
@@ -76,7 +76,7 @@ impl Cache {
         // Invalidations of the old name are not about the copy.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let changing = self.changing(vec![moved.scope()]).await?;
-        moved.put(Entry::Value(Arc::new(copy)), PutMode::Always).await?;
+        moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;
         changing.done().await?;
         from.delete().await?;
         Ok(next.version())

@@ -3,7 +3,7 @@
 use super::encoding::encoded;
 use super::state::{ValueSnapshot, ValueState};
 use super::value::{TRIES, Value};
-use crate::entry::{Encoding, Entry, Generation, StoredValue, body_for_storage};
+use crate::entry::{Encoding, Entry, EntryKind, Generation, StoredValue, body_for_storage};
 use crate::error::{StoreError, ValueError};
 use crate::store::{PutMode, StoreErrorKind};
 use bytes::Bytes;
@@ -99,7 +99,7 @@ impl Value<'_> {
         let cache = self.cache;
         let changing = cache.changing(vec![self.scope()]).await?;
         let since = changing.since;
-        let entry = Entry::Value(Arc::new(self.stored(bytes, encoding, since)));
+        let entry = Entry(EntryKind::Value(Arc::new(self.stored(bytes, encoding, since))));
         let put = self.put(entry, mode).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
         // Where it failed, too: what was there before may be gone.

@@ -194,7 +194,7 @@ impl<'a> Candidate<'a> {
         if fields.iter().any(|field| policy.key.ignored.contains(field)) {
             return Err(Detail::VaryOnIgnored);
         }
-        if policy.allowed.is_none() {
+        if !policy.strips_unkeyed {
             return Ok(());
         }
         if facts.range || facts.conditional {

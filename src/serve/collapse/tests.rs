@@ -6,7 +6,7 @@ mod lookups;
 use super::follower::{Collapse, Progress};
 use super::{Action, ROUNDS, collapse};
 use crate::clock::Clock;
-use crate::entry::{Entry, Generation, Head, Nominated, StoredResponse, headers_for_storage};
+use crate::entry::{Entry, EntryKind, Generation, Head, Nominated, StoredResponse, headers_for_storage};
 use crate::flight::{Chain, HitForMissReason, Leader, Outcome, Role};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::{Policy, PolicyBuilder};
@@ -114,7 +114,7 @@ impl Follower {
     }
 
     async fn put(&self, stored: &Arc<StoredResponse>) {
-        let entry = Entry::Response(Arc::clone(stored));
+        let entry = Entry(EntryKind::Response(Arc::clone(stored)));
         self.cache()
             .store()
             .put(key().as_ref(), entry, None, PutMode::Always)

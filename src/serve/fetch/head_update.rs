@@ -4,7 +4,7 @@ use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
 use crate::cache::Cache;
 use crate::clock::Moment;
-use crate::entry::{Dependencies, Entry, Generation, Head, StoredResponse};
+use crate::entry::{Dependencies, Entry, EntryKind, Generation, Head, StoredResponse};
 use crate::key::CacheKey;
 use crate::marks::{HandledByInner, PendingVerdict, Verdict};
 use crate::rules::preconditions::has_validator;
@@ -49,7 +49,8 @@ impl HeadUpdate {
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }
-        let (before, after) = (Entry::Response(before), Entry::Response(Arc::new(after)));
+        let (before, after) =
+            (Entry(EntryKind::Response(before)), Entry(EntryKind::Response(Arc::new(after))));
         let ttl = cache.ttl_until(expires);
         let put = cache.store().compare_and_set(key.as_ref(), Some(&before), after, ttl);
         let _ = cache.within_limit(put).await;

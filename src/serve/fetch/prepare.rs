@@ -33,7 +33,7 @@ impl Fetch {
             self.plan.stale = None;
         }
         let mut conditions = None;
-        if self.plan.leader.is_some() || self.plan.stale.is_some() || config.policy.allowed.is_some() {
+        if self.plan.leader.is_some() || self.plan.stale.is_some() || config.policy.strips_unkeyed {
             // Others have no such copy: they need the complete response.
             conditions = facts.has_copy.then(|| take_conditions(request.headers_mut()));
         }

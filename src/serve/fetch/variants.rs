@@ -1,6 +1,6 @@
 //! The variants of a page that a 304 freshens together (RFC 9111 section 4.3.4).
 
-use crate::entry::{Entry, StoredResponse, VaryIndex, headers_for_storage};
+use crate::entry::{Entry, EntryKind, StoredResponse, VaryIndex, headers_for_storage};
 use crate::error::StoreError;
 use crate::key::CacheKey;
 use crate::rules::cache_control::ResponseDirectives;
@@ -33,7 +33,8 @@ impl Variants<'_> {
         let (cache, like) = (&self.config.cache, fresh.head());
         let (store, targets) = (cache.store(), &self.config.policy.targets);
         let Some(tag) = EntityTag::of_response(fresh.headers()) else { return Ok(()) };
-        let Some(Entry::Index(index)) = cache.within_limit(store.get(self.key.as_ref())).await? else {
+        let Some(Entry(EntryKind::Index(index))) = cache.within_limit(store.get(self.key.as_ref())).await?
+        else {
             return Ok(());
         };
         let expires = like.fresh_until.max(cache.clock().now()).after(self.retained);
@@ -43,7 +44,7 @@ impl Variants<'_> {
         for variant in index.variants() {
             let key = VaryIndex::variant_key(self.key.as_ref(), variant);
             let seen = cache.within_limit(store.get(key.as_ref())).await?;
-            let Some(Entry::Response(variant)) = seen else { continue };
+            let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
             // What was asked for later knows better.
@@ -66,7 +67,8 @@ impl Variants<'_> {
                 let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
                 let new = variant.freshened(headers, like, until, windows, self.config.emitted());
-                let (before, new) = (Entry::Response(variant), Entry::Response(Arc::new(new)));
+                let (before, new) =
+                    (Entry(EntryKind::Response(variant)), Entry(EntryKind::Response(Arc::new(new))));
                 let put = store.compare_and_set(key.as_ref(), Some(&before), new, cache.ttl_until(expires));
                 cache.within_limit(put).await?;
             }

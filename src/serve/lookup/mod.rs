@@ -7,7 +7,7 @@ mod reuse;
 mod stale;
 
 use super::request::RequestState;
-use crate::entry::{Entry, StoredResponse};
+use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::key::{KeyBuf, KeyRef};
 use crate::status::{Detail, ForwardReason};
 pub(super) use coding::{is_coded_for_some, other_variant, selects};
@@ -22,10 +22,10 @@ use std::sync::Arc;
 pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     let cache = &reuse.config.cache;
     let index = match cache.within_limit(cache.store().get(key)).await {
-        Ok(Some(Entry::Response(response))) => {
+        Ok(Some(Entry(EntryKind::Response(response)))) => {
             return reuse.evaluate(response, (key, None)).await;
         }
-        Ok(Some(Entry::Index(index))) => index,
+        Ok(Some(Entry(EntryKind::Index(index)))) => index,
         Ok(_) => return Lookup::missed(ForwardReason::UriMiss, None),
         Err(_) => return Lookup::Bypass(Detail::StoreFailed),
     };
@@ -36,7 +36,7 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     }
     let variant = buf.key();
     match cache.within_limit(cache.store().get(variant)).await {
-        Ok(Some(Entry::Response(response))) => {
+        Ok(Some(Entry(EntryKind::Response(response)))) => {
             response.note_use();
             reuse.evaluate(response, (variant, Some(variant))).await
         }
@@ -58,7 +58,7 @@ pub(super) async fn look(state: &RequestState, request: &HeaderMap) -> Lookup {
 /// Whatever else it is, [`lookup`] finds out.
 #[inline]
 pub(super) fn plain_hit(reuse: Reuse<'_>, key: KeyRef<'_>) -> Option<Arc<StoredResponse>> {
-    let Ok(Ok(Some(Entry::Response(response)))) = reuse.config.cache.store().get(key).now() else {
+    let Ok(Ok(Some(Entry(EntryKind::Response(response))))) = reuse.config.cache.store().get(key).now() else {
         return None;
     };
     let usable = reuse.mismatch(&response).is_none();

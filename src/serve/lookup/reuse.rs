@@ -5,7 +5,7 @@ use super::not_reusable::{NotReusable, excluded};
 use super::outcome::Lookup;
 use super::stale::{may_refresh, was_cut_short};
 use crate::clock::Moment;
-use crate::entry::{Entry, Head, StoredResponse};
+use crate::entry::{Entry, EntryKind, Head, StoredResponse};
 use crate::key::KeyRef;
 use crate::policy::{Policy, Sharing};
 use crate::rules::cache_control::{RequestDirectives, ResponseDirectives};
@@ -107,7 +107,10 @@ impl Reuse<'_> {
             return Ok(None);
         }
         let stale = Arc::new(response.as_stale(generation, self.now));
-        let (seen, new) = (Entry::Response(Arc::clone(response)), Entry::Response(Arc::clone(&stale)));
+        let (seen, new) = (
+            Entry(EntryKind::Response(Arc::clone(response))),
+            Entry(EntryKind::Response(Arc::clone(&stale))),
+        );
         // The expiry must not grow: the index of a variant may expire at the same time.
         let ttl =
             cache.ttl_until(stale.head().fresh_until.after(retained(&self.config.policy, stale.head())));

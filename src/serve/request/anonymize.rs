@@ -1,7 +1,7 @@
 //! What a background request carries of the request that led to it.
 
 use super::state::RequestState;
-use crate::entry::{Entry, StoredResponse};
+use crate::entry::{Entry, EntryKind, StoredResponse};
 use crate::policy::Policy;
 use crate::policy::request_fields::{HeaderRole, meaning};
 use http::header::USER_AGENT;
@@ -36,7 +36,7 @@ fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName
             || *name == "accept"
             || name.as_str().starts_with("accept-")
             || policy.refresh_headers.contains(name)
-            || policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name))
+            || (policy.strips_unkeyed && policy.allowed_unkeyed.contains(name))
     };
     is_keyed || (carries == Carries::Known && is_known())
 }
@@ -132,7 +132,9 @@ pub(in crate::serve) async fn nominated_fields(
 ) -> HashSet<HeaderName> {
     let mut names = stored.map(nominated).unwrap_or_default();
     let cache = &state.config.cache;
-    if let Ok(Some(Entry::Index(index))) = cache.within_limit(cache.store().get(state.key.as_ref())).await {
+    if let Ok(Some(Entry(EntryKind::Index(index)))) =
+        cache.within_limit(cache.store().get(state.key.as_ref())).await
+    {
         names.extend(index.fields().iter().cloned());
     }
     names

@@ -74,7 +74,7 @@ impl<'a> InspectedRequest<'a> {
         self.facts.identified = personal;
         // Where who the sender is has a part in the key, nothing that says so has to bypass.
         let app = policy.sharing == Sharing::App && !personal;
-        let strict = policy.allowed.is_some() && !personal;
+        let strict = policy.strips_unkeyed && !personal;
         let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
         for (name, value) in headers {
             if declared {

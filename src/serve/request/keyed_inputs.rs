@@ -91,7 +91,7 @@ impl<'a> KeyedInputs<'a> {
     /// Returns `true` if a stripped request would lack anything that this one has. One that is sent on as it is, whatever
     /// its answer, then has an answer that its key does not cover.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
-        if self.policy.allowed.is_some() {
+        if self.policy.strips_unkeyed {
             return true;
         }
         let mut stripped = Request::from_parts(request.clone(), ());
@@ -104,14 +104,14 @@ impl<'a> KeyedInputs<'a> {
 
     fn remove_unkeyed<B>(self, request: &mut Request<B>) {
         let policy = self.policy;
-        if policy.allowed.is_none() && !policy.predicates.reports() {
+        if !policy.strips_unkeyed && !policy.predicates.reports() {
             return;
         }
         let headers = request.headers_mut();
         let unkeyed = headers.keys().filter(|name| !reaches_handler(policy, name, self.facts)).cloned();
         for name in unkeyed.collect::<Vec<_>>() {
             policy.predicates.report(&name);
-            if policy.allowed.is_some() {
+            if policy.strips_unkeyed {
                 headers.remove(name);
             }
         }
@@ -127,7 +127,7 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
         || meaning.selects()
         || (facts.personal && (meaning.identifies() || policy.credentials.contains(name)))
         || *name == CONTENT_LENGTH
-        || policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name))
+        || policy.allowed_unkeyed.contains(name)
 }
 
 /// Gives all requests with one key the same form.

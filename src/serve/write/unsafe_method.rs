@@ -124,7 +124,7 @@ fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) 
     let mut what = vec![written.of_site(written.paths().into_iter().chain(referred).collect())];
     // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
     if let (Ok(groups), Some(_)) = (cache_group_invalidation(response.headers()), &written.public.authority) {
-        what.push(written.on_own_hosts(Invalidation::tags(groups)));
+        what.push(written.on_own_hosts(groups.into_iter().map(Invalidation::tag).collect()));
     }
     what.extend(invalidation_on_success(response));
     what

@@ -22,7 +22,7 @@ impl<S: Store> Contract<S> {
         if self.keeps {
             let sum = rule::INCREMENT.ok("increment", self.store.increment(key, -3, initial).await);
             rule::INCREMENT.returned("increment by -3 of the counter 7, with the initial value 5,", sum, 4);
-            self.expect(rule::INCREMENT, "increments to 4", key, Some(Entry::Counter(4))).await;
+            self.expect(rule::INCREMENT, "increments to 4", key, Some(Entry::counter(4))).await;
         }
     }
 
@@ -31,11 +31,11 @@ impl<S: Store> Contract<S> {
             return;
         }
         let key = KeyRef::new(b"contract/not-a-counter");
-        self.put(key, Entry::Counter(4), None).await;
+        self.put(key, Entry::counter(4), None).await;
         let overflow = kind(self.store.increment(key, i64::MAX, None).await);
         let what = "the error of increment of the counter 4 by i64::MAX";
         rule::INCREMENT_OVERFLOW.is(what, overflow, Some(StoreErrorKind::Overflow));
-        self.expect(rule::INCREMENT_OVERFLOW, "an overflow", key, Some(Entry::Counter(4))).await;
+        self.expect(rule::INCREMENT_OVERFLOW, "an overflow", key, Some(Entry::counter(4))).await;
         self.put(key, value("4"), None).await;
         let initial = Some(InitialCounter::new(5, None));
         let not_a_number = kind(self.store.increment(key, 1, initial).await);

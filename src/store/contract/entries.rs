@@ -3,7 +3,8 @@
 use super::rule::{self, Shown, key as shown};
 use super::{Contract, SECOND, all, value};
 use crate::clock::{Clock, Moment};
-use crate::store::{Entry, KeyRef, PutMode, Store, VaryIndex};
+use crate::entry::{EntryKind, VaryIndex};
+use crate::store::{Entry, KeyRef, PutMode, Store};
 use http::header::ACCEPT;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +31,11 @@ impl<S: Store> Contract<S> {
             self.expect_put(rule::PUT, key, value(body), None, PutMode::Always, true).await;
             self.expect(rule::PUT, "a put", key, Some(value(body))).await;
         }
-        self.put(key, Entry::Counter(7), None).await;
-        self.expect(rule::GET, "a put of a counter", key, Some(Entry::Counter(7))).await;
+        self.put(key, Entry::counter(7), None).await;
+        self.expect(rule::GET, "a put of a counter", key, Some(Entry::counter(7))).await;
         for until in [Moment::NEVER, Clock::system().now().after(3600 * SECOND)] {
             let index = VaryIndex::new(vec![ACCEPT], until).with_variant(b"variant", &[], until);
-            let index = Entry::Index(Arc::new(index));
+            let index = Entry(EntryKind::Index(Arc::new(index)));
             self.put(key, index.clone(), None).await;
             self.expect(rule::GET_UNCHANGED, "a put of an index", key, Some(index)).await;
         }
@@ -48,10 +49,10 @@ impl<S: Store> Contract<S> {
         let keys: [&[u8]; 8] =
             [b"", b"\0", b" ", b"a\nb", b"a\r\nb", "\u{e9}\u{1f366}".as_bytes(), &long, &other];
         for (i, key) in keys.into_iter().enumerate() {
-            self.put(KeyRef::new(key), Entry::Counter(i as i64), None).await;
+            self.put(KeyRef::new(key), Entry::counter(i as i64), None).await;
         }
         for (i, key) in keys.into_iter().enumerate() {
-            let expected = Some(Entry::Counter(i as i64));
+            let expected = Some(Entry::counter(i as i64));
             self.expect(rule::GET_KEYS, "puts under eight keys", KeyRef::new(key), expected).await;
         }
     }
@@ -64,8 +65,8 @@ impl<S: Store> Contract<S> {
             self.expect(rule::GET_UNCHANGED, "a put", key, Some(Entry::raw(bytes))).await;
         }
         for number in [0, -1, i64::MIN, i64::MAX] {
-            self.put(key, Entry::Counter(number), None).await;
-            self.expect(rule::GET_UNCHANGED, "a put", key, Some(Entry::Counter(number))).await;
+            self.put(key, Entry::counter(number), None).await;
+            self.expect(rule::GET_UNCHANGED, "a put", key, Some(Entry::counter(number))).await;
         }
     }
 
@@ -94,7 +95,7 @@ impl<S: Store> Contract<S> {
     async fn a_ttl_of_any_length_is_legal(&self) {
         let key = KeyRef::new(b"contract/absurd");
         for (number, ttl) in [Duration::MAX, Duration::from_millis(u64::MAX)].into_iter().enumerate() {
-            let entry = Entry::Counter(number as i64);
+            let entry = Entry::counter(number as i64);
             let put = self.store.put(key, entry.clone(), Some(ttl), PutMode::Always).await;
             rule::PUT_LONG.ok(format_args!("put with a ttl of {ttl:?}"), put);
             self.expect(rule::PUT_LONG, &format!("a put with a ttl of {ttl:?}"), key, Some(entry)).await;
@@ -124,7 +125,7 @@ impl<S: Store> Contract<S> {
 
     async fn of_many_puts_if_absent_one_wins(&self) {
         let key = KeyRef::new(b"contract/race");
-        let puts = (0..16).map(|i| self.store.put(key, Entry::Counter(i), None, PutMode::IfAbsent));
+        let puts = (0..16).map(|i| self.store.put(key, Entry::counter(i), None, PutMode::IfAbsent));
         let puts = all(puts.collect()).await.into_iter();
         let won = puts.map(|put| rule::PUT_IF_ABSENT.ok("put, IfAbsent,", put)).filter(|put| *put).count();
         if self.keeps {
@@ -172,7 +173,7 @@ impl<S: Store> Contract<S> {
     async fn of_many_replacements_one_wins(&self) {
         let (key, old) = (KeyRef::new(b"contract/compare-race"), value("old"));
         self.put(key, old.clone(), None).await;
-        let calls = (0..16).map(|i| self.store.compare_and_set(key, Some(&old), Entry::Counter(i), None));
+        let calls = (0..16).map(|i| self.store.compare_and_set(key, Some(&old), Entry::counter(i), None));
         let all = all(calls.collect()).await.into_iter();
         let won = all.map(|put| rule::COMPARE.ok("compare_and_set", put)).filter(|put| *put).count();
         if self.keeps {

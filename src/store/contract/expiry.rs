@@ -44,7 +44,7 @@ impl<S: Store> Contract<S> {
         rule::INCREMENT.ok("increment", self.store.increment(key, 1, initial).await);
         time(6 * SECOND);
         let after = "9 of 10 seconds, with an increment after 3 of them";
-        self.expect(rule::INCREMENT_TTL, after, key, Some(Entry::Counter(2))).await;
+        self.expect(rule::INCREMENT_TTL, after, key, Some(Entry::counter(2))).await;
     }
 
     async fn a_touch_sets_the_ttl_of_what_is_there(&self, time: &Pass) {

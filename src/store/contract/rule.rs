@@ -1,5 +1,6 @@
 //! The sentences of the contract that the kit verifies, and the report about a broken one.
 
+use crate::entry::EntryKind;
 use crate::store::{Entry, KeyRef, StoreError};
 use std::fmt;
 
@@ -118,8 +119,8 @@ impl fmt::Debug for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             None => f.write_str("no entry"),
-            Some(Entry::Counter(number)) => write!(f, "the counter {number}"),
-            Some(Entry::Value(value)) => {
+            Some(Entry(EntryKind::Counter(number))) => write!(f, "the counter {number}"),
+            Some(Entry(EntryKind::Value(value))) => {
                 write!(f, "a value of {} bytes: {:?}", value.bytes().len(), value.bytes())
             }
             Some(other) => write!(f, "{other:?}"),

@@ -3,6 +3,7 @@
 use super::inner::MemoryInner;
 use super::slot::StoredSlot;
 use super::turn::WriteTurn;
+use crate::entry::EntryKind;
 use crate::store::{
     Entry, Generations, InitialCounter, KeyRef, PutMode, Store, StoreError, StoreErrorKind, StoreFuture,
 };
@@ -57,13 +58,13 @@ impl MemoryInner {
     ) -> Result<i64, StoreError> {
         let mut turn = WriteTurn::wait(self, key);
         let (value, expires) = match (turn.live(), initial) {
-            (Some(StoredSlot { entry: Entry::Counter(value), expires }), _) => (*value, *expires),
+            (Some(StoredSlot { entry: Entry(EntryKind::Counter(value)), expires }), _) => (*value, *expires),
             (Some(_), _) => return Err(StoreError::new(StoreErrorKind::NotANumber)),
-            (None, Some(initial)) => (initial.value, self.expiry(initial.ttl)),
+            (None, Some(initial)) => (initial.value(), self.expiry(initial.ttl())),
             (None, None) => return Err(StoreError::new(StoreErrorKind::Missing)),
         };
         let value = value.checked_add(delta).ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
-        turn.write(Entry::Counter(value), expires);
+        turn.write(Entry(EntryKind::Counter(value)), expires);
         Ok(value)
     }
 }

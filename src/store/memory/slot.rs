@@ -1,7 +1,7 @@
 //! An entry in the table of a memory store, its weight, and its removal.
 
 use crate::clock::Moment;
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryKind};
 use crate::key::{CacheKey, KeyRef};
 use quick_cache::Lifecycle;
 
@@ -41,7 +41,7 @@ impl Lifecycle<CacheKey, StoredSlot> for RemovalLifecycle {
 
     #[inline]
     fn on_evict(&self, removed: &mut Vec<StoredSlot>, _: CacheKey, slot: StoredSlot) {
-        if !matches!(slot.entry, Entry::Counter(_)) {
+        if !matches!(slot.entry, Entry(EntryKind::Counter(_))) {
             removed.push(slot);
         }
     }

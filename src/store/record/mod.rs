@@ -13,6 +13,7 @@ use super::{
     Dependency, Entry, Generation, Generations, KeyRef, Scope, Store, StoreError, StoreErrorKind,
     StoreFuture, Strength, Validity,
 };
+use crate::entry::EntryKind;
 use crate::key::KeyBuf;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -96,7 +97,7 @@ impl RecordGenerations {
         let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
-            Some(Entry::Value(value)) => match Record::decode(value.bytes()) {
+            Some(Entry(EntryKind::Value(value))) => match Record::decode(value.bytes()) {
                 Err(Unreadable::Newer) => return Err(StoreError::new(StoreErrorKind::UnknownVersion)),
                 record => record.ok(),
             },

@@ -336,7 +336,7 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
         );
     }
     let lines: Lines = &[("cdn-cache-control", "max-age=60")];
-    for policy in [app(), proxy().targeted_fields([])] {
+    for policy in [app(), proxy().targeted_fields([""; 0])] {
         let (stack, ..) = standing(policy, move |_, call| numbered(lines, call));
         assert!(!shares(&stack, get("/"), get("/")).await);
     }

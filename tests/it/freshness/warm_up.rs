@@ -58,10 +58,10 @@ async fn warming_limits_concurrency_and_reports_each_outcome() {
         let warmed = cache
             .warm_with(stack, requests, 2, |page| {
                 pages.push((
-                    page.uri.path().to_owned(),
-                    page.status.map(|s| s.as_u16()),
-                    page.is_cached,
-                    page.detail,
+                    page.uri().path().to_owned(),
+                    page.status().map(|s| s.as_u16()),
+                    page.is_cached(),
+                    page.detail(),
                 ));
             })
             .await;
@@ -92,7 +92,7 @@ async fn warmed_pages_answer_http_1_clients() {
         .layer(inner)
         .boxed_clone();
     let warmed = cache.warm_as(stack.clone(), uris(&["/", "/page?x=1"])).await;
-    assert_eq!((warmed.cached, warmed.failed, calls.count()), (2, 0, 2));
+    assert_eq!((warmed.cached(), warmed.failed(), calls.count()), (2, 0, 2));
     for path in ["/", "/page?x=1"] {
         let request = get_with(path, &[("host", "shop.example")]);
         let response = stack.clone().oneshot(request).await.expect("infallible");
@@ -101,8 +101,8 @@ async fn warmed_pages_answer_http_1_clients() {
         assert_eq!((answer.text(), answer.header("cache-status")), (path, None));
     }
     assert_eq!(calls.count(), 2);
-    assert_eq!(cache.warm_as(stack, uris(&["/"])).await.cached, 1, "it is there already");
-    assert_eq!(WarmSummary::default().cached, 0);
+    assert_eq!(cache.warm_as(stack, uris(&["/"])).await.cached(), 1, "it is there already");
+    assert_eq!(WarmSummary::default().cached(), 0);
 }
 
 /// However its URI is written.
@@ -127,7 +127,7 @@ async fn a_warmed_page_is_the_one_that_a_client_asks_for() {
             .layer(inner)
             .boxed_clone();
         let warmed = cache.warm_as(stack.clone(), [uri.parse().expect("a URI")]).await;
-        assert_eq!(warmed.cached, 1, "{uri}");
+        assert_eq!(warmed.cached(), 1, "{uri}");
         assert_eq!(send(&stack, get_with("/", &[("host", host)])).await.text(), host, "{uri}");
         assert_eq!(calls.count(), 1, "{uri}");
     }

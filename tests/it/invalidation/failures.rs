@@ -126,8 +126,7 @@ async fn successful_and_empty_invalidations_are_no_failures() {
             None,
             "{fault:?}: nothing was written"
         );
-        let nothing =
-            |_: &Request<Body>| changed(numbered(&[], 1), Invalidation::paths(Vec::<String>::new()));
+        let nothing = |_: &Request<Body>| changed(numbered(&[], 1), Invalidation::from([""; 0]));
         let stack = layered(&cache(fault), policy(), origin(move |request, _| nothing(request)).0);
         assert_eq!(send(&stack, get("/")).await.detail(), None, "{fault:?}: nothing is named");
     }

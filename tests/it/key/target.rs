@@ -275,7 +275,7 @@ async fn handler_sees_the_host_of_an_absolute_target() {
     };
     for policy in [
         policy(),
-        policy().strip_unkeyed_inputs([]),
+        policy().strip_unkeyed_inputs(true),
         Policy::rfc9111().cache_status(true).default_ttl(Duration::from_secs(60)),
     ] {
         for first in 0..4 {

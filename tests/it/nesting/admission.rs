@@ -171,7 +171,8 @@ async fn extensions_of_an_axum_router_allow_background_refreshes() {
 async fn inner_layers_store_no_credential_field_of_an_outer_layer() {
     let secret = HeaderName::from_static("x-acme");
     let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
-    let anonymous = AnonymousOnlyLayer::new().credential_headers([secret.clone()]);
+    let anonymous =
+        AnonymousOnlyLayer::builder().credential_headers([secret.clone()]).build().expect("valid options");
     let declaring = policy().credential_headers([secret]);
     let inner = |cache: &Cache| {
         boxed(SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(page()))

@@ -7,6 +7,7 @@ use tower_response_cache::AnonymousOnlyLayer;
 use tower_response_cache::ConditionalGetLayer;
 use tower_response_cache::PurgeService;
 use tower_response_cache::anonymous_only::AnonymousOnly;
+use tower_response_cache::anonymous_only::AnonymousOnlyBuilder;
 use tower_response_cache::cache::*;
 use tower_response_cache::cache_headers::*;
 use tower_response_cache::clock::*;
@@ -49,16 +50,16 @@ hold!(SharedValue:
 );
 // Layers and their services.
 hold!(SharedValue:
-    AddVary<()>, AddVaryLayer, AnonymousOnly<()>, AnonymousOnlyLayer, ByFunctions, ByGet, ConditionalGet<()>,
+    AddVary<()>, AddVaryLayer, AnonymousOnly<()>, AnonymousOnlyBuilder, AnonymousOnlyLayer, ByFunctions, ByGet, ConditionalGet<()>,
     ConditionalGetLayer, NeverCache<()>, NeverCacheLayer, Precondition<()>, Precondition<(), ByGet>, PreconditionLayer,
     PreconditionLayer<ByGet>, ResponseCache<()>, RouteCacheLayer, SetCacheControl<()>, SetCacheControlLayer,
     SiteCacheLayer,
 );
 // What stores see.
 hold!(SharedValue:
-    CacheKey, DecodeErrorKind, Dependency, Encoding, Entry, Generation, InitialCounter, KeyRef<'static>,
-    LocalGenerations, MemoryStoreBuilder, PutMode, Scope, StoreErrorKind, StoredResponse, StoredValue, Strength,
-    Validity, VaryIndex,
+    CacheKey, DecodeErrorKind, Dependency, Entry, Generation, InitialCounter, KeyRef<'static>,
+    LocalGenerations, MemoryStoreBuilder, PutMode, Scope, StoreErrorKind, Strength,
+    Validity,
 );
 hold!(Shared:
     CacheBuilder, ComputeError<std::io::Error>, DecodeError, StoreError, ValueError, ResponseBody<Body>, AddVaryFuture<Call>,

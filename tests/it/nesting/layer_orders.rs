@@ -61,8 +61,8 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) fn new(policy: PolicyBuilder) -> Self {
         let sessions = SessionManagerLayer::new(MemoryStore::default()).with_secure(false);
-        let anonymous = AnonymousOnlyLayer::session_cookie("id").expect("valid");
-        let anonymous = anonymous.ignore_cookies(["_ga*"]).expect("valid");
+        let anonymous = AnonymousOnlyLayer::builder().credential_cookies(["id"]).ignore_cookies(["_ga*"]);
+        let anonymous = anonymous.build().expect("valid options");
         Self { policy, sessions, anonymous }
     }
 

@@ -74,7 +74,11 @@ async fn a_mark_counts_though_the_response_was_rebuilt() {
             response
         });
         assert!(!is_stored(policy.clone(), never.boxed_clone()).await, "NeverCacheLayer");
-        let anonymous = AnonymousOnlyLayer::new().identified_if(|_| true).layer(origin(fresh).0);
+        let anonymous = AnonymousOnlyLayer::builder()
+            .identified_if(|_| true)
+            .build()
+            .expect("valid options")
+            .layer(origin(fresh).0);
         let anonymous = anonymous.map_response(|mut response: Response<Body>| {
             response.headers_mut().insert("cache-control", "max-age=60".parse().expect("a value"));
             response

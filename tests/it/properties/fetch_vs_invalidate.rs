@@ -101,7 +101,7 @@ impl Forgetful {
 
     fn note(&self, key: &CacheKey, entry: &Entry) {
         self.0.keys.lock().expect("not poisoned").push(key.clone());
-        if matches!(entry, Entry::Value(_)) {
+        if entry.as_raw().is_some() {
             *self.0.record.lock().expect("not poisoned") = Some(key.clone());
         }
     }
@@ -266,7 +266,7 @@ impl Named {
     fn invalidation(&self) -> Invalidation {
         let what = match self.what {
             What::Path(page) => Invalidation::path(path(page)),
-            What::Paths(one, other) => Invalidation::paths([path(one), path(other)]),
+            What::Paths(one, other) => Invalidation::from([path(one), path(other)]),
             // The parameters in another order.
             What::Uri(page, query) => Invalidation::uri(path(page) + ["", "?y=2&x=1"][query]),
             What::Section(page) => Invalidation::subtree(format!("/{}", section(page))),
@@ -500,7 +500,7 @@ fn run(
         }
         sleep(Duration::from_secs(1)).await;
         ticks.abort();
-        assert_eq!((cache.flights(), cache.recording_bytes(), cache.refreshes().running), (0, 0, 0));
+        assert_eq!((cache.flights(), cache.recording_bytes(), cache.refreshes().running()), (0, 0, 0));
         assert_eq!(cache.store_errors(), 0);
     });
 }

@@ -208,7 +208,7 @@ fn no_invalidated_response_under_concurrent_failures() {
             tokio::time::timeout(Duration::from_secs(100), cache.shutdown()).await.expect("it ends");
             let refreshes = cache.refreshes();
             assert_eq!(
-                (cache.flights(), cache.recording_bytes(), refreshes.running, live.load(Ordering::SeqCst)),
+                (cache.flights(), cache.recording_bytes(), refreshes.running(), live.load(Ordering::SeqCst)),
                 (0, 0, 0, 0),
                 "seed {seed}"
             );

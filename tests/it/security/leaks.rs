@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, yield_now};
 use tokio::time::timeout;
 use tower::util::BoxCloneService;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::anonymous_only::AnonymousOnlyBuilder;
 use tower_response_cache::key::{KeyPart, RequestHead};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
@@ -115,8 +116,12 @@ fn declared() -> PolicyBuilder {
     policy().credential_cookies(["sid"]).ignore_cookies(["_ga*"])
 }
 
+fn by_session() -> AnonymousOnlyBuilder {
+    AnonymousOnlyLayer::builder().credential_cookies(["sid"]).ignore_cookies(["_ga*"])
+}
+
 fn anonymous() -> AnonymousOnlyLayer {
-    AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_cookies(["_ga*"]).expect("valid")
+    by_session().build().expect("valid options")
 }
 
 fn rfc9111() -> PolicyBuilder {
@@ -242,14 +247,14 @@ fn with_an_anonymous_only_layer_outside() {
 #[test]
 fn with_an_anonymous_only_layer_that_asks() {
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
-        let asks = AnonymousOnlyLayer::new().ignore_cookies(["_ga*", "sid"]).expect("valid");
+        let asks = AnonymousOnlyLayer::builder().ignore_cookies(["_ga*", "sid"]);
         let asks = asks.identified_if_async(|parts| async move {
             yield_now().await;
             let mut request = Request::from_parts(parts, ());
             request.headers_mut().remove("x-nothing");
             sender((&request).into()).is_some()
         });
-        client(asks.layer(site(cache, policy()).layer(inner)))
+        client(asks.build().expect("valid options").layer(site(cache, policy()).layer(inner)))
     });
 }
 
@@ -269,7 +274,14 @@ fn with_a_route_cache_alone() {
 fn with_an_outer_layer_that_strips_the_credential() {
     let known = |request: RequestHead<'_>| request.extensions.get::<User>().is_some();
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
-        client(auth(anonymous().identified_if(known).layer(site(cache, policy()).layer(inner)), false))
+        client(auth(
+            by_session()
+                .identified_if(known)
+                .build()
+                .expect("valid options")
+                .layer(site(cache, policy()).layer(inner)),
+            false,
+        ))
     });
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
         client(anonymous().layer(auth(site(cache, policy()).layer(inner), false)))
@@ -320,6 +332,6 @@ fn with_all_cookies_ignored_but_those_that_identify() {
 #[test]
 fn with_keyed_inputs_only() {
     nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
-        client(site(cache, declared().strip_unkeyed_inputs([])).layer(inner))
+        client(site(cache, declared().strip_unkeyed_inputs(true)).layer(inner))
     });
 }

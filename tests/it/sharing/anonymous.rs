@@ -1,18 +1,22 @@
 //! Only anonymous visitors use the cache.
 
 use crate::support::*;
-use http::{HeaderName, Request};
+use http::Request;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_response_cache::anonymous_only::AnonymousOnlyBuilder;
 use tower_response_cache::error::ConfigErrorKind;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{AnonymousOnlyLayer, Identified, Policy, SiteCacheLayer};
 
 fn by_session() -> AnonymousOnlyLayer {
-    let layer = AnonymousOnlyLayer::session_cookie("sid").expect("valid");
-    layer.ignore_cookies(["_ga*"]).expect("valid")
+    by_session_or().build().expect("valid options")
+}
+
+fn by_session_or() -> AnonymousOnlyBuilder {
+    AnonymousOnlyLayer::builder().credential_cookies(["sid"]).ignore_cookies(["_ga*"])
 }
 
 /// A page that shows the cookies and credentials its handler sees, behind a cache and `layer`.
@@ -75,7 +79,7 @@ async fn a_request_with_an_undeclared_cookie_bypasses() {
             assert_eq!(send(&shop, get("/")).await.text(), "None None");
         }
     }
-    let lenient = AnonymousOnlyLayer::session_cookie("sid").expect("valid").ignore_undeclared_cookies();
+    let lenient = by_session_or().ignore_undeclared_cookies().build().expect("valid options");
     let (shop, _) = shop(&lenient, policy());
     assert_eq!(send(&shop, with_cookie("remember_me=alice")).await.text(), "None None");
     assert!(send(&shop, get("/")).await.is_hit());
@@ -96,10 +100,12 @@ async fn cookies_that_a_cache_layer_keys_are_declared_too() {
 async fn predicates_and_fields_of_ones_own_identify() {
     #[derive(Clone)]
     struct User;
-    let layer = AnonymousOnlyLayer::new()
+    let layer = AnonymousOnlyLayer::builder()
         .identified_if(|request| request.extensions.get::<User>().is_some())
-        .credential_headers([HeaderName::from_static("x-mine")])
-        .ignore_headers([http::header::AUTHORIZATION]);
+        .credential_headers(["x-mine"])
+        .ignore_headers([http::header::AUTHORIZATION])
+        .build()
+        .expect("valid options");
     let (shop, _) = shop(&layer, policy().ignore_headers([http::header::AUTHORIZATION]));
     send(&shop, get("/")).await;
     let mut known = get("/");
@@ -115,13 +121,16 @@ async fn predicates_and_fields_of_ones_own_identify() {
 async fn a_session_look_up_decides_where_nothing_else_has() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let layer = by_session().identified_if_async(move |request| {
-        count.fetch_add(1, Ordering::SeqCst);
-        async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            request.uri.path() == "/alice"
-        }
-    });
+    let layer = by_session_or()
+        .identified_if_async(move |request| {
+            count.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                request.uri.path() == "/alice"
+            }
+        })
+        .build()
+        .expect("valid options");
     let (shop, _) = shop(&layer, policy());
     for hit in [false, true] {
         assert_eq!(send(&shop, get("/")).await.is_hit(), hit);
@@ -135,12 +144,15 @@ async fn a_session_look_up_decides_where_nothing_else_has() {
 
 #[tokio::test(start_paused = true)]
 async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
-    let layer = AnonymousOnlyLayer::new().identified_if_async(|request| async move {
-        if request.headers.contains_key("x-slow") {
-            std::future::pending::<()>().await;
-        }
-        false
-    });
+    let layer = AnonymousOnlyLayer::builder()
+        .identified_if_async(|request| async move {
+            if request.headers.contains_key("x-slow") {
+                std::future::pending::<()>().await;
+            }
+            false
+        })
+        .build()
+        .expect("valid options");
     // One at a time, so that what is ready must not be kept.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let limited = tower::limit::ConcurrencyLimit::new(inner, 1);
@@ -184,7 +196,8 @@ async fn inside_a_cache_it_keeps_identified_responses_out() {
             let mine = request.headers().get("x-device").map_or("anybody", |_| "mine");
             with_lines(&[("cache-control", "public, max-age=60")], mine)
         });
-        let layer = AnonymousOnlyLayer::new().credential_headers([HeaderName::from_static("x-device")]);
+        let layer =
+            AnonymousOnlyLayer::builder().credential_headers(["x-device"]).build().expect("valid options");
         let shop = SiteCacheLayer::new(&memory())
             .policy(policy.build().expect("a policy"))
             .layer(layer.layer(inner));
@@ -251,8 +264,12 @@ async fn identification_passes_a_layer_that_strips_the_credential() {
 fn names_that_can_be_no_cookies_are_refused_with_the_name() {
     let error = AnonymousOnlyLayer::session_cookie("").expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
-    assert_eq!(AnonymousOnlyLayer::new().ignore_cookies(["*"]).expect_err("refused").value(), "*");
-    assert_eq!(by_session().credential_cookies(["a;b"]).expect_err("refused").value(), "a;b");
+    let wrong = AnonymousOnlyLayer::builder()
+        .ignore_cookies(["*"])
+        .credential_cookies(["a;b"])
+        .ignore_headers(["a b"]);
+    let error = wrong.build().expect_err("three wrong options");
+    assert_eq!(error.all().map(|error| error.value()).collect::<Vec<_>>(), ["*", "a;b", "a b"]);
 }
 
 /// The undeclared cookie is gone when the cache sees the request; what it stood for is not.
@@ -359,12 +376,15 @@ async fn outer_declarations_pass_a_cache_that_does_not_answer() {
 /// A limit on the service further in must not be used up by those who are still being looked up.
 #[tokio::test(start_paused = true)]
 async fn a_slow_look_up_holds_up_nobody_else() {
-    let layer = AnonymousOnlyLayer::new().identified_if_async(|request| async move {
-        if request.headers.contains_key("x-slow") {
-            tokio::time::sleep(Duration::from_secs(60)).await;
-        }
-        false
-    });
+    let layer = AnonymousOnlyLayer::builder()
+        .identified_if_async(|request| async move {
+            if request.headers.contains_key("x-slow") {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+            }
+            false
+        })
+        .build()
+        .expect("valid options");
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let shop = layer.layer(tower::limit::ConcurrencyLimit::new(inner, 1));
     let slow = tokio::spawn(shop.clone().oneshot(get_with("/", &[("x-slow", "1")])));

@@ -130,7 +130,12 @@ async fn what_is_declared_harmless_is_taken_off_and_identifies_nobody() {
         let cached = SiteCacheLayer::new(&memory())
             .policy(policy().ignore_headers(harmless()).build().expect("a policy"))
             .layer(inner);
-        let stack = AnonymousOnlyLayer::new().ignore_headers(harmless()).layer(cached).boxed_clone();
+        let stack = AnonymousOnlyLayer::builder()
+            .ignore_headers(harmless())
+            .build()
+            .expect("valid options")
+            .layer(cached)
+            .boxed_clone();
         assert_eq!(send(&stack, of(name, "alice")).await.text(), "for nobody", "{name}");
         assert!(send(&stack, of(name, "bob")).await.is_hit(), "{name}");
         assert_eq!(calls.count(), 1);
@@ -288,8 +293,12 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
             .layer(page())
             .boxed_clone();
         let cached = SiteCacheLayer::new(&memory()).policy(preset.build().expect("a policy")).layer(page());
-        let by_layer =
-            AnonymousOnlyLayer::new().identified_if_extension::<CurrentUser>().layer(cached).boxed_clone();
+        let by_layer = AnonymousOnlyLayer::builder()
+            .identified_if_extension::<CurrentUser>()
+            .build()
+            .expect("valid options")
+            .layer(cached)
+            .boxed_clone();
         for stack in [by_policy, by_layer] {
             assert!(shares(&stack, of(None), of(None)).await);
             for who in ["alice", "bob"] {

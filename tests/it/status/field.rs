@@ -359,7 +359,7 @@ async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
         response
     });
     let mut words = Vec::new();
-    cache.warm_with(seen, [get("/")], 1, |page| words.push((page.is_cached, page.detail))).await;
+    cache.warm_with(seen, [get("/")], 1, |page| words.push((page.is_cached(), page.detail()))).await;
     assert_eq!(words, [(false, Some("no-store"))]);
 }
 

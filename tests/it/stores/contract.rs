@@ -188,16 +188,16 @@ async fn a_hot_page_replaced_or_removed_is_seen_by_every_thread_at_once() {
     let store = memory_store(1 << 20);
     let key = KeyRef::new(b"hot");
     for round in 0..5 {
-        store.put(key, Entry::Counter(round), None, PutMode::Always).await.expect("local");
+        store.put(key, Entry::counter(round), None, PutMode::Always).await.expect("local");
         for _ in 0..200 {
-            assert_eq!(store.get(key).await.expect("local"), Some(Entry::Counter(round)));
+            assert_eq!(store.get(key).await.expect("local"), Some(Entry::counter(round)));
         }
         let elsewhere = store.clone();
         let other = std::thread::spawn(move || {
             let key = KeyRef::new(b"hot");
             for _ in 0..200 {
                 let found = futures::executor::block_on(elsewhere.get(key)).expect("local");
-                assert_eq!(found, Some(Entry::Counter(round)));
+                assert_eq!(found, Some(Entry::counter(round)));
             }
             futures::executor::block_on(elsewhere.remove(key)).expect("local")
         });
@@ -292,9 +292,9 @@ fn concurrent_increments_all_count() {
 fn one_of_concurrent_replacements_succeeds() {
     let store = memory_store(1 << 20);
     let wins: Vec<_> = (0..20_000).map(|_| AtomicUsize::new(0)).collect();
-    let number = |entry: &Entry| match entry {
-        Entry::Value(value) => usize::from_le_bytes(value.bytes()[..].try_into().expect("a number")),
-        _ => panic!("a value"),
+    let number = |entry: &Entry| {
+        let bytes = entry.as_raw().expect("a raw entry");
+        usize::from_le_bytes(bytes[..].try_into().expect("eight bytes"))
     };
     let entry = |number: usize| Entry::raw(number.to_le_bytes().to_vec());
     at_once(store.put(key(), entry(0), None, PutMode::Always));

@@ -1,5 +1,6 @@
 //! The contract kit: each rule is broken by a store that the kit finds out, with a report that names the rule.
 
+use crate::support::entries::{EntryKind, entry_kind};
 use crate::support::faulty::{Fault, Faulty};
 use futures::FutureExt;
 use std::collections::{HashMap, HashSet};
@@ -190,10 +191,10 @@ impl Store for Broken {
         match (self.breach, &found) {
             (GetFails, _) => StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable))),
             (GetFindsWhatIsNot, None) => ready(Some(value("ghost"))),
-            (GetDropsFirstByte, Some(Entry::Value(value))) if value.bytes().len() > 100 => {
-                ready(Some(Entry::raw(value.bytes().slice(1..))))
+            (GetDropsFirstByte, Some(entry)) if entry.as_raw().is_some_and(|bytes| bytes.len() > 100) => {
+                ready(entry.as_raw().map(|bytes| Entry::raw(bytes.slice(1..))))
             }
-            (GetForgetsIndexes, Some(Entry::Index(_))) => ready(None),
+            (GetForgetsIndexes, Some(entry)) if entry_kind(entry) == EntryKind::Index => ready(None),
             (KeysAreCut, _) => self.inner.get(KeyRef::new(&key.as_bytes()[..key.as_bytes().len().min(64)])),
             _ => ready(found),
         }
@@ -238,25 +239,23 @@ impl Store for Broken {
 
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64> {
         let set = |sum: i64, ttl| {
-            let put = self.inner.put(key, Entry::Counter(sum), ttl, PutMode::Always);
+            let put = self.inner.put(key, Entry::counter(sum), ttl, PutMode::Always);
             put.map_to(move |_| sum)
         };
         let minute = Some(Duration::from_secs(60));
-        match (self.breach, self.look(key)) {
-            (IncrementStartsAtZero, None) if initial.is_none() => set(delta, None),
-            (IncrementIgnoresInitial, None) if initial.is_some() => set(delta, None),
-            (IncrementCountsValues, Some(Entry::Value(_))) => set(delta, None),
-            (IncrementWraps, Some(Entry::Counter(number))) => set(number.wrapping_add(delta), None),
-            (IncrementProlongs, Some(Entry::Counter(number))) if delta == 1 => set(number + delta, minute),
-            (IncrementEndsLife, Some(Entry::Counter(number))) if delta == 1 => {
+        let found = self.look(key);
+        match (self.breach, found.as_ref().and_then(Entry::as_counter)) {
+            (IncrementStartsAtZero, None) if found.is_none() && initial.is_none() => set(delta, None),
+            (IncrementIgnoresInitial, None) if found.is_none() && initial.is_some() => set(delta, None),
+            (IncrementCountsValues, None) if found.is_some() => set(delta, None),
+            (IncrementWraps, Some(number)) => set(number.wrapping_add(delta), None),
+            (IncrementProlongs, Some(number)) if delta == 1 => set(number + delta, minute),
+            (IncrementEndsLife, Some(number)) if delta == 1 => {
                 set(number + delta, Some(Duration::from_secs(5)))
             }
-            (IncrementRaces, found) if initial.is_some_and(|initial| initial.value == 0) => {
-                let sum = match found {
-                    Some(Entry::Counter(number)) => number + delta,
-                    _ => delta,
-                };
-                self.late_put(key, Entry::Counter(sum), true).map_to(move |_| sum)
+            (IncrementRaces, number) if initial.is_some_and(|initial| initial.value() == 0) => {
+                let sum = number.unwrap_or(0) + delta;
+                self.late_put(key, Entry::counter(sum), true).map_to(move |_| sum)
             }
             _ => self.inner.increment(key, delta, initial),
         }
@@ -401,7 +400,7 @@ impl Generations for BrokenGenerations {
     ) -> StoreFuture<Validity> {
         let found = now(self.inner.check(since, scopes, dependencies));
         let is_made = !dependencies.is_empty();
-        let made = dependencies.iter().all(|made| self.believes(made.since));
+        let made = dependencies.iter().all(|made| self.believes(made.since()));
         match self.breach {
             CheckBelievesAhead | CheckBelievesStrangers | CheckBelievesFuture
                 if self.believes(since) || is_made && made =>
@@ -550,7 +549,7 @@ impl Generations for Counting {
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity> {
         let own = std::iter::once(&Scope::EVERYTHING).chain(scopes).map(|scope| (*scope, since));
-        let all: Vec<_> = own.chain(dependencies.iter().map(|made| (made.value, made.since))).collect();
+        let all: Vec<_> = own.chain(dependencies.iter().map(|made| (made.value(), made.since()))).collect();
         self.with(|counter| {
             let found = all.iter().map(|(scope, since)| counter.since(*scope, *since)).collect::<Vec<_>>();
             let is_ahead = since.incarnation() == counter.now().incarnation() && since > counter.now();

@@ -111,7 +111,7 @@ impl Model {
 async fn write(store: &MemoryStore, operation: &Operation) {
     let key = KeyRef::new(KEY);
     let seconds = |ttl: Option<u64>| ttl.map(Duration::from_secs);
-    let counter = Entry::Counter;
+    let counter = Entry::counter;
     match *operation {
         Operation::Put(value, ttl) => {
             drop(store.put(key, counter(value), seconds(ttl), PutMode::Always).await);
@@ -148,7 +148,7 @@ proptest! {
             }
             model.apply(&operation);
             for reader in &readers {
-                prop_assert_eq!(reader.read(heats), model.value().map(Entry::Counter), "{:?}", operation);
+                prop_assert_eq!(reader.read(heats), model.value().map(Entry::counter), "{:?}", operation);
             }
         }
     }
@@ -159,10 +159,10 @@ fn the_copies_of_an_expired_page_are_not_served() {
     let (clock, hand) = Clock::manual();
     let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
     let readers = [Reader::of(&store), Reader::of(&store)];
-    let put = store.put(KeyRef::new(KEY), Entry::Counter(1), Some(MINUTE), PutMode::Always);
+    let put = store.put(KeyRef::new(KEY), Entry::counter(1), Some(MINUTE), PutMode::Always);
     futures::executor::block_on(put).expect("local");
     for reader in &readers {
-        assert_eq!(reader.read(true), Some(Entry::Counter(1)));
+        assert_eq!(reader.read(true), Some(Entry::counter(1)));
     }
     hand.advance(MINUTE);
     for reader in &readers {

@@ -146,9 +146,9 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
             async move { cache.wait_idle().await }
         });
         tokio::task::yield_now().await;
-        assert_eq!((cache.refreshes().running, wait.is_finished()), (1, false));
+        assert_eq!((cache.refreshes().running(), wait.is_finished()), (1, false));
         wait.await.expect("no panic");
-        assert_eq!((cache.refreshes().running, calls.count()), (0, call));
+        assert_eq!((cache.refreshes().running(), calls.count()), (0, call));
         assert_eq!(send(&stack, get("/")).await.text(), call.to_string());
     }
 }
@@ -167,7 +167,7 @@ async fn wait_under_way_waits_for_work_that_begins_meanwhile() {
     };
     let (took, hit) = futures::join!(waited(&cache), later);
     assert!(hit.is_hit());
-    assert_eq!((took, calls.count(), cache.refreshes().answered), (S + S / 2, 4, 2));
+    assert_eq!((took, calls.count(), cache.refreshes().succeeded()), (S + S / 2, 4, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +188,7 @@ async fn warm_calls_of_other_tasks_are_waited_for() {
     let (stack, cache, _, calls) = slow_handler();
     let warm = cache.warm_with(stack.clone(), ["/a", "/b", "/c"].map(get), 1, |_| {});
     let (warmed, took) = futures::join!(warm, waited(&cache));
-    assert_eq!((took, calls.count(), warmed.cached), (3 * S, 3, 3));
+    assert_eq!((took, calls.count(), warmed.cached()), (3 * S, 3, 3));
     // A dropped call counts no more.
     let dropped = timeout(S / 2, cache.warm_with(stack, [get("/d")], 1, |_| {}));
     assert!(dropped.await.is_err());

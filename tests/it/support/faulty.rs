@@ -1,5 +1,6 @@
 //! A remote store that can be at fault.
 
+use super::entries::{EntryKind, entry_kind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl Store for Faulty {
         new: Entry,
         ttl: Option<Duration>,
     ) -> StoreFuture<bool> {
-        if self.has(Fault::CantPut) && matches!(new, Entry::Response(_)) {
+        if self.has(Fault::CantPut) && entry_kind(&new) == EntryKind::Response {
             return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unavailable)));
         }
         let (key, expected) = (key.to_key(), expected.cloned());

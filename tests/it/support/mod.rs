@@ -2,6 +2,7 @@
 
 mod cases;
 pub(crate) mod collapse;
+pub(crate) mod entries;
 mod exchange;
 pub(crate) mod faulty;
 pub(crate) mod proxy;

@@ -192,8 +192,8 @@ fn policies() -> impl Strategy<Value = PolicyBuilder> {
             let policy = if identity { policy.vary_by_identity("who", text("x-who")) } else { policy };
             match allowed {
                 0 | 1 => policy,
-                2 => policy.strip_unkeyed_inputs([]),
-                _ => policy.strip_unkeyed_inputs(names(&["x-allowed"])),
+                2 => policy.strip_unkeyed_inputs(true),
+                _ => policy.strip_unkeyed_inputs(true).allow_unkeyed_headers(["x-allowed"]),
             }
         },
     )
@@ -224,13 +224,13 @@ fn see(config: &LayerConfig, mut request: Request<()>) -> Option<SeenRequest> {
 impl SeenRequest {
     /// Returns `true` if the key alone decides what the handler sees of a field.
     fn is_decided(&self, policy: &Policy, name: &HeaderName) -> bool {
-        let is_allowed = policy.allowed.as_ref().is_some_and(|allowed| allowed.contains(name));
+        let is_allowed = policy.strips_unkeyed && policy.allowed_unkeyed.contains(name);
         let identifies = meaning(name.as_str()).identifies() || policy.credentials.contains(name);
         let is_own = self.facts.personal && (*name == COOKIE || identifies);
         let is_cookie = *name == COOKIE && !policy.cookies.is_default();
         let is_listed = policy.is_keyed(name) || policy.key.ignored.contains(name) || is_cookie;
         let is_free = is_allowed || meaning(name.as_str()).selects() || is_own;
-        policy.key.covers(name) || (!is_free && (is_listed || policy.allowed.is_some()))
+        policy.key.covers(name) || (!is_free && (is_listed || policy.strips_unkeyed))
     }
 
     /// Returns all that the handler sees and the key decides.
@@ -275,7 +275,7 @@ fn check(
     if a == b && is_whole(&first) && is_whole(&second) && first.facts.personal == second.facts.personal {
         prop_assert!(has_one_key, "another key, and the handler sees the same request: {:?}", a);
     }
-    for name in first.stripped.headers().keys().filter(|_| config.policy.allowed.is_some()) {
+    for name in first.stripped.headers().keys().filter(|_| config.policy.strips_unkeyed) {
         prop_assert!(reaches_handler(&config.policy, name, first.facts), "{name}");
     }
     Ok(Some(has_one_key))
