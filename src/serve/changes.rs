@@ -1,18 +1,21 @@
-//! What a response says that it has changed, and what it may have changed.
+//! Invalidations that a response requests, and invalidations that a write requires.
 
 use crate::cache::{Cache, InvalidateOnSuccess, Invalidation};
 use crate::error::StoreError;
 use http::Response;
 
-/// Returns what a handler says that it has changed, if it has succeeded.
+/// Returns the invalidation that a handler requested for success, if its response has a 2xx or 3xx
+/// status.
 pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Option<Invalidation> {
     let InvalidateOnSuccess(what) = response.extensions().get()?;
     let status = response.status();
     (status.is_success() || status.is_redirection()).then(|| what.clone())
 }
 
-/// What a request may have changed. Dropped before it is known (the client left, the service
-/// panicked or failed to answer), or invalidated, that is done: the write may have been committed.
+/// The pending invalidations of a write.
+///
+/// Dropping it invalidates them. The client may have left, or the service may have panicked or
+/// failed, and the write may have been committed even so.
 pub(in crate::serve) struct Changed<'a> {
     cache: &'a Cache,
     what: Vec<Invalidation>,
@@ -23,13 +26,18 @@ impl<'a> Changed<'a> {
         Self { cache, what: vec![what] }
     }
 
-    /// Takes the place of what may have changed, now that it is known.
+    /// Replaces the pending invalidations once the outcome of the write is known.
     pub(in crate::serve) fn replace(&mut self, what: Vec<Invalidation>) {
         self.what = what;
     }
 
-    /// Invalidates it, and returns in how many steps. A failure is counted by the cache, and an event tells of it; the
-    /// write itself has taken place.
+    /// Invalidates everything pending. Returns the number of non-empty invalidations, or the last
+    /// error if any failed.
+    ///
+    /// The cache counts and logs a failure. The write itself has taken place.
+    ///
+    /// # Cancel safety
+    /// An invalidation stays pending until it has run, so a dropped future leaves it to `Drop`.
     pub(in crate::serve) async fn invalidate(&mut self) -> Result<u64, StoreError> {
         let mut steps = Ok(0);
         while let Some(what) = self.what.last().cloned() {

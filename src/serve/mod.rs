@@ -1,4 +1,4 @@
-//! The state machine that both cache layers run.
+//! The state machine that both cache layers run, `SiteCacheLayer` and `RouteCacheLayer`.
 //!
 //! ```text
 //! request
@@ -15,28 +15,29 @@
 //!             │ fetch: forward one form of the request to the service
 //!             ├─ failure: stale-if-error, timeout
 //!             ├─ 304: revalidate, variants, mismatch
-//!             └─ record: admission decides, the body is recorded while it is sent
+//!             ├─ HEAD: head_update
+//!             └─ record: admission decides, the body is recorded while it streams
 //!                  │ hold: an outer layer may have to admit the response first
 //!                  └─ the complete body is stored; followers get it ──► respond
 //! ```
 //!
-//! A module may import modules above it in this table, and none below:
+//! A module imports only modules in its own row and in the rows above:
 //!
 //! | module | content |
 //! |---|---|
-//! | `deadline`, `span`, `keyed_fields` | limits in time; spans of tasks; `Vary` for clients |
-//! | `config` | what a layer and all its services share |
+//! | `deadline`, `span`, `keyed_fields` | time limits; spans of tasks; `Vary` for clients |
+//! | `config` | state shared by a layer and all its services |
 //! | `nesting` | the marks of outer layers on requests |
-//! | `request` | what matters of a request, its key, and what of it is forwarded |
+//! | `request` | the inspected request, its key, the fields that the handler sees |
 //! | `lookup` | may this stored response be used now? |
-//! | `respond` | the heads of answers, `Cache-Status`, admissions that wait for outer layers |
+//! | `respond` | response heads, `Cache-Status`, admissions that wait for outer layers |
 //! | `admission` | may this response be stored, and for how long? |
-//! | `changes` | what a response has changed |
-//! | `fetch` | the call of the service, and what becomes of its answer |
-//! | `collapse` | one call for all that wait |
+//! | `changes` | invalidations that a response requests or a write requires |
+//! | `fetch` | forwarding a request whose response may be stored |
+//! | `collapse` | one fetch for concurrent misses |
 //! | `write` | unsafe methods |
 //! | `future` | the response future |
-//! | `classify`, `refuse`, `run`, `service` | the way of a request through all of these |
+//! | `classify`, `refuse`, `run`, `service` | the path of a request through these modules |
 
 mod admission;
 mod changes;

@@ -1,4 +1,4 @@
-//! A response that is made anew in the background, while others are answered with the stale one.
+//! Background refresh: fetches a new response while clients get the stale one (RFC 5861 section 3).
 
 use super::forwarded_request::head_of;
 use super::plan::{Fetch, FetchPlan, StoredEntry};
@@ -23,14 +23,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tower::Service;
 
-/// Leave to make one response anew. Dropped before that has come to anything, it counts as a failure.
+/// A permit to refresh one stored response. If it is dropped before its outcome is settled, the
+/// refresh counts as failed.
 pub(in crate::serve) struct Refresh {
     cache: Cache,
     key: CacheKey,
-    /// Without a parent: it outlives the request that led to it.
+    /// A root: the refresh outlives the request that started it.
     chain: Arc<Chain>,
     settled: RefreshOutcome,
-    /// The next refresh of the key carries keyed fields alone.
+    /// Whether the next refresh of the key sends keyed fields only.
     retries_bare: bool,
     _permit: WorkPermit,
 }
@@ -46,7 +47,7 @@ impl Drop for Refresh {
     }
 }
 
-/// The longest time that a refresh takes: all that it tries, bodies included.
+/// The time limit of a refresh: all its attempts, with their bodies.
 const LONGEST: Duration = Duration::from_secs(60);
 
 impl Refresh {
@@ -56,8 +57,8 @@ impl Refresh {
         Self { cache: cache.clone(), key, chain, settled, retries_bare: false, _permit: permit }
     }
 
-    /// Calls the service in a task of its own, and reads the body of its response to the end. Where unkeyed fields may
-    /// be to blame for a failure, it is called once more without them.
+    /// Fetches in its own task, and reads the response body to the end. If unkeyed fields may have
+    /// caused a failure, fetches once more without them.
     pub(in crate::serve) fn start<S, ReqBody, B>(
         self,
         state: RequestState,
@@ -74,7 +75,7 @@ impl Refresh {
         B::Error: Into<BoxError>,
     {
         tokio::spawn(in_span(async move {
-            // Dropped with the task, however that ends.
+            // Owned by the task, so that the refresh ends however the task ends.
             let mut refresh = self;
             let work = refresh.run(state, plan, inner, request, carries);
             let _ = tokio::time::timeout(LONGEST, work).await;
@@ -117,13 +118,14 @@ impl Refresh {
             self.attempt(state, plan, inner, first, body, UnstoredAction::Forget).await;
             return;
         }
-        // If the time limit ends it, the next refresh begins with the bare request.
+        // If the time limit ends this attempt, the next refresh starts with the bare request.
         self.retries_bare = true;
         self.attempt(state.clone(), plan, inner.clone(), first, body, UnstoredAction::Keep).await;
         if self.settled.is_settled() {
             return;
         }
-        // Else the body of the next request will do.
+        // If no empty body can be made, the next refresh sends the bare request with a body of its
+        // own.
         let Some(body) = empty::<ReqBody>() else { return };
         let plan = FetchPlan::alone(&state, ForwardReason::Stale.into(), stored).await;
         self.attempt(state, plan, inner, bare, body, UnstoredAction::Forget).await;
@@ -145,10 +147,10 @@ impl Refresh {
     {
         let settled = self.settled.clone();
         let call = async move {
-            // Here, so that a hook that panics costs no visitor an answer.
+            // Called in this future, so that a panicking hook fails the refresh alone.
             let policy = &state.config.policy;
             policy.predicates.prepare_refresh(&mut parts);
-            // The answer would be stored for other requests than those that get it.
+            // The hook has changed the key, so the response would be stored for other requests.
             if policy.key.parts((&parts).into()) != state.parts {
                 return;
             }
@@ -157,14 +159,18 @@ impl Refresh {
                 response.into_body().drain().await;
             }
         };
-        // What panics has failed, like what takes too long.
+        // A panic counts as a failure, like a timeout.
         let _ = AssertUnwindSafe(call).catch_unwind().await;
     }
 }
 
-/// Returns what becomes of the stored response if the answer to a visitor's request is not stored: a request that has no
-/// more than keyed fields decides; any other leaves that to one that has no more, made in the background. If none can be
-/// made, two visitors decide. Calls no function of the user.
+/// Returns the action on the stored response if the response to a visitor's request is not stored.
+///
+/// - A request with only keyed fields removes the stored response.
+/// - For any other request, a background request with only keyed fields decides.
+/// - If no background request can be made, the second request to get such a response decides.
+///
+/// Calls no function of the user.
 pub(in crate::serve) fn unstored_action<S, ReqBody, B>(
     state: &RequestState,
     plan: &FetchPlan,

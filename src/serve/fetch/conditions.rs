@@ -1,4 +1,4 @@
-//! Conditional requests: those of the client, and the cache's own.
+//! Conditional requests: conditions of the client, and conditions of the cache.
 
 use crate::body::ResponseBody;
 use crate::entry::StoredResponse;
@@ -12,7 +12,7 @@ use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body::Body;
 
-/// Takes a client's conditions off a request.
+/// Removes `If-None-Match` and `If-Modified-Since` from a client's request, and returns them.
 pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
     let mut conditions = HeaderMap::new();
     for name in [IF_NONE_MATCH, IF_MODIFIED_SINCE] {
@@ -24,7 +24,8 @@ pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
     conditions
 }
 
-/// Puts the cache's own conditions on a request (RFC 9111 section 4.3.1).
+/// Replaces the conditions of a request by the validators of a stored response (RFC 9111 section
+/// 4.3.1).
 pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
     let stored = stale.headers();
     let is_date = matches!(field_date(stored, &LAST_MODIFIED), FieldDate::At(_));
@@ -34,13 +35,15 @@ pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
     {
         request.remove(&condition);
         if let Some(value) = validator {
-            // A header section that is full goes without.
+            // A full header map drops the field.
             let _ = request.try_insert(condition, value.clone());
         }
     }
 }
 
-/// Sends a 304 instead of a complete response to a client that has it, while that goes on to be stored.
+/// Replaces a 200 by a 304 if the client's copy is current (RFC 9110 section 15.4.5).
+///
+/// The recording continues in the background. If it cannot, the client gets the complete response.
 pub(super) fn into_not_modified<B>(
     response: Response<ResponseBody<B>>,
     conditions: &HeaderMap,
@@ -85,9 +88,10 @@ mod tests {
         lines.iter().map(line).collect()
     }
 
-    /// RFC 9110 sections 13.1.2 and 13.1.3: conditions on a copy of the client. The others are for the service to evaluate.
+    /// RFC 9110 sections 13.1.2 and 13.1.3: these conditions concern a copy of the client. The
+    /// service evaluates all others.
     #[test]
-    fn conditions_on_a_copy_are_taken() {
+    fn conditions_on_a_client_copy_are_removed() {
         let table: [(Lines, Lines, Lines); 4] = [
             (&[], &[], &[]),
             (&[("x-a", "1")], &[], &[("x-a", "1")]),
@@ -114,9 +118,10 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 4.3.1: the preconditions "contain validator metadata sourced from a stored response".
+    /// RFC 9111 section 4.3.1: the preconditions "contain validator metadata sourced from a stored
+    /// response".
     #[test]
-    fn validators_of_the_stored_response_are_asked_about() {
+    fn conditions_are_the_validators_of_the_stored_response() {
         let own: Lines = &[("if-none-match", "\"own\""), ("if-modified-since", LATER), ("x-a", "1")];
         let table: [(Lines, Lines, Lines); 8] = [
             (&[], &[], &[]),
@@ -142,8 +147,8 @@ mod tests {
         }
     }
 
-    /// RFC 9110 section 13.1.2: the tags are compared weakly, and count before a date. Section 15.4.5: a 304 is for a GET
-    /// that "would have resulted in a 200 (OK) response".
+    /// RFC 9110 section 13.1.2: tags are compared weakly, and take precedence over a date. Section
+    /// 15.4.5: a 304 answers a GET that "would have resulted in a 200 (OK) response".
     #[tokio::test]
     async fn client_with_a_current_copy_gets_a_304() {
         let tagged: Lines = &[("etag", "\"a\""), ("content-type", "text/html")];

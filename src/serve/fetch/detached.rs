@@ -1,4 +1,4 @@
-//! A call that goes on though its client leaves, in a task of its own.
+//! A fetch in its own task, which continues after its client disconnects.
 
 use super::plan::Fetch;
 use crate::error::BoxError;
@@ -15,7 +15,10 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tower::Service;
 
-/// Makes the call, and sees it to its end within a limit once its client has left.
+/// Runs a fetch that survives its client's disconnect, and returns its answer.
+///
+/// The fetch stops `limit` after the disconnect. The task reads the body for the store until `limit`
+/// after the answer.
 pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
     fetch: Fetch,
     inner: S,
@@ -38,7 +41,7 @@ where
         let Some(answer) = unless_abandoned(fetch.run(inner, request), &mut sender, limit).await else {
             return;
         };
-        // For the store, one more reads what the client may not read to its end.
+        // A second reader completes the recording if the client stops reading.
         let second = answer.0.as_ref().ok().and_then(|response| response.body().second_reader());
         let unread = sender.send(answer).err();
         let reading = async {
@@ -53,16 +56,16 @@ where
     }));
     match receiver.await {
         Ok(answer) => answer,
-        // The task has panicked: so does the request, as it would have by itself.
+        // The task has panicked, so the request panics as it would have without a task.
         Err(_) => match task.await {
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-            // The runtime is shutting down, and nobody will be answered any more.
+            // The runtime is shutting down, so no answer can come.
             _ => std::future::pending().await,
         },
     }
 }
 
-/// Waits for a call, though no longer than the limit once nobody waits for its answer.
+/// Waits for a fetch. Gives up `limit` after the receiver of its answer is dropped.
 async fn unless_abandoned<T>(
     call: impl Future<Output = T>,
     sender: &mut oneshot::Sender<T>,

@@ -1,4 +1,4 @@
-//! What becomes of a request whose call has failed, and of what is stored when it has not.
+//! Responses in place of a failed fetch, and the stored response that a successful fetch replaces.
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
@@ -15,7 +15,8 @@ use http_body::Body;
 use std::sync::Arc;
 
 impl Fetch {
-    /// Returns `true` if a call has failed: by no answer in time, an error, or a response that counts as one.
+    /// Returns `true` if the service timed out, failed with an error, or sent a response that
+    /// counts as a failure.
     pub(in crate::serve) fn has_failed<B, E>(&self, answer: &Option<Result<Response<B>, E>>) -> bool {
         match answer {
             Some(Ok(response)) => self.is_failure(response),
@@ -35,7 +36,10 @@ impl Fetch {
         policy.is_failure(&parts)
     }
 
-    /// Returns what is stored, where it may be used instead of a failed call's answer.
+    /// Returns the stored response if it may replace the answer of a failed fetch (RFC 5861 section
+    /// 4).
+    ///
+    /// A background refresh gets none, because no client waits for it.
     pub(in crate::serve) async fn stale_instead(
         &self,
         forwarded: &ForwardedRequest,
@@ -45,15 +49,16 @@ impl Fetch {
         let reuse = Reuse { config, request: &forwarded.headers, facts: self.state.facts, now };
         let stale = &stored.response;
         let usable = (stale.is_fresh(now) || stale.serves_on_errors(now)) && reuse.accepts_stale(stale);
-        // It may have been invalidated while the service failed.
+        // An invalidation may have come while the service failed.
         let is_valid =
             usable && matches!(config.cache.validity_of(stale).await, Ok(Validity::Valid | Validity::Stale));
         is_valid.then(|| Arc::clone(stale))
     }
 
-    /// Answers with what is stale, and so are those who wait.
+    /// Answers the client and the followers with a stale response.
     ///
-    /// `failure` is what the service has answered, if it has, and `marks` are those of that answer which count.
+    /// `failure` is the status code of the service's answer, if there is one. `marks` are the
+    /// restrictions of that answer.
     pub(in crate::serve) fn answer_with<B>(
         self,
         stale: Arc<StoredResponse>,
@@ -87,14 +92,14 @@ impl Fetch {
         response
     }
 
-    /// Tells those who wait that the call has failed.
+    /// Ends the flight as failed.
     pub(in crate::serve) fn failed(self) {
         if let Some(leader) = self.plan.leader {
             leader.failed();
         }
     }
 
-    /// Passes a failure on, whose place is not in the cache.
+    /// Forwards a response without storing it, and ends the flight as failed.
     pub(in crate::serve) fn not_stored<B: Body>(
         self,
         response: Response<B>,
@@ -106,7 +111,7 @@ impl Fetch {
         response
     }
 
-    /// Answers for a service that has not (RFC 9110 section 15.6.5).
+    /// Answers a request whose service timed out with a 504 (RFC 9110 section 15.6.5).
     pub(in crate::serve) fn timed_out<B>(self, forwarded: &ForwardedRequest) -> Response<ResponseBody<B>> {
         event!(detail = %Detail::OriginTimeout, "not stored");
         let outgoing = forwarded.outgoing.clone().with_status(self.status.detail(Detail::OriginTimeout));
@@ -114,10 +119,11 @@ impl Fetch {
         empty(StatusCode::GATEWAY_TIMEOUT, forwarded.version, &outgoing)
     }
 
-    /// Returns what is stored, where a response of this status takes its place.
+    /// Returns the stored response that a response with this status replaces. A second call returns
+    /// the action `Keep`.
     pub(in crate::serve) fn outdated(&mut self, status: StatusCode) -> Option<Outdated> {
         let facts = self.state.facts;
-        // What a credential has provoked, right or wrong, is not the answer to others.
+        // Credentials may have provoked the response, so it predicts nothing for other requests.
         let is_of_others = facts.is_collapsible() && !facts.identified && !facts.head;
         let answers = !status.is_server_error() && applies_to_resource(status) && is_of_others;
         let StoredEntry { response, key } = self.plan.stored.clone().filter(|_| answers)?;

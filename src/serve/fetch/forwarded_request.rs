@@ -1,4 +1,4 @@
-//! What is kept of a request while the service has it.
+//! Data about a request that the fetch keeps while the service runs.
 
 use crate::clock::Moment;
 use crate::entry::Generation;
@@ -10,22 +10,27 @@ use crate::serve::respond::OutgoingHead;
 use http::{HeaderMap, Request, Version, request};
 use std::time::SystemTime;
 
-/// What is kept of the request while the service has it.
+/// Data about a request that the fetch keeps while the service runs.
 pub(in crate::serve) struct ForwardedRequest {
-    /// Its fields, before anything was removed.
+    /// The request header fields before any is stripped.
     pub(in crate::serve) headers: HeaderMap,
-    /// All of its head, where a predicate looks at it.
+    /// The whole request head, if a predicate needs it.
     pub(in crate::serve) asked: Option<request::Parts>,
+    /// Whether a cookie rule exists, of this layer or an outer one. A request with undeclared
+    /// cookies then bypasses the cache.
     pub(in crate::serve) cookies_declared: bool,
     pub(in crate::serve) version: Version,
+    /// When the request was forwarded.
     pub(in crate::serve) at: SystemTime,
+    /// When the request was forwarded, on the clock that measures freshness.
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) outgoing: OutgoingHead,
-    /// Of the outermost layer. Dropped with all of this.
+    /// This layer's side of the request. Dropping it in the outermost layer abandons the admissions
+    /// that inner layers hold.
     pub(in crate::serve) edge: Edge,
-    /// An outer layer is to admit the response.
+    /// Whether an outer layer has to admit the response.
     pub(in crate::serve) held: bool,
-    /// Conditions of the client that the service was not told of: they are evaluated here.
+    /// Conditions of the client that were removed from the request. The cache evaluates them.
     pub(in crate::serve) conditions: Option<HeaderMap>,
 }
 
@@ -53,7 +58,7 @@ impl ForwardedRequest {
         }
     }
 
-    /// Returns what the decision on its response needs to know.
+    /// Returns the input for the admission of the response.
     pub(in crate::serve) fn exchange<'a>(
         &'a self,
         state: &'a RequestState,
@@ -74,7 +79,7 @@ impl ForwardedRequest {
     }
 }
 
-/// Returns a copy of all of a request but its body.
+/// Returns a copy of a request without its body.
 pub(in crate::serve) fn head_of<B>(request: &Request<B>) -> request::Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = request.method().clone();

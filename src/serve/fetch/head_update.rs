@@ -1,4 +1,4 @@
-//! What a HEAD tells of a stored response (RFC 9111 section 4.3.5).
+//! Updates a stored response from the response to a HEAD (RFC 9111 section 4.3.5).
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
@@ -16,13 +16,13 @@ use crate::store::Validity;
 use http::{Response, StatusCode};
 use std::sync::Arc;
 
-/// A stored response that the answer to a HEAD says something of, and what was current before the service was asked.
+/// A stored response that a HEAD may update, and the generation read before the HEAD is forwarded.
 pub(in crate::serve) struct HeadTarget {
     stored: StoredEntry,
     generation: Generation,
 }
 
-/// What takes the place of a stored response, unless something newer has.
+/// The replacement of a stored response. It is written only if that response is still in the store.
 pub(in crate::serve) struct HeadUpdate {
     url: CacheKey,
     key: CacheKey,
@@ -32,7 +32,7 @@ pub(in crate::serve) struct HeadUpdate {
 }
 
 impl HeadUpdate {
-    /// Stores it once an outer layer has admitted the answer.
+    /// Stores the replacement once an outer layer has admitted the response to the HEAD.
     pub(in crate::serve) fn store_if_admitted(self, verdict: &PendingVerdict, cache: &Cache) {
         let cache = cache.clone();
         verdict.when_decided(move |verdict| {
@@ -45,7 +45,7 @@ impl HeadUpdate {
 
     pub(in crate::serve) async fn store(self, cache: &Cache) {
         let Self { url, key, before, after, expires } = self;
-        // A failure is counted by the cache, and leaves what there was.
+        // The cache counts a failure; the stored response stays.
         if key != url && cache.extend_index(url.as_ref(), expires).await.is_err() {
             return;
         }
@@ -58,17 +58,20 @@ impl HeadUpdate {
 }
 
 impl Fetch {
-    /// Returns what a HEAD may update: where the word of the origin counts alone, and the request says nothing of who
-    /// has sent it.
+    /// Returns the stored response that a HEAD may update, if there is one.
+    ///
+    /// Only `Policy::rfc9111` updates responses this way, and only for a request that carries no
+    /// credentials.
     pub(in crate::serve) async fn head_target(&self) -> Option<HeadTarget> {
         let (config, facts) = (&self.state.config, self.state.facts);
         let learns =
             facts.head && config.policy.learns_from_head() && facts.is_collapsible() && !facts.identified;
         let stored = self.plan.stored.clone().filter(|_| learns)?;
-        // In this order: what was invalidated before is not made current by it.
+        // The generation is read before the validity, so that an update revives no invalidated
+        // response.
         let generation = config.cache.generation().await.ok()?;
         let is_valid = matches!(config.cache.validity_of(&stored.response).await, Ok(Validity::Valid));
-        // What a handler said besides its fields, or has read, it does not say again to a HEAD.
+        // The response to a HEAD may lack the hints and the dependencies of the stored response.
         let head = stored.response.head();
         let hinted =
             head.hinted.is_some() || head.hinted_windows != StaleOverrides::default() || head.is_told();
@@ -76,8 +79,12 @@ impl Fetch {
         (is_valid && learns).then_some(HeadTarget { stored, generation })
     }
 
-    /// Learns of what is stored from the answer to a HEAD: it gets the new fields; it is stale from now on, if the
-    /// answer is about something else; or it goes, if that may not be stored.
+    /// Compares the response to a HEAD with the stored response. Returns the update to write, if
+    /// there is one.
+    ///
+    /// - The same representation: the stored response gets the new fields.
+    /// - Another representation: the stored response becomes stale.
+    /// - A response that is not storable: the stored response is removed at once.
     pub(in crate::serve) fn learn<B>(
         &self,
         known: HeadTarget,
@@ -88,7 +95,7 @@ impl Fetch {
         let (config, HeadTarget { stored: StoredEntry { response: before, key }, generation }) =
             (&self.state.config, known);
         let has_read = reads.is_some_and(|reads| reads.is_unfit || !reads.values.is_empty());
-        // What a cache further in says is no more than it knew before.
+        // An inner cache layer answers from its own entry, which proves nothing about the origin.
         let is_within = response.extensions().get::<HandledByInner>().is_some();
         if response.status() != StatusCode::OK || has_read || is_within {
             return None;
@@ -103,7 +110,8 @@ impl Fetch {
             return outdated(key, before);
         }
         if !has_validator(response.headers()) && was_cut_short(config, &before) {
-            // It may be another one by now, of the same length.
+            // Without a validator, an equal length does not prove that the representation is the
+            // same.
             return None;
         }
         let (mut parts, ()) = Response::new(()).into_parts();
@@ -119,7 +127,7 @@ impl Fetch {
         let nominated = |head: &Head| head.nominated.len();
         head.nominate(&before.head().nominated, &forwarded.headers, config.selection());
         if nominated(&head) != nominated(before.head()) {
-            // Its place is by other fields.
+            // The variant key depends on other fields now.
             return outdated(key, before);
         }
         head.inherit(before.head());

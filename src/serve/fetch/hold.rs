@@ -1,4 +1,4 @@
-//! A response whose admission waits for outer layers.
+//! Holds the admission of a response until an outer layer decides on it.
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
@@ -10,9 +10,11 @@ use crate::status::CacheStatus;
 use http::Response;
 
 impl Fetch {
-    /// Holds the admission of a response that an outer layer is to judge, and returns what waits for the verdict;
-    /// `None` if there is no outer layer. If the response is refused, followers are released, and later requests do
-    /// not collapse for a while. If it is abandoned, one of the followers starts over.
+    /// Holds the admission of a response and returns the pending verdict, or `None` if no outer
+    /// layer has to decide.
+    ///
+    /// A refusal releases the followers and marks the key as hit-for-miss. If the request is
+    /// abandoned, one follower starts over.
     pub(in crate::serve) fn hold<B>(
         &self,
         forwarded: &ForwardedRequest,
@@ -24,7 +26,7 @@ impl Fetch {
         }
         let (state, status) = (&self.state, response.status());
         let told = statuses.and_then(|(held, stored)| {
-            // The status of a revalidation names that of the 304.
+            // A revalidation already names the status code of its 304.
             let held = held.forward_status().map_or_else(|| held.answered(status), |_| held);
             forwarded.outgoing.told_of(held, stored.answered(status))
         });

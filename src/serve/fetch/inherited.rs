@@ -1,4 +1,4 @@
-//! What a page inherits of an answer that is not stored.
+//! The dependencies that a page inherits from a response that is not stored.
 
 use super::plan::Fetch;
 use crate::cache::{AnswerDependencies, is_tracked};
@@ -7,15 +7,17 @@ use crate::serve::admission::{scopes_of, tags};
 use http::response;
 
 impl Fetch {
-    /// Returns what a page inherits of an answer that is not stored: what would have named it, so that an invalidation
-    /// of this part invalidates the page, too.
+    /// Returns the dependencies that a page inherits from a response that is not stored.
+    ///
+    /// They are the scopes that the response would have had. An invalidation of the part then also
+    /// invalidates the page.
     pub(in crate::serve) fn inherited_unstored(
         &self,
         head: &response::Parts,
         handled_by_inner: bool,
     ) -> AnswerDependencies {
         if handled_by_inner {
-            // The inner layer has passed it on.
+            // The inner layer has noted the dependencies.
             return AnswerDependencies::noted();
         }
         if !(self.is_detached || is_tracked()) {

@@ -1,4 +1,4 @@
-//! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
+//! A 304 for another representation than the stored one (RFC 9111 section 4.3.4).
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::{Fetch, StoredEntry};
@@ -10,8 +10,11 @@ use crate::status::Detail;
 use http::{Extensions, Response, StatusCode};
 
 impl Fetch {
-    /// Answers as for a service that has failed: with the stored response if its stale window on errors allows it, else
-    /// with a 502. The stored response goes like after any other answer that is not stored, and is not asked about again.
+    /// Answers as if the service had failed: with the stored response within its `stale-if-error`
+    /// window, else with a 502.
+    ///
+    /// The same action as for any response that is not stored then applies to the stored response.
+    /// It is not validated again.
     pub(in crate::serve) async fn mismatched<B>(
         mut self,
         validated: &Extensions,
@@ -42,9 +45,11 @@ impl Fetch {
         (response, AnswerDependencies::noted().and(reads))
     }
 
-    /// Returns `true` if a 304 did not match the stored response, so that the next request is to be unconditional.
+    /// Returns `true` if a 304 did not match the stored response. The next request is then
+    /// unconditional.
     pub(in crate::serve) fn is_mismatched(&self) -> bool {
-        // A refresh in the background asks once more, and decides whether the stored response goes.
+        // A background refresh stays conditional. Its outcome decides whether the stored response
+        // is removed.
         let stored =
             self.plan.stored.as_ref().filter(|_| self.plan.stale.is_some() && self.background.is_none());
         let cache = &self.state.config.cache;

@@ -1,4 +1,15 @@
-//! A fetch: the call of the wrapped service for a request that may fill the cache, and what becomes of its answer.
+//! A fetch forwards a request whose response may be stored, and decides what happens to that
+//! response.
+//!
+//! ```text
+//! Fetch::run
+//!   │ prepare the request, forward it, wait for at most `origin_timeout`
+//!   ├─ failed, stale response usable ──► failure: the stale response
+//!   ├─ failed in the background ───────► failure: nothing is stored
+//!   ├─ error or timeout ───────────────► failure: the error, or a 504
+//!   ├─ 304 to the cache's condition ───► revalidate: the freshened stored response, or mismatch
+//!   └─ any other response ─────────────► record; for a HEAD, head_update before that
+//! ```
 
 mod background;
 mod conditions;
@@ -39,7 +50,7 @@ use std::task::Poll;
 use tower::{Service, ServiceExt};
 
 impl Fetch {
-    /// Calls the service, and stores and shares what it answers if that may be.
+    /// Forwards the request to the service. Stores and shares the response if it is storable.
     pub(in crate::serve) async fn run<S, ReqBody, B>(
         mut self,
         inner: S,
@@ -54,10 +65,11 @@ impl Fetch {
         let known = self.head_target().await;
         let mut tracker = Tracker::of(&self.state.chain);
         let answer = {
-            // Pinned where it is made: each future that it were moved into would have room for it twice.
+            // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
-            // Declared after the call, so that it is dropped before: what the call held is given up, not refused.
+            // Drops the edge before the call: a cancelled fetch abandons the admissions that inner
+            // layers hold. Dropping the call first would refuse them.
             let edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
             let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {
@@ -78,7 +90,8 @@ impl Fetch {
             return (Ok(self.answer_with(stale, &forwarded, failure, Extensions::new())), inherited);
         }
         let response = match answer {
-            // Nobody waits for it, and it shall not take the place of what is there.
+            // No client waits for a background refresh, and its failure must not replace the stored
+            // response.
             Some(Ok(response)) if has_failed && self.background.is_some() => {
                 return (Ok(self.not_stored(response, &forwarded)), noted(&tracker));
             }
@@ -99,7 +112,8 @@ impl Fetch {
         self.answered(response, known, forwarded, tracker).await
     }
 
-    /// Returns what the client gets of the service's answer; stores and shares it if that may be.
+    /// Returns the client's response to an answer of the service. Stores and shares it if it is
+    /// storable.
     async fn answered<B, E>(
         mut self,
         mut response: Response<B>,
@@ -115,7 +129,7 @@ impl Fetch {
             && let Some(stale) = self.plan.stale.take()
         {
             let validated = response.into_parts().0;
-            // Boxed, so that the calls that end otherwise do not carry the room for it about.
+            // Boxed, so that fetches without a 304 do not reserve space for it.
             let (response, inherited) =
                 Box::pin(self.freshened(&stale, validated, forwarded, tracker.take())).await;
             return (Ok(response), inherited);
@@ -132,7 +146,8 @@ impl Fetch {
         let outdated = self.outdated(response.status());
         let Received { mut response, tag, inherited, forecast } =
             self.received(response, forwarded, outdated, tracker);
-        // What of the body is ready is stored at once, however slowly its client reads.
+        // Records the part of the body that is ready, so that a slow client does not delay the
+        // store.
         let ahead = poll_fn(|cx| Poll::Ready(response.body_mut().read_ahead(cx))).await;
         if let Some((forecast, said)) = forecast {
             let has_ended = !response.body().is_recording();
@@ -140,10 +155,10 @@ impl Fetch {
         }
         let inherited = inherited.and(ahead);
         if let Some(tag) = tag.get() {
-            // A header section that is full goes without.
+            // A full header map drops the field.
             let _ = response.headers_mut().try_insert(ETAG, tag.to_value());
         }
-        // And those who wait read the rest while it arrives.
+        // Followers read the rest while it arrives.
         let response = response.map(ResponseBody::share);
         let response = match conditions {
             Some(conditions) => into_not_modified(response, &conditions),

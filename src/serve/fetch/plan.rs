@@ -1,4 +1,4 @@
-//! What a fetch is to do, and what it has to know once the service has answered.
+//! The plan of a fetch, and the state that it keeps until the service answers.
 
 use crate::cache::{RefreshOutcome, UnstoredAction};
 use crate::entry::{Generation, StoredResponse};
@@ -9,7 +9,7 @@ use crate::status::{CacheStatus, Reason};
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A stored response, and the key that it is stored under: that of the URL, or of the variant.
+/// A stored response and its key: the key of the URL, or of the variant.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct StoredEntry {
     pub(in crate::serve) response: Arc<StoredResponse>,
@@ -17,7 +17,8 @@ pub(in crate::serve) struct StoredEntry {
 }
 
 impl StoredEntry {
-    /// Creates it from what a look-up found; without the key of a variant, the response has the key of the request.
+    /// Creates an entry from the result of a look-up. Without a variant key, the entry has the key
+    /// of the request.
     pub(in crate::serve) fn found(
         response: Option<Arc<StoredResponse>>,
         variant: Option<CacheKey>,
@@ -27,20 +28,21 @@ impl StoredEntry {
     }
 }
 
-/// A call of the service that may fill the cache.
+/// A planned fetch.
 pub(in crate::serve) struct FetchPlan {
-    /// Present where others may wait for it.
+    /// Present if other requests may follow this fetch.
     pub(in crate::serve) leader: Option<Leader>,
-    /// What was current before the call; without it nothing can be stored.
+    /// The generation read before the fetch. Without it, nothing can be stored.
     pub(in crate::serve) generation: Option<Generation>,
     pub(in crate::serve) reason: Reason,
-    /// Whether it has waited for another one's response in vain.
+    /// Whether the request followed a flight that did not answer it.
     pub(in crate::serve) has_waited: bool,
-    /// What the service is asked about (RFC 9111 section 4.3.1).
+    /// The stored response that the conditional request validates (RFC 9111 section 4.3.1).
     pub(in crate::serve) stale: Option<Arc<StoredResponse>>,
-    /// What is stored, and where: an answer if the service fails, outdated if it does not.
+    /// The stored entry. It answers the request if the service fails, and is outdated if the
+    /// service answers.
     pub(in crate::serve) stored: Option<StoredEntry>,
-    /// To be held as long as the call takes.
+    /// Held for the duration of the fetch.
     pub(in crate::serve) _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -50,20 +52,21 @@ impl FetchPlan {
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // RFC 9110 section 15.4.5: a 304 says that it would be a 200, and of the 200 alone that it still stands.
+        // RFC 9110 section 15.4.5: a 304 replaces a 200, so it validates only a stored 200.
         let stale = stored.as_ref().map(|stored| &stored.response);
         let stale = stale.filter(|stale| stale.head().is_revalidatable()).cloned();
         Self { leader: None, generation, reason, has_waited: false, stale, stored, _permit: None }
     }
 
-    /// Returns a fetch that no other request waits for; its response may be stored all the same.
+    /// Returns a fetch that no other request follows. Its response may still be stored.
     pub(in crate::serve) async fn alone(
         state: &RequestState,
         reason: Reason,
         stored: Option<StoredEntry>,
     ) -> Self {
-        // In this order: what was invalidated while this request waited is not asked about, and what
-        // is invalidated from now on makes the answer one of before.
+        // The generation is read before the validity. The check then drops a response that was
+        // invalidated while this request waited. A later invalidation makes the fetched response
+        // outdated.
         let generation = state.generation().await;
         let stored = match stored {
             Some(stored) if state.is_valid(&stored.response).await => Some(stored),
@@ -73,16 +76,17 @@ impl FetchPlan {
     }
 }
 
-/// A fill: everything that has to outlive the plan.
+/// A fetch with the state that outlives its plan.
 pub(in crate::serve) struct Fetch {
     pub(in crate::serve) state: RequestState,
     pub(in crate::serve) plan: FetchPlan,
     pub(in crate::serve) status: CacheStatus,
-    /// Where nobody waits for its answer, so that there is no use in another one: what it comes to.
+    /// Present in a background refresh: no client waits for its response, so a stale response is no
+    /// substitute. Records whether the refresh stored a new response or removed the stored one.
     pub(in crate::serve) background: Option<RefreshOutcome>,
-    /// It runs in a task of its own, where nobody notes what a page is made from.
+    /// The fetch runs in its own task, in which no tracker of an outer page is visible.
     pub(in crate::serve) is_detached: bool,
-    /// What becomes of what is stored, if the answer is not.
+    /// The action on the stored response if the fetched response is not stored.
     pub(in crate::serve) action: UnstoredAction,
 }
 

@@ -1,4 +1,4 @@
-//! The request that is forwarded: in the form that all requests with its key have.
+//! Prepares a request for forwarding: all requests with one key have the same form.
 
 use super::conditions::{ask_about, take_conditions};
 use super::forwarded_request::{ForwardedRequest, head_of};
@@ -10,13 +10,14 @@ use crate::serve::respond::OutgoingHead;
 use http::Request;
 
 impl Fetch {
-    /// Makes a request one whose answer may be shared.
+    /// Gives a request the form shared by all requests with its key, and adds the cache's
+    /// conditions. Returns the data that the fetch needs once the service has answered.
     pub(super) fn prepare<ReqBody>(&mut self, request: &mut Request<ReqBody>) -> ForwardedRequest {
         let (config, facts) = (&*self.state.config, self.state.facts);
         let (headers, version) = (request.headers().clone(), request.version());
         let mut outgoing = OutgoingHead::new(config, request.extensions(), || self.status, facts);
         outgoing.set_key(self.state.shown.clone());
-        // A background refresh has no outer layers that could admit its response.
+        // No outer layer can admit the response of a background refresh.
         let held = self.background.is_none() && !is_outermost(request.extensions());
         let (outgoing, edge) = match held {
             true => (outgoing, Edge::inner()),
@@ -27,14 +28,14 @@ impl Fetch {
             request.extensions().get::<OuterContext>().is_some_and(|outer| outer.cookies.is_some());
         let cookies_declared = by_outer || !config.policy.cookies.is_default();
         KeyedInputs::new(&config.policy, facts, &self.state.parts).strip(request);
-        // Preconditions of the client's that the service has to evaluate, and a range, leave no room
-        // for conditions of the cache's.
+        // The cache adds no conditions to a range request, to one with preconditions for the
+        // service, or after a 304 that did not match.
         if facts.conditional || facts.range || self.is_mismatched() {
             self.plan.stale = None;
         }
         let mut conditions = None;
         if self.plan.leader.is_some() || self.plan.stale.is_some() || config.policy.strips_unkeyed {
-            // Others have no such copy: they need the complete response.
+            // Followers and later requests have no such copy: they need the complete response.
             conditions = facts.has_copy.then(|| take_conditions(request.headers_mut()));
         }
         if let Some(stale) = &self.plan.stale {

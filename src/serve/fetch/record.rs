@@ -1,4 +1,4 @@
-//! The response of a fetch on its way to its client, and to the store if it is storable.
+//! The response of a fetch on its way to the client, and to the store if it is storable.
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
@@ -20,19 +20,20 @@ use http::{Response, StatusCode, response};
 use http_body::Body;
 use std::sync::Arc;
 
-/// A response on its way to its client.
+/// A response on its way to the client.
 pub(in crate::serve) struct Received<B> {
     pub(in crate::serve) response: Response<ResponseBody<B>>,
-    /// The tag that its later hits have, once its body is complete.
+    /// The tag of later hits, present once the body is complete.
     pub(in crate::serve) tag: Tagged,
-    /// What a page that it becomes a part of depends on.
+    /// The dependencies of a page that includes the response.
     pub(in crate::serve) inherited: AnswerDependencies,
-    /// The forecast of its status, and the status that it gave.
+    /// The forecast of the status, and the status that it first gave.
     pub(in crate::serve) forecast: Option<(Forecast, CacheStatus)>,
 }
 
 impl Fetch {
-    /// Returns the response, which is being stored if that may be, and what a page inherits of it.
+    /// Returns the response and the dependencies that a page inherits from it. Starts a recording
+    /// if the response is storable.
     pub(in crate::serve) fn received<B>(
         self,
         response: Response<B>,
@@ -76,7 +77,7 @@ impl Fetch {
         received
     }
 
-    /// Returns a response that is not stored, and its head for the client.
+    /// Returns a response that is not stored, and its outgoing head.
     fn not_recorded<B>(
         self,
         (head, body): (response::Parts, B),
@@ -101,7 +102,7 @@ impl Fetch {
         (outgoing, Received { response, tag: Tagged::default(), inherited, forecast: None })
     }
 
-    /// Returns an admitted response, whose body is recorded while it is sent, and its head for the client.
+    /// Returns an admitted response whose body is recorded while it streams, and its outgoing head.
     fn recorded<B>(
         mut self,
         (head, body): (response::Parts, B),
@@ -116,7 +117,8 @@ impl Fetch {
     {
         let config = Arc::clone(&self.state.config);
         let response = Arc::new(stored);
-        // Nobody is there to inherit where nothing is noted; were there somebody, it may not be stored.
+        // Without a tracker, no page inherits the dependencies. If one does even so, `Unknown`
+        // keeps it from being stored.
         let inherited = match self.is_detached || is_tracked() {
             true => AnswerDependencies::from(&*response).and(tracker.peek()),
             false => AnswerDependencies::Unknown,
@@ -124,7 +126,7 @@ impl Fetch {
         let tags = config.policy.etags || told.max_age.is_some();
         let tags = tags && !response.headers().contains_key(ETAG);
         let comparison = tags.then(|| config.policy.comparison());
-        // To be validated before each use.
+        // A response that is stale on arrival has to be validated before each use.
         if !response.is_fresh(response.head().response_time)
             && let Some(leader) = self.plan.leader.take()
         {
@@ -136,7 +138,7 @@ impl Fetch {
         let said = forecast.status();
         let mut held = Response::from_parts(head, ());
         let verdict = self.hold(&forwarded, &mut held, Some((self.status, forecast.clone())));
-        // Until an outer layer has admitted it, nothing says that it is stored.
+        // The status does not report the response as stored until an outer layer admits it.
         let status = if verdict.is_some() { self.status } else { said };
         let ForwardedRequest { headers: request, outgoing, .. } = forwarded;
         let (key, selection) = (self.state.key, Arc::clone(config.selection()));
@@ -152,14 +154,16 @@ impl Fetch {
         (outgoing, Received { response, tag, inherited, forecast: Some((forecast, said)) })
     }
 
-    /// Tells those who wait, and those who come, that this response is nobody else's.
+    /// Releases the followers of a response that is not shared. Marks the key as hit-for-miss if
+    /// the next response is likely to be the same.
     fn not_shared(self, head: &response::Parts, handled_by_inner: bool, why: Detail) {
         let cache = &self.state.config.cache;
         let (key, hit_for_miss, now) = (self.state.key.as_ref(), cache.hit_for_miss(), cache.clock().now());
         if handled_by_inner {
             hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
-            // It says nothing of the next response, and a failing service is not to be stormed.
+            // A server error predicts nothing about the next response. Failing the flight limits how
+            // many followers retry at a time.
             if let Some(leader) = self.plan.leader {
                 leader.failed();
             }
@@ -179,7 +183,8 @@ impl Fetch {
     }
 }
 
-/// Says that a response is for nobody who comes from now on; nor for those who wait already, by RFC 9111 alone.
+/// Stops new requests from joining. Under `Policy::rfc9111`, also releases the current followers
+/// and returns `None` (RFC 9111 section 5.2.2.4).
 fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
     if state.config.policy.followers_accept_stale() {
         leader.close();
@@ -189,7 +194,8 @@ fn share_unfresh(leader: Leader, state: &RequestState) -> Option<Leader> {
     None
 }
 
-/// Releases those who wait for a response that each has to ask about, and has the next ones not wait at all.
+/// Releases the followers of a response that each of them has to validate. Marks the key as
+/// hit-for-miss, so that later requests do not collapse, unless the request is identified.
 pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     let cache = &state.config.cache;
     if !state.facts.identified {
@@ -198,8 +204,10 @@ pub(super) fn start_hit_for_miss(state: &RequestState, leader: Leader) {
     leader.pass();
 }
 
-/// Returns `true` if the next response under the same key will be of the same kind. Most client errors
-/// are about one request: its fields may have provoked them, and others' should collapse all the same.
+/// Returns `true` if a response with this status predicts the next response under its key.
+///
+/// Most client errors, a 304 and a 206 concern one request, whose fields may have provoked them.
+/// Other requests still collapse.
 pub(super) fn applies_to_resource(status: StatusCode) -> bool {
     let of_one_request = status.is_client_error()
         || status == StatusCode::NOT_MODIFIED

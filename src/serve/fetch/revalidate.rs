@@ -1,4 +1,5 @@
-//! Revalidation: the origin is asked whether what is stored still stands (RFC 9111 section 4.3).
+//! Revalidation: a conditional request asks the service whether a stored response is current (RFC
+//! 9111 section 4.3).
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Fetch {
-    /// Answers with the stored response, updated from the 304 (RFC 9111 section 4.3.4).
+    /// Answers with the stored response as updated by a 304 (RFC 9111 section 4.3.4).
     pub(in crate::serve) async fn freshened<B>(
         mut self,
         stale: &StoredResponse,
@@ -43,7 +44,7 @@ impl Fetch {
         let mut parts = self.updated_head(stale, &validated.headers, validated.extensions, updates);
         let marks = restrictions(&parts.extensions);
         let handled_by_inner = parts.extensions.remove::<HandledByInner>().is_some();
-        // The admission of an inner layer, whose answer this one passes on.
+        // The held admission of an inner layer, whose response this layer forwards.
         let held_within = parts.extensions.remove::<HeldAdmission>();
         let admission = match self.plan.generation {
             _ if handled_by_inner => Err(Detail::HandledByInner),
@@ -79,12 +80,12 @@ impl Fetch {
         (response, inherited)
     }
 
-    /// Returns the status of an answer that a 304 has validated.
+    /// Returns the status of a response that a 304 has validated.
     fn revalidated(&self) -> CacheStatus {
         self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
     }
 
-    /// Returns the head of the stored response as the 304 updates it, with the hints of both.
+    /// Returns the head of the stored response, updated by the 304, with the hints of both.
     fn updated_head(
         &self,
         stale: &StoredResponse,
@@ -100,7 +101,8 @@ impl Fetch {
         parts.headers = if updates { updated(&said, validated, retyped) } else { said };
         parts.extensions = extensions;
         let mut hints = parts.extensions.remove::<CacheHints>().unwrap_or_default();
-        // What the handler said before holds until it says something else.
+        // A handler's TTL stays in force until the handler sets another one or the 304 restricts
+        // the response.
         if hints.ttl == Ttl::Default
             && !restricts(validated, &config.policy.targets)
             && let Some(ttl) = stale.head().hinted
@@ -112,7 +114,7 @@ impl Fetch {
         }
         let told_before = stale.head().outward.as_ref().and_then(|outward| outward.told.max_age);
         hints.client_max_age = hints.client_max_age.or(told_before);
-        // What it says of its tags where they are told, it says of those from hints, too.
+        // The stored tag fields include the tags of earlier hints, which stay in force.
         if let Some(fields) = config.policy.tags_told {
             hints.tags.extend(fields.read(stale.headers()).unwrap_or_default());
         }
@@ -120,7 +122,8 @@ impl Fetch {
         parts
     }
 
-    /// Returns the updated response, which is about to be stored, and how long it is kept once it is stale.
+    /// Returns the pending write of the updated response, and how long the response is retained
+    /// once it is stale.
     fn update(
         &self,
         stale: &StoredResponse,
@@ -130,12 +133,13 @@ impl Fetch {
     ) -> Result<(PendingStore, Duration), Detail> {
         let (head, settled) = (stored.into_head(), self.background.clone());
         let mut storing = updating(&self.state, head, stale, &forwarded.headers, retained, settled);
-        // What is made from more than it is known by must not be kept.
+        // A response whose dependencies cannot be recorded is not stored: invalidations would miss
+        // it.
         if storing.made_from(reads) { Ok((storing, retained)) } else { Err(Detail::Dependencies) }
     }
 
-    /// Stores the freshened response, or has it stored when an outer layer admits it. Returns it, its status, and the
-    /// admission that is held.
+    /// Stores the freshened response, at once or when an outer layer admits it. Returns the
+    /// response, its status, and the held admission.
     async fn store_freshened(
         self,
         stale: &StoredResponse,
@@ -157,7 +161,7 @@ impl Fetch {
         let freshened = Freshened { state, leader, storing, retained, validated, now };
         if let Some(verdict) = verdict {
             verdict.when_decided(move |verdict| freshened.store_if(verdict));
-            // Until an outer layer has admitted it, nothing says that it is stored.
+            // The status does not report the response as stored until an outer layer admits it.
             return (stored, status, answer.extensions_mut().remove());
         }
         let is_placed = freshened.store().await;
@@ -165,8 +169,10 @@ impl Fetch {
         (stored, if is_placed || !told.is_stored() { told } else { status }, None)
     }
 
-    /// Tells followers and later requests that the response is not stored, and has the client told what a response
-    /// that is not stored says.
+    /// Handles a 304 whose updated response is not stored.
+    ///
+    /// Releases the followers, marks the key as hit-for-miss, and acts on the stored response.
+    /// Rewrites the head for the client as for any other response that is not stored.
     fn not_freshened(
         self,
         (handled_by_inner, updates): (bool, bool),
@@ -179,19 +185,19 @@ impl Fetch {
             true => HitForMissReason::HandledByInner,
             false => HitForMissReason::Uncacheable,
         };
-        // What a credential has provoked says nothing of the page that others get.
+        // Credentials may have provoked the 304, so it predicts nothing for other requests.
         let of_the_page = facts.is_collapsible() && !facts.identified;
         if of_the_page && self.plan.generation.is_some() && updates {
             config.cache.hit_for_miss().remember(self.state.key.as_ref(), reason, now);
         }
-        // It is no longer what the service answers others with.
+        // The service no longer answers other requests with the stored response.
         if outdated.is_some_and(|outdated| outdated.not_stored(&config.cache)) {
             self.background.iter().for_each(RefreshOutcome::settle);
         }
         let told = told(&config.policy, parts.extensions.get(), facts);
         tell_client(&mut parts.headers, told, config.cache.clock());
         if let Some(fields) = config.policy.tags_told {
-            // What can't be read is told nobody.
+            // Tags that cannot be parsed are not emitted.
             let tags = tags(&config.policy, &parts.headers, parts.extensions.get()).unwrap_or_default();
             fields.write(&tags, &mut parts.headers);
         }
@@ -201,25 +207,27 @@ impl Fetch {
     }
 }
 
-/// A stored response that a 304 has freshened, and what depends on it.
+/// A stored response that a 304 has freshened, ready to be written, with the flight that waits for
+/// it.
 struct Freshened {
     state: RequestState,
     leader: Option<Leader>,
     storing: PendingStore,
     retained: Duration,
-    /// The fields of the 304.
+    /// The header fields of the 304.
     validated: HeaderMap,
     now: Moment,
 }
 
 impl Freshened {
-    /// Stores it, freshens its variants, and shares it with followers. Returns `true` if it is stored.
+    /// Stores the response, freshens its variants, and shares it with followers. Returns `true` if
+    /// it is stored.
     async fn store(self) -> bool {
         let Self { state, leader, storing, retained, validated, now } = self;
         let config = &state.config;
         let variants = Variants { config, key: storing.key.clone(), retained };
         let (stored, is_placed) = storing.store_whole(&config.cache).await;
-        // A failure is counted by the cache; the variants stay as stale as they are.
+        // The cache counts a failure; the variants keep their freshness.
         let _ = variants.freshen(&stored, &validated).await;
         if let Some(leader) = leader {
             match stored.is_fresh(now) || config.policy.followers_accept_stale() {
@@ -230,6 +238,7 @@ impl Freshened {
         is_placed
     }
 
+    /// Stores the response if an outer layer has admitted it.
     fn store_if(self, verdict: Verdict) {
         if verdict == Verdict::Admitted {
             let cache = self.state.config.cache.clone();
@@ -240,7 +249,8 @@ impl Freshened {
     }
 }
 
-/// Returns what takes the place of a stored response, of which all stands but what its new head says.
+/// Returns the pending write of a stored response with a new head, which keeps the scopes and the
+/// dependencies. The caller sets the body.
 fn updating(
     state: &RequestState,
     mut head: Head,
@@ -259,7 +269,8 @@ fn updating(
     storing
 }
 
-/// Returns `true` if a 304 says that who has the response may not use it as before.
+/// Returns `true` if a 304 forbids the present use of the stored response: `no-store`, or `private`
+/// or `no-cache` without field names.
 fn restricts(validated: &HeaderMap, targets: &[HeaderName]) -> bool {
     let said = ResponseDirectives::for_targets(validated, targets);
     said.no_store || said.private == Qualified::All || said.no_cache == Qualified::All

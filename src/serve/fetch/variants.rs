@@ -1,4 +1,4 @@
-//! The variants of a page that a 304 freshens together (RFC 9111 section 4.3.4).
+//! The variants of a page that one 304 freshens together (RFC 9111 section 4.3.4).
 
 use crate::entry::{Entry, EntryKind, StoredResponse, VaryIndex, headers_for_storage};
 use crate::error::StoreError;
@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The stored responses under one key.
+/// The variants stored under one key.
 pub(super) struct Variants<'a> {
     pub(super) config: &'a LayerConfig,
     pub(super) key: CacheKey,
@@ -24,7 +24,8 @@ pub(super) struct Variants<'a> {
 }
 
 impl Variants<'_> {
-    /// Freshens all that have the strong tag that was validated (RFC 9111 section 4.3.4).
+    /// Freshens all variants with the strong tag of the validated response (RFC 9111 section
+    /// 4.3.4).
     pub(super) async fn freshen(
         &self,
         fresh: &StoredResponse,
@@ -47,14 +48,14 @@ impl Variants<'_> {
             let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
-            // What was asked for later knows better.
+            // A variant that was requested later is more recent than the 304.
             let is_newer = head.asked_at() > like.asked_at();
             if !same || is_newer || variant.status() != fresh.status() {
                 continue;
             }
             let headers = updated(&head.said(), &of_all_variants(validated, targets), false);
             let directives = ResponseDirectives::for_targets(&headers, targets);
-            // No longer than it says itself.
+            // A variant is fresh for no longer than its own fields allow.
             let Some(until) = fresh_again_until(self.config, &variant, &headers, &directives, like) else {
                 continue;
             };
@@ -62,7 +63,7 @@ impl Variants<'_> {
                 continue;
             }
             if cache.validity_of(&variant).await? == Validity::Valid {
-                // It was stored with its cookie, if it has one.
+                // A variant that was stored with `Set-Cookie` keeps the field.
                 let shares = variant.headers().contains_key(SET_COOKIE);
                 let windows = Windows::new(head.hinted_windows, &directives, self.config.policy.stale);
                 let headers = headers_for_storage(&headers, &not_stored(&headers, &directives, shares));
@@ -77,7 +78,8 @@ impl Variants<'_> {
     }
 }
 
-/// What a 304 says of all variants that have its tag; other fields may be of one of them alone.
+/// The fields of a 304 that apply to all variants with its tag. Other fields may concern one
+/// variant only.
 const OF_ALL_VARIANTS: [HeaderName; 3] = [CACHE_CONTROL, EXPIRES, DATE];
 
 fn of_all_variants(validated: &HeaderMap, targets: &[HeaderName]) -> HeaderMap {

@@ -1,4 +1,4 @@
-//! Tables of the steps of a 304 (RFC 9111 section 4.3.4).
+//! Tables of the steps that process a 304 (RFC 9111 section 4.3.4).
 
 use super::{Fetch, HeaderMap, StoredResponse, Ttl, ValidatorMatch, restricts};
 use crate::cache::Cache;
@@ -27,7 +27,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-/// Returns a stored response with these fields, after some changes.
+/// Returns a stored response with these fields and a changed head.
 fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> StoredResponse {
     let now = crate::clock::Clock::system().now();
     let mut head =
@@ -36,7 +36,7 @@ fn stored(lines: &[(&'static str, &str)], change: impl FnOnce(&mut Head)) -> Sto
     StoredResponse::new(head, Bytes::new())
 }
 
-/// Updates the head of a stored response by a 304 with these fields and hints.
+/// Updates the head of a stored response from a 304 with these fields and hints.
 fn update(
     policy: PolicyBuilder,
     stale: &StoredResponse,
@@ -59,10 +59,10 @@ fn hints_of(parts: &response::Parts) -> &CacheHints {
     parts.extensions.get().expect("hints")
 }
 
-/// What a handler has said of a stored response holds until it says something else, or the 304 restricts the use of the
+/// A handler's TTL stays in force until the handler sets another one or the 304 restricts the
 /// response (RFC 9111 sections 5.2.2.4, 5.2.2.5 and 5.2.2.7).
 #[test]
-fn lifetime_of_the_handler_holds_unless_the_304_restricts() {
+fn handler_ttl_survives_a_304_that_does_not_restrict() {
     let (app, rfc) = (Policy::app, Policy::rfc9111);
     type Row = (PolicyBuilder, Option<u64>, &'static str, &'static str, Option<u64>, Ttl);
     let table: [Row; 14] = [
@@ -92,7 +92,7 @@ fn lifetime_of_the_handler_holds_unless_the_304_restricts() {
 }
 
 #[test]
-fn targeted_fields_and_whole_directives_restrict() {
+fn targeted_fields_and_unqualified_directives_restrict() {
     let cdn = [HeaderName::from_static("cdn-cache-control")];
     for (name, value, targets, expected) in [
         ("cache-control", "no-store", &[][..], true),
@@ -107,9 +107,9 @@ fn targeted_fields_and_whole_directives_restrict() {
     assert!(!restricts(&headers(&both), &cdn), "the targeted field alone counts");
 }
 
-/// RFC 5861: the stale windows of the handler, and what else its hints have said.
+/// RFC 5861: the stale windows of the handler, and its other hints.
 #[test]
-fn other_hints_of_the_handler_hold_until_it_says_others() {
+fn other_hints_survive_until_the_handler_replaces_them() {
     let told = |max_age| ClientCacheControl { max_age: Some(seconds(max_age)), ..Default::default() };
     let stale = stored(&[("surrogate-key", "a b")], |head| {
         head.hinted_windows.while_revalidate = Some(seconds(9));
@@ -120,7 +120,7 @@ fn other_hints_of_the_handler_hold_until_it_says_others() {
     let table: [(PolicyBuilder, Option<CacheHints>, Hinted); 7] = [
         (Policy::app(), None, (Some(9), None, Some(7), &[])),
         (Policy::app(), Some(CacheHints::new().ttl(seconds(1))), (Some(9), None, Some(7), &[])),
-        // Both windows are said at once.
+        // A hint replaces both windows at once.
         (Policy::app(), Some(CacheHints::new().stale_if_error(seconds(3))), (None, Some(3), Some(7), &[])),
         (Policy::app(), Some(CacheHints::new().client_max_age(seconds(2))), (Some(9), None, Some(2), &[])),
         (Policy::app(), Some(CacheHints::new().tags(["c"])), (Some(9), None, Some(7), &["c"])),
@@ -139,10 +139,11 @@ fn other_hints_of_the_handler_hold_until_it_says_others() {
     assert!(hints_of(&never).never);
 }
 
-/// RFC 9111 section 3.2: "the cache MUST add each header field in the provided response to the stored response, replacing field
-/// values that are already present". A 304 that only does not contradict the stored response updates nothing.
+/// RFC 9111 section 3.2: "the cache MUST add each header field in the provided response to the
+/// stored response, replacing field values that are already present". A 304 that does not identify
+/// the stored response updates nothing, even if it does not contradict it.
 #[test]
-fn fields_of_the_origin_are_updated_and_not_those_told_to_clients() {
+fn a_304_updates_origin_fields_but_no_rewritten_fields() {
     let lines = [("cache-control", "max-age=60"), ("content-type", "text/html"), ("x-a", "1")];
     let told = ClientCacheControl { max_age: Some(seconds(7)), ..Default::default() };
     let stale = stored(&lines, |head| head.tell(told, &[]));
@@ -161,10 +162,10 @@ fn fields_of_the_origin_are_updated_and_not_those_told_to_clients() {
     }
 }
 
-/// RFC 9111 section 4.3.4, for responses of which one has a validator that the other lacks. The validators of both are tabled
-/// where they are compared.
+/// RFC 9111 section 4.3.4, for validators that only one of the two responses has. `rules::update`
+/// tests pairs of validators.
 #[test]
-fn validators_without_a_counterpart() {
+fn validators_without_a_counterpart_are_compared() {
     use ValidatorMatch::{Another, Same};
     type Lines = &'static [(&'static str, &'static str)];
     const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");
