@@ -1,4 +1,4 @@
-//! One response, step by step on its way to a decision.
+//! The steps of the admission of one response.
 
 use super::exchange::{Admission, Exchange};
 use super::freshness::{came_stale, fresh_by_policy_until, serves_while_revalidating, shortened, until};
@@ -30,10 +30,10 @@ use http::header::{CONTENT_RANGE, COOKIE, DATE, ORIGIN, RETRY_AFTER, SET_COOKIE}
 use http::{HeaderMap, HeaderName, StatusCode, response};
 use std::time::Duration;
 
-/// What an entry takes in a store besides head and body, about: its key and its place in a table.
+/// The approximate bytes of an entry besides its head and body: its key and its slot in a table.
 const ENTRY_OVERHEAD: u64 = 1024;
 
-/// A response that may be stored, and what its steps have in common.
+/// A response under admission, with the inputs shared by all steps.
 pub(super) struct Candidate<'a> {
     config: &'a LayerConfig,
     exchange: &'a Exchange<'a>,
@@ -44,19 +44,21 @@ pub(super) struct Candidate<'a> {
     received: ResponseTime,
     now: Moment,
     lifetime: ExplicitLifetime,
-    /// A 200 with a validator.
+    /// Whether the response is a 200 with a validator.
     is_revalidatable: bool,
+    /// Whether the response may be stored with its `Set-Cookie` fields.
     shares_cookies: bool,
 }
 
-/// What selects a response among the variants of its page (RFC 9111 section 4.1).
+/// The nominated fields that select a response among the variants of its URL (RFC 9111 section
+/// 4.1).
 struct Selecting {
     fields: Vec<HeaderName>,
-    /// Only clients that offer its content coding may have it.
+    /// Whether only clients that accept the content coding may get the response.
     is_coded_for_some: bool,
 }
 
-/// How long a response is fresh, and may be used once it is stale.
+/// How long a response is fresh, and its stale windows.
 struct Freshness {
     initial_age: Duration,
     until: Moment,
@@ -97,7 +99,7 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Takes all steps. The first that fails says why the response is not stored.
+    /// Runs all steps. The first step that fails gives the reason why the response is not stored.
     pub(super) fn admit(self) -> Result<Admission, Detail> {
         self.check_marks()?;
         self.check_storable()?;
@@ -115,7 +117,8 @@ impl<'a> Candidate<'a> {
         Ok(Admission { stored, declared, limit, retained, told })
     }
 
-    /// Refuses what the handler, or an inner layer, has marked, and responses that hand out a credential.
+    /// Refuses responses marked by the handler or an inner layer, and responses that issue a
+    /// credential.
     fn check_marks(&self) -> Result<(), Detail> {
         if self.hints.is_some_and(|hints| hints.never) {
             return Err(Detail::Hint);
@@ -128,10 +131,11 @@ impl<'a> Candidate<'a> {
         issued.map_or(Ok(()), Err)
     }
 
-    /// Checks the rules of the RFC (section 3).
+    /// Checks the rules of RFC 9111 section 3.
     fn check_storable(&self) -> Result<(), Detail> {
         let (response, facts) = (self.response, self.exchange.facts);
-        // It has no meaning on a 200, but to an origin that means a 206.
+        // RFC 9110 section 14.4: `Content-Range` has no meaning in a 200. After a range request,
+        // the service may have meant a 206.
         if facts.range && response.headers.contains_key(CONTENT_RANGE) {
             return Err(Detail::Partial);
         }
@@ -150,7 +154,7 @@ impl<'a> Candidate<'a> {
         .map_err(Detail::from)
     }
 
-    /// Returns the lifetime that the handler sets.
+    /// Returns the TTL that the handler sets.
     fn own_ttl(&self) -> Ttl {
         self.hints.map_or(Ttl::Default, |hints| hints.ttl)
     }
@@ -162,7 +166,7 @@ impl<'a> Candidate<'a> {
             && !headers.contains_key(SET_COOKIE2)
     }
 
-    /// Returns the nominated fields that the key does not cover (section 4.1).
+    /// Returns the nominated fields that the key does not cover (RFC 9111 section 4.1).
     fn selecting_fields(&self) -> Result<Selecting, Detail> {
         let (config, exchange, headers) = (self.config, self.exchange, &self.response.headers);
         let Vary::Fields(mut fields) = self.vary.clone() else { return Err(Detail::VaryAny) };
@@ -172,11 +176,12 @@ impl<'a> Candidate<'a> {
         self.could_depend_on(&fields)?;
         let by_origin = fields.contains(&ORIGIN) || config.policy.key.covers(&ORIGIN);
         let is_coded_for_some = is_coded_for_some(&config.policy, headers, &fields);
-        // It would take the place of one that others get, or be asked for in vain.
+        // Storing it could replace a response that more clients can use, and this client could
+        // never reuse it.
         if is_coded_for_some && !accept::offers_codings(exchange.request, headers) {
             return Err(Detail::ContentEncoding);
         }
-        // Requests with this key have those in common.
+        // Requests with this key are forwarded with the same values of covered fields.
         fields.retain(|field| !self.is_covered(field));
         // No look-up uses a key of this length.
         if !fields.is_empty() && config.selection().is_too_long(exchange.key, &fields, exchange.request) {
@@ -188,7 +193,7 @@ impl<'a> Candidate<'a> {
         Ok(Selecting { fields, is_coded_for_some })
     }
 
-    /// Checks that the handler could see all fields that it nominates, and that the cache can, too.
+    /// Checks that the handler saw every nominated field, and that none is ignored by the key.
     fn could_depend_on(&self, fields: &[HeaderName]) -> Result<(), Detail> {
         let (policy, facts) = (&self.config.policy, self.exchange.facts);
         if fields.iter().any(|field| policy.key.ignored.contains(field)) {
@@ -197,6 +202,7 @@ impl<'a> Candidate<'a> {
         if !policy.strips_unkeyed {
             return Ok(());
         }
+        // The handler saw the range or the precondition, which no key covers.
         if facts.range || facts.conditional {
             return Err(Detail::Unkeyed);
         }
@@ -206,12 +212,13 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Returns `true` if all requests with one key are forwarded with one value of a field.
+    /// Returns `true` if all requests with one key are forwarded with the same value of a field.
     fn is_covered(&self, field: &HeaderName) -> bool {
         let exchange = self.exchange;
-        // Only declared cookies come so far, and only keyed ones are sent on.
+        // Requests with undeclared cookies bypass the cache, and cookies outside the key are
+        // stripped.
         let is_cookie = *field == COOKIE && exchange.cookies_declared && !exchange.facts.personal;
-        // The handler sees of it what the key has of it.
+        // The handler sees a forwarded field only in the form that enters the key.
         let is_forwarded = ForwardedField::named(field).is_some();
         is_cookie || is_forwarded || self.config.policy.key.covers(field)
     }
@@ -222,12 +229,13 @@ impl<'a> Candidate<'a> {
         if self.exchange.asked.is_none_or(stores) { Ok(()) } else { Err(Detail::Predicate) }
     }
 
-    /// Returns how long the response is fresh (section 4.2), and its stale windows (RFC 5861).
+    /// Returns the end of freshness (RFC 9111 section 4.2) and the stale windows (RFC 5861).
     fn freshness(&self) -> Result<Freshness, Detail> {
         let initial_age = corrected_initial_age(&self.response.headers, self.received);
         let hinted_windows = self.hints.map_or_else(StaleOverrides::default, |hints| hints.stale);
         let until = shortened(self.config, self.fresh_until(initial_age, hinted_windows)?, self.now);
-        // Windows of our own are for pages, not for errors or for what is to be validated before each use.
+        // The policy's stale windows apply neither to errors nor to responses that are stale on
+        // arrival.
         let status = self.response.status;
         let own = match until > self.now && !status.is_client_error() && !status.is_server_error() {
             true => self.config.policy.stale,
@@ -240,15 +248,15 @@ impl<'a> Candidate<'a> {
     fn fresh_until(&self, initial_age: Duration, windows: StaleOverrides) -> Result<Moment, Detail> {
         let (config, directives, now) = (self.config, &self.directives, self.now);
         let (status, facts, own_ttl) = (self.response.status, self.exchange.facts, self.own_ttl());
-        // The handler's lifetime of its own response outranks the rest, but `no-store`.
+        // The handler's TTL outranks all other lifetimes. `check_storable` has refused `no-store`.
         if own_ttl != Ttl::Default {
             return if self.stores_hinted() { until(own_ttl, now) } else { Err(Detail::Status) };
         }
-        // Section 5.2.2.4: to be validated before each use.
+        // RFC 9111 section 5.2.2.4: the response is validated before each use.
         if directives.no_cache == Qualified::All {
             return Ok(now);
         }
-        // A response for an identified request is shared only if it says so.
+        // A response to an identified request needs an explicit lifetime to be shared.
         if self.lifetime == ExplicitLifetime::Silent && facts.identified && !facts.personal {
             return Err(Detail::NoLifetime);
         }
@@ -256,7 +264,8 @@ impl<'a> Candidate<'a> {
         let heuristic = || heuristic_lifetime(status, directives, headers, self.received.wall);
         let came_stale = came_stale(self.lifetime, initial_age, now);
         match fresh_by_policy_until(config, (self.lifetime, heuristic), status, initial_age, now) {
-            // Stale by as much as it is: it may have come from another cache.
+            // Stored with its actual staleness, for revalidation: the response may come from
+            // another cache.
             Err(Detail::NotFresh) if self.is_revalidatable => Ok(came_stale),
             // RFC 5861 section 3.
             Err(Detail::NotFresh)
@@ -269,20 +278,20 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Returns `true` if the handler's lifetime counts for the status.
+    /// Returns `true` if the handler's TTL applies to the status.
     fn stores_hinted(&self) -> bool {
         let status = self.response.status;
         self.config.policy.stores_with_lifetime(status)
             || self.hints.is_some_and(|hints| hints.statuses.contains(&status))
     }
 
-    /// Returns the fields that are stored (section 3.1).
+    /// Returns the fields to store (RFC 9111 section 3.1).
     fn stored_headers(&self, tags: &[String]) -> HeaderMap {
         let (policy, response) = (&self.config.policy, self.response);
         let mut excluded = not_stored(&response.headers, &self.directives, self.shares_cookies);
         excluded.extend_from_slice(&policy.unstored);
         if response.status == StatusCode::TOO_MANY_REQUESTS {
-            // It counts from one client's requests.
+            // This `Retry-After` counts from the requests of one client (RFC 6585 section 4).
             excluded.push(RETRY_AFTER);
         }
         let mut headers = response.headers.clone();
@@ -294,7 +303,7 @@ impl<'a> Candidate<'a> {
         }
         // RFC 9110 section 6.6.1: a cache that stores a response without `Date` adds one.
         if !headers.contains_key(DATE) {
-            // A header section that is full goes without.
+            // A full header map drops the field.
             let _ = date::format(self.received.wall).map(|date| headers.try_insert(DATE, date));
         }
         headers_for_storage(&headers, &[])
@@ -326,7 +335,7 @@ impl<'a> Candidate<'a> {
         head
     }
 
-    /// Returns the most bytes of body that fit.
+    /// Returns the maximum number of body bytes that the store and the policy allow.
     fn limit(&self, stored: &StoredResponse, declared: Option<u64>) -> Result<u64, Detail> {
         let largest = self.config.cache.store().largest_entry().unwrap_or(u64::MAX);
         let fits = largest.saturating_sub(stored.weight() + ENTRY_OVERHEAD);

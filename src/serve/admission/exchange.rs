@@ -1,4 +1,4 @@
-//! What the decision on a response is made from, and what it comes to.
+//! The input and the result of an admission.
 
 use crate::clock::Moment;
 use crate::entry::{Generation, Scope, StoredResponse};
@@ -8,33 +8,35 @@ use crate::serve::request::RequestFacts;
 use http::{HeaderMap, request};
 use std::time::{Duration, SystemTime};
 
-/// What was known of the exchange before the response came.
+/// The request side of an exchange, known before the response arrives.
 pub(in crate::serve) struct Exchange<'a> {
     pub(in crate::serve) request: &'a HeaderMap,
-    /// All of the request's head, where a predicate looks at it.
+    /// The whole request head, if a predicate needs it.
     pub(in crate::serve) asked: Option<&'a request::Parts>,
     pub(in crate::serve) facts: RequestFacts,
-    /// Whether there is a word on cookies, so that requests with others did not come so far.
+    /// Whether a cookie rule exists, of this layer or an outer one. A request with undeclared
+    /// cookies then bypasses the cache.
     pub(in crate::serve) cookies_declared: bool,
-    /// The key of the URL.
+    /// The key of the URL, without a variant.
     pub(in crate::serve) key: KeyRef<'a>,
     pub(in crate::serve) request_time: SystemTime,
     pub(in crate::serve) began: Moment,
     pub(in crate::serve) generation: Generation,
-    /// What names the request's targets, and their hosts.
+    /// The scopes of the request's targets, and the hosts of these targets.
     pub(in crate::serve) scopes: &'a [Scope],
     pub(in crate::serve) hosts: &'a [String],
 }
 
-/// A response that is to be kept if its body is complete.
+/// A response to store once its body is complete.
 pub(in crate::serve) struct Admission {
     /// The response without its body.
     pub(in crate::serve) stored: StoredResponse,
+    /// The `Content-Length` of the response, if it has one.
     pub(in crate::serve) declared: Option<u64>,
-    /// The most bytes of body that fit.
+    /// The maximum number of body bytes to record.
     pub(in crate::serve) limit: u64,
-    /// How long it is kept once it is stale.
+    /// How long the response is retained once it is stale.
     pub(in crate::serve) retained: Duration,
-    /// What the client is told, as those are that get it later.
+    /// The `Cache-Control` rewrite for clients. The first client and later hits get the same.
     pub(in crate::serve) told: ClientCacheControl,
 }

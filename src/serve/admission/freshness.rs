@@ -1,4 +1,4 @@
-//! How long a response is fresh here: what it says itself, its handler and the policy, in their order.
+//! The freshness lifetime of a response, from its fields, its handler and the policy.
 
 use crate::clock::Moment;
 use crate::entry::{Head, StoredResponse};
@@ -11,13 +11,20 @@ use crate::status::Detail;
 use http::{HeaderMap, StatusCode};
 use std::time::Duration;
 
-/// What a moment can tell apart.
+/// The resolution of a [`Moment`].
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Returns until when a response is fresh by what it says itself, by the TTL of its route and by the policy.
+/// Returns the end of freshness by the first rule that applies:
 ///
-/// The handler's hints and `no-cache` are decided before: see `Candidate::fresh_until`. The TTL of the route and the
-/// default replace or fill in lifetimes; they never make fresh what says that it is not.
+/// 1. A response that states that it is stale is not fresh.
+/// 2. The TTL of the route, for a 200.
+/// 3. `negative_ttl` of the status, if the response states no lifetime.
+/// 4. The lifetime that the response states, less its age.
+/// 5. `default_ttl`, for a 200.
+/// 6. A heuristic lifetime, less the age, if the policy enables heuristics.
+///
+/// Rules 2, 3 and 5 begin now, whatever the age. Rules 4 and 6 need a status that is storable with a
+/// lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these rules.
 pub(super) fn fresh_by_policy_until(
     config: &LayerConfig,
     (stated, heuristic): (ExplicitLifetime, impl FnOnce() -> Option<Duration>),
@@ -56,8 +63,10 @@ pub(super) fn fresh_by_policy_until(
     if until > now { Ok(until) } else { Err(Detail::NotFresh) }
 }
 
-/// Returns until when a variant is fresh that was validated together with another one: no longer than that, or
-/// than it says itself; `None` if it is to be validated by itself.
+/// Returns the end of freshness of a variant that was validated together with another response.
+///
+/// It is no later than the end of freshness of that response, or than the variant's own fields
+/// allow. Returns `None` if the variant has to be validated itself.
 pub(in crate::serve) fn fresh_again_until(
     config: &LayerConfig,
     variant: &StoredResponse,
@@ -83,7 +92,8 @@ pub(in crate::serve) fn fresh_again_until(
     Some(own.min(like.fresh_until))
 }
 
-/// Leaves a part of a lifetime to chance. What is fresh stays so for a moment at least.
+/// Shortens a freshness lifetime by a random part of it (`ttl_jitter`). A fresh response stays
+/// fresh for at least a millisecond.
 pub(super) fn shortened(config: &LayerConfig, fresh_until: Moment, now: Moment) -> Moment {
     let share = config.policy.jitter;
     if share == 0.0 || fresh_until == Moment::NEVER || fresh_until <= now {
@@ -93,7 +103,7 @@ pub(super) fn shortened(config: &LayerConfig, fresh_until: Moment, now: Moment) 
     now.after(rest.max(SHORTEST))
 }
 
-/// Returns until when a response was fresh that is not any more when it comes.
+/// Returns the end of freshness of a response that is stale on arrival.
 pub(super) fn came_stale(stated: ExplicitLifetime, initial_age: Duration, now: Moment) -> Moment {
     match stated {
         ExplicitLifetime::For(lifetime) => fresh_until(now, lifetime, initial_age),
@@ -101,7 +111,8 @@ pub(super) fn came_stale(stated: ExplicitLifetime, initial_age: Duration, now: M
     }
 }
 
-/// Returns `true` if a response is within its own window for use while it is revalidated.
+/// Returns `true` if a response is within its own stale-while-revalidate window (RFC 5861 section
+/// 3). The policy's window does not count.
 pub(super) fn serves_while_revalidating(
     fresh_until: Moment,
     hinted: StaleOverrides,
@@ -111,10 +122,14 @@ pub(super) fn serves_while_revalidating(
     now < fresh_until.after(Windows::new(hinted, directives, StaleOverrides::default()).while_revalidate)
 }
 
+/// Returns the end of a TTL that begins now.
+///
+/// # Errors
+/// Returns `ZeroTtl` for a TTL below a millisecond, and `NoLifetime` for `Ttl::Default`.
 pub(super) fn until(ttl: Ttl, now: Moment) -> Result<Moment, Detail> {
     match ttl {
         Ttl::Forever => Ok(Moment::NEVER),
-        // In the milliseconds of a moment.
+        // A `Moment` counts milliseconds.
         Ttl::For(ttl) => Some(now.after(ttl)).filter(|until| *until > now).ok_or(Detail::ZeroTtl),
         Ttl::Default => Err(Detail::NoLifetime),
     }
@@ -150,7 +165,8 @@ mod tests {
         until.map(|until| if until == Moment::NEVER { FOREVER } else { until.since(now).as_secs() })
     }
 
-    /// What is known of a response: its lifetime by its fields, its heuristic lifetime, its status and its age.
+    /// The stated lifetime of a response, its heuristic lifetime in seconds, its status and its age
+    /// in seconds.
     type Known = (ExplicitLifetime, Option<u64>, u16, u64);
 
     fn check(table: impl IntoIterator<Item = (PolicyBuilder, Level, Known, Result<u64, Detail>)>) {
@@ -173,10 +189,10 @@ mod tests {
         defaulted(60).negative_ttl(StatusCode::from_u16(status).expect("a status"), seconds(5))
     }
 
-    /// RFC 9111 section 4.2.1, with the options of the policy in their place: the route's ttl, `negative_ttl`, the explicit
-    /// lifetime, `default_ttl`, a heuristic.
+    /// RFC 9111 section 4.2.1, combined with the policy: the route's TTL, `negative_ttl`, the
+    /// explicit lifetime, `default_ttl`, a heuristic.
     #[test]
-    fn first_lifetime_that_applies_counts() {
+    fn lifetimes_apply_in_their_order_of_precedence() {
         let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
         let route = |ttl: u64| Level::Route(Ttl::For(seconds(ttl)));
         let (forever, unset) = (Level::Route(Ttl::Forever), Level::Route(Ttl::Default));
@@ -207,10 +223,10 @@ mod tests {
         ]);
     }
 
-    /// RFC 9111 section 4.2.2, with the limit of the policy. Section 4.2: "response_is_fresh = (freshness_lifetime >
-    /// current_age)"; a ttl of the policy begins when the response comes.
+    /// RFC 9111 section 4.2.2, with the limit of the policy. Section 4.2: "response_is_fresh =
+    /// (freshness_lifetime > current_age)". A TTL of the policy begins when the response arrives.
     #[test]
-    fn heuristics_and_explicit_lifetimes_are_less_the_age() {
+    fn age_reduces_heuristic_and_explicit_lifetimes() {
         let (app, rfc, site) = (Policy::app, Policy::rfc9111, Level::Site);
         let most = |policy: PolicyBuilder| policy.heuristic_freshness(seconds(50));
         check([
@@ -230,7 +246,7 @@ mod tests {
         ]);
     }
 
-    /// The jitter leaves a fresh response fresh, and lengthens nothing.
+    /// The jitter keeps a fresh response fresh, and lengthens no lifetime.
     #[test]
     fn jitter_shortens_a_lifetime_by_its_share_at_most() {
         let config = |share| config(Policy::app().ttl_jitter(share), Level::Site);
@@ -251,9 +267,9 @@ mod tests {
         assert!((0..100).all(|_| shortened(&config(1.0), shortest, now) == shortest));
     }
 
-    /// RFC 9111 section 4.2.4: for how long a response has been stale.
+    /// RFC 9111 section 4.2.4: how long a response has been stale.
     #[test]
-    fn stale_response_was_fresh_until_before_it_came() {
+    fn response_stale_on_arrival_keeps_its_end_of_freshness() {
         let now = Clock::manual().0.now();
         for (stated, age, ago) in
             [(stated(10), 15, 5), (Stale, 15, 15), (Silent, 15, 15), (stated(10), 10, 0)]
@@ -262,7 +278,7 @@ mod tests {
         }
     }
 
-    /// RFC 5861 section 3. RFC 9111 section 4.2.4: not if a directive prohibits it.
+    /// RFC 5861 section 3. RFC 9111 section 4.2.4: a directive can prohibit stale responses.
     #[test]
     fn stale_response_is_used_within_its_own_window() {
         let now = Clock::manual().0.now();
@@ -288,9 +304,10 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 4.3.4: a variant that is validated together with another is fresh for as long as both allow.
+    /// RFC 9111 section 4.3.4: a variant validated together with another response is fresh for as
+    /// long as both allow.
     #[test]
-    fn variant_is_fresh_again_no_longer_than_the_validated_one() {
+    fn variant_is_fresh_no_longer_than_the_validated_response() {
         let table = [
             (Policy::app(), None, "max-age=9", 60, Some(9)),
             (Policy::app(), None, "max-age=90", 60, Some(60)),

@@ -1,4 +1,4 @@
-//! The decision whether a response may be stored (RFC 9111 section 3), and for how long.
+//! Admission: decides whether a response may be stored (RFC 9111 section 3), and for how long.
 
 mod candidate;
 mod exchange;
@@ -15,7 +15,10 @@ use http::response;
 use http_body::Body;
 pub(super) use tags::{scopes_of, tags};
 
-/// Decides on the head of a response. Fails with the reason why it is not stored.
+/// Decides on the head of a response.
+///
+/// # Errors
+/// Returns the reason why the response is not stored.
 pub(super) fn admit(
     config: &LayerConfig,
     exchange: &Exchange<'_>,
@@ -24,7 +27,11 @@ pub(super) fn admit(
     Candidate::new(config, exchange, response).admit()
 }
 
-/// Returns `true` if a body is no more than may be kept, and as long as is declared, as far as it says.
+/// Checks that a body is within the size limit and has the declared length, if its size hint is
+/// exact enough.
+///
+/// # Errors
+/// Returns `TooLarge` or `ContentLength`.
 pub(super) fn body_fits<B: Body>(body: &B, admission: &Admission) -> Result<(), Detail> {
     let said = body.size_hint();
     if said.lower() > admission.limit {
@@ -45,9 +52,10 @@ mod tests {
     use http_body_util::{BodyExt, Full, StreamBody};
     use std::time::Duration;
 
-    /// RFC 9110 section 8.6: a `Content-Length` that differs from the length of the content is an error.
+    /// RFC 9110 section 8.6: a `Content-Length` that differs from the length of the content is an
+    /// error.
     #[test]
-    fn body_fits_if_its_length_is_the_declared_one_and_within_the_limit() {
+    fn body_fits_the_declared_length_and_the_limit() {
         let known = |length| Full::new(Bytes::from(vec![0; length])).boxed();
         let unknown = || {
             BodyExt::boxed(StreamBody::new(

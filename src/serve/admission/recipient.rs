@@ -1,4 +1,4 @@
-//! Responses for one recipient that do not say so.
+//! Detects responses for a single recipient that no directive marks as such.
 
 use crate::status::Detail;
 use http::HeaderMap;
@@ -6,7 +6,8 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY,
 };
 
-/// Refuses a response for scripts of one origin, if `Origin` selects no variant, and one with a nonce.
+/// Refuses a response that allows the scripts of one origin, unless `Origin` selects it, and a
+/// response with a nonce.
 pub(super) fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Result<(), Detail> {
     if !by_origin && allows_one_origin(headers) {
         return Err(Detail::Cors);
@@ -17,16 +18,16 @@ pub(super) fn check_single_recipient(headers: &HeaderMap, by_origin: bool) -> Re
     Ok(())
 }
 
-/// Returns `true` if the response has a nonce (Content Security Policy Level 3, section 7.1), which is to be
-/// another one each time.
+/// Returns `true` if the response has a nonce, which must differ in every response (Content
+/// Security Policy Level 3, section 7.1).
 fn has_nonce(headers: &HeaderMap) -> bool {
     let policies = [CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_REPORT_ONLY];
     let mut lines = policies.iter().flat_map(|name| headers.get_all(name)).map(http::HeaderValue::as_bytes);
     lines.any(|line| line.windows(7).any(|text| text.eq_ignore_ascii_case(b"'nonce-")))
 }
 
-/// Returns `true` if the response was made for scripts of one origin (Fetch, section 3.3.4), which others
-/// should not be given; it should have named `Origin` in `Vary`.
+/// Returns `true` if the response allows the scripts of one origin. Such a response should name
+/// `Origin` in `Vary` (Fetch standard, "CORS protocol and HTTP caches").
 fn allows_one_origin(headers: &HeaderMap) -> bool {
     headers.get_all(ACCESS_CONTROL_ALLOW_ORIGIN).iter().any(|origin| origin != "*")
 }

@@ -1,16 +1,20 @@
-//! The tags of a response, and all else that names it in an invalidation.
+//! The tags of a response, and its scopes.
 
 use crate::entry::{ExtendOnHost, Scope};
 use crate::policy::{CacheHints, Policy};
 use crate::status::Detail;
 use http::HeaderMap;
 
-/// How many tags a response may have, and how many bytes each.
+/// The maximum number of tags of a response.
 const MOST_TAGS: usize = 256;
+/// The maximum length of a tag, in bytes.
 const LONGEST_TAG: usize = 1024;
 
-/// Returns the tags of a response. What has more than can be held, or ones that can't be read, is not
-/// stored: what can't be invalidated must not be kept.
+/// Returns the tags of a response from its fields and hints, sorted and without duplicates.
+///
+/// # Errors
+/// Returns `Tags` if the tags are too many, too long or malformed. Such a response is not stored,
+/// because an invalidation could miss it.
 pub(in crate::serve) fn tags(
     policy: &Policy,
     headers: &HeaderMap,
@@ -24,7 +28,8 @@ pub(in crate::serve) fn tags(
     if fit { Ok(tags) } else { Err(Detail::Tags) }
 }
 
-/// Returns all that may name a response in an invalidation.
+/// Returns the scopes of a response: its targets, and each tag on all hosts and on each of its
+/// hosts.
 pub(in crate::serve) fn scopes_of(target: &[Scope], hosts: &[String], tags: &[String]) -> Box<[Scope]> {
     if tags.is_empty() {
         return target.into();
@@ -40,9 +45,9 @@ mod tests {
     use super::*;
     use crate::rules::groups::TagField;
 
-    /// RFC 9875 section 2: a list of strings. A response whose tags can't all be held is not stored.
+    /// RFC 9875 section 2: a list of strings. A response is stored only with all its tags.
     #[test]
-    fn tags_of_fields_and_hints_are_read_once_each() {
+    fn duplicate_tags_of_fields_and_hints_count_once() {
         let many = |count: usize| (0..count).map(|at| format!("t{at:03}")).collect::<Vec<_>>();
         let long = |length: usize| vec!["a".repeat(length)];
         type Found = Result<Vec<String>, Detail>;
@@ -68,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_chosen_fields_have_tags() {
+    fn tags_are_read_from_the_chosen_fields_only() {
         let mut headers = HeaderMap::new();
         headers.insert("cache-groups", "\"a\"".parse().expect("a value"));
         headers.insert("surrogate-key", "b c".parse().expect("a value"));
@@ -85,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn each_tag_names_a_response_on_all_hosts_and_on_each() {
+    fn each_tag_has_a_scope_on_all_hosts_and_on_each_host() {
         let target = [Scope::of_target("/", None, None)[0]];
         let hosts = ["a.example".to_owned(), "b.example".to_owned()];
         for (tags, count) in [(&[][..], 0), (&["a".to_owned()], 3), (&["a".to_owned(), "b".to_owned()], 6)] {

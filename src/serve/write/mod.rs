@@ -1,4 +1,4 @@
-//! Writes: requests with unsafe methods, and what they change.
+//! Writes: requests with unsafe methods, and their invalidations.
 
 mod post;
 mod reference;

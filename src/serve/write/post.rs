@@ -1,4 +1,5 @@
-//! A response to a POST that says what is at its own target now (RFC 9110 section 9.3.3): kept for a GET to come.
+//! Stores the response to a POST that represents its own target, for a later GET (RFC 9110 section
+//! 9.3.3).
 
 use super::reference::Base;
 use super::written::Written;
@@ -27,20 +28,22 @@ use http::{HeaderMap, Method, Response, StatusCode, Uri};
 use http_body::Body;
 use std::sync::Arc;
 
-/// A POST whose response may be kept: all that is known before it is sent on.
+/// A POST whose response may be stored: the state that it keeps while the service runs.
 pub(in crate::serve) struct CacheablePost {
     fetch: Fetch,
     forwarded: ForwardedRequest,
-    /// What was current before the service was called; later, before what it has changed is invalidated.
+    /// The generation read before the request is forwarded. `still_valid` replaces it by the
+    /// generation before the response's own invalidations.
     before: Generation,
-    /// What the response is made from.
+    /// The dependencies of the response.
     tracker: Tracker,
 }
 
 impl CacheablePost {
-    /// Returns what is to be known of a request, if its response may be kept at all: where the word of the origin
-    /// counts alone, and a GET with the same fields, from nobody in particular, would be looked up and sent on as it
-    /// is.
+    /// Returns the state of a POST, or `None` if its response is not storable.
+    ///
+    /// Only the outermost layer under `Policy::rfc9111` stores such a response. A GET with the same
+    /// fields must be anonymous, must be looked up, and must be forwarded unchanged.
     pub(in crate::serve) async fn new(
         config: &Arc<LayerConfig>,
         request: &Parts,
@@ -53,7 +56,7 @@ impl CacheablePost {
         if config.policy.predicates.skips(request.into()) {
             return None;
         }
-        // What frames the content says nothing of the request.
+        // A GET has no fields that frame or announce content.
         let mut headers = request.headers.clone();
         [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT].iter().for_each(|name| drop(headers.remove(name)));
         let head = RequestHead { method: &Method::GET, headers: &headers, ..RequestHead::from(request) };
@@ -61,7 +64,7 @@ impl CacheablePost {
         inspect(&config.policy, head, true, None, &mut inspected).ok()?;
         inspected.parts = config.policy.key.parts(head);
         let (facts, mut buf) = (inspected.facts, KeyBuf::new());
-        // Who is known may be answered with what is theirs.
+        // An identified request may get a personalized response.
         let says_more = facts.selects()
             || facts.identified
             || (facts.directives && config.policy.forbids_storing(&headers));
@@ -73,13 +76,13 @@ impl CacheablePost {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
-        // The length of the content tells one POST from another.
+        // `Content-Length` helps to distinguish POSTs with one target in loop detection.
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();
         outgoing.set_key(state.shown.clone());
         let asked = config.policy.predicates.look_at_responses().then(|| request.clone());
-        // All of its fields: none that a GET lacks may have selected what it is answered with.
+        // With all fields: a response selected by a field that a GET lacks must not match a GET.
         let forwarded = ForwardedRequest {
             asked,
             ..ForwardedRequest::new(config, request.headers.clone(), request.version, outgoing)
@@ -98,33 +101,36 @@ impl CacheablePost {
         Some(Self { fetch, forwarded, before, tracker })
     }
 
-    /// Returns the request, among those that led to it.
+    /// Returns the place of the request in the chain of requests that led to it.
     pub(in crate::serve) fn chain(&self) -> &Arc<Chain> {
         &self.fetch.state.chain
     }
 
-    /// Answers in place of the service, if the request is a loop.
+    /// Returns a 508 in place of the service's response, if the request is a loop.
     pub(in crate::serve) fn refused_loop<B>(&self, request: &Parts) -> Option<Response<ResponseBody<B>>> {
         let state = &self.fetch.state;
         let outgoing = || loop_head(&state.config, state.shown.clone(), state.facts, &request.extensions);
         state.chain.is_loop().then(|| empty(StatusCode::LOOP_DETECTED, request.version, &outgoing()))
     }
 
-    /// Drives the call, and notes what the response is made from.
+    /// Drives the future of the service, and notes the dependencies of the response.
     pub(super) async fn track<F: Future>(&mut self, call: F) -> F::Output {
         let answer = self.tracker.track(call).await;
         self.tracker.pass_on();
         answer
     }
 
-    /// Returns all that names a response, if it is what a GET of the same target would get: it says so, and for how
-    /// long.
+    /// Returns the scopes of the response, or `None` if it is not storable.
+    ///
+    /// It must be a 200 with an explicit lifetime, and its `Content-Location` must be the target
+    /// (RFC 9110 section 9.3.3).
     pub(super) fn scopes_of<B>(&self, response: &Response<B>, written: &Written) -> Option<Box<[Scope]>> {
         let (target, host) = (&written.public.uri, written.public.authority.as_ref());
         let headers = response.headers();
         let directives = ResponseDirectives::for_targets(headers, &self.fetch.state.config.policy.targets);
         let stated = stated_lifetime(&directives, headers, self.forwarded.at);
-        // Who it is that logs in, is in the content: their cookie is for nobody else, whatever the policy.
+        // The content of a POST can identify a visitor. No policy shares a cookie set in response
+        // to it.
         if response.status() != StatusCode::OK
             || headers.contains_key(SET_COOKIE)
             || !matches!(stated, ExplicitLifetime::For(_))
@@ -137,19 +143,22 @@ impl CacheablePost {
         Some(scopes_of(&state.scopes, &state.hosts, &tags))
     }
 
-    /// Returns what may be kept as far as is known before the response itself invalidates anything: not where what
-    /// it is about was invalidated by somebody else meanwhile.
+    /// Returns the POST if no concurrent invalidation affects its response. To be called before the
+    /// response's own invalidations.
     pub(super) async fn still_valid(mut self, scopes: Option<Box<[Scope]>>) -> Option<Self> {
         let (config, scopes) = (&self.fetch.state.config, scopes?);
-        // In this order: what is newer than it shows as a step that nobody here has taken.
+        // The generation is read before the validity. A later invalidation then counts as an
+        // unexpected step in `admit`.
         let now = config.cache.generation().await.ok()?;
         let validity = config.cache.validity(self.before, &scopes, &[]).await;
         self.before = now;
         (validity.ok()? == Validity::Valid).then_some(self)
     }
 
-    /// Passes the response on, and keeps it, unless anything was invalidated but what it has invalidated itself, in
-    /// so many steps: then it may be older than that.
+    /// Returns the response, and stores it if the generation advanced by exactly `steps`, the
+    /// number of the response's own invalidations.
+    ///
+    /// After any other invalidation, the response may be outdated.
     pub(in crate::serve) async fn admit<B>(
         mut self,
         response: Response<B>,
@@ -170,14 +179,15 @@ impl CacheablePost {
         }
         let mut response = response.map(|body| ResponseBody::forwarded(body).in_chain(self.chain()));
         self.forwarded.outgoing.apply_to_answer(&mut response);
-        // It may be older than what was invalidated meanwhile.
+        // The response may be older than a concurrent invalidation.
         (response, AnswerDependencies::Unknown)
     }
 }
 
-/// Returns `true` if `Content-Location` names the target itself, query and all (RFC 9110 section 8.7).
+/// Returns `true` if `Content-Location` names the target itself, with its query (RFC 9110 section
+/// 8.7).
 fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
-    // Two say nothing.
+    // Several lines are ambiguous.
     if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {
         return false;
     }
@@ -198,7 +208,7 @@ mod tests {
     use http::{HeaderMap, Uri};
 
     #[test]
-    fn only_the_very_target_is_the_target() {
+    fn content_location_must_name_the_exact_target() {
         let host = Authority::from_static("shop.example");
         for (location, target, same) in [
             ("/a", "/a", true),

@@ -1,13 +1,13 @@
-//! The references of a response, resolved against the target of its request (RFC 3986 section 5.2).
+//! Resolves the references of a response against the target of its request (RFC 3986 section 5.2).
 
 use crate::key::canonical_authority;
 use crate::policy::Sharing;
 use http::HeaderValue;
 
-/// Where the references of a response are resolved.
+/// The base of the references in a response.
 #[derive(Debug)]
 pub(in crate::serve) struct Base<'a> {
-    /// An application is one origin whatever the scheme, and is read like browsers read it.
+    /// `Sharing::App` treats all schemes as one origin, and parses references like browsers do.
     pub(in crate::serve) sharing: Sharing,
     pub(in crate::serve) scheme: Option<&'a str>,
     /// The authorities that name the origin.
@@ -16,9 +16,9 @@ pub(in crate::serve) struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Returns the path that a field points to, if that is on this origin.
+    /// Returns the path of a reference, if the reference is on this origin.
     pub(in crate::serve) fn path_of(&self, reference: &HeaderValue) -> Option<String> {
-        // Not only ASCII: some send IRIs as they are.
+        // UTF-8, not only ASCII: some services send IRIs unencoded.
         let reference = std::str::from_utf8(reference.as_bytes()).ok()?.trim();
         let reference = reference.split(['?', '#']).next()?;
         let is_app = self.sharing == Sharing::App;
@@ -36,8 +36,10 @@ impl Base<'_> {
         (self.has_scheme(scheme) && self.has_host(authority, scheme)).then(|| resolve("/", path))
     }
 
-    /// Returns `true` if a reference with this scheme may be on this origin. Where the scheme of the target is not known,
-    /// http and https count as one.
+    /// Returns `true` if a reference with this scheme may be on this origin.
+    ///
+    /// An application counts `http` and `https` as one. Under RFC 9111, the schemes must be equal
+    /// if both are known.
     fn has_scheme(&self, scheme: Option<&str>) -> bool {
         match self.sharing {
             Sharing::App => scheme.is_none_or(is_of_web),
@@ -62,14 +64,15 @@ fn is_of_web(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-/// Returns an authority without user information in its one spelling, by the port of a scheme.
+/// Returns the canonical form of an authority without user information. `scheme` gives the default
+/// port.
 fn canonical(authority: &str, scheme: Option<&str>) -> Option<String> {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let scheme = scheme.map(str::to_ascii_lowercase);
     canonical_authority(host.as_bytes(), scheme.as_deref())
 }
 
-/// Resolves a relative path (RFC 3986 section 5.2.3 and 5.2.4).
+/// Resolves a relative path (RFC 3986 sections 5.2.3 and 5.2.4).
 fn resolve(base: &str, reference: &str) -> String {
     if reference.is_empty() {
         return base.to_owned();
@@ -94,7 +97,7 @@ fn resolve(base: &str, reference: &str) -> String {
     format!("/{}{slash}", segments.join("/"))
 }
 
-/// Returns how many dots a dot segment has, encoded ones too (RFC 3986 section 6.2.2.2).
+/// Returns the number of dots in a dot segment, percent-encoded or not (RFC 3986 section 6.2.2.2).
 fn dots(segment: &str) -> Option<usize> {
     match segment.to_ascii_lowercase().replace("%2e", ".").as_str() {
         "." => Some(1),
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_application_is_one_origin_whatever_the_scheme_and_is_read_like_browsers_read_it() {
+    fn app_is_one_origin_and_parses_references_like_browsers() {
         let (http, path) = (Some("http"), Some("/c".to_owned()));
         for reference in
             ["https://shop.example/c", "https://shop.example:443/c", "http:/c", "\\c", "http:../c"]

@@ -1,4 +1,4 @@
-//! Unsafe methods invalidate what they may have changed (RFC 9111 section 4.4), and handlers what they say.
+//! Forwards unsafe methods, and invalidates the targets of writes (RFC 9111 section 4.4).
 
 use super::post::CacheablePost;
 use super::written::Written;
@@ -22,9 +22,14 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use tower::Service;
 
-/// Forwards the request; if it succeeds, its target and what the response points to on the same
-/// origin are invalidated before the client learns of it. If its outcome is never seen, its target is; softly, where
-/// it is a gateway that has seen none.
+/// Forwards a write, and invalidates stored responses before the client gets the response.
+///
+/// | outcome | invalidated |
+/// |---|---|
+/// | 2xx, 3xx | the target, same-origin references, cache groups, the handler's own invalidation |
+/// | 408, an error, a panic, or a client that left | the target |
+/// | 502, 504 | the target, softly |
+/// | any other status, or a service that did not get ready | nothing |
 pub(in crate::serve) async fn forward<S, ReqBody, B>(
     config: Arc<LayerConfig>,
     mut inner: S,
@@ -44,17 +49,18 @@ where
         return (Ok(refused), AnswerDependencies::noted());
     }
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
-    // It may be answered by requests of its own to a layer further in.
+    // The handler may forward requests of its own to an inner layer.
     let identified = identifies(&config.policy, (&parts).into());
     announce(&config, &mut parts.extensions, identified, &[]);
-    // What the client asked for, and what the handler sees: either may be what others are sent.
+    // Stored responses may have the scope of the public target, or of the target that the handler
+    // sees.
     let written = Written::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
     if post.is_some() {
         // A GET with the same key is forwarded in this form, too.
         normalize(&mut request);
     }
-    // Until it is called, the service has changed nothing.
+    // The service changes nothing before it is called.
     if let Err(error) = poll_fn(|cx| inner.poll_ready(cx)).await {
         return (Err(error), AnswerDependencies::noted());
     }
@@ -95,7 +101,7 @@ where
     (Ok(not_kept(response, chain.as_ref(), outgoing)), AnswerDependencies::noted())
 }
 
-/// Returns the response to a write that is not stored.
+/// Returns the response to a write, without storing it.
 fn not_kept<B>(
     response: Response<B>,
     chain: Option<&Arc<Chain>>,
@@ -113,8 +119,8 @@ where
     response
 }
 
-/// Returns what a successful write has changed: its target, what its response refers to, groups, and what the handler
-/// says.
+/// Returns the invalidations of a successful write: its target, the references of its response,
+/// cache groups, and the handler's own invalidation.
 fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) -> Vec<Invalidation> {
     let location = names_changed(response.status(), by_redirects).then_some(LOCATION);
     let referred = [Some(CONTENT_LOCATION), location]
@@ -122,7 +128,7 @@ fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) 
         .flatten()
         .flat_map(|name| written.referred(response.headers(), &name));
     let mut what = vec![written.of_site(written.paths().into_iter().chain(referred).collect())];
-    // RFC 9875 section 3: of the same origin, and nothing if it can't be read.
+    // RFC 9875 section 3: groups of the same origin. A malformed field names no group.
     if let (Ok(groups), Some(_)) = (cache_group_invalidation(response.headers()), &written.public.authority) {
         what.push(written.on_own_hosts(groups.into_iter().map(Invalidation::tag).collect()));
     }
@@ -130,8 +136,10 @@ fn changed_by<B>(response: &Response<B>, written: &Written, by_redirects: bool) 
     what
 }
 
-/// Returns `true` if the `Location` of a response names what a write may have changed: what it created, or the page that
-/// the client is sent to after it. If the target has moved, nothing has changed at its new place yet.
+/// Returns `true` if the `Location` of a response names a page that the write may have changed.
+///
+/// That is a created resource, or the page that the client is sent to after a write. The new
+/// location of a moved target has not changed.
 fn names_changed(status: StatusCode, redirects: bool) -> bool {
     match status {
         _ if status.is_success() => true,
@@ -140,12 +148,13 @@ fn names_changed(status: StatusCode, redirects: bool) -> bool {
     }
 }
 
-/// Returns what a write may have changed whose response does not say so.
+/// Returns the invalidation for a write whose response leaves its outcome open.
 fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidation> {
     match status {
-        // A time limit has dropped the handler, which may have written before; what it detached may still write.
+        // A timeout has dropped the handler, which may have written before. Its detached tasks may
+        // still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
-        // An origin that is down has written nothing, and what is stale may be all there is.
+        // An origin that is down has written nothing, and stale responses may be all that is left.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),
         _ => None,
     }

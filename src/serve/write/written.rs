@@ -1,4 +1,4 @@
-//! What a write may have changed, by its targets and by what its response refers to.
+//! The targets of a write, and the paths that its response refers to.
 
 use super::reference::Base;
 use crate::cache::Invalidation;
@@ -9,22 +9,23 @@ use http::header::HOST;
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, Uri};
 
-/// A target of a write, and the authority that it is on.
+/// A target of a write, and its authority.
 #[derive(Debug)]
 pub(in crate::serve) struct WriteTarget {
     pub(in crate::serve) uri: Uri,
     pub(in crate::serve) authority: Option<Authority>,
 }
 
-/// What a write may have changed by its targets.
+/// The targets of a write, and the origins that its response may refer to.
 #[derive(Debug)]
 pub(in crate::serve) struct Written {
+    /// The target in the public URL.
     pub(in crate::serve) public: WriteTarget,
-    /// What the handler sees, if it is another one.
+    /// The target that the handler sees, if it differs.
     seen: Option<WriteTarget>,
     /// The hosts that forwarded fields name.
     forwarded_hosts: Vec<String>,
-    /// What proxies have removed from the public path.
+    /// The prefix that proxies removed from the public path.
     prefix: Option<String>,
     sharing: Sharing,
 }
@@ -56,14 +57,15 @@ impl Written {
         std::iter::once(&self.public).chain(&self.seen)
     }
 
-    /// Returns the public path as clients use it, if proxies have removed a part of it.
+    /// Returns the public path with the prefix that proxies removed, if there is one.
     fn prefixed_path(&self) -> Option<String> {
         Some(format!("{}{}", self.prefix.as_ref()?, self.public.uri.path()))
     }
 
-    /// Returns the paths of the targets themselves.
+    /// Returns the paths of the targets.
     pub(in crate::serve) fn paths(&self) -> Vec<String> {
-        // Without the prefix, which any client may send: what came through the proxy has the path without it, too.
+        // Without the prefix, because any client may send one. An entry requested through the proxy
+        // has the scope of the path without it, too.
         self.targets().map(|target| target.uri.path().to_owned()).collect()
     }
 
@@ -72,8 +74,10 @@ impl Written {
         self.of_site(self.paths())
     }
 
-    /// Returns the invalidation of paths, of the own hosts alone where nobody else's may be touched (RFC 9111 section
-    /// 4.4). An application is one site, whatever it is called.
+    /// Returns the invalidation of paths.
+    ///
+    /// Under RFC 9111, it is limited to the hosts of the targets (section 4.4). An application is
+    /// one site under all its names.
     pub(in crate::serve) fn of_site(&self, paths: Vec<String>) -> Invalidation {
         match self.sharing {
             Sharing::Rfc9111 => self.on_own_hosts(Invalidation::request_paths(paths)),
@@ -81,7 +85,7 @@ impl Written {
         }
     }
 
-    /// Returns the paths that the lines of a field point to, on the origin of any target.
+    /// Returns the paths that the lines of a field refer to, on the origin of any target.
     pub(in crate::serve) fn referred(&self, headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
         let prefixed = self.prefixed_path();
         let bases: Vec<_> = self
@@ -91,6 +95,7 @@ impl Written {
             .collect();
         let lines = headers.get_all(name).iter();
         let mut paths: Vec<_> =
+            // Entries have the scope of the path without the prefix, too.
             lines.flat_map(|line| bases.iter().filter_map(|base| base.path_of(line))).collect();
         if let Some(prefix) = &self.prefix {
             let inner = |path: &String| {
@@ -108,8 +113,8 @@ impl Written {
         Base { sharing: self.sharing, scheme: target.uri.scheme_str(), hosts, path }
     }
 
-    /// Narrows an invalidation to the hosts of the targets; leaves it if none is known. Hosts of forwarded fields do not
-    /// count: any client may name others there.
+    /// Limits an invalidation to the hosts of the targets, if any is known. Hosts of forwarded
+    /// fields do not count: a client may name any host there.
     pub(in crate::serve) fn on_own_hosts(&self, what: Invalidation) -> Invalidation {
         let hosts = self.targets().filter_map(|target| Some(without_user(target.authority.as_ref()?)));
         let stripped = hosts.map(|host| what.clone().host(host)).reduce(Invalidation::and);

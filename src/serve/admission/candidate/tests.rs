@@ -1,4 +1,4 @@
-//! Tables of the steps of an admission, each with the section that it proves.
+//! Tables of the steps of an admission, each with the RFC section that it tests.
 
 mod lifetime;
 mod order;
@@ -36,7 +36,7 @@ struct SampleExchange {
     key: Vec<u8>,
     cookies_declared: bool,
     response: response::Parts,
-    /// The time that the service took.
+    /// The response time of the service.
     delay: Duration,
 }
 
@@ -127,8 +127,8 @@ fn check<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// RFC 9111 section 7.3, caching of sensitive information: a mark of the handler, or a field that issues a credential, keeps
-/// a response from being stored.
+/// RFC 9111 section 7.3, caching of sensitive information: a mark of the handler, or a field that
+/// issues a credential, prevents storing.
 #[test]
 fn marks_and_issued_credentials_are_refused() {
     let token = FieldName::new("x-shop-token");
@@ -163,8 +163,9 @@ fn marks_and_issued_credentials_are_refused() {
     );
 }
 
-/// RFC 9111 section 3: "A cache MUST NOT store a response to a request unless". The facts that a candidate adds to
-/// [`storable`](crate::rules::storability::storable): the range of the request, validators, hints and cookies.
+/// RFC 9111 section 3: "A cache MUST NOT store a response to a request unless". A candidate adds
+/// these facts to [`storable`](crate::rules::storability::storable): the range of the request,
+/// validators, hints and cookies.
 #[test]
 fn facts_of_the_exchange_decide_on_storability() {
     let shares = || SampleExchange::new(Policy::rfc9111().share_set_cookie(true)).says("set-cookie", "a=1");
@@ -179,7 +180,7 @@ fn facts_of_the_exchange_decide_on_storability() {
             ),
             (rfc().facts(|facts| facts.range = true), Ok(())),
             (app().says("content-range", "bytes 0-1/2"), Err(Detail::Partial)),
-            // Section 5.2.2.4: "no-cache" needs a validator, and a 200.
+            // Section 5.2.2.4: `no-cache` needs a 200 with a validator.
             (app().says("cache-control", "no-cache"), Err(Detail::NoCache)),
             (app().says("cache-control", "no-cache").says("etag", "\"a\""), Ok(())),
             (app().says("cache-control", "no-cache").says("etag", "\"a\"").status(404), Err(Detail::NoCache)),
@@ -196,7 +197,8 @@ fn facts_of_the_exchange_decide_on_storability() {
             // Section 3.5.
             (rfc().facts(|facts| facts.authorization = true), Err(Detail::Authorization)),
             (rfc().facts(|facts| facts.authorization = true).says("cache-control", "public"), Ok(())),
-            // Section 7.3: a cookie is shared only with an explicit lifetime, and by no identified request.
+            // Section 7.3: a cookie is shared only with an explicit lifetime, and never after an
+            // identified request.
             (shares().says("cache-control", "max-age=60"), Ok(())),
             (shares(), Err(Detail::SetCookie)),
             (shares().says("cache-control", "max-age=0"), Err(Detail::SetCookie)),

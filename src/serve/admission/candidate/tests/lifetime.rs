@@ -1,4 +1,4 @@
-//! Tables of the freshness and of the stale windows of a candidate.
+//! Tables of the freshness and the stale windows of a candidate.
 
 use super::{SampleExchange, app, rfc, seconds};
 use crate::clock::Moment;
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 const FOREVER: i64 = i64::MAX;
 
-/// The seconds until the response is stale (negative if it is stale), and its two stale windows.
+/// The seconds until the response is stale (negative if it is stale), and its two stale windows in
+/// seconds.
 type Lifetime = Result<(i64, u64, u64), Detail>;
 
 fn lifetime(candidate: &Candidate<'_>) -> Lifetime {
@@ -30,10 +31,10 @@ fn says(directives: &str) -> SampleExchange {
     app().says("cache-control", directives)
 }
 
-/// The lifetime of the handler outranks the fields. RFC 9111 section 5.2.2.4: a response with `no-cache` is validated before
-/// each use, so it is stale when it comes.
+/// The handler's TTL outranks the fields. RFC 9111 section 5.2.2.4: a response with `no-cache` is
+/// validated before each use, so it is stale on arrival.
 #[test]
-fn lifetime_of_the_handler_outranks_the_fields() {
+fn handler_ttl_outranks_the_fields() {
     let ttl = |ttl: u64| CacheHints::new().ttl(seconds(ttl));
     let for_503 = || ttl(60).statuses([StatusCode::SERVICE_UNAVAILABLE]);
     let no_cache = || says("no-cache, stale-if-error=9").says("etag", "\"a\"");
@@ -55,9 +56,10 @@ fn lifetime_of_the_handler_outranks_the_fields() {
     ]);
 }
 
-/// A ttl of the policy and a heuristic do not apply to identified requests, unless the key has their identity.
+/// A TTL of the policy and a heuristic do not apply to identified requests, unless the identity is
+/// part of the key.
 #[test]
-fn silent_response_to_an_identified_request_is_not_stored() {
+fn identified_request_needs_an_explicit_lifetime() {
     let identified = |sample: SampleExchange| sample.facts(|facts| facts.identified = true);
     let silent = || identified(rfc().policy(|policy| policy.default_ttl(seconds(60))));
     check([
@@ -69,10 +71,11 @@ fn silent_response_to_an_identified_request_is_not_stored() {
     ]);
 }
 
-/// RFC 9111 section 4.2.1: the first match of `s-maxage`, `max-age` and `Expires`. Section 4.2.2: a heuristic only without
-/// them. Section 4.2.3: "corrected_age_value = age_value + response_delay". RFC 9213 section 2.2: a targeted field first.
+/// RFC 9111 section 4.2.1: the first match of `s-maxage`, `max-age` and `Expires`. Section 4.2.2: a
+/// heuristic only without them. Section 4.2.3: "corrected_age_value = age_value + response_delay".
+/// RFC 9213 section 2.2: a targeted field first.
 #[test]
-fn lifetime_of_the_fields_is_less_the_age() {
+fn age_reduces_the_lifetime_of_the_fields() {
     let slow = |sample| SampleExchange { delay: seconds(5), ..sample };
     let expires =
         |date: &'static str| says("").says("expires", "Thu, 01 Jan 2026 00:01:00 GMT").says("date", date);
@@ -104,11 +107,11 @@ fn lifetime_of_the_fields_is_less_the_age() {
     ]);
 }
 
-/// RFC 9111 section 4.3.1: a response with a validator can be revalidated, so it is stored though it is stale. RFC 5861
-/// section 3: "caches MAY serve the response in which it appears after it becomes stale, up to the indicated number of
-/// seconds".
+/// RFC 9111 section 4.3.1: a response with a validator can be revalidated, so it is stored even if
+/// it is stale. RFC 5861 section 3: "caches MAY serve the response in which it appears after it
+/// becomes stale, up to the indicated number of seconds".
 #[test]
-fn response_that_comes_stale_is_stored_for_revalidation_or_its_window() {
+fn stale_response_is_stored_to_be_revalidated_or_served_stale() {
     let tagged = |sample: SampleExchange| sample.says("etag", "\"a\"");
     let window = || says("max-age=5, stale-while-revalidate=20");
     check([
@@ -136,10 +139,11 @@ fn response_that_comes_stale_is_stored_for_revalidation_or_its_window() {
     ]);
 }
 
-/// RFC 9111 section 4.2.4: "A cache MUST NOT generate a stale response if it is prohibited by an explicit in-protocol
-/// directive". The windows of the policy are for fresh responses that are no errors.
+/// RFC 9111 section 4.2.4: "A cache MUST NOT generate a stale response if it is prohibited by an
+/// explicit in-protocol directive". The policy's windows apply to fresh responses without an error
+/// status.
 #[test]
-fn windows_of_the_policy_are_for_fresh_pages() {
+fn policy_windows_apply_to_fresh_pages() {
     let own = |sample: SampleExchange| {
         sample.policy(|policy| policy.stale_while_revalidate(seconds(20)).stale_if_error(seconds(30)))
     };
@@ -159,9 +163,9 @@ fn windows_of_the_policy_are_for_fresh_pages() {
     ]);
 }
 
-/// RFC 9111 section 4.3: a response that can be revalidated is of use for longer than its stale windows.
+/// RFC 9111 section 4.3: a response that can be revalidated is retained beyond its stale windows.
 #[test]
-fn stored_response_is_retained_for_its_uses() {
+fn retention_covers_stale_windows_and_revalidation() {
     let retained = |sample: SampleExchange| {
         let admission = sample.run(|candidate| candidate.admit());
         admission.map(|admission| admission.retained.as_secs())

@@ -1,4 +1,4 @@
-//! The order of the steps: of several reasons, the first one is told.
+//! The order of the steps: of several reasons, the first one is reported.
 
 use super::{SampleExchange, X_A, app, seconds};
 use crate::policy::CacheHints;
@@ -8,7 +8,8 @@ use http::header::USER_AGENT;
 
 type Defect = (Detail, fn(SampleExchange) -> SampleExchange);
 
-/// Gives a response all defects, and mends one after the other: each time, the first that is left is told.
+/// Gives a response all defects, then removes one after the other. Each time, the first remaining
+/// defect is the reason.
 fn check_order(sample: fn() -> SampleExchange, defects: &[Defect]) {
     for (at, (expected, _)) in defects.iter().enumerate() {
         let left = defects[at..].iter().rev();
@@ -22,9 +23,9 @@ fn storable() -> SampleExchange {
     app().policy(|policy| policy.default_ttl(seconds(60)))
 }
 
-/// RFC 9111 section 3 before sections 4.1 and 4.2; the marks of the handler before all.
+/// RFC 9111 section 3 before sections 4.1 and 4.2. The marks of the handler come first.
 #[test]
-fn reason_of_the_first_failing_step_is_told() {
+fn first_failing_step_gives_the_reason() {
     check_order(
         storable,
         &[
@@ -68,9 +69,9 @@ fn reason_of_the_first_failing_step_is_told() {
     );
 }
 
-/// RFC 9111 section 5.2.2.3 before `no-store`; RFC 9111 section 4.1 with a list of allowed fields.
+/// RFC 9111 section 5.2.2.3 before `no-store`. RFC 9111 section 4.1 with a list of allowed fields.
 #[test]
-fn must_understand_and_removed_fields_have_their_place() {
+fn must_understand_and_stripped_fields_have_their_order() {
     check_order(
         storable,
         &[

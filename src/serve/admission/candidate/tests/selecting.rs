@@ -6,10 +6,10 @@ use crate::status::Detail;
 use http::HeaderName;
 use http::header::{ACCEPT, AUTHORIZATION, COOKIE, ORIGIN, RANGE, USER_AGENT};
 
-/// RFC 9111 section 4.1: "all the presented request header fields nominated by that Vary field value match those fields in
-/// the original request".
+/// RFC 9111 section 4.1: "all the presented request header fields nominated by that Vary field
+/// value match those fields in the original request".
 #[test]
-fn nominated_fields_that_the_key_does_not_cover_select() {
+fn only_nominated_fields_outside_the_key_select() {
     let keyed = || app().policy(|policy| policy.vary_on_headers([X_A]));
     let cookie = |declared| SampleExchange { cookies_declared: declared, ..app() }.says("vary", "cookie");
     let gzip = |sample: SampleExchange| sample.says("content-encoding", "gzip");
@@ -28,7 +28,7 @@ fn nominated_fields_that_the_key_does_not_cover_select() {
         (cookie(true), Ok((&[], false))),
         (cookie(false), Ok((&["cookie"], false))),
         (cookie(true).facts(|facts| facts.personal = true), Ok((&["cookie"], false))),
-        // Only for clients that offer the coding.
+        // Only clients that accept the coding may get the response.
         (gzip(app()), Err(Detail::ContentEncoding)),
         (offers(app()), Ok((&[], true))),
         (gzip(app()).says("vary", "accept-encoding"), Ok((&["accept-encoding"], false))),
@@ -36,7 +36,7 @@ fn nominated_fields_that_the_key_does_not_cover_select() {
         (long(8 * 1024 - 100), Ok((&["x-a"], false))),
         (long(8 * 1024), Err(Detail::KeyLength)),
         (SampleExchange { key: vec![b'k'; 8 * 1024], ..app() }, Ok((&[], false))),
-        // Fetch section 3.3.4.
+        // Fetch standard, "CORS protocol and HTTP caches".
         (cors("https://a.example"), Err(Detail::Cors)),
         (cors("*"), Ok((&[], false))),
         (cors("https://a.example").says("vary", "origin"), Ok((&["origin"], false))),
@@ -56,7 +56,8 @@ fn nominated_fields_that_the_key_does_not_cover_select() {
     }
 }
 
-/// RFC 9111 section 4.1: a response that names a field in `Vary` depends on the field, so the handler must have seen it.
+/// RFC 9111 section 4.1: a response that names a field in `Vary` depends on the field, so the
+/// handler must have seen it.
 #[test]
 fn nominated_fields_must_have_reached_the_handler() {
     let keyed_only =

@@ -1,4 +1,4 @@
-//! Tables of the fields and of the bytes that are stored.
+//! Tables of the stored fields and of the body limit.
 
 use super::{SampleExchange, X_A, app, seconds};
 use crate::entry::StoredResponse;
@@ -9,8 +9,9 @@ use crate::status::Detail;
 use crate::store::MemoryStore;
 use http::{HeaderMap, HeaderName};
 
-/// RFC 9111 section 3.1: "The Connection header field and fields whose names are listed in it". RFC 9110 section 6.6.1: "A recipient with a clock that receives a
-/// response message without a Date header field MUST record the time it was received".
+/// RFC 9111 section 3.1: "The Connection header field and fields whose names are listed in it". RFC
+/// 9110 section 6.6.1: "A recipient with a clock that receives a response message without a Date
+/// header field MUST record the time it was received".
 #[test]
 fn fields_of_one_exchange_are_not_stored() {
     let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]));
@@ -66,7 +67,7 @@ fn fields_of_one_exchange_are_not_stored() {
 
 /// The limits of the store and of the policy.
 #[test]
-fn the_smaller_limit_counts_for_the_body() {
+fn body_limit_is_the_smaller_of_store_and_policy() {
     let largest = 16 << 10;
     let store =
         || MemoryStore::builder().max_bytes(4 * largest).largest_entry(largest).build().expect("a store");
