@@ -14,8 +14,8 @@ pub(in crate::serve) fn invalidation_on_success<B>(response: &Response<B>) -> Op
 
 /// The pending invalidations of a write.
 ///
-/// Dropping it invalidates them. The client may have left, or the service may have panicked or
-/// failed, and the write may have been committed even so.
+/// Dropping it runs them: if the client left, or the service panicked or failed, the write may
+/// still have been committed.
 pub(in crate::serve) struct Changed<'a> {
     cache: &'a Cache,
     what: Vec<Invalidation>,

@@ -50,8 +50,8 @@ pub(super) struct Candidate<'a> {
     shares_cookies: bool,
 }
 
-/// The nominated fields that select a response among the variants of its URL (RFC 9111 section
-/// 4.1).
+/// The nominated fields that select a response among the variants of its URL
+/// (RFC 9111 section 4.1).
 struct Selecting {
     fields: Vec<HeaderName>,
     /// Whether only clients that accept the content coding may get the response.

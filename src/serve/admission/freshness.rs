@@ -23,8 +23,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// 5. `default_ttl`, for a 200.
 /// 6. A heuristic lifetime, less the age, if the policy enables heuristics.
 ///
-/// Rules 2, 3 and 5 begin now, whatever the age. Rules 4 and 6 need a status that is storable with a
-/// lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these rules.
+/// Rules 2, 3 and 5 begin now, whatever the age. Rules 4 and 6 need a status that is storable with
+/// a lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these
+/// rules.
 pub(super) fn fresh_by_policy_until(
     config: &LayerConfig,
     (stated, heuristic): (ExplicitLifetime, impl FnOnce() -> Option<Duration>),
@@ -111,8 +112,8 @@ pub(super) fn came_stale(stated: ExplicitLifetime, initial_age: Duration, now: M
     }
 }
 
-/// Returns `true` if a response is within its own stale-while-revalidate window (RFC 5861 section
-/// 3). The policy's window does not count.
+/// Returns `true` if a response is within its own stale-while-revalidate window
+/// (RFC 5861 section 3). The policy's window does not count.
 pub(super) fn serves_while_revalidating(
     fresh_until: Moment,
     hinted: StaleOverrides,

@@ -28,7 +28,7 @@ use tower::Service;
 pub(in crate::serve) struct Refresh {
     cache: Cache,
     key: CacheKey,
-    /// A root: the refresh outlives the request that started it.
+    /// The root of a chain, since the refresh outlives the request that started it.
     chain: Arc<Chain>,
     settled: RefreshOutcome,
     /// Whether the next refresh of the key sends keyed fields only.
@@ -166,9 +166,9 @@ impl Refresh {
 
 /// Returns the action on the stored response if the response to a visitor's request is not stored.
 ///
-/// - A request with only keyed fields removes the stored response.
-/// - For any other request, a background request with only keyed fields decides.
-/// - If no background request can be made, the second request to get such a response decides.
+/// - If the request has only keyed fields, the stored response is removed.
+/// - Otherwise, a background request with only keyed fields decides.
+/// - If no background request can be made, two visitors have to get such a response.
 ///
 /// Calls no function of the user.
 pub(in crate::serve) fn unstored_action<S, ReqBody, B>(

@@ -24,8 +24,8 @@ pub(super) fn take_conditions(request: &mut HeaderMap) -> HeaderMap {
     conditions
 }
 
-/// Replaces the conditions of a request by the validators of a stored response (RFC 9111 section
-/// 4.3.1).
+/// Replaces the conditions of a request by the validators of a stored response
+/// (RFC 9111 section 4.3.1).
 pub(super) fn ask_about(stale: &StoredResponse, request: &mut HeaderMap) {
     let stored = stale.headers();
     let is_date = matches!(field_date(stored, &LAST_MODIFIED), FieldDate::At(_));
@@ -147,8 +147,8 @@ mod tests {
         }
     }
 
-    /// RFC 9110 section 13.1.2: tags are compared weakly, and take precedence over a date. Section
-    /// 15.4.5: a 304 answers a GET that "would have resulted in a 200 (OK) response".
+    /// RFC 9110 section 13.1.2: tags are compared weakly, and take precedence over a date.
+    /// Section 15.4.5: a 304 answers a GET that "would have resulted in a 200 (OK) response".
     #[tokio::test]
     async fn client_with_a_current_copy_gets_a_304() {
         let tagged: Lines = &[("etag", "\"a\""), ("content-type", "text/html")];

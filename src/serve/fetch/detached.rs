@@ -17,8 +17,8 @@ use tower::Service;
 
 /// Runs a fetch that survives its client's disconnect, and returns its answer.
 ///
-/// The fetch stops `limit` after the disconnect. The task reads the body for the store until `limit`
-/// after the answer.
+/// The fetch stops `limit` after the disconnect. The task reads the body for the store until
+/// `limit` after the answer.
 pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
     fetch: Fetch,
     inner: S,

@@ -36,8 +36,8 @@ impl Fetch {
         policy.is_failure(&parts)
     }
 
-    /// Returns the stored response if it may replace the answer of a failed fetch (RFC 5861 section
-    /// 4).
+    /// Returns the stored response if it may replace the answer of a failed fetch
+    /// (RFC 5861 section 4).
     ///
     /// A background refresh gets none, because no client waits for it.
     pub(in crate::serve) async fn stale_instead(

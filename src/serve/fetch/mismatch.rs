@@ -13,8 +13,8 @@ impl Fetch {
     /// Answers as if the service had failed: with the stored response within its `stale-if-error`
     /// window, else with a 502.
     ///
-    /// The same action as for any response that is not stored then applies to the stored response.
-    /// It is not validated again.
+    /// The stored response is then treated as after any other response that is not stored. It is
+    /// not validated again.
     pub(in crate::serve) async fn mismatched<B>(
         mut self,
         validated: &Extensions,
@@ -45,8 +45,8 @@ impl Fetch {
         (response, AnswerDependencies::noted().and(reads))
     }
 
-    /// Returns `true` if a 304 did not match the stored response. The next request is then
-    /// unconditional.
+    /// Returns `true` if an earlier 304 did not match the stored response, so that this request has
+    /// to be unconditional.
     pub(in crate::serve) fn is_mismatched(&self) -> bool {
         // A background refresh stays conditional. Its outcome decides whether the stored response
         // is removed.

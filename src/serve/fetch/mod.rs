@@ -68,8 +68,9 @@ impl Fetch {
             // Pinned in place. Moving a future into another one reserves its space twice.
             let call = pin!(inner.oneshot(request));
             let call = pin!(tracker.track(call));
-            // Drops the edge before the call: a cancelled fetch abandons the admissions that inner
-            // layers hold. Dropping the call first would refuse them.
+            // Declared after the call, so that it is dropped before. A cancelled or timed-out fetch
+            // then abandons the admissions that inner layers hold. Dropping the call first would
+            // refuse them.
             let edge = std::mem::replace(&mut forwarded.edge, Edge::inner());
             let answer = with_timeout(self.state.config.policy.origin_timeout, call).await;
             if answer.is_some() {

@@ -76,7 +76,7 @@ impl FetchPlan {
     }
 }
 
-/// A fetch with the state that outlives its plan.
+/// A fetch: its plan, and the state of its request.
 pub(in crate::serve) struct Fetch {
     pub(in crate::serve) state: RequestState,
     pub(in crate::serve) plan: FetchPlan,

@@ -162,8 +162,8 @@ impl Fetch {
         if handled_by_inner {
             hit_for_miss.remember(key, HitForMissReason::HandledByInner, now);
         } else if head.status.is_server_error() {
-            // A server error predicts nothing about the next response. Failing the flight limits how
-            // many followers retry at a time.
+            // A server error predicts nothing about the next response. Failing the flight limits
+            // how many followers retry at a time.
             if let Some(leader) = self.plan.leader {
                 leader.failed();
             }

@@ -1,5 +1,5 @@
-//! Revalidation: a conditional request asks the service whether a stored response is current (RFC
-//! 9111 section 4.3).
+//! Revalidation: a conditional request asks the service whether a stored response is current
+//! (RFC 9111 section 4.3).
 
 use super::forwarded_request::ForwardedRequest;
 use super::plan::Fetch;
@@ -80,7 +80,7 @@ impl Fetch {
         (response, inherited)
     }
 
-    /// Returns the status of a response that a 304 has validated.
+    /// Returns the `Cache-Status` of a response that a 304 has validated.
     fn revalidated(&self) -> CacheStatus {
         self.status.answered(StatusCode::NOT_MODIFIED).detail(Detail::Revalidated)
     }
@@ -207,8 +207,7 @@ impl Fetch {
     }
 }
 
-/// A stored response that a 304 has freshened, ready to be written, with the flight that waits for
-/// it.
+/// A stored response that a 304 has freshened, and the flight to end once it is written.
 struct Freshened {
     state: RequestState,
     leader: Option<Leader>,

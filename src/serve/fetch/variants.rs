@@ -24,8 +24,8 @@ pub(super) struct Variants<'a> {
 }
 
 impl Variants<'_> {
-    /// Freshens all variants with the strong tag of the validated response (RFC 9111 section
-    /// 4.3.4).
+    /// Freshens all variants with the strong tag of the validated response
+    /// (RFC 9111 section 4.3.4).
     pub(super) async fn freshen(
         &self,
         fresh: &StoredResponse,
@@ -48,7 +48,7 @@ impl Variants<'_> {
             let Some(Entry(EntryKind::Response(variant))) = seen else { continue };
             let same = EntityTag::of_response(variant.headers()).is_some_and(|own| own.strong_eq(&tag));
             let head = variant.head();
-            // A variant that was requested later is more recent than the 304.
+            // A variant requested after the validated response is more recent than the 304.
             let is_newer = head.asked_at() > like.asked_at();
             if !same || is_newer || variant.status() != fresh.status() {
                 continue;

@@ -1,5 +1,5 @@
-//! Stores the response to a POST that represents its own target, for a later GET (RFC 9110 section
-//! 9.3.3).
+//! Stores POST responses that represent their own target, for later GET requests
+//! (RFC 9110 section 9.3.3).
 
 use super::reference::Base;
 use super::written::Written;
@@ -76,7 +76,7 @@ impl CacheablePost {
             return None;
         }
         let state = RequestState::new(config, buf.key().to_key(), facts, parts, head);
-        // `Content-Length` helps to distinguish POSTs with one target in loop detection.
+        // Loop detection distinguishes POSTs with the same target by `Content-Length`.
         let state = RequestState { chain: chain(config, state.key.clone(), &request.headers), ..state };
         let before = config.cache.generation().await.ok()?;
         let mut outgoing = outgoing.clone();
@@ -184,8 +184,8 @@ impl CacheablePost {
     }
 }
 
-/// Returns `true` if `Content-Location` names the target itself, with its query (RFC 9110 section
-/// 8.7).
+/// Returns `true` if `Content-Location` names the target itself, with its query
+/// (RFC 9110 section 8.7).
 fn is_of_target(headers: &HeaderMap, target: &Uri, host: Option<&Authority>) -> bool {
     // Several lines are ambiguous.
     if headers.get_all(CONTENT_LOCATION).iter().count() != 1 {

@@ -29,7 +29,7 @@ use tower::Service;
 /// | 2xx, 3xx | the target, same-origin references, cache groups, the handler's own invalidation |
 /// | 408, an error, a panic, or a client that left | the target |
 /// | 502, 504 | the target, softly |
-/// | any other status, or a service that did not get ready | nothing |
+/// | any other status, or a service that failed to become ready | nothing |
 pub(in crate::serve) async fn forward<S, ReqBody, B>(
     config: Arc<LayerConfig>,
     mut inner: S,
@@ -49,10 +49,10 @@ where
         return (Ok(refused), AnswerDependencies::noted());
     }
     let chain = post.as_ref().map(|post| Arc::clone(post.chain()));
-    // The handler may forward requests of its own to an inner layer.
+    // The handler may send requests of its own through an inner layer, which reads this mark.
     let identified = identifies(&config.policy, (&parts).into());
     announce(&config, &mut parts.extensions, identified, &[]);
-    // Stored responses may have the scope of the public target, or of the target that the handler
+    // Stored responses have the scope of the public target, and of the target that the handler
     // sees.
     let written = Written::new((&parts).into(), &config.policy);
     let mut request = Request::from_parts(parts, body);
@@ -154,7 +154,7 @@ fn unknown_outcome(status: StatusCode, target: Invalidation) -> Option<Invalidat
         // A timeout has dropped the handler, which may have written before. Its detached tasks may
         // still write.
         StatusCode::REQUEST_TIMEOUT => Some(target),
-        // An origin that is down has written nothing, and stale responses may be all that is left.
+        // The origin may be down: it has written nothing then, and only stale responses are left.
         StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Some(target.soft()),
         _ => None,
     }

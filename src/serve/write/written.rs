@@ -95,8 +95,8 @@ impl Written {
             .collect();
         let lines = headers.get_all(name).iter();
         let mut paths: Vec<_> =
-            // Entries have the scope of the path without the prefix, too.
             lines.flat_map(|line| bases.iter().filter_map(|base| base.path_of(line))).collect();
+        // Entries have the scope of the path without the prefix, too.
         if let Some(prefix) = &self.prefix {
             let inner = |path: &String| {
                 path.strip_prefix(prefix).filter(|rest| rest.starts_with('/')).map(str::to_owned)

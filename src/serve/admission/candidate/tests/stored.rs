@@ -9,9 +9,9 @@ use crate::status::Detail;
 use crate::store::MemoryStore;
 use http::{HeaderMap, HeaderName};
 
-/// RFC 9111 section 3.1: "The Connection header field and fields whose names are listed in it". RFC
-/// 9110 section 6.6.1: "A recipient with a clock that receives a response message without a Date
-/// header field MUST record the time it was received".
+/// RFC 9111 section 3.1: "The Connection header field and fields whose names are listed in it".
+/// RFC 9110 section 6.6.1: "A recipient with a clock that receives a response message without a
+/// Date header field MUST record the time it was received".
 #[test]
 fn fields_of_one_exchange_are_not_stored() {
     let lb = || app().policy(|policy| policy.ignore_response_cookies(["lb"]));
