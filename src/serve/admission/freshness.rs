@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The resolution of a [`Moment`].
 const SHORTEST: Duration = Duration::from_millis(1);
 
-/// Returns the end of freshness by the first rule that applies:
+/// Returns the end of freshness (RFC 9111 section 4.2.1). The first rule that applies decides:
 ///
 /// 1. A response that states that it is stale is not fresh.
 /// 2. The TTL of the route, for a 200.
@@ -23,8 +23,8 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// 5. `default_ttl`, for a 200.
 /// 6. A heuristic lifetime, less the age, if the policy enables heuristics.
 ///
-/// Rules 2, 3 and 5 begin now, whatever the age. Rules 4 and 6 need a status that is storable with
-/// a lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these
+/// The TTLs of rules 2, 3 and 5 begin now. Rules 4 and 6 need a status that is storable with a
+/// lifetime. `Candidate::fresh_until` applies the handler's hints and `no-cache` before these
 /// rules.
 pub(super) fn fresh_by_policy_until(
     config: &LayerConfig,
