@@ -1,9 +1,12 @@
-//! A `Cache-Control` that can't be read.
+//! The error for an unparsable `Cache-Control`.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// The error of a `Cache-Control` that can't be parsed, with the invalid element.
+/// The error for a [`CacheControl`](crate::cache_headers::CacheControl) that cannot be parsed.
+///
+/// It holds the invalid element of the list. Fix that element, or set the directive with a method
+/// of `CacheControl` instead.
 ///
 /// # Example
 /// ```
@@ -22,7 +25,7 @@ impl CacheControlError {
         Self { element: String::from_utf8_lossy(element).into_owned() }
     }
 
-    /// Returns the invalid element, the text between two commas.
+    /// Returns the invalid element: the text between two commas of the list.
     #[must_use]
     pub fn element(&self) -> &str {
         &self.element
@@ -31,7 +34,7 @@ impl CacheControlError {
 
 impl fmt::Display for CacheControlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a `Cache-Control` directive: {:?}", self.element)
+        write!(f, "invalid `Cache-Control` directive: {:?}", self.element)
     }
 }
 

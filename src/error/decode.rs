@@ -1,9 +1,11 @@
-//! Bytes that can't be decoded.
+//! The error for bytes that are not an encoded entry.
 
 use std::error::Error as StdError;
 use std::fmt;
 
-/// Bytes that are not an entry: what [`Entry::decode`](crate::store::Entry::decode) fails with.
+/// The error of [`Entry::decode`](crate::store::Entry::decode): the bytes are not an encoded entry.
+///
+/// A [`Store`](crate::store::Store) should treat such an entry as a miss, and may delete it.
 ///
 /// # Example
 /// ```
@@ -17,17 +19,18 @@ use std::fmt;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError(DecodeErrorKind);
 
-/// What kind of failure a [`DecodeError`] is.
+/// The kind of a [`DecodeError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive] // New formats bring new errors.
 pub enum DecodeErrorKind {
-    /// It was encoded by another version of this crate, in a format that this one has not.
+    /// Another version of this crate encoded the entry, in a format that this version does not
+    /// support.
     UnknownVersion,
-    /// The end is missing.
+    /// The end of the encoded entry is missing.
     Truncated,
-    /// Some bytes have changed.
+    /// The checksum does not match: some bytes have changed.
     Checksum,
-    /// It is no encoded entry, or has something in it that no entry can have.
+    /// The bytes are not an encoded entry, or contain a value that no entry can have.
     Malformed,
 }
 
@@ -36,7 +39,7 @@ impl DecodeError {
         Self(kind)
     }
 
-    /// Returns the kind.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> DecodeErrorKind {
         self.0
@@ -46,9 +49,11 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            DecodeErrorKind::UnknownVersion => "the entry was encoded in another version of the format",
+            DecodeErrorKind::UnknownVersion => {
+                "the entry was encoded in an unsupported version of the format"
+            }
             DecodeErrorKind::Truncated => "the end of the encoded entry is missing",
-            DecodeErrorKind::Checksum => "the encoded entry has changed",
+            DecodeErrorKind::Checksum => "the encoded entry is corrupt: its checksum does not match",
             DecodeErrorKind::Malformed => "not an encoded entry",
         })
     }

@@ -1,4 +1,6 @@
-//! Typed errors: an opaque struct and a kind that may grow.
+//! Error types of this crate.
+//!
+//! Each error is an opaque struct with a `kind`. The enums of kinds are `#[non_exhaustive]`.
 
 mod cache_control;
 mod decode;
@@ -11,14 +13,14 @@ pub(crate) use value::ValueError;
 use std::error::Error as StdError;
 use std::fmt;
 
-/// An error of any type that can cross threads: what a forwarded body may fail with.
+/// A boxed error of any type that can be sent to another thread, such as the error of a body.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// A failure of a [`Store`](crate::store::Store).
+/// The error of a [`Store`](crate::store::Store).
 ///
-/// The layers never return it to a client: a cache whose store fails forwards requests to the
-/// service it wraps. It reaches callers of [`Cache::invalidate`](crate::cache::Cache::invalidate), who
-/// have to know that the old pages may still be there.
+/// Clients never receive it: if the store of a cache layer fails, the layer forwards the request to
+/// its service. The methods of [`Cache`](crate::cache::Cache) return it. After a failed
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate), old pages may still be served.
 ///
 /// # Example
 /// ```
@@ -34,67 +36,68 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// What kind of failure a [`StoreError`] is.
+/// The kind of a [`StoreError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive] // New features bring new errors.
 pub enum StoreErrorKind {
-    /// The store can't be reached or refused the operation.
+    /// The store cannot be reached, or it refused the operation.
     Unavailable,
     /// The store did not answer within the time limit.
     TimedOut,
-    /// The store does not have this operation.
+    /// The store does not support this operation.
     Unsupported,
-    /// A counter operation met a value that is not an integer.
+    /// The stored value is not an integer, so it cannot be used as a counter.
     NotANumber,
-    /// A counter or a value that is to be changed is not there, and no initial value was given.
+    /// The counter or value to change does not exist, and no initial value was given.
     Missing,
-    /// A counter would leave the range of `i64`, or a version that of `u32`.
+    /// A counter would leave the range of `i64`, or a version number the range of `u32`.
     Overflow,
-    /// Others changed the same entry each time it was tried.
+    /// Concurrent writers changed the same entry on every attempt. Trying again may succeed.
     Contended,
-    /// A later version of this crate has written the entry.
+    /// A later version of this crate wrote the entry. Update this process.
     UnknownVersion,
 }
 
 impl StoreErrorKind {
-    /// Returns a sentence for people; its text is not part of the API.
+    /// Returns a description of the error for people. Its text is not part of the stable API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unavailable => "the store is unavailable",
-            Self::TimedOut => "the store did not answer in time",
+            Self::TimedOut => "the store did not answer within the time limit",
             Self::Unsupported => "the store does not support this operation",
             Self::NotANumber => "the stored value is not an integer",
-            Self::Missing => "there is no such counter or value",
-            Self::Overflow => "the number would overflow",
-            Self::Contended => "others changed the same entry each time",
-            Self::UnknownVersion => "a later version of the crate wrote the entry",
+            Self::Missing => "the counter or value does not exist",
+            Self::Overflow => "the result is out of range for the number",
+            Self::Contended => "concurrent writers changed the entry on every attempt; try again",
+            Self::UnknownVersion => "a later version of this crate wrote the entry; update this process",
         }
     }
 }
 
 impl StoreErrorKind {
-    /// Returns `true` if the store failed, as opposed to an answer about the entry or about what the store can do.
+    /// Returns `true` if the store itself failed. The other kinds describe the entry, or an
+    /// operation that the store lacks.
     pub(crate) fn is_failure(self) -> bool {
         !matches!(self, Self::Unsupported | Self::NotANumber | Self::Missing | Self::Overflow)
     }
 }
 
 impl StoreError {
-    /// Creates an error of a kind.
+    /// Creates an error of the given kind, without a source.
     #[must_use]
     pub fn new(kind: StoreErrorKind) -> Self {
         Self { kind, source: None }
     }
 
-    /// Attaches what caused it.
+    /// Sets the error that caused this one, which [`source`](StdError::source) returns.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into());
         self
     }
 
-    /// Returns the kind.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -113,7 +116,9 @@ impl StdError for StoreError {
     }
 }
 
-/// A configuration that can't work, found when the value is built.
+/// The error for an invalid configuration. Builders return it when they build the value.
+///
+/// A builder that finds several errors returns them in one `ConfigError`: see [`all`](Self::all).
 ///
 /// # Example
 /// ```
@@ -128,39 +133,42 @@ impl StdError for StoreError {
 pub struct ConfigError {
     kind: ConfigErrorKind,
     value: String,
-    /// What else is wrong.
+    /// The other errors that the builder found.
     others: Vec<ConfigError>,
 }
 
-/// What is wrong with a configuration.
+/// The kind of a [`ConfigError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive] // New features bring new errors.
 pub enum ConfigErrorKind {
-    /// A namespace must have at least one byte.
+    /// The namespace is empty. It needs at least one byte.
     EmptyNamespace,
-    /// A store this small (in bytes) can hold nothing.
+    /// The capacity (in bytes) is too small to store an entry.
     CapacityTooSmall,
-    /// The largest entry (in bytes) does not fit the capacity.
+    /// The largest entry (in bytes) exceeds a quarter of the store's capacity.
     LargestEntryTooLarge,
-    /// A limit of zero bytes would record nothing at all.
+    /// A size limit is zero bytes, so nothing could ever be recorded or stored.
     ZeroLimit,
-    /// A time limit of zero would never be met.
+    /// A time limit is zero, so no operation could ever finish within it.
     ZeroTimeout,
-    /// It contradicts what else is said: two directives, or two rules for one name.
+    /// The option contradicts another one: two directives exclude each other, or two rules apply to
+    /// the same name.
     Contradiction,
-    /// It is not the name of a header field.
+    /// The value is not a valid name of a header field.
     InvalidFieldName,
-    /// It is not the name or value of an extension directive, or not one that a structured field can have.
+    /// The value is not a valid name or value of an extension directive, or a structured field
+    /// cannot contain it.
     InvalidDirective,
-    /// It is not the name of a cookie, or no pattern can be where it stands.
+    /// The value is not a valid cookie name, or a pattern where only a name is allowed.
     InvalidCookieName,
-    /// It can't be negotiated, or there is nothing to negotiate about.
+    /// The alternative cannot be negotiated, is listed twice, or the list of alternatives is empty.
     InvalidAlternative,
-    /// There is nothing to be written into the field.
+    /// The set of directives is empty.
     NothingToSay,
-    /// It is not a host, or not spelt as hosts are in keys.
+    /// The value is not a host, or it is not in the canonical form that keys use.
     InvalidHost,
-    /// It is empty, or no `Authorization` field can carry it. The error's value does not repeat it.
+    /// The secret is empty, or an `Authorization` field cannot carry it. The error does not contain
+    /// the secret.
     InvalidSecret,
 }
 
@@ -169,7 +177,7 @@ impl ConfigError {
         Self { kind, value: value.to_string(), others: Vec::new() }
     }
 
-    /// Returns one error for all of these, each named once; `None` for none.
+    /// Joins errors into one without duplicates. Returns `None` if there are no errors.
     pub(crate) fn join(errors: Vec<Self>) -> Option<Self> {
         let mut all: Vec<Self> = Vec::new();
         for error in errors {
@@ -182,18 +190,18 @@ impl ConfigError {
         Some(Self { others: all.collect(), ..first })
     }
 
-    /// Returns this error, and then the other errors that the builder found.
+    /// Returns this error, followed by the other errors that the builder found.
     pub fn all(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.others)
     }
 
-    /// Returns what is wrong.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ConfigErrorKind {
         self.kind
     }
 
-    /// Returns the offending value, as text.
+    /// Returns the invalid value, as text.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
@@ -203,21 +211,27 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            ConfigErrorKind::EmptyNamespace => "the namespace is empty",
-            ConfigErrorKind::CapacityTooSmall => "the capacity in bytes is too small",
+            ConfigErrorKind::EmptyNamespace => "the namespace is empty (use at least one byte)",
+            ConfigErrorKind::CapacityTooSmall => "the capacity in bytes is too small (the minimum is 65536)",
             ConfigErrorKind::LargestEntryTooLarge => {
-                "the largest entry in bytes is more than a quarter of the capacity"
+                "the largest entry in bytes exceeds a quarter of the capacity (lower it, or raise the capacity)"
             }
-            ConfigErrorKind::ZeroLimit => "the limit in bytes is zero",
-            ConfigErrorKind::ZeroTimeout => "the time limit is zero",
-            ConfigErrorKind::Contradiction => "contradicts what else is said",
-            ConfigErrorKind::InvalidCookieName => "not the name of a cookie",
-            ConfigErrorKind::InvalidAlternative => "nothing that can be negotiated",
-            ConfigErrorKind::NothingToSay => "no directive to be written",
-            ConfigErrorKind::InvalidHost => "not a host in its canonical spelling",
-            ConfigErrorKind::InvalidDirective => "not an extension directive",
-            ConfigErrorKind::InvalidSecret => "not a secret that a request can carry",
-            ConfigErrorKind::InvalidFieldName => "not the name of a header field",
+            ConfigErrorKind::ZeroLimit => "the limit in bytes is zero (use at least one byte)",
+            ConfigErrorKind::ZeroTimeout => "the time limit is zero (use a longer one)",
+            ConfigErrorKind::Contradiction => "the option contradicts another one (remove one of the two)",
+            ConfigErrorKind::InvalidCookieName => {
+                "invalid cookie name, or a pattern that is not allowed here"
+            }
+            ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",
+            ConfigErrorKind::NothingToSay => "no directive is set (set at least one) for the field",
+            ConfigErrorKind::InvalidHost => {
+                "not a host in canonical form (use lower case and no trailing dot)"
+            }
+            ConfigErrorKind::InvalidDirective => "invalid extension directive",
+            ConfigErrorKind::InvalidSecret => {
+                "the secret is unusable (use visible ASCII characters without spaces)"
+            }
+            ConfigErrorKind::InvalidFieldName => "invalid header field name",
         };
         write!(f, "{what}: {:?}", self.value)?;
         self.others.iter().try_for_each(|other| write!(f, "; {other}"))

@@ -1,25 +1,25 @@
-//! Values that can't be set or computed.
+//! The error for values that cannot be set or computed.
 
 use super::{BoxError, StoreError};
 use std::error::Error as StdError;
 use std::fmt;
 
-/// A value that could not be set or computed.
+/// The error of a value that could not be set or computed.
 #[derive(Debug)]
 #[non_exhaustive] // New features bring new errors.
 pub enum ValueError {
-    /// It can't be written as MessagePack: serde says why.
+    /// The value cannot be serialized as MessagePack. The source is serde's error.
     Unwritable(BoxError),
-    /// The store failed. The value that was there before may be gone.
+    /// The store failed. An older value of the same key may be gone.
     Store(StoreError),
-    /// The value needs itself: four nested computations have led to a fifth one.
+    /// The computation of the value needs the value itself. The fifth nested computation of a value fails.
     Loop,
 }
 
 impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Unwritable(_) => "the value can't be written",
+            Self::Unwritable(_) => "the value cannot be serialized as MessagePack",
             Self::Store(_) => "the store failed",
             Self::Loop => "the value needs itself",
         })

@@ -1,19 +1,19 @@
-//! The words that say why: one for each reason.
+//! The values of `detail` in `Cache-Status`: one for each reason.
 
 use std::fmt;
 
-/// Why a request was not answered from the cache, or its response not stored.
+/// The reason why a request was not answered from the cache, or why its response was not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    // The request is not one for the cache.
+    // The request bypasses the cache.
     Authorization,
     Body,
     Cookie,
-    /// The name of the field.
+    /// The name of a known field.
     Credential(&'static str),
     Credentials,
     Disabled,
-    /// A field that is named like a credential.
+    /// A field whose name contains a word that is typical of credentials.
     Field(FieldName),
     Expect,
     Forwarded,
@@ -27,7 +27,7 @@ pub(crate) enum Detail {
     StoreFailed,
     UnknownHost,
     Upgrade,
-    // What is stored is not for the request.
+    // The stored response must not be used for the request.
     Invalidated,
     Loop,
     OnlyIfCached,
@@ -36,7 +36,7 @@ pub(crate) enum Detail {
     RequestMinFresh,
     RequestNoCache,
     RequestNoStore,
-    // What the call of the service came to.
+    // The outcome of the forwarded request.
     InvalidationFailed,
     OriginTimeout,
     Revalidated,
@@ -78,7 +78,7 @@ pub(crate) enum Detail {
 }
 
 impl Detail {
-    /// Returns the word: that of its kind where it is the name of a field that is not known.
+    /// Returns the value; `credentials` for [`Field`](Self::Field), whose name is not static.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Authorization => "authorization",
@@ -149,7 +149,7 @@ impl Detail {
 }
 
 impl Detail {
-    /// Returns `true` for a request that was bypassed because it says who its sender is.
+    /// Returns `true` if the request bypassed the cache because it identifies the visitor.
     pub(crate) const fn is_identified(self) -> bool {
         use Detail::{Authorization, Cookie, Credential, Credentials, Field, Identified};
         matches!(self, Authorization | Cookie | Credential(_) | Credentials | Field(_) | Identified)
@@ -157,7 +157,7 @@ impl Detail {
 }
 
 impl Detail {
-    /// Returns `true` if nothing follows from it for the next response.
+    /// Returns `true` if the reason does not predict whether the next response will be stored.
     pub(crate) const fn is_transient(self) -> bool {
         matches!(self, Self::Superseded | Self::Variants)
     }
@@ -172,7 +172,7 @@ impl fmt::Display for Detail {
     }
 }
 
-/// The name of a field that somebody else chose, as it is shown: its beginning.
+/// The name of a field that a client or the service chose, cut to [`LONGEST`](Self::LONGEST) bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FieldName {
     length: u8,
@@ -180,7 +180,7 @@ pub(crate) struct FieldName {
 }
 
 impl FieldName {
-    /// So many bytes of a name are shown.
+    /// The most bytes of a name that are shown.
     const LONGEST: usize = 47;
 
     pub(crate) fn new(name: &str) -> Self {
@@ -191,7 +191,8 @@ impl FieldName {
     }
 }
 
-/// RFC 9651 section 3.3.4: a token begins with a letter. Names that do not are strings; they have no quotes to escape.
+/// Writes a token, or a string if the name does not begin with a letter (RFC 9651 section 3.3.4).
+/// Field names contain no quotes to escape.
 impl fmt::Display for FieldName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Field names are ASCII (RFC 9110 section 5.1).

@@ -1,25 +1,26 @@
-//! The meanings of the words of `Cache-Status`, read from the tables that document them.
+//! The meanings of the values of `fwd` and `detail`, read from the tables in `details.md`.
 
 const TABLES: &str = include_str!("details.md");
 
-/// Returns the meaning of a value of `fwd`.
+/// Returns the meaning of a value of `fwd`, if the tables have it.
 pub(crate) fn forward_meaning(word: &str) -> Option<String> {
     meaning("fwd", word)
 }
 
-/// Returns the meaning of a value of `detail`. The tables have some names of fields as examples: any other name has the
-/// meaning of those.
+/// Returns the meaning of a value of `detail`. The tables list some field names as examples; every
+/// other value has the meaning of these examples.
 pub(crate) fn detail_meaning(word: &str, is_bypass: bool) -> Option<String> {
     let example = if is_bypass { "client-cert" } else { "x-auth-token" };
     meaning("detail", word).or_else(|| meaning("detail", example))
 }
 
-/// Returns `true` if the tables have this word.
+/// Returns `true` if a table lists this value of `fwd` or `detail`.
 pub(crate) fn has_meaning(word: &str) -> bool {
     ["fwd", "detail"].iter().any(|parameter| meaning(parameter, word).is_some())
 }
 
-/// Returns what the tables of a parameter say of a word. A word may have several rows.
+/// Returns the meaning of a value in the tables of a parameter. The meanings of several rows are
+/// joined by `; `.
 fn meaning(parameter: &str, word: &str) -> Option<String> {
     let heading = format!("| `{parameter}`");
     let tables = TABLES.split("\n\n").filter(|table| table.starts_with(&heading));
@@ -30,7 +31,7 @@ fn meaning(parameter: &str, word: &str) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
-/// Returns `true` if a cell names the word, in back quotes.
+/// Returns `true` if a cell contains the word in backquotes.
 fn has_word(cell: &str, word: &str) -> bool {
     cell.split('`').skip(1).step_by(2).any(|named| named == word)
 }

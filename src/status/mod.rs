@@ -1,4 +1,4 @@
-//! What the cache did with a request, in the words of RFC 9211.
+//! The outcome of a request in a cache layer, as `Cache-Status` parameters (RFC 9211).
 
 mod detail;
 #[cfg(feature = "testing")]
@@ -15,8 +15,11 @@ use sfv::{List, Parser};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// What a cache layer did with a request: a response extension, present where
-/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on.
+/// What a cache layer did with a request, as an extension of the response.
+///
+/// Cache layers add it if
+/// [`PolicyBuilder::cache_status`](crate::policy::PolicyBuilder::cache_status) is on. The same
+/// facts are in the response's `Cache-Status` field (RFC 9211).
 ///
 /// # Example
 /// ```
@@ -28,7 +31,6 @@ use std::time::Duration;
 ///     }
 /// }
 /// ```
-///
 #[doc = include_str!("details.md")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStatus {
@@ -40,7 +42,8 @@ pub struct CacheStatus {
     detail: Option<Detail>,
 }
 
-/// A mark on a request of our own: its response is to have a status, for nobody else to see.
+/// A mark on a request that this crate makes itself: its response gets a [`CacheStatus`] extension,
+/// but no `Cache-Status` field for clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WantsStatus;
 
@@ -48,7 +51,7 @@ pub(crate) struct WantsStatus;
 enum StatusOutcome {
     Hit,
     Forward(ForwardReason),
-    /// Neither: it was answered without the cache and without the service.
+    /// Answered without the cache and without the service.
     Refused,
 }
 
@@ -56,22 +59,22 @@ enum StatusOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive] // The IANA registry of RFC 9211 may grow.
 pub enum ForwardReason {
-    /// The layer is configured not to handle this request, or can't.
+    /// The layer is configured not to handle this request, or cannot handle it.
     Bypass,
-    /// The method's semantics require it.
+    /// The method's semantics require it: the method is neither GET nor HEAD.
     Method,
-    /// Nothing is stored for the URI.
+    /// No response is stored for the URI.
     UriMiss,
-    /// Something is stored for the URI, but not for these request fields.
+    /// A response is stored for the URI, but it was selected by other request fields (`Vary`).
     VaryMiss,
-    /// The request's own directives require it.
+    /// The request's own directives or preconditions require it.
     Request,
-    /// What is stored is no longer fresh, or was invalidated.
+    /// The stored response is stale, or was invalidated.
     Stale,
 }
 
 impl ForwardReason {
-    /// Returns the token that stands in the field.
+    /// Returns the token for the `fwd` parameter.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,7 +88,7 @@ impl ForwardReason {
     }
 }
 
-/// Why a request is forwarded, and a word more on it.
+/// The reason why a request is forwarded, with an optional detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reason {
     pub(crate) forward: ForwardReason,
@@ -97,7 +100,7 @@ impl Reason {
         Self { forward, detail: Some(detail) }
     }
 
-    /// Returns that of a request that the cache lets pass.
+    /// Returns the reason for a request that bypasses the cache.
     pub(crate) const fn bypass(detail: Detail) -> Self {
         Self::new(ForwardReason::Bypass, detail)
     }
@@ -129,7 +132,7 @@ impl From<NotStorable> for Detail {
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
-/// How this cache is called in the field.
+/// The name of this cache in `Cache-Status`.
 pub(crate) const NAME: &str = "tower-response-cache";
 
 impl CacheStatus {
@@ -137,12 +140,12 @@ impl CacheStatus {
         Self { outcome, forward_status: None, stored: false, collapsed: None, ttl: None, detail: None }
     }
 
-    /// A hit on what is fresh for so long.
+    /// Creates the status of a hit on a response that stays fresh for `ttl`.
     pub(crate) fn hit(ttl: Duration) -> Self {
         Self::new(StatusOutcome::Hit).ttl(ttl)
     }
 
-    /// A hit on what has been stale for some time.
+    /// Creates the status of a hit on a response that has been stale for `since`.
     pub(crate) fn stale_hit(since: Duration) -> Self {
         Self::new(StatusOutcome::Hit).stale_for(since).detail(Detail::Stale)
     }
@@ -152,7 +155,7 @@ impl CacheStatus {
         Self { detail, ..Self::new(StatusOutcome::Forward(forward)) }
     }
 
-    /// An answer of our own.
+    /// Creates the status of an answer that comes from neither the cache nor the service.
     pub(crate) fn refused(detail: Detail) -> Self {
         Self::new(StatusOutcome::Refused).detail(detail)
     }
@@ -161,7 +164,8 @@ impl CacheStatus {
         Self { stored: true, ..self }
     }
 
-    /// Whether the request waited for another one's response in vain, or was answered with it.
+    /// Sets `collapsed`: whether a follower was answered with the leader's response, or had to
+    /// forward its own request.
     pub(crate) fn collapsed(self, with_success: bool) -> Self {
         Self { collapsed: Some(with_success), ..self }
     }
@@ -174,25 +178,28 @@ impl CacheStatus {
         Self { ttl: Some(i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX)), ..self }
     }
 
-    /// RFC 9211 section 2.4: what is stale has a negative ttl.
+    /// Sets a negative `ttl` for a stale response (RFC 9211 section 2.4).
     pub(crate) fn stale_for(self, since: Duration) -> Self {
         let since = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         Self { ttl: Some(since.saturating_neg()), ..self }
     }
 
-    /// What the service has answered.
+    /// Sets the status that the service answered with.
     pub(crate) fn answered(self, status: StatusCode) -> Self {
         Self { forward_status: Some(status), ..self }
     }
 
-    /// Returns `true` if the response came out of the cache.
+    /// Returns `true` if the response was served from the cache.
     #[must_use]
     pub fn is_hit(&self) -> bool {
         self.outcome == StatusOutcome::Hit
     }
 
-    /// Returns why the request was forwarded, if it was; of one that was answered with the response to
-    /// another's, why it would have been.
+    /// Returns the reason why the request was forwarded.
+    ///
+    /// Returns `None` for a hit, and for an answer that needed neither the cache nor the service.
+    /// For a follower that was answered with the leader's response, it is the reason why its own
+    /// request would have been forwarded.
     #[must_use]
     pub fn forward_reason(&self) -> Option<ForwardReason> {
         match self.outcome {
@@ -201,59 +208,65 @@ impl CacheStatus {
         }
     }
 
-    /// Returns the status that the service has answered with, if it has been asked and has answered. The client
-    /// may get another: what was revalidated by a 304, what is stale instead of a 503.
+    /// Returns the status that the service answered with, if it was called and answered.
+    ///
+    /// The client may get a different status: a 304 that revalidates a stored response is answered
+    /// with the stored response, and so may be a 503 that a stale response replaces.
     #[must_use]
     pub fn forward_status(&self) -> Option<StatusCode> {
         self.forward_status
     }
 
-    /// Returns `true` if the forwarded response is being stored. It won't be after all if its body fails, or
-    /// turns out to be none that can be (too large, with trailers), if the store fails, or if it was invalidated
-    /// while it was made.
+    /// Returns `true` if the forwarded response is being stored.
+    ///
+    /// The response may still not be stored in the end: if its body fails, exceeds the size limit
+    /// or has trailers, if the store fails, or if it is invalidated before its body ends.
     #[must_use]
     pub fn is_stored(&self) -> bool {
         self.stored
     }
 
-    /// Returns `true` if the request waited for another one's response and was answered with it.
+    /// Returns `true` if the request was a follower that was answered with the leader's response.
     #[must_use]
     pub fn is_collapsed(&self) -> bool {
         self.collapsed == Some(true)
     }
 
-    /// Returns how many seconds the response stays fresh here, less than none where it is stale; `None`
-    /// where nothing is stored.
+    /// Returns the remaining freshness lifetime in seconds; negative if the response is stale.
+    ///
+    /// Returns `None` if no response is stored.
     #[must_use]
     pub fn ttl_seconds(&self) -> Option<i64> {
         self.ttl
     }
 
-    /// Returns a word more on why a response was not stored or a request not handled: see the tables above.
+    /// Returns the `detail` parameter: a specific reason why the request bypassed the cache, or why
+    /// the response is not stored. The tables above list all values.
     ///
-    /// Returns `credentials` for a field recognized by the words of its name; `Cache-Status` shows the name.
+    /// For a field that only its name marks as a credential, it returns `credentials`, although
+    /// `Cache-Status` contains the field's name.
     #[must_use]
     pub fn detail_word(&self) -> Option<&'static str> {
         self.detail.map(Detail::as_str)
     }
 
-    /// Returns `true` if it was left to a cache layer further in.
+    /// Returns `true` if an inner cache layer handled the request.
     pub(crate) fn is_of_another(&self) -> bool {
         self.detail == Some(Detail::HandledByInner)
     }
 
-    /// Appends the status to what caches further in said (RFC 9211 section 2).
+    /// Appends this status behind the members of inner caches (RFC 9211 section 2).
     pub(crate) fn write(&self, headers: &mut HeaderMap, key: Option<&str>) {
-        // RFC 9651 section 4.2: a list with one bad member is none, so that ours would not be read either.
+        // RFC 9651 section 4.2: one malformed member invalidates the whole list, ours included.
         if headers.contains_key(CACHE_STATUS) && !is_list(headers) {
             headers.remove(CACHE_STATUS);
         }
-        // A header section that is full goes without.
+        // A full header section gets no status.
         let _ = headers.try_append(CACHE_STATUS, self.to_value(key));
     }
 
-    /// Replaces this status by another one, in the field and in the extensions. An upstream cache may have said the same:
-    /// the member of this cache is the last one.
+    /// Replaces this status by another one, in the field and in the extensions. Replaces the last
+    /// equal member: an upstream cache may have written an equal one before this cache.
     pub(crate) fn replace<B>(self, response: &mut Response<B>, by: Self, key: Option<&str>) {
         self.replace_in(response.headers_mut(), &by.to_value(key), key);
         if response.extensions().get() == Some(&self) {
@@ -271,7 +284,7 @@ impl CacheStatus {
             if let (false, Some(member)) = (is_replaced, member) {
                 is_replaced = true;
                 *member = by.as_bytes();
-                // Members of a field value make a field value.
+                // Joining members of a list yields a valid field value.
                 lines.push(HeaderValue::from_bytes(&members.join(&b", "[..])).unwrap_or_else(|_| by.clone()));
             } else {
                 lines.push(line.clone());
@@ -285,7 +298,7 @@ impl CacheStatus {
         }
     }
 
-    /// Returns the member of the list.
+    /// Returns this status as a member of the `Cache-Status` list.
     pub(crate) fn to_value(self, key: Option<&str>) -> HeaderValue {
         let mut text = String::from(NAME);
         match self.outcome {
@@ -315,7 +328,7 @@ impl CacheStatus {
                 match char {
                     '"' | '\\' => text.extend(['\\', char]),
                     ' '..='~' => text.push(char),
-                    // RFC 9651 section 3.3.3: strings are ASCII.
+                    // RFC 9651 section 3.3.3: strings contain only printable ASCII characters.
                     _ => text.push('?'),
                 }
             }
@@ -328,7 +341,8 @@ impl CacheStatus {
     }
 }
 
-/// Returns `true` if the field that is there can be read, and another member put behind it: not behind an empty line.
+/// Returns `true` if the existing field can be parsed and extended by a member; `false` for an
+/// empty list.
 fn is_list(headers: &HeaderMap) -> bool {
     let lines: Vec<_> = headers.get_all(CACHE_STATUS).into_iter().map(HeaderValue::as_bytes).collect();
     Parser::new(&lines.join(&b", "[..])).parse::<List>().is_ok_and(|list| !list.is_empty())

@@ -1,4 +1,4 @@
-//! What is written, and that every word is explained.
+//! Tests of the written field, and of the explanation of each value.
 
 use super::{CACHE_STATUS, CacheStatus, Detail, ForwardReason, Reason};
 use http::{HeaderMap, StatusCode};
@@ -12,7 +12,7 @@ fn written(status: CacheStatus, key: Option<&str>) -> String {
 
 /// RFC 9211 section 2.
 #[test]
-fn members_are_written_with_all_that_is_known() {
+fn members_contain_all_known_parameters() {
     let hit = CacheStatus::hit(Duration::from_secs(30));
     let stale = CacheStatus::stale_hit(Duration::from_secs(7));
     let miss = CacheStatus::forward(ForwardReason::UriMiss);
@@ -41,7 +41,7 @@ fn members_are_written_with_all_that_is_known() {
 }
 
 #[test]
-fn a_status_says_in_methods_what_the_field_says() {
+fn methods_and_field_agree() {
     let collapsed = CacheStatus::forward(ForwardReason::VaryMiss).collapsed(true).ttl(Duration::from_secs(9));
     assert!(!collapsed.is_hit() && collapsed.is_collapsed() && !collapsed.is_stored());
     assert_eq!(
@@ -59,7 +59,7 @@ fn a_status_says_in_methods_what_the_field_says() {
 
 /// RFC 9211 section 2, RFC 9651 section 4.2.
 #[test]
-fn it_comes_after_what_caches_further_in_said_unless_that_cannot_be_read() {
+fn status_follows_inner_members_unless_they_are_malformed() {
     let ours = "tower-response-cache; hit; ttl=1";
     let table: [(&[&str], &[&str]); 5] = [
         (&[], &[ours]),
@@ -82,7 +82,8 @@ fn it_comes_after_what_caches_further_in_said_unless_that_cannot_be_read() {
     }
 }
 
-/// Each word that may stand in `detail`; a match without a rest, so that none is forgotten here.
+/// Every value of `detail`. The `match` has no wildcard, so a new variant does not compile until it
+/// is added.
 pub(super) fn all() -> Vec<Detail> {
     use Detail::*;
     let all = vec![
@@ -165,7 +166,7 @@ pub(super) fn all() -> Vec<Detail> {
 }
 
 #[test]
-fn every_reason_has_a_word_of_its_own_and_a_place_in_the_table() {
+fn every_detail_has_a_unique_word_and_a_table_row() {
     let mut words: Vec<_> = all().into_iter().map(Detail::as_str).collect();
     let table = include_str!("details.md");
     for word in &words {
@@ -183,7 +184,7 @@ proptest! {
 
     /// RFC 9211 section 2, RFC 9651 section 3.1.
     #[test]
-    fn what_is_written_can_be_read_as_a_structured_field(
+    fn written_status_parses_as_a_structured_field(
         key in any::<Option<String>>(), ttl: u64, stale: bool, which: usize, code in 100..1000_u16,
     ) {
         let ttl = Duration::from_secs(ttl);
