@@ -1,9 +1,10 @@
-//! Property tests that keep the seeds of their failures in a file beside their source.
+//! Configuration of property tests: the inputs of failed tests are kept in a file beside the
+//! source.
 
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// Returns the default configuration. The seeds of failures of `name.rs` go to `name.regressions`.
+/// Returns proptest's default configuration. Failures in `name.rs` are kept in `name.regressions`.
 pub(crate) fn cases() -> ProptestConfig {
     let beside_source = FileFailurePersistence::WithSource("regressions");
     ProptestConfig { failure_persistence: Some(Box::new(beside_source)), ..ProptestConfig::default() }

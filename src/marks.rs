@@ -1,4 +1,4 @@
-//! Marks on requests and responses, by which layers learn of one another.
+//! Marks on requests and responses, with which nested layers of this crate inform each other.
 
 mod edge;
 mod field;

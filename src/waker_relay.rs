@@ -1,7 +1,7 @@
-//! Keeps the wakers of tasks away from the locks of tokio's semaphores and notifications.
+//! Keeps the wakers of tasks away from the locks inside tokio's semaphores and notifications.
 //!
-//! tokio clones a task's waker while it holds such a lock. `Waker::clone` is foreign code: it may run another task that
-//! waits for the same lock, and deadlock.
+//! tokio clones a task's waker while it holds such a lock. `Waker::clone` is foreign code: it may
+//! run another task that needs the same lock, which is a deadlock.
 
 use pin_project_lite::pin_project;
 use std::future::Future;
@@ -20,7 +20,7 @@ pin_project! {
     }
 }
 
-/// Polls `wait` with a waker of this crate, which wakes the task.
+/// Polls `wait` with a waker of this crate, which wakes the task that polled last.
 pub(crate) fn relay_waker<F: Future>(wait: F) -> WakerRelay<F> {
     WakerRelay { wait, relay: Arc::default() }
 }
@@ -30,13 +30,13 @@ impl<F: Future> Future for WakerRelay<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // Registered before the poll, so that no wake-up is missed.
+        // Registered before the poll, so no wake-up is missed.
         this.relay.register(cx.waker());
         this.wait.poll(&mut Context::from_waker(&Waker::from(Arc::clone(this.relay))))
     }
 }
 
-/// The waker of a task, which is not cloned, woken or dropped under the lock.
+/// Holds a task's waker, and never clones, wakes or drops it under the lock.
 #[derive(Debug, Default)]
 struct TaskWaker(Mutex<Option<Waker>>);
 

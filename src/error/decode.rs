@@ -49,9 +49,7 @@ impl DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            DecodeErrorKind::UnknownVersion => {
-                "the entry was encoded in an unsupported version of the format"
-            }
+            DecodeErrorKind::UnknownVersion => "the encoded entry has an unsupported format version",
             DecodeErrorKind::Truncated => "the end of the encoded entry is missing",
             DecodeErrorKind::Checksum => "the encoded entry is corrupt: its checksum does not match",
             DecodeErrorKind::Malformed => "not an encoded entry",

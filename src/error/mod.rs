@@ -219,18 +219,12 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero (use at least one byte)",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero (use a longer one)",
             ConfigErrorKind::Contradiction => "the option contradicts another one (remove one of the two)",
-            ConfigErrorKind::InvalidCookieName => {
-                "invalid cookie name, or a pattern that is not allowed here"
-            }
+            ConfigErrorKind::InvalidCookieName => "invalid cookie name, or pattern not allowed here",
             ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",
             ConfigErrorKind::NothingToSay => "no directive is set (set at least one) for the field",
-            ConfigErrorKind::InvalidHost => {
-                "not a host in canonical form (use lower case and no trailing dot)"
-            }
+            ConfigErrorKind::InvalidHost => "not a host in lower case without a trailing dot",
             ConfigErrorKind::InvalidDirective => "invalid extension directive",
-            ConfigErrorKind::InvalidSecret => {
-                "the secret is unusable (use visible ASCII characters without spaces)"
-            }
+            ConfigErrorKind::InvalidSecret => "unusable secret (use visible ASCII without spaces)",
             ConfigErrorKind::InvalidFieldName => "invalid header field name",
         };
         write!(f, "{what}: {:?}", self.value)?;

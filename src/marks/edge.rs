@@ -1,4 +1,5 @@
-//! The outermost layer of this crate around a request: it decides on what inner layers hold.
+//! The outermost layer of this crate around a request. It decides on the admissions that inner
+//! layers hold.
 
 use super::field::remove_from_request;
 use super::holds::Holds;
@@ -7,24 +8,26 @@ use super::verdict::Verdict;
 use http::{Extensions, Request};
 use std::sync::Arc;
 
-/// A layer's side of one request. If the outermost one is dropped without its response, what inner layers hold is
+/// The role of one layer for one request: the outermost layer, or an inner one.
+///
+/// If the outermost layer drops it without a response, the held admissions are abandoned.
 /// abandoned.
 #[derive(Debug)]
 pub(crate) struct Edge(Option<Arc<Holds>>);
 
 impl Edge {
-    /// Marks a request that enters a layer, and removes what only a response may carry.
+    /// Marks a request that enters a layer. Removes a header field that only responses may have.
     pub(crate) fn enter<B>(request: &mut Request<B>) -> Self {
         remove_from_request(request.headers_mut());
         Self::of(request.extensions_mut())
     }
 
-    /// Marks a request, if no outer layer has.
+    /// Marks a request, unless an outer layer has marked it.
     pub(crate) fn of(request: &mut Extensions) -> Self {
         if request.get::<OuterContext>().is_some() { Self::inner() } else { Self::outermost(request) }
     }
 
-    /// Returns the side of a layer that is not the outermost one.
+    /// Returns the role of an inner layer.
     pub(crate) fn inner() -> Self {
         Self(None)
     }
@@ -37,12 +40,13 @@ impl Edge {
         Self(Some(holds))
     }
 
-    /// Returns `true` if no outer layer of this crate has marked the request.
+    /// Returns `true` for the outermost layer of this crate.
     pub(crate) fn is_outermost(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Refuses what inner layers still hold: its response did not come back.
+    /// Refuses the admissions that inner layers still hold. Called when their responses did not
+    /// reach this layer.
     pub(crate) fn refuse_rest(&mut self) {
         if let Some(holds) = self.0.take() {
             holds.decide(Verdict::Refused);

@@ -1,21 +1,23 @@
-//! The marks of a response as a header field, for layers that build a new response.
+//! The marks of a response as a header field, which survives layers that build a new response.
 
 use super::response_marks::{HandledByInner, Identified};
 use crate::policy::CacheHints;
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 
-/// The response field. The outermost layer removes it, so that clients never receive it.
+/// The response field. The outermost layer removes it, so clients never receive it.
 static FIELD: HeaderName = HeaderName::from_static("tower-response-cache");
 const NEVER: &str = "never";
 const IDENTIFIED: &str = "identified";
 const HANDLED: &str = "handled";
-/// Before the name of a request field that an inner layer keys its pages by.
+/// Prefix for the name of a request field that is in the key of an inner layer.
 const VARY: &str = "vary=";
 
 impl Identified {
-    /// Marks a response by the extension and by a header field. The field survives a layer that builds a new response
-    /// from the old header fields; the outermost layer of this crate removes it.
+    /// Marks a response with the extension and with a header field.
+    ///
+    /// Use it if a layer outside of this code builds a new response and copies only the header
+    /// fields. The outermost layer of this crate removes the field.
     ///
     /// # Example
     /// ```
@@ -32,9 +34,12 @@ impl Identified {
 }
 
 impl CacheHints {
-    /// Adds the hints to a response, as [`add_to`](Self::add_to) does. `never` is also sent in a header field.
-    /// The field survives a layer that builds a new response from the old header fields; the outermost layer of this crate
-    /// removes it.
+    /// Adds the hints to a response, as [`add_to`](Self::add_to) does, and `never` also as a header
+    /// field.
+    ///
+    /// Use it if a layer outside of this code builds a new response and copies only the header
+    /// fields. Hints other than `never` are only in the extension. The outermost layer of this
+    /// crate removes the field.
     ///
     /// # Example
     /// ```
@@ -65,25 +70,27 @@ fn write(headers: &mut HeaderMap, mark: &str) {
     if !field_elements(headers, &FIELD).any(|known| known == mark.as_bytes())
         && let Ok(value) = HeaderValue::from_str(mark)
     {
-        // If the header section is full, the extension alone carries the mark.
+        // If the header section is full, only the extension carries the mark.
         let _ = headers.try_append(&FIELD, value);
     }
 }
 
-/// Removes the field from a request: only a response may carry marks.
+/// Removes the field from a request: only responses may have marks.
 pub(crate) fn remove_from_request(headers: &mut HeaderMap) {
     if is_in(headers) {
         headers.remove(&FIELD);
     }
 }
 
-/// Compares the names, which takes less than a look-up in the sections of most messages.
+/// Returns `true` if the field is present. For a typical header section, comparing all names is
+/// faster than a lookup.
 fn is_in(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| *name == FIELD)
 }
 
-/// Moves the marks of a response from its header field to its extensions, and returns the names of the request fields
-/// that inner layers key their pages by.
+/// Moves the marks of a response from its header field to its extensions.
+///
+/// Returns the names of the request fields that are in the keys of inner layers.
 #[inline]
 pub(crate) fn receive<B>(response: &mut Response<B>) -> Vec<String> {
     if is_in(response.headers()) { read(response) } else { Vec::new() }
@@ -97,7 +104,7 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
             Ok(IDENTIFIED) => identified = true,
             Ok(HANDLED) => handled = true,
             Ok(mark) if mark.starts_with(VARY) => keyed.extend(mark.strip_prefix(VARY).map(str::to_owned)),
-            // An unknown mark fails closed.
+            // An unknown mark fails closed: the response is not stored.
             _ => never = true,
         }
     }
@@ -114,8 +121,10 @@ fn read<B>(response: &mut Response<B>) -> Vec<String> {
     keyed
 }
 
-/// Writes the marks of a response into the field, for an outer layer, and the names of the request fields that inner
-/// layers key their pages by.
+/// Writes the marks of a response, and the names of request fields in the keys of inner layers,
+/// into the field.
+///
+/// An outer layer reads them with [`receive`].
 pub(crate) fn send<B>(response: &mut Response<B>, keyed: &[String]) {
     if response.extensions().get::<CacheHints>().is_some_and(|hints| hints.never) {
         write_never(response.headers_mut());

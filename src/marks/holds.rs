@@ -13,7 +13,7 @@ pub(crate) struct Holds {
     added: Notify,
 }
 
-/// From this length on, the list is cleared of decided verdicts.
+/// At this length, decided verdicts are removed from the list.
 const MANY: usize = 16;
 
 impl Holds {
@@ -27,14 +27,17 @@ impl Holds {
         self.added.notify_waiters();
     }
 
-    /// Waits until the request holds an admission itself.
+    /// Waits until this request holds an undecided admission.
+    ///
+    /// A follower stops waiting then: the leader that it waits for may be waiting for this
+    /// admission.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// This method is cancel safe.
     pub(crate) async fn held(&self) {
         loop {
             let mut added = pin!(self.added.notified());
-            // From here on no addition is missed.
+            // From here on, no addition is missed.
             added.as_mut().enable();
             if self.lock().iter().any(PendingVerdict::is_open) {
                 return;

@@ -1,4 +1,4 @@
-//! The mark on a request: what outer layers know of it.
+//! The mark on a request with the knowledge of its outer layers.
 
 use super::holds::Holds;
 use crate::entry::Scope;
@@ -7,39 +7,43 @@ use crate::status::WantsStatus;
 use http::{Extensions, Request};
 use std::sync::{Arc, Weak};
 
-/// The length in bytes of the place of a layer in the key.
+/// The length in bytes of a [`LayerId`].
 pub(crate) const PREFIX: usize = 16;
 
-/// The place of a layer in the key: a digest of all that is the same for all its requests.
+/// The place of a layer in the key: a digest of the key parts that are equal for all its requests.
 pub(crate) type LayerId = [u8; PREFIX];
 
-/// A mark on a request, of layers further out: what they know of it, and that they want to know
-/// whether a cache layer further in handled it.
+/// A mark on a request with the knowledge of the outer layers of this crate.
+///
+/// It also asks inner cache layers to mark the response if they handle the request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OuterContext {
-    /// The ids of the cache layers among them.
+    /// The IDs of the outer cache layers, from the outermost inwards.
     pub(crate) layers: Arc<[LayerId]>,
-    /// One of them saw who the sender is; a layer in between may have taken that off.
+    /// An outer layer identified the visitor. A layer in between may have removed the credential.
     pub(crate) identified: bool,
-    /// One that decides on anonymity did.
+    /// An outer layer that decides on anonymity identified the visitor, so every inner cache layer
+    /// is bypassed.
     pub(crate) is_barred: bool,
-    /// Only the current representation is an answer: no stored and no arriving one.
+    /// Only a new response from the service is an answer: neither a stored response nor one of a
+    /// flight.
     pub(crate) needs_current: bool,
-    /// What else is known to be harmless, or to identify, where somebody decides on anonymity.
+    /// The cookies that outer layers declare, if one of them decides on anonymity.
     pub(crate) cookies: Option<Arc<CookiePolicy>>,
-    /// The names of cookies that nobody has declared so far; a layer in between may have taken them off.
+    /// The names of cookies that no layer has declared so far. A layer in between may have removed
+    /// the cookies.
     pub(crate) undeclared: Option<Arc<[Vec<u8>]>>,
-    /// All that names the targets that outer cache layers know the request by: an invalidation of them is one of inner
-    /// responses, too.
+    /// The scopes of the request's target in outer cache layers. Invalidating one of them also
+    /// invalidates inner responses.
     pub(crate) targets: Option<Arc<[Scope]>>,
-    /// What inner layers hold of the responses to the request.
+    /// The admissions that inner layers hold for the responses to this request.
     pub(crate) holds: Weak<Holds>,
-    /// The extensions that the request had where it entered the outermost layer, if any.
+    /// The extensions that the request had when it entered the outermost layer, if it had any.
     pub(crate) start: Option<Arc<Extensions>>,
 }
 
 impl OuterContext {
-    /// Returns the mark of the outermost layer.
+    /// Creates the mark of the outermost layer.
     pub(crate) fn outermost(request: &Extensions) -> Self {
         Self { start: Self::start(request), ..Self::default() }
     }
@@ -50,18 +54,19 @@ impl OuterContext {
         (!request.is_empty()).then(|| Arc::new(request.clone()))
     }
 
-    /// Marks a request of this crate's own that needs the current representation: every inner cache layer forwards it
-    /// uncollapsed. Clients cannot send the mark.
+    /// Marks a request of this crate that needs a current response.
+    ///
+    /// Every inner cache layer forwards it without collapsing. Clients cannot send this mark.
     pub(crate) fn require_current(request: &mut Extensions) {
         let mark = request.remove::<Self>().unwrap_or_else(|| Self::outermost(request));
         request.insert(Self { needs_current: true, ..mark });
     }
 
-    /// Returns `true` if a layer between the outermost one and here has left something in the extensions of a request,
-    /// apart from what is known to say nothing of a visitor.
+    /// Returns `true` if a layer between the outermost one and this one has added an extension to
+    /// the request that is not in `known`.
     pub(crate) fn is_extended(&self, request: &Extensions, known: &[KnownExtension]) -> bool {
         let start = self.start.as_deref();
-        // Most requests have no more than at the start, but for the mark.
+        // Typical requests only have the extensions of the start, and this mark.
         if request.len() <= start.map_or(0, Extensions::len) + 1 {
             return false;
         }
@@ -70,12 +75,13 @@ impl OuterContext {
         foreign_extensions(request) > start.map_or(0, foreign_extensions) + declared
     }
 
-    /// Returns `true` if one of them has identified the sender, or can't rule it out.
+    /// Returns `true` if an outer layer has identified the visitor, or cannot exclude that a
+    /// credential was present.
     pub(crate) fn may_identify(&self) -> bool {
         self.identified || self.is_barred || self.undeclared.is_some()
     }
 
-    /// Marks a request that passes a layer which knows more of its sender.
+    /// Adds the knowledge of a layer that decides on anonymity to the mark of a request.
     pub(crate) fn know<B>(request: &mut Request<B>, identified: bool, cookies: &Arc<CookiePolicy>) {
         let extensions = request.extensions_mut();
         let mut mark = extensions.remove::<Self>().unwrap_or_else(|| Self::outermost(extensions));
@@ -98,13 +104,14 @@ impl OuterContext {
 }
 
 impl Holds {
-    /// Returns the holds of the outermost layer around a request, while the layer waits for its response.
+    /// Returns the held admissions of the outermost layer, which exist while that layer waits for
+    /// its response.
     pub(crate) fn around(request: &Extensions) -> Weak<Self> {
         request.get::<OuterContext>().map(|outer| Weak::clone(&outer.holds)).unwrap_or_default()
     }
 }
 
-/// Counts the extensions that say something of a request beyond its route.
+/// Counts the extensions that describe more than the request's route.
 fn foreign_extensions(request: &Extensions) -> usize {
     if request.is_empty() {
         return 0;
@@ -114,12 +121,12 @@ fn foreign_extensions(request: &Extensions) -> usize {
     request.len().saturating_sub(own + routing_extensions(request))
 }
 
-/// Counts those that a router of axum adds.
+/// Counts the extensions that an axum router adds.
 #[cfg(feature = "axum")]
 fn routing_extensions(request: &Extensions) -> usize {
     use axum::extract::{MatchedPath, NestedPath, OriginalUri};
     let is_nested = request.get::<NestedPath>().is_some();
-    // The matched path, or that of the outer router so far, comes with the parameters in it, whose type is private.
+    // A matched path comes with the path parameters, whose type is private. So each counts as two.
     2 * usize::from(is_nested || request.get::<MatchedPath>().is_some())
         + usize::from(is_nested)
         + usize::from(request.get::<OriginalUri>().is_some())
@@ -130,7 +137,7 @@ fn routing_extensions(_: &Extensions) -> usize {
     0
 }
 
-/// Returns `true` if a cache layer further out has marked the request.
+/// Returns `true` if an outer cache layer has marked the request.
 #[inline]
 pub(crate) fn was_announced(request: &Extensions) -> bool {
     request.get::<OuterContext>().is_some_and(|outer| !outer.layers.is_empty())

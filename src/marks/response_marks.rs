@@ -3,26 +3,31 @@
 use crate::policy::CacheHints;
 use http::Extensions;
 
-/// A mark on a response: a cache layer further in handled it, so nobody else may share it.
+/// A mark on a response: an inner cache layer handled it, so outer cache layers must not store or
+/// share it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandledByInner;
 
-/// A mark on a response, for layers that write `Cache-Control`: an inner cache layer has found the sender of its request identified.
+/// A mark on a response for layers that write `Cache-Control`: an inner cache layer identified the
+/// visitor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FromIdentified;
 
-/// A mark on a response: it was made for one visitor. No cache layer stores or shares such a response.
+/// A mark on a response that was made for one visitor. No cache layer shares such a response.
 ///
-/// An authentication layer puts it into the response's extensions once it knows who the visitor is,
-/// whatever that was found out by. Cache layers further out than it then keep the response to that
-/// visitor, and an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) tells caches downstream to.
+/// An authentication layer inside the cache adds it to the response's extensions when it has
+/// identified the visitor, by whatever means. Outer cache layers then store the response at most
+/// for that visitor ([`vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)). An
+/// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) makes it `private` for
+/// downstream caches.
 ///
-/// A page that is stored is answered without that layer. So what may identify a visitor has to be
-/// declared as well, or left undeclared: only requests without undeclared cookies or credentials are
-/// answered from the cache.
+/// The mark does not protect a page that is already stored: the cache serves a hit without running
+/// the authentication layer. So also declare the cookies and header fields that identify a visitor,
+/// or leave them undeclared: requests with undeclared cookies or credentials bypass the cache.
 ///
-/// Extensions are lost if a layer builds a new response. [`add_to_response`](Self::add_to_response) also sets the header
-/// field `tower-response-cache`, for layers that copy the header fields. The outermost layer removes it.
+/// Extensions are lost if a layer builds a new response. For layers that copy the header fields,
+/// [`add_to_response`](Self::add_to_response) also adds the header field `tower-response-cache`.
+/// The outermost layer of this crate removes it.
 ///
 /// # Example
 /// ```
@@ -34,7 +39,7 @@ pub(crate) struct FromIdentified;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identified;
 
-/// Returns the marks of a response that keep it from others.
+/// Returns the marks of a response that forbid sharing it.
 pub(crate) fn restrictions(response: &Extensions) -> Extensions {
     let mut marks = Extensions::new();
     if let Some(identified) = response.get::<Identified>() {

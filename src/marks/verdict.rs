@@ -1,4 +1,13 @@
-//! Whether a response is admitted to the cache, where that is decided after the response was made.
+//! The verdict of the outermost layer on storing a response, which is decided after the response
+//! was made.
+//!
+//! ```text
+//!             decide(Admitted)
+//! Open ─┬───────────────────────────────► Decided(Admitted)
+//!       ├─ decide(Refused), or dropped ─► Decided(Refused)
+//!       └─ dropped in a panic, or
+//!          request abandoned ───────────► Decided(Abandoned)
+//! ```
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub(crate) enum Verdict {
     Admitted,
     Refused,
-    /// The request was given up before the outermost layer had the response.
+    /// The request was dropped before the outermost layer had the response.
     Abandoned,
 }
 
@@ -19,12 +28,13 @@ enum DecisionState {
     Decided(Verdict),
 }
 
-/// A verdict that others wait for. What is to happen after it is parked here, and never runs under the lock.
+/// A verdict that may be undecided. Work that depends on it is parked here, and runs without
+/// holding the lock.
 #[derive(Clone)]
 pub(crate) struct PendingVerdict(Arc<Mutex<DecisionState>>);
 
 impl PendingVerdict {
-    /// Runs some work once the verdict is known, or at once if it is.
+    /// Runs work when the verdict is decided, or immediately if it already is.
     pub(crate) fn when_decided(&self, work: impl FnOnce(Verdict) + Send + 'static) {
         let verdict = match &mut *self.lock() {
             DecisionState::Open(parked) => return parked.push(Box::new(work)),
@@ -33,17 +43,17 @@ impl PendingVerdict {
         work(verdict);
     }
 
-    /// Returns `true` if the response will not be stored.
+    /// Returns `true` if the verdict is decided and forbids storing the response.
     pub(crate) fn is_refused(&self) -> bool {
         matches!(&*self.lock(), DecisionState::Decided(Verdict::Refused | Verdict::Abandoned))
     }
 
-    /// Returns `true` if nothing was decided.
+    /// Returns `true` if the verdict is undecided.
     pub(super) fn is_open(&self) -> bool {
         matches!(&*self.lock(), DecisionState::Open(_))
     }
 
-    /// Runs the parked work, in its order. The first decision counts.
+    /// Decides, and runs the parked work in order. Later decisions are ignored.
     pub(super) fn decide(&self, verdict: Verdict) {
         let mut state = self.lock();
         let DecisionState::Open(parked) = &mut *state else { return };
@@ -65,22 +75,23 @@ impl fmt::Debug for PendingVerdict {
     }
 }
 
-/// The right to decide. Dropped without a decision, it refuses; in a panic, it abandons.
+/// The right to decide. Dropping it refuses an undecided verdict; dropping it in a panic abandons
+/// it.
 #[derive(Debug)]
 pub(crate) struct Decider(PendingVerdict);
 
 impl Decider {
-    /// Creates an open decision.
+    /// Creates an undecided verdict.
     pub(crate) fn new() -> Self {
         Self(PendingVerdict(Arc::new(Mutex::new(DecisionState::Open(Vec::new())))))
     }
 
-    /// Returns what waits for the decision.
+    /// Returns a handle for work that depends on the decision.
     pub(crate) fn pending(&self) -> PendingVerdict {
         self.0.clone()
     }
 
-    /// Decides.
+    /// Decides, unless the verdict is already decided.
     pub(crate) fn decide(&self, verdict: Verdict) {
         self.0.decide(verdict);
     }
@@ -100,7 +111,7 @@ mod tests {
 
     fn noting(pending: &PendingVerdict) -> mpsc::Receiver<Verdict> {
         let (sender, receiver) = mpsc::channel();
-        pending.when_decided(move |verdict| sender.send(verdict).expect("somebody listens"));
+        pending.when_decided(move |verdict| sender.send(verdict).expect("the receiver exists"));
         receiver
     }
 
@@ -128,12 +139,12 @@ mod tests {
     }
 
     #[test]
-    fn work_may_wait_for_the_same_decision_again() {
+    fn parked_work_may_park_more_work() {
         let decider = Decider::new();
         let pending = decider.pending();
         let (sender, receiver) = mpsc::channel();
         decider.pending().when_decided(move |_| {
-            pending.when_decided(move |verdict| sender.send(verdict).expect("somebody listens"));
+            pending.when_decided(move |verdict| sender.send(verdict).expect("the receiver exists"));
         });
         decider.decide(Verdict::Admitted);
         assert_eq!(receiver.iter().collect::<Vec<_>>(), [Verdict::Admitted]);
