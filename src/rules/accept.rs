@@ -1,16 +1,16 @@
-//! Proactive negotiation (RFC 9110 section 12): which of several alternatives a request prefers.
+//! Proactive negotiation (RFC 9110 section 12): selects the alternative that a request prefers.
 
 use super::list::{field_elements, trim};
 use http::header::{ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING};
 use http::{HeaderMap, HeaderName};
 
-/// What a request says of one range, with its weight in thousandths.
+/// One range of an `Accept` field and its weight in thousandths.
 struct Preference<'a> {
     range: &'a [u8],
     weight: u16,
 }
 
-/// Reads all lines of a field; an element that is malformed does not count.
+/// Reads all lines of a field. Malformed elements are ignored.
 fn preferences<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<Preference<'a>> {
     let elements = field_elements(headers, name);
     elements.filter_map(preference).collect()
@@ -20,8 +20,8 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     let mut parts = element.split(|&byte| byte == b';').map(trim);
     let range = parts.next().filter(|range| !range.is_empty())?;
     let mut weight = 1000;
-    // What stands before the weight is about something more special than what is offered, which is better
-    // than nothing; what stands behind it has no meaning any more.
+    // Parameters before the weight narrow the range. They are ignored, because the alternatives
+    // have none. Parameters behind the weight have no meaning.
     for parameter in parts {
         if let [b'q' | b'Q', b'=', value @ ..] = parameter {
             weight = thousandths(value)?;
@@ -31,7 +31,7 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     Some(Preference { range, weight })
 }
 
-/// Reads a weight (RFC 9110 section 12.4.2).
+/// Parses a weight (RFC 9110 section 12.4.2).
 fn thousandths(value: &[u8]) -> Option<u16> {
     let (whole, fraction) = match value {
         [whole, b'.', fraction @ ..] => (whole, fraction),
@@ -46,8 +46,8 @@ fn thousandths(value: &[u8]) -> Option<u16> {
     (sum <= 1000).then_some(sum)
 }
 
-/// Returns the weight of an alternative and the place of the range that gave it: the most special
-/// one that matches counts.
+/// Returns the weight of an alternative, and the index of the range that it comes from: the most
+/// specific matching range.
 fn weight_of(
     alternative: &str,
     preferences: &[Preference<'_>],
@@ -60,24 +60,26 @@ fn weight_of(
     matching.max_by_key(|&(special, weight, _)| (special, weight)).map(|(_, weight, at)| (weight, at))
 }
 
-/// Returns the first of those with the greatest rank.
+/// Returns the index of the highest rank; the first one of several.
 fn first_of_best<T: Ord>(ranked: impl Iterator<Item = (T, usize)>) -> Option<usize> {
     ranked.min_by(|(a, at), (b, other)| b.cmp(a).then(at.cmp(other))).map(|(_, at)| at)
 }
 
-/// Returns the place of the language that a request prefers; the first that it does not exclude where
-/// it has a word on none (RFC 9110 section 12.5.4, by the filtering and lookup of RFC 4647 section 3).
+/// Returns the index of the language that a request prefers (RFC 9110 section 12.5.4, with the
+/// filtering and lookup of RFC 4647 section 3).
+///
+/// If the request accepts none of them, returns the first language that it does not exclude.
 pub(crate) fn language(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT_LANGUAGE);
     let ranked = offered.iter().enumerate().filter_map(|(at, tag)| {
         let (weight, place) = weight_of(tag, &preferences, language_matches)?;
-        // Of equal ones the request names its favourite first.
+        // Of languages with equal weights, the request lists its favorite first.
         (weight > 0).then_some(((weight, std::cmp::Reverse(place)), at))
     });
     first_of_best(ranked).unwrap_or_else(|| first_of_the_rest(offered, &preferences, language_matches))
 }
 
-/// Returns the first that is not excluded, or the first of all.
+/// Returns the index of the first alternative that is not excluded, else of the first of all.
 fn first_of_the_rest(
     offered: &[String],
     preferences: &[Preference<'_>],
@@ -91,7 +93,7 @@ fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
     let tag = tag.as_bytes();
     match range {
         b"*" => Some(0),
-        // `de` is content with `de-AT`, more so with `de` itself.
+        // `de` matches `de-AT`, but `de` itself is more specific.
         _ if is_prefix(range, tag) => Some(range.len() + 2 - usize::from(range.len() != tag.len())),
         // `de-AT` falls back to `de`.
         _ if is_prefix(tag, range) => Some(1),
@@ -99,14 +101,15 @@ fn language_matches(range: &[u8], tag: &str) -> Option<usize> {
     }
 }
 
-/// Returns `true` if one tag is another or the beginning of it, up to a hyphen.
+/// Returns `true` if the tags are equal, or one is a prefix of the other that ends before a hyphen.
 fn is_prefix(short: &[u8], long: &[u8]) -> bool {
     let begins = long.get(..short.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(short));
     begins && matches!(long.get(short.len()), None | Some(b'-'))
 }
 
-/// Returns the place of the media type that a request prefers; the first that it does not exclude where
-/// it has a word on none (RFC 9110 section 12.5.1).
+/// Returns the index of the media type that a request prefers (RFC 9110 section 12.5.1).
+///
+/// If the request accepts none of them, returns the first media type that it does not exclude.
 pub(crate) fn format(headers: &HeaderMap, offered: &[String]) -> usize {
     let preferences = preferences(headers, &ACCEPT);
     let ranked = offered.iter().enumerate().filter_map(|(at, media_type)| {
@@ -128,11 +131,12 @@ fn media_type_matches(range: &[u8], media_type: &str) -> Option<usize> {
     }
 }
 
-/// Returns the place of the content coding that a request prefers; `None` is `identity` (RFC 9110
+/// Returns the index of the content coding that a request prefers; `None` is `identity` (RFC 9110
 /// section 12.5.3).
 pub(crate) fn encoding(headers: &HeaderMap, offered: &[String]) -> Option<usize> {
     let preferences = preferences(headers, &ACCEPT_ENCODING);
-    // It is acceptable unless it is excluded, and the last resort unless it is named.
+    // `identity` is acceptable unless it is excluded. If it is not named, every accepted coding is
+    // preferred to it.
     let identity = preferences.iter().find(|preference| preference.range.eq_ignore_ascii_case(b"identity"));
     let identity = identity.map_or(0, |preference| preference.weight);
     let ranked = offered.iter().enumerate().filter_map(|(at, coding)| {
@@ -149,7 +153,8 @@ fn coding_matches(range: &[u8], coding: &str) -> Option<usize> {
     }
 }
 
-/// Returns the registered name of a coding that has an old one, too (RFC 9110 sections 8.4.1.1 and 8.4.1.3).
+/// Returns the registered name of a coding that also has a legacy name (RFC 9110 sections 8.4.1.1
+/// and 8.4.1.3).
 fn canonical_coding(coding: &[u8]) -> &[u8] {
     match coding {
         [b'x' | b'X', b'-', rest @ ..] if is_aliased(rest) => rest,
@@ -166,12 +171,14 @@ pub(crate) fn is_coded(response: &HeaderMap) -> bool {
     codings(response).next().is_some()
 }
 
-/// Returns `true` if a request offers every coding of a response. A request without `Accept-Encoding` offers none: it
-/// would not have been asked whether it can decode (RFC 9110 section 12.5.3).
+/// Returns `true` if a request accepts every coding of a response by name or by `*` (RFC 9110
+/// section 12.5.3).
+///
+/// A request without `Accept-Encoding` accepts none here: its client may be unable to decode.
 pub(crate) fn offers_codings(request: &HeaderMap, response: &HeaderMap) -> bool {
     let preferences = preferences(request, &ACCEPT_ENCODING);
     codings(response).all(|coding| {
-        // What is not text is no registered coding.
+        // A coding that is not text is not registered; it matches only `*`.
         let coding = std::str::from_utf8(coding).unwrap_or_default();
         weight_of(coding, &preferences, coding_matches).is_some_and(|(weight, _)| weight > 0)
     })
@@ -214,7 +221,7 @@ mod tests {
 
     /// RFC 9110 section 12.5.4, RFC 4647 section 3.
     #[test]
-    fn the_language_is_the_one_with_the_greatest_weight() {
+    fn language_with_the_greatest_weight_is_selected() {
         check(
             languages,
             "accept-language",
@@ -248,7 +255,7 @@ mod tests {
 
     /// RFC 9110 section 12.5.1.
     #[test]
-    fn the_most_special_range_decides_on_a_media_type() {
+    fn most_specific_range_decides_on_a_media_type() {
         check(
             formats,
             "accept",
@@ -274,7 +281,7 @@ mod tests {
 
     /// RFC 9110 section 12.5.3.
     #[test]
-    fn a_coding_is_used_where_it_is_wanted_more_than_none() {
+    fn coding_is_selected_if_it_is_preferred_to_identity() {
         check(
             encoding,
             "accept-encoding",
@@ -297,7 +304,7 @@ mod tests {
 
     /// RFC 9110 sections 8.4.1, 12.4.2 and 12.5.3.
     #[test]
-    fn a_coding_is_offered_if_the_request_accepts_it_by_meaning() {
+    fn legacy_coding_names_are_equivalent() {
         let table: [(&[&str], &str, bool); 25] = [
             (&[], "gzip", false),
             (&[], "identity", true),
@@ -348,7 +355,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn whatever_is_sent_something_offered_is_chosen_or_nothing(
+        fn selected_alternative_is_one_of_the_offered(
             accept in field("accept"),
             language_field in field("accept-language"),
             coding in field("accept-encoding"),

@@ -1,4 +1,5 @@
-//! What clients and caches downstream are told, where that is something else than this cache goes by.
+//! The client `Cache-Control`: what clients and downstream caches receive if it differs from this
+//! cache's own rules.
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::control::CacheControl;
@@ -7,22 +8,25 @@ use http::header::{AGE, CACHE_CONTROL, EXPIRES};
 use http::{HeaderMap, HeaderName};
 use std::time::Duration;
 
-/// What is to be told.
+/// The changes for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct ClientCacheControl {
-    /// How long clients may use the response, from when they get it.
+    /// The lifetime that clients may use, from the time at which they receive the response.
     pub(crate) max_age: Option<Duration>,
-    /// No other shared cache may store it.
+    /// Downstream shared caches must not store the response.
     pub(crate) private: bool,
 }
 
-/// What makes a lifetime, or has a use only beside one.
+/// Directives that set a lifetime, or only matter beside one.
 const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "stale-if-error"];
 
-/// Rewrites a header section. What nobody may store stays so, and so does what says itself who may.
+/// Rewrites the header fields for clients.
+///
+/// A `no-store` response keeps its `Cache-Control`. `private` is not added if the response itself
+/// states who may store it.
 pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
-    // They would outrank what is said here (RFC 9213 section 2.2).
+    // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
     if told.private && !own.public {
         remove_targeted(headers, says_who_may);
     }
@@ -36,7 +40,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
             control = control.must_revalidate();
         }
         headers.remove(EXPIRES);
-        // It would count against a lifetime that begins now.
+        // The new lifetime begins now, so an older age must not count.
         headers.remove(AGE);
     }
     let says_itself = own.public || own.private == Qualified::All || own.permits.s_maxage;
@@ -49,7 +53,7 @@ pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
 /// RFC 9213 section 3.1.
 pub(crate) const CDN_CACHE_CONTROL: HeaderName = HeaderName::from_static("cdn-cache-control");
 
-/// Returns `true` if a field for some caches only says itself who may store the response.
+/// Returns `true` if a targeted field itself states who may store the response.
 fn says_who_may(headers: &HeaderMap, field: &HeaderName) -> bool {
     let said = ResponseDirectives::for_targets(headers, std::slice::from_ref(field));
     said.targeted && (said.public || said.no_store || said.private == Qualified::All || said.permits.s_maxage)
@@ -69,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_takes_the_place_of_all_others() {
+    fn max_age_replaces_all_other_lifetimes() {
         let minute = ClientCacheControl { max_age: Some(Duration::from_secs(60)), private: false };
         for (value, expected) in [
             ("", "max-age=60"),
@@ -91,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn private_is_added_where_nothing_says_who_may_store_it() {
+    fn private_is_added_unless_the_response_states_who_may_store_it() {
         let private = ClientCacheControl { max_age: None, private: true };
         for (value, expected) in [
             ("", "private"),
@@ -108,9 +112,9 @@ mod tests {
         }
     }
 
-    /// RFC 9213 section 2.2: it outranks `Cache-Control` for caches that know it.
+    /// RFC 9213 section 2.2: a targeted field outranks `Cache-Control` for caches that know it.
     #[test]
-    fn a_targeted_field_that_would_share_what_is_private_goes() {
+    fn targeted_field_that_would_share_a_private_page_is_removed() {
         for (value, stays) in
             [("max-age=600", false), ("public, max-age=600", true), ("no-store", true), ("private", true)]
         {
@@ -120,9 +124,10 @@ mod tests {
         }
     }
 
-    /// Whatever the field is called, and though nobody else may store the page.
+    /// This applies to any name, and even if `Cache-Control` forbids all other caches to store the
+    /// page.
     #[test]
-    fn every_field_for_some_caches_goes_that_would_share_what_is_private() {
+    fn every_targeted_field_that_would_share_a_private_page_is_removed() {
         for name in [
             "cdn-cache-control",
             "cloudflare-cdn-cache-control",

@@ -1,4 +1,4 @@
-//! The directives that layers write: a typed set.
+//! `CacheControl`: a typed set of `Cache-Control` directives.
 
 use super::cache_control::{RESPONSE_DIRECTIVES, unquoted};
 use super::directive::{Argument, Directive, is_token, quoted_if_needed, seconds};
@@ -9,18 +9,27 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// The directives of a response's `Cache-Control` (RFC 9111 section 5.2.2, RFC 5861, RFC 8246), for a
-/// [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) or a header field.
+/// The directives of a response's `Cache-Control` (RFC 9111 section 5.2.2, RFC 5861, RFC 8246).
 ///
-/// Durations are written in whole seconds, at most 2^31 (RFC 9111 section 1.2.2).
+/// Use it with a [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer), or convert
+/// it into a `HeaderValue`. Setting a directive again replaces it. Durations are written in whole
+/// seconds, at most 2^31 (RFC 9111 section 1.2.2).
 ///
 /// # Parsing
-/// [`str::parse`] reads one field value, and `TryFrom<&HeaderMap>` all lines of `Cache-Control`. Without a line,
-/// there is no directive. Names are case-insensitive. Both parsers are strict: they return an error with the
-/// element if it is not a directive, a lifetime is not a number of seconds, a directive without an argument has
-/// one, or a list of field names is not quoted. Of two directives with one name, the stricter counts, as in the
-/// layers. An extension directive with two different arguments is an error. The layers are lenient instead: they
-/// treat a malformed directive as a restriction.
+/// [`str::parse`] reads one field value. `TryFrom<&HeaderMap>` reads all lines of `Cache-Control`;
+/// without a line, the set is empty. Names are case-insensitive.
+///
+/// Both parsers are strict. They return an error with the invalid element if:
+/// - an element is not a directive,
+/// - a lifetime is not a number of seconds,
+/// - a directive without an argument has one,
+/// - a list of field names is not quoted,
+/// - an extension directive occurs with two different arguments.
+///
+/// If any other directive occurs twice, the stricter occurrence counts.
+///
+/// The cache layers do not use these parsers. They are lenient: they treat a malformed directive as
+/// a restriction.
 ///
 /// # Example
 /// ```
@@ -45,7 +54,7 @@ pub struct CacheControl(pub(super) Vec<Directive>);
 const MOST_SECONDS: u64 = 1 << 31;
 
 impl CacheControl {
-    /// Creates an empty set of directives.
+    /// Creates an empty set.
     pub fn new() -> Self {
         Self::default()
     }
@@ -62,93 +71,102 @@ impl CacheControl {
 
     fn with_fields(self, name: &str, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         let fields: Vec<_> = fields.into_iter().map(|field| field.as_str().to_owned()).collect();
-        // No name at all is all of the response, and so is `*`.
+        // Without names, or with `*`, the directive applies to the whole response.
         let is_whole = fields.is_empty() || fields.iter().any(|field| field == "*");
         self.with(name, if is_whole { Argument::None } else { Argument::Fields(fields) })
     }
 
-    /// Any cache may store the response, even where it otherwise might not.
+    /// Any cache may store the response, even if it is otherwise not storable (RFC 9111 section
+    /// 5.2.2.9).
     pub fn public(self) -> Self {
         self.with("public", Argument::None)
     }
 
-    /// Only the client's own cache may store the response.
+    /// Only the client's own cache may store the response (RFC 9111 section 5.2.2.7).
     pub fn private(self) -> Self {
         self.with("private", Argument::None)
     }
 
-    /// Only the client's own cache may store these fields.
+    /// Only the client's own cache may store these fields. Without names, the whole response is
+    /// private.
     pub fn private_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with_fields("private", fields)
     }
 
-    /// Every use has to be validated first.
+    /// The response must be validated before each use (RFC 9111 section 5.2.2.4).
     pub fn no_cache(self) -> Self {
         self.with("no-cache", Argument::None)
     }
 
-    /// These fields must not be used without validation.
+    /// These fields must not be used without validation. Without names, this applies to the whole
+    /// response.
     pub fn no_cache_fields(self, fields: impl IntoIterator<Item = HeaderName>) -> Self {
         self.with_fields("no-cache", fields)
     }
 
-    /// Nothing of the exchange may be stored.
+    /// No cache may store the request or the response (RFC 9111 section 5.2.2.5).
     pub fn no_store(self) -> Self {
         self.with("no-store", Argument::None)
     }
 
-    /// The content must not be transformed on its way.
+    /// No intermediary may transform the content (RFC 9111 section 5.2.2.6).
     pub fn no_transform(self) -> Self {
         self.with("no-transform", Argument::None)
     }
 
-    /// Once stale, it must not be used without validation.
+    /// A stale response must not be used without validation (RFC 9111 section 5.2.2.2).
     pub fn must_revalidate(self) -> Self {
         self.with("must-revalidate", Argument::None)
     }
 
-    /// The same, for shared caches.
+    /// A stale response must not be used by shared caches without validation (RFC 9111 section
+    /// 5.2.2.8).
     pub fn proxy_revalidate(self) -> Self {
         self.with("proxy-revalidate", Argument::None)
     }
 
-    /// Only a cache that knows the requirements of the status may store it.
+    /// Only a cache that knows the requirements of the response's status may store it (RFC 9111
+    /// section 5.2.2.3).
     pub fn must_understand(self) -> Self {
         self.with("must-understand", Argument::None)
     }
 
-    /// It never changes while it is fresh (RFC 8246).
+    /// The response does not change while it is fresh (RFC 8246).
     pub fn immutable(self) -> Self {
         self.with("immutable", Argument::None)
     }
 
-    /// How long it is fresh. Of this and what the response says itself, the shorter is written.
+    /// Sets the freshness lifetime (RFC 9111 section 5.2.2.1).
+    ///
+    /// If the response already has a `max-age`, a layer writes the shorter one.
     pub fn max_age(self, lifetime: Duration) -> Self {
         self.with_seconds("max-age", lifetime)
     }
 
-    /// How long it is fresh for shared caches.
+    /// Sets the freshness lifetime for shared caches (RFC 9111 section 5.2.2.10).
     pub fn s_maxage(self, lifetime: Duration) -> Self {
         self.with_seconds("s-maxage", lifetime)
     }
 
-    /// How long it may be used stale while it is revalidated (RFC 5861 section 3).
+    /// Sets how long a stale response may be used while it is revalidated (RFC 5861 section 3).
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.with_seconds("stale-while-revalidate", window)
     }
 
-    /// How long it may be used stale where the origin fails (RFC 5861 section 4).
+    /// Sets how long a stale response may be used if the origin fails (RFC 5861 section 4).
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.with_seconds("stale-if-error", window)
     }
 
-    /// Adds an extension directive (RFC 9111 section 5.2.3). The value is quoted if it is not a token.
+    /// Adds an extension directive (RFC 9111 section 5.2.3). The value is quoted if it is not a
+    /// token.
     ///
-    /// The layers write extension directives neither to errors nor to personal or `no-store` responses: what they permit
-    /// is not known.
+    /// The layers do not write extension directives to errors, or to personal or `no-store`
+    /// responses, because it is unknown what they permit.
     ///
     /// # Errors
-    /// If the name is not a token or is that of another method, or the value has other bytes than visible ASCII and spaces.
+    /// Returns an error if the name is not a token or is the name of another method's directive, or
+    /// if the value contains other characters than visible ASCII and spaces.
     ///
     /// # Example
     /// ```
@@ -171,7 +189,8 @@ impl CacheControl {
         Ok(self.with(&lowered, argument))
     }
 
-    /// Returns `true` if a directive is there, whatever its argument; the case of the name does not matter.
+    /// Returns `true` if the set contains a directive, with any argument. The name is
+    /// case-insensitive.
     ///
     /// `private` and `no-cache` may name fields: see [`get_private_fields`](Self::get_private_fields).
     #[must_use]
@@ -179,7 +198,7 @@ impl CacheControl {
         self.0.iter().any(|directive| directive.name.eq_ignore_ascii_case(name))
     }
 
-    /// Returns `true` if there is no directive.
+    /// Returns `true` if the set contains no directive.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -209,17 +228,21 @@ impl CacheControl {
         self.duration("stale-if-error")
     }
 
-    /// Returns the fields that `private` names; none if it is about all of the response, or not there.
+    /// Returns the fields that `private` names.
+    ///
+    /// There are none if the directive is absent, or applies to the whole response.
     pub fn get_private_fields(&self) -> impl Iterator<Item = &str> {
         self.fields("private")
     }
 
-    /// Returns the fields that `no-cache` names; none if it is about all of the response, or not there.
+    /// Returns the fields that `no-cache` names.
+    ///
+    /// There are none if the directive is absent, or applies to the whole response.
     pub fn get_no_cache_fields(&self) -> impl Iterator<Item = &str> {
         self.fields("no-cache")
     }
 
-    /// Returns the names (in lower case) and values (without quotes) of the extension directives.
+    /// Returns the extension directives: names in lower case, and values without quotes.
     pub fn extensions(&self) -> impl Iterator<Item = (&str, Option<Cow<'_, str>>)> {
         let extensions = self.0.iter().filter(|directive| !is_defined(&directive.name));
         extensions.map(|directive| (directive.name.as_str(), text(&directive.argument)))
@@ -241,7 +264,7 @@ impl CacheControl {
         self.0.iter().find(|directive| directive.name == name).map(|directive| &directive.argument)
     }
 
-    /// Returns two directives that contradict each other, if there are any.
+    /// Returns the first two directives that contradict each other.
     pub(crate) fn contradiction(&self) -> Option<String> {
         let has =
             |name: &str| self.argument(name).is_some_and(|argument| !matches!(argument, Argument::Fields(_)));
@@ -256,12 +279,13 @@ impl CacheControl {
         pairs.iter().find(|(_, a, _, b)| *a && *b).map(|(a, _, b, _)| format!("{a}, {b}"))
     }
 
-    /// Returns `true` if a structured field can hold these directives (RFC 9213 section 2.1).
+    /// Returns `true` if the directives can be written as a structured field (RFC 9213 section
+    /// 2.1).
     pub(crate) fn is_structured(&self) -> bool {
         Parser::new(&self.to_string()).parse::<Dictionary>().is_ok()
     }
 
-    /// Returns those that let nobody do more: what an error, or a response for nobody, may be told.
+    /// Returns the directives that permit nothing: those for errors and for `no-store` responses.
     pub(crate) fn restricting(&self) -> Self {
         let lengthens = |directive: &Directive| {
             matches!(
@@ -274,26 +298,26 @@ impl CacheControl {
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
-    /// Returns those that let no shared cache do more: what a response for one visitor may be told.
+    /// Returns the directives that permit shared caches nothing: those for personal responses.
     pub(crate) fn for_one(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));
         control
     }
 
-    /// Removes directives.
+    /// Removes the directives with these names.
     pub(super) fn without(mut self, names: &[&str]) -> Self {
         self.0.retain(|directive| !names.contains(&directive.name.as_str()));
         self
     }
 }
 
-/// Returns `true` for the name of a directive that is no extension here.
+/// Returns `true` if the directive is not an extension.
 pub(super) fn is_defined(name: &str) -> bool {
     RESPONSE_DIRECTIVES.contains(&name)
 }
 
-/// Returns the text of an extension's argument.
+/// Returns the value of an extension directive, without quotes.
 fn text(argument: &Argument) -> Option<Cow<'_, str>> {
     let Argument::Other(text) = argument else { return None };
     Some(match unquoted(text.as_bytes()) {
@@ -304,7 +328,8 @@ fn text(argument: &Argument) -> Option<Cow<'_, str>> {
 
 impl From<&CacheControl> for HeaderValue {
     fn from(control: &CacheControl) -> Self {
-        // Names and arguments are visible ASCII and spaces, so that this never fails; if it did, nothing may be stored.
+        // Names and arguments are visible ASCII and spaces, so this never fails. If it did,
+        // `no-store` would be safe.
         Self::from_str(&control.to_string()).unwrap_or_else(|_| Self::from_static("no-store"))
     }
 }
@@ -347,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn every_directive_is_written_as_its_rfc_names_it() {
+    fn directives_are_written_as_in_the_rfcs() {
         let all = CacheControl::new()
             .private_fields([COOKIE])
             .must_revalidate()
@@ -367,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn an_asterisk_among_fields_is_all_of_the_response() {
+    fn asterisk_among_fields_means_the_whole_response() {
         let fields = || [COOKIE, HeaderName::from_static("*")];
         let control = CacheControl::new().private_fields(fields()).no_cache_fields(fields());
         assert_eq!(control.to_string(), "private, no-cache");
@@ -409,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn directives_can_be_looked_at() {
+    fn directives_can_be_inspected() {
         let control = CacheControl::new()
             .max_age(seconds(1))
             .s_maxage(seconds(2))
@@ -432,7 +457,7 @@ mod tests {
 
     /// RFC 9213 section 2.1.
     #[test]
-    fn extension_of_a_structured_field_has_its_syntax() {
+    fn structured_fields_limit_extension_syntax() {
         let table = [
             ("x", Some("abc"), true),
             ("x", Some("15"), true),
@@ -463,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn what_restricts_and_what_is_for_one_visitor_is_told_apart() {
+    fn restricting_and_personal_directives_differ() {
         let all = CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(60)).must_revalidate();
         assert_eq!(all.restricting().to_string(), "must-revalidate");
         assert_eq!(all.for_one().to_string(), "max-age=60, must-revalidate");

@@ -1,4 +1,4 @@
-//! The strict parser of `CacheControl`.
+//! The strict parser of [`CacheControl`].
 
 use super::cache_control::{delta_seconds, field_name, unquoted};
 use super::control::{CacheControl, is_defined};
@@ -26,7 +26,7 @@ impl TryFrom<&HeaderMap> for CacheControl {
     }
 }
 
-/// Reads the elements of a list.
+/// Parses the elements of a list.
 fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, CacheControlError> {
     let mut places = Places::<String>::default();
     let (mut directives, mut extensions) = (Vec::new(), Vec::<Directive>::new());
@@ -34,7 +34,7 @@ fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, C
         let read = directive(element).ok_or_else(|| CacheControlError::new(element))?;
         if !is_defined(&read.name) {
             match places.find(&extensions, read.name.as_str(), |known| known.name.as_str()) {
-                // Which of the two is stricter is not known.
+                // It is unknown which of the two is stricter.
                 Some(at) if extensions[at].argument != read.argument => {
                     return Err(CacheControlError::new(element));
                 }
@@ -49,7 +49,7 @@ fn parse<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Result<CacheControl, C
     Ok(control)
 }
 
-/// Reads an element; `None` if it is no directive, or one whose argument it does not take.
+/// Parses an element; `None` if it is not a directive, or its argument is not allowed.
 fn directive(element: &[u8]) -> Option<Directive> {
     let (name, argument) = match element.iter().position(|&byte| byte == b'=') {
         Some(at) => (&element[..at], Some(&element[at + 1..])),
@@ -71,8 +71,10 @@ fn directive(element: &[u8]) -> Option<Directive> {
     Some(Directive { name, argument })
 }
 
-/// Reads a quoted list of field names (RFC 9111 section 5.2.2.4); `None` if it is none, or names none. A list without quotes
-/// would end at its first comma.
+/// Parses a quoted list of field names (RFC 9111 section 5.2.2.4); `None` if it is invalid or
+/// empty.
+///
+/// An unquoted list is invalid: it would end at its first comma.
 fn field_names(list: &[u8]) -> Option<Vec<String>> {
     let list = unquoted(Some(list).filter(|list| is_quoted(list))?)?;
     let names = elements(&list).map(|name| Some(field_name(name)?.as_str().to_owned()));
@@ -90,7 +92,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn value_is_read_as_it_is_written() {
+    fn parsed_directives_are_written_in_canonical_form() {
         let table = [
             ("", ""),
             (" , ,", ""),
@@ -99,7 +101,7 @@ mod tests {
             ("max-age=99999999999", "max-age=2147483648"),
             ("community=\"UCI\", x", "community=\"UCI\", x"),
             ("x=\"a, no-store\"", "x=\"a, no-store\""),
-            // The stricter of two.
+            // If a directive occurs twice, the stricter occurrence counts.
             ("max-age=60, max-age=30", "max-age=30"),
             ("private=\"x-a\", private", "private"),
             ("no-cache=\"x-a\", no-cache=\"X-A, x-b\"", "no-cache=\"x-a, x-b\""),
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directive_is_an_error_that_holds_it() {
+    fn invalid_element_is_in_the_error() {
         let table = [
             "max-age",
             "max-age=",
@@ -161,7 +163,7 @@ mod tests {
         proptest::option::of(Just(name))
     }
 
-    /// A set of any directives.
+    /// Any set of directives.
     fn control() -> impl Strategy<Value = CacheControl> {
         let names = ["public", "no-store", "must-revalidate", "immutable", "private"].map(directive);
         let fields = || proptest::option::of(proptest::collection::vec("[A-Za-z*-]{1,9}", 0..4));
@@ -222,7 +224,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_read_back_and_means_the_same(lines in field("cache-control")) {
+        fn parsed_lines_keep_their_meaning_when_written(lines in field("cache-control")) {
             if let Ok(read) = CacheControl::try_from(&lines) {
                 prop_assert_eq!(read.to_string().parse::<CacheControl>(), Ok(read.clone()));
                 let written = HeaderMap::from_iter([(CACHE_CONTROL, HeaderValue::from(&read))]);

@@ -1,10 +1,10 @@
-//! Directives of `Cache-Control` as they are written (RFC 9111 section 5.2).
+//! One directive of `Cache-Control`, as it is written (RFC 9111 section 5.2).
 
 use super::cache_control::delta_seconds;
 use super::list::elements;
 use http::HeaderName;
 
-/// One directive: its name and its argument.
+/// The name and the argument of a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directive {
     /// In lower case.
@@ -18,21 +18,23 @@ pub(super) enum Argument {
     None,
     Seconds(u64),
     Fields(Vec<String>),
-    /// As it was found.
+    /// The argument as it was received.
     Other(String),
 }
 
-/// Returns `true` if the argument of a directive is a number of seconds.
+/// Returns `true` if the directive's argument is a number of seconds.
 pub(super) fn takes_seconds(name: &str) -> bool {
     matches!(name, "max-age" | "s-maxage" | "stale-while-revalidate" | "stale-if-error")
 }
 
-/// Field names are tokens (RFC 9110 section 5.1), and made of the same characters.
+/// Returns `true` for a token. Field names are tokens (RFC 9110 section 5.1), with the same
+/// characters.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     HeaderName::from_bytes(bytes).is_ok()
 }
 
-/// Returns `true` if bytes are a quoted string of visible ASCII (RFC 9110 section 5.6.4), all of them.
+/// Returns `true` if all of the bytes are one quoted string of visible ASCII (RFC 9110 section
+/// 5.6.4).
 pub(super) fn is_quoted(bytes: &[u8]) -> bool {
     let Some(inner) = bytes.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
         return false;
@@ -49,7 +51,7 @@ fn is_visible(byte: u8) -> bool {
     byte == b' ' || byte.is_ascii_graphic()
 }
 
-/// Returns a text as a token or, if it is none, as a quoted string; `None` if that can't hold it.
+/// Returns a text as a token, else as a quoted string; `None` if neither can contain it.
 pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
     if is_token(text.as_bytes()) {
         return Some(text.to_owned());
@@ -58,7 +60,7 @@ pub(super) fn quoted_if_needed(text: &str) -> Option<String> {
     text.bytes().all(is_visible).then(|| format!("\"{escaped}\""))
 }
 
-/// Reads a number of seconds; what can't be read counts as stale.
+/// Returns the number of seconds; 0, which is stale, if it cannot be parsed.
 pub(super) fn seconds(argument: &Argument) -> u64 {
     match argument {
         Argument::Seconds(seconds) => *seconds,
@@ -70,7 +72,8 @@ pub(super) fn seconds(argument: &Argument) -> u64 {
     }
 }
 
-/// Returns an argument with the fields of both, some of them twice. If one covers the whole response, so does the result.
+/// Returns an argument with the fields of both, possibly with duplicates. If one of the two applies
+/// to the whole response, so does the result.
 pub(super) fn unite(a: Argument, b: Argument) -> Argument {
     match (named(a), named(b)) {
         (Some(mut fields), Some(more)) => {
@@ -81,8 +84,9 @@ pub(super) fn unite(a: Argument, b: Argument) -> Argument {
     }
 }
 
-/// Returns the names in an argument; `None` if it is about all of the response: without quotes, a list
-/// of names would end at its first comma.
+/// Returns the field names in an argument; `None` if the directive applies to the whole response.
+///
+/// An unquoted list also applies to the whole response: it would end at its first comma.
 pub(super) fn named(argument: Argument) -> Option<Vec<String>> {
     match argument {
         Argument::None | Argument::Seconds(_) => None,

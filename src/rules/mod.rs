@@ -1,5 +1,7 @@
-//! HTTP's caching rules as functions without I/O or a store (RFC 9110, RFC 9111). Only years of two digits are read by the
-//! clock (RFC 9110 section 5.6.7).
+//! The caching rules of HTTP as pure functions (RFC 9110, RFC 9111).
+//!
+//! They use no store and no I/O. Only the parser of two-digit years reads the clock (RFC 9110
+//! section 5.6.7).
 
 pub(crate) mod accept;
 pub(crate) mod cache_control;

@@ -1,4 +1,5 @@
-//! What of a complete response a request is sent: all of it, nothing, or ranges (RFC 9110 sections 13 and 14).
+//! Selects the answer to a request from a complete response: all of it, ranges or nothing (RFC 9110
+//! sections 13 and 14).
 
 use super::preconditions::{
     Evaluation, Validators, evaluate, has_preconditions, is_of_the_same_date, range_applies,
@@ -8,22 +9,24 @@ use http::header::RANGE;
 use http::{HeaderMap, Method};
 use std::ops::Range;
 
-/// What a request is sent of a complete response.
+/// The part of a complete response that answers a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Selection {
     Whole,
-    /// 304: the client has it.
+    /// 304: the client has the current representation.
     NotModified,
-    /// 412.
+    /// 412: a precondition failed.
     Failed,
-    /// 206.
+    /// 206: these byte ranges.
     Parts(Vec<Range<u64>>),
-    /// 416.
+    /// 416: no range can be satisfied.
     Unsatisfiable,
 }
 
-/// Decides for a successful response, whose body is so many bytes long where that is known. With `strong_dates`, a date
-/// stands for the very bytes.
+/// Selects the answer from a successful response with a body of `length` bytes, if the length is
+/// known.
+///
+/// With `strong_dates`, `Last-Modified` counts as a strong validator.
 pub(crate) fn select(
     method: &Method,
     request: &HeaderMap,
@@ -38,7 +41,7 @@ pub(crate) fn select(
             Evaluation::Failed => return Selection::Failed,
         }
     }
-    // RFC 9110 section 14.2: defined for GET alone.
+    // RFC 9110 section 14.2: `Range` is defined only for GET.
     let ranged = *method == Method::GET && request.contains_key(RANGE);
     let Some(length) = length.filter(|_| ranged && range_applies(request, response, strong_dates)) else {
         return Selection::Whole;
@@ -50,8 +53,10 @@ pub(crate) fn select(
     }
 }
 
-/// Decides for a stored response: of one that was never said to be modified, it is the date that a client compares
-/// (RFC 9111 section 4.3.2).
+/// Selects the answer from a stored response.
+///
+/// If it has no `Last-Modified`, its `Date` counts for `If-Modified-Since` (RFC 9111 section
+/// 4.3.2).
 pub(crate) fn select_stored(
     method: &Method,
     request: &HeaderMap,
@@ -77,7 +82,7 @@ mod tests {
 
     /// RFC 9111 section 4.3.2: "and the Last-Modified header field is not present … use the stored response's Date".
     #[test]
-    fn what_has_no_other_date_is_as_old_as_it_says() {
+    fn date_counts_if_last_modified_is_absent() {
         const EARLIER: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
         const NOW: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
         const LATER: &str = "Sun, 06 Nov 1994 08:50:37 GMT";
@@ -107,7 +112,7 @@ mod tests {
 
     /// RFC 9110 section 13.2.2, step 5, and section 14.2.
     #[test]
-    fn ranges_come_after_the_preconditions_and_for_get_alone() {
+    fn ranges_are_evaluated_after_preconditions_and_only_for_get() {
         let range = ("range", "bytes=0-9");
         let part = |range| Selection::Parts(vec![range]);
         let table: [(Method, &Lines, Selection); 8] = [

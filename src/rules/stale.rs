@@ -1,30 +1,32 @@
-//! How long a response may be used once it is stale (RFC 5861, RFC 9111 section 4.2.4).
+//! The stale windows: how long a stale response may be used (RFC 5861, RFC 9111 section 4.2.4).
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use std::time::Duration;
 
-/// For how long after its freshness lifetime a response may be used.
+/// How long a response may be used after its freshness lifetime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Windows {
-    /// While it is revalidated in the background (RFC 5861 section 3).
+    /// Usable while it is revalidated in the background (RFC 5861 section 3).
     pub(crate) while_revalidate: Duration,
-    /// Where the origin fails (RFC 5861 section 4).
+    /// Usable if the origin fails (RFC 5861 section 4).
     pub(crate) if_error: Duration,
 }
 
-/// What somebody says of the windows; nothing where it is `None`.
+/// The stale windows from one source. `None` leaves a window to the next source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct StaleOverrides {
     pub(crate) while_revalidate: Option<Duration>,
     pub(crate) if_error: Option<Duration>,
 }
 
-/// However long is asked for, what is older by more than that is of no use to anybody.
+/// The upper limit of every stale window.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Windows {
-    /// Returns the windows of a response: of a handler's hints, its directives and the layer's own, the
-    /// first that speaks; none at all where the response forbids it.
+    /// Returns the stale windows of a response: each from the first source that sets it, of the
+    /// handler's hints, the response's directives and the layer's own windows.
+    ///
+    /// There are none if the response forbids stale use.
     pub(crate) fn new(hinted: StaleOverrides, directives: &ResponseDirectives, own: StaleOverrides) -> Self {
         if forbids_stale(directives) {
             return Self::default();
@@ -43,14 +45,17 @@ impl Windows {
         }
     }
 
-    /// Returns the longer one.
+    /// Returns the longer window.
     pub(crate) fn longest(self) -> Duration {
         self.while_revalidate.max(self.if_error)
     }
 }
 
-/// RFC 9111 sections 5.2.2.2, 5.2.2.4, 5.2.2.8 and 5.2.2.10: `s-maxage` implies `proxy-revalidate`. What can't be read
-/// may have been meant to be any of them.
+/// Returns `true` if the response must not be used stale (RFC 9111 sections 5.2.2.2, 5.2.2.4,
+/// 5.2.2.8 and 5.2.2.10).
+///
+/// `s-maxage` implies `proxy-revalidate`. A malformed element may have been meant as any of these
+/// directives.
 pub(crate) fn forbids_stale(directives: &ResponseDirectives) -> bool {
     directives.must_revalidate
         || directives.proxy_revalidate
@@ -77,7 +82,7 @@ mod tests {
 
     /// RFC 5861 sections 3 and 4.
     #[test]
-    fn the_first_that_speaks_opens_a_window() {
+    fn first_source_that_sets_a_window_counts() {
         let all = "max-age=1, stale-while-revalidate=20, stale-if-error=30";
         assert_eq!(windows("max-age=1", None, None), (0, 0));
         assert_eq!(windows(all, None, None), (20, 30));
@@ -94,7 +99,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.4.
     #[test]
-    fn a_response_that_forbids_it_has_no_window_whoever_wants_one() {
+    fn response_that_forbids_stale_use_has_no_window() {
         for value in ["must-revalidate", "proxy-revalidate", "s-maxage=60", "no-cache"] {
             let value: &'static str = Box::leak(format!("max-age=1, stale-if-error=30, {value}").into());
             assert_eq!(windows(value, Some(5), Some(9)), (0, 0), "{value}");
