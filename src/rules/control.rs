@@ -149,11 +149,13 @@ impl CacheControl {
     }
 
     /// Sets how long a stale response may be used while it is revalidated (RFC 5861 section 3).
+    #[doc(alias = "SWR")]
     pub fn stale_while_revalidate(self, window: Duration) -> Self {
         self.with_seconds("stale-while-revalidate", window)
     }
 
     /// Sets how long a stale response may be used if the origin fails (RFC 5861 section 4).
+    #[doc(alias = "grace")]
     pub fn stale_if_error(self, window: Duration) -> Self {
         self.with_seconds("stale-if-error", window)
     }

@@ -1,10 +1,10 @@
-//! Dates in their three formats (RFC 9110 section 5.6.7).
+//! HTTP dates in their three formats (RFC 9110 section 5.6.7).
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::cell::RefCell;
 use std::time::SystemTime;
 
-/// Reads a date.
+/// Parses a date in any of the three formats.
 pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
     let text = std::str::from_utf8(value).ok()?;
     match ShortYear::read(text) {
@@ -13,20 +13,20 @@ pub(crate) fn parse(value: &[u8]) -> Option<SystemTime> {
     }
 }
 
-/// A date in the format of RFC 850, whose year has two digits (RFC 9110 section 5.6.7).
+/// A date in the RFC 850 format, whose year has two digits (RFC 9110 section 5.6.7).
 struct ShortYear {
-    /// Such as `06 Nov`.
+    /// For example `06 Nov`.
     day: String,
     year: u64,
-    /// Such as ` 08:49:37 GMT`.
+    /// For example ` 08:49:37 GMT`.
     time: String,
 }
 
 impl ShortYear {
-    /// Reads a date; `None` if it has another format.
+    /// Parses a date in this format; `None` if it has another format.
     fn read(text: &str) -> Option<Self> {
         let (weekday, rest) = text.split_once(", ")?;
-        // Most dates have a short one, and another format.
+        // The other formats have short weekdays. Most dates end here.
         let is_weekday = WEEKDAYS.iter().any(|day| day.eq_ignore_ascii_case(weekday));
         if !is_weekday || text.len() > LONGEST || !text.is_ascii() {
             return None;
@@ -41,12 +41,13 @@ impl ShortYear {
         Some(Self { day, year, time: rest[9..].to_owned() })
     }
 
-    /// Returns the date in a year, if there is such a date.
+    /// Returns the date in the given year; `None` if the year has no such date.
     fn in_year(&self, year: u64) -> Option<SystemTime> {
         on_some_weekday(&format!(", {} {year:04}{}", self.day, self.time))
     }
 
-    /// Returns the date in the century of `now`; in the one before, if that is more than 50 years after `now`.
+    /// Returns the date in the century of `now`; in the previous century if that is more than 50
+    /// years after `now`.
     fn within_50_years(&self, now: SystemTime) -> Option<SystemTime> {
         now.duration_since(SystemTime::UNIX_EPOCH).ok().filter(|since| since.as_secs() < YEAR_10000)?;
         // "Sun, 06 Nov 1994 08:49:37 GMT"
@@ -57,25 +58,26 @@ impl ShortYear {
             time: text[16..].to_owned(),
         };
         let (year, limit) = (today.year - today.year % 100 + self.year, today.year + 50);
-        // Within one year, which has each day.
+        // Both dates are moved to the year 2000, a leap year, which has every day.
         let is_later = self.in_year(2000)? > today.in_year(2000)?;
         let is_past = year > limit || (year == limit && is_later);
         self.in_year(if is_past { year - 100 } else { year })
     }
 }
 
-/// Reads a date without its weekday, which says nothing that the rest does not.
+/// Parses a date without its weekday, which adds no information.
 fn on_some_weekday(rest: &str) -> Option<SystemTime> {
     WEEKDAYS.iter().find_map(|day| httpdate::parse_http_date(&format!("{}{rest}", &day[..3])).ok())
 }
 
 const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// No date is longer.
+/// The maximum length of a date in bytes.
 const LONGEST: usize = 40;
 
-/// Reads a date in whatever case (RFC 9111 section 4.2), though its weekday be another one: the rest says all
-/// there is to say (RFC 9110 section 5.6.7, "encouraged to be robust").
+/// Parses a date in any case (RFC 9111 section 4.2), and with a wrong weekday.
+///
+/// The date is unambiguous without its weekday (RFC 9110 section 5.6.7, "encouraged to be robust").
 fn lenient(text: &str) -> Option<SystemTime> {
     if text.len() > LONGEST || !text.is_ascii() {
         return None;
@@ -85,7 +87,7 @@ fn lenient(text: &str) -> Option<SystemTime> {
     is_weekday.then(|| on_some_weekday(&in_case(rest))).flatten()
 }
 
-/// Writes the names of months and of the time zone as they are defined.
+/// Returns the text with month names and the time zone in their defined case.
 fn in_case(text: &str) -> String {
     let mut after_letter = false;
     let text = text.chars().map(|char| {
@@ -100,18 +102,18 @@ fn in_case(text: &str) -> String {
     }
 }
 
-/// What a field that holds one date says.
+/// The date in a field that contains one date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FieldDate {
-    /// There is no such field.
+    /// The field is absent.
     Absent,
-    /// It can't be read, or its lines disagree.
+    /// The date cannot be parsed, or the lines of the field differ.
     Invalid,
-    /// This date.
+    /// The field contains this date.
     At(SystemTime),
 }
 
-/// Reads the date in a field.
+/// Returns the date in a field.
 pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
     let mut lines = headers.get_all(name).into_iter();
     let Some(first) = lines.next() else { return FieldDate::Absent };
@@ -122,14 +124,14 @@ pub(crate) fn field_date(headers: &HeaderMap, name: &HeaderName) -> FieldDate {
 }
 
 thread_local! {
-    /// What was formatted last, and for which second since the epoch.
+    /// The date that this thread formatted last, and its second since the epoch.
     static LAST_DATE: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
 }
 
-/// The seconds from the epoch to the first year that has no format.
+/// The seconds from the epoch to the year 10000, which has no format.
 const YEAR_10000: u64 = 253_402_300_800;
 
-/// Formats a date, if it has a format: years from 1970 to 9999.
+/// Formats a date; `None` outside of the years 1970 to 9999.
 pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
     let second = at.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     if second >= YEAR_10000 {
@@ -139,7 +141,7 @@ pub(crate) fn format(at: SystemTime) -> Option<HeaderValue> {
         Some((of, date)) if *of == second => Some(date.clone()),
         _ => None,
     };
-    // There are no thread-local values while a thread ends.
+    // Thread-local values are unavailable while a thread ends.
     if let Ok(Some(date)) = LAST_DATE.try_with(|last| known(&last.borrow())) {
         return Some(date);
     }
@@ -171,7 +173,7 @@ mod tests {
 
     /// RFC 9111 section 4.2: "a cache recipient SHOULD match the field value case-insensitively".
     #[test]
-    fn case_does_not_matter_nor_does_a_weekday_that_is_another_one() {
+    fn case_and_weekday_do_not_matter() {
         let expected = Some(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
         for text in [
             "SUN, 06 Nov 1994 08:49:37 GMT",
@@ -191,7 +193,7 @@ mod tests {
     /// RFC 9110 section 5.6.7: "MUST interpret a timestamp that appears to be more than 50 years in the future as
     /// representing the most recent year in the past that had the same last two digits".
     #[test]
-    fn a_year_of_two_digits_is_at_most_fifty_years_ahead() {
+    fn two_digit_year_is_at_most_fifty_years_ahead() {
         let now = parse(b"Mon, 30 Nov 2026 09:40:16 GMT").expect("a date");
         for (text, year) in [
             ("Monday, 30-Nov-26 09:40:16 GMT", 2026),
@@ -218,7 +220,7 @@ mod tests {
 
     /// RFC 9111 section 5.3: "especially including the value "0"".
     #[test]
-    fn what_is_no_date_is_none() {
+    fn malformed_dates_are_rejected() {
         let cases: [&[u8]; 17] = [
             b"",
             b"0",
@@ -243,9 +245,9 @@ mod tests {
         }
     }
 
-    /// RFC 9110 section 5.3: a field that is no list comes once.
+    /// RFC 9110 section 5.3: a field that is not a list occurs once.
     #[test]
-    fn lines_that_disagree_are_no_date() {
+    fn differing_lines_are_invalid() {
         let (one, other) = ("Sun, 06 Nov 1994 08:49:37 GMT", "Mon, 07 Nov 1994 08:49:37 GMT");
         let at = FieldDate::At(UNIX_EPOCH + Duration::from_secs(EXAMPLE));
         assert_eq!(field_date(&headers(&[]), &DATE), FieldDate::Absent);
@@ -260,7 +262,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn any_bytes_are_read_without_a_panic(value in any::<Vec<u8>>(), headers in field("date")) {
+        fn any_bytes_parse_without_a_panic(value in any::<Vec<u8>>(), headers in field("date")) {
             let _ = parse(&value);
             let _ = field_date(&headers, &DATE);
         }
@@ -277,7 +279,7 @@ mod tests {
         }
 
         #[test]
-        fn a_written_date_is_read_back(seconds in 0..253_402_300_800_u64) {
+        fn formatted_date_is_parsed_back(seconds in 0..253_402_300_800_u64) {
             let at = UNIX_EPOCH + Duration::from_secs(seconds);
             prop_assert_eq!(parse(httpdate::fmt_http_date(at).as_bytes()), Some(at));
         }

@@ -1,4 +1,4 @@
-//! Entity tags and how they compare (RFC 9110 section 8.8.3).
+//! Entity tags and their comparison (RFC 9110 section 8.8.3).
 
 use super::patch::set_field;
 use bytes::Bytes;
@@ -6,7 +6,10 @@ use http::header::ETAG;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
-/// An entity tag: the name of one representation of a resource (RFC 9110 section 8.8.3).
+/// An entity tag: the identifier of one representation of a resource (RFC 9110 section 8.8.3).
+///
+/// A strong tag changes with every byte of the representation. A weak tag may stay the same if the
+/// meaning does. Range requests and `If-Match` need strong tags.
 ///
 /// # Example
 /// ```
@@ -24,10 +27,10 @@ pub struct EntityTag {
 }
 
 impl EntityTag {
-    /// Creates a tag that changes with every byte of the representation.
+    /// Creates a strong tag, which changes with every byte of the representation.
     ///
-    /// `opaque` goes between the quotes. A text with characters that can't stand there (quotes, white
-    /// space, control characters) is replaced by its hash.
+    /// `opaque` is the text between the quotes. If it contains quotes, white space or control
+    /// characters, the tag contains its hash instead.
     pub fn strong(opaque: impl AsRef<[u8]>) -> Self {
         let opaque = opaque.as_ref();
         if opaque.iter().all(|&byte| is_opaque(byte)) {
@@ -36,19 +39,22 @@ impl EntityTag {
         Self::of_digest(&Sha256::digest(opaque).into())
     }
 
-    /// Creates a tag that changes with the meaning of the representation.
+    /// Creates a weak tag, which changes with the meaning of the representation.
+    ///
+    /// As for [`strong`](Self::strong), an invalid `opaque` is replaced by its hash.
     pub fn weak(opaque: impl AsRef<[u8]>) -> Self {
         Self { weak: true, ..Self::strong(opaque) }
     }
 
-    /// Makes a strong tag of a SHA-256, of which 128 bits tell representations apart well enough.
+    /// Creates a strong tag from the first 128 bits of a SHA-256, which are enough to avoid
+    /// collisions.
     fn of_digest(digest: &[u8; 32]) -> Self {
         let hex = digest[..16].iter().flat_map(|byte| [byte >> 4, byte & 15]);
         let hex = hex.map(|digit| char::from_digit(digit.into(), 16).map_or(b'0', |digit| digit as u8));
         Self { weak: false, opaque: hex.collect() }
     }
 
-    /// Makes a tag of a SHA-256.
+    /// Creates a tag from a SHA-256.
     pub(crate) fn generated(digest: &[u8; 32], comparison: Comparison) -> Self {
         let tag = Self::of_digest(digest);
         match comparison {
@@ -57,7 +63,7 @@ impl EntityTag {
         }
     }
 
-    /// Returns the same tag, weak.
+    /// Returns this tag as a weak one.
     #[must_use]
     pub fn weakened(self) -> Self {
         Self { weak: true, ..self }
@@ -69,35 +75,35 @@ impl EntityTag {
         self.weak
     }
 
-    /// Compares strongly: equal, and neither is weak.
+    /// Returns `true` if both tags are strong and equal (RFC 9110 section 8.8.3.2).
     #[must_use]
     pub fn strong_eq(&self, other: &Self) -> bool {
         !self.weak && !other.weak && self.opaque == other.opaque
     }
 
-    /// Compares weakly: equal, whether weak or not.
+    /// Returns `true` if the tags are equal, weak or strong (RFC 9110 section 8.8.3.2).
     #[must_use]
     pub fn weak_eq(&self, other: &Self) -> bool {
         self.opaque == other.opaque
     }
 
-    /// Returns the value of an `ETag` field.
+    /// Returns the tag as the value of an `ETag` field.
     #[must_use]
     pub fn to_value(&self) -> HeaderValue {
         let mut value = Vec::with_capacity(self.opaque.len() + 4);
         value.extend_from_slice(if self.weak { b"W/\"" } else { b"\"" });
         value.extend_from_slice(&self.opaque);
         value.push(b'"');
-        // Its bytes are those that may stand in a tag, which may all stand in a field.
+        // All bytes that a tag may contain are allowed in a field value.
         HeaderValue::try_from(value).unwrap_or_else(|_| HeaderValue::from_static("\"\""))
     }
 
-    /// Returns the tag of a response; one that can't be read, or more than one, is none.
+    /// Returns the tag of a response; `None` if `ETag` is malformed or has several lines.
     pub(crate) fn of_response(headers: &HeaderMap) -> Option<Self> {
         single(Self::line_of_response(headers)?.as_bytes())
     }
 
-    /// Makes the tag of a response weak, if it has one.
+    /// Weakens the tag of a response, if it has one.
     pub(crate) fn weaken(headers: &mut HeaderMap) {
         if let Some(tag) = Self::of_response(headers).filter(|tag| !tag.weak) {
             set_field(headers, &ETAG, tag.weakened().to_value());
@@ -115,7 +121,7 @@ impl EntityTag {
         }
     }
 
-    /// Returns the line of that tag, as it was sent.
+    /// Returns the valid `ETag` line of a response, as it was received.
     pub(crate) fn line_of_response(headers: &HeaderMap) -> Option<&HeaderValue> {
         let mut lines = headers.get_all(ETAG).into_iter();
         let (line, more) = (lines.next()?, lines.next());
@@ -123,12 +129,12 @@ impl EntityTag {
     }
 }
 
-/// How a generated tag compares (RFC 9110 section 8.8.3.2).
+/// The comparison that a generated tag allows (RFC 9110 section 8.8.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Comparison {
-    /// Responses with the tag are the same, byte for byte.
+    /// Responses with equal tags are identical byte for byte.
     Strong,
-    /// An outer layer may change the bytes.
+    /// An outer layer may change the bytes of the response.
     Weak,
 }
 
@@ -139,13 +145,15 @@ impl std::fmt::Display for EntityTag {
     }
 }
 
-/// `etagc`: what may stand between the quotes.
+/// Returns `true` for `etagc`, the characters between the quotes of a tag.
 fn is_opaque(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x7e | 0x80..=0xff)
 }
 
-/// Reads a tag off the front of a value: whether it is weak, what is between its quotes, and the rest.
-/// A backslash in it escapes nothing.
+/// Splits a tag off the start of a value. Returns whether it is weak, the text between its quotes,
+/// and the rest.
+///
+/// A backslash escapes nothing.
 fn read(value: &[u8]) -> Option<(bool, &[u8], &[u8])> {
     let (weak, quoted) = match value.strip_prefix(b"W/") {
         Some(quoted) => (true, quoted),
@@ -162,21 +170,21 @@ fn parse(value: &[u8]) -> Option<(EntityTag, &[u8])> {
     Some((EntityTag { weak, opaque: Bytes::copy_from_slice(opaque) }, rest))
 }
 
-/// What `If-Match` or `If-None-Match` lists, over all its lines.
+/// The tags in all lines of `If-Match` or `If-None-Match`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TagList {
-    /// There is no such field.
+    /// The field is absent.
     Absent,
-    /// `*`: any current representation.
+    /// `*`: matches any current representation.
     Any,
     Tags(Vec<EntityTag>),
 }
 
-/// So many tags of one request are compared.
+/// The most tags of a field that are compared.
 const MOST_TAGS: usize = 256;
 
 impl TagList {
-    /// Reads a field. What is no tag matches none, up to the next comma.
+    /// Reads all lines of a field. A malformed tag is ignored, up to the next comma.
     pub(crate) fn from_headers(headers: &HeaderMap, name: &HeaderName) -> Self {
         let mut lines = headers.get_all(name).into_iter().peekable();
         if lines.peek().is_none() {
@@ -207,7 +215,7 @@ impl TagList {
     }
 }
 
-/// Reads a value that is one tag and nothing else.
+/// Parses a value that is exactly one tag.
 pub(crate) fn single(value: &[u8]) -> Option<EntityTag> {
     parse(value.trim_ascii()).filter(|(_, rest)| rest.is_empty()).map(|(tag, _)| tag)
 }
@@ -240,7 +248,7 @@ mod tests {
 
     /// RFC 9110 section 8.8.3: `entity-tag = [ weak ] opaque-tag`.
     #[test]
-    fn what_is_no_tag_is_none() {
+    fn malformed_tags_are_rejected() {
         for text in ["", "1", "\"1", "1\"", "w/\"1\"", "W/1", "\"1\"2", "\"a b\"", "\"a\"b\"", "W/ \"1\""] {
             assert_eq!(single(text.as_bytes()), None, "{text}");
         }
@@ -252,7 +260,7 @@ mod tests {
 
     /// RFC 9110 section 13.1.2 and 5.6.1.
     #[test]
-    fn lists_are_read_over_all_lines_with_commas_inside_of_tags() {
+    fn lists_span_all_lines_and_tags_may_contain_commas() {
         let tags =
             |texts: &[&str]| TagList::Tags(texts.iter().filter_map(|t| single(t.as_bytes())).collect());
         let name = "if-none-match";
@@ -267,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_cannot_stand_in_a_tag_is_hashed() {
+    fn invalid_opaque_text_is_hashed() {
         assert_eq!(EntityTag::strong("v1").to_string(), "\"v1\"");
         let hashed = EntityTag::strong("two words");
         assert_eq!((hashed.to_string().len(), hashed.is_weak()), (34, false));
@@ -279,7 +287,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn no_bytes_make_the_parser_panic(
+        fn any_bytes_parse_without_a_panic(
             lines in field("if-none-match"),
             value in proptest::collection::vec(any::<u8>(), 0..60),
         ) {

@@ -1,9 +1,12 @@
-//! Response fields that describe one exchange: counters of a rate limit, identifiers of a request or trace, timings.
+//! Response fields that describe one exchange: rate limit counters, identifiers of a request or
+//! trace, and timings.
 
-/// Returns `true` if a field describes the exchange that produced a response, so that replaying it misleads.
+/// Returns `true` if a field describes the exchange that produced the response, so a stored
+/// response must not repeat it.
 ///
-/// Names are compared in lower case. Exact names come first, then prefixes of tracing systems, then the words of the
-/// name: an identifier alone is content (`x-amz-version-id`), the identifier of a request or trace is not.
+/// The name must be in lower case. Exact names come first, then the prefixes of tracing systems,
+/// then the words of the name. An identifier alone is content (`x-amz-version-id`); the identifier
+/// of a request or trace is not.
 pub(crate) fn describes_exchange(name: &str) -> bool {
     if CONTENT.contains(&name) {
         return false;
@@ -15,10 +18,10 @@ pub(crate) fn describes_exchange(name: &str) -> bool {
     is_known || has_words(name)
 }
 
-/// Names that the rule on words would catch, but that describe the representation.
+/// Names that describe the representation, although their words match.
 const CONTENT: [&str; 1] = ["timing-allow-origin"];
 
-/// Names that no rule on words catches.
+/// Names whose words do not match.
 const EXACT: [&str; 13] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "traceparent",
@@ -28,7 +31,7 @@ const EXACT: [&str; 13] = [
     "sentry-trace",
     "grpc-trace-bin",
     "elastic-apm-traceparent",
-    // Identifiers of a request, under other names.
+    // Other names of request identifiers.
     "cf-ray",
     "eagleid",
     "akamai-grn",
@@ -37,13 +40,13 @@ const EXACT: [&str; 13] = [
     "ms-cv",
 ];
 
-/// Such names after `x-`.
+/// Names behind the prefix `x-` whose words do not match.
 const EXACT_X: [&str; 26] = [
     // Trace contexts (W3C Trace Context, B3, and vendors' own).
     "trace",
     "honeycomb-trace",
     "newrelic-app-data",
-    // Identifiers of a request, under other names.
+    // Other names of request identifiers.
     "amz-id-1",
     "amz-id-2",
     "obs-id-2",
@@ -71,28 +74,29 @@ const EXACT_X: [&str; 26] = [
     "timer",
 ];
 
-/// Tracing systems with several fields, after `x-`.
+/// Prefixes behind `x-` of tracing systems with several fields.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
-/// What an identifier beside the word belongs to.
+/// The subject of an identifier, as in `request-id`.
 const TRACED: u16 = 1;
-/// How an identifier is called.
+/// The word for an identifier.
 const IDENTIFIER: u16 = 1 << 1;
-/// What has a context beside it that is passed on from service to service.
+/// The subject of a context that services propagate, as in `trace-context`.
 const PROPAGATED: u16 = 1 << 2;
-/// How such a context, or a part of it, is called.
+/// The word for such a context, or for a part of it.
 const CONTEXT: u16 = 1 << 3;
 const RATE: u16 = 1 << 4;
 const LIMIT: u16 = 1 << 5;
-/// What takes time while a response is made.
+/// An operation that takes time while a response is made, as in `query-time`.
 const TIMED: u16 = 1 << 6;
-/// How that time is called.
+/// The word for that time.
 const TIME: u16 = 1 << 7;
-/// A time zone is no time that something took.
+/// A time zone is not a duration.
 const ZONE: u16 = 1 << 8;
 const TIMING: u16 = 1 << 9;
 
-/// Returns what a word of a name may be, by its length first: most are nothing.
+/// Returns the roles that a word of a name can have. The length comes first, because most words
+/// have none.
 fn roles(word: &[u8]) -> u16 {
     match word.len() {
         2 => match word {
@@ -148,8 +152,8 @@ fn roles(word: &[u8]) -> u16 {
     }
 }
 
-/// Returns `true` if the words of a name, split at `-` and `_`, name an identifier or a context of an exchange, a rate
-/// limit or a timing.
+/// Returns `true` if the words of a name, split at `-` and `_`, describe an identifier or a context
+/// of an exchange, a rate limit, or a timing.
 fn has_words(name: &str) -> bool {
     let mut all = 0;
     for word in name.as_bytes().split(|byte| matches!(byte, b'-' | b'_')) {
@@ -168,24 +172,25 @@ fn has_words(name: &str) -> bool {
         || (has(TIMED | TIME) && !has(ZONE))
 }
 
-/// Returns `true` if a field is a counter of a rate limit, by the words of its name.
+/// Returns `true` if the words of a field's name describe a rate limit counter.
 pub(crate) fn is_rate_limit(name: &str) -> bool {
     let words = || name.as_bytes().split(|byte| matches!(byte, b'-' | b'_'));
     let all = words().fold(0, |all, word| all | roles(word));
     all & (RATE | LIMIT) == RATE | LIMIT || words().any(|word| word.starts_with(b"ratelimit"))
 }
 
-/// Returns `true` for `requestid`, `parentspanid`, `responsetime` and the like.
+/// Returns `true` for words without a separator, such as `requestid`, `parentspanid` and
+/// `responsetime`.
 fn is_run_together(word: &[u8]) -> bool {
     let ends: [(&[u8], u16); 5] =
         [(b"uuid", TRACED), (b"guid", TRACED), (b"id", TRACED), (b"time", TIMED), (b"duration", TIMED)];
-    // Most words end otherwise.
+    // Most words have another last letter.
     if !matches!(word.last(), Some(b'd' | b'e' | b'n')) {
         return false;
     }
     let owner = ends.iter().find_map(|(end, role)| Some((word.strip_suffix(*end)?, *role)));
     owner.is_some_and(|(owner, role)| {
-        // Short words end others: an array is no ray.
+        // Words of up to three letters also end unrelated words: `array` is not a `ray`.
         let ends = || (4..owner.len()).any(|length| roles(&owner[owner.len() - length..]) & role != 0);
         roles(owner) & role != 0 || ends()
     })
@@ -196,7 +201,7 @@ mod tests {
     use super::describes_exchange;
 
     #[test]
-    fn fields_of_one_exchange_are_known_by_name_or_by_words() {
+    fn exchange_fields_match_by_name_or_by_words() {
         for name in [
             // Rate limits.
             "ratelimit",
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn identifiers_of_content_and_like_names_are_content() {
+    fn identifiers_of_content_and_similar_names_do_not_match() {
         for name in [
             "x-amz-version-id",
             "x-ms-version-id",

@@ -1,4 +1,4 @@
-//! How long a response is fresh, and how old it is (RFC 9111 sections 4.2.1 to 4.2.3).
+//! The freshness lifetime and the age of a response (RFC 9111 sections 4.2.1 to 4.2.3).
 
 use super::cache_control::{ResponseDirectives, delta_seconds};
 use super::date::{FieldDate, field_date};
@@ -8,22 +8,25 @@ use http::header::{AGE, DATE, EXPIRES, LAST_MODIFIED};
 use http::{HeaderMap, StatusCode};
 use std::time::{Duration, SystemTime};
 
-/// What a response says of its own freshness lifetime.
+/// The freshness lifetime that a response itself states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExplicitLifetime {
-    /// Nothing.
+    /// The response states no lifetime.
     Silent,
-    /// That it is not fresh, or something that can't be read, which counts as the same (RFC 9111 section 4.2.1).
+    /// The response is not fresh, or its lifetime cannot be parsed, which counts as stale (RFC 9111
+    /// section 4.2.1).
     Stale,
-    /// That it is fresh for so long.
+    /// The response is fresh for this duration.
     For(Duration),
 }
 
-/// More counts as this (RFC 9111 section 1.2.2).
+/// The maximum of lifetimes and ages; longer ones are cut to it (RFC 9111 section 1.2.2).
 pub(crate) const LONGEST: Duration = Duration::from_secs(1 << 31);
 
 /// Returns the freshness lifetime for a shared cache: `s-maxage`, else `max-age`, else `Expires`
-/// (RFC 9111 section 4.2.1), which does not count beside a targeted field (RFC 9213 section 2.2).
+/// (RFC 9111 section 4.2.1).
+///
+/// `Expires` does not count beside a targeted field (RFC 9213 section 2.2).
 pub(crate) fn stated_lifetime(
     directives: &ResponseDirectives,
     headers: &HeaderMap,
@@ -45,15 +48,17 @@ pub(crate) fn stated_lifetime(
     if lifetime.is_zero() { ExplicitLifetime::Stale } else { ExplicitLifetime::For(lifetime) }
 }
 
-/// Returns a heuristic lifetime (RFC 9111 section 4.2.2) for what states none: a tenth of the time since it was last
-/// modified, where its status is one that may be cached so, or it is marked `public`.
+/// Returns the heuristic lifetime of a response that states none (RFC 9111 section 4.2.2): a tenth
+/// of the time since its `Last-Modified`.
+///
+/// Returns `None` unless its status is heuristically cacheable, or it is `public`.
 pub(crate) fn heuristic_lifetime(
     status: StatusCode,
     directives: &ResponseDirectives,
     headers: &HeaderMap,
     response_time: SystemTime,
 ) -> Option<Duration> {
-    // RFC 9110 section 15.1, less 206.
+    // RFC 9110 section 15.1, without 206.
     let by_status =
         matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308 | 404 | 405 | 410 | 414 | 501);
     let FieldDate::At(modified) = field_date(headers, &LAST_MODIFIED) else { return None };
@@ -62,7 +67,7 @@ pub(crate) fn heuristic_lifetime(
     ((by_status || directives.public) && !lifetime.is_zero()).then_some(lifetime)
 }
 
-/// Returns until when a response is fresh that came at this moment; maybe earlier than that.
+/// Returns when a response that was received at `came` becomes stale, which may be before `came`.
 pub(crate) fn fresh_until(came: Moment, lifetime: Duration, initial_age: Duration) -> Moment {
     match lifetime.checked_sub(initial_age) {
         Some(rest) => came.after(rest),
@@ -70,7 +75,8 @@ pub(crate) fn fresh_until(came: Moment, lifetime: Duration, initial_age: Duratio
     }
 }
 
-/// Returns `Date`; a response that has none is from when it came (RFC 9110 section 6.6.1).
+/// Returns the `Date` of a response; the time of its receipt if it has none (RFC 9110 section
+/// 6.6.1).
 fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {
         FieldDate::At(date) => date,
@@ -78,14 +84,14 @@ fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     }
 }
 
-/// When a response came. The wall clock may have been set since its request.
+/// The time at which a response was received. The wall clock may have been set since its request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseTime {
-    /// By the wall clock as it is set now.
+    /// The wall clock time, as the clock is set now.
     pub(crate) wall: SystemTime,
-    /// By the wall clock as it was set when the request was sent.
+    /// The wall clock time, as the clock was set when the request was sent.
     unset: SystemTime,
-    /// The time since the request was sent (`response_delay`), by a clock that nobody sets.
+    /// The time since the request was sent (`response_delay`), by a monotonic clock.
     delay: Duration,
 }
 
@@ -94,16 +100,16 @@ impl ResponseTime {
         Self { wall, unset: request_wall.checked_add(delay).unwrap_or(wall), delay }
     }
 
-    /// Returns the later reading, by which what is left of a lifetime is the shorter one.
+    /// Returns the later reading, which leaves the shorter rest of a lifetime.
     pub(crate) fn latest(self) -> SystemTime {
         self.wall.max(self.unset)
     }
 }
 
-/// Returns `corrected_initial_age` (RFC 9111 section 4.2.3); never negative, whatever the clocks say.
+/// Returns `corrected_initial_age` (RFC 9111 section 4.2.3). It is never negative.
 ///
-/// A step of the wall clock between request and response does not count. The origin may have read the clock before the
-/// step or after it, so the smaller `apparent_age` counts.
+/// A step of the wall clock between the request and the response does not count. The origin may
+/// have read its clock before or after the step, so the smaller `apparent_age` counts.
 pub(crate) fn corrected_initial_age(headers: &HeaderMap, came: ResponseTime) -> Duration {
     let apparent = |at: SystemTime| at.duration_since(date_or(headers, at)).unwrap_or_default();
     let apparent_age = apparent(came.wall).min(apparent(came.unset));
@@ -111,7 +117,7 @@ pub(crate) fn corrected_initial_age(headers: &HeaderMap, came: ResponseTime) -> 
     apparent_age.max(corrected_age_value).min(LONGEST)
 }
 
-/// Reads `Age`: the first member counts, what can't be read is ignored (RFC 9111 section 5.1).
+/// Returns the first member of `Age`; zero if it cannot be parsed (RFC 9111 section 5.1).
 fn age_value(headers: &HeaderMap) -> Duration {
     let age = field_elements(headers, &AGE).next().and_then(delta_seconds);
     Duration::from_secs(age.unwrap_or(0).into())
@@ -145,7 +151,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.2 ("a typical setting of this fraction might be 10 %"), RFC 9110 section 15.1.
     #[test]
-    fn a_lifetime_is_guessed_from_when_it_was_last_modified() {
+    fn heuristic_lifetime_is_a_tenth_of_the_unmodified_time() {
         const DAY_BEFORE: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
         let of = |status: u16, lines: &Lines| {
             let headers = headers(lines);
@@ -172,7 +178,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.1, and section 5.3 on `Expires`.
     #[test]
-    fn the_first_that_speaks_states_the_lifetime() {
+    fn first_source_states_the_lifetime() {
         let minute = ExplicitLifetime::For(seconds(60));
         let cases: [(&Lines, ExplicitLifetime); 16] = [
             (&[], ExplicitLifetime::Silent),
@@ -206,7 +212,7 @@ mod tests {
 
     /// RFC 9111 section 4.2.3, and section 5.1 on `Age`.
     #[test]
-    fn the_initial_age_is_the_larger_of_what_the_date_and_the_age_say() {
+    fn initial_age_is_the_larger_of_apparent_and_received_age() {
         let cases: [(&Lines, u64, u64); 14] = [
             (&[], 0, 0),
             (&[], 3, 3),
@@ -230,9 +236,10 @@ mod tests {
         }
     }
 
-    /// A minute in either direction. The origin may have read the clock before the step or after it.
+    /// The wall clock steps by a minute in either direction. The origin may have read it before or
+    /// after the step.
     #[test]
-    fn a_step_of_the_wall_clock_is_no_age_and_no_lifetime() {
+    fn step_of_the_wall_clock_changes_neither_age_nor_lifetime() {
         for (request_wall, read_before) in [(now() + seconds(57), LATER), (now() - seconds(63), EARLIER)] {
             let came = ResponseTime::new(now(), request_wall, seconds(3));
             let table: [(&Lines, u64); 4] =
@@ -249,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn clocks_at_the_ends_of_time_do_not_overflow() {
+    fn extreme_clocks_do_not_overflow() {
         let far = seconds(i64::MAX as u64 - 1);
         let ends = [UNIX_EPOCH.checked_sub(far), UNIX_EPOCH.checked_add(far), Some(UNIX_EPOCH)];
         let headers = headers(&[("age", "2147483648"), ("date", NOW), ("expires", FAR)]);
@@ -265,7 +272,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn any_lines_stay_in_range(
+        fn any_lines_give_values_in_range(
             age in field("age"),
             date in field("date"),
             expires in field("expires"),

@@ -1,4 +1,4 @@
-//! The tags of responses: cache groups (RFC 9875), and the fields that CDNs had before.
+//! The tags of responses: cache groups (RFC 9875), and the older fields of CDNs.
 
 use super::list::trim;
 use http::header::GetAll;
@@ -12,19 +12,21 @@ const CACHE_GROUP_INVALIDATION: HeaderName = HeaderName::from_static("cache-grou
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 const CACHE_TAG: HeaderName = HeaderName::from_static("cache-tag");
 
-/// A response field that says which tags a response has.
+/// A response field with the tags of the response, for
+/// [`PolicyBuilder::read_tags_from`](crate::policy::PolicyBuilder::read_tags_from) and
+/// [`PolicyBuilder::emit_tags_in`](crate::policy::PolicyBuilder::emit_tags_in).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive] // Other fields of tags may follow.
 pub enum TagField {
-    /// `Cache-Groups` (RFC 9875).
+    /// `Cache-Groups` (RFC 9875): a structured list of strings.
     CacheGroups,
-    /// `Surrogate-Key`: words between spaces, as Fastly and Varnish read it.
+    /// `Surrogate-Key`: words separated by spaces, as Fastly and Varnish read it.
     SurrogateKey,
-    /// `Cache-Tag`: text between commas, as Cloudflare and Akamai read it.
+    /// `Cache-Tag`: texts separated by commas, as Cloudflare and Akamai read it.
     CacheTag,
 }
 
-/// Some of the fields.
+/// A set of tag fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TagFields([bool; 3]);
 
@@ -43,7 +45,7 @@ impl TagFields {
         self.0[field as usize]
     }
 
-    /// Returns the tags that a response has by these fields.
+    /// Returns the tags in these fields of a response, sorted and without duplicates.
     pub(crate) fn read(self, headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
         let mut tags = Vec::new();
         for field in Self::ALL.into_iter().filter(|field| self.has(*field)) {
@@ -58,13 +60,15 @@ impl TagFields {
         Ok(tags)
     }
 
-    /// Has a response say its tags in these fields, and in no others. A field that can't say them all is left
-    /// out.
+    /// Writes the tags into these fields, and removes the other tag fields.
+    ///
+    /// A field that cannot contain all of the tags is removed.
     pub(crate) fn write(self, tags: &[String], headers: &mut HeaderMap) {
         self.write_unless(tags, headers, false);
     }
 
-    /// The same; but where `written`, what these fields say already stays.
+    /// Does the same as [`write`](Self::write). If `written`, tag fields of this set that are
+    /// present stay as they are.
     pub(crate) fn write_unless(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {
@@ -77,16 +81,17 @@ impl TagFields {
             }
             headers.remove(&name);
             if let Some(value) = value.filter(|_| self.has(field)) {
-                // A header section that is full goes without.
+                // A full header section gets no tag field.
                 let _ = headers.try_insert(name, value);
             }
         }
     }
 }
 
-/// A field that is there and can't be read.
+/// A tag field that cannot be parsed.
 ///
-/// Who invalidates ignores it; who stores must not, since what can't be invalidated must not be kept.
+/// An invalidation ignores it. A response with such a field must not be stored, because its tags
+/// could not invalidate it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Malformed;
 
@@ -100,19 +105,20 @@ pub(crate) fn cache_group_invalidation(headers: &HeaderMap) -> Result<Vec<String
     strings(headers.get_all(CACHE_GROUP_INVALIDATION))
 }
 
-/// Returns the tags in `Surrogate-Key`: words between spaces, as Fastly reads them.
+/// Returns the tags in `Surrogate-Key`: words separated by spaces, as Fastly reads it.
 fn surrogate_keys(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
     separated(headers.get_all(SURROGATE_KEY), |byte| matches!(byte, b' ' | b'\t'))
 }
 
-/// Returns the tags in `Cache-Tag`: text between commas, as Cloudflare and Akamai read it. A quote is
-/// a character like any other.
+/// Returns the tags in `Cache-Tag`: texts separated by commas, as Cloudflare and Akamai read it.
+/// Quotes have no meaning.
 fn cache_tags(headers: &HeaderMap) -> Result<Vec<String>, Malformed> {
     separated(headers.get_all(CACHE_TAG), |byte| byte == b',')
 }
 
-/// Writes `Cache-Groups` or `Cache-Group-Invalidation`; `None` for no tag, or one that is not
-/// printable ASCII (RFC 9651 section 3.3.3).
+/// Returns the value of `Cache-Groups` or `Cache-Group-Invalidation`.
+///
+/// Returns `None` without tags, or if a tag is not printable ASCII (RFC 9651 section 3.3.3).
 fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let mut list = ListSerializer::new();
     for tag in tags {
@@ -121,19 +127,22 @@ fn cache_groups_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     HeaderValue::try_from(list.finish()?).ok()
 }
 
-/// Writes `Surrogate-Key`; `None` for no tag, or one that is not a word of visible ASCII.
+/// Returns the value of `Surrogate-Key`; `None` without tags, or if a tag is not a word of visible
+/// ASCII.
 fn surrogate_key_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     joined(tags, " ", |tag| tag.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 
-/// Writes `Cache-Tag`; `None` for no tag, or one that is not visible ASCII, with spaces inside at most,
-/// and without a comma.
+/// Returns the value of `Cache-Tag`.
+///
+/// Returns `None` without tags, or if a tag is not visible ASCII with inner spaces and without
+/// commas.
 fn cache_tag_value(tags: &[impl AsRef<str>]) -> Option<HeaderValue> {
     let is_held = |byte: u8| byte == b' ' || (byte.is_ascii_graphic() && byte != b',');
     joined(tags, ",", |tag| tag.bytes().all(is_held) && !tag.starts_with(' ') && !tag.ends_with(' '))
 }
 
-/// Reads a list of strings over all lines; parameters have no meaning (RFC 9875 section 2).
+/// Parses a list of strings over all lines. Parameters have no meaning (RFC 9875 section 2).
 fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     let lines: Vec<_> = lines.into_iter().map(HeaderValue::as_bytes).collect();
     let members: List = Parser::new(&lines.join(&b", "[..])).parse().map_err(|_| Malformed)?;
@@ -147,7 +156,7 @@ fn strings(lines: GetAll<'_, HeaderValue>) -> Result<Vec<String>, Malformed> {
     members.into_iter().map(string).collect()
 }
 
-/// Reads what stands between separators, over all lines, and is not empty.
+/// Returns the non-empty texts between separators, over all lines.
 fn separated(
     lines: GetAll<'_, HeaderValue>,
     separates: impl Fn(u8) -> bool,
@@ -191,7 +200,7 @@ mod tests {
 
     /// RFC 9875 sections 2 and 3, RFC 9651 sections 3.1, 3.3.3 and 4.2.
     #[test]
-    fn groups_are_a_list_of_strings_and_nothing_else() {
+    fn groups_must_be_a_list_of_strings() {
         let table: [(Lines, Tags); 20] = [
             (&[], Some(&[])),
             (&[""], Some(&[])),
@@ -223,14 +232,14 @@ mod tests {
 
     /// RFC 9875 section 2: at least 32 groups, of at least 32 characters each.
     #[test]
-    fn as_many_groups_are_read_as_there_may_be() {
+    fn required_number_of_groups_is_parsed() {
         let tags: Vec<_> = (0..256).map(|n| format!("{n:0>64}")).collect();
         let value = cache_groups_value(&tags).expect("printable");
         assert_eq!(cache_groups(&holding(CACHE_GROUPS, value)), Ok(tags));
     }
 
     #[test]
-    fn surrogate_keys_stand_between_spaces() {
+    fn surrogate_keys_are_separated_by_spaces() {
         let table: [(Lines, Tags); 7] = [
             (&[], Some(&[])),
             (&["", " \t "], Some(&[])),
@@ -246,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_tags_stand_between_commas() {
+    fn cache_tags_are_separated_by_commas() {
         let table: [(Lines, Tags); 7] = [
             (&[], Some(&[])),
             (&["", " , ,\t,"], Some(&[])),
@@ -262,14 +271,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_no_text_make_a_field_malformed() {
+    fn bytes_that_are_not_text_make_a_field_malformed() {
         let value = HeaderValue::from_bytes(b"a,b \xff").expect("a field value");
         assert_eq!(surrogate_keys(&holding(SURROGATE_KEY, value.clone())), Err(Malformed));
         assert_eq!(cache_tags(&holding(CACHE_TAG, value)), Err(Malformed));
     }
 
     #[test]
-    fn what_would_not_be_read_as_it_was_meant_is_not_written() {
+    fn tags_that_would_be_parsed_differently_are_not_written() {
         // The tags, and the values of Cache-Groups, Surrogate-Key and Cache-Tag.
         type GroupValue = Option<&'static str>;
         let table: [(Lines, GroupValue, GroupValue, GroupValue); 11] = [
@@ -296,7 +305,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn what_is_written_is_read_back(tags in vec("[ -~]{0,12}|[!-~]{1,6}", 1..6)) {
+        fn written_tags_are_parsed_back(tags in vec("[ -~]{0,12}|[!-~]{1,6}", 1..6)) {
             let value = cache_groups_value(&tags).expect("printable");
             prop_assert_eq!(&cache_groups(&holding(CACHE_GROUPS, value.clone())), &Ok(tags.clone()));
             let invalidated = cache_group_invalidation(&holding(CACHE_GROUP_INVALIDATION, value));
@@ -318,7 +327,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_written_whole_or_not_at_all(tags in vec(any::<String>(), 0..4)) {
+        fn any_text_is_written_completely_or_not_at_all(tags in vec(any::<String>(), 0..4)) {
             let printable = tags.iter().all(|tag| tag.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
             prop_assert_eq!(cache_groups_value(&tags).is_some(), printable && !tags.is_empty());
             for value in [surrogate_key_value(&tags), cache_tag_value(&tags)].into_iter().flatten() {
@@ -327,7 +336,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_structured_fields_panic(
+        fn any_bytes_of_structured_fields_parse_without_a_panic(
             groups in field("cache-groups"),
             invalidated in field("cache-group-invalidation"),
         ) {
@@ -337,7 +346,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_the_other_fields_panic(keys in field("surrogate-key"), tags in field("cache-tag")) {
+        fn any_bytes_of_other_fields_parse_without_a_panic(keys in field("surrogate-key"), tags in field("cache-tag")) {
             for key in surrogate_keys(&keys).into_iter().flatten() {
                 prop_assert!(!key.is_empty() && !key.contains([' ', '\t']));
             }

@@ -1,8 +1,9 @@
-//! The only list parser: elements between commas (RFC 9110 section 5.6.1).
+//! The only list parser: elements separated by commas (RFC 9110 section 5.6.1).
 
 use http::{HeaderMap, HeaderName};
 
-/// Returns the elements of one field line: quoted commas do not separate, empty elements are skipped.
+/// Returns the elements of one field line. Quoted commas do not separate, and empty elements are
+/// skipped.
 pub(crate) fn elements(value: &[u8]) -> Elements<'_> {
     Elements { rest: Some(value) }
 }
@@ -37,7 +38,7 @@ impl<'a> Iterator for Elements<'a> {
     }
 }
 
-/// Returns the place of the first comma outside a quoted string (RFC 9110 section 5.6.4).
+/// Returns the index of the first comma outside of a quoted string (RFC 9110 section 5.6.4).
 fn separator(value: &[u8]) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     value.iter().position(|&byte| {
@@ -80,7 +81,7 @@ mod tests {
 
     /// RFC 9110 sections 5.6.1, 5.6.3 and 5.6.4.
     #[test]
-    fn commas_separate_unless_they_are_quoted() {
+    fn unquoted_commas_separate() {
         let cases: [(&str, &[&str]); 14] = [
             ("", &[]),
             (" \t ", &[]),
@@ -104,7 +105,7 @@ mod tests {
 
     /// RFC 9110 section 5.3.
     #[test]
-    fn lines_of_a_field_follow_one_another_and_a_quote_ends_with_its_line() {
+    fn lines_are_in_order_and_a_quote_ends_with_its_line() {
         let headers = headers(&[("vary", "a, \"b"), ("x-other", "no"), ("vary", ""), ("vary", "c,d")]);
         let found: Vec<_> = field_elements(&headers, &VARY).collect();
         assert_eq!(found, [&b"a"[..], b"\"b", b"c", b"d"]);
@@ -126,14 +127,14 @@ mod tests {
         }
 
         #[test]
-        fn an_unquoted_line_splits_as_its_commas_say(value in "[a-z ,\t]{0,40}") {
+        fn unquoted_line_is_split_at_its_commas(value in "[a-z ,\t]{0,40}") {
             let expected: Vec<_> =
                 value.split(',').map(|part| part.trim_matches([' ', '\t'])).filter(|part| !part.is_empty()).collect();
             prop_assert_eq!(texts(&value), expected);
         }
 
         #[test]
-        fn all_lines_are_read_whatever_they_hold(headers in field("vary")) {
+        fn any_lines_are_read_in_order(headers in field("vary")) {
             let each: usize = headers.get_all(VARY).into_iter().map(|line| elements(line.as_bytes()).count()).sum();
             prop_assert_eq!(field_elements(&headers, &VARY).count(), each);
         }

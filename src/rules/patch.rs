@@ -1,4 +1,5 @@
-//! What layers write into `Cache-Control` and `Vary` of a response, next to what is there.
+//! Writes directives into `Cache-Control`, and names into `Vary`, of a response that may already
+//! have some.
 
 use super::cache_control::{is_directive, split};
 use super::control::CacheControl;
@@ -13,14 +14,16 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::HashSet;
 
 impl CacheControl {
-    /// Reads all lines of a field, what is not known included. What is malformed would swallow what is
-    /// written behind it: a name that is none goes, and so does an argument that is none.
+    /// Reads all directives of a field, including extensions.
+    ///
+    /// A malformed element could swallow the directives that are written behind it. So an element
+    /// with a malformed name is dropped, and so is a malformed argument.
     pub(super) fn read(headers: &HeaderMap, field: &HeaderName) -> Self {
         let mut directives = Vec::new();
         for element in field_elements(headers, field) {
             let (name, argument) = split(element);
             if !is_directive(name, argument) {
-                // What was meant to forbid something does.
+                // Restricting words in a malformed element still restrict.
                 directives.extend(restrictions(element));
             }
             if !is_token(name) {
@@ -37,8 +40,8 @@ impl CacheControl {
         control
     }
 
-    /// Adds directives. Of two with one name, the stricter counts: the shorter duration, the whole response over some of
-    /// its fields, and the fields of both lists.
+    /// Adds directives. If a directive is present, the stricter one of the two counts: the shorter
+    /// duration, or the whole response instead of some fields. Two lists of fields are united.
     pub(super) fn join(&mut self, directives: impl IntoIterator<Item = Directive>) {
         let mut places = Places::<String>::default();
         let mut united = Vec::new();
@@ -69,8 +72,11 @@ impl CacheControl {
         }
     }
 
-    /// Returns the names of directives that these forbid others to have or to add: a private response has no lifetime
-    /// in shared caches, and what must not be stored is stored by nobody who understands it (RFC 9111 section 5.2.2.3).
+    /// Returns the names of directives that must not stand beside these.
+    ///
+    /// A private response has no lifetime in shared caches. `must-understand` would let caches
+    /// ignore `no-store` (RFC 9111 section 5.2.2.3), so it is not added to a `no-store` that stands
+    /// alone.
     fn forbidden(&self) -> &'static [&'static str] {
         let is_private = self.argument("private").is_some_and(|argument| named(argument.clone()).is_none());
         let is_unstorable = self.argument("no-store").is_some() && self.argument("must-understand").is_none();
@@ -82,15 +88,18 @@ impl CacheControl {
         }
     }
 
-    /// Writes these directives into a field, next to those that are there.
+    /// Adds these directives to a field.
+    ///
+    /// A `no-store` response gets only restricting directives.
     pub(crate) fn patch(&self, headers: &mut HeaderMap, field: &HeaderName) {
-        // A structured field has members that this could not write back (RFC 9213 section 2.1).
+        // A structured field can have members that this function cannot write back (RFC 9213
+        // section 2.1).
         if self.is_empty() || (*field != CACHE_CONTROL && !is_plain(headers, field)) {
             return;
         }
         let there = Self::read(headers, field);
         let forbidden = there.forbidden();
-        // What must not be stored has no lifetime.
+        // A response that must not be stored gets no lifetime.
         let new = match there.argument("no-store") {
             Some(_) => &self.restricting(),
             None => self,
@@ -100,14 +109,16 @@ impl CacheControl {
         patched.write(headers, field);
     }
 
-    /// Writes these directives, and no others, into a field.
+    /// Replaces a field by these directives.
     pub(crate) fn write(&self, headers: &mut HeaderMap, field: &HeaderName) {
         set_field(headers, field, self.into());
     }
 }
 
-/// Sets a field that restricts, even in a full header section. That one refuses to replace a field, so the field is
-/// removed first, or another one that does not frame or describe the message.
+/// Sets a field, even in a full header section.
+///
+/// A full section rejects the insertion of any field. So the field is removed first; if it is
+/// absent, another field is removed that neither frames nor describes the message.
 pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: HeaderValue) {
     if headers.try_insert(field, value.clone()).is_ok() {
         return;
@@ -121,7 +132,7 @@ pub(crate) fn set_field(headers: &mut HeaderMap, field: &HeaderName, value: Head
     let _ = headers.try_insert(field, value);
 }
 
-/// The fields that a full header section keeps.
+/// The fields that are never removed from a full header section.
 const DEFINED: [HeaderName; 15] = [
     AUTHORIZATION,
     CACHE_CONTROL,
@@ -143,7 +154,7 @@ const DEFINED: [HeaderName; 15] = [
 /// The directives that forbid a use of a response.
 const RESTRICTING: [&str; 3] = ["no-store", "no-cache", "private"];
 
-/// Returns the restricting directives that a malformed element names.
+/// Returns the restricting directives that occur as words in a malformed element.
 fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
     let has = |name: &str| {
         let mut words = element.split(|byte| !is_token(&[*byte]));
@@ -153,7 +164,7 @@ fn restrictions(element: &[u8]) -> impl Iterator<Item = Directive> {
     found.map(|name| Directive { name: name.to_owned(), argument: Argument::None })
 }
 
-/// Returns `true` if a structured field is one that reads the same as `Cache-Control`.
+/// Returns `true` if a structured field has the same meaning when it is parsed as `Cache-Control`.
 fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     field_elements(headers, field).all(|element| {
         let (name, argument) = split(element);
@@ -166,7 +177,7 @@ fn is_plain(headers: &HeaderMap, field: &HeaderName) -> bool {
     })
 }
 
-/// Returns the names in order without duplicates. Case is ignored.
+/// Returns the names in order, without duplicates. Case is ignored.
 pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     let (mut all, mut lowered) = (Vec::<String>::new(), HashSet::new());
     for name in names {
@@ -185,7 +196,8 @@ pub(crate) fn distinct(names: impl IntoIterator<Item = String>) -> Vec<String> {
     all
 }
 
-/// Adds names to `Vary`, each once, in their order; `*` stands for all of them (RFC 9110 section 12.5.5).
+/// Adds names to `Vary` in order, without duplicates. `*` replaces all names (RFC 9110 section
+/// 12.5.5).
 pub(crate) fn patch_vary(headers: &mut HeaderMap, names: &[String]) {
     let there = field_elements(headers, &VARY).map(|name| String::from_utf8_lossy(name).into_owned());
     let all = distinct(there.chain(names.iter().cloned()));
@@ -209,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_is_there_and_what_is_written_the_stricter_counts() {
+    fn stricter_of_present_and_written_directives_counts() {
         let x = |name: &'static str| HeaderName::from_static(name);
         let table = [
             ("", CacheControl::new().private(), "private"),
@@ -260,7 +272,7 @@ mod tests {
                 CacheControl::new().no_transform(),
                 "private=\"X-A, X-B\", no-transform",
             ),
-            // Over what must not be stored, only what restricts is written.
+            // A `no-store` response gets only restricting directives.
             ("no-store", CacheControl::new().public().max_age(seconds(60)).s_maxage(seconds(70)), "no-store"),
             ("No-Store=x", CacheControl::new().max_age(seconds(60)).immutable(), "no-store=x"),
             ("max-age=5, no-store", CacheControl::new().max_age(seconds(60)), "max-age=5, no-store"),
@@ -270,7 +282,7 @@ mod tests {
                 "no-store, must-understand",
             ),
             ("no-store", CacheControl::new().private().max_age(seconds(0)), "no-store, private, max-age=0"),
-            // What is there is read as whoever obeys it reads it: the strictest counts.
+            // If a present directive occurs twice, the stricter occurrence counts.
             (
                 "private, public, max-age=60",
                 CacheControl::new().no_transform(),
@@ -296,7 +308,7 @@ mod tests {
 
     /// RFC 9110 section 12.5.5.
     #[test]
-    fn names_are_added_to_vary_once_and_an_asterisk_stands_for_all() {
+    fn names_are_added_to_vary_once_and_an_asterisk_replaces_all() {
         let table = [
             ("", &["Cookie"][..], "Cookie"),
             ("cookie", &["Cookie"], "cookie"),
@@ -314,7 +326,7 @@ mod tests {
 
     /// RFC 9213 section 2.1.
     #[test]
-    fn a_structured_field_that_could_not_be_written_back_is_left_as_it_is() {
+    fn structured_field_that_cannot_be_written_back_stays_unchanged() {
         let field = HeaderName::from_static("cdn-cache-control");
         for (there, merged) in [
             ("max-age=60", "max-age=60, no-transform"),
@@ -335,7 +347,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn patching_lets_nobody_do_more_than_was_said_or_is_written(lines in field("cache-control")) {
+        fn patching_permits_nothing_new(lines in field("cache-control")) {
             let before = ResponseDirectives::from_headers(&lines);
             let mut patched = lines;
             CacheControl::new().no_transform().max_age(seconds(60)).patch(&mut patched, &CACHE_CONTROL);
@@ -353,7 +365,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_patching_panic_and_it_is_idempotent(lines in field("cache-control"), vary in field("vary")) {
+        fn patching_never_panics_and_is_idempotent(lines in field("cache-control"), vary in field("vary")) {
             let mut once = lines;
             let control = CacheControl::new().private().no_cache().max_age(seconds(5));
             control.patch(&mut once, &CACHE_CONTROL);

@@ -1,16 +1,16 @@
-//! Look-ups by key in lists that are nearly always short.
+//! Lookups by key in lists that are usually short.
 
 use foldhash::quality::RandomState;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// The most items of a list that is searched linearly.
+/// The maximum length of a list that is searched linearly.
 pub(super) const MAX_LINEAR: usize = 16;
 
-/// The positions of items in a list that only grows, by a key that no two items share.
+/// The positions of items in a list that only grows, by unique keys.
 ///
-/// Allocates nothing for a short list.
+/// It allocates nothing for a list of at most [`MAX_LINEAR`] items.
 #[derive(Debug, Clone)]
 pub(crate) struct Places<K>(Option<HashMap<K, usize, RandomState>>);
 

@@ -1,4 +1,4 @@
-//! Preconditions, in their order of precedence (RFC 9110 section 13).
+//! Preconditions, evaluated in their order of precedence (RFC 9110 section 13).
 
 use super::date::{FieldDate, field_date, parse};
 use super::entity_tag::{EntityTag, TagList, single};
@@ -9,17 +9,17 @@ use http::header::{
 use http::{HeaderMap, Method};
 use std::time::{Duration, SystemTime};
 
-/// What names the selected representation (RFC 9110 section 8.8).
+/// The validators of the selected representation (RFC 9110 section 8.8).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Validators {
     pub(crate) etag: Option<EntityTag>,
     pub(crate) last_modified: Option<SystemTime>,
-    /// Whether there is a current representation at all.
+    /// `true` if a current representation exists.
     pub(crate) exists: bool,
 }
 
 impl Validators {
-    /// Reads those of a response.
+    /// Reads the validators of a response.
     pub(crate) fn of_response(headers: &HeaderMap) -> Self {
         let last_modified = match field_date(headers, &LAST_MODIFIED) {
             FieldDate::At(date) => Some(date),
@@ -29,37 +29,38 @@ impl Validators {
     }
 }
 
-/// Returns `true` if a response has a validator that can be read (RFC 9111 section 4.3.1).
+/// Returns `true` if a response has a valid validator (RFC 9111 section 4.3.1).
 pub(crate) fn has_validator(headers: &HeaderMap) -> bool {
     EntityTag::line_of_response(headers).is_some()
         || matches!(field_date(headers, &LAST_MODIFIED), FieldDate::At(_))
 }
 
-/// What the preconditions of a request come to.
+/// The result of a request's preconditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evaluation {
     Proceed,
     /// 304: the client has the current representation.
     NotModified,
-    /// 412.
+    /// 412: a precondition failed.
     Failed,
 }
 
-/// Returns `true` if a request has any precondition that [`evaluate`] looks at.
+/// Returns `true` if a request has a precondition that [`evaluate`] evaluates.
 pub(crate) fn has_preconditions(request: &HeaderMap) -> bool {
     [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE]
         .iter()
         .any(|name| request.contains_key(name))
 }
 
-/// Evaluates the preconditions of a request against the current representation.
+/// Evaluates the preconditions of a request against the current representation (RFC 9110 section
+/// 13.2.2).
 pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validators) -> Evaluation {
     let reads = *method == Method::GET || *method == Method::HEAD;
     let tag_is = |tags: &[EntityTag], same: fn(&EntityTag, &EntityTag) -> bool| {
         current.etag.as_ref().is_some_and(|own| tags.iter().any(|tag| same(own, tag)))
     };
     let matched = match TagList::from_headers(request, &IF_MATCH) {
-        // Its date counts only without tags, and only where there is one to compare with.
+        // The date counts only without `If-Match`, and only if the representation has a date.
         TagList::Absent => match (field_date(request, &IF_UNMODIFIED_SINCE), current.last_modified) {
             (FieldDate::At(since), Some(modified)) => whole_seconds(modified) <= since,
             _ => true,
@@ -85,8 +86,10 @@ pub(crate) fn evaluate(method: &Method, request: &HeaderMap, current: &Validator
     }
 }
 
-/// Returns `true` if a client asks, by a date alone, for what was sent after a stored response that has no other date than
-/// that of its sending.
+/// Returns `true` if `If-Modified-Since` is not older than the `Date` of a stored response.
+///
+/// It counts only without `If-None-Match`, and if the stored response has no `Last-Modified` (RFC
+/// 9111 section 4.3.2).
 pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bool {
     let by_date = !request.contains_key(IF_NONE_MATCH) && !stored.contains_key(LAST_MODIFIED);
     match (field_date(request, &IF_MODIFIED_SINCE), field_date(stored, &DATE)) {
@@ -95,9 +98,11 @@ pub(crate) fn is_of_the_same_date(request: &HeaderMap, stored: &HeaderMap) -> bo
     }
 }
 
-/// Returns `true` if `If-Range` lets a `Range` be honoured (RFC 9110 section 13.1.5): only where the
-/// client's part is certain to be of the same bytes. A date is certain of them only if no outer layer changes the bytes
-/// (`strong_dates`): a compressed copy has the same date.
+/// Returns `true` if `If-Range` permits evaluating `Range` (RFC 9110 section 13.1.5): the client's
+/// part must be from the same bytes.
+///
+/// A date is strong enough only if no outer layer changes the bytes (`strong_dates`): a compressed
+/// copy has the same date.
 pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_dates: bool) -> bool {
     let mut lines = request.get_all(IF_RANGE).into_iter();
     let (condition, more) = (lines.next(), lines.next());
@@ -112,7 +117,8 @@ pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_da
     let (Some(date), Some(modified)) = (parse(condition.as_bytes()), current.last_modified) else {
         return false;
     };
-    // RFC 9110 section 8.8.2.2: strong only if the representation was not new when it was sent.
+    // RFC 9110 section 8.8.2.2: a date is strong only if the representation was at least a second
+    // old when it was sent.
     let settled = match field_date(response, &DATE) {
         FieldDate::At(sent) => modified + Duration::from_secs(1) <= sent,
         FieldDate::Absent | FieldDate::Invalid => false,
@@ -120,17 +126,17 @@ pub(crate) fn range_applies(request: &HeaderMap, response: &HeaderMap, strong_da
     strong_dates && settled && date == modified
 }
 
-/// A field has no fractions, so those of the current date do not make it newer.
+/// Cuts a date to whole seconds. Dates in fields have no fractions.
 fn whole_seconds(date: SystemTime) -> SystemTime {
     let since = date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs())
 }
 
-/// Returns `true` if a field of the 200 stands in its 304 too (RFC 9110 section 15.4.5).
+/// Returns `true` if a field of the 200 is also in its 304 (RFC 9110 section 15.4.5).
 ///
-/// `Last-Modified` guides the client's update of its copy, and fields like `CDN-Cache-Control` (RFC 9213) that of the
-/// cache they are for. `Set-Cookie` and the fields of CORS are not
-/// of the representation: browsers act on those of a 304.
+/// `Last-Modified` guides the client's update of its copy. Targeted fields like `CDN-Cache-Control`
+/// (RFC 9213) guide the caches that they target. Browsers obey `Set-Cookie` and CORS fields of a
+/// 304.
 pub(crate) fn stands_in_304(name: &HeaderName) -> bool {
     const KEPT: [HeaderName; 8] =
         [CACHE_CONTROL, CONTENT_LOCATION, DATE, ETAG, EXPIRES, LAST_MODIFIED, VARY, SET_COOKIE];
@@ -140,7 +146,7 @@ pub(crate) fn stands_in_304(name: &HeaderName) -> bool {
         || name.as_str().ends_with("-cache-control")
 }
 
-/// Returns the fields of a 304 (RFC 9110 section 15.4.5).
+/// Returns the fields for a 304 (RFC 9110 section 15.4.5).
 pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
     let mut kept = HeaderMap::with_capacity(NOT_MODIFIED_ROOM);
     for (name, value) in headers.iter().filter(|(name, _)| stands_in_304(name)) {
@@ -149,7 +155,7 @@ pub(crate) fn not_modified(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// The number of fields for which the header section of a 304 has room when it is created.
+/// The initial capacity of a 304's header section, in fields.
 pub(crate) const NOT_MODIFIED_ROOM: usize = 8;
 
 #[cfg(test)]
@@ -172,9 +178,9 @@ mod tests {
         Validators { exists: !lines.is_empty(), ..Validators::of_response(&headers(lines)) }
     }
 
-    /// RFC 9110 section 13.2.2, step by step; for GET, and for PUT.
+    /// RFC 9110 section 13.2.2, step by step, for GET and PUT.
     #[test]
-    fn preconditions_are_evaluated_in_their_order() {
+    fn preconditions_are_evaluated_in_order() {
         let (a, weak_a, none): (Lines<'_>, Lines<'_>, Lines<'_>) =
             (&[("etag", "\"a\""), ("last-modified", NOW)], &[("etag", "W/\"a\"")], &[]);
         let undated: Lines<'_> = &[("etag", "\"a\"")];
@@ -234,7 +240,7 @@ mod tests {
 
     /// RFC 9110 section 13.1.5.
     #[test]
-    fn a_range_applies_only_to_the_very_same_bytes() {
+    fn range_applies_only_to_identical_bytes() {
         let settled: Lines<'_> = &[("etag", "\"a\""), ("last-modified", EARLIER), ("date", NOW)];
         let table: [(Lines<'_>, Lines<'_>, bool); 11] = [
             (&[], settled, true),
@@ -259,7 +265,7 @@ mod tests {
 
     /// RFC 9110 section 15.4.5.
     #[test]
-    fn a_304_has_no_metadata_of_the_representation_but_its_validators() {
+    fn a_304_has_only_the_fields_that_rfc_9110_lists() {
         let name = |text: &'static str| http::HeaderName::from_static(text);
         for kept in [
             "cache-control",
@@ -283,7 +289,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn no_fields_make_the_evaluation_panic_and_reads_never_fail_without_a_match(
+        fn any_fields_evaluate_without_a_panic(
             fields in proptest::collection::vec((0..5_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
         ) {
             let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"];

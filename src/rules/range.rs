@@ -7,31 +7,32 @@ use http::{HeaderMap, HeaderValue};
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
-/// What a `Range` field comes to.
+/// The result of a `Range` field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Ranges {
-    /// There is none to honour: the whole representation is sent.
+    /// No range can be used: the whole representation is the answer.
     Whole,
-    /// At least one, none of them empty, no two with a byte in common.
+    /// At least one range. No range is empty, and no two overlap.
     Parts(Vec<Range<u64>>),
-    /// Nothing of what is asked for exists (RFC 9110 section 15.5.17).
+    /// None of the ranges exists (RFC 9110 section 15.5.17).
     Unsatisfiable,
 }
 
-/// More, or more bytes than this many times the representation, are an attack or a mistake
-/// (RFC 9110 section 14.2), and are answered with the whole.
+/// Limits against attacks (RFC 9110 section 14.2): with more ranges, or with more bytes than this
+/// multiple of the representation, the answer is the whole representation.
 const MOST_RANGES: usize = 32;
 const MOST_TIMES: u64 = 2;
 const MOST_FIELD_BYTES: usize = 4 << 10;
-/// A gap of fewer bytes than this, which the head of a part would take, is sent along.
+/// In bytes. A shorter gap is included, because the head of another part would be about as long.
 const GAP: u64 = 80;
 
-/// Reads the ranges of a request for a representation of so many bytes.
+/// Returns the ranges of a request for a representation of `length` bytes.
 pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     let mut lines = request.get_all(RANGE).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return Ranges::Whole };
     let Some(mut satisfiable) = fitted(line.as_bytes(), length) else { return Ranges::Whole };
-    // No `Content-Range` describes a part without bytes, and an empty representation is all that was asked for.
+    // An empty part has no `Content-Range`. An empty representation contains all of the requested
+    // bytes.
     if length == 0 && satisfiable.iter().any(|part| part.start == 0) {
         return Ranges::Whole;
     }
@@ -46,8 +47,9 @@ pub(crate) fn ranges(request: &HeaderMap, length: u64) -> Ranges {
     Ranges::Parts(coalesced(satisfiable))
 }
 
-/// Reads the set, and what of each member exists, which may be nothing; `None` if it is not one of bytes,
-/// or malformed.
+/// Parses the set of ranges, and limits each range to the representation, which may leave it empty.
+///
+/// Returns `None` if the set is malformed, or has another unit than bytes.
 fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     let equals = value.iter().position(|&byte| byte == b'=')?;
     if value.len() > MOST_FIELD_BYTES || !value[..equals].eq_ignore_ascii_case(b"bytes") {
@@ -57,43 +59,43 @@ fn fitted(value: &[u8], length: u64) -> Option<Vec<Range<u64>>> {
     set.filter(|set| !set.is_empty())
 }
 
-/// Reads one member of the set (RFC 9110 section 14.1.2).
+/// Parses one range of the set (RFC 9110 section 14.1.2).
 fn member(element: &[u8], length: u64) -> Option<Range<u64>> {
     let dash = element.iter().position(|&byte| byte == b'-')?;
     match (&element[..dash], &element[dash + 1..]) {
         (b"", count) => {
             let count = number(digits(count)?);
-            // A suffix without bytes begins nowhere.
+            // An empty suffix starts nowhere.
             Some(if count == 0 { u64::MAX } else { length.saturating_sub(count) }..length)
         }
         (first, b"") => Some(number(digits(first)?)..length),
         (first, last) => {
             let (first, last) = (digits(first)?, digits(last)?);
-            // Compared as they are written: numbers that do not fit have an order too.
+            // Compared as digits, so that numbers that exceed `u64` are in order, too.
             let ordered = (first.len(), first) <= (last.len(), last);
             ordered.then(|| number(first)..number(last).saturating_add(1).min(length))
         }
     }
 }
 
-/// Returns the digits of a number, without leading zeros; `None` if it is none.
+/// Returns the digits of a number without leading zeros; `None` if it is not a number.
 fn digits(text: &[u8]) -> Option<&[u8]> {
     let zeros = text.iter().take_while(|&&byte| byte == b'0').count();
     (!text.is_empty() && text.iter().all(u8::is_ascii_digit)).then(|| &text[zeros..])
 }
 
-/// Reads digits; more than fit are the most that fit.
+/// Parses digits. A number that exceeds `u64` becomes its maximum.
 fn number(digits: &[u8]) -> u64 {
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
     digits.iter().fold(0, add)
 }
 
-/// Joins what overlaps or nearly touches, in the order of the first mention.
+/// Joins ranges that overlap or have a short gap, at the place of the first one.
 fn coalesced(parts: Vec<Range<u64>>) -> Vec<Range<u64>> {
     let before = |a: &Range<u64>, b: &Range<u64>| a.start < b.end.saturating_add(GAP);
     let mut joined: Vec<Range<u64>> = Vec::with_capacity(parts.len());
     for mut part in parts {
-        // Joining may bring it near others that it was not near before.
+        // The joined range may be near other ranges that the single ones were not near.
         let mut place = joined.len();
         while let Some(at) = joined.iter().position(|it| before(it, &part) && before(&part, it)) {
             let other = joined.remove(at);
@@ -110,26 +112,26 @@ pub(crate) fn content_range(part: &Range<u64>, length: u64) -> HeaderValue {
     value(&format!("bytes {}-{}/{length}", part.start, part.end - 1))
 }
 
-/// Returns the value of `Content-Range` for a 416.
+/// Returns the value of `Content-Range` for a 416 (RFC 9110 section 14.4).
 pub(crate) fn unsatisfied_range(length: u64) -> HeaderValue {
     value(&format!("bytes */{length}"))
 }
 
-/// Makes a field value of letters, digits and punctuation.
+/// Returns a field value. The text must be printable ASCII.
 fn value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// A body of several parts (RFC 9110 section 14.6).
+/// The body and head of a response with several parts (RFC 9110 section 14.6).
 #[derive(Debug)]
 pub(crate) struct Multipart {
     pub(crate) content_type: HeaderValue,
-    /// The heads of the parts and the parts in turn, then the end.
+    /// The head and the bytes of each part, then the closing boundary.
     pub(crate) pieces: Vec<Bytes>,
     pub(crate) length: u64,
 }
 
-/// Puts several parts of a body into one, without copying them.
+/// Creates a multipart body. The bytes of the parts are not copied.
 pub(crate) fn multipart(
     parts: &[Range<u64>],
     content_type: Option<&HeaderValue>,
@@ -153,8 +155,10 @@ pub(crate) fn multipart(
     Multipart { content_type, pieces, length }
 }
 
-/// Returns a new boundary. No body needs a scan for it: 128 random bits stand in none by chance, and
-/// nobody can put them into one on purpose: the hash keys are the operating system's random numbers.
+/// Returns a new random boundary of 128 bits.
+///
+/// No scan of the body is needed: no body contains the boundary by chance. It cannot be guessed,
+/// because the keys of the hash come from the operating system's random numbers.
 pub(crate) fn boundary() -> String {
     let random = || RandomState::new().hash_one(0_u8);
     format!("{:016x}{:016x}", random(), random())
@@ -175,7 +179,7 @@ mod tests {
 
     /// RFC 9110 sections 5.6.1.2 (lists), 14.1 (the unit), 14.1.1, 14.1.2, and 15.3.7.2 (coalescing).
     #[test]
-    fn a_set_of_ranges_is_read_fitted_to_the_length_and_coalesced_in_the_place_of_the_first() {
+    fn ranges_are_parsed_limited_and_coalesced() {
         let cases: [(&str, u64, &[Range<u64>]); 14] = [
             ("bytes= 0-999, 4500-5499, -1000", 10_000, &[0..1000, 4500..5500, 9000..10_000]),
             ("BYTES=,0-0 ,\t,", 10, &[0..1]),
@@ -199,7 +203,7 @@ mod tests {
 
     /// RFC 9110 sections 14.1.2 and 15.5.17.
     #[test]
-    fn what_does_not_exist_is_unsatisfiable() {
+    fn ranges_beyond_the_end_are_unsatisfiable() {
         let huge = ["bytes=99999999999999999999-", "bytes=99999999999999999998-99999999999999999999"];
         for value in ["bytes=10-", "bytes=10-20,30-", "bytes=-0"].into_iter().chain(huge) {
             assert_eq!(of(value, 10), Ranges::Unsatisfiable, "{value}");
@@ -212,9 +216,9 @@ mod tests {
         }
     }
 
-    /// RFC 9110 sections 14.1.1 and 14.2; of many ranges, those that do not exist do not count.
+    /// RFC 9110 sections 14.1.1 and 14.2. Ranges that do not exist do not count as too many.
     #[test]
-    fn what_is_malformed_or_abusive_or_no_set_of_bytes_is_ignored() {
+    fn malformed_and_abusive_ranges_are_ignored() {
         let values = ["", "bytes", "bytes=", "bytes=,", "bytes=-", "bytes=1", "bytes=a-b", "bytes=+1-2"];
         let more = ["bytes=1 -2", "bytes=1-2-3", "bytes =0-1", "lines=0-1", "bytes=2-1", "bytes=0-1,2-1"];
         let most = ["bytes=99999999999999999999-99999999999999999998", "bytes=0-,0-,0-0"];
@@ -234,7 +238,7 @@ mod tests {
 
         #[test]
         fn any_bytes_select_disjoint_parts_within_the_length(
-            // Chance hardly makes what looks like a set.
+            // Random bytes rarely look like a set of ranges.
             any_bytes in vec(any::<u8>(), 0..64), length in 0..500_u64,
             set in "bytes=([0-9]{1,3}-[0-9]{0,3}|[0-9-]{0,3})(, ?([0-9]{1,2}-|-[0-9]{1,2})){0,4}",
         ) {
@@ -253,7 +257,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_asked_for_is_sent_in_order_and_only_short_gaps_with_it(
+        fn requested_bytes_are_sent_in_order_with_only_short_gaps(
             asked in vec((0..6_u8, 0..250_u64, 0..40_u64), 1..6), length in 0..=200_u64,
         ) {
             let set: Vec<_> = asked.iter().map(|&(kind, from, more)| match kind {
@@ -277,7 +281,7 @@ mod tests {
             prop_assert!(parts.iter().map(|part| part.clone().filter_map(first).min()).is_sorted());
             for at in 0..length {
                 let asked = |at: &u64| first(*at).is_some();
-                // Both are the place itself where it is asked for.
+                // Both are `at` itself if it was requested.
                 let around = (0..=at).rev().find(asked).zip((at..length).find(asked));
                 let expected = around.is_some_and(|(before, after)| after - before <= GAP);
                 prop_assert_eq!(parts.iter().any(|part| part.contains(&at)), expected, "{}", at);
@@ -286,7 +290,7 @@ mod tests {
 
         /// RFC 9110 sections 14.4 and 14.6.
         #[test]
-        fn parts_stand_in_one_body_uncopied_each_behind_its_range(
+        fn parts_form_one_body_without_copies(
             body in vec(any::<u8>(), 200), cuts in btree_set(0..=200_u64, 2..8), typed in any::<bool>(),
         ) {
             let (body, cuts) = (body.into(), Vec::from_iter(cuts));

@@ -1,36 +1,37 @@
-//! Whether a response may be stored in a shared cache (RFC 9111 sections 3 and 3.5).
+//! Decides whether a response may be stored in a shared cache (RFC 9111 sections 3 and 3.5).
 
 use super::cache_control::{Qualified, ResponseDirectives};
 use super::vary::Vary;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 
-/// A request and the head of its response.
+/// A GET request and the head of its response.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storability<'a> {
-    /// The request, which is a GET, has `Authorization`.
+    /// The request has `Authorization`.
     pub(crate) authorization: bool,
     pub(crate) status: StatusCode,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) directives: &'a ResponseDirectives,
     pub(crate) vary: &'a Vary,
-    /// Before each use, the origin can be asked whether it still stands.
+    /// The response can be revalidated before each use.
     pub(crate) revalidatable: bool,
-    /// Its handler has given it a lifetime here, whatever it tells others.
+    /// The handler has set a lifetime for this cache with `CacheHints`.
     pub(crate) hinted: bool,
-    /// It is stored for its own user alone.
+    /// The response is stored for its own visitor only.
     pub(crate) personal: bool,
-    /// Only what RFC 9111 refuses is refused: the origin's word counts for all the rest.
+    /// Only RFC 9111 restricts storing: the response's directives decide everything else.
     pub(crate) by_rfc: bool,
-    /// The cookies that it sets do not keep it from being stored.
+    /// `Set-Cookie` does not prevent storing the response.
     pub(crate) shares_cookies: bool,
 }
 
-/// Why a response may not be stored.
+/// The reason why a response may not be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotStorable {
     Status,
-    /// `must-understand`, and the status is none of which the requirements are known here.
+    /// The response has `must-understand`, and this cache does not know the requirements of its
+    /// status.
     MustUnderstand,
     Partial,
     NoStore,
@@ -43,25 +44,29 @@ pub(crate) enum NotStorable {
     EventStream,
 }
 
-/// Not in use since RFC 6265, but as private.
+/// Obsolete since RFC 6265, but as private as `Set-Cookie`.
 pub(crate) const SET_COOKIE2: HeaderName = HeaderName::from_static("set-cookie2");
 
-/// Returns `true` if a response may be stored, as far as the exchange itself decides.
+/// Checks whether the exchange permits storing a response.
+///
+/// # Errors
+/// Returns the first reason against storing it.
 pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     let Storability { status, headers, directives, vary, revalidatable, .. } = *exchange;
     let Storability { authorization, hinted, personal, by_rfc, shares_cookies, .. } = *exchange;
-    // RFC 9110 section 14.4: on other statuses than 206 (and 416), it has no meaning.
+    // RFC 9110 section 14.4: on statuses other than 206 and 416, `Content-Range` has no meaning.
     let partial = status == StatusCode::PARTIAL_CONTENT || (!by_rfc && headers.contains_key(CONTENT_RANGE));
-    // They say something of one request, and nothing of the page.
+    // These statuses describe one request and not the resource.
     let of_one_request = matches!(status.as_u16(), 304 | 407 | 412 | 413 | 416 | 417 | 431);
     let never = status.is_informational() || of_one_request || (!by_rfc && status.as_u16() == 405);
-    // RFC 9111 section 5.2.2.3: who knows what to do with the status does that, whatever `no-store` says.
+    // RFC 9111 section 5.2.2.3: a cache that knows the status ignores `no-store` beside
+    // `must-understand`.
     let must_understand = directives.must_understand && !is_understood(status);
     let no_store = directives.no_store && !(by_rfc && directives.permits.must_understand);
-    // RFC 9111 section 3.5: with Authorization only what is marked for sharing.
+    // RFC 9111 section 3.5: a response to `Authorization` needs a directive that permits sharing.
     let private = directives.private == Qualified::All;
     let shareable = directives.shares_authorized() || (private && personal);
-    // Somebody's own, and whose it is, is not part of its key.
+    // The response is private, and its visitor is not part of the key.
     let anothers = private && authorization && !personal;
     let sets_cookie = headers.contains_key(SET_COOKIE) || headers.contains_key(SET_COOKIE2);
     let refusals = [
@@ -82,12 +87,13 @@ pub(crate) fn storable(exchange: &Storability<'_>) -> Result<(), NotStorable> {
     }
 }
 
-/// Returns `true` if the caching requirements of a status are known here: those of RFC 9110 are.
+/// Returns `true` if this cache knows the caching requirements of a status: it knows those in RFC
+/// 9110.
 fn is_understood(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200..=206 | 300..=305 | 307 | 308 | 400..=417 | 421 | 422 | 426 | 500..=505)
 }
 
-/// An event stream has no end to wait for.
+/// Returns `true` for an event stream, which does not end.
 fn is_event_stream(headers: &HeaderMap) -> bool {
     headers.get_all(CONTENT_TYPE).into_iter().any(|value| {
         let media_type = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
@@ -95,7 +101,7 @@ fn is_event_stream(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns what `Content-Length` says, if its lines agree (RFC 9110 section 8.6).
+/// Returns the length in `Content-Length`, if all of its lines agree (RFC 9110 section 8.6).
 pub(crate) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, NotStorable> {
     let mut declared = None;
     for line in headers.get_all(CONTENT_LENGTH) {
@@ -154,7 +160,7 @@ mod tests {
 
     /// RFC 9110 sections 14.4 and 15.1.
     #[test]
-    fn for_an_application_what_is_doubtful_is_not_stored_though_the_rfc_lets_it() {
+    fn app_policy_refuses_doubtful_responses_that_the_rfc_permits() {
         let range: &Lines = &[("content-range", "bytes 0-1/2")];
         assert_eq!(decide(false, false, 200, range), Err(NotStorable::Partial));
         assert_eq!(decide(false, true, 200, range), Ok(()));
@@ -165,7 +171,7 @@ mod tests {
     /// RFC 9111 section 5.2.2.3: "limits caching of the response to a cache that understands and conforms to the
     /// requirements for that response's status code".
     #[test]
-    fn must_understand_takes_the_place_of_no_store_where_the_status_is_known() {
+    fn must_understand_overrides_no_store_if_the_status_is_known() {
         let both: &Lines = &[("cache-control", "must-understand, no-store, max-age=60")];
         let alone: &Lines = &[("cache-control", "must-understand, max-age=60")];
         let (unknown, no_store) = (Err(NotStorable::MustUnderstand), Err(NotStorable::NoStore));
@@ -184,7 +190,7 @@ mod tests {
 
     /// RFC 9111 section 7.3.
     #[test]
-    fn a_cookie_is_shared_only_where_it_is_said_to_be_for_everybody() {
+    fn set_cookie_is_shared_only_if_permitted() {
         for name in ["set-cookie", "set-cookie2"] {
             let headers = headers(&[(name, "a=1")]);
             let of = |shares_cookies| {
@@ -207,7 +213,7 @@ mod tests {
 
     /// RFC 9111 sections 3, 5.2.2 and 5.4.
     #[test]
-    fn a_response_that_refuses_is_not_stored() {
+    fn restricting_response_is_not_stored() {
         let cases: [(&Lines, Result<(), NotStorable>); 20] = [
             (&[("cache-control", "max-age=60")], Ok(())),
             (&[("cache-control", "max-age=60, no-store")], Err(NotStorable::NoStore)),
@@ -243,7 +249,7 @@ mod tests {
 
     /// RFC 9111 section 3.5.
     #[test]
-    fn with_authorization_only_what_is_marked_for_sharing_is_stored() {
+    fn response_to_authorization_must_be_marked_as_shareable() {
         let cases = [
             ("max-age=60", false),
             ("max-age=60, proxy-revalidate", false),
@@ -265,7 +271,7 @@ mod tests {
 
     /// RFC 9110 section 8.6.
     #[test]
-    fn lengths_are_read_where_they_agree() {
+    fn content_length_is_read_if_its_lines_agree() {
         let wrong = Err(NotStorable::ContentLength);
         let cases: [(&[&'static str], Declared); 12] = [
             (&[], Ok(None)),
@@ -287,9 +293,10 @@ mod tests {
         }
     }
 
-    /// RFC 9111 section 3.5: a hint gives a lifetime, and no permission to share a response to `Authorization`.
+    /// RFC 9111 section 3.5: a hint sets a lifetime, but does not permit sharing a response to
+    /// `Authorization`.
     #[test]
-    fn a_private_response_to_authorization_is_refused_whatever_else_allows_it() {
+    fn private_response_to_authorization_is_always_refused() {
         for by_rfc in [false, true] {
             for directives in
                 ["private", "private, public", "private, s-maxage=60", "private, must-revalidate"]

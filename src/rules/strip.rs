@@ -1,4 +1,4 @@
-//! Which response fields are not stored (RFC 9111 section 3.1).
+//! The response fields that are not stored (RFC 9111 section 3.1).
 
 use super::cache_control::ResponseDirectives;
 use super::exchange_fields::describes_exchange;
@@ -8,11 +8,11 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName};
 
-/// Returns `true` if a field is of one connection or one exchange.
+/// Returns `true` if a field describes one connection or one exchange.
 fn is_of_one(name: &str) -> bool {
     matches!(
         name,
-        // Computed anew for each answer.
+        // Computed for each answer.
         "age"
             | "connection"
             | "keep-alive"
@@ -29,11 +29,11 @@ fn is_of_one(name: &str) -> bool {
     ) || describes_exchange(name)
 }
 
-/// What means something to every recipient can't be for one connection (RFC 9110 section 7.6.1).
+/// `Connection` must not name fields for all recipients (RFC 9110 section 7.6.1).
 const FOR_ALL: [HeaderName; 7] =
     [CACHE_CONTROL, VARY, CONTENT_TYPE, CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LOCATION];
 
-/// Returns the names of the fields that are not to be stored; cookies that are for everybody are.
+/// Returns the names of the fields that must not be stored. Cookies are stored if `shares_cookies`.
 pub(crate) fn not_stored(
     headers: &HeaderMap,
     directives: &ResponseDirectives,
@@ -73,7 +73,7 @@ mod tests {
 
     /// RFC 9111 section 3.1, RFC 9110 section 7.6.1.
     #[test]
-    fn fields_of_the_connection_or_of_one_exchange_are_removed() {
+    fn connection_and_exchange_fields_are_removed() {
         for name in [
             "connection",
             "keep-alive",
@@ -101,7 +101,7 @@ mod tests {
 
     /// RFC 9110 section 7.6.1.
     #[test]
-    fn what_connection_names_is_removed_over_all_its_lines() {
+    fn fields_named_by_connection_are_removed() {
         let left = stored(&[
             ("connection", "close, X-Foo"),
             ("connection", "x-bar , not a name"),
@@ -113,9 +113,9 @@ mod tests {
         assert_eq!(left, headers(&[("x-kept", "4")]));
     }
 
-    /// RFC 9110 section 7.6.1: such fields must not be named.
+    /// RFC 9110 section 7.6.1: `Connection` must not name such fields.
     #[test]
-    fn connection_cannot_remove_what_all_recipients_need() {
+    fn connection_cannot_remove_end_to_end_fields() {
         let needed = [
             ("cache-control", "max-age=1"),
             ("vary", "accept"),
@@ -132,7 +132,7 @@ mod tests {
 
     /// RFC 9111 sections 5.2.2.4 and 5.2.2.7.
     #[test]
-    fn what_a_qualified_directive_names_is_removed() {
+    fn fields_named_by_qualified_directives_are_removed() {
         let control = ("cache-control", "private=\"X-User, x-mail\", no-cache=\"x-token\"");
         let left = stored(&[control, ("x-user", "1"), ("x-mail", "2"), ("x-token", "3"), ("x-kept", "4")]);
         assert_eq!(left, headers(&[control, ("x-kept", "4")]));
@@ -140,14 +140,14 @@ mod tests {
 
     /// RFC 9111 section 7.3.
     #[test]
-    fn a_cookie_for_everybody_stays() {
+    fn shared_cookie_is_kept() {
         let headers = headers(&[("set-cookie", "a=1"), ("set-cookie2", "a=1"), ("age", "1")]);
         let names = not_stored(&headers, &ResponseDirectives::default(), true);
         assert_eq!(names, ["age"]);
     }
 
     #[test]
-    fn all_else_is_kept_with_all_its_lines() {
+    fn other_fields_are_kept_with_all_lines() {
         let lines =
             [("etag", "\"a\""), ("link", "</a>"), ("link", "</b>"), ("date", "x"), ("www-authenticate", "y")];
         assert_eq!(stored(&lines), headers(&lines));
@@ -157,7 +157,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn any_connection_options_are_read_without_a_panic(mut headers in field("connection")) {
+        fn any_connection_options_parse_without_a_panic(mut headers in field("connection")) {
             headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("text/html"));
             strip(&mut headers, &ResponseDirectives::default());
             prop_assert_eq!(headers.len(), 1);

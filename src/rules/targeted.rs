@@ -1,18 +1,20 @@
-//! Cache directives for some caches only (RFC 9213): `CDN-Cache-Control` and the like.
+//! Targeted cache directives (RFC 9213): `CDN-Cache-Control` and similar fields.
 
 use super::cache_control::{LARGEST, Qualified, ResponseDirectives, field_name};
 use super::list::{elements, field_elements};
 use http::{HeaderMap, HeaderName};
 use sfv::{BareItem, Dictionary, ListEntry, Parser};
 
-/// Returns `true` for the fields that speak to some caches only, and outrank `Cache-Control` for those: targeted fields
-/// (RFC 9213), and what older CDNs and proxies have of the kind.
+/// Returns `true` for a field that addresses some caches only, and outranks `Cache-Control` for
+/// them.
+///
+/// These are targeted fields (RFC 9213) and older fields of CDNs and proxies.
 pub(crate) fn is_targeted(name: &HeaderName) -> bool {
     name.as_str().ends_with("-cache-control")
         || matches!(name.as_str(), "surrogate-control" | "edge-control" | "x-accel-expires")
 }
 
-/// Removes the targeted fields that do not stay.
+/// Removes the targeted fields for which `stays` returns `false`.
 pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap, &HeaderName) -> bool) {
     let goes = |name: &&HeaderName| is_targeted(name) && !stays(headers, name);
     let names: Vec<_> = headers.keys().filter(goes).cloned().collect();
@@ -21,8 +23,9 @@ pub(crate) fn remove_targeted(headers: &mut HeaderMap, stays: impl Fn(&HeaderMap
     }
 }
 
-/// Returns whether any targeted field says `no-store`, and whether any says `private`. Each word counts, also in a field
-/// that is no dictionary: in doubt, a response is not shared.
+/// Returns whether any targeted field contains `no-store`, and whether any contains `private`.
+///
+/// Malformed fields count, too: in doubt, a response is not shared.
 pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
     let (mut no_store, mut private) = (false, false);
     for name in headers.keys().filter(|name| is_targeted(name)) {
@@ -37,15 +40,15 @@ pub(crate) fn targeted_restrictions(headers: &HeaderMap) -> (bool, bool) {
 }
 
 impl ResponseDirectives {
-    /// Reads the first of these fields that is valid and not empty; `Cache-Control` where there is none
-    /// (RFC 9213 section 2.2).
+    /// Reads the first of these fields that is valid and not empty, else `Cache-Control` (RFC 9213
+    /// section 2.2).
     pub(crate) fn for_targets(headers: &HeaderMap, targets: &[HeaderName]) -> Self {
         let targeted = targets.iter().find_map(|target| targeted(headers, target));
         targeted.unwrap_or_else(|| Self::from_headers(headers))
     }
 }
 
-/// Reads a targeted field, a dictionary of RFC 9651.
+/// Parses a targeted field, which is a dictionary (RFC 9213 section 2.1, RFC 9651 section 3.2).
 fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives> {
     let lines: Vec<_> = headers.get_all(name).into_iter().map(http::HeaderValue::as_bytes).collect();
     let members: Dictionary = Parser::new(&lines.join(&b", "[..])).parse().ok()?;
@@ -58,7 +61,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             "no-store" => directives.no_store = is_set(value),
             "no-cache" => directives.no_cache = qualified(value),
             "private" => directives.private = qualified(value),
-            // Only the directive itself shares more: with an argument it is something else.
+            // `public` with an argument is another directive, so it permits nothing.
             "public" => directives.public = is_true(value),
             "must-revalidate" => {
                 directives.must_revalidate = is_set(value);
@@ -71,7 +74,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
             }
             "no-transform" => directives.no_transform = is_set(value),
             "immutable" => directives.immutable = is_set(value),
-            // What can't be read counts as stale.
+            // A lifetime that cannot be parsed counts as stale.
             "max-age" => directives.max_age = Some(seconds(value).unwrap_or(0)),
             "s-maxage" => {
                 directives.s_maxage = Some(seconds(value).unwrap_or(0));
@@ -87,7 +90,7 @@ fn targeted(headers: &HeaderMap, name: &HeaderName) -> Option<ResponseDirectives
     Some(directives)
 }
 
-/// Parameters have no meaning here (RFC 9213 section 2.1).
+/// Returns the value without its parameters, which have no meaning (RFC 9213 section 2.1).
 fn bare(value: &ListEntry) -> Option<&BareItem> {
     match value {
         ListEntry::Item(item) => Some(&item.bare_item),
@@ -95,17 +98,18 @@ fn bare(value: &ListEntry) -> Option<&BareItem> {
     }
 }
 
-/// Returns `true` if a directive is there; whatever its value, unless that is `?0`.
+/// Returns `true` if a directive is present with any value except `?0`.
 fn is_set(value: &ListEntry) -> bool {
     !matches!(bare(value), Some(BareItem::Boolean(false)))
 }
 
-/// Returns `true` for a directive without an argument.
+/// Returns `true` if a directive is present without an argument.
 fn is_true(value: &ListEntry) -> bool {
     matches!(bare(value), Some(BareItem::Boolean(true)))
 }
 
-/// What names no field is about all of the response.
+/// Returns the fields that a directive names. Without valid names, it applies to the whole
+/// response.
 fn qualified(value: &ListEntry) -> Qualified {
     let text = |item: &BareItem| match item {
         BareItem::String(text) => Some(text.as_str().to_owned()),
@@ -153,7 +157,7 @@ mod tests {
 
     /// RFC 9213 section 2.2.
     #[test]
-    fn the_first_target_that_is_valid_and_not_empty_counts_alone() {
+    fn first_valid_target_that_is_not_empty_counts_alone() {
         let table: [(&Lines, Option<u32>, bool); 9] = [
             (&[("cache-control", "max-age=1")], Some(1), false),
             (&[("cdn-cache-control", "max-age=2"), ("cache-control", "max-age=1, no-store")], Some(2), false),
@@ -173,7 +177,7 @@ mod tests {
 
     /// RFC 9213 section 2.1.
     #[test]
-    fn members_are_directives_whatever_their_parameters() {
+    fn members_are_directives_with_any_parameters() {
         let all = "max-age=60;x=1, s-maxage=30, public, must-revalidate, private=?0, no-cache=(x-a \"x-b\"), \
                    unknown=(1 2), stale-if-error=5";
         let read_all = read(&[("cdn-cache-control", all)]);
@@ -196,9 +200,9 @@ mod tests {
         assert!(lines.no_store && lines.max_age == Some(1));
     }
 
-    /// RFC 9111 section 4.2.1: what can't be read counts as stale.
+    /// RFC 9111 section 4.2.1: a lifetime that cannot be parsed counts as stale.
     #[test]
-    fn a_value_of_the_wrong_type_never_makes_more_shareable() {
+    fn value_of_the_wrong_type_permits_nothing() {
         for value in ["max-age=\"60\"", "max-age=6.5", "max-age=-1", "max-age", "max-age=(60)", "max-age=?0"]
         {
             assert_eq!(read(&[("cdn-cache-control", value)]).max_age, Some(0), "{value}");
@@ -228,7 +232,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn no_bytes_make_it_panic(headers in field("cdn-cache-control")) {
+        fn any_bytes_parse_without_a_panic(headers in field("cdn-cache-control")) {
             let read = ResponseDirectives::for_targets(&headers, &TARGETS);
             prop_assert!(read.max_age.is_none_or(|seconds| seconds <= 1 << 31));
         }

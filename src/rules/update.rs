@@ -1,4 +1,5 @@
-//! What a 304 or a HEAD changes of a stored response (RFC 9111 sections 3.2, 4.3.4 and 4.3.5).
+//! Updates of a stored response by a 304 or by the response to a HEAD (RFC 9111 sections 3.2, 4.3.4
+//! and 4.3.5).
 
 use super::entity_tag::EntityTag;
 use super::preconditions::Validators;
@@ -13,10 +14,11 @@ const CONTENT_MD5: HeaderName = HeaderName::from_static("content-md5");
 /// RFC 9530 section 2.
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 
-/// Digests of the content of one message, which are not those of its parts.
+/// Digests of the content of one message. They do not apply to a part of the content.
 pub(crate) const CONTENT_DIGESTS: [HeaderName; 2] = [CONTENT_DIGEST, CONTENT_MD5];
 
-/// What describes the bytes of the stored body, which a 304 does not bring (RFC 9530 sections 2 and 3, RFC 3230).
+/// Fields that describe the bytes of the stored body, which a 304 does not contain (RFC 9530
+/// sections 2 and 3, RFC 3230).
 const OF_THE_BODY: [HeaderName; 6] = [
     CONTENT_DIGEST,
     CONTENT_ENCODING,
@@ -26,14 +28,16 @@ const OF_THE_BODY: [HeaderName; 6] = [
     HeaderName::from_static("digest"),
 ];
 
-/// Returns the stored fields with those of the 304 in their place. Fields that are not stored at all
-/// are sorted out where those of any other response are.
+/// Returns the stored fields, with the fields of a 304 in their place (RFC 9111 section 3.2).
 ///
-/// `retyped` says whether `Content-Type` and `Content-MD5` are among them: by RFC 9111 section 3.2 they are; but frameworks
-/// put the default type, or the digest of nothing, on a 304 whose handler has set none.
+/// Admission removes the fields that are never stored, as it does for other responses.
+///
+/// With `retyped`, `Content-Type` and `Content-MD5` are replaced as well. RFC 9111 section 3.2
+/// requires it, but frameworks add a default type, or the digest of an empty body, to a 304 whose
+/// handler sets none.
 pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) -> HeaderMap {
     let mut headers = stored.clone();
-    // They are of the last exchange; this one has its own, or is from now.
+    // They describe the previous exchange. Without `Date`, the updated response was created now.
     headers.remove(AGE);
     headers.remove(DATE);
     let has_tag = EntityTag::line_of_response(validated).is_some();
@@ -51,20 +55,22 @@ pub(crate) fn updated(stored: &HeaderMap, validated: &HeaderMap, retyped: bool) 
     headers
 }
 
-/// How the validators of a 304 and of the stored response compare (RFC 9111 section 4.3.4).
+/// The relation between the validators of a 304 and of the stored response (RFC 9111 section
+/// 4.3.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ValidatorMatch {
-    /// The 304 updates the stored response.
+    /// The validators match: the 304 updates the stored response.
     Same,
-    /// They do not contradict each other, but the 304 updates nothing: compressors weaken or remove the strong tag of the
-    /// 200 alone.
+    /// The validators do not contradict each other, but do not permit an update: compressors weaken
+    /// or remove the strong tag of the 200, but not of the 304.
     Weak,
-    /// The 304 is about another representation.
+    /// The 304 is for another representation.
     Another,
 }
 
 impl ValidatorMatch {
-    /// Compares them: a strong tag has to be the same strong one, a weak one equivalent, a date without a tag the same.
+    /// Compares the validators. Two strong tags must be equal, and a weak one equivalent; without a
+    /// tag, the dates must be equal.
     pub(crate) fn new(stored: &HeaderMap, validated: &HeaderMap) -> Self {
         let (own, given) = (Validators::of_response(stored), Validators::of_response(validated));
         let is_same_date = own.last_modified == given.last_modified;
@@ -73,7 +79,7 @@ impl ValidatorMatch {
             (Some(own), Some(given)) if given.is_weak() || !own.is_weak() => Self::Same,
             (Some(_), Some(_)) => Self::Weak,
             (None, Some(_)) if own.last_modified.is_none() || !is_same_date => Self::Another,
-            // The date corresponds to a weak one.
+            // A date counts as a weak validator.
             (None, Some(given)) => {
                 if given.is_weak() {
                     Self::Same
@@ -87,8 +93,11 @@ impl ValidatorMatch {
     }
 }
 
-/// Returns `true` if the answer to a HEAD is about a stored response: the validators and the length that it has are those
-/// of what is stored.
+/// Returns `true` if the response to a HEAD matches a stored response with a body of `length`
+/// bytes.
+///
+/// Its validators and its `Content-Length`, if present, must be equal to the stored ones (RFC 9111
+/// section 4.3.5).
 pub(crate) fn is_still(stored: &HeaderMap, length: u64, head: &HeaderMap) -> bool {
     let same = |name: &HeaderName| head.get(name).is_none_or(|value| stored.get(name) == Some(value));
     let declared = declared_length(head);
@@ -104,7 +113,7 @@ mod tests {
 
     /// RFC 9111 section 4.3.4.
     #[test]
-    fn a_304_updates_what_has_its_strong_validator() {
+    fn a_304_updates_a_response_with_its_strong_validator() {
         use ValidatorMatch::{Another, Same, Weak};
         type Lines = &'static [(&'static str, &'static str)];
         const DATE: (&str, &str) = ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT");
@@ -137,7 +146,7 @@ mod tests {
     /// RFC 9111 section 4.3.5: "matching values for any received validator fields (ETag and Last-Modified) and, if the
     /// HEAD response has a Content-Length header field, the value of Content-Length matches".
     #[test]
-    fn a_head_is_about_what_is_stored_if_all_that_it_says_agrees() {
+    fn head_matches_if_its_validators_and_length_match() {
         const DATE: &str = "Sun, 06 Nov 1994 08:48:37 GMT";
         let stored = headers(&[("etag", "\"a\""), ("last-modified", DATE)]);
         let table: [(&[(&'static str, &'static str)], bool); 9] = [
@@ -159,7 +168,7 @@ mod tests {
 
     /// RFC 9111 section 3.2.
     #[test]
-    fn fields_of_the_304_replace_stored_ones_but_those_of_the_body() {
+    fn a_304_replaces_stored_fields_except_those_of_the_body() {
         let stored = headers(&[
             ("age", "100"),
             ("date", "Sun, 06 Nov 1994 08:48:37 GMT"),

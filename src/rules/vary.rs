@@ -1,23 +1,24 @@
-//! `Vary`, and the request fields it nominates (RFC 9110 section 12.5.5, RFC 9111 section 4.1).
+//! `Vary` and its nominated request fields (RFC 9110 section 12.5.5, RFC 9111 section 4.1).
 
 use super::list::{field_elements, trim};
 use http::header::{ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::borrow::Cow;
 
-/// What selects among the variants of a URL.
+/// The inputs that select a variant of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Vary {
-    /// Anything at all: no two requests are alike.
+    /// `*`: no request matches the variant of another request.
     Any,
-    /// These fields, in alphabetical order.
+    /// These nominated fields, in alphabetical order.
     Fields(Vec<HeaderName>),
 }
 
 impl Vary {
-    /// Reads all lines of `Vary`; one `*` among them is enough (RFC 9110 section 12.5.5).
+    /// Reads all lines of `Vary`. A single `*` makes it [`Any`](Self::Any) (RFC 9110 section
+    /// 12.5.5).
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
-        // What is no field name can't be compared, so it may be anything; `*` is meant so.
+        // An invalid name cannot be compared, so it counts as `*`.
         let name = |element: &[u8]| HeaderName::from_bytes(element).ok().filter(|name| name.as_str() != "*");
         match field_elements(headers, &VARY).map(name).collect::<Option<Vec<_>>>() {
             Some(mut fields) => {
@@ -30,17 +31,17 @@ impl Vary {
     }
 }
 
-/// When two values of a nominated field are alike (RFC 9111 section 4.1).
+/// The comparison of two values of a nominated field (RFC 9111 section 4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VaryMatch {
-    /// If they are the same, byte for byte: an application may make a difference where HTTP makes none.
+    /// Byte for byte: applications may distinguish values that are equivalent in HTTP.
     InBytes,
-    /// If they mean the same, by the definition of their field.
+    /// By meaning, as the definition of the field permits.
     InMeaning,
 }
 
-/// Returns the value that a request has for a nominated field; `None` if it has none, which differs
-/// from an empty one.
+/// Returns a request's value of a nominated field; `None` if the field is absent, which differs
+/// from an empty value.
 pub(crate) fn presented<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
@@ -52,7 +53,7 @@ pub(crate) fn presented<'a>(
         return Some(normalised.into());
     }
     let mut value = Cow::Borrowed(first);
-    // RFC 9110 section 5.3 for all fields but cookies, which are joined as RFC 9113 section 8.2.3 says.
+    // RFC 9110 section 5.3; for cookies, RFC 9113 section 8.2.3.
     let separator: &[u8] = if *name == COOKIE { b"; " } else { b", " };
     for line in lines {
         let value = value.to_mut();
@@ -62,7 +63,7 @@ pub(crate) fn presented<'a>(
     Some(value)
 }
 
-/// Returns `true` if a request has the same value for a nominated field as the original one had.
+/// Returns `true` if a request has the same value of a nominated field as the original request.
 pub(crate) fn matches(
     headers: &HeaderMap,
     name: &HeaderName,
@@ -71,23 +72,26 @@ pub(crate) fn matches(
 ) -> bool {
     let mut lines = headers.get_all(name).into_iter();
     match (lines.next(), lines.next()) {
-        // What is normalised is so already, most often.
+        // A normalized value is usually equal to the received one.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
         (Some(_), None) if !is_normalised(name, alike) => false,
         _ => presented(headers, name, alike).as_deref() == original,
     }
 }
 
-/// Returns `true` if the semantics of a field are known, so that values may differ and mean the same
+/// Returns `true` if the values of a field are compared by meaning, because its definition is known
 /// (RFC 9111 section 4.1).
 fn is_normalised(name: &HeaderName, alike: VaryMatch) -> bool {
     alike == VaryMatch::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
-/// Returns a value that is the same for all that mean the same: these are lists of what is not case-sensitive, and
-/// white space around separators says nothing (RFC 9110 sections 12.4 and 12.5). Their order may say something, to some.
+/// Returns a normalized value, which is equal for equivalent values.
+///
+/// The fields are lists of case-insensitive elements, and white space around separators has no
+/// meaning (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
+/// servers use it.
 fn normalised(headers: &HeaderMap, name: &HeaderName, alike: VaryMatch) -> Option<Vec<u8>> {
-    // None of them has quoted strings: what one has that is there all the same means, nobody knows.
+    // None of these fields has quoted strings, so a value with a quote has no known meaning.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
     if !is_normalised(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
         return None;
@@ -128,7 +132,7 @@ mod tests {
 
     /// RFC 9110 section 12.5.5.
     #[test]
-    fn nominated_fields_are_sorted_and_come_once() {
+    fn nominated_fields_are_sorted_without_duplicates() {
         let cases: [(&[&str], Option<&[&str]>); 12] = [
             (&[], Some(&[])),
             (&[""], Some(&[])),
@@ -155,7 +159,7 @@ mod tests {
 
     /// RFC 9110 section 5.3; for `Cookie` RFC 9113 section 8.2.3.
     #[test]
-    fn lines_are_joined_in_their_order() {
+    fn lines_are_joined_in_order() {
         let headers = headers(&[
             ("accept", " text/html\t"),
             ("cookie", "a=1"),
@@ -169,7 +173,7 @@ mod tests {
 
     /// RFC 9111 section 4.1: absent matches only absent.
     #[test]
-    fn an_absent_field_is_not_an_empty_one() {
+    fn absent_field_differs_from_an_empty_one() {
         let (absent, empty) = (headers(&[]), headers(&[("accept", "")]));
         assert_eq!(presented(&absent, &ACCEPT), None);
         assert_eq!(presented(&empty, &ACCEPT).as_deref(), Some(&b""[..]));
@@ -180,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn values_match_only_if_they_are_the_same() {
+    fn values_match_only_if_they_are_equal() {
         let one = headers(&[("accept", "a, b ")]);
         let two = headers(&[("accept", "a"), ("accept", "b")]);
         for headers in [&one, &two] {
@@ -194,7 +198,7 @@ mod tests {
 
     /// RFC 9111 section 4.1: "normalizing both header field values in a way that is known to have identical semantics".
     #[test]
-    fn values_of_known_fields_match_that_mean_the_same() {
+    fn equivalent_values_of_known_fields_match() {
         let english = Some(&b"en-gb, en;q=0.8, de;q=0.5"[..]);
         for (value, same) in [
             ("en-gb, en;q=0.8, de;q=0.5", true),
@@ -229,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn before_an_application_only_the_same_bytes_are_alike() {
+    fn applications_match_byte_for_byte() {
         let english = Some(&b"en"[..]);
         for value in ["EN", "en,", "en, ", " en"] {
             let headers = headers(&[("accept-language", value)]);
@@ -248,7 +252,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn a_known_field_matches_itself_and_what_presents_the_same(
+        fn known_field_matches_equal_presented_values(
             one in field("accept-language"), other in field("accept-language"),
         ) {
             let value = presented(&one, &ACCEPT_LANGUAGE);
@@ -258,7 +262,7 @@ mod tests {
         }
 
         #[test]
-        fn any_vary_is_read_without_a_panic_and_a_star_stays_a_star(mut headers in field("vary")) {
+        fn any_vary_parses_without_a_panic_and_keeps_its_star(mut headers in field("vary")) {
             if let Some(names) = names(Vary::from_headers(&headers)) {
                 prop_assert!(names.windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
             }
@@ -267,7 +271,7 @@ mod tests {
         }
 
         #[test]
-        fn a_request_matches_itself_and_what_presents_the_same(one in field("accept"), other in field("accept")) {
+        fn request_matches_equal_presented_values(one in field("accept"), other in field("accept")) {
             let value = presented(&one, &ACCEPT);
             prop_assert!(matches(&one, &ACCEPT, value.as_deref()));
             prop_assert_eq!(matches(&other, &ACCEPT, value.as_deref()), presented(&other, &ACCEPT) == value);

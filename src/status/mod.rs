@@ -32,6 +32,7 @@ use std::time::Duration;
 /// }
 /// ```
 #[doc = include_str!("details.md")]
+#[doc(alias = "X-Cache")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CacheStatus {
     outcome: StatusOutcome,
