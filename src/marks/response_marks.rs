@@ -16,7 +16,7 @@ pub(crate) struct FromIdentified;
 /// A mark on a response that was made for one visitor. No cache layer shares such a response.
 ///
 /// An authentication layer inside the cache adds it to the response's extensions when it has
-/// identified the visitor, by whatever means. Outer cache layers then store the response at most
+/// identified the visitor, by any means. Outer cache layers then store the response at most
 /// for that visitor ([`vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)). An
 /// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) makes it `private` for
 /// downstream caches.

@@ -21,7 +21,7 @@ fn preference(element: &[u8]) -> Option<Preference<'_>> {
     let range = parts.next().filter(|range| !range.is_empty())?;
     let mut weight = 1000;
     // Parameters before the weight narrow the range. They are ignored, because the alternatives
-    // have none. Parameters behind the weight have no meaning.
+    // have no parameters. Parameters behind the weight have no meaning.
     for parameter in parts {
         if let [b'q' | b'Q', b'=', value @ ..] = parameter {
             weight = thousandths(value)?;

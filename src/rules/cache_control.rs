@@ -219,7 +219,7 @@ pub(crate) struct RequestDirectives {
 }
 
 impl RequestDirectives {
-    /// Reads all lines of `Cache-Control`, or `Pragma` if there are none (RFC 9111 section 5.4).
+    /// Reads all lines of `Cache-Control`, or `Pragma` if it is absent (RFC 9111 section 5.4).
     ///
     /// If a directive occurs twice, the stricter occurrence counts.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {

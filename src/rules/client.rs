@@ -148,7 +148,7 @@ mod tests {
             }
             let mut headers = headers(&[(name, "max-age=600"), ("cache-control", "public")]);
             tell(&mut headers, ClientCacheControl { max_age: None, private: true });
-            assert!(headers.contains_key(name), "{name}: its handler says that all may have it");
+            assert!(headers.contains_key(name), "{name}: its handler permits sharing");
         }
     }
 }

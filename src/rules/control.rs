@@ -164,7 +164,7 @@ impl CacheControl {
     /// token.
     ///
     /// The layers do not write extension directives to errors, or to personal or `no-store`
-    /// responses, because it is unknown what they permit.
+    /// responses, because they may permit something.
     ///
     /// # Errors
     /// Returns an error if the name is not a token or is the name of another method's directive, or
@@ -232,14 +232,14 @@ impl CacheControl {
 
     /// Returns the fields that `private` names.
     ///
-    /// There are none if the directive is absent, or applies to the whole response.
+    /// The iterator is empty if the directive is absent, or applies to the whole response.
     pub fn get_private_fields(&self) -> impl Iterator<Item = &str> {
         self.fields("private")
     }
 
     /// Returns the fields that `no-cache` names.
     ///
-    /// There are none if the directive is absent, or applies to the whole response.
+    /// The iterator is empty if the directive is absent, or applies to the whole response.
     pub fn get_no_cache_fields(&self) -> impl Iterator<Item = &str> {
         self.fields("no-cache")
     }

@@ -1,4 +1,4 @@
-//! One directive of `Cache-Control`, as it is written (RFC 9111 section 5.2).
+//! The written form of a `Cache-Control` directive (RFC 9111 section 5.2).
 
 use super::cache_control::delta_seconds;
 use super::list::elements;

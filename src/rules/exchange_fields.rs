@@ -77,26 +77,26 @@ const EXACT_X: [&str; 26] = [
 /// Prefixes behind `x-` of tracing systems with several fields.
 const PREFIXES_X: [&str; 3] = ["b3-", "datadog-", "instana-"];
 
-/// The subject of an identifier, as in `request-id`.
+/// The owner of an identifier, as in `request-id`.
 const TRACED: u16 = 1;
-/// The word for an identifier.
+/// An identifier, as in `request-id`.
 const IDENTIFIER: u16 = 1 << 1;
-/// The subject of a context that services propagate, as in `trace-context`.
+/// The owner of a context that services propagate, as in `trace-context`.
 const PROPAGATED: u16 = 1 << 2;
-/// The word for such a context, or for a part of it.
+/// Such a context, or a part of it, as in `trace-flags`.
 const CONTEXT: u16 = 1 << 3;
 const RATE: u16 = 1 << 4;
 const LIMIT: u16 = 1 << 5;
 /// An operation that takes time while a response is made, as in `query-time`.
 const TIMED: u16 = 1 << 6;
-/// The word for that time.
+/// That time, as in `query-time`.
 const TIME: u16 = 1 << 7;
 /// A time zone is not a duration.
 const ZONE: u16 = 1 << 8;
 const TIMING: u16 = 1 << 9;
 
-/// Returns the roles that a word of a name can have. The length comes first, because most words
-/// have none.
+/// Returns the roles that a word of a name can have. The length is compared first, because
+/// most words have no role.
 fn roles(word: &[u8]) -> u16 {
     match word.len() {
         2 => match word {

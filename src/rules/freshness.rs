@@ -75,7 +75,7 @@ pub(crate) fn fresh_until(came: Moment, lifetime: Duration, initial_age: Duratio
     }
 }
 
-/// Returns the `Date` of a response; the time of its receipt if it has none (RFC 9110 section
+/// Returns the `Date` of a response; the time of its receipt without one (RFC 9110 section
 /// 6.6.1).
 fn date_or(headers: &HeaderMap, response_time: SystemTime) -> SystemTime {
     match field_date(headers, &DATE) {

@@ -68,7 +68,7 @@ impl TagFields {
     }
 
     /// Does the same as [`write`](Self::write). If `written`, tag fields of this set that are
-    /// present stay as they are.
+    /// present stay unchanged.
     pub(crate) fn write_unless(self, tags: &[String], headers: &mut HeaderMap, written: bool) {
         for field in Self::ALL {
             let (name, value) = match field {

@@ -26,7 +26,7 @@ impl Windows {
     /// Returns the stale windows of a response: each from the first source that sets it, of the
     /// handler's hints, the response's directives and the layer's own windows.
     ///
-    /// There are none if the response forbids stale use.
+    /// Both are zero if the response forbids stale use.
     pub(crate) fn new(hinted: StaleOverrides, directives: &ResponseDirectives, own: StaleOverrides) -> Self {
         if forbids_stale(directives) {
             return Self::default();

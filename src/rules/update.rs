@@ -168,7 +168,7 @@ mod tests {
 
     /// RFC 9111 section 3.2.
     #[test]
-    fn a_304_replaces_stored_fields_except_those_of_the_body() {
+    fn a_304_replaces_stored_fields_except_body_fields() {
         let stored = headers(&[
             ("age", "100"),
             ("date", "Sun, 06 Nov 1994 08:48:37 GMT"),
