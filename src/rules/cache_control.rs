@@ -116,8 +116,8 @@ pub(crate) struct ResponseDirectives {
 impl ResponseDirectives {
     /// Reads all lines of `Cache-Control`.
     ///
-    /// If a directive occurs twice, the stricter occurrence counts. RFC 9111
-    /// section 4.2.1 recommends the first occurrence, or treating the response as stale.
+    /// If a directive occurs twice, the stricter occurrence counts. RFC 9111 section 4.2.1
+    /// recommends the first occurrence, or treating the response as stale.
     pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let mut directives = Self::default();
         // The previous directive, if its argument is an unquoted field name.

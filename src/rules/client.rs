@@ -23,7 +23,7 @@ const LIFETIMES: [&str; 4] = ["max-age", "s-maxage", "stale-while-revalidate", "
 /// Rewrites the header fields for clients.
 ///
 /// A `no-store` response keeps its `Cache-Control`. `private` is not added if the response itself
-/// states who may store it.
+/// states who may store it. A lifetime of zero also gets `must-revalidate`.
 pub(crate) fn tell(headers: &mut HeaderMap, told: ClientCacheControl) {
     let own = ResponseDirectives::from_headers(headers);
     // For caches that know them, targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).

@@ -300,7 +300,8 @@ impl CacheControl {
         Self(self.0.iter().filter(|directive| !lengthens(directive)).cloned().collect())
     }
 
-    /// Returns the directives that permit shared caches nothing: those for personal responses.
+    /// Returns the directives for personal responses: without `public`, `s-maxage` and extensions,
+    /// which may permit shared caches something.
     pub(crate) fn for_one(&self) -> Self {
         let mut control = self.clone().without(&["public", "s-maxage"]);
         control.0.retain(|directive| is_defined(&directive.name));

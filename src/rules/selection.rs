@@ -26,7 +26,7 @@ pub(crate) enum Selection {
 /// Selects the answer from a successful response with a body of `length` bytes, if the length is
 /// known.
 ///
-/// With `strong_dates`, `Last-Modified` counts as a strong validator.
+/// With `strong_dates`, `Last-Modified` can be a strong validator for `If-Range`.
 pub(crate) fn select(
     method: &Method,
     request: &HeaderMap,
