@@ -5,7 +5,7 @@ use std::fmt;
 
 /// The error of [`Entry::decode`](crate::store::Entry::decode): the bytes are not an encoded entry.
 ///
-/// A [`Store`](crate::store::Store) should treat such an entry as a miss, and may delete it.
+/// A [`Store`](crate::store::Store) should treat such an entry as a miss.
 ///
 /// # Example
 /// ```

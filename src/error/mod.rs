@@ -151,10 +151,10 @@ pub enum ConfigErrorKind {
     ZeroLimit,
     /// A time limit is zero, so no operation could ever finish within it.
     ZeroTimeout,
-    /// The option contradicts another one: two directives exclude each other, or two rules apply to
-    /// the same name.
+    /// The option contradicts another option or a default: two directives exclude each other, or two
+    /// rules apply to the same name. For example, `Cookie` cannot be a keyed header field.
     Contradiction,
-    /// The value is not a valid name of a header field.
+    /// The value is not a valid name of a header field, or a list of names is empty.
     InvalidFieldName,
     /// The value is not a valid name or value of an extension directive, or a structured field
     /// cannot contain it.
@@ -218,7 +218,7 @@ impl fmt::Display for ConfigError {
             }
             ConfigErrorKind::ZeroLimit => "the limit in bytes is zero (use at least one byte)",
             ConfigErrorKind::ZeroTimeout => "the time limit is zero (use a longer one)",
-            ConfigErrorKind::Contradiction => "the option contradicts another one (remove one of the two)",
+            ConfigErrorKind::Contradiction => "contradicts another option or a default (remove one of them)",
             ConfigErrorKind::InvalidCookieName => "invalid cookie name, or pattern not allowed here",
             ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",
             ConfigErrorKind::NothingToSay => "no directive is set (set at least one) for the field",

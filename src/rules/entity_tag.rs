@@ -112,7 +112,8 @@ impl EntityTag {
 
     /// Removes `ETag` if it is malformed and `is_replaced`, or if any of its lines is `*`.
     ///
-    /// A client would send `*` in `If-None-Match`, where it matches any representation (RFC 9110 section 13.1.2).
+    /// A client would send `*` in `If-None-Match`, where it matches any representation (RFC 9110
+    /// section 13.1.2).
     pub(crate) fn remove_malformed(headers: &mut HeaderMap, is_replaced: bool) {
         let mut lines = headers.get_all(ETAG).iter();
         let is_any = lines.any(|line| line.as_bytes() == b"*");
