@@ -1,4 +1,4 @@
-//! What builds a policy.
+//! The builder of a policy, and the options that belong to no other group.
 
 use super::options::{Policy, Sharing};
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -6,7 +6,11 @@ use crate::rules::client::CDN_CACHE_CONTROL;
 use http::HeaderName;
 use std::time::Duration;
 
-/// Builds a [`Policy`]: made by [`Policy::app`] or [`Policy::rfc9111`].
+/// Builds a [`Policy`].
+///
+/// Start from a preset, [`Policy::app`] or [`Policy::rfc9111`], or from a finished policy
+/// (`PolicyBuilder::from`). Setters return no errors; [`build`](Self::build) reports all invalid
+/// options at once.
 ///
 /// # Example
 /// ```
@@ -24,12 +28,12 @@ use std::time::Duration;
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct PolicyBuilder {
     pub(super) policy: Policy,
-    /// What is wrong with the options so far.
+    /// The errors of the options so far, which `build` returns.
     pub(super) errors: Vec<ConfigError>,
 }
 
 impl From<Policy> for PolicyBuilder {
-    /// Begins with the options of a policy.
+    /// Creates a builder that starts with the options of `policy`.
     fn from(policy: Policy) -> Self {
         Self { policy, errors: Vec::new() }
     }
@@ -38,46 +42,71 @@ impl From<Policy> for PolicyBuilder {
 const LONGEST_HEURISTIC: Duration = Duration::from_secs(24 * 3600);
 
 impl Policy {
-    /// The safe default for a cache in front of an application.
+    /// Creates the safe default policy, for a cache in front of an application.
     ///
-    /// Requests with `Authorization`, `Cookie` or another credential are neither answered from the
-    /// cache nor stored; a visitor's `Cache-Control: no-cache` is ignored, so that nobody can drive
-    /// load to the application.
+    /// A request with `Authorization`, a cookie or another credential bypasses the cache: it is
+    /// neither answered from the cache nor is its response stored. A visitor's
+    /// `Cache-Control: no-cache` is ignored, so that no client can force requests to the
+    /// application.
+    ///
+    /// Declare cookies and fields that do not identify a visitor: see
+    /// [`ignore_cookies`](PolicyBuilder::ignore_cookies),
+    /// [`vary_on_cookies`](PolicyBuilder::vary_on_cookies) and
+    /// [`ignore_headers`](PolicyBuilder::ignore_headers).
     pub fn app() -> PolicyBuilder {
         PolicyBuilder::from(Self::default())
     }
 
-    /// A shared cache that follows RFC 9111 where [`app`](crate::policy::Policy::app) is stricter, for use in front
-    /// of an origin that sends correct headers.
+    /// Creates the policy of a shared cache that follows RFC 9111 where
+    /// [`app`](crate::policy::Policy::app) is stricter.
     ///
-    /// Responses to requests with `Authorization` are shared where RFC 9111 section 3.5 lets it
-    /// (`public`, `s-maxage`, `must-revalidate`); cookies (unless [any are declared](PolicyBuilder::vary_on_cookies), or
-    /// an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) stands further out) and other credential headers do
-    /// not count, the origin's `Vary` and `private` do; the request directives `no-cache`, `no-store` and
-    /// `max-age`, `min-fresh`, `max-stale` and `only-if-cached` are honoured; any final status with a lifetime of
-    /// its own is stored (but for 206, 304, 407, 412, 413, 416, 417 and 431, which are about one request), so is the
-    /// response to a POST that says that it is what is at its target now (RFC 9110 section 9.3.3); the answer to a HEAD
-    /// updates what is stored (section 4.3.5). `must-understand` counts, and `CDN-Cache-Control` (RFC 9213 section 3.1) outranks
-    /// `Cache-Control`. What states no lifetime has a [heuristic one](PolicyBuilder::heuristic_freshness) of a day at most.
+    /// Use it in front of an origin that sends correct headers, as the example `reverse_proxy`
+    /// does.
     ///
-    /// Variants are the same whose `Accept-Language`, `-Encoding` or `-Charset` mean the same (section 4.1). What a client
-    /// says for its connection alone (RFC 9110 section 7.6.1) a proxy has to take off before this layer, as the example
-    /// `reverse_proxy` does: what its origin does not get must not choose what is stored. As under [`app`](crate::policy::Policy::app),
-    /// what proxies say of a target ([forwarded fields](crate::response_cache::SiteCacheLayer#forwarded-fields)) is part of the key, and
-    /// fields that override the method bypass the cache.
+    /// # Requests
+    /// - The request directives `no-cache`, `no-store`, `max-age`, `min-fresh`, `max-stale` and
+    ///   `only-if-cached` are honored (RFC 9111 section 5.2.1).
+    /// - `max-stale` does not apply to a response that became stale before its stated lifetime
+    ///   ended, or that states none: it may have been invalidated.
+    /// - A request with cookies or credential fields is answered from the cache, unless a field is
+    ///   [declared](PolicyBuilder::credential_headers) as a credential.
+    /// - If any [cookies are declared](PolicyBuilder::vary_on_cookies), or if there is an outer
+    ///   [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer), a request with an
+    ///   undeclared cookie bypasses the cache.
+    /// - Fields that override the method bypass the cache, and [forwarded
+    ///   fields](crate::response_cache::SiteCacheLayer#forwarded-fields) are part of the key, as
+    ///   under `app`.
+    /// - Concurrent requests collapse into one fetch and share its response if it is fresh on
+    ///   arrival. A response that must be validated before each use is revalidated by each request
+    ///   (RFC 9111 section 5.2.2.4).
     ///
-    /// A write invalidates its target on its own host alone (section 4.4); under `app`, where all hosts are names of one
-    /// application, on all of them.
+    /// # Responses
+    /// - Responses to requests with `Authorization` are shared if they are marked `public`,
+    ///   `s-maxage` or `must-revalidate` (RFC 9111 section 3.5).
+    /// - Responses to requests with credentials or cookies are stored only with an explicit
+    ///   lifetime. Neither the TTLs of this crate nor heuristics apply to them.
+    /// - The origin's `Vary` and `private` are honored.
+    /// - Every final status with an explicit lifetime is stored, except 206, 304, 407, 412, 413,
+    ///   416, 417 and 431, which concern one request.
+    /// - A response without a lifetime gets a [heuristic one](PolicyBuilder::heuristic_freshness)
+    ///   of a day at most (RFC 9111 section 4.2.2).
+    /// - `must-understand` is honored (RFC 9111 section 5.2.2.3). `CDN-Cache-Control` outranks
+    ///   `Cache-Control` (RFC 9213 section 3.1).
+    /// - A response to a POST is stored for later GETs if it has an explicit lifetime and its
+    ///   `Content-Location` names the target (RFC 9110 section 9.3.3).
+    /// - A response to a HEAD updates the stored response (RFC 9111 section 4.3.5).
+    /// - A response that sets a cookie is not stored, unless
+    ///   [`share_set_cookie`](PolicyBuilder::share_set_cookie) is on.
+    /// - Variants whose `Accept-Language`, `Accept-Encoding` or `Accept-Charset` are equal in
+    ///   meaning are one variant (RFC 9111 section 4.1).
     ///
-    /// Nor does `max-stale` reach what was stale sooner than it said itself, or said nothing: it may have been invalidated.
-    /// What somebody is answered with who is known, by a credential or a cookie, is shared only where it states its
-    /// lifetime itself: no ttl of ours and no heuristic makes it everybody's.
+    /// # Writes
+    /// A write invalidates its target on its own host only (RFC 9111 section 4.4). Under `app`, all
+    /// hosts count as names of one application, and it invalidates the target on all of them.
     ///
-    /// Concurrent requests share one call and its response, if that is fresh when it comes: what is to be validated before
-    /// each use, each asks about itself (section 5.2.2.4).
-    ///
-    /// Its cookies are the origin's business: what sets one is not stored all the same, unless
-    /// [`share_set_cookie`](PolicyBuilder::share_set_cookie) says so.
+    /// # Security
+    /// A proxy must remove hop-by-hop fields (RFC 9110 section 7.6.1) before this layer. A field
+    /// that the origin does not receive must not select a stored response.
     pub fn rfc9111() -> PolicyBuilder {
         PolicyBuilder::from(Self {
             sharing: Sharing::Rfc9111,
@@ -89,61 +118,85 @@ impl Policy {
 }
 
 impl PolicyBuilder {
-    /// Sets whether a response that sets a cookie is stored, and everybody given that cookie, where it says itself
-    /// how long it is fresh (RFC 9111 section 7.3). Off by default, and for [`rfc9111`](crate::policy::Policy::rfc9111) alone: in
-    /// front of an application, the cookie is somebody's session.
+    /// Sets whether a response with `Set-Cookie` and an explicit lifetime is stored, and its cookie
+    /// sent to every client (RFC 9111 section 7.3). Off by default.
     ///
-    /// Turn it on only where the origin marks all that is personal as `private` or `no-store`. What was asked for by
-    /// somebody who is known, by a credential or a cookie, is not stored with a cookie even so.
+    /// It applies under [`rfc9111`](crate::policy::Policy::rfc9111) only: in front of an
+    /// application, the cookie is a visitor's session. A response to a request with credentials or
+    /// a cookie is not stored with a `Set-Cookie` in any case.
+    ///
+    /// # Security
+    /// Turn it on only if the origin marks all personalized responses as `private` or `no-store`.
     pub fn share_set_cookie(mut self, on: bool) -> Self {
         self.policy.share_set_cookie = on;
         self
     }
 
-    /// Sets the size in bytes past which a body passes through unrecorded. The default is 8 MiB.
+    /// Sets the size in bytes above which a body is not stored. The default is 8 MiB.
     ///
-    /// What the store can't hold is not recorded either, whatever is set here; zero records nothing
-    /// but empty bodies.
+    /// A longer body is forwarded to the client, but not recorded. A body that the store can't hold
+    /// is not recorded either, even below the limit. With zero, only empty bodies are stored.
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.policy.max_body_bytes = bytes;
         self
     }
 
-    /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero counts as one.
+    /// Sets how many variants (RFC 9111 section 4.1) one URL may have. The default is 64; zero
+    /// counts as one.
     ///
-    /// A store inside the process evicts a variant that has expired or was invalidated, or else the oldest one that no
-    /// request has used again. If requests have used all of them, the new variant is not stored (`detail=variants`), and
-    /// each variant must be used again to stay. A store outside the process evicts the oldest variant.
+    /// A store inside the process evicts a variant that has expired or was invalidated. If there is
+    /// none, it evicts the oldest variant that no request has used again. If requests have used all
+    /// of them, the new variant is not stored (`detail=variants`), and each variant must be used
+    /// again to stay. A store outside the process evicts the oldest variant.
+    #[doc(alias = "vary")]
     pub fn max_variants(mut self, most: usize) -> Self {
         self.policy.max_variants = most;
         self
     }
 
-    /// Sets the layer's place in the key: the same in every process, different for layers that are
-    /// nested in one another, and for applications that share a cache but not their pages (two
-    /// listeners of one host, say). The default is `site` for a site-wide and `route` for a per-route cache.
+    /// Sets the name of the layer, which is part of its keys. The default is `site` for a site-wide
+    /// and `route` for a per-route cache.
+    ///
+    /// The name must be the same in every process. Use different names for cache layers that are
+    /// nested in one another, and for applications that share a cache but not their pages, such as
+    /// two listeners of one host.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.policy.name = Some(name.into());
         self
     }
 
-    /// Sets whether responses tell, in a `Cache-Status` field (RFC 9211) and a
-    /// [`CacheStatus`](crate::status::CacheStatus) extension, what the cache did. Off by default: whether a
-    /// page was visited before is not everybody's business.
+    /// Sets whether responses carry a `Cache-Status` field (RFC 9211) and a
+    /// [`CacheStatus`](crate::status::CacheStatus) extension. Off by default.
+    ///
+    /// The field reveals to each client whether a page was requested before.
+    #[doc(alias = "x-cache")]
     pub fn cache_status(mut self, on: bool) -> Self {
         self.policy.cache_status = on;
         self
     }
 
-    /// Sets whether the `Cache-Status` field tells the key, too (RFC 9211 section 2.7): the target as it is looked
-    /// up, and a digest of all that the key is made of, by which two answers can be compared. Off by default: it
-    /// says which requests are answered alike. It is for the field alone, where that is on.
+    /// Sets whether the `Cache-Status` field includes the key (RFC 9211 section 2.7). Off by
+    /// default.
+    ///
+    /// The parameter holds the target that is looked up and a digest of the whole key, by which two
+    /// responses can be compared. It reveals which requests get the same response. Without
+    /// [`cache_status`](Self::cache_status), this option has no effect. The extension never
+    /// includes the key.
     pub fn cache_status_key(mut self, on: bool) -> Self {
         self.policy.cache_status_key = on;
         self
     }
 
-    /// Sets whether concurrent requests for the same thing wait for one call of the service. On by default.
+    /// Sets whether concurrent requests with one key collapse into one fetch. On by default.
+    ///
+    /// One request, the leader, is forwarded; the others, its followers, receive the leader's
+    /// response while it arrives. See [`collapse_timeout`](Self::collapse_timeout) and
+    /// [`max_followers`](Self::max_followers) for limits.
+    #[doc(alias = "single-flight")]
+    #[doc(alias = "coalesce")]
+    #[doc(alias = "stampede")]
+    #[doc(alias = "dogpile")]
+    #[doc(alias = "thundering herd")]
     pub fn collapse(mut self, on: bool) -> Self {
         self.policy.collapse = on;
         self
@@ -154,18 +207,18 @@ impl PolicyBuilder {
     /// Builds the policy.
     ///
     /// # Errors
-    /// If any option is invalid. The error [lists all invalid options](ConfigError::all).
+    /// If an option is invalid. The error [lists all invalid options](ConfigError::all).
     pub fn build(self) -> Result<Policy, ConfigError> {
         ConfigError::join(self.errors).map_or(Ok(self.policy), Err)
     }
 
-    /// Notes what is wrong with an option.
+    /// Keeps the error of an option for `build`.
     pub(super) fn check(mut self, result: Result<(), ConfigError>) -> Self {
         self.errors.extend(result.err());
         self
     }
 
-    /// Returns the valid field names, and notes the invalid ones.
+    /// Returns the valid field names, and keeps an error for each invalid one.
     pub(super) fn field_names<N: AsRef<str>>(
         &mut self,
         names: impl IntoIterator<Item = N>,
@@ -194,14 +247,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn build_names_each_wrong_option_once() {
+    fn build_lists_each_invalid_option_once() {
         let builder = Policy::app()
             .hosts(["A"])
             .vary_on_headers(["cookie", "not a name"])
             .ignore_cookies(["a"])
             .vary_on_cookies(["a"])
             .credential_cookies(["b"]);
-        let error = builder.build().expect_err("four are wrong");
+        let error = builder.build().expect_err("four invalid options");
         let all: Vec<_> = error.all().map(|error| (error.kind(), error.value())).collect();
         let expected = [
             (ConfigErrorKind::InvalidHost, "A"),

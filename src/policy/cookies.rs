@@ -1,30 +1,31 @@
-//! Which cookies make a request personal, which enter the key, and which count for nothing.
+//! The roles of cookies: which identify a visitor, which enter the key, and which are ignored.
 
 use crate::error::{ConfigError, ConfigErrorKind};
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
-/// What is declared of cookies, by name; `*` at the end of a name stands for any ending.
+/// The declared cookies, by name. A `*` at the end of a name matches any ending; keyed names are
+/// exact.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct CookiePolicy {
     credentials: Vec<String>,
     ignored: Vec<String>,
-    /// Whole names, sorted.
+    /// Exact names, sorted and unique. `meaning` searches them by bisection.
     keyed: Vec<String>,
     ignores_undeclared: bool,
 }
 
-/// What a cookie means by its name.
+/// The role of a cookie, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum CookieRole {
     Identifies,
-    /// Its place among the keyed ones.
+    /// Enters the key, with its index in the keyed names.
     Keyed(usize),
     Ignored,
     Undeclared,
 }
 
-/// A request's cookies make it personal, or are ambiguous.
+/// The error for cookies that identify a visitor, or that are ambiguous.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Personal;
 
@@ -39,7 +40,7 @@ impl CookiePolicy {
         self.is_consistent()
     }
 
-    /// No name is declared as two things. What a pattern covers may well be an exception to it.
+    /// Fails if one name has two roles. A name may be an exception to a pattern of another role.
     fn is_consistent(&self) -> Result<(), ConfigError> {
         let lists = [&self.credentials, &self.ignored, &self.keyed];
         let all = lists.iter().enumerate().flat_map(|(at, list)| list.iter().map(move |name| (at, name)));
@@ -67,12 +68,12 @@ impl CookiePolicy {
         self.ignores_undeclared = true;
     }
 
-    /// The names whose values enter the key, in the order in which they do.
+    /// Returns the names whose values enter the key, in the order in which they enter.
     pub(crate) fn keyed(&self) -> &[String] {
         &self.keyed
     }
 
-    /// Returns all that decides on keys, for a fingerprint.
+    /// Returns all settings that decide keys, for the fingerprint of a layer.
     pub(crate) fn parts(&self) -> impl Iterator<Item = (&'static [u8], &[String])> {
         let undeclared: &'static [u8] =
             if self.ignores_undeclared { b"undeclared ignored" } else { b"undeclared" };
@@ -85,12 +86,13 @@ impl CookiePolicy {
         .into_iter()
     }
 
-    /// Returns `true` if no cookie at all is anybody's business but its sender's: the default.
+    /// Returns `true` if no cookie is declared, so that every cookie identifies a visitor.
     pub(crate) fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Returns what holds where both hold; the keyed ones stay those of each layer.
+    /// Returns the declarations of two layers together. Keyed names are left out, since each layer
+    /// has its own.
     pub(crate) fn joined(&self, other: &Self) -> Self {
         let join = |own: &[String], others: &[String]| own.iter().chain(others).cloned().collect();
         Self {
@@ -111,22 +113,22 @@ impl CookiePolicy {
     }
 }
 
-/// What holds of the cookies of a request: what is declared here, and by a layer further out.
+/// The cookie declarations that apply to one request, from this layer and from outer layers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Cookies<'p> {
     pub(crate) own: &'p CookiePolicy,
     pub(crate) outer: Option<&'p CookiePolicy>,
-    /// Whose cookies they are is part of the key.
+    /// Whether the visitor's identity is part of the key.
     pub(crate) personal: bool,
 }
 
 impl Cookies<'_> {
-    /// Returns `true` if nothing is declared anywhere.
+    /// Returns `true` if no layer declares any cookie.
     pub(crate) fn is_default(self) -> bool {
         self.own.is_default() && self.outer.is_none()
     }
 
-    /// Returns `true` if anything is said of cookies with this name.
+    /// Returns `true` if a cookie with this name is declared.
     pub(crate) fn declares(self, name: &[u8]) -> bool {
         self.meaning(name) != CookieRole::Undeclared
     }
@@ -135,7 +137,7 @@ impl Cookies<'_> {
         let any = |list: fn(&CookiePolicy) -> &[String]| {
             listed(list(self.own), name) || self.outer.is_some_and(|outer| listed(list(outer), name))
         };
-        // Some decode names, so that one may be another's in disguise.
+        // Some frameworks decode names, so an encoded name may stand for a credential.
         let disguised = name.contains(&b'%')
             && !self.own.names_exactly(name)
             && !self.outer.is_some_and(|outer| outer.names_exactly(name));
@@ -152,15 +154,16 @@ impl Cookies<'_> {
         if ignores { CookieRole::Ignored } else { CookieRole::Undeclared }
     }
 
-    /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3), and returns the
-    /// values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
+    /// Reads the cookies of a request, all lines as one list (RFC 9113 section 8.2.3).
+    ///
+    /// Returns the values that enter the key, in the order of [`keyed`](CookiePolicy::keyed).
     pub(crate) fn read(self, request: &HeaderMap) -> Result<Vec<Option<&[u8]>>, Personal> {
         let mut values = vec![None; self.own.keyed.len()];
         for (name, value) in pairs(request) {
             match self.meaning(name) {
                 CookieRole::Identifies | CookieRole::Undeclared if !self.personal => return Err(Personal),
                 CookieRole::Identifies | CookieRole::Undeclared | CookieRole::Ignored => {}
-                // Nobody knows which of two a handler reads.
+                // Frameworks differ in which of two values they read.
                 CookieRole::Keyed(at) if values[at].replace(value).is_some() => return Err(Personal),
                 CookieRole::Keyed(_) => {}
             }
@@ -168,8 +171,10 @@ impl Cookies<'_> {
         Ok(values)
     }
 
-    /// Leaves a request the keyed cookies alone, in the order in which they enter the key; and where its
-    /// sender is part of that, all but those that are declared harmless.
+    /// Removes unkeyed cookies from a request, and writes the keyed ones in the order of the key.
+    ///
+    /// If the visitor's identity is part of the key, only cookies that are declared harmless are
+    /// removed. Cookies that [`read`](Self::read) refuses stay unchanged.
     pub(crate) fn strip_unkeyed(self, request: &mut HeaderMap) {
         let Ok(values) = self.read(request) else { return };
         let keyed = self.own.keyed.iter().map(String::as_bytes).zip(values);
@@ -182,7 +187,8 @@ impl Cookies<'_> {
             if !kept.is_empty() {
                 kept.extend_from_slice(b"; ");
             }
-            // One without a name has a `=` before it only where it would be taken for the name's end.
+            // A cookie without a name needs a `=` only if its value has one, which would end the
+            // name.
             if !name.is_empty() || value.contains(&b'=') {
                 kept.extend_from_slice(name);
                 kept.push(b'=');
@@ -190,7 +196,7 @@ impl Cookies<'_> {
             kept.extend_from_slice(value);
         }
         request.remove(COOKIE);
-        // Pieces of a field value make a field value.
+        // The pieces come from field values, so the conversion does not fail.
         if let Some(kept) = HeaderValue::from_bytes(&kept).ok().filter(|kept| !kept.is_empty()) {
             let _ = request.try_insert(COOKIE, kept);
         }
@@ -202,7 +208,9 @@ pub(crate) fn cookie_names(request: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     pairs(request).map(|(name, _)| name)
 }
 
-/// Returns the cookies of a request; what has no `=` is a value without a name, as browsers have it.
+/// Returns the names and values of the cookies of a request.
+///
+/// A cookie without `=` is a value without a name, as in browsers.
 fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     let crumbs =
         request.get_all(COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
@@ -214,7 +222,7 @@ fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// Returns `true` if all these values of `Set-Cookie` set cookies with listed names.
+/// Returns `true` if all these `Set-Cookie` values set cookies with listed names.
 pub(crate) fn sets_only<'a>(names: &[String], values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     values.into_iter().all(|value| {
         let pair = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
@@ -278,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_declared_decides_and_what_is_not_identifies() {
+    fn declared_cookies_have_their_role_and_others_identify() {
         type Values = Result<[Option<&'static str>; 2], Personal>;
         let table: [(&[&str], Values); 14] = [
             (&[], Ok([None, None])),
@@ -302,17 +310,21 @@ mod tests {
         }
         let mut lenient = policy();
         lenient.ignore_undeclared();
-        assert_eq!(alone(&lenient).read(&request(&["s%69d=1"])), Err(Personal), "a credential in disguise");
+        assert_eq!(
+            alone(&lenient).read(&request(&["s%69d=1"])),
+            Err(Personal),
+            "an encoded name of a credential"
+        );
         assert!(alone(&lenient).read(&request(&["remember_me=1; nameless"])).is_ok());
         assert_eq!(
             alone(&lenient).read(&request(&["sid=1"])),
             Err(Personal),
-            "a credential is one all the same"
+            "a declared credential always identifies"
         );
     }
 
     #[test]
-    fn a_fill_has_the_keyed_cookies_alone_in_one_order() {
+    fn a_fetch_has_only_keyed_cookies_in_one_order() {
         let mut sent = request(&["lang=de; _ga=1", "currency=EUR"]);
         alone(&policy()).strip_unkeyed(&mut sent);
         assert_eq!(sent.get_all(COOKIE).iter().collect::<Vec<_>>(), ["currency=EUR; lang=de"]);
@@ -322,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_layer_further_out_declares_counts_too_but_the_keyed_ones_are_each_layers_own() {
+    fn declarations_of_outer_layers_apply_except_keyed_cookies() {
         let mut outer = CookiePolicy::default();
         outer.ignore(["harmless".to_owned(), "sid".to_owned()]).expect("valid");
         outer.credentials(["theme".to_owned()]).expect("valid");
@@ -339,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_sender_is_part_of_the_key_only_harmless_cookies_go() {
+    fn with_an_identity_only_harmless_cookies_are_stripped() {
         let own = policy();
         let personal = Cookies { own: &own, outer: None, personal: true };
         let mut sent = request(&["sid=1; _ga=2; lang=de; nameless", "undeclared=a=b"]);
@@ -350,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_none_are_refused() {
+    fn invalid_names_are_refused() {
         for name in ["", "*", "a b", "a=b", "a;b", "a*b", "caf\u{e9}"] {
             let error = CookiePolicy::default().ignore([name.to_owned()]).expect_err(name);
             assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, name));
@@ -362,7 +374,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn what_is_narrowed_reads_as_before_and_again(line in "[a-z_=; ]{0,40}") {
+        fn stripped_cookies_read_like_the_original_ones(line in "[a-z_=; ]{0,40}") {
             let mut policy = policy();
             policy.ignore_undeclared();
             let mut sent = request(&[&line]);

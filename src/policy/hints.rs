@@ -1,14 +1,15 @@
-//! What a handler says of its own response.
+//! The caching options that a handler sets for its own response.
 
 use super::Ttl;
 use crate::rules::stale::StaleOverrides;
 use http::{Extensions, HeaderName, StatusCode};
 use std::time::Duration;
 
-/// What one handler says of one response to the cache layers around it: a response extension, which
-/// outranks header fields and the configuration of layers.
+/// A handler's caching options for its own response, attached as a response extension.
 ///
-/// It never weakens `no-store`, and a response with `Set-Cookie` is not stored whatever it says.
+/// Hints outrank the header fields of the response and the policies of the cache layers. They never
+/// override `no-store`. They do not admit a response with `Set-Cookie` either, unless the policy
+/// [permits its cookies](crate::policy::PolicyBuilder::ignore_response_cookies).
 ///
 /// # Example
 /// ```
@@ -20,7 +21,7 @@ use std::time::Duration;
 /// hints.add_to(response.extensions_mut());
 /// ```
 ///
-/// With feature `axum`, it is part of what a handler returns:
+/// With the feature `axum`, hints are part of the return value of a handler:
 ///
 /// ```
 /// # #[cfg(feature = "axum")] {
@@ -45,71 +46,96 @@ pub struct CacheHints {
 }
 
 impl CacheHints {
-    /// Says nothing yet.
+    /// Creates hints that set nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets how long the caches here hold the response fresh, whatever its fields say but `no-store`:
-    /// even one that is `private` or `max-age=0` to others. Zero is not at all. It counts for the statuses
-    /// that a layer stores with a lifetime of their own, and for [others that are named](Self::statuses).
+    /// Sets the freshness lifetime of the response in the caches here.
+    ///
+    /// It overrides the freshness that header fields state, including `no-cache` and `private`, but
+    /// not `no-store`. So a response that is `private` or `max-age=0` for clients can be stored
+    /// here. With zero, the response is not stored. It applies to the statuses that the layer
+    /// stores with an explicit lifetime, and to [further ones](Self::statuses).
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
     }
 
-    /// Says that the response is not to be stored here.
+    /// Prevents the response from being stored.
+    #[doc(alias = "no-store")]
+    #[doc(alias = "uncacheable")]
     pub fn never(mut self) -> Self {
         self.never = true;
         self
     }
 
-    /// Adds tags, by which the response can be invalidated with others
-    /// ([`Invalidation::tag`](crate::invalidation::Invalidation::tag)): RFC 9875 calls them cache groups. Case counts. A response
-    /// with more than 256 tags, or one of more than 1,024 bytes, is not stored.
+    /// Adds tags, by which the response can be invalidated together with others.
+    ///
+    /// See [`Invalidation::tag`](crate::invalidation::Invalidation::tag). RFC 9875 names them cache
+    /// groups. Tags are case-sensitive. A response with more than 256 tags, or with a tag of more
+    /// than 1,024 bytes, is not stored.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::CacheHints;
     ///
     /// let hints = CacheHints::new().tags(["flavours", "flavour:7"]);
+    /// # let _ = hints;
     /// ```
+    #[doc(alias = "surrogate key")]
+    #[doc(alias = "cache group")]
+    #[doc(alias = "xkey")]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// Adds request fields that the response depends on, as `Vary` does, without telling clients.
+    /// Adds request fields that select the response among its variants, as `Vary` does, without
+    /// naming them to clients.
     pub fn vary(mut self, names: impl IntoIterator<Item = HeaderName>) -> Self {
         self.vary.extend(names);
         self
     }
 
-    /// Sets how long clients and caches downstream may use the response, which need not be as long as it
-    /// is held here: see [`PolicyBuilder::client_max_age`](crate::policy::PolicyBuilder::client_max_age). It counts whether or not
-    /// the response is stored, for any layer that it passes, but never against `no-store`.
+    /// Sets how long clients and downstream caches may use the response, which may differ from its
+    /// lifetime here.
+    ///
+    /// It applies in every cache layer that the response passes, whether or not it is stored, but
+    /// not to a response with `no-store`. See
+    /// [`PolicyBuilder::client_max_age`](crate::policy::PolicyBuilder::client_max_age).
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
         self.client_max_age = Some(lifetime);
         self
     }
 
-    /// Sets how long the response may be used once it is stale, while a new one is made in the background:
-    /// see [`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate).
+    /// Sets how long after its freshness lifetime the response is served while a background refresh
+    /// runs.
+    ///
+    /// See
+    /// [`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate).
+    #[doc(alias = "SWR")]
+    #[doc(alias = "grace")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale.while_revalidate = Some(window);
         self
     }
 
-    /// Sets how long the response may be used once it is stale, where the service fails: see
-    /// [`PolicyBuilder::stale_if_error`](crate::policy::PolicyBuilder::stale_if_error).
+    /// Sets how long after its freshness lifetime the response is served if the service fails.
+    ///
+    /// See [`PolicyBuilder::stale_if_error`](crate::policy::PolicyBuilder::stale_if_error).
+    #[doc(alias = "grace")]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.stale.if_error = Some(window);
         self
     }
 
-    /// Adds statuses that the [ttl](Self::ttl) counts for: a redirect that is the same for everybody, or
-    /// the error page of a broken backend, for some seconds. What says something of one request alone (a
-    /// 206, 304, 405, 407, 412, 413, 416, 417, 431) is not stored even so.
+    /// Adds statuses that the [TTL](Self::ttl) applies to.
+    ///
+    /// Use it for a redirect that is the same for all visitors, or to store the error page of a
+    /// failing backend for some seconds. A response that concerns one request only is not stored in
+    /// any case: 206, 304, 407, 412, 413, 416, 417, 431, and 405 under
+    /// [`app`](crate::policy::Policy::app).
     ///
     /// # Example
     /// ```
@@ -118,16 +144,19 @@ impl CacheHints {
     /// use tower_response_cache::CacheHints;
     ///
     /// let hints = CacheHints::new().ttl(Duration::from_secs(60)).statuses([StatusCode::FOUND]);
+    /// # let _ = hints;
     /// ```
     pub fn statuses(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.statuses.extend(statuses);
         self
     }
 
-    /// Puts the hints on a response, next to those that are there: outside of axum, which does so itself.
+    /// Attaches the hints to a response, and merges them with hints that are already attached.
     ///
-    /// What these say counts before what was said further in, but `never` stays, and so do the fields, tags
-    /// and statuses that were named.
+    /// Handlers of axum need no call: hints in their return value are attached.
+    ///
+    /// These hints take precedence over hints from inner layers. [`never`](Self::never) and a TTL
+    /// of zero stay, and fields, tags and statuses are combined.
     ///
     /// # Example
     /// ```
@@ -139,7 +168,7 @@ impl CacheHints {
     pub fn add_to(mut self, response: &mut Extensions) {
         if let Some(inner) = response.remove::<Self>() {
             self.never |= inner.never;
-            // What must not be held at all must not be held for a while.
+            // A TTL of zero is a refusal to store, like `never`.
             if self.ttl == Ttl::Default || inner.ttl == Ttl::For(Duration::ZERO) {
                 self.ttl = inner.ttl;
             }

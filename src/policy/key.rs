@@ -1,4 +1,4 @@
-//! The options that decide what enters the key, and what a fill may have besides.
+//! The options that decide what enters the key, and which other inputs a fetch may have.
 
 use super::request_fields::meaning;
 use super::{Policy, PolicyBuilder};
@@ -10,19 +10,45 @@ use std::sync::Arc;
 
 impl PolicyBuilder {
     /// Sets how the query enters the key. The default is [`QueryKey::raw`].
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// use tower_response_cache::key::QueryKey;
+    ///
+    /// let policy = Policy::app().query(QueryKey::without_tracking()).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    #[doc(alias = "query string")]
     pub fn query(mut self, query: QueryKey) -> Self {
         self.policy.key.query = query;
         self
     }
 
-    /// Declares request fields that count for nothing: they neither identify a visitor nor enter
-    /// the key, and are removed from requests that fill the cache, so that no page depends on them.
+    /// Declares request fields that the cache ignores.
+    ///
+    /// They do not identify a visitor and do not enter the key. They are removed from fetches, so
+    /// that no stored response depends on them. A response that names one in `Vary` is not stored.
     /// In a response, these fields do not count as credentials.
     ///
-    /// With `Authorization` declared, a bogus one can't make requests to a public site expensive.
+    /// A public site may declare `Authorization`. Then clients can't make requests bypass the cache
+    /// by a made-up value.
     ///
-    /// A field that is [keyed](Self::vary_on_headers), or that a [part](Self::vary_by_part) of the key stands for, stays
-    /// so: this option does not apply to it.
+    /// The option does not apply to a field that is [keyed](Self::vary_on_headers), or that a
+    /// [part](Self::vary_by_part) of the key replaces.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().ignore_headers(["authorization"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    #[doc(alias = "unkeyed input")]
     pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
         let names = names.into_iter().filter(|name| !self.policy.key.covers(name));
@@ -31,10 +57,10 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds a part to the key, computed from the request: a tenant, say.
+    /// Adds a part to the key that is computed from the request, such as a tenant.
     ///
-    /// `name` says what the part is, the same in every process. `None` differs from an empty part. Only a digest of the
-    /// value enters the key.
+    /// `name` identifies the part, and must be the same in every process. `None` differs from an
+    /// empty value. Only a digest of the value enters the key. [`KeyPart`] has ready-made parts.
     ///
     /// # Example
     /// ```
@@ -44,7 +70,10 @@ impl PolicyBuilder {
     /// let policy = Policy::app().vary_by("tenant", |request| {
     ///     request.extensions.get::<Tenant>().map(|tenant| tenant.0.clone())
     /// });
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "tenant")]
+    #[doc(alias = "cache key")]
     pub fn vary_by(
         self,
         name: impl Into<String>,
@@ -53,9 +82,21 @@ impl PolicyBuilder {
         self.vary_by_part(KeyPart::new(name, part))
     }
 
-    /// Adds a part to the key: a ready-made one, or one that stands for a request field.
+    /// Adds a [`KeyPart`] to the key, such as a ready-made part or a part that replaces a request
+    /// field.
     ///
-    /// The order in which parts are added makes no other keys.
+    /// The order in which parts are added does not change keys. If the part replaces a field that
+    /// was [ignored](Self::ignore_headers), the field is not ignored any more.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// use tower_response_cache::key::KeyPart;
+    ///
+    /// let policy = Policy::app().vary_by_part(KeyPart::language(["en", "de"])?).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     pub fn vary_by_part(mut self, part: KeyPart) -> Self {
         self.policy.key.ignored.retain(|name| part.replaced() != Some(name));
         let at = self.policy.key.vary_by.partition_point(|known| known.sorting() <= part.sorting());
@@ -63,12 +104,28 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds request fields to the key, as they are sent: what every page here depends on, whether or not
-    /// its `Vary` says so (`HX-Request`, say).
+    /// Adds request fields to the key, with their values unchanged.
     ///
-    /// [`build`](Self::build) fails if one may hold what identifies a visitor (`Cookie`, `Authorization` and the like), which should be
-    /// in no key: see [`vary_on_cookies`](Self::vary_on_cookies), [`vary_by_identity`](Self::vary_by_identity). If one is
-    /// declared as [ignored](Self::ignore_headers) or as a [credential](Self::credential_headers).
+    /// Use it for fields that every page depends on, whether or not the page's `Vary` names them.
+    /// An example is `HX-Request`.
+    ///
+    /// [`build`](Self::build) fails if
+    /// - a name is not a valid field name,
+    /// - a field always identifies a visitor: `Cookie`, `Cookie2`, `Authorization` or
+    ///   `Proxy-Authorization`. Use [`vary_on_cookies`](Self::vary_on_cookies) or
+    ///   [`vary_by_identity`](Self::vary_by_identity) instead;
+    /// - a field was declared before as [ignored](Self::ignore_headers) or as a
+    ///   [credential](Self::credential_headers).
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().vary_on_headers(["hx-request"]).build()?;
+    /// # let _ = policy;
+    /// assert!(Policy::app().vary_on_headers(["cookie"]).build().is_err());
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     pub fn vary_on_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         for name in self.field_names(names) {
             let policy = &self.policy;
@@ -82,23 +139,27 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets whether responses name, in `Vary`, the request fields that pages are keyed by: those of
-    /// [`vary_on_headers`](Self::vary_on_headers), those that a [part](Self::vary_by_part) of the key stands for
-    /// ([`KeyPart::language`]), and `Cookie` for [`vary_on_cookies`](Self::vary_on_cookies). On by default.
+    /// Sets whether responses name the keyed request fields in `Vary` (RFC 9110 section 12.5.5). On
+    /// by default.
     ///
-    /// Without it, browsers and CDNs reuse a page for requests that this cache would answer with another one. The field
-    /// is added to every response that leaves the outermost cache layer; the cache selects no variants by it. `Host` and
-    /// forwarded fields are not named.
+    /// These are the fields of [`vary_on_headers`](Self::vary_on_headers), the fields that a
+    /// [part](Self::vary_by_part) of the key replaces ([`KeyPart::language`]), and `Cookie` for
+    /// [`vary_on_cookies`](Self::vary_on_cookies). `Host` and forwarded fields are not named.
     ///
-    /// `Vary: Cookie` makes most CDNs useless for a page: they store a copy for each value of the whole field, session
-    /// and analytics cookies included, or none at all. Turn the option off if a CDN keys by the cookies itself, or is
-    /// not in use.
+    /// The outermost cache layer adds the field to every response. The cache itself selects no
+    /// variants by it. If the option is off, browsers and CDNs reuse a page for requests that this
+    /// cache would answer with another page.
+    ///
+    /// With `Vary: Cookie`, most CDNs store one copy for each value of the whole field, including
+    /// session and analytics cookies, or store nothing. Turn the option off if there is no CDN, or
+    /// if the CDN keys by the cookies itself.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().vary_on_cookies(["currency"]).emit_vary(false);
+    /// let policy = Policy::app().vary_on_cookies(["currency"]).emit_vary(false).build()?;
+    /// # let _ = policy;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn emit_vary(mut self, on: bool) -> Self {
@@ -106,20 +167,38 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds who the sender is to the key: a cache of each visitor's own.
+    /// Partitions the cache by visitor identity.
     ///
-    /// Where `identity` returns something (a user's id, out of what an authentication layer further out
-    /// left in the request's extensions), credentials and undeclared cookies do not make the request
-    /// bypass the cache: what it brings is stored for that identity alone, `private` or not, and told to be
-    /// `private` to others unless it says otherwise. Requests without an identity are treated as ever. Of
-    /// what came with `Authorization`, only that is stored which says who may: `public`, `s-maxage`,
-    /// `must-revalidate` (RFC 9111 section 3.5), or `private`.
+    /// `identity` derives an ID from the request, typically from an extension set by an outer
+    /// authentication layer. Requests with an ID do not bypass the cache for their credentials or
+    /// undeclared cookies: their responses are stored per ID, even if `private`. Clients receive
+    /// `Cache-Control: private` unless the response states otherwise. An empty ID, or `None`,
+    /// leaves the request anonymous.
     ///
-    /// The identity has to stand for all that the pages of one visitor depend on. Only a digest of it is
-    /// part of the key. Have the layer that decides on access further out than the cache: after a log-out
-    /// or a change of permissions, it has to refuse what is still stored.
+    /// A response to a request with `Authorization` is stored only if it is marked `public`,
+    /// `s-maxage`, `must-revalidate` or `private` (RFC 9111 section 3.5).
     ///
-    /// `name` says what identifies, the same in every process. An empty identity is none.
+    /// All responses for one visitor must depend on nothing but the key and this ID. Only a digest
+    /// of the ID enters the key. `name` identifies the kind of ID, and must be the same in every
+    /// process.
+    ///
+    /// # Security
+    /// Keep the layer that authorizes requests outside of this one. A stored page outlives a logout
+    /// or a change of permissions, and that layer must refuse it.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    /// # #[derive(Clone)] struct UserId(u64);
+    ///
+    /// let policy = Policy::app().vary_by_identity("user", |request| {
+    ///     request.extensions.get::<UserId>().map(|id| id.0.to_string())
+    /// });
+    /// # let _ = policy;
+    /// ```
+    #[doc(alias = "per-user")]
+    #[doc(alias = "private cache")]
+    #[doc(alias = "session")]
     pub fn vary_by_identity(
         mut self,
         name: impl Into<String>,
@@ -129,11 +208,27 @@ impl PolicyBuilder {
         self
     }
 
-    /// Lists the hosts that have pages here: requests for others bypass the cache, so that nobody can fill
-    /// it under names of their own; so do requests in which a forwarded field (`Forwarded`, `X-Forwarded-Host`, `X-Host`,
-    /// `X-Original-URL`, `X-Rewrite-URL`) names another host. A host without a port stands for all its ports.
+    /// Restricts the cache to requests for these hosts. By default, every host is cached.
     ///
-    /// [`build`](Self::build) fails if one is empty, or not spelt as it enters the key: in lower case, without a trailing dot.
+    /// A request for another host bypasses the cache, so that clients can't fill it under made-up
+    /// names. So does a request in which a forwarded field names another host: `Forwarded`,
+    /// `X-Forwarded-Host`, `X-Host`, `X-Original-URL` or `X-Rewrite-URL`. A host without a port
+    /// matches all its ports.
+    ///
+    /// [`build`](Self::build) fails if a host is empty or not in the form in which it enters the
+    /// key: lower case, without a trailing dot.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().hosts(["shop.example", "localhost:3000", "[::1]"]).build()?;
+    /// # let _ = policy;
+    /// assert!(Policy::app().hosts(["Shop.Example"]).build().is_err());
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    #[doc(alias = "allowed hosts")]
+    #[doc(alias = "cache poisoning")]
     pub fn hosts<N: Into<String>>(mut self, hosts: impl IntoIterator<Item = N>) -> Self {
         for host in hosts.into_iter().map(Into::into) {
             match is_canonical_host(&host) {
@@ -144,31 +239,48 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets whether the request of a fetch loses all fields that are not in the key. Off by default.
+    /// Sets whether unkeyed fields are removed from fetches. Off by default.
     ///
-    /// No stored response can then depend on an unkeyed field, or be poisoned by one. These fields stay: `Host`, keyed fields of
-    /// proxies, [keyed cookies](Self::vary_on_cookies), [keyed fields](Self::vary_on_headers), fields that a
-    /// [part](Self::vary_by_part) of the key stands for, and [allowed fields](Self::allow_unkeyed_headers).
+    /// A stored response can then neither depend on an input that is not in its key, nor be
+    /// poisoned by such an input.
     ///
-    /// A response that names a removed field in `Vary` is not stored. A response to a request with a range or a precondition is
-    /// not stored either. A request with `Authorization` bypasses the cache under every preset.
+    /// These fields are not removed: `Host`, keyed forwarded fields, [keyed
+    /// fields](Self::vary_on_headers), [keyed cookies](Self::vary_on_cookies), fields that a
+    /// [part](Self::vary_by_part) of the key replaces, [allowed
+    /// fields](Self::allow_unkeyed_headers), and the fields of conditional and range requests. If
+    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID, fields that identify the visitor
+    /// are not removed either.
+    ///
+    /// A response is not stored if it names a removed field in `Vary`, or if it answers a request
+    /// with `Range`, `If-Range`, `If-Match` or `If-Unmodified-Since`. A request with
+    /// `Authorization` or an undeclared cookie bypasses the cache under both presets, unless an ID
+    /// is found.
+    ///
+    /// [`report_unkeyed_inputs`](Self::report_unkeyed_inputs) shows which fields a site depends on
+    /// before you turn this on.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().strip_unkeyed_inputs(true).allow_unkeyed_headers(["traceparent"]).build()?;
+    /// # let _ = policy;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
+    #[doc(alias = "unkeyed input")]
+    #[doc(alias = "cache poisoning")]
     pub fn strip_unkeyed_inputs(mut self, on: bool) -> Self {
         self.policy.strips_unkeyed = on;
         self
     }
 
-    /// Adds request fields that reach the service under [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) though they are not in
-    /// the key, such as `traceparent`. No response may depend on them.
+    /// Adds request fields that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) does not
+    /// remove, though they are not in the key.
     ///
-    /// [`build`](Self::build) fails if a name is not that of a field.
+    /// An example is `traceparent`. No response may depend on these fields.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
+    #[doc(alias = "allowlist")]
     pub fn allow_unkeyed_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
         self.policy.allowed_unkeyed.extend(names);
@@ -176,8 +288,20 @@ impl PolicyBuilder {
         self
     }
 
-    /// Reports each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) would remove from a request
-    /// that fills the cache, whether or not it does: to find out what a site depends on.
+    /// Calls `report` with each field that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs)
+    /// removes from a fetch.
+    ///
+    /// If that option is off, `report` receives the fields that it would remove. Use it to find out
+    /// which fields a site depends on. Hits are not reported.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().report_unkeyed_inputs(|name| eprintln!("unkeyed field: {name}"));
+    /// # let _ = policy;
+    /// ```
+    #[doc(alias = "unkeyed input")]
     pub fn report_unkeyed_inputs(mut self, report: impl Fn(&HeaderName) + Send + Sync + 'static) -> Self {
         self.policy.predicates.report = Some(Arc::new(report));
         self
@@ -185,21 +309,22 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Returns `true` if the lines of a request field, or what the key takes from them, enter the key.
+    /// Returns `true` if a request field, or a value derived from it, enters the key.
     pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
         meaning(name.as_str()).is_keyed()
             || self.key.covers(name)
             || (*name == COOKIE && !self.cookies.keyed().is_empty())
     }
 
-    /// Returns the names of the keyed request fields, other than `Host` and those of proxies, which are in every key.
+    /// Returns the names of the keyed request fields, except `Host` and forwarded fields, which are
+    /// in every key.
     pub(crate) fn keyed_fields(&self) -> impl Iterator<Item = &HeaderName> {
         let cookie = (!self.cookies.keyed().is_empty()).then_some(&COOKIE);
         self.key.fields().chain(cookie).filter(|name| !meaning(name.as_str()).is_keyed())
     }
 }
 
-/// Returns `true` if a host, with a port or without, is spelt as hosts are in keys.
+/// Returns `true` if a host, with or without a port, is in the form in which it enters keys.
 fn is_canonical_host(host: &str) -> bool {
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
@@ -214,7 +339,8 @@ fn is_canonical_host(host: &str) -> bool {
     is_name && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Returns `true` if a field may hold a secret of a visitor's.
+/// Returns `true` if a field always holds credentials, so that its value must not be a part of the
+/// key.
 fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
 }

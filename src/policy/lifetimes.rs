@@ -1,43 +1,66 @@
-//! The options that decide how long a response is fresh, here and for clients.
+//! The options for the freshness lifetime, in this cache and for clients.
 
 use super::{PolicyBuilder, Ttl};
 use std::time::Duration;
 
 impl PolicyBuilder {
-    /// Sets how long a 200 response is fresh that states no lifetime itself. The default is to
-    /// store none of these; zero does the same.
+    /// Sets the freshness lifetime of a 200 response that states none.
+    ///
+    /// By default, a response without a lifetime is not stored; zero has the same effect. See
+    /// [`Policy`](crate::policy::Policy) for the order of precedence.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Policy, Ttl};
+    ///
+    /// let micro_caching = Policy::app().default_ttl(Duration::from_secs(1));
+    /// let until_invalidated = Policy::app().default_ttl(Ttl::Forever);
+    /// # let _ = (micro_caching, until_invalidated);
+    /// ```
+    #[doc(alias = "micro-caching")]
+    #[doc(alias = "timeout")]
     pub fn default_ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.policy.default_ttl = ttl.into();
         self
     }
 
-    /// Makes a response fresh that states no lifetime itself, for a tenth of the time for which it has not been
-    /// modified (RFC 9111 section 4.2.2), though no longer than this; zero turns that off. Off by default, a day
-    /// under [`rfc9111`](crate::policy::Policy::rfc9111).
+    /// Sets the longest heuristic freshness lifetime of a response that states none (RFC 9111
+    /// section 4.2.2).
     ///
-    /// That is for responses with `Last-Modified` and a status that may be cached so (RFC 9110 section 15.1), or
-    /// any that are marked `public`, of those that this policy stores at all; and not for what was asked for by somebody
-    /// who is known, by a credential or a cookie. A [`default_ttl`](Self::default_ttl) comes first.
+    /// The lifetime is a tenth of the time since `Last-Modified`, and never more than `most`; zero
+    /// turns heuristics off. They are off by default, and limited to a day under
+    /// [`rfc9111`](crate::policy::Policy::rfc9111).
+    ///
+    /// A heuristic applies to a response with `Last-Modified` if its status is heuristically
+    /// cacheable (RFC 9110 section 15.1), or if it is marked `public`. The policy must also store
+    /// responses with this status. A heuristic does not apply to a response to a request with
+    /// credentials or cookies. A [`default_ttl`](Self::default_ttl) comes first.
     pub fn heuristic_freshness(mut self, most: Duration) -> Self {
         self.policy.heuristic = Some(most).filter(|most| !most.is_zero());
         self
     }
 
-    /// Sets how long clients and caches downstream may use a response, which need not be as long as it is
-    /// held here.
+    /// Sets how long clients and downstream caches may use a response, which may differ from its
+    /// lifetime here.
     ///
-    /// What is stored says so in `Cache-Control`, and no other lifetime: `max-age` is replaced, `s-maxage`,
-    /// `stale-while-revalidate`, `stale-if-error` and `Expires` go, zero adds `must-revalidate`; what says
-    /// who may store it stays. A response that does not say so becomes `private` if it sets a cookie, carries a field that
-    /// is named like a credential (unless [declared harmless](Self::ignore_headers)) or has `Vary: *`. A lifetime counts
-    /// from when a client gets the response: answers have no `Age` and the `Date` of the moment (RFC 9110 section 6.6.1).
-    /// So that clients can ask cheaply whether their copy still stands, stored responses without an `ETag` are given one,
-    /// as by
-    /// [`etags`](Self::etags).
+    /// The `Cache-Control` of a stored response is rewritten: `max-age` is replaced, and
+    /// `s-maxage`, `stale-while-revalidate`, `stale-if-error` and `Expires` are removed. Zero adds
+    /// `must-revalidate`. Directives about who may store the response stay, and `no-store` leaves
+    /// the field unchanged. A response without such a directive becomes `private` if it sets a
+    /// cookie, has `Vary: *`, or carries a field that is named like a credential (unless it is
+    /// [declared harmless](Self::ignore_headers)).
     ///
-    /// With zero, a page may be held for a year here and yet always be current in the browser: once it
-    /// is [invalidated](crate::cache::Cache::invalidate), the next question of a browser brings the new one. Nor
-    /// do answers tell how long ago somebody else has asked for the page.
+    /// The lifetime begins when a client receives the response. So responses have no `Age`, and a
+    /// current `Date` (RFC 9110 section 6.6.1). A response that is not stored keeps a shorter
+    /// lifetime, and gets none if it states none.
+    ///
+    /// Stored responses without an `ETag` get one, as by [`etags`](Self::etags), so that clients
+    /// can revalidate their copy.
+    ///
+    /// With zero, a page may be fresh here for a year and yet be current in browsers. Once it is
+    /// [invalidated](crate::cache::Cache::invalidate), the next revalidation by a browser returns
+    /// the new page. Responses also do not reveal when the page was last requested.
     ///
     /// # Example
     /// ```
@@ -46,25 +69,34 @@ impl PolicyBuilder {
     ///
     /// let year = Duration::from_secs(365 * 24 * 3600);
     /// let policy = Policy::app().default_ttl(year).client_max_age(Duration::ZERO);
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "browser ttl")]
+    #[doc(alias = "Cache-Control")]
     pub fn client_max_age(mut self, lifetime: Duration) -> Self {
         self.policy.client_max_age = Some(lifetime);
         self
     }
 
-    /// Sets which targeted fields (RFC 9213) count here, the first most: where one of them is valid and
-    /// not empty, `Cache-Control` and `Expires` do not. By default none does, under [`rfc9111`](crate::policy::Policy::rfc9111)
-    /// `CDN-Cache-Control`.
+    /// Sets which targeted fields (RFC 9213) this cache honors, in the order of precedence.
     ///
-    /// They are passed on as they are. [`build`](Self::build) fails if a name is not that of a field.
+    /// If one of them is valid and not empty, `Cache-Control` and `Expires` do not count. By
+    /// default, no field is honored under [`app`](crate::policy::Policy::app), and
+    /// `CDN-Cache-Control` under [`rfc9111`](crate::policy::Policy::rfc9111). A call replaces that
+    /// default. The fields are forwarded to clients unchanged.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::rfc9111().targeted_fields(["shop-cache-control", "cdn-cache-control"]).build()?;
+    /// # let _ = policy;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
+    #[doc(alias = "CDN-Cache-Control")]
+    #[doc(alias = "Surrogate-Control")]
     pub fn targeted_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.policy.targets = self.field_names(names);
         self

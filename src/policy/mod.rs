@@ -1,4 +1,64 @@
-//! What a layer may do: one opaque set of options, shared by the site-wide and the per-route cache.
+//! The options of a cache layer, and what a handler sets for its own response.
+//!
+//! # Example
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_response_cache::{Cache, CacheStatus, MemoryStore, Policy, SiteCacheLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::app()
+//!     .default_ttl(Duration::from_secs(600))
+//!     .ignore_cookies(["_ga*"])
+//!     .vary_on_cookies(["lang"])
+//!     .cache_status(true)
+//!     .build()?;
+//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+//! let page = service_fn(|_: http::Request<String>| async {
+//!     Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from("hello")))
+//! });
+//! let service = SiteCacheLayer::new(&cache).policy(policy).layer(page);
+//!
+//! let requests = [
+//!     ("lang=de; _ga=1", false), // Fetched and stored.
+//!     ("_ga=2; lang=de", true),  // The order and the ignored cookie make no difference.
+//!     ("lang=en", false),        // Another key.
+//!     ("sid=1", false),          // An undeclared cookie: bypasses the cache.
+//! ];
+//! for (cookie, is_hit) in requests {
+//!     let request = http::Request::builder().header("cookie", cookie).body(String::new())?;
+//!     let response = service.clone().oneshot(request).await?;
+//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     assert_eq!(status.is_hit(), is_hit, "{cookie}");
+//!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Rules
+//! 1. [`Policy::app`] is the default of both cache layers. [`Policy::rfc9111`] is for a shared
+//!    cache in front of an origin that sends correct headers.
+//! 2. Under `app`, a request with a credential or an undeclared cookie bypasses the cache.
+//!    [`PolicyBuilder::ignore_headers`], [`PolicyBuilder::ignore_cookies`] and
+//!    [`PolicyBuilder::vary_on_cookies`] declare inputs that do not identify a visitor;
+//!    [`PolicyBuilder::vary_by_identity`] stores per-identity entries instead.
+//! 3. Fields and cookies that are declared harmless are removed from fetches, so that no stored
+//!    response depends on them. Other unkeyed fields reach the handler, unless
+//!    [`PolicyBuilder::strip_unkeyed_inputs`] is set.
+//! 4. The first source that sets a lifetime decides how long a response is fresh; see [`Policy`]
+//!    for the order. [`CacheHints`], set by the handler, come first.
+//! 5. Neither options nor hints admit a response with `no-store`.
+//! 6. The header fields that clients receive are separate options:
+//!    [`PolicyBuilder::client_max_age`], [`PolicyBuilder::emit_vary`],
+//!    [`PolicyBuilder::emit_tags_in`] and [`PolicyBuilder::cache_status`].
+//! 7. Setters return no errors. [`PolicyBuilder::build`] reports all invalid options at once.
+//!
+//! # Caveats
+//! A handler that reads an unkeyed field, such as `Accept-Language`, must name it in `Vary`.
+//! [`PolicyBuilder::report_unkeyed_inputs`] finds such fields.
+//!
+//! A change to an option that decides keys or sharing gives a layer other keys. Existing entries
+//! are then not found any more, and expire.
 
 mod builder;
 mod cookies;

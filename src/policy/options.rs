@@ -10,26 +10,46 @@ use http::{Extensions, HeaderName, StatusCode};
 use std::any::TypeId;
 use std::time::Duration;
 
-/// A type of request extension, and whether a request has one.
+/// A type of request extension, and a function that returns `true` if a request has one.
 pub(crate) type KnownExtension = (TypeId, fn(&Extensions) -> bool);
 
 /// The options of a cache layer.
 ///
-/// How long a response is fresh here is decided by the first that speaks: the handler's own
-/// [`CacheHints`](super::CacheHints), the route's ttl
-/// ([`RouteCacheLayer::new`](crate::response_cache::RouteCacheLayer::new)), a [targeted field](super::PolicyBuilder::targeted_fields)
-/// (RFC 9213), `s-maxage`, `max-age`, `Expires` (RFC 9111 section 4.2.1), the
-/// [`default_ttl`](super::PolicyBuilder::default_ttl), a [heuristic](super::PolicyBuilder::heuristic_freshness); if none does, the response is not stored. How long clients may
-/// use it is another matter, which [`client_max_age`](super::PolicyBuilder::client_max_age) sets. The route's ttl and the default never override a response that says it may not be
-/// reused: `no-store`, `no-cache`, `private`, `max-age=0`, an `Expires` that has passed or can't be read.
+/// [`Policy::app`] and [`Policy::rfc9111`] return a [`PolicyBuilder`](super::PolicyBuilder) for
+/// one.
+///
+/// # Freshness lifetime
+/// The first of these sources that sets a lifetime decides how long a response is fresh here. A
+/// response for which none does is not stored.
+/// 1. The handler's [`CacheHints`](super::CacheHints).
+/// 2. The TTL of the route ([`RouteCacheLayer::new`](crate::response_cache::RouteCacheLayer::new)),
+///    for a 200.
+/// 3. A [targeted field](super::PolicyBuilder::targeted_fields) (RFC 9213).
+/// 4. `s-maxage`, then `max-age`, then `Expires` (RFC 9111 section 4.2.1).
+/// 5. The [`negative_ttl`](super::PolicyBuilder::negative_ttl) of the status.
+/// 6. The [`default_ttl`](super::PolicyBuilder::default_ttl), for a 200.
+/// 7. A [heuristic](super::PolicyBuilder::heuristic_freshness) (RFC 9111 section 4.2.2).
+///
+/// Only hints override a response that forbids its reuse by `no-cache`, `private`, `max-age=0`, or
+/// an `Expires` that has passed or can't be read. [Per-identity
+/// entries](super::PolicyBuilder::vary_by_identity) may be `private`. Nothing overrides `no-store`.
+///
+/// The lifetime that clients receive is separate: see
+/// [`client_max_age`](super::PolicyBuilder::client_max_age).
 ///
 /// # Example
 /// ```
 /// use std::time::Duration;
-/// use tower_response_cache::Policy;
+/// use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer};
 ///
-/// let policy = Policy::app().default_ttl(Duration::from_secs(600)).max_body_bytes(1 << 20);
+/// let policy = Policy::app().default_ttl(Duration::from_secs(600)).max_body_bytes(1 << 20).build()?;
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+/// let layer = SiteCacheLayer::new(&cache).policy(policy);
+/// # let _ = layer;
+/// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+#[doc(alias = "settings")]
+#[doc(alias = "configuration")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct Policy {
@@ -40,9 +60,9 @@ pub struct Policy {
     pub(crate) name: Option<String>,
     pub(crate) credentials: Vec<HeaderName>,
     pub(crate) cookies: CookiePolicy,
-    /// The names of cookies that stored responses may set.
+    /// The names of cookies that stored responses may set, as patterns.
     pub(crate) response_cookies: Vec<String>,
-    /// The longest heuristic lifetime, where there is one.
+    /// The longest heuristic lifetime; `None` turns heuristics off.
     pub(crate) heuristic: Option<Duration>,
     pub(crate) share_set_cookie: bool,
     pub(crate) cache_status: bool,
@@ -52,16 +72,16 @@ pub struct Policy {
     pub(crate) sharing: Sharing,
     pub(crate) etags: bool,
     pub(crate) strong_etags: bool,
-    /// Whether clients are told what pages are keyed by.
+    /// Whether `Vary` names the keyed fields for clients.
     pub(crate) emit_vary: bool,
     pub(crate) client_max_age: Option<Duration>,
-    /// Fields that outrank `Cache-Control`, the first one most.
+    /// Targeted fields, in the order of precedence.
     pub(crate) targets: Vec<HeaderName>,
-    /// Response fields that are not stored.
+    /// Further response fields that are not stored.
     pub(crate) unstored: Vec<HeaderName>,
-    /// Whether fetches carry no unkeyed fields.
+    /// Whether unkeyed fields are removed from fetches.
     pub(crate) strips_unkeyed: bool,
-    /// The unkeyed fields that fetches carry nevertheless; sorted.
+    /// The unkeyed fields that are not removed, sorted.
     pub(crate) allowed_unkeyed: Vec<HeaderName>,
     pub(crate) predicates: Predicates,
     pub(crate) stale: StaleOverrides,
@@ -69,34 +89,37 @@ pub struct Policy {
     pub(crate) negative: Vec<(StatusCode, Duration)>,
     /// The `beta` of XFetch.
     pub(crate) early_refresh: Option<f64>,
-    /// The share of a lifetime that is left to chance.
+    /// The largest share of a lifetime that jitter takes off, from 0 to 1.
     pub(crate) jitter: f64,
     pub(crate) max_followers: usize,
-    /// How long a call goes on without its client, if it does.
+    /// How long a fetch goes on after its client has disconnected; `None` cancels it.
     pub(crate) complete_after_disconnect: Option<Duration>,
-    /// The unkeyed fields that background refreshes carry besides.
+    /// Further fields that background refreshes carry.
     pub(crate) refresh_headers: Vec<HeaderName>,
-    /// Extensions that keep no refresh from being made in the background.
+    /// Extensions of layers in between that do not prevent background refreshes.
     pub(crate) known_extensions: Vec<KnownExtension>,
-    /// Whether the target of a redirect after a write is invalidated.
+    /// Whether a write that redirects invalidates the target of the redirect.
     pub(crate) redirects_invalidate: bool,
-    /// The fields that say which tags a response has, and those that clients are told them in, where that
-    /// is not as the response has it.
+    /// The response fields that tags are read from.
     pub(crate) tags_read: TagFields,
+    /// The response fields that tags are written to; `None` leaves the fields of the response
+    /// unchanged.
     pub(crate) tags_told: Option<TagFields>,
 }
 
-/// Whose word counts on sharing.
+/// Which responses are shared between visitors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sharing {
-    /// A request that carries credentials or a cookie is nobody else's business.
+    /// Only anonymous requests share responses: a credential or an undeclared cookie bypasses the
+    /// cache.
     App,
-    /// RFC 9111 alone: what an origin marks as shareable is shared, and requests may ask for news.
+    /// RFC 9111 alone decides: the origin's headers allow sharing, and request directives are
+    /// honored.
     Rfc9111,
 }
 
 impl Default for Policy {
-    /// The preset [`app`](crate::policy::Policy::app).
+    /// Returns the options of the preset [`app`](crate::policy::Policy::app).
     fn default() -> Self {
         Self {
             default_ttl: Ttl::Default,
@@ -145,7 +168,7 @@ const DEFAULT_MAX_WAITERS: usize = 10_000;
 const DEFAULT_MAX_WAIT: Duration = Duration::from_secs(10);
 
 impl Policy {
-    /// Returns `true` if a status is storable where the response states its own lifetime.
+    /// Returns `true` if a response with this status and an explicit lifetime is storable.
     pub(crate) fn stores_with_lifetime(&self, status: StatusCode) -> bool {
         match self.sharing {
             _ if self.negative(status).is_some() => true,

@@ -1,4 +1,4 @@
-//! The options that protect the service: stale serving, early refresh, limits on waiting for it.
+//! The options that protect the service: stale serving, early refresh, and limits on waiting.
 
 use super::{Policy, PolicyBuilder};
 use http::{StatusCode, response};
@@ -9,53 +9,107 @@ use std::time::Duration;
 use tower_http::classify::{ClassifiedResponse, ClassifyResponse};
 
 impl PolicyBuilder {
-    /// Sets how long a stale response is answered with at once, while a new one is made in the background
-    /// (RFC 5861 section 3), where neither the response nor its handler's hints say so themselves. The
-    /// default is not at all; 30 days is the longest.
+    /// Sets how long after its freshness lifetime a response is served while a background refresh
+    /// runs (RFC 5861 section 3).
     ///
-    /// `must-revalidate`, `proxy-revalidate`, `no-cache` and `s-maxage` forbid it (RFC 9111 section 4.2.4),
-    /// and so does an invalidation that does not [keep it](crate::invalidation::Invalidation::soft). The request that makes it anew is a GET like the one that met the stale
-    /// response, in a task of its own on the user's tokio runtime, without that one's credentials, conditions,
-    /// range and most unkeyed fields; see [`refresh_headers`](Self::refresh_headers) and
-    /// [`refresh_request`](Self::refresh_request). One is made at a time for each key, and
-    /// so many at a time as [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) says. Requests
-    /// with credentials or with a cookie that is not declared (where such a one is answered at all, as under
-    /// [`rfc9111`](crate::policy::Policy::rfc9111)), and pages of [one identity](Self::vary_by_identity), wait for a new response
-    /// instead. A [part of the key](Self::vary_by) must not be computed from what is taken off. So does a request
-    /// with an extension of a layer in between, unless it is [declared](Self::refresh_with) or
-    /// [removed](Self::refresh_without). Inside a tokio runtime, whose
-    /// timer has to be enabled; outside of one, stale pages are waited for.
+    /// The default is zero; the longest window is 30 days. A window that the response or the
+    /// handler's hints set takes precedence. This window does not apply to error responses, nor to
+    /// responses that are stale on arrival.
+    ///
+    /// A request waits for a new response instead
+    /// - if the stored response was invalidated, unless the invalidation was
+    ///   [soft](crate::invalidation::Invalidation::soft);
+    /// - if the stored response has `must-revalidate`, `proxy-revalidate`, `no-cache` or
+    ///   `s-maxage`, or a `Cache-Control` that can't be read (RFC 9111 section 4.2.4);
+    /// - if the stored response is a [per-identity entry](Self::vary_by_identity), or varies by a
+    ///   field that identifies a visitor;
+    /// - if the request has credentials or an undeclared cookie, and the policy does not make it
+    ///   bypass the cache, as under [`rfc9111`](crate::policy::Policy::rfc9111);
+    /// - if a layer in between leaves an extension that is neither [declared](Self::refresh_with)
+    ///   nor [removed](Self::refresh_without);
+    /// - outside of a tokio runtime.
+    ///
+    /// # Refreshes
+    /// A refresh is a GET in a separate task on the user's tokio runtime, whose timer must be
+    /// enabled. It is derived from the request that found the stale response, without its
+    /// credentials, conditions, range and most unkeyed fields; see
+    /// [`refresh_headers`](Self::refresh_headers) and [`refresh_request`](Self::refresh_request). A
+    /// [part of the key](Self::vary_by) must not be computed from a field that is removed. A
+    /// refresh takes 60 seconds at most.
+    ///
+    /// At most one refresh runs for each key, and
+    /// [`CacheBuilder::max_refreshes`](crate::cache::CacheBuilder::max_refreshes) in all.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app()
+    ///     .default_ttl(Duration::from_secs(60))
+    ///     .stale_while_revalidate(Duration::from_secs(600));
+    /// # let _ = policy;
+    /// ```
+    #[doc(alias = "SWR")]
+    #[doc(alias = "grace")]
+    #[doc(alias = "background refresh")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.policy.stale.while_revalidate = Some(window);
         self
     }
 
-    /// Sets how long a stale response is answered with where the service fails (RFC 5861 section 4), where
-    /// neither the response nor its handler's hints say so themselves. The default is not at all; 30 days is the longest.
+    /// Sets how long after its freshness lifetime a response is served if the service fails (RFC
+    /// 5861 section 4).
     ///
-    /// A service fails by an error, by taking longer than [`origin_timeout`](Self::origin_timeout), or by a
-    /// response that counts as a failure: 500, 502, 503 and 504, or what
-    /// [`error_predicate`](Self::error_predicate) says. A 304 about another representation is one, too: without a stale window it becomes a
-    /// 502. If the request had unkeyed fields, another answer that
-    /// is not stored (a 404, say) leaves the stale response in place, because such a field may have provoked it. At most
-    /// once in ten seconds for a key, a background request without these fields decides instead. It needs a tokio runtime
-    /// and a request body type that this crate can create empty (axum's, `String`, `Full`, `Empty` and boxed bodies of
-    /// http-body-util). If none can be made, the second such answer in a row removes the stale response, if its request had
-    /// other unkeyed fields or came a minute after the first. What forbids
-    /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbids this, too.
+    /// The default is zero; the longest window is 30 days. A window that the response or the
+    /// handler's hints set takes precedence. This window does not apply to error responses, nor to
+    /// responses that are stale on arrival. The directives that forbid
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate) forbid this, too.
+    ///
+    /// A service fails if it
+    /// - returns an error,
+    /// - exceeds the [`origin_timeout`](Self::origin_timeout),
+    /// - responds with 500, 502, 503 or 504, or as the [`error_predicate`](Self::error_predicate)
+    ///   decides, or
+    /// - responds with a 304 that selects another representation. Without a stale window, the
+    ///   client then receives a 502.
+    ///
+    /// # Responses that are not stored
+    /// A response that is not stored, such as a 404, removes the stale response. If the request had
+    /// unkeyed fields, one of them may have provoked the response, and the stale response stays. A
+    /// background request without these fields then decides, at most once in ten seconds for each
+    /// key. It needs a tokio runtime, and a request body type that this crate can create empty:
+    /// axum's body, `String`, `Full`, `Empty`, or a boxed body of http-body-util.
+    ///
+    /// If no such request can be made, the second such response in a row removes the stale
+    /// response. Its request must have other unkeyed fields than the first, or arrive at least a
+    /// minute later.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().stale_if_error(Duration::from_secs(24 * 3600));
+    /// # let _ = policy;
+    /// ```
+    #[doc(alias = "grace")]
+    #[doc(alias = "serve stale")]
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.policy.stale.if_error = Some(window);
         self
     }
 
-    /// Sets which responses count as a failure of the service, instead of 500, 502, 503 and 504. A 401, 403,
-    /// 404, 407 or 410 never does: it is an answer.
+    /// Sets which responses count as failures of the service, instead of 500, 502, 503 and 504.
+    ///
+    /// A 401, 403, 404, 407 or 410 never counts as a failure.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().error_predicate(|response| response.status.is_server_error());
+    /// # let _ = policy;
     /// ```
     pub fn error_predicate(
         mut self,
@@ -65,8 +119,12 @@ impl PolicyBuilder {
         self
     }
 
-    /// Lets a classifier of tower-http decide which responses count as a failure of the service: the one
-    /// that its tracing goes by, say. What it can decide only at the end of a body counts as no failure.
+    /// Sets a classifier of tower-http that decides which responses count as failures of the
+    /// service.
+    ///
+    /// It may be the classifier of tower-http's tracing layer. A response that is classified only
+    /// at the end of its body does not count as a failure. See
+    /// [`error_predicate`](Self::error_predicate).
     ///
     /// # Example
     /// ```
@@ -74,6 +132,7 @@ impl PolicyBuilder {
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().error_classifier(StatusInRangeAsFailures::new(500..=599));
+    /// # let _ = policy;
     /// ```
     #[cfg(feature = "tower-http")]
     pub fn error_classifier<C>(self, classifier: C) -> Self
@@ -90,31 +149,46 @@ impl PolicyBuilder {
         })
     }
 
-    /// Sets how long a request that may fill the cache, or a HEAD for what may, waits for the service to begin its
-    /// answer; then the call is dropped, and the client gets what is stale, or a 504. There is no limit by default, and none
-    /// outside a tokio runtime.
+    /// Sets how long a fetch waits for the head of the response. There is no limit by default.
+    ///
+    /// After the limit, the call is cancelled. The client receives the stale response if
+    /// [`stale_if_error`](Self::stale_if_error) permits it, and a 504 otherwise. The limit applies
+    /// to requests whose response may be stored, and to the HEAD requests for the same targets.
+    /// Outside of a tokio runtime, there is no limit.
+    #[doc(alias = "timeout")]
     pub fn origin_timeout(mut self, limit: Duration) -> Self {
         self.policy.origin_timeout = Some(limit);
         self
     }
 
-    /// Makes calls that others may wait for go on when their client leaves, for so long at most, and be
-    /// stored though nobody waits for them any more. Under an outer layer of this
-    /// crate, the response is not stored if the client leaves before its head. By default, they are dropped with their request, and
-    /// one of those who wait makes a call of its own.
+    /// Completes a fetch after its client has disconnected, for `limit` at most, and stores the
+    /// response.
     ///
-    /// Such a call is made in a task of its own on the user's tokio runtime. So it is only for services that
-    /// need nothing of their request's task: no task-locals of layers further out. (With feature `tracing`, it
-    /// keeps their span.) At most
-    /// 1,024 are made at a time; past that, calls are their requests' own.
+    /// By default, a fetch is cancelled with its request, and a follower starts over. With this
+    /// option, a fetch that followers may wait for runs in a separate task on the user's tokio
+    /// runtime. After the client disconnects, the service has `limit` to return the head. Recording
+    /// the body then takes `limit` at most, from the head on.
+    ///
+    /// Under an outer layer of this crate, the response is not stored if the client disconnects
+    /// before the head.
+    ///
+    /// At most 1,024 fetches run in separate tasks at a time; further ones are cancelled with their
+    /// requests.
+    ///
+    /// Use it only if the service needs nothing of the task of its request, such as task-locals of
+    /// outer layers. With the feature `tracing`, the span is kept.
+    #[doc(alias = "proxy_ignore_client_abort")]
+    #[doc(alias = "abort")]
+    #[doc(alias = "cancel")]
     pub fn complete_after_disconnect(mut self, limit: Duration) -> Self {
         self.policy.complete_after_disconnect = Some(limit);
         self
     }
 
-    /// Sets what is done to a request that is made in the background, before the service gets it: to remove
-    /// what is one visitor's own from its extensions (a session, an identity), which are those of the request
-    /// that met the stale response.
+    /// Sets a function that changes background requests before the service receives them.
+    ///
+    /// Use it to remove extensions that belong to one visitor, such as a session or an identity. A
+    /// background request has the extensions of the request that found the stale response.
     ///
     /// # Example
     /// ```
@@ -124,6 +198,7 @@ impl PolicyBuilder {
     /// let policy = Policy::app().refresh_request(|request| {
     ///     request.extensions.remove::<Session>();
     /// });
+    /// # let _ = policy;
     /// ```
     pub fn refresh_request(
         mut self,
@@ -133,19 +208,29 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds request fields to those that background refreshes carry.
+    /// Adds request fields that background refreshes carry.
     ///
-    /// A refresh carries keyed fields and those that select its variant, `Host` and keyed forwarded fields, `Accept` and
-    /// `Accept-*`, `User-Agent`, the fields that [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) allows, and these. If it
-    /// fails or its response is not stored, it is repeated once with keyed fields alone, at once or as the next refresh,
-    /// and that response decides. Fields that identify a visitor are never carried.
+    /// A refresh carries
+    /// - keyed fields, and fields that select its variant,
+    /// - `Host` and keyed forwarded fields,
+    /// - `Accept`, `Accept-*` and `User-Agent`,
+    /// - the [allowed](Self::allow_unkeyed_headers) unkeyed fields, if
+    ///   [`strip_unkeyed_inputs`](Self::strip_unkeyed_inputs) is on, and
+    /// - the fields that are named here.
+    ///
+    /// It never carries fields that identify a visitor. If it fails or its response is not stored,
+    /// it is repeated once with keyed fields alone, at once or as the next refresh. The second
+    /// response decides.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
     ///
     /// # Example
     /// ```
-    /// use http::HeaderName;
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().refresh_headers([HeaderName::from_static("x-api-version")]);
+    /// let policy = Policy::app().refresh_headers(["x-api-version"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
     pub fn refresh_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
@@ -153,8 +238,10 @@ impl PolicyBuilder {
         self
     }
 
-    /// Removes extensions of a type from requests that are made in the background: what a layer further out
-    /// puts there of one visitor. [`refresh_request`](Self::refresh_request) changes them in other ways.
+    /// Removes extensions of type `T` from background requests.
+    ///
+    /// Use it for an extension of an outer layer that belongs to one visitor.
+    /// [`refresh_request`](Self::refresh_request) makes other changes.
     ///
     /// # Example
     /// ```
@@ -165,17 +252,23 @@ impl PolicyBuilder {
     /// let policy = Policy::app()
     ///     .stale_while_revalidate(Duration::from_secs(60))
     ///     .refresh_without::<Session>();
+    /// # let _ = policy;
     /// ```
     pub fn refresh_without<T: Clone + Send + Sync + 'static>(self) -> Self {
         self.refresh_request(|request| drop(request.extensions.remove::<T>()))
     }
 
-    /// Declares that extensions of a type say nothing of a visitor: a database pool, the time a request came.
+    /// Declares that extensions of type `T` do not depend on the visitor, such as a database pool
+    /// or the time of the request.
     ///
-    /// If a layer between the outermost layer of this crate and this one leaves an extension that is not declared here, no
-    /// request is made in the background, and stale pages are waited for: no layer would judge what the layer in between
-    /// makes of the response. A policy that takes off itself what is one visitor's ([`refresh_without`](Self::refresh_without),
-    /// [`refresh_request`](Self::refresh_request)) is believed. What a router of axum leaves is known.
+    /// A layer between the outermost layer of this crate and this one may leave an extension. If
+    /// its type is not declared here, requests wait instead of receiving stale responses, and no
+    /// refresh runs in the background. The reason is that a background response does not pass
+    /// through the layer in between, and no outer layer judges it.
+    ///
+    /// Extensions of axum's router need no declaration. With
+    /// [`refresh_without`](Self::refresh_without) or [`refresh_request`](Self::refresh_request), no
+    /// extension needs one: the policy itself then removes what belongs to a visitor.
     ///
     /// # Example
     /// ```
@@ -184,6 +277,7 @@ impl PolicyBuilder {
     /// # #[derive(Clone)] struct Pool;
     ///
     /// let policy = Policy::app().stale_while_revalidate(Duration::from_secs(60)).refresh_with::<Pool>();
+    /// # let _ = policy;
     /// ```
     pub fn refresh_with<T: Send + Sync + 'static>(mut self) -> Self {
         let own = TypeId::of::<T>();
@@ -194,11 +288,14 @@ impl PolicyBuilder {
         self
     }
 
-    /// Sets how long a response with a status is held that states no lifetime itself: errors for a few
-    /// seconds, so that they can't be used to drive load to the service. For that status, a lifetime that it
-    /// states counts as well.
+    /// Sets the freshness lifetime of responses with this status that state none.
     ///
-    /// What says something of one request alone (a 206, 304, 405, 407, 412, 413, 416, 417, 431) is not stored even so.
+    /// Use it to store errors for a few seconds, so that clients can't use them to force requests
+    /// to the service. For that status, an explicit lifetime of the response counts as well. The
+    /// last call for a status applies.
+    ///
+    /// A response that concerns one request only is not stored in any case: 206, 304, 407, 412,
+    /// 413, 416, 417, 431, and 405 under [`app`](crate::policy::Policy::app).
     ///
     /// # Example
     /// ```
@@ -207,54 +304,79 @@ impl PolicyBuilder {
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().negative_ttl(StatusCode::NOT_FOUND, Duration::from_secs(10));
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "negative caching")]
+    #[doc(alias = "404")]
     pub fn negative_ttl(mut self, status: StatusCode, ttl: Duration) -> Self {
         self.policy.negative.push((status, ttl));
         self
     }
 
-    /// Makes stored responses be made anew in the background before they are stale, by chance: the more
-    /// likely, the nearer the end of their lifetime and the longer the service took to begin its answer. So
-    /// a page that is in demand is never stale, and many pages of one age are not made anew at once. Off by
-    /// default.
+    /// Refreshes stored responses in the background before they expire, at random. Off by default.
     ///
-    /// A hit at `now` refreshes where `now - delta * beta * ln(u) >= expiry`, with `delta` how long the service
-    /// took and `u` drawn from (0, 1]: XFetch, from Vattani, Chierichetti and Lowenstein, "Optimal
-    /// Probabilistic Cache Stampede Prevention" (VLDB 2015). A `beta` of 1 is optimal in their model; more is earlier.
+    /// A refresh is more likely the nearer the response is to its expiry, and the longer the
+    /// service took to return the head. A page in demand therefore does not become stale, and pages
+    /// that were stored together are not refreshed together. The refresh runs as for
+    /// [`stale_while_revalidate`](Self::stale_while_revalidate), but needs no stale window, and no
+    /// directive forbids it. [`Ttl::Forever`](crate::policy::Ttl::Forever) has no early refresh.
+    ///
+    /// A hit at `now` refreshes if `now - delta * beta * ln(u) >= expiry`. Here, `delta` is the
+    /// time that the service took, and `u` is drawn from (0, 1]. This is XFetch, from Vattani,
+    /// Chierichetti and Lowenstein, "Optimal Probabilistic Cache Stampede Prevention" (VLDB 2015).
+    /// A `beta` of 1 is optimal in their model; a greater one refreshes earlier. A `beta` that is
+    /// not finite and positive turns early refresh off.
+    #[doc(alias = "XFetch")]
+    #[doc(alias = "stampede")]
+    #[doc(alias = "dogpile")]
+    #[doc(alias = "probabilistic early expiration")]
     pub fn early_refresh(mut self, beta: f64) -> Self {
         self.policy.early_refresh = Some(beta).filter(|beta| beta.is_finite() && *beta > 0.0);
         self
     }
 
-    /// Makes responses be held for a random part less than their lifetime, so that what was stored together
-    /// is not stale together: `lifetime * (1 - share * u)`, with `u` drawn from [0, 1). Off by default; a
-    /// share below 0 counts as 0, above 1 as 1.
+    /// Shortens each freshness lifetime by a random share, so that responses that were stored
+    /// together do not expire together.
+    ///
+    /// The lifetime becomes `lifetime * (1 - share * u)`, with `u` drawn from [0, 1). Off by
+    /// default. A share below 0 counts as 0, and a share above 1 as 1. A share that is not finite
+    /// turns jitter off. [`Ttl::Forever`](crate::policy::Ttl::Forever) has no jitter.
+    #[doc(alias = "stampede")]
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.policy.jitter = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
         self
     }
 
-    /// Sets how long a collapsed request waits, for however many others, before it calls the service
-    /// itself. The default is 10 seconds; for some seconds after a wait in vain, requests to the same
-    /// key do not wait. Inside a tokio runtime, whose timer has to be enabled; outside of one there is no limit.
+    /// Sets how long a follower waits for the leader's response before it is forwarded itself.
+    ///
+    /// The default is 10 seconds. The limit is for one request, however many flights it waits for.
+    /// After a timeout, requests for the same key do not wait for ten seconds, or until a response
+    /// is stored (hit-for-miss). Inside a tokio runtime, its timer must be enabled. Outside of one,
+    /// there is no limit.
     ///
     /// # Loops
-    /// A handler, a body or a computation of a value may make requests of its own. Such a request does not wait for a
-    /// flight that waits for it. It is answered with 508 (`detail=loop`) if two identical requests have led to it, or
-    /// seventeen for its key that differ in their fields.
+    /// A handler, a body or a computation of a value may make requests itself. Such a request does
+    /// not wait for a flight that waits for it. It is answered with 508 (`detail=loop`) if two
+    /// identical requests have led to it, or seventeen for its key that differ in their fields.
     ///
-    /// Only requests that have a key are recognized. A handler is not stopped if it repeats a request that bypasses the
-    /// cache without end: one with a credential or an undeclared cookie, for an upgrade, with forwarded fields that can't
-    /// be read, or with a method such as POST or OPTIONS. Requests in other tasks are recognized if those use
-    /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network is not recognized: its requests
-    /// wait for each other up to this limit, and are forwarded then.
+    /// Only requests that have a key are recognized. A handler is not stopped if it endlessly
+    /// repeats a request that bypasses the cache: one with a credential or an undeclared cookie,
+    /// for an upgrade, with forwarded fields that can't be read, or with a method such as POST or
+    /// OPTIONS. Requests in other tasks are recognized if those use
+    /// [`propagate_dependencies`](crate::values::propagate_dependencies). A loop over the network
+    /// is not recognized: its requests wait for each other up to this limit, and are then
+    /// forwarded.
+    #[doc(alias = "single-flight")]
+    #[doc(alias = "hit-for-miss")]
+    #[doc(alias = "hit-for-pass")]
     pub fn collapse_timeout(mut self, limit: Duration) -> Self {
         self.policy.collapse_timeout = limit;
         self
     }
 
-    /// Sets how many requests wait for one call of the service at most; others call it themselves. The
-    /// default is 10,000.
+    /// Sets how many requests wait for one fetch at most; further ones are forwarded. The default
+    /// is 10,000.
+    #[doc(alias = "single-flight")]
     pub fn max_followers(mut self, most: usize) -> Self {
         self.policy.max_followers = most;
         self
@@ -262,14 +384,16 @@ impl PolicyBuilder {
 }
 
 impl Policy {
-    /// Returns `true` if that takes more than a look at its status.
+    /// Returns `true` if the user decides which responses are failures, so that the status is not
+    /// enough.
     pub(crate) fn has_own_failures(&self) -> bool {
         self.predicates.failed.is_some()
     }
 
     /// Returns `true` if a response counts as a failure of the service.
     pub(crate) fn is_failure(&self, response: &response::Parts) -> bool {
-        // What is refused or gone is an answer, to which a stale page is none (RFC 5861 section 4 is about 5xx).
+        // RFC 5861 section 4: only a 5xx is an error. A refusal, or a page that is gone, is a valid
+        // response that a stale page must not hide.
         if matches!(response.status.as_u16(), 401 | 403 | 404 | 407 | 410) {
             return false;
         }
@@ -279,7 +403,7 @@ impl Policy {
         }
     }
 
-    /// Returns how long a status is held that states no lifetime.
+    /// Returns the lifetime of a status for responses that state none.
     pub(crate) fn negative(&self, status: StatusCode) -> Option<Duration> {
         self.negative.iter().rev().find(|(of, _)| *of == status).map(|(_, ttl)| *ttl)
     }

@@ -1,4 +1,4 @@
-//! Functions of the user's that decide on single exchanges.
+//! Functions of the user that decide about single requests and responses.
 
 use crate::key::RequestHead;
 use http::{Extensions, HeaderName, request, response};
@@ -9,17 +9,18 @@ type Skip = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 type StorePredicate = dyn Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync;
 type Identity = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 type RefreshHook = dyn Fn(&mut request::Parts) + Send + Sync;
-/// When a service counts as failed.
+/// Returns `true` if a response counts as a failure of the service.
 type Failed = dyn Fn(&response::Parts) -> bool + Send + Sync;
 type Report = dyn Fn(&HeaderName) + Send + Sync;
 
-/// All of them.
+/// The functions of one policy.
 #[derive(Clone, Default)]
 pub(crate) struct Predicates {
     pub(super) skip: Vec<Arc<Skip>>,
     pub(super) store: Vec<Arc<StorePredicate>>,
-    /// Tell whether an outer layer has left there who the sender is.
+    /// Return `true` if an outer layer has left an extension that identifies the visitor.
     pub(super) extensions: Vec<fn(&Extensions) -> bool>,
+    /// The name of the identity, and the function that derives it.
     pub(super) identity: Option<(String, Arc<Identity>)>,
     pub(super) report: Option<Arc<Report>>,
     pub(super) failed: Option<Arc<Failed>>,
@@ -27,24 +28,24 @@ pub(crate) struct Predicates {
 }
 
 impl Predicates {
-    /// Returns `true` if a request is to pass.
+    /// Returns `true` if a request bypasses the cache.
     #[inline]
     pub(crate) fn skips(&self, request: RequestHead<'_>) -> bool {
         self.skip.iter().any(|skip| skip(request))
     }
 
-    /// Returns `true` if an extension of a request says who its sender is.
+    /// Returns `true` if an extension of a request identifies the visitor.
     #[inline]
     pub(crate) fn identify(&self, request: &Extensions) -> bool {
         self.extensions.iter().any(|is_there| is_there(request))
     }
 
-    /// Returns how many types of extensions identify.
+    /// Returns the number of extension types that identify a visitor.
     pub(crate) fn extensions(&self) -> usize {
         self.extensions.len()
     }
 
-    /// Returns `true` if anybody wants to see a request once its response is there.
+    /// Returns `true` if a predicate needs the request when its response arrives.
     pub(crate) fn look_at_responses(&self) -> bool {
         !self.store.is_empty()
     }
@@ -53,14 +54,14 @@ impl Predicates {
         self.store.iter().all(|store| store(request, response))
     }
 
-    /// Returns what visitors have caches of their own by, if they do.
+    /// Returns the name of the identity by which the cache is partitioned.
     pub(crate) fn identity_name(&self) -> Option<&str> {
         self.identity.as_ref().map(|(name, _)| name.as_str())
     }
 
     #[inline]
     pub(crate) fn identity(&self, request: RequestHead<'_>) -> Option<String> {
-        // An empty one is what many have in common.
+        // An empty identity would be shared by many visitors.
         let (_, identity) = self.identity.as_ref()?;
         identity(request).filter(|identity| !identity.is_empty())
     }
@@ -70,7 +71,7 @@ impl Predicates {
         !self.refresh.is_empty()
     }
 
-    /// Makes a request one that may be made in the background.
+    /// Applies the user's changes to a background request.
     pub(crate) fn prepare_refresh(&self, request: &mut request::Parts) {
         self.refresh.iter().for_each(|change| change(request));
     }

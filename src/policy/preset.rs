@@ -5,26 +5,30 @@ use crate::rules::cache_control::RequestDirectives;
 use http::HeaderMap;
 use std::time::Duration;
 
-/// So long the origin can be asked whether a stale response still stands, if it is not evicted before.
+/// How long a stale response with a validator stays in the store, for revalidation.
 const RETAINED: Duration = Duration::from_secs(24 * 3600);
 
-/// So long there may be clients that want what is stale rather than to wait.
+/// How long a stale response without a validator stays, for requests with `max-stale`.
 const RETAINED_FOR_MAX_STALE: Duration = Duration::from_secs(600);
 
 impl Policy {
-    /// Returns `true` if `If-Modified-Since` is compared with `Date` (RFC 9111 section 4.3.2): for an application, what was
-    /// invalidated and made anew within a second is another page.
+    /// Returns `true` if `If-Modified-Since` may be compared with `Date` (RFC 9111 section 4.3.2).
+    ///
+    /// An application's page may be invalidated and fetched again within one second, with the same
+    /// `Date`.
     pub(crate) fn compares_dates(&self) -> bool {
         self.sharing == Sharing::Rfc9111
     }
 
-    /// Returns `true` if a date in `If-Range` may stand for the very bytes (RFC 9110 section 13.1.5): for an application,
-    /// an outer layer may have compressed the client's copy, unless the policy promises otherwise.
+    /// Returns `true` if a date in `If-Range` may be a strong validator (RFC 9110 section 13.1.5).
+    ///
+    /// In front of an application, an outer layer may have compressed the client's copy, unless the
+    /// policy promises otherwise.
     pub(crate) fn resumes_by_date(&self) -> bool {
         self.strong_etags || self.sharing == Sharing::Rfc9111
     }
 
-    /// Returns `true` if those who wait for a response get it though it is to be validated before each use.
+    /// Returns `true` if followers accept a response that must be validated before each use.
     pub(crate) fn followers_accept_stale(&self) -> bool {
         self.sharing == Sharing::App
     }
@@ -34,17 +38,19 @@ impl Policy {
         self.sharing == Sharing::Rfc9111
     }
 
-    /// Returns `true` if a request has `only-if-cached` and the preset honors it (RFC 9111 section 5.2.1.7).
+    /// Returns `true` if a request has `only-if-cached` and the preset honors it (RFC 9111 section
+    /// 5.2.1.7).
     pub(crate) fn wants_only_if_cached(&self, request: &HeaderMap) -> bool {
         self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).only_if_cached
     }
 
-    /// Returns `true` if the request's own `no-store` counts (RFC 9111 section 5.2.1.5).
+    /// Returns `true` if a request has `no-store` and the preset honors it (RFC 9111 section
+    /// 5.2.1.5).
     pub(crate) fn forbids_storing(&self, request: &HeaderMap) -> bool {
         self.sharing == Sharing::Rfc9111 && RequestDirectives::from_headers(request).no_store
     }
 
-    /// Returns how long a response is kept once it is stale, given its longest stale window.
+    /// Returns how long a response stays in the store after it became stale.
     pub(crate) fn retained(&self, is_revalidatable: bool, longest_window: Duration) -> Duration {
         let asked_about = match self.sharing {
             _ if is_revalidatable => RETAINED,

@@ -1,4 +1,4 @@
-//! What a header field means to the cache by its name: known names first, then the words of the name.
+//! The role of a header field by its name: known names first, then the words of the name.
 
 mod by_length;
 mod harmless;
@@ -17,23 +17,24 @@ use std::cell::LazyCell;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// What a request field means to the cache, by its name.
+/// The role of a request field, by its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum HeaderRole {
+    /// Has no meaning to the cache.
     Nothing,
     Host,
-    /// Identifies a visitor or an application acting for one.
+    /// Identifies a visitor, or an application that acts for one.
     Credential,
-    /// Is named like a field that does.
+    /// Is not a known credential, but its name contains a credential word.
     NamedLikeCredential,
     Authorization,
     Cookie,
-    /// RFC 2965's, which nothing is declared of.
+    /// `Cookie2` of RFC 2965, which no option declares.
     OldCookie,
-    /// It is part of the key.
+    /// A forwarded field, which is part of the key.
     Forwarded(ForwardedField),
     ContentLength,
-    /// The request has a body, or is not the method it seems.
+    /// The request has content, `Expect` or `Upgrade`, or overrides its method.
     NotPlain(Detail),
     Range,
     Precondition,
@@ -44,7 +45,7 @@ pub(crate) enum HeaderRole {
 
 const METHOD_OVERRIDE: HeaderRole = HeaderRole::NotPlain(Detail::MethodOverride);
 
-/// Every name that means something; the most frequent first.
+/// All names with a role, the most frequent first.
 const NAMES: [(&str, HeaderRole); 56] = [
     ("host", HeaderRole::Host),
     ("if-none-match", HeaderRole::Tag),
@@ -104,7 +105,8 @@ const NAMES: [(&str, HeaderRole); 56] = [
     ("x-ms-client-principal-id", HeaderRole::Credential),
 ];
 
-/// For each first byte of a name, the lengths of the names that mean something: one look settles most.
+/// For each first byte of a name, a bit set of the lengths of the known names. One look rules out
+/// most names.
 const LENGTHS: [u32; 256] = {
     let mut lengths = [0; 256];
     let mut at = 0;
@@ -116,12 +118,12 @@ const LENGTHS: [u32; 256] = {
     lengths
 };
 
-/// Returns what a field means.
+/// Returns the role of a field.
 pub(crate) fn meaning(name: &str) -> HeaderRole {
     if is_harmless(name) { HeaderRole::Nothing } else { meaning_of_other(name) }
 }
 
-/// Returns what a field means that is not known to be harmless.
+/// Returns the role of a field that [`is_harmless`] does not list.
 pub(crate) fn meaning_of_other(name: &str) -> HeaderRole {
     match known(name) {
         Some((_, meaning)) => *meaning,
@@ -132,12 +134,13 @@ pub(crate) fn meaning_of_other(name: &str) -> HeaderRole {
 
 fn known(name: &str) -> Option<&'static (&'static str, HeaderRole)> {
     let first = *name.as_bytes().first()?;
-    // A longer name has the place of a shorter one, and turns out to be none of them next.
+    // A name of 32 bytes or more wraps around to a shorter length; the comparison then rules it
+    // out.
     let may_be_known = LENGTHS[usize::from(first)] & 1_u32.wrapping_shl(name.len() as u32) != 0;
     if may_be_known { NAMES.iter().find(|(known, _)| *known == name) } else { None }
 }
 
-/// Returns the reason for which a field that identifies its sender makes a request bypass the cache.
+/// Returns the `Cache-Status` detail that names an identifying field.
 #[cold]
 pub(crate) fn detail(name: &str) -> Detail {
     match known(name) {
@@ -147,24 +150,26 @@ pub(crate) fn detail(name: &str) -> Detail {
 }
 
 impl HeaderRole {
-    /// Returns `true` if such a field says who the sender is.
+    /// Returns `true` if such a field identifies a visitor.
     pub(crate) fn identifies(self) -> bool {
         matches!(self, Self::Credential | Self::NamedLikeCredential | Self::Authorization | Self::OldCookie)
     }
 
-    /// Returns `true` if such a field has a part of its own in every key.
+    /// Returns `true` if such a field is in every key.
     pub(crate) fn is_keyed(self) -> bool {
         matches!(self, Self::Host | Self::Forwarded(_))
     }
 
-    /// Returns `true` if such a field makes an answer one for this request alone, or asks about a copy.
+    /// Returns `true` if such a field makes a request conditional or a range request (RFC 9110
+    /// sections 13 and 14).
     pub(crate) fn selects(self) -> bool {
         matches!(self, Self::Range | Self::Precondition | Self::Validator | Self::Tag)
     }
 }
 
-/// Returns `true` if any field but `Cookie` says who the sender of a request is. What is `keyed` does so only by
-/// a known name.
+/// Returns `true` if any field other than `Cookie` identifies a visitor.
+///
+/// A `keyed` field does so only if it is a known or declared credential.
 pub(crate) fn identifies(
     headers: &HeaderMap,
     credentials: &[HeaderName],
@@ -180,13 +185,13 @@ pub(crate) fn identifies(
     })
 }
 
-/// Returns `true` if the values of a request field are nobody else's to read, by its name.
+/// Returns `true` if the values of a request field are secret, by its name.
 pub(crate) fn is_secret(name: &HeaderName) -> bool {
     let meaning = meaning(name.as_str());
     meaning.identifies() || matches!(meaning, HeaderRole::Cookie)
 }
 
-/// The rule by which the header of a response makes it one recipient's own.
+/// The rule that decides whether the header of a response makes it personalized.
 #[derive(Debug, Clone)]
 pub(crate) struct PersonalRule {
     declared: Option<Arc<DeclaredFields>>,
@@ -199,18 +204,20 @@ struct DeclaredFields {
 }
 
 impl PersonalRule {
-    /// Goes by the names of fields alone.
+    /// Decides by the names of fields alone.
     pub(crate) const BY_NAME: Self = Self { declared: None };
 
-    /// Goes by what a policy declares, too.
+    /// Decides by the names of fields and by the declarations of a policy.
     pub(crate) fn of(policy: &Policy) -> Self {
         let (credentials, harmless) = (policy.credentials.clone(), policy.key.ignored.clone());
         let is_silent = credentials.is_empty() && harmless.is_empty();
         Self { declared: (!is_silent).then(|| Arc::new(DeclaredFields { credentials, harmless })) }
     }
 
-    /// Returns `true` if a response sets a cookie, carries a credential (by the names of [`Policy::app`], whatever the
-    /// preset) or depends on more than request fields. A field that is not stored counts: the recipient has it.
+    /// Returns `true` if a response sets a cookie, has a credential or has `Vary: *`.
+    ///
+    /// Under both presets, names count as under [`Policy::app`]. Fields that are not stored count,
+    /// too: the recipient receives them.
     pub(crate) fn applies_to(&self, response: &HeaderMap) -> bool {
         let is_declared = |name: &HeaderName, list: fn(&DeclaredFields) -> &[HeaderName]| {
             self.declared.as_ref().is_some_and(|declared| list(declared).contains(name))
@@ -225,11 +232,13 @@ impl PersonalRule {
     }
 }
 
-/// Fields of one exchange with the name of a vendor that is named like a credential. They are not stored.
+/// Fields of one exchange whose vendor's name looks like a credential. They are not stored.
 const OF_VENDORS: [&str; 3] = ["x-auth0-requestid", "x-kong-admin-latency", "x-okta-request-id"];
 
-/// Returns `true` if a response field issues a credential, by its name. The counter of a rate limit does not, though it is
-/// named like one (`x-ratelimit-remaining-tokens`); it is not stored.
+/// Returns `true` if a response field issues a credential, by its name.
+///
+/// A rate limit counter does not, though its name may look like one
+/// (`x-ratelimit-remaining-tokens`). It is not stored.
 fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
     match sharing {
         Sharing::App => match meaning(name.as_str()) {
@@ -239,20 +248,23 @@ fn is_credential(name: &HeaderName, sharing: Sharing) -> bool {
             }
             meaning => meaning.identifies(),
         },
-        // What is for a proxy is not stored (RFC 9111 section 3.1).
+        // RFC 9111 section 3.1: fields for a proxy are not stored.
         Sharing::Rfc9111 => matches!(name.as_str(), "authorization" | "authentication-info"),
     }
 }
 
 impl Policy {
-    /// Returns `true` if any field but `Cookie` says who the sender of a request is.
+    /// Returns `true` if any field other than `Cookie` identifies a visitor.
     pub(crate) fn identifies_by_field(&self, headers: &HeaderMap) -> bool {
         identifies(headers, &self.credentials, &self.key.ignored, |name| self.key.covers(name))
     }
 
-    /// Returns the reason for which a response is not stored that issues a credential, if it does: the name of the
-    /// field. Fields that are declared harmless, or not stored, do not count; nor do those that the response itself
-    /// takes out (`private="x-user"`), unless they are known for credentials.
+    /// Returns the `Cache-Status` detail, with the name of the field, if a response issues a
+    /// credential.
+    ///
+    /// Fields that are declared harmless or not stored do not count. Under [`Policy::app`], fields
+    /// that the response itself excludes (`private="x-user"`) do not count either, unless they are
+    /// known credentials.
     pub(crate) fn issued_credential(
         &self,
         response: &HeaderMap,
@@ -272,7 +284,7 @@ impl Policy {
         Some(detail(issued.as_str()))
     }
 
-    /// Returns `true` if the values of a request field are nobody else's to read, by its name or as it is declared.
+    /// Returns `true` if the values of a request field are secret, by its name or by declaration.
     pub(crate) fn is_secret(&self, name: &HeaderName) -> bool {
         is_secret(name) || self.credentials.contains(name)
     }

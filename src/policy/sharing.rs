@@ -1,4 +1,5 @@
-//! The options that decide whose requests are answered from the cache, and what is stored.
+//! The options that decide which requests are answered from the cache, and which responses are
+//! stored.
 
 use super::PolicyBuilder;
 use super::cookies::extend;
@@ -7,21 +8,37 @@ use http::response;
 use std::sync::Arc;
 
 impl PolicyBuilder {
-    /// Adds request fields that identify a visitor, as `Authorization` does: requests that carry
-    /// one bypass the cache, and responses that carry one are not stored.
+    /// Declares fields that identify a visitor, as `Authorization` does.
     ///
-    /// Under [`app`](crate::policy::Policy::app), fields with a known name, or with a word such as `auth`, `token`, `session`, `user` or
-    /// `cert` or a final `key` in the name, identify a visitor even without this option.
-    /// [`ignore_headers`](Self::ignore_headers) declares a field harmless. A [keyed](Self::vary_on_headers) field is
-    /// harmless unless it is a known credential, or is declared here, before or after.
+    /// A request with one bypasses the cache, and a response with one is not stored.
+    ///
+    /// Under [`app`](crate::policy::Policy::app), many fields identify a visitor without this
+    /// option: known credentials, and names with a word such as `auth`, `token`, `session`, `user`
+    /// or `cert` or with a final `key`. [`ignore_headers`](Self::ignore_headers) declares a field
+    /// harmless. A [keyed](Self::vary_on_headers) field is harmless unless it is a known
+    /// credential, or is declared here.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().credential_headers(["x-badge"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    #[doc(alias = "authorization")]
     pub fn credential_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
         self.policy.credentials.extend(names);
         self
     }
 
-    /// Treats requests with an extension of this type as identified, for outer authentication layers that insert one.
-    /// They bypass the cache, unless [`vary_by_identity`](Self::vary_by_identity) finds an identity.
+    /// Treats requests with an extension of type `T` as identified.
+    ///
+    /// Use it if an outer authentication layer inserts one. The requests bypass the cache, unless
+    /// [`vary_by_identity`](Self::vary_by_identity) finds an ID.
     ///
     /// # Example
     /// ```
@@ -29,92 +46,155 @@ impl PolicyBuilder {
     /// # #[derive(Clone)] struct CurrentUser;
     ///
     /// let policy = Policy::app().identified_if_extension::<CurrentUser>();
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "authentication")]
+    #[doc(alias = "session")]
     pub fn identified_if_extension<T: Send + Sync + 'static>(mut self) -> Self {
         self.policy.predicates.extensions.push(|request| request.get::<T>().is_some());
         self
     }
 
-    /// Declares cookies that count for nothing, by name; `*` at the end stands for any ending. They
-    /// identify nobody, do not enter the key, and are removed from requests that fill the cache, so
-    /// that no page depends on them. A cookie that is declared nowhere makes a request bypass the cache.
+    /// Declares cookies that the cache ignores. A `*` at the end of a name matches any ending.
     ///
-    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
+    /// They do not identify a visitor and do not enter the key. They are removed from fetches, so
+    /// that no stored response depends on them. An undeclared cookie makes a request bypass the
+    /// cache.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
+    /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or
+    /// [`credential_cookies`](Self::credential_cookies).
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"]).vary_on_cookies(["lang"]);
+    /// let policy = Policy::app().ignore_cookies(["_ga*", "theme"]).vary_on_cookies(["lang"]).build()?;
+    /// # let _ = policy;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
+    #[doc(alias = "analytics")]
     pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = self.policy.cookies.ignore(names.into_iter().map(Into::into));
         self.check(result)
     }
 
-    /// Declares cookies whose `Set-Cookie` does not prevent storing, by name; `*` at the end stands for any ending. The
-    /// field reaches the client whose request was forwarded, and is not stored.
+    /// Declares cookies that a stored response may set. A `*` at the end of a name matches any
+    /// ending.
     ///
-    /// Use it for cookies that do not identify a visitor and that the page does not depend on. A response that
-    /// sets any other cookie is not stored.
+    /// By default, a response with `Set-Cookie` is not stored. If all cookies that it sets are
+    /// declared here, it is stored without the field. The client whose request was forwarded
+    /// receives the cookies.
     ///
-    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
+    /// Use it for cookies that do not identify a visitor, and that the page does not depend on.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, or has nothing before the
+    /// `*`.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
-    /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"]);
+    /// let policy = Policy::app().ignore_response_cookies(["lb_node", "exp_*"]).build()?;
+    /// # let _ = policy;
     /// # Ok::<_, tower_response_cache::error::ConfigError>(())
     /// ```
+    #[doc(alias = "Set-Cookie")]
     pub fn ignore_response_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = extend(&mut self.policy.response_cookies, names.into_iter().map(Into::into));
         self.check(result)
     }
 
-    /// Declares cookies whose values enter the key, in an order of their own: a language, say. They
-    /// identify nobody, and reach the handler alone of all cookies when a request fills the cache.
+    /// Declares cookies whose values enter the key, such as a language.
     ///
-    /// [`build`](Self::build) fails if a name can't be that of a cookie; patterns are not possible here.
+    /// They do not identify a visitor. Of all cookies, only they reach the handler on a fetch, in a
+    /// fixed order. Only digests of their values enter the key. A request with two cookies of one
+    /// such name bypasses the cache.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, is a pattern with `*`, or
+    /// is also declared by [`ignore_cookies`](Self::ignore_cookies) or
+    /// [`credential_cookies`](Self::credential_cookies).
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().vary_on_cookies(["lang", "currency"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     pub fn vary_on_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = self.policy.cookies.key(names.into_iter().map(Into::into));
         self.check(result)
     }
 
-    /// Declares cookies that identify a visitor, whatever else is declared: requests with one bypass
-    /// the cache. `*` at the end of a name stands for any ending.
+    /// Declares cookies that identify a visitor. A `*` at the end of a name matches any ending.
     ///
-    /// [`build`](Self::build) fails if a name can't be that of a cookie, or there is nothing before a `*`.
+    /// A request with one bypasses the cache, even if a pattern of
+    /// [`ignore_cookies`](Self::ignore_cookies) also matches, or if [undeclared cookies are
+    /// ignored](Self::ignore_undeclared_cookies).
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, has nothing before the
+    /// `*`, or is also declared by [`vary_on_cookies`](Self::vary_on_cookies) or
+    /// [`ignore_cookies`](Self::ignore_cookies).
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().ignore_cookies(["app_*"]).credential_cookies(["app_session"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    #[doc(alias = "session")]
     pub fn credential_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let result = self.policy.cookies.credentials(names.into_iter().map(Into::into));
         self.check(result)
     }
 
-    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
-    /// identify. They are removed from requests that fill the cache like those declared harmless.
+    /// Treats all undeclared cookies as [ignored](Self::ignore_cookies).
+    ///
+    /// Only cookies that are [declared as credentials](Self::credential_cookies) identify a visitor
+    /// then. Like other ignored cookies, undeclared ones are removed from fetches.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().credential_cookies(["sid"]).ignore_undeclared_cookies().build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     pub fn ignore_undeclared_cookies(mut self) -> Self {
         self.policy.cookies.ignore_undeclared();
         self
     }
 
-    /// Lets requests pass that a predicate picks: they are neither answered from the cache nor stored, nor
-    /// is anything that was stored before. With several, one is enough. A cache layer further in has rules
-    /// of its own.
+    /// Makes requests bypass this cache layer if the predicate returns `true`.
+    ///
+    /// They are not answered from the cache, and their responses are not stored. Existing entries
+    /// stay. If several predicates are set, one is enough. An inner cache layer decides by its own
+    /// policy.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().bypass_if(|request| request.uri.path().starts_with("/admin/"));
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "exclude")]
+    #[doc(alias = "skip")]
     pub fn bypass_if(mut self, predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static) -> Self {
         self.policy.predicates.skip.push(Arc::new(predicate));
         self
     }
 
-    /// Stores only what a predicate of the request and the head of its response picks, of what may be
-    /// stored at all. With several, all have to.
+    /// Stores a response only if the predicate returns `true`.
+    ///
+    /// The predicate sees the request and the head of the response. It applies to responses that
+    /// are otherwise storable, and can't admit others. If several predicates are set, all must
+    /// return `true`.
     ///
     /// # Example
     /// ```
@@ -123,11 +203,14 @@ impl PolicyBuilder {
     /// # #[derive(Clone)] struct Session;
     /// # impl Session { fn is_modified(&self) -> bool { false } }
     ///
-    /// // A session layer further out will set a cookie that this layer never sees.
+    /// // An outer session layer will set a cookie that this layer does not see.
     /// let policy = Policy::app().store_if(|request, _| {
     ///     request.extensions.get::<Session>().is_none_or(|session| !session.is_modified())
     /// });
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "admission")]
+    #[doc(alias = "exclude")]
     pub fn store_if(
         mut self,
         predicate: impl Fn(RequestHead<'_>, &response::Parts) -> bool + Send + Sync + 'static,
@@ -136,8 +219,22 @@ impl PolicyBuilder {
         self
     }
 
-    /// Adds response fields that are of one exchange alone and not stored with the rest, as `X-Request-Id`,
-    /// `Traceparent`, `Server-Timing` and the fields of a connection are by themselves.
+    /// Adds response fields that are not stored, since they belong to one exchange.
+    ///
+    /// `X-Request-Id`, `Traceparent`, `Server-Timing`, fields of the same kind, and hop-by-hop
+    /// fields are never stored. A field that is named here does not prevent storing, even if its
+    /// name is like a credential's.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::Policy;
+    ///
+    /// let policy = Policy::app().unstored_headers(["x-served-by-pod"]).build()?;
+    /// # let _ = policy;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     pub fn unstored_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let names = self.field_names(names);
         self.policy.unstored.extend(names);

@@ -1,12 +1,14 @@
-//! Tags in header fields: where they are read from, and where clients are told them.
+//! The options for tags in header fields: which fields they are read from, and which they are
+//! written to.
 
 use super::PolicyBuilder;
 use crate::rules::groups::TagField;
 
 impl PolicyBuilder {
-    /// Sets which response fields say what tags a response has, besides
-    /// [`CacheHints::tags`](crate::policy::CacheHints::tags). The default is `Cache-Groups` (RFC 9875) alone. A response
-    /// with a field that can't be read is not stored.
+    /// Sets which response fields the tags of a response are read from.
+    ///
+    /// [`CacheHints::tags`](crate::policy::CacheHints::tags) are added to them. The default is
+    /// `Cache-Groups` (RFC 9875) alone. A response with a field that can't be read is not stored.
     ///
     /// # Example
     /// ```
@@ -14,17 +16,24 @@ impl PolicyBuilder {
     /// use tower_response_cache::policy::TagField;
     ///
     /// let policy = Policy::app().read_tags_from([TagField::CacheGroups, TagField::SurrogateKey]);
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "surrogate key")]
+    #[doc(alias = "cache tag")]
+    #[doc(alias = "cache group")]
     pub fn read_tags_from(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
         self.policy.tags_read = fields.into_iter().collect();
         self
     }
 
-    /// Sets in which fields responses say their tags on the way out, those from hints included, and in no
-    /// others: so that a CDN in front can be told to purge by the same names. None is told none. Without it,
-    /// fields go out as they come, and tags from hints do not.
+    /// Sets which response fields clients receive the tags in, including tags from hints.
     ///
-    /// A field that can't hold a tag of the response (a comma in `Cache-Tag`, say) is left out.
+    /// The tags are written to these fields, and the other tag fields are removed. Use it to let a
+    /// CDN in front purge by the same tags, or with an empty list to hide tags from clients.
+    /// Without this option, fields are forwarded unchanged, and tags from hints are not written.
+    ///
+    /// A field that can't represent a tag of the response is left out. An example is a tag with a
+    /// comma in `Cache-Tag`.
     ///
     /// # Example
     /// ```
@@ -32,8 +41,12 @@ impl PolicyBuilder {
     /// use tower_response_cache::policy::TagField;
     ///
     /// let for_a_cdn = Policy::app().emit_tags_in([TagField::SurrogateKey]);
-    /// let for_nobody = Policy::app().emit_tags_in([]);
+    /// let hidden = Policy::app().emit_tags_in([]);
+    /// # let _ = (for_a_cdn, hidden);
     /// ```
+    #[doc(alias = "surrogate key")]
+    #[doc(alias = "cache tag")]
+    #[doc(alias = "cache group")]
     pub fn emit_tags_in(mut self, fields: impl IntoIterator<Item = TagField>) -> Self {
         self.policy.tags_told = Some(fields.into_iter().collect());
         self

@@ -1,10 +1,11 @@
-//! How long a response is held fresh here.
+//! The freshness lifetime of a response or a value in this cache.
 
 use std::time::Duration;
 
 /// How long this cache holds a response or a value fresh.
 ///
-/// Arguments of type `impl Into<Ttl>` also take a [`Duration`], or an `Option<Duration>`: `None` is [`Ttl::Forever`].
+/// Arguments of type `impl Into<Ttl>` also take a [`Duration`] or an `Option<Duration>`; `None` is
+/// [`Ttl::Forever`].
 ///
 /// # Example
 /// ```
@@ -14,17 +15,19 @@ use std::time::Duration;
 /// assert_eq!(Ttl::from(Duration::from_secs(60)), Ttl::For(Duration::from_secs(60)));
 /// assert_eq!(Ttl::from(None), Ttl::Forever);
 /// ```
+#[doc(alias = "timeout")]
+#[doc(alias = "lifetime")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive] // Later versions may add kinds of lifetimes.
 pub enum Ttl {
-    /// No TTL of its own: the next setting in the order of precedence applies. For values, that is
+    /// Sets no TTL: the next source in the order of precedence applies. For a value, that is
     /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl).
     #[default]
     Default,
-    /// A fixed time. Zero stores nothing. Less than a millisecond counts as zero for responses, as a millisecond
-    /// for values.
+    /// A fixed time. With zero, nothing is stored. Less than a millisecond counts as zero for
+    /// responses, and as a millisecond for values.
     For(Duration),
-    /// Until it is invalidated or evicted.
+    /// No end: the entry stays until it is invalidated or evicted.
     Forever,
 }
 
@@ -34,7 +37,7 @@ impl From<Duration> for Ttl {
     }
 }
 
-/// `None` is [`Ttl::Forever`].
+/// Converts `None` to [`Ttl::Forever`].
 impl From<Option<Duration>> for Ttl {
     fn from(duration: Option<Duration>) -> Self {
         duration.map_or(Self::Forever, Self::For)

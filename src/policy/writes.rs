@@ -1,28 +1,34 @@
-//! The option that decides what a write invalidates.
+//! The option for what a write invalidates.
 
 use super::PolicyBuilder;
 
 impl PolicyBuilder {
-    /// Sets whether a write that redirects with a 302 or 303 invalidates the page that it redirects to. The default is
-    /// `true`, for forms that show what they have changed (post-redirect-get).
+    /// Sets whether a write that redirects with a 302 or 303 invalidates the page that it redirects
+    /// to. On by default.
     ///
-    /// A login or logout that redirects to `/` clears the front page for every visitor. Set this to `false` if your
-    /// application has such routes, and invalidate what a write has changed by
-    /// [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or [`Cache::invalidate`](crate::cache::Cache::invalidate).
+    /// The default suits forms that redirect to the changed page (post-redirect-get).
     ///
-    /// The page has to be on the host of the request, or on one that a keyed forwarded field names (`Forwarded`,
-    /// `X-Forwarded-Host`). Under [`app`](crate::policy::Policy::app), `http` and `https` are one site. If a proxy says that it has removed a
-    /// prefix (`X-Forwarded-Prefix`), paths with the prefix and without it count.
+    /// A login or logout that redirects to `/` invalidates the front page for all visitors. If your
+    /// application has such routes, turn the option off. Then invalidate the changed pages by
+    /// [`InvalidateOnSuccess`](crate::invalidation::InvalidateOnSuccess) or
+    /// [`Cache::invalidate`](crate::cache::Cache::invalidate).
     ///
-    /// The target of the write itself, `Content-Location`, and the `Location` of a 201 or another 2xx are invalidated in any case (RFC
-    /// 9111 section 4.4). The `Location` of a 301, 307 or 308 is not.
+    /// The page must be on the host of the request, or on a host that a keyed forwarded field names
+    /// (`Forwarded`, `X-Forwarded-Host`). Under [`app`](crate::policy::Policy::app), `http` and
+    /// `https` are one site. If a proxy has removed a prefix (`X-Forwarded-Prefix`), the paths with
+    /// and without the prefix are invalidated.
+    ///
+    /// The target of the write, `Content-Location`, and the `Location` of a 201 or another 2xx are
+    /// invalidated in any case (RFC 9111 section 4.4). The `Location` of a 301, 307 or 308 is not.
     ///
     /// # Example
     /// ```
     /// use tower_response_cache::Policy;
     ///
     /// let policy = Policy::app().invalidate_redirects(false);
+    /// # let _ = policy;
     /// ```
+    #[doc(alias = "purge")]
     pub fn invalidate_redirects(mut self, on: bool) -> Self {
         self.policy.redirects_invalidate = on;
         self

@@ -1,9 +1,9 @@
 //! Lists of names, ordered by length.
 
-/// Returns `true` if a name is in a list.
+/// Returns `true` if a list contains a name.
 ///
-/// Compares the name with those of its length alone, and with constants: a look-up takes a few instructions and no call.
-/// A name in the list of another length does not compile.
+/// The name is compared only with constants of the same length, so a look-up takes a few
+/// instructions and no call. A name under the wrong length does not compile.
 macro_rules! is_listed {
     ($name:ident, $($length:literal: $($known:literal)+;)+) => {{
         const _: () = {

@@ -1,8 +1,10 @@
-//! Names of fields that identify no visitor: common ones, and ones with a word of a credential in them.
+//! Names of fields that do not identify a visitor: common names, and names that contain a
+//! credential word.
 
 use super::by_length::is_listed;
 
-/// Returns `true` if a field is known to identify nobody and to mean nothing else to the cache.
+/// Returns `true` if a field is known to have no meaning to the cache, and not to identify a
+/// visitor.
 #[inline]
 pub(crate) fn is_harmless(name: &str) -> bool {
     let is_listed = is_listed! { name,
@@ -46,7 +48,7 @@ pub(crate) fn is_harmless(name: &str) -> bool {
     is_listed || (name.len() > 6 && has_harmless_prefix(name))
 }
 
-/// Returns `true` for the fields of content negotiation, CORS, fetch metadata and client hints.
+/// Returns `true` for fields of content negotiation, CORS, fetch metadata and client hints.
 fn has_harmless_prefix(name: &str) -> bool {
     match name.as_bytes()[0] {
         b's' => name.starts_with("sec-fetch-") || name.starts_with("sec-ch-"),

@@ -1,4 +1,4 @@
-//! Names of both kinds, and what is made of words.
+//! Names that identify, names that do not, and names composed of words.
 
 use super::{HeaderRole, detail, is_harmless, meaning};
 use proptest::prelude::{Just, Strategy, prop_assert, prop_oneof, proptest};
@@ -120,13 +120,13 @@ fn fields_of_credentials_and_identities_identify() {
 }
 
 #[test]
-fn fields_of_browsers_proxies_and_pages_do_not() {
+fn fields_of_browsers_proxies_and_pages_do_not_identify() {
     let caught: Vec<_> = HARMLESS.into_iter().filter(|name| meaning(name).identifies()).collect();
     assert!(caught.is_empty(), "{caught:?}");
 }
 
 #[test]
-fn a_name_is_known_for_one_thing_only() {
+fn no_name_with_a_role_is_listed_as_harmless() {
     for (name, _) in super::NAMES {
         assert!(!is_harmless(name), "{name}");
         assert!(!matches!(meaning(name), HeaderRole::Nothing), "{name}");
@@ -135,7 +135,7 @@ fn a_name_is_known_for_one_thing_only() {
 
 /// RFC 9651 section 3.3.4.
 #[test]
-fn a_reason_is_the_name_of_the_field_as_a_token_or_a_string_and_not_longer_than_is_shown() {
+fn detail_is_the_field_name_as_a_token_or_string_up_to_a_limit() {
     let long = format!("x-token-{}", "a".repeat(10_000));
     let shown = format!("x-token-{}", "a".repeat(39));
     let table =
@@ -174,7 +174,7 @@ const WORDS: [&str; 26] = [
     "csrf",
 ];
 
-/// What may stand before or behind a word, at its edge or not.
+/// Text before or after a word, empty or separated by a hyphen or underscore.
 fn around() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(String::new()),
@@ -186,7 +186,7 @@ proptest! {
     #![proptest_config(crate::cases::cases())]
 
     #[test]
-    fn a_word_identifies_wherever_it_stands_in_a_name(
+    fn a_word_identifies_at_any_position_in_a_name(
         word in select(WORDS.to_vec()), before in around(), behind in "([-_][b-z0-9]{1,8}){0,3}",
     ) {
         let name = format!("{before}{word}{behind}");
@@ -195,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn a_word_that_others_are_run_together_with_identifies(
+    fn a_stem_identifies_at_the_end_of_a_longer_word(
         word in select(vec!["token", "cert", "secret", "session", "user", "jwt", "login", "claim", "signature", "sid"]),
         before in "[a-z]{1,8}",
     ) {
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn any_name_at_all_can_be_asked_about(name in "[!-~]{0,100}") {
+    fn no_name_makes_it_panic(name in "[!-~]{0,100}") {
         let _ = meaning(&name.to_ascii_lowercase());
     }
 }

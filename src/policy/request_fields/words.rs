@@ -1,8 +1,8 @@
-//! Names that look like those of credentials: whole words of a name, and what is run together in one.
+//! Names that look like credentials: by whole words, and by words that are run together.
 
 use super::by_length::is_listed;
 
-/// Words that identify wherever they stand, run together with others too.
+/// Returns the stems that begin with this byte. A stem identifies at any position in a word.
 const fn stems(first: u8) -> &'static [&'static str] {
     match first {
         b'a' => {
@@ -28,10 +28,10 @@ const fn stems(first: u8) -> &'static [&'static str] {
     }
 }
 
-/// Words that identify at either end of a word: within, they are parts of others.
+/// Stems that identify at the start or end of a word. Inside, they are parts of other words.
 const ENDS: [&str; 7] = ["cert", "claim", "cred", "jws", "pwd", "sso", "user"];
 
-/// Returns `true` for words that identify where they stand alone: personal data, and what single products send.
+/// Returns `true` for whole words that identify: personal data, and words of single products.
 fn identifies_alone(word: &[u8]) -> bool {
     is_listed! { word,
         2: b"cn" b"dn" b"sn";
@@ -52,10 +52,10 @@ fn identifies_alone(word: &[u8]) -> bool {
     }
 }
 
-/// Words that identify at the end of a name only: before others they are parts of a site.
+/// Words that identify only at the end of a name. Before other words, they name parts of a site.
 const LAST: [&str; 2] = ["scope", "sub"];
 
-/// What has identifiers that identify a visitor, beside the word or run together with it.
+/// Words that identify a visitor together with an identifier, as a next word or run together.
 const IDENTIFIED: [&str; 24] = [
     "advertising",
     "anonymous",
@@ -83,14 +83,14 @@ const IDENTIFIED: [&str; 24] = [
     "universal",
 ];
 
-/// How identifiers are called.
+/// Words for identifiers.
 const IDENTIFIERS: [&str; 7] = ["fingerprint", "guid", "id", "number", "serial", "uid", "uuid"];
 
-/// What makes a name one of a person's, beside the word or run together with it.
+/// Words that denote a person's name before `name`, as a separate word or run together.
 const PERSONAL_NAMES: [&str; 10] =
     ["common", "display", "family", "first", "full", "given", "last", "middle", "nick", "screen"];
 
-/// Other pairs of neighbors that identify, though neither does by itself.
+/// Other pairs of adjacent words that identify, though neither word does alone.
 const PAIRS: [(&str, &[&str]); 18] = [
     ("access", &["key"]),
     ("api", &["key"]),
@@ -112,22 +112,23 @@ const PAIRS: [(&str, &[&str]); 18] = [
     ("warp", &["tag"]),
 ];
 
-/// Pairs of neighbors that do not identify, though the first word does by itself: a user agent is a program, an address
-/// is that of a network, and a policy is the site's.
+/// Pairs of adjacent words that do not identify, though the first word does alone.
+///
+/// A user agent is a program, an address belongs to a network, and a policy to the site.
 const HARMLESS_PAIRS: [(&str, &str); 4] =
     [("user", "agent"), ("user", "ip"), ("proxyuser", "ip"), ("permissions", "policy")];
 
-/// Names whose words say nothing of it. Both tell whom a gateway has authorized; `Request-Context` alone names an
-/// application.
+/// Names that identify though none of their words does. Both hold the identity that a gateway has
+/// authorized; `Request-Context` alone names an application.
 const WHOLE: [&str; 2] = ["x-amzn-request-context", "x-amzn-lambda-context"];
 
-/// Returns `true` if the name of a field says that its value identifies a visitor.
+/// Returns `true` if the name of a field indicates that its value identifies a visitor.
 pub(super) fn identify(name: &str) -> bool {
-    // What caches call a page by is no secret.
+    // The key of a cache entry is not secret.
     if name.strip_suffix("key").is_some_and(|rest| rest.trim_end_matches(['-', '_']).ends_with("cache")) {
         return false;
     }
-    // The second is how a plug-in tells WebSphere of the connection and who is on it.
+    // `$WS…` fields describe the connection and its user to WebSphere plug-ins.
     if WHOLE.contains(&name) || name.starts_with("$ws") {
         return true;
     }
@@ -156,7 +157,7 @@ fn identifies(word: &[u8], next: Option<&[u8]>) -> bool {
     if word.starts_with(b"useragent") || HARMLESS_PAIRS.iter().any(is_pair) {
         return false;
     }
-    // Of an author are written works.
+    // `author` names the writer of a page. `has_stem` finds `authoriz`.
     let begins_with_auth = word.starts_with(b"auth") && !word.starts_with(b"author");
     begins_with_auth
         || word.ends_with(b"auth")
@@ -175,7 +176,7 @@ fn has_stem(word: &[u8]) -> bool {
     })
 }
 
-/// Returns `true` for two words that identify beside each other.
+/// Returns `true` if two adjacent words identify together.
 fn identify_together(word: &[u8], next: &[u8]) -> bool {
     let pair = PAIRS.iter().find(|(first, _)| first.as_bytes() == word);
     (is_one_of(&IDENTIFIERS, next) && is_one_of(&IDENTIFIED, word))
@@ -183,7 +184,7 @@ fn identify_together(word: &[u8], next: &[u8]) -> bool {
         || pair.is_some_and(|(_, seconds)| is_one_of(seconds, next))
 }
 
-/// Returns `true` for `customerid`, `displayname` and the like.
+/// Returns `true` for words such as `customerid` or `displayname`.
 fn is_run_together(word: &[u8]) -> bool {
     let identified = |end: &&str| {
         let owner = word.strip_suffix(end.as_bytes());
