@@ -1,20 +1,21 @@
-//! Authorities, and the one spelling of each (RFC 3986 section 3.2.2).
+//! Authorities, and their canonical form (RFC 3986 section 3.2.2).
 
 use super::error::KeyError;
 use std::net::Ipv6Addr;
 
-/// An authority, split in two.
+/// An authority, split into name and port.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Authority<'a> {
     pub(super) name: &'a [u8],
-    /// With its colon; empty if there is none, or the scheme's default.
+    /// The port with its colon; empty if the authority has no port, or the default port of its
+    /// scheme.
     pub(super) port: &'a [u8],
-    /// Whether it was sent in this spelling.
+    /// Whether the authority was sent in canonical form.
     pub(super) is_canonical: bool,
 }
 
 impl Authority<'_> {
-    /// Returns `true` if it is this host, whatever its port unless that is given.
+    /// Returns `true` if the name is `known`, and the port too if `known` has one.
     pub(super) fn is(&self, known: &str) -> bool {
         let rest = known.as_bytes().strip_prefix(self.name);
         rest.is_some_and(|rest| rest.is_empty() || rest == self.port)
@@ -25,10 +26,10 @@ pub(super) fn same(a: Authority<'_>, b: Authority<'_>) -> bool {
     a.name.eq_ignore_ascii_case(b.name) && a.port == b.port
 }
 
-/// What is not plain about a byte of an authority (RFC 3986 section 3.2.2): most hosts are made of plain ones
-/// alone, so that they are canonical and have no port.
+/// A byte that needs a closer look (RFC 3986 section 3.2.2). A host without such bytes is canonical
+/// and has no port, as most hosts.
 const NOT_PLAIN: u8 = 1;
-/// User information is refused, too.
+/// A byte that is not valid in a host. The `@` of user information is one, too.
 const REFUSED: u8 = 2;
 
 const CLASSES: [u8; 256] = {
@@ -51,12 +52,12 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-/// Splits an authority, without a trailing dot and without the default port of a known scheme.
+/// Splits an authority, and removes a trailing dot and the default port of a known scheme.
 ///
-/// Where the scheme is not known, a port stays: `Host: shop:80` at a TLS listener is not `shop`.
+/// If the scheme is not known, the port stays: `Host: shop:80` at a TLS listener is not `shop`.
 #[inline]
 pub(super) fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // All of it, since most are plain and short.
+    // Reads all bytes without an early exit, since most authorities are short and plain.
     let class = authority.iter().fold(0, |class, &byte| class | CLASSES[usize::from(byte)]);
     if class == 0 && authority.last().is_some_and(|&last| last != b'.') {
         return Ok(Authority { name: authority, port: &[], is_canonical: true });
@@ -67,9 +68,9 @@ pub(super) fn split<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Aut
     split_other(authority, scheme)
 }
 
-/// The same for one that is not as most are.
+/// Splits an authority that has other than plain bytes.
 fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authority<'a>, KeyError> {
-    // A colon before a bracket belongs to an address.
+    // A colon before a bracket belongs to an IPv6 address.
     let last = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
     let colon = last.filter(|&at| authority[at] == b':').unwrap_or(authority.len());
     let (name, port) = authority.split_at(colon);
@@ -84,14 +85,15 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
     Ok(Authority { name, port, is_canonical })
 }
 
-/// Returns an authority in its one spelling: in lower case, without a trailing dot and the default port of its scheme.
+/// Returns an authority in canonical form: lower case, without a trailing dot and the default port
+/// of its scheme.
 ///
 /// Returns `None` if it can't be read, or has user information.
 pub(crate) fn canonical_authority(authority: &[u8], scheme: Option<&str>) -> Option<String> {
     let parts = split(authority, None).ok()?;
     http::uri::Authority::try_from(authority).ok()?;
     let mut canonical = std::str::from_utf8(parts.name).ok()?.to_ascii_lowercase();
-    // One dot ends a name; more are no host, and would be read as another one each time.
+    // One dot may end a name. A second one would make the canonical form change with each reading.
     if canonical.ends_with('.') {
         return None;
     }
@@ -114,7 +116,7 @@ mod tests {
     use super::canonical_authority;
 
     #[test]
-    fn an_authority_has_one_spelling() {
+    fn an_authority_has_one_canonical_form() {
         let of = |text: &str, scheme| canonical_authority(text.as_bytes(), scheme);
         for text in ["shop.example", "SHOP.example", "Shop.Example.", "shop.example:", "shop.example.:00443"]
         {

@@ -1,22 +1,26 @@
-//! A key being written.
+//! A buffer in which a key is written.
 
 use super::cache_key::KeyRef;
 use super::digest::ValueDigest;
 use sha2::{Digest, Sha256};
 
-/// Longer keys are not used.
+/// The longest key in bytes. Requests with longer keys bypass the cache.
 const MOST_BYTES: usize = 8 * 1024;
 
-/// The longest part chosen by a client, in bytes, that enters a key in clear. A longer one enters as its digest.
+/// The longest client-chosen part, in bytes, that enters a key unchanged. A longer part enters as
+/// its digest.
 pub(crate) const LONGEST_VALUE: usize = 128;
 
-/// Room for a key on the stack; the common key needs no allocation.
+/// The room for a key on the stack, in bytes. Most keys need no allocation.
 const INLINE: usize = 256;
 
-/// A key being written, part by part.
+/// A key that is written part by part. Each part has a length prefix, so that different parts never
+/// have the same bytes.
 pub(crate) struct KeyBuf {
+    /// The bytes written so far.
     length: usize,
     inline: [u8; INLINE],
+    /// All bytes of the key once `inline` is full; empty before.
     spilled: Vec<u8>,
 }
 
@@ -25,7 +29,8 @@ impl KeyBuf {
         Self { length: 0, inline: [0; INLINE], spilled: Vec::new() }
     }
 
-    /// Appends bytes that are unambiguous already.
+    /// Appends bytes without a length prefix. Their length must be fixed, or known from what
+    /// precedes.
     #[inline]
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         let end = self.length + bytes.len();
@@ -36,7 +41,7 @@ impl KeyBuf {
         self.length = end;
     }
 
-    /// Appends a number: a length, mostly.
+    /// Appends a number.
     #[inline]
     fn number(&mut self, number: u32) {
         match self.inline.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) {
@@ -46,7 +51,7 @@ impl KeyBuf {
         self.length += size_of::<u32>();
     }
 
-    /// Appends where the stack has no more room; from then on everything is on the heap.
+    /// Appends bytes on the heap, and moves the inline bytes there first.
     #[cold]
     fn spill(&mut self, bytes: &[u8]) {
         if self.spilled.is_empty() {
@@ -55,14 +60,14 @@ impl KeyBuf {
         self.spilled.extend_from_slice(bytes);
     }
 
-    /// Appends one part.
+    /// Appends one part with its length.
     #[inline]
     pub(crate) fn part(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u32);
         self.raw(bytes);
     }
 
-    /// Appends the digest of a part, with a prefix that no part has.
+    /// Appends the digest of a part. Its prefix is no valid length of a part.
     #[inline]
     pub(crate) fn digest(&mut self, digest: &ValueDigest) {
         self.number(u32::MAX - 1);
@@ -78,13 +83,13 @@ impl KeyBuf {
         }
     }
 
-    /// Appends the length of a part whose bytes follow in pieces.
+    /// Appends a count, or the length of a part whose bytes are appended in pieces.
     #[inline]
     pub(crate) fn length(&mut self, length: usize) {
         self.number(length as u32);
     }
 
-    /// Appends a part that is absent, which differs from one that is empty.
+    /// Appends an absent part, which differs from an empty one.
     #[inline]
     pub(crate) fn absent(&mut self) {
         self.number(u32::MAX);
@@ -98,7 +103,7 @@ impl KeyBuf {
         }
     }
 
-    /// Appends a list, and what it is.
+    /// Appends a list of names, after a label for its kind.
     pub(crate) fn named<N: AsRef<str>>(&mut self, kind: &[u8], names: &[N]) {
         self.part(kind);
         self.length(names.len());
@@ -112,7 +117,7 @@ impl KeyBuf {
         self.length
     }
 
-    /// Returns `true` if the key is one that is not used, so that long URIs can't fill the memory.
+    /// Returns `true` if the key exceeds the limit, which keeps long URIs from filling the memory.
     pub(crate) fn is_too_long(&self) -> bool {
         self.length > MOST_BYTES
     }

@@ -1,46 +1,58 @@
-//! Finished keys, borrowed and owned, with their hash.
+//! Finished keys with their hash, borrowed and owned.
 
 use foldhash::quality::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
-/// Seeded once per process, so that nobody outside can choose keys that collide.
+/// Seeded once per process, so that clients can't choose keys that collide.
 static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::default);
 
-/// A borrowed key with its hash: what [`Store`](crate::store::Store) methods are called with.
+/// A borrowed key with its hash, as passed to the methods of [`Store`](crate::store::Store).
 ///
-/// Its parts are length-prefixed, so no two different sets of parts have the same bytes. The hash
-/// is seeded per process: a store outside the process names a key by a digest of its bytes.
+/// The parts of a key are length-prefixed, so different sets of parts have different bytes. The
+/// hash is seeded per process. A store outside the process must name a key by a digest of [its
+/// bytes](Self::as_bytes).
+///
+/// # Example
+/// ```
+/// use tower_response_cache::store::KeyRef;
+///
+/// let key = KeyRef::new(b"page");
+/// let owned = key.to_key();
+/// assert_eq!(owned.as_ref().as_bytes(), b"page");
+/// assert_eq!(owned.as_ref().process_hash(), key.process_hash());
+/// ```
 #[derive(Clone, Copy)]
 pub struct KeyRef<'a> {
     hash: u64,
     bytes: &'a [u8],
-    /// The same bytes where they are owned already, so that owning them once more takes no copy.
+    /// The same bytes if they are owned already, so that `to_key` does not copy them.
     owned: Option<&'a Arc<[u8]>>,
 }
 
 impl<'a> KeyRef<'a> {
-    /// Creates a key of any bytes.
+    /// Creates a key from any bytes, and computes its hash.
     #[must_use]
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { hash: HASHER.hash_one(bytes), bytes, owned: None }
     }
 
-    /// Returns the bytes.
+    /// Returns the bytes of the key.
     #[must_use]
     pub fn as_bytes(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Returns a hash of the bytes that is the same only within this process.
+    /// Returns a hash of the bytes, which is the same only within this process.
     #[must_use]
     pub fn process_hash(self) -> u64 {
         self.hash
     }
 
-    /// Returns an owned copy.
+    /// Returns an owned copy. It does not copy the bytes if the key was borrowed from a
+    /// [`CacheKey`].
     #[must_use]
     pub fn to_key(self) -> CacheKey {
         let bytes = self.owned.map_or_else(|| self.bytes.into(), Arc::clone);
@@ -49,13 +61,13 @@ impl<'a> KeyRef<'a> {
 }
 
 impl fmt::Debug for KeyRef<'_> {
-    /// Shows no bytes: a key may hold what nobody should read in a log.
+    /// Writes the length only: keys contain URLs, which may be private.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KeyRef({} bytes)", self.bytes.len())
     }
 }
 
-/// An owned key. Cheap to clone.
+/// An owned key. Clones share its bytes.
 #[derive(Clone)]
 pub struct CacheKey {
     hash: u64,
@@ -63,7 +75,7 @@ pub struct CacheKey {
 }
 
 impl CacheKey {
-    /// Returns the key, borrowed.
+    /// Returns a borrowed form of the key.
     #[must_use]
     pub fn as_ref(&self) -> KeyRef<'_> {
         KeyRef { hash: self.hash, bytes: &self.bytes, owned: Some(&self.bytes) }
@@ -102,7 +114,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Passes on the hash that a key already has.
+/// A hasher that returns the hash that a key already has.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Prehashed(u64);
 
@@ -112,7 +124,7 @@ impl Hasher for Prehashed {
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        // Keys write one u64; anything else still has to give a usable hash.
+        // Keys write one `u64`. Other input still gets a usable hash.
         self.0 = HASHER.hash_one((self.0, bytes));
     }
 
@@ -128,13 +140,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neither_form_of_a_key_shows_its_bytes_in_a_log() {
+    fn debug_output_hides_the_bytes() {
         let key = KeyRef::new(b"secret");
         assert!(!format!("{key:?}{:?}", key.to_key()).contains("secret"));
     }
 
     #[test]
-    fn keys_with_the_same_hash_are_told_apart_by_their_bytes() {
+    fn keys_with_one_hash_differ_by_their_bytes() {
         let a = CacheKey { hash: 1, bytes: b"a".as_slice().into() };
         let b = CacheKey { hash: 1, bytes: b"b".as_slice().into() };
         assert_ne!(a, b);

@@ -1,4 +1,4 @@
-//! Digests of what is secret, for keys and entries: a store is read by others than those whose secrets it holds.
+//! Digests of secret values, for keys and entries: a store may be readable by others.
 
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -6,14 +6,16 @@ use std::fmt;
 /// A digest of a secret value.
 pub(crate) type ValueDigest = [u8; 32];
 
-/// Makes digests of secret values: the same in every process that has the same secret, and others in each namespace.
+/// Computes digests of secret values.
+///
+/// They are the same in every process with the same secret, and differ between namespaces.
 #[derive(Clone)]
 pub(crate) struct ValueDigests {
-    /// What has digested the secret already.
+    /// The state of SHA-256 after the derived key.
     keyed: Sha256,
 }
 
-/// What a block of SHA-256 holds (FIPS 180-4 section 1).
+/// The block size of SHA-256 in bytes (FIPS 180-4 section 1).
 const BLOCK: usize = 64;
 
 impl ValueDigests {
@@ -25,11 +27,13 @@ impl ValueDigests {
         }
         let mut block = [0; BLOCK];
         block[..32].copy_from_slice(&key.finalize());
-        // A whole block, so that a value is digested from what the secret has left behind.
+        // A whole block is compressed at once, so that `digest` starts from the finished state.
         Self { keyed: Sha256::new_with_prefix(block) }
     }
 
-    /// Returns the digest of a value of a kind. Lengths come first, so that no input begins another one.
+    /// Returns the digest of a value of a kind.
+    ///
+    /// The lengths come first, so that no input is the prefix of another one.
     pub(crate) fn digest(&self, kind: &[u8], value: &[u8]) -> ValueDigest {
         let mut digest = self.keyed.clone();
         digest.update((kind.len() as u32).to_le_bytes());
@@ -47,7 +51,7 @@ impl Default for ValueDigests {
 }
 
 impl fmt::Debug for ValueDigests {
-    /// Shows nothing of the secret.
+    /// Writes nothing of the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ValueDigests")
     }
@@ -58,7 +62,7 @@ mod tests {
     use super::ValueDigests;
 
     #[test]
-    fn a_digest_depends_on_secret_namespace_kind_and_value_and_on_nothing_else() {
+    fn a_digest_depends_only_on_secret_namespace_kind_and_value() {
         let digest = |namespace, secret: &str, kind: &str, value: &str| {
             ValueDigests::new(namespace, secret.as_bytes()).digest(kind.as_bytes(), value.as_bytes())
         };
@@ -78,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_shown_nowhere() {
+    fn debug_output_hides_the_secret() {
         assert_eq!(format!("{:?}", ValueDigests::new("a", b"s3cret")), "ValueDigests");
     }
 }

@@ -1,12 +1,14 @@
-//! Why a request has no key.
+//! The reasons why a request has no key.
 
-/// Why no key can be built: such a request is neither looked up nor collapsed nor stored.
+/// The reason why a request has no key. The request bypasses the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyError {
+    /// The authority is malformed, contradictory or not in canonical form.
     Host,
-    /// It is none of those that are listed.
+    /// The policy lists hosts, and this is not one of them.
     UnknownHost,
     /// A forwarded field can't be read.
     Forwarded,
+    /// The key exceeds the size limit.
     TooLong,
 }

@@ -1,7 +1,7 @@
-//! Fields in which proxies say what a client asked for, read and written in one spelling.
+//! Forwarded fields: the target that a client requested, as proxies report it.
 //!
-//! The key has what they say and not their text, so that neither the address of a client nor a spelling makes another
-//! page. The handler of a fetch sees them as they are in the key.
+//! The key contains the values in canonical form, without client addresses. So neither an address
+//! nor a spelling makes another entry. The handler of a fetch sees the canonical values, too.
 
 mod element;
 mod spelling;
@@ -16,7 +16,10 @@ pub(crate) use spelling::prefix_of;
 use spelling::{host_of, port, scheme, url_text};
 use std::borrow::Cow;
 
-/// A field that a proxy adds to say where a request came from. Frameworks build URLs from it or route by it.
+/// A field in which a proxy reports the requested target. Frameworks build URLs from it, or route
+/// by it.
+///
+/// The number of a variant is its index in [`ALL`](Self::ALL), and its bit in [`ForwardedFields`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ForwardedField {
     Forwarded,
@@ -42,7 +45,7 @@ const NAMES: [HeaderName; 9] = [
     HeaderName::from_static("x-rewrite-url"),
 ];
 
-/// Fields that a request has.
+/// The set of forwarded fields of a request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ForwardedFields(u16);
 
@@ -62,7 +65,7 @@ impl ForwardedFields {
 }
 
 impl ForwardedField {
-    /// All of them, each at the place of its number.
+    /// All fields, each at the index of its number.
     pub(crate) const ALL: [Self; 9] = [
         Self::Forwarded,
         Self::XForwardedHost,
@@ -80,15 +83,16 @@ impl ForwardedField {
         &STATIC_NAMES[self as usize]
     }
 
-    /// Returns the field with a name, if it is one of these.
+    /// Returns the field with a name, if it is a forwarded field.
     pub(crate) fn named(name: &HeaderName) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.name() == name)
     }
 
-    /// Returns what all lines of the field say, in one spelling; `None` if that is nothing about the target.
+    /// Returns the canonical value of all lines of the field, or `None` if they name no part of the
+    /// target.
     ///
     /// # Errors
-    /// If a part of it can't be read.
+    /// If a line can't be read.
     pub(super) fn canonical<'h>(
         self,
         headers: &'h HeaderMap,
@@ -112,7 +116,7 @@ impl ForwardedField {
         Ok((!canonical.is_empty()).then_some(Cow::Owned(canonical)))
     }
 
-    /// Returns the value if it is one of the common ones, which are canonical.
+    /// Returns the value if it is common and already canonical.
     fn plain(self, headers: &HeaderMap) -> Option<&str> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -129,7 +133,9 @@ impl ForwardedField {
         if is_plain { line.to_str().ok() } else { None }
     }
 
-    /// Returns the elements of all lines, each in one spelling; `None` if there is none, or one that can't be read.
+    /// Returns the canonical elements of all lines.
+    ///
+    /// Returns `None` if there is no element, or if an element can't be read.
     fn list(self, headers: &HeaderMap, one: impl Fn(&[u8]) -> Option<String>) -> Option<String> {
         let elements: Option<Vec<_>> = field_elements(headers, self.name()).map(one).collect();
         let mut elements = elements.filter(|elements| !elements.is_empty())?;
@@ -137,7 +143,7 @@ impl ForwardedField {
         Some(elements.join(", "))
     }
 
-    /// Returns the URL, if there is one alone.
+    /// Returns the URL, if the field has exactly one line that can be read.
     fn url(self, headers: &HeaderMap) -> Option<Uri> {
         let mut lines = headers.get_all(self.name()).iter();
         let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -148,7 +154,7 @@ impl ForwardedField {
         (is_read && (!is_absolute || host_of(&uri).is_some())).then_some(uri)
     }
 
-    /// Returns the hosts that the field names, in one spelling; `None` for each that can't be read.
+    /// Returns the canonical hosts that the field names, with `None` for each that can't be read.
     pub(crate) fn hosts(self, headers: &HeaderMap) -> Vec<Option<String>> {
         match self {
             Self::XForwardedHost | Self::XHost => {
@@ -169,7 +175,7 @@ impl ForwardedField {
     }
 }
 
-/// Returns the scheme that proxies say, if it is one alone.
+/// Returns the scheme of `X-Forwarded-Proto`, if it has exactly one element.
 fn scheme_of(headers: &HeaderMap) -> Option<String> {
     let mut schemes = field_elements(headers, ForwardedField::XForwardedProto.name());
     match (schemes.next(), schemes.next()) {

@@ -1,23 +1,35 @@
-//! What of a request can be looked at without taking it apart.
+//! A borrowed request head, which predicates and key parts receive.
 
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Uri, Version};
 
-/// The head of a request, borrowed: everything but its body.
+/// A borrowed request head: all of a request but its body.
 ///
-/// The fields are those of [`http::request::Parts`].
+/// Functions of a policy receive it, such as [`bypass_if`](crate::policy::PolicyBuilder::bypass_if)
+/// and [`vary_by`](crate::policy::PolicyBuilder::vary_by). It has the fields of
+/// [`http::request::Parts`].
+///
+/// # Example
+/// ```
+/// use tower_response_cache::key::RequestHead;
+///
+/// let request = http::Request::get("/admin/users").body(())?;
+/// let head = RequestHead::from(&request);
+/// assert!(head.uri.path().starts_with("/admin/"));
+/// # Ok::<_, http::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive] // Later versions may pass more of a request.
 pub struct RequestHead<'a> {
-    /// The method.
+    /// The request method.
     pub method: &'a Method,
-    /// The target, as the layer sees it: a router further out may have stripped a prefix.
+    /// The target as this layer sees it. An outer router may have stripped a prefix.
     pub uri: &'a Uri,
-    /// The version of HTTP.
+    /// The HTTP version.
     pub version: Version,
     /// The header fields.
     pub headers: &'a HeaderMap,
-    /// What layers further out left on the request.
+    /// The extensions that outer layers have added.
     pub extensions: &'a Extensions,
 }
 

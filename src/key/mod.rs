@@ -1,4 +1,74 @@
-//! Cache keys: unambiguous bytes, compared in full.
+//! Cache keys: the inputs of a request that select a stored response.
+//!
+//! A key is an unambiguous sequence of bytes, and keys are compared in full. The methods of
+//! [`PolicyBuilder`](crate::policy::PolicyBuilder) decide what enters; the types of this module are
+//! their arguments.
+//!
+//! # Example
+//! ```
+//! use std::{convert::Infallible, time::Duration};
+//! use tower::{Layer, ServiceExt, service_fn};
+//! use tower_response_cache::key::{KeyPart, QueryKey};
+//! use tower_response_cache::{Cache, CacheStatus, MemoryStore, Policy, SiteCacheLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::app()
+//!     .default_ttl(Duration::from_secs(600))
+//!     .query(QueryKey::without_tracking())
+//!     .vary_by_part(KeyPart::language(["en", "de"])?)
+//!     .cache_status(true)
+//!     .build()?;
+//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+//! let page = service_fn(|request: http::Request<String>| async move {
+//!     // The handler sees the negotiated language, and no tracking parameters.
+//!     let language = request.headers()["accept-language"].to_str().unwrap_or_default().to_owned();
+//!     Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from(language)))
+//! });
+//! let service = SiteCacheLayer::new(&cache).policy(policy).layer(page);
+//!
+//! let requests = [
+//!     ("/?utm_source=mail", "de-AT", false), // Fetched and stored as `/` in German.
+//!     ("/", "de, en;q=0.5", true),
+//!     ("/", "en", false),
+//!     ("/?page=2", "en", false),
+//! ];
+//! for (uri, languages, is_hit) in requests {
+//!     let request = http::Request::get(uri).header("accept-language", languages).body(String::new())?;
+//!     let response = service.clone().oneshot(request).await?;
+//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     assert_eq!(status.is_hit(), is_hit, "{uri} {languages}");
+//!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Rules
+//! 1. Every key contains the namespace and version of the cache, the name and the sharing options
+//!    of the layer, the scheme if it is known, the authority, the public path and the query.
+//! 2. The public path and query are from the URI that the client requested. With the feature
+//!    `axum`, that is `OriginalUri`. If the handler sees another target, that target enters the key
+//!    as well.
+//! 3. GET and HEAD share one key. Requests with other methods have no key.
+//! 4. A request bypasses the cache if its `Host` is repeated, malformed, not in canonical form, or
+//!    not the authority of its URI (RFC 9112 section 3.2.2).
+//! 5. Forwarded fields (`Forwarded`, `X-Forwarded-Host` and the like) enter in canonical form,
+//!    without client addresses. A field that can't be read makes the request bypass the cache.
+//! 6. The policy adds [request fields](crate::policy::PolicyBuilder::vary_on_headers),
+//!    [cookies](crate::policy::PolicyBuilder::vary_on_cookies), [computed
+//!    parts](crate::policy::PolicyBuilder::vary_by) and the
+//!    [identity](crate::policy::PolicyBuilder::vary_by_identity) of the visitor.
+//! 7. Cookies, identities, credentials and parts that a function computes enter as digests only. So
+//!    do fields of more than 128 bytes.
+//! 8. On a fetch, query parameters that are not in the key, ignored fields and ignored cookies are
+//!    removed. Forwarded fields are replaced by their canonical form.
+//! 9. Under one key, `Vary` selects among variants (RFC 9111 section 4.1).
+//! 10. A request whose key exceeds 8 KiB bypasses the cache.
+//!
+//! # Caveats
+//! Paths and queries are compared without decoding: `/a%62` and `/ab` have two keys.
+//!
+//! Digests of short or well-known values can be guessed by readers of a shared store.
+//! [`CacheBuilder::key_secret`](crate::cache::CacheBuilder::key_secret) prevents that.
 
 mod authority;
 mod buf;

@@ -1,4 +1,4 @@
-//! Parts of the key that the user computes, and some ready-made ones.
+//! Parts of the key that are computed from the request, by the user or by content negotiation.
 
 use super::head::RequestHead;
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 
-/// A part of the key, computed from the request: a tenant, a plan, a bucket of an experiment, the
-/// language that is negotiated.
+/// A part of the key that is computed from the request, such as a tenant, a plan, an experiment or
+/// a negotiated language.
 ///
-/// The method needs no part of its own: GET and HEAD share what a GET has brought, all others pass.
+/// Add it to a policy by [`vary_by_part`](crate::policy::PolicyBuilder::vary_by_part). The method
+/// needs no part: GET and HEAD share a key, and requests with other methods bypass the cache.
 ///
 /// # Example
 /// ```
@@ -25,25 +26,37 @@ type Part = dyn Fn(RequestHead<'_>) -> Option<String> + Send + Sync;
 ///     .vary_by_part(KeyPart::encoding(["br", "gzip"])?)
 ///     .vary_by_part(KeyPart::new("plan", |request| {
 ///         Some(request.headers.get("x-plan")?.to_str().ok()?.to_owned())
-///     }));
+///     }))
+///     .build()?;
+/// # let _ = policy;
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+#[doc(alias = "cache key")]
+#[doc(alias = "variant")]
 #[derive(Clone)]
 #[must_use]
 pub struct KeyPart {
     name: String,
     part: Arc<Part>,
     replaces: Option<HeaderName>,
-    /// Whether the values are a few that the site itself has.
+    /// Whether all values come from the list that the site offers, so that they enter the key
+    /// without a digest.
     is_fixed: bool,
 }
 
 impl KeyPart {
-    /// Creates a part.
+    /// Creates a part that a function computes.
     ///
-    /// `name` says what the part is, the same in every process. `None` differs from an empty part. Only a digest of the
-    /// value enters the key, since it may say who the sender is; see
-    /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values may be guessed. The ready-made parts enter as they are.
+    /// `name` identifies the part, and must be the same in every process. `None` differs from an
+    /// empty value.
+    ///
+    /// Only a digest of the value enters the key, since the value may identify a visitor. Set a
+    /// [`key_secret`](crate::cache::CacheBuilder::key_secret) if values can be guessed. The values
+    /// of the ready-made parts enter without a digest.
+    ///
+    /// The function must return the same value for the same request, and must not depend on a field
+    /// that [`stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)
+    /// removes from background requests.
     pub fn new(
         name: impl Into<String>,
         part: impl Fn(RequestHead<'_>) -> Option<String> + Send + Sync + 'static,
@@ -51,20 +64,50 @@ impl KeyPart {
         Self { name: name.into(), part: Arc::new(part), replaces: None, is_fixed: false }
     }
 
-    /// Makes the part stand for a request field: a request that fills the cache has the part's value in
-    /// it, or none, and a response that names it in `Vary` has no variants for it.
+    /// Makes the part replace a request field.
     ///
-    /// So what the handler sees is what the key says, however many spellings clients have for it.
+    /// On a fetch, the handler sees the value of the part in this field, or no field for `None`. A
+    /// response that names the field in `Vary` has no variants for it. So all spellings of the
+    /// field with one value share a stored response.
+    ///
+    /// # Example
+    /// ```
+    /// use http::header::ACCEPT;
+    /// use tower_response_cache::key::KeyPart;
+    ///
+    /// let part = KeyPart::new("json", |request| {
+    ///     let accept = request.headers.get(ACCEPT)?.to_str().ok()?;
+    ///     accept.contains("json").then(|| "application/json".to_owned())
+    /// })
+    /// .replacing(ACCEPT);
+    /// # let _ = part;
+    /// ```
     pub fn replacing(mut self, field: HeaderName) -> Self {
         self.replaces = Some(field);
         self
     }
 
-    /// The language that a request prefers among those that the site has, as in `en` or `pt-BR`; the
-    /// first one where it has no word on any. It stands for `Accept-Language` (RFC 9110 section 12.5.4).
+    /// Creates a part with the offered language that a request prefers. It replaces
+    /// `Accept-Language` (RFC 9110 section 12.5.4).
+    ///
+    /// `offered` are language tags such as `en` or `pt-BR`. Of languages with equal weight, the
+    /// part is the language that the request names first. If the request prefers none of them, the
+    /// part is the first language that it does not exclude, or else the first one.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::key::KeyPart;
+    ///
+    /// let part = KeyPart::language(["en", "pt-BR"])?;
+    /// # let _ = part;
+    /// assert!(KeyPart::language(["pt_BR"]).is_err());
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// If there is none, or one that is no language tag.
+    /// If `offered` is empty, or has an invalid or repeated language tag.
+    #[doc(alias = "Accept-Language")]
+    #[doc(alias = "i18n")]
     pub fn language<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         let plain = |tag: &str| {
             tag.split('-')
@@ -75,11 +118,26 @@ impl KeyPart {
         })
     }
 
-    /// The media type that a request prefers among those that the site has, as in `text/html`; the first
-    /// one where it has no word on any. It stands for `Accept` (RFC 9110 section 12.5.1).
+    /// Creates a part with the offered media type that a request prefers. It replaces `Accept` (RFC
+    /// 9110 section 12.5.1).
+    ///
+    /// `offered` are media types without parameters, such as `text/html`. Of types with equal
+    /// weight, the part is the first offered one. If the request prefers none of them, the part is
+    /// the first type that it does not exclude, or else the first one.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::key::KeyPart;
+    ///
+    /// let part = KeyPart::format(["text/html", "application/json"])?;
+    /// # let _ = part;
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
     ///
     /// # Errors
-    /// If there is none, or one that is no media type.
+    /// If `offered` is empty, or has an invalid or repeated media type.
+    #[doc(alias = "Accept")]
+    #[doc(alias = "content negotiation")]
     pub fn format<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         let token = |text: &str| {
             !text.is_empty()
@@ -91,12 +149,27 @@ impl KeyPart {
         })
     }
 
-    /// The content coding that a request prefers among those that the site has, as in `br` or `gzip`, in
-    /// the site's own order of preference; `identity` where it wants none of them. It stands for
+    /// Creates a part with the offered content coding that a request prefers. It replaces
     /// `Accept-Encoding` (RFC 9110 section 12.5.3).
     ///
+    /// `offered` are content codings such as `br` or `gzip`, in the site's order of preference. Of
+    /// codings with equal weight, the part is the first offered one. If the request accepts none of
+    /// them, or prefers `identity`, the part is `identity`.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::key::KeyPart;
+    ///
+    /// let part = KeyPart::encoding(["br", "gzip"])?;
+    /// # let _ = part;
+    /// assert!(KeyPart::encoding(["identity"]).is_err(), "always offered");
+    /// # Ok::<_, tower_response_cache::error::ConfigError>(())
+    /// ```
+    ///
     /// # Errors
-    /// If there is none, or one that is no content coding.
+    /// If `offered` is empty, names `identity`, or has an invalid or repeated content coding.
+    #[doc(alias = "Accept-Encoding")]
+    #[doc(alias = "compression")]
     pub fn encoding<N: Into<String>>(offered: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         let plain = |name: &str| {
             !name.is_empty()
@@ -104,7 +177,7 @@ impl KeyPart {
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
         };
         Self::negotiated("encoding", offered, plain, ACCEPT_ENCODING, |headers, offered| {
-            // Behind those that are offered comes `identity`.
+            // `negotiated` appends `identity`.
             accept::encoding(headers, &offered[..offered.len() - 1]).unwrap_or(offered.len() - 1)
         })
     }
@@ -142,17 +215,17 @@ impl KeyPart {
         self.is_fixed
     }
 
-    /// Returns by what parts are sorted.
+    /// Returns the value by which parts are sorted.
     pub(crate) fn sorting(&self) -> (&str, Option<&str>) {
         (&self.name, self.replaces.as_ref().map(HeaderName::as_str))
     }
 
-    /// Returns the field that it stands for.
+    /// Returns the field that the part replaces.
     pub(crate) fn replaced(&self) -> Option<&HeaderName> {
         self.replaces.as_ref()
     }
 
-    /// Computes it.
+    /// Computes the value for a request.
     pub(super) fn of(&self, request: RequestHead<'_>) -> Option<String> {
         (self.part)(request)
     }
@@ -174,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_negotiated_is_one_of_what_is_offered_and_the_first_by_default() {
+    fn negotiation_picks_an_offered_value_and_the_first_by_default() {
         let language = KeyPart::language(["en", "de"]).expect("valid");
         assert_eq!(of(&language, "accept-language", "de-AT").as_deref(), Some("de"));
         assert_eq!(of(&language, "accept-language", "ja").as_deref(), Some("en"));
@@ -187,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_negotiated_is_refused_with_its_name() {
+    fn invalid_offers_are_refused_with_their_name() {
         for wrong in ["", "de_AT", "de, en"] {
             let error = KeyPart::language(["en", wrong]).expect_err(wrong);
             assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidAlternative, wrong));

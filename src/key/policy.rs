@@ -1,4 +1,4 @@
-//! What of a request enters its key: scheme, authority, public path, query, and parts of the user's.
+//! The rules for what enters the key: scheme, authority, public path, query, fields and parts.
 
 use super::authority::{Authority, same, split};
 use super::buf::{KeyBuf, LONGEST_VALUE};
@@ -13,24 +13,26 @@ use http::header::GetAll;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 
-/// What of a request enters its key.
+/// The rules for what enters the key of a request.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyPolicy {
     pub(crate) query: QueryKey,
-    /// Fields that are neither keyed nor shown to the handler.
+    /// Fields that do not enter the key and that the handler does not see, sorted.
     pub(crate) ignored: Vec<HeaderName>,
-    /// Fields that are keyed as they are sent, sorted.
+    /// Fields that enter the key with their unchanged values, sorted.
     pub(crate) headers: Vec<HeaderName>,
+    /// Computed parts, sorted.
     pub(crate) vary_by: Vec<KeyPart>,
-    /// If there is any, others have no key.
+    /// The hosts that have keys; an empty list permits all hosts.
     pub(crate) hosts: Vec<String>,
-    /// The keyed fields whose values enter as digests.
+    /// The fields of `headers` whose values enter as digests.
     pub(crate) secrets: Vec<HeaderName>,
     pub(crate) digests: ValueDigests,
 }
 
 impl KeyPolicy {
-    /// Returns a digest of the policy, the same in every process: keys made under different rules differ.
+    /// Returns a digest of the rules that is the same in every process, so that keys of different
+    /// rules differ.
     pub(crate) fn fingerprint(&self) -> [u8; 8] {
         let mut buf = KeyBuf::new();
         self.query.write(&mut buf);
@@ -46,39 +48,38 @@ impl KeyPolicy {
         fingerprint
     }
 
-    /// Returns the request fields that enter the key, or that a part of it stands for.
+    /// Returns the request fields that enter the key, or that a part of it replaces.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &HeaderName> {
         self.headers.iter().chain(self.vary_by.iter().filter_map(KeyPart::replaced))
     }
 
-    /// Returns `true` if requests with one key have all that counts of this field in common.
+    /// Returns `true` if requests with one key agree in all that the handler sees of this field.
     pub(crate) fn covers(&self, field: &HeaderName) -> bool {
         self.headers.contains(field) || self.vary_by.iter().any(|part| part.replaced() == Some(field))
     }
 
-    /// Computes the parts.
+    /// Computes the parts of a request's key. Calls functions of the user.
     #[inline]
     pub(crate) fn parts(&self, request: RequestHead<'_>) -> Vec<Option<String>> {
         match self.vary_by.as_slice() {
-            // Most have none.
             [] => Vec::new(),
             parts => parts.iter().map(|part| part.of(request)).collect(),
         }
     }
 
-    /// Leaves a fill of the fields that parts of the key stand for no more than those parts.
+    /// Replaces each field that a part of the key stands for by the value of the part.
     pub(crate) fn strip_unkeyed(&self, request: &mut HeaderMap, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             let Some(field) = part.replaced() else { continue };
             request.remove(field);
             if let Some(value) = value.as_ref().and_then(|value| HeaderValue::try_from(value).ok()) {
-                // A header section that is full goes without.
+                // A full header map drops the value, so that the handler sees no field.
                 let _ = request.try_insert(field, value);
             }
         }
     }
 
-    /// Writes what forwarded fields say.
+    /// Writes the canonical values of forwarded fields.
     #[inline(never)]
     fn write_forwarded(
         &self,
@@ -98,7 +99,7 @@ impl KeyPolicy {
         Ok(())
     }
 
-    /// Fails if any host is none of those that are listed.
+    /// Fails unless all hosts are listed.
     fn are_known(&self, hosts: Vec<Option<String>>) -> Result<(), KeyError> {
         for host in hosts {
             let host = host.ok_or(KeyError::Forwarded)?;
@@ -114,13 +115,13 @@ impl KeyPolicy {
         self.hosts.iter().any(|known| authority.is(known))
     }
 
-    /// Gives a fetch of each forwarded field what its key has of it.
+    /// Replaces each forwarded field of a fetch by its value in the key.
     pub(crate) fn canonicalize_forwarded(&self, request: &mut HeaderMap, fields: ForwardedFields) {
         for field in fields.iter() {
             let name = field.name();
             let canonical = field.canonical(request, &self.query).ok().flatten();
             match canonical.and_then(|value| HeaderValue::try_from(value.as_ref()).ok()) {
-                // One line takes the place of all.
+                // `insert` removes all other lines.
                 Some(value) => drop(request.insert(name, value)),
                 None => drop(request.remove(name)),
             }
@@ -141,7 +142,7 @@ impl KeyPolicy {
     fn write_parts(&self, buf: &mut KeyBuf, parts: &[Option<String>]) {
         for (part, value) in self.vary_by.iter().zip(parts) {
             match value {
-                // The user computes it of whatever the request has.
+                // A computed value may contain credentials.
                 Some(value) if !part.is_fixed() => {
                     buf.part(&self.digests.digest(part.name().as_bytes(), value.as_bytes()));
                 }
@@ -152,7 +153,7 @@ impl KeyPolicy {
 
     #[inline]
     fn write_headers(&self, buf: &mut KeyBuf, headers: &HeaderMap) {
-        // What forwarded fields say is in the key already.
+        // `write_forwarded` has written the canonical values of forwarded fields.
         for name in self.headers.iter().filter(|name| ForwardedField::named(name).is_none()) {
             let lines = headers.get_all(name);
             let (count, bytes) = lines
@@ -170,7 +171,7 @@ impl KeyPolicy {
 
 /// Writes the key of a request after the prefix that is already in `buf`.
 ///
-/// `uri` is the public one: where a router stripped a prefix, the one from before.
+/// `uri` is the public URI, from before a router has stripped a prefix.
 #[inline]
 pub(crate) fn write_key(
     buf: &mut KeyBuf,
@@ -188,7 +189,7 @@ pub(crate) fn write_key(
         Some(query) => buf.part(query.as_bytes()),
         None => buf.absent(),
     }
-    // What a router or a rewrite made of the target since: the handler answers to that.
+    // The handler may depend on the target after a router or a rewriting layer has changed it.
     write_seen(buf, &policy.query, uri, request.uri)?;
     if !forwarded.is_empty() {
         policy.write_forwarded(buf, forwarded, request.headers)?;
@@ -211,7 +212,7 @@ fn write_authority(
     let from_uri =
         uri.authority().map(|authority| split(authority.as_str().as_bytes(), scheme)).transpose()?;
     let authority = match (from_uri, from_host) {
-        // RFC 9112 section 3.2.2: they name one target; if they do not, nobody knows whose page it is.
+        // RFC 9112 section 3.2.2: both name one target. If they differ, the handler may use either.
         (Some(a), Some(b)) if !same(a, b) => return Err(KeyError::Host),
         (Some(authority), _) | (None, Some(authority)) => authority,
         (None, None) if !policy.hosts.is_empty() => return Err(KeyError::UnknownHost),
@@ -220,7 +221,7 @@ fn write_authority(
             return Ok(());
         }
     };
-    // A handler sees them as they were sent, so only the canonical spelling may share a key.
+    // A handler sees both unchanged, so only the canonical form may share a key.
     if [from_uri, from_host].into_iter().flatten().any(|sent| !sent.is_canonical) {
         return Err(KeyError::Host);
     }
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn where_hosts_are_listed_others_have_no_key() {
+    fn hosts_that_are_not_listed_have_no_key() {
         let policy =
             KeyPolicy { hosts: vec!["shop.example".into(), "b.example:8080".into()], ..KeyPolicy::default() };
         let unknown = Err(KeyError::UnknownHost);
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_is_not_spelt_canonically_has_no_key_since_the_handler_sees_it_as_sent() {
+    fn a_noncanonical_host_has_no_key() {
         for host in ["SHOP.example", "shop.example.", "shop.example:"] {
             assert_eq!(key("/x", Some(host)), Err(KeyError::Host), "{host}");
             assert_eq!(key(&format!("http://{host}/x"), None), Err(KeyError::Host), "{host}");
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_is_built_for_a_host_that_is_malformed_or_contradicts_the_target() {
+    fn a_malformed_or_contradicting_host_has_no_key() {
         for host in ["", "a b", "a,b", "a/b", "user@a", "a?b", "caf\u{e9}", "a:8x", ".", ":80"] {
             assert_eq!(key("/x", Some(host)), Err(KeyError::Host), "{host:?}");
         }
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_a_greatest_length() {
+    fn a_key_above_the_size_limit_is_an_error() {
         let long = format!("/{}", "x".repeat(8 * 1024));
         assert_eq!(key(&long, Some("a")), Err(KeyError::TooLong));
     }

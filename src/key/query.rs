@@ -1,13 +1,13 @@
-//! The modes in which a query enters the key.
+//! The modes in which the query enters the key.
 
 use super::buf::KeyBuf;
 use std::borrow::Cow;
 
-/// How the query enters the key. What does not enter it is removed before the handler sees it, so
-/// that no page depends on something its key ignores.
+/// How the query enters the key.
 ///
-/// Parameters are separated by `&` alone and compared as sent, without decoding. Repeated
-/// parameters keep their order.
+/// Parameters that do not enter it are removed before the handler sees the request, so that no
+/// stored response depends on them. Parameters are separated by `&` alone, and compared without
+/// decoding. Repeated parameters keep their order.
 ///
 /// # Example
 /// ```
@@ -15,7 +15,10 @@ use std::borrow::Cow;
 /// use tower_response_cache::key::QueryKey;
 ///
 /// let policy = Policy::app().query(QueryKey::without(["utm_*", "fbclid"]));
+/// # let _ = policy;
 /// ```
+#[doc(alias = "query string")]
+#[doc(alias = "cache key")]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueryKey(Mode);
 
@@ -29,39 +32,49 @@ enum Mode {
 }
 
 impl QueryKey {
-    /// The query as it was sent: the default.
+    /// Uses the unchanged query. This is the default.
     #[must_use]
     pub fn raw() -> Self {
         Self(Mode::Raw)
     }
 
-    /// The parameters sorted by name, so that their order makes no second copy.
+    /// Sorts the parameters by name, so that their order makes no difference.
     #[must_use]
     pub fn sorted() -> Self {
         Self(Mode::Sorted)
     }
 
-    /// Only these parameters, sorted by name; `*` at the end of a name stands for any ending.
-    /// With no names at all, the query does not count.
+    /// Uses only the named parameters, sorted by name.
+    ///
+    /// A `*` at the end of a name matches any ending. Without names, the query is ignored.
+    #[doc(alias = "allowlist")]
     #[must_use]
     pub fn only<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         Self(Mode::Only(sorted(names)))
     }
 
-    /// All parameters but these, sorted by name; `*` at the end of a name stands for any ending.
+    /// Uses all parameters except the named ones, sorted by name.
+    ///
+    /// A `*` at the end of a name matches any ending.
+    #[doc(alias = "ignore")]
     #[must_use]
     pub fn without<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
         Self(Mode::Without(sorted(names)))
     }
 
-    /// All parameters but those that advertisers and newsletters add to follow a visitor (`utm_*`, `gclid`,
-    /// `fbclid` and the like), sorted by name.
+    /// Uses all parameters except tracking parameters, sorted by name.
+    ///
+    /// The parameters are added by ad and mailing services: `utm_*`, `pk_*`, `gclid`, `gclsrc`,
+    /// `dclid`, `gbraid`, `wbraid`, `fbclid`, `msclkid`, `twclid`, `ttclid`, `li_fat_id`, `igshid`,
+    /// `mc_cid`, `mc_eid`, `yclid`, `_hsenc` and `_hsmi`. A later release may add others to the
+    /// list.
+    #[doc(alias = "utm")]
     #[must_use]
     pub fn without_tracking() -> Self {
         Self::without(TRACKING)
     }
 
-    /// Writes all that decides on keys, for a fingerprint.
+    /// Writes the mode, for the fingerprint of a policy.
     pub(super) fn write(&self, buf: &mut KeyBuf) {
         let (kind, names): (&[u8], &[String]) = match &self.0 {
             Mode::Raw => (b"raw", &[]),
@@ -72,7 +85,7 @@ impl QueryKey {
         buf.named(kind, names);
     }
 
-    /// Returns the query as it enters the key and as the handler sees it.
+    /// Returns the query that enters the key, which is also the query that the handler sees.
     #[inline]
     pub(crate) fn normalised<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         match &self.0 {
@@ -83,7 +96,7 @@ impl QueryKey {
 }
 
 impl Mode {
-    /// Returns the parameters that count, in order, if there are any.
+    /// Returns the parameters that enter the key, in order, or `None` for an empty list.
     fn reduced(&self, query: &str) -> Option<String> {
         let keep: &dyn Fn(&str) -> bool = match self {
             Self::Raw => return Some(query.to_owned()),
@@ -97,7 +110,7 @@ impl Mode {
     }
 }
 
-/// What the widespread ad and mailing services add.
+/// Parameters of widespread ad and mailing services. The docs of `without_tracking` list them.
 const TRACKING: [&str; 18] = [
     "utm_*",
     "gclid",
@@ -142,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn query_modes_decide_what_counts() {
+    fn query_modes_select_and_sort_parameters() {
         let table = [
             (QueryKey::raw(), "b=2&a=1&utm_x=3", Some("b=2&a=1&utm_x=3")),
             (QueryKey::sorted(), "b=2&a=1", Some("a=1&b=2")),

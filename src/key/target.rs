@@ -1,4 +1,4 @@
-//! What the handler sees of a target, where that is not what its client asked for.
+//! The target that the handler sees, if it differs from the target that the client requested.
 
 use super::buf::KeyBuf;
 use super::error::KeyError;
@@ -15,7 +15,7 @@ fn authority(uri: &Uri) -> Option<&str> {
     uri.authority().map(Authority::as_str)
 }
 
-/// Returns the parts in which two targets differ, byte for byte.
+/// Returns a bit set of the parts in which two targets differ, byte by byte.
 #[inline]
 fn difference(public: &Uri, seen: &Uri) -> u8 {
     if std::ptr::eq(public, seen) {
@@ -28,15 +28,16 @@ fn difference(public: &Uri, seen: &Uri) -> u8 {
         | flag(public.query() != seen.query(), QUERY)
 }
 
-/// Returns `true` if a handler sees the target that its client asked for.
+/// Returns `true` if a handler sees the target that its client requested.
 pub(crate) fn is_same_target(public: &Uri, seen: &Uri) -> bool {
     difference(public, seen) == 0
 }
 
-/// Writes the parts of the target that a router or a layer has changed, after a byte that says which.
+/// Writes the parts of the target that a router or a layer has changed, after a byte that names
+/// them.
 ///
 /// # Errors
-/// If the authority holds user information, which may be secret.
+/// If the changed authority has user information, which may be secret.
 #[inline]
 pub(super) fn write_seen(
     buf: &mut KeyBuf,
@@ -62,7 +63,7 @@ fn write_changed(
 ) -> Result<(), KeyError> {
     let query = mode.normalised(seen.query());
     if changed & QUERY != 0 && mode.normalised(public.query()) == query {
-        // What differs is not keyed, and no handler sees it.
+        // The queries differ only in parameters that are not keyed, and that no handler sees.
         changed &= !QUERY;
     }
     let authority = authority(seen);
@@ -97,7 +98,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn what_a_handler_sees_is_written_without_ambiguity(
+        fn different_seen_targets_are_written_differently(
             uris in prop::array::uniform3("((http|https)://[abA]{1,2})?/[a-c]{0,2}([?][a-c&=]{0,2})?"),
         ) {
             let [public, a, b] = uris.map(|uri| uri.parse::<Uri>().expect("a URI"));
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_handler_sees_of_a_query_makes_no_other_key() {
+    fn unkeyed_parameters_do_not_change_the_key() {
         let (mode, seen) = (QueryKey::without(["utm_*"]), Uri::from_static("/b?p=1"));
         let bytes = |public| written(&mode, &Uri::from_static(public), &seen);
         assert_eq!(bytes("/b?utm_x=1&p=1"), [0]);
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_with_user_information_is_in_no_key() {
+    fn user_information_in_the_authority_is_an_error() {
         let (public, seen) = (Uri::from_static("/"), Uri::from_static("http://me:secret@backend/"));
         let written = write_seen(&mut KeyBuf::new(), &QueryKey::raw(), &public, &seen);
         assert_eq!(written, Err(KeyError::Host));

@@ -1,4 +1,4 @@
-//! The elements of `Forwarded` (RFC 7239 section 4), as far as they say what a client asked for.
+//! The elements of `Forwarded` (RFC 7239 section 4), as far as they describe the target.
 
 use super::super::authority::canonical_authority;
 use super::spelling::scheme;
@@ -6,20 +6,24 @@ use crate::rules::list::{field_elements, trim};
 use http::HeaderMap;
 use http::header::FORWARDED;
 
-/// What one proxy says. Its `for` and `by`, which are addresses, are read and left out.
+/// The element of one proxy. Its addresses, `for` and `by`, are parsed but not kept.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) proto: Option<String>,
     pub(super) host: Option<String>,
 }
 
-/// Stands for an element that says nothing about the target, where it has a place behind one that does: a handler may
-/// count the proxies that it trusts from the last one (RFC 7239 section 6.2).
+/// Stands for an element without a target, if a preceding element has one.
+///
+/// A handler may count the proxies that it trusts from the last element (RFC 7239 section 6.2), so
+/// elements keep their distance from the end.
 const PLACE: &str = "for=unknown";
 
 impl Element {
-    /// Returns the elements of all lines in one spelling, which is empty if they say nothing about the target; `None`
-    /// if there is none, or one that can't be read.
+    /// Returns the canonical elements of all lines, which is an empty string if none describes the
+    /// target.
+    ///
+    /// Returns `None` if there is no element, or if an element can't be read.
     pub(super) fn list(headers: &HeaderMap) -> Option<String> {
         let (mut list, mut is_there) = (String::new(), false);
         for element in field_elements(headers, &FORWARDED) {
@@ -34,7 +38,7 @@ impl Element {
         is_there.then_some(list)
     }
 
-    /// Reads an element; `None` if it is none, or says something twice.
+    /// Parses an element. Returns `None` if it is malformed or repeats a parameter.
     pub(super) fn read(element: &[u8]) -> Option<Self> {
         let (mut names, mut proto, mut host) = (Vec::new(), None, None);
         let mut rest = element;
@@ -76,7 +80,7 @@ impl Element {
     }
 }
 
-/// Reads a pair up to the semicolon behind it: its name in lower case, its value, and the rest.
+/// Parses a pair up to the next semicolon. Returns its name in lower case, its value, and the rest.
 fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
     let at = text.iter().position(|byte| !is_of_token(*byte)).filter(|at| *at > 0 && text[*at] == b'=')?;
     let name = std::str::from_utf8(&text[..at]).ok()?.to_ascii_lowercase();
@@ -85,7 +89,8 @@ fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
         plain => {
             let end = plain.iter().position(|byte| *byte == b';').unwrap_or(plain.len());
             let value = trim(&plain[..end]);
-            // More than a token: many senders leave out the quotes around ports and IPv6 addresses.
+            // Accepts more than a token: many senders omit the quotes around ports and IPv6
+            // addresses.
             let is_value =
                 !value.is_empty() && value.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'"');
             (is_value.then(|| value.to_vec())?, &plain[end..])
@@ -95,7 +100,8 @@ fn pair(text: &[u8]) -> Option<(String, Vec<u8>, &[u8])> {
     matches!(rest, [] | [b';', ..]).then_some((name, value, rest))
 }
 
-/// Reads a quoted string behind its first quote (RFC 9110 section 5.6.4).
+/// Parses a quoted string after its opening quote (RFC 9110 section 5.6.4). Returns the value and
+/// the rest.
 fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut value = Vec::new();
     let mut bytes = text.iter().enumerate();
@@ -109,7 +115,7 @@ fn unquoted(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     None
 }
 
-/// RFC 9110 section 5.6.2.
+/// Returns `true` for a character of a token (RFC 9110 section 5.6.2).
 fn is_of_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -5,7 +5,7 @@ use super::super::query::QueryKey;
 use http::Uri;
 use http::uri::Scheme;
 
-/// Returns a scheme in lower case, or `None` if it is none.
+/// Returns a scheme in lower case, or `None` if it is not valid.
 pub(super) fn scheme(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     // RFC 3986 section 3.1.
@@ -14,15 +14,16 @@ pub(super) fn scheme(text: &[u8]) -> Option<String> {
     is_scheme.then(|| text.to_ascii_lowercase())
 }
 
-/// Returns a port without leading zeros, or `None` if it is none.
+/// Returns a port without leading zeros, or `None` if it is not valid.
 pub(super) fn port(text: &[u8]) -> Option<String> {
     let text =
         std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
     text.parse::<u16>().ok().filter(|port| *port != 0).map(|port| port.to_string())
 }
 
-/// Returns a prefix that a proxy has removed from the paths of requests: a slash first and none last, so that the
-/// root is empty. Returns `None` if it is no path.
+/// Returns a path prefix that a proxy has removed, with a leading slash and without a trailing one.
+///
+/// The prefix of the root is empty. Returns `None` if it is not a valid path.
 pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?.trim_matches('/');
     // RFC 3986 section 3.3.
@@ -31,12 +32,12 @@ pub(crate) fn prefix_of(text: &[u8]) -> Option<String> {
     prefix.bytes().all(is_of_path).then_some(prefix)
 }
 
-/// Returns the authority of a URL in its one spelling.
+/// Returns the authority of a URL in canonical form.
 pub(super) fn host_of(uri: &Uri) -> Option<String> {
     canonical_authority(uri.authority()?.as_str().as_bytes(), uri.scheme_str())
 }
 
-/// Returns a URL with its query as the key has it.
+/// Returns a URL in canonical form, with the query that enters the key.
 pub(super) fn url_text(uri: &Uri, query: &QueryKey) -> String {
     let query = query.normalised(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
     let origin = uri.scheme_str().zip(host_of(uri));

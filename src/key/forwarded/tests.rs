@@ -1,4 +1,4 @@
-//! What forwarded fields say.
+//! Tests of reading and canonicalizing forwarded fields.
 
 use super::*;
 use http::HeaderValue;
@@ -18,7 +18,7 @@ fn of(name: &str, lines: &[&str]) -> Result<Option<String>, KeyError> {
 }
 
 #[test]
-fn a_field_has_the_place_of_its_number() {
+fn fields_are_listed_by_their_number() {
     for (at, field) in ForwardedField::ALL.into_iter().enumerate() {
         assert_eq!((field as usize, ForwardedField::named(field.name())), (at, Some(field)));
     }
@@ -26,7 +26,7 @@ fn a_field_has_the_place_of_its_number() {
 
 /// RFC 7239 section 4.
 #[test]
-fn of_forwarded_the_protocol_and_the_host_count() {
+fn only_protocol_and_host_of_forwarded_enter_the_key() {
     let table: &[(&[&str], Option<&str>)] = &[
         (&["for=192.0.2.1;proto=https"], Some("proto=https")),
         (&["For=\"[2001:db8::1]:4711\" ; Proto=HTTPS;by=203.0.113.43;"], Some("proto=https")),
@@ -47,7 +47,7 @@ fn of_forwarded_the_protocol_and_the_host_count() {
 }
 
 #[test]
-fn of_a_list_all_lines_count_in_their_order() {
+fn all_lines_of_a_list_count_in_order() {
     let table: &[(&str, &[&str], &str)] = &[
         ("x-forwarded-proto", &["HTTPS"], "https"),
         ("x-forwarded-proto", &["https , HTTP"], "https, http"),
@@ -80,7 +80,7 @@ fn a_default_port_is_left_out_if_the_scheme_is_known() {
 }
 
 #[test]
-fn a_url_has_one_spelling_and_the_query_of_the_key() {
+fn a_url_is_canonical_with_the_query_of_the_key() {
     let table = [
         ("/a?b=1", "/a?b=1"),
         ("/A%2f", "/A%2f"),
@@ -97,7 +97,7 @@ fn a_url_has_one_spelling_and_the_query_of_the_key() {
 }
 
 #[test]
-fn a_part_that_can_not_be_read_is_an_error() {
+fn an_element_that_cannot_be_read_is_an_error() {
     let table: &[(&str, &[&[&str]])] = &[
         (
             "forwarded",
@@ -172,7 +172,7 @@ proptest! {
 
     /// An inner cache layer reads what an outer one has written.
     #[test]
-    fn the_one_spelling_is_read_as_itself(lines in texts(), at in 0..ForwardedField::ALL.len()) {
+    fn canonical_text_is_read_as_itself(lines in texts(), at in 0..ForwardedField::ALL.len()) {
         let field = ForwardedField::ALL[at];
         let name = field.name().as_str();
         let lines: Vec<_> = lines.iter().map(String::as_str).collect();
