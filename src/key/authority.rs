@@ -78,6 +78,8 @@ fn split_other<'a>(authority: &'a [u8], scheme: Option<&str>) -> Result<Authorit
     if name.is_empty() || !port.iter().skip(1).all(u8::is_ascii_digit) {
         return Err(KeyError::Host);
     }
+    // RFC 9110 sections 4.2.1 and 4.2.2. An empty port is the default, too (RFC 3986 section
+    // 3.2.3).
     let default = matches!((scheme, port), (Some("http"), b":80") | (Some("https"), b":443") | (_, b":"));
     let port = if default { &[] } else { port };
     let whole = name.len() + port.len() == authority.len();

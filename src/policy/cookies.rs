@@ -225,6 +225,7 @@ fn pairs(request: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 /// Returns `true` if all these `Set-Cookie` values set cookies with listed names.
 pub(crate) fn sets_only<'a>(names: &[String], values: impl IntoIterator<Item = &'a HeaderValue>) -> bool {
     values.into_iter().all(|value| {
+        // RFC 6265 section 5.2: the name-value pair ends at the first semicolon.
         let pair = value.as_bytes().split(|&byte| byte == b';').next().unwrap_or_default();
         let name = pair.split(|&byte| byte == b'=').next().unwrap_or_default();
         pair.contains(&b'=') && listed(names, name.trim_ascii())
