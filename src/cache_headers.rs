@@ -1,4 +1,5 @@
-//! The response fields that caches read: `Cache-Control`, targeted fields, `Vary`.
+//! Layers and functions that write the response fields that caches read: `Cache-Control`, targeted
+//! fields (RFC 9213) and `Vary`.
 //!
 //! # Example
 //! ```
@@ -12,13 +13,21 @@
 //! ```
 //!
 //! # Rules
-//! 1. Fields are merged with those of the response; of two directives, the stricter wins.
-//! 2. A personalized response is never declared shared: one that sets a cookie, carries a credential or is
-//!    `private`.
-//! 3. [`NeverCacheLayer`] keeps a response out of every cache, those of this crate included.
+//! 1. [`SetCacheControlLayer`] and [`AddVaryLayer`] merge their values with the fields of the
+//!    response. The stricter of two `Cache-Control` directives wins.
+//! 2. A personalized response never becomes public. Responses that set a cookie, carry a credential
+//!    or are `private` are personalized.
+//! 3. [`NeverCacheLayer`] keeps a response out of every cache, the caches of this crate included.
 //!
 //! # Where the layers belong
-//! Inside a cache layer, if that layer is to follow the fields; outside it, if the fields are for clients only.
+//! - Inside a cache layer, if that cache layer should follow the fields.
+//! - Outside a cache layer, if the fields are for clients only. Under an outer layer of this crate,
+//!   two layers also keep inner cache layers from storing the response: a [`NeverCacheLayer`], and
+//!   an [`AddVaryLayer`] that names `Cookie` or a credential field.
+//!
+//! # Caveats
+//! - A `max-age` that a layer adds inside a cache layer is also the freshness lifetime in that
+//!   cache.
 
 pub use crate::layer::{
     AddVary, AddVaryFuture, AddVaryLayer, NeverCache, NeverCacheFuture, NeverCacheLayer, SetCacheControl,

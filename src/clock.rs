@@ -1,4 +1,35 @@
-//! Time: a monotonic reading for ages and lifetimes, the wall clock for dates; both by hand in tests.
+//! The clock of a cache and its store: monotonic time for ages and lifetimes, wall-clock time for
+//! dates.
+//!
+//! # Example
+//! ```
+//! use std::time::Duration;
+//! use tower_response_cache::clock::Clock;
+//! use tower_response_cache::{Cache, MemoryStore};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (clock, hand) = Clock::manual();
+//! let store = MemoryStore::builder().clock(clock.clone()).build()?;
+//! let cache = Cache::builder(store).clock(clock).build()?;
+//!
+//! cache.set("greeting", "hello", Duration::from_secs(60)).await?;
+//! hand.advance(Duration::from_secs(60));
+//! assert_eq!(cache.get::<String>("greeting").await?, None);
+//! # Ok(()) }
+//! ```
+//!
+//! # Rules
+//! 1. Ages and lifetimes follow the monotonic time. Within a process, setting the wall clock makes
+//!    no entry stale and keeps none fresh.
+//! 2. The unit of all moments is the millisecond.
+//! 3. Give the cache and its store the same clock.
+//! 4. Entries in a remote store carry wall-clock times: the clocks of all machines must agree.
+//!
+//! # Caveats
+//! - Time limits on waiting, such as
+//!   [`CacheBuilder::store_timeout`](crate::cache::CacheBuilder::store_timeout), use tokio's timer
+//!   and not this clock. In tests, pause that timer with `tokio::time::pause`.
+//! - tokio's paused time does not move this clock.
 
 mod slept;
 
@@ -7,39 +38,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// A point in time of this process, in milliseconds since an arbitrary start.
+/// A point in time in this process, in milliseconds since an arbitrary start.
 ///
-/// It never goes back and does not follow the wall clock: setting that clock makes no response fresh for ever and ends no
-/// lock. On Linux, it counts the time that a machine sleeps, from the next second in which the machine is awake; on other
-/// systems as [`Instant`](std::time::Instant) does.
+/// Moments never go back and do not follow the wall clock: if that clock is set, no response stays
+/// fresh forever and no lock ends early. On Linux, the time that a machine is suspended counts from
+/// the first second that begins after it resumes. On other systems, it counts as
+/// [`Instant`](std::time::Instant) counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// A moment that never comes.
+    /// A moment that is never reached.
     pub const NEVER: Self = Self(u64::MAX);
 
-    /// Returns the time from `earlier` until this moment, or zero.
+    /// Returns the time from `earlier` to this moment, or zero if `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Returns the moment a duration later; one too far away is [`NEVER`](Self::NEVER).
+    /// Returns the moment that is `duration` later, or [`NEVER`](Self::NEVER) if that is out of
+    /// range.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(millis))
     }
 
-    /// Returns the moment a duration earlier, or the first one there is.
+    /// Returns the moment that is `duration` earlier, or the first moment if that is out of range.
     pub(crate) fn before(self, duration: Duration) -> Self {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self(self.0.saturating_sub(millis))
     }
 }
 
-/// Where a cache and its store read the time.
+/// The source of the time for a cache and its store: the system's clock or, in tests, a manual one.
+///
+/// Set it with [`CacheBuilder::clock`](crate::cache::CacheBuilder::clock).
 ///
 /// # Example
 /// ```
@@ -61,14 +96,14 @@ enum ClockSource {
     Manual(Arc<Hand>),
 }
 
-/// The clocks of a machine, in milliseconds.
+/// The clocks of a simulated machine, in milliseconds.
 #[derive(Debug, Default)]
 struct Hand {
-    /// The time that the machine was awake.
+    /// The time that the machine was running.
     elapsed: AtomicU64,
-    /// The time that it slept.
+    /// The time that the machine was suspended.
     asleep: AtomicU64,
-    /// The part of that which has been noticed.
+    /// The part of `asleep` that has been measured.
     noticed: Slept,
     wall_offset: AtomicI64,
 }
@@ -89,7 +124,7 @@ impl Hand {
     }
 }
 
-/// Moves a [`Clock::manual`].
+/// Moves a [`Clock::manual`]. Clones move the same clock.
 ///
 /// # Example
 /// ```
@@ -98,10 +133,10 @@ impl Hand {
 ///
 /// let (clock, hand) = Clock::manual();
 /// let (start, wall) = (clock.now(), clock.wall());
-/// // An administrator puts the clock right: no lifetime ends by that.
+/// // An administrator corrects the wall clock. No lifetime ends early.
 /// hand.set_wall_forward(Duration::from_secs(3600));
 /// assert_eq!(clock.now(), start);
-/// // The machine sleeps for an hour, and is awake for a second.
+/// // The machine is suspended for an hour, then runs for a second.
 /// hand.sleep(Duration::from_secs(3600));
 /// hand.advance(Duration::from_secs(1));
 /// assert_eq!(clock.now().since(start), Duration::from_secs(3601));
@@ -110,29 +145,33 @@ impl Hand {
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<Hand>);
 
-/// What a manual clock shows at first: 2026-01-01 00:00:00 UTC, in milliseconds since the epoch.
+/// The first wall-clock time of a manual clock: 2026-01-01 00:00:00 UTC, in milliseconds since the
+/// epoch.
 const MANUAL_START: u64 = 1_767_225_600_000;
 
-/// What monotonic clocks show at first, at least. As many milliseconds are 139 years, so that what another
-/// process did long before this one began, or before the machine was started, has its moment, too.
+/// The smallest monotonic time in milliseconds: 139 years. Events before this process or this
+/// machine started, as other processes report them, still have a moment.
 const MONOTONIC_START: u64 = 1 << 42;
 
-/// As of the last tick of the kernel, some milliseconds ago at most: reading the clock to the
-/// nanosecond takes eight times as long, and every hit reads it twice.
+/// Returns the time of the last tick of the kernel, which is at most some milliseconds ago.
+///
+/// A reading with nanosecond precision takes eight times as long, and every hit reads the clock
+/// twice.
 #[cfg(target_os = "linux")]
 #[inline]
 fn system_now() -> Moment {
     static SLEPT: Slept = Slept::new();
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    // Neither is ever negative.
+    // The kernel's monotonic time is never negative.
     let second = now.tv_sec as u64;
     let slept = SLEPT.millis(second, measure_slept);
     Moment(MONOTONIC_START + second * 1000 + now.tv_nsec as u64 / 1_000_000 + slept)
 }
 
-/// Returns by how many milliseconds the time since the machine was started exceeds the time that it was awake.
+/// Returns the milliseconds that the machine was suspended since it started.
 ///
-/// Returns `None` if the thread was interrupted in between: it would measure its own pause.
+/// Returns `None` if the thread was interrupted between the readings: the result would include its
+/// own pause.
 #[cfg(target_os = "linux")]
 fn measure_slept() -> Option<u64> {
     use rustix::time::{ClockId, clock_gettime};
@@ -154,20 +193,20 @@ fn system_now() -> Moment {
 }
 
 impl Clock {
-    /// Returns the system's clock.
+    /// Returns the system's clock, which is the default.
     #[must_use]
     pub fn system() -> Self {
         Self(ClockSource::System)
     }
 
-    /// Returns a clock that stands still, and the hand that moves it.
+    /// Returns a clock that stands still, and the handle that moves it.
     #[must_use]
     pub fn manual() -> (Self, ManualClock) {
         let hand = Arc::new(Hand::default());
         (Self(ClockSource::Manual(Arc::clone(&hand))), ManualClock(hand))
     }
 
-    /// Returns the monotonic time.
+    /// Returns the monotonic time, for ages and lifetimes.
     #[must_use]
     #[inline]
     pub fn now(&self) -> Moment {
@@ -177,7 +216,7 @@ impl Clock {
         }
     }
 
-    /// Returns the wall-clock time.
+    /// Returns the wall-clock time, for dates in messages.
     #[must_use]
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
@@ -186,7 +225,7 @@ impl Clock {
         }
     }
 
-    /// Returns how far the wall clock is from the monotonic time.
+    /// Returns the difference between the wall clock and the monotonic time.
     pub(crate) fn wall_offset(&self) -> WallOffset {
         let wall = self.wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
         let signed = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
@@ -199,12 +238,12 @@ impl Clock {
     }
 }
 
-/// How far the wall clock is from the monotonic time, in milliseconds.
+/// The difference between the wall clock and the monotonic time, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WallOffset(i64);
 
 impl WallOffset {
-    /// Returns a moment in milliseconds since the epoch, as other processes understand it.
+    /// Converts a moment into milliseconds since the epoch, for other processes.
     pub(crate) fn wall_millis(self, moment: Moment) -> u64 {
         if moment == Moment::NEVER {
             return u64::MAX;
@@ -212,7 +251,8 @@ impl WallOffset {
         moment.0.saturating_add_signed(self.0).min(u64::MAX - 1)
     }
 
-    /// Returns the moment in this process of what [`wall_millis`](Self::wall_millis) gave in whichever.
+    /// Converts a result of [`wall_millis`](Self::wall_millis), from any process, into a moment of
+    /// this process.
     pub(crate) fn moment(self, wall_millis: u64) -> Moment {
         if wall_millis == u64::MAX {
             return Moment::NEVER;
@@ -221,18 +261,19 @@ impl WallOffset {
     }
 }
 
-/// What differs by no more is measured in error: one clock is read to the tick, the other after it.
+/// Differences of up to this many milliseconds are measurement errors: the monotonic time is that
+/// of the last tick.
 const TOLERATED: u64 = 250;
 
-/// Returns the offset measured before unless the clock was set meanwhile, so that what is stored elsewhere is
-/// read twice as the same.
+/// Returns the last measured offset unless the wall clock was set since. So a moment that a remote
+/// store holds converts to the same moment each time.
 fn steady(measured: i64) -> i64 {
     static HELD: AtomicI64 = AtomicI64::new(i64::MIN);
     let held = HELD.load(Ordering::Relaxed);
     if held.abs_diff(measured) <= TOLERATED {
         return held;
     }
-    // Whoever is first has measured for all.
+    // The first thread that measures a new offset decides for all.
     match HELD.compare_exchange(held, measured, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => measured,
         Err(other) => other,
@@ -240,28 +281,28 @@ fn steady(measured: i64) -> i64 {
 }
 
 impl ManualClock {
-    /// Moves the time on.
+    /// Moves both the monotonic time and the wall clock forward.
     pub fn advance(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0.elapsed.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Sends the machine to sleep: the wall clock moves on, the kernel's monotonic clock does not.
+    /// Suspends the machine: the wall clock moves forward, the kernel's monotonic clock does not.
     ///
-    /// As with the system's clock, a cache counts the pause from the next second in which the machine is awake:
-    /// [`advance`](Self::advance) by a second afterwards.
+    /// As with the system's clock, the cache counts the pause from the next full second: call
+    /// [`advance`](Self::advance) with a second afterwards.
     pub fn sleep(&self, by: Duration) {
         let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
         self.0.asleep.fetch_add(millis, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock alone back, as an administrator or NTP may do.
+    /// Sets only the wall clock back, as an administrator or NTP may do.
     pub fn set_wall_back(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.0.wall_offset.fetch_sub(millis, Ordering::SeqCst);
     }
 
-    /// Sets the wall clock alone forward.
+    /// Sets only the wall clock forward.
     pub fn set_wall_forward(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.0.wall_offset.fetch_add(millis, Ordering::SeqCst);
@@ -319,7 +360,7 @@ mod tests {
         let (there, hand) = Clock::manual();
         hand.advance(Duration::from_secs(1000));
         let hour = Duration::from_secs(3600);
-        // The other process began a thousand seconds before; both clocks show the same.
+        // The other process began a thousand seconds earlier; both wall clocks agree.
         hand.set_wall_back(Duration::from_secs(1000));
         let (here, now) = (here.wall_offset(), here.now());
         let seen = |moment| there.wall_offset().moment(here.wall_millis(moment));

@@ -1,4 +1,7 @@
-//! The low-level cache: values, counters and computations of your own, and the pages that are made from them.
+//! The low-level cache: values, counters and fragments that the application stores by key.
+//!
+//! Pages and values become dependents of the values that they read. If such a value changes, the
+//! cache invalidates its dependents.
 //!
 //! # Example
 //! ```
@@ -7,20 +10,33 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 //! let minute = Duration::from_secs(60);
-//! let top: Vec<String> = cache.get_or_set("top", minute, || async { vec!["vanilla".to_owned()] }).await?;
+//! let compute = || async { vec!["vanilla".to_owned(), "pistachio".to_owned()] };
+//! let top: Vec<String> = cache.get_or_set("top", minute, compute).await?;
 //! assert_eq!(cache.get("top").await?, Some(top));
 //! # Ok(()) }
 //! ```
 //!
 //! # Rules
-//! 1. Concurrent `get_or_set` calls for one value in one process share one computation.
-//! 2. A page or value depends on the values that it was made from: it is invalidated when they change.
-//! 3. A value that can't be read as the requested type counts as absent, and an event reports it.
+//! 1. Concurrent [`get_or_set`](crate::Cache::get_or_set) calls for one value in one process share
+//!    one computation. A follower waits for the leader for up to ten seconds.
+//! 2. A page or value depends on every value that it read while it was made. It is invalidated if
+//!    one of them is set, deleted or invalidated, and it expires no later than they do.
+//! 3. A value that was deleted, set or invalidated during its computation is returned, but not
+//!    stored.
+//! 4. Values are stored as MessagePack with named fields. A value that can't be read as the
+//!    requested type counts as absent; an event reports it (feature `tracing`).
+//! 5. If the store fails, reads and writes return the error. `get_or_set` computes the value
+//!    instead.
+//! 6. Changes of a counter invalidate nothing: no page depends on a counter.
 //!
 //! # Caveats
-//! Reads in a task that a handler spawns become no dependencies, unless the task is wrapped in
-//! [`propagate_dependencies`].
+//! - Reads in a task that a handler spawns become dependencies only if the task is wrapped in
+//!   [`propagate_dependencies`].
+//! - A page or value with more than 1,024 dependencies, or with one in another namespace, is not
+//!   stored.
+//! - The types of values must implement `serde::Serialize` and `serde::de::DeserializeOwned`.
 
 pub use crate::cache::tracking::{WithDependencies, propagate_dependencies};
 pub use crate::cache::values::{ComputeError, Fragment, IntoValue, SetItem, Value};

@@ -1,22 +1,22 @@
-//! The time that a machine has slept, which a monotonic clock does not count.
+//! The time that a machine was suspended, which the kernel's monotonic clock does not count.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The milliseconds that a machine has slept, measured once a second.
+/// The milliseconds that a machine was suspended, measured at most once per second.
 ///
-/// They never become fewer. The low bits hold the second of the last measurement, the high bits the milliseconds, so
-/// that one load finds both.
+/// The value never decreases. The low bits hold the second of the last measurement and the high
+/// bits the milliseconds, so that one load reads both.
 #[derive(Debug, Default)]
 pub(super) struct Slept(AtomicU64);
 
-/// As many seconds are half a year; after exactly as long without a reading, one measurement is left out.
+/// 2^24 seconds are 194 days. A measurement is skipped if the last one was exactly that long ago.
 const SECOND_BITS: u32 = 24;
 const SECONDS: u64 = (1 << SECOND_BITS) - 1;
 
-/// Milliseconds that have room: 34 years.
+/// The longest time that the high bits can hold: 34 years.
 const MOST: u64 = u64::MAX >> SECOND_BITS;
 
-/// A smaller difference is an error of measurement.
+/// Increases of up to this many milliseconds are measurement errors.
 const TOLERATED: u64 = 10;
 
 impl Slept {
@@ -25,7 +25,8 @@ impl Slept {
         Self(AtomicU64::new(0))
     }
 
-    /// Returns the milliseconds. If none were measured in this second, measures them; a measurement may fail.
+    /// Returns the milliseconds. Calls `measure` if there was no measurement in this second; it
+    /// returns `None` on failure.
     #[inline]
     pub(super) fn millis(&self, second: u64, measure: impl FnOnce() -> Option<u64>) -> u64 {
         let held = self.0.load(Ordering::Relaxed);
@@ -38,7 +39,7 @@ impl Slept {
     #[cold]
     fn update(&self, held: u64, second: u64, measured: Option<u64>) -> u64 {
         let before = held >> SECOND_BITS;
-        // The next reading measures again.
+        // A failed measurement leaves the second unchanged, so the next reading measures again.
         let Some(measured) = measured.map(|measured| measured.min(MOST)) else { return before };
         let slept = if measured > before + TOLERATED { measured } else { before };
         let new = slept << SECOND_BITS | (second & SECONDS);
@@ -88,6 +89,6 @@ mod tests {
         }
         assert_eq!(slept.millis(5, || None), 5000);
         assert_eq!(slept.millis(6, || Some(u64::MAX)), MOST);
-        assert_eq!(slept.millis(SECONDS + 7, || None), MOST, "whatever second it is");
+        assert_eq!(slept.millis(SECONDS + 7, || None), MOST, "in any second");
     }
 }
