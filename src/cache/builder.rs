@@ -1,4 +1,4 @@
-//! How a [`Cache`] is configured.
+//! The options of a [`Cache`].
 
 use super::background::Background;
 use super::budget::Budget;
@@ -16,7 +16,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Configures a [`Cache`].
+/// Configures a [`Cache`]. [`Cache::builder`] creates one.
 ///
 /// # Example
 /// ```
@@ -53,13 +53,14 @@ const DEFAULT_VALUE_TTL: Duration = Duration::from_secs(300);
 const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
 
 impl Cache {
-    /// Creates a cache over a store, with the defaults of [`builder`](Self::builder).
+    /// Creates a cache over a store, with the default of each option of [`CacheBuilder`].
     #[must_use]
     pub fn new(store: impl Store) -> Self {
         Self::from_builder(Self::builder(store))
     }
 
-    /// Returns a builder: namespace, version, clock, limits.
+    /// Returns a builder, which sets the namespace, the version, the clock, the policy and the
+    /// limits.
     pub fn builder(store: impl Store) -> CacheBuilder {
         CacheBuilder::new(Arc::new(store))
     }
@@ -111,71 +112,90 @@ impl CacheBuilder {
         }
     }
 
-    /// Sets the namespace: caches with different ones share nothing, though they share a store.
-    /// The default is `default`.
+    /// Sets the namespace. Caches with different namespaces share no entries and no invalidations,
+    /// even in the same store. The default is `default`.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.namespace = namespace.into();
         self
     }
 
-    /// Sets the version of the application's pages: entries of another one are not seen. The default is 1.
+    /// Sets the version of the application's pages and values. The cache ignores entries of other
+    /// versions. The default is 1.
+    ///
+    /// Use another version after a deployment that changes templates or types. To move one value to
+    /// another version, use [`Cache::incr_version`].
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self
     }
 
-    /// Sets the clock. Give the store the same one.
+    /// Sets the clock, for tests. Give the store the same clock. The default is [`Clock::system`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets how many bytes of bodies may be recorded at a time, all requests together. Past it,
-    /// responses pass through unrecorded. The default is 64 MiB. A quarter of it is kept for bodies
-    /// of up to 256 KiB, which slow readers of large ones can't use up.
+    /// Sets how many bytes of response bodies the cache records at a time, over all requests. The
+    /// default is 64 MiB.
     ///
-    /// If a recording finds no room, recordings without progress for ten seconds are ended. Such a response is stored if
-    /// its body has the length that `Content-Length` declares; otherwise it is not. Its client still receives the whole
-    /// body, with one exception: if several clients share the body, those more than 256 KiB behind may be cut off.
+    /// If the budget is exhausted, responses pass through and are not stored. A quarter of the
+    /// budget is reserved for bodies of up to 256 KiB, so that slow readers of large bodies cannot
+    /// use it up.
+    ///
+    /// If a recording finds no room, the cache ends all recordings without progress for ten
+    /// seconds. The response of an ended recording is stored only if its body already has the
+    /// length that `Content-Length` declares. Its client still receives the whole body, with one
+    /// exception: if several clients share the body, clients that are more than 256 KiB behind may
+    /// be cut off.
+    ///
+    /// [`Cache::recording_bytes`] returns the bytes in use.
     pub fn recording_bytes(mut self, bytes: u64) -> Self {
         self.recording_bytes = bytes;
         self
     }
 
-    /// Sets how long the layers wait for the store before they forward the request. The default is
-    /// 250 ms. A store inside the process is never waited for.
+    /// Sets how long an operation of the store may take. After this time, the layers forward the
+    /// request, and other calls return
+    /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). The default is 250 ms.
+    ///
+    /// The limit does not apply to a store inside the process, whose operations complete at once,
+    /// nor outside a tokio runtime.
     pub fn store_timeout(mut self, limit: Duration) -> Self {
         self.store_timeout = limit;
         self
     }
 
-    /// Sets how many responses are made anew in the background at a time
-    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)). While so many are, stale ones
-    /// go on being answered with. The default is 64; zero makes none.
+    /// Sets how many background refreshes run at a time
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
+    /// Beyond this limit, stale responses are served without a refresh. The default is 64. Zero
+    /// disables background refreshes.
     pub fn max_refreshes(mut self, most: u32) -> Self {
         self.max_refreshes = most;
         self
     }
 
-    /// Sets how many calls of wrapped services may be under way that others wait for; beyond it, requests
-    /// call by themselves. The default is 100,000.
+    /// Sets how many flights may be in progress at a time. Beyond this limit, misses do not
+    /// collapse: each request is forwarded. Computations of values have a separate limit of the
+    /// same size. The default is 100,000.
     pub fn max_flights(mut self, most: usize) -> Self {
         self.max_flights = most;
         self
     }
 
-    /// Sets the seed of random decisions
-    /// ([`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh),
-    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter)), for tests. By default, each
-    /// process has its own.
+    /// Sets the seed of random decisions, for tests:
+    /// [`PolicyBuilder::early_refresh`](crate::policy::PolicyBuilder::early_refresh) and
+    /// [`PolicyBuilder::ttl_jitter`](crate::policy::PolicyBuilder::ttl_jitter). By default, each
+    /// process has a random seed.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
-    /// Sets the TTL of values that are set with [`Ttl::Default`]. With [`Ttl::Forever`], they live until they are
-    /// invalidated or evicted. The default is five minutes; `Ttl::Default` means the same. With zero, such values
-    /// are not stored.
+    /// Sets the TTL of values that are set with [`Ttl::Default`]. The default is five minutes;
+    /// `Ttl::Default` restores it.
+    ///
+    /// With [`Ttl::Forever`], values live until they are invalidated or evicted. With a TTL of
+    /// zero, they are not stored.
     ///
     /// # Example
     /// ```
@@ -193,8 +213,10 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets a function that all keys of values go through, those of fragments aside: to fold their case, say, or to
-    /// put a tenant before each. By default they are as they are. Keys that it makes the same are one key.
+    /// Sets a function that transforms the keys of values, for example to fold their case or to add
+    /// a prefix per tenant. By default, keys are used unchanged.
+    ///
+    /// Keys with the same result name the same value. The function does not apply to fragments.
     ///
     /// # Example
     /// ```
@@ -209,15 +231,24 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the secret that keys the digests of credentials, identities, keyed cookies and computed parts of keys. Use the same secret in every
-    /// process that shares the store. A store never holds their plain values: the values of keyed cookies, of identities
-    /// ([`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity)), of the fields in `Vary` or in the key that
-    /// identify a visitor, and of parts of the key that the application computes
-    /// ([`PolicyBuilder::vary_by`](crate::policy::PolicyBuilder::vary_by)).
+    /// Sets the secret for the digests of private values in keys and entries. Use the same secret
+    /// in every process that shares the store.
     ///
-    /// Without a secret, the digests depend on the namespace alone: whoever can read the store can guess values that are
-    /// short or well known, such as e-mail addresses. So set one if others can read the store. It should have at least 32
-    /// random bytes. A new secret makes these entries misses.
+    /// A store never holds these values in plain text:
+    ///
+    /// - the values of keyed cookies
+    /// - identities
+    ///   ([`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity))
+    /// - the values of fields that identify a visitor, if they are in `Vary` or in the key
+    /// - key parts that the application computes
+    ///   ([`PolicyBuilder::vary_by`](crate::policy::PolicyBuilder::vary_by))
+    ///
+    /// A new secret turns the entries with such values into misses.
+    ///
+    /// # Security
+    /// Without a secret, the digests depend only on the namespace. Anyone who can read the store
+    /// can then guess values that are short or well known, such as e-mail addresses. If others can
+    /// read the store, set a secret of at least 32 random bytes.
     ///
     /// # Example
     /// ```
@@ -233,7 +264,7 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets the policy of the layers over this cache that have none of their own. The default is
+    /// Sets the policy of the layers over this cache that have no policy themselves. The default is
     /// [`Policy::app`] without options.
     ///
     /// # Example
@@ -255,7 +286,9 @@ impl CacheBuilder {
     /// Builds the cache.
     ///
     /// # Errors
-    /// If the namespace is empty, or nothing could ever be recorded or waited for.
+    /// - [`ConfigErrorKind::EmptyNamespace`] if the namespace is empty.
+    /// - [`ConfigErrorKind::ZeroLimit`] if [`recording_bytes`](Self::recording_bytes) is zero.
+    /// - [`ConfigErrorKind::ZeroTimeout`] if [`store_timeout`](Self::store_timeout) is zero.
     pub fn build(self) -> Result<Cache, ConfigError> {
         if self.namespace.is_empty() {
             return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, self.namespace));

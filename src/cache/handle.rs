@@ -1,4 +1,4 @@
-//! The handle, and what its clones share.
+//! The cache handle, and the state that its clones share.
 
 use super::background::Background;
 use super::budget::{Budget, Reservation};
@@ -18,7 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The cache: a store, its invalidations, and the calls under way. Cheap to clone; clones are one cache.
+/// A handle to a cache: a store with its entries, invalidations and flights.
+///
+/// A handle is cheap to clone. All clones are the same cache. See the [module docs](crate::cache)
+/// for the rules.
 ///
 /// # Example
 /// ```
@@ -33,7 +36,7 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Cache(pub(super) Arc<CacheInner>);
 
-/// What the clones of a handle share.
+/// The state that the clones of a handle share.
 #[derive(Clone)]
 pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
@@ -59,11 +62,11 @@ pub(super) struct CacheInner {
     pub(super) number_locks: Arc<NumberLocks>,
 }
 
-/// What becomes of the key of a value.
+/// The function that transforms the keys of values.
 pub(super) type KeyFunction = dyn Fn(&[u8]) -> Vec<u8> + Send + Sync;
 
 impl Cache {
-    /// Returns the policy of the layers that have none of their own.
+    /// Returns the policy of the layers that have no policy themselves.
     pub(crate) fn policy(&self) -> &Policy {
         &self.0.policy
     }
@@ -73,20 +76,24 @@ impl Cache {
         self.0.dice.draw()
     }
 
-    /// Returns a handle to the same cache in another namespace, which shares no pages and no values with this
-    /// one: the store, the limits and what is counted are the same. What is made from values of another namespace
-    /// is not stored.
+    /// Returns a handle to the same cache in another namespace.
     ///
-    /// Make handles from one cache, not a cache for each request: the handles and clones of a cache share the newest
-    /// invalidation that one of them has seen, for about 1,024 namespaces. By that they notice a store that has lost
-    /// invalidations.
+    /// The two namespaces share no pages, values or invalidations. They share the store, the limits
+    /// and the counters of the cache. A page that is made from values of another namespace is not
+    /// stored.
     ///
-    /// A store inside the process drops a namespace without a handle if namespaces that were used since take 24 MiB
-    /// ([`LocalGenerations`](crate::store::LocalGenerations)): some thousands of small ones. This invalidates every
-    /// entry stored in it, including counters and locks. To keep a namespace, keep a handle to it.
+    /// Derive handles from one cache, rather than building a cache for each request. The clones of
+    /// a cache share the newest generation that any of them has seen, for about 1,024 namespaces.
+    /// This is how they notice that a store has lost invalidations.
+    ///
+    /// # Caveats
+    /// A store inside the process may drop a namespace that has no handle, if namespaces that were
+    /// used since take 24 MiB: some thousands of small ones (see
+    /// [`LocalGenerations`](crate::store::LocalGenerations)). This invalidates every entry of the
+    /// namespace, including counters and locks. Keep a handle to keep the namespace.
     ///
     /// # Errors
-    /// If the namespace is empty.
+    /// [`ConfigErrorKind::EmptyNamespace`] if the namespace is empty.
     ///
     /// # Example
     /// ```
@@ -106,32 +113,40 @@ impl Cache {
         Ok(Self(Arc::new(CacheInner { generations, namespace, ..CacheInner::clone(&self.0) })))
     }
 
-    /// Returns a handle to the same cache for another version of the application's pages and values: those of
-    /// others are not seen. They are invalidated together.
+    /// Returns a handle to the same cache for another version of the application's pages and
+    /// values.
+    ///
+    /// The handle does not see entries of other versions. An invalidation covers all versions of a
+    /// namespace.
     #[must_use]
     pub fn with_version(&self, version: u32) -> Self {
         Self(Arc::new(CacheInner { version, ..CacheInner::clone(&self.0) }))
     }
 
-    /// Returns the namespace.
+    /// Returns the namespace of this handle.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.0.namespace
     }
 
-    /// Returns how often the store failed or was too slow. The layers forwarded the request then.
+    /// Returns how many operations of the store have failed or exceeded the [time
+    /// limit](crate::cache::CacheBuilder::store_timeout), over all namespaces and versions. The
+    /// layers forward the requests that such a failure affects.
     #[must_use]
     pub fn store_errors(&self) -> u64 {
         self.0.store_errors.load(Ordering::Relaxed)
     }
 
-    /// Returns how many calls of wrapped services other requests may be waiting for.
+    /// Returns the number of flights in progress: forwarded requests whose responses other requests
+    /// may wait for.
+    #[doc(alias = "single-flight")]
     #[must_use]
     pub fn flights(&self) -> usize {
         self.0.flights.len()
     }
 
-    /// Returns how many bytes of bodies are being recorded now.
+    /// Returns how many bytes of response bodies are being recorded now
+    /// ([`CacheBuilder::recording_bytes`](crate::cache::CacheBuilder::recording_bytes)).
     #[must_use]
     pub fn recording_bytes(&self) -> u64 {
         self.0.recording.used()
@@ -153,7 +168,7 @@ impl Cache {
         self.0.version
     }
 
-    /// Returns what makes digests of the secret values in keys and entries.
+    /// Returns the hasher that digests private values in keys and entries.
     pub(crate) fn value_digests(&self) -> ValueDigests {
         ValueDigests::new(&self.0.namespace, &self.0.key_secret)
     }
@@ -162,7 +177,7 @@ impl Cache {
         &self.0.flights
     }
 
-    /// Returns why the last responses under some keys were not stored, though their heads could be.
+    /// Returns the outcomes of the last recordings, by key.
     pub(crate) fn last_recordings(&self) -> &Remembered<LastRecording> {
         &self.0.last_recordings
     }
@@ -175,10 +190,10 @@ impl Cache {
         Reservation::new(&self.0.recording)
     }
 
-    /// Waits for the store no longer than the limit, and counts its failures.
+    /// Awaits an operation of the store within the time limit, and counts its failure.
     ///
-    /// A store inside the process is not made to pay for a timer. Outside a tokio runtime there is
-    /// no timer to ask.
+    /// A future that is ready, as with a store inside the process, needs no timer. Outside a tokio
+    /// runtime there is no timer, and no limit.
     pub(crate) async fn within_limit<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
         let result = match future.now() {
             Ok(result) => result,
