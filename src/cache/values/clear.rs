@@ -1,4 +1,4 @@
-//! Invalidation of everything, of all pages or of all values in a namespace.
+//! Invalidation of all entries, all pages or all values in a namespace.
 
 use crate::cache::{Cache, Invalidation};
 use crate::entry::Scope;
@@ -6,29 +6,33 @@ use crate::error::StoreError;
 use crate::store::Strength;
 
 impl Cache {
-    /// Invalidates everything in this namespace at once: pages, values and counters. Other namespaces are left alone. The same
-    /// as an invalidation of [`Invalidation::all`].
+    /// Invalidates all pages, values and counters in this namespace at once. Other namespaces are
+    /// not affected.
     ///
-    /// Like every [invalidation](Self::invalidate), it cannot be outrun: responses and values that are being made meanwhile are
-    /// not stored. It takes the same time however many entries there are.
+    /// This is an invalidation of [`Invalidation::all`]. Responses and values whose production
+    /// began before it are not stored. The cost does not depend on the number of entries: the store
+    /// frees their memory when they expire or are evicted.
     ///
     /// # Errors
-    /// If the store fails: then the old entries may still be used.
+    /// If the store fails. The old entries may then still be used.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the invalidation may or may not have taken
+    /// effect.
+    #[doc(alias = "flush")]
     pub async fn clear(&self) -> Result<(), StoreError> {
         self.invalidate(Invalidation::all()).await
     }
 
-    /// Invalidates all pages in this namespace at once, and what was made from them. Values, counters and other namespaces are
-    /// left alone. See [`clear`](Self::clear).
+    /// Invalidates all pages in this namespace at once, and their dependents. Values, counters and
+    /// other namespaces are not affected. See [`clear`](Self::clear).
     ///
     /// # Errors
-    /// If the store fails: then the old pages may still be used.
+    /// If the store fails. The old pages may then still be used.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the invalidation may or may not have taken
+    /// effect.
     ///
     /// # Example
     /// ```
@@ -46,20 +50,22 @@ impl Cache {
     /// # }
     /// ```
     pub async fn clear_pages(&self) -> Result<(), StoreError> {
-        // Every path is in it.
+        // The root subtree contains every path.
         self.invalidate(Invalidation::subtree("/")).await
     }
 
-    /// Removes all values, fragments and counters in this namespace at once, and invalidates what was made from the values. Pages
-    /// that were made without values, and other namespaces, are left alone. See [`clear`](Self::clear).
+    /// Invalidates all values, fragments and counters in this namespace at once, and the dependents
+    /// of the values. Pages that were made without values, and other namespaces, are not affected.
+    /// See [`clear`](Self::clear).
     ///
     /// # Errors
-    /// If the store fails: then the old values may still be used.
+    /// If the store fails. The old values may then still be used.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the invalidation may or may not have taken
+    /// effect.
     pub async fn clear_values(&self) -> Result<(), StoreError> {
-        event!("clear the values");
+        event!("clear all values");
         let _write = self.begin_write();
         self.within_limit(self.0.generations.advance(&[Scope::VALUES], Strength::Hard)).await
     }

@@ -1,18 +1,18 @@
-//! Computations that fail.
+//! The error of a failed computation.
 
 use crate::error::ValueError;
 use std::fmt;
 use std::sync::Arc;
 
-/// A value that could not be computed.
+/// The reason why a value could not be computed.
 #[derive(Debug)]
 #[non_exhaustive] // New features bring new errors.
 pub enum ComputeError<E> {
-    /// The computation failed: the error is that of all who waited for it.
+    /// The computation failed. Every call that waited for it returns this error.
     Failed(Arc<E>),
     /// The value can't be written as MessagePack.
     Unwritable(ValueError),
-    /// The value needs itself: four nested computations have led to a fifth one.
+    /// The value depends on itself: four nested computations of it led to a fifth.
     Loop,
 }
 

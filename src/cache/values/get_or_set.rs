@@ -1,4 +1,4 @@
-//! Computed values in one call.
+//! Computed values, without a [`Value`](crate::values::Value) handle.
 
 use super::compute_error::ComputeError;
 use super::into_value::IntoValue;
@@ -10,18 +10,26 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 
 impl Cache {
-    /// Returns the value under a key; if there is none, computes it and sets it for a time.
+    /// Returns the value under a key. If there is none, computes the value and stores it with a
+    /// TTL.
     ///
-    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
-    /// calls one computes: see [`Value::get_or_set`](crate::values::Value::get_or_set). A plain value counts as computed
-    /// when the call begins, whatever was invalidated before: pass a closure that reads the data.
+    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see
+    /// [`IntoValue`]. Of concurrent calls in this process, one computes: see
+    /// [`Value::get_or_set`](crate::values::Value::get_or_set).
+    ///
+    /// A plain value counts as computed when the call begins, although its data may be older than
+    /// an invalidation. Prefer a closure that reads the data.
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or its computation recurses endlessly. A store failure is
-    /// counted; the value is then computed without the store.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ValueError::Loop`] if the value depends on itself.
+    ///
+    /// A failure of the store is counted, and the value is computed without the store.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, another one computes.
+    /// If the call that computes is dropped, a follower computes the value.
+    #[doc(alias = "stampede")]
+    #[doc(alias = "thundering herd")]
     ///
     /// # Example
     /// ```
@@ -51,14 +59,18 @@ impl Cache {
         self.value(key).ttl(ttl).get_or_set(value).await
     }
 
-    /// Returns the value under a key; if there is none, computes it and sets it for a time, unless the computation fails. See
-    /// [`Value::try_get_or_set`](crate::values::Value::try_get_or_set).
+    /// Returns the value under a key. If there is none, computes the value and stores it with a TTL
+    /// unless the computation fails.
+    ///
+    /// See [`Value::try_get_or_set`](crate::values::Value::try_get_or_set).
     ///
     /// # Errors
-    /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.
+    /// - [`ComputeError::Failed`] if the computation fails.
+    /// - [`ComputeError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ComputeError::Loop`] if the value depends on itself.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, another one computes.
+    /// If the call that computes is dropped, a follower computes the value.
     ///
     /// # Example
     /// ```

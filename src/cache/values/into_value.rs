@@ -1,15 +1,16 @@
-//! What a value is made from where there is none: itself, a closure or a future.
+//! The sources of a value that `get_or_set` accepts: a plain value, a closure or a future.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::future::{Future, Ready, ready};
 
-/// What [`Cache::get_or_set`](crate::cache::Cache::get_or_set) takes: a plain value, a closure that returns one, a future, or a closure
-/// that returns a future.
+/// A source of a value for [`Cache::get_or_set`](crate::cache::Cache::get_or_set): a plain value, a
+/// closure that returns a value, a future, or a closure that returns a future.
 ///
-/// A closure and a future run only if there is no value. A closure that is not asynchronous must not block the thread for long.
+/// Closures and futures run only if there is no value. A closure that returns a plain value must
+/// not block the thread for long.
 ///
-/// `Marker` tells the four kinds apart and is always inferred.
+/// `Marker` distinguishes the four kinds. It is always inferred.
 ///
 /// # Example
 /// ```
@@ -30,7 +31,7 @@ use std::future::{Future, Ready, ready};
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is neither a value nor a closure or a future that makes one",
+    message = "`{Self}` is neither a value nor a closure or a future that returns one",
     note = "a value implements `serde::Serialize` and `serde::de::DeserializeOwned`"
 )]
 pub trait IntoValue<Marker> {
@@ -39,23 +40,23 @@ pub trait IntoValue<Marker> {
     /// The future of the value.
     type Future: Future<Output = Self::Value>;
 
-    /// Begins to make the value.
+    /// Starts to make the value.
     fn into_value(self) -> Self::Future;
 }
 
-/// Marks a plain value.
+/// Marks a plain value as the source.
 #[derive(Debug)]
 pub enum ByValue {}
 
-/// Marks a closure that returns a value.
+/// Marks a closure that returns a value as the source.
 #[derive(Debug)]
 pub enum ByClosure {}
 
-/// Marks a future.
+/// Marks a future as the source.
 #[derive(Debug)]
 pub enum ByFuture {}
 
-/// Marks a closure that returns a future.
+/// Marks a closure that returns a future as the source.
 #[derive(Debug)]
 pub enum ByAsyncClosure {}
 

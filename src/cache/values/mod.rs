@@ -1,7 +1,8 @@
-//! The low-level cache: values of the application's own, by key.
+//! The low-level cache: values of the application, by key.
 //!
-//! A value is read, written and computed through [`Cache`](crate::cache::Cache), or through [`Value`] if it has tags or a stale window. What is
-//! made from values depends on them: see [`propagate_dependencies`](crate::values::propagate_dependencies).
+//! [`Cache`](crate::cache::Cache) has methods for single values; [`Value`] adds tags and a stale
+//! window. Pages and values depend on the values that they read: see
+//! [`tracking`](crate::cache::tracking).
 
 mod api;
 mod clear;

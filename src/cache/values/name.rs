@@ -1,15 +1,16 @@
-//! The name of a value within its namespace.
+//! The internal names of values.
 
 use crate::key::KeyBuf;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a value is known by within its namespace.
+/// The internal name of a value: its version, its kind, and its key or parts, each with its length.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct Name(Arc<[u8]>);
 
-/// Longer ones are known by a digest.
+/// The length in bytes up to which a name is kept in full. A longer name is replaced by its
+/// SHA-256.
 const LONGEST: usize = 1024;
 
 impl Name {
@@ -17,12 +18,12 @@ impl Name {
         Self::of_parts(version, b"key", [key])
     }
 
-    /// Returns the name of a value that is named later.
+    /// Returns the empty name, for a handle whose name is set later.
     pub(super) fn unnamed() -> Self {
         Self(Arc::default())
     }
 
-    /// Returns a name that no other parts have.
+    /// Returns a name that no other version, kind or parts have.
     pub(super) fn of_parts<'a>(version: u32, kind: &[u8], parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut buf = KeyBuf::new();
         buf.part(&version.to_le_bytes());
@@ -40,7 +41,7 @@ impl Name {
 }
 
 impl fmt::Debug for Name {
-    /// Shows no bytes: a key may hold what nobody should read in a log.
+    /// Hides the bytes: a key may hold data that must not appear in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Name({} bytes)", self.0.len())
     }

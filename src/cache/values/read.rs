@@ -1,4 +1,4 @@
-//! Look-up, existence, lifetime and removal of one value.
+//! Reads, TTL changes and removal of one value.
 
 use super::encoding::readable;
 use super::state::{ValueSnapshot, ValueState};
@@ -14,11 +14,13 @@ use std::time::Duration;
 impl Value<'_> {
     /// Returns the value, or `None` if there is none. See [`Cache::get`](crate::cache::Cache::get).
     ///
+    /// A stale value counts as absent.
+    ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -39,13 +41,15 @@ impl Value<'_> {
         Ok(seen.live().and_then(readable))
     }
 
-    /// Returns the bytes that [`set_bytes`](Self::set_bytes) has set, or `None` if there are none.
+    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if there are none.
+    ///
+    /// A value that [`set`](Self::set) or a computation stored counts as absent.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn get_bytes(&self) -> Result<Option<Bytes>, StoreError> {
         let seen = self.cache.read(&self.name).await?;
         Ok(match seen.live() {
@@ -60,13 +64,13 @@ impl Value<'_> {
         })
     }
 
-    /// Returns `true` if there is a value or a counter, of any type, that has not expired.
+    /// Returns `true` if there is a fresh value or a counter, of any type.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn contains(&self) -> Result<bool, StoreError> {
         let seen = match self.cache.read(&self.name).await {
             Ok(seen) => seen,
@@ -75,16 +79,19 @@ impl Value<'_> {
         Ok(seen.state == ValueState::Live)
     }
 
-    /// Sets the time from now for which the value lives ([`ttl`](Self::ttl)), and returns whether there is one.
+    /// Sets the TTL of the value to the [TTL of this handle](Self::ttl), counted from now. Returns
+    /// `true` if there is a value.
     ///
-    /// A time of zero removes the value. A value that was computed from other values lives no longer than before. A stale
-    /// window ends unless [`stale_while_revalidate`](Self::stale_while_revalidate) sets it again.
+    /// A TTL of zero removes the value. A value that was computed from other values may expire
+    /// earlier than before, but not later. The stale window of the value is replaced by [the window
+    /// of this handle](Self::stale_while_revalidate).
     ///
     /// # Errors
-    /// If the store fails, or others changed the value in each of 64 tries.
+    /// If the store fails, or with [`StoreErrorKind::Contended`] if other tasks changed the value
+    /// in each of 64 tries.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the change may or may not have taken effect.
     pub async fn touch(&self) -> Result<bool, StoreError> {
         let lifetime = self.lifetime();
         if lifetime == Some(Duration::ZERO) {
@@ -98,7 +105,8 @@ impl Value<'_> {
             let touched = match &entry {
                 Entry(EntryKind::Value(value)) => {
                     let fresh_until = cache.fresh_until(lifetime);
-                    // A value made from others lives no longer than they do.
+                    // A computed value expires no later than its dependencies, which `fresh_until`
+                    // accounts for.
                     let fresh_until = match value.dependencies.is_empty() {
                         true => fresh_until,
                         false => fresh_until.min(value.fresh_until),
@@ -122,21 +130,21 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Removes the value or the counter, and returns whether there was one that had not expired. Pages and values that
-    /// were made from the value are invalidated.
+    /// Removes the value or counter, and returns `true` if it was present and fresh. Invalidates
+    /// the pages and values that depend on the value.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails. The value may be removed nevertheless.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the removal may or may not have taken effect.
     pub async fn delete(&self) -> Result<bool, StoreError> {
         let cache = self.cache;
         let _write = cache.begin_write();
         let seen = cache.load(&self.name).await?;
         let changing = cache.changing(vec![self.scope()]).await?;
         let removed = cache.within_limit(cache.store().remove(seen.key.as_ref())).await;
-        // The value may be gone even if the store failed.
+        // The value may be removed even if the store reported a failure.
         changing.done().await?;
         Ok(removed? && seen.state == ValueState::Live)
     }

@@ -1,4 +1,4 @@
-//! Where a value is, and whether what is there may be used.
+//! The look-up of a value, its key in the store, and its state.
 
 use super::name::Name;
 use crate::cache::{Cache, PendingRead, tracking};
@@ -9,33 +9,45 @@ use crate::key::{CacheKey, KeyBuf, KeyRef};
 use crate::store::Validity;
 use std::time::Duration;
 
-/// What there is of a value.
+/// The result of a look-up: the key in the store, the entry there, and its state.
 pub(super) struct ValueSnapshot {
     pub(super) key: CacheKey,
     pub(super) entry: Option<Entry>,
     pub(super) state: ValueState,
 }
 
-/// Whether it may be used.
+/// Whether the entry of a value may be used.
+///
+/// ```text
+/// Missing            ── write ─────────────────────────────────────────► Live
+/// Live               ── TTL ends, or soft invalidation ────────────────► Stale
+/// Live, Stale        ── hard invalidation of a scope or a dependency ──► Invalidated
+/// Stale, Invalidated ── write ─────────────────────────────────────────► Live
+/// any state          ── the store drops the entry ─────────────────────► Missing
+/// ```
+///
+/// A counter is always `Live`: only the store knows its expiry, and then the entry is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ValueState {
     Live,
-    /// While it is computed anew.
+    /// Only for followers, within the stale window.
     Stale,
     Invalidated,
     Missing,
 }
 
 impl ValueSnapshot {
-    /// Returns the entry if it may be used.
+    /// Returns the entry if its state is `Live`.
     pub(super) fn live(&self) -> Option<&Entry> {
         self.entry.as_ref().filter(|_| self.state == ValueState::Live)
     }
 }
 
 impl Cache {
-    /// Returns the key of a value in the store: another one each time that everything, or all values, are invalidated, so that
-    /// counters go with it, too.
+    /// Returns the key of a value in the store.
+    ///
+    /// The key contains the generation of the last invalidation of everything or of all values.
+    /// Counters have no generation, so a new key is what invalidates them.
     pub(super) async fn value_key(&self, name: &Name) -> Result<CacheKey, StoreError> {
         let cleared = self.within_limit(self.0.generations.cleared()).await?;
         Ok(self.value_key_since(name, cleared))
@@ -52,7 +64,7 @@ impl Cache {
         KeyRef::new(buf.as_bytes()).to_key()
     }
 
-    /// Looks a value up.
+    /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let key = self.value_key(name).await?;
         let entry = self.within_limit(self.store().get(key.as_ref())).await?;
@@ -64,7 +76,7 @@ impl Cache {
         match entry {
             Some(Entry(EntryKind::Value(value))) => self.state_of_value(value).await,
             Some(Entry(EntryKind::Counter(_))) => Ok(ValueState::Live),
-            // Nobody but this cache puts anything there, and this puts nothing else.
+            // Only this cache writes under these keys, and it writes only values and counters.
             Some(_) | None => Ok(ValueState::Missing),
         }
     }
@@ -81,17 +93,17 @@ impl Cache {
         })
     }
 
-    /// Looks a value up for somebody who depends on it from then on.
+    /// Looks up a value, and makes it a dependency of the page or value that is being made.
     pub(super) async fn read(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let scope = Scope::value(name.as_bytes());
         let _pending = PendingRead::begin();
         let since = match tracking::is_tracked() {
-            // Before the value is read, so that no change goes unnoticed.
+            // Before the value is read, so that a change after the read is not missed.
             true => Some(self.depend(scope).await?),
             false => None,
         };
         let seen = self.load(name).await.inspect_err(|_| tracking::mark_untrackable())?;
-        // A counter that was read is counted on by nobody.
+        // A counter is never a dependency.
         if let Some(since) = since
             && !matches!(seen.entry, Some(Entry(EntryKind::Counter(_))))
         {
@@ -103,7 +115,8 @@ impl Cache {
         Ok(seen)
     }
 
-    /// Notes that something is about to be made from a value.
+    /// Registers that something is about to be made from a value, so that a later write invalidates
+    /// it.
     pub(super) async fn depend(&self, scope: Scope) -> Result<Generation, StoreError> {
         let since = self.within_limit(self.0.generations.depend(scope)).await;
         since.inspect_err(|_| tracking::mark_untrackable())

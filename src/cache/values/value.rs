@@ -1,4 +1,4 @@
-//! A value by its key, and what is to be said of it when it is set.
+//! A handle to one value, with the options of its next write.
 
 use super::name::Name;
 use crate::cache::Cache;
@@ -6,10 +6,14 @@ use crate::entry::Scope;
 use crate::policy::Ttl;
 use std::time::Duration;
 
-/// So often a change that others interfere with is tried.
+/// The most tries of a change that concurrent changes of other tasks defeat.
 pub(super) const TRIES: usize = 64;
 
-/// A handle to one value of the low-level cache, with the TTL, tags and stale window for its next write.
+/// A handle to one value of the low-level cache, with the TTL, tags and stale window of its next
+/// write.
+///
+/// [`Cache::value`] creates it. Use it for a value that has tags or a stale window; otherwise the
+/// methods of [`Cache`] suffice. The handle does not access the store until a method is awaited.
 ///
 /// # Example
 /// ```
@@ -36,7 +40,9 @@ pub struct Value<'a> {
 }
 
 impl Cache {
-    /// Names a value, to say more of it than its time to live. Keys are any bytes, of any length.
+    /// Returns a handle to the value under a key, for a value that has tags or a stale window.
+    ///
+    /// A key is any sequence of bytes, of any length.
     pub fn value(&self, key: impl AsRef<[u8]>) -> Value<'_> {
         self.value_named(self.name_of(key.as_ref()))
     }
@@ -54,36 +60,49 @@ impl Cache {
 }
 
 impl<'a> Value<'a> {
-    /// Returns the same value under another name.
+    /// Returns a handle with the same options to the value with another name.
     pub(super) fn named(&self, name: Name) -> Value<'a> {
         Self { name, ..self.clone() }
     }
 }
 
 impl Value<'_> {
-    /// Sets how long the value lives: a [`Duration`], an `Option<Duration>` (`None` is for ever) or a [`Ttl`].
+    /// Sets the TTL of the value: a [`Duration`], an `Option<Duration>` (`None` means forever) or a
+    /// [`Ttl`].
     ///
-    /// [`Ttl::Default`] is the cache's own ([`value_ttl`](crate::cache::CacheBuilder::value_ttl)). Zero sets nothing, and removes what
-    /// is there. A part of a millisecond is rounded up.
+    /// [`Ttl::Default`], the default, is the TTL that
+    /// [`CacheBuilder::value_ttl`](crate::cache::CacheBuilder::value_ttl) sets. With a TTL of zero,
+    /// a write stores nothing and removes the present value. TTLs are rounded up to milliseconds.
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.ttl = ttl.into();
         self
     }
 
-    /// Adds tags, by which the value, and what is made from it, can be invalidated.
+    /// Adds tags, by which the value and its dependents can be invalidated.
+    #[doc(alias = "surrogate key")]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags.extend(tags.into_iter().map(Into::into));
         self
     }
 
-    /// Sets how long past its time to live the value may be used while it is computed anew: by those who ask
-    /// for it with [`get_or_set`](Self::get_or_set) while another one computes it. None by default.
+    /// Sets how long after its TTL the value may be used while one call computes it again. The
+    /// default is zero.
+    ///
+    /// Within this window, [`get_or_set`](Self::get_or_set) returns the stale value to followers,
+    /// but not to the leader. A value that a [soft invalidation](crate::Invalidation::soft) made
+    /// stale is used in the same way until its TTL and this window end. [`get`](Self::get) returns
+    /// no stale value.
+    ///
+    /// The window counts twice: the handle that writes the value keeps it in the store, and the
+    /// handle that reads it allows its use.
+    #[doc(alias = "grace")]
+    #[doc(alias = "SWR")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.window = window;
         self
     }
 
-    /// Returns how long it lives, or `None` for ever.
+    /// Returns the TTL of the value, or `None` for a value that does not expire.
     pub(super) fn lifetime(&self) -> Option<Duration> {
         let ttl = match self.ttl {
             Ttl::For(ttl) => Some(ttl),
@@ -97,18 +116,18 @@ impl Value<'_> {
         Scope::value(self.name.as_bytes())
     }
 
-    /// Returns what names the value besides its key: all values, and its tags.
+    /// Returns the scopes of the value other than its key: all values, and its tags.
     pub(super) fn shared_scopes(&self) -> impl Iterator<Item = Scope> {
         std::iter::once(Scope::VALUES).chain(self.tags.iter().map(|tag| Scope::tag(tag)))
     }
 
-    /// Returns how long an entry may be of use in the store.
+    /// Returns how long the store keeps the value: its TTL and its stale window.
     pub(super) fn kept(&self) -> Option<Duration> {
         self.lifetime().map(|ttl| if ttl.is_zero() { ttl } else { ttl.saturating_add(self.window) })
     }
 }
 
-/// Rounds a time up to milliseconds, in which a moment counts.
+/// Rounds a duration up to milliseconds, the unit of a moment.
 fn whole_milliseconds(ttl: Duration) -> Duration {
     const MILLISECOND: u32 = 1_000_000;
     match ttl.subsec_nanos() % MILLISECOND {

@@ -1,4 +1,4 @@
-//! Values that move from one version of the application to another.
+//! Moves of values between versions of the application.
 
 use super::state::ValueState;
 use crate::cache::Cache;
@@ -12,18 +12,22 @@ use std::sync::Arc;
 impl Cache {
     /// Moves the value under a key to the next version, and returns the number of that version.
     ///
-    /// The value keeps what is left of its time to live. It is found through [`with_version`](Self::with_version) then. To
-    /// outdate all values at once, use another version, or [`clear_values`](Self::clear_values).
+    /// A handle for that version ([`with_version`](Self::with_version)) finds the value afterwards,
+    /// and this handle does not. The value keeps its tags, its dependencies and the rest of its
+    /// TTL; its stale window ends. Dependents of the value are invalidated.
+    ///
+    /// To discard all values at once, use another version or [`clear_values`](Self::clear_values).
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no value.
-    /// - [`StoreErrorKind::Unsupported`] if there is a counter that [`incr_or`](Self::incr_or) or
-    ///   [`set_counter`](Self::set_counter) has made.
-    /// - [`StoreErrorKind::Overflow`] if there is no such version.
+    /// - [`StoreErrorKind::Unsupported`] if the key holds a counter of [`incr_or`](Self::incr_or)
+    ///   or [`set_counter`](Self::set_counter).
+    /// - [`StoreErrorKind::Overflow`] if the version is `u32::MAX`.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place; the value may then be found in both versions.
+    /// If the future is dropped before it completes, the move may or may not have taken effect, and
+    /// both versions may have the value.
     ///
     /// # Example
     /// ```
@@ -43,14 +47,16 @@ impl Cache {
         self.move_to(key.as_ref(), self.version().checked_add(1)).await
     }
 
-    /// Moves the value under a key to the version before, and returns the number of that version. See
-    /// [`incr_version`](Self::incr_version).
+    /// Moves the value under a key to the previous version, and returns the number of that version.
+    /// See [`incr_version`](Self::incr_version).
     ///
     /// # Errors
-    /// As those of [`incr_version`](Self::incr_version): [`StoreErrorKind::Overflow`] at version 0.
+    /// The same as for [`incr_version`](Self::incr_version), with [`StoreErrorKind::Overflow`] at
+    /// version 0.
     ///
     /// # Cancel safety
-    /// That of [`incr_version`](Self::incr_version).
+    /// If the future is dropped before it completes, the move may or may not have taken effect, and
+    /// both versions may have the value.
     pub async fn decr_version(&self, key: impl AsRef<[u8]>) -> Result<u32, StoreError> {
         self.move_to(key.as_ref(), self.version().checked_sub(1)).await
     }
@@ -73,7 +79,7 @@ impl Cache {
         let next = self.with_version(version);
         let moved = next.value(key).ttl(ttl);
         let mut copy = StoredValue::clone(&value);
-        // Invalidations of the old name are not about the copy.
+        // Invalidations of the old name do not concern the copy.
         copy.scopes = copy.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let changing = self.changing(vec![moved.scope()]).await?;
         moved.put(Entry(EntryKind::Value(Arc::new(copy))), PutMode::Always).await?;

@@ -12,43 +12,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Value<'_> {
-    /// Sets the value, and returns whether it is stored: with a time to live of zero, or in a store that it is
-    /// too large for, it is not. What was made from the value that was there before is invalidated.
+    /// Stores the value, and returns `true` if it is stored. Invalidates the dependents of the
+    /// previous value.
+    ///
+    /// The value is not stored if its TTL is zero or if it is too large for the store. The previous
+    /// value is removed even then.
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or the store fails.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack. Nothing has
+    ///   changed then.
+    /// - [`ValueError::Store`] if the store fails. The previous value may be lost.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
+    /// The dependents of the previous value are invalidated in the background.
     pub async fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, ValueError> {
         Ok(self.write(encoded(value)?, PutMode::Always).await?)
     }
 
-    /// Sets the value if there is none, and returns whether it did. Of many who do, one does.
+    /// Stores the value if there is none, atomically, and returns `true` if it did.
+    ///
+    /// Of concurrent calls, one returns `true`. A stale value counts as absent. With a TTL of zero,
+    /// nothing is stored.
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or the store fails.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ValueError::Store`] if the store fails, or with [`StoreErrorKind::Contended`] if other
+    ///   tasks changed a stale value in each of 64 tries.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
     pub async fn add<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, ValueError> {
         Ok(self.write(encoded(value)?, PutMode::IfAbsent).await?)
     }
 
-    /// Sets the value to bytes as they are, which [`get_bytes`](Self::get_bytes) returns.
+    /// Stores bytes without encoding them, for [`get_bytes`](Self::get_bytes), and returns `true`
+    /// if they are stored. Otherwise like [`set`](Self::set).
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails. The previous value may be lost.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
     pub async fn set_bytes(&self, bytes: impl Into<Bytes>) -> Result<bool, StoreError> {
-        // Not the buffer that they may be a slice of.
+        // The bytes may be a slice of a larger buffer, which the store must not keep alive.
         let (bytes, _) = body_for_storage(bytes.into());
         self.write((bytes, Encoding::Raw), PutMode::Always).await
     }
 
-    /// Stores an entry as long as it may be of use.
+    /// Puts an entry into the store, for the TTL and the stale window.
     pub(super) async fn put(&self, entry: Entry, mode: PutMode) -> Result<bool, StoreError> {
         let (cache, ttl) = (self.cache, self.kept());
         if mode == PutMode::Always {
@@ -64,7 +76,8 @@ impl Value<'_> {
                 return Ok(false);
             }
             let is_put = self.replace(&seen, entry.clone()).await?;
-            // Of what was absent, the first answer is the last: another one was first, or it is too large.
+            // If no entry was seen, a failed put is final: another write was first, or the entry is
+            // too large.
             if is_put || seen.entry.is_none() {
                 return Ok(is_put);
             }
@@ -72,18 +85,18 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Puts an entry in the place of what was seen there, and tells whether it did.
+    /// Replaces the entry that was seen, and returns `true` if no other write came first.
     pub(super) async fn replace(&self, seen: &ValueSnapshot, entry: Entry) -> Result<bool, StoreError> {
         let (store, key, ttl) = (self.cache.store(), seen.key.as_ref(), self.kept());
         let put = match &seen.entry {
             None => store.put(key, entry, ttl, PutMode::IfAbsent),
-            // What is there may be past its use, and then it is as good as absent.
+            // The entry that was seen is stale or invalidated, so a new value may replace it.
             Some(_) => store.compare_and_set(key, seen.entry.as_ref(), entry, ttl),
         };
         self.cache.within_limit(put).await
     }
 
-    /// Returns the value as it is stored.
+    /// Returns the value in the form that the store keeps.
     pub(super) fn stored(&self, bytes: Bytes, encoding: Encoding, since: Generation) -> StoredValue {
         StoredValue {
             bytes,
@@ -102,7 +115,7 @@ impl Value<'_> {
         let entry = Entry(EntryKind::Value(Arc::new(self.stored(bytes, encoding, since))));
         let put = self.put(entry, mode).await;
         event!(?mode, stored = matches!(put, Ok(true)), "set a value");
-        // Where it failed, too: what was there before may be gone.
+        // Also after a failure: the previous value may be lost.
         match mode == PutMode::Always || !matches!(put, Ok(false)) {
             true => changing.done().await?,
             false => changing.nothing(),

@@ -1,4 +1,4 @@
-//! Writes of values: what was made from the values is invalidated once they are written.
+//! The invalidation of dependents after a write of values.
 
 use crate::cache::generations::log_failure;
 use crate::cache::{Cache, tracking};
@@ -6,23 +6,32 @@ use crate::entry::{Generation, Scope};
 use crate::error::StoreError;
 use crate::flight::WorkGuard;
 
-/// Values that are being written or removed. Once that is done, what was made from them is invalidated; if it is
-/// dropped before, that is done later: they may have been written.
+/// A write or removal of values that is in progress. Its end invalidates the dependents of the
+/// values.
+///
+/// If the guard is dropped before its end, the values may have been written, so it invalidates
+/// their dependents in the background.
+///
+/// ```text
+/// changing() ──► guard ─┬─ done()    ──► invalidates dependents, and reports a failure
+///                       ├─ nothing() ──► invalidates nothing
+///                       └─ dropped   ──► invalidates dependents in the background
+/// ```
 pub(super) struct WriteGuard {
     cache: Cache,
     scopes: Vec<Scope>,
-    /// What was current before.
+    /// The generation before the write.
     pub(super) since: Generation,
     _write: Option<WorkGuard>,
 }
 
 impl Cache {
-    /// Begins to change values.
+    /// Starts to change the values of some scopes. The generation is read before the write.
     pub(super) async fn changing(&self, scopes: Vec<Scope>) -> Result<WriteGuard, StoreError> {
         let write = self.begin_write();
         let mut since = self.generation().await?;
         if tracking::is_tracked() {
-            // What is being made depends on what it writes.
+            // A page or value that is being made depends on the values that it writes.
             for scope in &scopes {
                 since = self.depend(*scope).await?;
             }
@@ -32,7 +41,7 @@ impl Cache {
 }
 
 impl WriteGuard {
-    /// Invalidates what was made from the values.
+    /// Invalidates the dependents of the values.
     pub(super) async fn done(mut self) -> Result<(), StoreError> {
         while let Some(scope) = self.scopes.last().copied() {
             let cache = &self.cache;
@@ -44,7 +53,7 @@ impl WriteGuard {
         Ok(())
     }
 
-    /// Nothing was changed.
+    /// Ends a write that changed nothing.
     pub(super) fn nothing(mut self) {
         self.scopes.clear();
     }
