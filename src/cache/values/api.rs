@@ -1,4 +1,4 @@
-//! One value at a time, as in Django's `django.core.cache`.
+//! Methods for one value, as in Django's `django.core.cache`.
 
 use crate::cache::Cache;
 use crate::error::{StoreError, ValueError};
@@ -10,19 +10,23 @@ use serde::de::DeserializeOwned;
 impl Cache {
     /// Returns the value under a key, or `None` if there is none.
     ///
-    /// A value counts as absent if it has another type, is damaged, has expired or was invalidated. A `DEBUG` event
-    /// (feature `tracing`) reports a value that can't be read; the next `set` or `get_or_set` replaces it. If
-    /// `None` was set as an `Option`, `get::<Option<T>>` returns `Some(None)`.
+    /// A value counts as absent if it has another type, is damaged, has expired or was invalidated.
+    /// A `DEBUG` event (feature `tracing`) reports a value that can't be read; the next `set` or
+    /// `get_or_set` replaces it. If `None` was set as an `Option`, `get::<Option<T>>` returns
+    /// `Some(None)`.
     ///
-    /// A page or a value that this task is making depends on the value: it is invalidated when the value is set or
-    /// deleted, and lives no longer than the value. If there is no value, the page is invalidated when one is set,
-    /// but not when one is computed: use [`get_or_set`](Self::get_or_set) there, too.
+    /// # Dependencies
+    /// The page or value that the current task makes depends on the value. It is invalidated if the
+    /// value is set, deleted or invalidated, and it expires no later than the value.
+    ///
+    /// If there is no value, the page is invalidated when one is set, but not when one is computed.
+    /// If the value is computed elsewhere, use [`get_or_set`](Self::get_or_set) here, too.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -41,13 +45,14 @@ impl Cache {
         self.value(key).get().await
     }
 
-    /// Returns the bytes that [`set_bytes`](Self::set_bytes) has set under a key, or `None` if there are none.
+    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored under a key, or `None` if there
+    /// are none.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -65,16 +70,32 @@ impl Cache {
         self.value(key).get_bytes().await
     }
 
-    /// Sets the value under a key for a time, and returns whether it is stored. See
+    /// Stores a value under a key with a TTL, and returns `true` if it is stored. See
     /// [`Value::set`](crate::values::Value::set).
     ///
-    /// The TTL is a [`Duration`](std::time::Duration), an `Option<Duration>` (`None` is for ever) or a [`Ttl`].
+    /// The TTL is a [`Duration`](std::time::Duration), an `Option<Duration>` (`None` means forever)
+    /// or a [`Ttl`]. The dependents of the previous value are invalidated.
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or the store fails.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ValueError::Store`] if the store fails. The previous value may be lost.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
+    ///
+    /// # Example
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_response_cache::{Cache, MemoryStore, Ttl};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+    /// cache.set("rate", &1.08, Duration::from_secs(60)).await?;
+    /// cache.set("motto", "brrr", None).await?; // Forever.
+    /// cache.set("greeting", "hello", Ttl::Default).await?; // Five minutes, unless the builder sets another TTL.
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn set<T: Serialize + ?Sized>(
         &self,
         key: impl AsRef<[u8]>,
@@ -84,13 +105,13 @@ impl Cache {
         self.value(key).ttl(ttl).set(value).await
     }
 
-    /// Sets the value under a key to bytes as they are, and returns whether they are stored.
+    /// Stores bytes under a key without encoding them, and returns `true` if they are stored.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails. The previous value may be lost.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
     pub async fn set_bytes(
         &self,
         key: impl AsRef<[u8]>,
@@ -100,14 +121,17 @@ impl Cache {
         self.value(key).ttl(ttl).set_bytes(bytes).await
     }
 
-    /// Sets the value under a key atomically if there is none, and returns whether it did. With a TTL of zero, it
-    /// sets nothing and returns `false`.
+    /// Stores a value under a key if there is none, atomically, and returns `true` if it did. With
+    /// a TTL of zero, it stores nothing and returns `false`.
+    ///
+    /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or the store fails.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ValueError::Store`] if the store fails.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
     ///
     /// # Example
     /// ```
@@ -118,7 +142,7 @@ impl Cache {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// let minute = Duration::from_secs(60);
     /// assert!(cache.add("lock", "me", minute).await?);
-    /// assert!(!cache.add("lock", "somebody else", minute).await?);
+    /// assert!(!cache.add("lock", "another task", minute).await?);
     /// # Ok(())
     /// # }
     /// ```
@@ -131,37 +155,39 @@ impl Cache {
         self.value(key).ttl(ttl).add(value).await
     }
 
-    /// Removes the value or the counter under a key, and returns whether there was one that had not expired. Pages and values
-    /// that were made from the value are invalidated.
+    /// Removes the value or counter under a key, and returns `true` if it was present and fresh.
+    /// Invalidates the pages and values that depend on the value.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails. The value may be removed nevertheless.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the removal may or may not have taken effect.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         self.value(key).delete().await
     }
 
-    /// Returns `true` if there is a value or a counter under a key, of any type, that has not expired.
+    /// Returns `true` if there is a fresh value or a counter under a key, of any type.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     pub async fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         self.value(key).contains().await
     }
 
-    /// Sets the time from now for which the value under a key lives, and returns whether there is one. Zero removes it. See
-    /// [`Value::touch`](crate::values::Value::touch).
+    /// Sets the TTL of the value or counter under a key, counted from now, and returns `true` if
+    /// there is one. A TTL of zero removes it. See [`Value::touch`](crate::values::Value::touch).
     ///
     /// # Errors
-    /// If the store fails, or others changed the value in each of 64 tries.
+    /// If the store fails, or with
+    /// [`StoreErrorKind::Contended`](crate::error::StoreErrorKind::Contended) if other tasks
+    /// changed the value in each of 64 tries.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the change may or may not have taken effect.
     pub async fn touch(&self, key: impl AsRef<[u8]>, ttl: impl Into<Ttl>) -> Result<bool, StoreError> {
         self.value(key).ttl(ttl).touch().await
     }

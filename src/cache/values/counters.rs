@@ -1,4 +1,4 @@
-//! Numbers that are changed atomically, on every store.
+//! Counters, and atomic changes of numbers.
 
 use super::encoding::{decoded, encoded};
 use super::state::{ValueSnapshot, ValueState};
@@ -12,16 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Cache {
-    /// Sets a counter for a time, and returns whether it is stored.
+    /// Stores a counter under a key with a TTL, and returns `true` if it is stored.
     ///
-    /// A counter is a number that the store adds to by itself. Many tasks may count at a time, and changes invalidate nothing:
-    /// what is made from a counter does not depend on it. For a number that pages depend on, use [`set`](Self::set).
+    /// A counter is a number that the store increments itself, so many tasks may change it at the
+    /// same time. Increments invalidate nothing: no page depends on a counter. For a number that
+    /// pages depend on, use [`set`](Self::set).
+    ///
+    /// If the key held a value, its dependents are invalidated.
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the write may or may not have taken effect.
     pub async fn set_counter(
         &self,
         key: impl AsRef<[u8]>,
@@ -35,21 +38,26 @@ impl Cache {
         put
     }
 
-    /// Adds to a number atomically, and returns the new one. The number lives as long as before.
+    /// Adds to a number atomically, and returns the sum. The expiry of the number does not change.
     ///
-    /// The number is a counter, or an integer that was set, added or computed: an `Option` or a newtype of one, too.
-    /// [`get`](Self::get) reads it as any integer type in whose range it is. If it was set, added or computed, what was made from
-    /// it is invalidated, tags and dependencies stay, and a stale window ends. A change of a counter invalidates nothing.
+    /// The number is a counter, or an integer that was set, added or computed. An `Option` or a
+    /// newtype of an integer counts as well. [`get`](Self::get) reads the number as any integer
+    /// type that can hold it.
+    ///
+    /// If the number was set, added or computed, its dependents are invalidated; it keeps its tags
+    /// and dependencies, and its stale window ends. A change of a counter invalidates nothing.
     ///
     /// # Errors
     /// - [`StoreErrorKind::Missing`] if there is no number.
     /// - [`StoreErrorKind::NotANumber`] if there is a value of another type.
-    /// - [`StoreErrorKind::Overflow`] past the range of `i64`; the number stays as it was.
-    /// - [`StoreErrorKind::Contended`] if others changed a number that was set in each of 64 tries.
+    /// - [`StoreErrorKind::Overflow`] if the sum is out of the range of `i64`. The number does not
+    ///   change.
+    /// - [`StoreErrorKind::Contended`] if other tasks changed a number that is not a counter in
+    ///   each of 64 tries.
     /// - Any other kind if the store fails.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the change may or may not have taken effect.
     ///
     /// # Example
     /// ```
@@ -71,26 +79,29 @@ impl Cache {
         self.value(key).increment(delta, None).await
     }
 
-    /// Subtracts from a number atomically, and returns the new one. See [`incr`](Self::incr).
+    /// Subtracts from a number atomically, and returns the difference. See [`incr`](Self::incr).
     ///
     /// # Errors
-    /// Those of [`incr`](Self::incr).
+    /// The same as for [`incr`](Self::incr). A `delta` of `i64::MIN` is an
+    /// [`StoreErrorKind::Overflow`], too.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the change may or may not have taken effect.
     pub async fn decr(&self, key: impl AsRef<[u8]>, delta: i64) -> Result<i64, StoreError> {
         let delta = delta.checked_neg().ok_or_else(|| StoreError::new(StoreErrorKind::Overflow))?;
         self.value(key).increment(delta, None).await
     }
 
-    /// Adds to a number atomically, and returns the new one. If there is none, a counter begins with `initial` and lives for
-    /// `ttl`: a limit on how often something is done in a minute, for example.
+    /// Adds to a number atomically, and returns the sum. If there is no number, starts a counter at
+    /// `initial` with a TTL of `ttl`, and adds to it.
+    ///
+    /// Use it to limit how often something is done in a minute, for example.
     ///
     /// # Errors
-    /// Those of [`incr`](Self::incr) except [`StoreErrorKind::Missing`].
+    /// The same as for [`incr`](Self::incr), except [`StoreErrorKind::Missing`].
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the change may or may not have taken effect.
     ///
     /// # Example
     /// ```
@@ -104,6 +115,7 @@ impl Cache {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "rate limit")]
     pub async fn incr_or(
         &self,
         key: impl AsRef<[u8]>,
@@ -116,10 +128,10 @@ impl Cache {
     }
 }
 
-/// What became of a try to change a number that was set.
+/// The result of one try to change a number that is not a counter.
 enum Try {
     Counted(i64),
-    /// Another task has changed the entry, or it was removed.
+    /// Another task changed or removed the entry.
     Again,
 }
 
@@ -152,21 +164,22 @@ impl Value<'_> {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Puts the sum in the place of a number that was set, with what is left of its life.
+    /// Replaces a number that is not a counter by the sum, with the rest of its TTL.
     async fn count(&self, seen: &ValueSnapshot, value: &StoredValue, delta: i64) -> Result<Try, StoreError> {
         let not_a_number = || StoreError::new(StoreErrorKind::NotANumber);
         let overflow = || StoreError::new(StoreErrorKind::Overflow);
         let entry = seen.entry.as_ref().ok_or_else(not_a_number)?;
         let number: i64 = match decoded(entry) {
             Some(number) => number,
-            // A number, but one past the range.
+            // An integer beyond the range of `i64`.
             None if decoded::<u64>(entry).is_some() => return Err(overflow()),
             None => return Err(not_a_number()),
         };
         let sum = number.checked_add(delta).ok_or_else(overflow)?;
         let (bytes, encoding) = encoded(&sum).map_err(|error| not_a_number().with_source(error))?;
         let own = self.scope();
-        // Other invalidations of the value's own name than this write would have removed the entry.
+        // The write below invalidates the value's own scope, and must not invalidate the new entry.
+        // An earlier invalidation of that scope would have made the entry unusable.
         let scopes = value.scopes.iter().copied().filter(|scope| *scope != own).collect();
         let new = StoredValue { bytes, encoding, scopes, ..value.clone() };
         let cache = self.cache;
@@ -176,7 +189,8 @@ impl Value<'_> {
         let put = cache.store().compare_and_set(seen.key.as_ref(), Some(entry), counted, ttl);
         if cache.within_limit(put).await? {
             changing.done().await?;
-            // What is made from the sum goes with the tags of the number. Its own write is noted by now.
+            // Dependents of the sum inherit the tags of the number. `done` has noted the write by
+            // now.
             tracking::inherit(&new);
             return Ok(Try::Counted(sum));
         }
@@ -184,7 +198,7 @@ impl Value<'_> {
         Ok(Try::Again)
     }
 
-    /// Removes a value that is past its use, which is as good as absent.
+    /// Removes a value that may no longer be used, so that a counter can take its key.
     async fn make_room(&self, seen: &ValueSnapshot) -> Result<Try, StoreError> {
         if let Some(entry) = &seen.entry
             && seen.state != ValueState::Live

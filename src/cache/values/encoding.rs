@@ -1,4 +1,4 @@
-//! Values as bytes: MessagePack with named fields, which other languages read as well.
+//! The encoding of values: MessagePack with named fields, which other languages can read.
 
 use crate::entry::{Encoding, Entry, EntryKind, body_for_storage};
 use crate::error::ValueError;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What is nested deeper is not read.
+/// The nesting depth up to which values are read.
 const DEEPEST: usize = 128;
 
 pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encoding), ValueError> {
@@ -14,10 +14,10 @@ pub(super) fn encoded<T: Serialize + ?Sized>(value: &T) -> Result<(Bytes, Encodi
     Ok((body_for_storage(bytes.into()).0, Encoding::MessagePack))
 }
 
-/// Reads an entry as a type, or returns `None` if it is of another type or is damaged.
+/// Decodes an entry as a type. Returns `None` if the entry has another type or is damaged.
 ///
-/// The bytes may come from anywhere: nothing in them is executed, their depth is bounded, and so is the memory that they
-/// take, by their own length. A counter is read like a number that was set.
+/// The bytes are not trusted: nothing in them is executed, and their own length bounds the memory.
+/// The depth is limited. A counter decodes like a number that was set.
 pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     match entry {
         Entry(EntryKind::Value(value)) if value.encoding() == Encoding::MessagePack => {
@@ -28,7 +28,7 @@ pub(super) fn decoded<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     }
 }
 
-/// Reads an entry as a type. An event tells if it can't be.
+/// Decodes an entry as a type. An event reports a failure.
 pub(super) fn readable<T: DeserializeOwned>(entry: &Entry) -> Option<T> {
     let value = decoded(entry);
     if value.is_none() {
@@ -41,7 +41,7 @@ fn of_bytes<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
     let mut decoder = rmp_serde::Deserializer::new(&mut bytes);
     decoder.set_max_depth(DEEPEST);
     let value = T::deserialize(&mut decoder).ok()?;
-    // Bytes beyond the value are of another type.
+    // Bytes after the value mean that it has another type.
     bytes.is_empty().then_some(value)
 }
 
@@ -75,7 +75,7 @@ mod tests {
     struct Meters(u32);
 
     #[test]
-    fn a_counter_is_read_as_any_type_that_a_number_may_be_set_as() {
+    fn counter_decodes_as_any_integer_type() {
         fn read<T: DeserializeOwned>(number: i64) -> Option<T> {
             decoded(&Entry(EntryKind::Counter(number)))
         }
@@ -104,10 +104,10 @@ mod tests {
     struct Nested(#[expect(dead_code, reason = "only its depth counts")] Vec<Self>);
 
     #[test]
-    fn nesting_without_end_and_absurd_lengths_are_refused() {
+    fn excessive_nesting_and_lengths_are_unreadable() {
         let deep = vec![0x91; 1_000_000];
         assert!(decoded::<Nested>(&entry(deep)).is_none());
-        // Arrays, maps and strings of four thousand million.
+        // Arrays, maps and strings with a length of four billion.
         for start in [0xdd, 0xdf, 0xdb] {
             let long = vec![start, 0xff, 0xff, 0xff, 0xff];
             assert!(decoded::<Vec<u64>>(&entry(long.clone())).is_none());
@@ -120,7 +120,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn whatever_the_bytes_are_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             let entry = entry(bytes);
             let _ = decoded::<BTreeMap<String, Vec<Option<f64>>>>(&entry);
             let _ = decoded::<(u8, String, Vec<u64>)>(&entry);

@@ -1,4 +1,4 @@
-//! Fragments of pages, by a name and what they vary on.
+//! Fragments of pages, by name and inputs.
 
 use super::compute_error::ComputeError;
 use super::into_value::IntoValue;
@@ -12,11 +12,13 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::time::Duration;
 
-/// A fragment of a page: a value with a name, and one copy for each list of inputs that it varies on.
+/// A fragment of a page: a value with a name, and a copy for each list of inputs.
 ///
-/// List every input that the fragment is rendered from, such as the host, the language or the visitor. Lists with
-/// different parts never share a copy, whatever characters the parts have. The cache has no list of the copies: to
-/// invalidate all of them, use a [tag](Self::tags).
+/// List every input that the fragment is rendered from, such as the host, the language or the
+/// visitor. Different lists never share a copy, whatever characters the inputs contain. The cache
+/// cannot enumerate the copies: give the fragment a [tag](Self::tags) to invalidate all of them.
+///
+/// [`Cache::fragment`] creates it. A page that is made from a fragment depends on it.
 ///
 /// # Example
 /// ```
@@ -38,12 +40,13 @@ use std::time::Duration;
 pub struct Fragment<'a> {
     name: Vec<u8>,
     vary_on: Vec<Vec<u8>>,
-    /// With everything but the name.
+    /// The value with all options; its name is set when it is used.
     value: Value<'a>,
 }
 
 impl Cache {
-    /// Names a fragment of a page. [`Fragment`] sets what it varies on, its TTL and its tags, and renders or deletes it.
+    /// Returns a handle to a fragment with a name. The methods of [`Fragment`] set its inputs, its
+    /// TTL and its tags, and render or delete it.
     pub fn fragment(&self, name: impl AsRef<[u8]>) -> Fragment<'_> {
         Fragment {
             name: name.as_ref().to_vec(),
@@ -54,38 +57,39 @@ impl Cache {
 }
 
 impl<'a> Fragment<'a> {
-    /// Adds to the list of what the fragment varies on. The order counts.
+    /// Adds inputs that the fragment varies on. Their order matters.
     pub fn vary_on<A: AsRef<[u8]>>(mut self, parts: impl IntoIterator<Item = A>) -> Self {
         self.vary_on.extend(parts.into_iter().map(|part| part.as_ref().to_vec()));
         self
     }
 
-    /// Sets how long the fragment lives. See [`Value::ttl`].
+    /// Sets the TTL of the fragment. See [`Value::ttl`].
     pub fn ttl(mut self, ttl: impl Into<Ttl>) -> Self {
         self.value = self.value.ttl(ttl);
         self
     }
 
-    /// Adds tags, by which the fragment, and what is made from it, can be invalidated.
+    /// Adds tags, by which the fragment and its dependents can be invalidated.
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.value = self.value.tags(tags);
         self
     }
 
-    /// Sets for how long past its TTL the fragment is used while one task renders it again. See
+    /// Sets how long after its TTL the fragment may be used while one call renders it again. See
     /// [`Value::stale_while_revalidate`].
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.value = self.value.stale_while_revalidate(window);
         self
     }
 
-    /// Returns the fragment; if there is none, renders and stores it. See [`Value::get_or_set`].
+    /// Returns the fragment. If there is none, renders and stores it. See [`Value::get_or_set`].
     ///
     /// # Errors
-    /// If the fragment can't be written as MessagePack, or needs itself without end.
+    /// - [`ValueError::Unwritable`] if the fragment can't be written as MessagePack.
+    /// - [`ValueError::Loop`] if the fragment depends on itself.
     ///
     /// # Cancel safety
-    /// That of [`Value::get_or_set`].
+    /// If the call that renders is dropped, a follower renders the fragment.
     pub async fn get_or_render<M, V>(&self, render: V) -> Result<V::Value, ValueError>
     where
         V: IntoValue<M>,
@@ -94,13 +98,16 @@ impl<'a> Fragment<'a> {
         self.value().get_or_set(render).await
     }
 
-    /// Returns the fragment; if there is none, renders and stores it, unless that fails. See [`Value::try_get_or_set`].
+    /// Returns the fragment. If there is none, renders and stores it unless rendering fails. See
+    /// [`Value::try_get_or_set`].
     ///
     /// # Errors
-    /// If rendering fails, the fragment can't be written as MessagePack, or it needs itself without end.
+    /// - [`ComputeError::Failed`] if rendering fails.
+    /// - [`ComputeError::Unwritable`] if the fragment can't be written as MessagePack.
+    /// - [`ComputeError::Loop`] if the fragment depends on itself.
     ///
     /// # Cancel safety
-    /// That of [`Value::get_or_set`].
+    /// If the call that renders is dropped, a follower renders the fragment.
     pub async fn try_get_or_render<T, E, F, Fut>(&self, render: F) -> Result<T, ComputeError<E>>
     where
         T: Serialize + DeserializeOwned,
@@ -111,18 +118,19 @@ impl<'a> Fragment<'a> {
         self.value().try_get_or_set(render).await
     }
 
-    /// Removes the copy for what the fragment varies on, and returns whether there was one. Pages made from it are invalidated.
+    /// Removes the copy for the inputs of this handle, and returns `true` if it was present and
+    /// fresh. Invalidates its dependents.
     ///
     /// # Errors
-    /// If the store fails.
+    /// If the store fails. The copy may be removed nevertheless.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the removal may or may not have taken effect.
     pub async fn delete(&self) -> Result<bool, StoreError> {
         self.value().delete().await
     }
 
-    /// Returns the value that the fragment is stored as.
+    /// Returns the handle to the value that holds this copy.
     fn value(&self) -> Value<'a> {
         let parts = std::iter::once(&self.name).chain(&self.vary_on).map(Vec::as_slice);
         let name = Name::of_parts(self.value.cache.version(), b"fragment", parts);

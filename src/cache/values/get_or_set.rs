@@ -28,8 +28,6 @@ impl Cache {
     ///
     /// # Cancel safety
     /// If the call that computes is dropped, a follower computes the value.
-    #[doc(alias = "stampede")]
-    #[doc(alias = "thundering herd")]
     ///
     /// # Example
     /// ```
@@ -44,6 +42,8 @@ impl Cache {
     /// # Ok(())
     /// # }
     /// ```
+    #[doc(alias = "stampede")]
+    #[doc(alias = "thundering herd")]
     #[doc(alias = "single-flight")]
     #[doc(alias = "dogpile")]
     pub async fn get_or_set<M, V>(

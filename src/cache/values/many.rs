@@ -1,4 +1,4 @@
-//! Several values at a time.
+//! Methods for several values.
 
 use super::encoding::{encoded, readable};
 use super::name::Name;
@@ -15,7 +15,8 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A value for [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` if it has a TTL of its own.
+/// An item of [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` for an item with a
+/// different TTL.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an item for `set_many`",
     note = "use `(key, value)` or `(key, value, ttl)`"
@@ -26,7 +27,7 @@ pub trait SetItem {
     /// The value.
     type Value: Serialize;
 
-    /// Returns the key, the value and its TTL; [`Ttl::Default`] is that of the call.
+    /// Returns the key, the value and the TTL. [`Ttl::Default`] stands for the TTL of the call.
     fn into_parts(self) -> (Self::Key, Self::Value, Ttl);
 }
 
@@ -48,7 +49,7 @@ impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
     }
 }
 
-/// A value of [`Cache::set_many`] that is to be put.
+/// An item of [`Cache::set_many`] that is ready to be stored.
 struct PendingPut<K> {
     key: K,
     place: CacheKey,
@@ -57,13 +58,14 @@ struct PendingPut<K> {
 }
 
 impl Cache {
-    /// Returns the values under several keys, without those that are absent. See [`get`](Self::get).
+    /// Returns the values under several keys. Keys without a value are missing in the result. See
+    /// [`get`](Self::get).
     ///
     /// # Errors
     /// If the store fails.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -113,17 +115,19 @@ impl Cache {
         Ok(found)
     }
 
-    /// Sets several values, and returns the keys of those that were not stored because their TTL is zero or they
-    /// are too large for the store. The writes are not atomic together.
+    /// Stores several values, and returns the keys of the values that were not stored.
     ///
-    /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL differs from `ttl`. If several items have one
-    /// key, the last one counts.
+    /// An item is `(key, value)`, or `(key, value, ttl)` if its TTL differs from `ttl`. If several
+    /// items have the same key, the last one is stored. A value is not stored if its TTL is zero or
+    /// if it is too large for the store. The writes are not atomic together.
     ///
     /// # Errors
-    /// If a value can't be written as MessagePack: then none is set. If the store fails: then any of them may be set.
+    /// - [`ValueError::Unwritable`] if a value can't be written as MessagePack. No value is stored
+    ///   then.
+    /// - [`ValueError::Store`] if the store fails. Any of the values may be stored then.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, any of them may be set.
+    /// If the future is dropped before it completes, any of the values may be stored.
     ///
     /// # Example
     /// ```
@@ -172,18 +176,19 @@ impl Cache {
         let changing = self.changing(scopes).await?;
         let stored = self.within_limit(self.store().put_many(&entries)).await;
         changing.done().await?;
-        // A store that says nothing of an entry has not stored it.
+        // If the store returns fewer results than entries, the other entries were not stored.
         let stored = stored?.into_iter().chain(std::iter::repeat(false));
         Ok(puts.into_iter().zip(stored).filter(|(_, stored)| !stored).map(|(put, _)| put.key).collect())
     }
 
-    /// Removes the values and counters under some keys, and returns how many there were. A key counts once.
+    /// Removes the values and counters under several keys, and returns how many were present and
+    /// fresh. Equal keys count once.
     ///
     /// # Errors
-    /// If the store fails: then any of them may be removed.
+    /// If the store fails. Any of the values may be removed then.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, any of them may be removed.
+    /// If the future is dropped before it completes, any of the values may be removed.
     ///
     /// # Example
     /// ```

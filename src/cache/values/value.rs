@@ -93,8 +93,8 @@ impl Value<'_> {
     /// stale is used in the same way until its TTL and this window end. [`get`](Self::get) returns
     /// no stale value.
     ///
-    /// The window counts twice: the handle that writes the value keeps it in the store, and the
-    /// handle that reads it allows its use.
+    /// Set the window on every handle to the value. The handle that writes the value makes the
+    /// store keep it; the handle that reads the value permits its use.
     #[doc(alias = "grace")]
     #[doc(alias = "SWR")]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
