@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 impl Cache {
-    /// Returns the value under a key, or `None` if there is none.
+    /// Returns the value under a key, or `None` if it is absent.
     ///
     /// A value counts as absent if it has another type, is damaged, has expired or was invalidated.
     /// A `DEBUG` event (feature `tracing`) reports a value that can't be read; the next `set` or
@@ -121,7 +121,7 @@ impl Cache {
         self.value(key).ttl(ttl).set_bytes(bytes).await
     }
 
-    /// Stores a value under a key if there is none, atomically, and returns `true` if it did. With
+    /// Stores a value under a key if it is absent, atomically, and returns `true` if it did. With
     /// a TTL of zero, it stores nothing and returns `false`.
     ///
     /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).

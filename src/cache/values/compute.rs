@@ -1,4 +1,19 @@
-//! Values that are computed where there are none: once at a time, in this process.
+//! Computed values: concurrent computations of a value collapse in this process.
+//!
+//! ```text
+//! find ─┬─ live ────────────────────────────────────────────► return the value
+//!       ├─ the store failed ────────────────────────────────► compute alone, do not store
+//!       └─ no usable value ─► join
+//! join ─┬─ leader ─► load ─┬─ live ─────────────────────────► share and return the value
+//!       │                  └─ no usable value ──────────────► compute, store, end the flight
+//!       ├─ follower ─┬─ stale value in its window ──────────► return the stale value
+//!       │            ├─ cycle of waits, ten seconds ────────► compute alone
+//!       │            └─ wait ─┬─ valid value ───────────────► return the value
+//!       │                     ├─ failed ────────────────────► return the leader's error
+//!       │                     ├─ not shared, other type ────► compute alone
+//!       │                     └─ abandoned, invalid value ──► find
+//!       └─ too many flights, or the store failed ───────────► compute alone
+//! ```
 
 use super::compute_error::ComputeError;
 use super::encoding::{decoded, encoded, readable};
@@ -19,7 +34,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So long one waits for what another one computes, before it does so itself.
+/// How long a follower waits for the leader's computation before it computes the value itself.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 impl Computing {
@@ -29,54 +44,64 @@ impl Computing {
     }
 }
 
-/// What is to be done where there is no value.
+/// The result of `acquire`: the value, or the duty to compute it.
 enum ComputeRole<T> {
     Have(T),
     Compute(Computing),
 }
 
-/// What a look-up has found that is not the value.
+/// The result of a look-up that found no usable value.
 struct NoValue {
-    /// The key of the value, unless the store failed.
+    /// The key of the value in the store, or `None` if the store failed.
     key: Option<CacheKey>,
-    /// An entry that can't be read as the type.
+    /// A live entry that can't be decoded as the requested type.
     unreadable: Option<Entry>,
-    /// An entry that is past its freshness.
+    /// An entry whose state is `Stale`.
     stale: Option<Entry>,
 }
 
-/// A computation that is to be made.
+/// A computation that has not started.
 struct Computing {
-    /// The computation, among those that led to it.
+    /// The computation and its ancestors: the requests and computations that led to it.
     chain: Arc<Chain>,
-    /// Where others may wait for it.
+    /// The leader of the flight that followers wait for, or `None` if no other call may wait.
     leader: Option<Leader<Computed>>,
-    /// What was current before, if that is known.
+    /// The generation before the computation, or `None` if it is unknown.
     since: Option<Generation>,
-    /// What is there and can't be read as what is computed, so that it is to be replaced.
+    /// The live entry that can't be decoded as the requested type. The computed value replaces it.
     unreadable: Option<Entry>,
 }
 
 impl Value<'_> {
-    /// Returns the value; if there is none, computes and sets it.
+    /// Returns the value. If it is absent, computes and stores it.
     ///
-    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see [`IntoValue`]. Of many concurrent
-    /// calls in this process, one computes and the others wait for it, ten seconds at most. A value that is stale, and within the
-    /// window of [`stale_while_revalidate`](Self::stale_while_revalidate), is returned to the others instead.
+    /// `value` is a plain value, a closure, a future, or a closure that returns a future: see
+    /// [`IntoValue`].
     ///
-    /// What the computation reads from the cache becomes a dependency of the value. A value that was deleted, set
-    /// or invalidated meanwhile is returned, but not stored. A store failure is counted; the value is then computed
-    /// without the store.
-    ///
-    /// A computation that needs its own value, directly or through others, does not wait for itself: a nested computation
-    /// makes the value again. The fifth nested computation fails with [`ValueError::Loop`]. Computations and requests in
-    /// other tasks are recognized if those use [`propagate_dependencies`](crate::values::propagate_dependencies).
+    /// # Rules
+    /// 1. Of concurrent calls in this process, the leader computes the value, and the followers
+    ///    wait for up to ten seconds. Outside a tokio runtime, they wait without a limit.
+    /// 2. A follower gets the stale value instead, if there is one within the window of
+    ///    [`stale_while_revalidate`](Self::stale_while_revalidate).
+    /// 3. Every value and page that the computation reads from the cache becomes a dependency of
+    ///    the value.
+    /// 4. A value that was deleted, set or invalidated during its computation is returned, but not
+    ///    stored.
+    /// 5. If the store fails, the failure is counted, and the value is computed without the store.
+    /// 6. A computation that reads its own value, directly or through other values, does not wait
+    ///    for itself: a nested computation makes the value again. The fifth nested computation
+    ///    fails. To include computations and requests in other tasks, use
+    ///    [`propagate_dependencies`](crate::values::propagate_dependencies).
     ///
     /// # Errors
-    /// If the value can't be written as MessagePack, or needs itself without end.
+    /// - [`ValueError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ValueError::Loop`] if the value depends on itself.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, one of those that wait computes.
+    /// If the call that computes is dropped, a follower computes the value.
+    #[doc(alias = "single-flight")]
+    #[doc(alias = "stampede")]
+    #[doc(alias = "dogpile")]
     pub async fn get_or_set<M, V>(&self, value: V) -> Result<V::Value, ValueError>
     where
         V: IntoValue<M>,
@@ -91,16 +116,19 @@ impl Value<'_> {
         }
     }
 
-    /// Returns the value; if there is none, computes and sets it, unless the computation fails.
+    /// Returns the value. If it is absent, computes and stores it unless the computation fails.
     ///
-    /// An error is not stored. The calls that wait for the computation return it, too. Otherwise this is
+    /// An error is not stored. Followers of the computation return the same error. A follower with
+    /// another error type computes the value itself. Otherwise, this is
     /// [`get_or_set`](Self::get_or_set).
     ///
     /// # Errors
-    /// If the computation fails, the value can't be written as MessagePack, or it needs itself without end.
+    /// - [`ComputeError::Failed`] if the computation fails.
+    /// - [`ComputeError::Unwritable`] if the value can't be written as MessagePack.
+    /// - [`ComputeError::Loop`] if the value depends on itself.
     ///
     /// # Cancel safety
-    /// If the call that computes is dropped, one of those that wait computes.
+    /// If the call that computes is dropped, a follower computes the value.
     pub async fn try_get_or_set<T, E, F, Fut>(&self, compute: F) -> Result<T, ComputeError<E>>
     where
         T: Serialize + DeserializeOwned,
@@ -115,7 +143,7 @@ impl Value<'_> {
         }
     }
 
-    /// Finds out whether this one has to compute the value.
+    /// Returns the value, or a computation that the caller must run.
     async fn acquire<T, E>(&self) -> Result<ComputeRole<T>, ComputeError<E>>
     where
         T: DeserializeOwned,
@@ -134,7 +162,7 @@ impl Value<'_> {
             }
             let computing = Computing::alone(chain);
             let Some(key) = key else { return Ok(ComputeRole::Compute(computing)) };
-            // From here on, who deletes or sets the value is heard of.
+            // From here on, a write or removal of the value advances the generation.
             let Ok(since) = self.cache.depend(self.scope()).await else {
                 return Ok(ComputeRole::Compute(computing));
             };
@@ -155,7 +183,8 @@ impl Value<'_> {
                 Err(_) => Some(flight.outcome().await),
             };
             match outcome {
-                // It may have begun before an invalidation of a tag that only it knows.
+                // The flight may have begun before an invalidation of a tag or dependency that only
+                // the value names.
                 Some(Computed::Value(value)) if !self.is_valid(&value).await => {}
                 Some(Computed::Value(value)) => {
                     tracking::inherit(&value);
@@ -170,13 +199,13 @@ impl Value<'_> {
                     };
                 }
                 Some(Computed::Abandoned) => {}
-                // All of them at once.
+                // All followers compute at the same time.
                 Some(Computed::Unkept) | None => return Ok(ComputeRole::Compute(computing)),
             }
         }
     }
 
-    /// Looks the value up.
+    /// Looks up the value.
     async fn find<T: DeserializeOwned>(&self) -> Result<T, NoValue> {
         match self.cache.read(&self.name).await {
             Ok(ValueSnapshot { state: ValueState::Live, entry: Some(entry), key }) => {
@@ -190,7 +219,7 @@ impl Value<'_> {
         }
     }
 
-    /// Returns a stale value that serves while another task computes it again.
+    /// Returns a stale value for a follower, if its stale window has not ended.
     fn stale_value<T: DeserializeOwned>(&self, stale: Option<Entry>) -> Option<T> {
         let Some(Entry(EntryKind::Value(value))) = stale else { return None };
         if self.cache.clock().now() >= value.fresh_until.after(self.window) {
@@ -201,7 +230,7 @@ impl Value<'_> {
         Some(old)
     }
 
-    /// Joins the computation of the value, unless that began before the value was changed.
+    /// Joins the flight of the value, unless the value was changed after the flight began.
     async fn join(&self, key: &CacheKey, since: Generation, chain: &Arc<Chain>) -> Role<Computed> {
         let mut outdated: Option<Arc<Flight<Computed>>> = None;
         let leader = Arc::downgrade(chain);
@@ -220,7 +249,8 @@ impl Value<'_> {
         }
     }
 
-    /// Computes the value for all, unless it was computed between the look-up and the joining.
+    /// Ends the flight with the stored value if another call stored it between the look-up and the
+    /// join. Otherwise returns the computation that the leader must run.
     async fn lead<T: DeserializeOwned>(
         &self,
         leader: Leader<Computed>,
@@ -238,7 +268,8 @@ impl Value<'_> {
         ComputeRole::Compute(Computing { leader: Some(leader), ..computing })
     }
 
-    /// Creates a computation of the value. Its key stays the same when the value's key in the store changes.
+    /// Creates the chain of a computation. Its key does not change when the value's key in the
+    /// store does.
     fn chain(&self) -> Arc<Chain> {
         Chain::computation(self.cache.value_key_since(&self.name, Generation::new(0, 0)))
     }
@@ -286,7 +317,7 @@ impl Value<'_> {
             tracking::inherit(&stored);
             self.store(&stored, unreadable.as_ref()).await;
         } else {
-            // Nobody knows what it was made from, or as of when.
+            // The dependencies or the generation before the computation are unknown.
             tracking::mark_untrackable();
         }
         if let Some(leader) = leader {
@@ -295,18 +326,20 @@ impl Value<'_> {
         Ok(value)
     }
 
-    /// Returns `true` if a computed value was not invalidated since the computation began.
+    /// Returns `true` if neither the value nor its dependencies were invalidated since the
+    /// computation began.
     async fn is_valid(&self, value: &StoredValue) -> bool {
         let Some(since) = value.generation else { return false };
         let validity = self.cache.validity(since, &value.scopes, &value.dependencies).await;
         matches!(validity, Ok(Validity::Valid))
     }
 
-    /// Stores what was computed, unless it was invalidated meanwhile, or somebody else has set the value. A
+    /// Stores a computed value, unless it was invalidated or another task has set the value. A
     /// failure is counted.
     async fn store(&self, stored: &Arc<StoredValue>, unreadable: Option<&Entry>) {
         let _write = self.cache.begin_write();
-        // Looked at before it is asked what was invalidated, so that what is set from now on stays.
+        // Load before the validity check: a value that is set after this load defeats the
+        // compare-and-set.
         let Ok(seen) = self.cache.load(&self.name).await else { return };
         let is_set = seen.state == ValueState::Live && seen.entry.as_ref() != unreadable;
         if !is_set && self.is_valid(stored).await {

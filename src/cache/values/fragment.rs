@@ -15,8 +15,9 @@ use std::time::Duration;
 /// A fragment of a page: a value with a name, and a copy for each list of inputs.
 ///
 /// List every input that the fragment is rendered from, such as the host, the language or the
-/// visitor. Different lists never share a copy, whatever characters the inputs contain. The cache
-/// cannot enumerate the copies: give the fragment a [tag](Self::tags) to invalidate all of them.
+/// visitor. Different lists never share a copy, regardless of the characters in the inputs. The
+/// cache cannot enumerate the copies: give the fragment a [tag](Self::tags) to invalidate all of
+/// them.
 ///
 /// [`Cache::fragment`] creates it. A page that is made from a fragment depends on it.
 ///
@@ -82,7 +83,7 @@ impl<'a> Fragment<'a> {
         self
     }
 
-    /// Returns the fragment. If there is none, renders and stores it. See [`Value::get_or_set`].
+    /// Returns the fragment. If it is absent, renders and stores it. See [`Value::get_or_set`].
     ///
     /// # Errors
     /// - [`ValueError::Unwritable`] if the fragment can't be written as MessagePack.
@@ -98,7 +99,7 @@ impl<'a> Fragment<'a> {
         self.value().get_or_set(render).await
     }
 
-    /// Returns the fragment. If there is none, renders and stores it unless rendering fails. See
+    /// Returns the fragment. If it is absent, renders and stores it unless rendering fails. See
     /// [`Value::try_get_or_set`].
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 
 impl Cache {
-    /// Returns the value under a key. If there is none, computes the value and stores it with a
+    /// Returns the value under a key. If it is absent, computes the value and stores it with a
     /// TTL.
     ///
     /// `value` is a plain value, a closure, a future, or a closure that returns a future: see
@@ -59,7 +59,7 @@ impl Cache {
         self.value(key).ttl(ttl).get_or_set(value).await
     }
 
-    /// Returns the value under a key. If there is none, computes the value and stores it with a TTL
+    /// Returns the value under a key. If it is absent, computes the value and stores it with a TTL
     /// unless the computation fails.
     ///
     /// See [`Value::try_get_or_set`](crate::values::Value::try_get_or_set).

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Value<'_> {
-    /// Returns the value, or `None` if there is none. See [`Cache::get`](crate::cache::Cache::get).
+    /// Returns the value, or `None` if it is absent. See [`Cache::get`](crate::cache::Cache::get).
     ///
     /// A stale value counts as absent.
     ///
@@ -41,7 +41,7 @@ impl Value<'_> {
         Ok(seen.live().and_then(readable))
     }
 
-    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if there are none.
+    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored, or `None` if they are absent.
     ///
     /// A value that [`set`](Self::set) or a computation stored counts as absent.
     ///

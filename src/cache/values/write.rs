@@ -30,7 +30,7 @@ impl Value<'_> {
         Ok(self.write(encoded(value)?, PutMode::Always).await?)
     }
 
-    /// Stores the value if there is none, atomically, and returns `true` if it did.
+    /// Stores the value if it is absent, atomically, and returns `true` if it did.
     ///
     /// Of concurrent calls, one returns `true`. A stale value counts as absent. With a TTL of zero,
     /// nothing is stored.
