@@ -1,4 +1,4 @@
-//! How the cache begins, counts and ends background work.
+//! Background work of the cache: how it starts, how it is counted, and how a shutdown waits for it.
 
 use super::background::{RefreshEnd, RefreshStats};
 use super::contradictions::UnkeyedFields;
@@ -13,9 +13,11 @@ use std::pin::pin;
 use std::sync::atomic::Ordering;
 
 impl Cache {
-    /// Does what nobody waits for: at once over a store inside the process, whose futures are all ready,
-    /// else in a task of its own. Outside of a runtime it can't be done, which counts as a failure of the store; then
-    /// this returns `false`.
+    /// Runs work in the background, and returns `true` if it can.
+    ///
+    /// Over a store inside the process, the work runs at once, because all its futures are ready.
+    /// Otherwise it runs in a new task. Outside a tokio runtime, that is impossible: it counts as a
+    /// failure of the store, and this returns `false`.
     pub(crate) fn spawn_or_run(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         if self.is_local() {
             pin!(work).now_or_never();
@@ -26,86 +28,96 @@ impl Cache {
                 work.await;
             });
         } else {
-            // Nobody is left who could do it.
+            // No task can run the work.
             self.0.store_errors.fetch_add(1, Ordering::Relaxed);
             return false;
         }
         true
     }
 
-    /// Counts a write that its caller waits for. Over a store inside the process it is done at once, and is not counted.
+    /// Counts a write that its caller awaits. A write to a store inside the process completes at
+    /// once and is not counted.
     pub(crate) fn begin_write(&self) -> Option<WorkGuard> {
         (!self.is_local()).then(|| self.begin_work())
     }
 
-    /// Counts work that its caller waits for.
+    /// Counts work that its caller awaits.
     pub(super) fn begin_work(&self) -> WorkGuard {
         self.0.background.begin_work()
     }
 
-    /// Returns leave to read a body for the store alone, if not too many are.
+    /// Returns a permit to read a body only for the store, if fewer than the limit are in use.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         self.0.background.drain_permit()
     }
 
-    /// Returns leave to make a response anew in the background, if not too many are.
+    /// Returns a permit for a background refresh, if fewer than the limit are in use and no refresh
+    /// of this key failed within ten seconds.
     pub(crate) fn refresh_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.refresh_permit(key, self.clock().now())
     }
 
-    /// Returns leave to carry a call on without its client, if not too many are and there is a runtime.
+    /// Returns a permit to continue a fetch after its client disconnects, if there is a runtime and
+    /// fewer than the limit are in use.
     pub(crate) fn carry_permit(&self) -> Option<WorkPermit> {
         tokio::runtime::Handle::try_current().ok()?;
         self.0.background.carry_permit()
     }
 
-    /// Counts one more refresh.
+    /// Counts the start of a refresh.
     pub(crate) fn begin_refresh(&self) {
         self.0.background.begin_refresh();
     }
 
-    /// Returns leave to confirm an answer that is not stored, if not too many are and none was confirmed for this key
-    /// a moment ago.
+    /// Returns a permit to confirm an answer that is not stored, if fewer than the limit are in use
+    /// and no answer for this key was confirmed within ten seconds.
     pub(crate) fn confirmation_permit(&self, key: KeyRef<'_>) -> Option<WorkPermit> {
         self.0.background.confirmation_permit(key, self.clock().now())
     }
 
-    /// Returns `true` if the next refresh of a key carries keyed fields alone.
+    /// Returns `true` if the next refresh of a key carries only keyed fields.
     pub(crate) fn is_bare_next(&self, key: KeyRef<'_>) -> bool {
         self.0.background.is_bare_next(key, self.clock().now())
     }
 
-    /// Counts what came of a refresh.
+    /// Counts the end of a refresh.
     pub(crate) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd) {
         self.0.background.refreshed(key, end, self.clock().now());
     }
 
-    /// Returns how many responses were, and are being, made anew in the background
+    /// Returns the number of background refreshes: running, answered and failed
     /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)).
     #[must_use]
     pub fn refreshes(&self) -> RefreshStats {
         self.0.background.counts()
     }
 
-    /// Waits until no write and no background work is under way, without ending or forbidding any: in tests, or before an
-    /// instance of the service is measured or moved.
+    /// Waits until no write and no background work is in progress. It neither stops nor forbids any
+    /// work.
     ///
-    /// 1. It waits for: responses, values and invalidations that are being written to a store outside the process, whoever has
-    ///    asked for them; background refreshes; fetches under
-    ///    [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect); bodies that are read for the store
-    ///    alone; and [`warm`](Self::warm) calls. What these lead to is waited for, too.
-    /// 2. It does not wait for other requests that are being answered, nor for bodies that their clients have yet to read.
-    /// 3. It returns at the first moment at which nothing is under way. Work that begins before that moment is waited for.
-    ///    A cache that is never idle keeps it waiting: set a limit by `tokio::time::timeout`.
-    /// 4. If nothing is under way, it returns at once. It needs no runtime and no timer, and works with paused time.
+    /// Use it in tests, or before an instance of the service is measured or moved. To end
+    /// background work for good, use [`shutdown`](Self::shutdown). All namespaces and versions of
+    /// the cache count.
     ///
-    /// All namespaces and versions of the cache count. To end background work for good, use [`shutdown`](Self::shutdown).
+    /// # Rules
+    /// 1. It waits for writes of responses, values and invalidations to a store outside the
+    ///    process, for background refreshes, for fetches under
+    ///    [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect),
+    ///    for bodies that are read only for the store, and for [`warm`](Self::warm) calls. It waits
+    ///    for the work that these start, too.
+    /// 2. It does not wait for other requests in progress, nor for bodies that clients have not
+    ///    read.
+    /// 3. It returns at the first moment without work in progress. If a cache is never idle, it
+    ///    never returns: limit it with `tokio::time::timeout`.
+    /// 4. If no work is in progress, it returns at once. It needs no runtime and no timer, and
+    ///    works with paused time.
     ///
-    /// Do not wait in a handler, or in the task that polls a `warm` call: a background refresh whose handler waits for it is
-    /// waiting for itself.
+    /// # Caveats
+    /// Do not await it in a handler, or in the task that polls a `warm` call. A background refresh
+    /// whose handler awaits it would wait for itself.
     ///
     /// # Cancel safety
-    /// Dropping the future changes nothing.
+    /// Dropping the future has no effect.
     ///
     /// # Example
     /// ```
@@ -122,28 +134,34 @@ impl Cache {
         self.0.background.wait_idle().await;
     }
 
-    /// Waits until nothing is under way in the background any more, what a store outside the process is being
-    /// told included, and makes nothing anew from then on: for the end of a graceful shutdown, after the last
-    /// request. The cache goes on answering.
+    /// Waits for all background work, including writes to a store outside the process, and then
+    /// forbids background refreshes.
+    ///
+    /// Await it at the end of a graceful shutdown, after the last request. The cache still answers
+    /// requests afterwards, but it runs no background refresh, completes no fetch after a
+    /// disconnect, and drains no body for the store after its client disconnects.
+    ///
+    /// It does not wait for work that another task awaits, such as a [`warm`](Self::warm) call.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it has changed nothing that lasts.
+    /// If the future is dropped before it completes, background work continues as before.
+    #[doc(alias = "drain")]
     pub async fn shutdown(&self) {
         self.0.background.shut_down().await;
     }
 
-    /// Returns `true` if any refresh may run.
+    /// Returns `true` if background refreshes are enabled.
     pub(crate) fn allows_refreshes(&self) -> bool {
         self.0.background.allows_refreshes()
     }
 
-    /// Notes an answer, not stored, that contradicts the stored response that was received at `stored`. Returns `true`
-    /// if it is the second one.
+    /// Records an answer that is not stored and contradicts the stored response that was received
+    /// at `stored`. Returns `true` if it is the second one.
     pub(crate) fn contradicts(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields) -> bool {
         self.0.background.contradicts(key, stored, fields, self.clock().now())
     }
 
-    /// Notes that a 304 did not match a stored response.
+    /// Records that a 304 did not match a stored response.
     pub(crate) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
         self.0.background.note_mismatch(key, stored);
     }

@@ -1,4 +1,5 @@
-//! The bytes that may be recorded at a time, so that many large responses at once stay bounded too.
+//! The budget of recordings: a limit on the bytes of all response bodies that are recorded at a
+//! time.
 
 use super::Tracker;
 use crate::flight::{BudgetedRecording, STALL_TIMEOUT};
@@ -8,33 +9,34 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// A recording of at most so many bytes is small.
+/// The largest recording in bytes that counts as small.
 const SMALL: u64 = 256 << 10;
 
-/// The limit on the bytes of all recordings together, and the recordings that may be ended for room.
+/// The limit on the bytes of all recordings together, and the recordings that may be ended to make
+/// room.
 pub(crate) struct Budget {
     limit: u64,
     used: AtomicU64,
     recordings: Mutex<Recordings>,
 }
 
-/// The recordings that may hold bytes of a budget.
+/// The recordings that may hold bytes of the budget.
 struct Recordings {
     all: Vec<Weak<dyn BudgetedRecording>>,
-    /// The length of `all` at which dropped recordings are removed.
+    /// The length of `all` at which dropped recordings are removed from it.
     sweep_at: usize,
-    /// The earliest time at which a recording may be stalled.
+    /// The earliest time at which a recording may be stalled, or `None` if it is unknown.
     earliest: Option<Instant>,
 }
 
-/// What one recording holds of the budget; given back when dropped.
+/// The bytes of the budget that one recording holds. Dropping it releases them.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
     bytes: u64,
 }
 
-/// The smallest number of recordings that is searched for dropped ones.
+/// The smallest value of `sweep_at`.
 const MIN_SWEEP: usize = 64;
 
 impl Budget {
@@ -47,7 +49,7 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Adds a recording that may be ended if another one needs room.
+    /// Registers a recording that may be ended if another one needs room.
     pub(crate) fn register(&self, recording: Weak<dyn BudgetedRecording>) {
         let mut recordings = self.recordings();
         if recordings.all.len() >= recordings.sweep_at {
@@ -57,7 +59,7 @@ impl Budget {
         recordings.all.push(recording);
     }
 
-    /// Ends all stalled recordings. The caller must not hold a lock.
+    /// Ends all stalled recordings, to make room for others. The caller must not hold a lock.
     pub(crate) fn make_room(&self) {
         let now = Instant::now();
         let all: Vec<_> = {
@@ -67,27 +69,29 @@ impl Budget {
             }
             recordings.all.iter().filter_map(Weak::upgrade).collect()
         };
-        // Keeps the dependencies of ended recordings from the caller's page.
+        // Prevents the dependencies of ended recordings from becoming dependencies of the caller's
+        // page.
         let next = Tracker::default().enter(|| {
             let next = all.iter().filter_map(|recording| end_recording(&**recording, now)).min();
             drop(all);
             next
         });
-        // Set after the bytes are released: until then, other callers search as well. A recording that begins later
-        // stalls no earlier than `begun`.
+        // Set after the bytes are released: until then, other callers search as well. A recording
+        // that begins later cannot stall before `begun`.
         let begun = now + STALL_TIMEOUT;
         self.recordings().earliest = Some(next.map_or(begun, |next| next.min(begun)));
     }
 
     fn recordings(&self) -> MutexGuard<'_, Recordings> {
-        // Nothing panics under this lock.
+        // No code panics under this lock.
         self.recordings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ends a recording if it is stalled. Otherwise returns when it will be.
+/// Ends a recording if it is stalled. Otherwise returns the time at which it would stall.
 ///
-/// Catches a panic of its store or wakers, which must not reach the caller.
+/// Foreign code runs here: the store and wakers of the recording. Their panics must not reach the
+/// caller.
 fn end_recording(recording: &dyn BudgetedRecording, now: Instant) -> Option<Instant> {
     catch_unwind(AssertUnwindSafe(|| recording.end_if_stalled(now))).unwrap_or_default()
 }
@@ -107,7 +111,7 @@ impl Reservation {
         &self.budget
     }
 
-    /// Takes more; `false` if that would be too much.
+    /// Reserves more bytes. Returns `false` if they exceed the limit.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let within = |used| self.sum_with(used, bytes);
         let taken = self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok();
@@ -115,20 +119,20 @@ impl Reservation {
         taken
     }
 
-    /// Returns `true` if this many more bytes fit now.
+    /// Returns `true` if this many more bytes fit into the budget now.
     pub(crate) fn can_grow(&self, bytes: u64) -> bool {
         self.sum_with(self.budget.used(), bytes).is_some()
     }
 
-    /// Returns `true` if there would be room for more if no other recording held any.
+    /// Returns `true` if this many more bytes would fit if there were no other recording.
     pub(crate) fn fits_alone(&self, bytes: u64) -> bool {
         self.sum_with(self.bytes, bytes).is_some()
     }
 
     /// Returns `used` plus `bytes`, or `None` if the sum exceeds the limit.
     ///
-    /// Large recordings leave a quarter of the budget to small ones, so that clients who read large
-    /// bodies slowly do not keep pages from being stored.
+    /// Large recordings leave a quarter of the budget to small ones. So clients that read large
+    /// bodies slowly do not prevent the storage of pages.
     fn sum_with(&self, used: u64, bytes: u64) -> Option<u64> {
         let limit = self.budget.limit;
         let large = self.bytes.saturating_add(bytes) > SMALL.min(limit / 4);
@@ -138,14 +142,14 @@ impl Reservation {
 }
 
 impl Reservation {
-    /// Gives back what is more than this.
+    /// Releases the bytes beyond this number.
     pub(crate) fn shrink_to(&mut self, bytes: u64) {
         let more = self.bytes.saturating_sub(bytes);
         self.bytes -= more;
         self.budget.used.fetch_sub(more, Ordering::Relaxed);
     }
 
-    /// Returns a reservation that holds what this one held.
+    /// Moves the bytes into a new reservation.
     pub(crate) fn take(&mut self) -> Self {
         Self { budget: Arc::clone(&self.budget), bytes: std::mem::take(&mut self.bytes) }
     }
@@ -162,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reservations_together_stay_within_the_budget_and_give_back_what_they_took() {
+    fn reservations_stay_within_the_budget_and_release_their_bytes() {
         let budget = Budget::new(16);
         let mut a = Reservation::new(&budget);
         let mut b = Reservation::new(&budget);

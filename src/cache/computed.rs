@@ -1,4 +1,4 @@
-//! What has become of the computation of a value.
+//! The outcome of the computation of a value.
 
 use crate::entry::{Dependencies, StoredValue};
 use crate::flight::AbandonedOutcome;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(super) enum Computed {
     Value(Arc<StoredValue>),
-    /// The value is neither stored nor shared with followers, because its dependencies are unknown.
+    /// The value is neither stored nor shared with followers, because its dependencies are unknown
+    /// or in another namespace.
     Unkept,
-    /// The error of the computation, and its dependencies.
+    /// The error of the computation, and its dependencies up to then.
     Failed(Arc<dyn Any + Send + Sync>, Arc<Dependencies>),
     /// The leader was dropped or panicked.
     Abandoned,

@@ -1,5 +1,5 @@
-//! Answers that contradict a stored response: those that no request of the cache's own can confirm, and 304s that do not
-//! match it.
+//! Answers that contradict a stored response: unstored answers that the cache cannot confirm
+//! itself, and 304s with other validators.
 
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -11,12 +11,13 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
 use std::time::Duration;
 
-/// A digest of the unkeyed fields of a request, the same only within this process.
+/// A digest of the unkeyed fields of a request. It is valid only within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnkeyedFields(u64);
 
 impl UnkeyedFields {
-    /// Creates the digest of some lines. Fields that differ in every request of one visitor do not count.
+    /// Creates the digest of some field lines. Fields that differ in each request of one visitor,
+    /// such as a request ID, do not count.
     pub(crate) fn of<'a>(lines: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>) -> Self {
         let mut lines: Vec<_> = lines
             .filter(|(name, _)| !describes_exchange(name.as_str()))
@@ -32,22 +33,23 @@ impl UnkeyedFields {
     }
 }
 
-/// How many keys are remembered.
+/// The number of keys in each table.
 const MOST: usize = 8192;
 
-/// How long after the first answer the same fields count like another visitor's: all visitors may send the same.
+/// The time after which an answer to the same unkeyed fields counts as another visitor's, because
+/// all visitors may send the same fields.
 const SAME_FIELDS: Duration = Duration::from_secs(60);
 
 /// The first answer that contradicts a stored response.
 #[derive(Debug, Clone, Copy)]
 struct Contradiction {
-    /// When the stored response was received: a later one was contradicted by no answer yet.
+    /// The time at which the stored response was received. It identifies that response.
     stored: Moment,
     fields: UnkeyedFields,
     at: Moment,
 }
 
-/// The first answers, by the seeded hash of the key alone.
+/// The first contradiction of each key, by the seeded hash of the key.
 pub(super) struct Contradictions(Quick<u64, Contradiction, UnitWeighter, BuildPrehashed>);
 
 impl Default for Contradictions {
@@ -58,8 +60,11 @@ impl Default for Contradictions {
 }
 
 impl Contradictions {
-    /// Notes an answer that is not stored. Returns `true` if it is the second one to contradict the stored response that
-    /// was received at `stored`: to a request with other unkeyed fields, or a minute after the first.
+    /// Records an answer that is not stored. Returns `true` if it is the second one to contradict
+    /// the stored response that was received at `stored`.
+    ///
+    /// The second one must answer a request with other unkeyed fields, or come a minute after the
+    /// first.
     pub(super) fn add(&self, key: KeyRef<'_>, stored: Moment, fields: UnkeyedFields, now: Moment) -> bool {
         let first = self.0.get(&key.process_hash()).filter(|first| first.stored == stored);
         let Some(first) = first else {
@@ -70,8 +75,11 @@ impl Contradictions {
     }
 }
 
-/// The stored responses that a 304 did not match, by the seeded hash of the key: a hash of the validators and the date of
-/// each, which are the same wherever it is decoded.
+/// The stored responses that a 304 did not match (RFC 9111 section 4.3.4), by the seeded hash of
+/// the key.
+///
+/// A hash of the validators and the date identifies a response, because these are the same each
+/// time that it is decoded.
 pub(super) struct Mismatches(Quick<u64, u64, UnitWeighter, BuildPrehashed>);
 
 impl Default for Mismatches {
@@ -86,7 +94,7 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` for the stored response that was added, and not for the one in its place.
+    /// Returns `true` if this stored response was added, and not the one that has replaced it.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }
@@ -117,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_the_same_in_any_order_and_without_those_of_one_exchange() {
+    fn digest_ignores_the_order_and_exchange_fields() {
         let one = fields(&[("a", "1"), ("b", "2")]);
         assert_eq!(one, fields(&[("b", "2"), ("x-request-id", "7"), ("a", "1")]));
         assert_ne!(one, fields(&[("a", "1b"), ("b", "2")]));
@@ -125,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_answer_about_one_stored_response_counts_and_the_table_is_bounded() {
+    fn second_contradiction_counts_and_the_table_is_bounded() {
         let (all, key) = (Contradictions::default(), KeyRef::new(b"k"));
         let (now, one, two) =
             (crate::clock::Clock::system().now(), fields(&[("a", "1")]), fields(&[("a", "2")]));
@@ -140,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mismatch_counts_for_one_stored_response_and_the_table_is_bounded() {
+    fn mismatch_counts_for_one_response_and_the_table_is_bounded() {
         let (all, key, now) = (Mismatches::default(), KeyRef::new(b"k"), crate::clock::Clock::system().now());
         let stored = |tag: &'static str, date: &'static str| {
             let lines = [(ETAG, tag), (DATE, date)];

@@ -1,16 +1,18 @@
-//! Dependencies of what a page waits for: reads that are not noted yet, and bodies that it reads frame by frame.
+//! Dependencies that arrive late: reads in progress, and bodies that a page reads frame by frame.
 
 use super::tracking::{Tracker, current, lock};
 use crate::entry::Dependencies;
 use std::sync::{Arc, Mutex, Weak};
 
-/// A read of a value that is not noted yet. No request joins a body with a pending read: the read may have seen a value
-/// that was changed since.
+/// A read of a value that is not recorded yet.
+///
+/// No request joins a body with a pending read: the read may have returned a value that was changed
+/// since.
 #[derive(Debug)]
 pub(crate) struct PendingRead(Arc<Mutex<Dependencies>>);
 
 impl PendingRead {
-    /// Begins a read, if reads are tracked on this thread.
+    /// Starts a read, if reads are tracked on this thread.
     pub(crate) fn begin() -> Option<Self> {
         let reads = current()?;
         lock(&reads).begin();
@@ -24,17 +26,18 @@ impl Drop for PendingRead {
     }
 }
 
-/// Passes the dependencies of a body on to the page that reads it.
+/// Passes the dependencies of a body to the page that reads it.
 #[derive(Debug, Default)]
 pub(crate) struct DependencyRelay {
-    /// The page, and the numbers of changes of the body's and of the page's dependencies when they were passed on.
+    /// The page, and the change counts of the body's and the page's dependencies when they were
+    /// last passed on.
     passed: Option<(Weak<Mutex<Dependencies>>, u64, u64)>,
-    /// The page waits for a frame.
+    /// Present while the page waits for a frame.
     waiting: Option<PendingRead>,
 }
 
 impl DependencyRelay {
-    /// Sets whether the page waits for a frame.
+    /// Marks whether the page waits for a frame.
     pub(crate) fn set_waiting(&mut self, is_waiting: bool) {
         match is_waiting {
             true => self.waiting = self.waiting.take().or_else(PendingRead::begin),
@@ -42,7 +45,8 @@ impl DependencyRelay {
         }
     }
 
-    /// Passes the dependencies on if they changed since the last call. Frames without a change cost no merge.
+    /// Passes the dependencies on if they changed since the last call. A frame without a change
+    /// needs no merge.
     pub(crate) fn pass_on(&mut self, body: &Tracker) {
         let Some(own) = &body.reads else { return };
         let changes = lock(own).changes();

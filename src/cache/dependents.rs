@@ -1,10 +1,10 @@
-//! What depends on a model of the application.
+//! The paths and tags that depend on a model of the application.
 
-/// A type, typically a model of the application, that lists the paths and tags that depend on it.
+/// A type that lists the paths and tags that depend on it, typically a model of the application.
 ///
-/// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to it. Call `invalidate` once the
-/// change is committed. If the change removes the model, compute its dependents before. Name the pages of related
-/// models, too.
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate) accepts a reference to such a type. Call
+/// it after the change is committed. If the change removes the model, read its dependents before.
+/// List the pages of related models, too.
 ///
 /// # Example
 /// ```
@@ -30,16 +30,17 @@
 /// # }).unwrap();
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` does not name what depends on it",
+    message = "`{Self}` does not list its dependents",
     note = "pass a path, an `Invalidation`, or a reference to a type that implements `Dependents`"
 )]
 pub trait Dependents {
-    /// Returns the paths, as [`Invalidation::path`](super::Invalidation::path) takes them.
+    /// Returns the paths of the dependent pages, in the form that
+    /// [`Invalidation::path`](super::Invalidation::path) accepts. By default, the list is empty.
     fn paths(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Returns the tags.
+    /// Returns the tags of the dependent pages and values. By default, the list is empty.
     fn tags(&self) -> Vec<String> {
         Vec::new()
     }

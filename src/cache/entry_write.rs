@@ -1,4 +1,14 @@
-//! Writes of responses to the store: under the URL, or under one of its variants.
+//! Writes of responses to the store: under the key of the URL, or under the key of a variant.
+//!
+//! ```text
+//! plain response, key absent ─────────────────► put if absent ─► Stored
+//! key holds a response or nothing ─► newer? ──► Superseded
+//!                                   └─ no ────► compare-and-set ─► Stored, or try again
+//! key holds an index, or the response nominates fields
+//!   └─► add the variant to the index ─┬─ no room ───────────► Refused
+//!                                     └─ compare-and-set ───► put the variant, or try again
+//! 16 tries fail ──────────────────────────────────────────────► Superseded
+//! ```
 
 use super::handle::Cache;
 use crate::clock::Moment;
@@ -12,18 +22,18 @@ use http::{HeaderMap, HeaderName};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// So often a write that others interfered with is tried again.
+/// The most tries of a write that other writers defeat.
 const TRIES: usize = 16;
 
 /// A write of a response to the key that a look-up uses.
 pub(super) struct EntryWrite<'a> {
     pub(super) cache: &'a Cache,
     pub(super) key: &'a CacheKey,
-    /// The request it answers: its fields name the variant.
+    /// The fields of the answered request, which select the variant.
     pub(super) request: &'a HeaderMap,
     pub(super) max_variants: usize,
     pub(super) selection: &'a VariantSelection,
-    /// The time at which the entry leaves the store.
+    /// The time at which the store may drop the entry.
     pub(super) expires: Moment,
 }
 
@@ -31,7 +41,7 @@ pub(super) struct EntryWrite<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteOutcome {
     Stored,
-    /// A newer entry is stored, or other writers were first in every try.
+    /// A newer entry is stored, or other writers were first in each try.
     Superseded,
     /// The response is not stored, for this reason.
     Refused(Detail),
@@ -64,7 +74,7 @@ impl EntryWrite<'_> {
         Ok(WriteOutcome::Superseded)
     }
 
-    /// Stores a variant and adds it to an index. Returns `None` if another writer was first.
+    /// Adds a variant to the index and stores it. Returns `None` if another writer was first.
     async fn place_variant(
         &self,
         seen: Option<&Entry>,
@@ -73,7 +83,8 @@ impl EntryWrite<'_> {
         is_known: &mut Option<bool>,
     ) -> Result<Option<WriteOutcome>, StoreError> {
         let (store, url) = (self.cache.store(), self.key.as_ref());
-        // Fields are only ever added: a response that varies on less is stored like the others.
+        // An index never loses a field: a response that nominates fewer fields is stored under all
+        // of them (RFC 9111 section 4.1).
         let fields: Vec<HeaderName> =
             response.head().nominated.iter().map(|field| field.name().clone()).collect();
         let widened = index.widened(fields);
@@ -85,7 +96,7 @@ impl EntryWrite<'_> {
             return Ok(Some(WriteOutcome::Refused(Detail::KeyLength)));
         }
         let variant = &buf.as_bytes()[url.as_bytes().len()..];
-        // Asked once: an earlier try of this write may have added the variant itself.
+        // Computed once: a previous try of this write may have added the variant itself.
         let is_known = *is_known.get_or_insert_with(|| index.variants().iter().any(|known| known == variant));
         let Some(mut evicted) = self.evicted(index, variant).await? else {
             return Ok(Some(WriteOutcome::Refused(Detail::Variants)));
@@ -108,12 +119,14 @@ impl EntryWrite<'_> {
         self.put_over(buf.key(), seen.as_ref(), response).await
     }
 
-    /// Returns the variants to evict for a new one, or `None` if requests have used all of them since the last `None`.
+    /// Returns the variants to evict for a new one, or `None` if requests have used each variant
+    /// since the last `None`.
     ///
-    /// `None` clears all use flags: the next new variant evicts one that no request has used meanwhile.
+    /// `None` clears all use flags. The next new variant then evicts one that no request has used
+    /// since.
     ///
-    /// A local store evicts missing variants first, then unused ones by age: values that one client makes up evict each
-    /// other. Other stores evict by age.
+    /// A local store evicts missing variants first, then unused ones by age. So variants from
+    /// made-up field values evict each other. Other stores evict by age alone.
     async fn evicted(&self, index: &VaryIndex, variant: &[u8]) -> Result<Option<Vec<Bytes>>, StoreError> {
         let others: Vec<_> = index.variants().iter().filter(|known| *known != variant).cloned().collect();
         let is_known = others.len() < index.variants().len();
@@ -141,7 +154,7 @@ impl EntryWrite<'_> {
         Ok(Some(gone.into_iter().chain(unused).chain(used).take(excess).collect()))
     }
 
-    /// Returns a variant of the URL, if it is stored and valid.
+    /// Returns a variant of the URL if it is stored and was not invalidated.
     async fn variant(&self, variant: &[u8]) -> Result<Option<Arc<StoredResponse>>, StoreError> {
         let key = VaryIndex::variant_key(self.key.as_ref(), variant);
         let found = self.cache.within_limit(self.cache.store().get(key.as_ref())).await?;
@@ -160,7 +173,7 @@ impl EntryWrite<'_> {
         self.cache.within_limit(self.cache.store().remove_many(&keys)).await.map(drop)
     }
 
-    /// Returns whether nothing was there yet.
+    /// Stores the response if the key is absent, and returns `true` if it was.
     async fn put_first(&self, key: KeyRef<'_>, response: &Arc<StoredResponse>) -> Result<bool, StoreError> {
         let (entry, ttl) =
             (Entry(EntryKind::Response(Arc::clone(response))), self.cache.ttl_until(self.expires));
@@ -185,8 +198,9 @@ impl EntryWrite<'_> {
         Ok(self.cache.within_limit(put).await?.then_some(WriteOutcome::Stored))
     }
 
-    /// Returns `true` if a stored response is the answer to a later request than this one, and still valid. Clocks of
-    /// several machines may differ: what was asked for in the future is not believed.
+    /// Returns `true` if a stored response is valid and answers a later request than the new one.
+    ///
+    /// The clocks of machines may differ: a request time in the future does not count.
     async fn is_newer(&self, stored: &StoredResponse, new: &StoredResponse) -> Result<bool, StoreError> {
         let asked_at = stored.head().asked_at();
         Ok(asked_at > new.head().asked_at()
@@ -218,7 +232,7 @@ impl Cache {
         .await
     }
 
-    /// Extends the lifetime of a URL's index to that of one of its variants.
+    /// Extends the lifetime of a URL's index, if it ends before one of its variants expires.
     pub(crate) async fn extend_index(&self, url: KeyRef<'_>, until: Moment) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             let seen = self.within_limit(self.store().get(url)).await?;

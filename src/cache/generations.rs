@@ -10,8 +10,9 @@ use std::pin::pin;
 
 impl Cache {
     /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
-    /// ([`Invalidation::soft`]). `what` is a path, an [`Invalidation`], or a reference to a model of yours
-    /// ([`Dependents`](crate::invalidation::Dependents)). The time does not depend on the number of entries.
+    /// ([`Invalidation::soft`]). `what` is a path, an [`Invalidation`], or a reference to a model
+    /// of yours ([`Dependents`](crate::invalidation::Dependents)). The time does not depend on the
+    /// number of entries.
     ///
     /// Once this has returned, no request that begins later gets a response that was made before,
     /// not even from a call that is still running. Call it after the transaction is committed: a
@@ -50,15 +51,16 @@ impl Cache {
         }
     }
 
-    /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a failure.
+    /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a
+    /// failure.
     pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
         let result = self.invalidate(what).await;
         log_failure(&result);
         result
     }
 
-    /// Invalidates where nothing can be waited for: at once over a store inside the process, else in
-    /// a task of its own. Returns `false` if that is known to have failed; a failure is counted.
+    /// Invalidates where nothing can be waited for: at once over a store inside the process, else
+    /// in a task of its own. Returns `false` if that is known to have failed; a failure is counted.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
             return matches!(pin!(self.invalidate_by_itself(what)).now_or_never(), Some(Ok(())));
@@ -68,7 +70,8 @@ impl Cache {
         self.spawn_or_run_invalidation(async move { drop(cache.invalidate_by_itself(what).await) })
     }
 
-    /// Does in the background what invalidates. Returns `false`, after an event, if there is nobody to do it.
+    /// Does in the background what invalidates. Returns `false`, after an event, if there is nobody
+    /// to do it.
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {

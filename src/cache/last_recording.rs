@@ -1,4 +1,4 @@
-//! The remembered outcome of the last recording of a key.
+//! The outcome of the last recording of a key, which explains later misses.
 
 use crate::clock::Moment;
 use crate::status::Detail;

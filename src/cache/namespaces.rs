@@ -1,4 +1,4 @@
-//! The invalidations of each namespace that a cache and its clones have named.
+//! The generations of each namespace that a cache and its clones use.
 
 use crate::store::{Generations, RecordGenerations, Store};
 use quick_cache::sync::Cache as Quick;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 /// The most namespaces whose newest generation the handles of a cache share.
 const MOST: usize = 1024;
 
-/// The invalidations of the namespaces of one store.
+/// The generations of the namespaces of one store.
 pub(super) struct Namespaces {
     store: Arc<dyn Store>,
     records: Quick<String, Arc<RecordGenerations>>,
@@ -19,7 +19,7 @@ impl Namespaces {
         Self { store, records: Quick::new(MOST) }
     }
 
-    /// Returns the invalidations of a namespace, shared by all handles.
+    /// Returns the generations of a namespace, which all handles share.
     pub(super) fn generations(&self, namespace: &str) -> Arc<dyn Generations> {
         self.store.generations(namespace).unwrap_or_else(|| self.record(namespace))
     }

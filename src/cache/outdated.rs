@@ -1,4 +1,4 @@
-//! What becomes of a stored response if the answer that should replace it is not stored.
+//! The treatment of a stored response whose replacement is not stored.
 
 use super::contradictions::UnkeyedFields;
 use super::handle::Cache;
@@ -8,17 +8,28 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What becomes of a stored response if the answer that should replace it is not stored.
+/// The treatment of a stored response if the answer that should replace it is not stored.
+///
+/// ```text
+/// answer not stored ─┬─ Forget ───────► remove the stored response
+///                    ├─ Keep ─────────► keep it
+///                    ├─ Confirm ──────► keep it, and send a request without unkeyed fields
+///                    │    └─ an outer layer refused the answer ─► AwaitAnother
+///                    └─ AwaitAnother ─┬─ first such answer ─► keep it
+///                                     └─ second one ────────► remove it
+/// ```
 pub(crate) enum UnstoredAction {
-    /// It is removed: the answer stands for the page.
+    /// Remove it: the answer is the current one for every visitor.
     Forget,
-    /// It stays: the request may have provoked the answer.
+    /// Keep it: the request may have provoked the answer.
     Keep,
-    /// It stays, and a request without unkeyed fields decides; or another visitor, if an outer layer has refused the
-    /// answer. Behind a mutex, so that bodies stay `Sync`.
+    /// Keep it, and start a request without unkeyed fields, which decides. If an outer layer has
+    /// refused the answer, an answer to another visitor decides.
+    ///
+    /// The mutex keeps bodies `Sync`.
     Confirm(Mutex<Box<dyn FnOnce() + Send>>, UnkeyedFields),
-    /// It stays until another visitor is answered with what is not stored, since no request without unkeyed fields can
-    /// be made.
+    /// Keep it until an answer to another visitor is not stored either. This is for requests that
+    /// cannot be repeated without unkeyed fields.
     AwaitAnother(UnkeyedFields),
 }
 
@@ -48,7 +59,8 @@ pub(crate) struct Outdated {
 }
 
 impl Outdated {
-    /// Acts on an answer that an outer layer has refused: no layer would judge one to a request of the cache's own.
+    /// Acts on an answer that an outer layer has refused. No outer layer would judge the answer to
+    /// a background request, so the cache sends none.
     pub(crate) fn refused(mut self, cache: &Cache) {
         if let UnstoredAction::Confirm(_, fields) = self.action {
             self.action = UnstoredAction::AwaitAnother(fields);
@@ -77,7 +89,8 @@ impl Outdated {
 }
 
 impl Cache {
-    /// Removes a response from the store, if it is there still, whoever leaves meanwhile. A failure is counted.
+    /// Removes a response from the store in the background, unless it was replaced. A failure is
+    /// counted.
     pub(crate) fn forget(&self, key: CacheKey, outdated: Arc<StoredResponse>) {
         let cache = self.clone();
         self.spawn_or_run(async move {

@@ -1,8 +1,9 @@
-//! Chance, for early refresh and jitter: cheap, and the same again from the same seed.
+//! Random numbers for early refresh and jitter. They are cheap, and repeat from the same seed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014).
+/// SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA
+/// 2014).
 #[derive(Debug)]
 pub(super) struct SplitMix64(AtomicU64);
 
@@ -19,7 +20,7 @@ impl SplitMix64 {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^= mixed >> 31;
-        // As many bits as fit the fraction.
+        // As many bits as the fraction of an `f64` holds.
         (mixed >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

@@ -1,4 +1,4 @@
-//! A response to store once its body is complete.
+//! A response that is stored once its body is complete.
 
 use super::entry_write::{EntryWrite, WriteOutcome};
 use super::handle::Cache;
@@ -17,30 +17,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A response that is to be stored as soon as its body is complete.
+/// A response that is stored as soon as its body is complete.
+///
+/// ```text
+/// recorded ─┬─ complete ─────────────────► store ─┬─► stored
+///           │                                     └─► superseded, refused or store failure
+///           ├─ not storable after all ───► give_up: hit-for-miss, treats the outdated response
+///           ├─ refused by an outer layer ► refused: treats the outdated response
+///           └─ cut short, no room ───────► not_stored: keeps the outdated response
+/// ```
+///
+/// Each reason except a refusal is remembered, to explain the next miss of the key.
 #[derive(Debug)]
 pub(crate) struct PendingStore {
     pub(crate) key: CacheKey,
-    /// With no body yet, and shared with nobody.
+    /// The response without its body. No other `Arc` to it exists yet.
     pub(crate) response: Arc<StoredResponse>,
-    /// The request it answers: its fields name the variant.
+    /// The fields of the answered request, which select the variant.
     pub(crate) request: HeaderMap,
     pub(crate) max_variants: usize,
-    /// How variants are told apart.
+    /// The rules that distinguish variants.
     pub(crate) selection: Arc<VariantSelection>,
-    /// How long it is kept once it is stale.
+    /// How long the store keeps the response after it becomes stale.
     pub(crate) retained: Duration,
-    /// What it takes the place of, and where that is, were it not to be stored after all.
+    /// The response that this one replaces, and its treatment if this one is not stored.
     pub(crate) outdated: Option<Outdated>,
-    /// Who wants to know whether this has come to anything.
+    /// Set once this leads to a new response or removes the old one, for a background refresh.
     pub(crate) settled: Option<RefreshOutcome>,
-    /// The time at which the first value expires that the head was made from.
+    /// The earliest expiry of the dependencies of the head.
     pub(crate) known_until: Moment,
     /// The end of the freshness lifetime, if dependencies of the body reduced it.
     shortened_lifetime: Option<Moment>,
 }
 
-/// Learns whether a call has led to a new response, or has taken the old one away.
+/// A flag that is set when a background refresh leads to a new response or removes the old one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RefreshOutcome(Arc<AtomicBool>);
 
@@ -78,8 +88,8 @@ impl PendingStore {
         }
     }
 
-    /// Stores nothing, since the response turned out not to be one that can be, as the next ones under its
-    /// key will. What is outdated by it goes all the same.
+    /// Stores nothing, because the response turned out not to be storable. The next responses under
+    /// its key are expected to be the same: starts hit-for-miss. Treats the outdated response.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
@@ -88,14 +98,15 @@ impl PendingStore {
         }
     }
 
-    /// Stores nothing, since an outer layer has refused the response.
+    /// Stores nothing, because an outer layer has refused the response. Treats the outdated
+    /// response.
     pub(crate) fn refused(&mut self, cache: &Cache) {
         if let Some(outdated) = self.outdated.take() {
             outdated.refused(cache);
         }
     }
 
-    /// Remembers why the response is not stored, for the status of the next one.
+    /// Remembers why the response is not stored, for the status of the next response under its key.
     pub(crate) fn not_stored(&self, cache: &Cache, why: Detail) {
         event!(detail = %why, "not stored");
         let (own, now) = (self.outcome_key(), cache.clock().now());
@@ -103,12 +114,14 @@ impl PendingStore {
         cache.last_recordings().remember(key.as_ref(), LastRecording::NotStored(why), now);
     }
 
-    /// Returns the variant key under which the outcome is remembered, or `None` if the response nominates no fields.
+    /// Returns the key of the variant under which the outcome is remembered, or `None` if the
+    /// response nominates no fields.
     fn outcome_key(&self) -> Option<CacheKey> {
         self.selection.response_variant_key(self.key.as_ref(), &self.response.head().nominated, &self.request)
     }
 
-    /// Says what the response was made from; false if it can't be stored for that.
+    /// Adds the dependencies of the body. Returns `false` if the response cannot be stored with
+    /// them.
     pub(crate) fn made_from(&mut self, reads: Option<Dependencies>) -> bool {
         let Some(reads) = reads else { return true };
         let Some(response) = Arc::get_mut(&mut self.response) else { return false };
@@ -119,40 +132,43 @@ impl PendingStore {
         can_depend
     }
 
-    /// Says that this has come to something.
+    /// Records that the refresh has led to a new response or removed the old one.
     pub(crate) fn settle(&self) {
         self.settled.iter().for_each(RefreshOutcome::settle);
     }
 
-    /// Gives the response a tag, before it is shared with anybody.
+    /// Sets the entity tag of the response. Call this before the response is shared.
     pub(crate) fn tag(&mut self, tag: &EntityTag) {
         if let Some(response) = Arc::get_mut(&mut self.response) {
             response.set_etag(tag);
         }
     }
 
-    /// Gives the response its body, before it is shared with anybody.
+    /// Sets the body of the response. Call this before the response is shared.
     pub(crate) fn set_body(&mut self, body: Bytes) {
         if let Some(response) = Arc::get_mut(&mut self.response) {
             response.set_body(body);
         }
     }
 
-    /// Stores the response, and returns it and whether it is stored. If it is not, it is returned all the
-    /// same: those who wait for it need not call the service again.
+    /// Stores the response with its body. Returns the response, and `true` if it is stored.
+    ///
+    /// Followers receive the response even if it is not stored, so they need not forward their
+    /// requests.
     pub(crate) async fn store(mut self, cache: &Cache, body: Bytes) -> (Arc<StoredResponse>, bool) {
         self.set_body(body);
         self.store_whole(cache).await
     }
 
-    /// Stores the response, which has its body.
+    /// Stores the response, whose body is already set.
     pub(crate) async fn store_whole(self, cache: &Cache) -> (Arc<StoredResponse>, bool) {
         let outcome_key = self.outcome_key();
         let Self {
             key, mut response, request, max_variants, selection, retained, shortened_lifetime, ..
         } = self;
         let now = cache.clock().now();
-        // The retention of a stale response counts from now at the earliest.
+        // The stale window counts from now at the earliest: a response that is stale on arrival is
+        // kept for it, too.
         let expires = response.head().fresh_until.max(now).after(retained);
         if response.is_fresh(now) {
             cache.hit_for_miss().forget(key.as_ref());
@@ -161,13 +177,13 @@ impl PendingStore {
             EntryWrite { cache, key: &key, request: &request, max_variants, selection: &selection, expires };
         let placed = match cache.validity_of(&response).await {
             Ok(Validity::Valid) => placing.place(&mut response).await,
-            // An invalid response would not be served, but could replace a newer one.
+            // An invalid response would never be served, but could replace a newer one.
             Ok(_) => Ok(WriteOutcome::Refused(Detail::Invalidated)),
             Err(error) => Err(error),
         };
         let noted = outcome_key.as_ref().unwrap_or(&key).as_ref();
         let last = cache.last_recordings();
-        // The cache counts the failure.
+        // `within_limit` has counted a failure of the store.
         let why = match placed {
             Ok(WriteOutcome::Stored) => None,
             Ok(WriteOutcome::Superseded) => Some(Detail::Superseded),

@@ -1,7 +1,14 @@
-//! What is read while something is made: it depends on that.
+//! Tracking of dependencies: the values and cached parts that are read while a page or value is
+//! made.
 //!
-//! Whoever makes something (a page, its body, a computed value) enters a [`Tracker`] around each poll; values
-//! that are read meanwhile, on that thread, are noted there. Nothing is allocated where nothing is read.
+//! The code that makes a page, its body or a computed value enters a [`Tracker`] around each poll.
+//! Reads on that thread during the poll are recorded there. Without reads, nothing is allocated.
+//!
+//! ```text
+//!  slot of a thread:  Nobody ── enter ──► Nothing ── first read ──► Dependencies
+//!                       ▲                    │                           │
+//!                       └─────── leave: the outer slot is restored ──────┘
+//! ```
 
 use crate::entry::{Dependencies, Dependency, Generation, Scope, StoredResponse, StoredValue};
 use crate::flight::Chain;
@@ -16,15 +23,15 @@ thread_local! {
     static SLOT: RefCell<TrackingSlot> = const { RefCell::new(TrackingSlot::Nobody) };
 }
 
-/// Who wants to know what is read on this thread.
+/// The recorder of the reads on this thread.
 enum TrackingSlot {
     Nobody,
-    /// Somebody does, and nothing was read yet.
+    /// A tracker is entered, and has recorded no read.
     Nothing,
     Dependencies(Arc<Mutex<Dependencies>>),
 }
 
-/// Notes what is read while something is made.
+/// The record of the reads of one page, body or computed value.
 #[derive(Debug, Default)]
 pub(crate) struct Tracker {
     pub(super) reads: Option<Arc<Mutex<Dependencies>>>,
@@ -33,7 +40,8 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Returns the one of whoever is making something here, if anybody is.
+    /// Returns a tracker that shares the record of the page or value that is being made on this
+    /// thread, if there is one.
     pub(crate) fn of_caller() -> Option<Self> {
         current().map(|reads| Self { reads: Some(reads), chain: Chain::current() })
     }
@@ -43,12 +51,12 @@ impl Tracker {
         Self { reads: None, chain: Some(Arc::clone(chain)) }
     }
 
-    /// Returns what it is made for.
+    /// Returns the request or the computation whose reads are tracked.
     pub(crate) fn chain(&self) -> Option<Arc<Chain>> {
         self.chain.clone()
     }
 
-    /// Does some of the work.
+    /// Runs work on this thread, and records its reads.
     pub(crate) fn enter<T>(&mut self, work: impl FnOnce() -> T) -> T {
         struct EnteredTracker<'a>(&'a mut Tracker, TrackingSlot);
         impl Drop for EnteredTracker<'_> {
@@ -57,7 +65,7 @@ impl Tracker {
                 match replace_slot(outer) {
                     Some(TrackingSlot::Dependencies(reads)) => self.0.reads = Some(reads),
                     Some(TrackingSlot::Nobody | TrackingSlot::Nothing) => self.0.reads = None,
-                    // Others may have them, too.
+                    // Clones of the tracker may share the record.
                     None => lock(self.0.reads.get_or_insert_default()).set_unfit(),
                 }
             }
@@ -72,46 +80,48 @@ impl Tracker {
         }
     }
 
-    /// Does all of the work.
+    /// Runs a future, and records its reads in each poll.
     pub(crate) async fn track<F: Future>(&mut self, work: F) -> F::Output {
         let mut work = std::pin::pin!(work);
         std::future::poll_fn(|cx| self.enter(|| work.as_mut().poll(cx))).await
     }
 
-    /// Returns another one for the same work.
+    /// Returns another tracker with the same record.
     pub(crate) fn share(&mut self) -> Self {
         Self { reads: Some(Arc::clone(self.reads.get_or_insert_default())), chain: self.chain.clone() }
     }
 
-    /// Returns another one that knows what was read so far; `None` if that is nothing.
+    /// Returns another tracker with the same record, or `None` if nothing was read.
     pub(crate) fn known(&self) -> Option<Self> {
         self.reads.clone().map(|reads| Self { reads: Some(reads), chain: self.chain.clone() })
     }
 
-    /// Returns what was read so far.
+    /// Returns the dependencies recorded up to now.
     pub(crate) fn peek(&self) -> Option<Dependencies> {
         self.reads.as_ref().map(|reads| lock(reads).clone())
     }
 
-    /// Returns `true` if what was read so far is all known, and known to this namespace.
+    /// Returns `true` if all dependencies recorded up to now are known and in the namespace of
+    /// `own`.
     pub(crate) fn is_fit(&self, own: Generation) -> bool {
         self.reads.as_ref().is_none_or(|reads| lock(reads).is_fit(own))
     }
 
-    /// Has whoever is making something here depend on what was read so far.
+    /// Adds the recorded dependencies to the page or value that is being made on this thread.
     pub(crate) fn pass_on(&self) {
         if let Some(reads) = self.peek() {
             merge(&reads);
         }
     }
 
-    /// Takes what was read so far.
+    /// Takes the dependencies recorded up to now.
     pub(crate) fn take(&mut self) -> Option<Dependencies> {
         self.reads.take().map(|reads| std::mem::take(&mut *lock(&reads)))
     }
 }
 
-/// A tracker that passes its dependencies on when it is dropped, to the page or value being made on this thread.
+/// A tracker that, when dropped, passes its dependencies to the page or value that is being made on
+/// this thread.
 #[derive(Debug)]
 pub(crate) struct DependencyGuard(pub(crate) Tracker);
 
@@ -122,17 +132,17 @@ impl Drop for DependencyGuard {
 }
 
 pub(super) fn lock(reads: &Mutex<Dependencies>) -> std::sync::MutexGuard<'_, Dependencies> {
-    // Nothing panics under this lock.
+    // No code panics under this lock.
     reads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Replaces the slot of this thread. Returns `None` while the thread ends: its thread-local values are gone, so reads are
-/// unknown.
+/// Replaces the slot of this thread. Returns `None` while the thread ends: its thread-local values
+/// are destroyed, so its reads are unknown.
 fn replace_slot(new: TrackingSlot) -> Option<TrackingSlot> {
     SLOT.try_with(|slot| slot.replace(new)).ok()
 }
 
-/// Returns the notes of whoever wants to know what is read here.
+/// Returns the record of the page or value that is being made on this thread.
 pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     let current = SLOT.try_with(|slot| match &mut *slot.borrow_mut() {
         TrackingSlot::Nobody => None,
@@ -146,20 +156,20 @@ pub(super) fn current() -> Option<Arc<Mutex<Dependencies>>> {
     current.ok().flatten()
 }
 
-/// Returns `true` if anybody wants to know what is read here.
+/// Returns `true` if reads on this thread are recorded.
 #[inline]
 pub(crate) fn is_tracked() -> bool {
     SLOT.try_with(|slot| !matches!(*slot.borrow(), TrackingSlot::Nobody)).unwrap_or(false)
 }
 
-/// Notes that a value was read, or found missing, as of a generation.
+/// Records that a value was read, or found missing, as of a generation.
 pub(super) fn read(value: Scope, since: Generation) {
     if let Some(reads) = current() {
         lock(&reads).read(Dependency { value, since });
     }
 }
 
-/// Notes what a value that was read is named by, and was made from, and when it expires.
+/// Records the scopes, the dependencies and the expiry of a value that was read.
 pub(super) fn inherit(value: &StoredValue) {
     let Some(reads) = current() else { return };
     let mut reads = lock(&reads);
@@ -169,29 +179,29 @@ pub(super) fn inherit(value: &StoredValue) {
     reads.live_until(value.fresh_until);
 }
 
-/// Notes a stored response that something else is made from.
+/// Records a stored response that a page or value is made from.
 pub(crate) fn inherit_response(response: &StoredResponse) {
     if let Some(reads) = current() {
         lock(&reads).inherit_head(response.head());
     }
 }
 
-/// Notes what something that was read was made from itself.
+/// Records the dependencies of a part that a page or value is made from.
 pub(crate) fn merge(other: &Dependencies) {
     if let Some(reads) = current() {
         lock(&reads).merge(other);
     }
 }
 
-/// Notes that something was read of which it is not known what it depends on.
+/// Records that the dependencies are unknown, so that the page or value is not stored.
 pub(crate) fn mark_untrackable() {
     if let Some(reads) = current() {
         lock(&reads).set_unfit();
     }
 }
 
-/// What a page inherits of an answer that it is made from. Each exit of the state machine returns one with its answer,
-/// and the response future passes it on.
+/// The dependencies that a page inherits from a response that it is made from. Each exit of the
+/// state machine returns them with its response, and the response future passes them on.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum AnswerDependencies {
@@ -201,12 +211,12 @@ pub(crate) enum AnswerDependencies {
 }
 
 impl AnswerDependencies {
-    /// Nothing beyond what the service has noted where it was called.
+    /// No dependencies beyond the ones that the service recorded while it ran.
     pub(crate) fn noted() -> Self {
         Self::Known(None)
     }
 
-    /// Adds what was noted elsewhere.
+    /// Adds dependencies that were recorded elsewhere.
     pub(crate) fn and(mut self, reads: Option<Dependencies>) -> Self {
         match (&mut self, reads) {
             (Self::Known(Some(known)), Some(reads)) => known.merge(&reads),
@@ -216,7 +226,7 @@ impl AnswerDependencies {
         self
     }
 
-    /// Notes all of it for what is made here.
+    /// Passes the dependencies to the page or value that is being made on this thread.
     pub(crate) fn pass_on(&self) {
         match self {
             Self::Known(None) => {}
@@ -235,7 +245,8 @@ impl From<&StoredResponse> for AnswerDependencies {
     }
 }
 
-/// Notes that a value was written, if it is known to be that one which others read from then on.
+/// Records that a value was written. If `since` is `None`, another writer may have replaced it, so
+/// the dependencies are unknown.
 pub(super) fn wrote(value: Scope, since: Option<Generation>) {
     match (current(), since) {
         (Some(reads), Some(since)) => lock(&reads).wrote(Dependency { value, since }),
@@ -255,13 +266,17 @@ pin_project! {
     }
 }
 
-/// Makes what is read in another task count for the page, or the value, that is being made in this one.
+/// Makes reads in another task dependencies of the page or value that is being made in this task.
 ///
-/// Values of the low-level cache that are read while a page is made become dependencies of the page: it goes
-/// when they are changed. That is noticed in the task of the request alone. So give `tokio::spawn` this, and wait
-/// for the task before the response is complete. So it is with work that several requests share (a shared
-/// future, a data loader): it counts for the one that polls it. What was made from more than 1,024 values, tags and
-/// cached parts together is not stored.
+/// A page depends on the values of the low-level cache that it reads: it is invalidated when they
+/// change. The cache sees only reads in the task of the request. Wrap the future that you pass to
+/// `tokio::spawn`, and await the task before the response is complete.
+///
+/// Work that several requests share, such as a shared future or a data loader, is seen only in the
+/// request that polls it.
+///
+/// A page or value with more than 1,024 dependencies (values, tags and cached parts together) is
+/// not stored.
 ///
 /// # Example
 /// ```
@@ -310,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn who_makes_something_within_something_else_notes_its_own_reads() {
+    fn nested_tracker_keeps_its_reads_from_the_outer_one() {
         let (mut outer, mut inner) = (Tracker::default(), Tracker::default());
         outer.enter(|| {
             inner.enter(|| read(VALUE, at(1)));
@@ -321,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_leaves_nobody_behind_who_wants_to_know() {
+    fn panic_restores_the_outer_slot() {
         let mut tracker = Tracker::default();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             tracker.enter(|| std::panic::resume_unwind(Box::new("handler")))
@@ -330,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_reading_counts_and_then_the_last_writing() {
+    fn first_read_and_last_write_of_a_value_count() {
         let mut tracker = Tracker::default();
         tracker.enter(|| (read(VALUE, at(1)), read(VALUE, at(2))));
         assert_eq!(since(&mut tracker), [1]);
@@ -341,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_read_too_much_is_unfit() {
+    fn more_than_1024_dependencies_are_unfit() {
         let mut tracker = Tracker::default();
         tracker.enter(|| (0..=1024_u64).for_each(|number| read(Scope::value(&number.to_le_bytes()), at(1))));
         assert!(tracker.take().is_some_and(|reads| reads.is_unfit && reads.values.len() == 1024));

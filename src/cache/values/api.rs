@@ -45,8 +45,8 @@ impl Cache {
         self.value(key).get().await
     }
 
-    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored under a key, or `None` if there
-    /// are none.
+    /// Returns the bytes that [`set_bytes`](Self::set_bytes) stored under a key, or `None` if they
+    /// are absent.
     ///
     /// # Errors
     /// If the store fails.
