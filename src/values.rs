@@ -10,7 +10,6 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 //! let minute = Duration::from_secs(60);
 //! let compute = || async { vec!["vanilla".to_owned(), "pistachio".to_owned()] };
 //! let top: Vec<String> = cache.get_or_set("top", minute, compute).await?;

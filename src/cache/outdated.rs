@@ -1,4 +1,4 @@
-//! The treatment of a stored response whose replacement is not stored.
+//! The handling of a stored response whose replacement is not stored.
 
 use super::contradictions::UnkeyedFields;
 use super::handle::Cache;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// The treatment of a stored response if the answer that should replace it is not stored.
+/// The handling of a stored response if the answer that should replace it is not stored.
 ///
 /// ```text
 /// answer not stored ─┬─ Forget ───────► remove the stored response

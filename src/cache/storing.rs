@@ -22,8 +22,8 @@ use std::time::Duration;
 /// ```text
 /// recorded ─┬─ complete ─────────────────► store ─┬─► stored
 ///           │                                     └─► superseded, refused or store failure
-///           ├─ not storable after all ───► give_up: hit-for-miss, treats the outdated response
-///           ├─ refused by an outer layer ► refused: treats the outdated response
+///           ├─ not storable after all ───► give_up: hit-for-miss, handles the outdated response
+///           ├─ refused by an outer layer ► refused: handles the outdated response
 ///           └─ cut short, no room ───────► not_stored: keeps the outdated response
 /// ```
 ///
@@ -40,7 +40,7 @@ pub(crate) struct PendingStore {
     pub(crate) selection: Arc<VariantSelection>,
     /// How long the store keeps the response after it becomes stale.
     pub(crate) retained: Duration,
-    /// The response that this one replaces, and its treatment if this one is not stored.
+    /// The response that this one replaces, and its handling if this one is not stored.
     pub(crate) outdated: Option<Outdated>,
     /// Set once this leads to a new response or removes the old one, for a background refresh.
     pub(crate) settled: Option<RefreshOutcome>,
@@ -89,7 +89,7 @@ impl PendingStore {
     }
 
     /// Stores nothing, because the response turned out not to be storable. The next responses under
-    /// its key are expected to be the same: starts hit-for-miss. Treats the outdated response.
+    /// its key are expected to be the same: starts hit-for-miss. Handles the outdated response.
     pub(crate) fn give_up(&mut self, cache: &Cache, why: Detail) {
         self.not_stored(cache, why);
         cache.hit_for_miss().remember(self.key.as_ref(), HitForMissReason::Uncacheable, cache.clock().now());
@@ -98,7 +98,7 @@ impl PendingStore {
         }
     }
 
-    /// Stores nothing, because an outer layer has refused the response. Treats the outdated
+    /// Stores nothing, because an outer layer has refused the response. Handles the outdated
     /// response.
     pub(crate) fn refused(&mut self, cache: &Cache) {
         if let Some(outdated) = self.outdated.take() {

@@ -121,7 +121,7 @@ impl Cache {
         self.value(key).ttl(ttl).set_bytes(bytes).await
     }
 
-    /// Stores a value under a key if it is absent, atomically, and returns `true` if it did. With
+    /// Stores a value atomically if the key has no value, and returns `true` if it is stored. With
     /// a TTL of zero, it stores nothing and returns `false`.
     ///
     /// Use it for a lock with an expiry. See [`Value::add`](crate::values::Value::add).

@@ -105,8 +105,8 @@ impl Value<'_> {
             let touched = match &entry {
                 Entry(EntryKind::Value(value)) => {
                     let fresh_until = cache.fresh_until(lifetime);
-                    // A computed value expires no later than its dependencies, which `fresh_until`
-                    // accounts for.
+                    // A computed value expires no later than its dependencies: its expiry must not
+                    // move later.
                     let fresh_until = match value.dependencies.is_empty() {
                         true => fresh_until,
                         false => fresh_until.min(value.fresh_until),

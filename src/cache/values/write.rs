@@ -25,12 +25,12 @@ impl Value<'_> {
     ///
     /// # Cancel safety
     /// If the future is dropped before it completes, the write may or may not have taken effect.
-    /// The dependents of the previous value are invalidated in the background.
+    /// The dependents of the previous value are then invalidated in the background.
     pub async fn set<T: Serialize + ?Sized>(&self, value: &T) -> Result<bool, ValueError> {
         Ok(self.write(encoded(value)?, PutMode::Always).await?)
     }
 
-    /// Stores the value if it is absent, atomically, and returns `true` if it did.
+    /// Stores the value atomically if the key has no value, and returns `true` if it is stored.
     ///
     /// Of concurrent calls, one returns `true`. A stale value counts as absent. With a TTL of zero,
     /// nothing is stored.
