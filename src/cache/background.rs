@@ -1,4 +1,5 @@
-//! Work that goes on after its request was answered: bounded, counted, and waited for at the end.
+//! Background work that continues after the response to its request: bounded, counted, and awaited
+//! by a shutdown.
 
 use super::contradictions::{Contradictions, Mismatches, UnkeyedFields};
 use crate::clock::Moment;
@@ -11,19 +12,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// So many bodies are read at a time for the store alone.
+/// The most bodies that are read at a time only for the store.
 const MOST_DRAINS: u32 = 64;
 
-/// So many calls are made in tasks of their own at a time; others are their requests'.
+/// The most fetches that run at a time in a separate task, so that they survive a disconnect. Other
+/// fetches run in the task of their request.
 const MOST_CARRIED: u32 = 1024;
 
-/// So many writes to a store outside the process are counted at a time.
+/// The most background writes to a store outside the process that are counted at a time.
 const MOST_WRITES: u32 = 1 << 20;
 
-/// How long a failed refresh is remembered that an unkeyed field may be to blame for; the next refresh of the key ends that.
+/// How long the cache remembers that an unkeyed field may have caused the failure of a refresh. The
+/// next refresh of the key ends this.
 const BARE: Duration = Duration::from_secs(24 * 3600);
 
-/// The number of background refreshes by state.
+/// The number of background refreshes by outcome, over all namespaces.
+/// [`Cache::refreshes`](crate::cache::Cache::refreshes) returns it.
+#[doc(alias = "SWR")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RefreshStats {
     pub(super) running: u64,
@@ -32,50 +37,62 @@ pub struct RefreshStats {
 }
 
 impl RefreshStats {
-    /// Returns the number of refreshes that run now.
+    /// Returns the number of refreshes that are running now.
     #[must_use]
     pub fn running(&self) -> u64 {
         self.running
     }
 
-    /// Returns the number of refreshes, since the cache was built, that led to a new response or removed the old one.
+    /// Returns the number of refreshes that led to a new response or removed the old one, since the
+    /// cache was built.
     #[must_use]
     pub fn succeeded(&self) -> u64 {
         self.succeeded
     }
 
-    /// Returns the number of refreshes, since the cache was built, that left the old response unchanged: the service failed,
-    /// panicked, timed out, or sent a response that does not apply to the page. The cache does not refresh the same page for some seconds
-    /// after a failure.
+    /// Returns the number of refreshes that left the old response unchanged, since the cache was
+    /// built.
+    ///
+    /// The service failed, panicked or timed out, or its response does not apply to the page. The
+    /// cache does not refresh the page for ten seconds after a failure, unless an unkeyed field may
+    /// have caused it.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failed
     }
 }
 
-/// How a refresh has ended.
+/// The outcome of a background refresh.
+///
+/// ```text
+/// running ─┬─ new response, or old one removed ──► Answered
+///          ├─ failed with unkeyed fields ────────► RetriesBare: the next one sends only keyed fields
+///          └─ failed ────────────────────────────► Failed: no refresh for ten seconds
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RefreshEnd {
     /// It led to a new response, or removed the old one.
     Answered,
     Failed,
-    /// An unkeyed field may be to blame: the next refresh goes without.
+    /// An unkeyed field may have caused the failure: the next refresh of the key carries only keyed
+    /// fields.
     RetriesBare,
 }
 
+/// The permits and counters of background work, shared by all handles of a cache.
 pub(super) struct Background {
     drains: Arc<Semaphore>,
     refreshes: Arc<Semaphore>,
     carried: Arc<Semaphore>,
     writes: Arc<Semaphore>,
-    /// All of these, and the writes and warm-ups that other tasks wait for.
+    /// All of this work, and the writes and warm-ups that other tasks await.
     under_way: Arc<WorkCounter>,
     most: u32,
-    /// The keys that were tried in vain a moment ago.
+    /// The keys whose refresh failed within the last ten seconds.
     setbacks: HitForMiss,
-    /// The keys whose next refresh carries keyed fields alone.
+    /// The keys whose next refresh carries only keyed fields.
     bare: HitForMiss,
-    /// The keys that were confirmed a moment ago.
+    /// The keys whose answer was confirmed within the last ten seconds.
     confirmed: HitForMiss,
     contradictions: Contradictions,
     mismatches: Mismatches,
@@ -104,22 +121,24 @@ impl Background {
         }
     }
 
-    /// Returns leave to read a body for the store alone, if not too many are.
+    /// Returns a permit to read a body only for the store, if fewer than the limit are in use.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.drains)
     }
 
-    /// Returns leave to carry a call on without its client, if not too many are.
+    /// Returns a permit to continue a fetch after its client disconnects, if fewer than the limit
+    /// are in use.
     pub(super) fn carry_permit(&self) -> Option<WorkPermit> {
         self.permit_of(&self.carried)
     }
 
-    /// Returns what a write in the background holds, for a shutdown to wait for. The write takes place in any case.
+    /// Returns a permit for a background write, for which a shutdown waits. The write takes place
+    /// even beyond the limit.
     pub(super) fn begin_write(&self) -> WorkPermit {
         WorkPermit::new(Arc::clone(&self.writes).try_acquire_owned().ok(), &self.under_way)
     }
 
-    /// Counts work that another task waits for. A shutdown does not wait for it.
+    /// Counts work that another task awaits. A shutdown does not wait for it.
     pub(super) fn begin_work(&self) -> WorkGuard {
         self.under_way.begin()
     }
@@ -129,7 +148,8 @@ impl Background {
         Some(WorkPermit::new(Some(permit), &self.under_way))
     }
 
-    /// Returns leave to make a response anew, if not too many are, and the last try was not in vain.
+    /// Returns a permit for a background refresh, if fewer than the limit are in use and no refresh
+    /// of this key failed within ten seconds.
     pub(super) fn refresh_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.setbacks.get(key, now).is_some() {
             return None;
@@ -137,12 +157,12 @@ impl Background {
         self.permit_of(&self.refreshes)
     }
 
-    /// Counts one more refresh.
+    /// Counts the start of a refresh.
     pub(super) fn begin_refresh(&self) {
         self.running.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts what came of a refresh.
+    /// Counts the end of a refresh, and remembers a failure.
     pub(super) fn refreshed(&self, key: KeyRef<'_>, end: RefreshEnd, now: Moment) {
         self.running.fetch_sub(1, Ordering::Relaxed);
         match end {
@@ -160,7 +180,8 @@ impl Background {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns leave to confirm an answer, if not too many are and none was for this key a moment ago.
+    /// Returns a permit to confirm an answer, if fewer than the limit are in use and none for this
+    /// key was confirmed within ten seconds.
     pub(super) fn confirmation_permit(&self, key: KeyRef<'_>, now: Moment) -> Option<WorkPermit> {
         if self.confirmed.get(key, now).is_some() {
             return None;
@@ -170,7 +191,7 @@ impl Background {
         Some(permit)
     }
 
-    /// Returns `true` if the last refresh of a key failed by an unkeyed field, as far as is known.
+    /// Returns `true` if the last refresh of a key failed, possibly because of an unkeyed field.
     pub(super) fn is_bare_next(&self, key: KeyRef<'_>, now: Moment) -> bool {
         self.bare.get(key, now).is_some()
     }
@@ -183,12 +204,13 @@ impl Background {
         }
     }
 
-    /// Returns `true` if any refresh may run.
+    /// Returns `true` if background refreshes are enabled.
     pub(super) fn allows_refreshes(&self) -> bool {
         self.most > 0
     }
 
-    /// Notes an answer that contradicts a stored response. Returns `true` if it is the second one.
+    /// Records an answer that contradicts a stored response. Returns `true` if it is the second
+    /// one.
     pub(super) fn contradicts(
         &self,
         key: KeyRef<'_>,
@@ -199,7 +221,7 @@ impl Background {
         self.contradictions.add(key, stored, fields, now)
     }
 
-    /// Notes that a 304 did not match a stored response.
+    /// Records that a 304 did not match a stored response.
     pub(super) fn note_mismatch(&self, key: KeyRef<'_>, stored: &StoredResponse) {
         self.mismatches.add(key, stored);
     }
@@ -209,20 +231,21 @@ impl Background {
         self.mismatches.contains(key, stored)
     }
 
-    /// Waits for a moment at which nothing is under way.
+    /// Waits for a moment without work in progress.
     pub(super) async fn wait_idle(&self) {
         self.under_way.wait_idle().await;
     }
 
-    /// Waits for what is under way, and begins nothing more.
+    /// Waits for the work in progress, and starts no more.
     pub(super) async fn shut_down(&self) {
         let all = [(&self.carried, MOST_CARRIED), (&self.refreshes, self.most), (&self.drains, MOST_DRAINS)];
         let mut held = Vec::new();
         for (permits, most) in all {
-            // Fails where somebody else has closed it already.
+            // Fails if another shutdown has closed the semaphore.
             held.extend(relay_waker(permits.acquire_many(most)).await);
         }
-        // What the others led to; requests that are still answered may lead to more.
+        // The work above may have started writes. Requests in progress may start more, which are
+        // not awaited.
         drop(relay_waker(self.writes.acquire_many(MOST_WRITES)).await);
         all.iter().for_each(|(permits, _)| permits.close());
     }

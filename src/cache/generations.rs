@@ -1,4 +1,4 @@
-//! What was invalidated, and whether what is stored is still valid.
+//! Invalidations, and the checks whether an entry is still valid.
 
 use super::handle::Cache;
 use super::invalidation::Invalidation;
@@ -9,20 +9,28 @@ use futures_util::FutureExt;
 use std::pin::pin;
 
 impl Cache {
-    /// Makes stored responses invisible, now and for good, to all layers over this cache; or stale
-    /// ([`Invalidation::soft`]). `what` is a path, an [`Invalidation`], or a reference to a model
-    /// of yours ([`Dependents`](crate::invalidation::Dependents)). The time does not depend on the
-    /// number of entries.
+    /// Invalidates stored responses and values, for all layers over this cache. The cost does not
+    /// depend on the number of entries.
     ///
-    /// Once this has returned, no request that begins later gets a response that was made before,
-    /// not even from a call that is still running. Call it after the transaction is committed: a
-    /// page made in between would be as old as the data it was made from.
+    /// `what` is a path, an [`Invalidation`], an array of these, or a reference to a model of the
+    /// application that implements [`Dependents`](crate::invalidation::Dependents).
+    ///
+    /// After this has returned, no request that begins later gets a response that was made before,
+    /// even if it comes from a fetch that is still running. A [soft](Invalidation::soft)
+    /// invalidation permits stale windows.
+    ///
+    /// Invalidate after the transaction is committed: a page that is made before the commit
+    /// contains the old data.
     ///
     /// # Errors
-    /// If the store fails or does not answer in time: then the old responses may still be served.
+    /// If the store fails, or does not answer within the [time
+    /// limit](crate::cache::CacheBuilder::store_timeout). The old responses may then still be
+    /// served.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it may or may not have taken place.
+    /// If the future is dropped before it completes, the invalidation may or may not have taken
+    /// effect.
+    ///
     ///
     /// # Example
     /// ```
@@ -34,11 +42,14 @@ impl Cache {
     /// # Ok::<_, tower_response_cache::error::StoreError>(())
     /// # }).unwrap();
     /// ```
+    #[doc(alias = "purge")]
+    #[doc(alias = "ban")]
     pub fn invalidate(
         &self,
         what: impl Into<Invalidation>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send {
-        // Now, so that the future holds nothing of a model, which others may not share.
+        // Converted now, so that the future does not borrow from the model, which may not be
+        // `Sync`.
         let what = what.into();
         let scopes = what.scopes();
         event!(scopes = scopes.len(), strength = ?what.strength(), "invalidate");
@@ -51,27 +62,29 @@ impl Cache {
         }
     }
 
-    /// Invalidates what nobody has called [`invalidate`](Self::invalidate) for: an event tells of a
-    /// failure.
+    /// Invalidates without a caller that could report a failure: an event reports it.
     pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
         let result = self.invalidate(what).await;
         log_failure(&result);
         result
     }
 
-    /// Invalidates where nothing can be waited for: at once over a store inside the process, else
-    /// in a task of its own. Returns `false` if that is known to have failed; a failure is counted.
+    /// Invalidates in the background, from code that cannot await. Returns `false` if the
+    /// invalidation is known to have failed.
+    ///
+    /// Over a store inside the process, the invalidation takes effect at once. Otherwise a new task
+    /// runs it. A failure is counted.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
             return matches!(pin!(self.invalidate_by_itself(what)).now_or_never(), Some(Ok(())));
         }
         let cache = self.clone();
-        // No response is there to say so, but the event does.
+        // The event reports a failure; no response can.
         self.spawn_or_run_invalidation(async move { drop(cache.invalidate_by_itself(what).await) })
     }
 
-    /// Does in the background what invalidates. Returns `false`, after an event, if there is nobody
-    /// to do it.
+    /// Runs the work of an invalidation in the background. Returns `false`, after an event, if no
+    /// task can run it.
     pub(super) fn spawn_or_run_invalidation(&self, work: impl Future<Output = ()> + Send + 'static) -> bool {
         let begun = self.spawn_or_run(work);
         if !begun {
@@ -91,7 +104,7 @@ impl Cache {
         response.was_valid_at(current) || self.is_found_valid(response, current)
     }
 
-    /// Looks a response's scopes up, once for each generation.
+    /// Checks the scopes of a response, once per generation.
     fn is_found_valid(&self, response: &StoredResponse, current: Generation) -> bool {
         let valid = matches!(self.check(response).now(), Ok(Ok(Validity::Valid)));
         if valid {
@@ -112,7 +125,8 @@ impl Cache {
         self.within_limit(self.check(response)).await
     }
 
-    /// Tells what became, since a generation, of what has these scopes.
+    /// Returns whether an entry of a generation, with these scopes and dependencies, is still
+    /// valid.
     pub(crate) async fn validity(
         &self,
         since: Generation,
@@ -123,7 +137,7 @@ impl Cache {
     }
 }
 
-/// Logs an invalidation that failed: old responses may still be served.
+/// Logs a failed invalidation: old responses may still be served.
 pub(super) fn log_failure<T>(result: &Result<T, StoreError>) {
     if result.is_err() {
         warning!(error = result.as_ref().err().map(tracing::field::display), "invalidation failed");

@@ -1,11 +1,13 @@
-//! What a user may invalidate.
+//! The scopes that an application can invalidate.
 
 use super::dependents::Dependents;
 use crate::entry::Scope;
 use crate::store::Strength;
 use http::uri::Authority;
 
-/// What [`Cache::invalidate`](crate::cache::Cache::invalidate) makes invisible, or stale.
+/// One or more scopes to invalidate, hard or soft, for
+/// [`Cache::invalidate`](crate::cache::Cache::invalidate).
+///
 ///
 /// # Example
 /// ```
@@ -18,6 +20,8 @@ use http::uri::Authority;
 /// let several = Invalidation::path("/").and(Invalidation::tag("flavours"));
 /// # let _ = (one, here, some, all_below, several);
 /// ```
+#[doc(alias = "ban")]
+#[doc(alias = "purge")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "pass it to `Cache::invalidate`"]
 pub struct Invalidation {
@@ -25,7 +29,7 @@ pub struct Invalidation {
     soft: bool,
 }
 
-/// One thing to invalidate, on one host or on all.
+/// One scope to invalidate, on one host or on all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct InvalidationTarget {
     what: What,
@@ -35,7 +39,7 @@ struct InvalidationTarget {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Path(String),
-    /// The path of a request, or of a reference to one: percent-encoded.
+    /// The path of a request, or of a reference in a response. It is percent-encoded.
     RequestPath(String),
     Uri(String),
     Subtree(String),
@@ -44,18 +48,21 @@ enum What {
 }
 
 impl Invalidation {
-    /// Names a public path: every response under it, whatever the query, host, method, variant or
-    /// layer that stored it. With feature `axum`, it also names the responses whose handler sees that path. If a proxy has
-    /// removed a prefix (`X-Forwarded-Prefix`), the path with the prefix names a response, too.
+    /// Names a public path: all responses under it, for every query, host, method, variant and
+    /// layer.
     ///
-    /// Of a full URL the path counts; a query or fragment is cut off. The path may be percent-encoded
-    /// or decoded; where it could be read as either, or as a path with a `?` or `#` of its own, both
-    /// are invalidated. It is matched as a whole: `/a` does not name `/a/` or `/a/b`.
+    /// The path is matched as a whole: `/a` does not name `/a/` or `/a/b`. It may be
+    /// percent-encoded or decoded. If both readings are possible, both are invalidated; the same
+    /// applies to a path in which `?` or `#` may be text. If a full URL is passed, only its path
+    /// counts.
+    ///
+    /// With feature `axum`, the path also names responses whose handler sees it. If a proxy has
+    /// removed a prefix (`X-Forwarded-Prefix`), the path with the prefix names the response, too.
     pub fn path(path: impl Into<String>) -> Self {
         Self::of([What::Path(path.into())])
     }
 
-    /// Names paths of requests, each once. What looks like percent-encoding in them is.
+    /// Names paths of requests, each once. They are percent-encoded, and have no other reading.
     pub(crate) fn request_paths(paths: Vec<String>) -> Self {
         let mut once: Vec<String> = Vec::with_capacity(paths.len());
         for path in paths {
@@ -66,62 +73,82 @@ impl Invalidation {
         Self::of(once.into_iter().map(What::RequestPath))
     }
 
-    /// Names a path with one query: `/flavours?page=2`, its parameters in any order, on every host; of a full
-    /// URL, on the host that it names. Without a query it names the path without one, and no others.
+    /// Names a path with one query, such as `/flavours?page=2`.
     ///
-    /// It names every spelling that a form parser reads alike: `/search?q=café` names `/search?q=caf%C3%A9`,
-    /// `+` and `%20` are equal. Like a [`path`](Self::path), the path and the query may each be percent-encoded or decoded; if
-    /// both readings are possible, both are invalidated. A `&` or `=` in a value has to be encoded.
-    ///
-    /// The query is that of the key: without the parameters that a layer ignores
-    /// ([`QueryKey`](crate::key::QueryKey)).
+    /// - A path names every host, and a full URL the host in it.
+    /// - The parameters may be in any order.
+    /// - A URI without a query names only the responses without a query.
+    /// - Spellings that a form parser reads alike are the same: `/search?q=café` names
+    ///   `/search?q=caf%C3%A9`, and `+` equals `%20`.
+    /// - Like a [`path`](Self::path), the path and the query may each be percent-encoded or
+    ///   decoded. If both readings are possible, both are invalidated. A `&` or `=` in a value must
+    ///   be encoded.
+    /// - The query is the one in the key. Omit the parameters that a layer ignores
+    ///   ([`QueryKey`](crate::key::QueryKey)).
     pub fn uri(uri: impl Into<String>) -> Self {
         Self::of([What::Uri(uri.into())])
     }
 
-    /// Names a path and everything under it, segment by segment: `/shop` has `/shop/flavours`, not `/shops`;
-    /// `/` has all paths. Paths are told apart up to their 32nd segment. Like a
-    /// [`path`](Self::path), it may be percent-encoded or decoded.
+    /// Names a path and all paths below it, segment by segment.
+    ///
+    /// `/shop` includes `/shop/flavours`, but not `/shops`. `/` includes all paths. Only the first
+    /// 32 segments of a path count. Like a [`path`](Self::path), the path may be percent-encoded or
+    /// decoded.
     pub fn subtree(path: impl Into<String>) -> Self {
         Self::of([What::Subtree(path.into())])
     }
 
-    /// Names a tag: everything that carries it ([`CacheHints::tags`](crate::policy::CacheHints::tags), `Cache-Groups`).
-    /// Case counts.
+    /// Names a tag: all responses and values that have it.
+    ///
+    /// Tags come from [`CacheHints::tags`](crate::policy::CacheHints::tags), from the
+    /// `Cache-Groups` field (RFC 9875) and from [`Value::tags`](crate::values::Value::tags). They
+    /// are case-sensitive.
+    #[doc(alias = "surrogate key")]
     pub fn tag(tag: impl Into<String>) -> Self {
         Self::of([What::Tag(tag.into())])
     }
 
-    /// Names everything in the cache's namespace, values included; other namespaces of the store are left alone.
+    /// Names all pages, values and counters in the namespace of the cache. Other namespaces of the
+    /// store are not affected.
     pub fn all() -> Self {
         Self::of([What::All])
     }
 
-    /// Narrows what was named so far to one host: the `Host` of requests, the authority of their URIs, or a host that a
-    /// keyed forwarded field names (`Forwarded`, `X-Forwarded-Host`), with its port unless that is 80 or 443. Values are on no host.
+    /// Restricts the scopes named so far to one host.
+    ///
+    /// A host matches the `Host` of a request, the authority of its URI, or the host in a keyed
+    /// forwarded field (`Forwarded`, `X-Forwarded-Host`). Include the port unless it is 80 or 443.
+    /// Values belong to no host.
     pub fn host(mut self, host: impl Into<String>) -> Self {
         let host = host.into();
         self.targets.iter_mut().for_each(|target| target.host = Some(host.clone()));
         self
     }
 
-    /// Makes what is named stale instead of gone: where it has a stale window
-    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate)), it is served while a new
-    /// response is made. The window begins with the first request that meets it. What another invalidation
-    /// has made gone stays gone.
+    /// Makes the invalidation soft: responses become stale instead of unusable.
+    ///
+    /// A response with a stale window
+    /// ([`PolicyBuilder::stale_while_revalidate`](crate::policy::PolicyBuilder::stale_while_revalidate))
+    /// is served while a new one is made. The window begins with the first request that finds the
+    /// response stale. A soft invalidation never undoes a hard one.
+    #[doc(alias = "soft purge")]
+    #[doc(alias = "grace")]
     pub fn soft(mut self) -> Self {
         self.soft = true;
         self
     }
 
-    /// Returns a response extension that invalidates this if the response is a success. See
+    /// Returns a response extension that invalidates these scopes if the response is a success. See
     /// [`InvalidateOnSuccess`].
     #[must_use]
     pub fn on_success(self) -> InvalidateOnSuccess {
         InvalidateOnSuccess(self)
     }
 
-    /// Names what another one names, too. Both take place at once, as the stronger of the two.
+    /// Adds the scopes of another invalidation.
+    ///
+    /// All scopes are invalidated at once. If one of the two invalidations is hard, the result is
+    /// hard.
     pub fn and(mut self, other: impl Into<Self>) -> Self {
         let other = other.into();
         self.targets.extend(other.targets);
@@ -138,12 +165,12 @@ impl Invalidation {
         if self.soft { Strength::Soft } else { Strength::Hard }
     }
 
-    /// Returns `true` if nothing is named.
+    /// Returns `true` if there are no scopes.
     pub(crate) fn is_empty(&self) -> bool {
         self.targets.is_empty()
     }
 
-    /// Returns the scopes; none if nothing is named.
+    /// Returns the scopes. One target may have several scopes, one for each reading of its path.
     pub(crate) fn scopes(&self) -> Vec<Scope> {
         let mut scopes = Vec::with_capacity(self.targets.len());
         for InvalidationTarget { what, host } in &self.targets {
@@ -152,7 +179,7 @@ impl Invalidation {
             match what {
                 What::Path(path) => {
                     scopes.push(Scope::path(path_of(path)));
-                    // A slug from a router is decoded: what looks like syntax in it is text.
+                    // A router decodes its parameters, so `%`, `?` and `#` may be text.
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_path(path)));
                 }
                 What::RequestPath(path) => scopes.push(Scope::path(path)),
@@ -165,7 +192,7 @@ impl Invalidation {
                     scopes.extend(path.contains(['%', '?', '#']).then(|| Scope::decoded_subtree(path)));
                 }
                 What::Tag(tag) => scopes.push(Scope::tag(tag)),
-                // Every path on a host is in the subtree of its root.
+                // The root subtree of a host contains every path on it.
                 What::All if host.is_some() => scopes.push(Scope::subtree("/")),
                 What::All => scopes.push(Scope::EVERYTHING),
             }
@@ -178,7 +205,8 @@ impl Invalidation {
     }
 }
 
-/// A path, as by [`Invalidation::path`].
+/// Names a path, like [`Invalidation::path`].
+///
 ///
 /// # Example
 /// ```
@@ -194,13 +222,14 @@ impl From<&str> for Invalidation {
     }
 }
 
-/// A path, as by [`Invalidation::path`].
+/// Names a path, like [`Invalidation::path`].
 impl From<String> for Invalidation {
     fn from(path: String) -> Self {
         Self::path(path)
     }
 }
 
+/// Names the paths and tags that depend on a model.
 impl<D: Dependents + ?Sized> From<&D> for Invalidation {
     fn from(changed: &D) -> Self {
         let (paths, tags) =
@@ -209,7 +238,8 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
     }
 }
 
-/// Names what any of the invalidations names. An empty array names nothing.
+/// Combines several invalidations, like [`Invalidation::and`]. An empty array names nothing.
+///
 ///
 /// # Example
 /// ```
@@ -226,9 +256,9 @@ impl<I: Into<Self>, const N: usize> From<[I; N]> for Invalidation {
     }
 }
 
-/// Names what any of the invalidations names. An empty iterator names nothing.
+/// Combines several invalidations, like [`Invalidation::and`]. An empty iterator names nothing.
 ///
-/// The invalidation is soft only if all of them are.
+/// The result is soft only if all of them are.
 impl<I: Into<Self>> FromIterator<I> for Invalidation {
     fn from_iter<T: IntoIterator<Item = I>>(all: T) -> Self {
         let all = all.into_iter().map(Into::into);
@@ -236,14 +266,18 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
     }
 }
 
-/// An invalidation that a successful response of a handler causes.
+/// An invalidation that takes effect if the response of a handler is a success.
 ///
-/// [`Invalidation::on_success`] creates it. A handler puts it into the extensions of its response; an axum handler
-/// may also return it with the response.
+/// [`Invalidation::on_success`] creates it. Insert it into the extensions of the response, or call
+/// [`add_to`](Self::add_to). An axum handler can also return it with the response.
 ///
-/// If the response is a success (2xx or 3xx), it is invalidated before the client has the response, in the
-/// cache of every cache layer that the response passes. Over a store outside the process, the answer to a
-/// request with a safe method does not wait for that.
+/// # Rules
+/// 1. A success is a response with a 2xx or 3xx status.
+/// 2. Every cache layer that the response passes invalidates the scopes in its cache, before the
+///    client receives the response.
+/// 3. There is one exception: the response to a request with a safe method does not wait for a
+///    store outside the process.
+///
 ///
 /// # Example
 /// ```
@@ -256,7 +290,8 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 pub struct InvalidateOnSuccess(pub(crate) Invalidation);
 
 impl InvalidateOnSuccess {
-    /// Adds it to what the extensions of a response say already.
+    /// Adds the scopes to an `InvalidateOnSuccess` in the extensions of a response, or inserts this
+    /// one.
     pub fn add_to(self, extensions: &mut http::Extensions) {
         let all = match extensions.remove::<Self>() {
             Some(before) => Self(before.0.and(self.0)),
@@ -266,11 +301,12 @@ impl InvalidateOnSuccess {
     }
 }
 
-/// Returns the scopes of a URI in all of its readings: its path and its query, each encoded or as text.
+/// Returns the scopes of a URI in all its readings: the path and the query may each be encoded or
+/// decoded.
 fn uri_scopes(uri: &str) -> Vec<Scope> {
     let target = split_authority(uri).map_or(uri, |(_, rest)| rest);
     let mut scopes = Vec::new();
-    // Without a fragment, and with what looks like one as text.
+    // Either `#` starts a fragment, or it is text.
     for target in [target.split('#').next().unwrap_or_default(), target] {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -278,7 +314,7 @@ fn uri_scopes(uri: &str) -> Vec<Scope> {
         };
         let path = if path.is_empty() { "/" } else { path };
         for path in [path.to_owned(), path.replace('%', "%25")] {
-            // A plus sign in a path is one.
+            // In a path, a plus sign is literal. In a decoded query, it is too.
             let text = query.map(|query| query.replace('%', "%25").replace('+', "%2B"));
             for query in [query.map(str::to_owned), text] {
                 let query = query.map(|query| query.replace('#', "%23"));
@@ -292,21 +328,22 @@ fn uri_scopes(uri: &str) -> Vec<Scope> {
     scopes
 }
 
-/// Returns the authority of a full URL, and what follows it.
+/// Splits a full URL into its authority and the rest.
 fn split_authority(url: &str) -> Option<(&str, &str)> {
     let (scheme, rest) = url.split_once("://")?;
     let is_scheme = scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
     is_scheme.then(|| rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())))
 }
 
-/// Returns the host that a full URL names, with its port; none if it can't be one, which leaves all hosts named.
+/// Returns the host and port of a full URL. Returns `None` if they are invalid; the invalidation
+/// then covers all hosts.
 fn host_of(url: &str) -> Option<&str> {
     let (authority, _) = split_authority(url)?;
     let host = authority.rsplit('@').next()?;
     Authority::try_from(host).is_ok().then_some(host)
 }
 
-/// Returns the path of a URL or of a path with more behind it.
+/// Returns the path of a full URL, or of a path with a query or fragment.
 fn path_of(url: &str) -> &str {
     let path = split_authority(url).map_or(url, |(_, rest)| rest);
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -318,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_full_url_the_path_counts() {
+    fn full_url_names_its_path() {
         let table = [
             ("/a/b", "/a/b"),
             ("/a?x=1", "/a"),
@@ -335,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_names_its_query_and_of_a_full_one_its_host() {
+    fn uri_names_its_query_and_the_host_of_a_full_url() {
         let scopes = |uri: &str| Invalidation::uri(uri).scopes();
         let with_text = Scope::uri("/a", Some("x=1%23top"));
         assert_eq!(scopes("/a?x=1#top"), [Scope::uri("/a", Some("x=1")), with_text]);
@@ -353,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_uri_that_can_be_read_as_decoded_text_is_read_as_that_too() {
+    fn uri_is_also_read_as_decoded_text() {
         let table = [
             ("/s?q=a+b", "q=a%2Bb"),
             ("/s?q=50%25", "q=50%2525"),
@@ -368,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_a_request_is_named_once() {
+    fn request_paths_are_deduplicated() {
         let paths = ["/50%25", "/a", "/50%25"].map(str::to_owned);
         let scopes = Invalidation::request_paths(paths.to_vec()).scopes();
         assert_eq!(scopes, [Scope::path("/50%25"), Scope::path("/a")]);
@@ -378,13 +415,13 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn no_text_makes_a_uri_name_nothing(text in "(https?://)?[ -~é]{0,24}") {
+        fn every_uri_names_a_scope(text in "(https?://)?[ -~é]{0,24}") {
             proptest::prop_assert!(!Invalidation::uri(text).scopes().is_empty());
         }
     }
 
     #[test]
-    fn a_host_narrows_what_was_named_before_it() {
+    fn host_restricts_the_scopes_before_it() {
         let both = Invalidation::path("/a").host("shop.example").and(Invalidation::tag("t"));
         assert_eq!(both.scopes(), [Scope::path("/a").on_host("shop.example"), Scope::tag("t")]);
         let all = Invalidation::all().host("shop.example");
@@ -393,14 +430,14 @@ mod tests {
     }
 
     #[test]
-    fn of_two_strengths_the_stronger_counts() {
+    fn hard_and_soft_combine_to_hard() {
         let (soft, hard) = (Invalidation::tag("a").soft(), Invalidation::tag("b"));
         assert_eq!(soft.clone().and(hard).strength(), Strength::Hard);
         assert_eq!(soft.clone().and(soft).strength(), Strength::Soft);
     }
 
     #[test]
-    fn what_handlers_have_changed_adds_up() {
+    fn invalidations_of_several_handlers_add_up() {
         let mut extensions = http::Extensions::new();
         Invalidation::path("/a").on_success().add_to(&mut extensions);
         Invalidation::tag("t").on_success().add_to(&mut extensions);

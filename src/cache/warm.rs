@@ -1,4 +1,4 @@
-//! Pages that are fetched before anybody asks for them.
+//! Warm-up: requests that fill the cache before visitors send them.
 
 use super::handle::Cache;
 use crate::error::BoxError;
@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use tower::{Service, ServiceExt};
 
-/// The outcome of one request of a warm-up.
+/// The outcome of one request of a warm-up. [`Cache::warm_with`] reports it.
 #[derive(Debug)]
 pub struct WarmOutcome {
     uri: Uri,
@@ -30,27 +30,28 @@ impl WarmOutcome {
         &self.uri
     }
 
-    /// Returns the status of the response; `None` if the service or the body failed.
+    /// Returns the status of the response, or `None` if the service or the body failed.
     #[must_use]
     pub fn status(&self) -> Option<StatusCode> {
         self.status
     }
 
-    /// Returns `true` if the response was in the cache already, or is admitted by its head. It is not stored if its body turns
-    /// out too large or has trailers.
+    /// Returns `true` if the response was stored already, or if its head permits that it is stored.
+    ///
+    /// The body may still prevent that: it may be too large or have trailers.
     #[must_use]
     pub fn is_cached(&self) -> bool {
         self.is_cached
     }
 
-    /// Returns why the response is not stored, as in [`CacheStatus::detail_word`].
+    /// Returns the reason why the response is not stored, like [`CacheStatus::detail_word`].
     #[must_use]
     pub fn detail(&self) -> Option<&'static str> {
         self.detail
     }
 }
 
-/// The number of warmed responses by outcome.
+/// The number of responses of a warm-up, by outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct WarmSummary {
     cached: usize,
@@ -59,7 +60,7 @@ pub struct WarmSummary {
 }
 
 impl WarmSummary {
-    /// Returns the number of responses that are in the cache now.
+    /// Returns the number of responses that are stored now.
     #[must_use]
     pub fn cached(&self) -> usize {
         self.cached
@@ -78,20 +79,28 @@ impl WarmSummary {
     }
 }
 
-/// So many pages are fetched at a time, unless said otherwise.
+/// The number of requests that [`Cache::warm`] sends at a time.
 const AT_A_TIME: usize = 8;
 
 impl Cache {
-    /// Fetches pages through a service with cache layers, so that they are stored before anybody asks
-    /// for them: eight at a time, as an HTTP/1.1 client without cookies and credentials would.
+    /// Sends requests through a service with cache layers, so that their responses are stored
+    /// before visitors request them.
     ///
-    /// Pages are stored by host. So these have to be absolute URIs, whose authority becomes the `Host` of the
-    /// request (RFC 9112 section 3.2.1) as clients write it: in lower case, without a last dot and the default port of the
-    /// scheme. A URI without an authority is asked for without. For other requests (those of HTTP/2
-    /// name their scheme, which is part of the key, too), see [`warm_with`](Self::warm_with).
+    /// The requests are those of an HTTP/1.1 client without cookies and credentials. Eight run at a
+    /// time.
+    ///
+    /// Responses are stored by host, so pass absolute URIs. The authority of a URI becomes the
+    /// `Host` field (RFC 9112 section 3.2.1) in the form that clients send: in lower case, without
+    /// a trailing dot and without the default port of the scheme. A URI without an authority is
+    /// requested without a `Host` field.
+    ///
+    /// For other requests, use [`warm_with`](Self::warm_with). For example, HTTP/2 requests have a
+    /// scheme, which is part of the key.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it drops the requests under way; what is stored stays.
+    /// If the future is dropped before it completes, the requests in progress are dropped.
+    /// Responses that are already stored remain.
+    ///
     ///
     /// # Example
     /// ```
@@ -112,6 +121,8 @@ impl Cache {
     /// # }
     /// # main() }
     /// ```
+    #[doc(alias = "prefetch")]
+    #[doc(alias = "preload")]
     pub async fn warm<S, B>(&self, service: S, uris: impl IntoIterator<Item = Uri>) -> WarmSummary
     where
         S: Service<Request<Empty<Bytes>>, Response = Response<B>> + Clone,
@@ -121,7 +132,8 @@ impl Cache {
         self.warm_as(service, uris).await
     }
 
-    /// Like [`warm`](Self::warm), for services that accept only one type of request body.
+    /// Sends requests like [`warm`](Self::warm), through a service that accepts only one type of
+    /// request body.
     ///
     /// # Cancel safety
     /// As for [`warm`](Self::warm).
@@ -136,11 +148,14 @@ impl Cache {
         self.warm_with(service, requests, AT_A_TIME, |_| {}).await
     }
 
-    /// Sends requests through a service with cache layers, so many at a time, and tells what came of each
-    /// as it is there. The least is one at a time.
+    /// Sends requests through a service with cache layers, and reports each outcome when it is
+    /// known.
+    ///
+    /// `at_a_time` requests run at a time; zero counts as one. `progress` is called after each of
+    /// them, in the order in which they complete.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, it drops the requests under way; what is stored stays.
+    /// As for [`warm`](Self::warm).
     pub async fn warm_with<ReqBody, S, B>(
         &self,
         service: S,
@@ -155,7 +170,7 @@ impl Cache {
     {
         let _work = self.begin_work();
         let (mut requests, mut warmed) = (requests.into_iter(), WarmSummary::default());
-        // It owns the service, which may not be `Sync`.
+        // The closure owns the service, which may not be `Sync`.
         let fetch = move |request| fetch(service.clone(), request);
         let mut under_way: FuturesUnordered<_> =
             requests.by_ref().take(at_a_time.max(1)).map(&fetch).collect();
@@ -173,7 +188,7 @@ impl Cache {
     }
 }
 
-/// Writes a request as it comes from an HTTP/1.1 client.
+/// Creates a request in the form in which an HTTP/1.1 server receives it from a client.
 fn as_http_1<ReqBody: Default>(uri: Uri) -> Request<ReqBody> {
     let mut request = Request::new(ReqBody::default());
     let host = uri.authority().and_then(|authority| {
@@ -191,6 +206,7 @@ fn as_http_1<ReqBody: Default>(uri: Uri) -> Request<ReqBody> {
     request
 }
 
+/// Sends one request, and reads the body to its end: a body that is dropped early is not stored.
 async fn fetch<S, ReqBody, B>(service: S, mut request: Request<ReqBody>) -> WarmOutcome
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
