@@ -31,7 +31,6 @@ impl Cache {
     /// If the future is dropped before it completes, the invalidation may or may not have taken
     /// effect.
     ///
-    ///
     /// # Example
     /// ```
     /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};

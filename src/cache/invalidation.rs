@@ -8,7 +8,6 @@ use http::uri::Authority;
 /// One or more scopes to invalidate, hard or soft, for
 /// [`Cache::invalidate`](crate::cache::Cache::invalidate).
 ///
-///
 /// # Example
 /// ```
 /// use tower_response_cache::Invalidation;
@@ -207,7 +206,6 @@ impl Invalidation {
 
 /// Names a path, like [`Invalidation::path`].
 ///
-///
 /// # Example
 /// ```
 /// # use tower_response_cache::{Cache, MemoryStore};
@@ -239,7 +237,6 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
 }
 
 /// Combines several invalidations, like [`Invalidation::and`]. An empty array names nothing.
-///
 ///
 /// # Example
 /// ```
@@ -277,7 +274,6 @@ impl<I: Into<Self>> FromIterator<I> for Invalidation {
 ///    client receives the response.
 /// 3. There is one exception: the response to a request with a safe method does not wait for a
 ///    store outside the process.
-///
 ///
 /// # Example
 /// ```

@@ -101,7 +101,6 @@ impl Cache {
     /// If the future is dropped before it completes, the requests in progress are dropped.
     /// Responses that are already stored remain.
     ///
-    ///
     /// # Example
     /// ```
     /// # #[cfg(feature = "axum")] {
