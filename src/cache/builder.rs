@@ -122,8 +122,8 @@ impl CacheBuilder {
     /// Sets the version of the application's pages and values. The cache ignores entries of other
     /// versions. The default is 1.
     ///
-    /// Change it in a deployment that changes templates or the types of values. To move one value to
-    /// another version, use [`Cache::incr_version`].
+    /// Change it in a deployment that changes templates or the types of values. To move one value
+    /// to another version, use [`Cache::incr_version`].
     pub fn version(mut self, version: u32) -> Self {
         self.version = version;
         self

@@ -94,7 +94,8 @@ impl Mismatches {
         self.0.insert(key.process_hash(), Self::identity(stored));
     }
 
-    /// Returns `true` if this stored response was added. A response that replaced it does not match.
+    /// Returns `true` if this stored response was added. A response that replaced it does not
+    /// match.
     pub(super) fn contains(&self, key: KeyRef<'_>, stored: &StoredResponse) -> bool {
         self.0.get(&key.process_hash()).is_some_and(|known| known == Self::identity(stored))
     }
