@@ -66,7 +66,7 @@ impl RefreshStats {
 ///
 /// ```text
 /// running ─┬─ new response, or old one removed ──► Answered
-///          ├─ failed with unkeyed fields ────────► RetriesBare: the next one sends only keyed fields
+///          ├─ failed with unkeyed fields ────────► RetriesBare: next with only keyed fields
 ///          └─ failed ────────────────────────────► Failed: no refresh for ten seconds
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
