@@ -1,4 +1,4 @@
-//! What is to be done with a request, decided before anything is awaited.
+//! Classifies a request before anything is awaited: hit, forward, unsafe method or miss.
 
 use super::config::LayerConfig;
 use super::lookup::{Lookup, Reuse, lookup, plain_hit};
@@ -17,32 +17,33 @@ use http_body::Body;
 use std::pin::pin;
 use std::sync::Arc;
 
-/// What is to be done with a request.
+/// The first decision on a request.
 pub(in crate::serve) enum Decision {
     Hit(Arc<StoredResponse>, RequestFacts, Moment),
     Forward(Forward),
     Unsafe,
-    /// The key is in the buffer.
+    /// The buffer of [`classify`] holds the key.
     Miss(Missed),
 }
 
-/// A request that has to look further.
+/// A request that needs another look-up, a flight, a fetch or a background refresh.
 pub(in crate::serve) struct Missed {
     pub(in crate::serve) facts: RequestFacts,
-    /// The parts of its key that the user computes.
+    /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
+    /// The result of the look-up, if it was complete without waiting.
     pub(in crate::serve) lookup: Option<Lookup>,
 }
 
-/// A request that goes to the service without more ado.
+/// A request to forward at once.
 pub(in crate::serve) struct Forward {
     pub(in crate::serve) bypass: Reason,
-    /// Where a layer further in is to answer, it has to know that there is one further out.
+    /// Whether to mark the request, so that inner layers know of this one.
     pub(in crate::serve) announce: bool,
-    /// Whether a layer further out is told that this one handled the request.
+    /// Whether to mark the response as handled by a cache layer, for outer layers.
     pub(in crate::serve) mark: bool,
-    /// Present if the key of the request is in the buffer. An inner layer may store the response, so the forwarded
-    /// request must have no unkeyed input of this layer.
+    /// Present if the buffer holds the key of the request. An inner layer may store the response,
+    /// so the forwarded request must have no unkeyed input of this layer.
     pub(in crate::serve) stripped: Option<(RequestFacts, Vec<Option<String>>)>,
 }
 
@@ -56,7 +57,7 @@ impl Decision {
     }
 }
 
-/// Decides what is to be done with a request, as far as that can be told without waiting.
+/// Decides on a request without waiting, and writes its key into `buf` if the decision needs one.
 #[inline]
 pub(super) fn classify<B: Body>(
     config: &LayerConfig,
@@ -64,14 +65,15 @@ pub(super) fn classify<B: Body>(
     body: &B,
     buf: &mut KeyBuf,
 ) -> Decision {
-    // Its marks stay, by which inner layers know what stands outside of them. So do the invalidations of writes.
+    // A disabled layer still marks requests for inner layers, and still invalidates after unsafe
+    // methods.
     if !config.is_enabled && is_safe(request.method) {
         return Decision::forward(Reason::bypass(Detail::Disabled));
     }
     let outer = request.extensions.get::<OuterContext>();
     if let Some(outer) = outer {
-        // Two layers with one place in the key would answer with each other's responses, past
-        // whatever stands between them. The outer one does it all.
+        // Two layers with the same ID share their keys. Each would serve responses that the other
+        // stored, past any layer between them. Only the outer one caches.
         if is_within_itself(config, outer) {
             let bypass = Reason::bypass(Detail::SameName);
             return Decision::Forward(Forward { bypass, announce: false, mark: false, stripped: None });
@@ -79,7 +81,7 @@ pub(super) fn classify<B: Body>(
         if outer.is_barred && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Identified));
         }
-        // A cookie that was there may have been taken off since.
+        // A layer in between may have removed an undeclared cookie.
         if !knows_all(&config.policy, outer) && is_safe(request.method) {
             return Decision::forward(Reason::bypass(Detail::Cookie));
         }
@@ -87,7 +89,7 @@ pub(super) fn classify<B: Body>(
     let mut inspected = InspectedRequest::default();
     match inspect(&config.policy, request, body.is_end_stream(), outer, &mut inspected) {
         Ok(()) => {}
-        // A tunnel has no target that could have changed.
+        // CONNECT opens a tunnel. It has no target resource to invalidate.
         Err(bypass)
             if bypass.forward == ForwardReason::Method
                 && !is_safe(request.method)
@@ -97,7 +99,8 @@ pub(super) fn classify<B: Body>(
         }
         Err(bypass) => return Decision::forward(bypass),
     };
-    // What identified the sender may have been taken off since; the page is theirs all the same.
+    // A layer in between may have removed the visitor's credentials; the response may still depend
+    // on them.
     if outer.is_some_and(|outer| outer.identified) && !inspected.facts.personal {
         return Decision::forward(Reason::bypass(Detail::Identified));
     }
@@ -127,13 +130,14 @@ pub(super) fn classify<B: Body>(
     }
 }
 
-/// What is not the plainest hit; apart, so that the plainest has a small stack frame.
+/// Classifies a request that [`plain_hit`] does not answer. Not inlined, so that a plain hit has a
+/// small stack frame.
 #[inline(never)]
 fn classify_by_lookup(reuse: Reuse<'_>, key: KeyRef<'_>, parts: Vec<Option<String>>) -> Decision {
     let Reuse { config, request, facts, now } = reuse;
     match pin!(lookup(reuse, key)).now_or_never() {
         Some(Lookup::Hit(stored)) => Decision::Hit(stored, facts, now),
-        // A HEAD can't fill the cache, so there is nothing to wait for.
+        // A HEAD has no body to store, so the request neither leads a flight nor joins one.
         Some(Lookup::Miss { reason, stale: None, .. })
             if facts.head
                 && config.policy.origin_timeout.is_none()
@@ -159,7 +163,7 @@ mod tests {
     use http_body_util::Empty;
 
     #[test]
-    fn a_key_has_a_digest_of_an_identity_and_nothing_of_a_credential() {
+    fn key_contains_neither_identity_nor_credentials_in_clear_text() {
         let policy = Policy::app().vary_by_identity("user", |_| Some("alice@shop.example".to_owned()));
         let config =
             LayerConfig::new(Cache::new(NullStore::new()), policy.build().expect("a policy"), Level::Site);

@@ -1,4 +1,4 @@
-//! What a layer and all its services share.
+//! The configuration of a layer, shared with all its services.
 
 use super::keyed_fields::KeyedFields;
 use crate::cache::Cache;
@@ -12,7 +12,8 @@ use http::HeaderName;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Which of the two layers this is.
+/// The kind of layer: [`SiteCacheLayer`](crate::SiteCacheLayer) or
+/// [`RouteCacheLayer`](crate::RouteCacheLayer).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Level {
     Site,
@@ -28,23 +29,25 @@ impl Level {
     }
 }
 
-/// What a layer and all its services share; never changed.
+/// The configuration of a layer, shared with all its services. It is immutable.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerConfig {
     pub(in crate::serve) cache: Cache,
     pub(in crate::serve) policy: Policy,
     pub(in crate::serve) level: Level,
-    /// A digest of the parts of the key that are the same for all requests.
+    /// A digest of the key parts that are the same for all requests; every key begins with it.
     id: LayerId,
-    /// The ids on a request of the outermost layer.
+    /// The list of layer IDs that the outermost cache layer puts on a request: its own alone.
     id_alone: Arc<[LayerId]>,
-    /// What clients are told that pages are keyed by.
+    /// The keyed request fields, if clients get them in `Vary`.
     pub(in crate::serve) keyed_fields: Option<KeyedFields>,
-    /// Which responses are one recipient's own by their header.
+    /// The rule that recognizes responses for one visitor by their fields.
     pub(in crate::serve) personal: PersonalRule,
+    /// How requests select variants.
     selection: Arc<VariantSelection>,
+    /// Digests of secret values in keys.
     digests: ValueDigests,
-    /// A layer that is off forwards all requests as they are.
+    /// If `false`, the layer forwards all requests. It still invalidates after unsafe methods.
     pub(in crate::serve) is_enabled: bool,
 }
 
@@ -56,7 +59,8 @@ impl LayerConfig {
         buf.part(level.name().as_bytes());
         buf.part(policy.name.as_deref().unwrap_or_default().as_bytes());
         buf.raw(&policy.key.fingerprint());
-        // Layers that let different requests or lifetimes through answer with nothing of each other's.
+        // A layer must not serve responses that it would not have stored itself. So each option
+        // that affects admission or lifetimes enters the ID.
         buf.part(format!("{level:?} {:?}", policy.sharing).as_bytes());
         buf.part(&[u8::from(policy.share_set_cookie)]);
         let mut credentials: Vec<_> = policy.credentials.iter().map(HeaderName::as_str).collect();
@@ -70,11 +74,12 @@ impl LayerConfig {
         }
         buf.length(policy.response_cookies.len());
         policy.response_cookies.iter().for_each(|name| buf.part(name.as_bytes()));
-        // What a fill may have besides, and whose it is.
+        // The unkeyed fields that the handler may see, and the source of identities.
         let allowed = policy.strips_unkeyed.then_some(&policy.allowed_unkeyed);
         buf.part(format!("{allowed:?}").as_bytes());
         buf.optional(policy.predicates.identity_name().map(str::as_bytes));
-        // The same in every process, and short, since it is hashed and compared with every key.
+        // The ID must be the same in every process. It is short, since every hash and comparison of
+        // a key includes it.
         let mut id = [0; PREFIX];
         id.copy_from_slice(&Sha256::digest(buf.as_bytes())[..PREFIX]);
         let digests = cache.value_digests();
@@ -104,39 +109,40 @@ impl LayerConfig {
         })
     }
 
-    /// Returns how the variants of a URL are told apart.
+    /// Returns how requests select variants.
     #[inline]
     pub(in crate::serve) fn selection(&self) -> &Arc<VariantSelection> {
         &self.selection
     }
 
-    /// Returns the names that stored responses have in `Vary` for clients.
+    /// Returns the keyed names that clients get in `Vary`.
     pub(in crate::serve) fn emitted(&self) -> &[String] {
         self.keyed_fields.as_ref().map(KeyedFields::names).unwrap_or_default()
     }
 
-    /// Returns the digest of what all its keys begin with.
+    /// Returns the layer ID, with which all its keys begin.
     #[inline]
     pub(in crate::serve) fn id(&self) -> &LayerId {
         &self.id
     }
 
-    /// Returns the ids on a request that no other cache layer has marked.
+    /// Returns the IDs for a request that no outer cache layer has marked: the ID of this layer
+    /// alone.
     pub(in crate::serve) fn id_alone(&self) -> &Arc<[LayerId]> {
         &self.id_alone
     }
 
-    /// Returns the digests that stand for values in keys.
+    /// Returns the digests that replace values in keys.
     pub(in crate::serve) fn digests(&self) -> &ValueDigests {
         &self.digests
     }
 
-    /// Returns the same with another policy.
+    /// Returns the configuration with another policy.
     pub(crate) fn with_policy(self: Arc<Self>, policy: Policy) -> Arc<Self> {
         Self::new(self.cache.clone(), policy, self.level).enabled(self.is_enabled)
     }
 
-    /// Returns the same, on or off.
+    /// Returns the configuration, enabled or disabled.
     pub(crate) fn enabled(self: Arc<Self>, is_enabled: bool) -> Arc<Self> {
         Arc::new(Self { is_enabled, ..Arc::unwrap_or_clone(self) })
     }
@@ -150,7 +156,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn layers_that_let_different_things_through_have_different_ids() {
+    fn layers_with_different_admission_have_different_ids() {
         let (app, rfc) = (Policy::app, Policy::rfc9111);
         let identity = |builder: PolicyBuilder, name| builder.vary_by_identity(name, |_| None);
         let policies: [PolicyBuilder; 24] = [

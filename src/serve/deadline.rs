@@ -1,13 +1,14 @@
-//! Limits in time.
+//! Time limits for waits and for calls of the service.
 
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a request waits for others, all its waits together.
+/// The common deadline of all waits of one request. It starts with the first wait.
 pub(in crate::serve) struct Deadline {
+    /// The time from the first wait to the deadline.
     most: Duration,
-    /// Set by the first wait.
+    /// The deadline, once the first wait has set it.
     ends: Option<Instant>,
 }
 
@@ -16,7 +17,8 @@ impl Deadline {
         Self { most, ends: None }
     }
 
-    /// Waits until the deadline; outside a tokio runtime there is no timer, and so no limit.
+    /// Awaits a future until the deadline, and returns `None` if the deadline passes first.
+    /// Outside a tokio runtime there is no timer, and so no deadline.
     pub(in crate::serve) async fn run<T>(&mut self, waiting: impl Future<Output = T>) -> Option<T> {
         if tokio::runtime::Handle::try_current().is_err() {
             return Some(waiting.await);
@@ -29,7 +31,8 @@ impl Deadline {
     }
 }
 
-/// Waits for the service no longer than the limit, where there is one and a timer.
+/// Awaits a call of the service, and returns `None` if the limit passes first. Without a limit, or
+/// outside a tokio runtime, the wait is unlimited.
 pub(in crate::serve) async fn with_timeout<T>(
     limit: Option<Duration>,
     call: impl Future<Output = T>,

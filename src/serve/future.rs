@@ -1,4 +1,4 @@
-//! The response future: an answer that is there, a forwarded call, or a boxed wait.
+//! The response future of the cache layers: a hit, a forwarded call or a boxed future.
 
 use super::changes::invalidation_on_success;
 use super::config::LayerConfig;
@@ -21,11 +21,22 @@ use tower::util::Oneshot;
 type WaitingAnswer<B, E> = Pin<Box<dyn Future<Output = Answered<B, E>> + Send>>;
 
 pin_project! {
-    /// The future of a [`ResponseCache`](crate::response_cache::ResponseCache).
+    /// The response future of [`ResponseCache`](crate::response_cache::ResponseCache).
+    ///
+    /// It is in one of three states; only `Slow` is boxed:
+    ///
+    /// ```text
+    /// call ─┬─ Hit      a stored response, ready at the first poll
+    ///       ├─ Forward  a call of the service for a request without a key
+    ///       └─ Slow     a miss, an unsafe method, a stripped or refused request
+    /// ```
     ///
     /// # Cancel safety
-    /// Dropped at any time, it leaves nothing half stored and nobody waiting: if others wait for
-    /// its call of the service, one of them makes a call of its own.
+    /// It may be dropped at any time: no partial response is stored, and no follower is left
+    /// waiting. If followers wait for its call of the service, one of them calls the service
+    /// itself. A policy with
+    /// [`complete_after_disconnect`](crate::policy::PolicyBuilder::complete_after_disconnect)
+    /// continues such a call in the background instead.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, ReqBody, B>
     where
@@ -33,7 +44,7 @@ pin_project! {
     {
         #[pin]
         state: State<S, ReqBody, B>,
-        // Whoever makes a page of the answer.
+        // The page or value that is being made from the answer, if its dependencies are tracked.
         caller: Option<Caller>,
     }
 }
@@ -70,7 +81,7 @@ where
         outgoing: OutgoingHead,
         config: Arc<LayerConfig>,
     ) -> Self {
-        // Known first, so that the state is made in its place.
+        // Evaluated first, so that the state is constructed in place.
         let caller = Caller::current();
         Self { state: State::Forward { call, outgoing, config }, caller }
     }
@@ -91,14 +102,16 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         match this.caller {
-            // It was called where a page is made, and is polled elsewhere: in a task of its own, say.
+            // The service was called while a page was made, and the future is polled outside of
+            // that, e.g. in a spawned task.
             Some(caller) if !is_tracked() => caller.0.enter(|| poll_answer(this.state, cx)),
             _ => poll_answer(this.state, cx),
         }
     }
 }
 
-/// The page that an answer is requested for, and the pending read of the answer.
+/// The tracker of the page or value that is made from the answer, and the pending read of the
+/// answer.
 struct Caller(Tracker, #[expect(unused, reason = "ends when it is dropped")] Option<PendingRead>);
 
 impl Caller {
@@ -107,7 +120,8 @@ impl Caller {
     }
 }
 
-/// Returns the service's response as it leaves the layer.
+/// Rewrites the service's response for the client or outer layer, and starts the invalidations that
+/// it asks for.
 #[inline(always)]
 fn passed_on<B>(
     response: Response<B>,
@@ -125,13 +139,15 @@ fn passed_on<B>(
     response
 }
 
+/// Returns the dependencies of an answer: unknown, or already noted by the tracker.
 fn inherited(is_noted: bool) -> AnswerDependencies {
     if is_noted { AnswerDependencies::noted() } else { AnswerDependencies::Unknown }
 }
 
-/// Passes on the answer to a request that inner layers may hold admissions for.
+/// Forwards a request whose response inner layers may hold back until the outermost layer admits
+/// it.
 ///
-/// Separate from the state for other requests, which stays small.
+/// This is a function of its own, so that [`State::Forward`] stays small.
 pub(in crate::serve) async fn pass_on<S, ReqBody, B>(
     edge: Edge,
     call: Oneshot<S, Request<ReqBody>>,
@@ -145,7 +161,7 @@ where
     B: Body,
 {
     let mut call = pin!(call);
-    // Declared after the call, so that it is dropped before.
+    // Declared after the call, and so dropped before it.
     let mut edge = edge;
     let mut tracker = DependencyGuard(Tracker::of(&chain));
     let answer = tracker.0.track(call.as_mut()).await;
@@ -162,10 +178,10 @@ fn poll_answer<S, ReqBody, B>(
 where
     S: Service<Request<ReqBody>, Response = Response<B>>,
 {
-    // The one way out: each state says what a page inherits that is made from the answer.
+    // The only exit: each state returns the dependencies that a page made from the answer inherits.
     let (answer, inherited) = match state.project() {
         Projected::Hit { hit } => {
-            // Polled again after it was ready, which a future may answer with never.
+            // Polled again after completion. A future may then stay pending forever.
             let Some(hit) = hit.take() else { return Poll::Pending };
             hit.pass_on();
             return Poll::Ready(Ok(hit.response()));

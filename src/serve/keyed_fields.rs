@@ -1,7 +1,9 @@
-//! `Vary` for clients and caches downstream: the request fields that a page is keyed by.
+//! `Vary` for clients and downstream caches: the request fields that enter the key.
 //!
-//! It is written on the way out only. An outer cache layer of this crate gets the names in an extension, so that it
-//! selects no variants by them; the outermost one writes the field.
+//! This crate's layers select no variants by these names. A forwarded response gets them when it
+//! leaves the layer. The head of a stored response has them already, and keeps the `Vary` of the
+//! service beside it. Between layers of this crate, the names travel in an extension; the outermost
+//! cache layer writes the field.
 
 use crate::policy::Policy;
 use crate::rules::patch::{distinct, patch_vary};
@@ -9,12 +11,14 @@ use http::header::VARY;
 use http::{HeaderName, HeaderValue, Response};
 use std::sync::Arc;
 
-/// The names of the request fields that a page is keyed by: on a response, those of inner cache layers.
+/// The names of the keyed request fields. In the extensions of a response, these are the names of
+/// inner cache layers.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct KeyedFields(Arc<[String]>);
 
 impl KeyedFields {
-    /// Returns what a policy emits. `Host` and the fields of proxies are in every key, and any cache keys by the target.
+    /// Returns the names that a policy emits, if any. Left out are `Host` and the forwarded fields,
+    /// which enter every key: a downstream cache keys by the target URI itself.
     pub(in crate::serve) fn of(policy: &Policy) -> Option<Self> {
         let mut names: Vec<_> = policy.keyed_fields().map(HeaderName::as_str).map(str::to_owned).collect();
         names.sort_unstable();
@@ -26,12 +30,13 @@ impl KeyedFields {
         &self.0
     }
 
-    /// Returns those that inner layers have left in a response.
+    /// Returns the names that inner layers have left in the extensions of a response.
     pub(in crate::serve) fn of_response<B>(response: &Response<B>) -> Option<Self> {
         response.extensions().get::<Self>().cloned()
     }
 
-    /// Adds the names that came in the header field of a response, where the extension may be lost.
+    /// Adds names that arrived in the marks field of a response. They may repeat names in its
+    /// extensions.
     pub(in crate::serve) fn receive<B>(response: &mut Response<B>, names: Vec<String>) {
         let received = Self(names.into());
         let all = match Self::of_response(response) {
@@ -46,7 +51,8 @@ impl KeyedFields {
     }
 }
 
-/// Emits the names of a layer and of those inside of it: in `Vary`, or to a cache layer further out.
+/// Emits the names of this layer and of inner ones: in an extension if there is an outer cache
+/// layer, otherwise in `Vary`.
 pub(in crate::serve) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFields>, has_outer: bool) {
     let inner = response.extensions_mut().remove::<KeyedFields>();
     let all = match (own, inner) {
@@ -61,7 +67,8 @@ pub(in crate::serve) fn emit<B>(response: &mut Response<B>, own: Option<&KeyedFi
     }
 }
 
-/// Leaves what a stored response says in `Vary` for clients to a cache layer further out.
+/// Leaves the names to the outer cache layer: puts them into an extension, and restores the `Vary`
+/// of the service (`said`).
 pub(in crate::serve) fn leave_to_outer<'a, B>(
     response: &mut Response<B>,
     keyed: &KeyedFields,
@@ -70,7 +77,7 @@ pub(in crate::serve) fn leave_to_outer<'a, B>(
     let headers = response.headers_mut();
     headers.remove(VARY);
     for value in said {
-        // They were there before.
+        // Cannot fail: the section had at least as many lines before.
         let _ = headers.try_append(VARY, value.clone());
     }
     response.extensions_mut().insert(keyed.clone());

@@ -1,4 +1,4 @@
-//! What a cache layer reads from the marks of outer layers on requests, and writes into them.
+//! The marks on requests, by which inner cache layers know of outer ones.
 
 use super::config::LayerConfig;
 use crate::entry::Scope;
@@ -7,18 +7,19 @@ use crate::policy::{Cookies, Policy};
 use http::Extensions;
 use std::sync::Arc;
 
-/// Returns `true` if one of the outer layers has the layer id of this layer.
+/// Returns `true` if an outer layer has the ID of this layer.
 pub(super) fn is_within_itself(config: &LayerConfig, outer: &OuterContext) -> bool {
     outer.layers.contains(config.id())
 }
 
-/// Returns `true` if this layer's own rules declare all cookies that were unknown further out.
+/// Returns `true` if this layer's policy declares every cookie that no outer layer has declared.
 pub(super) fn knows_all(policy: &Policy, outer: &OuterContext) -> bool {
     let own = Cookies { own: &policy.cookies, outer: None, personal: false };
     outer.undeclared.as_ref().is_none_or(|names| names.iter().all(|name| own.declares(name)))
 }
 
-/// Marks a request that this layer passes on, and that is named by these scopes.
+/// Marks a request that this layer forwards: adds its ID and, unless `scopes` is empty, the scopes
+/// of the request's targets.
 pub(super) fn announce(config: &LayerConfig, request: &mut Extensions, identified: bool, scopes: &[Scope]) {
     let mut mark = match request.get::<OuterContext>() {
         None => OuterContext {

@@ -1,4 +1,4 @@
-//! Answers without the service: to requests that want no call, and to loops.
+//! Answers instead of the service: 504 to `only-if-cached`, 508 to loops.
 
 use super::config::LayerConfig;
 use super::future::ResponseFuture;
@@ -10,7 +10,8 @@ use http::{Request, StatusCode, Version};
 use std::sync::Arc;
 use tower::Service;
 
-/// Returns `true` if a request is not answered from any cache: others than this one may have it, where it is left to them.
+/// Returns `true` if no cache layer may answer the request, as opposed to one left to an inner
+/// layer.
 pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
     use Detail::{Body, Expect, Forwarded, Host, KeyLength, MethodOverride, RequestNoStore, Upgrade};
     bypass.is_some_and(|why| {
@@ -21,7 +22,7 @@ pub(super) fn is_for_no_cache(bypass: Option<Detail>) -> bool {
     })
 }
 
-/// Answers a request that would rather have no answer than wait for one (RFC 9111 section 5.2.1.7).
+/// Answers 504 to a request with `only-if-cached` (RFC 9111 section 5.2.1.7).
 pub(super) fn refuse<S, ReqBody, B>(version: Version, outgoing: OutgoingHead) -> ResponseFuture<S, ReqBody, B>
 where
     S: Service<Request<ReqBody>>,
@@ -30,7 +31,7 @@ where
     answer_with(StatusCode::GATEWAY_TIMEOUT, version, outgoing)
 }
 
-/// Answers a looping request with 508: its own handler, body or computation has repeated it too often.
+/// Answers 508 to a request that its own handler, body or computation repeats.
 pub(super) fn refuse_loop<S, ReqBody, B>(
     config: &LayerConfig,
     key: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! What a request does that was not answered at once.
+//! Carries out the action of a request that was not answered at once.
 
 use super::collapse::Action;
 use super::fetch::{Fetch, run_detached, unstored_action};
@@ -17,7 +17,7 @@ use http_body::Body;
 use tower::Service;
 use tower::util::ServiceExt;
 
-/// Forwards a request with a key, whose response is not stored here.
+/// Forwards a request that has a key, without storing the response in this layer.
 fn forward_keyed<S, ReqBody, B>(
     state: RequestState,
     inner: S,
@@ -42,7 +42,7 @@ where
     ResponseFuture::slow(pass_on(edge, call, outgoing, state.config, state.chain, false))
 }
 
-/// Does what a request that was not answered at once does next: the end of its way through this layer.
+/// Carries out the action of a request: answers it, forwards it, or fetches.
 pub(in crate::serve) fn run<S, ReqBody, B>(
     state: RequestState,
     inner: S,
@@ -68,7 +68,7 @@ where
             let now = config.cache.clock().now();
             let key = state.key.as_ref().as_bytes();
             let hit = Hit::new(config, head, (&request).into(), facts, now, Some(reason), key);
-            // What the rest of it will be made from is not known here.
+            // The rest of the body may be made from values that are not known yet.
             let answer = (Ok(hit.reading(reader)), AnswerDependencies::Unknown);
             ResponseFuture::slow(std::future::ready(answer))
         }
@@ -88,7 +88,8 @@ where
         }
         Action::Loop => refuse_loop(config, state.shown.clone(), facts, &request),
         Action::Fetch(plan) => {
-            // Others may wait for it, or come to.
+            // Only a fetch with a leader is completed after a disconnect: followers may need its
+            // response.
             let limit = config.policy.complete_after_disconnect.filter(|_| plan.leader.is_some());
             let detached = limit.and_then(|limit| Some((limit, config.cache.carry_permit()?)));
             let unstored = unstored_action(&state, &plan, &inner, &request);

@@ -29,12 +29,35 @@ use std::task::{self, Poll};
 use tower::Service;
 use tower::util::ServiceExt;
 
-/// A service with a response cache before it: what [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer) and
-/// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) make.
+/// A service with a response cache in front of it, made by
+/// [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer) and
+/// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer).
 ///
-/// It is always ready, so that a hit never waits for a busy service; where a request is forwarded,
-/// the service is driven to readiness inside the response future, and errors of its readiness
-/// surface there. A service is never called before it is ready.
+/// Use [`site`](Self::site) or [`route`](Self::route) to wrap a service without a layer, with the
+/// policy of the [`Cache`]. Only the layers can set another policy.
+///
+/// It is always ready, so a hit never waits for a busy service. On a miss, the response future
+/// drives a clone of the service to readiness, and returns errors of its readiness. A service is
+/// never called before it is ready.
+///
+/// # Example
+/// ```
+/// use std::{convert::Infallible, time::Duration};
+/// use tower::{ServiceExt, service_fn};
+/// use tower_response_cache::response_cache::ResponseCache;
+/// use tower_response_cache::{Cache, MemoryStore};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+/// let slow = service_fn(|_: http::Request<String>| async {
+///     Ok::<_, Infallible>(http::Response::new(http_body_util::Full::from("42")))
+/// });
+/// let service = ResponseCache::route(slow, &cache, Duration::from_secs(60));
+///
+/// let response = service.oneshot(http::Request::new(String::new())).await?;
+/// assert_eq!(response.status(), 200);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct ResponseCache<S> {
     inner: S,
@@ -46,12 +69,17 @@ impl<S> ResponseCache<S> {
         Self { inner, config }
     }
 
-    /// Wraps a service in a site-wide cache, as a [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer) does.
+    /// Wraps a service in a site-wide cache, like a
+    /// [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer).
     pub fn site(inner: S, cache: &Cache) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
     }
 
-    /// Wraps a service in a cache for one route, as a [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) does.
+    /// Wraps a service in a cache for one route, like a
+    /// [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer).
+    ///
+    /// `ttl` is the freshness lifetime of stored responses. It outranks the lifetime in a
+    /// response's own fields.
     pub fn route(inner: S, cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self::new(inner, LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }
@@ -105,7 +133,7 @@ where
                 let Some((facts, parts)) = &forward.stripped else {
                     return self.forward(request, &forward);
                 };
-                // It was looked up.
+                // `stripped` is present only after a look-up, so the buffer holds the key.
                 self.forward_stripped(request, forward.bypass, *facts, parts, buf.key())
             }
             Decision::Unsafe => self.write(request),
@@ -114,8 +142,9 @@ where
     }
 }
 
-// Apart from `call`, so that a hit does not carry the room for their futures about.
+// Separate from `call`, so that a hit does not need stack space for their futures.
 impl<S> ResponseCache<S> {
+    /// Forwards a request with an unsafe method, and invalidates afterwards.
     #[inline(never)]
     fn write<ReqBody, B>(&self, request: Request<ReqBody>) -> ResponseFuture<S, ReqBody, B>
     where
@@ -132,6 +161,7 @@ impl<S> ResponseCache<S> {
         ResponseFuture::slow(write::forward(config, inner, parts, body))
     }
 
+    /// Collapses a request that missed, at once if nothing has to be awaited.
     #[inline(never)]
     fn miss<ReqBody, B>(
         &self,
@@ -151,7 +181,7 @@ impl<S> ResponseCache<S> {
         let Missed { facts, parts, lookup } = missed;
         let state = RequestState::new(&self.config, key, facts, parts, (&request).into());
         let inner = self.inner.clone();
-        // Most misses wait for nothing, and so need no room for it.
+        // Over a local store, most misses are decided at the first poll, and need no boxed future.
         let action = match self.config.cache.is_local() {
             true => pin!(collapse(&state, request.headers(), lookup)).now_or_never(),
             false => None,
@@ -162,12 +192,14 @@ impl<S> ResponseCache<S> {
         let (parts, body) = request.into_parts();
         ResponseFuture::slow(async move {
             let action = collapse(&state, &parts.headers, None).await;
-            // That future has passed on what it knows.
+            // The future of `run` has already noted the dependencies.
             let answer = run(state, inner, action, Request::from_parts(parts, body)).await;
             (answer, AnswerDependencies::noted())
         })
     }
 
+    /// Forwards a request that has no key. Answers `only-if-cached` with 504 if no inner layer may
+    /// answer either.
     #[inline(never)]
     fn forward<ReqBody, B>(
         &self,
@@ -199,7 +231,8 @@ impl<S> ResponseCache<S> {
         {
             return refuse(request.version(), outgoing);
         }
-        // No layer further in stores the answer to an identified visitor.
+        // Identified requests get no scopes: inner layers store their responses only per identity,
+        // if at all.
         if forward.announce {
             let scopes = if identified { Vec::new() } else { scopes((&request).into(), &config.policy.key) };
             announce(config, request.extensions_mut(), identified, &scopes);
@@ -208,7 +241,7 @@ impl<S> ResponseCache<S> {
         ResponseFuture::forward(call, outgoing, config)
     }
 
-    /// Forwards a request whose answer a layer further in may store, without what the key of this one ignores.
+    /// Forwards a request without its unkeyed inputs: an inner layer may store the response.
     #[inline(never)]
     fn forward_stripped<ReqBody, B>(
         &self,
@@ -248,7 +281,8 @@ impl<S> ResponseCache<S> {
         KeyedInputs::new(&config.policy, facts, parts).strip(&mut request);
         let edge = Edge::of(request.extensions_mut());
         announce(config, request.extensions_mut(), identified, &scopes);
-        // A HEAD that missed is a part of the cache, though nothing is stored for it.
+        // The dependencies of a HEAD that missed are unknown: there is no stored response to record
+        // them.
         let is_noted = bypass.detail != Some(Detail::Head);
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));
         ResponseFuture::slow(pass_on(edge, call, outgoing, config, chain, is_noted))
