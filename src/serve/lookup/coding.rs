@@ -1,4 +1,4 @@
-//! Responses whose content coding was not negotiated: which requests may have them.
+//! Responses with a content coding that was not negotiated: the requests that may use them.
 
 use super::not_reusable::NotReusable;
 use super::outcome::Lookup;
@@ -11,8 +11,10 @@ use crate::status::{Detail, ForwardReason};
 use http::header::ACCEPT_ENCODING;
 use http::{HeaderMap, HeaderName};
 
-/// Returns `true` if a response has a content coding that neither its `Vary` nor the key asks a request about. A
-/// conformant shared cache relies on `Vary` alone (RFC 9111 section 4.1).
+/// Returns `true` if a response has a content coding, but neither its `Vary` nor the key has
+/// `Accept-Encoding`. Such a response is only for requests that offer the coding.
+///
+/// Under `rfc9111`, `Vary` alone decides (RFC 9111 section 4.1).
 pub(in crate::serve) fn is_coded_for_some(
     policy: &Policy,
     response: &HeaderMap,
@@ -24,7 +26,8 @@ pub(in crate::serve) fn is_coded_for_some(
         && !policy.key.covers(&ACCEPT_ENCODING)
 }
 
-/// Returns `true` if a request selects a response, by the nominated fields and by the codings that it offers.
+/// Returns `true` if a request selects a response by its nominated fields (RFC 9111 section 4.1),
+/// and offers its content coding if that was not negotiated.
 #[inline]
 pub(in crate::serve) fn selects(
     config: &LayerConfig,
@@ -36,8 +39,8 @@ pub(in crate::serve) fn selects(
     is_offered && response.selected_by(request, config.selection())
 }
 
-/// Returns the flight key of requests that may not use a stored response: the key of its variant, or one for another
-/// coding.
+/// Returns the flight key of requests that may not use a stored response: the key of its variant,
+/// or a key for another coding.
 ///
 /// # Errors
 /// Returns [`Detail::KeyLength`] if the key for another coding is too long.
@@ -54,7 +57,7 @@ pub(in crate::serve) fn refused_flight_key(
     }
 }
 
-/// Returns the flight key of requests for another variant than this response.
+/// Returns the flight key of requests for another variant or coding than this response.
 fn other_flight_key(
     config: &LayerConfig,
     response: &StoredResponse,
@@ -69,8 +72,8 @@ fn other_flight_key(
     if buf.is_too_long() { Err(Detail::KeyLength) } else { Ok(buf.key().to_key()) }
 }
 
-/// Returns the look-up of a request for another variant than the arriving one: a miss, or a bypass if its
-/// key is too long.
+/// Returns the look-up of a request for another variant than the arriving one: a miss, or a bypass
+/// if its key is too long.
 pub(in crate::serve) fn other_variant(
     config: &LayerConfig,
     arriving: &StoredResponse,

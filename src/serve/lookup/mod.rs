@@ -1,4 +1,4 @@
-//! The look-up: is there a stored response that this request may have now?
+//! The look-up: is there a stored response that may answer this request now?
 
 mod coding;
 mod not_reusable;
@@ -18,7 +18,7 @@ pub(super) use reuse::{Reuse, StoreUnavailable, retained};
 pub(super) use stale::{may_refresh, was_cut_short};
 use std::sync::Arc;
 
-/// Looks a request up. Over a store inside the process, it is ready at its first poll.
+/// Looks up a request. Over a local store, the future is ready at its first poll.
 pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     let cache = &reuse.config.cache;
     let index = match cache.within_limit(cache.store().get(key)).await {
@@ -48,14 +48,14 @@ pub(super) async fn lookup(reuse: Reuse<'_>, key: KeyRef<'_>) -> Lookup {
     }
 }
 
-/// Looks up a request that has waited.
+/// Looks up a request at the current time, e.g. after a wait.
 pub(super) async fn look(state: &RequestState, request: &HeaderMap) -> Lookup {
     let (config, now) = (&*state.config, state.config.cache.clock().now());
     lookup(Reuse { config, request, facts: state.facts, now }, state.key.as_ref()).await
 }
 
-/// Returns the response of the plainest hit: ready in the store, without variants, fresh, valid.
-/// Whatever else it is, [`lookup`] finds out.
+/// Returns the response of a plain hit: ready in the store, without variants, fresh and valid.
+/// In all other cases, [`lookup`] decides.
 #[inline]
 pub(super) fn plain_hit(reuse: Reuse<'_>, key: KeyRef<'_>) -> Option<Arc<StoredResponse>> {
     let Ok(Ok(Some(Entry(EntryKind::Response(response))))) = reuse.config.cache.store().get(key).now() else {

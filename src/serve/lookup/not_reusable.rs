@@ -1,4 +1,4 @@
-//! The reasons why a request may not use a stored response.
+//! The reasons why a stored response may not answer a request.
 
 use crate::clock::Moment;
 use crate::entry::StoredResponse;
@@ -7,18 +7,18 @@ use crate::status::{Detail, ForwardReason, Reason};
 use http::HeaderMap;
 use std::time::Duration;
 
-/// Why a stored response is not for a request.
+/// The reason why a stored response may not answer a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum NotReusable {
-    /// It is another variant.
+    /// It is another variant, or has a content coding that the request does not offer.
     Fields,
     Invalidated,
-    /// It was invalidated, and may be used as a stale one may.
+    /// It was softly invalidated: it may be used as a stale response may.
     SoftlyInvalidated,
     NotFresh,
-    /// The request's directives exclude it; the word says which.
+    /// A directive of the request excludes it. The detail names the directive.
     Directives(Detail),
-    /// It is not the one that the request's precondition names.
+    /// A precondition of the request fails on it.
     Precondition,
 }
 
@@ -36,7 +36,7 @@ impl From<NotReusable> for Reason {
     }
 }
 
-/// Returns which of the request's directives excludes a response (RFC 9111 section 5.2.1).
+/// Returns the directive of the request that excludes a response (RFC 9111 section 5.2.1).
 pub(in crate::serve) fn excluded(
     response: &StoredResponse,
     request: &HeaderMap,
@@ -44,12 +44,15 @@ pub(in crate::serve) fn excluded(
 ) -> Option<Detail> {
     let directives = RequestDirectives::from_headers(request);
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    // RFC 9111 sections 5.2.1.4 and 5.4.
     if directives.no_cache {
         return Some(Detail::RequestNoCache);
     }
+    // RFC 9111 section 5.2.1.1.
     if directives.max_age.is_some_and(|most| response.current_age(now) > seconds(most)) {
         return Some(Detail::RequestMaxAge);
     }
+    // RFC 9111 section 5.2.1.3.
     let rest = response.head().fresh_until.since(now);
     directives.min_fresh.is_some_and(|least| rest < seconds(least)).then_some(Detail::RequestMinFresh)
 }

@@ -1,24 +1,23 @@
-//! What a look-up came to.
+//! The result of a look-up.
 
 use crate::entry::StoredResponse;
 use crate::key::CacheKey;
 use crate::status::{Detail, ForwardReason, Reason};
 use std::sync::Arc;
 
-/// What a look-up came to.
+/// The result of a look-up.
 #[derive(Debug)]
 pub(in crate::serve) enum Lookup {
+    /// A response that answers the request.
     Hit(Arc<StoredResponse>),
-    /// To be answered with, while a new one is made.
-    Stale {
-        stored: Arc<StoredResponse>,
-        variant: Option<CacheKey>,
-    },
+    /// A response that answers the request while it is refreshed in the background: a stale one, or
+    /// a fresh one to refresh early.
+    Stale { stored: Arc<StoredResponse>, variant: Option<CacheKey> },
     Miss {
         reason: Reason,
-        /// The key of the variant, where it is known which fields select it.
+        /// The key of the variant, if its nominated fields are known.
         variant: Option<CacheKey>,
-        /// What is stored and can be revalidated (RFC 9111 section 4.3), or used where the service fails.
+        /// A stored response to revalidate (RFC 9111 section 4.3), or to use if the service fails.
         stale: Option<Arc<StoredResponse>>,
     },
     /// The store failed or timed out, or the key is too long: the request bypasses the cache.
@@ -26,7 +25,7 @@ pub(in crate::serve) enum Lookup {
 }
 
 impl Lookup {
-    /// Returns a miss where nothing is stored.
+    /// Returns a miss without a stored response.
     pub(in crate::serve) fn missed(reason: ForwardReason, variant: Option<CacheKey>) -> Self {
         Self::Miss { reason: reason.into(), variant, stale: None }
     }

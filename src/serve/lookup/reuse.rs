@@ -1,4 +1,4 @@
-//! Decides whether a stored response is an answer to a request (RFC 9111 section 4).
+//! Decides whether a stored response may answer a request (RFC 9111 section 4).
 
 use super::coding::{refused_flight_key, selects};
 use super::not_reusable::{NotReusable, excluded};
@@ -18,11 +18,11 @@ use crate::store::Validity;
 use http::{HeaderMap, Method};
 use std::sync::Arc;
 
-/// The store failed, or did not answer in time: what may have been invalidated is not served.
+/// The store failed or timed out. A response that may have been invalidated is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) struct StoreUnavailable;
 
-/// A request that stored responses are tried on.
+/// A request for which stored responses are considered, at one point in time.
 #[derive(Clone, Copy)]
 pub(in crate::serve) struct Reuse<'a> {
     pub(in crate::serve) config: &'a LayerConfig,
@@ -32,7 +32,8 @@ pub(in crate::serve) struct Reuse<'a> {
 }
 
 impl Reuse<'_> {
-    /// Decides on reuse (RFC 9111 section 4).
+    /// Decides whether a stored response answers the request (RFC 9111 section 4). `key` is the key
+    /// of its entry, and `variant` the same key if it is a variant.
     pub(in crate::serve) async fn evaluate(
         self,
         mut response: Arc<StoredResponse>,
@@ -67,7 +68,8 @@ impl Reuse<'_> {
         if reason == NotReusable::NotFresh && self.max_stale_permits(&response) {
             return Lookup::Hit(response);
         }
-        // Another variant, or one that was invalidated, is of no use.
+        // Only a stale response, or one excluded by the request's directives, can be revalidated or
+        // served on errors. Another variant or an invalidated response cannot.
         let of_use = matches!(reason, NotReusable::NotFresh | NotReusable::Directives(_))
             && (response.head().is_revalidatable()
                 || response.serves_on_errors(self.now)
@@ -75,9 +77,11 @@ impl Reuse<'_> {
         Lookup::Miss { reason: reason.into(), variant, stale: of_use.then_some(response) }
     }
 
-    /// Returns why a response is not for this request now, or `None` if it is.
+    /// Returns why a response may not answer this request now, or `None` if it may.
     ///
-    /// Fails if the invalidations can't be read: what may have been invalidated is not served.
+    /// # Errors
+    /// Fails if the invalidations can't be read: a response that may have been invalidated is not
+    /// served.
     pub(in crate::serve) async fn refusal(
         self,
         response: &StoredResponse,
@@ -94,14 +98,16 @@ impl Reuse<'_> {
         }
     }
 
-    /// Has a response be stale from now on that was invalidated so, or returns `None` if it is gone.
+    /// Replaces a softly invalidated response by a copy that is stale from now on. Returns `None`
+    /// if a hard invalidation covers it, too.
     async fn make_stale(
         self,
         key: KeyRef<'_>,
         response: &Arc<StoredResponse>,
     ) -> Result<Option<Arc<StoredResponse>>, StoreUnavailable> {
         let cache = &self.config.cache;
-        // In this order: what takes it away from now on is newer than the generation it gets.
+        // The generation is read before the validity: a later invalidation is then newer than the
+        // copy.
         let generation = cache.generation().await.map_err(|_| StoreUnavailable)?;
         if cache.validity_of(response).await.map_err(|_| StoreUnavailable)? == Validity::Invalid {
             return Ok(None);
@@ -111,21 +117,25 @@ impl Reuse<'_> {
             Entry(EntryKind::Response(Arc::clone(response))),
             Entry(EntryKind::Response(Arc::clone(&stale))),
         );
-        // The expiry must not grow: the index of a variant may expire at the same time.
+        // The entry must not expire later than before: the index of a variant may expire at the
+        // same time.
         let ttl =
             cache.ttl_until(stale.head().fresh_until.after(retained(&self.config.policy, stale.head())));
         let put = cache.store().compare_and_set(key, Some(&seen), new, ttl);
-        // If others were first, or the store fails, this answer is none the worse for it.
+        // If this write fails, or another one came first, the answer to this request is still
+        // correct.
         let _ = cache.within_limit(put).await;
         Ok(Some(stale))
     }
 
-    /// Returns what a request misses in a response, its invalidation aside.
+    /// Returns why a response does not fit this request, invalidations aside.
     #[inline]
     pub(in crate::serve) fn mismatch(self, response: &StoredResponse) -> Option<NotReusable> {
+        // RFC 9111 section 4.1.
         if !selects(self.config, response, self.request) {
             return Some(NotReusable::Fields);
         }
+        // RFC 9111 section 4.2.
         if !response.is_fresh(self.now) {
             return Some(NotReusable::NotFresh);
         }
@@ -133,8 +143,8 @@ impl Reuse<'_> {
         if asks && let Some(which) = excluded(response, self.request, self.now) {
             return Some(NotReusable::Directives(which));
         }
-        // A proxy leaves it to the origin to say that a precondition fails; for an application, a
-        // visitor should not be able to drive load to it by one.
+        // Under `rfc9111`, the origin answers a failed precondition. Under `app`, the cache does:
+        // otherwise a visitor could send load to the handler by preconditions.
         let fails = self.facts.conditional
             && self.config.policy.sharing == Sharing::Rfc9111
             && evaluate(&Method::GET, self.request, &Validators::of_response(response.headers()))
@@ -142,15 +152,17 @@ impl Reuse<'_> {
         fails.then_some(NotReusable::Precondition)
     }
 
-    /// Returns `true` if a stale response is an answer to this request, while a new one is made.
+    /// Returns `true` if a stale response may answer this request while it is refreshed
+    /// (RFC 5861 section 3).
     fn serves_stale(self, response: &StoredResponse) -> bool {
         response.serves_while_revalidating(self.now)
             && may_refresh(&self.config.policy, self.facts, self.request, response)
             && self.accepts_stale(response)
     }
 
-    /// Returns `true` if a request asks for a stale response rather than to wait (RFC 9111 section 5.2.1.2), and may have it
-    /// (section 4.2.4).
+    /// Returns `true` if the request accepts a stale response by `max-stale`
+    /// (RFC 9111 section 5.2.1.2), and nothing prohibits its use (section 4.2.4). A response that
+    /// [`was_cut_short`] is not used this way: it may have been invalidated.
     fn max_stale_permits(self, response: &StoredResponse) -> bool {
         if !self.facts.directives || self.config.policy.sharing != Sharing::Rfc9111 {
             return false;
@@ -166,7 +178,8 @@ impl Reuse<'_> {
             && !was_cut_short(self.config, response)
     }
 
-    /// Returns `true` if a request leaves it to the cache to answer with what is stale.
+    /// Returns `true` if the request does not rule out stale responses. Under `app`, no request
+    /// does.
     pub(in crate::serve) fn accepts_stale(self, response: &StoredResponse) -> bool {
         let asks = self.config.policy.sharing == Sharing::Rfc9111;
         !asks
@@ -174,7 +187,8 @@ impl Reuse<'_> {
                 || (self.facts.directives && excluded(response, self.request, self.now).is_some()))
     }
 
-    /// Returns `true` if a fresh response is to be made anew already, by XFetch.
+    /// Returns `true` if a fresh response should be refreshed early, before it expires, by the
+    /// XFetch algorithm.
     pub(in crate::serve) fn is_to_refresh(self, response: &StoredResponse) -> bool {
         let Some(beta) = self.config.policy.early_refresh else { return false };
         let head = response.head();
@@ -183,13 +197,13 @@ impl Reuse<'_> {
         {
             return false;
         }
-        // From (0, 1], so that it has a logarithm.
+        // The argument is in (0, 1], so it has a logarithm.
         let lead = head.cost.as_secs_f64() * beta * -(1.0 - self.config.cache.draw()).ln();
         lead >= head.fresh_until.since(self.now).as_secs_f64()
     }
 }
 
-/// Returns how long a response is kept once it is stale.
+/// Returns how long a stale response is retained in the store.
 pub(in crate::serve) fn retained(policy: &Policy, head: &Head) -> std::time::Duration {
     policy.retained(head.is_revalidatable(), head.windows.longest())
 }

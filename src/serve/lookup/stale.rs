@@ -1,4 +1,4 @@
-//! Stale responses: which are stale before their time, and which may be made anew behind a request's back.
+//! Stale responses: which of them became stale early, and which may be refreshed in the background.
 
 use crate::entry::StoredResponse;
 use crate::policy::Policy;
@@ -8,7 +8,8 @@ use crate::serve::config::LayerConfig;
 use crate::serve::request::{RequestFacts, is_personal};
 use http::HeaderMap;
 
-/// Returns `true` if a response is stale sooner than it says itself: by a soft invalidation, or what it was made from.
+/// Returns `true` if a response is stale sooner than its own fields state: by a soft invalidation
+/// or a dependency. Also returns `true` if its fields state no lifetime.
 pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredResponse) -> bool {
     let (head, said) = (response.head(), response.head().said());
     let directives = ResponseDirectives::for_targets(&said, &config.policy.targets);
@@ -20,25 +21,27 @@ pub(in crate::serve) fn was_cut_short(config: &LayerConfig, response: &StoredRes
     }
 }
 
-/// Returns `true` if a request may be answered with a response that is made anew behind its back: the
-/// new one is made without the request's credentials, so they must not matter.
+/// Returns `true` if a stored response may answer this request and be refreshed in the background.
+/// The refresh carries no credentials, so the response must not depend on them.
 pub(in crate::serve) fn may_refresh(
     policy: &Policy,
     facts: RequestFacts,
     request: &HeaderMap,
     stored: &StoredResponse,
 ) -> bool {
-    // Nor may what the page varies by, or is keyed by. What a cookie means to layers further out is still in the
-    // request's extensions when it is taken off, so who has one waits.
+    // The response must not vary on a personal field, or be keyed by one. Identified requests are
+    // never refreshed: a refresh drops a cookie or credential, but keeps the extensions that outer
+    // layers have derived from it.
     let nominated = stored.head().nominated.iter().map(|field| field.name());
     let varies = nominated.chain(&policy.key.headers).any(|name| is_personal(policy, name));
     let counts = facts.personal
             || facts.authorization
             || facts.identified
-            // Nobody would judge what a layer in between makes of the answer.
+            // The response to a refresh may depend on an extension of a layer in between, and no
+            // outer layer would judge it.
             || facts.is_extended
             || varies
             || policy.identifies_by_field(request);
-    // There is a runtime to make it on.
+    // A refresh runs on a tokio runtime.
     !counts && tokio::runtime::Handle::try_current().is_ok()
 }

@@ -29,7 +29,7 @@ fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
     lines.iter().map(line).collect()
 }
 
-/// A request, and a response that came an hour ago and is fresh for a minute more.
+/// A request, and a response that came an hour ago and is fresh for another minute.
 struct SampleReuse {
     config: Arc<LayerConfig>,
     facts: RequestFacts,
@@ -90,7 +90,7 @@ impl SampleReuse {
         self.change(|head| head.fresh_until = head.response_time.after(AGE - seconds(past)))
     }
 
-    /// Has the response nominate `X-A`, with the value of its request.
+    /// Makes the response nominate `X-A`, with the value of its request.
     fn nominates(self, value: &str) -> Self {
         let own = Nominated::from_request(&X_A, &headers(&[("x-a", value)]), self.config.selection());
         self.change(|head| head.nominated = [own].into())
@@ -106,7 +106,7 @@ impl SampleReuse {
     }
 }
 
-/// Runs what waits for nothing.
+/// Polls a future that must be ready at once.
 fn poll<T>(future: impl Future<Output = T>) -> T {
     futures_util::FutureExt::now_or_never(future).expect("it waits for nothing")
 }
@@ -128,8 +128,9 @@ fn check<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-/// RFC 9111 section 4: "When presented with a request, a cache MUST NOT reuse a stored response unless" the nominated fields
-/// match and it is fresh. Section 5.2.1: the directives of the request. RFC 9110 section 13.1.1: its preconditions.
+/// RFC 9111 section 4: "When presented with a request, a cache MUST NOT reuse a stored response
+/// unless" the nominated fields match and it is fresh. Section 5.2.1: the directives of the
+/// request. RFC 9110 section 13.1.1: its preconditions.
 #[test]
 fn mismatch_of_a_request_and_a_response() {
     let gzip = |sample: SampleReuse| {
@@ -179,7 +180,8 @@ fn mismatch_of_a_request_and_a_response() {
     );
 }
 
-/// RFC 9111 section 4.4: a response that was invalidated needs "a mandatory validation before" it can be sent.
+/// RFC 9111 section 4.4: a response that was invalidated needs "a mandatory validation before" it
+/// can be sent.
 #[test]
 fn refusal_counts_an_invalidation_before_all_but_the_fields() {
     type Sample = fn() -> SampleReuse;
@@ -208,8 +210,8 @@ fn refusal_counts_an_invalidation_before_all_but_the_fields() {
     }
 }
 
-/// RFC 9111 section 5.2.1: a request with directives or preconditions of its own is not answered with a stale response that
-/// they exclude. Under `app`, the cache decides alone.
+/// RFC 9111 section 5.2.1: directives and preconditions of a request may exclude stale responses.
+/// Under `app`, the cache alone decides.
 #[test]
 fn requests_that_exclude_stale_responses() {
     let now_stale = |policy| SampleReuse::new(policy).stale_for(0);
@@ -232,12 +234,12 @@ fn requests_that_exclude_stale_responses() {
     );
 }
 
-/// RFC 9111 section 5.2.1.2: "the client is willing to accept a response that has exceeded its freshness lifetime by no more
-/// than the specified number of seconds". Section 4.2.4: "A cache MUST NOT generate a stale response if it is prohibited by
-/// an explicit in-protocol directive".
+/// RFC 9111 section 5.2.1.2: "the client is willing to accept a response that has exceeded its
+/// freshness lifetime by no more than the specified number of seconds". Section 4.2.4: "A cache
+/// MUST NOT generate a stale response if it is prohibited by an explicit in-protocol directive".
 #[test]
-fn max_stale_is_answered_with_what_may_be_used_stale() {
-    // It was fresh for all of its lifetime, which has ended ten seconds ago.
+fn max_stale_is_answered_if_nothing_prohibits_a_stale_response() {
+    // Its whole lifetime ended ten seconds ago.
     let past = |sample: SampleReuse, directives: &str| {
         let lifetime = AGE.as_secs() - 10;
         sample.says(&[("cache-control", &format!("max-age={lifetime}{directives}"))]).stale_for(10)
@@ -265,7 +267,7 @@ fn max_stale_is_answered_with_what_may_be_used_stale() {
             (says(", no-cache"), false),
             (says(", no-cache=\"x-b\""), true),
             (says(", stale-if-error=5"), true),
-            // It may have been invalidated: it was stale sooner than its fields say, or they say nothing.
+            // It was cut short, or states no lifetime: it may have been invalidated.
             (wants("max-stale").stale_for(11), false),
             (rfc().stale_for(10).directs("max-stale"), false),
             (rfc().says(&[("cache-control", "max-age=0")]).stale_for(10).directs("max-stale"), false),
@@ -274,7 +276,8 @@ fn max_stale_is_answered_with_what_may_be_used_stale() {
     );
 }
 
-/// RFC 9111 section 4, all of it: hit, stale hit or miss, and what a miss may validate (section 4.3).
+/// RFC 9111 section 4, all of it: hit, stale hit or miss, and the response that a miss may validate
+/// (section 4.3).
 #[tokio::test]
 async fn evaluation_of_a_stored_response() {
     let tag: &[(&'static str, &str)] = &[("etag", "\"a\"")];

@@ -1,4 +1,4 @@
-//! Tables of early refreshes, and of who may be answered while a response is refreshed.
+//! Tables of early refreshes, and of requests that a response may answer while it is refreshed.
 
 use super::{SampleReuse, X_A, app, check, headers, seconds};
 use crate::clock::Moment;
@@ -7,9 +7,10 @@ use crate::policy::{Policy, PolicyBuilder};
 use crate::serve::lookup::stale::may_refresh;
 use http::HeaderName;
 
-/// RFC 5861 section 3: a refresh in the background is made without the credentials of the request, so they must not matter.
+/// RFC 5861 section 3: a background refresh carries no credentials of the request, so the response
+/// must not depend on them.
 #[tokio::test]
-async fn refreshes_serve_requests_that_say_nothing_of_their_sender() {
+async fn only_requests_without_an_identity_start_a_background_refresh() {
     let x_token = HeaderName::from_static("x-shop-token");
     let nominates = |name: &'static str| {
         let sample = app();
@@ -51,7 +52,8 @@ fn without_a_runtime_nothing_is_refreshed() {
     assert!(!may_refresh(&sample.config.policy, sample.facts, &sample.request, &sample.stored()));
 }
 
-/// XFetch: the nearer the end of a lifetime, and the longer the service took, the more likely is a refresh.
+/// XFetch: the nearer the end of a lifetime, and the longer the service took, the more likely is a
+/// refresh.
 #[tokio::test]
 async fn early_refreshes_by_cost_and_rest_of_the_lifetime() {
     let early = |cost: u64, rest: u64| {
