@@ -1,4 +1,4 @@
-//! What becomes of a request that was not answered at once.
+//! The possible actions for a request that was not answered at once.
 
 use crate::entry::StoredResponse;
 use crate::flight::BodyReader;
@@ -6,25 +6,28 @@ use crate::serve::fetch::{FetchPlan, Refresh};
 use crate::status::{CacheStatus, Detail, Reason};
 use std::sync::Arc;
 
-/// What a request does next.
+/// The action that completes a request in this layer.
 pub(in crate::serve) enum Action {
-    /// With a reason, it answers a request that would have been forwarded for that, had it not waited.
+    /// Answer with a stored response. If the request has waited, the reason is why it would have
+    /// been forwarded otherwise.
     Answer(Arc<StoredResponse>, Option<Reason>),
-    /// A response that is arriving, and why the request would have been forwarded.
+    /// Answer with a response that is arriving. The reason is why the request would have been
+    /// forwarded.
     Read(Arc<StoredResponse>, BodyReader, Reason),
-    /// An answer now, and a call for those who come later.
+    /// Answer with a stored response, and refresh it in the background.
     Refresh(Arc<StoredResponse>, FetchPlan, Refresh),
+    /// Forward the request, and store the response if it is storable.
     Fetch(FetchPlan),
-    /// There might as well be no cache.
+    /// Forward the request without storing its response.
     Forward(CacheStatus),
-    /// Nothing is stored, and the request does not want to wait.
+    /// Answer 504 to `only-if-cached`: no stored response can be used (RFC 9111 section 5.2.1.7).
     Refuse,
-    /// The handler of its page makes it again and again.
+    /// Answer 508: the request's own handler sends it again and again.
     Loop,
 }
 
 impl Action {
-    /// Returns what a request does that bypasses the cache.
+    /// Returns the action of a request that bypasses the cache.
     pub(in crate::serve) fn bypass(why: Detail) -> Self {
         Self::Forward(CacheStatus::forward(Reason::bypass(why)))
     }

@@ -1,4 +1,4 @@
-//! A request that waits for the fetches of others: one function for each outcome of a flight.
+//! A request that follows the flights of others: one function for each outcome of a flight.
 
 use super::action::Action;
 use super::leader::{join, lead, serve_stale};
@@ -18,32 +18,33 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
-/// A follower whose flights failed so often calls the service itself, a few at a time.
+/// The number of consecutive failed flights after which a follower calls the service itself, a few
+/// at a time.
 const FAILURES: u32 = 2;
 
-/// A request that looks for a response, and joins the flights of others.
+/// A request that looks up its response, and joins flights.
 pub(super) struct Collapse<'a> {
     state: &'a RequestState,
     request: &'a HeaderMap,
     deadline: Deadline,
-    /// How many flights of its key have failed one after the other.
+    /// The number of consecutive flights of its key that have failed.
     failures: u32,
-    /// A flight that no request is to join any more.
+    /// A flight that the next round replaces instead of joining it.
     outdated: Option<Arc<Flight>>,
-    /// Why the request would have been forwarded, once it has waited.
+    /// The reason why the request would have been forwarded, once it has waited.
     pub(super) waited_for: Option<Reason>,
 }
 
-/// What a round has come to.
+/// The result of a round.
 pub(super) enum Progress {
     Done(Action),
     LookAgain,
-    /// The result of the next look-up is known already.
+    /// Go on with this result of the next look-up.
     Known(Lookup),
 }
 
 impl Progress {
-    /// Fetches without others waiting for it.
+    /// Fetches without a flight.
     async fn fetch_alone(state: &RequestState, reason: Reason, stored: Option<StoredEntry>) -> Self {
         Self::Done(Action::Fetch(FetchPlan::alone(state, reason, stored).await))
     }
@@ -57,7 +58,7 @@ struct FlightMiss {
     stale: Option<StoredEntry>,
 }
 
-/// What a look-up without a stale response leads to.
+/// The consequence of a look-up other than `Lookup::Stale`.
 enum LookupOutcome {
     Flight(FlightMiss),
     Done(Action),
@@ -69,7 +70,8 @@ impl<'a> Collapse<'a> {
         Self { state, request, deadline, failures: 0, outdated: None, waited_for: None }
     }
 
-    /// Decides by a look-up; a miss joins the flight of its key, and waits for it.
+    /// Acts on the result of a look-up. A miss joins the flight of its key, and a follower waits
+    /// for it.
     pub(super) async fn round(&mut self, lookup: Lookup) -> Progress {
         let state = self.state;
         if let Lookup::Stale { stored, variant } = lookup {
@@ -104,7 +106,8 @@ impl<'a> Collapse<'a> {
             Some(Outcome::Failed(gate)) => self.after_failed(gate, &flight, reason).await,
             Some(Outcome::Pass) => Progress::fetch_alone(state, reason, stale).await,
             None => {
-                // Later requests shall not wait as long in vain; a response that is stored makes this forgotten.
+                // Later requests must not wait as long. Storing a response makes the cache forget
+                // this.
                 let cache = &state.config.cache;
                 let (passes, now) = (cache.hit_for_miss(), cache.clock().now());
                 passes.remember(state.key.as_ref(), HitForMissReason::Uncacheable, now);
@@ -113,7 +116,7 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Returns a miss that may join a flight, or what any other look-up leads to.
+    /// Returns a miss that may join a flight, or the action that any other look-up leads to.
     fn missed(&self, lookup: Lookup) -> LookupOutcome {
         let state = self.state;
         match lookup {
@@ -128,7 +131,7 @@ impl<'a> Collapse<'a> {
                 LookupOutcome::Done(Action::Refuse)
             }
             Lookup::Bypass(why) => LookupOutcome::Done(Action::bypass(why)),
-            // A HEAD has no body to store, so it can't fill the cache, and nobody waits for it.
+            // A HEAD has no body to store, so it leads no flight.
             Lookup::Miss { reason, variant, stale } if state.facts.head => {
                 let stored = StoredEntry::found(stale, variant, state);
                 LookupOutcome::Done(Action::Fetch(FetchPlan {
@@ -144,6 +147,7 @@ impl<'a> Collapse<'a> {
         }
     }
 
+    /// Answers with the stored response if it fits the request, else looks up again.
     async fn after_stored(&self, stored: Arc<StoredResponse>) -> Progress {
         match is_usable(self.state, &stored, self.request, false).await {
             Ok(true) => {
@@ -155,7 +159,7 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Reads a body while it arrives.
+    /// Reads the response while it arrives, if it fits the request.
     async fn after_begun(
         &mut self,
         stream: &Weak<Stream>,
@@ -167,26 +171,28 @@ impl<'a> Collapse<'a> {
         let state = self.state;
         let stream = stream.upgrade();
         if stream.as_ref().is_some_and(|stream| stream.is_stalled()) {
-            // Its body may never end: neither this request nor later ones wait for it.
+            // Its body may never end: neither this request nor a later one waits for it.
             self.outdated = Some(Arc::clone(flight));
             return Progress::LookAgain;
         }
         let Some(reader) = stream.and_then(|stream| stream.join()) else {
-            // It is over, and about to be stored, or not.
+            // The body or its recording has ended. The response is about to be stored, or never
+            // will be.
             self.deadline.run(unless_holding(state, flight.ended())).await;
             return Progress::LookAgain;
         };
-        // It may have been made from what has changed since, or can't be shared for that.
+        // A value that it was made from may have changed: the response can't be shared.
         let Some(head) = reader.stream().head_so_far() else {
             return Progress::fetch_alone(state, reason, stale).await;
         };
         match is_usable(state, &head, self.request, true).await {
             Ok(true) => Progress::Done(Action::Read(head, reader.waiting(wait), reason)),
-            // Another variant; once it is known by what, others of that one collapse again.
+            // Another variant. Its nominated fields are known now, so requests for one variant can
+            // collapse.
             Ok(false) if !selects(&state.config, &head, self.request) => {
                 Progress::Known(other_variant(&state.config, &head, state.key.as_ref(), self.request))
             }
-            // By its tags, it is older than an invalidation: a new flight takes its place.
+            // Its tags were invalidated after it began: a new flight replaces this one.
             Ok(false) if state.is_outdated(&head).await => {
                 self.outdated = Some(Arc::clone(flight));
                 Progress::LookAgain
@@ -196,14 +202,15 @@ impl<'a> Collapse<'a> {
         }
     }
 
-    /// Leads the next flight, or fetches by itself after too many failures, a few at a time.
+    /// Looks up again, to lead or join the next flight. After too many failures, fetches without a
+    /// flight, a few followers at a time.
     async fn after_failed(&mut self, gate: Arc<Semaphore>, flight: &Flight, reason: Reason) -> Progress {
         let state = self.state;
         self.failures = flight.attempt + 1;
         if self.failures < FAILURES {
             return Progress::LookAgain;
         }
-        // The gate is never closed. A request that waited for it long enough goes through.
+        // The semaphore is never closed. After its deadline, a request fetches without a permit.
         let permit = self.deadline.run(relay_waker(gate.acquire_owned())).await.and_then(Result::ok);
         let generation = state.generation().await;
         let (reason, stale) = match look(state, self.request).await {
@@ -218,12 +225,13 @@ impl<'a> Collapse<'a> {
     }
 }
 
-/// Waits for a flight; in vain if the request holds an admission of its own meanwhile.
+/// Waits for the outcome of a flight. Returns `Pass` if the request holds an admission meanwhile.
 async fn outcome_of(state: &RequestState, flight: &Flight) -> Outcome {
     unless_holding(state, flight.outcome()).await.unwrap_or(Outcome::Pass)
 }
 
-/// Waits, unless the request holds an admission: whoever it waits for may wait for that one.
+/// Awaits a future, and returns `None` if the request holds an admission first: the leader that it
+/// waits for may itself wait for that admission.
 async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) -> Option<T> {
     let Some(holds) = state.holds.upgrade() else { return Some(wait.await) };
     match select(pin!(wait), pin!(holds.held())).await {
@@ -232,14 +240,14 @@ async fn unless_holding<T>(state: &RequestState, wait: impl Future<Output = T>) 
     }
 }
 
-/// Returns `true` if a cache layer further in answers it.
+/// Returns `true` if an inner cache layer answers requests for this key.
 fn is_handled_by_inner(state: &RequestState) -> bool {
     let cache = &state.config.cache;
     cache.hit_for_miss().get(state.key.as_ref(), cache.clock().now())
         == Some(HitForMissReason::HandledByInner)
 }
 
-/// Returns `true` if this request's fetch is of use to others, and theirs to it.
+/// Returns `true` if the response to this request fits other requests, and theirs fits it.
 fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
     let now = state.config.cache.clock().now();
     state.config.policy.collapse
@@ -248,7 +256,7 @@ fn is_collapsible(state: &RequestState, reason: Reason) -> bool {
         && state.config.cache.hit_for_miss().get(state.key.as_ref(), now).is_none()
 }
 
-/// Returns `true` if a response that another request led to is for this one too.
+/// Returns `true` if the response to another request's fetch also answers this one.
 async fn is_usable(
     state: &RequestState,
     stored: &StoredResponse,
@@ -258,9 +266,10 @@ async fn is_usable(
     let now = state.config.cache.clock().now();
     let reuse = Reuse { config: &state.config, request, facts: state.facts, now };
     let refusal = reuse.refusal(stored).await?;
-    // What was made while this request waited is as good as revalidated for it, before an application: all who
-    // wait are nobody in particular (RFC 9111 section 5.2.2.4 has each of them ask). What was not is there
-    // because the service has failed.
+    // Under `app`, a response that was made while this request waited counts as validated for it:
+    // the collapsed requests are interchangeable. RFC 9111 section 5.2.2.4 has each of them
+    // validate it. A stored response from before the wait may be used on errors, since the service
+    // has failed.
     let is_new = state.config.policy.followers_accept_stale() && stored.head().response_time >= state.began;
     let instead = !arriving && stored.serves_on_errors(now);
     let accepts = is_new || (instead && reuse.accepts_stale(stored));

@@ -1,4 +1,4 @@
-//! A request that fetches for all others with its key.
+//! The leader of a flight: it fetches for all requests with its key.
 
 use super::action::Action;
 use crate::entry::StoredResponse;
@@ -12,7 +12,8 @@ use crate::store::Validity;
 use http::HeaderMap;
 use std::sync::Arc;
 
-/// Joins the flight of a key, unless it began before an invalidation of the request's target.
+/// Joins the flight of a key. A flight that began before an invalidation of the request's target is
+/// replaced by a new one.
 pub(super) async fn join(
     state: &RequestState,
     key: &CacheKey,
@@ -35,7 +36,8 @@ pub(super) async fn join(
     }
 }
 
-/// Makes the call for all, unless it was made between the look-up and the joining.
+/// Plans the fetch of a leader, after another look-up: a response may have been stored between the
+/// first look-up and joining.
 pub(super) async fn lead(
     state: &RequestState,
     request: &HeaderMap,
@@ -44,7 +46,8 @@ pub(super) async fn lead(
 ) -> Action {
     let (reason, stale, variant) = match look(state, request).await {
         Lookup::Hit(stored) => {
-            // What is stale is for who asks for it; dropped, the leader leaves the call to another.
+            // A stale response answers only this request, which accepts it by `max-stale`. The
+            // dropped leader lets a follower lead.
             if stored.is_fresh(state.config.cache.clock().now()) {
                 leader.stored(Arc::clone(&stored));
             }
@@ -59,7 +62,8 @@ pub(super) async fn lead(
     Action::Fetch(FetchPlan { leader: Some(leader), ..plan })
 }
 
-/// Answers with what is stale, and has a new one made, unless somebody does that already.
+/// Answers with a stored response, and plans its background refresh, unless one is under way or
+/// there are too many.
 pub(super) async fn serve_stale(
     state: &RequestState,
     request: &HeaderMap,
@@ -76,7 +80,7 @@ pub(super) async fn serve_stale(
         Ok(Role::Follower(_) | Role::Alone) => return Action::Answer(stored, None),
         Err(StoreUnavailable) => return Action::bypass(Detail::StoreFailed),
     };
-    // Somebody may have made it between the look-up and the joining.
+    // Another request may have refreshed it between the look-up and joining.
     let known = match look(state, request).await {
         Lookup::Hit(newer) if newer.head().fresh_until > stored.head().fresh_until => {
             leader.stored(Arc::clone(&newer));
@@ -84,7 +88,7 @@ pub(super) async fn serve_stale(
         }
         Lookup::Hit(known) => Some(StoredEntry { response: known, key: key.clone() }),
         Lookup::Stale { stored: known, variant } => StoredEntry::found(Some(known), variant, state),
-        // What was invalidated meanwhile is not asked about.
+        // A response that was invalidated meanwhile is not revalidated.
         Lookup::Miss { .. } | Lookup::Bypass(_) => None,
     };
     let plan = FetchPlan::new(Some(leader.generation()), ForwardReason::Stale.into(), known);

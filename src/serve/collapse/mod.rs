@@ -1,4 +1,23 @@
-//! Collapsing: a request that was not answered at once waits for another one's fetch, or leads one.
+//! Request collapsing: a request that missed leads a flight, or follows the flight of another
+//! request.
+//!
+//! ```text
+//!    ┌─ look up ◄───────────────────────┐
+//!    │     │ miss                       │
+//!    │     ▼                            │
+//!    │   join ─── leader ─► fetch       │
+//!    │     │ follower                   │
+//!    │     ▼                            │
+//!    │   wait ─┬─ Stored ─┬─► answer    │
+//!    │         │          └─ no fit ────┤
+//!    │         ├─ Begun ──┬─► read      │
+//!    │         │          └─ no fit ────┤
+//!    │         ├─ Dangling ─────────────┤
+//!    │         ├─ Failed ─┬─ once ──────┘
+//!    │         │          └─ again ─► fetch, a few requests at a time
+//!    │         └─ Pass, timeout ─► fetch without a flight
+//!    └─► answer, refresh, forward, refuse, or fetch without a flight
+//! ```
 
 mod action;
 mod follower;
@@ -12,13 +31,17 @@ pub(super) use action::Action;
 use follower::{Collapse, Progress};
 use http::HeaderMap;
 
-/// So often a request joins a flight; then it calls the service by itself.
+/// The most rounds of joining and looking up again. Then a request fetches without a flight.
 const ROUNDS: usize = 6;
 
-/// Finds out what to do next, given what a look-up found if there was one.
+/// Decides the action of a request. `first` is the result of its first look-up, if it was looked
+/// up.
 ///
-/// Over a store inside the process, it waits for nothing but other requests' calls. Dropped, it
-/// leaves nothing behind: a leader is only ever returned.
+/// Over a local store, this waits only for the flights of other requests.
+///
+/// # Cancel safety
+/// The future may be dropped at any time. If the request leads a flight, its followers are
+/// released.
 pub(super) async fn collapse(state: &RequestState, request: &HeaderMap, first: Option<Lookup>) -> Action {
     if state.chain.is_loop() {
         return Action::Loop;

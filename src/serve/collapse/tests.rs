@@ -1,4 +1,4 @@
-//! What follows for a request from each outcome of a flight: a table row, or a test, for each.
+//! The consequences of each outcome of a flight for a follower.
 
 mod arriving;
 mod lookups;
@@ -38,7 +38,7 @@ type Lines = &'static [(&'static str, &'static str)];
 /// A change to a stored response.
 type HeadChange = fn(&mut Head);
 
-/// A request that missed, over a store of its own whose clock stands.
+/// A request that missed. Its store is empty, and its clock stands still.
 struct Follower {
     state: RequestState,
     request: HeaderMap,
@@ -90,12 +90,12 @@ impl Follower {
         name(&progress)
     }
 
-    /// Returns what another request leads to.
+    /// Returns the result of a round of this request, given its look-up.
     async fn round(&self, lookup: Lookup) -> &'static str {
         name(&Collapse::new(&self.state, &self.request).round(lookup).await)
     }
 
-    /// Returns a response that came now and is fresh for a minute, but for some changes.
+    /// Returns a response that came now and is fresh for a minute, after `change`.
     async fn stored(&self, change: impl FnOnce(&mut Head)) -> Arc<StoredResponse> {
         let now = self.cache().clock().now();
         let headers = headers_for_storage(&HeaderMap::new(), &[]);
@@ -135,12 +135,12 @@ fn missed() -> Lookup {
     Lookup::missed(ForwardReason::UriMiss, None)
 }
 
-/// A response that is stale since now.
+/// Makes a response stale from now on.
 fn stale(head: &mut Head) {
     head.fresh_until = head.response_time;
 }
 
-/// One that is stale, and came before the request.
+/// Makes a response stale, and older than the request.
 fn old(head: &mut Head) {
     head.response_time = head.response_time.before(MINUTE);
     head.fresh_until = head.response_time;
@@ -170,8 +170,8 @@ fn action_name(action: &Action) -> &'static str {
     }
 }
 
-/// RFC 9111 section 4: a stored response answers a follower only if it may be reused for it. Before an application, one that
-/// was made while the follower waited counts as validated.
+/// RFC 9111 section 4: a stored response answers a follower only if it may be reused. Under `app`,
+/// a response that was made while the follower waited counts as validated.
 #[tokio::test(start_paused = true)]
 async fn stored_response_answers_a_follower_that_it_fits() {
     let on_errors: HeadChange = |head| {
@@ -182,7 +182,7 @@ async fn stored_response_answers_a_follower_that_it_fits() {
         (app(), &[], |_| {}, "answer after a wait"),
         (rfc(), &[], |_| {}, "answer after a wait"),
         (app(), &[], stale, "answer after a wait"),
-        // Section 5.2.2.4: each follower asks itself.
+        // Section 5.2.2.4: each follower validates it.
         (rfc(), &[], stale, "look again"),
         (app(), &[], old, "look again"),
         (app(), &[], on_errors, "answer after a wait"),
@@ -200,7 +200,7 @@ async fn stored_response_answers_a_follower_that_it_fits() {
 
 /// RFC 9111 section 4.1, and an invalidation before the outcome.
 #[tokio::test(start_paused = true)]
-async fn stored_response_of_another_variant_or_before_an_invalidation_is_not_an_answer() {
+async fn stored_response_that_does_not_fit_is_not_an_answer() {
     let follower = Follower::new(app());
     let other = follower.stored(follower.other_variant()).await;
     assert_eq!(follower.follow(async |leader| leader.stored(other)).await, "look again");
@@ -253,7 +253,7 @@ async fn follower_of_a_second_failure_looks_once_more() {
     assert_eq!(name(&progress), "answer after a wait");
 }
 
-/// A failed flight counts for the next one that the follower leads.
+/// A failed flight counts as an attempt of the next flight, which the follower leads.
 #[tokio::test(start_paused = true)]
 async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     let follower = Follower::new(app());
@@ -270,7 +270,7 @@ async fn follower_of_a_failed_flight_leads_the_next_attempt() {
     }
 }
 
-/// Later requests do not wait in vain for the same flight.
+/// Later requests do not wait for the same flight.
 #[tokio::test(start_paused = true)]
 async fn follower_gives_up_at_its_deadline_and_the_key_is_remembered() {
     let follower = Follower::new(app());
@@ -285,9 +285,9 @@ async fn follower_gives_up_at_its_deadline_and_the_key_is_remembered() {
     assert_eq!(began.elapsed(), PATIENCE, "the second request does not wait");
 }
 
-/// A request joins so many flights, and then fetches without one.
+/// A request joins a limited number of flights, and then fetches without one.
 #[tokio::test(start_paused = true)]
-async fn request_that_followed_enough_flights_in_vain_fetches_alone() {
+async fn request_that_followed_too_many_flights_fetches_alone() {
     let follower = Follower::new(app());
     let mut leader = follower.lead(0).await;
     let endless = async {

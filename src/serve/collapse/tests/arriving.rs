@@ -15,7 +15,7 @@ use http_body_util::StreamBody;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// A recording that goes on for as long as its body.
+/// A recording that never ends before its body.
 struct SampleSink(Option<Dependencies>);
 
 impl BodySink for SampleSink {
@@ -54,13 +54,13 @@ fn begin_from(head: Arc<StoredResponse>, reads: Option<Dependencies>) -> BodyRea
     Stream::begin(head, None, Vec::new(), Box::pin(source), Box::new(SampleSink(reads)))
 }
 
-/// Tells followers that a response has begun. Both have to be held.
+/// Announces the response to the followers. The caller must hold both return values.
 fn announce(leader: Leader, reader: BodyReader) -> (Leader, BodyReader) {
     leader.announcement()(reader.stream());
     (leader, reader)
 }
 
-/// RFC 9111 section 4: a follower reads an arriving response only if it may be reused for it.
+/// RFC 9111 section 4: a follower reads an arriving response only if it may be reused.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_is_read_by_a_follower_that_it_fits() {
     let on_errors: HeadChange = |head| {
@@ -73,7 +73,7 @@ async fn arriving_response_is_read_by_a_follower_that_it_fits() {
         (app(), stale, "read"),
         (rfc(), stale, "look again"),
         (app(), old, "look again"),
-        // Its window is for a stored response.
+        // The window on errors is for stored responses.
         (app(), on_errors, "look again"),
     ];
     for (row, (policy, change, expected)) in table.into_iter().enumerate() {
@@ -85,7 +85,7 @@ async fn arriving_response_is_read_by_a_follower_that_it_fits() {
     }
 }
 
-/// RFC 9111 section 4.1: the request joins the flight of its own variant.
+/// RFC 9111 section 4.1: the request joins the flight of the variant that it selects.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_of_another_variant_makes_a_miss_of_that_variant() {
     let follower = Follower::new(app());
@@ -102,7 +102,8 @@ async fn arriving_response_of_another_variant_makes_a_miss_of_that_variant() {
     assert!(variant.as_ref().as_bytes().starts_with(key().as_ref().as_bytes()) && variant != key());
 }
 
-/// The next round of the follower leads a flight in the place of the stalled one, and of one before an invalidation.
+/// In the next round, the follower leads a flight that replaces a stalled one, or one from before
+/// an invalidation.
 #[tokio::test(start_paused = true)]
 async fn stalled_or_outdated_flight_is_replaced() {
     for is_stalled in [true, false] {
@@ -129,7 +130,7 @@ async fn stalled_or_outdated_flight_is_replaced() {
     }
 }
 
-/// A body that has ended is about to be stored, or not: the follower waits for that.
+/// After the end of a body, the follower waits until its response is stored or dropped.
 #[tokio::test(start_paused = true)]
 async fn follower_waits_until_an_ended_body_is_stored() {
     let follower = Follower::new(app());
@@ -149,7 +150,7 @@ async fn follower_waits_until_an_ended_body_is_stored() {
     assert_eq!((outcome.await, began.elapsed()), ("look again", PATIENCE));
 }
 
-/// A response that is being made from an unfinished read can't be shared.
+/// A response with an unfinished read can't be shared.
 #[tokio::test(start_paused = true)]
 async fn arriving_response_with_unknown_dependencies_is_not_read() {
     let follower = Follower::new(app());

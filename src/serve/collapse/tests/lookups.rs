@@ -1,4 +1,4 @@
-//! What follows from a look-up, and which misses join no flight.
+//! The consequences of a look-up, and the misses that join no flight.
 
 use super::{Follower, Lines, app, key, missed, rfc, stale};
 use crate::flight::{Chain, HitForMissReason, Role};
@@ -42,7 +42,7 @@ async fn only_if_cached_is_refused_unless_an_inner_layer_may_answer() {
     assert_eq!(by_rfc.round(failed()).await, "store-failed");
 }
 
-/// A request whose response is not for others, or that wants one of its own, follows no flight and leads none.
+/// A request does not collapse if its response would not fit others, or theirs would not fit it.
 #[tokio::test(start_paused = true)]
 async fn misses_that_are_of_no_use_to_others_fetch_alone() {
     type Set = fn(&mut RequestFacts);
@@ -74,7 +74,7 @@ async fn misses_that_are_of_no_use_to_others_fetch_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flight_that_can_not_be_joined_is_left_alone() {
+async fn full_flight_table_or_cyclic_wait_means_fetching_alone() {
     let full = Cache::builder(MemoryStore::with_max_bytes(1 << 20)).max_flights(0).build().expect("a cache");
     let follower = Follower::of(full, app(), RequestFacts::default(), &[]);
     assert_eq!(follower.round(missed()).await, "fetch alone", "no room");
@@ -91,14 +91,14 @@ async fn flight_that_can_not_be_joined_is_left_alone() {
     assert_eq!(nested.round(missed()).await, "fetch alone", "a cycle");
 }
 
-/// What began before an invalidation of its target is no answer to a request after it.
+/// A flight that began before an invalidation of its target must not answer a request after it.
 #[tokio::test(start_paused = true)]
 async fn flight_from_before_an_invalidation_is_replaced() {
     for (what, expected) in [(Invalidation::path("/p"), "lead"), (Invalidation::path("/q"), "fetch alone")] {
         let follower = Follower::new(app());
         let _leader = follower.lead(0).await;
         follower.invalidate(what).await;
-        // One that follows gives up at its deadline.
+        // A follower gives up at its deadline.
         assert_eq!(follower.round(missed()).await, expected);
     }
 }
