@@ -1,4 +1,4 @@
-//! Answers in place of the service, without a body.
+//! Responses without a body that the layer makes itself.
 
 use super::outgoing_head::OutgoingHead;
 use crate::body::ResponseBody;
@@ -8,7 +8,7 @@ use crate::status::{CacheStatus, Detail};
 use http::{Extensions, Response, StatusCode, Version};
 use std::sync::Arc;
 
-/// Answers in place of the service.
+/// Creates a response without a body, and applies the outgoing head to it.
 pub(in crate::serve) fn empty<B>(
     status: StatusCode,
     version: Version,
@@ -21,7 +21,7 @@ pub(in crate::serve) fn empty<B>(
     response
 }
 
-/// Returns what is to be put on the 508 that answers a loop.
+/// Returns the outgoing head of the 508 response to a loop.
 pub(in crate::serve) fn loop_head(
     config: &LayerConfig,
     key: Option<Arc<str>>,

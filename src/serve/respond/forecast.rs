@@ -24,12 +24,12 @@ pub(in crate::serve) struct Forecast {
     shown: Option<Arc<str>>,
     /// The values that the response was made from so far.
     reads: Option<Dependencies>,
-    /// The recording has ended, and its outcome is remembered once it is admitted.
+    /// The recording has ended. Its outcome is known once the response is admitted.
     has_ended: bool,
 }
 
 impl Forecast {
-    /// Creates the forecast for the response to a request with these fields.
+    /// Creates the forecast for a response with this head, to a request with these fields.
     pub(in crate::serve) fn new(
         status: CacheStatus,
         state: &RequestState,
@@ -50,30 +50,32 @@ impl Forecast {
         }
     }
 
-    /// Returns the forecast for a recording that has ended.
+    /// Returns the forecast for a recording that has ended. Over a remote store, its outcome may
+    /// still be unknown.
     pub(in crate::serve) fn ended(self) -> Self {
         Self { has_ended: self.cache.is_local(), ..self }
     }
 
-    /// Returns the forecast with the status code that the service has answered.
+    /// Returns the forecast with the status code of the service's response.
     pub(in crate::serve) fn answered(self, code: StatusCode) -> Self {
-        // The status of a revalidation names that of the 304.
+        // The status of a revalidation has the code of the 304 already.
         match self.status.forward_status() {
             None => Self { status: self.status.answered(code), ..self },
             Some(_) => self,
         }
     }
 
-    /// Returns the status of the response: `stored` with its TTL, or the detail why the last recording of its key was not
-    /// stored.
+    /// Returns the status of the response: `stored` with its TTL, or the reason why the last
+    /// recording of its key was not stored.
     pub(in crate::serve) fn status(&self) -> CacheStatus {
         let now = self.cache.clock().now();
         let mut until = self.fresh_until.min(self.reads.as_ref().map_or(Moment::NEVER, Dependencies::until));
         match self.cache.last_recordings().get(self.key.as_ref(), now) {
-            // It says nothing about the next recording.
+            // A transient reason does not predict the outcome of this recording.
             Some(LastRecording::NotStored(why)) if why.is_transient() && !self.has_ended => {}
             Some(LastRecording::NotStored(why)) => return self.status.detail(why),
-            // The values may be the ones of the last recording, or new ones with the same lifetime.
+            // The response may be made from the values of the last recording, or from new ones with
+            // the same lifetime.
             Some(LastRecording::ShortenedLifetime { until: end, .. }) if now < end => until = until.min(end),
             Some(LastRecording::ShortenedLifetime { longest, .. }) => {
                 until = until.min(self.response_time.after(longest));
@@ -83,7 +85,8 @@ impl Forecast {
         with_ttl(self.status.stored(), until, self.response_time)
     }
 
-    /// Returns the forecast once the body was read ahead: what it was made from, and whether the recording has ended.
+    /// Returns the forecast after the body was read ahead: with the dependencies so far, and
+    /// whether the recording has ended.
     pub(in crate::serve) fn read_ahead(self, reads: Option<Dependencies>, has_ended: bool) -> Self {
         let has_ended = has_ended && self.cache.is_local();
         Self { reads, has_ended, ..self }

@@ -1,4 +1,11 @@
-//! Admission under outer layers: an inner response is stored once the outermost layer has judged its head.
+//! Admission under outer layers: an inner layer stores a response only after the outermost layer of
+//! this crate has admitted its head.
+//!
+//! ```text
+//!         ┌─► admitted    the head has left the outermost layer: stored
+//! held ───┼─► refused     the head forbids sharing: each follower calls the service
+//!         └─► abandoned   the outermost request was dropped: a follower leads
+//! ```
 
 use super::forecast::Forecast;
 use crate::marks::{self, Decider, Edge, Identified, PendingVerdict, Verdict};
@@ -15,21 +22,25 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// An admission that waits for the outermost layer, in the extensions of its response. If all clones of it are
-/// dropped undecided, the response is refused.
+/// An admission that waits for the outermost layer, in the extensions of its response.
+///
+/// If all its clones are dropped undecided, the response is refused. During a panic, it is
+/// abandoned.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct HeldAdmission {
     decider: Arc<Decider>,
     /// The layer that would store the response.
     config: Arc<LayerConfig>,
-    /// It would be stored for its own visitor alone.
+    /// The response would be stored for its own visitor only.
     personal: bool,
+    /// The parts of the head that do not count against the response.
     accepted: AcceptedHead,
+    /// The possible statuses, if the response has one.
     told: Option<HeldStatus>,
 }
 
-/// What of a head does not count against its response: the storing layer accepted it, or layers of this crate
-/// wrote it for clients.
+/// The parts of a head that do not count against its response: the storing layer accepted them, or
+/// layers of this crate wrote them for clients.
 #[derive(Debug, Clone, Default)]
 struct AcceptedHead {
     no_store: bool,
@@ -38,7 +49,7 @@ struct AcceptedHead {
     cookies: HashSet<HeaderValue>,
 }
 
-/// `Cache-Status` before the verdict, and of an admitted response.
+/// `Cache-Status` of a response before its verdict, and after its admission.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct HeldStatus {
     pub(in crate::serve) held: CacheStatus,
@@ -58,7 +69,8 @@ impl AcceptedHead {
     }
 }
 
-/// Returns whether any field for caches says `no-store`, and whether any says `private`.
+/// Returns whether `Cache-Control` or a targeted field has `no-store`, and whether one has
+/// `private`.
 fn restrictions(headers: &HeaderMap) -> (bool, bool) {
     let said = ResponseDirectives::from_headers(headers);
     let (no_store, private) = targeted_restrictions(headers);
@@ -66,7 +78,7 @@ fn restrictions(headers: &HeaderMap) -> (bool, bool) {
 }
 
 impl HeldAdmission {
-    /// Holds the admission of a response with these fields, and returns what waits for the verdict.
+    /// Holds the admission of a response with these fields, and returns the pending verdict.
     pub(in crate::serve) fn new(
         config: &Arc<LayerConfig>,
         personal: bool,
@@ -79,7 +91,8 @@ impl HeldAdmission {
         (Self { decider: Arc::new(decider), config, personal, accepted, told }, pending)
     }
 
-    /// Returns why the response must not be shared, if anything between the storing layer and here says so.
+    /// Returns why the response must not be shared, if a layer outside the storing one has added a
+    /// reason.
     fn refusal<B>(&self, response: &Response<B>) -> Option<Detail> {
         let (headers, accepted) = (response.headers(), &self.accepted);
         let (no_store, private) = restrictions(headers);
@@ -99,11 +112,14 @@ impl HeldAdmission {
         refusal.or_else(|| self.issued_credential(headers)).or_else(|| self.varies(headers))
     }
 
+    /// Returns the reason for a refusal if the response hands out a credential.
     fn issued_credential(&self, headers: &HeaderMap) -> Option<Detail> {
         let policy = &self.config.policy;
         policy.issued_credential(headers, &ResponseDirectives::for_targets(headers, &policy.targets))
     }
 
+    /// Returns a reason if the response varies on anything, or a layer has made it vary on a
+    /// credential.
     fn varies(&self, headers: &HeaderMap) -> Option<Detail> {
         let Vary::Fields(fields) = Vary::from_headers(headers) else { return Some(Detail::VaryAny) };
         let identifies = |name: &HeaderName| self.config.policy.is_secret(name);
@@ -112,7 +128,7 @@ impl HeldAdmission {
         varies.then_some(Detail::VaryOnCredential)
     }
 
-    /// Says in `Cache-Status` what the verdict was.
+    /// Replaces `Cache-Status` by the one after the verdict.
     fn tell<B>(&self, response: &mut Response<B>, refusal: Option<Detail>) {
         let Some(HeldStatus { held, stored, key }) = &self.told else { return };
         let now = refusal.map_or_else(|| stored.status(), |why| held.detail(why));
@@ -120,8 +136,10 @@ impl HeldAdmission {
     }
 }
 
-/// Reads the marks of a response that arrives at a layer, and refuses a held admission if the head says so. To be
-/// called before the layer changes the head; with the fields that the layer declares to be credentials.
+/// Reads the marks of a response that arrives at a layer. Refuses its held admission if the head
+/// forbids sharing, or has one of the `credentials` that the layer declares.
+///
+/// Must be called before the layer changes the head.
 pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName]) {
     let keyed = marks::receive(response);
     if !keyed.is_empty() {
@@ -138,11 +156,11 @@ pub(crate) fn receive<B>(response: &mut Response<B>, credentials: &[HeaderName])
     }
 }
 
-/// Writes the marks of a response that leaves a layer, and admits a held one if the layer is the outermost.
-/// Otherwise, what the layer wrote does not count against the response.
+/// Writes the marks of a response that leaves a layer, and admits its held response if the layer is
+/// the outermost. In any other layer, the present head no longer counts against the response.
 #[inline]
 pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) {
-    // Marks are extensions.
+    // Marks and held admissions are extensions.
     if response.extensions().is_empty() {
         return;
     }
@@ -151,7 +169,7 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
     }
     if is_outermost {
         if let Some(held) = response.extensions_mut().remove::<HeldAdmission>() {
-            // First, so that a local store has the response, or not, when the status says so.
+            // First, so that the status can report the outcome of a local store.
             held.decider.decide(Verdict::Admitted);
             held.tell(response, None);
         }
@@ -163,8 +181,8 @@ pub(in crate::serve) fn send<B>(response: &mut Response<B>, is_outermost: bool) 
     }
 }
 
-/// Corrects the status of a response that said another one, or that of a held response once it is admitted: reading its
-/// body ahead may have ended the recording.
+/// Corrects the status of a response after its body was read ahead, which may have ended the
+/// recording. The status of a held response changes only at its admission.
 pub(in crate::serve) fn correct_status<B>(response: &mut Response<B>, said: CacheStatus, forecast: Forecast) {
     let code = response.status();
     let forecast = forecast.answered(code);
@@ -180,7 +198,8 @@ pub(in crate::serve) fn correct_status<B>(response: &mut Response<B>, said: Cach
     }
 }
 
-/// Sends a response from a layer, and refuses what the outermost one did not get back.
+/// Sends a response from a layer. The outermost one then refuses the admissions that did not come
+/// back to it.
 pub(crate) fn leave<B>(response: &mut Response<B>, edge: &mut Edge) {
     send(response, edge.is_outermost());
     edge.refuse_rest();

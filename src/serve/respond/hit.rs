@@ -1,4 +1,4 @@
-//! The answer from the cache.
+//! Answers with a stored or an arriving response.
 
 use crate::body::ResponseBody;
 use crate::cache::{inherit_response, is_tracked};
@@ -16,7 +16,8 @@ use crate::status::{CacheStatus, Reason, WantsStatus};
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 use std::sync::Arc;
 
-/// An answer from the cache, not written out yet: that is done in the place where it is wanted.
+/// An answer from the cache, before its response is built. [`response`](Self::response) builds it
+/// in the place where it is needed.
 #[derive(Debug)]
 pub(in crate::serve) struct Hit {
     stored: Arc<StoredResponse>,
@@ -24,23 +25,28 @@ pub(in crate::serve) struct Hit {
     clock: Clock,
     version: Version,
     head: bool,
+    /// The part of the stored response that is sent.
     selection: Selection,
-    /// Why the request would have been forwarded, had it not been collapsed.
+    /// The reason why the request would have been forwarded, had it not collapsed.
     collapsed: Option<Reason>,
+    /// The response gets `Cache-Status` and the status extension.
     tell: bool,
-    /// Only to whoever has asked for the status.
+    /// The response gets the status extension, for a request that this crate made to warm the
+    /// cache.
     note: bool,
+    /// The response is marked as handled by a cache layer, for outer ones.
     mark: bool,
-    /// What a cache layer further out is to emit.
+    /// The keyed fields that an outer cache layer emits.
     keyed: Option<KeyedFields>,
-    /// What the client is told of its key.
+    /// The `key` parameter of `Cache-Status`.
     key: Option<Arc<str>>,
 }
 
 impl Hit {
     /// Answers a request with a stored response.
     ///
-    /// `collapsed` says why the request would have made the call that it waited for (RFC 9211 section 2.6).
+    /// `collapsed` is the reason why the request would have been forwarded, had it not waited for
+    /// another request's fetch (RFC 9211 section 2.6).
     #[inline]
     pub(in crate::serve) fn new(
         config: &LayerConfig,
@@ -75,8 +81,8 @@ impl Hit {
         }
     }
 
-    /// Answers a request whose call has led to this response. What is to be told of that is left to the
-    /// caller.
+    /// Answers the request whose own fetch led to this stored response. The caller adds the status
+    /// and the marks.
     pub(in crate::serve) fn after_call(
         config: &LayerConfig,
         stored: Arc<StoredResponse>,
@@ -85,7 +91,7 @@ impl Hit {
         facts: RequestFacts,
         now: Moment,
     ) -> Self {
-        // RFC 9110 section 14.2: a range is defined for GET alone.
+        // RFC 9110 section 14.2: `Range` is defined for GET only.
         let method = if facts.head { Method::HEAD } else { Method::GET };
         let selection = Self::select(&config.policy, facts, &method, request, &stored);
         Self {
@@ -104,7 +110,7 @@ impl Hit {
         }
     }
 
-    /// Decides what of a stored response a request is sent (RFC 9111 section 4.3.2).
+    /// Decides which part of a stored response a request gets (RFC 9111 section 4.3.2).
     #[inline]
     fn select(
         policy: &Policy,
@@ -116,7 +122,7 @@ impl Hit {
         if !facts.selects() || !stored.status().is_success() {
             return Selection::Whole;
         }
-        // The common case, settled without reading any tags.
+        // The common case, which needs no parsing of tags.
         if facts.has_tag && !facts.conditional {
             return Selection::NotModified;
         }
@@ -125,12 +131,13 @@ impl Hit {
         select(method, request, stored.headers(), length, policy.resumes_by_date())
     }
 
-    /// Has a cache layer further out emit what this one keys by.
+    /// Sets the keyed fields that an outer cache layer emits.
     pub(in crate::serve) fn leaving(self, keyed: Option<KeyedFields>) -> Self {
         Self { keyed, ..self }
     }
 
-    /// Has what is made here inherit of the stored response.
+    /// Notes the dependencies of the stored response for the page or value that is made on this
+    /// thread.
     #[inline]
     pub(in crate::serve) fn pass_on(&self) {
         if is_tracked() {
@@ -138,7 +145,7 @@ impl Hit {
         }
     }
 
-    /// Makes a response out of the stored one. It copies no body and computes nothing but the age.
+    /// Builds the response. Copies no body, and computes only the age.
     #[inline]
     pub(in crate::serve) fn response<B>(&self) -> Response<ResponseBody<B>> {
         let (stored, now, clock) = (&*self.stored, self.now, &self.clock);
@@ -161,7 +168,7 @@ impl Hit {
         response
     }
 
-    /// Makes a response whose body is still arriving, unless what is sent has none.
+    /// Builds a response whose body is still arriving, unless the selected response has no body.
     pub(in crate::serve) fn reading<B>(&self, reader: BodyReader) -> Response<ResponseBody<B>> {
         let response = self.response();
         match self.selection {
@@ -170,6 +177,7 @@ impl Hit {
         }
     }
 
+    /// Adds the status, and the extensions for outer layers.
     fn finish<B>(&self, response: &mut Response<B>) {
         if self.tell || self.note {
             let (stored, now) = (&*self.stored, self.now);
@@ -194,7 +202,8 @@ impl Hit {
     }
 }
 
-/// Adds how long a stored response stays fresh, or has been stale (RFC 9211 section 2.4).
+/// Adds the `ttl` parameter: how long a response stays fresh, or has been stale
+/// (RFC 9211 section 2.4).
 pub(in crate::serve) fn with_ttl(status: CacheStatus, fresh_until: Moment, now: Moment) -> CacheStatus {
     match now < fresh_until {
         true => status.ttl(fresh_until.since(now)),

@@ -1,4 +1,4 @@
-//! The answer: from what is stored, from what the service has answered, or in place of either.
+//! Responses of a cache layer: from the store, from the service, or made by the layer itself.
 
 mod empty;
 mod forecast;
@@ -16,5 +16,5 @@ pub(super) use hit::{Hit, with_ttl};
 use http::Response;
 pub(super) use outgoing_head::{OutgoingHead, tell_client, told};
 
-/// An answer, and what a page inherits that is made from it.
+/// An answer, and the dependencies that a page made from it inherits.
 pub(super) type Answered<B, E> = (Result<Response<ResponseBody<B>>, E>, AnswerDependencies);

@@ -1,4 +1,4 @@
-//! What is still to be put on a response that leaves a cache layer.
+//! Changes to the head of a response that leaves a cache layer.
 
 use super::forecast::Forecast;
 use super::held::{HeldStatus, send};
@@ -20,40 +20,47 @@ use http::{Extensions, HeaderMap, Response};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is still to be put on a forwarded response.
+/// The changes to the head of a response that leaves the layer.
 #[derive(Debug, Clone)]
 pub(in crate::serve) struct OutgoingHead {
+    /// The status, if clients get it or the request was made by this crate to warm the cache.
     status: Option<CacheStatus>,
-    /// Whether the client is told it as well.
+    /// Clients get `Cache-Status`.
     told_status: bool,
-    /// What the client is told of its key.
+    /// The `key` parameter of `Cache-Status`, if clients get one.
     key: Option<Arc<str>>,
+    /// The response is marked as handled by a cache layer, for outer ones.
     mark: bool,
     /// No outer layer of this crate has marked the request.
     is_outermost: bool,
-    /// What pages are keyed by, if it is emitted here.
+    /// The keyed fields, if this layer emits them.
     keyed: Option<KeyedFields>,
-    /// Whether it is the same cache layer as one further out, which emits it.
+    /// An outer layer is the same cache layer, and emits the keyed fields.
     is_again: bool,
-    /// Whether clients are told what they are told of stored responses.
+    /// Clients get `Cache-Control` and tags as with stored responses.
     tells: bool,
+    /// The `Cache-Control` that clients get.
     told: ClientCacheControl,
+    /// The response may be stored here, so `told` applies even if the response states no lifetime.
     stored: bool,
-    /// Somebody is known to have asked.
+    /// The request is identified.
     identified: bool,
+    /// The rule that recognizes responses for one visitor by their fields.
     personal: PersonalRule,
+    /// The fields from which tags are read.
     tags_read: TagFields,
+    /// The fields into which tags are written for clients.
     tags_told: Option<TagFields>,
-    /// A layer further in has handled the request.
+    /// An inner cache layer has handled the request.
     handled_by_inner: bool,
-    /// What the response changed could not be invalidated.
+    /// The invalidation after the response has failed.
     not_invalidated: bool,
-    /// Read when the response has come.
+    /// The clock, read when the response has arrived.
     clock: Clock,
 }
 
 impl OutgoingHead {
-    /// The status is made only if somebody wants it.
+    /// Creates the changes for a response. `status` is called only if the status is needed.
     pub(in crate::serve) fn new(
         config: &LayerConfig,
         request: &Extensions,
@@ -81,23 +88,23 @@ impl OutgoingHead {
         }
     }
 
-    /// Has the client told its key, where it is.
+    /// Sets the `key` parameter of `Cache-Status`.
     pub(in crate::serve) fn set_key(&mut self, key: Option<Arc<str>>) {
         self.key = key;
     }
 
-    /// Leaves the response to a cache layer further out.
+    /// Leaves the response to an outer layer that has the same ID.
     pub(in crate::serve) fn unmark(&mut self) {
         (self.mark, self.is_again, self.tells) = (false, true, false);
     }
 
-    /// Has the client told what those are told who get the stored response.
+    /// Sets the `Cache-Control` that clients get with the stored response.
     pub(in crate::serve) fn stored(self, told: ClientCacheControl) -> Self {
         Self { told, stored: true, ..self }
     }
 
-    /// Returns the lifetime to be told. What is not stored is given none that it has not itself, and no
-    /// longer one.
+    /// Returns the `max-age` for clients. A response that is not stored gets one only if it states
+    /// a lifetime itself, and none that is longer.
     fn max_age(&self, headers: &HeaderMap) -> Option<Duration> {
         let most = self.told.max_age?;
         if self.stored {
@@ -109,28 +116,29 @@ impl OutgoingHead {
         }
     }
 
-    /// Has the status say that old responses may still be served.
+    /// Makes the status report that old responses may still be served.
     pub(in crate::serve) fn mark_invalidation_failed(&mut self) {
         self.not_invalidated = true;
     }
 
-    /// Returns `true` if a response is one visitor's: by who has asked, or by what it hands out.
+    /// Returns `true` if a response is for one visitor: its request is identified, or its fields
+    /// are personal.
     fn is_personal(&self, headers: &HeaderMap) -> bool {
         self.identified || self.personal.applies_to(headers)
     }
 
-    /// Has it known whether a layer further in has handled the request.
+    /// Sets whether an inner cache layer has handled the request.
     pub(in crate::serve) fn handled_by_inner(self, handled_by_inner: bool) -> Self {
         Self { handled_by_inner, ..self }
     }
 
-    /// Has a response say its tags where they are to be said. What a layer further in says there stays: it may
-    /// know of more.
+    /// Writes the tags of a response into the fields for clients, and removes all other tag fields.
+    /// Tags that an inner layer has written for clients stay: it may know more of them.
     fn tell_tags<B>(&self, response: &mut Response<B>) {
         let Some(fields) = self.tags_told else { return };
         let handled_by_inner =
             self.handled_by_inner || response.extensions().get::<HandledByInner>().is_some();
-        // What can't be read is told nobody.
+        // Tags that can't be read are not written.
         let mut tags = self.tags_read.read(response.headers()).unwrap_or_default();
         if let Some(hints) = response.extensions().get::<CacheHints>() {
             tags.extend_from_slice(&hints.tags);
@@ -140,27 +148,29 @@ impl OutgoingHead {
         fields.write_unless(&tags, response.headers_mut(), handled_by_inner);
     }
 
-    /// Returns what a stored response leaves to a cache layer further out, if there is one.
+    /// Returns the keyed fields that a stored response leaves to an outer cache layer, if there is
+    /// one.
     pub(in crate::serve) fn left_to_outer(&self) -> Option<KeyedFields> {
         self.keyed.clone().filter(|_| self.mark)
     }
 
-    /// Has the layer judge the response as the outermost one does: its client is this layer itself.
+    /// Makes this layer the outermost one of the response: in the background, the layer itself is
+    /// the client.
     pub(in crate::serve) fn outermost(self) -> Self {
         Self { is_outermost: true, ..self }
     }
 
-    /// Returns what clients are told of a held admission, if they are.
+    /// Returns the statuses of a held admission, if a status is needed.
     pub(in crate::serve) fn told_of(&self, held: CacheStatus, stored: Forecast) -> Option<HeldStatus> {
         self.status.map(|_| HeldStatus { held, stored, key: self.key.clone() })
     }
 
-    /// Leaves what clients are told as it is.
+    /// Leaves `Cache-Control` and the tags unchanged.
     pub(in crate::serve) fn silent(self) -> Self {
         Self { tells: false, ..self }
     }
 
-    /// Replaces the status by what was learnt since.
+    /// Replaces the status, if one is needed.
     pub(in crate::serve) fn with_status(mut self, status: CacheStatus) -> Self {
         if self.status.is_some() {
             self.status = Some(status);
@@ -168,17 +178,19 @@ impl OutgoingHead {
         self
     }
 
-    /// Puts it on what the service has answered.
+    /// Applies the changes to a response of the service, and adds its code to the status.
     pub(in crate::serve) fn apply_to_answer<B>(&mut self, response: &mut Response<B>) {
         self.status = self.status.map(|status| status.answered(response.status()));
         self.apply(response);
     }
 
+    /// Applies the changes to a response.
     pub(in crate::serve) fn apply<B>(&self, response: &mut Response<B>) {
         if self.tells {
             let hinted = response.extensions().get::<CacheHints>().and_then(|hints| hints.client_max_age);
             let max_age = hinted.or_else(|| self.max_age(response.headers()));
-            // A lifetime of ours has nobody share what is not shared here.
+            // A lifetime from this layer must not let other caches share a response that this layer
+            // does not.
             let private = self.told.private || (max_age.is_some() && self.is_personal(response.headers()));
             tell_client(response.headers_mut(), ClientCacheControl { max_age, private }, &self.clock);
             self.tell_tags(response);
@@ -192,7 +204,7 @@ impl OutgoingHead {
             if self.told_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
-            // What a layer further in did says more than that it was left to it.
+            // An inner layer's status is more specific than `detail=handled-within`.
             if !(status.is_of_another() && response.extensions().get::<CacheStatus>().is_some()) {
                 response.extensions_mut().insert(status);
             }
@@ -207,13 +219,13 @@ impl OutgoingHead {
     }
 }
 
-/// Rewrites the head of a response that is on its way to its client, as that of a stored one is.
+/// Rewrites the head of a response for its client, as for a stored response.
 pub(in crate::serve) fn tell_client(headers: &mut HeaderMap, told: ClientCacheControl, clock: &Clock) {
     if told == ClientCacheControl::default() {
         return;
     }
     client::tell(headers, told);
-    // A lifetime that begins now does so by `Date`, too.
+    // A lifetime that begins now counts from `Date`, too.
     if told.max_age.is_some()
         && let (Some(place), Some(date)) = (headers.get_mut(DATE), date::format(clock.wall()))
     {
@@ -221,7 +233,7 @@ pub(in crate::serve) fn tell_client(headers: &mut HeaderMap, told: ClientCacheCo
     }
 }
 
-/// Returns what clients are to be told of a response that is stored.
+/// Returns the `Cache-Control` that clients get with a stored response.
 pub(in crate::serve) fn told(
     policy: &Policy,
     hints: Option<&CacheHints>,
