@@ -1,4 +1,7 @@
-//! What a background request carries of the request that led to it.
+//! The fields of a request that a background request carries.
+//!
+//! A background request is made for later visitors. So it carries no credentials, and only fields
+//! that the key or its purpose needs.
 
 use super::state::RequestState;
 use crate::entry::{Entry, EntryKind, StoredResponse};
@@ -9,16 +12,18 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, request};
 use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Which fields a background request carries.
+/// The fields that a background request carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum Carries {
-    /// Those that are keyed, and those that say what its client is.
+    /// The keyed fields, and those that describe the client: `User-Agent`, `Accept`, `Accept-*` and
+    /// the fields that the policy declares.
     Known,
-    /// Those that are keyed.
+    /// The keyed fields only.
     Keyed,
 }
 
-/// Returns `true` if a field identifies the visitor, or is about this request alone.
+/// Returns `true` if a field identifies the visitor, or concerns only this request (a range, a
+/// precondition, a directive).
 pub(in crate::serve) fn is_personal(policy: &Policy, name: &HeaderName) -> bool {
     let meaning = meaning(name.as_str());
     let is_credential = match meaning {
@@ -29,6 +34,7 @@ pub(in crate::serve) fn is_personal(policy: &Policy, name: &HeaderName) -> bool 
     identifies || meaning.selects() || matches!(meaning, HeaderRole::Directives)
 }
 
+/// Returns `true` if a background request carries a field, unless the field is personal.
 fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName>, carries: Carries) -> bool {
     let is_keyed = policy.is_keyed(name) || nominated.contains(name);
     let is_known = || {
@@ -41,8 +47,8 @@ fn is_carried(policy: &Policy, name: &HeaderName, nominated: &HashSet<HeaderName
     is_keyed || (carries == Carries::Known && is_known())
 }
 
-/// Returns the lines of a request that its key has nothing of, by their names alone: functions of the user may
-/// compute parts of the key from them, which are not called for it.
+/// Returns the lines of a request that do not enter its key, by their names alone. It does not call
+/// the user's functions, which may compute key parts from such lines.
 pub(in crate::serve) fn unkeyed_fields<'a>(
     policy: &'a Policy,
     request: &'a HeaderMap,
@@ -53,8 +59,10 @@ pub(in crate::serve) fn unkeyed_fields<'a>(
         .filter(|(name, _)| is_personal(policy, name) || !is_carried(policy, name, nominated, Carries::Keyed))
 }
 
-/// Removes from a request what a background request does not carry. Returns `false` if no request can be made of
-/// what is left that has the same key. Calls functions of the user.
+/// Turns a request into a background GET: removes the fields that it does not carry, and puts those
+/// back from which key parts are computed.
+///
+/// Returns `false` if that yields no request with the same key. Calls functions of the user.
 pub(in crate::serve) fn anonymize(
     policy: &Policy,
     request: &mut request::Parts,
@@ -82,18 +90,20 @@ pub(in crate::serve) fn anonymize(
         {
             let _ = request.headers.try_append(name, value.clone());
         }
-        // Of a request without a field, a function may not expect anything.
+        // A user's function may panic if a field is missing.
         let parts = AssertUnwindSafe(|| policy.key.parts((&*request).into()));
         catch_unwind(parts).is_ok_and(|parts| parts == key_parts)
     };
     restore(&removed, &mut has_key)
 }
 
-/// How often the parts of a key are computed to find out which fields they are computed from.
+/// The most computations of key parts in the search for the fields that they need.
 const TRIES: usize = 64;
 
-/// Finds, among the fields that were removed, those without which a request has another key; it has them when `has_key`
-/// was called last. Returns `false` if they are too many to be found, or if others are needed besides.
+/// Finds the removed fields without which the request has another key. After success, the last call
+/// of `has_key` had exactly these fields.
+///
+/// Returns `false` if the search takes too many calls, or if the removed fields do not suffice.
 fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderName]) -> bool) -> bool {
     let (mut needed, mut rest): (Vec<&'a HeaderName>, _) = (Vec::new(), removed);
     let mut tries = TRIES;
@@ -110,7 +120,7 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
         if is_enough(&needed, rest) != Some(true) {
             return false;
         }
-        // The last field of the shortest beginning that is enough is one of those needed.
+        // The last field of the shortest sufficient prefix is needed.
         let (mut too_short, mut enough) = (0, rest.len());
         while enough - too_short > 1 {
             let middle = too_short.midpoint(enough);
@@ -125,7 +135,8 @@ fn restore<'a>(removed: &[&'a HeaderName], has_key: &mut impl FnMut(&[&HeaderNam
     }
 }
 
-/// Returns the fields that select the variant of a request.
+/// Returns the fields that select the variant of a request: the nominated fields of the stored
+/// response, and those in the index of variants.
 pub(in crate::serve) async fn nominated_fields(
     state: &RequestState,
     stored: Option<&StoredResponse>,
@@ -140,7 +151,7 @@ pub(in crate::serve) async fn nominated_fields(
     names
 }
 
-/// Returns the fields that a stored response was selected by.
+/// Returns the nominated fields of a stored response.
 pub(in crate::serve) fn nominated(stored: &StoredResponse) -> HashSet<HeaderName> {
     stored.head().nominated.iter().map(|field| field.name().clone()).collect()
 }
@@ -154,7 +165,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn the_fields_that_a_key_needs_are_found_or_too_many(needed in prop::collection::btree_set(0_usize..99, 0..12)) {
+        fn fields_that_a_key_needs_are_found_unless_too_many(needed in prop::collection::btree_set(0_usize..99, 0..12)) {
             let names: Vec<_> = (0..99).map(|at| HeaderName::try_from(format!("x-{at}")).expect("a name")).collect();
             let removed: Vec<_> = names.iter().collect();
             let (mut tries, mut last) = (0, Vec::new());
@@ -173,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_needs_what_is_not_there_has_no_request() {
+    fn restore_fails_if_the_removed_fields_do_not_suffice() {
         let name = HeaderName::from_static("x-a");
         assert!(!restore(&[&name], &mut |_| false));
         assert!(!restore(&[], &mut |_| false));

@@ -1,4 +1,4 @@
-//! A request among those that led to it, by which loops are found.
+//! The chain of a request, by which loops are detected.
 
 use crate::flight::Chain;
 use crate::key::{CacheKey, Prehashed};
@@ -7,8 +7,9 @@ use http::HeaderMap;
 use std::hash::Hasher;
 use std::sync::Arc;
 
-/// Creates a request to this layer, as a child of what runs on this thread. It is identified by its key
-/// and all fields: the fields that select its response are not known yet.
+/// Creates the chain of a request to this layer, as a child of the chain on this thread.
+///
+/// The request is identified by its key and all its fields: its nominated fields are not known yet.
 pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &HeaderMap) -> Arc<Chain> {
     let fields = headers.iter().map(|(name, value)| {
         let mut line = Prehashed::default();
@@ -16,7 +17,8 @@ pub(in crate::serve) fn chain(config: &LayerConfig, key: CacheKey, headers: &Hea
         line.write(value.as_bytes());
         line.finish()
     });
-    // In any order. Another service of the process may have the same keys.
+    // The sum does not depend on the order of lines. It includes the layer, since another service
+    // of the process may have the same keys.
     let layer = std::ptr::from_ref(config).addr() as u64;
     Chain::request(key, fields.fold(layer, u64::wrapping_add))
 }

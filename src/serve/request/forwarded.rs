@@ -1,22 +1,25 @@
-//! The hosts and the path prefix of a site's public URLs, from the fields of its proxies.
+//! The hosts and the path prefix in a site's public URLs, from the forwarded fields of its proxies.
 
 use crate::key::{ForwardedField, prefix_of};
 use crate::rules::list::field_elements;
 use http::{HeaderMap, HeaderName};
 
+/// The forwarded fields that name hosts.
 const HOSTS: [ForwardedField; 3] =
     [ForwardedField::XForwardedHost, ForwardedField::XHost, ForwardedField::Forwarded];
 
-/// Returns `true` if a request has a forwarded field that is not ignored.
+/// Returns `true` if a request has a forwarded field, and the policy does not ignore it.
 fn is_read(field: ForwardedField, request: &HeaderMap, ignored: &[HeaderName]) -> bool {
     request.contains_key(field.name()) && !ignored.contains(field.name())
 }
 
-/// Adds the hosts that forwarded fields name, other than ignored fields: of each field the first one, which the client
-/// used, and the last one, which the nearest proxy used.
+/// Adds the hosts that forwarded fields name, except ignored fields.
+///
+/// Of each field, both the first host and the last one are added: the client used the first, and
+/// the nearest proxy the last.
 pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, ignored: &[HeaderName]) {
     for field in HOSTS.into_iter().filter(|field| is_read(*field, request, ignored)) {
-        // What can't be read names no page.
+        // A value that can't be parsed names no host.
         let mut named = field.hosts(request).into_iter().flatten();
         let first = named.next();
         for host in first.into_iter().chain(named.last()) {
@@ -30,7 +33,7 @@ pub(in crate::serve) fn add_hosts(hosts: &mut Vec<String>, request: &HeaderMap, 
     }
 }
 
-/// Adds all hosts that have no port once more, with the one that clients use.
+/// Adds each host without a port again, with the port that clients use, unless it is 80 or 443.
 fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     let port = port.and_then(|port| std::str::from_utf8(port).ok()?.parse::<u16>().ok());
     let Some(port) = port.filter(|port| !matches!(port, 80 | 443)) else { return };
@@ -40,8 +43,9 @@ fn add_port(hosts: &mut Vec<String>, port: Option<&[u8]>) {
     hosts.extend(with_port);
 }
 
-/// Returns the prefix that proxies have removed from the paths of requests: a slash first and none last; `None` if there
-/// is none, or it is ignored. The prefixes of several proxies follow one another, the outermost first.
+/// Returns the prefix that proxies have removed from the request's path, or `None` if there is none
+/// or the policy ignores it. It begins with a slash and does not end with one. The prefixes of
+/// several proxies are joined, the outermost first.
 pub(in crate::serve) fn forwarded_prefix(request: &HeaderMap, ignored: &[HeaderName]) -> Option<String> {
     let field = ForwardedField::XForwardedPrefix;
     if !is_read(field, request, ignored) {

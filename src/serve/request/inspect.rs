@@ -1,4 +1,4 @@
-//! One pass over the request: may the cache handle it, and what enters its key?
+//! One pass over a request: may the cache answer it, and which inputs enter its key?
 
 use super::facts::RequestFacts;
 use crate::key::{KeyPolicy, RequestHead};
@@ -9,24 +9,28 @@ use crate::status::{Detail, ForwardReason, Reason};
 use http::header::{COOKIE, HeaderMap};
 use http::{HeaderName, HeaderValue, Method};
 
-/// A request that the cache may answer, and the fields that matter to it.
+/// The result of inspecting a request: the fields and facts that matter to the cache.
 #[derive(Default)]
 pub(in crate::serve) struct InspectedRequest<'a> {
+    /// The `Host` line.
     pub(in crate::serve) host: Option<&'a HeaderValue>,
     has_cookie: bool,
     /// The values of the cookies that enter the key, if there is any cookie.
     pub(in crate::serve) cookies: Vec<Option<&'a [u8]>>,
-    /// Who the sender is, where that is part of the key.
+    /// The identity of the visitor, if the policy makes it part of the key.
     pub(in crate::serve) identity: Option<String>,
-    /// The parts of the key that the user computes.
+    /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
-    /// The tag of a copy that the sender has, if it names one alone.
+    /// The last line of `If-None-Match`.
     pub(in crate::serve) copy: Option<&'a HeaderValue>,
     pub(in crate::serve) facts: RequestFacts,
 }
 
-/// Returns `true` if the cache may answer a request with these fields, and notes which of them matter. The notes
-/// are written in place: they are too large to be moved about.
+/// Inspects a request, and notes the fields and facts that matter. They are written in place, since
+/// they are too large to move.
+///
+/// # Errors
+/// Returns the reason if the cache must not answer the request.
 #[inline]
 pub(in crate::serve) fn inspect<'a>(
     policy: &Policy,
@@ -39,8 +43,8 @@ pub(in crate::serve) fn inspect<'a>(
     if *request.method != Method::GET && !head {
         return Err(ForwardReason::Method.into());
     }
-    // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics, so a handler
-    // may read it, and no key covers it. Nor does it cover trailers.
+    // RFC 9110 section 9.3.1: content in a GET has no generally defined semantics. A handler may
+    // read it, or trailers, but no key covers them.
     if !is_empty {
         return Err(Reason::bypass(Detail::Body));
     }
@@ -62,6 +66,7 @@ pub(in crate::serve) fn inspect<'a>(
 }
 
 impl<'a> InspectedRequest<'a> {
+    /// Reads the header fields.
     fn read(
         &mut self,
         policy: &Policy,
@@ -70,9 +75,9 @@ impl<'a> InspectedRequest<'a> {
     ) -> Result<(), Reason> {
         let personal = self.identity.is_some();
         self.facts.personal = personal;
-        // A layer further in may never learn of it.
+        // Inner layers may not see the identity.
         self.facts.identified = personal;
-        // Where who the sender is has a part in the key, nothing that says so has to bypass.
+        // If the identity is part of the key, credentials do not bypass the cache.
         let app = policy.sharing == Sharing::App && !personal;
         let strict = policy.strips_unkeyed && !personal;
         let declared = !policy.key.ignored.is_empty() || !policy.credentials.is_empty();
@@ -85,7 +90,7 @@ impl<'a> InspectedRequest<'a> {
                     continue;
                 }
             }
-            // Most fields mean nothing, which one look settles.
+            // Most fields have no role. One check of the name finds that out.
             if !is_harmless(name.as_str()) {
                 self.note(name, value, app, strict, &policy.key)?;
             }
@@ -95,7 +100,7 @@ impl<'a> InspectedRequest<'a> {
             let declared = !cookies.is_default();
             match cookies.read(headers) {
                 Ok(values) if declared || personal => self.cookies = values,
-                // Where some enter the key, a handler that sees others beside them answers to no key.
+                // The handler would see cookies that the key does not cover.
                 _ if app || declared || strict => return Err(Reason::bypass(Detail::Cookie)),
                 _ => self.facts.identified = true,
             }
@@ -103,7 +108,8 @@ impl<'a> InspectedRequest<'a> {
         Ok(())
     }
 
-    /// Notes a field that may mean something; apart, so that passing over all the others is a small loop.
+    /// Notes a field that may have a role. Not inlined, so that the loop over all other fields
+    /// stays small.
     #[inline(never)]
     fn note(
         &mut self,
@@ -121,7 +127,7 @@ impl<'a> InspectedRequest<'a> {
                     return Err(Reason::bypass(Detail::Host));
                 }
             }
-            // Whoever has it in the key has said what it is.
+            // A policy that keys the field declares that it is not a credential.
             HeaderRole::NamedLikeCredential if key.covers(name) => {}
             HeaderRole::Credential | HeaderRole::NamedLikeCredential if app => {
                 return Err(Reason::bypass(detail(name.as_str())));
@@ -149,7 +155,8 @@ impl<'a> InspectedRequest<'a> {
     }
 }
 
-/// Returns `true` if any field says who the sender of a request is, by whatever preset.
+/// Returns `true` if a field, cookie or extension of a request identifies its visitor, under any
+/// preset.
 pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>().and_then(|outer| outer.cookies.as_deref());
     let cookies = Cookies { own: &policy.cookies, outer, personal: false };
@@ -162,15 +169,15 @@ pub(in crate::serve) fn identifies(policy: &Policy, request: RequestHead<'_>) ->
         || policy.identifies_by_field(request.headers)
 }
 
-/// Returns `true` if a request carries credentials, or an outer layer has identified its sender or found a cookie that
-/// nothing declares.
+/// Returns `true` if a request carries credentials, or an outer layer has identified its visitor or
+/// found an undeclared cookie.
 pub(crate) fn is_identified(request: RequestHead<'_>) -> bool {
     let outer = request.extensions.get::<OuterContext>();
     outer.is_some_and(OuterContext::may_identify)
         || request_fields::identifies(request.headers, &[], &[], |_| false)
 }
 
-/// Returns `false` if there was a line before: of a field that may occur once, nobody knows then which line counts.
+/// Returns `false` if the field had a line before: recipients may disagree on which line counts.
 fn is_only_line<'a>(place: &mut Option<&'a HeaderValue>, value: &'a HeaderValue) -> bool {
     place.replace(value).is_none()
 }
@@ -227,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_declared_ignored_does_not_identify_and_a_declared_credential_does() {
+    fn ignored_field_does_not_identify_and_a_declared_credential_does() {
         let ignoring = Policy::app().ignore_headers([http::header::AUTHORIZATION]);
         assert!(verdict(&ignoring, &[("authorization", "Bearer x")]).is_ok());
         let declaring = Policy::rfc9111().credential_headers([HeaderName::from_static("x-mine")]);
@@ -235,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_a_get_not_plain_bypasses() {
+    fn requests_that_are_not_plain_gets_bypass() {
         let table = [
             (("content-length", "1"), Detail::Body),
             (("content-length", "00"), Detail::Body),

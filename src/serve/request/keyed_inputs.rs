@@ -1,5 +1,10 @@
-//! The inputs of a request that enter its key, and those alone that the handler sees of it: no page that is stored can
-//! depend on any other.
+//! The keyed inputs of a request, and the removal of unkeyed ones before it is forwarded.
+//!
+//! Inputs that the policy ignores (fields, cookies, query parameters) never reach the handler on a
+//! fetch, so no stored response depends on them. With [`strip_unkeyed_inputs`], all other unkeyed
+//! fields are removed, too.
+//!
+//! [`strip_unkeyed_inputs`]: crate::policy::PolicyBuilder::strip_unkeyed_inputs
 
 use super::facts::RequestFacts;
 use super::inspect::InspectedRequest;
@@ -13,7 +18,10 @@ use crate::status::{Detail, Reason};
 use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, Uri, request};
 
-/// Writes the key of a request into a buffer, which is too large to be moved about.
+/// Writes the key of a request into a buffer, which is too large to move.
+///
+/// # Errors
+/// Returns the reason for a bypass if the request has no key.
 pub(in crate::serve) fn write_request_key(
     config: &LayerConfig,
     request: RequestHead<'_>,
@@ -30,7 +38,7 @@ pub(in crate::serve) fn write_request_key(
             KeyError::TooLong => Reason::bypass(Detail::KeyLength),
         },
     )?;
-    // Digests: keys of a shared store are read by others than their owners.
+    // Digests, since others may read the keys of a shared store.
     for (at, name) in config.policy.cookies.keyed().iter().enumerate() {
         let value = inspected.cookies.get(at).copied().flatten();
         let digest = value.map(|value| config.digests().digest(name.as_bytes(), value));
@@ -49,7 +57,7 @@ pub(in crate::serve) fn write_request_key(
 pub(in crate::serve) struct KeyedInputs<'a> {
     policy: &'a Policy,
     facts: RequestFacts,
-    /// The parts of the key that the user computes.
+    /// The key parts that functions of the user compute.
     parts: &'a [Option<String>],
 }
 
@@ -62,7 +70,8 @@ impl<'a> KeyedInputs<'a> {
         Self { policy, facts, parts }
     }
 
-    /// Removes from a request what its key ignores, and gives it the form of all requests with this key.
+    /// Removes the unkeyed inputs from a request, and gives all requests with one key the same
+    /// form.
     pub(in crate::serve) fn strip<B>(self, request: &mut Request<B>) {
         self.strip_unkeyed(request);
         normalize(request);
@@ -88,8 +97,9 @@ impl<'a> KeyedInputs<'a> {
         }
     }
 
-    /// Returns `true` if a stripped request would lack anything that this one has. One that is sent on as it is, whatever
-    /// its answer, then has an answer that its key does not cover.
+    /// Returns `true` if a stripped request would lack an input of this one. If this one were
+    /// forwarded unchanged, its key would not cover the response. Always returns `true` if the
+    /// policy strips unkeyed inputs.
     pub(in crate::serve) fn would_strip_any_of(self, request: &request::Parts) -> bool {
         if self.policy.strips_unkeyed {
             return true;
@@ -102,6 +112,8 @@ impl<'a> KeyedInputs<'a> {
         stripped.headers() != &request.headers || !is_same((&stripped).into())
     }
 
+    /// Reports the unkeyed fields of a request, and removes them if the policy strips unkeyed
+    /// inputs.
     fn remove_unkeyed<B>(self, request: &mut Request<B>) {
         let policy = self.policy;
         if !policy.strips_unkeyed && !policy.predicates.reports() {
@@ -118,11 +130,11 @@ impl<'a> KeyedInputs<'a> {
     }
 }
 
-/// Returns `true` if the handler may see a field, where it may not see all.
+/// Returns `true` if the handler may see a field under a policy that strips unkeyed inputs.
 pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, facts: RequestFacts) -> bool {
     let meaning = meaning(name.as_str());
     policy.is_keyed(name)
-        // Those that are left are keyed, and the others are taken off or keep the response from being stored.
+        // All cookies but the keyed ones are removed, or prevent the response from being stored.
         || *name == COOKIE
         || meaning.selects()
         || (facts.personal && (meaning.identifies() || policy.credentials.contains(name)))
@@ -132,8 +144,8 @@ pub(in crate::serve) fn reaches_handler(policy: &Policy, name: &HeaderName, fact
 
 /// Gives all requests with one key the same form.
 ///
-/// Adds `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes `Content-Length` from a GET or HEAD.
-/// That has no content: requests with content bypass the cache.
+/// Adds `Host` if the target has an authority (RFC 9112 section 3.2.2). Removes `Content-Length`
+/// from a GET or HEAD, which has no content: requests with content bypass the cache.
 pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         request.headers_mut().remove(CONTENT_LENGTH);
@@ -144,11 +156,12 @@ pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
     let authority = public_uri((&*request).into()).authority();
     let host = authority.and_then(|authority| HeaderValue::try_from(authority.as_str()).ok());
     if let Some(host) = host {
-        // A header section that is full goes without.
+        // A full header section gets no `Host`.
         let _ = request.headers_mut().try_insert(HOST, host);
     }
 }
 
+/// Replaces the query of a URI by its keyed form.
 fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
     let normalised = query.normalised(uri.query());
     if normalised.as_deref() == uri.query() {
@@ -159,7 +172,7 @@ fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
         None => uri.path().to_owned(),
     };
     let mut parts = std::mem::take(uri).into_parts();
-    // Pieces of a valid query make a valid query; were it not so, the handler gets none.
+    // Pieces of a valid query form a valid query. Otherwise, the URI would lose its path and query.
     parts.path_and_query = path_and_query.try_into().ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
 }

@@ -1,4 +1,4 @@
-//! The request: what matters of it, its key, and what of it is forwarded.
+//! The request: the facts that matter to the cache, its key, and the form in which it is forwarded.
 
 mod anonymize;
 mod chain;

@@ -8,8 +8,8 @@ use http::uri::Authority;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-/// Returns what a client is told of a key, where it is told: what it asked for, and of all that the key is made of
-/// a digest, since that may say who its sender is.
+/// Returns the `key` parameter, if clients get one: the URL that the client requested, and a digest
+/// of the whole key. The key itself may contain an identity.
 #[inline]
 pub(in crate::serve) fn shown_key(
     config: &LayerConfig,
@@ -35,5 +35,5 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
     format!("{shown} #{digest}").into()
 }
 
-/// So many characters of a URL are shown.
+/// The most characters of a URL in the parameter.
 const LONGEST_SHOWN: usize = 512;

@@ -1,4 +1,4 @@
-//! What all steps of one request have in common.
+//! The state that all steps of one request share.
 
 use super::chain::chain;
 use super::facts::RequestFacts;
@@ -13,24 +13,25 @@ use crate::serve::config::LayerConfig;
 use crate::store::Validity;
 use std::sync::{Arc, Weak};
 
-/// The same for all steps of one request.
+/// The state that all steps of one request share.
 #[derive(Clone)]
 pub(in crate::serve) struct RequestState {
     pub(in crate::serve) config: Arc<LayerConfig>,
     pub(in crate::serve) key: CacheKey,
-    /// What the client is told of it.
+    /// The `key` parameter of `Cache-Status`, if clients get one.
     pub(in crate::serve) shown: Option<Arc<str>>,
     pub(in crate::serve) facts: RequestFacts,
-    /// The parts of the key that the user computes.
+    /// The key parts that functions of the user compute.
     pub(in crate::serve) parts: Vec<Option<String>>,
-    /// All that names the request's targets, the public path first.
+    /// All scopes that name the request's targets, the public path first.
     pub(in crate::serve) scopes: Vec<Scope>,
+    /// The hosts that the request names.
     pub(in crate::serve) hosts: Vec<String>,
-    /// When the request came.
+    /// The time at which the request arrived.
     pub(in crate::serve) began: Moment,
-    /// What inner layers hold of the responses to the request.
+    /// The admissions of responses to the request that inner layers hold.
     pub(in crate::serve) holds: Weak<Holds>,
-    /// The request, among those that led to it.
+    /// The request and the requests and computations that led to it.
     pub(in crate::serve) chain: Arc<Chain>,
 }
 
@@ -49,15 +50,18 @@ impl RequestState {
         Self { config: Arc::clone(config), key, shown, facts, parts, scopes, hosts, began, holds, chain }
     }
 
+    /// Returns `true` if no hard invalidation covers a stored response, and the store answers.
     pub(in crate::serve) async fn is_valid(&self, stored: &StoredResponse) -> bool {
         matches!(self.config.cache.validity_of(stored).await, Ok(Validity::Valid | Validity::Stale))
     }
 
+    /// Returns `true` if any invalidation covers an arriving response, and the store answers.
     pub(in crate::serve) async fn is_outdated(&self, arriving: &StoredResponse) -> bool {
         let validity = self.config.cache.validity_of(arriving).await;
         matches!(validity, Ok(Validity::Stale | Validity::Invalid))
     }
 
+    /// Returns the current generation, or `None` if the store does not answer.
     pub(in crate::serve) async fn generation(&self) -> Option<Generation> {
         self.config.cache.generation().await.ok()
     }

@@ -1,4 +1,4 @@
-//! The targets of a request: what its client asked for, and what the handler sees.
+//! The targets of a request: the URI that the client sent, and the URI that the handler sees.
 
 use super::forwarded::{add_hosts, forwarded_prefix};
 use crate::entry::{ExtendOnHost, Scope};
@@ -8,7 +8,8 @@ use http::Uri;
 use http::header::HOST;
 use http::uri::Authority;
 
-/// Returns the URI as the client sent it: a nested axum router strips the prefix of the one it passes on.
+/// Returns the URI that the client sent. A nested axum router strips its prefix from the URI that
+/// the handler sees.
 pub(in crate::serve) fn public_uri(request: RequestHead<'_>) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
@@ -17,12 +18,13 @@ pub(in crate::serve) fn public_uri(request: RequestHead<'_>) -> &Uri {
     request.uri
 }
 
-/// Returns the URI that the handler sees, if a router or a layer has made it another one than the client sent.
+/// Returns the URI that the handler sees, if a router or a layer has changed it.
 pub(in crate::serve) fn rewritten_uri(request: RequestHead<'_>) -> Option<&Uri> {
     (!is_same_target(public_uri(request), request.uri)).then_some(request.uri)
 }
 
-/// Returns the hosts that a request names: in what its client sent, in what the handler sees, and in forwarded fields.
+/// Returns the hosts that a request names: in the client's URL, in the URI that the handler sees,
+/// and in forwarded fields.
 pub(in crate::serve) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<String> {
     let public = public_uri(request).authority().map(Authority::as_str);
     let public = public.or_else(|| request.headers.get(HOST)?.to_str().ok());
@@ -33,7 +35,8 @@ pub(in crate::serve) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<
     hosts
 }
 
-/// Returns all that the target of a request is named by in an invalidation, the public path first.
+/// Returns the scopes by which an invalidation names the target of a request, the public path
+/// first.
 fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let public = public_uri(request);
     let of =
@@ -50,8 +53,8 @@ fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Ve
     scopes
 }
 
-/// Returns all that may name the targets of a request on these hosts: its own, the public path first, and those that
-/// outer layers know.
+/// Returns the scopes that name the targets of a request on these hosts: its own, the public path
+/// first, and those from outer layers.
 pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let mut scopes = own_scopes(request, key, hosts);
     if let Some(targets) = request.extensions.get::<OuterContext>().and_then(|outer| outer.targets.as_ref()) {
@@ -61,7 +64,7 @@ pub(in crate::serve) fn scopes_on(request: RequestHead<'_>, key: &KeyPolicy, hos
     scopes
 }
 
-/// Returns all that may name the targets of a request.
+/// Returns the scopes that name the targets of a request.
 pub(in crate::serve) fn scopes(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<Scope> {
     scopes_on(request, key, &hosts(request, key))
 }

@@ -17,7 +17,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use std::cell::Cell;
 
-/// The fields of a request, each with the values that it may have; `|` stands between lines.
+/// The fields of a request, each with its possible values. `|` separates lines.
 const FIELDS: [(&str, &[&str]); 24] = [
     ("host", &["h.example", "h.example", "i.example", "h.example:81"]),
     ("x-k", &["1", "2", "", "1|2", "12"]),
@@ -63,7 +63,8 @@ const TARGETS: [&str; 12] = [
     "http://h.example?b=2",
 ];
 
-/// A request by the numbers of its values, 0 for none; the last but one is the target, the last one that of a nested router.
+/// A request as the indices of its values, 0 for none. The last but one selects the target, and the
+/// last one the original URI of a nested router.
 type Choices = Vec<usize>;
 
 const TARGET: usize = FIELDS.len();
@@ -199,7 +200,7 @@ fn policies() -> impl Strategy<Value = PolicyBuilder> {
     )
 }
 
-/// What is keyed of a request, and what the handler sees of it.
+/// The key of a request, and the request that the handler sees.
 #[derive(Debug)]
 struct SeenRequest {
     key: Vec<u8>,
@@ -222,7 +223,7 @@ fn see(config: &LayerConfig, mut request: Request<()>) -> Option<SeenRequest> {
 }
 
 impl SeenRequest {
-    /// Returns `true` if the key alone decides what the handler sees of a field.
+    /// Returns `true` if the key determines the lines of a field that the handler sees.
     fn is_decided(&self, policy: &Policy, name: &HeaderName) -> bool {
         let is_allowed = policy.strips_unkeyed && policy.allowed_unkeyed.contains(name);
         let identifies = meaning(name.as_str()).identifies() || policy.credentials.contains(name);
@@ -233,14 +234,14 @@ impl SeenRequest {
         policy.key.covers(name) || (!is_free && (is_listed || policy.strips_unkeyed))
     }
 
-    /// Returns all that the handler sees and the key decides.
+    /// Returns all inputs that the handler sees and the key determines.
     fn decided(&self, policy: &Policy) -> Vec<String> {
         let request = &self.stripped;
         let mut lines: Vec<_> = (request.headers().iter())
             .filter(|(name, _)| self.is_decided(policy, name))
             .map(|(name, value)| format!("{name}: {}", value.to_str().expect("text")))
             .collect();
-        // The order of the lines of one field counts, that of fields does not.
+        // The order of lines matters within one field only.
         lines.sort_by_key(|line| line.split(':').next().map(str::to_owned));
         let cookies = Cookies { own: &policy.cookies, outer: None, personal: self.facts.personal };
         if !policy.cookies.keyed().is_empty() {
@@ -252,7 +253,8 @@ impl SeenRequest {
     }
 }
 
-/// Checks one pair of requests. Returns `true` if they have one key.
+/// Checks one pair of requests, and returns whether they have one key. Returns `None` if a request
+/// bypasses the cache.
 fn check(
     config: &LayerConfig,
     first: Request<()>,
@@ -264,7 +266,7 @@ fn check(
     if has_one_key {
         prop_assert_eq!(&a, &b, "one key, and the handler sees another request");
     }
-    // Such a field enters the key as it was sent, too, though the handler sees something else of it.
+    // These fields enter the key as sent, too, but the handler sees another form of them.
     let is_twice = |name: &HeaderName| meaning(name.as_str()).is_keyed() || *name == CONTENT_LENGTH;
     let is_replaced = |name| config.policy.key.fields().filter(|field| *field == name).count() > 1;
     let keys_twice = config.policy.key.fields().any(|name| is_twice(name) || is_replaced(name));
