@@ -1,4 +1,8 @@
-//! The chains of nested requests and computations, and their waits for the flights of others.
+//! Chains of nested requests and computations, by which loops and cyclic waits are detected.
+//!
+//! A handler may send requests to its own site, and a computation may read other values. A request
+//! that waits for a flight led by its own ancestor would wait forever. So would two requests whose
+//! leaders wait for each other.
 
 use crate::key::CacheKey;
 use std::cell::RefCell;
@@ -8,63 +12,69 @@ thread_local! {
     static CURRENT: RefCell<Option<Arc<Chain>>> = const { RefCell::new(None) };
 }
 
-/// The most calls that a search for a cycle of waits follows.
+/// The most leaders that a search for a cycle of waits visits.
 const HOPS: usize = 16;
 
 /// The most identical ancestors that a request may have.
 const IDENTICAL: usize = 1;
 
-/// The most ancestors with its key that a request may have. This ends loops that change a field each time.
+/// The most ancestors with its key that a request may have. This ends loops that change a field
+/// each time.
 const SAME_KEY: usize = 16;
 
-/// The most ancestors that compute the same value. A cycle through identical requests ends at [`IDENTICAL`] first.
+/// The most ancestors that compute the same value. A cycle through identical requests ends at
+/// [`IDENTICAL`] first.
 const COMPUTATIONS: usize = 3;
 
-/// A request or a computation of a value, and the one that made it.
+/// A request or a computation of a value, linked to its parent: the request or computation that
+/// started it.
 #[derive(Debug)]
 pub(crate) struct Chain {
     parent: Option<Arc<Self>>,
     key: CacheKey,
-    /// A digest of the fields of a request.
+    /// A digest of the fields of a request; `None` for a computation and a [`root`](Self::root).
     fields: Option<u64>,
-    /// The leaders of all flights that its nested requests and computations wait for.
+    /// The leaders of all flights that its nested requests and computations wait for. Each [`Wait`]
+    /// removes its own entries.
     waits: Mutex<Vec<Weak<Self>>>,
 }
 
-/// A wait that is known to others. Dropped, it is over.
+/// A registered wait, which the search for cycles sees. It ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Wait {
     waiting: Option<Arc<Chain>>,
     leader: Weak<Chain>,
 }
 
+/// Sets the chain that runs on this thread, and returns the previous one.
 fn replace_current(chain: Option<Arc<Chain>>) -> Option<Arc<Chain>> {
     CURRENT.try_with(|current| current.replace(chain)).ok().flatten()
 }
 
 impl Chain {
-    /// Creates a request for a key, with a digest of its fields, as a child of what runs on this thread.
+    /// Creates a request for a key, with a digest of its fields. Its parent is the chain that runs
+    /// on this thread.
     pub(crate) fn request(key: CacheKey, fields: u64) -> Arc<Self> {
         Arc::new(Self { parent: Self::current(), key, fields: Some(fields), waits: Mutex::default() })
     }
 
-    /// Creates a computation of a value, as a child of what runs on this thread.
+    /// Creates a computation of a value. Its parent is the chain that runs on this thread.
     pub(crate) fn computation(key: CacheKey) -> Arc<Self> {
         Arc::new(Self { parent: Self::current(), key, fields: None, waits: Mutex::default() })
     }
 
-    /// Creates a request that no other has made, wherever it is made.
+    /// Creates a request without a parent, even if another chain runs on this thread.
     pub(crate) fn root(key: CacheKey) -> Arc<Self> {
         Arc::new(Self { parent: None, key, fields: None, waits: Mutex::default() })
     }
 
-    /// Returns the request or the computation that runs on this thread.
+    /// Returns the chain that runs on this thread.
     pub(crate) fn current() -> Option<Arc<Self>> {
-        // There are no thread-local values while a thread ends.
+        // Thread-locals are inaccessible while a thread ends.
         CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
     }
 
-    /// Runs some of its work.
+    /// Runs `work` with this chain as the current one of the thread.
     pub(crate) fn enter<T>(self: &Arc<Self>, work: impl FnOnce() -> T) -> T {
         struct EnteredChain(Option<Arc<Chain>>);
         impl Drop for EnteredChain {
@@ -89,20 +99,22 @@ impl Chain {
         }
     }
 
-    /// Begins to wait for a leader; `None` if that waits for this one, directly or not.
+    /// Registers a wait for a leader. Returns `None` if that would deadlock: the leader waits for
+    /// an ancestor of this chain, directly or through others.
     pub(crate) fn wait_for(&self, leader: &Weak<Self>) -> Option<Wait> {
         let wait = Wait { waiting: self.parent.clone(), leader: Weak::clone(leader) };
-        // Known before it is looked for: of two who begin at once, one sees the other.
+        // Registered before the search: of two waits that begin at once, at least one sees the
+        // other.
         self.ancestors().for_each(|each| each.lock().push(Weak::clone(leader)));
         (!self.is_awaited_by(leader)).then_some(wait)
     }
 
-    /// Returns `true` if a leader waits for an ancestor of this one.
+    /// Returns `true` if a leader is an ancestor of this chain, or waits for one.
     fn is_awaited_by(&self, leader: &Weak<Self>) -> bool {
         let mut found: Vec<_> = leader.upgrade().into_iter().collect();
         let mut at = 0;
         while let Some(leader) = found.get(at).cloned() {
-            // In doubt, it does not wait.
+            // A search that reaches its limit assumes a cycle.
             if at == HOPS || self.ancestors().any(|own| std::ptr::eq(own, &*leader)) {
                 return true;
             }
@@ -116,6 +128,7 @@ impl Chain {
         false
     }
 
+    /// Returns the ancestors, the parent first.
     fn ancestors(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(self.parent.as_deref(), |each| each.parent.as_deref())
     }
@@ -192,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_search_that_is_cut_short_finds_a_cycle() {
+    fn search_beyond_its_limit_assumes_a_cycle() {
         let (a, asker) = (request(b"a"), request(b"asker"));
         let mut others: Vec<_> = (0..HOPS as u64 + 4).map(|number| request(&number.to_le_bytes())).collect();
         let waits: Vec<_> = others
@@ -202,13 +215,13 @@ mod tests {
         assert!(of(&asker, b"a").wait_for(&Arc::downgrade(&a)).is_none());
         others.truncate(3);
         drop(waits.into_iter().skip(3).collect::<Vec<_>>());
-        // Many waits for the same one are one.
+        // Several waits for the same leader count once.
         let same: Vec<_> = (0..100).map(|_| of(&a, b"x").wait_for(&Arc::downgrade(&others[0]))).collect();
         assert!(same.iter().all(Option::is_some));
     }
 
     #[test]
-    fn a_wait_that_is_refused_leaves_nothing_behind() {
+    fn refused_wait_is_not_registered() {
         let a = request(b"a");
         assert!(of(&a, b"a").wait_for(&Arc::downgrade(&a)).is_none());
         assert!(a.lock().is_empty());

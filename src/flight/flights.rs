@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
-/// The part a request has in a flight.
+/// The role of a request in a flight.
 pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
     Leader(Leader<O>),
     Follower(Arc<Flight<O>>),
-    /// There are as many flights as there may be.
+    /// The table is full: the request fetches without a flight.
     Alone,
 }
 
@@ -24,6 +24,7 @@ pub(crate) enum Role<O: AbandonedOutcome = Outcome> {
 #[derive(Debug)]
 pub(crate) struct Flights<O = Outcome> {
     table: Arc<FlightTable<O>>,
+    /// The most flights in the table.
     most: usize,
 }
 
@@ -39,9 +40,12 @@ impl<O: AbandonedOutcome> Flights<O> {
         Self { table: Arc::new(table), most }
     }
 
-    /// Joins the flight of a key, or leads a new one if there is none, or only `outdated`.
+    /// Joins the flight of a key. Leads a new flight if there is none, or if the present one is
+    /// `outdated`.
     ///
-    /// `generation` must have been read before.
+    /// `generation` must have been read before this call, so that an invalidation after it makes
+    /// the flight outdated. `attempt` is the number of flights that failed before, and `leader` is
+    /// the chain of the request.
     pub(crate) fn join(
         &self,
         key: &CacheKey,
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_leader_that_is_dropped_releases_its_followers_and_its_place() {
+    async fn dropped_leader_releases_its_followers_and_its_place() {
         let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
@@ -113,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_after_the_end_of_a_body_waits_until_it_is_said_what_became_of_it() {
+    async fn ended_waits_until_a_begun_flight_has_its_final_outcome() {
         let flights = Flights::new(10);
         let leader = lead(&flights, None);
         let flight = follow(&flights);
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flight_removes_exactly_itself_and_not_the_one_that_took_its_place() {
+    async fn replaced_flight_does_not_remove_its_replacement() {
         let flights = Flights::new(10);
         let old = lead(&flights, None);
         let outdated = follow(&flights);

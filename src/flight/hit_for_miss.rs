@@ -1,4 +1,5 @@
-//! A bounded memory of keys: those whose responses can't be shared (hit-for-miss), and why a response was not stored.
+//! A bounded memory of keys. It holds hit-for-miss keys, whose requests do not collapse for a
+//! while, and the outcome of the last recording of each key.
 
 use crate::clock::Moment;
 use crate::key::{BuildPrehashed, KeyRef};
@@ -7,27 +8,28 @@ use quick_cache::sync::{Cache as Quick, DefaultLifecycle};
 use std::fmt;
 use std::time::Duration;
 
-/// Why requests to a key do not collapse.
+/// The reason why requests for a key do not collapse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HitForMissReason {
     /// The last response could not be shared.
     Uncacheable,
-    /// A cache layer further in handles it.
+    /// An inner cache layer handles requests for the key.
     HandledByInner,
 }
 
-/// How long a key is remembered by default.
+/// How long a key is hit-for-miss.
 const REMEMBERED: Duration = Duration::from_secs(10);
+/// The capacity of a memory, in keys.
 const MOST: usize = 8192;
 
-// By the seeded hash of the key alone, so that long keys take no memory. Two keys that share one
-// share a pass: that costs a collapse, and tells nobody anything.
+// A key is represented by its seeded hash alone, so long keys take no memory. If two keys collide,
+// both are hit-for-miss: that costs a collapse, and reveals nothing.
 type Memory<T> = Quick<u64, (T, Moment), UnitWeighter, BuildPrehashed>;
 
-/// The keys to pass.
+/// The keys whose requests do not collapse.
 pub(crate) type HitForMiss = Remembered<HitForMissReason>;
 
-/// A value for each of the latest keys, for a limited time.
+/// A value for each of the latest keys, for a limited time. Old keys are evicted when it is full.
 pub(crate) struct Remembered<T> {
     keys: Memory<T>,
     /// How long a key is remembered.
@@ -41,7 +43,7 @@ impl Default for Remembered<HitForMissReason> {
 }
 
 impl<T: Copy> Remembered<T> {
-    /// Creates a memory that keeps each key for some time.
+    /// Creates a memory that keeps each key for `lasting`.
     pub(crate) fn lasting(lasting: Duration) -> Self {
         let (weights, lifecycle) = (UnitWeighter, DefaultLifecycle::default());
         let keys = Quick::with(MOST, MOST as u64, weights, BuildPrehashed::default(), lifecycle);
@@ -72,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pass_is_forgotten_in_time_and_their_number_is_bounded() {
+    fn keys_expire_and_their_number_is_bounded() {
         let hit_for_miss = HitForMiss::default();
         let now = crate::clock::Clock::system().now();
         let key = KeyRef::new(b"k");

@@ -1,4 +1,4 @@
-//! The leader's guard: whatever happens to it, its followers learn of it.
+//! The guard of a flight's leader: it releases the followers even if the leader is dropped.
 
 use super::outcome::{AbandonedOutcome, Outcome, gate};
 use super::stream::Stream;
@@ -8,15 +8,16 @@ use crate::key::CacheKey;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Held by the request that calls the service for all.
+/// The guard of a flight's leader, the request that calls the service for all followers.
 ///
-/// Dropped without a word, it means that the leader was cancelled or, while unwinding, that it
-/// panicked.
+/// If it is dropped without an outcome, the leader was cancelled or, if the thread is unwinding,
+/// has panicked. The followers then get [`AbandonedOutcome::abandoned`].
 #[derive(Debug)]
 pub(crate) struct Leader<O: AbandonedOutcome = Outcome> {
     flights: Arc<FlightTable<O>>,
     key: CacheKey,
     flight: Arc<Flight<O>>,
+    /// The flight has its final outcome.
     told: bool,
 }
 
@@ -25,11 +26,12 @@ impl<O: AbandonedOutcome> Leader<O> {
         Self { flights, key, flight, told: false }
     }
 
+    /// Returns the generation that was current before the call began.
     pub(crate) fn generation(&self) -> Generation {
         self.flight.generation
     }
 
-    /// Lets nobody join any more: who comes from now on wants an answer that is newer.
+    /// Stops new requests from joining the flight: they need a newer response. Its followers stay.
     pub(crate) fn close(&self) {
         let removed =
             self.flights.flights.remove_if(&self.key, |_, flight| Arc::ptr_eq(flight, &self.flight));
@@ -38,44 +40,47 @@ impl<O: AbandonedOutcome> Leader<O> {
         }
     }
 
-    /// Says what became of the flight.
+    /// Ends the flight with an outcome.
     pub(crate) fn end(mut self, outcome: O) {
         self.tell(outcome);
     }
 
     fn tell(&mut self, outcome: O) {
         self.told = true;
-        // Removed first, so that nobody joins what is over.
+        // Removed first, so that no request joins a flight that has ended.
         self.close();
         self.flight.tell(outcome);
     }
 }
 
 impl Leader {
-    /// Returns what shares the response while it arrives. What becomes of it is still to be told.
+    /// Returns a function that lets followers read the response while it arrives. It does not end
+    /// the flight.
     pub(crate) fn announcement(&self) -> impl FnOnce(&Arc<Stream>) + use<> {
         let flight = Arc::clone(&self.flight);
         move |stream| flight.tell(Outcome::Begun(Arc::downgrade(stream)))
     }
 
-    /// Returns what ends the flight, whatever the leader does later.
+    /// Returns a function that ends the flight, even if the leader is still there or already gone.
+    /// Dropping the function does not end the flight.
     pub(crate) fn ending(&self) -> impl FnOnce(Outcome) + Send + use<> {
         let (flights, key, flight) = (Arc::clone(&self.flights), self.key.clone(), Arc::clone(&self.flight));
-        // Told already, so that a flight is not ended by dropping this.
+        // This second guard exists only inside the call, and must not report an abandoned flight.
         move |outcome| Self { flights, key, flight, told: true }.end(outcome)
     }
 
-    /// Shares the response, which must be in the store already: who comes later looks there.
+    /// Ends the flight with a response. It must be in the store already: later requests look it up
+    /// there.
     pub(crate) fn stored(self, response: Arc<StoredResponse>) {
         self.end(Outcome::Stored(response));
     }
 
-    /// Releases the followers: the response is not for them.
+    /// Ends the flight without a shared response: each follower calls the service itself.
     pub(crate) fn pass(self) {
         self.end(Outcome::Pass);
     }
 
-    /// Tells the followers that the service failed.
+    /// Ends the flight because the service failed.
     pub(crate) fn failed(self) {
         self.end(Outcome::Failed(gate()));
     }

@@ -1,8 +1,19 @@
-//! Collapse: concurrent requests for one key share one call of the service.
+//! Request collapsing (single-flight): concurrent requests for one key share one call of the
+//! service.
 //!
-//! A request that misses joins the flight of its key. The first is its leader: it calls the service
-//! in its own task, as if there were no cache. The others follow: they wait for what becomes of it.
-//! A leader that is dropped, for whatever reason, tells its followers by that alone.
+//! A request that misses joins the flight of its key. The first one is the leader: it calls the
+//! service in its own task, as if there were no cache. The others are followers: they wait for the
+//! outcome of the flight. If the leader is dropped for any reason, its guard releases the
+//! followers.
+//!
+//! | module | content |
+//! |---|---|
+//! | `table`, `flights` | a flight, the flights under way, joining one |
+//! | `leader`, `outcome` | the leader's guard, and the possible outcomes |
+//! | `chain` | nested requests: detection of loops and of cyclic waits |
+//! | `hit_for_miss` | keys that do not collapse for a while |
+//! | `stream` | a body that followers read while it arrives |
+//! | `stall`, `work` | recordings without progress; counts and permits of background work |
 
 mod chain;
 mod flights;

@@ -1,28 +1,28 @@
-//! What may become of a flight.
+//! The outcomes of a flight.
 
 use super::stream::Stream;
 use crate::entry::StoredResponse;
 use std::sync::{Arc, Weak};
 use tokio::sync::Semaphore;
 
-/// What became of a flight.
+/// The outcome of a flight.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
-    /// The response has begun, and whoever it fits may read it while it arrives.
+    /// The response has begun. A follower that it fits may read its body while it arrives.
     Begun(Weak<Stream>),
-    /// The response is complete and may be shared with those whom it fits.
+    /// The response is complete and stored. It answers the followers that it fits.
     Stored(Arc<StoredResponse>),
-    /// It may not be shared: every follower calls the service itself, at once.
+    /// The response may not be shared: every follower calls the service itself, at once.
     Pass,
-    /// The service failed. The gate lets a few call it at a time.
+    /// The service failed. The semaphore lets a few followers call it at a time.
     Failed(Arc<Semaphore>),
-    /// The leader went away before there was a response.
+    /// The leader was dropped without a result. The followers look up again, and one of them leads.
     Dangling,
 }
 
-/// What may become of a flight.
+/// An outcome type that has a value for flights whose leader was dropped.
 pub(crate) trait AbandonedOutcome: Clone {
-    /// Returns what has become of one whose leader has gone without a word.
+    /// Returns the outcome of a flight whose leader was dropped without one.
     fn abandoned(panicking: bool) -> Self;
 }
 
@@ -32,9 +32,10 @@ impl AbandonedOutcome for Outcome {
     }
 }
 
-/// So many of the followers of a failed flight call the service at a time.
+/// The most followers of a failed flight that call the service at a time.
 const FAILED_AT_ONCE: usize = 8;
 
+/// Creates the semaphore of a failed flight.
 pub(super) fn gate() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(FAILED_AT_ONCE))
 }

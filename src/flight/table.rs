@@ -11,31 +11,44 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use tokio::sync::Notify;
 
-/// The call of a service that others may wait for.
+/// A call of the service whose response other requests may wait for.
+///
+/// ```text
+/// under way ─┬─► begun ─┬─► ended: Stored, Pass, Failed or Dangling
+///            └──────────┘
+/// ```
+///
+/// Once it has begun, followers may read the body while it arrives. A request may join the flight
+/// until it ends, its leader closes it, or another flight replaces it. A flight is replaced if it
+/// is stalled, or began before an invalidation. A closed or replaced flight still has its
+/// followers.
 #[derive(Debug)]
 pub(crate) struct Flight<O = Outcome> {
-    /// What was current before the call began.
+    /// The generation that was current before the call began.
     pub(crate) generation: Generation,
-    /// The request that leads it.
+    /// The chain of the request that leads the flight.
     pub(crate) leader: Weak<Chain>,
-    /// How many flights failed before this one, for the request that leads it.
+    /// The number of consecutive flights that failed before this one, as its leader knows.
     pub(crate) attempt: u32,
+    /// The first outcome: `Begun`, or the final one.
     pub(super) outcome: OnceLock<O>,
-    /// What became of it after it had begun.
+    /// The final outcome of a flight that had begun.
     pub(super) end: OnceLock<O>,
+    /// Notified of each outcome.
     pub(super) told: Notify,
+    /// The number of followers that wait.
     pub(super) waiting: AtomicUsize,
 }
 
 impl<O: Clone> Flight<O> {
-    /// Waits until the flight is over.
+    /// Waits for the first outcome: the response has begun, or the flight has ended.
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped.
+    /// The future may be dropped at any time.
     pub(crate) async fn outcome(&self) -> O {
         loop {
             let mut told = pin!(self.told.notified());
-            // From here on no word is missed, be it before the first poll.
+            // From here on, no notification is missed, even before the first poll.
             told.as_mut().enable();
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();
@@ -44,22 +57,22 @@ impl<O: Clone> Flight<O> {
         }
     }
 
-    /// Counts one more who waits, unless there are so many already.
+    /// Counts one more follower. Returns `None` if `most` followers wait already.
     pub(crate) fn wait_in(&self, most: usize) -> Option<WaitingFollower<'_>> {
         let waiting = WaitingFollower(&self.waiting);
         (self.waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waiting)
     }
 
-    /// Says what became of the flight.
+    /// Sets an outcome. The first one may be `Begun`, and the second one is final; later ones are
+    /// ignored.
     pub(super) fn tell(&self, outcome: O) {
-        // The first word may be that it has begun, the next one is the last.
         if let Err(end) = self.outcome.set(outcome) {
             let _ = self.end.set(end);
         }
         self.told.notify_waiters();
     }
 
-    /// Waits until one that had begun has ended, too.
+    /// Waits until a flight that had begun has ended.
     pub(crate) async fn ended(&self) {
         loop {
             let mut told = pin!(self.told.notified());
@@ -72,7 +85,7 @@ impl<O: Clone> Flight<O> {
     }
 }
 
-/// One who waits for a flight.
+/// A follower that waits for a flight, counted until it is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitingFollower<'a>(&'a AtomicUsize);
 
@@ -86,6 +99,6 @@ impl Drop for WaitingFollower<'_> {
 #[derive(Debug)]
 pub(super) struct FlightTable<O> {
     pub(super) flights: DashMap<CacheKey, Arc<Flight<O>>, BuildPrehashed>,
-    /// Counted apart: the map would have to lock all its parts for it.
+    /// The number of flights in the map. The map's own `len` would lock all its shards.
     pub(super) number: AtomicUsize,
 }

@@ -1,4 +1,4 @@
-//! Work under way that a wait can be for: counted, and bounded if it has a permit.
+//! Background work: a counter for callers that wait for its end, and permits that bound it.
 
 use crate::waker_relay::relay_waker;
 use std::pin::pin;
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-/// Counts the work that is under way.
+/// The number of pieces of work that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct WorkCounter {
     running: AtomicUsize,
     idle: Notify,
 }
 
-/// One piece of work: under way until this is dropped.
+/// A piece of work, under way until the guard is dropped.
 #[derive(Debug)]
 pub(crate) struct WorkGuard(Arc<WorkCounter>);
 
-/// Leave to do one piece of background work, which counts as under way until this is dropped.
+/// Permission for one piece of background work, which is under way until this is dropped.
 #[derive(Debug)]
 pub(crate) struct WorkPermit {
-    /// Dropped before the guard: whoever waited for the work finds the permit free.
+    /// Fields drop in this order: a caller that waited for the work finds the permit free.
     _permit: Option<OwnedSemaphorePermit>,
     _work: WorkGuard,
 }
@@ -32,7 +32,8 @@ impl WorkCounter {
         WorkGuard(Arc::clone(self))
     }
 
-    /// Waits for a moment at which no work is under way. Returns at once if now is one.
+    /// Waits until no work is under way, if only for a moment. Returns at once if none is under way
+    /// now.
     pub(crate) async fn wait_idle(&self) {
         // Created before the count is read, so that no notification after that is missed.
         let idle = pin!(self.idle.notified());

@@ -4,7 +4,8 @@ use super::item::{BodyItem, BodySource};
 use super::sink::BodySink;
 use bytes::Bytes;
 
-/// Work that runs foreign code (a store, a waker, a buffer), to do once the lock is released.
+/// Work that runs foreign code (a store, a waker, the drop of a buffer), for the time after the
+/// lock is released.
 #[derive(Default)]
 pub(super) struct Deferred {
     pub(super) wakes: bool,
@@ -14,7 +15,7 @@ pub(super) struct Deferred {
     pub(super) ended: Option<(Box<dyn BodySink>, Ending)>,
 }
 
-/// How a recording has ended.
+/// The end of a recording.
 pub(super) enum Ending {
     Complete(Bytes),
     Failed,

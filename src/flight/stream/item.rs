@@ -1,4 +1,4 @@
-//! What a shared body consists of.
+//! The source of a shared body, its frames and its end.
 
 use crate::entry::body_for_storage;
 use crate::error::BoxError;
@@ -8,7 +8,7 @@ use http_body::{Body, Frame};
 use std::pin::Pin;
 use std::sync::Arc;
 
-/// What a frame takes besides its bytes, about.
+/// The approximate memory of a frame besides its data, in bytes.
 pub(super) const FRAME_COST: usize = 128;
 
 /// A frame of a shared body.
@@ -18,20 +18,20 @@ pub(super) enum BodyItem {
     Trailers(HeaderMap),
 }
 
-/// The body itself.
+/// The body of the service's response.
 pub(super) type BodySource = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 
-/// How a body has ended.
+/// The end of a body.
 #[derive(Debug, Clone)]
 pub(super) enum BodyEnd {
     Clean,
     Failed(Arc<BoxError>),
 }
 
-/// What one poll of the source has come to.
+/// The result of one poll of the source.
 pub(super) enum Arrived {
     Data(Bytes),
-    /// They say nothing, and there is no end to them.
+    /// An empty data frame. It is dropped, since a body may have any number of them.
     Empty,
     Trailers(HeaderMap),
     /// A frame of neither kind.
@@ -40,7 +40,7 @@ pub(super) enum Arrived {
 }
 
 impl Arrived {
-    /// Takes a frame apart.
+    /// Classifies the result of a poll.
     pub(super) fn of(polled: Option<Result<Frame<Bytes>, BoxError>>) -> Self {
         let frame = match polled {
             Some(Ok(frame)) => frame,
@@ -49,7 +49,7 @@ impl Arrived {
         };
         match frame.into_data() {
             Ok(data) if data.is_empty() => Self::Empty,
-            // A small piece of a large buffer would keep all of that.
+            // Copied if it is a small piece of a large buffer, which it would keep in memory.
             Ok(data) => Self::Data(body_for_storage(data).0),
             Err(frame) => frame.into_trailers().map_or(Self::Unknown, Self::Trailers),
         }

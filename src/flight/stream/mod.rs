@@ -1,8 +1,18 @@
-//! A body that many read while it arrives, each at its own pace.
+//! A response body that several readers read while it arrives, each at its own pace.
 //!
-//! Any reader drives it, with a waker that wakes them all: one who leaves takes no wake-up along. As long
-//! as it may still be stored, all of it is kept, and others may join. Once it may not, the readers go on
-//! through a bounded window, and one who stalls while that is full is cut off.
+//! ```text
+//! recording ─┬─► complete   the body is stored
+//!            ├─► failed     every reader gets the error of the source
+//!            └─► given up   the body can't be stored; readers go on through the window
+//! ```
+//!
+//! - Any reader polls the source, with a waker that wakes all readers. If that reader is dropped,
+//!   the others still get the wake-up.
+//! - During the recording, all frames are kept, and further readers may join.
+//! - After it, a frame is dropped once all readers have it. If the recording was given up, the
+//!   frames must fit a bounded window. While the window is full, a reader that makes no progress is
+//!   cut off.
+//! - No foreign code runs under the lock: not the source, a waker, a store or the drop of a buffer.
 
 mod deferred;
 mod item;

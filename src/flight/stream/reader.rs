@@ -21,23 +21,32 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::time::{Instant, Sleep};
 
-/// One who reads a [`Stream`]: a body.
+/// A reader of a [`Stream`], as a body.
+///
+/// ```text
+/// reading ─┬─► end       the body has ended
+///          ├─► failed    the source failed
+///          └─► cut off   too slow for the window (see the module)
+/// ```
 #[derive(Debug)]
 pub(crate) struct BodyReader {
     stream: Arc<Stream>,
+    /// Its index among the readers. Free for another reader after the drop.
     number: usize,
-    /// How many bytes it has.
+    /// The number of bytes it has read.
     read: u64,
-    /// It was told of an error, after which there is nothing.
+    /// It has returned an error. Nothing follows.
     failed: bool,
-    /// How long it waits for the slowest, and as far as which frame that one has to get meanwhile.
+    /// The timer for the slowest reader, and the frame that the slowest reader must reach before it
+    /// fires.
     patience: Option<(Pin<Box<Sleep>>, usize)>,
-    /// The wait for the body, where the request that reads it is known to others.
+    /// The registered wait for the body, if the reader belongs to a follower.
     wait: Option<Wait>,
 }
 
 impl Stream {
-    /// Begins with the frames that are there already, all of them counted, and returns its first reader.
+    /// Creates a stream that begins with the frames that were read already, and returns its first
+    /// reader. The sink has already counted these frames.
     pub(crate) fn begin(
         head: Arc<StoredResponse>,
         declared: Option<u64>,
@@ -68,7 +77,8 @@ impl Stream {
         BodyReader { stream: Arc::new(stream), number: 0, read: 0, failed: false, patience: None, wait: None }
     }
 
-    /// Returns a reader from the beginning, while there is one.
+    /// Adds a reader from the first frame on. Returns `None` if the recording or the body has
+    /// ended.
     pub(crate) fn join(self: &Arc<Self>) -> Option<BodyReader> {
         let mut state = lock(&self.state);
         if state.keep.is_none() || state.end.is_some() {
@@ -92,23 +102,26 @@ impl BodyReader {
         &self.stream
     }
 
-    /// Says by which wait the body is read.
+    /// Attaches the registered wait of a follower, which ends with the reader.
     pub(crate) fn waiting(mut self, wait: Wait) -> Self {
         self.wait = Some(wait);
         self
     }
 
-    /// Reads on for nobody, as long as the body may be stored.
+    /// Reads the body for the store alone, until the recording ends.
     pub(crate) async fn read_while_kept(mut self) {
         while self.stream.is_kept()
             && let Some(Ok(_)) = std::future::poll_fn(|cx| Pin::new(&mut self).poll_frame(cx)).await
         {
-            // A body that is always ready shall not keep a time limit from being seen.
+            // Yields, so that a time limit takes effect even if the body is always ready.
             tokio::task::yield_now().await;
         }
     }
 
-    /// Waits for the slowest reader; ready once that is cut off.
+    /// Waits for the slowest reader, and cuts it off if it makes too little progress.
+    ///
+    /// It must get past half of the window's frames within [`STALL_TIMEOUT`]. Outside a tokio
+    /// runtime there is no such limit.
     fn wait_for_the_slowest(
         &mut self,
         slowest: Option<usize>,
@@ -128,7 +141,7 @@ impl BodyReader {
             ready!(sleep.as_mut().poll(cx));
         }
         self.stream.change(|state| {
-            // It may have got on meanwhile.
+            // The slowest reader may have advanced meanwhile.
             if state.readers.slowest() == Some(slowest) {
                 state.cut_off(slowest);
             }
@@ -150,7 +163,7 @@ impl BodyReader {
                 stream.make_room(data);
             }
         }
-        // From here on, the state has the source again whatever happens.
+        // From here on, the state gets the source back in any case.
         polling.ended = true;
         match arrived {
             Poll::Pending => {
@@ -165,7 +178,7 @@ impl BodyReader {
     }
 }
 
-/// A poll of the source. If it panics, the body has failed and is never polled again.
+/// A poll of the source. If it panics, the body has failed, and is never polled again.
 struct Polling<'a> {
     stream: &'a Stream,
     ended: bool,
@@ -211,9 +224,11 @@ impl Body for BodyReader {
                 }
                 Found::CutOff => {
                     this.failed = true;
-                    return Poll::Ready(Some(Err("too slow for the others that read this body".into())));
+                    return Poll::Ready(Some(Err(
+                        "reader cut off: too slow for the other readers of the response body".into(),
+                    )));
                 }
-                // Before all that waits, so that no wake-up is missed.
+                // Registered before the reader waits, so that no wake-up is missed.
                 Found::Nothing => {
                     this.stream.wakers.register(number, cx.waker());
                     registered = true;
@@ -244,18 +259,18 @@ impl Body for BodyReader {
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        // Before somebody else can have its place.
+        // First, since another reader may get the number next.
         self.stream.wakers.forget(self.number);
         self.stream.change(|state| {
             state.readers.leave(self.number);
             state.trim();
-            // Somebody may have waited for this one.
+            // Other readers may have waited for this one.
             state.deferred.wakes = true;
         });
     }
 }
 
-/// What a body has failed with, told to each of its readers.
+/// The error of a body, which each of its readers gets.
 #[derive(Debug)]
 struct SharedBodyError(Arc<BoxError>);
 

@@ -1,34 +1,36 @@
-//! Who reads a body, and how far each has got.
+//! The readers of a body, and their positions.
 
 use std::collections::VecDeque;
 
-/// Where a reader is.
+/// The position of a reader.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Cursor {
-    /// Before the frame of this number.
+    /// Before the frame with this number.
     At(usize),
     CutOff,
     Gone,
 }
 
-/// The readers of a body, counted by their places, so that none of them has to be looked for.
+/// The readers of a body. They are also counted by position, so that no operation searches them for
+/// the slowest.
 #[derive(Debug)]
 pub(super) struct Readers {
     places: Vec<Cursor>,
-    /// How many are before each frame that is there, and after the last.
+    /// The number of readers before each frame that is kept and, as the last item, after all of
+    /// them.
     before: VecDeque<usize>,
-    /// The number of the first frame that is there.
+    /// The number of the first frame that is kept.
     base: usize,
 }
 
 impl Readers {
-    /// Returns one reader, before the first of so many frames.
+    /// Creates the readers of a body with `frames` frames: one reader, before the first of them.
     pub(super) fn one(frames: usize) -> Self {
         let before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
         Self { places: vec![Cursor::At(0)], before, base: 0 }
     }
 
-    /// Adds one before the first frame that is there, and returns its number.
+    /// Adds a reader before the first frame that is kept, and returns its number.
     pub(super) fn join(&mut self) -> usize {
         let free = self.places.iter().position(|place| *place == Cursor::Gone);
         let (number, place) = (free.unwrap_or(self.places.len()), Cursor::At(self.base));
@@ -44,12 +46,12 @@ impl Readers {
         self.places[number]
     }
 
-    /// Returns which of the frames that are there is the next of one who is at a frame.
+    /// Returns the index of a frame number among the frames that are kept.
     pub(super) fn index(&self, next: usize) -> usize {
         next - self.base
     }
 
-    /// Moves one on by a frame.
+    /// Moves a reader past a frame.
     pub(super) fn advance(&mut self, number: usize) {
         if let Cursor::At(next) = self.places[number] {
             self.places[number] = Cursor::At(next + 1);
@@ -69,7 +71,7 @@ impl Readers {
         self.places[number] = left;
     }
 
-    /// Cuts off all who are at a frame.
+    /// Cuts off all readers before a frame.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         for number in 0..self.places.len() {
             if self.places[number] == Cursor::At(stalled) {
@@ -78,28 +80,28 @@ impl Readers {
         }
     }
 
-    /// Makes room for one more frame.
+    /// Adds a frame at the end.
     pub(super) fn frame_added(&mut self) {
         self.before.push_back(0);
     }
 
-    /// Returns `true` if nobody is before the first frame.
+    /// Returns `true` if all readers have the first frame that is kept.
     pub(super) fn have_the_first(&self) -> bool {
         self.before[0] == 0
     }
 
-    /// The first frame is no longer there, which all have.
+    /// Drops the first frame, which all readers must have.
     pub(super) fn frame_dropped(&mut self) {
         self.before.pop_front();
         self.base += 1;
     }
 
-    /// Returns the frame that the slowest is to read next.
+    /// Returns the number of the frame that the slowest reader needs next.
     pub(super) fn slowest(&self) -> Option<usize> {
         self.before.iter().position(|count| *count > 0).map(|index| self.base + index)
     }
 
-    /// Returns the number of the frame after the last that is there.
+    /// Returns the number after the last frame.
     pub(super) fn end(&self) -> usize {
         self.base + self.before.len() - 1
     }
@@ -119,7 +121,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn the_counts_are_those_of_the_places(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
+        fn counts_agree_with_the_positions(steps in prop::collection::vec((0..5_u8, 0..6_usize), 0..200)) {
             let mut readers = Readers::one(1);
             for (step, number) in steps {
                 let number = number % readers.places.len();

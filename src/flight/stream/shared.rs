@@ -13,18 +13,18 @@ use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use tokio::time::Instant;
 
-/// A response whose body is arriving.
+/// A response whose body is arriving, shared by its readers.
 pub(crate) struct Stream {
-    /// Without its body.
+    /// The head, without a body.
     pub(super) head: Arc<StoredResponse>,
-    /// What `Content-Length` says.
+    /// The value of `Content-Length`, in bytes.
     pub(super) declared: Option<u64>,
     pub(super) state: Mutex<StreamState>,
     pub(super) wakers: Arc<Wakers>,
 }
 
 impl Stream {
-    /// Changes the state, and then does without the lock what runs the code of others.
+    /// Changes the state under the lock, and then runs the deferred work without it.
     pub(super) fn change<T>(&self, change: impl FnOnce(&mut StreamState) -> T) -> T {
         let mut state = lock(&self.state);
         let done = change(&mut state);
@@ -34,13 +34,13 @@ impl Stream {
         done
     }
 
-    /// Returns `true` if the body may be stored, as far as it has arrived.
+    /// Returns `true` if the body is still recorded.
     pub(super) fn is_kept(&self) -> bool {
         lock(&self.state).keep.is_some()
     }
 
-    /// Returns the head with all that the response has been made from so far; `None` if it can't be stored for
-    /// that.
+    /// Returns the head with the dependencies of the response so far. Returns `None` if the
+    /// response can't be shared for them: one was invalidated, or a read is still pending.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {
         let Some(reads) = lock(&self.state).keep.as_ref().and_then(|keep| keep.reads()) else {
             return Some(Arc::clone(&self.head));
@@ -52,19 +52,21 @@ impl Stream {
         head.depend_on(&reads).then(|| Arc::new(head))
     }
 
-    /// Returns `true` if nothing of the body has come for so long that nobody else should wait for it.
+    /// Returns `true` if the body has made no progress for [`STALL_TIMEOUT`]: other requests should
+    /// not wait for it.
     pub(crate) fn is_stalled(&self) -> bool {
         lock(&self.state).moved.elapsed() >= STALL_TIMEOUT
     }
 
-    /// Returns leave to read the body for the store alone, if not too many are and it may be stored.
+    /// Returns a permit to read the rest of the body for the store alone. Returns `None` if the
+    /// body is not recorded, or too many bodies are read that way.
     pub(crate) fn drain_permit(&self) -> Option<WorkPermit> {
         lock(&self.state).keep.as_ref()?.drain_permit()
     }
 }
 
 impl Stream {
-    /// Does deferred work, and drops the rest of it.
+    /// Runs deferred work, and then drops the frames and the source in it.
     fn run(&self, deferred: Deferred) {
         if deferred.wakes {
             self.wakers.wake_by_ref();
@@ -82,7 +84,7 @@ impl Stream {
         drop(unused);
     }
 
-    /// Makes room in the budget for data that has arrived.
+    /// Makes room in the memory budget for data that has arrived.
     pub(super) fn make_room(&self, data: &Bytes) {
         let mut state = lock(&self.state);
         // Set first, so that the budget does not end this recording.
@@ -96,8 +98,8 @@ impl Stream {
 }
 
 impl BudgetedRecording for Stream {
-    /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then cuts off readers that are
-    /// further behind than the window.
+    /// If the recording is stalled, stores a complete body and gives up an incomplete one. Then
+    /// cuts off readers that are further behind than the window.
     fn end_if_stalled(&self, now: Instant) -> Option<Instant> {
         let still = self.change(|state| state.end_stalled(now));
         if still.is_none() {

@@ -1,27 +1,33 @@
-//! The side of a shared body that stores it.
+//! The recording of a shared body.
 
 use crate::entry::Dependencies;
 use crate::flight::work::WorkPermit;
 use bytes::Bytes;
 
-/// Who decides whether a body may be stored, and stores it.
+/// A recording: decides whether a body may be stored, and stores it.
+///
+/// It ends with one of `store`, `fail` and `give_up`.
 pub(crate) trait BodySink: Send {
-    /// Counts what is to be kept; false if it can't go on.
+    /// Counts data to record. Returns `false` if the recording must end.
     fn count(&mut self, data: &Bytes) -> bool;
-    /// Returns what the body has been made from so far.
+    /// Returns the dependencies of the body so far.
     fn reads(&self) -> Option<Dependencies>;
-    /// Returns a function that makes room, if this data does not fit. The caller must not hold a lock when it calls that.
+    /// Returns a function that makes room in the memory budget, if this data does not fit. The
+    /// caller must not hold a lock when it calls that function.
     fn room_maker(&self, data: &Bytes) -> Option<Box<dyn FnOnce()>>;
-    /// Notes that lack of room is the reason of the next [`give_up`](Self::give_up).
+    /// Makes lack of room the reason of the next [`give_up`](Self::give_up).
     fn set_no_room(&mut self);
-    /// Returns `true` if all that was declared is there.
+    /// Returns `true` if the body has its declared length.
     fn is_whole(&self) -> bool;
-    /// Returns leave to read the body for the store alone, if not too many are.
+    /// Returns a permit to read the body for the store alone, unless too many bodies are read that
+    /// way.
     fn drain_permit(&self) -> Option<WorkPermit>;
-    /// Stores the whole. What is returned is held as long as what was kept; nothing, if that is the store's now.
+    /// Stores the whole body. Returns the reservation in the memory budget, to be held while
+    /// readers need the recorded frames, or `None` if the frames now count as the store's.
     fn store(self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>>;
-    /// The body has failed.
+    /// Ends the recording of a body that has failed.
     fn fail(self: Box<Self>);
-    /// It can't be stored, after all. What is returned is held as long as what was kept.
+    /// Ends a recording that can't be stored. Returns the reservation in the memory budget, to be
+    /// held while readers need the recorded frames.
     fn give_up(self: Box<Self>) -> Box<dyn Send>;
 }

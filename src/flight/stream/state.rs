@@ -1,4 +1,4 @@
-//! How far a body has arrived, and who has read how much of it.
+//! The state of a shared body: the frames that have arrived, and the positions of its readers.
 
 use super::deferred::{Deferred, Ending};
 use super::item::{Arrived, BodyEnd, BodyItem, BodySource, FRAME_COST};
@@ -10,50 +10,56 @@ use bytes::Bytes;
 use std::collections::VecDeque;
 use tokio::time::Instant;
 
-/// So much waits for the slowest reader of a body that is not kept.
+/// The window: the most bytes that wait for the slowest reader of a body that is not recorded.
 const WINDOW_BYTES: usize = 256 << 10;
 
+/// The state of a shared body, under the lock of its stream.
 pub(super) struct StreamState {
-    /// Out while it is polled, which is done without the lock.
+    /// The source of the body. Absent after its end, and while a reader polls it, without the lock.
     pub(super) source: Option<BodySource>,
-    /// Somebody polls the source.
+    /// A reader polls the source.
     pub(super) polling: bool,
-    /// Somebody else waits for that.
+    /// Another reader waits for the result of that poll.
     pub(super) awaited: bool,
-    /// Those that are there still.
+    /// The frames that the recording or a reader still needs.
     pub(super) frames: VecDeque<BodyItem>,
+    /// The bytes in the data frames, with [`FRAME_COST`] for each of them.
     pub(super) bytes: usize,
     pub(super) end: Option<BodyEnd>,
+    /// The recording, until it ends.
     pub(super) keep: Option<Box<dyn BodySink>>,
-    /// As long as frames of the recording are left.
+    /// The reservation of an ended recording in the memory budget, held while a reader needs its
+    /// frames.
     pub(super) held: Option<Box<dyn Send>>,
-    /// The frame by which they are not.
+    /// The number of the first frame after the recording.
     pub(super) held_until: usize,
     pub(super) readers: Readers,
-    /// When there was something new last.
+    /// The time at which the source last made progress.
     pub(super) moved: Instant,
     /// The time at which a reader last got a frame.
     pub(super) read: Instant,
+    /// Work for the time after the lock is released.
     pub(super) deferred: Deferred,
 }
 
-/// What a reader finds.
+/// The next step of a reader.
 pub(super) enum Found {
     Frame(BodyItem),
     End(BodyEnd),
     CutOff,
-    /// It has to wait, and is to register for that first.
+    /// No frame is there: the reader registers its waker, and looks again.
     Nothing,
-    /// The source is to be polled.
+    /// The reader polls the source.
     Source(BodySource),
-    /// Another reader polls it.
+    /// Another reader polls the source.
     Polled,
-    /// The window is full: the frame that the slowest reader is at, and how many frames there are.
+    /// The window is full: the frame that the slowest reader needs next, and the number of frames
+    /// in the window.
     Full(Option<usize>, usize),
 }
 
 impl StreamState {
-    /// Returns what there is for a reader, which may be registered to be woken.
+    /// Returns the next step of a reader. `registered` states that its waker is registered.
     pub(super) fn find(&mut self, number: usize, registered: bool) -> Found {
         let Cursor::At(next) = self.readers.place(number) else {
             self.readers.leave(number);
@@ -89,13 +95,15 @@ impl StreamState {
         }
     }
 
-    /// Takes the source back, which has nothing yet. If it was woken meanwhile, so are those who waited for the poll.
+    /// Takes the source back after a pending poll. If it was woken during that poll, wakes the
+    /// readers that waited for the result.
     pub(super) fn put_back(&mut self, source: BodySource, is_woken: bool) {
         (self.source, self.polling) = (Some(source), false);
         self.deferred.wakes |= std::mem::take(&mut self.awaited) && is_woken;
     }
 
-    /// Takes the source back with what has come of it. Servers do not ask for the end of a body that says so itself.
+    /// Takes the source back with the result of a poll. With `at_end`, the body ends at once: a
+    /// server does not poll a body again that reports its end.
     pub(super) fn arrived(&mut self, source: BodySource, arrived: Arrived, at_end: bool) {
         (self.source, self.polling, self.awaited) = (Some(source), false, false);
         self.moved = Instant::now();
@@ -109,7 +117,7 @@ impl StreamState {
                     self.give_up();
                 }
             }
-            // Trailers are not stored, so neither is a response that has them.
+            // Trailers are not stored, and neither is a response that has them.
             Arrived::Trailers(trailers) => {
                 self.give_up();
                 self.push(BodyItem::Trailers(trailers));
@@ -128,11 +136,13 @@ impl StreamState {
         self.readers.frame_added();
     }
 
+    /// Ends the recording without storing the body. Readers go on through the window.
     fn give_up(&mut self) {
         self.end_recording(|_| Ending::GivenUp);
         self.trim();
     }
 
+    /// Ends the body, and stores it if the end is clean.
     pub(super) fn finish(&mut self, end: BodyEnd) {
         self.polling = false;
         self.deferred.wakes = true;
@@ -145,7 +155,7 @@ impl StreamState {
         self.trim();
     }
 
-    /// Ends the recording with the recorded frames as the whole body, which is stored.
+    /// Ends the recording with all frames so far as the whole body, which is then stored.
     fn complete(&mut self) {
         self.end_recording(|state| {
             let whole = state.whole();
@@ -163,14 +173,15 @@ impl StreamState {
         }
     }
 
-    /// Returns the time at which the recording stalls without further progress, or `None` if it holds no room.
+    /// Returns the time at which the recording stalls without further progress, or `None` if it has
+    /// no reservation in the memory budget.
     fn stalls_at(&self) -> Option<Instant> {
         let holds = self.keep.is_some() || self.held.is_some();
         holds.then(|| self.moved.max(self.read) + STALL_TIMEOUT)
     }
 
-    /// Ends a stalled recording: stores a body that has its declared length, and gives up any other. Returns the time at
-    /// which a recording will be stalled that is not yet.
+    /// Ends a stalled recording: stores a body that has its declared length, and gives up any
+    /// other. If the recording is not stalled yet, returns the time at which it will be.
     pub(super) fn end_stalled(&mut self, now: Instant) -> Option<Instant> {
         let still = self.stalls_at()?;
         if now < still {
@@ -187,7 +198,8 @@ impl StreamState {
         None
     }
 
-    /// Releases the room of unread frames, and cuts off the slowest readers until these frames fit the window.
+    /// Releases the reservation for unread frames, and cuts off the slowest readers until these
+    /// frames fit the window.
     pub(super) fn release_room(&mut self, now: Instant) {
         if self.stalls_at().is_none_or(|still| now < still) {
             return;
@@ -202,7 +214,8 @@ impl StreamState {
         self.deferred.wakes = true;
     }
 
-    /// Holds something until all that has been kept so far is read; returns it if that has been.
+    /// Holds the reservation of an ended recording until its frames are read. Returns a reservation
+    /// that is no longer needed: this one if the frames are read already, else the one held before.
     pub(super) fn hold(&mut self, held: Box<dyn Send>) -> Option<Box<dyn Send>> {
         if self.readers.base() >= self.held_until {
             return Some(held);
@@ -210,7 +223,7 @@ impl StreamState {
         self.held.replace(held)
     }
 
-    /// Returns all of the body, which is kept from the first frame on.
+    /// Returns the whole body. Only for a recording, which keeps all frames from the first one on.
     fn whole(&self) -> Bytes {
         let mut data = self.frames.iter().filter_map(|item| match item {
             BodyItem::Data(data) => Some(data),
@@ -227,7 +240,7 @@ impl StreamState {
         }
     }
 
-    /// Has those who still read it read the bytes that are stored.
+    /// Replaces the frames by slices of the stored body, so that its bytes are in memory only once.
     fn share(&mut self, whole: &Bytes) {
         let mut at = 0;
         for item in &mut self.frames {
@@ -240,7 +253,7 @@ impl StreamState {
         }
     }
 
-    /// Drops what all readers have, unless it is to be stored.
+    /// Drops the frames that all readers have, unless the body is recorded.
     pub(super) fn trim(&mut self) {
         if self.keep.is_some() {
             return;
@@ -259,12 +272,12 @@ impl StreamState {
         }
     }
 
-    /// Returns `true` if the fastest has to wait for the slowest.
+    /// Returns `true` if the fastest reader has to wait for the slowest.
     pub(super) fn is_full(&self) -> bool {
         self.keep.is_none() && self.bytes >= WINDOW_BYTES
     }
 
-    /// Cuts off those that have not got on from this frame.
+    /// Cuts off the readers that still need this frame next.
     pub(super) fn cut_off(&mut self, stalled: usize) {
         self.readers.cut_off(stalled);
         self.trim();
@@ -272,7 +285,7 @@ impl StreamState {
 }
 
 impl Drop for StreamState {
-    /// A body of a declared length is complete when so much is there, though nobody asked for its end.
+    /// Stores a recorded body of its declared length, even if no reader has polled its end.
     fn drop(&mut self) {
         if let Some(keep) = self.keep.take_if(|keep| keep.is_whole())
             && !std::thread::panicking()

@@ -1,4 +1,4 @@
-//! One waker for all who wait.
+//! One waker for all readers that wait.
 
 use super::lock::lock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +33,7 @@ impl Wakers {
         drop(before);
     }
 
-    /// Returns how often they were woken.
+    /// Returns how often the readers were woken.
     pub(super) fn woken(&self) -> u64 {
         self.woken.load(Ordering::SeqCst)
     }
