@@ -58,6 +58,8 @@ use tower::util::ServiceExt;
 /// assert_eq!(response.status(), 200);
 /// # Ok(()) }
 /// ```
+#[doc(alias = "page cache")]
+#[doc(alias = "output cache")]
 #[derive(Clone)]
 pub struct ResponseCache<S> {
     inner: S,

@@ -311,7 +311,7 @@ async fn request_that_followed_too_many_flights_fetches_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn loops_and_requests_for_the_current_representation_join_no_flight() {
+async fn loops_and_forced_fetches_join_no_flight() {
     let follower = Follower::new(app());
     let _leader = follower.lead(0).await;
     let facts = RequestFacts { needs_current: true, ..RequestFacts::default() };

@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_the_last_host_of_each_field_count() {
+    fn first_and_last_host_of_each_field_count() {
         assert_eq!(hosts(&[("x-forwarded-host", "a, b, c")]), ["a", "c"]);
         assert_eq!(hosts(&[("x-forwarded-host", "a"), ("x-host", "a")]), ["a"]);
         assert_eq!(hosts(&[("forwarded", "for=x;Host=\"a:81\" , host=b, proto=http")]), ["a:81", "b"]);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefixes_of_several_proxies_follow_one_another() {
+    fn prefixes_of_several_proxies_are_joined() {
         for (value, expected) in [
             ("/shop", Some("/shop")),
             ("shop/", Some("/shop")),

@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn ignored_field_does_not_identify_and_a_declared_credential_does() {
+    fn ignored_field_is_harmless_and_declared_credential_bypasses() {
         let ignoring = Policy::app().ignore_headers([http::header::AUTHORIZATION]);
         assert!(verdict(&ignoring, &[("authorization", "Bearer x")]).is_ok());
         let declaring = Policy::rfc9111().credential_headers([HeaderName::from_static("x-mine")]);
