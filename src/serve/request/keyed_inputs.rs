@@ -77,6 +77,7 @@ impl<'a> KeyedInputs<'a> {
         normalize(request);
     }
 
+    /// Removes the unkeyed inputs, and gives forwarded fields their canonical values.
     fn strip_unkeyed<B>(self, request: &mut Request<B>) {
         let Self { policy, facts, parts } = self;
         let outer = request.extensions().get::<OuterContext>().and_then(|outer| outer.cookies.clone());
