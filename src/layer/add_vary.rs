@@ -1,4 +1,4 @@
-//! The layer that adds names to `Vary`.
+//! The layer that adds field names to `Vary`.
 
 use super::patch::{Patch, PatchFuture};
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -11,15 +11,23 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-/// Adds names to `Vary`: what Django's `vary_on_headers` and `vary_on_cookie` do.
+/// Adds field names to `Vary` (RFC 9110 section 12.5.5).
 ///
-/// Each name is added once, whatever its case; where there is a `*`, it stands for all.
+/// Use it if a response depends on request fields and its handler does not list them. It
+/// corresponds to Django's `vary_on_headers` and `vary_on_cookie`.
 ///
-/// # Where it belongs
-/// Inside of a cache layer, around what makes the response depend on those fields. A cache layer emits the fields that
-/// it is keyed by itself. Under an outer layer of
-/// this crate, an `AddVaryLayer` outside of a cache layer that names `Cookie` or a credential field keeps that cache layer
-/// from storing the response.
+/// The layer adds each name once. The comparison ignores case. If `Vary` contains `*`, the result
+/// is `*` alone.
+///
+/// A cache layer emits the request fields of its own key itself, so they need no `AddVaryLayer`.
+///
+/// # Where the layer belongs
+/// Place it inside a cache layer, around the layers and handlers whose response depends on the
+/// fields.
+///
+/// Outside a cache layer, the names are for clients only, with one exception. If another layer of
+/// this crate is outside both, and the names include `Cookie`, a credential field or `*`, the cache
+/// layer does not store the response.
 ///
 /// # Example
 /// ```
@@ -33,6 +41,8 @@ use tower::{Layer, Service};
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+#[doc(alias = "vary_on_headers")]
+#[doc(alias = "vary_on_cookie")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct AddVaryLayer(Arc<VaryPatch>);
@@ -41,7 +51,7 @@ impl AddVaryLayer {
     /// Creates a layer that adds these names.
     ///
     /// # Errors
-    /// If one of them is no field name (nor `*`), or there is none.
+    /// Returns an error if `names` is empty, or if a name is neither a valid field name nor `*`.
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         Ok(Self(Arc::new(VaryPatch::new(names)?)))
     }
@@ -52,7 +62,7 @@ impl AddVaryLayer {
     }
 }
 
-/// The names that are added.
+/// The names to add.
 #[derive(Debug)]
 struct VaryPatch(Vec<String>);
 
@@ -80,10 +90,13 @@ impl Patch for Arc<VaryPatch> {
     }
 }
 
-/// Adds names to the `Vary` of one response, as an [`AddVaryLayer`] does: what Django's `patch_vary_headers` does.
+/// Adds field names to the `Vary` of one response, as an [`AddVaryLayer`] does.
+///
+/// It corresponds to Django's `patch_vary_headers`.
 ///
 /// # Errors
-/// If one of them is no field name (nor `*`), or there is none. The response stays as it is.
+/// Returns an error if `names` is empty, or if a name is neither a valid field name nor `*`. The
+/// response is unchanged then.
 ///
 /// # Example
 /// ```
@@ -111,7 +124,9 @@ impl<S> Layer<S> for AddVaryLayer {
     }
 }
 
-/// The service that [`AddVaryLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`AddVaryLayer`] creates.
+///
+/// It is ready if the inner service is.
 #[derive(Debug, Clone)]
 pub struct AddVary<S> {
     inner: S,
@@ -119,10 +134,10 @@ pub struct AddVary<S> {
 }
 
 impl<S> AddVary<S> {
-    /// Wraps a service, as the layer that [`AddVaryLayer::new`] creates does.
+    /// Wraps a service, as the layer of [`AddVaryLayer::new`] does.
     ///
     /// # Errors
-    /// Those of [`AddVaryLayer::new`].
+    /// Returns the errors of [`AddVaryLayer::new`].
     pub fn new<N: AsRef<str>>(inner: S, names: impl IntoIterator<Item = N>) -> Result<Self, ConfigError> {
         Ok(AddVaryLayer::new(names)?.layer(inner))
     }
@@ -134,7 +149,7 @@ impl AddVary<()> {
     /// Creates the layer, as [`AddVaryLayer::new`] does.
     ///
     /// # Errors
-    /// Those of [`AddVaryLayer::new`].
+    /// Returns the errors of [`AddVaryLayer::new`].
     pub fn layer<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<AddVaryLayer, ConfigError> {
         AddVaryLayer::new(names)
     }
@@ -158,7 +173,7 @@ where
 }
 
 pin_project! {
-    /// The future of an [`AddVary`] service.
+    /// The response future of [`AddVary`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct AddVaryFuture<F> {

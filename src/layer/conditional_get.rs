@@ -1,4 +1,4 @@
-//! Validators for responses that have none, and answers to conditional and range requests.
+//! The layer that adds entity tags, and answers conditional and range requests.
 
 use crate::body::{Peeked, ResponseBody};
 use crate::error::BoxError;
@@ -22,27 +22,40 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower::{Layer, Service};
 
-/// Gives complete 200 responses to GET and HEAD an `ETag`, if they have none, and answers
-/// conditional and range requests: 304, 412, 206 or 416 instead of the whole response
-/// (RFC 9110 sections 13 and 14).
+/// Adds an `ETag` to complete 200 responses, and answers conditional and range requests (RFC 9110
+/// sections 13 and 14).
 ///
-/// The tag is a SHA-256 of the body, cut to 128 bits. No first byte is held back for it: a body is
-/// hashed only as far as it is ready at once and within [`max_body_bytes`](Self::max_body_bytes); one
-/// that is not complete by then passes without a tag, and so does one with trailers. A `no-store`
-/// response gets none. Preconditions are evaluated all the same where the response has validators of
-/// its own, a file server's for instance; ranges are cut only out of bodies that were complete.
+/// Use it to save transfer: GET and HEAD requests are answered with 304, 412, 206 or 416 instead of
+/// the whole response. It corresponds to Django's `ConditionalGetMiddleware`. The handler runs for
+/// every request. To evaluate preconditions before the handler runs, use a
+/// [`PreconditionLayer`](crate::precondition::PreconditionLayer).
 ///
-/// # Where it belongs
-/// Outside everything that makes or changes the body. A cache layer further in answers conditional
-/// requests by itself from what it stores, and what has a tag is not hashed again.
+/// A generated tag is a SHA-256 digest of the body, truncated to 128 bits. The layer never delays
+/// the first byte: it hashes a body only if the whole body is ready at once and within
+/// [`max_body_bytes`](Self::max_body_bytes). These responses receive no tag:
+/// - responses with a longer body, or one that is not ready at once,
+/// - responses with an empty body (such as that of a HEAD), or with trailers,
+/// - responses with `no-store`, or with `Content-Range`,
+/// - responses that already have a valid tag.
+///
+/// A response with validators of its own, such as that of a file server, needs no generated tag:
+/// the layer evaluates preconditions against them. Ranges are selected only from bodies that were
+/// complete at once.
+///
+/// # Where the layer belongs
+/// Place it outside all layers that create or change the body. An inner cache layer answers
+/// conditional requests from stored responses itself. Responses that already have a tag are not
+/// hashed again.
 ///
 /// # Weak and strong tags
-/// Generated tags are weak, since a compressing layer may send several byte sequences with one tag; with
-/// [`strong`](Self::strong), no outer layer may change the bytes. A strong tag of an inner layer becomes weak if the
-/// response has a `Content-Encoding`: a compressor may emit other bytes for the same page each time. The tag of a 304
-/// becomes weak unless `If-None-Match` names it as strong, since the client's copy may be coded. Weak tags allow a 304,
-/// but no resumed download (`If-Range`, RFC 9110 section 13.1.5); nor does a date in `If-Range` without
-/// [`strong`](Self::strong).
+/// - Generated tags are weak by default, because an outer compression layer may send different
+///   bytes with the same tag. With [`strong`](Self::strong), no outer layer may change the bytes.
+/// - The strong tag of an inner layer becomes weak if the response has a `Content-Encoding`,
+///   because a compressor may produce different bytes for the same page.
+/// - The tag of a 304 becomes weak, unless `If-None-Match` names it as strong: the client's copy
+///   may be compressed.
+/// - A weak tag permits a 304, but not a resumed download (`If-Range`, RFC 9110 section 13.1.5). A
+///   date in `If-Range` permits one only with [`strong`](Self::strong).
 ///
 /// # Example
 /// ```
@@ -55,6 +68,10 @@ use tower::{Layer, Service};
 ///     .layer(ConditionalGetLayer::new().max_body_bytes(64 << 10));
 /// # }
 /// ```
+#[doc(alias = "ETag")]
+#[doc(alias = "If-None-Match")]
+#[doc(alias = "304")]
+#[doc(alias = "Range")]
 #[derive(Debug, Clone, Copy)]
 #[must_use]
 pub struct ConditionalGetLayer {
@@ -71,25 +88,29 @@ impl Default for ConditionalGetLayer {
 }
 
 impl ConditionalGetLayer {
-    /// Creates the layer.
+    /// Creates a layer with the default options: weak tags, and bodies of up to 1 MiB.
     pub fn new() -> Self {
         Self { max_body_bytes: DEFAULT_MAX_BODY, comparison: Comparison::Weak }
     }
 
-    /// Sets the size in bytes past which a body is not hashed. The default is 1 MiB.
+    /// Sets the largest body that is hashed, in bytes. The default is 1 MiB.
+    ///
+    /// Larger bodies are forwarded without a tag.
     pub fn max_body_bytes(mut self, bytes: u64) -> Self {
         self.max_body_bytes = bytes;
         self
     }
 
-    /// Makes the tags weak, for use inside of a layer that changes the bytes but not the meaning: the default.
+    /// Makes generated tags weak: outer layers may change the bytes, but not the meaning. This is
+    /// the default.
     pub fn weak(mut self) -> Self {
         self.comparison = Comparison::Weak;
         self
     }
 
-    /// Makes the tags strong, which promises that no outer layer changes the bytes. An inner one may: the tag is made
-    /// of what it emits.
+    /// Makes generated tags strong. Use it only if no outer layer changes the bytes.
+    ///
+    /// Inner layers may change them, because the tag is computed from their output.
     ///
     /// # Example
     /// ```
@@ -111,7 +132,9 @@ impl<S> Layer<S> for ConditionalGetLayer {
     }
 }
 
-/// The service that [`ConditionalGetLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`ConditionalGetLayer`] creates.
+///
+/// It is ready if the inner service is.
 #[derive(Debug, Clone)]
 pub struct ConditionalGet<S> {
     inner: S,
@@ -129,7 +152,7 @@ impl<S> ConditionalGet<S> {
 }
 
 impl ConditionalGet<()> {
-    /// Creates the layer.
+    /// Creates a layer with the default options.
     pub fn layer() -> ConditionalGetLayer {
         ConditionalGetLayer::new()
     }
@@ -154,7 +177,7 @@ where
         let reads = *request.method() == Method::GET || *request.method() == Method::HEAD;
         let asked = reads.then(|| {
             let headers = request.headers();
-            // Most requests have no conditions to be remembered.
+            // Copied only if needed: most requests have no conditions.
             let conditions = has_preconditions(headers) || headers.contains_key(RANGE);
             let conditions = conditions.then(|| headers.clone());
             ConditionalRequest { method: request.method().clone(), conditions, layer: self.layer }
@@ -164,11 +187,11 @@ where
 }
 
 pin_project! {
-    /// The future of a [`ConditionalGet`] service.
+    /// The response future of [`ConditionalGet`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Dropped first.
+        // Dropped before the call.
         edge: Edge,
         #[pin]
         call: F,
@@ -199,8 +222,10 @@ where
     }
 }
 
-/// Makes the strong tag of an inner layer weak if the response has a coding, or is a 304 to a request that does not name
-/// the tag as strong: the client's copy may be coded.
+/// Makes the strong tag of an inner layer weak if the response has a content coding.
+///
+/// The tag of a 304 becomes weak unless the request names it as strong: the client's copy may have
+/// a coding.
 fn weaken_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
     let is_of_coded = match response.status() {
         StatusCode::NOT_MODIFIED => {
@@ -213,7 +238,7 @@ fn weaken_coded<B>(response: &mut Response<B>, conditions: Option<&HeaderMap>) {
     }
 }
 
-/// Returns `true` if the client named the tag of a 304 as it is, strong.
+/// Returns `true` if the request names the tag of a 304 as strong.
 fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
     let own = EntityTag::of_response(response);
     match (TagList::from_headers(request, &IF_NONE_MATCH), own) {
@@ -222,7 +247,7 @@ fn names_strongly(request: &HeaderMap, response: &HeaderMap) -> bool {
     }
 }
 
-/// What is remembered of a GET or HEAD.
+/// The parts of a GET or HEAD that its response depends on.
 #[derive(Debug)]
 struct ConditionalRequest {
     method: Method,
@@ -245,7 +270,7 @@ impl ConditionalRequest {
         if !untagged && !ranged {
             return self.select(parts, ResponseBody::forwarded(body));
         }
-        // What contradicts itself is left for the server to find out.
+        // With contradictory lengths, the server decides how the exchange fails.
         let Ok(declared) = declared_length(&parts.headers) else {
             return self.select(parts, ResponseBody::forwarded(body));
         };
@@ -256,10 +281,10 @@ impl ConditionalRequest {
                     let digest =
                         pieces.iter().fold(Sha256::new(), |digest, piece| digest.chain_update(piece));
                     let tag = EntityTag::generated(&digest.finalize().into(), self.layer.comparison);
-                    // A header section that is full goes without.
+                    // A full header section omits the tag.
                     let _ = parts.headers.try_insert(ETAG, tag.to_value());
                 }
-                // HEAD has no body to speak of here, or all of it for the server to leave out.
+                // The body of a HEAD may be empty here, so its length means nothing.
                 let length =
                     (self.method == Method::GET).then(|| pieces.iter().map(|p| p.len() as u64).sum());
                 match self.selection(&parts, length) {
@@ -274,7 +299,7 @@ impl ConditionalRequest {
         }
     }
 
-    /// Answers with a body whose length is not known, and which is therefore sent whole or not at all.
+    /// Answers with a body of unknown length, which is sent whole or not at all.
     fn select<B>(&self, parts: Parts, body: ResponseBody<B>) -> Response<ResponseBody<B>> {
         match self.selection(&parts, None) {
             Selection::Whole => Response::from_parts(parts, body),

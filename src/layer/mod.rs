@@ -1,6 +1,6 @@
-//! The public layers: thin, one module each.
+//! The public layers, one in each module.
 
-/// Gives a service that a layer makes access to the inner service, as the services of tower-http do.
+/// Defines the accessors to the inner service that the services of tower-http have.
 macro_rules! inner_service_accessors {
     () => {
         /// Returns the inner service.
@@ -15,7 +15,7 @@ macro_rules! inner_service_accessors {
             &mut self.inner
         }
 
-        /// Returns the inner service, by value.
+        /// Consumes the service, and returns the inner one.
         #[must_use]
         pub fn into_inner(self) -> S {
             self.inner

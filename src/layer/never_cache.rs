@@ -12,15 +12,23 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-/// Marks every response as one that no cache may keep, this crate's and those outside alike: what
-/// Django's `never_cache` does.
+/// Forbids every cache to store the responses, caches of this crate and others alike.
 ///
-/// For caches of this crate it equals [`CacheHints::never`]. For others, it removes targeted fields (`*-Cache-Control`,
-/// `Surrogate-Control`, `Edge-Control`, `X-Accel-Expires`), sets `Expires` to a past date, and adds `max-age=0, no-cache,
-/// no-store, must-revalidate, private` to `Cache-Control`.
+/// Use it on routes with personalized pages. It corresponds to Django's `never_cache`.
 ///
-/// # Where it belongs
-/// Inside of every cache layer: on the routes that show what is one visitor's own.
+/// For the caches of this crate, the layer has the effect of [`CacheHints::never`]. For other
+/// caches, it changes the header fields:
+/// - It adds `max-age=0, no-cache, no-store, must-revalidate, private` to `Cache-Control`.
+/// - It sets `Expires` to a past date.
+/// - It removes targeted fields, which would outrank `Cache-Control` (RFC 9213 section 2.2):
+///   `*-Cache-Control`, `Surrogate-Control`, `Edge-Control` and `X-Accel-Expires`.
+///
+/// The layer does not remove a response that is already stored, and does not make requests bypass a
+/// cache.
+///
+/// # Where the layer belongs
+/// Place it inside every cache layer. A cache layer inside this one may store the response, unless
+/// another layer of this crate is outside both.
 ///
 /// # Example
 /// ```
@@ -31,6 +39,7 @@ use tower::{Layer, Service};
 /// let app: Router = Router::new().route("/account", get(|| async { "mine" }).layer(NeverCacheLayer::new()));
 /// # }
 /// ```
+#[doc(alias = "no-store")]
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct NeverCacheLayer(());
@@ -46,11 +55,11 @@ impl NeverCacheLayer {
 #[derive(Debug)]
 struct NeverCachePatch;
 
-/// Forbids every cache to store one response, as a [`NeverCacheLayer`] does: what Django's `add_never_cache_headers`
-/// does.
+/// Forbids every cache to store one response, as a [`NeverCacheLayer`] does.
 ///
-/// The mark for the caches of this crate is an extension. If a layer outside may build a new response, use
-/// [`CacheHints::add_to_response`] as well.
+/// It corresponds to Django's `add_never_cache_headers`. For the caches of this crate, it adds an
+/// extension to the response. If an outer layer may build a new response, also call
+/// [`CacheHints::add_to_response`].
 ///
 /// # Example
 /// ```
@@ -62,19 +71,21 @@ struct NeverCachePatch;
 /// assert_eq!(response.headers()[CACHE_CONTROL], "max-age=0, no-cache, no-store, must-revalidate, private");
 /// # Ok::<_, http::Error>(())
 /// ```
+#[doc(alias = "no-store")]
 pub fn add_never_cache<B>(response: &mut Response<B>) {
     NeverCachePatch.apply(response, false);
 }
 
 impl Patch for NeverCachePatch {
     fn apply<B>(&self, response: &mut Response<B>, _: bool) {
-        // For the caches here, whatever is written into the response further out.
+        // Caches of this crate obey it even if an outer layer changes the header fields.
         CacheHints::new().never().add_to(response.extensions_mut());
         let headers = response.headers_mut();
-        // They would outrank what follows (RFC 9213 section 2.2).
+        // Targeted fields outrank `Cache-Control` (RFC 9213 section 2.2).
         remove_targeted(headers, |_, _| false);
         never().patch(headers, &CACHE_CONTROL);
-        // In the past whatever the client's clock. A header section that is full goes without.
+        // The epoch is in the past for every client clock. If the header section is full, the field
+        // is omitted.
         headers.remove(EXPIRES);
         let _ = headers.try_insert(EXPIRES, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
     }
@@ -93,14 +104,16 @@ impl<S> Layer<S> for NeverCacheLayer {
     }
 }
 
-/// The service that [`NeverCacheLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`NeverCacheLayer`] creates.
+///
+/// It is ready if the inner service is.
 #[derive(Debug, Clone)]
 pub struct NeverCache<S> {
     inner: S,
 }
 
 impl<S> NeverCache<S> {
-    /// Wraps a service, as a [`NeverCacheLayer`] does.
+    /// Wraps a service, as [`NeverCacheLayer`] does.
     #[must_use]
     pub fn new(inner: S) -> Self {
         Self { inner }
@@ -134,7 +147,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`NeverCache`] service.
+    /// The response future of [`NeverCache`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct NeverCacheFuture<F> {

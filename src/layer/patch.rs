@@ -1,4 +1,4 @@
-//! What the layers share that do nothing but write header fields of responses.
+//! The future shared by the layers that only write header fields of responses.
 
 use crate::marks::Edge;
 use crate::serve::{is_identified, leave, receive};
@@ -9,22 +9,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tower::Service;
 
-/// What is written into a response.
+/// A change to the head of a response.
 pub(super) trait Patch {
-    /// `true` if it matters whether the visitor is identified.
+    /// `true` if the change depends on whether the request is identified.
     const ASKS_FOR_VISITOR: bool = false;
-    /// `true` if inner caches read what a layer writes that is not the outermost one.
+    /// `true` if inner caches must see the change, unless the layer is the outermost one.
     const IS_FOR_CACHES: bool = false;
 
-    /// Writes it.
+    /// Changes the head.
     fn apply<B>(&self, response: &mut Response<B>, is_identified: bool);
 }
 
 pin_project! {
-    /// Waits for a response, and writes into it.
+    /// Waits for the response, and applies the change.
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
-        // Dropped first.
+        // Dropped before the call.
         edge: Edge,
         #[pin]
         call: F,
@@ -55,7 +55,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = ready!(this.call.poll(cx))?;
-        // Between layers, a dependency on credentials counts for inner caches; what is told clients does not.
+        // `receive` examines the head for the held admissions of inner caches. A patch before it
+        // can make them refuse the response (`Vary: Cookie`); one after it is for clients only.
         if P::IS_FOR_CACHES && !this.edge.is_outermost() {
             this.patch.apply(&mut response, *this.is_identified);
             receive(&mut response, &[]);

@@ -1,4 +1,4 @@
-//! The GET by which a layer learns the current validators of a resource.
+//! The GET with which a layer reads the current validators of a resource.
 
 use crate::marks::{OuterContext, remove_from_request};
 use crate::policy::request_fields::{HeaderRole, meaning};
@@ -12,14 +12,16 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use std::sync::atomic::{AtomicBool, Ordering};
 use tower::{Service, ServiceExt};
 
-/// Asks a service for the current validators of a resource.
+/// Reads the current validators of a resource from the inner service.
 #[derive(Debug, Default)]
 pub(super) struct Probe {
     has_warned: AtomicBool,
 }
 
 impl Probe {
-    /// Returns the validators of the current representation; `None` if the service does not say.
+    /// Returns the validators of the current representation.
+    ///
+    /// A 404 or 410 means that there is none. Returns `None` if the response leaves that unknown.
     pub(super) async fn current<S, ReqBody, B>(
         &self,
         inner: S,
@@ -41,7 +43,7 @@ impl Probe {
         })
     }
 
-    /// Warns once if an `If-Match` fails for want of a strong tag (RFC 9110 section 8.8.3.2).
+    /// Warns once if `If-Match` fails because the current tag is weak (RFC 9110 section 8.8.3.2).
     fn check_strength(&self, request: &HeaderMap, current: &Validators) {
         let names_tags = matches!(TagList::from_headers(request, &IF_MATCH), TagList::Tags(_));
         let is_weak = current.etag.as_ref().is_some_and(|tag| tag.is_weak());
@@ -51,7 +53,8 @@ impl Probe {
     }
 }
 
-/// Returns the head of the GET: without conditions, and without what is of the write, its content or its connection.
+/// Returns the head of the GET: the request without its preconditions, and without the fields of
+/// its content and its connection.
 fn get(parts: &Parts) -> Parts {
     let mut parts = parts.clone();
     parts.method = Method::GET;
@@ -64,12 +67,13 @@ fn get(parts: &Parts) -> Parts {
         parts.headers.remove(name);
     }
     OuterContext::require_current(&mut parts.extensions);
-    // For caches of others, that know no mark of ours.
+    // Caches of other vendors do not know the mark.
     set_field(&mut parts.headers, &CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     parts
 }
 
-/// Fields of a write or of its connection that no rule below finds (RFC 4918, RFC 7240, RFC 9110 section 7.6.1).
+/// Fields of a write or of its connection that the other rules do not cover (RFC 4918, RFC 7240,
+/// RFC 9110 section 7.6.1).
 const OF_WRITES: [&str; 12] = [
     "connection",
     "depth",
@@ -85,12 +89,12 @@ const OF_WRITES: [&str; 12] = [
     "trailer",
 ];
 
-/// What a word of a name has in it that says that the field is of a write: another method, a digest of the content, a
-/// key against repetition.
+/// Parts of words in field names that belong to a write: the digest of its content, another method,
+/// an idempotency key.
 const STEMS: [&str; 5] = ["checksum", "digest", "idempot", "method", "repeatab"];
 
-/// Returns `true` if a field is of a write, its content, its conditions or its connection: a GET with it is another
-/// request.
+/// Returns `true` if a field belongs to a write: to its content, its conditions or its connection.
+/// A GET with such a field would be a different request.
 fn is_of_write(name: &str) -> bool {
     let meaning = meaning(name);
     let has_word =

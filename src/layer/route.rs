@@ -1,4 +1,4 @@
-//! The per-route cache.
+//! The layer that caches the responses of one route.
 
 use crate::cache::Cache;
 use crate::policy::{Policy, Ttl};
@@ -6,30 +6,44 @@ use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
 
-/// Caches the responses of one route for a ttl of its own, which outranks a longer or shorter
-/// lifetime that a 200 response states, and is the lifetime of one that states none.
+/// Caches the responses of one route for a TTL of its own.
 ///
-/// A response that says it may not be reused (`no-store`, `private`, `max-age=0`, …) is not stored
-/// whatever the ttl. A zero ttl stores no 200 response at all; [`Ttl::Default`] leaves it to the
-/// response and the policy, as in a [`SiteCacheLayer`](crate::response_cache::SiteCacheLayer).
+/// Use it for routes that need another lifetime than the rest of the site, or to cache single
+/// routes without a [`SiteCacheLayer`]. The TTL applies to 200 responses. It replaces the lifetime
+/// that a response states, whether longer or shorter. A zero TTL stores no 200 response.
+/// [`Ttl::Default`] leaves the lifetime to the response and the policy, as in a [`SiteCacheLayer`].
 ///
-/// # Where it belongs
-/// On the route, inside everything else. Requests that still carry a cookie or a credential bypass
-/// it, and so do those whose credential a cache layer further out saw. A layer outside of it that
-/// takes the credential *off* and makes pages personal by an extension leaves nothing to see: put no
-/// cache inside of such a layer, key it by [`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity), or have an
-/// [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) outside of it.
+/// The TTL does not make a response storable that must not be reused (`no-store`, `private`,
+/// `max-age=0` and similar). Only [`CacheHints::ttl`] outranks `private` and `max-age=0`; nothing
+/// outranks `no-store`.
 ///
-/// A session layer outside of this layer may make a page personal after this layer has seen it. If any layer of this crate
-/// stands outside of the session layer, this layer stores a response only after the outermost one has examined its head,
-/// and not if it sets a cookie, issues a credential or became `private`. A session layer outside of all layers of this
-/// crate is not examined. A layer in between that builds a new request has to keep its extensions, by which this layer
-/// knows the outer ones; a request for a part of a page, made by a handler, must not have those of the page's request.
+/// # Where the layer belongs
+/// Place it on the route, inside all other layers. A request with a cookie or a credential bypasses
+/// the cache, unless the policy declares it harmless. A request bypasses it, too, if an outer cache
+/// layer saw a credential that a layer in between has removed.
 ///
-/// Two such layers around one another with the same ttl need different [names](crate::policy::PolicyBuilder::name), or the inner one does nothing.
+/// A layer outside this one may remove the credential *and* personalize pages by an extension of
+/// the request. Then this layer sees no sign of the user. Choose one of these:
+/// - place no cache inside such a layer,
+/// - set [`vary_by_identity`],
+/// - place an [`AnonymousOnlyLayer`] outside it.
 ///
-/// With feature `axum`, the key holds the URI that the client sent and, where it differs, the one that the handler sees
-/// ([`SiteCacheLayer`](crate::response_cache::SiteCacheLayer#rewritten-uris)).
+/// A session layer outside this layer may personalize a response after this layer has seen it. If
+/// another layer of this crate is outside the session layer, the response is stored only after the
+/// outermost of these layers has examined its head. It is not stored if the head then sets a
+/// cookie, issues a credential, or is `private` or `no-store`. Without such an outer layer, the
+/// changes of the session layer are not examined.
+///
+/// # Nested cache layers
+/// - A layer in between that builds a new request must keep the extensions. By these, this layer
+///   knows the outer layers.
+/// - If a handler sends a request of its own for a part of a page, that request must not have the
+///   extensions of the page's request.
+/// - Two nested layers of this type with the same TTL need different [names]. Without them, the
+///   inner layer forwards every request (`detail=same-name`).
+///
+/// With feature `axum`, the key contains the URI that the client sent and, if it differs, the URI
+/// that the handler sees ([rewritten URIs]).
 ///
 /// # Example
 /// ```
@@ -44,25 +58,40 @@ use tower::Layer;
 ///     .route("/report", get(|| async { "slow" }).layer(RouteCacheLayer::new(&cache, hour)));
 /// # }
 /// ```
+///
+/// [`AnonymousOnlyLayer`]: crate::anonymous_only::AnonymousOnlyLayer
+/// [`CacheHints::ttl`]: crate::policy::CacheHints::ttl
+/// [`SiteCacheLayer`]: crate::response_cache::SiteCacheLayer
+/// [names]: crate::policy::PolicyBuilder::name
+/// [rewritten URIs]: crate::response_cache::SiteCacheLayer#rewritten-uris
+/// [`vary_by_identity`]: crate::policy::PolicyBuilder::vary_by_identity
+#[doc(alias = "cache_page")]
+#[doc(alias = "micro-caching")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RouteCacheLayer(Arc<LayerConfig>);
 
 impl RouteCacheLayer {
-    /// Creates a layer over a cache, with the [policy of the cache](crate::cache::CacheBuilder::policy).
+    /// Creates a layer with the [policy of the cache](crate::cache::CacheBuilder::policy).
+    ///
+    /// The TTL may be a `Duration`, an `Option<Duration>` (`None` is [`Ttl::Forever`]), or a
+    /// [`Ttl`].
     pub fn new(cache: &Cache, ttl: impl Into<Ttl>) -> Self {
         Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Route(ttl.into())))
     }
 
-    /// Sets the policy.
+    /// Sets the policy, in place of the policy of the cache.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }
 
-    /// Sets whether the layer caches. One that is off answers nothing from the cache and stores nothing
-    /// (`detail=disabled`); writes still invalidate, and inner layers see its marks as before. On by default.
+    /// Sets whether the layer caches. The default is `true`.
     ///
-    /// The service has the same type either way, so a setting of the application can decide.
+    /// A disabled layer forwards all requests and stores nothing (`detail=disabled`). Unsafe
+    /// requests still invalidate, and inner layers still see the marks of this layer.
+    ///
+    /// The type of the service does not depend on this option, so an application can set it from
+    /// its configuration.
     pub fn enabled(self, on: bool) -> Self {
         Self(self.0.enabled(on))
     }

@@ -16,20 +16,32 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use tower::{Layer, Service};
 
-/// Writes `Cache-Control` directives, next to those that a response has: what Django's `cache_control` does.
+/// Adds directives to the `Cache-Control` of responses.
 ///
-/// If two directives conflict, the stricter wins: the shorter duration; `private` over `public` and `s-maxage`. Field
-/// lists of `private` and `no-cache` are united; a directive without a list is stricter. To replace the field, see
-/// [`replacing`](Self::replacing).
-/// A `no-store` that is there stays, and so does what a [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer) has marked. To these
-/// and to errors (4xx and 5xx) only what restricts is written, so that none is kept for a page's lifetime. A personal response gets
-/// neither `public` nor `s-maxage`: one that is [`Identified`](crate::response_cache::Identified), sets a cookie, carries a field that is
-/// named like a credential, or has `Vary: *`; and one to a request with a credential field, or that
-/// another cache layer or an outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has identified or found an undeclared
-/// cookie in.
+/// It corresponds to Django's `cache_control`. Use [`replacing`](Self::replacing) to replace the
+/// field instead, and [`targeting`](Self::targeting) to write a targeted field (RFC 9213).
 ///
-/// # Where it belongs
-/// Inside of a cache layer the directives count for that one too, outside of it only for clients.
+/// # Rules
+/// 1. Of two conflicting directives, the stricter one counts: the shorter duration, or `private`
+///    instead of `public` and `s-maxage`. The field lists of `private` and of `no-cache` are
+///    united. Without a list, these directives are stricter than with one.
+/// 2. The layer never removes `no-store`, or the mark of a [`NeverCacheLayer`].
+/// 3. Only restricting directives are written to a response with `no-store` or that mark, and to
+///    errors (4xx and 5xx). So no cache keeps an error for the lifetime of a page.
+/// 4. A personalized response receives neither `public` nor `s-maxage`, nor extension directives.
+///
+/// A response counts as personalized if:
+/// - it is marked as [`Identified`],
+/// - it has `Set-Cookie`, a field that is named like a credential, or `Vary: *`,
+/// - the request has a credential field,
+/// - another cache layer or an outer [`AnonymousOnlyLayer`] has identified the request, or found an
+///   undeclared cookie in it.
+///
+/// Without such a layer, a request with `Cookie` does not make the response personalized.
+///
+/// # Where the layer belongs
+/// Inside a cache layer, the cache obeys the directives, too. Outside of it, they are for clients
+/// and downstream caches only.
 ///
 /// # Example
 /// ```
@@ -44,27 +56,33 @@ use tower::{Layer, Service};
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+///
+/// [`AnonymousOnlyLayer`]: crate::anonymous_only::AnonymousOnlyLayer
+/// [`NeverCacheLayer`]: crate::cache_headers::NeverCacheLayer
+#[doc(alias = "max-age")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SetCacheControlLayer(Arc<CacheControlPatch>);
 
 impl SetCacheControlLayer {
-    /// Creates a layer that writes `Cache-Control`.
+    /// Creates a layer that adds directives to `Cache-Control`.
     ///
     /// # Errors
-    /// If there is none, or two of the directives contradict each other, as `public` and `private` do.
+    /// Returns an error if there is no directive, or if two directives contradict each other, such
+    /// as `public` and `private`.
     pub fn new(control: CacheControl) -> Result<Self, ConfigError> {
         Self::targeting(CACHE_CONTROL, control)
     }
 
-    /// Creates a layer that writes `Cache-Control` in place of what a response has: for a framework's default, say, that
-    /// is stricter than the page.
+    /// Creates a layer that replaces the `Cache-Control` of responses.
     ///
-    /// It merges like [`new`](Self::new) if the response has `no-store`, is an error or personal, or has the mark of a
-    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
+    /// Use it if a framework's default is stricter than the page requires. The layer merges as
+    /// [`new`](Self::new) does if the response has `no-store` or the mark of a
+    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer), is an error, or is personalized.
     ///
     /// # Errors
-    /// If there is no directive, or two of them contradict each other.
+    /// Returns an error if there is no directive, or if two directives contradict each other, such
+    /// as `public` and `private`.
     ///
     /// # Example
     /// ```
@@ -79,13 +97,21 @@ impl SetCacheControlLayer {
         Self::writing(CACHE_CONTROL, control, true)
     }
 
-    /// Creates a layer that writes a targeted field (RFC 9213) instead: `CDN-Cache-Control`, say. One that is
-    /// there with members that `Cache-Control` could not have stays as it is. Only what restricts is written if the
-    /// response is personal, or has `no-store` or `private` in `Cache-Control`: the field would outrank that.
+    /// Creates a layer that writes a targeted field (RFC 9213), such as `CDN-Cache-Control`.
+    ///
+    /// For the caches that it targets, the field outranks `Cache-Control`. So only restricting
+    /// directives are written if the response is personalized, or if its `Cache-Control` has
+    /// `no-store` or `private`. Nothing is written to a response with the mark of a
+    /// [`NeverCacheLayer`](crate::cache_headers::NeverCacheLayer).
+    ///
+    /// If the response already has the field with members that `Cache-Control` cannot express, the
+    /// field is unchanged.
     ///
     /// # Errors
-    /// If there is no directive, two of them contradict each other, or an extension directive has a name or value that a
-    /// structured field can't have.
+    /// Returns an error if there is no directive, or if two directives contradict each other, such
+    /// as `public` and `private`. Returns an error, too, if an extension directive has a name or
+    /// value that a structured field cannot have.
+    #[doc(alias = "CDN-Cache-Control")]
     pub fn targeting(field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
         Self::writing(field, control, false)
     }
@@ -95,15 +121,15 @@ impl SetCacheControlLayer {
     }
 }
 
-/// Writes directives into the `Cache-Control` of one response, next to those that are there, as a
-/// [`SetCacheControlLayer`] does: what Django's `patch_cache_control` does.
+/// Adds directives to the `Cache-Control` of one response, as a [`SetCacheControlLayer`] does.
 ///
-/// It does not see the request. Mark a response for one visitor as [`Identified`] before, so that it gets neither
-/// `public` nor `s-maxage`.
+/// It corresponds to Django's `patch_cache_control`. The function does not see the request. Mark a
+/// personalized response as [`Identified`] first, so that it receives neither `public` nor
+/// `s-maxage`.
 ///
 /// # Errors
-/// If there is no directive, or two of them contradict each other, as `public` and `private` do. The response stays as it
-/// is.
+/// Returns an error if there is no directive, or if two directives contradict each other, such as
+/// `public` and `private`. The response is unchanged then.
 ///
 /// # Example
 /// ```
@@ -122,7 +148,7 @@ pub fn patch_cache_control<B>(response: &mut Response<B>, control: CacheControl)
     Ok(())
 }
 
-/// The directives that are written, and the field for them.
+/// The directives to write, and the field that receives them.
 #[derive(Debug)]
 struct CacheControlPatch {
     control: CacheControl,
@@ -159,7 +185,7 @@ impl CacheControlPatch {
         let control = match control {
             _ if never && is_targeted => return,
             control if never || fails => &control.restricting(),
-            // A lifetime for shared caches alone is one too many.
+            // A targeted field is for shared caches, which must not store such a response.
             control if is_targeted && (personal || forbids_sharing(&own)) => &control.restricting(),
             control if personal => &control.for_one(),
             control if *replaces && !own.no_store => {
@@ -179,7 +205,7 @@ impl Patch for Arc<CacheControlPatch> {
     }
 }
 
-/// Returns `true` if a response keeps all or some of it from shared caches.
+/// Returns `true` if shared caches must not store the response, or some of its fields.
 fn forbids_sharing(own: &ResponseDirectives) -> bool {
     own.no_store || own.private != Qualified::Absent
 }
@@ -192,7 +218,9 @@ impl<S> Layer<S> for SetCacheControlLayer {
     }
 }
 
-/// The service that [`SetCacheControlLayer`] makes. It is ready when the wrapped one is.
+/// The service that [`SetCacheControlLayer`] creates.
+///
+/// It is ready if the inner service is.
 #[derive(Debug, Clone)]
 pub struct SetCacheControl<S> {
     inner: S,
@@ -200,26 +228,26 @@ pub struct SetCacheControl<S> {
 }
 
 impl<S> SetCacheControl<S> {
-    /// Wraps a service, as the layer that [`SetCacheControlLayer::new`] creates does.
+    /// Wraps a service, as the layer of [`SetCacheControlLayer::new`] does.
     ///
     /// # Errors
-    /// Those of [`SetCacheControlLayer::new`].
+    /// Returns the errors of [`SetCacheControlLayer::new`].
     pub fn new(inner: S, control: CacheControl) -> Result<Self, ConfigError> {
         Ok(SetCacheControlLayer::new(control)?.layer(inner))
     }
 
-    /// Wraps a service, as the layer that [`SetCacheControlLayer::replacing`] creates does.
+    /// Wraps a service, as the layer of [`SetCacheControlLayer::replacing`] does.
     ///
     /// # Errors
-    /// Those of [`SetCacheControlLayer::replacing`].
+    /// Returns the errors of [`SetCacheControlLayer::replacing`].
     pub fn replacing(inner: S, control: CacheControl) -> Result<Self, ConfigError> {
         Ok(SetCacheControlLayer::replacing(control)?.layer(inner))
     }
 
-    /// Wraps a service, as the layer that [`SetCacheControlLayer::targeting`] creates does.
+    /// Wraps a service, as the layer of [`SetCacheControlLayer::targeting`] does.
     ///
     /// # Errors
-    /// Those of [`SetCacheControlLayer::targeting`].
+    /// Returns the errors of [`SetCacheControlLayer::targeting`].
     pub fn targeting(inner: S, field: HeaderName, control: CacheControl) -> Result<Self, ConfigError> {
         Ok(SetCacheControlLayer::targeting(field, control)?.layer(inner))
     }
@@ -231,7 +259,7 @@ impl SetCacheControl<()> {
     /// Creates the layer, as [`SetCacheControlLayer::new`] does.
     ///
     /// # Errors
-    /// Those of [`SetCacheControlLayer::new`].
+    /// Returns the errors of [`SetCacheControlLayer::new`].
     pub fn layer(control: CacheControl) -> Result<SetCacheControlLayer, ConfigError> {
         SetCacheControlLayer::new(control)
     }
@@ -257,7 +285,7 @@ where
 }
 
 pin_project! {
-    /// The future of a [`SetCacheControl`] service.
+    /// The response future of [`SetCacheControl`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct SetCacheControlFuture<F> {

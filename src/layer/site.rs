@@ -1,4 +1,4 @@
-//! The site-wide cache.
+//! The layer that caches the responses of a whole site.
 
 use crate::cache::Cache;
 use crate::policy::Policy;
@@ -6,41 +6,63 @@ use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
 
-/// Caches every response that may be stored, for as long as it says, or else for
-/// [`PolicyBuilder::default_ttl`](crate::policy::PolicyBuilder::default_ttl); without one, only what states a lifetime itself is stored.
+/// Caches every storable response of a site.
 ///
-/// # Where it belongs
-/// Outside everything whose work a hit should save, inside everything that must see every request:
-/// from the outside in, tracing, authentication, compression, this layer, the router. Outside of
-/// authentication, a page behind it would be served to anybody; inside of a layer that takes
-/// credentials off, the pages of all users would look alike, unless [`PolicyBuilder::vary_by_identity`](crate::policy::PolicyBuilder::vary_by_identity) tells
-/// them apart, or an [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) further out keeps them from it;
-/// outside of compression, each encoding is stored by itself, as its `Vary` says. Of two layers of this kind around one another
-/// that differ in nothing that counts for the key ([name](crate::policy::PolicyBuilder::name), preset, credentials, query),
-/// the inner one does nothing, lest one answer for the other past what stands between them. That is
-/// so over two caches of one namespace too: give such layers different names.
+/// Use it once, around the whole router or service. The response's header fields or the handler's
+/// [`CacheHints`] set its freshness lifetime. [`default_ttl`] applies to 200 responses without one.
+/// If the policy sets no default, responses without a lifetime are not stored.
 ///
-/// When a [`RouteCacheLayer`](crate::response_cache::RouteCacheLayer) is further in, that one handles its route,
-/// and this one neither stores nor shares what it answers.
+/// The layer does not store responses that a [`RouteCacheLayer`] inside it has handled, and does
+/// not share them among concurrent requests.
+///
+/// # Where the layer belongs
+/// Place it outside all layers whose work a hit should save, and inside all layers that must see
+/// every request. A typical order, from the outside in: tracing, authentication, compression, this
+/// layer, the router.
+///
+/// - **Authentication** belongs outside. An authentication layer inside the cache does not run for
+///   hits, so every client would receive the stored pages behind it.
+/// - **A layer that removes credentials** from requests hides from this layer that pages differ by
+///   user. If such a layer is outside this one, set [`vary_by_identity`], or place an
+///   [`AnonymousOnlyLayer`] outside the layer that removes them.
+/// - **Compression** belongs outside. If it is inside, the cache stores one variant for each
+///   encoding, because compressed responses have `Vary: Accept-Encoding`.
+///
+/// # Nested cache layers
+/// Two nested cache layers of this type need different [names], unless they differ in another
+/// option that enters the key, such as preset, credentials, cookies or query. Without different
+/// names, the inner layer forwards every request (`detail=same-name`). Otherwise, one of them could
+/// answer with a response stored by the other, and skip the layers between them. This also holds
+/// for two caches with the same namespace.
 ///
 /// # Rewritten URIs
-/// With feature `axum`, the key holds the URI that the client sent (`OriginalUri`) and, where it differs, the URI that the
-/// handler sees. So a layer between the router and this one may pick a tenant by rewriting the URI. A layer that picks one
-/// of several backends at random costs one copy of each page for each backend: put it inside this layer. Unsafe requests
-/// invalidate the paths of both URIs.
+/// With feature `axum`, the key contains the URI that the client sent (`OriginalUri`). If the
+/// handler sees a different URI, the key contains that one, too. So a layer between the router and
+/// this layer can select a tenant by rewriting the URI. A layer that selects one of several
+/// backends at random belongs inside this layer: outside, the cache stores one copy of each page
+/// for each backend. Unsafe requests invalidate the paths of both URIs.
 ///
 /// # Forwarded fields
-/// The key has what proxies say of the target, parsed and over all lines: `proto` and `host` of `Forwarded` (RFC 7239),
-/// `X-Forwarded-Host`, `-Proto`, `-Scheme`, `-Port` and `-Prefix`, `X-Host`, `X-Original-URL` and `X-Rewrite-URL`. It has no
-/// address of a client (`for`, `by`, `X-Forwarded-For`). A request that is forwarded to fill the cache has these fields as
-/// they are in the key: one line each, hosts and schemes in lower case, no default port if the scheme is known, and no
-/// `for` or `by` but a `for=unknown` that keeps the place of a proxy. If one of them can't be read, the request bypasses
-/// the cache. [`PolicyBuilder::ignore_headers`](crate::policy::PolicyBuilder::ignore_headers) removes a field that no proxy of yours sets.
+/// The key contains the request target as proxies report it:
+/// - `proto` and `host` of `Forwarded` (RFC 7239),
+/// - `X-Forwarded-Host`, `X-Forwarded-Proto`, `X-Forwarded-Scheme`, `X-Forwarded-Port` and
+///   `X-Forwarded-Prefix`,
+/// - `X-Host`, `X-Original-URL` and `X-Rewrite-URL`.
+///
+/// The layer parses all lines of these fields. The key does not contain client addresses: `for`,
+/// `by` and `X-Forwarded-For`. On a fetch, the handler sees these fields in their canonical form.
+/// Each field has one line, hosts and schemes are in lower case, and the default port of a known
+/// scheme is removed. `for` and `by` are removed, too, except that `for=unknown` marks the place of
+/// a proxy.
+///
+/// A request with a malformed field bypasses the cache. If none of your proxies sets a field,
+/// remove it with [`ignore_headers`].
 ///
 /// # HTTP/1.1 and HTTP/2
-/// hyper and axum pass on the target of an HTTP/2 request with its scheme and authority, and that of most HTTP/1.1 requests
-/// without (RFC 9112 section 3.2.1). A handler sees the difference, so each form has its own page. If all requests come
-/// by one scheme, write them in one form outside of this layer, and they share their pages:
+/// In hyper and axum, the target of an HTTP/2 request contains scheme and authority, and the target
+/// of most HTTP/1.1 requests does not (RFC 9112 section 3.2.1). Handlers can see the difference, so
+/// the cache stores a separate response for each form. If all requests use one scheme, convert them
+/// to one form in a layer outside this one. Then they share stored responses:
 /// ```
 /// use http::{HeaderValue, Request, Uri, header::HOST};
 /// use tower::util::MapRequestLayer;
@@ -58,7 +80,8 @@ use tower::Layer;
 /// let one_form = MapRequestLayer::new(as_http_1::<String>);
 /// # let _ = one_form;
 /// ```
-/// With axum, wrap the whole router in it: `OriginalUri` is the URI that the router gets.
+/// In axum, wrap the whole router in that layer, because `OriginalUri` is the URI that the router
+/// receives.
 ///
 /// # Example
 /// ```
@@ -75,25 +98,39 @@ use tower::Layer;
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+///
+/// [`AnonymousOnlyLayer`]: crate::anonymous_only::AnonymousOnlyLayer
+/// [`CacheHints`]: crate::policy::CacheHints
+/// [`RouteCacheLayer`]: crate::response_cache::RouteCacheLayer
+/// [`default_ttl`]: crate::policy::PolicyBuilder::default_ttl
+/// [`ignore_headers`]: crate::policy::PolicyBuilder::ignore_headers
+/// [names]: crate::policy::PolicyBuilder::name
+/// [`vary_by_identity`]: crate::policy::PolicyBuilder::vary_by_identity
+#[doc(alias = "page cache")]
+#[doc(alias = "output cache")]
+#[doc(alias = "full-page cache")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SiteCacheLayer(Arc<LayerConfig>);
 
 impl SiteCacheLayer {
-    /// Creates a layer over a cache, with the [policy of the cache](crate::cache::CacheBuilder::policy).
+    /// Creates a layer with the [policy of the cache](crate::cache::CacheBuilder::policy).
     pub fn new(cache: &Cache) -> Self {
         Self(LayerConfig::new(cache.clone(), cache.policy().clone(), Level::Site))
     }
 
-    /// Sets the policy.
+    /// Sets the policy, in place of the policy of the cache.
     pub fn policy(self, policy: Policy) -> Self {
         Self(self.0.with_policy(policy))
     }
 
-    /// Sets whether the layer caches. One that is off answers nothing from the cache and stores nothing
-    /// (`detail=disabled`); writes still invalidate, and inner layers see its marks as before. On by default.
+    /// Sets whether the layer caches. The default is `true`.
     ///
-    /// The service has the same type either way, so a setting of the application can decide.
+    /// A disabled layer forwards all requests and stores nothing (`detail=disabled`). Unsafe
+    /// requests still invalidate, and inner layers still see the marks of this layer.
+    ///
+    /// The type of the service does not depend on this option, so an application can set it from
+    /// its configuration.
     pub fn enabled(self, on: bool) -> Self {
         Self(self.0.enabled(on))
     }
