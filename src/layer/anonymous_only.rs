@@ -1,4 +1,4 @@
-//! The service that tells inner cache layers who is anonymous.
+//! The service that marks requests as anonymous or identified for inner cache layers.
 
 use super::anonymous_only_layer::{AnonymousOnlyLayer, AnonymousRequest, Asks, Rules};
 use crate::marks::{Edge, Identified, OuterContext};
@@ -23,7 +23,7 @@ impl<S> Layer<S> for AnonymousOnlyLayer {
     }
 }
 
-/// Asks one after the other, until one says that the request is identified.
+/// Runs the predicates in order, until one returns `true`.
 async fn ask(asks: Vec<Arc<Asks>>, request: Parts) -> bool {
     for asks in asks {
         if asks(request.clone()).await {
@@ -33,8 +33,11 @@ async fn ask(asks: Vec<Arc<Asks>>, request: Parts) -> bool {
     false
 }
 
-/// The service that [`AnonymousOnlyLayer`] makes. It is ready when the wrapped one is; where it has an
-/// asynchronous predicate, always, and the wrapped one is driven to readiness after that.
+/// The service that [`AnonymousOnlyLayer`] creates.
+///
+/// It is ready if the inner service is. With an asynchronous predicate, it is always ready: the
+/// response future runs the predicate first, and then drives a clone of the inner service to
+/// readiness.
 #[derive(Debug, Clone)]
 pub struct AnonymousOnly<S> {
     inner: S,
@@ -52,7 +55,7 @@ impl<S> AnonymousOnly<S> {
 }
 
 impl AnonymousOnly<()> {
-    /// Creates the layer.
+    /// Creates a layer with the default options.
     pub fn layer() -> AnonymousOnlyLayer {
         AnonymousOnlyLayer::new()
     }
@@ -69,7 +72,7 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.rules.asks.is_empty() {
             true => self.inner.poll_ready(cx),
-            // What is ready now would be kept from others during the look-up.
+            // Readiness now would reserve the inner service for the duration of the look-up.
             false => Poll::Ready(Ok(())),
         }
     }
@@ -95,13 +98,21 @@ where
 }
 
 pin_project! {
-    /// The future of an [`AnonymousOnly`] service.
+    /// The response future of [`AnonymousOnly`].
+    ///
+    /// ```text
+    /// with an asynchronous predicate:  Asking ── answer ──> Waiting ──> done
+    /// without one:                                          Calling ──> done
+    /// ```
+    ///
+    /// `Waiting` includes the readiness of the inner service. If the future is dropped while
+    /// `Asking`, the inner service is not called.
     #[must_use = "futures do nothing unless polled"]
     pub struct AnonymousOnlyFuture<S, ReqBody>
     where
         S: Service<Request<ReqBody>>,
     {
-        // Dropped first.
+        // Dropped before the call.
         edge: Edge,
         #[pin]
         state: State<S, ReqBody>,

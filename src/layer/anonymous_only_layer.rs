@@ -1,4 +1,4 @@
-//! Who is anonymous: decided once, for all cache layers further in.
+//! The layer that decides for all inner cache layers which requests are anonymous, and its options.
 
 use crate::error::ConfigError;
 use crate::key::RequestHead;
@@ -15,28 +15,47 @@ type IdentityPredicate = dyn Fn(RequestHead<'_>) -> bool + Send + Sync;
 pub(super) type AnonymousRequest = Pin<Box<dyn Future<Output = bool> + Send>>;
 pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 
-/// Lets only anonymous visitors use the caches further in: what Django's
-/// `CACHE_MIDDLEWARE_ANONYMOUS_ONLY` was for.
+/// Lets only anonymous requests use the inner cache layers.
 ///
-/// A request is *identified* by a session cookie, a credential field (`Authorization` and the like), a
-/// predicate, or an asynchronous one (a session look-up). Identified requests bypass every cache layer
-/// further in, and their responses get `Cache-Control: private` unless they say themselves who may store
-/// them, so that no cache downstream shares them either. The same goes for a response that an
-/// authentication layer further in has marked as [`Identified`](crate::response_cache::Identified).
+/// Use it for a site with a login: anonymous visitors share stored pages, and logged-in visitors
+/// receive their own pages from the handlers. It corresponds to Django's
+/// `CACHE_MIDDLEWARE_ANONYMOUS_ONLY`.
 ///
-/// All others are anonymous. They are answered from the cache even if they carry cookies that are
-/// declared harmless, which are removed from requests that fill it. A request with a cookie that is
-/// declared nowhere, here or in the [`Policy`](crate::policy::Policy) of a cache layer, is not answered from the
-/// cache and not stored, by whatever preset: nobody knows whom a layer further in finds behind it.
+/// # Rules
+/// 1. A request is *identified* if it has a credential cookie or a credential field (such as
+///    `Authorization`), or if a predicate returns `true`. Predicates may be asynchronous, for
+///    example to look up a session.
+/// 2. An identified GET or HEAD bypasses every inner cache layer (`detail=identified`). Unsafe
+///    requests still invalidate.
+/// 3. A response to an identified request gets `Cache-Control: private`, and loses targeted fields,
+///    so that downstream caches do not share it. Fields that themselves state who may store the
+///    response are unchanged (`public`, `private`, `s-maxage`, `no-store`). This rule also applies
+///    to a response that an inner layer has marked as [`Identified`].
+/// 4. All other requests are anonymous. Inner cache layers answer them even if they have cookies
+///    that are declared harmless. Such cookies are removed from fetches.
+/// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers, whatever
+///    their preset (`detail=cookie`): an inner layer might identify a visitor by that cookie. A
+///    cookie is declared if this layer or the [`Policy`] of the cache layer names it.
 ///
-/// # Where it belongs
-/// Outside of the cache layers, with session layers inside of those. A session layer outside of a cache
-/// makes pages personal by what it leaves in the request's extensions, which no cache sees, so no
-/// cookie that it reads may be declared harmless. If it stands outside of all layers of this crate, its own cookie is not seen:
-/// mark pages that *begin* a session there (a form with a token) as [`Identified`](crate::response_cache::Identified) or
-/// [never](crate::policy::CacheHints::never), or exclude them by [`PolicyBuilder::store_if`](crate::policy::PolicyBuilder::store_if).
-/// A predicate here can ask what it has left. Inside of a cache layer, it can't keep requests from that one, but its responses are marked,
-/// so that nothing identified is stored.
+/// # Where the layer belongs
+/// Place it outside the cache layers, and place session layers inside them.
+///
+/// - **A session layer outside a cache** personalizes pages by extensions of the request, which no
+///   cache reads. So declare no cookie harmless that this session layer reads. A predicate of this
+///   layer can read the extensions that an outer session layer has added.
+/// - **A session layer outside all layers of this crate** sets a cookie that this crate does not
+///   see. Mark a page that *begins* a session there (such as a form with a token) as [`Identified`]
+///   or [`never`], or exclude it with [`store_if`].
+/// - **Inside a cache layer**, this layer cannot make requests bypass that cache. It only marks the
+///   responses to identified requests, so that the cache does not store them. The cache applies its
+///   own rules to undeclared cookies.
+///
+/// # What the layer does not do
+/// - It cannot be combined with [`vary_by_identity`]. An identified request bypasses an inner cache
+///   layer before that layer determines the identity, so no identified visitor is served from
+///   per-identity entries. To store entries per identity, use a cache layer with that option, and
+///   no `AnonymousOnlyLayer` outside it.
+/// - It does not authenticate requests, and does not check whether a credential is valid.
 ///
 /// # Example
 /// ```
@@ -53,6 +72,15 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+///
+/// [`Identified`]: crate::response_cache::Identified
+/// [`Policy`]: crate::policy::Policy
+/// [`never`]: crate::policy::CacheHints::never
+/// [`store_if`]: crate::policy::PolicyBuilder::store_if
+/// [`vary_by_identity`]: crate::policy::PolicyBuilder::vary_by_identity
+#[doc(alias = "session")]
+#[doc(alias = "login")]
+#[doc(alias = "CACHE_MIDDLEWARE_ANONYMOUS_ONLY")]
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct AnonymousOnlyLayer(pub(super) Arc<Rules>);
@@ -77,15 +105,17 @@ impl fmt::Debug for Rules {
 }
 
 impl AnonymousOnlyLayer {
-    /// Creates a layer that identifies visitors by credential fields alone.
+    /// Creates a layer that identifies requests by credential fields only.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Creates a layer that identifies visitors by credential fields and a session cookie.
+    /// Creates a layer that identifies requests by credential fields and one session cookie.
+    ///
+    /// A `*` at the end of the name matches any ending.
     ///
     /// # Errors
-    /// If the name is not that of a cookie.
+    /// Returns an error if the name is not a valid cookie name, or if nothing precedes a `*`.
     pub fn session_cookie(name: impl Into<String>) -> Result<Self, ConfigError> {
         Self::builder().credential_cookies([name]).build()
     }
@@ -96,7 +126,9 @@ impl AnonymousOnlyLayer {
     }
 }
 
-/// The options of an [`AnonymousOnlyLayer`].
+/// A builder for an [`AnonymousOnlyLayer`].
+///
+/// Errors in options are collected, and [`build`](Self::build) returns them.
 ///
 /// # Example
 /// ```
@@ -119,32 +151,41 @@ impl AnonymousOnlyBuilder {
     /// Builds the layer.
     ///
     /// # Errors
-    /// If any option is invalid. The error [lists all invalid options](ConfigError::all).
+    /// Returns an error if any option is invalid, or if one cookie is declared both as a credential
+    /// and as harmless. The error [lists all invalid options](ConfigError::all).
     pub fn build(self) -> Result<AnonymousOnlyLayer, ConfigError> {
         ConfigError::join(self.errors).map_or_else(|| Ok(AnonymousOnlyLayer(Arc::new(self.rules))), Err)
     }
 
     /// Adds cookies that identify a visitor. A `*` at the end of a name matches any ending.
     ///
-    /// [`build`](Self::build) fails if a name is not that of a cookie, or nothing precedes a `*`.
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, or if nothing precedes a
+    /// `*`.
     pub fn credential_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let cookies = Arc::make_mut(&mut self.rules.cookies);
         self.errors.extend(cookies.credentials(names.into_iter().map(Into::into)).err());
         self
     }
 
-    /// Declares cookies harmless for all inner cache layers, as
-    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies) does for one.
+    /// Declares cookies harmless for all inner cache layers. A `*` at the end of a name matches any
+    /// ending.
     ///
-    /// [`build`](Self::build) fails if a name is not that of a cookie, or nothing precedes a `*`.
+    /// [`PolicyBuilder::ignore_cookies`](crate::policy::PolicyBuilder::ignore_cookies) does the
+    /// same for one cache layer. The cookies are removed from fetches, so no stored page can depend
+    /// on them.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid cookie name, or if nothing precedes a
+    /// `*`.
     pub fn ignore_cookies<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         let cookies = Arc::make_mut(&mut self.rules.cookies);
         self.errors.extend(cookies.ignore(names.into_iter().map(Into::into)).err());
         self
     }
 
-    /// Makes cookies that are declared nowhere count for nothing: only those declared as credentials
-    /// identify. They are removed from requests that fill a cache.
+    /// Treats undeclared cookies as harmless: only credential cookies identify a visitor.
+    ///
+    /// The cookies are removed from fetches. A session cookie that is not declared as a credential
+    /// is then ignored, too.
     pub fn ignore_undeclared_cookies(mut self) -> Self {
         Arc::make_mut(&mut self.rules.cookies).ignore_undeclared();
         self
@@ -152,23 +193,30 @@ impl AnonymousOnlyBuilder {
 
     /// Adds request fields that identify a visitor, as `Authorization` does.
     ///
-    /// [`build`](Self::build) fails if a name is not that of a field.
+    /// A response with such a field is not stored, either.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
     pub fn credential_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.rules.credentials.extend(field_names(names, &mut self.errors));
         self
     }
 
-    /// Makes credential fields identify nobody here. A cache layer needs
-    /// [to know as well](crate::policy::PolicyBuilder::ignore_headers), so that it takes them off requests that fill it.
+    /// Declares that credential fields do not identify a visitor.
     ///
-    /// [`build`](Self::build) fails if a name is not that of a field.
+    /// Also declare them in each cache layer, with
+    /// [`PolicyBuilder::ignore_headers`](crate::policy::PolicyBuilder::ignore_headers). Otherwise,
+    /// the cache layer does not remove them from fetches, and applies its own rules to them.
+    ///
+    /// [`build`](Self::build) fails if a name is not a valid field name.
     pub fn ignore_headers<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.rules.ignored.extend(field_names(names, &mut self.errors));
         self
     }
 
-    /// Adds a predicate that tells whether a request is identified: by what a layer further out left in
-    /// its extensions, say.
+    /// Adds a predicate that returns `true` if a request is identified.
+    ///
+    /// Use it to read extensions that an outer layer has added to the request. If there are several
+    /// predicates, one that returns `true` is sufficient.
     pub fn identified_if(
         mut self,
         predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,
@@ -191,12 +239,15 @@ impl AnonymousOnlyBuilder {
         self.identified_if(|request| request.extensions.get::<T>().is_some())
     }
 
-    /// Adds an asynchronous predicate that tells whether a request is identified: a look-up of its session,
-    /// say. It is asked about every request that nothing else identifies, those that will be hits included; where
-    /// it can't find out, it should say `true`. With several, one is enough.
+    /// Adds an asynchronous predicate that returns `true` if a request is identified.
     ///
-    /// A session cookie that is [ignored](Self::ignore_cookies) for visitors who are not logged in is taken off
-    /// what fills a cache: the session layer has to be inside of that, or it has read the cookie already.
+    /// Use it to look up a session. If the look-up fails, return `true`. The predicate runs for
+    /// each request that nothing else identifies, including requests that will be hits, and delays
+    /// them. If there are several, they run one after the other until one returns `true`.
+    ///
+    /// With this option, a session cookie can be [ignored](Self::ignore_cookies) for visitors who
+    /// are not logged in. The cookie is then removed from fetches. So place the session layer
+    /// inside the cache layer: an outer session layer would already have read the cookie.
     ///
     /// # Example
     /// ```
@@ -220,7 +271,7 @@ impl AnonymousOnlyBuilder {
 }
 
 impl Rules {
-    /// Returns `true` if a request is identified, as far as that takes no waiting.
+    /// Returns `true` if a request is identified without an asynchronous predicate.
     pub(super) fn identify(&self, request: RequestHead<'_>) -> bool {
         identifies(request.headers, &self.credentials, &self.ignored, |_| false)
             || self.cookies.identifies(request.headers)
