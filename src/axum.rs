@@ -1,4 +1,4 @@
-//! What axum's traits need to know of this crate's types.
+//! Implementations of axum's traits for types of this crate.
 
 use crate::cache::{Cache, InvalidateOnSuccess};
 use crate::marks::{Identified, write_identified, write_never};
@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 use http::request::Parts;
 use std::convert::Infallible;
 
+/// Adds the hints to a response, as [`CacheHints::add_to_response`] does.
 impl IntoResponseParts for CacheHints {
     type Error = Infallible;
 
@@ -20,12 +21,14 @@ impl IntoResponseParts for CacheHints {
     }
 }
 
+/// Creates an empty response with the hints.
 impl IntoResponse for CacheHints {
     fn into_response(self) -> Response {
         (self, ()).into_response()
     }
 }
 
+/// Adds the invalidation to a response, as [`InvalidateOnSuccess::add_to`] does.
 impl IntoResponseParts for InvalidateOnSuccess {
     type Error = Infallible;
 
@@ -35,6 +38,7 @@ impl IntoResponseParts for InvalidateOnSuccess {
     }
 }
 
+/// Adds the mark to a response, as [`Identified::add_to_response`] does.
 impl IntoResponseParts for Identified {
     type Error = Infallible;
 
@@ -45,7 +49,8 @@ impl IntoResponseParts for Identified {
     }
 }
 
-/// A handler can take the cache as an argument, where the state of its router is one or has one.
+/// Lets a handler take the cache as an argument, if the state of its router is a [`Cache`] or
+/// contains one.
 ///
 /// # Example
 /// ```

@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 /// The layer adds each name once. The comparison ignores case. If `Vary` contains `*`, the result
 /// is `*` alone.
 ///
-/// A cache layer emits the request fields of its own key itself, so they need no `AddVaryLayer`.
+/// A cache layer emits the request fields in its key, so they need no `AddVaryLayer`.
 ///
 /// # Where the layer belongs
 /// Place it inside a cache layer, around the layers and handlers whose response depends on the

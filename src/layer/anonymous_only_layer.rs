@@ -33,9 +33,9 @@ pub(super) type Asks = dyn Fn(Parts) -> AnonymousRequest + Send + Sync;
 ///    to a response that an inner layer has marked as [`Identified`].
 /// 4. All other requests are anonymous. Inner cache layers answer them even if they have cookies
 ///    that are declared harmless. Such cookies are removed from fetches.
-/// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers, whatever
-///    their preset (`detail=cookie`): an inner layer might identify a visitor by that cookie. A
-///    cookie is declared if this layer or the [`Policy`] of the cache layer names it.
+/// 5. An anonymous request with an undeclared cookie bypasses the inner cache layers under each
+///    preset (`detail=cookie`): an inner layer might identify a visitor by that cookie. A cookie is
+///    declared if this layer or the [`Policy`] of the cache layer names it.
 ///
 /// # Where the layer belongs
 /// Place it outside the cache layers, and place session layers inside them.
@@ -215,8 +215,8 @@ impl AnonymousOnlyBuilder {
 
     /// Adds a predicate that returns `true` if a request is identified.
     ///
-    /// Use it to read extensions that an outer layer has added to the request. If there are several
-    /// predicates, one that returns `true` is sufficient.
+    /// Use it to read extensions that an outer layer has added to the request. With several
+    /// predicates, it is sufficient that one returns `true`.
     pub fn identified_if(
         mut self,
         predicate: impl Fn(RequestHead<'_>) -> bool + Send + Sync + 'static,

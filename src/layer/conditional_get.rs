@@ -33,14 +33,14 @@ use tower::{Layer, Service};
 /// A generated tag is a SHA-256 digest of the body, truncated to 128 bits. The layer never delays
 /// the first byte: it hashes a body only if the whole body is ready at once and within
 /// [`max_body_bytes`](Self::max_body_bytes). These responses receive no tag:
-/// - responses with a longer body, or one that is not ready at once,
-/// - responses with an empty body (such as that of a HEAD), or with trailers,
+/// - responses with a longer or slower body,
+/// - responses with trailers, or with an empty body (for example to HEAD),
 /// - responses with `no-store`, or with `Content-Range`,
 /// - responses that already have a valid tag.
 ///
-/// A response with validators of its own, such as that of a file server, needs no generated tag:
-/// the layer evaluates preconditions against them. Ranges are selected only from bodies that were
-/// complete at once.
+/// A response with validators needs no generated tag. The layer evaluates preconditions against its
+/// validators, for example for the responses of a file server. Ranges are selected only from bodies
+/// that were complete at once.
 ///
 /// # Where the layer belongs
 /// Place it outside all layers that create or change the body. An inner cache layer answers

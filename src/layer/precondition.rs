@@ -1,4 +1,4 @@
-//! Preconditions evaluated before the handler runs.
+//! The service that evaluates preconditions before the handler runs.
 
 use super::precondition_layer::{ByFunctions, ByGet, PreconditionLayer};
 use super::precondition_options::{BoxedFuture, Options};
@@ -27,8 +27,10 @@ impl<S, V: Clone> Layer<S> for PreconditionLayer<V> {
     }
 }
 
-/// The service that [`PreconditionLayer`] makes. It is always ready; where the wrapped one is called, it
-/// is driven to readiness in the response future.
+/// The service that [`PreconditionLayer`] creates.
+///
+/// It is always ready. The response future drives a clone of the inner service to readiness before
+/// it calls it.
 #[derive(Debug, Clone)]
 pub struct Precondition<S, V = ByFunctions> {
     inner: S,
@@ -36,7 +38,7 @@ pub struct Precondition<S, V = ByFunctions> {
 }
 
 impl<S> Precondition<S> {
-    /// Wraps a service, as the layer that [`PreconditionLayer::new`] creates does.
+    /// Wraps a service, as the layer of [`PreconditionLayer::new`] does.
     #[must_use]
     pub fn new(inner: S) -> Self {
         PreconditionLayer::new().layer(inner)
@@ -44,7 +46,7 @@ impl<S> Precondition<S> {
 }
 
 impl<S> Precondition<S, ByGet> {
-    /// Wraps a service, as the layer that [`PreconditionLayer::by_get`] creates does.
+    /// Wraps a service, as the layer of [`PreconditionLayer::by_get`] does.
     #[must_use]
     pub fn by_get(inner: S) -> Self {
         PreconditionLayer::by_get().layer(inner)
@@ -91,7 +93,7 @@ macro_rules! service {
 service!(ByFunctions, None, Send + 'static);
 service!(ByGet, Some(ReqBody::default), Default + Send + 'static);
 
-/// Answers a request; `probe` makes the body of a GET where that is to find the validators.
+/// Answers a request. `probe` creates the body of a GET, if a GET reads the validators.
 async fn respond<S, ReqBody, B>(
     options: Options,
     inner: S,
@@ -104,7 +106,7 @@ where
     let (parts, body) = request.into_parts();
     let method = parts.method.clone();
     let reads = method == Method::GET || method == Method::HEAD;
-    // RFC 9110 section 13.2.1: other safe methods select no representation, and change none.
+    // RFC 9110 section 13.2.1: other safe methods neither select nor modify a representation.
     let selects = reads || !(is_safe(&method) || method == Method::CONNECT);
     if !selects || (reads && probe.is_some()) {
         return forward(inner, Request::from_parts(parts, body), None).await;
@@ -118,8 +120,8 @@ where
     if reads {
         return exchange(parts).await;
     }
-    // Writes without a precondition take their turn too: none comes between the evaluation of
-    // another's and its write.
+    // Writes without a precondition wait, too: no write may run between the evaluation of another's
+    // precondition and its write.
     let run = WriteLocks::run(&options.turns, options.limits, parts, exchange).await;
     run.unwrap_or_else(|refusal| Ok(refusal.into_response()))
 }
@@ -145,7 +147,7 @@ where
         None => Some(options.find(&parts).await),
         Some(probe) => options.probe.current(inner.clone(), &parts, probe()).await?,
     };
-    // What is not known can't be what the client expects.
+    // An unknown version cannot be the expected one.
     let Some(current) = current else { return Ok(empty(StatusCode::PRECONDITION_FAILED)) };
     if !reads && options.required && !is_precondition(&parts.headers, &current) {
         return Ok(empty(StatusCode::PRECONDITION_REQUIRED));
@@ -179,7 +181,7 @@ where
 {
     let entered = Edge::enter(&mut request);
     let mut call = pin!(inner.oneshot(request));
-    // Declared after the call, so that it is dropped before.
+    // Declared after the call, so it is dropped before it.
     let mut edge = entered;
     let mut response = call.as_mut().await?.map(ResponseBody::forwarded);
     receive(&mut response, &[]);
@@ -196,10 +198,10 @@ fn empty<B>(status: StatusCode) -> Response<ResponseBody<B>> {
     response
 }
 
-/// Adds validators where there are none.
+/// Adds validators that the response lacks.
 fn add(current: &Validators, headers: &mut HeaderMap) {
     EntityTag::remove_malformed(headers, current.etag.is_some());
-    // A header section that is full goes without.
+    // A full header section has no room for them.
     if let Some(etag) = current.etag.as_ref().filter(|_| !headers.contains_key(ETAG)) {
         let _ = headers.try_insert(ETAG, etag.to_value());
     }
@@ -210,8 +212,9 @@ fn add(current: &Validators, headers: &mut HeaderMap) {
     }
 }
 
-/// Returns `true` if the preconditions of a write can fail if it is based on something else than what is
-/// current: what is ignored, and a tag that must *not* be the current one, protect nothing.
+/// Returns `true` if the preconditions of a write can detect that another version is current.
+///
+/// Preconditions that are ignored cannot, nor can tags that must *not* be current.
 fn is_precondition(request: &HeaderMap, current: &Validators) -> bool {
     request.contains_key(IF_MATCH)
         || TagList::from_headers(request, &IF_NONE_MATCH) == TagList::Any

@@ -8,32 +8,50 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Finds out the current validators of a resource *before* the handler runs, by functions of yours,
-/// and answers 304 and 412 without running it (RFC 9110 section 13).
+/// Evaluates preconditions *before* the handler runs (RFC 9110 section 13).
 ///
-/// This is what makes a lost update impossible: of two editors who loaded the same version, the
-/// second to save with `If-Match` gets a 412. Writes to one path take turns, from the evaluation to the
-/// response, so that two at the same time can't both find the version they expect. That holds within
-/// one process, for handlers that have written when they answer: where several processes write to one
-/// database, or a write outlives its request, compare the version there too. A date has whole seconds,
-/// so two saves within one can't be told apart by it: use a tag.
+/// Use it to prevent lost updates. If two editors have loaded the same version, the second one to
+/// save it with `If-Match` receives a 412. It corresponds to Django's `condition`, `etag` and
+/// `last_modified`.
 ///
-/// A write does not wait for ever: after [`wait_timeout`](Self::wait_timeout) it is answered with 503. A write that keeps
-/// others waiting does not last for ever: after [`hold_timeout`](Self::hold_timeout) its handler's future is dropped, and
-/// it is answered with 408. Work that the handler detached may still commit then. Outside a tokio runtime, neither limit
-/// applies.
+/// The current validators come from functions ([`new`](Self::new)), or from a GET to the inner
+/// service ([`by_get`](PreconditionLayer::by_get)). GET and HEAD are answered with 304 if
+/// `If-None-Match` or `If-Modified-Since` shows that the client has the current version. Any other
+/// false precondition is answered with 412 (RFC 9110 section 13.2.2). In both cases, the handler
+/// does not run.
 ///
-/// Successful responses to GET and HEAD get the validators that they lack; so does a 412.
+/// # Writes run one after the other
+/// Writes (unsafe requests other than CONNECT) to one path run one after the other, each from the
+/// evaluation of its precondition to its response. So two concurrent writes cannot both find the
+/// version that they expect. Writes without a precondition also wait for their turn.
 ///
-/// The handler does not run for a 304, which therefore has the validators alone. Its 200 may have further fields that a
-/// 304 must have, too: `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` (RFC 9110 section 15.4.5). Write
-/// them in an outer layer, such as [`SetCacheControlLayer`](crate::cache_headers::SetCacheControlLayer) and [`AddVaryLayer`](crate::cache_headers::AddVaryLayer),
-/// which adds them to both. Servers add `Date`.
+/// - A write that waits too long is answered with 503: see [`wait_timeout`](Self::wait_timeout).
+/// - A write that takes too long while another one waits is answered with 408, and the future of
+///   its handler is dropped: see [`hold_timeout`](Self::hold_timeout). Work that the handler has
+///   detached may still commit.
+/// - Outside a tokio runtime, neither limit applies.
+/// - The clones of a layer share the order of writes. Two layers that were created separately do
+///   not.
 ///
-/// # Where it belongs
-/// On the route, or around those routes that the functions know about; inside of a cache layer, so
-/// that a page is stored with the validators of its own time. Conditional requests for what is
-/// stored are answered by the cache, writes pass it and invalidate.
+/// This order holds within one process, and for handlers that have written when they respond. If
+/// several processes write to one database, or if a write outlives its request, compare the version
+/// there, too. Dates have a resolution of one second, so a date cannot distinguish two writes in
+/// one second: use a tag.
+///
+/// # Response fields
+/// Successful responses to GET and HEAD receive the validators that they lack. A 412 has them, too.
+///
+/// A 304 has the validators only, because the handler does not run for it. A 304 must also have
+/// `Cache-Control`, `Content-Location`, `Date`, `Expires` and `Vary` if the 200 would have them
+/// (RFC 9110 section 15.4.5). Write these fields in an outer layer, such as
+/// [`SetCacheControlLayer`] and [`AddVaryLayer`], which adds them to both responses. Servers add
+/// `Date`.
+///
+/// # Where the layer belongs
+/// Place it on the route, or around the routes whose validators its functions know, and inside
+/// cache layers. Then a page is stored with the validators that were current when it was created.
+/// The cache answers conditional requests from stored responses. It forwards writes to this layer,
+/// and invalidates their paths.
 ///
 /// # Example
 /// ```
@@ -54,6 +72,14 @@ use std::time::{Duration, SystemTime};
 /// let app: Router = Router::new().route("/flavours/{slug}", get(show).put(save).layer(layer));
 /// # }
 /// ```
+///
+/// [`AddVaryLayer`]: crate::cache_headers::AddVaryLayer
+/// [`SetCacheControlLayer`]: crate::cache_headers::SetCacheControlLayer
+#[doc(alias = "If-Match")]
+#[doc(alias = "optimistic locking")]
+#[doc(alias = "lost update")]
+#[doc(alias = "condition")]
+#[doc(alias = "428")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct PreconditionLayer<V = ByFunctions> {
@@ -61,11 +87,11 @@ pub struct PreconditionLayer<V = ByFunctions> {
     validators: PhantomData<V>,
 }
 
-/// A [`PreconditionLayer`] whose validators come from functions.
+/// The kind of a [`PreconditionLayer`] whose validators come from functions.
 #[derive(Debug, Clone, Copy)]
 pub struct ByFunctions;
 
-/// A [`PreconditionLayer`] that asks the wrapped service itself, by a GET.
+/// The kind of a [`PreconditionLayer`] that reads the validators with a GET to the inner service.
 #[derive(Debug, Clone, Copy)]
 pub struct ByGet;
 
@@ -76,12 +102,19 @@ impl Default for PreconditionLayer {
 }
 
 impl PreconditionLayer {
-    /// Creates a layer without functions yet: until there is one, no resource has a validator.
+    /// Creates a layer without functions.
+    ///
+    /// Add at least one of [`etag`](Self::etag) and [`last_modified`](Self::last_modified). Without
+    /// them, no resource has a validator, and none counts as existing.
     pub fn new() -> Self {
         Self { options: Options::default(), validators: PhantomData }
     }
 
-    /// Sets the function that finds the current entity tag; `None` if there is no such resource.
+    /// Sets the function that finds the current entity tag. It returns `None` if the resource does
+    /// not exist.
+    ///
+    /// It runs for each GET and HEAD, and for each write with a precondition. `If-Match` needs a
+    /// strong tag (RFC 9110 section 13.1.1).
     pub fn etag<F, Fut>(mut self, find: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
@@ -91,7 +124,11 @@ impl PreconditionLayer {
         self
     }
 
-    /// Sets the function that finds the date of the last modification; fractions of a second do not count.
+    /// Sets the function that finds the date of the last modification. It returns `None` if the
+    /// resource does not exist.
+    ///
+    /// It runs for each GET and HEAD, and for each write with a precondition. Fractions of a second
+    /// are ignored.
     pub fn last_modified<F, Fut>(mut self, find: F) -> Self
     where
         F: Fn(Parts) -> Fut + Send + Sync + 'static,
@@ -103,23 +140,30 @@ impl PreconditionLayer {
 }
 
 impl PreconditionLayer<ByGet> {
-    /// Creates a layer for an API that does nothing but emit validators: before an unsafe request with
-    /// a precondition, a GET to the same target is made to the wrapped service, with the request's own
-    /// fields and extensions, and the validators of its response count. GET and HEAD pass as they are.
+    /// Creates a layer that reads the validators with a GET to the inner service.
     ///
-    /// Inner cache layers forward this GET: no stored, stale or arriving response answers it. They do not store its
-    /// response.
+    /// Use it for an API whose responses already have validators. Before an unsafe request with a
+    /// precondition, the layer sends a GET to the same target, with the fields and extensions of
+    /// the request. Fields of the write itself are removed: its preconditions, its content and its
+    /// connection. The validators of the response count. A 404 or 410 means that the resource does
+    /// not exist. After another error or a redirect, the request is answered with 412. GET and HEAD
+    /// are forwarded unchanged.
     ///
-    /// `If-Match` needs a strong tag (RFC 9110 section 13.1.1). Let the handler send one.
-    /// [`PolicyBuilder::strong_etags`](crate::policy::PolicyBuilder::strong_etags) on an inner cache layer suffices only for requests that do
-    /// not bypass it, and for storable responses whose body is ready with the head. If the tag is weak, an `If-Match`
-    /// that names a tag is answered with 412; with feature `tracing`, the layer warns once.
+    /// Inner cache layers forward this GET to the service, and do not store its response. No stored
+    /// or stale response answers it, and neither does the response of a flight.
     ///
-    /// The request's body has to be [`Default`], for the GET.
+    /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
+    /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
+    /// warns once. The option [`strong_etags`] of an inner cache layer is sufficient only for
+    /// requests that do not bypass it, and for storable responses whose body is ready together with
+    /// the head.
     ///
-    /// # Where it belongs
-    /// Around a service that answers the GET and the write. `layer` of axum's `Router` and `MethodRouter` wraps the
-    /// handler of each method by itself, so that the GET would reach the handler of the write: use `route_service`.
+    /// The body type of the request must implement [`Default`], for the body of the GET.
+    ///
+    /// # Where the layer belongs
+    /// Place it around a service that answers both the GET and the write. In axum, use
+    /// `route_service`: `layer` of a `Router` or `MethodRouter` wraps the handler of each method
+    /// separately, so that the GET would reach the handler of the write.
     ///
     /// # Example
     /// ```
@@ -140,39 +184,51 @@ impl PreconditionLayer<ByGet> {
     /// let app: Router = Router::new().route_service("/flavours/vanilla", vanilla);
     /// # }
     /// ```
+    ///
+    /// [`strong_etags`]: crate::policy::PolicyBuilder::strong_etags
     pub fn by_get() -> Self {
         Self { options: Options::default(), validators: PhantomData }
     }
 }
 
 impl<V> PreconditionLayer<V> {
-    /// Answers 428 (RFC 6585 section 3) to unsafe requests that have no precondition. `If-Match: *` is one: it is true if
-    /// there is any current representation, so that it keeps no update from being lost.
+    /// Answers unsafe requests without a precondition with 428 (RFC 6585 section 3).
+    ///
+    /// A precondition that cannot detect a lost update does not count: `If-None-Match` with tags,
+    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. `If-Match:
+    /// *` counts, although it only requires that the resource exists. So it does not prevent lost
+    /// updates.
     pub fn require_precondition(mut self) -> Self {
         self.options.required = true;
         self
     }
 
-    /// Sets how long a write waits for earlier writes to the same path, 10 seconds by default. Then it is answered with
-    /// 503 (Service Unavailable) and `Retry-After`, without the handler. `None` is no limit.
+    /// Sets how long a write waits for earlier writes to the same path. The default is 10 seconds;
+    /// `None` is no limit.
     ///
-    /// At most 100 requests wait for one path; others are answered with 503 at once. Outside a tokio runtime there is no
-    /// limit in time.
+    /// Afterwards the request is answered with 503 (Service Unavailable) and `Retry-After`, without
+    /// the handler.
+    ///
+    /// At most 100 requests wait for one path. Further requests are answered with 503 at once.
+    /// Outside a tokio runtime, there is no time limit.
     pub fn wait_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.options.limits.wait = limit.into();
         self
     }
 
-    /// Sets how long a write may keep others waiting, 30 seconds by default, counted from the evaluation of its
-    /// precondition. A write that takes longer *while another one waits* is answered with 408 (Request Timeout), and its
-    /// handler's future is dropped before the next write begins. `None` is no limit.
+    /// Sets how long a write may keep others waiting. The default is 30 seconds; `None` is no
+    /// limit.
     ///
-    /// Work that the handler has detached (`tokio::spawn`, `spawn_blocking`) is not stopped: it may still commit, and the
-    /// next write does not see it. Compare the version there too. Cache layers around this one take a 408 for a write
-    /// whose outcome is unknown, and invalidate its path.
+    /// The time begins with the evaluation of the precondition. A write that takes longer *while
+    /// another one waits* is answered with 408 (Request Timeout). The future of its handler is
+    /// dropped before the next write begins.
     ///
-    /// A write that keeps nobody waiting is not limited: for that, use a time limit inside this layer. Outside a tokio
-    /// runtime there is no limit.
+    /// Work that the handler has detached (`tokio::spawn`, `spawn_blocking`) continues: it may
+    /// still commit, and the next write does not see that. So compare the version there, too. Outer
+    /// cache layers treat a 408 as a write with an unknown outcome, and invalidate its path.
+    ///
+    /// A write that keeps no other one waiting has no limit. For such a limit, use a timeout layer
+    /// inside this one. Outside a tokio runtime, there is no limit.
     pub fn hold_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.options.limits.hold = limit.into();
         self

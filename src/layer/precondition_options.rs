@@ -1,4 +1,4 @@
-//! The options of `PreconditionLayer`.
+//! The options of [`PreconditionLayer`](super::PreconditionLayer).
 
 use super::probe::Probe;
 use super::write_locks::{Limits, WriteLocks};
@@ -32,6 +32,8 @@ impl fmt::Debug for Options {
 
 impl Options {
     /// Returns the validators that the functions find.
+    ///
+    /// The resource exists if a function finds a validator.
     pub(super) async fn find(&self, parts: &Parts) -> Validators {
         let etag = match &self.etag {
             Some(find) => find(parts.clone()).await,

@@ -21,7 +21,8 @@ pub(super) struct Probe {
 impl Probe {
     /// Returns the validators of the current representation.
     ///
-    /// A 404 or 410 means that there is none. Returns `None` if the response leaves that unknown.
+    /// A 404 or 410 means that the resource does not exist. Returns `None` after any other response
+    /// that is not successful.
     pub(super) async fn current<S, ReqBody, B>(
         &self,
         inner: S,

@@ -1,4 +1,4 @@
-//! Invalidation on request: a service for deployment scripts and editors' back ends.
+//! The service that invalidates on request, for deployment scripts and back ends of editors.
 
 use crate::cache::{Cache, Invalidation};
 use crate::error::{ConfigError, ConfigErrorKind};
@@ -19,48 +19,53 @@ use tower::Service;
 
 type PurgePredicate = dyn Fn(&Parts) -> bool + Send + Sync;
 
-/// More in one request is a mistake, or `all` is meant.
+/// The largest number of targets in one request. A request with more is a mistake, or should use
+/// `all`.
 const MOST_TARGETS: usize = 256;
 
-/// Invalidates what authorised requests name, in the [`Cache`] it was made for.
+/// Invalidates the targets that authorized requests name, in one [`Cache`].
 ///
-/// What to invalidate stands in the query, form-urlencoded (a space is `+`, a plus `%2B`, an ampersand
-/// `%26`). The path of the request does not matter, and its body is never read.
+/// Use it for deployment scripts, or for the back end of an editorial system. Handlers of the
+/// application call [`Cache::invalidate`] instead.
 ///
-/// | parameter | names |
+/// A request names its targets in its query, form-urlencoded (a space is `+`, a plus `%2B`, an
+/// ampersand `%26`). The service ignores the path of the request, and never reads its body.
+///
+/// | parameter | target |
 /// |---|---|
 /// | `path=/flavours/vanilla` | [`Invalidation::path`] |
 /// | `uri=/a?x=1` | [`Invalidation::uri`] |
 /// | `subtree=/shop` | [`Invalidation::subtree`] |
 /// | `tag=flavours` | [`Invalidation::tag`] |
-/// | `all=true` | [`Invalidation::all`]: stands alone |
-/// | `soft=true` | [`Invalidation::soft`], for all that is named |
-/// | `host=shop.example` | [`Invalidation::host`], for all that is named |
+/// | `all=true` | [`Invalidation::all`], without other targets |
+/// | `soft=true` | [`Invalidation::soft`], for all targets of the request |
+/// | `host=shop.example` | [`Invalidation::host`], for all targets of the request |
 ///
-/// The first four may be repeated and mixed, up to 256 in all. Paths and URIs begin with a slash, or are
-/// those of full URLs.
+/// The first four may be repeated and combined, up to 256 in total. A path or URI begins with a
+/// slash, or is a complete URL.
 ///
-/// # What it answers
-/// Who may not ask learns nothing: that is decided before anything else is looked at.
+/// # Responses
+/// Authorization is checked first, so an unauthorized request learns nothing.
 ///
-/// | status | when |
+/// | status | reason |
 /// |---|---|
-/// | 401, or 403 | the secret is wrong, or the predicate refuses |
+/// | 401 | the secret is wrong or missing |
+/// | 403 | the predicate returned `false` |
 /// | 405 | the method is not POST |
-/// | 400 | no target, or a parameter that is unknown, empty, too many or contradictory: nothing is invalidated; the body says what is wrong |
-/// | 503 | the store failed: what was named may still be served |
-/// | 204 | all of it is invalidated, whether or not any of it was stored |
+/// | 400 | there is no target, or more than 256, or a parameter is unknown, empty or contradictory. Nothing is invalidated, and the body names the mistake |
+/// | 503 | the store failed: the targets may still be served |
+/// | 204 | all targets are invalidated, whether or not any of them was stored |
 ///
-/// Every answer has `Cache-Control: no-store`.
+/// Every response has `Cache-Control: no-store`.
 ///
-/// # Where it belongs
-/// On a listener or host of its own that the public can't reach, over TLS where the secret leaves the
-/// machine; beside the cache layers, not behind one. In axum, routes that are added after
-/// `Router::layer` are not behind that layer.
+/// # Where the service belongs
+/// Place it on a listener or host that the public cannot reach. Use TLS if the secret leaves the
+/// machine. Place it beside the cache layers, not inside one. In axum, routes that are added after
+/// `Router::layer` are not inside that layer.
 ///
 /// # Cancel safety
-/// A call that is dropped before it is ready (its client hangs up, say) may have invalidated what was named, or
-/// not. To ask again does no harm.
+/// If the future is dropped before it is ready (for example because the client disconnects), the
+/// targets may or may not be invalidated. Repeating the request is harmless.
 ///
 /// # Example
 /// ```
@@ -81,6 +86,10 @@ const MOST_TARGETS: usize = 256;
 /// # }
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
+#[doc(alias = "purge")]
+#[doc(alias = "ban")]
+#[doc(alias = "soft purge")]
+#[doc(alias = "surrogate key")]
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct PurgeService {
@@ -90,7 +99,7 @@ pub struct PurgeService {
 
 #[derive(Clone)]
 enum Guard {
-    /// Its digest.
+    /// The digest of the secret.
     Secret([u8; 32]),
     PurgePredicate(Arc<PurgePredicate>),
 }
@@ -105,15 +114,19 @@ impl fmt::Debug for Guard {
 }
 
 impl PurgeService {
-    /// Creates a service for who knows a secret: requests with `Authorization: Bearer`, that secret, and
-    /// no second `Authorization`. All others get a 401.
+    /// Creates a service for requests that present a secret.
     ///
-    /// How long the comparison takes tells nothing about the secret. It has to be long and random all the
-    /// same, since nothing here limits how often somebody may guess.
+    /// A request is authorized if it has `Authorization: Bearer` with the secret, and no second
+    /// `Authorization` line. Other requests are answered with 401.
+    ///
+    /// The time of the comparison reveals nothing about the secret. Use a long random secret,
+    /// because the service does not limit the number of attempts.
     ///
     /// # Errors
-    /// If the secret is empty, or not of visible ASCII alone: no request could carry a line feed at its
-    /// end, as files have. The error does not repeat it.
+    /// Returns an error if the secret is empty, or contains a character other than visible ASCII. A
+    /// common mistake is the line feed at the end of a file: no request can carry it. The error
+    /// does not contain the secret.
+    #[doc(alias = "bearer token")]
     pub fn with_secret(cache: &Cache, secret: impl Into<String>) -> Result<Self, ConfigError> {
         let secret = secret.into();
         if secret.is_empty() || !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -122,12 +135,17 @@ impl PurgeService {
         Ok(Self { cache: cache.clone(), guard: Guard::Secret(digest(secret.as_bytes())) })
     }
 
-    /// Creates a service for requests that a predicate lets pass: by what an authentication layer has left
-    /// in the extensions, or by the client's address. All others get a 403.
+    /// Creates a service for requests that a predicate accepts.
     ///
-    /// One that goes by a cookie has to look at `Origin` too, or any page that an editor opens can purge
-    /// in their name.
-    /// If it panics, so does the call, and nothing is invalidated.
+    /// Use it if an authentication layer adds an extension to the request, or to check the address
+    /// of the client. Rejected requests are answered with 403.
+    ///
+    /// # Security
+    /// A predicate that relies on a cookie must also check `Origin`. Otherwise, any page that an
+    /// editor visits can invalidate in the editor's name.
+    ///
+    /// # Panics
+    /// If the predicate panics, the response future panics, and nothing is invalidated.
     ///
     /// # Example
     /// ```
@@ -160,7 +178,7 @@ impl PurgeService {
         match self.cache.invalidate(purge.invalidation()).await {
             Ok(()) => empty(StatusCode::NO_CONTENT),
             Err(_) => {
-                let failed = "the store failed: what was named may still be served";
+                let failed = "the store failed: the targets may still be served";
                 explained(StatusCode::SERVICE_UNAVAILABLE, failed)
             }
         }
@@ -186,7 +204,7 @@ impl Guard {
     fn refusal(&self, request: &Parts) -> Option<Response<String>> {
         match self {
             Self::Secret(secret) => {
-                // Digests are of one length, and say nothing about how far a guess was right.
+                // All digests have one length, and do not reveal how much of a guess is right.
                 let knows = |token| bool::from(digest(token).ct_eq(secret));
                 let refusal = || with_field(StatusCode::UNAUTHORIZED, WWW_AUTHENTICATE, "Bearer");
                 (!bearer_token(&request.headers).is_some_and(knows)).then(refusal)
@@ -200,7 +218,8 @@ fn digest(secret: &[u8]) -> [u8; 32] {
     Sha256::digest(secret).into()
 }
 
-/// Returns the token of the only `Authorization` line (RFC 6750 section 2.1, RFC 9110 section 11.4).
+/// Returns the token, if there is one `Authorization` line (RFC 6750 section 2.1, RFC 9110 section
+/// 11.4).
 fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     let mut lines = headers.get_all(AUTHORIZATION).into_iter();
     let (Some(line), None) = (lines.next(), lines.next()) else { return None };
@@ -209,7 +228,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer").then(|| trim(token))
 }
 
-/// What a request names.
+/// The content of a query.
 #[derive(Debug, Default)]
 struct Purge {
     paths: Vec<String>,
@@ -222,7 +241,10 @@ struct Purge {
 }
 
 impl Purge {
-    /// Reads a query, or says what is wrong with it.
+    /// Parses a query.
+    ///
+    /// # Errors
+    /// Returns a description of the first mistake.
     fn read(query: &str) -> Result<Self, &'static str> {
         let mut read = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -233,7 +255,7 @@ impl Purge {
         }
         match (read.all, read.targets()) {
             (false, 0) => Err("no target: path, uri, subtree, tag or all=true, in the query"),
-            (true, 1..) => Err("all and something else"),
+            (true, 1..) => Err("`all` excludes other targets"),
             _ => Ok(read),
         }
     }
@@ -247,8 +269,8 @@ impl Purge {
             "all" if !self.all && value == "true" => self.all = true,
             "soft" if !self.soft && value == "true" => self.soft = true,
             "host" if self.host.is_none() => self.host = Some(host(value)?),
-            "all" | "soft" => return Err("all and soft are true, and said once"),
-            "host" => return Err("host is said once"),
+            "all" | "soft" => return Err("`all` and `soft` take the value `true`, once"),
+            "host" => return Err("more than one host"),
             _ => return Err("an unknown parameter"),
         }
         Ok(())
@@ -258,7 +280,7 @@ impl Purge {
         self.paths.len() + self.uris.len() + self.subtrees.len() + self.tags.len()
     }
 
-    /// Returns what has to be invalidated.
+    /// Returns the invalidation that the query describes.
     fn invalidation(self) -> Invalidation {
         let uris = self.uris.into_iter().map(Invalidation::uri);
         let subtrees = self.subtrees.into_iter().map(Invalidation::subtree);
@@ -278,7 +300,8 @@ impl Purge {
     }
 }
 
-/// Bytes that are no text would be another name than the one that was meant.
+/// Rejects values that are empty or not UTF-8. A value with replacement characters would name
+/// another target.
 fn text(value: String) -> Result<String, &'static str> {
     match value {
         value if value.is_empty() => Err("an empty value"),
@@ -287,7 +310,8 @@ fn text(value: String) -> Result<String, &'static str> {
     }
 }
 
-/// What is neither a path nor a URL would name nothing, and seem to have worked.
+/// Rejects a value that is neither a path nor a URL. It would name nothing, but the request would
+/// succeed.
 fn place(value: String) -> Result<String, &'static str> {
     let value = text(value)?;
     let is_place = value.starts_with('/') || value.contains("://");
@@ -328,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_names_what_is_to_be_invalidated() {
+    fn query_describes_an_invalidation() {
         let uri = |uri: &str| Invalidation::uri(uri);
         let table = [
             ("path=/a", Invalidation::path("/a")),
@@ -351,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn the_secret_is_never_shown_and_one_that_no_request_can_carry_is_refused() {
+    fn secrets_are_hidden_and_invalid_ones_rejected() {
         let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
         let purge = PurgeService::with_secret(&cache, "open-sesame").expect("a secret");
         assert!(format!("{purge:?}").contains("Secret") && !format!("{purge:?}").contains("sesame"));
@@ -365,7 +389,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn no_query_makes_it_panic_or_names_nothing(query in "((path|uri|subtree|tag|all|soft|host|x)=[ -~]{0,8}&){0,4}") {
+        fn every_valid_query_has_a_target(query in "((path|uri|subtree|tag|all|soft|host|x)=[ -~]{0,8}&){0,4}") {
             if let Ok(found) = invalidation(&query) {
                 prop_assert!(!found.scopes().is_empty());
             }

@@ -6,7 +6,7 @@ use crate::serve::{LayerConfig, Level, ResponseCache};
 use std::sync::Arc;
 use tower::Layer;
 
-/// Caches the responses of one route for a TTL of its own.
+/// Caches the responses of one route for a given TTL.
 ///
 /// Use it for routes that need another lifetime than the rest of the site, or to cache single
 /// routes without a [`SiteCacheLayer`]. The TTL applies to 200 responses. It replaces the lifetime
@@ -37,8 +37,8 @@ use tower::Layer;
 /// # Nested cache layers
 /// - A layer in between that builds a new request must keep the extensions. By these, this layer
 ///   knows the outer layers.
-/// - If a handler sends a request of its own for a part of a page, that request must not have the
-///   extensions of the page's request.
+/// - If a handler requests a part of a page, that request must not have the extensions of the
+///   page's request.
 /// - Two nested layers of this type with the same TTL need different [names]. Without them, the
 ///   inner layer forwards every request (`detail=same-name`).
 ///

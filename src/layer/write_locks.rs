@@ -1,4 +1,4 @@
-//! Writes to one resource, one after the other.
+//! Runs the writes to one resource one after the other.
 
 use crate::body::ResponseBody;
 use crate::entry::Scope;
@@ -17,10 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// The number of requests that may wait for one resource.
+/// The largest number of requests that wait for one resource.
 const MAX_WAITERS: usize = 100;
 
-/// The time limits of turns; `None` is no limit.
+/// The time limits of turns. `None` is no limit.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) wait: Option<Duration>,
@@ -33,8 +33,19 @@ impl Default for Limits {
     }
 }
 
-/// The writes in progress, by the scope of their path: two spellings of one path are one resource, and so are two
-/// paths that share a hash.
+/// The writes in progress, by the scope of their path.
+///
+/// Two spellings of one path are one resource, and so are two paths with the same hash.
+///
+/// ```text
+///           free                          done, overdue, dropped
+/// write ──────────────> has its turn ─────────────────────────────> ended
+///   │                        ^
+///   │ taken                  │ free
+///   └──────> waits ──────────┘
+///              │ timeout, or too many wait
+///              └──────> 503
+/// ```
 #[derive(Debug, Default)]
 pub(super) struct WriteLocks(DashMap<Scope, Arc<Resource>>);
 
@@ -52,12 +63,13 @@ impl Default for Resource {
     }
 }
 
-/// The response to a write whose turn did not come, or ended early.
+/// The reason for which a write had no turn, or lost it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteRefusal {
-    /// It has waited too long, or too many requests wait. `Retry-After`, in seconds.
+    /// The write waited too long, or too many requests wait. The value of `Retry-After`, in
+    /// seconds.
     Busy(u64),
-    /// It has taken too long while another request waits.
+    /// The write took too long while another request waited.
     Overdue,
 }
 
@@ -75,16 +87,18 @@ impl WriteRefusal {
     }
 }
 
-/// The turns of a request, as a mark on it: an inner layer with the same turns does not wait for its own request.
+/// The turns of a request, as an extension: an inner layer with the same locks does not wait for
+/// its own request.
 #[derive(Clone, Default)]
 struct HasTurns(Vec<Weak<Held>>);
 
-/// Lives as long as a turn. Detached requests may carry the mark further.
+/// Lives as long as a turn. A detached request may carry the extension beyond it.
 struct Held(Arc<WriteLocks>);
 
 impl WriteLocks {
-    /// Runs an exchange once the earlier ones with the same resource have ended. Its future is dropped before the next
-    /// one begins.
+    /// Runs an exchange after the earlier ones with the same resource have ended.
+    ///
+    /// The future of the exchange is dropped before the next exchange begins.
     pub(super) async fn run<F: Future>(
         turns: &Arc<Self>,
         limits: Limits,
@@ -99,7 +113,7 @@ impl WriteLocks {
         marks.0.retain(|held| held.strong_count() > 0);
         marks.0.push(Arc::downgrade(&turn.held));
         parts.extensions.insert(marks);
-        // Declared after the turn, so that they are dropped before, whatever ends them.
+        // Declared after the turn, so they are dropped before it, even if this future is dropped.
         let exchange = pin!(exchange(parts));
         let overdue = pin!(turn.overdue(limits.hold));
         match select(exchange, overdue).await {
@@ -113,7 +127,7 @@ impl WriteLocks {
 struct Turn {
     held: Arc<Held>,
     scope: Scope,
-    /// `None` once it has ended.
+    /// `None` once the turn has ended.
     resource: Option<Arc<Resource>>,
     has_begun: bool,
     began: Instant,
@@ -127,9 +141,9 @@ impl Turn {
     ) -> Result<Self, WriteRefusal> {
         let resource = Arc::clone(&turns.0.entry(scope).or_default());
         let (held, began) = (Arc::new(Held(Arc::clone(turns))), Instant::now());
-        // Made before its turn comes, so that a cancelled wait cleans up.
+        // Created before the wait, so that a dropped wait cleans up.
         let mut turn = Self { held, scope, resource: Some(resource), has_begun: false, began };
-        // Declared after the turn, so that it is dropped first: the turn counts the holders of the resource.
+        // Declared after the turn, so it is dropped first: the turn's drop counts the references.
         let Some(resource) = turn.resource.clone() else { return Ok(turn) };
         turn.has_begun = resource.begin(limit).await;
         turn.began = Instant::now();
@@ -160,13 +174,15 @@ impl Drop for Turn {
         if let Some(resource) = self.resource.take().filter(|_| self.has_begun) {
             resource.place.add_permits(1);
         }
-        // Each holder and waiter holds a count too; new ones come through the table, which is locked here.
+        // Each holder and waiter has a reference, too. New ones come from the table, locked here.
         self.held.0.0.remove_if(&self.scope, |_, resource| Arc::strong_count(resource) == 1);
     }
 }
 
 impl Resource {
-    /// Waits until the resource is free, and takes it; returns `false` if it is not free in time, or too many wait.
+    /// Waits until the resource is free, and takes it.
+    ///
+    /// Returns `false` if it is not free in time, or if too many requests wait.
     async fn begin(&self, limit: Option<Duration>) -> bool {
         if let Ok(permit) = self.place.try_acquire() {
             permit.forget();
@@ -182,7 +198,7 @@ impl Resource {
     }
 }
 
-/// A request that waits; counted until it is dropped.
+/// A request that waits. It counts until it is dropped.
 struct Waiter<'a>(&'a Resource);
 
 impl<'a> Waiter<'a> {
@@ -202,7 +218,8 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Returns the seconds after which a client may repeat its request: as many as it has waited, at least one.
+/// Returns the seconds after which a client may repeat its request: the time that it has waited,
+/// and at least one second.
 fn retry_after(limit: Option<Duration>) -> u64 {
     let limit = limit.unwrap_or(Duration::from_secs(1));
     limit.as_secs().saturating_add(u64::from(limit.subsec_nanos() > 0)).max(1)
@@ -218,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_table_of_turns_forgets_what_nobody_waits_for_cancelled_waits_included() {
+    async fn table_forgets_resources_without_holders_and_waiters() {
         let turns = Arc::new(WriteLocks::default());
         let run = || Box::pin(WriteLocks::run(&turns, Limits::default(), parts(), |_| pending::<()>()));
         for holder_ends_first in [false, true] {
@@ -234,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_that_outlives_its_turn_waits_for_another() {
+    async fn request_that_outlives_its_turn_waits_for_another() {
         let turns = Arc::new(WriteLocks::default());
         let limits = Limits::default();
         let detached =
@@ -247,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_within_its_turn_does_not_wait_for_itself_through_layers_of_other_turns() {
+    async fn nested_layer_with_the_same_locks_does_not_wait_for_itself() {
         let (turns, others) = (Arc::new(WriteLocks::default()), Arc::new(WriteLocks::default()));
         let limits = Limits::default();
         let nested = WriteLocks::run(&turns, limits, parts(), |parts| async {
@@ -260,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_runtime_there_are_no_limits() {
+    fn no_limits_apply_outside_a_runtime() {
         let turns = Arc::new(WriteLocks::default());
         let limits = Limits { wait: Some(Duration::ZERO), hold: Some(Duration::ZERO) };
         futures::executor::block_on(async {

@@ -1,15 +1,17 @@
-//! Assertions on what the cache did, whose messages say what was seen and what may have caused it.
+//! Assertions on the handling of a request. Their messages name the observed handling and its
+//! likely causes.
 
 use super::reported_status::ReportedStatus;
 use crate::status::has_meaning;
 use http::Response;
 
-/// Asserts that a response came out of the cache.
+/// Asserts that a response is a hit, fresh or stale.
 ///
 /// See the [rules](crate::testing#rules).
 ///
 /// # Panics
-/// If it did not. The message says what the cache did instead, and why.
+/// Panics if the response is not a hit. The message reports how the cache handled the request, and
+/// why.
 #[track_caller]
 pub fn assert_hit<B>(response: &Response<B>) {
     if let Err(message) = check_hit(response) {
@@ -17,12 +19,13 @@ pub fn assert_hit<B>(response: &Response<B>) {
     }
 }
 
-/// Asserts that the request was forwarded because no stored response could be used.
+/// Asserts that a request was forwarded because no stored response could be used.
 ///
 /// See the [rules](crate::testing#rules).
 ///
 /// # Panics
-/// If it was not. The message says what the cache did instead, and why.
+/// Panics otherwise, also for a bypassed or collapsed request. The message reports how the cache
+/// handled the request, and why.
 #[track_caller]
 pub fn assert_miss<B>(response: &Response<B>) {
     if let Err(message) = check_miss(response) {
@@ -30,12 +33,12 @@ pub fn assert_miss<B>(response: &Response<B>) {
     }
 }
 
-/// Asserts that a response is being stored.
+/// Asserts that a response is stored.
 ///
 /// See the [rules](crate::testing#rules). A hit fails: an earlier response was stored.
 ///
 /// # Panics
-/// If it is not. The message says why.
+/// Panics if the response is not stored. The message reports the reason.
 #[track_caller]
 pub fn assert_stored<B>(response: &Response<B>) {
     if let Err(message) = check_stored(response) {
@@ -43,13 +46,15 @@ pub fn assert_stored<B>(response: &Response<B>) {
     }
 }
 
-/// Asserts that a response is not stored, for this reason: a word of the tables of [`CacheStatus`](crate::status::CacheStatus), or the
-/// name of a field that is like a credential.
+/// Asserts that a response is not stored, for this reason.
 ///
-/// See the [rules](crate::testing#rules). A hit fails: it is in the cache.
+/// The reason is a value from the tables of [`CacheStatus`](crate::status::CacheStatus), or the
+/// name of a field that is similar to a credential. See the [rules](crate::testing#rules). A hit
+/// fails, because its response is in the cache.
 ///
 /// # Panics
-/// If it is stored, or is not stored for another reason. The message says which.
+/// Panics if the response is stored, or is not stored for another reason. The message reports
+/// which.
 #[track_caller]
 pub fn assert_not_stored<B>(response: &Response<B>, reason: &str) {
     if let Err(message) = check_not_stored(response, reason) {
@@ -94,7 +99,7 @@ pub(super) fn check_stored<B>(response: &Response<B>) -> Result<(), String> {
     let hint = match (status.is_hit, status.is_collapsed) {
         (true, _) => "\n  likely cause: an earlier request has filled the cache; `assert_hit` asserts a hit",
         (_, true) => {
-            "\n  likely cause: the test sent requests at the same time; only the first one's response has `stored`"
+            "\n  likely cause: the test sent concurrent requests; only the leader's response has `stored`"
         }
         _ => "",
     };
@@ -109,11 +114,11 @@ pub(super) fn check_not_stored<B>(response: &Response<B>, reason: &str) -> Resul
         return Ok(());
     }
     let hint = match (is_in_cache, has_meaning(reason)) {
-        (true, _) => "\n  it is in the cache".to_owned(),
+        (true, _) => "\n  the response is in the cache".to_owned(),
         (false, true) => "\n  it is not stored, for another reason".to_owned(),
         (false, false) => {
             format!(
-                "\n  it is not stored, for another reason; `{reason}` is no word of the tables of `CacheStatus`"
+                "\n  it is not stored, for another reason; `{reason}` is not in the tables of `CacheStatus`"
             )
         }
     };

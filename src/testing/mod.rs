@@ -1,5 +1,5 @@
-//! Tests of applications that use a cache, and of stores: a cache on a manual clock, assertions on responses, and the contract
-//! kit.
+//! Tools for tests of applications and of stores: a cache on a manual clock, assertions on
+//! responses, and a test kit for stores.
 //!
 //! # Example
 //! ```
@@ -33,25 +33,33 @@
 //! ```
 //!
 //! # Rules
-//! 1. The assertions read the [`CacheStatus`] extension of a response. If there is none, they read the `Cache-Status` field:
-//!    that is for clients that received the response over a socket. Both are there only under a policy with
-//!    [`cache_status`](crate::policy::PolicyBuilder::cache_status). The policy that [`memory_cache`] gives to layers without one has it.
-//! 2. Of nested cache layers the outermost one counts. If it left the request to an inner layer, that one counts.
-//! 3. A hit is a response that came out of the cache, fresh or stale.
-//! 4. A miss is a response to a request that was forwarded because no stored response could be used. A bypassed request, a method
-//!    that no cache answers, and a response that was shared with another request (`collapsed`) are neither hit nor miss.
-//! 5. A response counts as stored if its head allows it. It is in the cache once its body was read to the end; over a
-//!    remote store, once [`Cache::wait_idle`] has returned.
-//! 6. The reason why a response is not stored is the word of `detail`; without one, `method` or `bypass`. The tables of
-//!    [`CacheStatus`] have all of them. The messages of the assertions quote these tables.
+//! 1. The assertions read the [`CacheStatus`] extension of a response. Without it, they read the
+//!    `Cache-Status` field, so they also work for clients that receive responses over a socket.
+//!    Both exist only under a policy with [`cache_status`]. The cache of [`memory_cache`] has such
+//!    a policy, which applies to layers without another policy.
+//! 2. Of nested cache layers, the outermost one counts, unless it left the request to an inner
+//!    layer. Then the inner layer counts.
+//! 3. A hit is a response from the cache, fresh or stale.
+//! 4. A miss is a response to a request that was forwarded because no stored response could be
+//!    used. These are neither hit nor miss: a bypassed request, a method that no cache layer
+//!    answers, and a response that was shared with another request (`collapsed`).
+//! 5. A response counts as stored if its head permits it. It is in the cache after its body was
+//!    read to the end. With a remote store, it is in the cache after [`Cache::wait_idle`] has
+//!    returned.
+//! 6. The reason for which a response is not stored is the value of `detail`; without one, `method`
+//!    or `bypass`. The tables of [`CacheStatus`] list all values. The messages of the assertions
+//!    quote these tables.
 //!
 //! # Caveats
-//! - A manual clock moves lifetimes and ages only. Time limits and background work follow tokio's clock: use
-//!   `#[tokio::test(start_paused = true)]`.
-//! - A response from the store says nothing of how it was stored: assert that of the response to the first request.
-//! - The words of `Cache-Status` are for tests and logs. A site that reports them tells everybody which pages were visited before.
+//! - A manual clock affects lifetimes and ages only. Time limits and background work follow tokio's
+//!   clock: use `#[tokio::test(start_paused = true)]`.
+//! - A hit does not report how its stored response was stored. Use [`assert_stored`] on the
+//!   response to the first request.
+//! - `Cache-Status` is for tests and logs. A site that sends it reveals to all clients which pages
+//!   were visited before.
 //!
 //! [`CacheStatus`]: crate::status::CacheStatus
+//! [`cache_status`]: crate::policy::PolicyBuilder::cache_status
 
 mod assertions;
 mod reported_status;
@@ -67,10 +75,12 @@ use crate::store::MemoryStore;
 
 const CAPACITY: u64 = 64 << 20;
 
-/// Creates a cache in memory on a manual clock, which stands still until it is moved.
+/// Creates an in-memory cache with a manual clock.
 ///
-/// The store has the same clock, and room for 64 MiB. Cache and store have a fixed seed, so that every run is alike. Layers
-/// without a policy of their own get that of [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status).
+/// The clock stands still until the test advances it. The store has the same clock, and a capacity
+/// of 64 MiB. Cache and store have fixed seeds, so every run is the same. Layers without a policy
+/// of their own get [`Policy::app`] with
+/// [`cache_status`](crate::policy::PolicyBuilder::cache_status).
 ///
 /// # Example
 /// ```

@@ -1,4 +1,4 @@
-//! What a response reports of the cache: read from its extension, or from its field.
+//! The status that a response reports, in its extension or in its `Cache-Status` field.
 
 use crate::rules::list::elements;
 use crate::status::{CACHE_STATUS, CacheStatus, NAME, detail_meaning, forward_meaning};
@@ -9,7 +9,7 @@ use std::fmt;
 /// The member of `Cache-Status` that counts.
 #[derive(Debug, Default)]
 pub(super) struct ReportedStatus {
-    /// The parameters as they are written.
+    /// The parameters in their written form.
     text: String,
     pub(super) is_hit: bool,
     pub(super) is_stored: bool,
@@ -18,23 +18,24 @@ pub(super) struct ReportedStatus {
     pub(super) detail: Option<String>,
 }
 
-/// Why a response reports nothing.
+/// The reason for which a response reports no status.
 #[derive(Debug)]
 pub(super) enum NotReported {
     Missing,
-    /// The field has members of other caches only.
+    /// The field has only members of other caches.
     Foreign(String),
     Unreadable(String),
 }
 
-/// The values of `fwd` that say that no stored response could be used. The others say that the cache was not asked.
+/// The values of `fwd` of a miss. With the others, the layer did not look for a stored response.
 const MISSES: [&str; 4] = ["uri-miss", "vary-miss", "stale", "request"];
 
-/// The detail of a layer that left the request to an inner one, whose own member says more.
+/// The detail of a layer that left the request to an inner one. The member of the inner layer
+/// counts.
 const LEFT_TO_INNER: &str = "handled-within";
 
 impl ReportedStatus {
-    /// Reads the extension of a response; if there is none, its field.
+    /// Reads the extension of a response, or its field if there is no extension.
     pub(super) fn of<B>(response: &Response<B>) -> Result<Self, NotReported> {
         let extension = response.extensions().get::<CacheStatus>();
         match extension.and_then(|status| Self::parse(status.to_value(None).as_bytes())) {
@@ -67,7 +68,7 @@ impl ReportedStatus {
         })
     }
 
-    /// Reads a member, or returns `None` if that is none (RFC 9651 section 4.2.3).
+    /// Parses a member. Returns `None` if it is malformed (RFC 9651 section 4.2.3).
     fn parse(member: &[u8]) -> Option<Member> {
         let item: Item = Parser::new(member).parse().ok()?;
         if item.bare_item.as_token().is_none_or(|name| name.as_str() != NAME) {
@@ -90,7 +91,7 @@ impl ReportedStatus {
         Some(Member::Own(status))
     }
 
-    /// Returns the word that says why the response is not stored.
+    /// Returns the reason for which the response is not stored.
     pub(super) fn reason(&self) -> Option<&str> {
         self.detail.as_deref().or(self.forward.as_deref().filter(|_| !self.is_miss()))
     }
@@ -113,14 +114,14 @@ fn word(value: &BareItem) -> Option<String> {
     token.or_else(|| Some(value.as_string()?.as_str())).map(str::to_owned)
 }
 
-/// What became of the request, the parameters, and a line on each of their words.
+/// Writes the handling of the request, the parameters, and a line with the meaning of each value.
 impl fmt::Display for ReportedStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self { is_hit: true, .. } => "the response is a hit",
-            Self { is_collapsed: true, .. } => "the request was answered with the response to another one",
+            Self { is_collapsed: true, .. } => "the request was collapsed into another one",
             Self { forward: Some(_), .. } => "the request was forwarded",
-            _ => "the cache answered with an error of its own",
+            _ => "the cache layer generated an error",
         })?;
         write!(f, ": {}", self.text)?;
         if let Some(word) = &self.forward
@@ -140,14 +141,15 @@ impl fmt::Display for ReportedStatus {
 
 impl fmt::Display for NotReported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cause = "is `cache_status(true)` set in the policy, or is the response from outside the cache?";
+        let cause =
+            "is `cache_status(true)` set in the policy, or is the response from outside the cache layers?";
         match self {
             Self::Missing => write!(f, "the response has no `Cache-Status`: {cause}"),
             Self::Foreign(field) => {
-                write!(f, "`Cache-Status` has no member of `{NAME}`: {cause}\n  Cache-Status: {field}")
+                write!(f, "`Cache-Status` has no member named `{NAME}`: {cause}\n  Cache-Status: {field}")
             }
             Self::Unreadable(field) => {
-                write!(f, "`Cache-Status` can't be read (RFC 9211 section 2)\n  Cache-Status: {field}")
+                write!(f, "`Cache-Status` is malformed (RFC 9211 section 2)\n  Cache-Status: {field}")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The messages of the assertions, and what they accept.
+//! Tests of the assertions: the responses that they accept, and their messages.
 
 use super::assertions::{check_hit, check_miss, check_not_stored, check_stored};
 use super::{assert_hit, assert_miss, assert_not_stored, assert_stored};
@@ -6,7 +6,7 @@ use crate::status::{CacheStatus, Detail, ForwardReason, Reason, detail_meaning, 
 use http::{Response, StatusCode};
 use std::time::Duration;
 
-/// A response whose field has these lines.
+/// Returns a response with these lines of `Cache-Status`.
 fn with_field(lines: &[&str]) -> Response<()> {
     let mut response = Response::new(());
     for line in lines {
@@ -15,12 +15,12 @@ fn with_field(lines: &[&str]) -> Response<()> {
     response
 }
 
-/// A response as a client over a socket gets it.
+/// Returns a response as a client receives it over a socket.
 fn received(parameters: &str) -> Response<()> {
     with_field(&[&format!("tower-response-cache; {parameters}")])
 }
 
-/// A response as a layer returns it that reports by its extension alone.
+/// Returns the response of a layer that reports only in the extension.
 fn returned(status: CacheStatus) -> Response<()> {
     let mut response = Response::new(());
     response.extensions_mut().insert(status);
@@ -40,10 +40,11 @@ const NOT_FILLED: &str = "\n  likely causes: the earlier response was not stored
                           different keys";
 const FILLED: &str =
     "\n  likely causes: an earlier request has filled the cache, or another test uses the same cache";
-const OUTSIDE: &str = "is `cache_status(true)` set in the policy, or is the response from outside the cache?";
+const OUTSIDE: &str =
+    "is `cache_status(true)` set in the policy, or is the response from outside the cache layers?";
 
 #[test]
-fn messages_of_assert_hit_say_why_the_request_was_forwarded() {
+fn assert_hit_explains_why_the_request_was_forwarded() {
     let table = [
         ("fwd=uri-miss; fwd-status=200; stored; ttl=60", fwd("uri-miss") + NOT_FILLED),
         ("fwd=vary-miss; fwd-status=200; stored; ttl=60", fwd("vary-miss") + NOT_FILLED),
@@ -62,16 +63,8 @@ fn messages_of_assert_hit_say_why_the_request_was_forwarded() {
         assert_eq!(check_hit(&received(parameters)), Err(expected));
     }
     let table = [
-        (
-            "fwd=uri-miss; collapsed; ttl=60",
-            "the request was answered with the response to another one",
-            fwd("uri-miss"),
-        ),
-        (
-            "detail=only-if-cached",
-            "the cache answered with an error of its own",
-            detail("only-if-cached", false),
-        ),
+        ("fwd=uri-miss; collapsed; ttl=60", "the request was collapsed into another one", fwd("uri-miss")),
+        ("detail=only-if-cached", "the cache layer generated an error", detail("only-if-cached", false)),
     ];
     for (parameters, what, meanings) in table {
         let expected = format!("expected a hit, but {what}: {parameters}{meanings}");
@@ -80,17 +73,13 @@ fn messages_of_assert_hit_say_why_the_request_was_forwarded() {
 }
 
 #[test]
-fn messages_of_assert_miss_tell_hits_bypassed_and_shared_requests_apart() {
+fn assert_miss_explains_hits_bypasses_and_collapsed_requests() {
     let table = [
         ("hit; ttl=60", "the response is a hit", FILLED.to_owned()),
         ("hit; ttl=-7; detail=stale", "the response is a hit", detail("stale", false) + FILLED),
         ("fwd=bypass; detail=cookie", "the request was forwarded", fwd("bypass") + &detail("cookie", true)),
         ("fwd=method; fwd-status=204", "the request was forwarded", fwd("method")),
-        (
-            "fwd=uri-miss; collapsed; ttl=60",
-            "the request was answered with the response to another one",
-            fwd("uri-miss"),
-        ),
+        ("fwd=uri-miss; collapsed; ttl=60", "the request was collapsed into another one", fwd("uri-miss")),
     ];
     for (parameters, what, rest) in table {
         let expected = format!("expected a miss, but {what}: {parameters}{rest}");
@@ -99,7 +88,7 @@ fn messages_of_assert_miss_tell_hits_bypassed_and_shared_requests_apart() {
 }
 
 #[test]
-fn messages_of_assert_stored_say_why_a_response_is_not_stored() {
+fn assert_stored_explains_why_a_response_is_not_stored() {
     let table = [
         (
             "fwd=uri-miss; fwd-status=200; detail=private",
@@ -122,9 +111,9 @@ fn messages_of_assert_stored_say_why_a_response_is_not_stored() {
         ),
         (
             "fwd=uri-miss; collapsed; ttl=60",
-            "the request was answered with the response to another one",
+            "the request was collapsed into another one",
             fwd("uri-miss")
-                + "\n  likely cause: the test sent requests at the same time; only the first one's response has `stored`",
+                + "\n  likely cause: the test sent concurrent requests; only the leader's response has `stored`",
         ),
     ];
     for (parameters, what, rest) in table {
@@ -134,13 +123,13 @@ fn messages_of_assert_stored_say_why_a_response_is_not_stored() {
 }
 
 #[test]
-fn messages_of_assert_not_stored_say_the_reason_that_was_seen() {
+fn assert_not_stored_names_the_actual_reason() {
     let other = "\n  it is not stored, for another reason";
     let table = [
         (
             "private",
             "fwd=uri-miss; fwd-status=200; stored; ttl=60",
-            fwd("uri-miss") + "\n  it is in the cache",
+            fwd("uri-miss") + "\n  the response is in the cache",
         ),
         (
             "private",
@@ -153,7 +142,7 @@ fn messages_of_assert_not_stored_say_the_reason_that_was_seen() {
             fwd("bypass")
                 + &detail("cookie", true)
                 + other
-                + "; `cookies` is no word of the tables of `CacheStatus`",
+                + "; `cookies` is not in the tables of `CacheStatus`",
         ),
     ];
     for (reason, parameters, rest) in table {
@@ -163,24 +152,24 @@ fn messages_of_assert_not_stored_say_the_reason_that_was_seen() {
         assert_eq!(check_not_stored(&received(parameters), reason), Err(expected));
     }
     let hit = check_not_stored(&received("hit; ttl=60"), "private").expect_err("a hit");
-    assert!(hit.ends_with("but the response is a hit: hit; ttl=60\n  it is in the cache"), "{hit}");
-    // Another request has stored the shared response.
+    assert!(hit.ends_with("but the response is a hit: hit; ttl=60\n  the response is in the cache"), "{hit}");
+    // A collapsed request has no reason: another request has stored the response.
     assert!(check_not_stored(&received("fwd=uri-miss; collapsed; ttl=60"), "uri-miss").is_err());
 }
 
 #[test]
-fn messages_on_responses_that_report_nothing_say_where_to_look() {
+fn responses_without_a_status_are_explained() {
     let table = [
         (with_field(&[]), format!("the response has no `Cache-Status`: {OUTSIDE}")),
         (
             with_field(&["Inner; hit", "Other; fwd=miss"]),
             format!(
-                "`Cache-Status` has no member of `tower-response-cache`: {OUTSIDE}\n  Cache-Status: Inner; hit, Other; fwd=miss"
+                "`Cache-Status` has no member named `tower-response-cache`: {OUTSIDE}\n  Cache-Status: Inner; hit, Other; fwd=miss"
             ),
         ),
         (
             with_field(&["HIT from (x"]),
-            "`Cache-Status` can't be read (RFC 9211 section 2)\n  Cache-Status: HIT from (x".to_owned(),
+            "`Cache-Status` is malformed (RFC 9211 section 2)\n  Cache-Status: HIT from (x".to_owned(),
         ),
     ];
     for (response, none) in table {
@@ -193,7 +182,7 @@ fn messages_on_responses_that_report_nothing_say_where_to_look() {
 }
 
 #[test]
-fn assertions_accept_what_they_name() {
+fn assertions_accept_matching_responses() {
     for hit in ["hit; ttl=60", "hit; ttl=-7; detail=stale", "hit; ttl=60; key=\"a, b; fwd=bypass\""] {
         assert_hit(&received(hit));
     }
@@ -220,19 +209,19 @@ fn assertions_accept_what_they_name() {
 }
 
 #[test]
-fn last_own_member_counts_unless_its_layer_left_the_request_to_an_inner_one() {
+fn outermost_layer_counts_unless_it_left_the_request() {
     let (hit, left) =
         ("tower-response-cache; hit; ttl=1", "tower-response-cache; fwd=bypass; detail=handled-within");
     assert_hit(&with_field(&["tower-response-cache; fwd=uri-miss", hit]));
     assert_hit(&with_field(&[&format!("Inner; fwd=miss, {hit}"), "Outer; fwd=miss"]));
     assert_hit(&with_field(&[hit, left]));
     assert_not_stored(&with_field(&[left]), "handled-within");
-    // A member of another cache that can't be read does not hide it.
+    // A malformed member of another cache does not hide the member.
     assert_hit(&with_field(&["HIT from (x", hit]));
 }
 
 #[test]
-fn extension_counts_before_the_field() {
+fn extension_outranks_the_field() {
     let mut response = returned(CacheStatus::hit(Duration::from_secs(60)));
     response
         .headers_mut()
