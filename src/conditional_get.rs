@@ -1,4 +1,4 @@
-//! Conditional and range requests without a cache: adds entity tags, and answers 304, 412, 206 and 416.
+//! The layer that adds entity tags, and answers conditional and range requests without a cache.
 //!
 //! # Example
 //! ```
@@ -20,12 +20,17 @@
 //! ```
 //!
 //! # Rules
-//! 1. The handler runs for each request: only the transfer is saved. The layer of
+//! 1. The handler runs for each request, so only the transfer is saved. The layer of
 //!    [`precondition`](crate::precondition) evaluates preconditions before the handler runs.
-//! 2. A tag is generated from a body that is ready together with its head; a streamed body gets no tag.
-//! 3. Tags are weak by default, since outer layers may change the bytes.
+//! 2. A tag is generated only for a body that is ready together with its head. A streamed body
+//!    receives no tag.
+//! 3. Tags are weak by default, because outer layers may change the bytes.
 //!
 //! # Where the layer belongs
-//! Outside of every layer that changes bodies, and outside of the cache layers, which answer conditional requests themselves.
+//! Outside all layers that change bodies, and outside the cache layers, which answer conditional
+//! requests themselves.
+//!
+//! # Caveats
+//! Generating a tag hashes the body for every response. A tag from the handler saves that work.
 
 pub use crate::layer::{ConditionalGet, ConditionalGetFuture as ResponseFuture, ConditionalGetLayer};

@@ -1,20 +1,34 @@
-//! Invalidation on request, for scripts and back ends.
+//! The service that invalidates on request, for scripts and back ends.
 //!
 //! # Example
 //! ```
+//! use http::Request;
+//! use tower::ServiceExt;
 //! use tower_response_cache::{Cache, MemoryStore, PurgeService};
 //!
-//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 //! let service = PurgeService::with_secret(&cache, "a-long-random-secret")?;
-//! # let _ = service;
-//! # Ok::<_, tower_response_cache::error::ConfigError>(())
+//!
+//! let request = Request::post("/?path=/flavours/vanilla&tag=flavours")
+//!     .header("authorization", "Bearer a-long-random-secret")
+//!     .body(())?;
+//! assert_eq!(service.clone().oneshot(request).await?.status(), 204);
+//!
+//! let unauthorized = Request::post("/?all=true").body(())?;
+//! assert_eq!(service.oneshot(unauthorized).await?.status(), 401);
+//! # Ok(()) }
 //! ```
 //!
 //! # Rules
-//! 1. A request without the secret, or rejected by the predicate, learns nothing and invalidates nothing.
-//! 2. The response is sent once the invalidation has taken effect.
+//! 1. A request without the secret, or rejected by the predicate, learns nothing and invalidates
+//!    nothing.
+//! 2. The response is sent after the invalidation has taken effect.
 //!
 //! # Where the service belongs
-//! On a path or a port that clients of the site do not reach.
+//! On a path or port that clients of the site cannot reach.
+//!
+//! # Caveats
+//! The service does not limit the number of attempts to guess the secret.
 
 pub use crate::layer::PurgeService;

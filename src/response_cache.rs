@@ -1,4 +1,4 @@
-//! The cache layers: one for a whole site, one for a route.
+//! The cache layers: one for a whole site, and one for a route.
 //!
 //! # Example
 //! ```
@@ -16,7 +16,7 @@
 //!
 //! for is_hit in [false, true] {
 //!     let response = service.clone().oneshot(http::Request::new(String::new())).await?;
-//!     let status = response.extensions().get::<CacheStatus>().expect("the policy asks for it");
+//!     let status = response.extensions().get::<CacheStatus>().expect("the policy enables it");
 //!     assert_eq!(status.is_hit(), is_hit);
 //!     # drop(http_body_util::BodyExt::collect(response.into_body()).await);
 //! }
@@ -24,20 +24,22 @@
 //! ```
 //!
 //! # Rules
-//! 1. A request that identifies its sender bypasses the cache, unless the [policy](crate::policy) says otherwise.
-//! 2. A response is stored only if its fields, its handler or the policy set its freshness lifetime, and nothing
-//!    forbids to share it.
+//! 1. A request that identifies its sender bypasses the cache, unless the [policy](crate::policy)
+//!    permits otherwise.
+//! 2. A response is stored only if its fields, its handler or the policy set its freshness
+//!    lifetime, and if nothing forbids sharing it.
 //! 3. Concurrent requests with one key collapse into one fetch.
 //! 4. A response is not served to any request that begins after its hard invalidation.
-//! 5. Bodies are streamed; a body that fails, ends short or is too large is not stored.
+//! 5. Bodies are streamed. A body that fails, ends early or is too large is not stored.
 //!
 //! # Where the layers belong
-//! [`SiteCacheLayer`] stands outside of everything whose work a hit should save, and inside of everything that must see every
-//! request. [`RouteCacheLayer`] stands on its route.
+//! - [`SiteCacheLayer`]: outside all layers whose work a hit should save, and inside all layers
+//!   that must see every request.
+//! - [`RouteCacheLayer`]: on its route.
 //!
 //! # Caveats
-//! A layer outside the cache that personalizes a response is noticed only if it is inside another layer of this
-//! crate.
+//! If a layer outside the cache personalizes a response, the cache detects it only if that layer is
+//! inside another layer of this crate.
 
 pub use crate::body::ResponseBody;
 pub use crate::layer::{RouteCacheLayer, SiteCacheLayer};

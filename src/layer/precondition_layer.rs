@@ -30,8 +30,7 @@ use std::time::{Duration, SystemTime};
 ///   its handler is dropped: see [`hold_timeout`](Self::hold_timeout). Work that the handler has
 ///   detached may still commit.
 /// - Outside a tokio runtime, neither limit applies.
-/// - The clones of a layer share the order of writes. Two layers that were created separately do
-///   not.
+/// - Clones of a layer wait for each other's writes. Layers that were created separately do not.
 ///
 /// This order holds within one process, and for handlers that have written when they respond. If
 /// several processes write to one database, or if a write outlives its request, compare the version
@@ -149,8 +148,8 @@ impl PreconditionLayer<ByGet> {
     /// not exist. After another error or a redirect, the request is answered with 412. GET and HEAD
     /// are forwarded unchanged.
     ///
-    /// Inner cache layers forward this GET to the service, and do not store its response. No stored
-    /// or stale response answers it, and neither does the response of a flight.
+    /// Inner cache layers forward this GET to the service, and do not store its response. They do
+    /// not answer it with a stored or stale response, or with the response to a concurrent request.
     ///
     /// The handler must send a strong tag for `If-Match` (RFC 9110 section 13.1.1). If the tag is
     /// weak, an `If-Match` that names a tag is answered with 412. With feature `tracing`, the layer
@@ -192,12 +191,12 @@ impl PreconditionLayer<ByGet> {
 }
 
 impl<V> PreconditionLayer<V> {
-    /// Answers unsafe requests without a precondition with 428 (RFC 6585 section 3).
+    /// Answers an unsafe request with 428 if it has no precondition (RFC 6585 section 3).
     ///
     /// A precondition that cannot detect a lost update does not count: `If-None-Match` with tags,
-    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. `If-Match:
-    /// *` counts, although it only requires that the resource exists. So it does not prevent lost
-    /// updates.
+    /// and `If-Unmodified-Since` with an invalid date or for a resource without a date. The value
+    /// `*` of `If-Match` counts, although it only requires that the resource exists. So it does not
+    /// prevent lost updates.
     pub fn require_precondition(mut self) -> Self {
         self.options.required = true;
         self
