@@ -16,8 +16,8 @@ use tower::{Layer, Service};
 /// Use it if a response depends on request fields and its handler does not list them. It
 /// corresponds to Django's `vary_on_headers` and `vary_on_cookie`.
 ///
-/// The layer adds each name once. The comparison ignores case. If `Vary` contains `*`, the result
-/// is `*` alone.
+/// The layer adds each name once. The comparison ignores case. If `Vary` or the added names contain
+/// `*`, the result is `*` alone.
 ///
 /// A cache layer emits the request fields in its key, so they need no `AddVaryLayer`.
 ///

@@ -112,7 +112,7 @@ pin_project! {
     where
         S: Service<Request<ReqBody>>,
     {
-        // Dropped before the call.
+        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
         edge: Edge,
         #[pin]
         state: State<S, ReqBody>,

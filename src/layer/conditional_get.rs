@@ -38,8 +38,8 @@ use tower::{Layer, Service};
 /// - responses with `no-store`, or with `Content-Range`,
 /// - responses that already have a valid tag.
 ///
-/// A response with validators needs no generated tag. The layer evaluates preconditions against its
-/// validators, for example for the responses of a file server. Ranges are selected only from bodies
+/// The layer also evaluates preconditions against validators that the response already has, for
+/// example from a file server, even if the body is streamed. Ranges are selected only from bodies
 /// that were complete at once.
 ///
 /// # Where the layer belongs
@@ -191,7 +191,7 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct ConditionalGetFuture<F> {
-        // Dropped before the call.
+        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
         edge: Edge,
         #[pin]
         call: F,

@@ -24,7 +24,7 @@ pin_project! {
     /// Waits for the response, and applies the change.
     #[derive(Debug)]
     pub(super) struct PatchFuture<F, P> {
-        // Dropped before the call.
+        // Dropped before the call. Its drop abandons the admissions that inner layers hold.
         edge: Edge,
         #[pin]
         call: F,

@@ -78,9 +78,8 @@ const CAPACITY: u64 = 64 << 20;
 /// Creates an in-memory cache with a manual clock.
 ///
 /// The clock stands still until the test advances it. The store has the same clock, and a capacity
-/// of 64 MiB. Cache and store have fixed seeds, so every run is the same. Layers without a policy
-/// of their own get [`Policy::app`] with
-/// [`cache_status`](crate::policy::PolicyBuilder::cache_status).
+/// of 64 MiB. Cache and store have fixed seeds, so every run is the same. Layers without another
+/// policy get [`Policy::app`] with [`cache_status`](crate::policy::PolicyBuilder::cache_status).
 ///
 /// # Example
 /// ```
