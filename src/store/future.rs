@@ -1,4 +1,4 @@
-//! What store methods return: a value that is there already, or a boxed future.
+//! The future type of store methods: a ready result, or a boxed future.
 
 use crate::error::StoreError;
 use std::fmt;
@@ -8,15 +8,22 @@ use std::task::{Context, Poll};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
-/// The future of a [`Store`](super::Store) method; a store inside the process allocates none.
+/// The future of a [`Store`](super::Store) method: a ready result, or a boxed future.
+///
+/// A store inside the process returns [`ready`](Self::ready) results, which allocate nothing. A
+/// store that waits for a backend returns [`new`](Self::new). Store methods borrow their arguments,
+/// but the future must not: copy keys into it.
 ///
 /// # Example
 /// ```
 /// use tower_response_cache::store::StoreFuture;
 ///
+/// # futures::executor::block_on(async {
 /// let ready = StoreFuture::ready(Ok(1));
 /// let later = StoreFuture::new(async { Ok(2) });
-/// # let _ = (ready, later);
+/// assert_eq!(StoreFuture::all(vec![ready, later]).await?, [1, 2]);
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
+/// # }).unwrap();
 /// ```
 #[must_use = "futures do nothing unless polled"]
 pub struct StoreFuture<T>(State<T>);
@@ -26,22 +33,25 @@ enum State<T> {
     Boxed(Boxed<T>),
 }
 
-// Nothing in it is pinned in place: the boxed future is pinned by its box.
+// No field is pinned in place: the box pins the boxed future.
 impl<T> Unpin for StoreFuture<T> {}
 
 impl<T> StoreFuture<T> {
-    /// Wraps a future.
+    /// Boxes a future.
     pub fn new(future: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Self {
         Self(State::Boxed(Box::pin(future)))
     }
 
-    /// Wraps a result that is there already.
+    /// Wraps a ready result, without an allocation.
     #[inline]
     pub fn ready(result: Result<T, StoreError>) -> Self {
         Self(State::Ready(Some(result)))
     }
 
-    /// Waits for several at a time, and returns their results in order, or the first error among them.
+    /// Awaits several futures concurrently.
+    ///
+    /// Returns their values in order, or the first error. After an error, the other futures are
+    /// dropped.
     pub fn all(futures: Vec<Self>) -> StoreFuture<Vec<T>>
     where
         T: Send + 'static,
@@ -53,7 +63,7 @@ impl<T> StoreFuture<T> {
         StoreFuture::new(futures_util::future::try_join_all(futures))
     }
 
-    /// Returns the result if it is there already, else the future that brings it.
+    /// Returns a ready result as `Ok`, and any other future as `Err`.
     pub(crate) fn now(self) -> Result<Result<T, StoreError>, Self> {
         match self.0 {
             State::Ready(Some(result)) => Ok(result),
@@ -70,7 +80,7 @@ impl<T> Future for StoreFuture<T> {
         match &mut self.0 {
             State::Ready(result) => match result.take() {
                 Some(result) => Poll::Ready(result),
-                // Polled again after it was ready, which a future may answer with never.
+                // Polled after completion, which a future may answer with `Pending`.
                 None => Poll::Pending,
             },
             State::Boxed(future) => future.as_mut().poll(cx),

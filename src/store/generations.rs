@@ -1,21 +1,24 @@
-//! Invalidations, as a store keeps them: what every implementation promises.
+//! The [`Generations`] trait: the invalidations of a namespace, and the contract of every
+//! implementation.
 
 use super::{Dependency, Generation, Scope, StoreFuture};
 use std::fmt;
 
-/// What the invalidations of a namespace say of an entry.
+/// The state of an entry after the invalidations of its namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validity {
-    /// No invalidation since its generation names one of its scopes.
+    /// No invalidation since the entry's generation named one of its scopes.
     Valid,
-    /// It was invalidated, and may be used as one that has become stale may.
+    /// The entry was softly invalidated. It may be used within its stale windows, like an expired
+    /// one.
     Stale,
-    /// It was invalidated and must not be used, or its generation is ahead of the counter or of another incarnation.
+    /// The entry was invalidated and must not be used, or its generation is ahead of the counter or
+    /// of another incarnation.
     Invalid,
 }
 
 impl Validity {
-    /// Returns what marks say: whether a hard, and whether a soft invalidation is newer than the entry.
+    /// Returns the state for two flags: a hard, and a soft invalidation is newer than the entry.
     pub(super) fn of((hard, soft): (bool, bool)) -> Self {
         match (hard, soft) {
             (true, _) => Self::Invalid,
@@ -24,7 +27,8 @@ impl Validity {
         }
     }
 
-    /// Returns what marks in several rows say, of which a scope's own invalidation is in all.
+    /// Returns the state for the flags of several rows. An invalidation of a scope sets its flag in
+    /// every row, so a flag counts only if all rows have it.
     pub(super) fn in_all(rows: impl Iterator<Item = (bool, bool)>) -> Self {
         let mut all = (true, true);
         for (hard, soft) in rows {
@@ -36,7 +40,7 @@ impl Validity {
         Self::of(all)
     }
 
-    /// Returns what several findings come to.
+    /// Returns the worst of several states.
     pub(super) fn worst(all: impl Iterator<Item = Self>) -> Self {
         let mut worst = Self::Valid;
         for validity in all {
@@ -50,57 +54,109 @@ impl Validity {
     }
 }
 
-/// How much an invalidation takes.
+/// The strength of an invalidation: whether stale serving remains possible.
+#[doc(alias = "soft purge")]
+#[doc(alias = "hard purge")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strength {
-    /// Entries are invalid.
+    /// Entries become invalid, and are never used again.
     Hard,
-    /// Entries are stale: their stale windows still serve. This never undoes a [`Hard`](Self::Hard) one.
+    /// Entries become stale, and may still be served within their stale windows.
+    ///
+    /// A soft invalidation never undoes a [`Hard`](Self::Hard) one.
     Soft,
 }
 
-/// The invalidations of one namespace.
+/// The invalidations of one namespace: a counter, and the last invalidation of each scope.
+///
+/// Entries are not removed when they are invalidated. Each entry carries a [`Generation`], which is
+/// a reading of the counter from before the entry was made. An invalidation advances the counter
+/// and records the new number for its [scopes](Scope). A look-up then compares the two, so the cost
+/// of an invalidation does not depend on the number of entries.
+///
+/// Implement this trait only if a backend can do better than the two implementations of this crate:
+/// [`LocalGenerations`](super::LocalGenerations) in a process, and the entry that the cache keeps
+/// in a store whose [`Store::generations`](super::Store::generations) returns `None`.
 ///
 /// # Contract
+/// ## Validity
 /// An entry is valid if it carries the generation that was [`current`](Self::current) before the
-/// work that made it began, and no later [`advance`](Self::advance) named a scope of it. Once
-/// `advance` has returned, no [`check`](Self::check) on any machine may call an older entry of
-/// these scopes valid. Nothing a store evicts may make it valid again: a store that lost the
-/// counter begins a new incarnation, under which every older entry is invalid. A store that drops a namespace without a
-/// handle does the same.
+/// work that made it began, and no later [`advance`](Self::advance) named one of its scopes.
 ///
-/// The counter only grows, and a generation becomes current no sooner than the invalidation that led to it
-/// can be seen by every check: who reads a generation and then finds an entry valid may go on taking it for
-/// valid while that generation is current.
+/// After `advance` has returned, no [`check`](Self::check) on any machine may find an older entry
+/// of these scopes valid. Scopes are the same in every process.
 ///
-/// An entry of another incarnation, or ahead of the counter, is never valid. A counter that goes back (a
-/// replica takes over, a snapshot is restored) has lost invalidations. That is noticed by a process that has
-/// seen a later generation, and through an entry that was made after a lost invalidation; the store begins a
-/// new incarnation then. A lost invalidation goes unnoticed if no running process has seen it and no entry was
-/// made after it.
+/// The counter only grows, and a generation becomes current only when every check can see the
+/// invalidation that led to it. A caller may therefore read the current generation, check an entry,
+/// and treat a valid entry as valid while that generation is current.
 ///
-/// A counter that went back may be advanced again before any process notices. Therefore each advance has a random
-/// [stamp](Generation::stamp), and the store keeps the stamps of the last advances with the counter. A generation
-/// with another stamp than the kept one is of a history that was lost: its entry is invalid, and a new incarnation
-/// begins. The record that this crate keeps in a store has the last 256 stamps; older generations are not compared.
-/// Stamps are 0 in a store whose counter cannot go back.
+/// ## Incarnations
+/// An entry of another incarnation, or ahead of the counter, is never valid. No eviction may make
+/// an invalid entry valid again: a store that lost the counter begins a new incarnation, in which
+/// every older entry is invalid. A store that drops a namespace without handles does the same.
 ///
-/// An entry whose incarnation begins more than ten years from now is invalid, and begins no new incarnation.
+/// An entry whose incarnation begins more than ten years from now is invalid, and does not start a
+/// new incarnation.
 ///
-/// Scopes are the same in every process. An implementation with buckets keeps several rows of them and treats an
-/// entry as invalid only if its bucket in every row is newer. Clients cannot know the secret that selects the buckets;
-/// [wide](Scope::is_wide) scopes share no bucket with others.
+/// ## A counter that goes back
+/// A counter goes back if a replica takes over or a snapshot is restored; the invalidations since
+/// then are lost. The loss is noticed by a process that has seen a later generation, and by a check
+/// of an entry that was made after a lost invalidation; the store then begins a new incarnation. A
+/// lost invalidation goes unnoticed if no running process has seen it and no entry was made after
+/// it.
+///
+/// A counter that went back may be advanced again before any process notices. Therefore each
+/// advance has a random [stamp](Generation::stamp), and the store keeps the stamps of the last
+/// advances with the counter. A generation whose stamp differs from the kept one belongs to a lost
+/// history: its entry is invalid, and a new incarnation begins. The entry that this crate keeps in
+/// a store has the last 256 stamps; older generations are not compared. Stamps are 0 in a store
+/// whose counter cannot go back.
+///
+/// ## Buckets
+/// An implementation may let scopes share buckets. It then keeps several rows of buckets, and finds
+/// an entry invalid only if its buckets in all rows are newer than the entry. Clients cannot know
+/// the secret that selects the buckets. [Wide](Scope::is_wide) scopes share no bucket with others.
+///
+/// # Cancel safety
+/// Dropping the future of [`advance`](Self::advance), [`depend`](Self::depend) or
+/// [`written`](Self::written) before it is ready leaves the change either made or not made.
+///
+/// # Example
+/// ```
+/// use tower_response_cache::store::{LocalGenerations, Scope, Strength, Validity};
+///
+/// # futures::executor::block_on(async {
+/// let generations = LocalGenerations::new().namespace("shop");
+/// // Read the generation first, then make the entry.
+/// let since = generations.current().await?;
+/// let scopes = [Scope::path("/flavours"), Scope::tag("menu")];
+/// assert_eq!(generations.check(since, &scopes, &[]).await?, Validity::Valid);
+///
+/// generations.advance(&[Scope::tag("menu")], Strength::Soft).await?;
+/// assert_eq!(generations.check(since, &scopes, &[]).await?, Validity::Stale);
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[doc(alias = "invalidation")]
+#[doc(alias = "ban")]
+#[doc(alias = "purge")]
+#[doc(alias = "surrogate key")]
 pub trait Generations: fmt::Debug + Send + Sync {
     /// Returns the generation that entries made from now on carry.
     fn current(&self) -> StoreFuture<Generation>;
 
-    /// Returns the generation of the last time that [`Scope::EVERYTHING`] or [`Scope::VALUES`] was invalidated
-    /// ([`Strength::Hard`]), or the first one of the incarnation: counters, which carry no generation themselves, have it in their
-    /// keys.
+    /// Returns the generation of the last hard invalidation of [`Scope::EVERYTHING`] or
+    /// [`Scope::VALUES`], or the first generation of the incarnation if there was none.
+    ///
+    /// Counters carry no generation. The cache puts this one into their keys, so that an
+    /// invalidation of everything hides them.
     fn cleared(&self) -> StoreFuture<Generation>;
 
-    /// Returns `true` if an entry is still valid: of a generation, scopes, and values that it was made from.
-    /// [`Scope::EVERYTHING`] is always among the scopes.
+    /// Returns the state of an entry with a generation, scopes, and the values that it was made
+    /// from.
+    ///
+    /// [`Scope::EVERYTHING`] is always among the scopes. Each dependency is checked against the
+    /// generation that it carries. The result is the worst of all.
     fn check(
         &self,
         since: Generation,
@@ -108,19 +164,24 @@ pub trait Generations: fmt::Debug + Send + Sync {
         dependencies: &[Dependency],
     ) -> StoreFuture<Validity>;
 
-    /// Invalidates all that carries one of the scopes; [`Scope::EVERYTHING`] is all of the namespace.
+    /// Invalidates every older entry that has one of the scopes.
+    ///
+    /// [`Scope::EVERYTHING`] invalidates the whole namespace.
     fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()>;
 
-    /// Notes that something is about to be made from a value, and returns the current generation: before the
-    /// value is read. A store whose counter can go back advances it if this is new: else a write of the value
-    /// after that would find no dependent.
+    /// Records that an entry is about to be made from a value, and returns the current generation.
+    ///
+    /// Call it before reading the value. A store whose counter can go back advances the counter at
+    /// the first call for a value. Without that, the record could be lost unnoticed, and a later
+    /// write of the value would find no dependents.
     fn depend(&self, value: Scope) -> StoreFuture<Generation>;
 
-    /// Invalidates what was made from a value that was written or removed just now, where
-    /// [`depend`](Self::depend) was ever called for it; else nothing is advanced, so that values nobody
-    /// depends on cost nothing.
+    /// Invalidates the dependents of a value that was just written or removed. If
+    /// [`depend`](Self::depend) was never called for the value, nothing is advanced, so that values
+    /// without dependents cost nothing.
     ///
-    /// Returns the generation as of which what is made from the new value counts, or `None` if somebody else
-    /// has written it since `since`, a generation that was current before the write.
+    /// Returns the generation that dependencies on the new value carry, or `None` if another writer
+    /// has written the value after `since`. `since` is a generation that was current before the
+    /// write.
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>>;
 }

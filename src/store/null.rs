@@ -1,4 +1,4 @@
-//! A store that keeps nothing, as Django's dummy cache.
+//! A store that keeps nothing, like the dummy cache of Django.
 
 use super::{
     Entry, Generations, InitialCounter, KeyRef, LocalGenerations, PutMode, Store, StoreError, StoreErrorKind,
@@ -7,9 +7,10 @@ use super::{
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Keeps nothing: every look-up is a miss. For development, and for tests of an application.
+/// A store that keeps nothing: every look-up is a miss.
 ///
-/// It reports success like a store that evicts at once: a put returns `true`.
+/// Use it in development, and in tests of an application. It behaves like a store that evicts each
+/// entry at once: a put with a nonzero TTL returns `true`.
 ///
 /// # Example
 /// ```
@@ -17,7 +18,10 @@ use std::time::Duration;
 /// use tower_response_cache::store::NullStore;
 ///
 /// let cache = Cache::new(NullStore::new());
+/// # let _ = cache;
 /// ```
+#[doc(alias = "dummy")]
+#[doc(alias = "no-op")]
 #[derive(Debug, Clone, Default)]
 pub struct NullStore {
     generations: LocalGenerations,

@@ -1,28 +1,30 @@
-//! Where the last invalidation of a scope is kept: exactly, or in one bucket of each of four rows.
+//! The place of a scope's last invalidation: an exact one, or one bucket in each of four rows.
 
 use super::Scope;
 use crate::entry::Kind;
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
-/// A scope was invalidated only if its buckets in all rows say so: unrelated scopes rarely meet in all of them.
+/// A scope counts as invalidated only if its buckets in all rows do. Two scopes rarely share all
+/// four.
 pub(super) const ROWS: usize = 4;
-/// Scopes of two groups share no bucket.
+/// The number of groups. Scopes of different groups share no bucket.
 pub(super) const GROUPS: usize = 8;
-/// Scopes that are in every entry, or in every one of a target without a query.
+/// The number of wide scopes on all hosts. Each has an exact place.
 pub(super) const FIXED: usize = 5;
 /// The number of exact scopes in each table of a record. Later ones share buckets.
 pub(super) const NAMES: usize = 1024;
 pub(super) const TABLES: usize = 2;
 
-/// Where the last invalidation of a scope is kept.
+/// The place of a scope's last invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ScopeSlot {
-    /// Exactly, always.
+    /// An exact place that always exists.
     Fixed(usize),
-    /// Exactly, in a table of names, unless it is full of others. Then in the rows of the group.
+    /// An exact place in a table of names. If the table is full, the rows of the group.
     Named { table: usize, group: usize },
-    /// In the rows of a group. [`LocalGenerations`](super::LocalGenerations) keeps the first scopes of a group exact.
+    /// The rows of a group. [`LocalGenerations`](super::LocalGenerations) keeps the first scopes of
+    /// each group exact.
     Rows { group: usize },
 }
 
@@ -60,7 +62,7 @@ impl ScopeSlot {
     }
 }
 
-/// What the choice of buckets depends on besides the scope: nobody else can tell which scopes share one.
+/// The secret key that selects the buckets, so that no client can predict which scopes share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Secret(pub(super) u64, pub(super) u64);
 
@@ -74,7 +76,7 @@ impl Secret {
     }
 }
 
-/// Returns the number of the bucket in each row of `1 << bits` buckets, of at most 16 bits.
+/// Returns the number of the bucket in each row of `1 << bits` buckets. `bits` is at most 16.
 #[inline]
 pub(super) fn in_rows(hash: u64, bits: u32) -> [usize; ROWS] {
     let mask = (1 << bits) - 1;
@@ -86,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scopes_of_two_kinds_share_no_bucket_and_root_scopes_are_exact() {
+    fn kinds_have_separate_groups_and_root_scopes_are_exact() {
         let groups = [
             Scope::path("/a"),
             Scope::path("/a").on_host("h"),

@@ -1,4 +1,4 @@
-//! The trait of a store, and what its methods take.
+//! The [`Store`] trait, and the argument types of its methods.
 
 use super::{Generations, StoreFuture};
 use crate::entry::Entry;
@@ -8,16 +8,32 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// When a put takes place.
+/// The condition under which [`Store::put`] stores an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutMode {
-    /// Whatever was there before.
+    /// Always. An old entry is replaced.
     Always,
     /// Only if the key is absent or expired.
     IfAbsent,
 }
 
-/// What [`Store::increment`] starts from when there is no counter.
+/// The value and the TTL of a counter that [`Store::increment`] creates.
+///
+/// # Example
+/// ```
+/// use std::time::Duration;
+/// use tower_response_cache::store::{InitialCounter, KeyRef};
+/// use tower_response_cache::{MemoryStore, Store};
+///
+/// # futures::executor::block_on(async {
+/// let store = MemoryStore::with_max_bytes(1 << 20);
+/// // At most one minute passes before the counter starts from zero again.
+/// let initial = Some(InitialCounter::new(0, Some(Duration::from_secs(60))));
+/// assert_eq!(store.increment(KeyRef::new(b"logins"), 1, initial).await?, 1);
+/// assert_eq!(store.increment(KeyRef::new(b"logins"), 1, initial).await?, 2);
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitialCounter {
     value: i64,
@@ -25,7 +41,7 @@ pub struct InitialCounter {
 }
 
 impl InitialCounter {
-    /// Creates the start of a counter, which lives for a time (`None` is for ever).
+    /// Creates the start of a counter. With a `ttl` of `None`, the counter never expires.
     #[must_use]
     pub const fn new(value: i64, ttl: Option<Duration>) -> Self {
         Self { value, ttl }
@@ -44,53 +60,169 @@ impl InitialCounter {
     }
 }
 
-/// Where responses are kept.
+/// A storage backend: keeps entries under keys, each with a time to live.
+///
+/// Use [`MemoryStore`](super::MemoryStore) inside one process. Implement this trait to share a
+/// cache between processes. The required methods are [`get`](Self::get), [`put`](Self::put),
+/// [`remove`](Self::remove), [`increment`](Self::increment) and
+/// [`compare_and_set`](Self::compare_and_set). The other methods have defaults that are correct but
+/// slower. A store outside the process keeps the bytes of [`Entry::encode`].
 ///
 /// # Contract
 /// Every method may be called at any time from any number of tasks. A method that fails returns a
-/// [`StoreError`]; it never panics and never blocks the thread. Time to live is counted from the
-/// put; an expired entry is absent for every method. An entry may disappear at any time (eviction,
-/// restart): that is a miss, never an error. What the contract says of atomicity holds against all
-/// users of the store.
+/// [`StoreError`]; it never panics and never blocks the thread. An entry may disappear at any time,
+/// by eviction or a restart: that is a miss, never an error.
 ///
-/// Entries are handed out as they were put: status, header lines and body bytes are never changed.
+/// The time to live counts from the put, and an expired entry is absent for every method. Atomic
+/// operations are atomic among all processes that use the store.
 ///
-/// A store proves that it keeps the contract with [`contract`](crate::store), feature `testing`.
+/// Entries are returned exactly as they were put: a store never changes status, header lines or
+/// body bytes.
+///
+/// The feature `testing` adds a test kit, `store::contract`, that verifies the contract.
+///
+/// # Errors
+/// A store that cannot be reached, or that refuses an operation, fails with
+/// [`StoreErrorKind::Unavailable`]. An entry that cannot be decoded is not an error: treat it as
+/// absent.
 ///
 /// # Cancel safety
-/// A future that is dropped before it is ready leaves the store as before the call or as after it.
+/// Dropping a future before it is ready leaves the store either as before the call or as after it.
+///
+/// # Example
+/// A store that counts look-ups and delegates the work:
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use std::time::Duration;
+/// use tower_response_cache::store::{
+///     Entry, Generations, InitialCounter, KeyRef, PutMode, StoreFuture,
+/// };
+/// use tower_response_cache::{Cache, MemoryStore, Store};
+///
+/// #[derive(Debug, Clone)]
+/// struct Counted {
+///     inner: MemoryStore,
+///     lookups: Arc<AtomicU64>,
+/// }
+///
+/// impl Store for Counted {
+///     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>> {
+///         self.lookups.fetch_add(1, Ordering::Relaxed);
+///         self.inner.get(key)
+///     }
+///
+///     fn put(
+///         &self,
+///         key: KeyRef<'_>,
+///         entry: Entry,
+///         ttl: Option<Duration>,
+///         mode: PutMode,
+///     ) -> StoreFuture<bool> {
+///         self.inner.put(key, entry, ttl, mode)
+///     }
+///
+///     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
+///         self.inner.remove(key)
+///     }
+///
+///     fn increment(
+///         &self,
+///         key: KeyRef<'_>,
+///         delta: i64,
+///         initial: Option<InitialCounter>,
+///     ) -> StoreFuture<i64> {
+///         self.inner.increment(key, delta, initial)
+///     }
+///
+///     fn compare_and_set(
+///         &self,
+///         key: KeyRef<'_>,
+///         expected: Option<&Entry>,
+///         new: Entry,
+///         ttl: Option<Duration>,
+///     ) -> StoreFuture<bool> {
+///         self.inner.compare_and_set(key, expected, new, ttl)
+///     }
+///
+///     // Without this method, the invalidations would be one more entry of the store.
+///     fn generations(&self, namespace: &str) -> Option<Arc<dyn Generations>> {
+///         self.inner.generations(namespace)
+///     }
+///
+///     fn is_local(&self) -> bool {
+///         self.inner.is_local()
+///     }
+///
+///     fn largest_entry(&self) -> Option<u64> {
+///         self.inner.largest_entry()
+///     }
+/// }
+///
+/// # futures::executor::block_on(async {
+/// let lookups = Arc::new(AtomicU64::new(0));
+/// let inner = MemoryStore::with_max_bytes(1 << 20);
+/// let store = Counted { inner, lookups: Arc::clone(&lookups) };
+/// store.get(KeyRef::new(b"flavours")).await?;
+/// assert_eq!(lookups.load(Ordering::Relaxed), 1);
+/// let cache = Cache::new(store);
+/// # let _ = cache;
+/// # Ok::<_, tower_response_cache::error::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[doc(alias = "backend")]
+#[doc(alias = "storage")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a response store",
     note = "use `MemoryStore`, or implement `tower_response_cache::Store`"
 )]
 pub trait Store: fmt::Debug + Send + Sync + 'static {
-    /// Returns the entry under a key, or `None` if there is none or it has expired.
+    /// Returns the entry under a key, or `None` if it is absent or has expired.
     ///
-    /// The full bytes of the key decide, not a hash of them.
+    /// Keys are compared by their full bytes, not by a hash.
     fn get(&self, key: KeyRef<'_>) -> StoreFuture<Option<Entry>>;
 
-    /// Stores an entry for a time (`None` is for ever) and returns whether the mode let it.
+    /// Stores an entry and returns `true` if it was stored.
     ///
-    /// A zero `ttl` stores nothing, removes what was there (unless the mode is
-    /// [`PutMode::IfAbsent`]) and returns `false`. A `ttl` that is too long for the store is for ever.
+    /// `ttl` is the time to live, counted from this call; `None` means that the entry never
+    /// expires. A `ttl` that is too long for the store counts as `None`. A zero `ttl` stores
+    /// nothing and returns `false`; it also removes the old entry, unless the mode is
+    /// [`PutMode::IfAbsent`].
     ///
-    /// Whenever this fails, or the entry is too large,
-    /// the entry that was there before must be gone: old data must not outlive a write of new data.
-    /// `IfAbsent` is atomic: of many concurrent calls on an absent key one returns `true`.
+    /// If the put fails, or the entry is too large, the old entry must be gone: old data must not
+    /// outlive a write of new data.
+    ///
+    /// `IfAbsent` is atomic: of many concurrent calls for an absent key, exactly one returns
+    /// `true`.
+    #[doc(alias = "set")]
+    #[doc(alias = "insert")]
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool>;
 
-    /// Removes an entry and returns whether there was one that had not expired.
+    /// Removes an entry and returns `true` if it was present and had not expired.
+    #[doc(alias = "delete")]
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool>;
 
-    /// Adds to a counter atomically and returns its new value. The time to live stays as it is.
+    /// Adds to a counter atomically and returns its new value.
     ///
-    /// Fails with [`StoreErrorKind::Missing`] if there is no counter and no `initial`. Fails with
-    /// [`StoreErrorKind::NotANumber`] if the entry is not a counter. Fails with [`StoreErrorKind::Overflow`] past
-    /// the range of `i64`, and leaves the counter unchanged.
+    /// An increment does not change the time to live of an existing counter. An absent counter is
+    /// created from `initial`: `delta` is added to its value, and its TTL counts from this call.
+    ///
+    /// # Errors
+    /// Fails with [`StoreErrorKind::Missing`] if there is no counter and `initial` is `None`.
+    ///
+    /// Fails with [`StoreErrorKind::NotANumber`] if the entry is not a counter.
+    ///
+    /// Fails with [`StoreErrorKind::Overflow`] if the sum is outside the range of `i64`; the
+    /// counter keeps its value.
     fn increment(&self, key: KeyRef<'_>, delta: i64, initial: Option<InitialCounter>) -> StoreFuture<i64>;
 
-    /// Puts `new` if what is stored equals `expected` (`None` is absent), atomically, and returns
-    /// whether it did. With a zero `ttl`, what is stored is removed instead.
+    /// Stores `new` if the current entry equals `expected` (`None`: the key is absent), atomically,
+    /// and returns `true` if it did.
+    ///
+    /// With a zero `ttl`, removes the current entry instead of replacing it. Entries are
+    /// compared with `==`.
+    #[doc(alias = "compare-and-swap")]
+    #[doc(alias = "CAS")]
     fn compare_and_set(
         &self,
         key: KeyRef<'_>,
@@ -99,15 +231,18 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         ttl: Option<Duration>,
     ) -> StoreFuture<bool>;
 
-    /// Returns the entries under several keys, in their order.
+    /// Returns the entries under several keys, in the order of the keys.
     ///
-    /// Without, they are asked for one by one: where the backend can do better, have it do so.
+    /// The default calls [`get`](Self::get) for each key. Implement it if the backend can read
+    /// several keys in one round trip.
     fn get_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<Option<Entry>>> {
         StoreFuture::all(keys.iter().map(|key| self.get(*key)).collect())
     }
 
-    /// Stores several entries, whatever was there before, and returns whether each was stored. Together they
-    /// are not atomic.
+    /// Stores several entries, replaces old ones, and returns `true` for each entry that was
+    /// stored.
+    ///
+    /// The puts are not atomic together. The default calls [`put`](Self::put) for each entry.
     fn put_many(&self, entries: &[(KeyRef<'_>, Entry, Option<Duration>)]) -> StoreFuture<Vec<bool>> {
         let put = |(key, entry, ttl): &(KeyRef<'_>, Entry, Option<Duration>)| {
             self.put(*key, entry.clone(), *ttl, PutMode::Always)
@@ -115,38 +250,53 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         StoreFuture::all(entries.iter().map(put).collect())
     }
 
-    /// Removes several entries and returns of each whether there was one.
+    /// Removes several entries and returns `true` for each key that had an unexpired one.
+    ///
+    /// The removals are not atomic together. The default calls [`remove`](Self::remove) for each
+    /// key.
     fn remove_many(&self, keys: &[KeyRef<'_>]) -> StoreFuture<Vec<bool>> {
         StoreFuture::all(keys.iter().map(|key| self.remove(*key)).collect())
     }
 
-    /// Sets how long an entry lives from now on (`None` is for ever) and returns whether there is one that has
-    /// not expired. A zero `ttl` removes it.
+    /// Sets the remaining time to live of an entry (`None`: it never expires) and returns `true` if
+    /// it is present and has not expired.
     ///
-    /// Without, it is [`Unsupported`](StoreErrorKind::Unsupported), and done by
-    /// [`compare_and_set`](Self::compare_and_set).
+    /// A zero `ttl` removes the entry. The default fails with [`StoreErrorKind::Unsupported`]; the
+    /// cache then uses [`compare_and_set`](Self::compare_and_set).
     fn touch(&self, _key: KeyRef<'_>, _ttl: Option<Duration>) -> StoreFuture<bool> {
         StoreFuture::ready(Err(StoreError::new(StoreErrorKind::Unsupported)))
     }
 
-    /// Returns the invalidations of a namespace, shared by all who ask for the same one. An invalidation in one
-    /// namespace leaves the other namespaces alone.
+    /// Returns the invalidations of a namespace, shared by all callers that pass the same name.
     ///
-    /// Called for each new [`Cache`](crate::cache::Cache), and by each call of
-    /// [`Cache::with_namespace`](crate::cache::Cache::with_namespace). A store inside the process returns what a
-    /// [`LocalGenerations`](super::LocalGenerations) of its own says. Without, they are kept as one entry of the store
-    /// itself, which is read with each look-up and changed by [`compare_and_set`](Self::compare_and_set): where the
-    /// backend can do better, have it do so.
+    /// An invalidation in one namespace does not affect other namespaces. The cache calls this
+    /// method once for each new [`Cache`](crate::cache::Cache) and once for each call of
+    /// [`Cache::with_namespace`](crate::cache::Cache::with_namespace).
+    ///
+    /// A store inside the process returns a handle from a field of type
+    /// [`LocalGenerations`](super::LocalGenerations).
+    ///
+    /// With the default, `None`, the invalidations of a namespace are one entry of this store. Each
+    /// look-up reads that entry, and each invalidation changes it by
+    /// [`compare_and_set`](Self::compare_and_set). Implement the method if the backend can do
+    /// better.
     fn generations(&self, _namespace: &str) -> Option<Arc<dyn Generations>> {
         None
     }
 
-    /// Tells that every future of this store is ready at once.
+    /// Returns `true` if every future of this store and its invalidations is ready at its first
+    /// poll.
+    ///
+    /// The default is `false`. The cache answers a hit from a local store without waiting.
     fn is_local(&self) -> bool {
         false
     }
 
-    /// Returns the size in bytes ([`Entry::weight`] and key together) past which a put is in vain.
+    /// Returns the most bytes that an entry and its key may take together; `None` if there is no
+    /// limit.
+    ///
+    /// The bytes of an entry are its [`weight`](Entry::weight). The cache does not record a
+    /// response that would be larger.
     fn largest_entry(&self) -> Option<u64> {
         None
     }

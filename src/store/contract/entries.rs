@@ -1,4 +1,4 @@
-//! The rules for single entries: look-up, put, removal, compare-and-set.
+//! The rules for single entries: `get`, `put`, `remove` and `compare_and_set`.
 
 use super::rule::{self, Shown, key as shown};
 use super::{Contract, SECOND, all, value};
@@ -102,14 +102,14 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Verified if the limit is small enough to make such an entry.
+    /// Verifies the rule only if the store's limit is small enough to create such an entry.
     async fn an_entry_that_is_too_large_takes_the_old_one_away(&self) {
         const MOST: u64 = 16 << 20;
         let Some(largest) = self.store.largest_entry().filter(|largest| *largest <= MOST) else { return };
         let key = KeyRef::new(b"contract/large");
         self.put(key, value("old"), None).await;
         let large = Entry::raw(vec![0; largest as usize + 1]);
-        // It may fail, too.
+        // The put may also fail.
         let put = self.store.put(key, large, None, PutMode::Always).await.unwrap_or_default();
         rule::PUT_TOO_LARGE.returned(format_args!("put of {largest} bytes and more"), put, false);
         self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;
@@ -194,7 +194,7 @@ impl<S: Store> Contract<S> {
         rule::PUT.ok(format_args!("put under {}", shown(key)), put)
     }
 
-    /// Puts an entry, and verifies what that returns.
+    /// Puts an entry, and verifies the result.
     pub(super) async fn expect_put(
         &self,
         rule: rule::Rule,
@@ -223,7 +223,7 @@ impl<S: Store> Contract<S> {
         rule::COMPARE.ok(format_args!("compare_and_set of {}", shown(key)), compared)
     }
 
-    /// Verifies what a call returned, unless the store keeps nothing.
+    /// Verifies the value that a call returned, unless the store keeps nothing.
     pub(super) fn must_be<T: PartialEq + std::fmt::Debug>(
         &self,
         rule: rule::Rule,
@@ -236,7 +236,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Verifies what is stored after a call.
+    /// Verifies the stored entry after a call. A store that keeps nothing need not have it.
     pub(super) async fn expect(
         &self,
         rule: rule::Rule,

@@ -1,4 +1,4 @@
-//! The rules for time: entries expire, and a touch or an increment does to that what it says.
+//! The rules for time: expiry, and the effect of `touch` and `increment` on it.
 
 use super::rule;
 use super::{Contract, Pass, SECOND, value};
@@ -57,7 +57,7 @@ impl<S: Store> Contract<S> {
         let Some(touched) = touch(Some(20 * SECOND)).await else { return };
         self.must_be(rule::TOUCH, "touch of a stored entry", touched, true);
         time(15 * SECOND);
-        let after = "15 seconds, where a put for 10 and a touch for 20 came before";
+        let after = "15 seconds, with a put for 10 and a touch for 20 before";
         self.expect(rule::TOUCH, after, key, Some(value("x"))).await;
         time(5 * SECOND);
         self.expect(rule::TOUCH, "20 seconds since a touch for 20", key, None).await;

@@ -1,4 +1,4 @@
-//! The rules for a store's invalidations.
+//! The rules for invalidations.
 
 use super::rule::{self, Rule};
 use super::{Contract, all};
@@ -105,7 +105,7 @@ impl<S: Store> Contract<S> {
         let since = generations.written(value, read).await;
         generations.expect_made(rule::WRITTEN, "the value was written", made, Validity::Invalid).await;
         let Some(since) = since else {
-            rule::WRITTEN_SINCE.broken("written returned None, though nobody else has written the value");
+            rule::WRITTEN_SINCE.broken("written returned None, though no other writer has written the value");
         };
         let made = Dependency::new(value, since);
         let after = "written returned this generation";
@@ -186,7 +186,7 @@ impl<S: Store> Contract<S> {
         }
     }
 
-    /// Entries may be lost in a restart and so may invalidations, but never these alone.
+    /// A restart may lose entries. It may lose invalidations only together with all older entries.
     pub(super) async fn a_restart_brings_nothing_back(&self, open: &(dyn Fn() -> S + Send + Sync)) {
         let key = KeyRef::new(b"contract/restart");
         let generations = self.generations("contract/restart");
@@ -209,7 +209,7 @@ impl<S: Store> Contract<S> {
 /// The invalidations of a namespace as one process sees them.
 pub(super) struct Seen(pub(super) Arc<dyn Generations>);
 
-/// An entry: what it is called in a report, its generation and its scopes.
+/// An entry: its description in a report, its generation and its scopes.
 type EntryToCheck<'a> = (&'a str, Generation, &'a [Scope]);
 
 impl Seen {
@@ -238,7 +238,7 @@ impl Seen {
         rule::WRITTEN.ok("written", self.0.written(value, since).await)
     }
 
-    /// Verifies what an entry is found to be.
+    /// Verifies the state of an entry.
     pub(super) async fn expect(&self, rule: Rule, after: &str, entry: EntryToCheck<'_>, expected: Validity) {
         let (name, since, scopes) = entry;
         let call = format!("{after}: check of {name} ({since:?})");
@@ -246,7 +246,7 @@ impl Seen {
         rule.returned(call, validity, expected);
     }
 
-    /// Verifies what an entry of now is found to be that was made from a value.
+    /// Verifies the state of an entry of the current generation that was made from a value.
     pub(super) async fn expect_made(&self, rule: Rule, after: &str, made: Dependency, expected: Validity) {
         let since = self.current().await;
         let call = format!("{after}: check of an entry made from a value as of {:?}", made.since);

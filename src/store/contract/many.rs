@@ -1,4 +1,4 @@
-//! The rules for several entries at a time.
+//! The rules for operations on several entries.
 
 use super::rule::{self, Shown};
 use super::{Contract, SECOND, value};

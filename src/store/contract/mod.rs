@@ -1,8 +1,13 @@
-//! A test kit for stores: does yours keep the contract of [`Store`]?
+//! A test kit that verifies the contract of a [`Store`].
 //!
-//! What it verifies is what [`Store`] and [`Generations`](super::Generations) say: that writes, counters and
-//! compare-and-set are atomic under concurrency, entries expire, keys and values of any bytes are kept apart and
-//! as they are, namespaces too, and that no invalidation is ever lost, across a restart neither.
+//! Use it in a test of your own store, with the feature `testing`. It verifies the rules of
+//! [`Store`] and [`Generations`](super::Generations):
+//!
+//! - Writes, counters and compare-and-set are atomic under concurrency.
+//! - Entries expire.
+//! - Keys of any bytes are distinct, and values of any bytes are returned unchanged.
+//! - Namespaces are invalidated separately.
+//! - No invalidation is lost, not even by a restart.
 //!
 //! # Example
 //! ```
@@ -34,9 +39,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-/// The contract, to be verified against one store.
+/// A verification of one store.
 ///
-/// Use a store that nobody else uses meanwhile. Each verification uses keys of its own.
+/// No other program or test may use the store during the verification. Each rule uses other keys
+/// and namespaces, all of which begin with `contract/`.
+#[doc(alias = "conformance")]
 #[must_use]
 pub struct Contract<S> {
     store: Arc<S>,
@@ -46,7 +53,7 @@ pub struct Contract<S> {
     snapshot: Option<Snapshot>,
 }
 
-/// Lets time pass for a store.
+/// Advances the time of a store.
 type Pass = dyn Fn(Duration) + Send + Sync;
 type Restart<S> = Box<dyn Fn() -> S + Send + Sync>;
 type Snapshot = Box<dyn Fn() -> Restore + Send + Sync>;
@@ -60,29 +67,36 @@ impl<S: Store> Contract<S> {
         Self { store: Arc::new(store), keeps: true, time: None, restart: None, snapshot: None }
     }
 
-    /// Says that the store keeps nothing, as [`NullStore`](super::NullStore) does: what is found must
-    /// still be right, but need not be found.
+    /// Declares that the store keeps nothing, like [`NullStore`](super::NullStore).
+    ///
+    /// The store may then miss any entry, but an entry that it returns must be right.
     pub fn keeps_nothing(mut self) -> Self {
         self.keeps = false;
         self
     }
 
-    /// Says how to let time pass for the store. Without it, expiry is not verified.
+    /// Sets the function that advances the time of the store.
+    ///
+    /// Without it, expiry is not verified.
     pub fn time(mut self, pass: impl Fn(Duration) + Send + Sync + 'static) -> Self {
         self.time = Some(Box::new(pass));
         self
     }
 
-    /// Says how to open the store again, as after a restart of what it runs in. Without it, what a restart
-    /// leaves is not verified.
+    /// Sets the function that opens the store again, as after a restart of the backend.
+    ///
+    /// Without it, restarts are not verified.
     pub fn restart(mut self, open: impl Fn() -> S + Send + Sync + 'static) -> Self {
         self.restart = Some(Box::new(open));
         self
     }
 
-    /// Sets how to save what the store holds; the returned function puts it back, as a restored snapshot or a
-    /// replica that takes over too early does. Without it, a counter that goes back is verified only if the
-    /// store keeps its invalidations as an entry.
+    /// Sets the function that saves the contents of the store, and returns a function that restores
+    /// them.
+    ///
+    /// The restored contents stand for a snapshot, or for a late replica that takes over. Without
+    /// this function, a counter that goes back is verified only if
+    /// [`Store::generations`] returns `None`.
     pub fn snapshot<R>(mut self, save: impl Fn() -> R + Send + Sync + 'static) -> Self
     where
         R: FnOnce() + Send + 'static,
@@ -91,14 +105,14 @@ impl<S: Store> Contract<S> {
         self
     }
 
-    /// Verifies everything.
+    /// Verifies all rules.
     ///
     /// # Panics
-    /// If the store breaks the contract. The message has the method, the sentence of its documentation that does
-    /// not hold, and the calls and values that were seen.
+    /// Panics if the store breaks the contract. The message has three lines: the method, the broken
+    /// rule as quoted from the docs, and the calls and values that were seen.
     ///
     /// # Cancel safety
-    /// Dropped midway, it leaves some entries in the store.
+    /// Dropping the future midway leaves some entries in the store.
     pub async fn verify(&self) {
         self.entries_are_kept().await;
         self.counters_count().await;
@@ -120,7 +134,7 @@ fn value(text: &'static str) -> Entry {
     Entry::raw(text)
 }
 
-/// Waits for all, polling them in turn so that they run concurrently.
+/// Awaits all futures concurrently, and returns their outputs in order.
 async fn all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
     let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
     std::future::poll_fn(move |cx| {

@@ -1,4 +1,5 @@
-//! The rules for a counter that goes back: a snapshot is restored, or a replica takes over that is behind.
+//! The rules for a counter that goes back, as after a restored snapshot or a late replica's
+//! takeover.
 
 use super::rule;
 use super::{Contract, Restore};
@@ -7,14 +8,14 @@ use crate::store::{
 };
 use std::sync::Arc;
 
-/// What a store held of a namespace's invalidations.
+/// The saved invalidations of a namespace.
 enum Saved {
     All(Restore),
     Record(CacheKey, Option<Entry>),
 }
 
 impl<S: Store> Contract<S> {
-    /// Returns `true` if the kit can put the invalidations of a namespace back.
+    /// Returns `true` if the kit can restore earlier invalidations of a namespace.
     pub(super) fn can_go_back(&self) -> bool {
         self.snapshot.is_some() || self.store.generations("contract/back").is_none()
     }
@@ -29,7 +30,7 @@ impl<S: Store> Contract<S> {
         self.one_that_was_overtaken_is_noticed_through_a_dependency().await;
     }
 
-    /// Saves what the store holds of a namespace's invalidations.
+    /// Saves the invalidations of a namespace.
     async fn saved(&self, namespace: &str) -> Saved {
         if let Some(save) = &self.snapshot {
             return Saved::All(save());
@@ -103,7 +104,8 @@ impl<S: Store> Contract<S> {
         if now.incarnation() <= before.incarnation() {
             rule::OVERTAKEN.broken(&not_later(&after, before, now));
         }
-        // It may have to clear what it does not know.
+        // The first process may have to invalidate everything, since it misses advances of the
+        // other.
         let current = other.current().await;
         rule::SHARED.returned("current, after another process's,", generations.current().await, current);
         let entry = ("an entry of the current generation", current, &scopes[..]);

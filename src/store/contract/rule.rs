@@ -4,7 +4,7 @@ use crate::entry::EntryKind;
 use crate::store::{Entry, KeyRef, StoreError};
 use std::fmt;
 
-/// A sentence of the contract, and the method that it is about.
+/// A rule of the contract, quoted from the docs, and the method that it binds.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
     method: &'static str,
@@ -20,50 +20,50 @@ macro_rules! rules {
 }
 
 rules! {
-    GET: "Store::get", "Returns the entry under a key, or None if there is none or it has expired.";
-    GET_KEYS: "Store::get", "The full bytes of the key decide, not a hash of them.";
-    GET_UNCHANGED: "Store::get", "Entries are handed out as they were put: status, header lines and body bytes are never changed.";
-    PUT: "Store::put", "Stores an entry for a time (None is for ever) and returns whether the mode let it.";
-    PUT_ZERO: "Store::put", "A zero ttl stores nothing, removes what was there (unless the mode is PutMode::IfAbsent) and returns false.";
-    PUT_LONG: "Store::put", "A ttl that is too long for the store is for ever.";
-    PUT_TOO_LARGE: "Store::put", "Whenever this fails, or the entry is too large, the entry that was there before must be gone: old data must not outlive a write of new data.";
-    PUT_IF_ABSENT: "Store::put", "IfAbsent is atomic: of many concurrent calls on an absent key one returns true.";
-    PUT_EXPIRES: "Store::put", "Time to live is counted from the put; an expired entry is absent for every method.";
-    REMOVE: "Store::remove", "Removes an entry and returns whether there was one that had not expired.";
+    GET: "Store::get", "Returns the entry under a key, or None if it is absent or has expired.";
+    GET_KEYS: "Store::get", "Keys are compared by their full bytes, not by a hash.";
+    GET_UNCHANGED: "Store::get", "Entries are returned exactly as they were put: a store never changes status, header lines or body bytes.";
+    PUT: "Store::put", "Stores an entry and returns true if it was stored.";
+    PUT_ZERO: "Store::put", "A zero ttl stores nothing and returns false; it also removes the old entry, unless the mode is PutMode::IfAbsent.";
+    PUT_LONG: "Store::put", "A ttl that is too long for the store counts as None.";
+    PUT_TOO_LARGE: "Store::put", "If the put fails, or the entry is too large, the old entry must be gone: old data must not outlive a write of new data.";
+    PUT_IF_ABSENT: "Store::put", "IfAbsent is atomic: of many concurrent calls for an absent key, exactly one returns true.";
+    PUT_EXPIRES: "Store::put", "The time to live counts from the put, and an expired entry is absent for every method.";
+    REMOVE: "Store::remove", "Removes an entry and returns true if it was present and had not expired.";
     INCREMENT: "Store::increment", "Adds to a counter atomically and returns its new value.";
-    INCREMENT_TTL: "Store::increment", "The time to live stays as it is.";
-    INCREMENT_MISSING: "Store::increment", "Fails with StoreErrorKind::Missing if there is no counter and no initial.";
+    INCREMENT_TTL: "Store::increment", "An increment does not change the time to live of an existing counter.";
+    INCREMENT_MISSING: "Store::increment", "Fails with StoreErrorKind::Missing if there is no counter and initial is None.";
     INCREMENT_NOT_A_NUMBER: "Store::increment", "Fails with StoreErrorKind::NotANumber if the entry is not a counter.";
-    INCREMENT_OVERFLOW: "Store::increment", "Fails with StoreErrorKind::Overflow past the range of i64, and leaves the counter unchanged.";
-    COMPARE: "Store::compare_and_set", "Puts new if what is stored equals expected (None is absent), atomically, and returns whether it did.";
-    COMPARE_ZERO: "Store::compare_and_set", "With a zero ttl, what is stored is removed instead.";
-    GET_MANY: "Store::get_many", "Returns the entries under several keys, in their order.";
-    PUT_MANY: "Store::put_many", "Stores several entries, whatever was there before, and returns whether each was stored.";
-    REMOVE_MANY: "Store::remove_many", "Removes several entries and returns of each whether there was one.";
-    TOUCH: "Store::touch", "Sets how long an entry lives from now on (None is for ever) and returns whether there is one that has not expired.";
-    TOUCH_ZERO: "Store::touch", "A zero ttl removes it.";
-    SHARED: "Store::generations", "Returns the invalidations of a namespace, shared by all who ask for the same one.";
-    APART: "Store::generations", "An invalidation in one namespace leaves the other namespaces alone.";
+    INCREMENT_OVERFLOW: "Store::increment", "Fails with StoreErrorKind::Overflow if the sum is outside the range of i64; the counter keeps its value.";
+    COMPARE: "Store::compare_and_set", "Stores new if the current entry equals expected (None: the key is absent), atomically, and returns true if it did.";
+    COMPARE_ZERO: "Store::compare_and_set", "With a zero ttl, removes the current entry instead of replacing it.";
+    GET_MANY: "Store::get_many", "Returns the entries under several keys, in the order of the keys.";
+    PUT_MANY: "Store::put_many", "Stores several entries, replaces old ones, and returns true for each entry that was stored.";
+    REMOVE_MANY: "Store::remove_many", "Removes several entries and returns true for each key that had an unexpired one.";
+    TOUCH: "Store::touch", "Sets the remaining time to live of an entry (None: it never expires) and returns true if it is present and has not expired.";
+    TOUCH_ZERO: "Store::touch", "A zero ttl removes the entry.";
+    SHARED: "Store::generations", "Returns the invalidations of a namespace, shared by all callers that pass the same name.";
+    APART: "Store::generations", "An invalidation in one namespace does not affect other namespaces.";
     CURRENT: "Generations::current", "Returns the generation that entries made from now on carry.";
-    GROWS: "Generations::current", "The counter only grows, and a generation becomes current no sooner than the invalidation that led to it can be seen by every check: who reads a generation and then finds an entry valid may go on taking it for valid while that generation is current.";
-    CLEARED: "Generations::cleared", "Returns the generation of the last time that Scope::EVERYTHING or Scope::VALUES was invalidated (Strength::Hard), or the first one of the incarnation: counters, which carry no generation themselves, have it in their keys.";
-    VALID: "Generations::check", "An entry is valid if it carries the generation that was current before the work that made it began, and no later advance named a scope of it.";
+    GROWS: "Generations::current", "The counter only grows, and a generation becomes current only when every check can see the invalidation that led to it.";
+    CLEARED: "Generations::cleared", "Returns the generation of the last hard invalidation of Scope::EVERYTHING or Scope::VALUES, or the first generation of the incarnation if there was none.";
+    VALID: "Generations::check", "An entry is valid if it carries the generation that was current before the work that made it began, and no later advance named one of its scopes.";
     EVERYTHING: "Generations::check", "Scope::EVERYTHING is always among the scopes.";
     AHEAD: "Generations::check", "An entry of another incarnation, or ahead of the counter, is never valid.";
-    FUTURE: "Generations::check", "An entry whose incarnation begins more than ten years from now is invalid, and begins no new incarnation.";
-    WENT_BACK: "Generations::check", "That is noticed by a process that has seen a later generation, and through an entry that was made after a lost invalidation; the store begins a new incarnation then.";
-    OVERTAKEN: "Generations::check", "A generation with another stamp than the kept one is of a history that was lost: its entry is invalid, and a new incarnation begins.";
-    LOST: "Generations::check", "Nothing a store evicts may make it valid again: a store that lost the counter begins a new incarnation, under which every older entry is invalid.";
-    ADVANCE: "Generations::advance", "Once advance has returned, no check on any machine may call an older entry of these scopes valid.";
-    SOFT: "Generations::advance", "Entries are stale: their stale windows still serve.";
-    NOT_UNDONE: "Generations::advance", "This never undoes a Hard one.";
-    DEPEND: "Generations::depend", "Notes that something is about to be made from a value, and returns the current generation: before the value is read.";
-    WRITTEN: "Generations::written", "Invalidates what was made from a value that was written or removed just now, where depend was ever called for it; else nothing is advanced, so that values nobody depends on cost nothing.";
-    WRITTEN_SINCE: "Generations::written", "Returns the generation as of which what is made from the new value counts, or None if somebody else has written it since since, a generation that was current before the write.";
+    FUTURE: "Generations::check", "An entry whose incarnation begins more than ten years from now is invalid, and does not start a new incarnation.";
+    WENT_BACK: "Generations::check", "The loss is noticed by a process that has seen a later generation, and by a check of an entry that was made after a lost invalidation; the store then begins a new incarnation.";
+    OVERTAKEN: "Generations::check", "A generation whose stamp differs from the kept one belongs to a lost history: its entry is invalid, and a new incarnation begins.";
+    LOST: "Generations::check", "No eviction may make an invalid entry valid again: a store that lost the counter begins a new incarnation, in which every older entry is invalid.";
+    ADVANCE: "Generations::advance", "After advance has returned, no check on any machine may find an older entry of these scopes valid.";
+    SOFT: "Generations::advance", "Entries become stale, and may still be served within their stale windows.";
+    NOT_UNDONE: "Generations::advance", "A soft invalidation never undoes a Hard one.";
+    DEPEND: "Generations::depend", "Records that an entry is about to be made from a value, and returns the current generation.";
+    WRITTEN: "Generations::written", "Invalidates the dependents of a value that was just written or removed. If depend was never called for the value, nothing is advanced, so that values without dependents cost nothing.";
+    WRITTEN_SINCE: "Generations::written", "Returns the generation that dependencies on the new value carry, or None if another writer has written the value after since.";
 }
 
 impl Rule {
-    /// Verifies that a call returned what it has to.
+    /// Verifies the value that a call returned.
     pub(super) fn returned<T: PartialEq + Show>(self, call: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
@@ -71,7 +71,7 @@ impl Rule {
         }
     }
 
-    /// Verifies a number that several calls lead to.
+    /// Verifies a value that results from several calls.
     pub(super) fn is<T: PartialEq + Show>(self, what: impl fmt::Display, found: T, expected: T) {
         let both = [found, expected];
         if both[0] != both[1] {
@@ -93,7 +93,7 @@ impl Rule {
     }
 }
 
-/// What a report shows of a value, in one line.
+/// Formats a value for a report, on one line.
 pub(super) trait Show {
     fn shown(&self) -> String;
 }
@@ -108,7 +108,7 @@ impl<T: fmt::Debug> Show for T {
     }
 }
 
-/// The most characters of a value that are shown.
+/// The most characters of a value that a report shows.
 const MOST: usize = 120;
 
 /// An entry as a report shows it.
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_is_a_sentence_of_the_documentation() {
+    fn every_rule_quotes_the_documentation() {
         let docs = plain(include_str!("../store_trait.rs")) + &plain(include_str!("../generations.rs"));
         for rule in ALL {
             assert!(docs.contains(rule.sentence), "{rule:?}");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_value_is_shown_in_part() {
+    fn long_values_are_truncated() {
         let shown = Shown(Some(Entry::raw(vec![0; 100_000]))).shown();
         assert!(shown.starts_with("a value of 100000 bytes: ") && shown.len() < 200, "{shown}");
         assert_eq!(Shown(None).shown(), "no entry");

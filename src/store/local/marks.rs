@@ -7,10 +7,11 @@ use crate::store::{Scope, Strength, Validity};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Each row has `1 << BITS` buckets. With 10,000 scopes in the rows, one unrelated scope in 200 counts as invalidated.
+/// Each row has `1 << BITS` buckets. With 10,000 scopes in the rows, one unrelated scope in 200
+/// counts as invalidated.
 const BITS: u32 = 15;
 
-/// The last invalidations of the scopes that share it.
+/// The counters of the last hard and the last soft invalidation of the scopes that share it.
 #[derive(Default)]
 pub(super) struct LocalMarks {
     hard: AtomicU64,
@@ -20,14 +21,15 @@ pub(super) struct LocalMarks {
 /// An exact table of 5,460 scopes.
 pub(super) type ExactScopes = Names<LocalMarks, 6>;
 
-/// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones share buckets.
+/// The last invalidations of the scopes of a group. The first 5,460 scopes are exact; later ones
+/// share buckets.
 #[derive(Default)]
 pub(super) struct ScopeGroup {
     pub(super) exact: ExactScopes,
     rows: OnceLock<Box<[LocalMarks]>>,
 }
 
-/// The values that have ever had a dependent. The first 340 are exact; later ones share bits.
+/// The values that have ever had a dependent. The first 340 are exact; later values share bits.
 #[derive(Default)]
 pub(super) struct DependedValues {
     exact: Names<(), 4>,

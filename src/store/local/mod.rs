@@ -1,4 +1,4 @@
-//! Invalidations in the memory of this process.
+//! Invalidations in the memory of a process.
 
 mod marks;
 mod names;
@@ -10,21 +10,26 @@ use self::namespaces::LocalNamespaces;
 use super::Generations;
 use std::sync::Arc;
 
-/// The invalidations of a store that lives in this process, by namespace.
+/// The invalidations of a store inside the process, by namespace.
+///
+/// A store inside the process has a field of this type, and returns [`namespace`](Self::namespace)
+/// from [`Store::generations`](super::Store::generations). Clones share the invalidations.
 ///
 /// # Memory
-/// A namespace grows with the number of invalidated scopes. The kinds of scope are paths, URIs and tags, each on all
-/// hosts or on one, and values, subtrees and hosts. A namespace takes about 6 KiB after one invalidation of each kind.
+/// A namespace grows with the number of invalidated scopes. The kinds of scope are paths, URIs and
+/// tags, each on all hosts or on one, and values, subtrees and hosts. A namespace takes about 6 KiB
+/// after one invalidation of each kind.
 ///
-/// The first 5,460 scopes of each kind are exact and take 430 KiB. All others of a kind share 2 MiB of buckets. A
-/// namespace takes about 21 MiB at most. After invalidations of 15,000 scopes of one kind, one unrelated scope in 200
-/// counts as invalidated.
+/// The first 5,460 scopes of each kind are exact and take 430 KiB. All others of a kind share 2 MiB
+/// of buckets. A namespace takes about 21 MiB at most. After invalidations of 15,000 scopes of one
+/// kind, one unrelated scope in 200 counts as invalidated.
 ///
 /// # Idle namespaces
-/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::cache::Cache). The most
-/// recently used idle namespaces are kept: at most 16,384, which take at most 24 MiB together with their names. The
-/// others are dropped when handles are requested. A dropped namespace begins a new incarnation when it is next used: everything that was stored in it is invalid.
-/// A namespace that a handle exists for is never dropped.
+/// A namespace is idle while no handle to it exists, such as a [`Cache`](crate::cache::Cache). The
+/// most recently used idle namespaces are kept: at most 16,384, which take at most 24 MiB together
+/// with their names. The others are dropped when handles are requested. A dropped namespace begins
+/// a new incarnation at its next use: all entries of it are invalid. A namespace with a handle is
+/// never dropped.
 ///
 /// # Example
 /// ```
@@ -46,20 +51,22 @@ pub struct LocalGenerations {
 }
 
 impl LocalGenerations {
-    /// Creates the invalidations of no namespace yet.
+    /// Creates an empty set of namespaces.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Creates the same, with a fixed secret for the choice of buckets, for tests. By default the secret is
-    /// random, so that nobody can tell which scopes share buckets.
+    /// Creates an empty set of namespaces with a fixed secret for the choice of buckets, for tests.
+    ///
+    /// By default the secret is random, so that no client can predict which scopes share buckets.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         Self { seed: Some(seed), ..Self::default() }
     }
 
-    /// Returns a handle to the invalidations of a namespace. Handles that exist at the same time share them.
+    /// Returns a handle to the invalidations of a namespace. Handles that exist at the same time
+    /// share them.
     #[must_use]
     pub fn namespace(&self, namespace: &str) -> Arc<dyn Generations> {
         self.namespaces.request(namespace, self.seed)

@@ -5,10 +5,10 @@ use crate::store::Scope;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// An exact table of scopes, each with marks of its own. Scopes are never removed.
+/// An exact table of scopes and their marks. Scopes are never removed.
 ///
-/// The table consists of segments. Each has four times the size of the previous one and is allocated when that is full.
-/// Readers need no lock, since a scope never moves to another segment.
+/// The table consists of segments. Each has four times the size of the previous one and is
+/// allocated when that is full. Readers need no lock, since a scope never moves to another segment.
 pub(super) struct Names<M, const SEGMENTS: usize> {
     segments: [OnceLock<Box<[NameSlot<M>]>>; SEGMENTS],
     len: AtomicUsize,
@@ -19,7 +19,8 @@ type NameSlot<M> = (OnceLock<Scope>, M);
 /// The number of scopes that the first segment holds.
 const FIRST: usize = 4;
 
-/// Returns how many scopes a segment holds. Twice as many slots keep searches short: they end at an empty slot.
+/// Returns the number of scopes that a segment holds. A segment has twice as many slots, which
+/// keeps searches short: a search ends at an empty slot.
 const fn room(segment: usize) -> usize {
     FIRST << (2 * segment)
 }
@@ -49,7 +50,8 @@ impl<M: Default, const SEGMENTS: usize> Names<M, SEGMENTS> {
         })
     }
 
-    /// Returns the marks of a scope, which is added if there is room. The caller holds the table's turn.
+    /// Returns the marks of a scope, and adds the scope if there is room. The caller holds the
+    /// table's turn.
     pub(super) fn get_or_add(&self, scope: Scope, hash: u64, usage: &Usage) -> Option<&M> {
         let known = self.get(scope, hash);
         if known.is_some() || self.is_full() {
@@ -91,7 +93,7 @@ mod tests {
         let usage = Usage::new(0, &Arc::default());
         let names = Names::<AtomicUsize, 3>::default();
         let scope = |number: usize| Scope::tag(&number.to_string());
-        // The worst hash of all: every search begins at one slot.
+        // The first is the worst hash: every search begins at the same slot.
         for hash_of in [|_: usize| 7_u64, |number: usize| number as u64 * 0x9e37_79b9] {
             let names = Names::<AtomicUsize, 3>::default();
             for number in 0..100 {

@@ -1,4 +1,4 @@
-//! The namespaces of a store in this process, which drops idle ones.
+//! The namespaces of a store inside the process. Idle ones are dropped beyond a limit.
 
 use super::table::NamespaceTable;
 use dashmap::DashMap;
@@ -13,13 +13,14 @@ const MOST_IDLE: usize = 16 * 1024;
 const MOST_IDLE_BYTES: usize = 24 << 20;
 /// The growth of all namespaces, in bytes, that starts a search for idle ones.
 const GROWTH: usize = 8 << 20;
-/// The fewest requests between two searches for idle namespaces. With many namespaces, a quarter of their number.
+/// The fewest requests between two searches for idle namespaces. With many namespaces, a quarter of
+/// their number.
 const LEAST_INTERVAL: usize = 256;
 
 /// The invalidations of each namespace. A namespace is idle while no handle to its table exists.
 ///
-/// Some requests search for idle namespaces and drop the least recently used. The interval between searches grows with
-/// the number of namespaces, so that the cost per request stays constant.
+/// Some requests search for idle namespaces and drop the least recently used. The interval between
+/// searches grows with the number of namespaces, so that the cost per request stays constant.
 #[derive(Default)]
 pub(super) struct LocalNamespaces {
     kept: DashMap<Arc<str>, KeptNamespace>,
@@ -33,7 +34,7 @@ pub(super) struct LocalNamespaces {
 
 struct KeptNamespace {
     table: Arc<NamespaceTable>,
-    /// The number of the last request for it, or of the last search that found a handle to it.
+    /// The number of the last request for the namespace, or of the last search that found a handle.
     last_use: AtomicU64,
 }
 
@@ -56,8 +57,8 @@ impl KeptNamespace {
 
     /// Returns `true` if no handle exists.
     ///
-    /// With the map's shard locked exclusively, the result stays true: new handles are clones of a handle, or of the
-    /// table in this map.
+    /// With the map's shard locked exclusively, the result stays true: new handles are clones of a
+    /// handle, or of the table in this map.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.table) == 1
     }
@@ -69,7 +70,7 @@ impl LocalNamespaces {
         let now = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let known = self.kept.get(namespace).map(|kept| kept.request(now));
         let table = known.unwrap_or_else(|| {
-            // What a new table and its name take counts as growth, too.
+            // The bytes of a new table and its name count as growth, too.
             self.grown.fetch_add(namespace.len(), Ordering::Relaxed);
             let new = || KeptNamespace::new(NamespaceTable::new(seed, &self.grown));
             self.kept.entry(namespace.into()).or_insert_with(new).request(now)
@@ -80,7 +81,8 @@ impl LocalNamespaces {
         table
     }
 
-    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed outside the map's locks.
+    /// Drops the least recently used idle namespaces beyond the limits. Their memory is freed
+    /// outside the map's locks.
     fn drop_idle(&self, now: u64) {
         let _searching = match self.searching.try_lock() {
             Ok(searching) => searching,

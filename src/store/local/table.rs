@@ -1,4 +1,4 @@
-//! The invalidations of one namespace: a counter and a bounded number of marks, each only ever raised.
+//! The invalidations of one namespace: a counter, and a bounded number of marks that only grow.
 
 use super::marks::{DependedValues, ExactScopes, LocalMarks, ScopeGroup};
 use super::usage::Usage;
@@ -51,15 +51,16 @@ impl NamespaceTable {
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {
-        // A panic leaves nothing half done under this lock.
+        // A panic leaves no change half done under this lock.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Raises marks, and then the counter; returns the new one.
+    /// Raises the marks of the scopes, then the counter. Returns the new counter.
     ///
-    /// In this order: a fill that reads the new number began after the write that this invalidation follows,
-    /// one that reads the old number is caught by the marks; and a reader of the new number sees the marks. Growth of
-    /// the table does not change this: marks never move.
+    /// The order matters. A fetch that reads the new counter began after the write that this
+    /// invalidation follows. A fetch that reads the old counter is caught by the marks. A reader of
+    /// the new counter sees the marks. Growth of the table does not change this, since marks never
+    /// move.
     fn bump(&self, scopes: &[Scope], strength: Strength) -> u64 {
         let next = self.now() + 1;
         for &scope in scopes {
@@ -82,7 +83,7 @@ impl NamespaceTable {
         self.groups[group].bump(scope, hash, strength, to, usage);
     }
 
-    /// Tells what became of a scope since a generation.
+    /// Returns the state of an entry with this scope and generation.
     fn since(&self, scope: Scope, since: Generation) -> Validity {
         if since.incarnation() != self.incarnation || since.counter() > self.now() {
             return Validity::Invalid;
@@ -105,8 +106,8 @@ impl NamespaceTable {
     }
 
     fn is_depended(&self, value: Scope) -> bool {
-        // The value was written before this fence. A dependent that is not seen here passes the fence of `depend` later,
-        // so it reads the new value.
+        // The value was written before this fence. A dependent that is not yet in the table passes
+        // the fence of `depend` later, so it reads the new value.
         fence(Ordering::SeqCst);
         !self.depended.is_empty() && self.depended.contains(value, self.secret.hash(value))
     }

@@ -1,4 +1,4 @@
-//! The memory that the invalidations of a namespace take.
+//! The memory use of a namespace's invalidations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

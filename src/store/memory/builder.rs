@@ -1,4 +1,4 @@
-//! How a [`MemoryStore`] is configured.
+//! The builder of a [`MemoryStore`].
 
 use super::inner::{Entries, MemoryInner, WRITERS};
 use super::memory_store::MemoryStore;
@@ -14,15 +14,17 @@ use std::sync::{Arc, Mutex};
 
 const DEFAULT_CAPACITY: u64 = 256 << 20;
 const LEAST_CAPACITY: u64 = 64 << 10;
-/// A body of the largest size that policies record by default, and its head.
+/// The size of the largest body that policies record by default, plus its head.
 const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
 
-/// Configures a [`MemoryStore`].
+/// A builder for a [`MemoryStore`].
 ///
 /// # Example
 /// ```
 /// use tower_response_cache::MemoryStore;
 ///
+/// // 1 GiB for all entries, 32 MiB for one.
+/// // 1 GiB for all entries, 32 MiB for one.
 /// let store = MemoryStore::builder().max_bytes(1 << 30).largest_entry(32 << 20).build()?;
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
@@ -36,11 +38,11 @@ pub struct MemoryStoreBuilder {
 }
 
 impl MemoryStore {
-    /// Creates a store that holds so many bytes.
+    /// Creates a store with a capacity in bytes.
     ///
     /// # Panics
-    /// If the capacity is below 64 KiB, which could hold next to nothing. [`builder`](Self::builder)
-    /// returns an error instead.
+    /// Panics if the capacity is below 64 KiB, which could hold almost no entries.
+    /// [`MemoryStoreBuilder::build`] returns an error instead.
     #[must_use]
     #[track_caller]
     pub fn with_max_bytes(bytes: u64) -> Self {
@@ -61,27 +63,32 @@ impl MemoryStoreBuilder {
         Self { capacity: DEFAULT_CAPACITY, largest_entry: None, clock: Clock::system(), seed: None }
     }
 
-    /// Sets how many bytes the entries may take together. The default is 256 MiB.
+    /// Sets the capacity: the most bytes that all entries may take together.
+    ///
+    /// The default is 256 MiB.
+    #[doc(alias = "capacity")]
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.capacity = bytes;
         self
     }
 
-    /// Sets how many bytes one entry may take. The default is a little over 8 MiB, or a quarter of
-    /// the capacity if that is less.
+    /// Sets the most bytes that one entry may take, at most a quarter of the capacity.
+    ///
+    /// The default is 8 MiB + 64 KiB, or a quarter of the capacity if that is less.
     pub fn largest_entry(mut self, bytes: u64) -> Self {
         self.largest_entry = Some(bytes);
         self
     }
 
-    /// Sets the clock that entries expire by.
+    /// Sets the clock that decides when entries expire. The default is the system's.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Sets the secret that chooses the buckets of invalidations ([`LocalGenerations::with_seed`]), for tests.
-    /// By default, each store has another.
+    /// Sets the secret that selects the buckets of invalidations, for tests.
+    ///
+    /// See [`LocalGenerations::with_seed`]. By default, each store has a random secret.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
@@ -90,7 +97,10 @@ impl MemoryStoreBuilder {
     /// Builds the store.
     ///
     /// # Errors
-    /// If the capacity is below 64 KiB, or the largest entry is zero or more than a quarter of it.
+    /// Fails with [`ConfigErrorKind::CapacityTooSmall`] if the capacity is below 64 KiB. Fails with
+    /// [`ConfigErrorKind::ZeroLimit`] if the largest entry is zero. Fails with
+    /// [`ConfigErrorKind::LargestEntryTooLarge`] if the largest entry is over a quarter of the
+    /// capacity.
     pub fn build(self) -> Result<MemoryStore, ConfigError> {
         if self.capacity < LEAST_CAPACITY {
             return Err(ConfigError::new(ConfigErrorKind::CapacityTooSmall, self.capacity));
@@ -114,12 +124,14 @@ impl MemoryStoreBuilder {
     }
 }
 
-/// Each shard has to hold several of the largest entries: it refuses what is near its own size.
+/// Creates the table of entries. Each shard must hold at least four of the largest entries, since
+/// it refuses entries near its own size.
 fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    // An estimate that tables are laid out by; a very large capacity should not take memory up front.
+    // The initial size of the tables. The upper limit keeps a large capacity from taking memory
+    // early.
     let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)

@@ -1,4 +1,4 @@
-//! The state of a memory store: the table of its entries and all that belongs to it.
+//! The state of a memory store: its table of entries, locks, replicas and invalidations.
 
 use super::replicas::Replicas;
 use super::slot::{RemovalLifecycle, StoredSlot, Weight};
@@ -9,10 +9,10 @@ use quick_cache::sync::Cache as Quick;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What the clones of a store share.
+/// The state that the clones of a store share.
 pub(super) struct MemoryInner {
     pub(super) entries: Entries,
-    /// Writers of one key take turns; readers never wait for them.
+    /// Writers of one key take turns. Readers never wait for writers.
     pub(super) writers: Box<[Mutex<()>]>,
     pub(super) replicas: Replicas,
     pub(super) generations: LocalGenerations,
@@ -26,7 +26,7 @@ pub(super) type Entries = Quick<CacheKey, StoredSlot, Weight, BuildPrehashed, Re
 pub(super) const WRITERS: usize = 64;
 
 impl MemoryInner {
-    /// Returns the entry under a key. An expired entry is removed, added to `removed` and not returned.
+    /// Returns the entry under a key. An expired entry is removed and moved to `removed` instead.
     pub(super) fn live(&self, key: KeyRef<'_>, removed: &mut Vec<StoredSlot>) -> Option<StoredSlot> {
         let slot = self.entries.get(&key)?;
         let now = if slot.expires == Moment::NEVER { Moment::NEVER } else { self.clock.now() };

@@ -1,4 +1,4 @@
-//! The store itself.
+//! The memory store.
 
 use super::inner::MemoryInner;
 use super::slot::StoredSlot;
@@ -11,14 +11,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A store in this process's memory, bounded in bytes. Clones share what is stored.
+/// A store in the memory of this process, with a capacity in bytes.
 ///
-/// The weight of an entry counts its key, header lines and body. When the capacity is reached,
-/// what was used least goes first, new entries being on probation, so that a flood of requests for
-/// things nobody asks for twice does not drive out what everybody asks for.
+/// Clones share the entries. Other processes do not see them, and a restart loses them.
 ///
-/// Besides the capacity, each thread keeps copies of the few hottest entries (32 at most, of 128 KiB
-/// at most each), so that threads that serve the same page do not slow each other down.
+/// # Memory
+/// The weight of an entry counts its key, header lines and body. At the capacity, the store evicts
+/// the least used entries. New entries are on probation: a flood of requests for rare pages does
+/// not evict the popular ones.
+///
+/// Beyond the capacity, each thread keeps replicas of the hottest entries, so that threads that
+/// serve the same page do not slow each other down. A thread has at most 32 replicas of at most 128
+/// KiB. Invalidations take memory beyond the capacity, too: see
+/// [`LocalGenerations`](crate::store::LocalGenerations).
 ///
 /// # Example
 /// ```
@@ -26,23 +31,25 @@ use std::time::Duration;
 ///
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20)); // bytes
 /// ```
+#[doc(alias = "in-memory")]
+#[doc(alias = "LRU")]
 #[derive(Clone)]
 pub struct MemoryStore(pub(super) Arc<MemoryInner>);
 
 impl MemoryStore {
-    /// Returns how many bytes the entries take now.
+    /// Returns the bytes that all entries take now.
     #[must_use]
     pub fn weight(&self) -> u64 {
         self.0.entries.weight()
     }
 
-    /// Returns how many entries there are, expired ones that nobody asked for since included.
+    /// Returns the number of entries, including expired entries that are not yet removed.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.entries.len()
     }
 
-    /// Returns `true` if nothing is stored.
+    /// Returns `true` if the store has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.entries.is_empty()
@@ -78,7 +85,8 @@ impl Store for MemoryStore {
     }
 
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        // Locals are dropped before parameters: an entry that is not stored is dropped after the turn.
+        // Locals are dropped before parameters, so a rejected entry is dropped after the turn. Its
+        // body may have a foreign owner, whose `Drop` may use the store.
         let mut turn = WriteTurn::wait(&self.0, key);
         if mode == PutMode::IfAbsent && turn.live().is_some() {
             return StoreFuture::ready(Ok(false));
@@ -176,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_weight_stays_within_the_capacity_whatever_is_put() {
+    fn weight_never_exceeds_the_capacity() {
         let store = MemoryStore::with_max_bytes(1 << 20);
         for i in 0..5000_u32 {
             put(&store, &i.to_le_bytes(), 700 + i as usize % 5000);
@@ -185,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_keys_asked_for_once_does_not_drive_out_what_is_asked_for_often() {
+    fn flood_of_rare_keys_does_not_evict_a_popular_one() {
         let store = MemoryStore::with_max_bytes(1 << 20);
         put(&store, b"hot", 2000);
         for i in 0..20_000_u32 {
@@ -197,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_entry_that_may_be_configured_can_be_stored() {
+    fn entry_of_the_largest_configurable_size_is_stored() {
         for capacity in [64 << 10, 1 << 20, 40 << 20] {
             let store = MemoryStore::builder()
                 .max_bytes(capacity)
@@ -211,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_is_too_large_is_refused_and_leaves_nothing_old_behind() {
+    fn put_of_a_too_large_entry_removes_the_old_one() {
         let store = MemoryStore::with_max_bytes(1 << 20);
         put(&store, b"k", 10);
         assert!(!put(&store, b"k", 1 << 20));
@@ -219,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_capacity_that_can_hold_nothing_is_refused_when_built() {
+    fn build_rejects_unusable_limits() {
         let kind = |builder: MemoryStoreBuilder| builder.build().expect_err("refused").kind();
         assert_eq!(kind(MemoryStore::builder().max_bytes(0)), ConfigErrorKind::CapacityTooSmall);
         assert_eq!(kind(MemoryStore::builder().largest_entry(0)), ConfigErrorKind::ZeroLimit);

@@ -1,4 +1,4 @@
-//! The embedded store: bounded in bytes, inside the process, the default.
+//! The embedded store: keeps entries in the memory of this process, up to a capacity in bytes.
 
 mod builder;
 mod inner;

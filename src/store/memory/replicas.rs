@@ -1,5 +1,7 @@
-//! Copies of hot entries per thread: threads that share a reference count wait for each other's
-//! cache line at every hit, threads with a copy of their own do not.
+//! Replicas of hot entries per thread.
+//!
+//! Threads that share a reference count contend for its cache line at every hit. Threads with
+//! separate replicas do not.
 
 use super::slot::StoredSlot;
 use crate::clock::{Clock, Moment};
@@ -8,15 +10,18 @@ use crate::key::{CacheKey, KeyRef};
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Which store a copy belongs to.
+/// The number of the last store. A replica has the number of its store.
 static NEXT_STORE: AtomicU64 = AtomicU64::new(0);
 
 const PLACES: usize = 32;
-/// The most bytes of a copy and its source together. After an eviction, the copy alone may keep the source.
+/// The most bytes of a copy and its source together. After an eviction, only the copy may keep the
+/// source in memory.
 const LARGEST: u64 = 128 << 10;
-/// So many look-ups in a row, others in the same place deducted, make an entry hot.
+/// The look-ups that make an entry hot. Each look-up of another entry in the same place deducts
+/// one.
 const HOT: u32 = 16;
-/// Every so many hits of a copy, the entry itself is looked up, so that it is not evicted as unused.
+/// The hits of a copy after which the entry itself is looked up, so that it is not evicted as
+/// unused.
 const TOUCH_EVERY: u32 = 64;
 const VERSIONS: usize = 8192;
 
@@ -27,7 +32,7 @@ thread_local! {
 #[derive(Default)]
 struct ReplicaSlot {
     store: u64,
-    /// The candidate's or the copy's hash.
+    /// The hash of the candidate's or the copy's key.
     hash: u64,
     count: u32,
     copy: Option<Replica>,
@@ -36,12 +41,13 @@ struct ReplicaSlot {
 struct Replica {
     key: CacheKey,
     slot: StoredSlot,
-    /// What the copy was made of, to know it again when only a neighbour's write raised the version.
+    /// The source of the copy. The copy stays current if only a write of another key in its version
+    /// slot raised the version.
     source: Entry,
     version: u64,
 }
 
-/// Tells copies of one store from those of others, and current copies from outdated ones.
+/// The identity of a store, and the versions that distinguish current from outdated copies.
 pub(super) struct Replicas {
     store: u64,
     /// Raised after each write of a key that falls into the slot.
@@ -60,12 +66,12 @@ impl Replicas {
         &self.versions[key.process_hash() as usize % VERSIONS]
     }
 
-    /// Outdates the copies of a key, after it was written.
+    /// Outdates the copies of a key, after a write of it.
     pub(super) fn changed(&self, key: KeyRef<'_>) {
         self.version(key).fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Returns this thread's copy if it is current, else what `load` finds.
+    /// Returns this thread's copy if it is current, otherwise the result of `load`.
     #[inline]
     pub(super) fn get(
         &self,
@@ -82,7 +88,7 @@ impl Replicas {
         });
         match found {
             Ok(Some(entry)) => Some(entry),
-            // No thread-local values any more: the thread is ending.
+            // The thread is ending and has dropped its thread-local values.
             Err(_) => load().map(|slot| slot.entry),
             Ok(None) => {
                 let slot = load()?;
@@ -92,9 +98,10 @@ impl Replicas {
         }
     }
 
-    /// Counts a look-up that went to the table; a hot entry gets a copy.
+    /// Counts a look-up in the table, and makes a copy if the entry is hot.
     fn consider(&self, key: KeyRef<'_>, version: u64, slot: &StoredSlot) {
-        // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop` may use the store.
+        // Dropped after the borrow: the body of the old copy may have a foreign owner, whose `Drop`
+        // may use the store.
         let replaced = PLACE.try_with(|places| {
             let mut places = places.try_borrow_mut().ok()?;
             if places.is_empty() {

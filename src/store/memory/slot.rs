@@ -5,7 +5,7 @@ use crate::entry::{Entry, EntryKind};
 use crate::key::{CacheKey, KeyRef};
 use quick_cache::Lifecycle;
 
-/// An entry, and when it expires.
+/// An entry, and the moment at which it expires.
 #[derive(Clone)]
 pub(super) struct StoredSlot {
     pub(super) entry: Entry,
@@ -16,7 +16,8 @@ pub(super) struct StoredSlot {
 #[derive(Clone)]
 pub(super) struct Weight;
 
-/// What the table itself takes for an entry, about: the slot, its index, and half a ghost.
+/// The approximate bytes that the table itself takes per entry: the slot, its index, and half a
+/// ghost entry.
 pub(super) const SLOT_WEIGHT: u64 = 160;
 
 impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {
@@ -25,7 +26,7 @@ impl quick_cache::Weighter<CacheKey, StoredSlot> for Weight {
     }
 }
 
-/// Returns the bytes that an entry takes, with its key and its place in the table.
+/// Returns the bytes that an entry takes, including its key and its place in the table.
 pub(super) fn entry_weight(key: KeyRef<'_>, entry: &Entry) -> u64 {
     SLOT_WEIGHT + key.as_bytes().len() as u64 + entry.weight()
 }

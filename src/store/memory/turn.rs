@@ -1,4 +1,4 @@
-//! The turn of a writer.
+//! The turn of a writer: mutual exclusion of the writers of one key.
 
 use super::inner::{MemoryInner, WRITERS};
 use super::slot::{StoredSlot, entry_weight};
@@ -12,7 +12,8 @@ pub(super) struct WriteTurn<'a> {
     store: &'a MemoryInner,
     key: KeyRef<'a>,
     _guard: MutexGuard<'a, ()>,
-    /// The entries found or removed during the turn. Declared after the guard: they are dropped after the turn.
+    /// The entries found or removed during the turn. Declared after the guard: they are dropped
+    /// after the turn.
     seen: Vec<StoredSlot>,
 }
 
@@ -26,8 +27,8 @@ impl<'a> WriteTurn<'a> {
 
     /// Returns the entry, unless it has expired.
     ///
-    /// If there is none, outdates all copies of it: a thread's copy may have outlived the eviction of its entry, and all
-    /// threads must find the same.
+    /// If it is absent or has expired, outdates all copies of it. A thread's copy may have outlived
+    /// the eviction of its entry, and all threads must find the same.
     pub(super) fn live(&mut self) -> Option<&StoredSlot> {
         match self.store.live(self.key, &mut self.seen) {
             Some(slot) => {
@@ -41,7 +42,8 @@ impl<'a> WriteTurn<'a> {
         }
     }
 
-    /// Stores an entry and returns `true`. If the entry is too large, erases the key and returns `false`.
+    /// Stores an entry and returns `true`. If the entry is too large, erases the key and returns
+    /// `false`.
     pub(super) fn write(&mut self, entry: Entry, expires: Moment) -> bool {
         let slot = StoredSlot { entry, expires };
         if entry_weight(self.key, &slot.entry) > self.store.largest_entry {

@@ -1,32 +1,41 @@
-//! Changes that are asked for at the same time, and made as one.
+//! Concurrent changes of a record, which are written together.
 
 use super::table::Record;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The changes of one record that somebody waits for. Whoever writes the record makes them all, so that those of one
-/// process do not stand in each other's way: what makes one of them try again has mostly made its change, too. Nobody
-/// is waited for: each tries by itself until its own is made, by whomever.
+/// The waiting changes of one record.
+///
+/// Each task that writes the record writes all waiting changes, so that tasks of one process do not
+/// obstruct each other: a task whose write fails has mostly had its change written by another task.
+/// No task waits for another one. Each tries until its own change is written, by any task.
+///
+/// ```text
+/// join ─> waiting ─> attempt ──written──> made (the result is set)
+///            ^          │
+///            └──failed──┘   dropping the ticket removes a change in any state
+/// ```
 #[derive(Default)]
 pub(super) struct Changes {
     waiting: Mutex<Vec<Arc<Change>>>,
 }
 
-/// What is to be done to the record, maybe several times until nobody interferes; and what is to be said then.
+/// Changes a copy of the record. It runs again if another process interfered. Returns a function
+/// that sets the result once the copy is written.
 type Make = Box<dyn Fn(&mut Record) -> Tell + Send + Sync>;
 type Tell = Box<dyn FnOnce() + Send>;
 
-/// A change that somebody waits for.
+/// A change that a task waits for.
 pub(super) struct Change {
     make: Make,
     made: AtomicBool,
 }
 
-/// Changes that are made to a copy of the record, and not written yet.
+/// Changes that are made to a copy of the record, which is not written yet.
 pub(super) struct Attempt(Vec<(Arc<Change>, Tell)>);
 
-/// Somebody's change among those that wait, and taken from there when it is dropped.
+/// A task's claim on a waiting change. Dropping it removes the change.
 pub(super) struct Ticket<'a> {
     changes: &'a Changes,
     change: Arc<Change>,
@@ -39,7 +48,7 @@ impl Changes {
         Ticket { changes: self, change }
     }
 
-    /// Returns the changes that wait now.
+    /// Returns the changes that are waiting now.
     pub(super) fn waiting(&self) -> Vec<Arc<Change>> {
         lock(&self.waiting).iter().filter(|change| !change.made.load(Ordering::Acquire)).cloned().collect()
     }
@@ -55,7 +64,7 @@ impl Attempt {
         Self(made.collect())
     }
 
-    /// Tells those who wait for the changes that they are written.
+    /// Sets the results of the changes, after the copy was written.
     pub(super) fn told(self) {
         for (change, tell) in self.0 {
             tell();
@@ -77,6 +86,6 @@ impl fmt::Debug for Changes {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing panics under this lock.
+    // No code under this lock panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

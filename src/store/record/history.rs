@@ -1,4 +1,5 @@
-//! The last advances of a record: they tell a record that only grew from one that went back and was advanced again.
+//! The last advances of a record. They distinguish a record that only grew from a record that went
+//! back and was advanced again.
 
 use super::super::Generation;
 use super::super::incarnation::{is_believable, random};
@@ -6,7 +7,7 @@ use super::wire::{RecordReader, number};
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-/// Most advances whose stamps are kept: 1 KiB.
+/// The most advances whose stamps are kept. They take 1 KiB.
 pub(super) const LISTED: usize = 256;
 
 /// An incarnation, its counter, and the stamps of the last advances.
@@ -14,7 +15,8 @@ pub(super) const LISTED: usize = 256;
 pub(super) struct History {
     incarnation: u64,
     counter: u64,
-    /// The last one is of the counter; there is always one.
+    /// The stamps of the last advances, the newest last. The last one belongs to `counter`. There
+    /// is always one.
     stamps: VecDeque<u32>,
 }
 
@@ -39,13 +41,14 @@ impl History {
         self.counter
     }
 
-    /// Returns `true` if this is of an older incarnation than a generation, or has not come to its counter.
+    /// Returns `true` if this history is of an older incarnation than a generation, or has not
+    /// reached its counter.
     pub(super) fn is_behind(&self, generation: Generation) -> bool {
         let own = (self.incarnation, self.counter);
         own.cmp(&(generation.incarnation(), generation.counter())) == Ordering::Less
     }
 
-    /// Returns `true` if another advance than that of a generation led to its counter.
+    /// Returns `true` if the kept stamp for the generation's counter differs from its stamp.
     pub(super) fn contradicts(&self, generation: Generation) -> bool {
         let age = self.counter.checked_sub(generation.counter()).and_then(|age| usize::try_from(age).ok());
         let at = age.and_then(|age| self.stamps.len().checked_sub(age + 1));
@@ -57,12 +60,12 @@ impl History {
         is_believable(self.incarnation)
     }
 
-    /// Returns `true` if this may have passed a generation, or if a newer incarnation has begun since.
+    /// Returns `true` if this history may have passed a generation, or is of a newer incarnation.
     pub(super) fn follows(&self, generation: Generation) -> bool {
         !self.is_behind(generation) && !self.contradicts(generation)
     }
 
-    /// Returns `true` if this may have passed a generation of its own incarnation.
+    /// Returns `true` if a generation is of this incarnation and this history may have passed it.
     pub(super) fn contains(&self, generation: Generation) -> bool {
         self.incarnation == generation.incarnation() && self.follows(generation)
     }
@@ -102,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_history_contains_all_that_it_has_passed_and_nothing_of_another() {
+    fn history_contains_its_own_past_and_not_a_forks() {
         let first = advanced(&History::new(Generation::new(1, 0)), 3);
         for by in [1, 2, LISTED - 1] {
             let (one, other) = (advanced(&first, by), advanced(&first, by));
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_longer_listed_counts_as_passed() {
+    fn unlisted_generation_counts_as_passed() {
         let first = advanced(&History::new(Generation::new(1, 0)), 1);
         let other = Generation::new(1, 1).with_stamp(first.generation().stamp() ^ 1);
         assert!(!advanced(&first, LISTED - 1).contains(other));
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_incarnation_follows_an_older_one_and_contains_nothing_of_it() {
+    fn newer_incarnation_follows_an_older_one_without_containing_it() {
         let newer = History::new(Generation::new(2, 0));
         let older = Generation::new(1, 7);
         assert!(newer.follows(older) && !newer.contains(older));

@@ -1,4 +1,4 @@
-//! Invalidations as one record of a store: for those that have no better place for them.
+//! Invalidations as one entry of a store, for stores without a better place for them.
 
 mod changes;
 mod history;
@@ -18,8 +18,10 @@ use crate::key::KeyBuf;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The invalidations of a namespace, counter and marks in one entry, so that they are lost together or not
-/// at all. Changed by compare-and-set alone.
+/// The invalidations of a namespace in one entry of a store, the record.
+///
+/// The record has the counter and all marks, so that a store loses all of them or none. It changes
+/// only by compare-and-set.
 #[derive(Clone)]
 pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
@@ -28,15 +30,17 @@ pub(crate) struct RecordGenerations {
     changes: Arc<Changes>,
 }
 
-/// So often a change that other processes interfered with is tried again.
+/// The most attempts at a change with which other processes interfere.
 const TRIES: usize = 256;
 
-/// What a read of the record comes to.
+/// The result of reading the record.
 enum Reading {
     Current(Record),
-    /// An incarnation that lacks invalidations of this process: everything in it is to be invalidated.
+    /// The record's incarnation lacks invalidations that this process knows. Everything in it must
+    /// be invalidated.
     Overtaken(Record),
-    /// It is not there, or went back: a new incarnation begins, later than another one.
+    /// The record is absent, damaged, or went back. A new incarnation must begin, later than
+    /// `after`.
     Lost {
         after: Option<u64>,
     },
@@ -56,7 +60,8 @@ impl RecordGenerations {
         KeyRef::new(&self.key)
     }
 
-    /// Reads the record, which is to have passed some generations. Where there is none, a new one is begun.
+    /// Reads a record that has passed these generations. If the record is lost, begins a new
+    /// incarnation.
     async fn read(&self, passed: &[Generation]) -> Result<Record, StoreError> {
         for _ in 0..TRIES {
             let (stored, record) = match self.settled(passed).await? {
@@ -70,7 +75,7 @@ impl RecordGenerations {
         Err(StoreError::new(StoreErrorKind::Contended))
     }
 
-    /// Returns the record that takes the place of one that lacks invalidations.
+    /// Returns the record that replaces an overtaken or lost record.
     fn mended(&self, reading: Reading) -> Record {
         match reading {
             Reading::Current(record) => record,
@@ -82,7 +87,8 @@ impl RecordGenerations {
         }
     }
 
-    /// Reads the record. One that seems to have gone back is read again, once: a replica may be late.
+    /// Reads the record. If it seems to have gone back, reads it once more, since a replica may be
+    /// late.
     async fn settled(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
         let first = self.look(passed).await?;
         match first {
@@ -93,7 +99,8 @@ impl RecordGenerations {
     }
 
     async fn look(&self, passed: &[Generation]) -> Result<(Option<Entry>, Reading), StoreError> {
-        // Before the read: a reply may be older than what is seen while it is on its way.
+        // Taken before the read: meanwhile, another task may see a newer record than this reply
+        // has.
         let newest = self.newest().as_ref().map(History::generation);
         let stored = self.store.get(KeyRef::new(&self.key)).await?;
         let record = match &stored {
@@ -110,7 +117,8 @@ impl RecordGenerations {
         let after = known.clone().copied().chain(read).map(Generation::incarnation).max();
         let is_newer = |record: &Record| known.clone().all(|known| record.history.follows(*known));
         let reading = match record.filter(is_newer) {
-            // Another task of this process may have cleared it meanwhile.
+            // Another task of this process may already have invalidated everything in this
+            // incarnation.
             Some(record) if newest.is_some_and(|newest| !record.succeeds(newest)) && !self.knows(&record) => {
                 Reading::Overtaken(record)
             }
@@ -120,8 +128,8 @@ impl RecordGenerations {
         Ok((stored, reading))
     }
 
-    /// Puts a record in the place of what was read, and of nothing else. Returns `false` also if the record went
-    /// back meanwhile.
+    /// Replaces the entry that was read by a record, and returns `true` if it did. Returns `false`
+    /// if another entry is stored, or if the record went back meanwhile.
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
@@ -136,7 +144,8 @@ impl RecordGenerations {
             .is_some_and(|newest| newest.generation().incarnation() == record.generation().incarnation())
     }
 
-    /// Notes a history as the newest. Returns `false` if it contradicts one that was noted meanwhile.
+    /// Records a history as the newest one seen. Returns `false` if it contradicts one that another
+    /// task recorded meanwhile.
     fn note(&self, history: &History) -> bool {
         let mut newest = self.newest();
         match newest.as_ref() {
@@ -148,16 +157,17 @@ impl RecordGenerations {
     }
 
     fn newest(&self) -> std::sync::MutexGuard<'_, Option<History>> {
-        // Nothing panics under this lock.
+        // No code under this lock panics.
         self.newest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the record, and returns what the change did. One that is lost, or is not one, begins anew.
+    /// Changes the record, and returns the result of the change. A lost or damaged record is
+    /// replaced by one of a new incarnation first.
     async fn change<T: Clone + Send + Sync + 'static>(
         &self,
         change: impl Fn(&mut Record) -> T + Send + Sync + 'static,
     ) -> Result<T, StoreError> {
-        // Only what was written is told, and only once, though several may write it.
+        // Set after the change is written, and only once, though several tasks may write it.
         let told = Arc::new(OnceLock::new());
         let _place = self.changes.join({
             let told = Arc::clone(&told);
@@ -167,7 +177,8 @@ impl RecordGenerations {
             }
         });
         for _ in 0..TRIES {
-            // Before the record is read: what changes nothing counts as of then.
+            // Taken before the record is read: a change that changes nothing takes effect at the
+            // read.
             let waiting = self.changes.waiting();
             let (stored, reading) = self.settled(&[]).await?;
             if let Some(did) = told.get() {
@@ -215,7 +226,8 @@ impl Generations for RecordGenerations {
         let others = dependencies.iter().map(|dependency| (dependency.value, dependency.since));
         let all: Vec<_> = own.chain(others).collect();
         self.spawned(|this| async move {
-            // The record is read after the entry, so it has passed the entry's generations, unless it went back.
+            // The record is read after the entry. It has passed the entry's generations, unless it
+            // went back.
             let mut passed: Vec<_> = all.iter().map(|(_, since)| *since).collect();
             passed.dedup();
             let record = this.read(&passed).await?;
@@ -240,7 +252,7 @@ impl Generations for RecordGenerations {
 
     fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
         self.spawned(move |this| async move {
-            // What others wrote since is found in the record that the change is made to.
+            // The record that this changes has the writes of other processes since `since`.
             this.change(move |record| {
                 if !record.is_depended(value) {
                     return Some(since);
@@ -268,7 +280,7 @@ mod tests {
     use crate::store::incarnation::{MOST_AHEAD, new_incarnation};
 
     #[tokio::test]
-    async fn several_changes_of_a_record_that_is_near_its_end_do_not_go_past_it() {
+    async fn changes_near_the_end_of_the_counter_start_a_new_incarnation() {
         for counter in [u64::MAX - 2, (1 << 63) - 2] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::with_max_bytes(1 << 20));
             let generations = RecordGenerations::new(Arc::clone(&store), "n");
@@ -290,7 +302,7 @@ mod tests {
         assert!(generations.store.put(key, entry, None, PutMode::Always).await.expect("put"));
     }
 
-    /// Returns `true` if processes find a generation that stays current and valid.
+    /// Returns `true` if all processes find the same generation current and valid.
     async fn agree(processes: &[&RecordGenerations]) -> bool {
         let now = processes[0].current().await.expect("read");
         for process in processes {
@@ -302,7 +314,7 @@ mod tests {
         true
     }
 
-    /// Neither a record nor an entry with such an incarnation keeps a namespace from being used.
+    /// A record or an entry with an incarnation of a far future does not disable a namespace.
     #[tokio::test]
     async fn an_incarnation_of_a_far_future_is_replaced() {
         let last = (new_incarnation(None) >> 32) + MOST_AHEAD;
@@ -316,7 +328,7 @@ mod tests {
             for process in [&one, &other, &one] {
                 assert_eq!(process.check(later, &[], &[]).await.expect("read"), Validity::Invalid, "{start}");
             }
-            // The last one may become believable meanwhile.
+            // The last start may become believable during the test.
             let is_agreed = agree(&[&one, &other]).await || agree(&[&other, &one]).await;
             assert!(is_agreed || agree(&[&one, &other]).await, "{start}");
         }

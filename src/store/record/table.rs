@@ -1,4 +1,5 @@
-//! The record: the counter of a namespace and the last invalidations of its scopes, and its bytes.
+//! The record: the counter of a namespace, the last invalidations of its scopes, and their
+//! encoding.
 
 use super::super::incarnation::{new_incarnation, random};
 use super::super::placement::{EVERYTHING, FIXED, NAMES, ROWS, ScopeSlot, Secret, TABLES, VALUES, in_rows};
@@ -9,45 +10,45 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 const VERSION: u8 = 4;
-/// Each row of a group has `1 << BITS` buckets: of 800 invalidations, an unrelated scope meets all rows once in
-/// 90. A bucket takes room only from its first invalidation on.
+/// Each row of a group has `1 << BITS` buckets. After 800 invalidations, one unrelated scope in 90
+/// counts as invalidated. A bucket takes room only after its first invalidation.
 const BITS: u32 = 11;
 
-/// What the record says, decoded.
+/// The invalidations of a namespace, as decoded from the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) history: History,
-    /// What was known of the incarnation before, when this one began.
+    /// The known history of the previous incarnation, from when this one began.
     previous: Option<History>,
     /// The stamp of the last hard invalidation of everything or of all values.
     cleared: u32,
     secret: Secret,
     fixed: Box<[RecordMarks; FIXED]>,
     named: [BTreeMap<Scope, RecordMarks>; TABLES],
-    /// Sorted by number: group, row, number in the row.
+    /// The buckets, sorted by number: group, row, number in the row.
     buckets: Vec<(u16, Bucket)>,
 }
 
-/// The last invalidations of the scopes that share it.
+/// The counters of the last hard and the last soft invalidation of the scopes that share it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct RecordMarks {
     hard: u64,
     soft: u64,
 }
 
-/// The same, and whether anything was made from a value of it.
+/// The marks of a bucket. `depended` is `true` if a value of the bucket ever had a dependent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Bucket {
     marks: RecordMarks,
     depended: bool,
 }
 
-/// Why bytes are no record.
+/// The reason why bytes are not a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// They are damaged, or of an older version.
+    /// The bytes are damaged, or of an older version.
     Malformed,
-    /// A later version of this crate has written them.
+    /// A later version of this crate has written the bytes.
     Newer,
 }
 
@@ -65,7 +66,8 @@ impl RecordMarks {
 }
 
 impl Record {
-    /// Begins an incarnation, later than another one, where this is known of the one before.
+    /// Begins an incarnation that is later than `after`. `previous` is the known history of the one
+    /// before.
     pub(super) fn new(after: Option<u64>, previous: Option<History>) -> Self {
         Self { previous, ..Self::at(Generation::new(new_incarnation(after), 0)) }
     }
@@ -84,9 +86,11 @@ impl Record {
         self.history.generation()
     }
 
-    /// Returns `true` if all advances up to a known generation were made before this incarnation began, or in it. The
-    /// record may have gone back to the incarnation before, and on to this one again: what was invalidated between is not
+    /// Returns `true` if all advances up to a known generation came before this incarnation, or are
     /// in it.
+    ///
+    /// The record may have gone back to the previous incarnation and then begun this one. It then
+    /// lacks the advances in between.
     pub(super) fn succeeds(&self, known: Generation) -> bool {
         known.incarnation() >= self.generation().incarnation()
             || self.previous.as_ref().is_some_and(|previous| previous.contains(known))
@@ -125,7 +129,8 @@ impl Record {
         }
     }
 
-    /// Returns what became of a scope since a generation, which is invalid unless the history contains it.
+    /// Returns the state of an entry with this scope and generation. The entry is invalid unless
+    /// the history contains the generation.
     pub(super) fn since(&self, scope: Scope, since: Generation) -> Validity {
         if !self.history.contains(since) {
             return Validity::Invalid;
@@ -144,8 +149,8 @@ impl Record {
         Validity::in_all(numbers.map(|at| self.known(at).marks.since(since)))
     }
 
-    /// Notes that something depends on a value. What is new to the record advances it: else nobody would notice if
-    /// the record went back to before.
+    /// Records that a value has a dependent. The first dependent of a value advances the record:
+    /// without that, no process would notice if the record went back to before.
     pub(super) fn depend(&mut self, value: Scope) {
         match ScopeSlot::of(value) {
             ScopeSlot::Rows { group } if !self.is_depended(value) => {
@@ -218,7 +223,7 @@ impl Record {
         to.into()
     }
 
-    /// Marks are written as their age, which is a small number mostly.
+    /// Writes marks as their age, which is mostly a small number.
     fn write(&self, marks: RecordMarks, to: &mut Vec<u8>) {
         let counter = self.generation().counter();
         for mark in [marks.hard, marks.soft] {
@@ -226,7 +231,7 @@ impl Record {
         }
     }
 
-    /// Reads what may come from anywhere.
+    /// Decodes a record from untrusted bytes.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         match bytes.first() {
             Some(&version) if version > VERSION => Err(Unreadable::Newer),
@@ -241,7 +246,7 @@ impl Record {
         }
         let history = History::read(&mut from)?;
         let counter = history.generation().counter();
-        // No counter past its end, and no incarnation that none may follow.
+        // Rejects an exhausted counter, and an incarnation without a successor.
         if counter >= 1 << 63 || !history.is_believable() {
             return None;
         }
@@ -315,7 +320,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn a_record_is_read_as_it_was_written(
+        fn record_survives_encoding(
             counter in 0..(1_u64 << 63) - 100,
             raised in prop::collection::vec((prop::collection::vec(scope(), 0..5), any::<bool>()), 0..40),
             depended in prop::collection::vec(scope(), 0..5),
@@ -331,7 +336,7 @@ mod tests {
         }
 
         #[test]
-        fn each_invalidated_scope_is_invalid_and_what_came_later_is_valid(
+        fn older_entries_of_a_scope_are_invalid_and_later_ones_valid(
             raised in prop::collection::vec((scope(), any::<bool>()), 1..40),
         ) {
             let mut record = Record::new(None, None);
@@ -347,7 +352,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_in_its_place_is_read_without_a_panic(
+        fn arbitrary_bytes_decode_without_a_panic(
             mut bytes in prop::collection::vec(any::<u8>(), 0..200),
             is_current in any::<bool>(),
         ) {
@@ -361,7 +366,7 @@ mod tests {
         }
 
         #[test]
-        fn a_damaged_record_is_none(at in 0..200_usize, byte in any::<u8>()) {
+        fn damaged_record_is_rejected(at in 0..200_usize, byte in any::<u8>()) {
             let mut record = Record::new(None, None);
             record.bump(&[Scope::subtree("/a"), Scope::tag("t"), Scope::EVERYTHING.on_host("h")], Strength::Hard);
             let mut bytes = record.encode().to_vec();
@@ -374,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_cut_or_longer_is_none() {
+    fn truncated_or_extended_record_is_malformed() {
         let mut record = Record::new(None, None);
         (0..20).for_each(|number| record.bump(&[Scope::tag(&number.to_string())], Strength::Hard));
         let bytes = record.encode();
@@ -385,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_told_apart_from_what_is_no_record() {
+    fn later_version_is_newer_and_other_bytes_are_malformed() {
         let mut bytes = Record::new(None, None).encode().to_vec();
         for (version, expected) in
             [(VERSION + 1, Unreadable::Newer), (0xff, Unreadable::Newer), (1, Unreadable::Malformed)]
@@ -413,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_at_its_end_is_none() {
+    fn exhausted_record_is_malformed() {
         for (incarnation, counter) in [
             (7, 1 << 63),
             (7, u64::MAX),
@@ -427,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_record_stays_small_whatever_is_invalidated() {
+    fn record_size_is_bounded() {
         let mut record = Record::new(None, None);
         for number in 0..40_000 {
             let name = format!("/{number}");
@@ -448,7 +453,7 @@ mod tests {
         assert_eq!(Record::decode(&record.encode()), Ok(record));
     }
 
-    /// Names past the end of an exact table share buckets, and are invalidated all the same.
+    /// Scopes beyond the exact tables share buckets, and their invalidations count, too.
     #[test]
     fn no_invalidation_is_lost_when_the_exact_tables_are_full() {
         let mut record = Record::new(None, None);

@@ -1,10 +1,10 @@
-//! The record's bytes: numbers, digests, and a checksum over all of them.
+//! The byte format of a record: numbers, digests, and a checksum over all bytes.
 
 use siphasher::sip::SipHasher13;
 use std::hash::Hasher;
 
 const CHECKSUM: usize = 8;
-/// The key of the checksum, which is the same everywhere: "tower-response-c".
+/// The key of the checksum, the same in every process: "tower-response-c".
 const KEYS: (u64, u64) = (0x746f_7765_722d_7265, 0x7370_6f6e_7365_2d63);
 
 /// Writes a number in groups of seven bits, the lowest first.
@@ -16,12 +16,12 @@ pub(super) fn number(mut number: u64, to: &mut Vec<u8>) {
     to.push(number as u8);
 }
 
-/// Appends the checksum of what was written.
+/// Appends the checksum of the written bytes.
 pub(super) fn seal(to: &mut Vec<u8>) {
     to.extend(checksum(to));
 }
 
-/// Returns what was written before the checksum; `None` if a byte of it was changed or cut off.
+/// Returns the bytes before the checksum, or `None` if a byte was changed or cut off.
 pub(super) fn sealed(bytes: &[u8]) -> Option<&[u8]> {
     let (written, stated) = bytes.split_last_chunk::<CHECKSUM>()?;
     (checksum(written) == *stated).then_some(written)
@@ -33,7 +33,7 @@ fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
     hasher.finish().to_le_bytes()
 }
 
-/// Reads what was written, up to its end.
+/// A reader of a record's bytes. Methods return `None` if the bytes are too few or malformed.
 pub(super) struct RecordReader<'a>(pub(super) &'a [u8]);
 
 impl RecordReader<'_> {

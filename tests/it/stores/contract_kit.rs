@@ -620,37 +620,37 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         GetDropsFirstByte,
         "Store::get",
-        "Entries are handed out as they were put",
+        "Entries are returned exactly as they were put",
         "get of contract/hostile, after a put, returned a value of 255 bytes: b\"\\x01\\x02",
     ),
     (
         GetForgetsIndexes,
         "Store::get",
-        "Entries are handed out as they were put",
+        "Entries are returned exactly as they were put",
         "get of contract/put, after a put of an index, returned no entry, expected Index(",
     ),
     (
         KeysAreCut,
         "Store::get",
-        "The full bytes of the key decide",
+        "Keys are compared by their full bytes",
         "kkk... (4096 bytes), after puts under eight keys, returned the counter 7, expected the counter 6",
     ),
     (
         PutSaysFalse,
         "Store::put",
-        "Stores an entry for a time",
+        "Stores an entry and returns true",
         "put under contract/put (ttl None, Always) returned false, expected true",
     ),
     (
         PutKeepsOld,
         "Store::put",
-        "Stores an entry for a time",
+        "Stores an entry and returns true",
         "get of contract/put, after a put, returned a value of 0 bytes: b\"\", expected a value of 3 bytes: b\"one\"",
     ),
     (
         PutIfAbsentReplaces,
         "Store::put",
-        "Stores an entry for a time",
+        "Stores an entry and returns true",
         "get of contract/absent, after a put of a stored entry, IfAbsent, returned a value of 6 bytes: b\"second\"",
     ),
     (
@@ -662,7 +662,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         PutIfAbsentMindsExpired,
         "Store::put",
-        "Time to live is counted from the put",
+        "The time to live counts from the put",
         "put under contract/expiry (ttl None, IfAbsent) returned false, expected true",
     ),
     (
@@ -692,19 +692,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         PutTooLargeKeepsOld,
         "Store::put",
-        "Whenever this fails, or the entry is too large",
+        "If the put fails, or the entry is too large",
         "after a put of an entry that is too large, returned a value of 3 bytes: b\"old\", expected no entry",
     ),
     (
         NothingExpires,
         "Store::put",
-        "Time to live is counted from the put",
+        "The time to live counts from the put",
         "get of contract/expiry, after 10 of 10 seconds, returned a value of 1 bytes: b\"x\", expected no entry",
     ),
     (
         ExpiresEarly,
         "Store::put",
-        "Time to live is counted from the put",
+        "The time to live counts from the put",
         "get of contract/expiry, after 9 of 10 seconds, returned no entry, expected a value of 1 bytes",
     ),
     (
@@ -758,37 +758,37 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         IncrementProlongs,
         "Store::increment",
-        "The time to live stays as it is",
+        "An increment does not change the time to live",
         "after 10 seconds, with an increment after 6 of them, returned the counter 2, expected no entry",
     ),
     (
         IncrementEndsLife,
         "Store::increment",
-        "The time to live stays as it is",
+        "An increment does not change the time to live",
         "after 9 of 10 seconds, with an increment after 3 of them, returned no entry, expected the counter 2",
     ),
     (
         CompareReplacesAny,
         "Store::compare_and_set",
-        "Puts new if what is stored equals",
+        "Stores new if the current entry equals",
         "compare_and_set of a stored entry, absent expected, returned true, expected false",
     ),
     (
         CompareRefuses,
         "Store::compare_and_set",
-        "Puts new if what is stored equals",
+        "Stores new if the current entry equals",
         "compare_and_set of a stored entry, the same expected, returned false, expected true",
     ),
     (
         CompareAbsentRefuses,
         "Store::compare_and_set",
-        "Puts new if what is stored equals",
+        "Stores new if the current entry equals",
         "compare_and_set of an absent entry, absent expected, returned false, expected true",
     ),
     (
         CompareRaces,
         "Store::compare_and_set",
-        "Puts new if what is stored equals",
+        "Stores new if the current entry equals",
         "the number of 16 concurrent replacements of one entry that returned true is 16, expected 1",
     ),
     (
@@ -806,7 +806,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         CompareFindsExpired,
         "Store::compare_and_set",
-        "Puts new if what is stored equals",
+        "Stores new if the current entry equals",
         "compare_and_set of an expired entry, this expected, returned true, expected false",
     ),
     (
@@ -842,25 +842,25 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         TouchDoesNothing,
         "Store::touch",
-        "Sets how long an entry lives",
-        "after 15 seconds, where a put for 10 and a touch for 20 came before, returned no entry",
+        "Sets the remaining time to live",
+        "after 15 seconds, with a put for 10 and a touch for 20 before, returned no entry",
     ),
     (
         TouchRevives,
         "Store::touch",
-        "Sets how long an entry lives",
+        "Sets the remaining time to live",
         "touch of an expired entry returned Some(true), expected Some(false)",
     ),
     (
         TouchSaysFalse,
         "Store::touch",
-        "Sets how long an entry lives",
+        "Sets the remaining time to live",
         "touch of a stored entry returned false, expected true",
     ),
     (
         TouchZeroKeeps,
         "Store::touch",
-        "A zero ttl removes it",
+        "A zero ttl removes the entry",
         "after a touch with a zero ttl, returned a value of 1 bytes: b\"x\", expected no entry",
     ),
     (
@@ -878,19 +878,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         ClearedStandsStill,
         "Generations::cleared",
-        "Returns the generation of the last time",
+        "Returns the generation of the last hard invalidation",
         "before and after everything was invalidated",
     ),
     (
         ClearedMovesAlways,
         "Generations::cleared",
-        "Returns the generation of the last time",
+        "Returns the generation of the last hard invalidation",
         "cleared, after a tag and a path were invalidated, returned Generation {",
     ),
     (
         ClearedMindsNoValues,
         "Generations::cleared",
-        "Returns the generation of the last time",
+        "Returns the generation of the last hard invalidation",
         "before and after all values were invalidated",
     ),
     (
@@ -902,7 +902,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         CheckIgnoresScopes,
         "Generations::advance",
-        "Once advance has returned",
+        "After advance has returned",
         "200 paths were invalidated: check of an older entry of one of them",
     ),
     (
@@ -938,55 +938,55 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         AdvanceRaces,
         "Generations::advance",
-        "Once advance has returned",
+        "After advance has returned",
         "32 tags were invalidated concurrently: check of an older entry of one of them",
     ),
     (
         SoftIsHard,
         "Generations::advance",
-        "Entries are stale",
+        "Entries become stale",
         "a soft invalidation of a tag: check of an older entry of the tag",
     ),
     (
         SoftUndoesHard,
         "Generations::advance",
-        "This never undoes a Hard one",
+        "A soft invalidation never undoes a Hard one",
         "a hard invalidation of a tag, then a soft one: check of an older entry of the tag",
     ),
     (
         DependReturnsOld,
         "Generations::depend",
-        "Notes that something is about to be made from a value",
+        "Records that an entry is about to be made from a value",
         "depend returned Generation { incarnation: 0, counter: 0, stamp: 0 }, though",
     ),
     (
         DependIsForgotten,
         "Generations::written",
-        "Invalidates what was made from a value",
+        "Invalidates the dependents of a value",
         "the value was written: check of an entry made from a value",
     ),
     (
         WrittenAdvancesAlways,
         "Generations::written",
-        "Invalidates what was made from a value",
+        "Invalidates the dependents of a value",
         "written, of a value that depend was never called for, returned Some(",
     ),
     (
         WrittenSaysNothing,
         "Generations::written",
-        "Returns the generation as of which",
-        "written returned None, though nobody else has written the value",
+        "Returns the generation that dependencies on the new value carry",
+        "written returned None, though no other writer has written the value",
     ),
     (
         WrittenSaysOld,
         "Generations::written",
-        "Returns the generation as of which",
+        "Returns the generation that dependencies on the new value carry",
         "written returned this generation: check of an entry made from a value",
     ),
     (
         WrittenSaysSole,
         "Generations::written",
-        "Returns the generation as of which",
+        "Returns the generation that dependencies on the new value carry",
         "written, of a value that was written since the given generation, returned Some(",
     ),
     (
@@ -1004,25 +1004,25 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         RestartLosesInvalidations,
         "Generations::check",
-        "Nothing a store evicts may make it valid again",
+        "No eviction may make an invalid entry valid again",
         "a path was invalidated, and the store restarted with its entries: check of an older entry",
     ),
     (
         GoesBackUnnoticed,
         "Generations::check",
-        "That is noticed by a process",
+        "The loss is noticed by a process",
         "a path was invalidated, and the counter went back: check of an older entry of the path",
     ),
     (
         GoesBackUnnoticedByOthers,
         "Generations::check",
-        "That is noticed by a process",
+        "The loss is noticed by a process",
         "check of an older entry, after the later one was met",
     ),
     (
         GoesBackAndIsOvertaken,
         "Generations::check",
-        "A generation with another stamp",
+        "A generation whose stamp differs",
         "the counter went back and was advanced 1 times: check of an older entry of the path",
     ),
 ];
