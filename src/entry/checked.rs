@@ -1,9 +1,10 @@
-//! When a stored response was last found valid.
+//! The last generation at which a stored response was found valid.
 
 use super::{Generation, Head};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The last counter and stamp at which an entry was found valid: while they are current, it still is.
+/// The last counter and stamp at which an entry was found valid. While they are current, the entry
+/// is valid without another check.
 #[derive(Debug)]
 pub(super) struct Checked(AtomicU64);
 
@@ -17,7 +18,7 @@ impl Checked {
     const NEVER: u64 = u64::MAX;
 
     pub(super) fn new(head: &Head) -> Self {
-        // Nothing can have been invalidated since; what it was made from is older.
+        // No invalidation can have followed its own generation. Its dependencies may be older.
         let at = if head.dependencies.is_empty() { Self::number(head.generation) } else { Self::NEVER };
         Self(AtomicU64::new(at))
     }
@@ -28,13 +29,13 @@ impl Checked {
         self.0.load(Ordering::Relaxed) == Self::number(current)
     }
 
-    /// Notes that the entry was found valid at this counter and stamp.
+    /// Records that the entry was found valid at this counter and stamp.
     #[inline]
     pub(super) fn set(&self, read: Generation) {
         self.0.store(Self::number(read), Ordering::Relaxed);
     }
 
-    /// Returns counter and stamp as one number, which is the counter if there is no stamp.
+    /// Returns counter and stamp as one number. It equals the counter if the stamp is 0.
     #[inline]
     fn number(generation: Generation) -> u64 {
         generation.counter() ^ (u64::from(generation.stamp()) << 32)

@@ -1,4 +1,4 @@
-//! The head of a stored response whose clients are told something else than its origin has said.
+//! Stored heads whose header fields are rewritten for clients.
 
 use super::head::Head;
 use super::packing::packed;
@@ -12,8 +12,11 @@ use http::{HeaderMap, response::Parts};
 use std::time::Duration;
 
 impl Head {
-    /// Rewrites the fields to send, and names in `Vary` what the page is keyed by. Where clients count from when they
-    /// get the response, the place of `Age` is that of `Date`.
+    /// Rewrites the fields for clients: the client `Cache-Control`, and `vary` as additional
+    /// members of `Vary`.
+    ///
+    /// A client lifetime counts from when the client gets the response. `Date` then takes the place
+    /// of `Age` as the first field.
     pub(crate) fn tell(&mut self, told: ClientCacheControl, vary: &[String]) {
         if told == ClientCacheControl::default() && vary.is_empty() {
             return;
@@ -32,7 +35,7 @@ impl Head {
         self.parts.headers = packed(&outward, &[], HeaderName::clone, &self.first());
     }
 
-    /// Returns the fields as the origin sent them, of those that are stored.
+    /// Returns the stored fields as the origin sent them.
     pub(crate) fn said(&self) -> HeaderMap {
         let mut headers = self.parts.headers.clone();
         let Some(outward) = &self.outward else { return headers };
@@ -41,24 +44,24 @@ impl Head {
             headers.remove(name);
         }
         for (name, value) in &outward.said {
-            // They were there before.
+            // Cannot fail: the section had room for these lines before.
             let _ = headers.try_append(name, value.clone());
         }
         headers
     }
 
-    /// Returns `true` if clients are told another lifetime, or that the response is private.
+    /// Returns `true` if clients get another lifetime, or `private`.
     pub(crate) fn is_told(&self) -> bool {
         self.outward.as_ref().is_some_and(|outward| outward.told != ClientCacheControl::default())
     }
 
-    /// Returns what the origin said in `Vary`, of a response with more in it for clients.
+    /// Returns the origin's `Vary` lines of a rewritten head.
     pub(crate) fn vary_said(&self) -> impl Iterator<Item = &HeaderValue> {
         let said = self.outward.iter().flat_map(|outward| &outward.said);
         said.filter(|(name, _)| *name == VARY).map(|(_, value)| value)
     }
 
-    /// Returns which field a header section begins with, so that a hit finds it at once.
+    /// Returns the name of the first field of the header section, whose value a hit sets.
     pub(super) fn first(&self) -> HeaderName {
         match &self.outward {
             Some(outward) if outward.told.max_age.is_some() => DATE,
@@ -66,7 +69,7 @@ impl Head {
         }
     }
 
-    /// Sets `Date` to the moment at which a response is sent, if it is the first field.
+    /// Sets `Date` to the time at which the response is sent, if it is the first field.
     #[cold]
     pub(super) fn set_date(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         let Some(outward) = &self.outward else { return };
@@ -76,7 +79,7 @@ impl Head {
         {
             *value = date;
         }
-        // What is stale here already is not to be held elsewhere for a lifetime more.
+        // A response that is stale here must not stay in clients for another lifetime.
         if now >= self.fresh_until && outward.told.max_age.is_some_and(|told| !told.is_zero()) {
             client::tell(
                 &mut parts.headers,

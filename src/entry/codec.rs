@@ -1,8 +1,11 @@
-//! Entries as bytes, for stores outside the process: a frame with a version and a checksum.
+//! The encoding of entries for stores outside the process: a frame with a version and a checksum.
 //!
-//! A frame is a magic, the version of the format, the length and the checksum of what follows, the kind of the
-//! entry, what is known of it, and last its body. Numbers are little-endian. Whatever changes in this is
-//! another version.
+//! ```text
+//! magic "trc" | version (1) | length (8) | checksum (8) | kind (1) | header of the kind | body
+//!                                                       └── length and checksum cover this ───┘
+//! ```
+//!
+//! Numbers are little-endian. Any change of the format is another version.
 
 use super::packing::{body_for_storage, packed};
 use super::rewritten_headers::{RewrittenHeaders, is_rewritten};
@@ -25,10 +28,10 @@ use std::time::Duration;
 
 const MAGIC: [u8; 3] = *b"trc";
 const VERSION: u8 = 4;
-/// Magic and version, length, checksum.
+/// The length of a frame's head: magic and version, length, checksum.
 const HEAD: usize = 4 + 8 + 8;
 
-/// What kind of entry a frame holds.
+/// The kinds of entries in a frame.
 mod kind {
     pub(super) const RESPONSE: u8 = 1;
     pub(super) const INDEX: u8 = 2;
@@ -37,11 +40,11 @@ mod kind {
 }
 
 impl Entry {
-    /// Returns the entry as bytes, for a store outside the process.
+    /// Encodes the entry as bytes, for a store outside the process.
     ///
-    /// What it says of time is said by the wall clock, to the millisecond: who shares a store should have the
-    /// same time, since by as much as clocks differ, a response is fresh for longer or for shorter. Under one
-    /// clock the bytes are the same each time.
+    /// Times are encoded by the wall clock, in milliseconds. Processes that share a store need
+    /// synchronized clocks: a response is fresh for longer or shorter by their difference. With one
+    /// clock, the bytes are the same each time, so that a store may compare them.
     ///
     /// # Example
     /// ```
@@ -88,24 +91,26 @@ impl Entry {
         frame.into()
     }
 
-    /// Reads an entry from what [`encode`](Self::encode) returned, here or in another process.
+    /// Decodes an entry from the bytes that [`encode`](Self::encode) returned, in any process.
     ///
-    /// The body is not copied if it is most of the bytes and they have no other owner. Nothing is believed that
-    /// can be looked at; but the checksum finds what went wrong, not what was done on purpose: who can write
-    /// to a store decides what it answers.
+    /// The body is not copied if it is most of the bytes and they have no other owner.
     ///
-    /// For a store, what can't be decoded is best the same as what is absent: it is made anew then, where
-    /// another version of this crate has left it, too.
+    /// A store should treat bytes that cannot be decoded as absent. The cache then replaces them,
+    /// even if another version of this crate has written them.
+    ///
+    /// # Security
+    /// Every field is validated. The checksum detects damage, not intent: a program that can write
+    /// to the store decides what the cache answers.
     ///
     /// # Errors
-    /// If the bytes are something else, are damaged, or are in the format of another version.
+    /// Fails if the bytes are not an entry, are damaged, or are in the format of another version.
     pub fn decode(frame: impl Into<Bytes>, clock: &Clock) -> Result<Self, DecodeError> {
         let payload = payload(body_for_storage(frame.into()).0).map_err(DecodeError::new)?;
         entry(&mut EntryReader::new(payload, clock)).ok_or(DecodeError::new(DecodeErrorKind::Malformed))
     }
 }
 
-/// Looks at the frame itself.
+/// Returns the bytes after the head of a frame, if length and checksum are right.
 fn payload(mut frame: Bytes) -> Result<Bytes, DecodeErrorKind> {
     let known = frame.len().min(MAGIC.len());
     if frame[..known] != MAGIC[..known] {
@@ -148,7 +153,7 @@ fn entry(from: &mut EntryReader) -> Option<Entry> {
     from.is_empty().then_some(entry)
 }
 
-/// All of a value but its bytes.
+/// The fields of a value, without its bytes.
 struct ValueHeader {
     encoding: Encoding,
     generation: Option<Generation>,
@@ -229,7 +234,7 @@ impl Wire for Head {
     const MIN_LEN: usize = StatusCode::MIN_LEN;
 
     fn write(&self, to: &mut Writer) {
-        // Named one by one, so that none is forgotten.
+        // Destructured, so that the compiler reports a new field.
         let Self {
             parts,
             nominated,
@@ -271,7 +276,7 @@ impl Wire for Head {
         let (generation, response_time) = (Generation::read(from)?, Moment::read(from)?);
         let mut head = Self::new(status, HeaderMap::new(), generation, response_time);
         (head.nominated, head.scopes, head.dependencies) = (nominated, scopes, dependencies);
-        // It is added to, and never more where it was counted.
+        // Later additions to the age must not overflow. No encoded head has a larger one.
         head.corrected_initial_age = Duration::read(from).filter(|age| *age <= LONGEST)?;
         head.fresh_until = Wire::read(from)?;
         head.hinted = Wire::read(from)?;
@@ -285,7 +290,7 @@ impl Wire for Head {
         if !said.map(|(name, _)| name).all(is_rewritten) {
             return None;
         }
-        // With what a hit looks for in its place, whatever came first.
+        // Untrusted lines may be in any order. A hit expects `Age` or `Date` first.
         head.parts.headers = packed(&headers, &[], HeaderName::clone, &head.first());
         Some(head)
     }
@@ -312,7 +317,7 @@ mod tests {
         VariantSelection::new(VaryMatch::InBytes, ValueDigests::default(), is_secret)
     }
 
-    /// Some moments after `start`, or never.
+    /// A moment after `start`, or never.
     fn moment(start: Moment) -> impl Strategy<Value = Moment> {
         prop_oneof![
             (0..1_u64 << 40).prop_map(move |millis| start.after(Duration::from_millis(millis))),
@@ -430,7 +435,7 @@ mod tests {
         prop_oneof![4 => response, 1 => index, 2 => value, 1 => any::<i64>().prop_map(Entry::counter)]
     }
 
-    /// A clock that has been running for a while, an entry of any time since, and before.
+    /// A running clock, and an entry with times before and after now.
     fn clock_and_entry() -> impl Strategy<Value = (Clock, ManualClock, Entry)> {
         (0..1_u64 << 40).prop_flat_map(|millis| {
             let (clock, hand) = Clock::manual();
@@ -445,12 +450,12 @@ mod tests {
         response
     }
 
-    /// The lines of a header section in their order, and which are sensitive.
+    /// The lines of a header section in their order, with their sensitivity.
     fn lines(headers: &HeaderMap) -> Vec<(&HeaderName, &[u8], bool)> {
         headers.iter().map(|(name, value)| (name, value.as_bytes(), value.is_sensitive())).collect()
     }
 
-    /// All that clients can be told by a response.
+    /// All heads that a response can send.
     fn hits(response: &StoredResponse, clock: &Clock) -> [http::response::Parts; 3] {
         let now = clock.now();
         [
@@ -460,7 +465,7 @@ mod tests {
         ]
     }
 
-    /// A frame with the right length and checksum, whatever is in it.
+    /// A frame with the right length and checksum for any payload.
     fn sealed(payload: &[u8]) -> Bytes {
         let mut frame = [&MAGIC[..], &[VERSION], &(payload.len() as u64).to_le_bytes()].concat();
         frame.extend(checksum(payload));
@@ -472,7 +477,7 @@ mod tests {
         Entry::decode(frame, &Clock::manual().0).expect_err("refused").kind()
     }
 
-    /// A response with something of everything.
+    /// A response that uses every field.
     fn sample(clock: &Clock) -> Entry {
         let mut headers = HeaderMap::new();
         for (name, value) in [("cache-control", "max-age=60"), ("expires", "0"), ("etag", "\"a\"")] {
@@ -496,7 +501,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn what_is_decoded_is_what_was_encoded_and_tells_clients_the_same((clock, hand, entry) in clock_and_entry()) {
+        fn decoded_entry_equals_the_encoded_one_and_answers_alike((clock, hand, entry) in clock_and_entry()) {
             let frame = entry.encode(&clock);
             let decoded = Entry::decode(frame.clone(), &clock).expect("decoded");
             prop_assert_eq!(&decoded, &entry);
@@ -516,15 +521,15 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_or_decoded_without_a_panic(bytes in vec(any::<u8>(), 0..200), kind in 0..6_u8) {
+        fn arbitrary_bytes_decode_without_a_panic(bytes in vec(any::<u8>(), 0..200), kind in 0..6_u8) {
             let clock = Clock::manual().0;
             let _ = Entry::decode(bytes.clone(), &clock);
             let _ = Entry::decode(sealed(&[&[kind], &bytes[..]].concat()), &clock);
         }
 
-        /// The checksum is no secret: whatever it lets pass has to do no harm when it is served.
+        /// The checksum has no secret, so a forged frame must be harmless when it is served.
         #[test]
-        fn what_was_changed_on_purpose_is_refused_or_served_without_a_panic(
+        fn forged_frame_is_refused_or_served_without_a_panic(
             (clock, hand, entry) in clock_and_entry(),
             changes in vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
         ) {
@@ -546,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_age_or_date_comes_first_again() {
+    fn decoded_head_begins_with_age_or_date() {
         let (clock, hand) = Clock::manual();
         let told = sample(&clock);
         let mut head = response(&told).head().clone();
@@ -562,14 +567,14 @@ mod tests {
     }
 
     #[test]
-    fn in_another_process_a_response_is_as_old_and_as_fresh() {
+    fn age_and_freshness_are_the_same_in_another_process() {
         let (here, here_hand) = Clock::manual();
         let earlier = 10_000_000 * SECOND;
         here_hand.set_wall_back(earlier);
         let entry = sample(&here);
         here_hand.advance(20 * SECOND);
         let frame = entry.encode(&here);
-        // The other one began later, or long before; the wall clocks show the same.
+        // The other process began later or long before. Both wall clocks show the same time.
         for uptime in [0, 19, 20, 21, 1_000_000] {
             let (there, hand) = Clock::manual();
             hand.advance(Duration::from_secs(uptime));
@@ -583,7 +588,7 @@ mod tests {
     }
 
     #[test]
-    fn every_change_of_a_byte_and_every_cut_is_found() {
+    fn every_changed_byte_and_every_cut_is_detected() {
         let clock = Clock::manual().0;
         let frame = sample(&clock).encode(&clock);
         for at in 0..frame.len() {
@@ -601,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_of_another_version_is_told_apart_from_rubbish() {
+    fn other_version_is_unknown_and_other_bytes_are_malformed() {
         let clock = Clock::manual().0;
         for version in [0, VERSION + 1, 0xff] {
             let mut frame = Entry(EntryKind::Counter(1)).encode(&clock).to_vec();
@@ -613,7 +618,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_entry_can_have_is_refused_though_the_checksum_is_right() {
+    fn impossible_fields_are_refused_despite_a_right_checksum() {
         let clock = Clock::manual().0;
         let head = response(&sample(&clock)).head().clone();
         let written = |change: fn(&mut Head)| {
@@ -655,9 +660,9 @@ mod tests {
         }
     }
 
-    /// Of whatever length is stated, there is no room made that the bytes at hand could not fill.
+    /// No stated length leads to an allocation that is larger than the bytes at hand.
     #[test]
-    fn absurd_lengths_are_refused_before_any_room_is_made() {
+    fn absurd_lengths_are_refused_before_any_allocation() {
         for absurd in [1_u32, 9, 1 << 20, u32::MAX] {
             let absurd = absurd.to_le_bytes();
             let index = [&[kind::INDEX][..], &absurd].concat();
@@ -676,7 +681,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_not_copied() {
+    fn decoding_does_not_copy_the_body() {
         let clock = Clock::manual().0;
         let mut large = response(&sample(&clock)).clone();
         large.set_body(vec![7; 1 << 16].into());

@@ -1,29 +1,29 @@
-//! What something was made from.
+//! The dependencies of a response or value: the entries that it was made from.
 
 use super::{Dependency, Generation, Head, Scope};
 use crate::clock::Moment;
 use crate::rules::places::Places;
 
-/// More values are not held: what is made from them is not stored.
+/// The most dependencies of an entry. An entry with more is not stored.
 const MOST: usize = 1024;
 
-/// What something was made from.
+/// The entries that a response or value was made from, collected while it is made.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Dependencies {
     pub(crate) values: Vec<Dependency>,
     places: Places<(Scope, u64)>,
-    /// When the first of them expires, if any does.
+    /// The moment at which the first dependency expires; `None` if none does.
     until: Option<Moment>,
     /// The number of changes so far.
     changes: u64,
-    /// The number of reads that are not noted yet.
+    /// The number of reads that have begun and are not recorded yet.
     pending: usize,
-    /// There were too many, or what they depend on is not known.
+    /// `true` if there are too many dependencies, or unknown ones.
     pub(crate) is_unfit: bool,
 }
 
 impl Dependencies {
-    /// Returns when the first of them expires.
+    /// Returns the moment at which the first dependency expires.
     pub(crate) fn until(&self) -> Moment {
         self.until.unwrap_or(Moment::NEVER)
     }
@@ -38,7 +38,7 @@ impl Dependencies {
         self.pending = self.pending.saturating_sub(1);
     }
 
-    /// Returns `true` if a read is not noted yet.
+    /// Returns `true` if a read is not recorded yet.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending > 0
     }
@@ -48,14 +48,14 @@ impl Dependencies {
         self.changes
     }
 
-    /// Notes a value that was read; the first reading counts.
+    /// Records a read of a value. Only the first read of a value counts.
     pub(crate) fn read(&mut self, value: Dependency) {
         if self.known(value).is_none() {
             self.push(value);
         }
     }
 
-    /// Notes a value that was written; nothing that was read before counts.
+    /// Records a write of a value. It replaces earlier reads of the value.
     pub(crate) fn wrote(&mut self, value: Dependency) {
         match self.known(value) {
             Some(known) => {
@@ -66,26 +66,26 @@ impl Dependencies {
         }
     }
 
-    /// Adds what names a stored response with this head, what that was made from, and the end of its freshness.
+    /// Adds the scopes and the dependencies of a stored response, and the end of its freshness.
     pub(crate) fn inherit_head(&mut self, head: &Head) {
         self.inherit_scopes(&head.scopes, head.generation);
         head.dependencies.iter().for_each(|each| self.inherit(*each));
         self.live_until(head.fresh_until);
     }
 
-    /// Adds what names something that was made since a generation.
+    /// Adds scopes as of a generation.
     pub(crate) fn inherit_scopes(&mut self, scopes: &[Scope], since: Generation) {
         scopes.iter().for_each(|scope| self.inherit(Dependency { value: *scope, since }));
     }
 
-    /// Lives no longer than this.
+    /// Limits the lifetime to a moment.
     pub(crate) fn live_until(&mut self, moment: Moment) {
         let until = Some(self.until().min(moment));
         self.changes += u64::from(until != self.until);
         self.until = until;
     }
 
-    /// Adds what something else was made from, which this is made from in turn.
+    /// Adds the dependencies of a part of this page or value.
     pub(crate) fn merge(&mut self, other: &Self) {
         other.values.iter().for_each(|value| self.inherit(*value));
         self.live_until(other.until());
@@ -94,13 +94,15 @@ impl Dependencies {
         }
     }
 
-    /// Returns `true` if it is all known, and known to this namespace: of values of another one nobody would hear.
+    /// Returns `true` if all dependencies are known and belong to this namespace. Invalidations of
+    /// another namespace would not reach the entry.
     pub(crate) fn is_fit(&self, own: Generation) -> bool {
         let is_own = |value: &Dependency| value.since.incarnation() == own.incarnation();
         !self.is_unfit && self.values.iter().all(is_own)
     }
 
-    /// Returns what is known of the same value. Of another namespace, whose names may be hashed alike, it is another.
+    /// Returns the recorded dependency on the same value of the same namespace. Equal names of two
+    /// namespaces have equal scopes, but different incarnations.
     fn known(&mut self, value: Dependency) -> Option<&mut Dependency> {
         let key_of = |known: &Dependency| (known.value, known.since.incarnation());
         let at = self.places.find(&self.values, &key_of(&value), key_of)?;
@@ -116,13 +118,13 @@ impl Dependencies {
         }
     }
 
-    /// Notes that some dependencies are unknown.
+    /// Records that some dependencies are unknown.
     pub(crate) fn set_unfit(&mut self) {
         self.changes += u64::from(!self.is_unfit);
         self.is_unfit = true;
     }
 
-    /// Adds what a value was made from; the older reading counts.
+    /// Adds a dependency of a part. The older of two generations counts.
     pub(crate) fn inherit(&mut self, value: Dependency) {
         match self.known(value) {
             Some(known) if known.since.counter() > value.since.counter() => {
@@ -146,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_namespace_is_not_taken_for_one_of_this_one() {
+    fn equal_values_of_two_namespaces_are_distinct() {
         let mut reads = Dependencies::default();
         reads.read(at(1, 5));
         reads.inherit(at(2, 9));
@@ -156,7 +158,8 @@ mod tests {
         assert_eq!(reads.values, [at(1, 3), at(2, 9)], "of one value, the older reading counts");
     }
 
-    /// A model of [`Dependencies`] that finds each value by a linear search, and whether it is unfit.
+    /// A model of [`Dependencies`] that finds each value by a linear search. The flag is
+    /// `is_unfit`.
     #[derive(Default)]
     struct Model(Vec<Dependency>, bool);
 
@@ -205,9 +208,9 @@ mod tests {
         }
     }
 
-    /// Slow if each value is found by a linear search.
+    /// Slow if a linear search finds each value.
     #[test]
-    fn many_parts_with_many_values_are_merged_in_linear_time() {
+    fn many_parts_with_many_values_merge_in_linear_time() {
         let mut part = Dependencies::default();
         (0..MOST as u64).for_each(|name| {
             let since = Generation::new(1, name);

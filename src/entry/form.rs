@@ -1,14 +1,16 @@
-//! The canonical form of a query: one for all spellings that a form parser reads alike.
+//! The canonical form of a query: equal for all spellings that a form parser reads alike.
 
-/// Returns bytes that are the same for two queries exactly if a form parser reads the same pairs from both
-/// (`application/x-www-form-urlencoded`), in any order. No query, and an empty one, have no pairs.
+/// Returns the canonical form of a query.
+///
+/// Two queries have the same form exactly if a form parser (`application/x-www-form-urlencoded`)
+/// reads the same pairs from both, in any order. An absent query equals an empty one.
 pub(super) fn canonical(query: Option<&str>) -> Vec<u8> {
     let query = query.unwrap_or_default();
     let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
     pairs.sort_unstable();
     let mut canonical = Vec::with_capacity(query.len() + pairs.len() * 2 * size_of::<u64>());
     for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        // With its length, so that no text looks like the end of another one.
+        // The length keeps the boundaries of texts unambiguous.
         canonical.extend((text.len() as u64).to_le_bytes());
         canonical.extend(text.as_bytes());
     }
@@ -20,7 +22,7 @@ mod tests {
     use super::canonical;
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
-    /// Writes one byte in one of the ways in which it is read as itself.
+    /// Returns one of the spellings of a byte.
     fn spelled(byte: u8, way: u8) -> String {
         match (byte, way % 3) {
             (b' ', 0) => "+".to_owned(),
@@ -34,7 +36,7 @@ mod tests {
         #![proptest_config(crate::cases::cases())]
 
         #[test]
-        fn spellings_of_one_text_have_one_form(text in any::<String>(), ways in prop::collection::vec(any::<u8>(), 1..9)) {
+        fn all_spellings_of_a_text_have_one_form(text in any::<String>(), ways in prop::collection::vec(any::<u8>(), 1..9)) {
             let spell = |shift: usize| -> String {
                 let ways = ways.iter().cycle().skip(shift);
                 text.bytes().zip(ways).map(|(byte, way)| spelled(byte, *way)).collect()
@@ -45,7 +47,7 @@ mod tests {
         }
 
         #[test]
-        fn two_queries_have_one_form_exactly_if_they_are_read_alike(a in "[ab=&+%20;]{0,8}", b in "[ab=&+%20;]{0,8}") {
+        fn queries_have_one_form_exactly_if_they_are_read_alike(a in "[ab=&+%20;]{0,8}", b in "[ab=&+%20;]{0,8}") {
             let read = |query: &str| {
                 let mut pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
                 pairs.sort();
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_encoded_well_is_read_as_it_stands() {
+    fn invalid_percent_encoding_is_literal() {
         for (a, b) in
             [("q=%", "q=%25"), ("q=%4", "q=%254"), ("q=%zz", "q=%25zz"), ("q=%FF", "q=%EF%BF%BD"), ("", "&")]
         {

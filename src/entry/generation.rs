@@ -1,11 +1,15 @@
-//! The generations that decide which entries an invalidation kills.
+//! Generations: readings of a namespace's invalidation counter.
 
 /// A reading of a namespace's invalidation counter.
 ///
-/// The counter is lost when the store loses it, or goes back to an earlier one. Each time that this is noticed, a
-/// new incarnation begins, so that no old entry is taken for a current one. A counter that went back and was
-/// advanced again reads as before: a store that can go back gives each advance a random stamp, which tells the
-/// two apart. Generations are ordered by incarnation, then by counter.
+/// Each entry carries the generation from before it was made. An invalidation applies to the entry
+/// if it has a higher counter and names one of the entry's scopes.
+///
+/// A store may lose the counter, or go back to an earlier one. Each time a process notices this, a
+/// new incarnation begins, in which older entries are invalid. A counter that went back and was
+/// advanced again has the same number as before. Therefore a store that can go back gives each
+/// advance a random stamp, which distinguishes the two. Generations are ordered by incarnation,
+/// then by counter, then by stamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation {
     pub(super) incarnation: u64,
@@ -26,19 +30,23 @@ impl Generation {
         Self { stamp, ..self }
     }
 
-    /// Returns the incarnation: start time in seconds since 1970 (upper half) and a random number (lower half).
+    /// Returns the incarnation.
+    ///
+    /// The upper 32 bits are its start in seconds since 1970, the lower 32 bits are random.
     #[must_use]
     pub const fn incarnation(self) -> u64 {
         self.incarnation
     }
 
-    /// Returns how many invalidations there were in this incarnation.
+    /// Returns the number of advances in this incarnation.
     #[must_use]
     pub const fn counter(self) -> u64 {
         self.counter
     }
 
-    /// Returns the random number of the advance that led to this counter; 0 in a store that cannot go back.
+    /// Returns the random number of the advance that led to this counter.
+    ///
+    /// It is 0 in a store whose counter cannot go back.
     #[must_use]
     pub const fn stamp(self) -> u32 {
         self.stamp

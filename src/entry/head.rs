@@ -1,4 +1,5 @@
-//! The head of a stored response: what is sent, and what decides whether it may be used again.
+//! The head of a stored response: the status and fields to send, and the data that decides about
+//! reuse.
 
 use super::rewritten_headers::RewrittenHeaders;
 use super::{Dependency, Generation, Nominated, Scope, VariantSelection, weight};
@@ -10,15 +11,15 @@ use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode};
 use std::time::Duration;
 
-/// Everything of a stored response that is known before its body.
+/// The parts of a stored response that are known before its body.
 ///
-/// In this order, so that all that a hit reads are neighbours: among many entries, none of it is in the processor's
-/// cache.
+/// The order of the fields matters: a hit reads the first ones, which share cache lines. With many
+/// entries, none of them is in the processor's cache.
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct Head {
-    /// As they are sent. The header section begins with a place for `Age` (or `Date`), so that a hit that
-    /// sets it looks for nothing and moves nothing.
+    /// The status and fields for clients. The header section begins with `Age` or `Date`, so that a
+    /// hit sets it without a search.
     pub(super) parts: Parts,
     pub(crate) nominated: Box<[Nominated]>,
     pub(crate) generation: Generation,
@@ -26,19 +27,20 @@ pub(crate) struct Head {
     pub(crate) corrected_initial_age: Duration,
     pub(crate) fresh_until: Moment,
     pub(crate) scopes: Box<[Scope]>,
-    /// The values that it was made from.
+    /// The values that the response was made from.
     pub(crate) dependencies: Box<[Dependency]>,
-    /// How long its handler wants it held, whatever its fields say.
+    /// The freshness lifetime that the handler hinted, which outranks the header fields.
     pub(crate) hinted: Option<Duration>,
-    /// How long it may be used once it is stale.
+    /// The stale windows.
     pub(crate) windows: Windows,
-    /// What its handler says of that.
+    /// The handler's overrides of the stale windows.
     pub(crate) hinted_windows: StaleOverrides,
-    /// How long the service took to begin its answer.
+    /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// Whether the content has a coding that no `Vary` and no part of the key asks a request about.
+    /// `true` if the content has a coding, and neither `Vary` nor the key depends on
+    /// `Accept-Encoding`.
     pub(crate) is_coded_for_some: bool,
-    /// Where clients are told something else than the origin has said.
+    /// The header lines that are rewritten for clients, if any.
     pub(crate) outward: Option<Box<RewrittenHeaders>>,
 }
 
@@ -70,7 +72,7 @@ impl Head {
         }
     }
 
-    /// Nominates the fields that another response nominated, too.
+    /// Adds the fields that another response nominated, with their values in `request`.
     pub(crate) fn nominate(
         &mut self,
         others: &[Nominated],
@@ -88,7 +90,8 @@ impl Head {
         }
     }
 
-    /// Goes on being named by all that named it before it was validated, and depending on what it was made from.
+    /// Adds the scopes that the response had before its validation, and takes its dependencies
+    /// over.
     pub(crate) fn inherit(&mut self, before: &Self) {
         let mut places = Places::default();
         let is_new = |scope: &&Scope| places.find(&self.scopes, *scope, |own| own).is_none();
@@ -97,29 +100,29 @@ impl Head {
         self.dependencies = before.dependencies.clone();
     }
 
-    /// Returns when the request began that this answers.
+    /// Returns the moment at which the request for this response began.
     pub(crate) fn asked_at(&self) -> Moment {
         self.response_time.before(self.cost)
     }
 
-    /// Returns `true` if the origin can be asked if the response still stands.
+    /// Returns `true` if a conditional request can revalidate the response.
     pub(crate) fn is_revalidatable(&self) -> bool {
         self.parts.status == StatusCode::OK && has_validator(&self.parts.headers)
     }
 
-    /// Returns `true` if the stored response keeps the head of its 304.
+    /// Returns `true` if the stored response caches the head of its 304.
     pub(super) fn has_304(&self) -> bool {
         self.parts.status.is_success() && has_validator(&self.parts.headers)
     }
 
-    /// Returns the bytes of memory that the head takes, with the head of its 304.
+    /// Returns the memory use of the head in bytes, including the head of its 304.
     pub(crate) fn weight(&self) -> u64 {
         let headers = &self.parts.headers;
         let not_modified = match self.has_304() {
             true => size_of::<Parts>() + weight::section_of_304(headers),
             false => 0,
         };
-        // The weight of a field is without the reference counts of its name and value.
+        // The weight of a field excludes the reference counts of its name and value.
         let shared = 2 * weight::SHARED as u64;
         let nominated: u64 = self.nominated.iter().map(|field| field.weight() + shared).sum();
         let outward = self.outward.as_ref().map_or(0, |outward| outward.weight());

@@ -1,4 +1,4 @@
-//! What a store holds: stored responses, the index of a URL's variants, values and counters.
+//! The entries of a store: stored responses, indexes of a URL's variants, values and counters.
 
 mod age;
 mod checked;
@@ -34,15 +34,16 @@ use bytes::Bytes;
 use std::fmt;
 use std::sync::Arc;
 
-/// An entry of a store: a stored response, the index of a URL's variants, a value or a counter.
+/// An entry of a store: a stored response, an index of a URL's variants, a value or a counter.
 ///
-/// A store keeps entries without looking inside. It compares them (`==`), measures them by [`weight`](Entry::weight), and reads
-/// counters by [`as_counter`](Entry::as_counter). A store outside the process keeps the bytes of [`encode`](Entry::encode). Cloning
-/// an entry copies no body.
+/// A store treats entries as opaque. It compares them with `==`, measures them with
+/// [`weight`](Entry::weight), and reads counters with [`as_counter`](Entry::as_counter). A store
+/// outside the process keeps the bytes of [`encode`](Entry::encode). Cloning an entry copies no
+/// body.
 #[derive(Clone)]
 pub struct Entry(pub(crate) EntryKind);
 
-/// What an entry holds.
+/// The contents of an entry.
 #[derive(Debug, Clone)]
 pub(crate) enum EntryKind {
     Response(Arc<StoredResponse>),
@@ -52,21 +53,23 @@ pub(crate) enum EntryKind {
 }
 
 impl Entry {
-    /// Creates an entry of bytes. No invalidation applies to it.
+    /// Creates an entry of bytes that no invalidation applies to.
+    ///
+    /// The bytes are copied if they are a small part of a larger buffer.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
         Self(EntryKind::Value(Arc::new(StoredValue::raw(bytes.into()))))
     }
 
-    /// Creates a counter.
+    /// Creates a counter with a number.
     #[must_use]
     pub const fn counter(number: i64) -> Self {
         Self(EntryKind::Counter(number))
     }
 
-    /// Returns the number of a counter; `None` if the entry is no counter.
+    /// Returns the number of a counter, or `None` for other entries.
     ///
-    /// [`Store::increment`](crate::store::Store::increment) needs it.
+    /// Use it to implement [`Store::increment`](crate::store::Store::increment).
     #[must_use]
     pub const fn as_counter(&self) -> Option<i64> {
         match self.0 {
@@ -75,7 +78,7 @@ impl Entry {
         }
     }
 
-    /// Returns the bytes of an entry that [`raw`](Entry::raw) created; `None` for other entries.
+    /// Returns the bytes of an entry that [`raw`](Entry::raw) created, or `None` for other entries.
     #[must_use]
     pub fn as_raw(&self) -> Option<&Bytes> {
         match &self.0 {
@@ -84,7 +87,7 @@ impl Entry {
         }
     }
 
-    /// Returns about how many bytes of memory the entry takes, its bookkeeping included.
+    /// Returns the approximate memory use of the entry in bytes, including its bookkeeping.
     #[must_use]
     pub fn weight(&self) -> u64 {
         match &self.0 {
@@ -95,7 +98,7 @@ impl Entry {
         }
     }
 
-    /// Returns `true` if two entries are one and the same in memory.
+    /// Returns `true` if two entries share one allocation, and `false` for counters.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (EntryKind::Response(a), EntryKind::Response(b)) => Arc::ptr_eq(a, b),
@@ -105,7 +108,8 @@ impl Entry {
         }
     }
 
-    /// Returns the bytes of memory that a replica takes besides what it shares with this entry.
+    /// Returns the memory use of a replica in bytes, without the body bytes that it shares with
+    /// this entry.
     pub(crate) fn replica_weight(&self) -> u64 {
         match &self.0 {
             EntryKind::Response(response) => response.weight() - response.body().len() as u64,
@@ -114,7 +118,7 @@ impl Entry {
         }
     }
 
-    /// Returns a copy that shares no reference count with this one, for use by one thread.
+    /// Returns a copy for one thread, which shares no reference count with this entry.
     pub(crate) fn replica(&self) -> Self {
         Self(match &self.0 {
             EntryKind::Response(response) => EntryKind::Response(Arc::new(response.replica())),

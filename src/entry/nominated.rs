@@ -14,7 +14,7 @@ pub(crate) struct Nominated {
     pub(super) is_digest: bool,
 }
 
-/// How the variants of a URL are told apart.
+/// The rules that distinguish the variants of a URL.
 #[derive(Debug, Clone)]
 pub(crate) struct VariantSelection {
     alike: VaryMatch,
@@ -23,7 +23,7 @@ pub(crate) struct VariantSelection {
     is_secret: SecretFields,
 }
 
-/// Tells of a field by its name, and of the declared ones.
+/// The fields whose values are secret: by name, or declared by the user.
 #[derive(Debug, Clone)]
 pub(crate) struct SecretFields {
     pub(crate) by_name: fn(&HeaderName) -> bool,
@@ -39,7 +39,7 @@ impl VariantSelection {
         (self.is_secret.by_name)(name) || self.is_secret.declared.contains(name)
     }
 
-    /// Returns `true` if a digest represents the value, which is secret or long.
+    /// Returns `true` if a digest replaces the value, because it is secret or long.
     fn uses_digest(&self, name: &HeaderName, value: &[u8]) -> bool {
         value.len() > LONGEST_VALUE || self.is_secret(name)
     }
@@ -48,7 +48,7 @@ impl VariantSelection {
         self.digests.digest(name.as_str().as_bytes(), value)
     }
 
-    /// Writes the key of the variant of a URL that a request selects.
+    /// Writes the key of the variant that a request selects.
     pub(crate) fn write_key(
         &self,
         buf: &mut KeyBuf,
@@ -67,8 +67,8 @@ impl VariantSelection {
         }
     }
 
-    /// Returns the variant key of a response by its own nominated fields, or `None` if it has none. Fields that other
-    /// responses of the URL nominated do not count.
+    /// Returns the variant key of a response by its own nominated fields, or `None` without any.
+    /// Fields that other responses of the URL nominated do not count.
     pub(crate) fn response_variant_key(
         &self,
         key: KeyRef<'_>,
@@ -93,7 +93,7 @@ impl VariantSelection {
 }
 
 impl Nominated {
-    /// Takes the value of a field from the request that is about to be stored for.
+    /// Creates a nominated field with the value in the request that the response answers.
     pub(crate) fn from_request(name: &HeaderName, request: &HeaderMap, selection: &VariantSelection) -> Self {
         let value = vary::presented(request, name, selection.alike);
         let is_digest = selection.uses_digest(name, value.as_deref().unwrap_or_default());
@@ -104,7 +104,8 @@ impl Nominated {
         Self { name: name.clone(), original, is_digest }
     }
 
-    /// Returns `true` if a presented request has the same value, absent being a value of its own.
+    /// Returns `true` if the presented request has the same value. An absent field matches only an
+    /// absent one.
     #[inline]
     pub(crate) fn matches(&self, presented: &HeaderMap, selection: &VariantSelection) -> bool {
         match self.is_digest {

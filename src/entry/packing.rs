@@ -1,17 +1,18 @@
-//! Copies for storage: of header sections and bodies, so that nothing large is kept alive by something small.
+//! Copies of header sections and bodies for storage, so that no small slice keeps a large buffer in
+//! memory.
 
 use bytes::{Bytes, BytesMut};
 use http::header::AGE;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Copies a header section for storage, less the excluded fields. The copy has no spare room, except in its index for
-/// the fields that a cache adds.
+/// Copies a header section without the excluded fields. The copy has no spare room, except in its
+/// index for the fields that a cache adds.
 pub(crate) fn headers_for_storage(headers: &HeaderMap, excluded: &[HeaderName]) -> HeaderMap {
     packed(headers, excluded, HeaderName::clone, &AGE)
 }
 
-/// Copies a header section without spare room. The field `first` comes first, and a hit sets its value; `Age` has no
-/// other place.
+/// Copies a header section without spare room. The field `first` comes first, and a hit sets its
+/// value. Other lines of `Age` are dropped.
 pub(super) fn packed(
     headers: &HeaderMap,
     excluded: &[HeaderName],
@@ -34,12 +35,13 @@ pub(super) fn packed(
     without_spare_room(&packed)
 }
 
-/// Returns a copy that shares names and values. A clone of a header map has no room for further lines.
+/// Returns a copy that shares names and values. A clone of a header map has no room for further
+/// lines.
 pub(super) fn without_spare_room(headers: &HeaderMap) -> HeaderMap {
     headers.clone()
 }
 
-/// Copies the values of lines into one buffer, which has one reference count.
+/// Copies the values of lines into one buffer with one reference count.
 pub(super) fn packed_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a HeaderValue)>>(
     lines: impl Fn() -> Lines,
 ) -> impl Iterator<Item = (&'a HeaderName, HeaderValue)> {
@@ -55,26 +57,27 @@ pub(super) fn packed_lines<'a, Lines: Iterator<Item = (&'a HeaderName, &'a Heade
     })
 }
 
-/// The number of fields for which the index has room, so that it does not grow if a hit adds fields to a copy.
+/// The number of fields for which the index has spare room, so that it does not grow when a hit
+/// adds fields to a copy.
 const ROOM: usize = 2;
 
-/// Room for more than so many fields is not asked for: a header map has a greatest size.
+/// The most fields that room is reserved for, since a header map has a maximum size.
 const MOST_FIELDS: usize = 1 << 12;
 
-/// Returns a copy of the name that shares no reference count with it.
+/// Returns a copy of a name that shares no reference count with it.
 pub(super) fn own_name(name: &HeaderName) -> HeaderName {
     HeaderName::from_bytes(name.as_str().as_bytes()).unwrap_or_else(|_| name.clone())
 }
 
-/// Returns a frame's bytes for keeping, and the same bytes for sending.
+/// Returns a frame's bytes for storage, and the same bytes for sending.
 ///
-/// Nothing but these bytes is kept: a small slice would keep a large buffer alive that nothing accounts for. Without a
-/// copy if the frame is all there is of its buffer, about.
+/// The stored bytes keep no larger buffer in memory, which no weight would count. The bytes are not
+/// copied if the frame is the only owner of its buffer and fills nearly all of it.
 pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     if !frame.is_unique() {
         return (Bytes::copy_from_slice(&frame), frame);
     }
-    // The only owner gets the whole buffer back, whose size shows then.
+    // The only owner gets the whole buffer back, with its capacity.
     let mut buffer = Vec::from(frame);
     if buffer.capacity() - buffer.len() > buffer.len() / SPARE {
         buffer.shrink_to_fit();
@@ -83,7 +86,7 @@ pub(crate) fn body_for_storage(frame: Bytes) -> (Bytes, Bytes) {
     (kept.clone(), kept)
 }
 
-/// So much of a buffer, one part in this, may be empty.
+/// A kept buffer may have one spare byte per this many bytes in use.
 pub(super) const SPARE: usize = 32;
 
 #[cfg(test)]
@@ -91,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packing_keeps_repeated_lines_their_order_and_bytes_that_are_not_ascii() {
+    fn packing_keeps_repeated_lines_their_order_and_obs_text() {
         let mut headers = HeaderMap::new();
         headers.append("link", HeaderValue::from_static("<a>"));
         headers.append("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));
@@ -106,7 +109,7 @@ mod tests {
 
     /// Takes minutes if each field is compared with each excluded name.
     #[test]
-    fn many_excluded_names_are_left_out_of_many_fields() {
+    fn many_names_are_excluded_from_many_fields() {
         let name = |number: usize| HeaderName::try_from(format!("x-field-{number}")).expect("a name");
         let mut headers = HeaderMap::new();
         (0..24_000).for_each(|number| assert!(!headers.append(name(number), HeaderValue::from_static("v"))));
@@ -118,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_fills_its_buffer_is_kept_without_a_copy() {
+    fn frame_that_fills_its_buffer_is_not_copied() {
         let (kept, sent) = body_for_storage(Bytes::from(vec![7; 4096]));
         assert_eq!(kept.as_ptr(), sent.as_ptr());
     }
 
     #[test]
-    fn a_small_slice_of_a_large_buffer_keeps_its_own_bytes_alone() {
+    fn small_slice_of_a_large_buffer_is_copied() {
         for range in [0..64, 1_000_000..1_000_064, 500_000..500_064] {
             let mut large = Bytes::from(vec![7; 1_000_064]);
             let slice = {

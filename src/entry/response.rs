@@ -1,4 +1,4 @@
-//! A stored response, laid out so that a hit computes nothing that storing could have.
+//! A stored response, with everything precomputed that a hit needs.
 
 use super::age::age_value;
 use super::checked::Checked;
@@ -17,20 +17,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A complete response as the origin sent it, less the fields that RFC 9111 section 3.1 excludes,
-/// with all that decides whether it may be used again.
+/// A complete response with the data that decides about its reuse. It lacks the fields that RFC
+/// 9111 section 3.1 excludes.
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct StoredResponse {
     checked: Checked,
     body: Bytes,
-    /// After what else a hit reads, since it begins with the rest of that.
+    /// Placed after the other fields that a hit reads: its first fields are the rest of them.
     head: Head,
-    /// Counted once: an eviction should not have to read what it evicts.
+    /// The weight of the head, cached so that an eviction need not read the entry.
     head_weight: u64,
-    /// The entity tag, where it is one.
+    /// The value of `ETag`, if it is a valid entity tag.
     etag: Option<HeaderValue>,
-    /// The head of its 304, made when one is first sent, of a response with a validator.
+    /// The head of its 304, made at first use. Only responses with a validator keep it.
     not_modified: OnceLock<Box<Parts>>,
     used: UseFlag,
 }
@@ -54,12 +54,12 @@ impl StoredResponse {
         self.head
     }
 
-    /// Creates the response that replaces this one. Both share one use flag.
+    /// Creates the response that replaces this one. Both share a use flag.
     pub(crate) fn successor(&self, head: Head, body: Bytes) -> Self {
         Self { used: self.used.clone(), ..Self::new(head, body) }
     }
 
-    /// Makes the response a variant with a use flag of its own.
+    /// Makes the response a variant with a new use flag.
     pub(crate) fn set_variant(&mut self, is_used: bool) {
         self.used = UseFlag::of_variant(is_used);
     }
@@ -83,17 +83,17 @@ impl StoredResponse {
         self.used.is_set()
     }
 
-    /// Sets the tag, of a response that has none.
+    /// Sets the entity tag of a response without one.
     pub(crate) fn set_etag(&mut self, tag: &EntityTag) {
         let mut headers = self.head.parts.headers.clone();
-        // A header section that is full goes without.
+        // A full header section gets no tag.
         let _ = headers.try_insert(ETAG, tag.to_value());
         self.head.parts.headers = packed(&headers, &[], HeaderName::clone, &self.head.first());
         self.head_weight = weight_of(&self.head);
         self.etag = tag_of(&self.head.parts.headers);
     }
 
-    /// Sets the body, once it is complete.
+    /// Sets the complete body.
     pub(crate) fn set_body(&mut self, body: Bytes) {
         self.body = body;
     }
@@ -108,12 +108,13 @@ impl StoredResponse {
         self.head.generation.incarnation() == current.incarnation() && self.checked.is_at(current)
     }
 
-    /// Notes that the response was found valid after this generation was read.
+    /// Records that the response was found valid after this generation was read.
     pub(crate) fn note_valid_at(&self, read: Generation) {
         self.checked.set(read);
     }
 
-    /// Returns a copy that has become stale, by an invalidation before a generation that leaves it its windows.
+    /// Returns a stale copy as of a generation that follows a soft invalidation. It keeps its stale
+    /// windows.
     pub(crate) fn as_stale(&self, generation: Generation, now: Moment) -> Self {
         let mut head = self.head.clone();
         head.fresh_until = head.fresh_until.min(now);
@@ -122,10 +123,10 @@ impl StoredResponse {
         self.successor(head, self.body.clone())
     }
 
-    /// Adds what the response turned out to be made from, which it does not outlive; false if it can't be stored
-    /// for that.
+    /// Adds dependencies, and limits the freshness to their lifetimes. Returns `false` if the
+    /// response is not storable with them.
     pub(crate) fn depend_on(&mut self, reads: &Dependencies) -> bool {
-        // What it was made from before it was validated is named once, too.
+        // Merges them with the dependencies from before a validation, without duplicates.
         let mut all = reads.clone();
         self.head.dependencies.iter().for_each(|known| all.inherit(*known));
         self.head.fresh_until = self.head.fresh_until.min(all.until());
@@ -142,7 +143,8 @@ impl StoredResponse {
         &self.body
     }
 
-    /// Returns a copy with other fields that was validated together with another response, and is fresh for so long.
+    /// Returns a copy that was validated together with another response: with other fields, and
+    /// fresh until a moment.
     pub(crate) fn freshened(
         &self,
         headers: HeaderMap,
@@ -164,19 +166,19 @@ impl StoredResponse {
         self.successor(head, self.body.clone())
     }
 
-    /// Returns a copy with other fields, for one answer alone.
+    /// Returns a copy with other fields, for one response to a client.
     pub(crate) fn with_headers(&self, headers: HeaderMap) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = headers;
         Self::new(head, self.body.clone())
     }
 
-    /// Returns the header fields as they are stored.
+    /// Returns the stored header fields.
     pub(crate) fn headers(&self) -> &HeaderMap {
         &self.head.parts.headers
     }
 
-    /// Returns the head of a 304 (RFC 9110 section 15.4.5), `Age` included.
+    /// Returns the head of a 304 (RFC 9110 section 15.4.5) with `Age`.
     pub(crate) fn not_modified_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = match self.not_modified.get() {
             Some(parts) => Parts::clone(parts),
@@ -186,7 +188,7 @@ impl StoredResponse {
         parts
     }
 
-    /// Makes the head of the 304, and keeps it if the weight includes it.
+    /// Creates the head of the 304, and caches it if the weight includes it.
     #[cold]
     fn first_not_modified(&self) -> Parts {
         let (mut parts, ()) = Response::new(()).into_parts();
@@ -199,13 +201,13 @@ impl StoredResponse {
         parts
     }
 
-    /// Returns `true` if a client who sends this tag back has the response.
+    /// Returns `true` if this tag in `If-None-Match` matches the response.
     #[inline]
     pub(crate) fn has_tag(&self, sent: &HeaderValue) -> bool {
         self.etag.as_ref().is_some_and(|own| own == sent)
     }
 
-    /// Sets `Age`, which is the first field, or `Date` where that is.
+    /// Sets the first field, which is `Age` or `Date`.
     #[inline]
     fn set_age(&self, parts: &mut Parts, now: Moment, clock: &Clock) {
         match parts.headers.iter_mut().next() {
@@ -230,12 +232,12 @@ impl StoredResponse {
         now < self.head.fresh_until
     }
 
-    /// Returns `true` if a response that is no longer fresh may be used while it is revalidated.
+    /// Returns `true` within the stale window while revalidating (RFC 5861 section 3).
     pub(crate) fn serves_while_revalidating(&self, now: Moment) -> bool {
         self.is_within(self.head.windows.while_revalidate, now)
     }
 
-    /// Returns `true` if a response that is no longer fresh may be used where the service fails.
+    /// Returns `true` within the stale window on error (RFC 5861 section 4).
     pub(crate) fn serves_on_errors(&self, now: Moment) -> bool {
         self.is_within(self.head.windows.if_error, now)
     }
@@ -256,7 +258,7 @@ impl StoredResponse {
         self.head.nominated.iter().all(|field| field.matches(presented, selection))
     }
 
-    /// Returns the head to send, `Age` included (RFC 9111 section 5.1).
+    /// Returns the head to send, with `Age` (RFC 9111 section 5.1).
     #[inline]
     pub(crate) fn parts_at(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.head.parts.clone();
@@ -264,17 +266,17 @@ impl StoredResponse {
         parts
     }
 
-    /// Returns the head of an answer to HEAD, which states the length of the body.
+    /// Returns the head of a response to HEAD, with the length of the body.
     pub(crate) fn parts_for_head(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.parts_at(now, clock);
-        // RFC 9110 section 8.6: a 204 has none.
+        // RFC 9110 section 8.6: a 204 has no `Content-Length`.
         if !parts.headers.contains_key(CONTENT_LENGTH) && parts.status != StatusCode::NO_CONTENT {
             let _ = parts.headers.try_insert(CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         }
         parts
     }
 
-    /// Returns a copy with reference counts of its own; the bytes of the body stay shared.
+    /// Returns a copy with separate reference counts. The bytes of the body stay shared.
     pub(crate) fn replica(&self) -> Self {
         let mut head = self.head.clone();
         head.parts.headers = packed(&self.head.parts.headers, &[], own_name, &head.first());
@@ -313,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_equal_and_points_to_the_same_body() {
+    fn replica_is_equal_and_shares_the_body() {
         let response = stored(&HeaderMap::new());
         let replica = response.replica();
         assert_eq!(replica, response);

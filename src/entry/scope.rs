@@ -1,4 +1,4 @@
-//! What an invalidation names.
+//! Scopes: the names that an invalidation can use.
 
 use super::{Generation, form};
 use siphasher::sip128::{Hasher128, SipHasher24};
@@ -6,12 +6,18 @@ use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::Ipv6Addr;
 
-/// One thing that an invalidation can name: a kind and a digest of a name, the same in every process.
+/// A name that an invalidation can use: a path, a URI, a subtree, a tag, a value or everything.
 ///
-/// Scopes of different kinds are never equal, nor is a scope on one host equal to the same scope on all hosts;
-/// everything on a host is the root subtree of the host. A store that keeps
-/// its invalidations in buckets mixes a secret of its own into the choice of a bucket: a digest of a name that
-/// a stranger chose is no secret.
+/// Applications use [`Invalidation`](crate::Invalidation). Stores get scopes in
+/// [`Generations`](super::Generations). A scope has a kind and a digest of a name, and is the same
+/// in every process.
+///
+/// Scopes of different kinds are never equal. A scope on one host never equals the same scope on
+/// all hosts. Everything on a host is the root subtree of the host.
+///
+/// # Security
+/// Clients choose paths, and can compute their digests. A store that keeps invalidations in buckets
+/// must mix a secret into the choice of a bucket.
 ///
 /// # Example
 /// ```
@@ -22,6 +28,9 @@ use std::net::Ipv6Addr;
 /// assert_eq!(Scope::from_bytes(page.to_bytes()), Some(page));
 /// assert!(Scope::subtree("/").is_wide());
 /// ```
+#[doc(alias = "surrogate key")]
+#[doc(alias = "cache tag")]
+#[doc(alias = "ban")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     high: u64,
@@ -29,7 +38,10 @@ pub struct Scope {
     low: u64,
 }
 
-/// A value that something was made from, and the generation as of which it was read or written.
+/// A value that an entry was made from, and the generation of its read or write.
+///
+/// The entry is the dependent of the value: an invalidation of the value's scope after the
+/// generation applies to the entry, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Dependency {
     pub(crate) value: Scope,
@@ -37,7 +49,10 @@ pub struct Dependency {
 }
 
 impl Dependency {
-    /// Creates a dependency on a value as of a generation.
+    /// Creates a dependency on a value.
+    ///
+    /// `since` is the result of [`Generations::depend`](super::Generations::depend) before the
+    /// read, or of [`Generations::written`](super::Generations::written) after the write.
     #[must_use]
     pub const fn new(value: Scope, since: Generation) -> Self {
         Self { value, since }
@@ -49,15 +64,14 @@ impl Dependency {
         self.value
     }
 
-    /// Returns the generation as of which the value was read or written. An invalidation of the value's scope after this generation
-    /// applies to the dependent entry, too.
+    /// Returns the generation of the read or write of the value.
     #[must_use]
     pub const fn since(&self) -> Generation {
         self.since
     }
 }
 
-/// What a scope is of. The numbers are stored.
+/// The kind of a scope. Stores keep the numbers, so they must not change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Everything = 0,
@@ -78,38 +92,42 @@ const KIND: u64 = 0x0f;
 const ON_HOST: u64 = 0x10;
 const WIDE: u64 = 0x20;
 const TYPE: u64 = 0xff;
-/// What names of hosts are hashed as.
+/// The domain of the hashes of hosts.
 const HOST: u8 = 0xf0;
 
-/// The key of the hash, which is the same everywhere: "tower-response-c".
+/// The key of the hash, the same in every process: "tower-response-c".
 const KEYS: (u64, u64) = (0x746f_7765_722d_7265, 0x7370_6f6e_7365_2d63);
 
-/// A subtree is named by no more segments of its path: one further down is invalidated with all of those.
+/// The most segments that name a subtree. Deeper subtrees share the scope of their first segments.
 const MOST_SEGMENTS: usize = 32;
 
 impl Scope {
-    /// Everything in a namespace: a scope that every entry has.
+    /// Everything in a namespace. Every entry has this scope.
     pub const EVERYTHING: Self = Self { high: 0, low: Kind::Everything as u64 | WIDE };
 
-    /// All values in a namespace: a scope that every value of the low-level cache has.
+    /// All values in a namespace. Every [value](crate::values) has this scope.
     pub const VALUES: Self = Self { high: 0, low: Kind::Values as u64 | WIDE };
 
-    /// Returns the scope of a path: all its queries, hosts and variants.
+    /// Returns the scope of a path with all its queries, hosts and variants.
     ///
-    /// Percent-encoding is undone first, so that `/caf%C3%A9` and `/café` are one scope.
+    /// The path is percent-decoded first, so that `/caf%C3%A9` and `/café` are one scope.
     #[must_use]
     pub fn path(path: &str) -> Self {
         Self::hash(Kind::Path, &percent_decoded(path))
     }
 
-    /// Returns the same scope for a path that is decoded already, whatever characters it has.
+    /// Returns the [scope of a path](Self::path) that is already decoded: `%` has no special
+    /// meaning.
     #[must_use]
     pub fn decoded_path(path: &str) -> Self {
         Self::hash(Kind::Path, path.as_bytes())
     }
 
-    /// Returns the scope of a path with one query, whose parameters may come in any order, in every spelling that a
-    /// form parser (`application/x-www-form-urlencoded`) reads alike. An empty query is none.
+    /// Returns the scope of a path with one query.
+    ///
+    /// The order of the parameters does not matter, nor does their spelling, if a form parser
+    /// (`application/x-www-form-urlencoded`) reads the same pairs. An empty query equals an absent
+    /// one.
     #[must_use]
     pub fn uri(path: &str, query: Option<&str>) -> Self {
         Self::decoded_uri(&percent_decoded(path), query)
@@ -118,26 +136,31 @@ impl Scope {
     fn decoded_uri(path: &[u8], query: Option<&str>) -> Self {
         let mut hasher = hasher(Kind::Uri as u8);
         hasher.write(path);
-        // No path has this byte after it is decoded as text.
+        // UTF-8 text has no such byte, so it separates path and query.
         hasher.write(&[0xff]);
         let query = form::canonical(query);
         hasher.write(&query);
         Self::new(Kind::Uri, hasher.finish128().as_u64(), path == b"/" && query.is_empty())
     }
 
-    /// Returns the scope of a path and everything under it, segment by segment: `/a` has `/a/b`, not `/ab`.
+    /// Returns the scope of a path and all paths under it, by segments: `/a` includes `/a/b`, not
+    /// `/ab`.
+    ///
+    /// The path is percent-decoded first. Only the first 32 segments count: subtrees that differ
+    /// only in deeper segments are one scope.
     #[must_use]
     pub fn subtree(path: &str) -> Self {
         Self::narrowest(&percent_decoded(path))
     }
 
-    /// Returns the same scope for a path that is decoded already, whatever characters it has.
+    /// Returns the [scope of a subtree](Self::subtree) for a path that is already decoded: `%` has
+    /// no special meaning.
     #[must_use]
     pub fn decoded_subtree(path: &str) -> Self {
         Self::narrowest(path.as_bytes())
     }
 
-    /// Returns the narrowest subtree that a path is in.
+    /// Returns the narrowest subtree that contains a path.
     fn narrowest(path: &[u8]) -> Self {
         subtrees(path).last().unwrap_or_else(Self::root)
     }
@@ -147,21 +170,22 @@ impl Scope {
         Self::new(Kind::Subtree, hasher(Kind::Subtree as u8).finish128().as_u64(), true)
     }
 
-    /// Returns the scope of a tag.
+    /// Returns the scope of a tag, also known as a surrogate key.
     #[must_use]
     pub fn tag(tag: &str) -> Self {
         Self::hash(Kind::Tag, tag.as_bytes())
     }
 
-    /// Returns the scope of a value of the low-level cache, by its key.
+    /// Returns the scope of a [value](crate::values), by its key.
     #[must_use]
     pub fn value(key: &[u8]) -> Self {
         Self::hash(Kind::Value, key)
     }
 
-    /// Returns the same scope on one host alone.
+    /// Returns this scope, limited to one host.
     ///
-    /// A port of 80 or 443, a trailing dot, upper case and another spelling of an IPv6 address make no other host.
+    /// Hosts are equal despite upper case, a trailing dot, a port of 80 or 443, or another spelling
+    /// of an IPv6 address.
     #[must_use]
     pub fn on_host(self, host: &str) -> Self {
         // Every path on a host is in the subtree of its root.
@@ -169,7 +193,7 @@ impl Scope {
         scope.on(hash_of_host(host))
     }
 
-    /// Mixes two digests, by multiplications that every bit of the result depends on.
+    /// Mixes two digests by multiplications, so that every bit of the result depends on both.
     fn on(self, host: u128) -> Self {
         const FACTORS: [u128; 2] =
             [0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645, 0xda94_2042_e4dd_58b5_0ff5_1af7_fd85_3a2d];
@@ -180,7 +204,7 @@ impl Scope {
         Self { high: (mixed >> 64) as u64, low: mixed as u64 & !TYPE | self.low & TYPE | ON_HOST }
     }
 
-    /// Returns all that may name the target of a request.
+    /// Returns all path, URI and subtree scopes of a request target, on all hosts and on its host.
     pub(crate) fn of_target(path: &str, query: Option<&str>, host: Option<&str>) -> Vec<Self> {
         let path = percent_decoded(path);
         let mut scopes = Vec::with_capacity(2 * (3 + path.iter().filter(|byte| **byte == b'/').count()));
@@ -211,7 +235,10 @@ impl Scope {
         self.low & ON_HOST != 0
     }
 
-    /// Returns `true` for everything, for all values, and for the root path, URI and subtree, on all hosts or on one.
+    /// Returns `true` for everything, for all values, and for the root path, URI and subtree, on
+    /// all hosts or on one.
+    ///
+    /// Many entries have these scopes, so they should share no bucket with others.
     #[must_use]
     pub const fn is_wide(self) -> bool {
         self.low & WIDE != 0
@@ -230,7 +257,8 @@ impl Scope {
         bytes
     }
 
-    /// Returns the scope that [`to_bytes`](Self::to_bytes) gave the bytes of, or `None` for other bytes.
+    /// Returns the scope with these bytes, or `None` if [`to_bytes`](Self::to_bytes) never returns
+    /// them.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Option<Self> {
         let number = u128::from_le_bytes(bytes);
@@ -242,9 +270,9 @@ impl Scope {
     }
 }
 
-/// More scopes for what has some.
+/// An extension of lists of scopes.
 pub(crate) trait ExtendOnHost {
-    /// Adds the same scopes, on each of the hosts alone.
+    /// Adds each scope again, limited to each of the hosts.
     fn extend_on_hosts<H: AsRef<str>>(&mut self, hosts: &[H]);
 }
 
@@ -259,7 +287,8 @@ impl ExtendOnHost for Vec<Scope> {
     }
 }
 
-/// Hashes a host in one spelling: without a trailing dot and the default port of any scheme, in lower case.
+/// Hashes the canonical spelling of a host: in lower case, without a trailing dot and the ports 80
+/// and 443.
 fn hash_of_host(host: &str) -> u128 {
     let (name, port) = name_and_port(host);
     let name = name.strip_suffix('.').unwrap_or(name);
@@ -279,7 +308,8 @@ fn hash_of_host(host: &str) -> u128 {
     hasher.finish128().as_u128()
 }
 
-/// Splits a host from its port, which is empty if there is none. The colons of an IPv6 address are part of it.
+/// Splits a host into name and port. An absent port is empty. The colons of an IPv6 address belong
+/// to the name.
 fn name_and_port(host: &str) -> (&str, &str) {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.ends_with(']') && host.parse::<Ipv6Addr>().is_err() => (name, port),
@@ -287,7 +317,7 @@ fn name_and_port(host: &str) -> (&str, &str) {
     }
 }
 
-/// Returns the IPv6 address that a name is, in brackets or without.
+/// Parses a name as an IPv6 address, with or without brackets.
 fn address(name: &str) -> Option<Ipv6Addr> {
     if !name.contains(':') {
         return None;
@@ -301,7 +331,7 @@ fn hasher(domain: u8) -> SipHasher24 {
     hasher
 }
 
-/// Returns the scopes of the subtrees that a path is in, the widest first, that of all paths.
+/// Returns the scopes of the subtrees that contain a path, beginning with the subtree of all paths.
 fn subtrees(path: &[u8]) -> impl Iterator<Item = Scope> {
     let mut hasher = hasher(Kind::Subtree as u8);
     let segments = path.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty());
@@ -341,7 +371,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_and_its_percent_encoded_form_are_one_scope() {
+    fn path_and_its_percent_encoded_form_are_one_scope() {
         assert_eq!(Scope::path("/caf%C3%A9"), Scope::path("/café"));
         assert_eq!(Scope::path("/a%2"), Scope::path("/a%2"));
         assert_ne!(Scope::path("/a"), Scope::path("/b"));
@@ -349,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_the_same_in_every_process_and_comes_back_from_its_bytes() {
+    fn scope_bytes_are_stable_and_decode_to_the_scope() {
         let scopes = [
             Scope::EVERYTHING,
             Scope::VALUES,
@@ -372,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn root_names_are_wide_on_each_host_and_no_others_are() {
+    fn only_root_scopes_are_wide() {
         let wide =
             [Scope::EVERYTHING, Scope::VALUES, Scope::path("/"), Scope::uri("/", None), Scope::subtree("")];
         for scope in wide {
@@ -392,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_another_kind_is_another_scope_whatever_its_name() {
+    fn scopes_of_different_kinds_or_hosts_differ() {
         let all = [
             Scope::path("/a"),
             Scope::uri("/a", None),
@@ -409,13 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn the_parameters_of_a_uri_may_come_in_any_order() {
+    fn order_of_query_parameters_does_not_matter() {
         assert_eq!(Scope::uri("/a", Some("x=1&y=2")), Scope::uri("/a", Some("y=2&x=1")));
         assert_ne!(Scope::uri("/a", Some("x=1&y=2")), Scope::uri("/a", Some("x=1&x=1&y=2")));
     }
 
     #[test]
-    fn a_uri_is_one_scope_however_a_form_parser_would_be_sent_it() {
+    fn queries_that_a_form_parser_reads_alike_are_one_scope() {
         for (one, other) in
             [("q=caf%C3%A9", "q=café"), ("q=a+b", "q=a%20b"), ("%71=%61", "q=a"), ("a", "a="), ("a&", "&a")]
         {
@@ -428,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_the_same_in_upper_case_and_with_a_default_port() {
+    fn spellings_of_a_host_are_one_scope() {
         let page = Scope::path("/");
         let plain = "shop.example";
         for host in
@@ -447,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_address_is_one_host_in_each_of_its_spellings() {
+    fn spellings_of_an_ipv6_address_are_one_host() {
         let page = Scope::path("/");
         let plain = page.on_host("[2001:db8::80]");
         for host in [
@@ -467,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_in_the_subtrees_of_its_segments_and_in_no_others() {
+    fn target_is_only_in_the_subtrees_of_its_segments() {
         let target = Scope::of_target("/shop/fl%61vours/1", Some("x=1"), Some("shop.example"));
         for within in ["", "/", "/shop", "/shop/", "/shop/flavours", "/shop/flavours/1"] {
             let subtree = Scope::subtree(within);
@@ -486,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subtree_that_is_too_deep_to_be_told_apart_is_invalidated_with_those_beside_it() {
+    fn deep_subtree_shares_the_scope_of_its_first_segments() {
         let deep = "/a".repeat(40);
         assert!(Scope::of_target(&deep, None, None).contains(&Scope::subtree(&deep)));
         assert_eq!(Scope::of_target(&deep, None, None).len(), 2 + 1 + MOST_SEGMENTS);

@@ -1,10 +1,11 @@
-//! Whether a variant is in use.
+//! The use flag of a variant.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a request has used a variant since the flags of its URL were cleared. All copies of the variant share the
-/// flag. A response without variants has none.
+/// A flag that is set if a request has used a variant since the flags of its URL were cleared.
+///
+/// All copies of the variant share the flag. A response without variants has no flag.
 #[derive(Debug, Clone, Default)]
 pub(super) struct UseFlag(Option<Arc<AtomicBool>>);
 
@@ -20,7 +21,7 @@ impl UseFlag {
 
     #[inline]
     pub(super) fn set(&self) {
-        // Written only if unset: threads that read it do not contend.
+        // Written only if unset, so that reading threads do not contend.
         if let Some(used) = self.0.as_ref().filter(|used| !used.load(Ordering::Relaxed)) {
             used.store(true, Ordering::Relaxed);
         }

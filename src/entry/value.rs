@@ -1,25 +1,25 @@
-//! A value of the application's own, with what decides whether it may be used.
+//! A value of the application, with the data that decides about its use.
 
 use super::weight::{ARC, SHARED};
 use super::{Dependency, Generation, Scope, body_for_storage};
 use crate::clock::Moment;
 use bytes::Bytes;
 
-/// How the bytes of a value are to be read.
+/// The encoding of a value's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// As they are.
+    /// The bytes are the value.
     Raw,
-    /// As MessagePack, with named fields.
+    /// MessagePack, with named fields.
     MessagePack,
 }
 
-/// A value of the application's own.
+/// A value of the application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredValue {
     pub(crate) bytes: Bytes,
     pub(crate) encoding: Encoding,
-    /// What was current before it was made; absent where nothing invalidates it.
+    /// The generation from before the value was made; `None` if no invalidation applies to it.
     pub(crate) generation: Option<Generation>,
     pub(crate) scopes: Box<[Scope]>,
     pub(crate) dependencies: Box<[Dependency]>,
@@ -27,10 +27,10 @@ pub(crate) struct StoredValue {
 }
 
 impl StoredValue {
-    /// Wraps bytes that nothing but their removal invalidates.
+    /// Creates a value that no invalidation applies to.
     #[must_use]
     pub(crate) fn raw(bytes: Bytes) -> Self {
-        // Not the buffer that they may be a slice of.
+        // Copied if they are a small slice of a larger buffer.
         let (bytes, _) = body_for_storage(bytes);
         Self {
             bytes,
@@ -48,7 +48,7 @@ impl StoredValue {
         &self.bytes
     }
 
-    /// Returns how they are to be read.
+    /// Returns the encoding.
     #[must_use]
     pub(crate) fn encoding(&self) -> Encoding {
         self.encoding

@@ -5,16 +5,17 @@ use crate::key::{CacheKey, KeyRef};
 use bytes::Bytes;
 use http::HeaderName;
 
-/// The index kept under a URL whose responses vary: the fields learnt so far, and the variants.
+/// The index of a URL whose responses vary: the fields learned so far, and the variants.
 ///
-/// The index only locates variants; each one is checked against the request itself. Fields are only
-/// added, the number of variants is bounded, and the index lives as long as its longest-lived variant.
+/// The index only locates variants. Each variant is also matched against the request. Fields are
+/// only added. The number of variants is bounded. The index lives as long as its longest-lived
+/// variant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VaryIndex {
     pub(super) fields: Vec<HeaderName>,
-    /// The suffixes of the variants' keys after the key of the URL, the oldest first.
+    /// The suffixes of the variants' keys after the key of the URL, oldest first.
     pub(super) variants: Vec<Bytes>,
-    /// The time at which the longest-lived variant leaves the store.
+    /// The moment at which the longest-lived variant expires from the store.
     pub(super) until: Moment,
 }
 
@@ -23,17 +24,17 @@ impl VaryIndex {
         Self { fields, variants: Vec::new(), until }
     }
 
-    /// Returns the fields that select, in alphabetical order.
+    /// Returns the nominated fields in alphabetical order.
     pub(crate) fn fields(&self) -> &[HeaderName] {
         &self.fields
     }
 
-    /// Returns the suffixes of the variants' keys, the oldest first.
+    /// Returns the suffixes of the variants' keys, oldest first.
     pub(crate) fn variants(&self) -> &[Bytes] {
         &self.variants
     }
 
-    /// Returns when the longest-lived variant leaves the store.
+    /// Returns the moment at which the longest-lived variant expires from the store.
     pub(crate) fn until(&self) -> Moment {
         self.until
     }
@@ -43,8 +44,8 @@ impl VaryIndex {
         KeyRef::new(&[url.as_bytes(), variant].concat()).to_key()
     }
 
-    /// Returns this index with more fields and no variants, or `None` if it has all fields. No look-up would find
-    /// variants of fewer fields.
+    /// Returns this index with more fields and no variants, or `None` if it has all of the fields
+    /// already. No look-up by more fields would find the old variants.
     pub(crate) fn widened(&self, more: impl IntoIterator<Item = HeaderName>) -> Option<Self> {
         let mut fields = self.fields.clone();
         fields.extend(more);
@@ -53,7 +54,8 @@ impl VaryIndex {
         (fields != self.fields).then(|| Self::new(fields, self.until))
     }
 
-    /// Returns this index with `variant` as the newest and without the evicted variants. It lives at least until `until`.
+    /// Returns this index with `variant` as the newest and without the evicted variants. It lives
+    /// at least until `until`.
     pub(crate) fn with_variant(&self, variant: &[u8], evicted: &[Bytes], until: Moment) -> Self {
         let mut variants = self.variants.clone();
         variants.retain(|known| known != variant && !evicted.contains(known));

@@ -1,15 +1,15 @@
-//! The bytes of memory that the parts of an entry take.
+//! The memory use of the parts of an entry, in bytes.
 
 use crate::rules::preconditions::{NOT_MODIFIED_ROOM, stands_in_304};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// The reference counts of an `Arc`.
+/// The size of the reference counts of an `Arc`.
 pub(super) const ARC: usize = 2 * size_of::<usize>();
 
-/// The part of shared `Bytes` beside their buffer: its address, its size and a reference count.
+/// The size of shared `Bytes` besides their buffer: its address, its size and a reference count.
 pub(super) const SHARED: usize = 3 * size_of::<usize>();
 
-// These repeat private types of `http`; a test compares them with what is allocated.
+// These repeat private types of `http`. A test compares them with measured allocations.
 /// A name with its first value, in a header map.
 const BUCKET: usize = size_of::<(u16, HeaderName, HeaderValue, Option<(usize, usize)>)>();
 /// A further value of a name, with links to the previous and the next value.
@@ -17,7 +17,7 @@ const EXTRA_VALUE: usize = size_of::<(HeaderValue, [(usize, usize); 2])>();
 /// An entry in the index of a header map.
 const POSITION: usize = size_of::<(u16, u16)>();
 
-/// Returns the size of a header map without spare room, less its names and values.
+/// Returns the size of a header map without spare room, excluding its names and values.
 fn table(positions: usize, names: usize, lines: usize) -> usize {
     positions * POSITION + names * BUCKET + (lines - names) * EXTRA_VALUE
 }
@@ -50,7 +50,7 @@ pub(super) fn list(lines: &[(HeaderName, HeaderValue)]) -> usize {
     size_of_val(lines) + text + SHARED
 }
 
-/// Returns the bytes that a name allocates. Standard names allocate none.
+/// Returns the bytes that a name allocates. Standard names allocate nothing.
 pub(super) fn name(name: &HeaderName) -> usize {
     let text = name.as_str();
     let again = HeaderName::from_bytes(text.as_bytes());

@@ -1,4 +1,4 @@
-//! How the parts of a frame are written, and read back with no trust in what they say.
+//! The encoding of the parts of a frame, and their decoding from untrusted bytes.
 
 use super::packing::SPARE;
 use crate::clock::{Clock, Moment, WallOffset};
@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use std::time::Duration;
 
-/// Takes what is written.
+/// A buffer for the encoded parts.
 pub(super) struct Writer {
     pub(super) bytes: Vec<u8>,
     clocks: WallOffset,
@@ -17,16 +17,16 @@ impl Writer {
         Self { bytes: Vec::with_capacity(256), clocks: clock.wall_offset() }
     }
 
-    /// What is longer than a length can say makes a frame that is refused.
+    /// Writes a length. A length over `u32::MAX` makes a frame that decoding refuses.
     fn length(&mut self, length: usize) {
         u32::try_from(length).unwrap_or(u32::MAX).write(self);
     }
 }
 
-/// Gives what is read, for as long as there is something left.
+/// A reader of a frame's bytes.
 pub(super) struct EntryReader {
     bytes: Bytes,
-    /// The number of bytes at the beginning.
+    /// The number of bytes in the whole frame.
     length: usize,
     clocks: WallOffset,
 }
@@ -36,8 +36,8 @@ impl EntryReader {
         Self { length: bytes.len(), bytes, clocks: clock.wall_offset() }
     }
 
-    /// Returns all that is left. Copies it if it is not nearly all of the frame, which a slice would keep
-    /// in memory.
+    /// Returns the remaining bytes. Copies them unless they are nearly all of the frame, since a
+    /// slice keeps the whole frame in memory.
     pub(super) fn rest(&mut self) -> Bytes {
         let rest = std::mem::take(&mut self.bytes);
         if self.length - rest.len() > rest.len() / SPARE { Bytes::copy_from_slice(&rest) } else { rest }
@@ -53,21 +53,22 @@ impl EntryReader {
         self.bytes.is_empty()
     }
 
-    /// Returns how many things follow; there has to be something left for each of them.
+    /// Reads the number of items that follow. Each item takes at least `least` bytes, so a number
+    /// that the remaining bytes cannot hold is refused.
     fn count(&mut self, least: usize) -> Option<usize> {
         let count = u32::read(self)? as usize;
         (count <= self.bytes.len() / least).then_some(count)
     }
 }
 
-/// What has a place in a frame.
+/// A type with an encoding in frames.
 pub(super) trait Wire: Sized {
-    /// As many bytes it takes at least.
+    /// The fewest bytes that a value takes.
     const MIN_LEN: usize;
 
     fn write(&self, to: &mut Writer);
 
-    /// Returns `None` where there is nothing of the kind.
+    /// Returns `None` if the bytes are too few or malformed.
     fn read(from: &mut EntryReader) -> Option<Self>;
 }
 
@@ -89,7 +90,7 @@ macro_rules! numbers {
 
 numbers!(u8: try_get_u8, u16: try_get_u16_le, u32: try_get_u32_le, u64: try_get_u64_le, i64: try_get_i64_le);
 
-/// What is made of parts that have their places one after the other.
+/// Implements [`Wire`] for structs: their fields follow each other.
 macro_rules! record {
     ($($name:ident { $($field:ident: $part:ty),* $(,)? })*) => {$(
         impl Wire for $name {
@@ -235,7 +236,8 @@ impl Wire for (HeaderName, HeaderValue) {
     }
 }
 
-/// No header section has more lines: a header map holds some more, and what is added later has to fit.
+/// The most lines of a decoded header section. A header map holds more, which leaves room for later
+/// additions.
 pub(super) const MOST_LINES: usize = 1 << 14;
 
 impl Wire for HeaderMap {
