@@ -1,23 +1,23 @@
-//! What becomes of a recorded body.
+//! The end of a recorded body: its storage, and the end of its flight.
 
 use crate::cache::{Cache, PendingStore};
 use crate::flight::Leader;
 use crate::marks::PendingVerdict;
 use bytes::Bytes;
 
-/// The stored response and the flight that a complete body finishes.
+/// The response to store and the flight to end, once the body is complete.
 #[derive(Debug)]
 pub(crate) struct Commit {
     pub(crate) cache: Cache,
     pub(crate) storing: PendingStore,
-    /// Present where others may be waiting.
+    /// The leader of the flight, if followers may be waiting.
     pub(crate) leader: Option<Leader>,
-    /// Present if an outer layer has yet to admit the response.
+    /// The verdict of the outer layer that must still admit the response, if any.
     pub(crate) verdict: Option<PendingVerdict>,
 }
 
 impl Commit {
-    /// Nothing will be stored and nothing shared.
+    /// Releases the followers without a response. No response is stored.
     pub(super) fn pass(self) {
         if let Some(leader) = self.leader {
             leader.pass();
@@ -31,7 +31,7 @@ impl Commit {
     }
 
     pub(super) fn store(self, body: Bytes) {
-        // Ordered by its generation, so it can't undo an invalidation that overtakes it.
+        // The write may finish late. Its generation keeps it from undoing a later invalidation.
         self.cache.clone().spawn_or_run(self.write(body));
     }
 

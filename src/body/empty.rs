@@ -1,11 +1,11 @@
-//! Request bodies for requests of the cache's own.
+//! Empty bodies for requests that the cache itself makes.
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full, combinators};
 use std::any::Any;
 use std::convert::Infallible;
 
-/// Returns a request body without content, if its type is one that is known to have it.
+/// Returns an empty request body, if its type is known.
 pub(crate) fn empty<B: 'static>() -> Option<B> {
     #[cfg(feature = "axum")]
     if let Some(body) = as_type::<axum::body::Body, B>() {
@@ -32,7 +32,7 @@ mod tests {
     use http_body::Body;
 
     #[test]
-    fn known_types_have_an_empty_body_and_others_have_none() {
+    fn only_known_types_have_an_empty_body() {
         assert!(empty::<Full<Bytes>>().is_some_and(|body| body.is_end_stream()));
         assert!(empty::<Empty<Bytes>>().is_some_and(|body| body.is_end_stream()));
         assert!(empty::<hyper::body::Incoming>().is_none());

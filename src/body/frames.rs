@@ -1,19 +1,20 @@
-//! Frames that wait for their reader.
+//! A queue of frames.
 
 use bytes::Bytes;
 use http_body::Frame;
 use std::collections::VecDeque;
 
-/// A queue of frames. Most bodies are one frame, so the first takes no allocation.
+/// A queue of frames that are read and not yet sent. The first frame needs no allocation, since
+/// most bodies are one frame.
 #[derive(Debug, Default)]
 pub(super) struct Frames {
-    /// Absent only if there is none at all.
+    /// The first frame; `None` only if the queue is empty.
     first: Option<Frame<Bytes>>,
     rest: VecDeque<Frame<Bytes>>,
 }
 
 impl Frames {
-    /// Creates frames with one data frame, or with none if `data` is empty.
+    /// Creates a queue with one data frame, or an empty one if `data` is empty.
     pub(super) fn one(data: Bytes) -> Self {
         Self { first: (!data.is_empty()).then(|| Frame::data(data)), rest: VecDeque::new() }
     }
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_come_out_in_the_order_they_went_in() {
+    fn frames_keep_their_order() {
         let frame = |byte: u8| Frame::data(Bytes::from(vec![byte]));
         let byte = |frame: &Frame<Bytes>| frame.data_ref().map(|data| data[0]);
         let mut frames = Frames::default();

@@ -1,4 +1,11 @@
-//! The body of a response that went through a cache layer.
+//! Response bodies of the cache layers: stored, forwarded, recorded or shared.
+//!
+//! ```text
+//! forwarded ──┬─> not storable ────────────────────────> Forwarded / Chained
+//!             └─> storable ─> Recording ──share()──────> Shared (several readers, one recorder)
+//!                                 └──all read ahead────> Stored
+//! hit ────────────────────────────> Stored, Pieces (multipart), Absent (304)
+//! ```
 
 mod commit;
 mod empty;
@@ -35,9 +42,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pin_project! {
-    /// A body out of the cache, or one from the wrapped service that streams through.
+    /// The body of a response from a cache layer.
     ///
-    /// Its error is a [`BoxError`]: what the service's body failed with.
+    /// It is a stored body, or a body of the inner service that streams through, which the cache
+    /// may record. The bytes of a stored body are not copied. Its error is the error of the inner
+    /// body, as a [`BoxError`]. Dropping the body early leaves no partial response in the store.
     pub struct ResponseBody<B> {
         #[pin]
         inner: Inner<B>,
@@ -51,23 +60,24 @@ pin_project! {
         Pieces { pieces: VecDeque<Bytes> },
         Absent,
         Forwarded { #[pin] body: B },
-        // The forwarded body of a request that has a key.
+        // The forwarded body of a request with a key.
         Chained { body: Pin<Box<B>>, chain: Arc<Chain> },
-        // Boxed: it is large, and a hit should not carry the room for it about.
+        // Boxed, since it is large, and hits would pay for its size.
         Recording { recording: Pin<Box<Recording<B>>> },
-        // With what the body was made from, where that is known.
+        // The tracker has the dependencies of the body, if they are known.
         Shared { reader: BodyReader, tracker: Option<Tracker>, relay: DependencyRelay },
     }
 }
 
-/// What came of reading a body ahead.
+/// The result of reading a body ahead.
 pub(crate) enum Peeked<B> {
+    /// The whole body.
     Complete(Vec<Bytes>),
-    /// There is more, or may be; what was read comes first.
+    /// A body that may have more frames. It begins with the frames that were read.
     Begun(ResponseBody<B>),
 }
 
-/// So long a body is read for the store alone.
+/// The longest time for which a body is read only for the store.
 const LONGEST_DRAIN: Duration = Duration::from_secs(30);
 
 impl<B> ResponseBody<B> {
@@ -80,13 +90,13 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Pieces { pieces } }
     }
 
-    /// The body of a 304, whose length is not that of the page (RFC 9110 section 8.6): servers that
-    /// state the length of what they send are not told one.
+    /// Returns the body of a 304. Its size hint is unknown, so that servers add no `Content-Length`
+    /// of zero, which would describe the page (RFC 9110 section 8.6).
     pub(crate) fn absent() -> Self {
         Self { inner: Inner::Absent }
     }
 
-    /// The body that another request's call has begun.
+    /// Returns a body that reads the stream of another request's fetch.
     pub(crate) fn shared(reader: BodyReader) -> Self {
         Self { inner: Inner::Shared { reader, tracker: None, relay: DependencyRelay::default() } }
     }
@@ -95,7 +105,8 @@ impl<B> ResponseBody<B> {
         Self { inner: Inner::Forwarded { body } }
     }
 
-    /// Makes a forwarded body part of the chain of its request. The requests that the body makes belong to that chain.
+    /// Adds a forwarded body to the chain of its request. Requests that the body makes then belong
+    /// to the chain.
     pub(crate) fn in_chain(self, chain: &Arc<Chain>) -> Self
     where
         B: Body,
@@ -114,9 +125,9 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Reads what of a body is ready at once, up to a limit in bytes, without holding it back.
+    /// Reads the ready frames of a body, up to a limit in bytes. It never waits.
     ///
-    /// It is complete only if it is as long as `declared`, and without trailers.
+    /// The result is complete only if the body has the `declared` length and no trailers.
     pub(crate) fn peek(body: B, declared: Option<u64>, limit: u64, cx: &mut Context<'_>) -> Peeked<B> {
         if body.size_hint().lower() > limit {
             return Peeked::Begun(Self::forwarded(body));
@@ -131,7 +142,7 @@ where
         Peeked::Begun(Self { inner: Inner::Recording { recording: begun } })
     }
 
-    /// Returns the body with a recorder on it.
+    /// Returns a body that records `body` while it streams.
     pub(crate) fn recording(body: B, recorder: Recorder) -> Self {
         let declared = recorder.declared();
         Self {
@@ -144,7 +155,8 @@ where
         matches!(&self.inner, Inner::Recording { recording } if recording.is_recording())
     }
 
-    /// Reads what of the body is ready, within limits, before its client asks for it. Returns what that was made from.
+    /// Reads the ready frames before the client reads, within limits. Returns the dependencies so
+    /// far.
     pub(crate) fn read_ahead(&mut self, cx: &mut Context<'_>) -> Option<Dependencies> {
         let Inner::Recording { recording } = &mut self.inner else { return None };
         recording.as_mut().read_ahead(cx);
@@ -165,7 +177,9 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    /// Lets others read the body while it arrives, where some may be waiting and there is more to come.
+    /// Shares the rest of a recording with followers while it arrives.
+    ///
+    /// Does nothing if no followers may be waiting or no frames may follow.
     pub(crate) fn share(self) -> Self {
         let Inner::Recording { mut recording } = self.inner else { return self };
         if !recording.goes_on() || !recording.recorder.as_ref().is_some_and(SharedRecorder::has_leader) {
@@ -189,9 +203,10 @@ where
         }
     }
 
-    /// Sees a recording to its end though nobody reads the body, within limits; a body that is not
-    /// recorded is dropped. Outside a tokio runtime, or where too many are seen to already, it is
-    /// returned.
+    /// Finishes a recording in a task of its own, without a client, for at most [`LONGEST_DRAIN`].
+    ///
+    /// Drops a body that is not recorded. Returns a recorded body if there is no tokio runtime, or
+    /// if too many recordings are finished this way already.
     pub(crate) fn finish_recording(self) -> Result<(), Self> {
         match self.inner {
             Inner::Recording { recording } if recording.is_recording() => {
@@ -205,7 +220,7 @@ where
                 }));
                 Ok(())
             }
-            // Others may go on reading; so does this one, for the store.
+            // Other readers may go on. This reader goes on for the store.
             Inner::Shared { reader, tracker, relay } => {
                 let permit = reader.stream().drain_permit();
                 let (Ok(runtime), Some(permit)) = (tokio::runtime::Handle::try_current(), permit) else {
@@ -227,7 +242,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError>,
 {
-    /// Returns one more reader of a body that others may be reading.
+    /// Returns another reader of a shared body.
     pub(crate) fn second_reader(&self) -> Option<BodyReader> {
         match &self.inner {
             Inner::Shared { reader, .. } => reader.stream().join(),
@@ -235,7 +250,7 @@ where
         }
     }
 
-    /// Sees a recording to its end, in a task that has nothing else to do.
+    /// Finishes a recording in the current task, without a client.
     pub(crate) async fn drain(self) {
         match self.inner {
             Inner::Recording { recording } => drain(recording).await,
@@ -245,7 +260,7 @@ where
     }
 }
 
-/// Ends with the body, or where that turns out not to be one to store.
+/// Reads a body until it ends or its recording ends.
 async fn drain<B>(mut recording: Pin<Box<Recording<B>>>)
 where
     B: Body<Data = Bytes>,
@@ -254,7 +269,7 @@ where
     *recording.as_mut().project().ahead = Frames::default();
     while recording.is_recording() {
         std::future::poll_fn(|cx| recording.as_mut().poll_body(cx)).await;
-        // A body that is always ready shall not keep a time limit from being seen.
+        // An always ready body must not keep a time limit from firing.
         tokio::task::yield_now().await;
     }
 }
@@ -289,7 +304,7 @@ where
                 let frame = Pin::new(reader).poll_frame(cx);
                 if is_tracked() {
                     relay.set_waiting(frame.is_pending());
-                    // Another reader may have driven the body to here, in its own task.
+                    // Another reader may have polled the body to here, in its own task.
                     match tracker {
                         Some(tracker) => relay.pass_on(tracker),
                         None if frame.is_ready() => mark_untrackable(),
@@ -327,7 +342,7 @@ where
 }
 
 impl<B> Default for ResponseBody<B> {
-    /// Returns an empty body, which layers outside may answer with.
+    /// Returns an empty body, for responses of outer layers.
     fn default() -> Self {
         Self::stored(Bytes::new())
     }

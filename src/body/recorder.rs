@@ -1,4 +1,5 @@
-//! Records a body while it streams, within limits, and commits it on a clean end alone.
+//! The recorder of a body. It copies the body while it streams, within limits, and commits it only
+//! on a clean end.
 
 mod keep;
 
@@ -17,42 +18,53 @@ use sha2::{Digest, Sha256};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-/// Keeps what has been sent so far. Dropped before the end, it leaves nothing behind.
+/// The recording of a body so far, and its commit.
+///
+/// ```text
+///                ┌─ Clean, with the declared length ─> stored, or parked until an outer layer's verdict
+/// recording ─────┼─ Clean, with another length ──────> not stored, the followers see a failure
+///   │            ├─ Failed ──────────────────────────> not stored, the followers see a failure
+///   │            ├─ Unfit ───────────────────────────> not stored, hit-for-miss
+///   │            └─ NoRoomNow, Refused ──────────────> not stored, the followers are released
+///   └─ dropped ──> stored if it has the declared length, otherwise not stored, and a
+///                follower fetches again
+/// ```
 #[derive(Debug)]
 pub(crate) struct Recorder {
     commit: Option<Commit>,
     recorded: Recorded,
-    /// How many bytes were recorded, or counted.
+    /// The number of bytes recorded, or counted if a shared stream keeps them.
     length: u64,
-    /// Why it can't go on, where somebody else keeps what is counted.
+    /// The end of a shared recording after [`BodySink::count`] returns `false`.
     why: RecordingEnd,
     declared: Option<u64>,
     limit: u64,
     reservation: Reservation,
-    /// For an `ETag` of the body, where it is to have one.
+    /// The digest for a generated `ETag`, if the body gets one.
     digest: Option<(Sha256, Comparison)>,
-    /// The tag of a complete body.
+    /// The generated tag, set once the body is complete.
     tag: Tagged,
-    /// What is read while the body is made.
+    /// The dependencies that the body reads while it is made.
     pub(super) tracker: Tracker,
 }
 
-/// How a recording ends.
+/// The way in which a recording ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RecordingEnd {
-    /// With the body: it is stored if it is as long as declared.
+    /// The body has ended. It is stored if it has the declared length.
     Clean,
-    /// The body failed midway.
+    /// The body has failed midway.
     Failed,
-    /// The body goes on. It is more than may be kept or than was declared, or has trailers.
+    /// The body is too large, longer than declared, or has trailers. It streams on without
+    /// recording.
     Unfit(Detail),
-    /// The body goes on. Other recordings hold all there is of the budget, at this time.
+    /// Other recordings use up the budget now. The body streams on without recording.
     NoRoomNow,
-    /// The body goes on. An outer layer has refused the response.
+    /// An outer layer has refused the response. The body streams on without recording.
     Refused,
 }
 
-/// What remains of an ended recording.
+/// The remains of an ended recording.
 pub(super) struct EndedRecording {
     /// The reserved bytes. A response that waits for an outer layer's verdict shares them.
     pub(super) reservation: Arc<Reservation>,
@@ -65,14 +77,16 @@ pub(super) struct EndedRecording {
 #[derive(Debug)]
 enum Recorded {
     Nothing,
-    /// One frame, kept without a copy where that pins no larger buffer.
+    /// One frame. It is copied only if it would keep a larger buffer in memory.
     One(Bytes),
     Many(Vec<u8>),
 }
 
 impl Recorder {
-    /// `declared` is what `Content-Length` says, `limit` the most bytes to keep; `tag` asks for an
-    /// `ETag` of the body.
+    /// Creates a recorder.
+    ///
+    /// `declared` is the value of `Content-Length`, and `limit` is the most bytes to keep. With
+    /// `tag`, an `ETag` is generated from the body.
     pub(crate) fn new(
         commit: Commit,
         declared: Option<u64>,
@@ -88,7 +102,7 @@ impl Recorder {
         Self { commit, recorded, length: 0, why, declared, limit, reservation, digest, tag, tracker }
     }
 
-    /// Returns leave to read the body for the store alone, if not too many are.
+    /// Returns a permit to read the body only for the store, if one is left.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.commit.as_ref()?.cache.drain_permit()
     }
@@ -101,13 +115,13 @@ impl Recorder {
         self.reservation.budget()
     }
 
-    /// Returns `true` if others may be waiting.
+    /// Returns `true` if followers may be waiting.
     pub(super) fn has_leader(&self) -> bool {
         self.commit.as_ref().is_some_and(|commit| commit.leader.is_some())
     }
 
-    /// Lets others read the body while it arrives, and returns the first reader. They keep what was
-    /// recorded so far, and what comes; the recorder counts.
+    /// Shares the body with several readers while it arrives, and returns the first reader. The
+    /// shared stream keeps the bytes, and this recorder only counts them.
     pub(super) fn share(
         mut self,
         begun: Vec<Bytes>,
@@ -115,7 +129,8 @@ impl Recorder {
     ) -> Option<BodyReader> {
         let commit = self.commit.as_ref()?;
         let head = Arc::new(StoredResponse::clone(&commit.storing.response));
-        // There was room for more; from now on it is taken as it comes.
+        // The stream has the frames. Spare room is returned, and each frame now reserves its own
+        // bytes.
         self.recorded = Recorded::Nothing;
         self.reservation.shrink_to(self.length);
         let (declared, budget) = (self.declared, Arc::clone(self.budget()));
@@ -139,18 +154,20 @@ impl Recorder {
         Some(reader)
     }
 
-    /// Returns the place of the tag, which has one as soon as the body is complete.
+    /// Returns a handle to the tag, which is set once the body is complete.
     pub(crate) fn tag(&self) -> Tagged {
         self.tag.clone()
     }
 
-    /// Returns `true` if a body with so many more bytes, or as many as declared, could be recorded if others held no room.
+    /// Returns `true` if the budget alone could hold this many more bytes, and the rest of the
+    /// declared length.
     fn fits_alone(&self, bytes: u64) -> bool {
         let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
         self.reservation.fits_alone(bytes.max(rest))
     }
 
-    /// Makes room for so many bytes. Must be called without holding a lock.
+    /// Returns a function that makes room for more bytes, if that is possible at all. It must be
+    /// called without a lock.
     pub(super) fn room_maker(&self, bytes: u64) -> Option<impl FnOnce() + 'static> {
         let budget = Arc::clone(self.budget());
         self.fits_alone(bytes).then_some(move || budget.make_room())
@@ -164,7 +181,7 @@ impl Recorder {
         self.limit.min(self.declared.unwrap_or(u64::MAX))
     }
 
-    /// Records a frame and returns it for sending, and why the recording can't go on, if so.
+    /// Records a frame. Returns the frame for sending, and the reason if the recording must end.
     pub(super) fn push(&mut self, data: Bytes) -> (Bytes, Option<RecordingEnd>) {
         if self.is_refused() {
             return (data, Some(RecordingEnd::Refused));
@@ -178,7 +195,7 @@ impl Recorder {
         if data.is_empty() {
             return (data, None);
         }
-        // With room to grow, unless it is known to end here.
+        // Doubles the capacity, up to the limit or the declared length.
         let capacity = (2 * total).min(most);
         let (held, needed) = match &self.recorded {
             Recorded::Nothing => (0, length),
@@ -216,7 +233,7 @@ impl Recorder {
         (sent, None)
     }
 
-    /// Returns why a body of this length is not kept.
+    /// Returns the reason why a body of this length is not storable.
     fn excess(&self, length: u64) -> RecordingEnd {
         let is_declared = self.declared.is_none_or(|declared| length <= declared);
         RecordingEnd::Unfit(if is_declared { Detail::TooLarge } else { Detail::ContentLength })
@@ -233,7 +250,7 @@ impl Recorder {
         drop(self.end(how));
     }
 
-    /// Ends the recording. Some of what it holds may not be sent yet, so its reservation is returned.
+    /// Ends the recording. Returns the reservation, since some recorded frames may not be sent yet.
     pub(super) fn end(mut self, how: RecordingEnd) -> EndedRecording {
         if how == RecordingEnd::Clean {
             let body = self.body();
@@ -258,7 +275,7 @@ impl Recorder {
         EndedRecording { reservation: Arc::new(self.reservation.take()), body: None, is_local: false }
     }
 
-    /// Takes what was recorded.
+    /// Takes the recorded bytes.
     fn body(&mut self) -> Bytes {
         match std::mem::replace(&mut self.recorded, Recorded::Nothing) {
             Recorded::Nothing => Bytes::new(),
@@ -308,7 +325,7 @@ impl Recorder {
                         commit.storing.refused(&commit.cache);
                         commit.pass();
                     }
-                    // One of the followers has started over.
+                    // Dropping the leader makes a follower fetch again.
                     Verdict::Abandoned => drop(commit),
                 }
             }),
@@ -318,10 +335,10 @@ impl Recorder {
 }
 
 impl Drop for Recorder {
-    /// A body of a declared length is complete when so much was sent, though nobody asked for its
-    /// end: HTTP/1 servers do not. Any other body dropped here was cut short.
+    /// Stores a body that has its declared length: HTTP/1 servers drop such a body without polling
+    /// for its end. Any other body was cut short.
     fn drop(&mut self) {
-        // Whatever became of it: a page that this body is a part of was made from the same.
+        // Also on failure: a page that contains this body has the same dependencies.
         self.tracker.pass_on();
         if self.commit.is_some() && self.declared == Some(self.len()) && !std::thread::panicking() {
             let body = self.body();

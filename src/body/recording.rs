@@ -1,4 +1,11 @@
 //! A body that is read ahead, and recorded while it streams.
+//!
+//! ```text
+//! recording ──clean end──────────────────────> ended: the frames ahead are sent, then the end
+//!     ├──body fails───────────────────────────> ended: the frames ahead are sent, then the error
+//!     ├──too large, trailers, no room, refused─> the body streams on without a recorder
+//!     └──shared───────────────────────────────> a stream polls this body; several readers get its frames
+//! ```
 
 use super::frames::Frames;
 use super::recorder::{Recorder, RecordingEnd};
@@ -21,34 +28,35 @@ pin_project! {
         pub(super) ahead: Frames,
         #[pin]
         body: B,
-        // What `Content-Length` says.
+        // The value of `Content-Length`.
         declared: Option<u64>,
         pub(super) recorder: Option<SharedRecorder>,
         ended: bool,
-        // Whether what was read ahead is all that was declared.
+        // `false` if a body that was read to its end has not the declared length.
         consistent: bool,
-        // What the body failed with while it was read ahead; its reader gets it in its turn.
+        // The error of the body while it was read ahead. The reader gets it after the frames ahead.
         error: Option<BoxError>,
         // The complete body as it is stored, until its client reads.
         stored: Option<Bytes>,
-        // The ended recorder. It holds its share of the budget until the frames read ahead are sent.
+        // The ended recorder. It holds its share of the budget until the frames read ahead are
+        // sent.
         held: Option<SharedRecorder>,
-        // What is read while the body is made, where somebody else records it.
+        // The dependencies of the body while a shared stream records it.
         pub(super) tracker: Option<Tracker>,
-        // What the recorder knew when it ended.
+        // The dependencies that the recorder knew at its end.
         known: Option<Tracker>,
-        // To the maker of a page that reads the body.
+        // Relays the dependencies to a page that reads the body.
         relay: DependencyRelay,
         // The request that the body answers, once its recording has ended.
         chain: Option<Arc<Chain>>,
     }
 }
 
-/// How far a body is read ahead while it is ready, so that what is there at once is stored at once,
-/// however slowly its client reads.
+/// The most bytes that are read ahead while a body is ready. A body that is ready at once is then
+/// stored at once, even if its client reads slowly.
 const AHEAD_BYTES: u64 = 256 << 10;
 const AHEAD_FRAMES: usize = 64;
-/// So many frames, empty ones included, are looked at for a tag.
+/// The most frames that `peek` reads, including empty ones.
 const PEEKED_FRAMES: usize = 256;
 
 impl<B> Recording<B>
@@ -80,7 +88,8 @@ where
         self.ahead.iter().map(|frame| frame.data_ref().map_or(0, Bytes::len) as u64).sum()
     }
 
-    /// Returns `true` if all of the body was read ahead, and was what was declared.
+    /// Returns `true` if the whole body was read ahead, and has the declared length and no
+    /// trailers.
     pub(super) fn is_whole(&self) -> bool {
         self.ended && self.consistent && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
@@ -94,7 +103,7 @@ where
 
     /// Reads ahead up to a number of bytes.
     pub(super) fn peek(self: Pin<&mut Self>, limit: u64, cx: &mut Context<'_>) {
-        // Trailers are the last frame.
+        // No frame follows trailers.
         self.while_ready(cx, |recording, bytes| {
             bytes <= limit
                 && recording.ahead.len() < PEEKED_FRAMES
@@ -123,7 +132,7 @@ where
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        // A length that contradicts the declared one is left for the server to find out.
+        // The server detects and reports a length that contradicts the declared one.
         let length = self.ahead_bytes();
         let consistent = !self.ended || self.declared.is_none_or(|declared| declared == length);
         *self.project().consistent = consistent;
@@ -182,7 +191,7 @@ where
         self.end_recording(RecordingEnd::Clean);
     }
 
-    /// Records a frame and returns it for sending; past a limit, the recording ends.
+    /// Records a frame and returns it for sending. Ends the recording at a limit.
     fn record(mut self: Pin<&mut Self>, data: Bytes) -> Bytes {
         let Some(recorder) = self.as_mut().project().recorder else { return data };
         let (sent, end) = recorder.push(data);
@@ -203,7 +212,8 @@ where
 
     /// Replaces the frames read ahead by the stored bytes, if they are the complete body.
     ///
-    /// The bytes count against the budget until they are sent: the store may evict its entry before.
+    /// The bytes count against the budget until they are sent, since the store may evict its entry
+    /// before.
     pub(super) fn use_stored_bytes(self: Pin<&mut Self>) {
         let ahead_bytes = self.ahead_bytes();
         let this = self.project();
@@ -227,18 +237,18 @@ where
         self.recorder.as_ref().is_some_and(SharedRecorder::is_recording)
     }
 
-    /// Returns what the body was made from so far.
+    /// Returns the dependencies of the body so far.
     pub(super) fn reads(&self) -> Option<Dependencies> {
         let recorder = self.recorder.as_ref().map(|recorder| &recorder.tracker);
         recorder.or(self.tracker.as_ref()).or(self.known.as_ref())?.peek()
     }
 
-    /// Returns `true` if there is more of the body to come.
+    /// Returns `true` if more frames may follow.
     pub(super) fn goes_on(&self) -> bool {
         !self.ended && self.error.is_none() && self.ahead.iter().all(Frame::is_data)
     }
 
-    /// Returns `true` if the body says that it is at its end.
+    /// Returns `true` if the body is known to be at its end.
     pub(super) fn is_at_end(&self) -> bool {
         self.ended || self.body.is_end_stream()
     }

@@ -1,4 +1,4 @@
-//! A complete response, cut down to what a request asks for.
+//! The part of a complete response that a request selects: the whole, ranges, a 304, or an error.
 
 use super::ResponseBody;
 use crate::rules::preconditions::not_modified;
@@ -11,7 +11,7 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 impl<B> ResponseBody<B> {
-    /// Returns the response to a request for a selection of a complete one. Nothing of its body is copied.
+    /// Returns the selected part of a complete response. The body is not copied.
     pub(crate) fn selected(selection: &Selection, mut parts: Parts, body: Bytes) -> Response<Self> {
         let length = body.len() as u64;
         let body = match selection {
@@ -50,7 +50,7 @@ impl<B> ResponseBody<B> {
                     ranges => {
                         let boundary = boundary();
                         let several = multipart(ranges, parts.headers.get(CONTENT_TYPE), &body, &boundary);
-                        // RFC 9110 section 15.3.7.2: each part has its own.
+                        // RFC 9110 section 15.3.7.2: each part has its own `Content-Range`.
                         parts.headers.remove(CONTENT_RANGE);
                         insert(&mut parts.headers, &CONTENT_TYPE, several.content_type);
                         insert(&mut parts.headers, &CONTENT_LENGTH, HeaderValue::from(several.length));
@@ -63,7 +63,7 @@ impl<B> ResponseBody<B> {
     }
 }
 
-/// Returns the fields of an error that one request provoked: no cache shall keep it as the page.
+/// Returns the fields of an error response to one request. No cache may store it as the page.
 fn of_an_error(headers: &HeaderMap) -> HeaderMap {
     let mut kept = not_modified(headers);
     let is_targeted = |name: &&http::HeaderName| name.as_str().ends_with("-cache-control");
@@ -75,7 +75,7 @@ fn of_an_error(headers: &HeaderMap) -> HeaderMap {
     kept
 }
 
-/// A header section that is full goes without.
+/// Inserts a field. A full header section stays without it.
 fn insert(headers: &mut HeaderMap, name: &http::HeaderName, value: HeaderValue) {
     let _ = headers.try_insert(name.clone(), value);
 }

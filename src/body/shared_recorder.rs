@@ -1,4 +1,4 @@
-//! A recorder that the budget may end if it stalls.
+//! A recorder that the budget may end when it stalls.
 
 use super::recorder::{Recorder, RecordingEnd};
 use crate::cache::{Reservation, Tracker};
@@ -7,10 +7,17 @@ use bytes::Bytes;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::time::Instant;
 
-/// The recorder of a body, shared with the budget. The budget can end it while its client does not read.
+/// The recorder of a body, shared with the budget. The budget can end it while its client does not
+/// read.
+///
+/// ```text
+/// Recorder ──end()──> Unsent ──┐
+///     ├──take(), drop──────────┼──> Nothing
+///     └──stalled───────────────┘
+/// ```
 pub(super) struct SharedRecorder {
     slot: Arc<RecorderSlot>,
-    /// What is read while the body is made.
+    /// The dependencies that the body reads while it is made.
     pub(super) tracker: Tracker,
     is_registered: bool,
 }
@@ -65,7 +72,7 @@ impl SharedRecorder {
         self.look(Recorder::has_leader).unwrap_or(false)
     }
 
-    /// Returns a permit to read the body for the store alone, if one is left.
+    /// Returns a permit to read the body only for the store, if one is left.
     pub(super) fn drain_permit(&self) -> Option<WorkPermit> {
         self.look(Recorder::drain_permit).flatten()
     }
@@ -119,7 +126,8 @@ impl SharedRecorder {
 
 impl Drop for SharedRecorder {
     fn drop(&mut self) {
-        // This runs in the task of a page that may contain the body. The page depends on the same values.
+        // This runs in the task of a page that may contain the body. The page depends on the same
+        // values.
         drop(self.take());
         self.tracker.pass_on();
     }
@@ -127,7 +135,7 @@ impl Drop for SharedRecorder {
 
 impl RecorderSlot {
     fn lock(&self) -> MutexGuard<'_, SlotState> {
-        // A panic leaves nothing half done under this lock.
+        // A panic leaves no change half done under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

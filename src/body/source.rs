@@ -1,4 +1,4 @@
-//! The rest of a body, for a stream that many read.
+//! The rest of a recorded body, as the source of a shared stream.
 
 use super::recording::Recording;
 use crate::error::BoxError;
@@ -7,7 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A body that was begun, which can't be moved out of where it was polled.
+/// A body that has been polled, and therefore stays pinned in its box.
 pub(super) struct RecordingSource<B>(Pin<Box<Recording<B>>>);
 
 impl<B> RecordingSource<B> {

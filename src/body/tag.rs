@@ -1,9 +1,9 @@
-//! The tag of a body, which is made while the body is recorded.
+//! The entity tag of a body, generated while the body is recorded.
 
 use crate::rules::entity_tag::EntityTag;
 use std::sync::{Arc, OnceLock};
 
-/// The tag of a body, known once that is complete.
+/// The entity tag of a body, set once the body is complete.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tagged(Arc<OnceLock<EntityTag>>);
 

@@ -37,7 +37,7 @@ pub(crate) struct Head {
     pub(crate) hinted_windows: StaleOverrides,
     /// The time that the service took to begin the response.
     pub(crate) cost: Duration,
-    /// `true` if the content has a coding, and neither `Vary` nor the key depends on
+    /// `true` if a request must offer the content coding, since neither `Vary` nor the key covers
     /// `Accept-Encoding`.
     pub(crate) is_coded_for_some: bool,
     /// The header lines that are rewritten for clients, if any.

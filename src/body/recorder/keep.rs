@@ -6,7 +6,7 @@ use crate::flight::{BodySink, WorkPermit};
 use bytes::Bytes;
 use sha2::Digest;
 
-/// What each frame that others read takes besides its bytes, about.
+/// The approximate bytes that each frame of a shared body takes besides its data.
 const FRAME_COST: u64 = 128;
 
 impl BodySink for Recorder {
@@ -53,7 +53,7 @@ impl BodySink for Recorder {
     }
 
     fn store(mut self: Box<Self>, whole: Bytes) -> Option<Box<dyn Send>> {
-        // Those who still read it read the bytes that are stored.
+        // Remaining readers read the stored bytes, so a local store's capacity counts them.
         let ended = self.finish(whole);
         if ended.is_local { None } else { Some(Box::new(ended.reservation)) }
     }
