@@ -1,10 +1,11 @@
 //! Response bodies of the cache layers: stored, forwarded, recorded or shared.
 //!
 //! ```text
-//! forwarded ──┬─> not storable ────────────────────────> Forwarded / Chained
-//!             └─> storable ─> Recording ──share()──────> Shared (several readers, one recorder)
-//!                                 └──all read ahead────> Stored
-//! hit ────────────────────────────> Stored, Pieces (multipart), Absent (304)
+//! hit ───────────────────> Stored, Pieces (multipart ranges), Absent (304)
+//! forward ─┬─ not stored ─> Forwarded, Chained
+//!          └─ recorded ───> Recording ─┬─ read ahead to its end ─> Stored
+//!                                      └─ share() ───────────────> Shared (several readers)
+//! follower ──────────────> Shared
 //! ```
 
 mod commit;
@@ -203,7 +204,7 @@ where
         }
     }
 
-    /// Finishes a recording in a task of its own, without a client, for at most [`LONGEST_DRAIN`].
+    /// Finishes a recording in a new task, without a client, for at most [`LONGEST_DRAIN`].
     ///
     /// Drops a body that is not recorded. Returns a recorded body if there is no tokio runtime, or
     /// if too many recordings are finished this way already.

@@ -21,14 +21,16 @@ use std::sync::{Arc, Weak};
 /// The recording of a body so far, and its commit.
 ///
 /// ```text
-///                ┌─ Clean, with the declared length ─> stored, or parked until an outer layer's verdict
-/// recording ─────┼─ Clean, with another length ──────> not stored, the followers see a failure
-///   │            ├─ Failed ──────────────────────────> not stored, the followers see a failure
-///   │            ├─ Unfit ───────────────────────────> not stored, hit-for-miss
-///   │            └─ NoRoomNow, Refused ──────────────> not stored, the followers are released
-///   └─ dropped ──> stored if it has the declared length, otherwise not stored, and a
-///                follower fetches again
+/// recording ─┬─ Clean, declared length ─> stored, after the verdict of an outer layer, if any
+///            ├─ Clean, other length ────> not stored; the followers see a failure
+///            ├─ Failed ─────────────────> not stored; the followers see a failure
+///            ├─ Unfit ──────────────────> not stored; hit-for-miss; the followers are released
+///            ├─ NoRoomNow, Refused ─────> not stored; the followers are released
+///            └─ dropped ────────────────> like Clean if the length is the declared one;
+///                                         otherwise not stored; a follower fetches again
 /// ```
+///
+/// A complete body with unknown or too many dependencies ends like `Unfit`.
 #[derive(Debug)]
 pub(crate) struct Recorder {
     commit: Option<Commit>,
@@ -159,8 +161,8 @@ impl Recorder {
         self.tag.clone()
     }
 
-    /// Returns `true` if the budget alone could hold this many more bytes, and the rest of the
-    /// declared length.
+    /// Returns `true` if the budget, without other recordings, could hold this many more bytes, or
+    /// the rest of the declared length if that is more.
     fn fits_alone(&self, bytes: u64) -> bool {
         let rest = self.declared.unwrap_or(0).saturating_sub(self.length);
         self.reservation.fits_alone(bytes.max(rest))
@@ -292,6 +294,7 @@ impl Recorder {
         let reservation = Arc::new(self.reservation.take());
         let unstored = |reservation| EndedRecording { reservation, body: None, is_local: false };
         let Some(mut commit) = self.commit.take() else { return unstored(reservation) };
+        // RFC 9112 section 8: a body without its declared length is incomplete.
         if body.len() as u64 != self.len() || self.declared.is_some_and(|declared| declared != self.len()) {
             commit.storing.not_stored(&commit.cache, Detail::ContentLength);
             commit.failed();

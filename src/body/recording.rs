@@ -1,10 +1,10 @@
 //! A body that is read ahead, and recorded while it streams.
 //!
 //! ```text
-//! recording ──clean end──────────────────────> ended: the frames ahead are sent, then the end
-//!     ├──body fails───────────────────────────> ended: the frames ahead are sent, then the error
-//!     ├──too large, trailers, no room, refused─> the body streams on without a recorder
-//!     └──shared───────────────────────────────> a stream polls this body; several readers get its frames
+//! recording ─┬─ clean end ─> ended: the frames ahead are sent, then the end
+//!            ├─ failure ───> ended: the frames ahead are sent, then the error
+//!            ├─ too large, trailers, no room, refused ─> the body streams on without a recorder
+//!            └─ shared ────> a shared stream polls this body, and has its recorder
 //! ```
 
 use super::frames::Frames;
@@ -32,11 +32,11 @@ pin_project! {
         declared: Option<u64>,
         pub(super) recorder: Option<SharedRecorder>,
         ended: bool,
-        // `false` if a body that was read to its end has not the declared length.
+        // `false` if the body was read to its end and does not have the declared length.
         consistent: bool,
         // The error of the body while it was read ahead. The reader gets it after the frames ahead.
         error: Option<BoxError>,
-        // The complete body as it is stored, until its client reads.
+        // The stored bytes of the complete body, until its client reads.
         stored: Option<Bytes>,
         // The ended recorder. It holds its share of the budget until the frames read ahead are
         // sent.
@@ -179,7 +179,7 @@ where
                 trailers
             }
         };
-        // hyper does not poll again for the end of a body that says it is at its end.
+        // hyper does not poll for the end if `is_end_stream` returns `true`.
         if self.body.is_end_stream() {
             self.end();
         }

@@ -17,27 +17,32 @@ impl<B> ResponseBody<B> {
         let body = match selection {
             Selection::Whole => Self::stored(body),
             Selection::NotModified => {
+                // RFC 9110 section 15.4.5.
                 parts.status = StatusCode::NOT_MODIFIED;
                 parts.headers = not_modified(&parts.headers);
                 Self::absent()
             }
             Selection::Failed => {
+                // RFC 9110 section 15.5.13.
                 parts.status = StatusCode::PRECONDITION_FAILED;
                 parts.headers = of_an_error(&parts.headers);
                 Self::default()
             }
             Selection::Unsatisfiable => {
+                // RFC 9110 section 15.5.17.
                 parts.status = StatusCode::RANGE_NOT_SATISFIABLE;
                 parts.headers = of_an_error(&parts.headers);
                 insert(&mut parts.headers, &CONTENT_RANGE, unsatisfied_range(length));
                 Self::default()
             }
             Selection::Parts(ranges) => {
+                // RFC 9110 section 15.3.7.
                 parts.status = StatusCode::PARTIAL_CONTENT;
                 for name in CONTENT_DIGESTS {
                     parts.headers.remove(name);
                 }
                 match &ranges[..] {
+                    // RFC 9110 section 15.3.7.1.
                     [range] => {
                         insert(&mut parts.headers, &CONTENT_RANGE, content_range(range, length));
                         insert(

@@ -1,4 +1,4 @@
-//! The head of a stored response: the status and fields to send, and the data that decides about
+//! The head of a stored response: the status and fields to send, and the data for decisions about
 //! reuse.
 
 use super::rewritten_headers::RewrittenHeaders;

@@ -17,8 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// A complete response with the data that decides about its reuse. It lacks the fields that RFC
-/// 9111 section 3.1 excludes.
+/// A complete response, with the data for decisions about its reuse. It lacks the fields that
+/// RFC 9111 section 3.1 excludes.
 #[derive(Debug, Clone)]
 #[repr(C)]
 pub(crate) struct StoredResponse {
@@ -266,7 +266,8 @@ impl StoredResponse {
         parts
     }
 
-    /// Returns the head of a response to HEAD, with the length of the body.
+    /// Returns the head of a response to HEAD (RFC 9110 section 9.3.2), with the length of the
+    /// body.
     pub(crate) fn parts_for_head(&self, now: Moment, clock: &Clock) -> Parts {
         let mut parts = self.parts_at(now, clock);
         // RFC 9110 section 8.6: a 204 has no `Content-Length`.

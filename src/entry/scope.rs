@@ -6,7 +6,8 @@ use std::borrow::Cow;
 use std::hash::Hasher;
 use std::net::Ipv6Addr;
 
-/// A name that an invalidation can use: a path, a URI, a subtree, a tag, a value or everything.
+/// A name that an invalidation can use: a path, a URI, a subtree, a tag, a value or everything, on
+/// all hosts or on one.
 ///
 /// Applications use [`Invalidation`](crate::Invalidation). Stores get scopes in
 /// [`Generations`](super::Generations). A scope has a kind and a digest of a name, and is the same

@@ -1,4 +1,4 @@
-//! A value of the application, with the data that decides about its use.
+//! A value of the application, with the data for decisions about its use.
 
 use super::weight::{ARC, SHARED};
 use super::{Dependency, Generation, Scope, body_for_storage};

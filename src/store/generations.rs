@@ -11,6 +11,7 @@ pub enum Validity {
     Valid,
     /// The entry was softly invalidated. It may be used within its stale windows, like an expired
     /// one.
+    #[doc(alias = "grace")]
     Stale,
     /// The entry was invalidated and must not be used, or its generation is ahead of the counter or
     /// of another incarnation.
@@ -114,8 +115,9 @@ pub enum Strength {
 ///
 /// ## Buckets
 /// An implementation may let scopes share buckets. It then keeps several rows of buckets, and finds
-/// an entry invalid only if its buckets in all rows are newer than the entry. Clients cannot know
-/// the secret that selects the buckets. [Wide](Scope::is_wide) scopes share no bucket with others.
+/// an entry invalid only if its buckets in all rows are newer than the entry. A secret selects the
+/// buckets, so that clients cannot predict which scopes share one. [Wide](Scope::is_wide) scopes
+/// share no bucket with others.
 ///
 /// # Cancel safety
 /// Dropping the future of [`advance`](Self::advance), [`depend`](Self::depend) or
@@ -172,8 +174,8 @@ pub trait Generations: fmt::Debug + Send + Sync {
     /// Records that an entry is about to be made from a value, and returns the current generation.
     ///
     /// Call it before reading the value. A store whose counter can go back advances the counter at
-    /// the first call for a value. Without that, the record could be lost unnoticed, and a later
-    /// write of the value would find no dependents.
+    /// the first call for a value. Otherwise it could go back and lose the dependent unnoticed, and
+    /// a later write of the value would not invalidate it.
     fn depend(&self, value: Scope) -> StoreFuture<Generation>;
 
     /// Invalidates the dependents of a value that was just written or removed. If

@@ -27,7 +27,7 @@ pub enum PutMode {
 ///
 /// # futures::executor::block_on(async {
 /// let store = MemoryStore::with_max_bytes(1 << 20);
-/// // At most one minute passes before the counter starts from zero again.
+/// // One minute after its creation, the counter starts from zero again.
 /// let initial = Some(InitialCounter::new(0, Some(Duration::from_secs(60))));
 /// assert_eq!(store.increment(KeyRef::new(b"logins"), 1, initial).await?, 1);
 /// assert_eq!(store.increment(KeyRef::new(b"logins"), 1, initial).await?, 2);

@@ -41,8 +41,8 @@ use std::time::Duration;
 
 /// A verification of one store.
 ///
-/// No other program or test may use the store during the verification. Each rule uses other keys
-/// and namespaces, all of which begin with `contract/`.
+/// Use an empty store, and verify it once: a second verification finds the entries of the first. No
+/// other program or test may use the store during the verification.
 #[doc(alias = "conformance")]
 #[must_use]
 pub struct Contract<S> {

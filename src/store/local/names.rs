@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An exact table of scopes and their marks. Scopes are never removed.
 ///
-/// The table consists of segments. Each has four times the size of the previous one and is
-/// allocated when that is full. Readers need no lock, since a scope never moves to another segment.
+/// The table consists of segments. Each has four times the size of the previous one, and is
+/// allocated once the previous one is full. Readers need no lock, since a scope never moves to
+/// another segment.
 pub(super) struct Names<M, const SEGMENTS: usize> {
     segments: [OnceLock<Box<[NameSlot<M>]>>; SEGMENTS],
     len: AtomicUsize,

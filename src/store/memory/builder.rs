@@ -23,8 +23,7 @@ const DEFAULT_LARGEST_ENTRY: u64 = (8 << 20) + (64 << 10);
 /// ```
 /// use tower_response_cache::MemoryStore;
 ///
-/// // 1 GiB for all entries, 32 MiB for one.
-/// // 1 GiB for all entries, 32 MiB for one.
+/// // 1 GiB for all entries, at most 32 MiB for one.
 /// let store = MemoryStore::builder().max_bytes(1 << 30).largest_entry(32 << 20).build()?;
 /// # Ok::<_, tower_response_cache::error::ConfigError>(())
 /// ```
@@ -130,8 +129,8 @@ fn entries(capacity: u64, largest_entry: u64) -> Entries {
     let threads = std::thread::available_parallelism().map_or(4, usize::from) as u64;
     let wanted = (capacity / (4 * largest_entry)).clamp(1, 4 * threads);
     let shards = 1 << wanted.ilog2();
-    // The initial size of the tables. The upper limit keeps a large capacity from taking memory
-    // early.
+    // The estimate by which tables are laid out. Its limit keeps a large capacity from taking
+    // memory up front.
     let items = (capacity / 4096).clamp(32, 1 << 20);
     let options = OptionsBuilder::new()
         .shards(shards as usize)
