@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
+    /// A body, the frames of it that were read ahead, and its recorder until the recording ends.
     pub(super) struct Recording<B> {
         // Frames that were ready before the head was sent.
         pub(super) ahead: Frames,

@@ -26,6 +26,7 @@ struct RecorderSlot(Mutex<SlotState>);
 
 struct SlotState {
     what: ReservationOwner,
+    /// The time of the last recorded frame.
     moved: Instant,
 }
 

@@ -21,11 +21,17 @@ pub(crate) struct Head {
     /// The status and fields for clients. The header section begins with `Age` or `Date`, so that a
     /// hit sets it without a search.
     pub(super) parts: Parts,
+    /// The nominated fields with their values in the original request (RFC 9111 section 4.1).
     pub(crate) nominated: Box<[Nominated]>,
+    /// The generation from before the request was forwarded.
     pub(crate) generation: Generation,
+    /// `response_time` of RFC 9111 section 4.2.3.
     pub(crate) response_time: Moment,
+    /// `corrected_initial_age` of RFC 9111 section 4.2.3.
     pub(crate) corrected_initial_age: Duration,
+    /// The moment at which the response becomes stale.
     pub(crate) fresh_until: Moment,
+    /// The names that invalidate the response.
     pub(crate) scopes: Box<[Scope]>,
     /// The values that the response was made from.
     pub(crate) dependencies: Box<[Dependency]>,

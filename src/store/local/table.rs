@@ -9,11 +9,12 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The invalidations of one namespace. Changes take turns. Checks take no lock.
 pub(super) struct NamespaceTable {
     incarnation: u64,
     secret: Secret,
     counter: AtomicU64,
-    /// Held while a scope is added or a mark is raised. Checks never wait for it.
+    /// The lock for adding a scope or raising a mark. Checks never wait for it.
     turn: Mutex<()>,
     fixed: [LocalMarks; FIXED],
     named: [ExactScopes; TABLES],

@@ -29,6 +29,7 @@ thread_local! {
     static PLACE: RefCell<Vec<ReplicaSlot>> = const { RefCell::new(Vec::new()) };
 }
 
+/// A place in a thread's replicas: a candidate and its look-ups, and its copy once it is hot.
 #[derive(Default)]
 struct ReplicaSlot {
     store: u64,
@@ -38,6 +39,7 @@ struct ReplicaSlot {
     copy: Option<Replica>,
 }
 
+/// A thread's copy of an entry. It is current while its version is.
 struct Replica {
     key: CacheKey,
     slot: StoredSlot,

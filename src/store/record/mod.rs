@@ -22,11 +22,20 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 ///
 /// The record has the counter and all marks, so that a store loses all of them or none. It changes
 /// only by compare-and-set.
+///
+/// ```text
+/// read ─┬─ Current ───────────────────────────> returned
+///       ├─ Overtaken ─ invalidate everything ─┐
+///       └─ Lost ────── new incarnation ───────┴─ compare-and-set ─┬─ won ──> returned
+///                                                                 └─ lost ─> read again
+/// ```
 #[derive(Clone)]
 pub(crate) struct RecordGenerations {
     store: Arc<dyn Store>,
     key: Arc<[u8]>,
+    /// The newest history that this process has seen. It reveals a record that went back.
     newest: Arc<Mutex<Option<History>>>,
+    /// The changes of this process that are not written yet.
     changes: Arc<Changes>,
 }
 
@@ -128,15 +137,15 @@ impl RecordGenerations {
         Ok((stored, reading))
     }
 
-    /// Replaces the entry that was read by a record, and returns `true` if it did. Returns `false`
-    /// if another entry is stored, or if the record went back meanwhile.
+    /// Writes a record in place of `read`, the entry that was read, and returns `true` if it did.
+    /// Returns `false` if another entry is stored, or if the record went back meanwhile.
     async fn replace(&self, read: Option<&Entry>, record: &Record) -> Result<bool, StoreError> {
         let new = Entry::raw(record.encode());
         let is_replaced = self.store.compare_and_set(KeyRef::new(&self.key), read, new, None).await?;
         Ok(is_replaced && self.note(&record.history))
     }
 
-    /// Returns `true` if the newest generation of this process is of the incarnation of a record.
+    /// Returns `true` if the newest history of this process has the incarnation of a record.
     fn knows(&self, record: &Record) -> bool {
         let newest = self.newest();
         newest
