@@ -65,8 +65,9 @@ impl InitialCounter {
 /// Use [`MemoryStore`](super::MemoryStore) inside one process. Implement this trait to share a
 /// cache between processes. The required methods are [`get`](Self::get), [`put`](Self::put),
 /// [`remove`](Self::remove), [`increment`](Self::increment) and
-/// [`compare_and_set`](Self::compare_and_set). The other methods have defaults that are correct but
-/// slower. A store outside the process keeps the bytes of [`Entry::encode`].
+/// [`compare_and_set`](Self::compare_and_set). The cache works with the defaults of the other
+/// methods; implement them if the backend can do better. A store outside the process keeps the
+/// bytes of [`Entry::encode`].
 ///
 /// # Contract
 /// Every method may be called at any time from any number of tasks. A method that fails returns a
