@@ -10,8 +10,8 @@ use std::net::Ipv6Addr;
 /// all hosts or on one.
 ///
 /// Applications use [`Invalidation`](crate::Invalidation). Stores get scopes in
-/// [`Generations`](super::Generations). A scope has a kind and a digest of a name, and is the same
-/// in every process.
+/// [`Generations`](crate::store::Generations). A scope has a kind and a digest of a name, and is
+/// the same in every process.
 ///
 /// Scopes of different kinds are never equal. A scope on one host never equals the same scope on
 /// all hosts. Everything on a host is the root subtree of the host.
@@ -52,8 +52,9 @@ pub struct Dependency {
 impl Dependency {
     /// Creates a dependency on a value.
     ///
-    /// `since` is the result of [`Generations::depend`](super::Generations::depend) before the
-    /// read, or of [`Generations::written`](super::Generations::written) after the write.
+    /// `since` is the result of [`Generations::depend`](crate::store::Generations::depend) before
+    /// the read, or of [`Generations::written`](crate::store::Generations::written) after the
+    /// write.
     #[must_use]
     pub const fn new(value: Scope, since: Generation) -> Self {
         Self { value, since }
