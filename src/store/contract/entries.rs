@@ -83,13 +83,13 @@ impl<S: Store> Contract<S> {
         let (key, zero) = (KeyRef::new(b"contract/zero"), Some(Duration::ZERO));
         self.put(key, value("old"), None).await;
         let put = self.put_as(key, value("new"), zero, PutMode::IfAbsent).await;
-        rule::PUT_ZERO.returned("put with a zero ttl, IfAbsent", put, false);
-        self.expect(rule::PUT_ZERO, "a put with a zero ttl, IfAbsent", key, Some(value("old"))).await;
+        rule::PUT_ZERO.returned("put with IfAbsent and a zero ttl", put, false);
+        self.expect(rule::PUT_ZERO, "a put with IfAbsent and a zero ttl", key, Some(value("old"))).await;
         self.expect_put(rule::PUT_ZERO, key, value("new"), zero, PutMode::Always, false).await;
         self.expect(rule::PUT_ZERO, "a put with a zero ttl", key, None).await;
         let put = self.put_as(key, value("new"), zero, PutMode::IfAbsent).await;
-        rule::PUT_ZERO.returned("put with a zero ttl, IfAbsent, of an absent entry", put, false);
-        self.expect(rule::PUT_ZERO, "a put with a zero ttl, IfAbsent", key, None).await;
+        rule::PUT_ZERO.returned("put with IfAbsent and a zero ttl for an absent key", put, false);
+        self.expect(rule::PUT_ZERO, "a put with IfAbsent and a zero ttl", key, None).await;
     }
 
     async fn a_ttl_of_any_length_is_legal(&self) {
@@ -111,7 +111,7 @@ impl<S: Store> Contract<S> {
         let large = Entry::raw(vec![0; largest as usize + 1]);
         // The put may also fail.
         let put = self.store.put(key, large, None, PutMode::Always).await.unwrap_or_default();
-        rule::PUT_TOO_LARGE.returned(format_args!("put of {largest} bytes and more"), put, false);
+        rule::PUT_TOO_LARGE.returned(format_args!("put of an entry of over {largest} bytes"), put, false);
         self.expect(rule::PUT_TOO_LARGE, "a put of an entry that is too large", key, None).await;
     }
 
@@ -119,17 +119,17 @@ impl<S: Store> Contract<S> {
         let key = KeyRef::new(b"contract/absent");
         self.expect_put(rule::PUT, key, value("first"), None, PutMode::IfAbsent, true).await;
         let second = self.put_as(key, value("second"), None, PutMode::IfAbsent).await;
-        self.must_be(rule::PUT, "put of a stored entry, IfAbsent,", second, false);
-        self.expect(rule::PUT, "a put of a stored entry, IfAbsent", key, Some(value("first"))).await;
+        self.must_be(rule::PUT, "put with IfAbsent over a stored entry", second, false);
+        self.expect(rule::PUT, "a put with IfAbsent over a stored entry", key, Some(value("first"))).await;
     }
 
     async fn of_many_puts_if_absent_one_wins(&self) {
         let key = KeyRef::new(b"contract/race");
         let puts = (0..16).map(|i| self.store.put(key, Entry::counter(i), None, PutMode::IfAbsent));
         let puts = all(puts.collect()).await.into_iter();
-        let won = puts.map(|put| rule::PUT_IF_ABSENT.ok("put, IfAbsent,", put)).filter(|put| *put).count();
+        let won = puts.map(|put| rule::PUT_IF_ABSENT.ok("put with IfAbsent", put)).filter(|put| *put).count();
         if self.keeps {
-            let what = "the number of 16 concurrent puts of an absent key, IfAbsent, that returned true";
+            let what = "the number of 16 concurrent puts with IfAbsent for one absent key that returned true";
             rule::PUT_IF_ABSENT.is(what, won, 1);
         }
     }
@@ -142,18 +142,18 @@ impl<S: Store> Contract<S> {
             self.must_be(rule::COMPARE, call, compared, did);
         };
         rule::COMPARE.returned(
-            "compare_and_set of an absent entry, absent expected,",
+            "compare_and_set of an absent entry with expected None",
             self.compare(key, None, &a, None).await,
             true,
         );
-        compare("compare_and_set of a stored entry, absent expected,", None, &b, false).await;
-        compare("compare_and_set of a stored entry, another expected,", Some(&b), &b, false).await;
+        compare("compare_and_set of a stored entry with expected None", None, &b, false).await;
+        compare("compare_and_set of a stored entry with another expected entry", Some(&b), &b, false).await;
         self.expect(rule::COMPARE, "a compare_and_set that expected another entry", key, Some(a.clone()))
             .await;
-        compare("compare_and_set of a stored entry, the same expected,", Some(&a), &b, true).await;
+        compare("compare_and_set of a stored entry with an equal expected entry", Some(&a), &b, true).await;
         self.expect(rule::COMPARE, "a compare_and_set", key, Some(b.clone())).await;
         let (call, none) =
-            ("compare_and_set of an absent entry, one expected,", KeyRef::new(b"contract/lost"));
+            ("compare_and_set of an absent entry with an expected entry", KeyRef::new(b"contract/lost"));
         rule::COMPARE.returned(call, self.compare(none, Some(&a), &b, None).await, false);
     }
 
@@ -162,7 +162,11 @@ impl<S: Store> Contract<S> {
         let (a, b) = (value("a"), value("b"));
         self.put(key, b.clone(), None).await;
         let removed = self.compare(key, Some(&a), &a, zero).await;
-        rule::COMPARE_ZERO.returned("compare_and_set with a zero ttl, another expected,", removed, false);
+        rule::COMPARE_ZERO.returned(
+            "compare_and_set with a zero ttl and another expected entry",
+            removed,
+            false,
+        );
         let after = "a compare_and_set with a zero ttl that expected another entry";
         self.expect(rule::COMPARE_ZERO, after, key, Some(b.clone())).await;
         let removed = self.compare(key, Some(&b), &b, zero).await;

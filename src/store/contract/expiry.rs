@@ -27,7 +27,11 @@ impl<S: Store> Contract<S> {
         time(SECOND);
         let put = self.store.compare_and_set(key, Some(&value("x")), value("y"), None).await;
         let put = rule::COMPARE.ok("compare_and_set", put);
-        rule::COMPARE.returned("compare_and_set of an expired entry, this expected,", put, false);
+        rule::COMPARE.returned(
+            "compare_and_set of an expired entry with an equal expected entry",
+            put,
+            false,
+        );
     }
 
     async fn an_increment_keeps_the_ttl(&self, time: &Pass) {

@@ -163,7 +163,7 @@ impl<S: Store> Contract<S> {
             generations.expect_made(rule::AHEAD, &after, made, Validity::Invalid).await;
             let now = generations.current().await;
             let entry = ("an entry of the current generation", now, &[][..]);
-            let after = "an entry ahead of the counter was met";
+            let after = "an entry ahead of the counter was checked";
             generations.expect(rule::VALID, after, entry, Validity::Valid).await;
         }
     }
@@ -178,11 +178,11 @@ impl<S: Store> Contract<S> {
             generations.expect(rule::FUTURE, after, entry, Validity::Invalid).await;
             let made = Dependency::new(Scope::value(b"v"), future);
             generations.expect_made(rule::FUTURE, after, made, Validity::Invalid).await;
-            let after = "an entry of the far future was met";
+            let after = "an entry of the far future was checked";
             let entry = ("an entry of the current generation", now, &[][..]);
             generations.expect(rule::FUTURE, after, entry, Validity::Valid).await;
             let current = generations.current().await;
-            rule::FUTURE.returned("current, after an entry of the far future was met,", current, now);
+            rule::FUTURE.returned("current, after an entry of the far future was checked,", current, now);
         }
     }
 

@@ -77,10 +77,10 @@ impl<S: Store> Contract<S> {
         self.restore(saved).await;
         // As another process that has seen nothing.
         let generations = self.generations("contract/later");
-        let after = "a path was invalidated, and the counter went back, in a process that saw nothing of it";
+        let after = "a path was invalidated, and the counter went back, in a process that has not seen this";
         let entry = ("an entry made after the invalidation", later, &[][..]);
         generations.expect(rule::AHEAD, after, entry, Validity::Invalid).await;
-        let entry = ("an older entry, after the later one was met", before, &scopes[..]);
+        let entry = ("an older entry, after the later one was checked", before, &scopes[..]);
         generations.expect(rule::WENT_BACK, after, entry, Validity::Invalid).await;
     }
 
@@ -138,7 +138,7 @@ impl<S: Store> Contract<S> {
         let other = self.generations("contract/dependency");
         let now = other.current().await;
         other.written(value, now).await;
-        let after = "a dependency was noted, the counter went back, and the value was written";
+        let after = "a dependency was recorded, the counter went back, and the value was written";
         other.expect_made(rule::OVERTAKEN, after, made, Validity::Invalid).await;
     }
 }

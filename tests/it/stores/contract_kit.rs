@@ -651,13 +651,13 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         PutIfAbsentReplaces,
         "Store::put",
         "Stores an entry and returns true",
-        "get of contract/absent, after a put of a stored entry, IfAbsent, returned a value of 6 bytes: b\"second\"",
+        "get of contract/absent, after a put with IfAbsent over a stored entry, returned a value of 6 bytes: b\"second\"",
     ),
     (
         PutIfAbsentRaces,
         "Store::put",
         "IfAbsent is atomic",
-        "the number of 16 concurrent puts of an absent key, IfAbsent, that returned true is 16, expected 1",
+        "the number of 16 concurrent puts with IfAbsent for one absent key that returned true is 16, expected 1",
     ),
     (
         PutIfAbsentMindsExpired,
@@ -681,7 +681,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         PutZeroIfAbsentRemoves,
         "Store::put",
         "A zero ttl stores nothing",
-        "get of contract/zero, after a put with a zero ttl, IfAbsent, returned no entry",
+        "get of contract/zero, after a put with IfAbsent and a zero ttl, returned no entry",
     ),
     (
         PutLongStoresNothing,
@@ -771,19 +771,19 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         CompareReplacesAny,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
-        "compare_and_set of a stored entry, absent expected, returned true, expected false",
+        "compare_and_set of a stored entry with expected None returned true, expected false",
     ),
     (
         CompareRefuses,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
-        "compare_and_set of a stored entry, the same expected, returned false, expected true",
+        "compare_and_set of a stored entry with an equal expected entry returned false, expected true",
     ),
     (
         CompareAbsentRefuses,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
-        "compare_and_set of an absent entry, absent expected, returned false, expected true",
+        "compare_and_set of an absent entry with expected None returned false, expected true",
     ),
     (
         CompareRaces,
@@ -801,13 +801,13 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         CompareZeroRemovesAny,
         "Store::compare_and_set",
         "With a zero ttl",
-        "compare_and_set with a zero ttl, another expected, returned true, expected false",
+        "compare_and_set with a zero ttl and another expected entry returned true, expected false",
     ),
     (
         CompareFindsExpired,
         "Store::compare_and_set",
         "Stores new if the current entry equals",
-        "compare_and_set of an expired entry, this expected, returned true, expected false",
+        "compare_and_set of an expired entry with an equal expected entry returned true, expected false",
     ),
     (
         GetManyMovesThem,
@@ -933,7 +933,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         FutureEndsIncarnation,
         "Generations::check",
         "An entry whose incarnation begins more than ten years",
-        "an entry of the far future was met: check of an entry of the current generation",
+        "an entry of the far future was checked: check of an entry of the current generation",
     ),
     (
         AdvanceRaces,
@@ -1017,7 +1017,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
         GoesBackUnnoticedByOthers,
         "Generations::check",
         "The loss is noticed by a process",
-        "check of an older entry, after the later one was met",
+        "check of an older entry, after the later one was checked",
     ),
     (
         GoesBackAndIsOvertaken,
