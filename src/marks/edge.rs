@@ -11,7 +11,6 @@ use std::sync::Arc;
 /// The role of one layer for one request: the outermost layer, or an inner one.
 ///
 /// If the outermost layer drops it without a response, the held admissions are abandoned.
-/// abandoned.
 #[derive(Debug)]
 pub(crate) struct Edge(Option<Arc<Holds>>);
 
