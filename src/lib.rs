@@ -172,6 +172,7 @@ pub mod cache_headers;
 mod cases;
 pub mod clock;
 pub mod conditional_get;
+pub mod docs;
 mod entry;
 pub mod error;
 mod flight;

@@ -34,6 +34,7 @@ const RANKS: &[(&str, u8)] = &[
     ("anonymous_only", 10),
     ("cache_headers", 10),
     ("conditional_get", 10),
+    ("docs", 10),
     ("invalidation", 10),
     ("precondition", 10),
     ("purge", 10),
