@@ -23,7 +23,7 @@ async fn save(State(note): State<Note>, text: String) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// Sends a request, prints what came back and returns the `ETag`.
+/// Sends a request, prints the result and returns the `ETag`.
 async fn send(app: &Router, line: &str, (name, value): (&str, &str)) -> Result<String, Box<dyn Error>> {
     let (method, path) = line.split_once(' ').ok_or("a method and a path")?;
     let request = Request::builder().method(method).uri(path).header(name, value);

@@ -1,4 +1,4 @@
-//! A store of one's own, over SQLite: what it takes to write one, to verify it, and to cache with it.
+//! A `Store` over SQLite: how to write a store, verify it, and cache responses in it.
 //!
 //! Run it with `cargo run --example custom_store --features testing`.
 
@@ -21,17 +21,17 @@ const LIVE: &str = "SELECT entry, expires FROM entries WHERE key = ?1 AND (expir
 const CLEAR: &str = "DELETE FROM entries WHERE key = ?1 OR expires <= ?2";
 const INSERT: &str = "INSERT INTO entries (key, entry, expires) VALUES (?1, ?2, ?3)";
 
-/// A database of entries, that several processes may open. Nothing but expiry bounds it.
+/// A database of entries. Several processes may open it. Only expiry bounds its size.
 #[derive(Debug, Clone)]
 struct SqliteStore {
     connection: Arc<Mutex<Connection>>,
     clock: Clock,
 }
 
-/// An entry, and when it expires: in milliseconds since the epoch, or never.
+/// An entry, and the time when it expires, in milliseconds since the epoch. `None` is never.
 type Row = (Entry, Option<i64>);
 
-/// What becomes of a row.
+/// The change to a row.
 enum Change {
     Leave,
     To(Option<Row>),
@@ -44,7 +44,9 @@ impl SqliteStore {
         Ok(Self { connection: Arc::new(Mutex::new(connection)), clock })
     }
 
-    /// Has `work` decide, from what is there and the time, what becomes of a row: on a thread that may block.
+    /// Runs `work` on the live row of a key and the current time, and applies the change that it returns.
+    ///
+    /// Runs in one transaction, on a thread that may block.
     fn row<T: Send + 'static>(
         &self,
         key: KeyRef<'_>,
@@ -57,14 +59,14 @@ impl SqliteStore {
             let now = clock.wall().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
             let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get(1)?));
             let found = alone.query_row(LIVE, params![key, now], read).optional()?;
-            // What can't be decoded, since another version wrote it, is as good as absent.
+            // A row that another version wrote and that can't be decoded counts as absent.
             let row = found.and_then(|(frame, at)| Some((Entry::decode(frame, &clock).ok()?, at)));
             let (answer, change) = work(row, now);
             let Change::To(new) = change else { return Ok(answer) };
             alone.execute(CLEAR, params![key, now])?;
             let insert = |(entry, at): Row| alone.execute(INSERT, params![key, &*entry.encode(&clock), at]);
             let written = new.map_or(Ok(0), insert);
-            // Even if it could not be written: what was there before must not outlive that.
+            // Also after a failed insert: the previous entry must not outlive a write.
             alone.commit()?;
             written.map(|_| answer)
         };
@@ -119,7 +121,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Nothing lasts for no time at all.
+/// Returns the row of an entry, or `None` if its TTL is zero.
 fn lasting(entry: Entry, ttl: Option<Duration>, now: i64) -> Option<Row> {
     (ttl != Some(Duration::ZERO)).then(|| (entry, expiry(ttl, now)))
 }

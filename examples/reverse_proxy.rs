@@ -1,4 +1,4 @@
-//! A caching reverse proxy: hyper on both sides, and between them this crate with the rules of RFC 9111.
+//! A caching reverse proxy: hyper on both sides, and between them a cache that follows RFC 9111.
 //!
 //! ```console
 //! $ cargo run --release --example reverse_proxy -- \
@@ -7,25 +7,27 @@
 //! $ curl -i http://127.0.0.1:8080/    # Cache-Status: tower-response-cache; hit; ttl=…
 //! ```
 //!
-//! Clients speak HTTP/1.1 or HTTP/2 (without TLS), and so may the upstream (`--upstream-http2`). A request
+//! Clients speak HTTP/1.1 or HTTP/2 without TLS. The upstream speaks HTTP/1.1 or, with `--upstream-http2`, HTTP/2. A request
 //! goes through three services:
 //!
-//! 1. [`Front`] refuses what a proxy must not pass on, settles which site the request is for, and takes off the
-//!    fields of one connection;
-//! 2. the cache answers what it can;
-//! 3. [`Upstream`] sends the rest on, over pooled connections, with the `Host` that the client asked for, and
-//!    refuses answers that are none.
+//! 1. [`Front`] refuses requests that a proxy must not forward, determines the host, and removes the fields of one
+//!    connection.
+//! 2. The cache answers requests from stored responses.
+//! 3. [`Upstream`] forwards the other requests over pooled connections, with the client's `Host`, and refuses invalid
+//!    responses.
 //!
-//! Where the upstream can't be reached or answers with what is no HTTP, clients get a 502, where it takes too
-//! long a 504, or what is stored, where it may be used stale (`--stale-if-error`). `Cache-Status` says which, and
-//! `Proxy-Status` that it was the proxy's own answer, and why. A request that the proxy refuses by itself has
-//! neither.
+//! If the upstream can't be reached or its response is invalid, clients get a 502; if it is too slow, a 504. With
+//! `--stale-if-error`, they get a stale response instead, if one is stored. `Cache-Status` reports which.
+//! `Proxy-Status` marks a response of the proxy, with the reason. Responses to requests that the proxy refuses have
+//! neither field.
 //!
-//! Nobody keeps what others need: a connection of HTTP/2 has at most 32 requests at a time, the upstream 256
-//! (`--upstream-requests`), a client that reads nothing for ten seconds is cut off, and so is an upstream that sends
-//! more than 100 interim responses. Connections of clients need descriptors besides (`ulimit -n`).
-//! `--help` lists the options. On Ctrl-C or SIGTERM it takes no more connections and ends once
-//! the requests under way are answered, `--timeout` and five seconds later at the latest.
+//! Limits keep one party from using up the resources of the others. An HTTP/2 connection has at most 32 concurrent
+//! requests, the upstream at most 256 (`--upstream-requests`). A client that reads nothing for ten seconds is
+//! disconnected, and so is an upstream that sends more than 100 interim responses. Each client connection needs a file
+//! descriptor (`ulimit -n`).
+//!
+//! `--help` lists the options. On Ctrl-C or SIGTERM the proxy stops accepting connections, and ends once the requests
+//! in progress are answered, at the latest after `--timeout` and five more seconds.
 
 #[path = "reverse_proxy/connect.rs"]
 mod connect;
@@ -76,17 +78,17 @@ A caching reverse proxy
 Usage: cargo run --example reverse_proxy -- --upstream http://HOST[:PORT] [OPTIONS]
 
 Options:
-  --upstream URL        send on what the cache can't answer to this server
+  --upstream URL        forward requests that the cache can't answer to this server
   --listen HOST:PORT    listen here; port 0 is any free one [default: 127.0.0.1:8080]
   --upstream-http2      speak HTTP/2 with the upstream, without TLS
-  --timeout N           answer 504 after so many seconds without an answer, and cut a body off that
-                        stalls for so long; to connect, there is half of it [default: 30]
-  --upstream-requests N send so many requests to the upstream at a time; others wait, or are answered
-                        with 503 [default: 256]
-  --capacity N          hold so many bytes, 1048576 or more [default: 268435456]
-  --stale-if-error N    answer with what is stale for so many seconds where the upstream fails
-  --share-set-cookie    store responses with Set-Cookie that say explicitly how long they are fresh
-  --key                 tell the key of each answer in Cache-Status
+  --timeout N           answer 504 after N seconds without a response, and abort a body that stalls
+                        for N seconds; connecting may take half of it [default: 30]
+  --upstream-requests N forward at most N requests at a time; others wait, or are answered with
+                        503 [default: 256]
+  --capacity N          store at most N bytes, 1048576 or more [default: 268435456]
+  --stale-if-error N    serve stale responses for N seconds if the upstream fails
+  --share-set-cookie    store responses with Set-Cookie that have an explicit freshness lifetime
+  --key                 report the key of each response in Cache-Status
   --quiet               do not print requests
   --help                print this help";
 
@@ -149,7 +151,7 @@ impl Args {
     }
 }
 
-/// Reads `http://HOST[:PORT]`, with nothing behind it.
+/// Parses `http://HOST[:PORT]`, without a path, a query or user information.
 fn authority(url: &str) -> Result<Authority, String> {
     let uri: Uri = url.parse().map_err(|_| format!("not a URL: {url}"))?;
     let is_root = uri.path_and_query().is_none_or(|path| path.as_str() == "/");
@@ -205,37 +207,35 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Prints a line, though nobody may read it.
+/// Prints a line, and ignores a closed output.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Prints lines in a thread of its own, since whoever reads them may be slow; past the first thousand, others
-/// are dropped.
+/// Prints lines in a separate thread, because the reader of the output may be slow. Drops lines while a thousand are waiting.
 fn printer() -> SyncSender<String> {
     let (sender, lines) = sync_channel::<String>(1000);
     std::thread::spawn(move || lines.iter().for_each(|line| say(&line)));
     sender
 }
 
-/// So long a client may take to say what it wants.
+/// How long a client may take to send a request head.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// So long a client may take to read a part of what it is sent. By default, a request waits longer for its place
-/// among those to the upstream (half of `--timeout`), so that clients that read nothing keep no place from others.
+/// How long a client may take to read a part of a response. It is shorter than the default time that a request waits
+/// for an upstream permit (half of `--timeout`), so that clients that read nothing do not starve others of permits.
 const READING_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Others wait to be accepted.
+/// The maximum number of client connections. Others wait to be accepted.
 const MOST_CONNECTIONS: usize = 10_000;
 
-/// The number of requests on one connection of HTTP/2 at a time; others are refused, and not processed.
+/// The maximum number of concurrent requests on one HTTP/2 connection. Others are refused, unprocessed.
 const MAX_STREAMS: u32 = 32;
 
-/// The bytes that are buffered for one stream of HTTP/2, at most.
+/// The maximum number of bytes that are buffered for one HTTP/2 stream.
 const MAX_BUFFERED: usize = 64 << 10;
 
-/// Answers connections until it is told to stop, and those that are there then to the end of their requests, or
-/// of some time.
+/// Serves connections until `stopped` is ready, then finishes the requests in progress within the `grace` time.
 pub(crate) async fn serve(
     listener: TcpListener,
     front: Front,
@@ -245,7 +245,7 @@ pub(crate) async fn serve(
     serve_readers(listener, front, stopped, grace, READING_PATIENCE).await;
 }
 
-/// Answers connections whose clients may take so long to read a part of what they are sent.
+/// Serves connections, as [`serve`] does, with a limit on how long a client may take to read a part of a response.
 pub(crate) async fn serve_readers(
     listener: TcpListener,
     front: Front,
@@ -274,7 +274,7 @@ pub(crate) async fn serve_readers(
             Ok((stream, _)) => stream,
             Err(error) => {
                 eprintln!("can't accept a connection: {error}");
-                // Out of descriptors, say: some will be free again.
+                // For example, the process is out of descriptors: wait until some are free.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -285,7 +285,7 @@ pub(crate) async fn serve_readers(
         tokio::spawn(async move {
             let _place = place;
             let mut first = [0];
-            // Which version it speaks shows in its first bytes, for which hyper waits however long.
+            // hyper detects the version from the first bytes, and waits for them without a limit.
             tokio::select! {
                 spoken = tokio::time::timeout(PATIENCE, stream.peek(&mut first)) => {
                     if spoken.is_err() {
@@ -297,21 +297,21 @@ pub(crate) async fn serve_readers(
             let connection = server
                 .serve_connection(TokioIo::new(PatientStream::new(stream, patience)), service)
                 .into_owned();
-            // An error is that of a client that has gone, or speaks no HTTP.
+            // An error means that the client disconnected or does not speak HTTP.
             drop(watcher.watch(connection).await);
         });
     }
-    // Others are refused at once, rather than left to wait, and who has said nothing is let go.
+    // Refuses new connections at once, and closes idle ones.
     drop((listener, closing));
-    // Not where lines of requests may be waiting for somebody to read them.
-    eprintln!("Answering what is under way …");
+    // On stderr: stdout may be full of unread lines.
+    eprintln!("Finishing the requests in progress …");
     tokio::select! {
         () = graceful.shutdown() => {}
-        () = tokio::time::sleep(grace) => eprintln!("Some clients were left."),
+        () = tokio::time::sleep(grace) => eprintln!("Some requests were aborted."),
     }
 }
 
-/// Waits for Ctrl-C or, where there is one, SIGTERM: either one counts from now on.
+/// Registers for Ctrl-C and SIGTERM at once, and returns a future that is ready after either.
 #[cfg(unix)]
 fn stopped() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};

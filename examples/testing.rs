@@ -12,7 +12,7 @@ use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 const MINUTE: Duration = Duration::from_secs(60);
 static RUNS: AtomicU32 = AtomicU32::new(0);
 
-/// The application. Its tests pass a cache of their own.
+/// Builds the application. A test passes a cache on a manual clock.
 fn app(cache: &Cache) -> Result<Router, Box<dyn Error>> {
     let policy =
         Policy::app().default_ttl(MINUTE).stale_while_revalidate(MINUTE).cache_status(true).build()?;

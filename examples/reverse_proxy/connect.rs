@@ -1,4 +1,4 @@
-//! Connections with the upstream.
+//! The connector to the upstream.
 
 use super::failure::Failure;
 use super::interim::UpstreamStream;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpStream, lookup_host};
 use tower::Service;
 
-/// Connects, within a time limit, and says why it can't.
+/// Connects within a time limit, or returns the reason of the failure.
 #[derive(Debug, Clone)]
 pub(crate) struct Connector {
     pub(crate) timeout: Duration,

@@ -1,16 +1,16 @@
-//! What can be wrong with the upstream, and what clients are told of it.
+//! Failures of the upstream, with the status and the error type that clients get.
 
 use http::StatusCode;
 use std::error::Error;
 use std::{fmt, io};
 
-/// Why the proxy answers itself: words and statuses of RFC 9209 section 2.3.
+/// Why the proxy generates a response: error types and statuses of RFC 9209 section 2.3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     DnsError,
     ConnectionRefused,
     ConnectionTimeout,
-    /// As many requests as there may be are on their way.
+    /// The maximum number of requests is in progress.
     ConnectionLimitReached,
     DestinationUnavailable,
     ConnectionTerminated,
@@ -18,7 +18,7 @@ pub(crate) enum Failure {
     ResponseHeadersTooLarge,
     ResponseTransferCoding,
     Protocol,
-    /// Not the upstream's: what the client sent can't be sent on.
+    /// The client's request can't be forwarded.
     Request,
 }
 
@@ -48,7 +48,7 @@ impl Failure {
         }
     }
 
-    /// Returns what an error is, by its causes.
+    /// Classifies an error by its sources.
     pub(crate) fn of(error: &(dyn Error + 'static)) -> Self {
         if let Some(failure) = error.downcast_ref::<Self>() {
             return *failure;
@@ -56,7 +56,7 @@ impl Failure {
         match error.downcast_ref::<hyper::Error>() {
             Some(error) if error.is_parse_too_large() => Self::ResponseHeadersTooLarge,
             Some(error) if error.is_parse() => Self::Protocol,
-            // What is "user" to its client is the body of the request.
+            // A "user" error of hyper's client is an error of the request body.
             Some(error) if error.is_user() => Self::Request,
             Some(error) => {
                 let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
@@ -64,7 +64,7 @@ impl Failure {
                 let is_invalid = http1
                     .or(http2.and_then(h2::Error::get_io))
                     .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData);
-                // Found by this side, rather than said by the other.
+                // This side found the error; the other side did not send it.
                 if is_invalid || http2.is_some_and(h2::Error::is_library) {
                     Self::Protocol
                 } else {
@@ -77,7 +77,7 @@ impl Failure {
 }
 
 impl From<io::Error> for Failure {
-    /// An error of connecting.
+    /// Classifies an error of connecting.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::ConnectionRefused => Self::ConnectionRefused,

@@ -1,4 +1,4 @@
-//! Which fields go from one message on the way to the next.
+//! The header fields that a proxy forwards, removes and adds.
 
 use http::header::{
     AGE, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, DATE, ETAG,
@@ -6,10 +6,10 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Version};
 
-/// How the proxy calls itself (RFC 9110 section 7.6.3).
+/// The pseudonym of the proxy in `Via` (RFC 9110 section 7.6.3).
 pub(crate) const PSEUDONYM: &str = "tower-response-cache";
 
-/// What is said between two neighbours alone (RFC 9110 section 7.6.1), besides what `Connection` names.
+/// Connection-specific fields (RFC 9110 section 7.6.1), in addition to the fields that `Connection` names.
 const OF_ONE_CONNECTION: [HeaderName; 6] = [
     CONNECTION,
     HeaderName::from_static("proxy-connection"),
@@ -19,8 +19,7 @@ const OF_ONE_CONNECTION: [HeaderName; 6] = [
     UPGRADE,
 ];
 
-/// What frames the message, or says what it is, who it is for and who may keep it, is for everybody, whatever
-/// `Connection` says.
+/// Fields that are forwarded even if `Connection` names them: they frame, describe or route the message, or control caches.
 const FOR_ALL: [HeaderName; 14] = [
     HOST,
     CACHE_CONTROL,
@@ -38,7 +37,7 @@ const FOR_ALL: [HeaderName; 14] = [
     LOCATION,
 ];
 
-/// Makes a header section that of the next message on the way.
+/// Prepares a received header section for forwarding: removes connection-specific fields and adds `Via`.
 pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
     take_off(headers);
     let protocol = match received {
@@ -51,7 +50,7 @@ pub(crate) fn pass_on(headers: &mut HeaderMap, received: Version) {
     }
 }
 
-/// Takes off what is of one connection.
+/// Removes connection-specific fields.
 pub(crate) fn take_off(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers.get_all(CONNECTION).iter().cloned().collect();
     let names = lines.iter().filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
@@ -63,7 +62,7 @@ pub(crate) fn take_off(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes one line of what HTTP/2 may have sent in several (RFC 9113 section 8.2.3).
+/// Joins the `Cookie` lines of an HTTP/2 request into one (RFC 9113 section 8.2.3).
 pub(crate) fn join_cookies(headers: &mut HeaderMap) {
     let lines: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if let (2.., Ok(joined)) = (lines.len(), HeaderValue::from_bytes(&lines.join(&b"; "[..]))) {

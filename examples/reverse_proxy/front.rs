@@ -1,4 +1,4 @@
-//! What comes before the cache: what no proxy may pass on, and for which site it is.
+//! The service in front of the cache. It refuses requests that a proxy must not forward, and determines the host.
 
 use super::fields::{join_cookies, pass_on};
 use super::reader::Pieces;
@@ -15,11 +15,11 @@ use std::task::{self, Poll};
 use tower::{Service, ServiceExt};
 use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 
-/// What comes before the cache: requests that no proxy may pass on, and which site a request is for.
+/// Refuses requests that a proxy must not forward, determines the host, and sends the others to the cache.
 #[derive(Debug, Clone)]
 pub(crate) struct Front {
     pub(crate) inner: ResponseCache<Upstream>,
-    /// Who prints each request.
+    /// The printer of one line for each request.
     pub(crate) log: Option<SyncSender<String>>,
 }
 
@@ -50,7 +50,7 @@ impl Service<Request<Incoming>> for Front {
             if let Some((log, target)) = log {
                 let status = response.headers().get("cache-status").and_then(|status| status.to_str().ok());
                 let status = status.unwrap_or("refused");
-                // No request waits for whoever reads the lines.
+                // A request does not wait for the reader of the lines.
                 let _ = log.try_send(format!("{target}: {} {status}", response.status().as_u16()));
             }
             Ok(response.map(Pieces::new))
@@ -58,26 +58,26 @@ impl Service<Request<Incoming>> for Front {
     }
 }
 
-/// Makes a request fit to be passed on, or says what it is answered with.
+/// Prepares a request for forwarding, or returns the status that refuses it.
 fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
-    // RFC 9112 section 3.2: one `Host`, and a valid one, in each request of HTTP/1.1.
+    // RFC 9112 section 3.2: each HTTP/1.1 request has exactly one valid `Host`.
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, others) = (hosts.next(), hosts.next());
     let is_valid = host.is_none_or(is_host);
     if others.is_some() || !is_valid || (host.is_none() && request.version() == Version::HTTP_11) {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // RFC 9112 section 3.2.4: for OPTIONS alone; and no other server but one of HTTP is meant.
+    // RFC 9112 section 3.2.4: `*` is for OPTIONS only. Other schemes than HTTP's are not for this server.
     let is_asterisk = request.uri().path() == "*" && request.method() != Method::OPTIONS;
     let is_foreign = request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https"));
     if is_asterisk || is_foreign {
         return Err(StatusCode::BAD_REQUEST);
     }
-    // No tunnels, and no echo of what other proxies have added.
+    // The proxy opens no tunnels, and does not disclose fields that other proxies have added.
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(StatusCode::NOT_IMPLEMENTED);
     }
-    // RFC 9110 section 7.6.2: the last one that may handle it answers itself.
+    // RFC 9110 section 7.6.2: a proxy that receives zero responds itself.
     if request.method() == Method::OPTIONS && request.headers().contains_key(MAX_FORWARDS) {
         let left =
             request.headers().get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
@@ -86,20 +86,20 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
             None => return Err(StatusCode::NO_CONTENT),
         }
     }
-    // RFC 9112 section 3.2.2: the host of an absolute-form target stands in place of the field. From here on
-    // the field alone says it, however it came.
+    // RFC 9112 section 3.2.2: the host of an absolute-form target replaces `Host`. From here on, only the field has
+    // the host.
     if let Some(authority) = request.uri().authority() {
         if request.uri().scheme().is_none() {
-            // RFC 9112 section 3.2.3: for CONNECT alone.
+            // RFC 9112 section 3.2.3: the authority form is for CONNECT only.
             return Err(StatusCode::BAD_REQUEST);
         }
-        // RFC 9110 section 4.2.4: who it is for is no part of where it goes.
+        // RFC 9110 section 4.2.4: user information is not part of the host.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         let host = HeaderValue::try_from(host).ok().filter(is_host).ok_or(StatusCode::BAD_REQUEST)?;
         request.headers_mut().insert(HOST, host);
         *request.uri_mut() = request.uri().path_and_query().cloned().map(Uri::from).unwrap_or_default();
     }
-    // Before the cache: what the upstream does not get must not choose what is stored, either.
+    // Before the cache: fields that the upstream does not get must not select a stored response.
     let version = request.version();
     pass_on(request.headers_mut(), version);
     if version == Version::HTTP_2 {
@@ -108,7 +108,7 @@ fn admit(request: &mut Request<Incoming>) -> Result<(), StatusCode> {
     Ok(())
 }
 
-/// Tells whether it is a host, with a port or without (RFC 9110 section 7.2).
+/// Returns `true` if the value is a host with an optional port (RFC 9110 section 7.2).
 fn is_host(value: &HeaderValue) -> bool {
     Authority::try_from(value.as_bytes()).is_ok_and(|authority| {
         let port = authority.as_str().strip_prefix(authority.host());

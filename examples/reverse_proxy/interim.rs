@@ -1,4 +1,4 @@
-//! Interim responses (RFC 9110 section 15.2): an upstream may send some, but not without end.
+//! A limit on the number of interim responses (RFC 9110 section 15.2) that an upstream may send.
 
 use super::reader::PatientStream;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// The number of interim responses to one request.
+/// The maximum number of interim responses to one request.
 pub(crate) const MAX_INTERIM: usize = 100;
 
 tokio::task_local! {
@@ -21,29 +21,29 @@ tokio::task_local! {
     static COUNT: Cell<usize>;
 }
 
-/// The number of interim responses to one request of HTTP/1.1.
+/// The number of interim responses to one HTTP/1.1 request.
 pub(crate) struct Interim(Arc<AtomicUsize>);
 
 impl Interim {
-    /// Counts those to a request.
+    /// Starts to count the interim responses to a request.
     pub(crate) fn count<B>(request: &mut http::Request<B>) -> Self {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
         hyper::ext::on_informational(request, move |_| {
             let received = counted.fetch_add(1, Ordering::Relaxed) + 1;
-            // Without the task of a connection there is nothing to end.
+            // Outside the task of a connection, there is no connection to end.
             let _ = COUNT.try_with(|count| count.set(received));
         });
         Self(count)
     }
 
-    /// Returns `true` if there were too many, though the final response came with the last of them.
+    /// Returns `true` if there were too many, even if the final response came together with the last one.
     pub(crate) fn is_excessive(&self) -> bool {
         self.0.load(Ordering::Relaxed) > MAX_INTERIM
     }
 }
 
-/// Runs connections of HTTP/1.1, each in a task that counts.
+/// Runs each HTTP/1.1 connection in a task that counts interim responses.
 #[derive(Debug, Clone)]
 pub(crate) struct CountingExecutor;
 
@@ -57,12 +57,12 @@ where
     }
 }
 
-/// A connection with the upstream. It fails once there are too many interim responses: hyper would read all that there
-/// are before anything else has its turn.
+/// A connection to the upstream. It fails after too many interim responses, because hyper reads all of them before it polls
+/// anything else.
 #[derive(Debug)]
 pub(crate) struct UpstreamStream {
     stream: TokioIo<PatientStream>,
-    /// Of HTTP/2 alone.
+    /// The counts of an HTTP/2 connection.
     heads: Option<Heads>,
 }
 
@@ -89,7 +89,7 @@ impl Read for UpstreamStream {
         }
         let this = &mut *self;
         let Some(heads) = &mut this.heads else { return Pin::new(&mut this.stream).poll_read(cx, buf) };
-        // Without `unsafe`, what is read can't be seen in the caller's buffer.
+        // Without `unsafe`, the bytes in the caller's buffer can't be read.
         let mut read = [0; 8 << 10];
         let most = buf.remaining().min(read.len());
         let mut read = ReadBuf::new(&mut read[..most]);
@@ -126,16 +126,16 @@ impl Write for UpstreamStream {
     }
 }
 
-/// The streams whose heads are counted; the oldest are over.
+/// The maximum number of streams whose header sections are counted. Older streams have ended.
 const MAX_STREAMS: usize = 10_000;
 
-/// Counts the header sections of each stream of HTTP/2 until its content begins, by the heads of frames (RFC 9113
+/// Counts the header sections of each HTTP/2 stream until its content begins. It reads the frame headers (RFC 9113
 /// section 4.1).
 #[derive(Debug, Default)]
 struct Heads {
-    /// As much of the head of a frame as was read.
+    /// The bytes of the current frame header that were read so far.
     head: Vec<u8>,
-    /// The bytes of payload that follow.
+    /// The number of payload bytes that follow.
     payload: usize,
     counts: BTreeMap<u32, usize>,
 }
@@ -167,7 +167,7 @@ impl Heads {
             HEADERS => {
                 let count = self.counts.entry(stream).or_default();
                 *count += 1;
-                // The last one is that of the final response.
+                // The last header section belongs to the final response.
                 if *count > MAX_INTERIM + 1 {
                     return Err(too_many());
                 }

@@ -1,4 +1,4 @@
-//! Bodies on their way from or to the upstream.
+//! Bodies from and to the upstream.
 
 use super::whole::Whole;
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use tokio::time::{Sleep, sleep};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// The body of a request to the upstream, or of its response. It fails if its sender stalls, and its request has its
-/// place among those to the upstream until both bodies are gone.
+/// The body of a request to the upstream, or of its response. It fails if its sender stalls. The request holds its
+/// permit until both bodies are dropped.
 #[derive(Debug)]
 pub(crate) struct Leg {
     body: Whole,
@@ -44,7 +44,7 @@ impl Body for Leg {
         }
         let limit = self.limit;
         let stalls = self.stalls.get_or_insert_with(|| Box::pin(sleep(limit)));
-        stalls.as_mut().poll(cx).map(|()| Some(Err("its sender stalls".into())))
+        stalls.as_mut().poll(cx).map(|()| Some(Err("the sender stalls".into())))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,4 +1,4 @@
-//! Clients that do not read what they are sent.
+//! Time limits for clients that do not read their responses.
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -14,12 +14,12 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 tokio::task_local! {
-    /// Since when the client has had a part of a response to read, in the task of a stream of HTTP/2.
+    /// The time since which the client has an unread part of a response, in the task of an HTTP/2 stream.
     static UNREAD: Cell<Option<Instant>>;
 }
 
-/// Runs the streams of HTTP/2, each in a task of its own, until its client reads nothing for some time: then the stream
-/// is reset, and the upstream is let go.
+/// Runs each HTTP/2 stream in a separate task. If the client reads nothing for `patience`, the stream is reset and the
+/// upstream request is dropped.
 #[derive(Debug, Clone)]
 pub(crate) struct StreamExecutor {
     pub(crate) patience: Duration,
@@ -51,8 +51,8 @@ async fn run(stream: impl Future, patience: Duration) {
 }
 
 pin_project! {
-    /// The body of a response to a client, in small pieces: hyper asks for the next one once there is room for it, so that
-    /// a client that reads nothing is found out, and little is buffered for it.
+    /// The body of a response to a client, in small pieces. hyper polls for the next piece once it has room for it, so
+    /// a client that reads nothing is detected, and little is buffered for it.
     #[derive(Debug)]
     pub(crate) struct Pieces<B> {
         #[pin]
@@ -61,7 +61,7 @@ pin_project! {
     }
 }
 
-/// So few bytes that a slow client with many streams reads one piece of each in time.
+/// The size of a piece in bytes. It is so small that a slow client with many streams reads a piece of each in time.
 const PIECE: usize = 4 << 10;
 
 impl<B> Pieces<B> {
@@ -81,7 +81,7 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
         let this = self.project();
         let frame = if this.rest.is_empty() {
             let frame = this.body.poll_frame(cx);
-            // HTTP/1.1 has no such task: there, the connection waits for its client.
+            // HTTP/1.1 has no such task: its connection waits for the client.
             let _ = UNREAD.try_with(|unread| unread.set(frame.is_ready().then(Instant::now)));
             match ready!(frame) {
                 Some(Ok(frame)) => frame.into_data().map(|data| *this.rest = data),
@@ -112,12 +112,12 @@ impl<B: Body<Data = Bytes>> Body for Pieces<B> {
     }
 }
 
-/// A connection that fails if the other side does not take a write in time.
+/// A connection that fails if the peer does not accept a write in time.
 #[derive(Debug)]
 pub(crate) struct PatientStream {
     stream: TcpStream,
     patience: Duration,
-    /// Present while the other side takes nothing.
+    /// The time limit while the peer accepts nothing.
     stalls: Option<Pin<Box<Sleep>>>,
 }
 

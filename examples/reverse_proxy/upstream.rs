@@ -1,4 +1,4 @@
-//! What comes behind the cache: the one server that there is.
+//! The service behind the cache: the upstream server.
 
 use super::connect::Connector;
 use super::failure::Failure;
@@ -27,42 +27,42 @@ use tower::Service;
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// What the upstream sends, or an empty body in its place.
+/// The body of a response of the upstream, or an empty one.
 pub(crate) type UpstreamBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// The origin: one server, whichever of its sites a request is for.
+/// The origin: one server, for requests with any `Host`.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     connections: Connections,
     connector: Connector,
     address: Authority,
     timeout: Duration,
-    /// Of the requests that may be on their way.
+    /// The permits of the requests in progress.
     places: Arc<Semaphore>,
 }
 
-/// The number of requests to the upstream at a time. Over HTTP/1.1, each has a connection.
+/// The maximum number of concurrent requests to the upstream. Over HTTP/1.1, each has a connection.
 pub(crate) const MAX_REQUESTS: usize = 256;
 
-/// The number of connections that are kept open for later requests.
+/// The maximum number of idle connections.
 const MAX_IDLE: usize = 64;
 
 #[derive(Debug, Clone)]
 enum Connections {
     Http1(Box<Client<Connector, Leg>>),
-    /// One for all requests, made anew where it has ended.
+    /// One connection for all requests, replaced after it has ended.
     Http2(Arc<Mutex<Option<SendRequest<Leg>>>>),
 }
 
 impl Upstream {
     pub(crate) fn new(address: Authority, http2: bool, timeout: Duration) -> Self {
-        // Half of the time there is, so that it can be told from a slow answer.
+        // Half of the time limit, so that it differs from a slow response.
         let connector = Connector { timeout: timeout / 2, http2 };
         let connections = if http2 {
             Connections::Http2(Arc::default())
         } else {
             let mut client = Client::builder(CountingExecutor);
-            // RFC 9112 section 5.1: taken out, rather than refused, in a response.
+            // RFC 9112 section 5.1: a proxy removes this whitespace from a response.
             client.http1_allow_spaces_after_header_name_in_responses(true);
             client.pool_timer(TokioTimer::new()).pool_max_idle_per_host(MAX_IDLE);
             Connections::Http1(Box::new(client.build(connector.clone())))
@@ -71,13 +71,13 @@ impl Upstream {
         Self { connections, connector, address, timeout, places }
     }
 
-    /// Sets the number of requests at a time; others wait for as long as they would for a connection.
+    /// Sets the maximum number of concurrent requests. Others wait for a permit as long as they would for a connection.
     pub(crate) fn max_requests(mut self, max: usize) -> Self {
         self.places = Arc::new(Semaphore::new(max));
         self
     }
 
-    /// Sends a request once there is a place for it, which the response has as well until it has been read.
+    /// Sends a request once it has a permit. The response holds the permit until its body has been read.
     async fn exchange(
         &self,
         request: Request<Whole>,
@@ -92,24 +92,24 @@ impl Upstream {
         *request.version_mut() = Version::HTTP_11;
         match &self.connections {
             Connections::Http1(client) => {
-                // The client takes a GET of unknown length for one without a body, unless it is told.
+                // Without this field, the client sends a GET of unknown length without its body.
                 if !request.body().is_end_stream() && !request.headers().contains_key(CONTENT_LENGTH) {
                     request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
                 }
                 let interim = Interim::count(&mut request);
-                // It goes to the one server there is, with the `Host` that it has.
+                // The request goes to the upstream, with the client's `Host`.
                 *request.uri_mut() = target(self.address.clone(), request.uri());
                 let response = client.request(request).await?;
                 if interim.is_excessive() { Err(Failure::Protocol.into()) } else { Ok(response) }
             }
             Connections::Http2(open) => {
-                // HTTP/2 says it in the target (RFC 9113 section 8.3.1).
+                // HTTP/2 has the host in the target (RFC 9113 section 8.3.1).
                 let host = request.headers_mut().remove(HOST);
                 let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
                 *request.uri_mut() = target(host.unwrap_or(self.address.clone()), request.uri());
                 match self.connection_in_time(open).await?.try_send_request(request).await {
                     Ok(response) => Ok(response),
-                    // The connection has ended before it was sent.
+                    // The connection ended before the request was sent.
                     Err(mut error) => match error.take_message() {
                         Some(request) => {
                             Ok(self.connection_in_time(open).await?.send_request(request).await?)
@@ -121,7 +121,7 @@ impl Upstream {
         }
     }
 
-    /// Waits no longer for others who connect than it would connect itself.
+    /// Waits for a connection attempt of another request no longer than for its own.
     async fn connection_in_time(
         &self,
         open: &Mutex<Option<SendRequest<Leg>>>,
@@ -138,7 +138,7 @@ impl Upstream {
         let stream = self.connector.clone().call(target(self.address.clone(), &Uri::default())).await?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            // An upstream that has gone without a word is found out.
+            // Detects an upstream that is gone without closing the connection.
             .keep_alive_interval(Duration::from_secs(10))
             .handshake(stream)
             .await?;
@@ -147,7 +147,7 @@ impl Upstream {
     }
 }
 
-/// Returns the same target on another server.
+/// Returns the target with another authority.
 fn target(authority: Authority, uri: &Uri) -> Uri {
     let (mut parts, root) = (Uri::default().into_parts(), PathAndQuery::from_static("/"));
     parts.scheme = Some(Scheme::HTTP);
@@ -175,7 +175,7 @@ impl Service<Request<Whole>> for Upstream {
                         let received = response.version();
                         pass_on(response.headers_mut(), received);
                         if response.status() == StatusCode::NO_CONTENT {
-                            // RFC 9110 section 8.6: clients may wait for what they are promised.
+                            // RFC 9110 section 8.6: clients may wait for that many bytes.
                             response.headers_mut().remove(CONTENT_LENGTH);
                         }
                         *response.version_mut() = version;
@@ -191,17 +191,15 @@ impl Service<Request<Whole>> for Upstream {
     }
 }
 
-/// Tells what is wrong with a response that is none to what was asked, or of a length that somebody could mistake
-/// (RFC 9112 section 6.1).
+/// Returns the failure if a response is not final or its length is ambiguous (RFC 9112 section 6.1).
 fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     let lines = response.headers().get_all(TRANSFER_ENCODING).iter();
     let lines: Vec<_> = lines.map(|line| String::from_utf8_lossy(line.as_bytes()).to_lowercase()).collect();
     let is_framed = match &lines[..] {
         [] => true,
         [coding] => {
-            // Neither two lengths, nor content in a coding that the client would not know of. What is registered
-            // nowhere is no coding that anything was sent in: that is content like any other, up to the end of the
-            // connection (section 6.3).
+            // Refuses two lengths, and content in a transfer coding that the client would not see. An unregistered
+            // coding does not change the content, which ends with the connection (section 6.3).
             let known = ["chunked", "gzip", "deflate", "compress"];
             let is_plain = !known.iter().any(|known| coding.contains(known));
             !response.headers().contains_key(CONTENT_LENGTH) && (coding == "chunked" || is_plain)
@@ -215,7 +213,7 @@ fn unsound(response: &Response<Incoming>) -> Option<Failure> {
     }
 }
 
-/// Answers in place of an upstream that has not, and says so (RFC 9209): a 502 of the upstream's has no such field.
+/// Creates a response of the proxy, with `Proxy-Status` (RFC 9209). A 502 of the upstream has no such field.
 fn instead(failure: Failure) -> Response<UpstreamBody> {
     let mut response = Response::new(UpstreamBody::default());
     *response.status_mut() = failure.status();

@@ -1,4 +1,4 @@
-//! Bodies that end where their sender ended them, and nowhere else.
+//! Bodies that end without an error only if the sender ended them.
 
 use super::fields::take_off;
 use bytes::Bytes;
@@ -10,9 +10,11 @@ use std::task::{Context, Poll, ready};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// A body as it was received. To hyper, one of HTTP/2 has come to its end when its stream is reset with `NO_ERROR`,
-/// too (RFC 9113 section 8.1 has that for requests whose answer is there already): who stores it, or frames it anew,
-/// would make a whole of a part.
+/// A received body that fails if its HTTP/2 stream was reset.
+///
+/// hyper ends a body without an error if its stream is reset with `NO_ERROR`, which RFC 9113 section 8.1 allows for
+/// requests that are answered already. A cache would store a part of the body as the whole, and a proxy would forward
+/// it as the whole.
 #[derive(Debug)]
 pub(crate) struct Whole {
     body: Incoming,
@@ -34,7 +36,9 @@ impl Body for Whole {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            None if self.by_http2 && !self.body.is_end_stream() => Some(Err("reset before its end".into())),
+            None if self.by_http2 && !self.body.is_end_stream() => {
+                Some(Err("the stream was reset before the end of the body".into()))
+            }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     take_off(trailers);

@@ -10,10 +10,10 @@ Usage: cargo run --example site -- [OPTIONS]
 Options:
   --port N     listen on this port of 127.0.0.1; 0 is any free one [default: 3000]
   --db PATH    use this database, created if missing, and keep it [default: a temporary one]
-  --ttl N      hold the report fresh for so many seconds [default: 3600]
+  --ttl N      the freshness lifetime of the report in seconds [default: 3600]
   --purge-secret S
-               let POST /purge?tag=flavours invalidate, with `Authorization: Bearer S`
-  --warm       fetch the pages that everybody asks for before the first visitor does
+               accept POST /purge?tag=flavours with `Authorization: Bearer S`
+  --warm       fetch the popular pages before the first visitor arrives
   --no-cache   run without the cache layers, for comparison
   --help       print this help";
 

@@ -1,4 +1,4 @@
-//! The shop's database: flavours, the sizes they come in, and what was ordered.
+//! The shop's database: flavors, their sizes, and orders.
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde::Serialize;
@@ -21,14 +21,14 @@ pub(crate) struct Flavour {
 }
 
 impl Flavour {
-    /// Names this version of the flavour: it changes with every column.
+    /// Returns the entity tag of this version. It changes with every column.
     pub(crate) fn version(&self) -> EntityTag {
         let Self { slug, name, description, price_cents } = self;
         EntityTag::strong(format!("{slug:?} {name:?} {description:?} {price_cents}"))
     }
 }
 
-/// The pages that a change of a flavour changes: its own, and those that list all.
+/// The pages that depend on a flavor: its own, and the lists.
 impl Dependents for Flavour {
     fn paths(&self) -> Vec<String> {
         vec![format!("/flavours/{}", self.slug), format!("/api/flavours/{}", self.slug)]
@@ -43,12 +43,12 @@ impl Dependents for Flavour {
 pub(crate) struct Size {
     pub(crate) id: u32,
     pub(crate) name: String,
-    /// Of a flavour in this size; or what it costs more than the smallest.
+    /// The price of a flavor in this size, or the extra price compared with the smallest size.
     pub(crate) price_cents: u32,
 }
 
 impl Size {
-    /// The tag of the pages that show the price of a flavour in this size.
+    /// Returns the tag of the pages that show the price of a flavor in this size.
     pub(crate) fn tag(&self) -> String {
         format!("size:{}", self.id)
     }
@@ -81,7 +81,7 @@ struct Pool {
 }
 
 impl Db {
-    /// Opens a database; a new one is filled.
+    /// Opens a database, and fills a new one.
     pub(crate) fn open(path: PathBuf) -> rusqlite::Result<Self> {
         let mut connection = connect(&path)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -107,7 +107,7 @@ impl Db {
         self.run(move |connection| find(connection, &slug)).await
     }
 
-    /// Returns a flavour and its sizes as of one moment.
+    /// Returns a flavor and its sizes from one snapshot.
     pub(crate) async fn flavour_with_sizes(&self, slug: String) -> Result<Option<(Flavour, Vec<Size>)>> {
         self.run(move |connection| {
             let snapshot = connection.transaction()?;
@@ -120,7 +120,7 @@ impl Db {
         .await
     }
 
-    /// Adds a flavour in every size. Returns it, or nothing if its slug is taken.
+    /// Adds a flavor in every size. Returns it, or `None` if its slug is taken.
     pub(crate) async fn add(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -142,7 +142,7 @@ impl Db {
         .await
     }
 
-    /// Changes all of a flavour but its slug. Returns it, or nothing if there is none.
+    /// Changes all columns of a flavor except its slug. Returns it, or `None` if it does not exist.
     pub(crate) async fn update(&self, flavour: Flavour) -> Result<Option<Flavour>> {
         self.run(move |connection| {
             let changed = connection.execute(
@@ -154,7 +154,7 @@ impl Db {
         .await
     }
 
-    /// Returns the sizes, and what each costs more than the smallest.
+    /// Returns the sizes with their extra prices.
     pub(crate) async fn sizes(&self) -> Result<Vec<Size>> {
         self.run(|connection| {
             connection
@@ -165,7 +165,7 @@ impl Db {
         .await
     }
 
-    /// Changes what a size costs more. Returns it, or nothing if there is none.
+    /// Changes the extra price of a size. Returns it, or `None` if it does not exist.
     pub(crate) async fn update_size(&self, id: u32, extra_cents: u32) -> Result<Option<Size>> {
         self.run(move |connection| {
             connection
@@ -178,7 +178,7 @@ impl Db {
         .await
     }
 
-    /// Adds up all orders: slow, and worth a cache.
+    /// Sums up all orders. This is slow, and worth a cache.
     pub(crate) async fn sales(&self) -> Result<Vec<Sales>> {
         self.run(|connection| {
             connection
@@ -196,7 +196,7 @@ impl Db {
         .await
     }
 
-    /// Runs a query on a thread that may block, with a connection of its own.
+    /// Runs a query with a connection from the pool, on a thread that may block.
     async fn run<T: Send + 'static>(
         &self,
         query: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -225,7 +225,7 @@ impl Pool {
     }
 }
 
-/// Opens a connection with next to no cache of its own: it is the responses that are to be cached here.
+/// Opens a connection with a minimal page cache, so that the example shows the effect of the response cache.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "cache_size", 8)?;

@@ -1,4 +1,4 @@
-//! What visitors type in, and whether it will do.
+//! The forms, and the validation of their fields.
 
 use crate::db::Flavour;
 use crate::pages::decimal;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 const LONGEST_NAME: usize = 60;
 const LONGEST_DESCRIPTION: usize = 1000;
 
-/// The fields as typed. Missing ones are empty, and told about like empty ones.
+/// The fields as typed. A missing field counts as empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct FlavourForm {
@@ -40,7 +40,7 @@ impl SizeForm {
     }
 }
 
-/// What the API is sent to replace a flavour.
+/// The JSON body of a PUT that replaces a flavor.
 #[derive(Debug, Deserialize)]
 pub(crate) struct FlavourUpdate {
     pub(crate) name: String,
@@ -49,7 +49,7 @@ pub(crate) struct FlavourUpdate {
 }
 
 impl FlavourForm {
-    /// Returns the flavour, with a slug made from its name, or what is wrong.
+    /// Returns the flavor with a slug made from its name, or a message for the visitor.
     pub(crate) fn new_flavour(&self) -> Result<Flavour, &'static str> {
         match slug_of(&self.name).as_str() {
             "" if !self.name.trim().is_empty() => Err("The name needs a letter from a to z."),
@@ -59,7 +59,7 @@ impl FlavourForm {
         }
     }
 
-    /// Returns the flavour that has this slug, or what is wrong.
+    /// Returns the flavor with this slug, or a message for the visitor.
     pub(crate) fn flavour(&self, slug: &str) -> Result<Flavour, &'static str> {
         let description = self.description.trim();
         if description.chars().count() > LONGEST_DESCRIPTION {
@@ -99,13 +99,13 @@ fn valid_name(name: &str) -> Result<&str, &'static str> {
     }
 }
 
-/// Makes `rum-raisin` of `Rum & Raisin`.
+/// Turns `Rum & Raisin` into `rum-raisin`.
 fn slug_of(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-/// Reads `3`, `3.5` or `3.50` as cents, up to 9999.99.
+/// Parses `3`, `3.5` or `3.50` as cents, up to 9999.99.
 fn cents(price: &str) -> Option<u32> {
     let (whole, fraction) = price.split_once('.').unwrap_or((price, "0"));
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! What the shop does for a request.
+//! The handlers of the shop.
 
 use crate::Site;
 use crate::db::{self, Flavour, Size};
@@ -26,7 +26,7 @@ pub(crate) enum Failure {
 /// The key of the notice on the front page.
 const NOTICE: &str = "notice";
 
-/// Held for a year here, since every write says what it changes; browsers ask each time.
+/// Stores a page for a year, because every write names the pages that it changes. Browsers revalidate on each use.
 fn until_saved() -> CacheHints {
     const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
     CacheHints::new().ttl(YEAR).client_max_age(Duration::ZERO)
@@ -36,7 +36,7 @@ pub(crate) async fn list(
     State(site): State<Site>,
     Extension(visitor): Extension<Visitor>,
 ) -> Result<impl IntoResponse> {
-    // Read while the page is made, so the page goes when it is set anew.
+    // The page depends on the notice because it reads it: a new notice invalidates the page.
     let notice = match &site.cache {
         Some(cache) => cache.get::<String>(NOTICE).await?,
         None => None,
@@ -53,7 +53,7 @@ pub(crate) async fn notice_form(Extension(visitor): Extension<Visitor>) -> impl 
     pages::notice(&visitor)
 }
 
-/// Puts a notice on the front page. Nobody has to say which pages show it: they have read it.
+/// Puts a notice on the front page. The pages that read the notice are invalidated, without being named.
 pub(crate) async fn notice(State(site): State<Site>, Form(form): Form<NoticeForm>) -> Result<Redirect> {
     if let Some(cache) = &site.cache {
         cache.set(NOTICE, form.text.trim(), Ttl::Forever).await?;
@@ -68,7 +68,7 @@ pub(crate) async fn sizes(
     Ok(pages::sizes(&visitor, &site.db.sizes().await?))
 }
 
-/// Changes a size, and with it the pages of the flavours that come in it, and of no others.
+/// Changes a size. This invalidates the pages of the flavors in this size, and no others.
 pub(crate) async fn save_size(
     State(site): State<Site>,
     Path(id): Path<u32>,
@@ -84,13 +84,13 @@ pub(crate) async fn save_size(
     Ok(Redirect::to("/sizes").into_response())
 }
 
-/// One flavour, with a strong tag: `If-Match` needs one.
+/// Returns one flavor with a strong `ETag`, which `If-Match` needs.
 pub(crate) async fn api_one(State(site): State<Site>, Path(slug): Path<String>) -> Result<impl IntoResponse> {
     let flavour = site.db.flavour(slug).await?.ok_or(Failure::NotFound)?;
     Ok(([(header::ETAG, flavour.version().to_string())], Json(flavour)))
 }
 
-/// Replaces a flavour. `PreconditionLayer` has seen to it that its version is the one the editor knows.
+/// Replaces a flavor. `PreconditionLayer` has checked that the editor knows the current version.
 pub(crate) async fn api_replace(
     State(site): State<Site>,
     Path(slug): Path<String>,
@@ -176,10 +176,10 @@ pub(crate) async fn edit(
     Ok(to_detail(&slug))
 }
 
-/// Writes, and makes the cache forget every page that depends on what has changed, once that is committed.
+/// Writes, and after the commit invalidates every page that depends on the changed model.
 ///
-/// This is a task of its own: a visitor who hangs up drops the handler, and must not get it to
-/// write without invalidating.
+/// This runs in a separate task. A visitor who disconnects drops the handler, but cannot separate the write from the
+/// invalidation.
 async fn save<D: Dependents + Send + 'static>(
     site: Site,
     write: impl Future<Output = db::Result<Option<D>>> + Send + 'static,
@@ -189,7 +189,7 @@ async fn save<D: Dependents + Send + 'static>(
         if let (Some(changed), Some(cache)) = (&written, &site.cache)
             && let Err(error) = cache.invalidate(changed).await
         {
-            eprintln!("a change is saved, but the old pages may still be shown: {error}");
+            eprintln!("a change is saved, but old pages may still be served: {error}");
         }
         Ok(written)
     });
@@ -204,8 +204,7 @@ pub(crate) async fn login_form(Extension(visitor): Extension<Visitor>) -> impl I
     pages::login(&visitor, None)
 }
 
-/// What the visitor asks for from here on, with the session cookie, passes the cache by: nobody gets a
-/// page that was made for somebody else.
+/// Starts a session. From now on the visitor's requests have the session cookie and bypass the cache.
 pub(crate) async fn login(
     session: Session,
     Extension(visitor): Extension<Visitor>,
@@ -218,7 +217,7 @@ pub(crate) async fn login(
             return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
         }
     };
-    // A session that somebody else may have planted is not the one of who logs in.
+    // A new ID, so that an attacker who has planted a session does not share it after the login.
     session.cycle_id().await?;
     session.insert(visitor::NAME, name).await?;
     Ok(Redirect::to("/account").into_response())
@@ -236,7 +235,7 @@ pub(crate) async fn logout(session: Session) -> Result<Redirect> {
     Ok(Redirect::to("/"))
 }
 
-/// Keeps a visitor's choice of a language in a cookie of its own, by which pages are told apart.
+/// Sets the visitor's language in a cookie that is part of the key.
 pub(crate) async fn language(Path(code): Path<String>) -> Result<impl IntoResponse> {
     let language = Language::of_code(&code).ok_or(Failure::NotFound)?;
     let cookie = format!("{}={}; Path=/; SameSite=Lax; Max-Age=31536000", visitor::LANGUAGE, language.code());

@@ -1,8 +1,10 @@
-//! An ice-cream shop on SQLite, with a site-wide cache and a longer-lived one for its slow page.
+//! An ice-cream shop on SQLite, with a site-wide cache and a longer-lived cache for its slow page.
 //!
-//! It shows what an application has to do for a cache: put the layers around its routes, say which
-//! cookies count, mark what is one visitor's own, say what depends on a thing (`Dependents` in `db.rs`), and
-//! invalidate that once a write is committed (`save` in `handlers.rs`).
+//! It shows what an application does for its cache:
+//! 1. Add the layers around the routes, and declare which cookies count (this file).
+//! 2. Mark the responses that belong to one visitor (`visitor.rs`).
+//! 3. Name the pages that depend on a model (`Dependents` in `db.rs`).
+//! 4. Invalidate these pages after a write is committed (`save` in `handlers.rs`).
 //!
 //! ```console
 //! $ cargo run --release --example site
@@ -12,39 +14,8 @@
 //!     http://127.0.0.1:3000/flavours/vanilla/edit
 //! ```
 //!
-//! Ask for a page twice: the second time `Cache-Status` tells of a hit, and `Age` how old it is.
-//! `/report` has two such lines: its own cache answers, the site's leaves it alone. The last
-//! command changes the price; all pages that show it are made anew, in every language. `--help` lists the options.
-//!
-//! A change clears the pages that depend on it and no others: of a flavour its page and the lists, of a size the
-//! flavours that come in it (the litre: `curl -d extra=12 http://127.0.0.1:3000/sizes/4`), of the notice the front
-//! page that has read it (`curl -d text=Closed http://127.0.0.1:3000/notice`).
-//!
-//! A flavour's page is held for a year here, and yet always current in the browser, which is told
-//! `max-age=0` and asks each time whether its copy still stands. Visitors who log in pass the cache by;
-//! an analytics cookie (`-b _ga=1`) costs no hit; `-b lang=de` or `-H 'Accept-Language: de'` get a page
-//! of their own.
-//!
-//! Once stale, a page is answered with at once and made anew in the background, and shown on while the
-//! database is broken. Here the report is stale after a second:
-//!
-//! ```console
-//! $ cargo run --example site -- --db /tmp/shop.sqlite --ttl 1 --warm
-//! $ curl -i http://127.0.0.1:3000/report              # after a second: hit; ttl=-1; detail=stale
-//! $ : > /tmp/shop.sqlite-wal; : > /tmp/shop.sqlite    # breaks the database
-//! $ curl -i http://127.0.0.1:3000/report              # stale still, with its Age
-//! ```
-//!
-//! Pages have an `ETag`: send it back with `-H 'If-None-Match: …'` and get a 304. Two editors of one
-//! flavour can't overwrite each other, as the second of these shows, which is refused with a 412:
-//!
-//! ```console
-//! $ url=http://127.0.0.1:3000/api/flavours/vanilla
-//! $ tag=$(curl -sI $url | tr -d '\r' | sed -n 's/^etag: //ip')
-//! $ new='{"name":"Vanilla","description":"Mine","price_cents":400}'
-//! $ curl -i -X PUT -H "If-Match: $tag" -H 'Content-Type: application/json' -d "$new" $url
-//! $ curl -i -X PUT -H "If-Match: $tag" -H 'Content-Type: application/json' -d "$new" $url
-//! ```
+//! `README.md` in this directory is a walk-through with curl: hits, writes, preconditions, dependencies, languages,
+//! sessions and stale pages. `--help` lists the options.
 
 mod args;
 mod db;
@@ -76,14 +47,15 @@ use tower_response_cache::{
 };
 use tower_sessions::SessionManagerLayer;
 
-/// What all handlers share.
+/// The state of all handlers.
 #[derive(Debug, Clone)]
 struct Site {
     db: Db,
     cache: Option<Cache>,
 }
 
-/// The layers, from the outside in: conditional requests, `AnonymousOnlyLayer`, site cache, sessions, handlers.
+/// Builds the application. The layers from the outermost to the innermost: conditional requests, `AnonymousOnlyLayer`,
+/// site cache, sessions, handlers.
 fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigError> {
     let site = Site { db, cache };
     let mut report = get(handlers::report);
@@ -109,7 +81,7 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
             let policy = policy()?.default_ttl(Duration::from_secs(600)).build()?;
             app.layer(SiteCacheLayer::new(cache).policy(policy))
         }
-        // A cache emits what its pages are keyed by.
+        // A cache layer emits these fields for its keys.
         None => app.layer(AddVaryLayer::new(["Accept-Language", "Cookie"])?),
     };
 
@@ -120,8 +92,8 @@ fn app(db: Db, cache: Option<Cache>, ttl: Duration) -> Result<Router, ConfigErro
     Ok(app.layer(anonymous).layer(ConditionalGetLayer::new()).with_state(site))
 }
 
-/// What both caches go by: a page for each language, and none for each campaign that links to it. Nobody
-/// waits for a page that is made anew, nor sees an error while there is an old one.
+/// Returns the options of both cache layers. Each language has its own pages, and campaign parameters do not enter the
+/// key. Stale pages are served during a background refresh and after an error.
 fn policy() -> Result<PolicyBuilder, ConfigError> {
     const DAY: Duration = Duration::from_secs(24 * 3600);
     Ok(Policy::app()
@@ -129,7 +101,7 @@ fn policy() -> Result<PolicyBuilder, ConfigError> {
         .stale_if_error(DAY)
         .refresh_without::<tower_sessions::Session>()
         .etags(true)
-        // A login or logout changes no cached page; handlers name what a write changed.
+        // A login or logout changes no stored page. Handlers name the pages that a write changes.
         .invalidate_redirects(false)
         .cache_status(true)
         .query(QueryKey::without_tracking())
@@ -137,12 +109,13 @@ fn policy() -> Result<PolicyBuilder, ConfigError> {
         .vary_on_cookies([visitor::LANGUAGE]))
 }
 
-/// One flavour, read by anybody and replaced only by who has seen its current version: of two editors
-/// who start from the same one, the second is told, before the handler runs. The layer wraps both methods
-/// at once, since a write is compared with what a GET returns.
+/// Serves one flavor of the API. A PUT needs the current version in `If-Match`: of two editors who start from one
+/// version, the second gets a 412 before the handler runs. The layer wraps both methods together, because it compares a
+/// write with the response to a GET.
 ///
-/// An editor whose request never arrives keeps another one waiting for five seconds at most, and ends after a minute.
-/// What `save` has begun is committed nevertheless: where a database may be that slow, it has to compare versions, too.
+/// An editor whose request body never arrives blocks the next editor for at most five seconds, and ends after a minute.
+/// A write that `save` has begun is committed nevertheless. If the database can be that slow, compare the version in
+/// the write too.
 fn one_flavour(site: Site) -> Router<Site> {
     let methods = get(handlers::api_one).put(handlers::api_replace).with_state(site);
     let condition = PreconditionLayer::by_get().require_precondition().hold_timeout(Duration::from_secs(5));
@@ -150,7 +123,7 @@ fn one_flavour(site: Site) -> Router<Site> {
     Router::new().route_service("/api/flavours/{slug}", condition.layer(limit.layer(methods)))
 }
 
-/// The forms, and what belongs to one visitor: no cache keeps any of it.
+/// Serves the forms and the pages of one visitor. No cache stores them.
 fn unshared() -> Router<Site> {
     Router::new()
         .route("/flavours/new", get(handlers::new_form).post(handlers::add))
@@ -196,7 +169,7 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let cache = args.cache.then(|| Cache::new(MemoryStore::with_max_bytes(64 << 20)));
     let mut app = app(Db::open(path)?, cache.clone(), Duration::from_secs(args.ttl))?;
     if let (Some(cache), Some(secret)) = (&cache, args.purge_secret) {
-        // Beside the layers. A shop that the public can reach would have it on a listener of its own.
+        // Outside the layers. A public shop serves it on a separate listener.
         app = app.route_service("/purge", PurgeService::with_secret(cache, secret)?);
     }
 
@@ -207,14 +180,14 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         let warmed = cache.warm(app.clone(), pages).await;
         println!("{} pages are in the cache.", warmed.cached());
     }
-    println!("Listening on http://{address} until Ctrl-C. Worth trying, in turn and again:");
+    println!("Listening on http://{address} until Ctrl-C. Try each of these twice:");
     println!("  curl -i http://{address}/flavours/vanilla");
     println!("  curl -i http://{address}/report");
     let fields = "-d name=Vanilla -d price=3.50 -d description=Dearer";
     println!("  curl -i {fields} http://{address}/flavours/vanilla/edit");
     axum::serve(listener, app).with_graceful_shutdown(interrupted()).await?;
     if let Some(cache) = cache {
-        // What is being made anew in the background.
+        // Waits for background refreshes.
         cache.shutdown().await;
     }
     Ok(())
@@ -222,11 +195,11 @@ async fn run(args: Args) -> Result<(), Box<dyn Error>> {
 
 async fn interrupted() {
     if let Err(error) = tokio::signal::ctrl_c().await {
-        eprintln!("Ctrl-C can't be waited for: {error}");
+        eprintln!("can't wait for Ctrl-C: {error}");
     }
 }
 
-/// A path for a database that goes when this is dropped.
+/// The path of a database that is removed on drop.
 struct TemporaryDb(PathBuf);
 
 impl TemporaryDb {
@@ -237,7 +210,7 @@ impl TemporaryDb {
         db
     }
 
-    /// Removes the files there are; what an earlier process left counts as well.
+    /// Removes the files, also of an earlier process.
     fn remove(&self) {
         for suffix in ["", "-wal", "-shm"] {
             let mut path = self.0.clone().into_os_string();

@@ -7,7 +7,7 @@ use axum::response::Html;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// The words on the pages that everybody sees; the forms are in English.
+/// The texts of the public pages. The forms are in English.
 struct Words {
     flavours: &'static str,
     report: &'static str,
@@ -79,7 +79,7 @@ pub(crate) fn report(visitor: &Visitor, sales: &[Sales], took: Duration) -> Html
     )
 }
 
-/// The form for a new flavour or an old one; it posts to its own address.
+/// The form for a new or an existing flavor. It posts to its own address.
 pub(crate) fn flavour_form(
     visitor: &Visitor,
     title: &str,
@@ -104,7 +104,7 @@ pub(crate) fn flavour_form(
     )
 }
 
-/// What the sizes cost more than the smallest, each in a form of its own.
+/// The extra prices of the sizes, each in a separate form.
 pub(crate) fn sizes(visitor: &Visitor, sizes: &[Size]) -> Html<String> {
     let mut forms = String::new();
     for size in sizes {
@@ -186,7 +186,7 @@ fn price(cents: impl Into<i64>) -> String {
     format!("€{}", decimal(cents.into()))
 }
 
-/// Writes cents as a form takes them: `3.50`.
+/// Formats cents as a form expects them: `3.50`.
 pub(crate) fn decimal(cents: i64) -> String {
     format!("{}.{:02}", cents / 100, cents % 100)
 }

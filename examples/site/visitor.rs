@@ -1,4 +1,4 @@
-//! Who is asking, and in which language.
+//! The visitor of a request, and the language.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, header};
@@ -9,12 +9,12 @@ use tower_sessions::Session;
 
 /// The session cookie.
 pub(crate) const SESSION: &str = "sid";
-/// The cookie that a visitor's choice of a language is kept in.
+/// The cookie with the visitor's language.
 pub(crate) const LANGUAGE: &str = "lang";
-/// Where a session has the visitor's name.
+/// The key of the visitor's name in a session.
 pub(crate) const NAME: &str = "name";
 
-/// What pages depend on besides what they are about.
+/// The inputs of a page that come from its visitor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Visitor {
     pub(crate) name: Option<String>,
@@ -40,8 +40,8 @@ impl Language {
         [Self::English, Self::German].into_iter().find(|language| language.code() == code)
     }
 
-    /// Returns what the visitor has chosen, else what the browser asks for. Of requests that fill the
-    /// cache, that is one of the site's own languages: the key's part for it has seen to that.
+    /// Returns the language of the cookie, otherwise of `Accept-Language`. In requests whose response may be stored,
+    /// the key part has replaced `Accept-Language` with one of the site's languages.
     fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
         let mut cookies = text(header::COOKIE).flat_map(|line| line.split(';'));
@@ -52,8 +52,8 @@ impl Language {
     }
 }
 
-/// Looks the session up and tells handlers who is asking. What it finds is nobody else's: no cache keeps
-/// a response that is marked as made for somebody, whatever the session was found by.
+/// Loads the session and passes the visitor to the handlers. Marks the responses to identified visitors, so that no
+/// cache layer stores them.
 pub(crate) async fn recognise(session: Session, mut request: Request, next: Next) -> Response {
     let name = match session.get::<String>(NAME).await {
         Ok(name) => name,
