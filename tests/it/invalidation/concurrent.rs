@@ -1,17 +1,17 @@
-//! Invalidations that run at the same time, and callers that stop polling.
+//! Concurrent invalidations, and callers that stop polling.
 
 use crate::support::remote::Remote;
 use crate::support::*;
 use std::time::Duration;
 use tower_response_cache::{Cache, Invalidation};
 
-/// Who has begun and is not polled for a while.
+/// The first invalidation begins, and its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_invalidation_does_not_block_others() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
     cache.invalidate(Invalidation::tag("begin")).await.expect("ok");
     let mut one = Box::pin(cache.invalidate(Invalidation::tag("one")));
-    // It has the turn, and its task does something else.
+    // The invalidation has begun its store operations and is not polled.
     assert!(tokio::time::timeout(Duration::from_millis(2), &mut one).await.is_err());
     let other = cache.clone();
     let two = tokio::spawn(async move { other.invalidate(Invalidation::tag("two")).await })
@@ -21,7 +21,7 @@ async fn an_unpolled_invalidation_does_not_block_others() {
     assert!(two.is_ok(), "{two:?} {first:?} errors={}", cache.store_errors());
 }
 
-/// Who waits, and is not polled when it could go on.
+/// The second invalidation begins during the first, and its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
 async fn an_unpolled_waiting_invalidation_does_not_block_others() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
@@ -39,7 +39,7 @@ async fn an_unpolled_waiting_invalidation_does_not_block_others() {
     waits.await.expect("ok");
 }
 
-/// As a visitor sees it.
+/// The same through a cache layer: an unpolled invalidation does not delay a write's invalidation.
 #[tokio::test(start_paused = true)]
 async fn a_write_is_visible_during_another_invalidation() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));

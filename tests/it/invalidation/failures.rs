@@ -11,7 +11,7 @@ use tower::{ServiceExt, service_fn};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Invalidation, Policy};
 
-/// Stores that can be invalidated by nobody: one outside the process, and one inside.
+/// Stores whose invalidations fail: a remote store and a local one.
 pub(crate) const FAULTS: [Fault; 2] = [Fault::CantInvalidate, Fault::CantInvalidateInside];
 
 type Provoked = Pin<Box<dyn Future<Output = Option<Answer>>>>;
@@ -24,7 +24,7 @@ fn stack(fault: Fault, policy: PolicyBuilder, answer: fn(&Request<Body>) -> Resp
     layered(&cache(fault), policy, origin(move |request, _| answer(request)).0)
 }
 
-fn says_so(_: &Request<Body>) -> Response<Body> {
+fn invalidating_page(_: &Request<Body>) -> Response<Body> {
     changed(numbered(&[], 1), Invalidation::tag("t"))
 }
 
@@ -40,12 +40,12 @@ fn by_a_gateway(fault: Fault) -> Provoked {
 }
 
 fn by_a_page_that_is_stored(fault: Fault) -> Provoked {
-    Box::pin(async move { Some(send(&stack(fault, policy(), says_so), get("/")).await) })
+    Box::pin(async move { Some(send(&stack(fault, policy(), invalidating_page), get("/")).await) })
 }
 
 fn by_a_page_that_is_not_stored(fault: Fault) -> Provoked {
     let answer = |request: &Request<Body>| {
-        let mut response = says_so(request);
+        let mut response = invalidating_page(request);
         response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
         response
     };
@@ -61,13 +61,13 @@ fn by_a_post_that_would_be_kept(fault: Fault) -> Provoked {
         let answer = send(&stack, request("POST", "/", &[])).await;
         assert!(
             !send(&stack, get("/")).await.is_hit(),
-            "what could not be invalidated is not known to be current"
+            "a POST response whose invalidation failed is not served"
         );
         Some(answer)
     })
 }
 
-/// A write that is forwarded, and not answered.
+/// Forwards a write to a service that never responds.
 pub(crate) fn begun(fault: Fault) -> impl Future<Output = Result<Response<()>, Infallible>> {
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
     let stack = layered(&cache(fault), policy(), inner.boxed_clone());
@@ -82,17 +82,17 @@ fn by_a_write_whose_client_leaves(fault: Fault) -> Provoked {
     })
 }
 
-/// A name, and what provokes an automatic invalidation.
+/// A name, and a function that causes an automatic invalidation.
 pub(crate) type Way = (&'static str, fn(Fault) -> Provoked);
 
-/// All that invalidates without being called for it, each with its name.
+/// Returns every cause of an automatic invalidation, with its name.
 pub(crate) fn ways() -> [Way; 6] {
     [
         ("a write", after_a_write),
         ("a gateway", by_a_gateway),
         ("a stored page", by_a_page_that_is_stored),
         ("a page that is not stored", by_a_page_that_is_not_stored),
-        ("a kept POST", by_a_post_that_would_be_kept),
+        ("a stored POST response", by_a_post_that_would_be_kept),
         ("a client that leaves", by_a_write_whose_client_leaves),
     ]
 }
@@ -107,28 +107,30 @@ async fn a_failed_invalidation_is_the_detail_of_cache_status() {
     }
 }
 
+/// The response to a safe method does not wait for the invalidation in a remote store.
 #[tokio::test(start_paused = true)]
-async fn a_forwarded_response_tells_it_where_it_is_known_at_once() {
+async fn a_bypass_reports_only_immediate_invalidation_failures() {
     for (fault, word) in
         [(Fault::CantInvalidateInside, "invalidation-failed"), (Fault::CantInvalidate, "cookie")]
     {
-        let answer = send(&stack(fault, policy(), says_so), get_with("/", &[("cookie", "sid=1")])).await;
+        let answer =
+            send(&stack(fault, policy(), invalidating_page), get_with("/", &[("cookie", "sid=1")])).await;
         assert_eq!(answer.detail(), Some(word), "{fault:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn successful_and_empty_invalidations_are_no_failures() {
+async fn successful_and_empty_invalidations_report_no_failure() {
     for fault in FAULTS {
         let stack = stack(fault, policy(), |_| with_status(numbered(&[], 1), 404));
         assert_eq!(
             send(&stack, request("POST", "/", &[])).await.detail(),
             None,
-            "{fault:?}: nothing was written"
+            "{fault:?}: a failed write invalidates nothing"
         );
         let nothing = |_: &Request<Body>| changed(numbered(&[], 1), Invalidation::from([""; 0]));
         let stack = layered(&cache(fault), policy(), origin(move |request, _| nothing(request)).0);
-        assert_eq!(send(&stack, get("/")).await.detail(), None, "{fault:?}: nothing is named");
+        assert_eq!(send(&stack, get("/")).await.detail(), None, "{fault:?}: the invalidation is empty");
     }
     let (stack, _) = site(policy(), |_, call| numbered(&[], call));
     let answer = send(&stack, request("POST", "/", &[])).await;

@@ -1,4 +1,5 @@
-//! Flights and invalidations: nobody gets what was begun before an invalidation that it came after.
+//! Flights under invalidation: a request gets no response whose fetch began before an invalidation
+//! that the request follows.
 
 use crate::support::stacks::*;
 use crate::support::streamed_pages::Pieces;
@@ -17,8 +18,10 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
-/// A service whose head, and each half of whose body, take 20 milliseconds; it says what it found at the
-/// beginning.
+/// Returns a service and the number of its calls.
+///
+/// The head and each of the two body frames take 20 milliseconds. Each frame contains the value
+/// that `data` had when the call began.
 fn streaming(
     data: &Arc<AtomicU64>,
 ) -> (
@@ -69,7 +72,7 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
                 Invalidation::all(),
             ] {
                 let what = if soft { what.soft() } else { what };
-                // Before its head, between head and body, within its body.
+                // Before the head, between head and body, and during the body.
                 for when in [10, 30, 50] {
                     let (cache, _hand) = kept.cache(0);
                     let data = Arc::new(AtomicU64::new(1));
@@ -106,7 +109,7 @@ async fn no_request_joins_a_flight_older_than_an_invalidation() {
 async fn requests_after_a_tag_invalidation_share_one_flight() {
     for &kept in ALL {
         for soft in [false, true] {
-            // Before its head, when its tags are not known yet, and within its body.
+            // Before the head, when the tags are still unknown, and during the body.
             for when in [10, 50] {
                 let (cache, _hand) = kept.cache(0);
                 let data = Arc::new(AtomicU64::new(1));
@@ -134,10 +137,10 @@ async fn requests_after_a_tag_invalidation_share_one_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unrelated_invalidation_breaks_no_flight() {
+async fn requests_join_a_flight_after_an_unrelated_invalidation() {
     for &kept in ALL {
         let mut calls_made = Vec::new();
-        // Names may share a bucket, but not under every seed.
+        // Scopes may share buckets in one namespace, but not in every one.
         for attempt in 0..5 {
             let (cache, _hand) = kept.cache(attempt);
             let (inner, calls) = slow(&["t"], &[]);
@@ -173,7 +176,7 @@ async fn an_unrelated_invalidation_breaks_no_flight() {
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// Those who come after an invalidation of a tag, while an old body streams.
+/// The requests arrive after an invalidation of a tag, while the body of an older fetch streams.
 #[tokio::test(start_paused = true)]
 async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
     use tower_response_cache::CacheHints;
@@ -201,7 +204,7 @@ async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
     let _ = body.frame().await;
-    cache.invalidate(Invalidation::tag("t")).await.expect("gone");
+    cache.invalidate(Invalidation::tag("t")).await.expect("local");
     let all = futures::future::join_all((0..10).map(|_| send(&shop, get("/"))));
     let (all, _) = tokio::join!(all, body.collect());
     assert!(all.iter().all(|answer| answer.text() != "111"));
@@ -226,17 +229,17 @@ async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
     });
     sleep(Duration::from_millis(10)).await;
     cache.invalidate(Invalidation::path("/")).await.expect("local");
-    // It joins no flight that is older than the invalidation, while an unrelated one breaks none.
+    // The next request does not join the older flight. The unrelated invalidation changes nothing.
     cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
     let fresh = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
     });
     sleep(Duration::from_millis(10)).await;
-    assert_eq!(calls.count(), 2, "nor does it wait for one");
+    assert_eq!(calls.count(), 2, "the second request does not wait for the first");
     cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
     let follower = send(&stack, get("/")).await;
-    assert_eq!(late.await.expect("no panic").text(), "1", "its own client asked before");
+    assert_eq!(late.await.expect("no panic").text(), "1", "its request preceded the invalidation");
     assert_eq!(fresh.await.expect("no panic").text(), "2");
     assert_eq!(follower.text(), "2");
     let hit = send(&stack, get("/")).await;
@@ -266,10 +269,11 @@ async fn a_late_fetch_does_not_replace_a_newer_one() {
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
-/// The answer to a POST invalidates its own target before it is stored; an invalidation by somebody else may come in the
-/// middle of that.
+
+/// A POST response invalidates its own target before it is stored. Another invalidation may occur
+/// at any point of that process.
 #[tokio::test(start_paused = true)]
-async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
+async fn a_concurrent_invalidation_covers_a_post_response() {
     let lines = [("cache-control", "max-age=60"), ("content-location", "/list")];
     let mut kept = 0;
     for delay in 0..40 {
@@ -290,9 +294,9 @@ async fn an_invalidation_at_any_moment_outdates_the_answer_to_a_post() {
         });
         let written = send(&stack, request("POST", "/list", &[A])).await;
         kept += usize::from(written.header("cache-status").is_some_and(|line| line.contains("stored")));
-        other.await.expect("it ends");
+        other.await.expect("no panic");
         settle().await;
         assert!(!send(&stack, get_with("/list", &[A])).await.is_hit(), "after {delay} ms");
     }
-    assert!(kept > 0, "some come after it was stored");
+    assert!(kept > 0, "some responses are stored before the invalidation");
 }

@@ -1,5 +1,5 @@
-//! Which entries an invalidation takes: all that it names, few others, and none that a stranger chooses; and
-//! what counts when the counter of a remote store goes back.
+//! The entries that an invalidation makes invalid: all in its scopes, few others, and none that an
+//! attacker can select. Also: remote stores whose generation counter goes back.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -17,7 +17,7 @@ use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLa
 
 const PAGES: usize = 400;
 
-/// Returns how many of many pages are hits after invalidations of paths that are none of theirs.
+/// Returns how many of [`PAGES`] stored pages are hits after `invalidations` of unrelated scopes.
 async fn hits_after(cache: &Cache, invalidations: usize, name: fn(usize) -> Invalidation) -> usize {
     let (stack, _) = site(cache);
     let uri = |page| format!("/pages/{page}?x={page}");
@@ -39,7 +39,7 @@ fn site(cache: &Cache) -> (Stack, Calls) {
     (site_over(cache, inner), calls)
 }
 
-/// By path, by URI, and by path on the host of the pages.
+/// Returns unrelated invalidations: by path, by URI, and by path on a host.
 fn names() -> [fn(usize) -> Invalidation; 3] {
     [
         |number| Invalidation::path(format!("/other/{number:x}")),
@@ -49,7 +49,7 @@ fn names() -> [fn(usize) -> Invalidation; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unrelated_invalidations_leave_nearly_all_pages_in_memory() {
+async fn unrelated_invalidations_keep_nearly_all_pages_in_memory() {
     for name in names() {
         let cache = Cache::new(MemoryStore::with_max_bytes(32 << 20));
         let hits = hits_after(&cache, 10_000, name).await;
@@ -58,7 +58,7 @@ async fn unrelated_invalidations_leave_nearly_all_pages_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unrelated_invalidations_leave_nearly_all_pages_in_a_record() {
+async fn unrelated_invalidations_in_a_record_keep_most_pages() {
     for name in names() {
         let store = MemoryStore::with_max_bytes(32 << 20);
         let cache = Cache::new(Faulty::new(store, Fault::NoGenerations));
@@ -83,9 +83,10 @@ fn advance(table: &dyn Generations, scope: Scope) {
     ready(table.advance(&[scope], Strength::Hard));
 }
 
-/// Whoever chooses the paths of writes knows the digests, but not the secret.
+/// A client that chooses the paths of writes can compute their digests, but does not know the
+/// secret.
 #[test]
-fn no_path_of_a_million_clears_the_root_or_an_unrelated_page() {
+fn a_million_paths_invalidate_neither_root_nor_other_pages() {
     let table = local();
     let pages = [Scope::path("/"), Scope::subtree("/"), Scope::path("/page"), Scope::uri("/page", None)];
     for number in 0..1_000_000 {
@@ -96,14 +97,18 @@ fn no_path_of_a_million_clears_the_root_or_an_unrelated_page() {
     }
 }
 
-/// Every bucket of paths is marked; no scope of another kind, or on a host, is the worse for it.
+/// Every bucket of paths is marked. Scopes of other kinds and scopes on a host stay valid.
 #[test]
 fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
     let table = local();
     let before = ready(table.current());
     let invalidated = |number| Scope::path(&format!("/{number}"));
     (0..400_000).for_each(|number| advance(&*table, invalidated(number)));
-    assert_eq!(since(&*table, before, Scope::path("/other")), Validity::Invalid, "the buckets are full");
+    assert_eq!(
+        since(&*table, before, Scope::path("/other")),
+        Validity::Invalid,
+        "all buckets of paths are marked"
+    );
     let others = [
         Scope::path("/"),
         Scope::subtree("/"),
@@ -122,7 +127,7 @@ fn scope_kinds_and_hosts_are_separate_and_wide_scopes_exact() {
 }
 
 #[test]
-fn the_first_subtrees_are_exact_and_no_later_one_is_lost() {
+fn the_first_1024_subtrees_are_exact_and_no_later_one_is_lost() {
     let table = local();
     let before = ready(table.current());
     let named = |number: usize| Scope::subtree(&format!("/named/{number}"));
@@ -157,9 +162,10 @@ fn soft_and_hard_marks_of_unrelated_scopes_do_not_add_up() {
     }
 }
 
-// ---- A remote store whose record of invalidations can go back ----
+// ---- A store whose record of invalidations can be rolled back ----
 
-/// Keeps invalidations as an entry, which tests put back, replace, or have answered by a late replica.
+/// A store that keeps the record of invalidations as an entry. Tests can restore, replace or lose
+/// the record, or have a late replica answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote(Arc<Record>);
 
@@ -168,7 +174,7 @@ struct Record {
     entries: MemoryStore,
     is_local: bool,
     key: Mutex<Option<CacheKey>>,
-    /// So many reads of the record are answered with this.
+    /// The number of record reads that a late replica answers, and its record.
     late: Mutex<(usize, Option<Entry>)>,
     replaced: AtomicUsize,
 }
@@ -178,7 +184,7 @@ impl Remote {
         Self::create(false)
     }
 
-    /// Creates one that answers at once.
+    /// Creates a local store, which answers at once.
     pub(crate) fn local() -> Self {
         Self::create(true)
     }
@@ -286,7 +292,8 @@ pub(crate) async fn fill(stack: &Stack, uri: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_process_keeps_an_invalidation_after_a_record_rollback() {
-    // Put back to before the invalidation, or lost and begun by a process that knows nothing.
+    // The record is restored from before the invalidation, or lost and created again by a new
+    // process.
     for is_lost in [false, true] {
         let store = Remote::new();
         let (cache, stack) = process(&store);
@@ -302,7 +309,7 @@ async fn a_process_keeps_an_invalidation_after_a_record_rollback() {
             }
         }
         assert!(!send(&stack, get("/")).await.is_hit(), "{is_lost}");
-        // All goes on, for both.
+        // Both processes continue.
         fill(&stack, "/a").await;
         assert!(send(&process(&store).1, get("/a")).await.is_hit());
     }
@@ -329,14 +336,14 @@ async fn a_newer_entry_reveals_a_lost_invalidation() {
     cache.invalidate(Invalidation::path("/")).await.expect("ok");
     fill(&stack, "/later").await;
     store.put_back(before);
-    // A process that has seen nothing.
+    // This process has seen no invalidation.
     let (_, other) = process(&store);
-    assert!(!send(&other, get("/later")).await.is_hit(), "ahead of the counter");
-    assert!(!send(&other, get("/")).await.is_hit(), "the invalidation was lost");
+    assert!(!send(&other, get("/later")).await.is_hit(), "the entry is ahead of the counter");
+    assert!(!send(&other, get("/")).await.is_hit(), "the new incarnation invalidates all older entries");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_late_replica_is_asked_once_more_and_costs_no_entry() {
+async fn a_late_replica_is_read_again_and_invalidates_no_entry() {
     let store = Remote::new();
     let (cache, stack) = process(&store);
     let before = store.record_after(&stack).await;
@@ -349,7 +356,7 @@ async fn a_late_replica_is_asked_once_more_and_costs_no_entry() {
 }
 
 impl Remote {
-    /// Returns the record once there is one.
+    /// Stores a page, which creates the record, and returns the record.
     async fn record_after(&self, stack: &Stack) -> Entry {
         fill(stack, "/first").await;
         self.record()
@@ -357,7 +364,7 @@ impl Remote {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_several_who_notice_one_begins_the_new_incarnation() {
+async fn only_one_of_two_processes_begins_a_new_incarnation() {
     let store = Remote::new();
     let (one, first) = process(&store);
     let (two, second) = process(&store);
@@ -369,8 +376,12 @@ async fn of_several_who_notice_one_begins_the_new_incarnation() {
     let all = futures::future::join_all([&first, &second].map(|stack| send(stack, get("/first")))).await;
     assert!(all.iter().all(|answer| !answer.is_hit()));
     fill(&first, "/c").await;
-    assert!(send(&second, get("/c")).await.is_hit(), "they agree");
-    assert_eq!(store.replaced(), writes + 2, "one incarnation, cleared once by who had seen more");
+    assert!(send(&second, get("/c")).await.is_hit(), "both processes have the same generations");
+    assert_eq!(
+        store.replaced(),
+        writes + 2,
+        "one new incarnation, cleared once by the process that had seen more"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,7 +397,10 @@ async fn a_record_of_a_later_version_bypasses_the_cache() {
         let later = Entry::raw(bytes);
         store.put_back(later.clone());
         assert!(!send(&stack, get("/")).await.is_hit());
-        assert!(cache.invalidate(Invalidation::path("/")).await.is_err(), "it can't be acknowledged");
+        assert!(
+            cache.invalidate(Invalidation::path("/")).await.is_err(),
+            "the invalidation is not acknowledged"
+        );
         assert!(!send(&process(&store).1, get("/")).await.is_hit());
         assert_eq!(store.record(), later);
     }
@@ -394,9 +408,9 @@ async fn a_record_of_a_later_version_bypasses_the_cache() {
     assert!(send(&stack, get("/")).await.is_hit());
 }
 
-/// Its own invalidation is the only advance, whatever stamp that has.
+/// The POST's own invalidation is the only advance, so the response stays storable.
 #[tokio::test(start_paused = true)]
-async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
+async fn a_post_response_is_stored_if_invalidations_are_a_record() {
     for store in [Remote::new(), Remote::local()] {
         let lines = &[("cache-control", "max-age=60"), ("content-location", "/list")];
         let (inner, _) = origin(|_, call| numbered(lines, call));
@@ -413,9 +427,9 @@ async fn the_answer_to_a_post_is_stored_over_a_remote_record() {
     }
 }
 
-/// A record that anybody may have put there.
+/// The record is untrusted: another program may have written it.
 #[tokio::test]
-async fn an_exhausted_counter_of_the_record_is_replaced() {
+async fn an_exhausted_counter_in_the_record_is_replaced() {
     #[derive(Debug, Clone)]
     struct Plain(MemoryStore, Arc<std::sync::Mutex<Option<CacheKey>>>);
     impl Store for Plain {

@@ -1,4 +1,4 @@
-//! Invalidation by path, and of the whole namespace.
+//! Invalidation of paths and of the whole namespace.
 
 use crate::support::*;
 use http::Request;
@@ -35,12 +35,12 @@ async fn a_path_covers_its_queries_hosts_variants_and_layers() {
             assert!(!send(stack, request).await.is_hit());
         }
         assert!(!send(stack, request("HEAD", "/page", &[("host", "c.example")])).await.is_hit());
-        assert!(send(stack, get("/other")).await.is_hit(), "others stay");
+        assert!(send(stack, get("/other")).await.is_hit(), "other paths stay stored");
     }
 }
 
 #[tokio::test]
-async fn all_clears_the_namespace_and_no_other() {
+async fn an_invalidation_of_all_clears_one_namespace_only() {
     let store = memory_store(1 << 20);
     let cache = |namespace: &str| Cache::builder(store.clone()).namespace(namespace).build().expect("valid");
     let (one, two) = (cache("one"), cache("two"));
@@ -71,7 +71,7 @@ async fn namespaces_and_versions_share_nothing() {
 }
 
 #[tokio::test]
-async fn a_path_is_invalidated_by_its_encoded_and_by_its_decoded_form() {
+async fn a_path_matches_in_encoded_and_decoded_form() {
     let cache = memory();
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
     let table = [
@@ -108,7 +108,7 @@ async fn nested_layers_are_cleared_together() {
 }
 
 #[tokio::test]
-async fn invalidating_no_path_at_all_changes_nothing() {
+async fn an_invalidation_without_paths_changes_nothing() {
     let cache = memory();
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
     send(&stack, get("/")).await;

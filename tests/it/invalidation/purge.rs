@@ -1,4 +1,5 @@
-//! Invalidation on request: who may, what they may name, and that nobody else learns anything.
+//! Purging over HTTP: authorization, the scopes in the query, and responses that reveal nothing
+//! about the cache.
 
 use crate::stores::contract::over;
 use crate::support::faulty::Fault;
@@ -14,7 +15,7 @@ use tower_response_cache::{Cache, PurgeService};
 const SECRET: &str = "5bW0q-Ug.k";
 const RIGHT: (&str, &str) = ("authorization", "Bearer 5bW0q-Ug.k");
 
-/// A purge service, and a stack over the same cache with one page stored.
+/// Returns a purge service, a stack over the same cache with `/page` stored, and the cache.
 async fn with_a_page() -> (PurgeService, Stack, Cache) {
     let cache = memory();
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
@@ -27,7 +28,7 @@ async fn purge(service: &PurgeService, query: &str, lines: &[(&str, &str)]) -> A
 }
 
 #[tokio::test]
-async fn who_knows_the_secret_clears_what_is_named() {
+async fn a_purge_with_the_secret_invalidates_its_scopes() {
     let schemes = ["Bearer 5bW0q-Ug.k", "bearer 5bW0q-Ug.k", "BEARER   5bW0q-Ug.k"];
     let queries = [
         "?path=/page",
@@ -49,7 +50,7 @@ async fn who_knows_the_secret_clears_what_is_named() {
 }
 
 #[tokio::test]
-async fn what_is_not_named_stays_and_nobody_learns_what_was_there() {
+async fn a_purge_keeps_other_pages_and_does_not_reveal_matches() {
     let (service, stack, _) = with_a_page().await;
     for query in ["?path=/other", "?uri=/other", "?subtree=/other", "?tag=other", "?path=/page/"] {
         let answer = purge(&service, query, &[RIGHT]).await;
@@ -90,7 +91,7 @@ async fn without_the_secret_every_purge_gets_the_same_401() {
 }
 
 #[tokio::test]
-async fn a_predicate_decides_before_anything_else_is_looked_at() {
+async fn a_predicate_authorizes_before_method_and_query_are_read() {
     let (_, stack, cache) = with_a_page().await;
     let service = PurgeService::authorized_by(&cache, |request| request.headers.contains_key("x-editor"));
     for (method, query) in [("POST", "?path=/page"), ("POST", "?wrong"), ("GET", "?path=/page")] {
@@ -105,7 +106,7 @@ async fn a_predicate_decides_before_anything_else_is_looked_at() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_whole_invalidates_nothing() {
+async fn an_invalid_purge_query_invalidates_nothing() {
     let (service, stack, _) = with_a_page().await;
     let most = format!("?{}", "path=/other&".repeat(256));
     let table = [
@@ -148,7 +149,7 @@ async fn what_is_not_understood_whole_invalidates_nothing() {
         let answer = purge(&service, query, &[RIGHT]).await;
         assert_eq!(answer.status, 400, "{query}");
         assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert!(!answer.body.is_empty(), "it says why");
+        assert!(!answer.body.is_empty(), "the body states the reason");
         assert!(send(&stack, get("/page")).await.is_hit(), "{query}");
     }
     assert_eq!(purge(&service, &most, &[RIGHT]).await.status, 204);
@@ -167,12 +168,12 @@ async fn only_a_post_purges() {
 }
 
 #[tokio::test]
-async fn a_store_that_fails_is_reported_and_only_to_who_may_ask() {
+async fn store_failures_are_reported_to_authorized_requests_only() {
     let (_, _, cache, _) = over(Fault::Down);
     let service = PurgeService::with_secret(&cache, SECRET).expect("a secret");
     assert_eq!(purge(&service, "?path=/page", &[]).await.status, 401);
     assert_eq!(purge(&service, "?path=page", &[RIGHT]).await.status, 400);
-    assert_eq!(cache.store_errors(), 0, "it was not asked");
+    assert_eq!(cache.store_errors(), 0, "a rejected request does not reach the store");
     for query in ["?path=/page&tag=a", "?all=true", "?uri=/page"] {
         let answer = purge(&service, query, &[RIGHT]).await;
         assert_eq!(answer.status, 503, "{query}");
@@ -181,7 +182,7 @@ async fn a_store_that_fails_is_reported_and_only_to_who_may_ask() {
 }
 
 #[tokio::test]
-async fn bodies_of_any_type_are_left_alone() {
+async fn a_request_body_of_any_type_is_dropped_unread() {
     struct Untouchable<'a>(&'a AtomicUsize);
     impl Drop for Untouchable<'_> {
         fn drop(&mut self) {
@@ -194,12 +195,12 @@ async fn bodies_of_any_type_are_left_alone() {
     let service = ServiceExt::<Request<Untouchable<'_>>>::ready(&mut service).await.expect("infallible");
     let call = service.call(request.expect("a request"));
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
-    assert!(send(&stack, get("/page")).await.is_hit(), "nothing happens before it is polled");
+    assert!(send(&stack, get("/page")).await.is_hit(), "nothing is invalidated before the first poll");
     assert_eq!(call.await.expect("infallible").status(), 204);
 }
 
 #[tokio::test]
-async fn hyper_serves_it_as_it_is() {
+async fn a_purge_service_runs_in_a_hyper_server() {
     let (service, stack, _) = with_a_page().await;
     let (mut client, server) = tokio::io::duplex(1 << 10);
     let connection = hyper::server::conn::http1::Builder::new()
@@ -220,7 +221,7 @@ async fn hyper_serves_it_as_it_is() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn axum_takes_it_as_a_service_of_a_route_or_a_nested_one() {
+async fn a_purge_service_can_be_an_axum_route_or_nested_service() {
     use axum::{Router, routing::get as on_get};
     use tower_response_cache::SiteCacheLayer;
 

@@ -1,11 +1,12 @@
-//! Which targets of a write's response are invalidated.
+//! The URIs in `Location` and `Content-Location` that a write invalidates.
 
 use crate::support::*;
 use http::StatusCode;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Invalidation, Policy};
 
-/// Returns `true` if a write that answers so clears `/page`.
+/// Returns `true` if a write invalidates `/page` with a response that has this status and `/page`
+/// in `field`.
 async fn clears(policy: PolicyBuilder, code: u16, field: &'static str) -> bool {
     let (stack, _) = site(policy, move |request, call| {
         if request.method() == "GET" {
@@ -39,13 +40,13 @@ async fn a_write_invalidates_location_of_2xx_302_and_303_only() {
         ] {
             let off = policy.clone().invalidate_redirects(false);
             assert_eq!(clears(policy.clone(), code, "location").await, by_default, "{code}");
-            assert_eq!(clears(off, code, "location").await, without, "{code}, off");
+            assert_eq!(clears(off, code, "location").await, without, "{code}, without redirects");
         }
     }
 }
 
 #[tokio::test]
-async fn content_location_is_invalidated_whatever_the_option_says() {
+async fn the_redirect_option_does_not_affect_content_location() {
     for code in [200, 201, 303] {
         for policy in [policy(), policy().invalidate_redirects(false)] {
             assert!(clears(policy, code, "content-location").await, "{code}");
@@ -54,8 +55,9 @@ async fn content_location_is_invalidated_whatever_the_option_says() {
     assert!(!clears(policy(), 409, "content-location").await);
 }
 
-/// Returns `true` if a write to `/write` that answers 303 clears `/c`, where both requests have these fields and the URIs
-/// this origin.
+/// Returns `true` if a write to `/write` invalidates `/c`. The response is a 303 with the
+/// `Location` lines in `location`. All URIs begin with `origin`, and all requests have the fields
+/// in `lines`.
 async fn clears_c(
     policy: &PolicyBuilder,
     origin: &str,
@@ -77,6 +79,7 @@ async fn clears_c(
     !send(&stack, request("GET", &format!("{origin}/c"), lines)).await.is_hit()
 }
 
+/// Origin, fields of the requests, `Location` lines, and whether `/c` is invalidated.
 type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str], bool);
 
 const HOST: (&str, &str) = ("host", "backend");
@@ -130,7 +133,7 @@ const REDIRECTS: &[Case] = &[
 ];
 
 #[tokio::test]
-async fn a_redirect_target_is_invalidated_under_forwarded_hosts() {
+async fn a_redirect_target_is_resolved_with_forwarded_fields() {
     for (origin, lines, location, expected) in REDIRECTS.iter().copied() {
         let cleared = clears_c(&policy(), origin, lines, location).await;
         assert_eq!(cleared, expected, "{origin} {lines:?} {location:?}");
@@ -138,7 +141,7 @@ async fn a_redirect_target_is_invalidated_under_forwarded_hosts() {
 }
 
 #[tokio::test]
-async fn a_forwarded_field_that_is_ignored_names_no_site() {
+async fn ignored_forwarded_fields_do_not_resolve_redirect_targets() {
     let ignoring = policy()
         .ignore_headers(["x-forwarded-host", "x-forwarded-prefix"].map(http::HeaderName::from_static));
     assert!(!clears_c(&ignoring, "", &[HOST, PUBLIC], &["https://shop.example/c"]).await);
@@ -163,7 +166,7 @@ async fn under_rfc9111_scheme_and_forwarded_host_separate_origins() {
 }
 
 #[tokio::test]
-async fn an_invalidation_on_a_host_covers_forwarded_hosts() {
+async fn invalidations_match_forwarded_hosts_and_prefixes() {
     let table: [(&[(&str, &str)], _, _); 9] = [
         (&[HOST, PUBLIC], Invalidation::path("/a").host("shop.example"), true),
         (&[HOST, PUBLIC], Invalidation::uri("https://shop.example/a"), true),
@@ -190,7 +193,7 @@ async fn an_invalidation_on_a_host_covers_forwarded_hosts() {
 }
 
 #[tokio::test]
-async fn of_many_forwarded_hosts_the_first_and_the_last_name_the_page() {
+async fn only_first_and_last_of_many_forwarded_hosts_match() {
     let hosts: Vec<_> = (0..500).map(|at| format!("h{at}.example")).collect();
     let hosts = hosts.join(", ");
     for (host, expected) in [("h0.example", true), ("h499.example", true), ("h250.example", false)] {

@@ -1,4 +1,5 @@
-//! The record of invalidations goes back to an earlier one, and other processes advance that before anybody notices.
+//! Rollback: a store returns to an older record of invalidations, and other processes advance that
+//! record before the rollback is noticed.
 
 use crate::invalidation::generations::{Remote, fill, process};
 use crate::support::*;
@@ -15,7 +16,7 @@ use tower::{ServiceExt, service_fn};
 use tower_response_cache::store::Entry;
 use tower_response_cache::{Cache, Invalidation, Ttl};
 
-/// A store that answers later, and one that answers at once.
+/// Returns a remote store, which answers later, and a local one, which answers at once.
 fn remotes() -> [Remote; 2] {
     [Remote::new(), Remote::local()]
 }
@@ -25,7 +26,7 @@ async fn invalidate(cache: &Cache, path: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seen_invalidation_survives_an_overtaken_rollback() {
+async fn a_seen_invalidation_survives_a_rollback_and_later_advances() {
     for overtaking in [1, 3, 100] {
         for store in remotes() {
             let (cache, stack) = process(&store);
@@ -38,7 +39,7 @@ async fn a_seen_invalidation_survives_an_overtaken_rollback() {
                 invalidate(&other, &format!("/other/{number}")).await;
             }
             assert!(!send(&stack, get("/")).await.is_hit(), "{overtaking}");
-            // Both go on, with the same generations.
+            // Both processes continue with the same generations.
             fill(&stack, "/a").await;
             assert!(send(&process(&store).1, get("/a")).await.is_hit());
             invalidate(&other, "/a").await;
@@ -82,7 +83,7 @@ async fn an_invalidation_after_a_rollback_covers_older_values() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_arrives_after_a_rollback_can_be_invalidated() {
+async fn a_response_fetched_during_a_rollback_can_be_invalidated() {
     for store in remotes() {
         let cache = Cache::new(store.clone());
         let slow = service_fn(|request: Request<Body>| async move {
@@ -128,7 +129,7 @@ async fn a_page_is_invalidated_with_its_value_after_a_rollback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cleared_counters_stay_cleared_after_an_overtaken_rollback() {
+async fn a_cleared_counter_does_not_return_after_a_rollback() {
     let store = Remote::new();
     let (cache, stack) = process(&store);
     send(&stack, get("/first")).await;
@@ -142,7 +143,7 @@ async fn cleared_counters_stay_cleared_after_an_overtaken_rollback() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_is_cut_anywhere_brings_nothing_back() {
+async fn a_truncated_record_makes_no_invalidated_page_valid() {
     for cut in 0.. {
         let store = Remote::local();
         let (cache, stack) = process(&store);
@@ -164,7 +165,7 @@ async fn a_record_that_is_cut_anywhere_brings_nothing_back() {
 
 const PAGES: usize = 3;
 const PROCESSES: usize = 3;
-/// The page that is made from a value.
+/// The number of the page that is made from the value `price`.
 const PRICED: usize = 2;
 
 #[derive(Debug, Clone)]
@@ -177,12 +178,13 @@ enum Step {
         process: usize,
         page: usize,
     },
-    /// Writes the value.
+    /// Sets the value `price`.
     Set {
         process: usize,
     },
+    /// Saves the record.
     Save,
-    /// Puts back the record that was saved last, or the one before.
+    /// Restores the record that was saved last, or the one before it.
     PutBack {
         is_last: bool,
     },
@@ -203,18 +205,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// An acknowledged invalidation: its time and its page.
+/// The time and the page of an acknowledged invalidation.
 type Acknowledged = (u64, usize);
 
 struct Process {
     cache: Cache,
     stack: Stack,
-    /// What it may not forget.
+    /// The invalidations that the process must respect, even after a rollback.
     seen: BTreeSet<Acknowledged>,
 }
 
 impl Process {
-    /// Starts one whose pages say when they were made.
+    /// Starts a process whose pages contain the time at which they were made.
     fn start(store: &Remote, time: &Arc<AtomicU64>) -> Self {
         let cache = Cache::new(store.clone());
         let (handle, time) = (cache.clone(), Arc::clone(time));
@@ -232,7 +234,7 @@ impl Process {
     }
 }
 
-/// The record's saved states, and the invalidations that each has.
+/// The invalidations in the current record, and the saved records with their invalidations.
 #[derive(Default)]
 struct Model {
     recorded: BTreeSet<Acknowledged>,
@@ -256,7 +258,7 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
                 let answer = send(stack, get(&format!("/{page}"))).await;
                 let made: u64 = answer.text().parse().expect("a time");
                 let mut newer = seen.union(&model.recorded).filter(|(at, of)| *of == page && *at > made);
-                prop_assert_eq!(newer.next(), None, "process {} got what was made at {}", process, made);
+                prop_assert_eq!(newer.next(), None, "process {} got a page made at {}", process, made);
             }
             Step::Invalidate { process, page } => {
                 invalidate(&processes[process].cache, &format!("/{page}")).await;
@@ -284,7 +286,7 @@ async fn run(steps: Vec<Step>, is_local: bool) -> Result<(), TestCaseError> {
 
 proptest! {
     #![proptest_config(crate::support::cases(400))]
-    /// An invalidation that the record has, or that the process has seen, is younger than every page that is served.
+    /// A served page is never older than an invalidation in the record or seen by the process.
     #[test]
     fn repeated_rollbacks_lose_no_recorded_or_seen_invalidation(
         steps in prop::collection::vec(step(), 1..80),
@@ -295,10 +297,11 @@ proptest! {
     }
 }
 
-/// One process begins an incarnation; the record goes back to the one before, where another process invalidates; then it
-/// goes on to the newer incarnation, whose beginning that process has not seen.
+/// Process 0 begins a new incarnation. The record returns to the old one, in which process 2
+/// invalidates. Then the record returns to the new incarnation, whose beginning process 2 has not
+/// seen.
 #[tokio::test(start_paused = true)]
-async fn an_incarnation_that_comes_back_lacks_no_invalidation_in_between() {
+async fn an_invalidation_survives_the_return_of_a_newer_incarnation() {
     let read = |process| Step::Read { process, page: PRICED };
     let steps = vec![
         Step::Save,

@@ -1,4 +1,5 @@
-//! What an invalidation names, through whole stacks and over stores of several kinds.
+//! Scopes: which entries an invalidation covers, through whole stacks and over several kinds of
+//! stores.
 
 use crate::support::stacks::*;
 use crate::support::*;
@@ -9,7 +10,7 @@ use tower::{ServiceExt, service_fn};
 use tower_response_cache::Invalidation;
 use tower_response_cache::invalidation::Dependents;
 
-/// What is asked for in [`names`], by its number.
+/// Returns the requests. The cases of [`names`] refer to them by index.
 fn targets() -> [Request<Body>; 10] {
     [
         get_with("/shop", &[A]),
@@ -25,7 +26,7 @@ fn targets() -> [Request<Body>; 10] {
     ]
 }
 
-/// What an invalidation names of the targets.
+/// Returns invalidations, each with the indices of the [`targets`] that it covers.
 fn names() -> Vec<(Invalidation, &'static [usize])> {
     vec![
         (Invalidation::path("/shop"), &[0, 1, 2, 7, 8]),
@@ -63,7 +64,10 @@ fn names() -> Vec<(Invalidation, &'static [usize])> {
     ]
 }
 
-/// Fills both caching levels, invalidates, and returns what is lost of what is not named.
+/// Fills both caching levels, invalidates, and returns the indices of uncovered targets that are
+/// lost.
+///
+/// Panics if a covered target is still a hit.
 async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) -> Vec<usize> {
     let (cache, _hand) = kept.cache(attempt);
     let answer = |request: &Request<Body>, call| {
@@ -105,28 +109,28 @@ async fn lost(kept: Kept, attempt: usize, what: &Invalidation, named: &[usize]) 
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_scope_covers_its_variants_in_all_layers_alone() {
+async fn a_scope_covers_exactly_its_entries_in_all_layers() {
     for &kept in ALL {
         for (what, named) in names() {
-            // Without a stale window, the two strengths come to the same.
+            // Without a stale window, soft and hard invalidation have the same effect.
             for what in [what.clone(), what.soft()] {
                 let mut rest = Vec::new();
-                // Names may share a bucket, but not under every seed.
+                // Scopes may share buckets in one namespace, but not in every one.
                 for attempt in 0..5 {
                     rest = lost(kept, attempt, &what, named).await;
                     if rest.is_empty() {
                         break;
                     }
                 }
-                assert!(rest.is_empty(), "{kept:?} {what:?} took {rest:?}");
+                assert!(rest.is_empty(), "{kept:?} {what:?} also invalidated {rest:?}");
             }
         }
     }
 }
 
-/// A slug that a router has decoded may look like syntax.
+/// A slug that a router has decoded may contain `?`, `#` or `%`.
 #[tokio::test(start_paused = true)]
-async fn a_subtree_is_named_encoded_or_decoded() {
+async fn a_subtree_matches_in_encoded_and_decoded_form() {
     for (requested, named) in [
         ("/f/what%3F/1", "/f/what?"),
         ("/f/c%23/1", "/f/c#"),
@@ -143,7 +147,7 @@ async fn a_subtree_is_named_encoded_or_decoded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_uri_is_named_by_the_query_that_is_part_of_the_key() {
+async fn a_uri_matches_by_the_keyed_part_of_its_query() {
     let cache = memory();
     let ignoring = policy().query(tower_response_cache::key::QueryKey::without(["utm_*"]));
     let stack = layered(&cache, ignoring, origin(|_, call| numbered(&[], call)).0);
@@ -172,7 +176,7 @@ impl Dependents for Size {
 
 impl Dependents for Flavour {
     fn paths(&self) -> Vec<String> {
-        // One that is named twice is no harm.
+        // A repeated path is allowed.
         [format!("/flavours/{}", self.slug), "/".to_owned(), "/".to_owned()]
             .into_iter()
             .chain(self.sizes.paths())
@@ -226,7 +230,7 @@ async fn related_tags_are_invalidated_together_and_others_stay() {
             assert_eq!(is_there(&stack, path).await, !gone.contains(&path), "{what:?} {path}");
         }
     }
-    // A reference is enough.
+    // `Cache::invalidate` accepts references.
     let cache = memory();
     let stack = site_over(&cache, origin(answer).0);
     fill(&stack, &["/", "/imprint"]).await;
@@ -250,7 +254,7 @@ async fn a_handlers_invalidations_apply_on_success_only() {
         let stack = layered(&cache, lasting(), inner);
         for method in ["POST", "PUT", "PATCH", "DELETE", "GET", "HEAD", "OPTIONS", "MOVE"] {
             for status in [200, 201, 204, 301, 303, 307, 400, 403, 404, 409, 500, 503] {
-                // With a cookie that nobody declared, the request passes without a look-up.
+                // An undeclared cookie makes the request bypass the cache.
                 for cookie in [None, Some(("cookie", "sid=1"))] {
                     for path in ["/tagged", "/other", "/a/third"] {
                         send(&stack, get(path)).await;
@@ -259,7 +263,7 @@ async fn a_handlers_invalidations_apply_on_success_only() {
                     let text = status.to_string();
                     let lines: Vec<_> = [("x-status", text.as_str())].into_iter().chain(cookie).collect();
                     assert_eq!(send(&stack, request(method, "/action", &lines)).await.status, status);
-                    // Who asked by a safe method has an answer that waits for no store.
+                    // The response to a safe method does not wait for the store.
                     if kept != Kept::Inside && ["GET", "HEAD", "OPTIONS"].contains(&method) {
                         settle().await;
                     }
@@ -274,7 +278,7 @@ async fn a_handlers_invalidations_apply_on_success_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_several_say_has_changed_adds_up_and_the_stronger_counts() {
+async fn combined_invalidations_of_a_response_are_hard_if_one_is() {
     for (strengths, expected) in [([false, false], "gone"), ([true, false], "gone"), ([true, true], "stale")]
     {
         let (cache, _hand) = Kept::Inside.cache(0);
@@ -331,7 +335,7 @@ async fn an_axum_handler_returns_invalidations_with_its_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handlers_invalidation_is_made_once_with_followers() {
+async fn a_handlers_invalidation_runs_once_for_all_followers() {
     let (cache, _hand) = Kept::Inside.cache(0);
     let inner = service_fn(|_: Request<Body>| async {
         sleep(50 * MS).await;
@@ -342,7 +346,7 @@ async fn a_handlers_invalidation_is_made_once_with_followers() {
     asks.await;
     let others = layered(&cache, lasting(), origin(|_, call| numbered(&[], call)).0);
     fill(&others, &["/other"]).await;
-    // A stored response changes nothing more.
+    // A hit does not repeat the invalidation.
     assert!(is_there(&stack, "/").await);
     assert!(is_there(&others, "/other").await);
 }

@@ -1,4 +1,4 @@
-//! Soft invalidation: what is named becomes stale, and is gone only where it has no window.
+//! Soft invalidation: entries become stale. Without a stale window, the next request is forwarded.
 
 use crate::support::stacks::*;
 use crate::support::*;
@@ -40,7 +40,7 @@ async fn a_softly_invalidated_page_is_served_during_one_refresh() {
 #[tokio::test(start_paused = true)]
 async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
     for &kept in ALL {
-        // The lines of the response, and whether the service is asked about it.
+        // Fields of the response, and whether the cache revalidates it.
         let table: [(&[(&str, &str)], bool); 4] = [
             (&[], false),
             (&[("etag", "\"1\"")], true),
@@ -70,7 +70,7 @@ async fn without_a_window_soft_invalidation_forwards_or_revalidates() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_gone_is_not_asked_about_and_serves_no_failure() {
+async fn hard_invalidation_prevents_revalidation_and_stale_if_error() {
     for &kept in ALL {
         let (cache, _hand) = kept.cache(0);
         let (inner, _) = origin(|request, call| {
@@ -86,7 +86,7 @@ async fn what_is_gone_is_not_asked_about_and_serves_no_failure() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_softly_invalidated_page_answers_if_the_service_fails() {
+async fn a_softly_invalidated_page_is_served_if_the_service_fails() {
     for &kept in ALL {
         let (cache, hand) = kept.cache(0);
         let (inner, _) =
@@ -133,11 +133,11 @@ async fn a_soft_invalidation_never_undoes_a_hard_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hard_invalidation_takes_what_is_being_served_stale() {
+async fn a_hard_invalidation_removes_a_page_that_is_served_stale() {
     for &kept in ALL {
         for hard in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::all()] {
             let (cache, _hand) = kept.cache(0);
-            // Whatever is made in the background fails.
+            // The background refresh fails.
             let (inner, _) =
                 origin(|_, call| with_status(tagged(["t"], &[], call), if call == 2 { 503 } else { 200 }));
             let stack = layered(&cache, windowed(), inner);
@@ -155,13 +155,13 @@ async fn a_hard_invalidation_takes_what_is_being_served_stale() {
     }
 }
 
-/// Whatever of a look-up has taken place by then.
+/// The hard invalidation occurs at each of the first 60 milliseconds of the lookup.
 #[tokio::test(start_paused = true)]
 async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
     for &kept in ALL {
         for moment in 0..60 {
             let (cache, _hand) = kept.cache(0);
-            // Whatever is made in the background fails, so that what is stored stays.
+            // Background refreshes fail, so the stored response stays.
             let (inner, _) =
                 origin(|_, call| with_status(numbered(&[], call), if call == 1 { 200 } else { 503 }));
             let stack = layered(&cache, windowed().stale_if_error(60 * S), inner);
@@ -184,7 +184,7 @@ async fn a_hard_invalidation_during_a_soft_hit_removes_the_page() {
 #[tokio::test(start_paused = true)]
 async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
     for &kept in ALL {
-        // Before it, nobody, or so many that the page is among the hottest.
+        // Hits before the invalidation: none, or enough to make the page one of the hottest.
         for visitors in [0, 200] {
             let (cache, hand) = kept.cache(0);
             let (inner, _) =
@@ -208,7 +208,7 @@ async fn the_stale_window_begins_at_the_first_hit_after_invalidation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_soft_invalidation_prolongs_no_window_that_has_begun() {
+async fn a_soft_invalidation_does_not_extend_a_begun_stale_window() {
     for &kept in ALL {
         let (cache, hand) = kept.cache(0);
         let (inner, _) =
@@ -250,7 +250,7 @@ async fn each_softly_invalidated_variant_is_refreshed_separately() {
             ask("/", language).await;
         }
         ask("/other", "de").await;
-        // By what only one variant has, and by what all have.
+        // First a tag of one variant, then the path that all variants share.
         invalidate(&cache, Invalidation::tag("fr").soft()).await;
         assert_eq!((ask("/", "de").await.text(), ask("/", "en").await.text()), ("de 1", "en 2"));
         assert!(is_stale(&ask("/", "fr").await));
@@ -269,7 +269,7 @@ async fn each_softly_invalidated_variant_is_refreshed_separately() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn several_soft_invalidations_in_a_row_lead_to_a_refresh_each() {
+async fn each_soft_invalidation_leads_to_one_refresh() {
     for &kept in ALL {
         let (cache, _hand) = kept.cache(0);
         let (inner, calls) = origin(|_, call| tagged(["t"], &[("etag", &format!("\"{call}\""))], call));
@@ -278,7 +278,7 @@ async fn several_soft_invalidations_in_a_row_lead_to_a_refresh_each() {
         settle().await;
         for round in 1..=5 {
             invalidate(&cache, Invalidation::tag("t").soft()).await;
-            // A second one that nobody met in between adds nothing.
+            // A second invalidation before the next request has no further effect.
             invalidate(&cache, Invalidation::path("/").soft()).await;
             let stale = send(&stack, get("/")).await;
             assert_eq!((stale.text(), is_stale(&stale)), (&*round.to_string(), true), "{kept:?}");
@@ -291,7 +291,7 @@ async fn several_soft_invalidations_in_a_row_lead_to_a_refresh_each() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_invalidated_while_it_is_made_anew_is_made_anew_again() {
+async fn a_page_invalidated_during_its_refresh_is_refreshed_again() {
     for &kept in ALL {
         for what in [Invalidation::tag("t"), Invalidation::path("/"), Invalidation::subtree("/")] {
             let (cache, _hand) = kept.cache(0);
@@ -303,7 +303,7 @@ async fn what_is_invalidated_while_it_is_made_anew_is_made_anew_again() {
             assert!(is_stale(&send(&stack, get("/")).await));
             sleep(30 * MS).await;
             assert_eq!(calls.count(), 2);
-            // Softly: what the refresh brings is as old as what was found stale.
+            // The refresh began before this soft invalidation, so its response is stale, too.
             invalidate(&cache, what.clone().soft()).await;
             let meanwhile = send(&stack, get("/")).await;
             assert_eq!((meanwhile.text(), is_stale(&meanwhile)), ("1", true));
@@ -329,7 +329,7 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
             invalidate(&cache, Invalidation::path("/").soft()).await;
             assert!(is_stale(&send(&stack, get("/")).await));
             sleep(30 * MS).await;
-            assert_eq!(calls.count(), 2, "it is being made");
+            assert_eq!(calls.count(), 2, "the refresh is running");
             invalidate(&cache, hard.clone()).await;
             let asks = futures::future::join_all((0..3).map(|_| send(&stack, get("/"))));
             for answer in asks.await {
@@ -342,7 +342,7 @@ async fn after_a_hard_invalidation_requests_await_a_newer_page() {
     }
 }
 
-/// Neither for those who come while it is made, nor for those who come after.
+/// Neither a request during the fetch nor a later one gets its response.
 #[tokio::test(start_paused = true)]
 async fn a_first_fetch_invalidated_softly_is_not_shared() {
     for &kept in ALL {

@@ -1,4 +1,4 @@
-//! Tags: where they come from, where they are told, and what a 304 leaves of them.
+//! Tags: the fields they are read from, the fields they are emitted in, and the effect of a 304.
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::stacks::*;
@@ -7,7 +7,7 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::policy::TagField;
 use tower_response_cache::{CacheHints, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Each field by which a response may say a tag, with the tag `t`, and how it is enabled.
+/// Every field that can contain tags: its option, its name, and a value with the tag `t`.
 const FIELDS: [(TagField, &str, &str); 3] = [
     (TagField::CacheGroups, "cache-groups", "\"s\", \"t\";x=1"),
     (TagField::SurrogateKey, "surrogate-key", "s t"),
@@ -28,10 +28,10 @@ async fn tags_in_a_field_count_only_if_the_field_is_enabled() {
             fill(&stack, &["/", "/hinted"]).await;
             invalidate(&cache, Invalidation::tag("t")).await;
             assert_eq!(is_there(&stack, "/").await, !reads, "{name}");
-            assert!(!is_there(&stack, "/hinted").await, "hints always count");
+            assert!(!is_there(&stack, "/hinted").await, "tags from hints always count");
         }
     }
-    // Without a word on it, cache groups are read, and nothing else.
+    // By default, only `Cache-Groups` is read.
     for (field, name, value) in FIELDS {
         let cache = memory();
         let stack = layered(&cache, lasting(), origin(move |_, call| numbered(&[(name, value)], call)).0);
@@ -42,10 +42,10 @@ async fn tags_in_a_field_count_only_if_the_field_is_enabled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_has_tags_that_can_not_be_read_or_held_is_not_stored() {
+async fn a_response_with_malformed_or_excessive_tags_is_not_stored() {
     let many = |count: usize| (0..count).map(|n| format!("t{n}")).collect::<Vec<_>>();
     let list = |tags: &[String]| tags.iter().map(|tag| format!("\"{tag}\"")).collect::<Vec<_>>().join(", ");
-    // Cache-Groups, tags from hints, and whether it is stored.
+    // `Cache-Groups`, tags from hints, and whether the response is stored.
     let table: Vec<(Option<String>, Vec<String>, bool)> = vec![
         (Some("\"a\"".to_owned()), vec![], true),
         (Some(String::new()), vec![], true),
@@ -57,7 +57,7 @@ async fn what_has_tags_that_can_not_be_read_or_held_is_not_stored() {
         (None, many(257), false),
         (Some(list(&many(256))), vec![], true),
         (Some(list(&many(257))), vec![], false),
-        // The same one twice is one.
+        // A repeated tag counts once.
         (Some(list(&many(256))), many(256), true),
         (Some("\"other\"".to_owned()), many(256), false),
         (None, vec!["x".repeat(1024)], true),
@@ -80,7 +80,7 @@ async fn what_has_tags_that_can_not_be_read_or_held_is_not_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lines_of_a_field_and_hints_of_several_handlers_add_up() {
+async fn tags_of_all_field_lines_and_all_hints_are_combined() {
     let cache = memory();
     let (inner, _) = origin(|_, call| {
         let mut response =
@@ -96,11 +96,11 @@ async fn lines_of_a_field_and_hints_of_several_handlers_add_up() {
     }
 }
 
-/// RFC 9875 section 3.
+/// RFC 9875 section 3: the `Cache-Group-Invalidation` field.
 #[tokio::test(start_paused = true)]
 async fn a_write_invalidates_cache_groups_on_its_own_host_only() {
     for &kept in ALL {
-        // Method, status, its line, and whether the group goes.
+        // Method, status, `Cache-Group-Invalidation`, and whether the group `g` is invalidated.
         let table = [
             ("POST", 200, "\"g\"", true),
             ("PUT", 201, "\"x\", \"g\";p=1", true),
@@ -144,7 +144,7 @@ async fn a_write_invalidates_cache_groups_on_its_own_host_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_names_no_host_invalidates_no_groups() {
+async fn a_request_without_a_host_invalidates_no_groups() {
     let cache = memory();
     let (inner, _) = origin(|request, call| match request.method().as_str() {
         "GET" => numbered(&[("cache-groups", "\"g\"")], call),
@@ -156,12 +156,12 @@ async fn a_request_that_names_no_host_invalidates_no_groups() {
     assert!(send(&stack, get_with("/", &[A])).await.is_hit());
 }
 
-fn told(answer: &Answer) -> [Option<&str>; 3] {
+fn tag_fields(answer: &Answer) -> [Option<&str>; 3] {
     ["cache-groups", "surrogate-key", "cache-tag"].map(|name| answer.header(name))
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_are_told_in_the_fields_that_are_named_and_in_no_others() {
+async fn tags_are_emitted_in_the_selected_fields_only() {
     type Told = [Option<&'static str>; 3];
     let as_it_came: Told = [Some("\"g\""), Some("k"), None];
     let table: [(Option<Vec<TagField>>, Told); 5] = [
@@ -188,16 +188,16 @@ async fn tags_are_told_in_the_fields_that_are_named_and_in_no_others() {
             let stack = layered(&cache, policy, inner);
             for _ in 0..3 {
                 let answer = send(&stack, get("/")).await;
-                assert_eq!(told(&answer), expected, "{fields:?} {control} {}", answer.is_hit());
+                assert_eq!(tag_fields(&answer), expected, "{fields:?} {control} {}", answer.is_hit());
             }
             let head = send(&stack, request("HEAD", "/", &[])).await;
-            assert_eq!(told(&head), expected, "{fields:?} {control} HEAD");
+            assert_eq!(tag_fields(&head), expected, "{fields:?} {control} HEAD");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
+async fn stored_tags_are_emitted_after_a_304_without_tags() {
     for background in [false, true] {
         for fields in [vec![TagField::SurrogateKey], vec![TagField::CacheGroups], vec![]] {
             let (cache, hand) = timed();
@@ -217,7 +217,11 @@ async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
                 for moment in ["at once", "after", "later"] {
                     let answer = send(&stack, get("/")).await;
                     settle().await;
-                    assert_eq!(told(&answer), told(&first), "{background} {fields:?} {round} {moment}");
+                    assert_eq!(
+                        tag_fields(&answer),
+                        tag_fields(&first),
+                        "{background} {fields:?} {round} {moment}"
+                    );
                 }
                 assert_eq!(calls.count(), 1 + round);
             }
@@ -225,7 +229,7 @@ async fn tags_are_told_on_after_a_304_that_says_nothing_of_them() {
     }
 }
 
-/// What is told is what is known of it then.
+/// The policy emits no tag fields, so the client gets no tag fields of the 304 either.
 #[tokio::test(start_paused = true)]
 async fn a_304_that_is_not_stored_emits_no_internal_tags() {
     let (cache, hand) = timed();
@@ -237,14 +241,14 @@ async fn a_304_that_is_not_stored_emits_no_internal_tags() {
         }
     });
     let stack = layered(&cache, lasting().emit_tags_in([]), inner);
-    assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
+    assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
     hand.advance(12 * S);
-    assert_eq!(told(&send(&stack, get("/")).await), [None; 3]);
+    assert_eq!(tag_fields(&send(&stack, get("/")).await), [None; 3]);
 }
 
-/// Those of a layer further in, which knows more of the response.
+/// They are the tags of the inner layer, which knows more about the response.
 #[tokio::test(start_paused = true)]
-async fn nested_layers_tell_the_same_tags_first_and_later() {
+async fn nested_layers_emit_the_same_tags_on_misses_and_hits() {
     let fields = [TagField::SurrogateKey];
     let cache = memory();
     let (inner, calls) = origin(|_, call| tagged(["h"], &[("cache-groups", "\"g\"")], call));
@@ -257,7 +261,7 @@ async fn nested_layers_tell_the_same_tags_first_and_later() {
         .boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
-        assert_eq!(told(&answer), [None, Some("g h"), None], "{round}");
+        assert_eq!(tag_fields(&answer), [None, Some("g h"), None], "{round}");
     }
     assert_eq!(calls.count(), 1);
 }
@@ -274,7 +278,7 @@ async fn an_outer_layer_removes_tag_fields_of_an_inner_one() {
         .boxed_clone();
     for round in 0..3 {
         let answer = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
-        assert_eq!(told(&answer), [None; 3], "{round}");
+        assert_eq!(tag_fields(&answer), [None; 3], "{round}");
     }
     assert_eq!(calls.count(), 1);
 }
@@ -325,7 +329,7 @@ async fn a_304_without_tags_keeps_the_stored_tags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_304_may_add_tags_and_malformed_tags_remove_the_page() {
+async fn a_304_can_add_tags_and_malformed_ones_remove_the_page() {
     for (line, kept) in [("\"new\"", true), ("new", false)] {
         for tag in ["old", "new"] {
             let (cache, hand) = timed();
@@ -350,7 +354,7 @@ async fn a_304_may_add_tags_and_malformed_tags_remove_the_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_variant_that_anothers_304_has_freshened_keeps_its_own_tags() {
+async fn a_variant_freshened_by_the_304_of_another_keeps_its_tags() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         let lines = [("etag", "\"1\""), ("cache-control", "max-age=10"), ("vary", "x-a")];
@@ -372,7 +376,7 @@ async fn a_variant_that_anothers_304_has_freshened_keeps_its_own_tags() {
     assert_eq!((ask("two").await.text(), calls.count()), ("4", 4));
 }
 
-/// RFC 9110 section 4.2.4: that is no part of the host.
+/// RFC 9110 section 4.2.4: userinfo is not part of the host.
 #[tokio::test]
 async fn a_target_with_userinfo_invalidates_its_cache_groups() {
     for policy in [policy(), proxy().default_ttl(MINUTE)] {

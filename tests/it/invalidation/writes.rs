@@ -1,4 +1,4 @@
-//! Writes: what a request with an unsafe method invalidates, and when.
+//! Writes: which entries a request with an unsafe method invalidates, and when.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::rfc9111::proxy;
@@ -29,7 +29,7 @@ async fn a_successful_write_invalidates_its_target_and_locations() {
     let stack = site_over(&cache, inner);
     let host = ("host", "shop.example");
     let paths = ["/things", "/created", "/list", "/other"];
-    // Method, status, and whether the target is invalidated.
+    // Method, status, and whether the target and both locations are invalidated.
     let table = [
         ("POST", "201", true),
         ("PUT", "204", true),
@@ -79,13 +79,13 @@ async fn a_write_that_never_reached_the_service_invalidates_nothing() {
     assert!(send(&stack, get("/")).await.is_hit());
     drop(slow);
     send(&stack, request("CONNECT", "/", &[])).await;
-    assert!(send(&stack, get("/")).await.is_hit(), "a tunnel has no page");
+    assert!(send(&stack, get("/")).await.is_hit(), "`CONNECT` invalidates nothing");
 }
 
 #[tokio::test]
 async fn a_write_with_unknown_outcome_invalidates_its_target() {
     let cache = memory();
-    // Each of them may have written before it came to its end.
+    // Each call may have written before it was dropped, panicked or failed.
     let inner = service_fn(|request: Request<Body>| async move {
         match request.method().as_str() {
             "PUT" => std::future::pending().await,
@@ -110,7 +110,8 @@ async fn a_write_with_unknown_outcome_invalidates_its_target() {
     }
 }
 
-/// RFC 9110 sections 15.6.3 and 15.6.5: a gateway that says so does not know what became of the request.
+/// RFC 9110 sections 15.6.3 and 15.6.5: after these gateway errors, the outcome of the write is
+/// unknown.
 #[tokio::test]
 async fn a_write_with_a_gateway_error_invalidates_its_target_alone() {
     for preset in [Policy::app(), Policy::rfc9111()] {
@@ -160,11 +161,12 @@ async fn a_write_to_a_failed_origin_keeps_stale_if_error_responses() {
     }
 }
 
-/// RFC 9111 section 4.4: "a cache MUST NOT trigger an invalidation under these conditions if the origin … differs".
+/// RFC 9111 section 4.4: "a cache MUST NOT trigger an invalidation under these conditions if the
+/// origin … differs".
 #[tokio::test]
 async fn under_rfc9111_a_write_invalidates_only_its_own_host() {
     let post = |uri: &str, host: &str| request("POST", uri, &[("host", host)]);
-    // What is written to, and whether that is shop.example.
+    // The write, and whether its host counts as shop.example.
     let table = [
         (post("/thing", "other.example"), false),
         (post("/thing", "shop.example:8080"), false),
@@ -175,7 +177,7 @@ async fn under_rfc9111_a_write_invalidates_only_its_own_host() {
         (post("/thing", "shop.example:80"), true),
         (request("POST", "http://shop.example/thing", &[]), true),
         (request("POST", "http://me@shop.example/thing", &[]), true),
-        // It can't be told whose that is.
+        // The host is missing or malformed, so the write may be for any host.
         (request("POST", "/thing", &[]), true),
         (post("/thing", "shop example"), true),
     ];
@@ -221,9 +223,9 @@ async fn a_write_does_not_invalidate_locations_of_other_origins() {
     }
 }
 
-/// RFC 9111 section 4.4: unsafe methods invalidate.
+/// RFC 9111 section 4.4: unsafe methods and unknown methods invalidate.
 #[tokio::test]
-async fn a_safe_method_invalidates_nothing() {
+async fn unsafe_and_unknown_methods_invalidate_and_safe_ones_do_not() {
     for policy in [policy(), proxy()] {
         let (stack, _) = site(policy, |_, call| numbered(&[("cache-control", "max-age=60")], call));
         send(&stack, get("/")).await;
@@ -244,7 +246,7 @@ async fn a_safe_method_invalidates_nothing() {
 
 const S: Duration = Duration::from_secs(1);
 
-/// A POST whose client leaves while what it changed is invalidated.
+/// The client of a POST disconnects during the invalidation that the handler requested.
 #[tokio::test(start_paused = true)]
 async fn a_disconnect_does_not_cancel_an_invalidation() {
     use tower_response_cache::CacheHints;
