@@ -1,4 +1,5 @@
-//! A coded response whose `Vary` does not name `Accept-Encoding` goes to clients that offered the coding.
+//! An encoded response without `Vary: Accept-Encoding` is served only to clients that accept its
+//! coding.
 
 use crate::support::*;
 use http::{Request, Response};
@@ -17,7 +18,7 @@ fn wants_gzip(request: &Request<Body>) -> bool {
     field.is_some_and(|field| field.to_str().expect("text").contains("gzip"))
 }
 
-/// A handler that codes by what a request offers, and forgets to say so.
+/// A handler that encodes by `Accept-Encoding`, but does not name it in `Vary`.
 fn negotiating(request: &Request<Body>, call: usize) -> Response<Body> {
     match wants_gzip(request) {
         true => numbered(&[("content-encoding", "gzip")], call),
@@ -26,7 +27,7 @@ fn negotiating(request: &Request<Body>, call: usize) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn a_coded_response_is_given_to_clients_that_offer_its_coding() {
+async fn an_encoded_response_is_served_if_the_client_accepts_it() {
     let table = [
         ("gzip", true),
         ("x-gzip", true),
@@ -44,13 +45,13 @@ async fn a_coded_response_is_given_to_clients_that_offer_its_coding() {
         assert!(send(&stack, offering("gzip")).await.header("cache-status").is_some());
         let answer = send(&stack, offering(offered)).await;
         assert_eq!(answer.is_hit(), fits, "{offered}");
-        assert_eq!(answer.header("cache-status").expect("told").contains("fwd=vary-miss"), !fits);
-        assert!(send(&stack, offering("gzip")).await.text() == "1", "{offered}: nothing is displaced");
+        assert_eq!(answer.header("cache-status").expect("a status").contains("fwd=vary-miss"), !fits);
+        assert!(send(&stack, offering("gzip")).await.text() == "1", "{offered}: the entry stays");
     }
 }
 
 #[tokio::test]
-async fn a_client_that_offers_nothing_gets_no_coded_response() {
+async fn a_client_without_accept_encoding_gets_no_encoded_entry() {
     for level in ["site", "route"] {
         let inner = origin(|_, call| numbered(&[("content-encoding", "br, gzip")], call)).0;
         let stack = match level {
@@ -71,9 +72,9 @@ async fn a_client_that_offers_nothing_gets_no_coded_response() {
     }
 }
 
-/// One uncoded response suits all of them.
+/// The unencoded response is acceptable for every client.
 #[tokio::test]
-async fn an_uncoded_response_takes_the_place_of_one_that_few_can_have() {
+async fn an_unencoded_response_replaces_an_encoded_entry() {
     let (stack, calls) = site(policy(), negotiating);
     let expected = [("gzip", "1"), ("br", "2"), ("gzip", "2"), ("br", "2"), ("", "2"), ("gzip", "2")];
     for (offered, text) in expected {
@@ -83,7 +84,7 @@ async fn an_uncoded_response_takes_the_place_of_one_that_few_can_have() {
 }
 
 #[tokio::test]
-async fn a_coded_response_that_was_not_asked_for_is_not_stored() {
+async fn a_coding_that_the_client_does_not_accept_is_not_stored() {
     let (stack, _) = site(policy(), |_, call| numbered(&[("content-encoding", "gzip")], call));
     for _ in 0..2 {
         assert_eq!(send(&stack, get("/")).await.detail(), Some("content-encoding"));
@@ -92,25 +93,25 @@ async fn a_coded_response_that_was_not_asked_for_is_not_stored() {
     assert_eq!(send(&stack, offering("gzip")).await.text(), "3");
 }
 
-/// What is negotiated, or has no coding, is not looked at.
+/// The rule does not apply to negotiated responses or to unencoded ones.
 #[tokio::test]
-async fn what_is_negotiated_is_selected_by_what_negotiates_it() {
+async fn negotiated_responses_are_selected_by_vary_or_by_the_key() {
     let vary = [("content-encoding", "gzip"), ("vary", "accept-encoding")];
     let (stack, _) = site(policy(), move |_, call| numbered(&vary, call));
-    assert!(shares(&stack, get("/"), get("/")).await, "by its Vary");
+    assert!(shares(&stack, get("/"), get("/")).await, "selected by `Vary`");
     let keyed = policy().vary_by_part(KeyPart::encoding(["gzip"]).expect("valid"));
     let (stack, _) = site(keyed, negotiating);
-    assert!(shares(&stack, offering("gzip"), offering("br, gzip")).await, "by the key");
+    assert!(shares(&stack, offering("gzip"), offering("br, gzip")).await, "selected by the key");
     let (stack, _) = site(policy(), |_, call| numbered(&[("content-encoding", "identity")], call));
     assert!(shares(&stack, offering("gzip"), get("/")).await, "no coding");
     let standard = Policy::rfc9111().default_ttl(MINUTE).cache_status(true);
     let (stack, _) = site(standard, |_, call| numbered(&[("content-encoding", "gzip")], call));
-    assert!(shares(&stack, get("/"), get("/")).await, "by RFC 9111 alone");
+    assert!(shares(&stack, get("/"), get("/")).await, "under RFC 9111 alone");
 }
 
-/// A follower is checked like a request that finds the response stored.
+/// The rule applies to followers as it does to hits.
 #[tokio::test]
-async fn a_follower_gets_no_coding_that_it_did_not_offer() {
+async fn a_follower_gets_no_coding_that_it_does_not_accept() {
     let barrier = Arc::new(Barrier::new(2));
     let (calls, gate) = (Calls::default(), Arc::clone(&barrier));
     let inner = service_fn(move |request: Request<Body>| {

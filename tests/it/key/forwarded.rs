@@ -1,4 +1,4 @@
-//! Forwarded fields: the key has what they say, and the handler sees what the key has.
+//! Forwarded fields: the key contains their canonical values, and the handler sees the same values.
 
 use crate::support::*;
 use http::{HeaderName, HeaderValue, Request};
@@ -10,7 +10,7 @@ use tower_response_cache::policy::PolicyBuilder;
 
 type Lines = &'static [(&'static str, &'static str)];
 
-/// Answers with all forwarded fields that it sees.
+/// Returns a page that lists the forwarded fields of the request.
 fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
     let is_forwarded = |name: &str| {
         name == "forwarded"
@@ -25,7 +25,7 @@ fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
     with_lines(&[], lines.join("\n"))
 }
 
-/// Requests that ask for one page, and what its handler sees.
+/// Groups of requests that share a page, each with the fields that the handler sees.
 const PAGES: &[(&[Lines], &str)] = &[
     (
         &[
@@ -122,7 +122,7 @@ const PAGES: &[(&[Lines], &str)] = &[
 ];
 
 #[tokio::test]
-async fn requests_whose_forwarded_fields_say_the_same_share_a_page() {
+async fn equivalent_forwarded_fields_share_a_page() {
     for strict in [false, true] {
         let policy = policy().query(QueryKey::without_tracking());
         let policy = if strict { policy.strip_unkeyed_inputs(true) } else { policy };
@@ -158,7 +158,7 @@ async fn the_handler_sees_the_forwarded_fields_of_the_key() {
 }
 
 #[tokio::test]
-async fn the_address_of_a_client_makes_no_page() {
+async fn client_addresses_do_not_enter_the_key() {
     let (stack, calls) = site(policy(), echo);
     for address in ["192.0.2.1", "192.0.2.2, 10.0.0.1", "not an address"] {
         send(&stack, get_with("/", &[("x-forwarded-for", address)])).await;
@@ -167,7 +167,7 @@ async fn the_address_of_a_client_makes_no_page() {
 }
 
 #[tokio::test]
-async fn a_head_that_is_forwarded_has_the_fields_of_its_key() {
+async fn a_forwarded_head_request_has_the_fields_of_its_key() {
     let (stack, _) = site(policy(), |request, _| {
         let seen = request.headers().get("forwarded").cloned();
         let mut response = with_lines(&[], "");
@@ -210,11 +210,11 @@ async fn a_malformed_forwarded_field_bypasses_unchanged() {
     for _ in 0..2 {
         request.headers_mut().append("x-original-url", HeaderValue::from_static("/a"));
     }
-    assert_eq!(send(&stack, request).await.detail(), Some("forwarded"), "a URL is no list");
+    assert_eq!(send(&stack, request).await.detail(), Some("forwarded"), "a URL field is not a list");
 }
 
 #[tokio::test]
-async fn a_forwarded_field_selects_no_variants() {
+async fn a_vary_on_a_forwarded_field_creates_no_variants() {
     for name in ["x-forwarded-proto", "forwarded"] {
         let (stack, calls) = site(policy(), move |_, call| numbered(&[("vary", name)], call));
         for value in ["proto=https", "PROTO=HTTPS", "for=a;proto=https"] {
@@ -226,7 +226,7 @@ async fn a_forwarded_field_selects_no_variants() {
 }
 
 #[tokio::test]
-async fn a_forwarded_field_as_a_keyed_header_is_keyed_by_meaning() {
+async fn a_forwarded_field_in_vary_on_headers_is_keyed_canonically() {
     let name = HeaderName::from_static("x-forwarded-proto");
     let (stack, _) = site(policy().vary_on_headers([name]), |_, call| numbered(&[], call));
     let of = |value| get_with("/", &[("x-forwarded-proto", value)]);

@@ -1,4 +1,4 @@
-//! What makes the key of a stored response, and which variant is selected.
+//! The parts of a key, and the selection of variants.
 
 mod codings;
 mod forwarded;

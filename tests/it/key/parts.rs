@@ -1,4 +1,4 @@
-//! Parts of the key: what is negotiated, what the user computes, fields, hosts.
+//! Key parts: content negotiation, computed parts, header fields and hosts.
 
 use crate::support::*;
 use http::{HeaderName, Request};
@@ -7,7 +7,7 @@ use tower_response_cache::error::ConfigErrorKind;
 use tower_response_cache::key::{KeyPart, QueryKey};
 use tower_response_cache::policy::PolicyBuilder;
 
-/// A page that shows some fields as its handler sees them.
+/// Returns a site whose page shows these fields as the handler sees them.
 fn shows(policy: PolicyBuilder, fields: &'static [&'static str], vary: &'static str) -> (Stack, Calls) {
     site(policy, move |request, _| {
         let seen = fields
@@ -43,11 +43,15 @@ async fn a_page_has_one_entry_per_language_of_the_site() {
     )
     .await;
     assert_eq!(calls.count(), 2);
-    assert_eq!(send(&stack, get("/")).await.header("vary"), Some("Accept-Language"), "others are told");
+    assert_eq!(
+        send(&stack, get("/")).await.header("vary"),
+        Some("Accept-Language"),
+        "clients still receive `Vary`"
+    );
 }
 
 #[tokio::test]
-async fn codings_and_formats_make_only_entries_the_site_can_produce() {
+async fn entries_are_limited_to_codings_and_formats_of_the_site() {
     let policy = policy()
         .vary_by_part(KeyPart::encoding(["br", "gzip"]).expect("valid"))
         .vary_by_part(KeyPart::format(["text/html", "application/json"]).expect("valid"));
@@ -75,7 +79,7 @@ async fn codings_and_formats_make_only_entries_the_site_can_produce() {
 }
 
 #[tokio::test]
-async fn without_a_part_for_it_each_spelling_has_a_copy_of_its_own() {
+async fn without_a_language_part_each_spelling_has_its_own_entry() {
     let (stack, _) = shows(policy(), &["accept-language"], "Accept-Language");
     check(
         &stack,
@@ -88,7 +92,7 @@ async fn without_a_part_for_it_each_spelling_has_a_copy_of_its_own() {
     .await;
 }
 
-/// As drf-extensions composes its keys: a bit for each thing that a page depends on.
+/// Like the key bits of drf-extensions: one part for each input of a page.
 #[tokio::test]
 async fn key_parts_compose_and_absent_differs_from_empty() {
     #[derive(Clone)]
@@ -131,7 +135,7 @@ async fn key_parts_compose_and_absent_differs_from_empty() {
 }
 
 #[tokio::test]
-async fn fields_can_be_keyed_though_no_vary_names_them() {
+async fn fields_can_be_keyed_without_vary() {
     let policy = policy().vary_on_headers(["hx-request", "rsc"].map(HeaderName::from_static));
     let (stack, _) = shows(policy, &["hx-request", "rsc"], "");
     check(
@@ -173,7 +177,7 @@ async fn an_unlisted_host_stores_nothing() {
 }
 
 #[tokio::test]
-async fn campaigns_make_no_copies_and_reach_no_handler() {
+async fn tracking_parameters_are_unkeyed_and_hidden_from_handlers() {
     let (stack, _) = site(policy().query(QueryKey::without_tracking()), |request, _| {
         with_lines(&[], request.uri().to_string())
     });
@@ -215,7 +219,7 @@ fn names(policy: PolicyBuilder, vary: &'static str) -> Stack {
 }
 
 #[tokio::test]
-async fn in_strict_mode_no_page_can_depend_on_what_its_key_ignores() {
+async fn strict_mode_hides_unkeyed_inputs_from_handlers() {
     let stack = names(strict(), "");
     let seen = "accept-language cookie host traceparent x-forwarded-host";
     assert_eq!(send(&stack, everything()).await.text(), seen);
@@ -223,7 +227,7 @@ async fn in_strict_mode_no_page_can_depend_on_what_its_key_ignores() {
     other.headers_mut().insert("user-agent", "another".parse().expect("a value"));
     other.headers_mut().remove("if-none-match");
     assert!(send(&stack, other).await.is_hit());
-    // Requests that do not fill the cache are left as they are.
+    // A request whose response is not stored stays unchanged.
     let posted = send(&stack, request("POST", "/", &[("user-agent", "x")])).await;
     assert_eq!(posted.text(), "user-agent");
 }
@@ -255,7 +259,7 @@ async fn strict_mode_stores_no_response_that_varies_on_stripped_input() {
 }
 
 #[tokio::test]
-async fn what_strict_mode_would_remove_can_be_observed_first() {
+async fn unkeyed_inputs_can_be_reported_with_and_without_stripping() {
     use std::sync::{Arc, Mutex};
     for strict in [false, true] {
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -274,7 +278,7 @@ async fn what_strict_mode_would_remove_can_be_observed_first() {
 }
 
 #[tokio::test]
-async fn nested_caches_strip_requests_for_inner_caches() {
+async fn an_outer_cache_strips_the_requests_of_inner_caches() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("x-evil"))));
     let route = route_over(&cache, std::time::Duration::from_secs(2), inner);
@@ -288,9 +292,9 @@ async fn nested_caches_strip_requests_for_inner_caches() {
     }
 }
 
-/// What is computed may have changed by the time the service is called.
+/// The function of a key part may return another value by the time the service is called.
 #[tokio::test]
-async fn the_handler_sees_the_very_value_that_is_in_the_key() {
+async fn the_handler_sees_exactly_the_value_in_the_key() {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let count = std::sync::Arc::new(AtomicUsize::new(0));
     let part = KeyPart::new("changing", move |_| Some(count.fetch_add(1, Ordering::SeqCst).to_string()));
@@ -302,7 +306,7 @@ async fn the_handler_sees_the_very_value_that_is_in_the_key() {
 }
 
 #[test]
-fn rules_that_contradict_each_other_are_refused_with_the_name() {
+fn contradictory_options_are_an_error_with_the_name() {
     let contradiction = |error: tower_response_cache::error::ConfigError| {
         assert_eq!(error.kind(), ConfigErrorKind::Contradiction);
         error.value().to_owned()
@@ -315,6 +319,9 @@ fn rules_that_contradict_each_other_are_refused_with_the_name() {
         "accept"
     );
     let cookies = Policy::app().ignore_cookies(["a"]);
-    assert_eq!(contradiction(cookies.clone().vary_on_cookies(["a"]).build().expect_err("two things")), "a");
-    assert_eq!(contradiction(cookies.credential_cookies(["a"]).build().expect_err("two things")), "a");
+    assert_eq!(
+        contradiction(cookies.clone().vary_on_cookies(["a"]).build().expect_err("contradictory")),
+        "a"
+    );
+    assert_eq!(contradiction(cookies.credential_cookies(["a"]).build().expect_err("contradictory")), "a");
 }

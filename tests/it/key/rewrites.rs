@@ -1,4 +1,5 @@
-//! Under axum, a client may ask for one URI and the handler see another: both are keyed, and both are invalidated.
+//! Rewrites under axum: the handler sees another URI than the client sent. Both URIs are keyed, and
+//! an invalidation of either one removes the page.
 
 use crate::support::stacks::*;
 use crate::support::*;
@@ -14,13 +15,16 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// The field by which the tests choose what the handler sees.
+/// The request field with the URI that the handler sees.
 const SEEN: &str = "x-seen";
 
-/// A site whose handler says what it sees, behind a layer that rewrites the URI after a router has noted it.
+/// Returns a site behind a layer that rewrites the URI after a router has recorded the original
+/// one.
+///
+/// The page shows the original URI, the rewritten URI and the number of the call.
 fn rewriting(cache: &Cache, policy: PolicyBuilder) -> (Stack, Calls) {
     let (inner, calls) = origin(|request, call| {
-        let public = &request.extensions().get::<OriginalUri>().expect("a router was there").0;
+        let public = &request.extensions().get::<OriginalUri>().expect("a recorded URI").0;
         let location = request.headers().get("x-location").and_then(|value| value.to_str().ok());
         let lines = [("content-location", location.unwrap_or("/none")), ("cache-control", "max-age=60")];
         with_lines(&lines, format!("{public} {} {call}", request.uri()))
@@ -90,8 +94,9 @@ async fn a_tenant_selected_by_authority_has_its_own_pages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_clears_what_others_have_by_either_target() {
-    // A page, by what its client asked for and its handler sees; then a write by the same two; then whether it goes.
+async fn a_write_invalidates_pages_by_either_of_its_uris() {
+    // The original and rewritten URI of a page, the same of a write, and whether the page is
+    // invalidated.
     let table = [
         (("/a", "/x"), ("/a", "/y"), true),
         (("/a", "/x"), ("/b", "/x"), true),
@@ -115,8 +120,8 @@ async fn a_write_clears_what_others_have_by_either_target() {
 }
 
 #[tokio::test]
-async fn what_a_write_points_to_is_resolved_against_either_target() {
-    // Where the write points to, and which page that clears.
+async fn content_location_is_resolved_against_both_uris_of_a_write() {
+    // `Content-Location` of the write, and a page that is invalidated.
     let table = [
         ("/c", "/c"),
         ("c", "/dir/c"),
@@ -155,7 +160,7 @@ async fn under_rfc9111_a_write_invalidates_hosts_of_its_targets_only() {
 }
 
 #[tokio::test]
-async fn a_page_is_named_by_both_of_its_paths_and_hosts() {
+async fn a_page_can_be_invalidated_by_both_paths_and_both_hosts() {
     let (public, seen) = ("/a/b?x=1", "http://t1/c/d?y=2");
     let named = [
         Invalidation::path("/a/b"),
@@ -187,7 +192,7 @@ async fn a_page_is_named_by_both_of_its_paths_and_hosts() {
 }
 
 #[tokio::test]
-async fn userinfo_that_a_layer_writes_is_not_in_the_key() {
+async fn userinfo_in_a_rewritten_uri_bypasses_the_cache() {
     let (stack, _) = rewriting(&memory(), policy());
     for _ in 0..2 {
         let answer = send(&stack, seeing("GET", "/", "http://me:s3cret@backend/")).await;
@@ -196,7 +201,7 @@ async fn userinfo_that_a_layer_writes_is_not_in_the_key() {
 }
 
 #[tokio::test]
-async fn random_backends_outside_the_cache_make_an_entry_each() {
+async fn each_backend_selected_outside_the_cache_has_its_own_entry() {
     let (cache, turn) = (memory(), Arc::new(AtomicUsize::new(0)));
     let (stack, calls) = rewriting(&cache, policy());
     for _ in 0..9 {

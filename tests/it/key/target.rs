@@ -1,4 +1,4 @@
-//! Keys: whose page it is, and which.
+//! Keys: the host, path, query and forwarded fields of a request.
 
 use crate::support::*;
 use http::Request;
@@ -8,7 +8,7 @@ use tower::{Layer, ServiceExt};
 use tower_response_cache::key::QueryKey;
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Answers with everything that may tell one page from another.
+/// Returns a page that shows every input that may distinguish it from another page.
 fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
     let forwarded = [
         "host",
@@ -25,7 +25,7 @@ fn echo(request: &Request<Body>, _: usize) -> http::Response<Body> {
 }
 
 #[tokio::test]
-async fn tenants_told_apart_by_host_never_share() {
+async fn tenants_with_different_hosts_never_share_a_page() {
     let (stack, _) = site(policy(), echo);
     for _ in 0..2 {
         for host in ["a.example", "b.example", "a.example:8080"] {
@@ -60,7 +60,7 @@ async fn a_repeated_malformed_or_contradicting_host_bypasses() {
 }
 
 #[tokio::test]
-async fn a_page_made_for_another_spelling_of_the_host_is_not_shared() {
+async fn spellings_of_the_host_do_not_share_a_page() {
     let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
     for host in ["SHOP.Example", "shop.example.", "shop.example"] {
         send(&stack, get_with("/", &[("host", host)])).await;
@@ -70,7 +70,7 @@ async fn a_page_made_for_another_spelling_of_the_host_is_not_shared() {
 }
 
 #[tokio::test]
-async fn spellings_of_the_authority_do_not_share_a_page() {
+async fn a_noncanonical_authority_in_the_target_bypasses() {
     for odd in ["http://SHOP.example/x", "http://shop.example./x", "http://shop.example:80/x"] {
         let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
         assert_eq!(send(&stack, get(odd)).await.detail(), Some("host"), "{odd}");
@@ -79,7 +79,7 @@ async fn spellings_of_the_authority_do_not_share_a_page() {
 }
 
 #[tokio::test]
-async fn the_path_counts_as_it_was_sent() {
+async fn the_path_is_keyed_without_normalization() {
     let (stack, _) = site(policy(), echo);
     let paths = [
         "/a/b",
@@ -104,7 +104,7 @@ async fn the_path_counts_as_it_was_sent() {
 }
 
 #[tokio::test]
-async fn the_query_counts_as_it_was_sent_by_default() {
+async fn the_query_is_keyed_without_normalization_by_default() {
     let (stack, _) = site(policy(), echo);
     let uris = [
         "/",
@@ -128,7 +128,7 @@ async fn the_query_counts_as_it_was_sent_by_default() {
 }
 
 #[tokio::test]
-async fn what_the_query_key_ignores_the_handler_never_sees() {
+async fn the_handler_sees_only_the_keyed_part_of_the_query() {
     // Mode, query as sent, query as the handler sees it.
     let table = [
         (QueryKey::sorted(), "b=2&a=1", "?a=1&b=2"),
@@ -177,7 +177,7 @@ async fn a_forwarded_field_declared_ignored_is_removed_and_not_keyed() {
 }
 
 #[tokio::test]
-async fn a_part_of_the_users_own_tells_tenants_apart() {
+async fn a_computed_key_part_separates_tenants() {
     let part = |request: tower_response_cache::key::RequestHead<'_>| {
         request.headers.get("x-tenant").and_then(|tenant| tenant.to_str().ok()).map(str::to_owned)
     };
@@ -189,7 +189,7 @@ async fn a_part_of_the_users_own_tells_tenants_apart() {
 }
 
 #[tokio::test]
-async fn a_uri_too_long_for_a_key_is_not_handled() {
+async fn a_uri_too_long_for_a_key_bypasses_the_cache() {
     let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
     let long = format!("/{}", "x".repeat(20_000));
     for _ in 0..2 {
@@ -199,7 +199,7 @@ async fn a_uri_too_long_for_a_key_is_not_handled() {
 }
 
 #[tokio::test]
-async fn layers_of_different_kind_name_or_key_policy_keep_apart() {
+async fn layers_of_different_kind_name_or_key_policy_share_no_page() {
     let cache = memory();
     let page = |text: &'static str| origin(move |_, _| with_lines(&[], text)).0;
     let stacks: Vec<(&str, Stack)> = vec![
@@ -235,9 +235,9 @@ async fn layers_of_different_kind_name_or_key_policy_keep_apart() {
 
 proptest! {
     #![proptest_config(crate::support::cases(300))]
-    /// Requests with different hosts, paths, queries or forwarded fields never get each other's page.
+    /// Requests with different hosts, paths, queries or forwarded fields never share a page.
     #[test]
-    fn no_request_is_ever_answered_with_the_page_of_another(
+    fn requests_with_different_targets_never_share_a_page(
         requests in prop::collection::vec(("[ab]{1,2}", "/[ab/%;.]{0,3}", prop::option::of("[a=&;]{0,3}"), prop::option::of("[ab]{0,2}")), 1..40),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -256,7 +256,7 @@ proptest! {
     }
 }
 
-/// RFC 9112 section 3.2.2: with an absolute target, `Host` is that of the target.
+/// RFC 9112 section 3.2.2: the host of an absolute target replaces the `Host` field.
 #[tokio::test]
 async fn handler_sees_the_host_of_an_absolute_target() {
     let echo = |request: &Request<Body>, _: usize| {

@@ -1,4 +1,5 @@
-//! An invalidation by URI covers every spelling of the query that a form parser reads alike; the key does not.
+//! Spellings of a query that a form parser treats as equal: an invalidation by URI covers all of
+//! them, but each has its own key.
 
 use crate::support::stacks::*;
 use crate::support::*;
@@ -7,7 +8,7 @@ use tower_response_cache::key::QueryKey;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Invalidation, PurgeService, SiteCacheLayer};
 
-/// Spellings that a form parser reads alike, a line each.
+/// Groups of queries. A form parser treats the queries of a group as equal.
 const ALIKE: &[&[&str]] = &[
     &["q=caf%C3%A9", "q=caf%c3%a9", "q=c%61f%C3%a9", "%71=caf%C3%A9", "q=caf%C3%A9&", "&&q=caf%C3%A9"],
     &["q=a+b", "q=a%20b", "q=%61+b", "q=a%20%62"],
@@ -18,7 +19,7 @@ const ALIKE: &[&[&str]] = &[
     &["q=~-._*", "q=%7E%2D%2E%5F%2A", "q=%7e-._%2a"],
 ];
 
-/// Text as it is after a form parser has read it, and a line of spellings.
+/// Decoded queries, each with the index of its group in [`ALIKE`].
 const DECODED: &[(&str, usize)] =
     &[("q=café", 0), ("q=a b", 1), ("q=a+b", 2), ("q=€&page=2", 3), ("q=100%", 5)];
 
@@ -32,7 +33,7 @@ fn site_of(cache: &Cache) -> (Stack, Calls) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_uri_is_invalidated_in_every_equivalent_form_encoding() {
+async fn an_invalidation_covers_every_equivalent_form_encoding() {
     for kept in ALL {
         for (number, line) in ALIKE.iter().enumerate() {
             for named in *line {
@@ -53,7 +54,7 @@ async fn a_uri_is_invalidated_in_every_equivalent_form_encoding() {
 }
 
 #[tokio::test]
-async fn a_uri_may_be_named_decoded_in_code_and_purge_requests() {
+async fn invalidations_and_purge_requests_accept_decoded_uris() {
     for (text, line) in DECODED {
         for by_purge in [false, true] {
             let cache = memory();
@@ -82,7 +83,7 @@ fn form_urlencoded(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_a_form_parser_reads_otherwise_stays() {
+async fn an_invalidation_keeps_queries_that_a_form_parser_separates() {
     let cache = memory();
     let (stack, _) = site_of(&cache);
     let others = ["q=cafe", "q=caf%C3%A9&q=caf%C3%A9", "Q=caf%C3%A9", "q=caf%E9", "qcaf%C3%A9", ""];
@@ -96,7 +97,7 @@ async fn what_a_form_parser_reads_otherwise_stays() {
 }
 
 #[tokio::test]
-async fn spellings_have_keys_of_their_own_in_every_query_mode() {
+async fn spellings_have_different_keys_in_every_query_mode() {
     for mode in [QueryKey::raw(), QueryKey::sorted(), QueryKey::only(["q", "%71"]), QueryKey::without(["x"])]
     {
         let cache = memory();
@@ -116,7 +117,7 @@ async fn spellings_have_keys_of_their_own_in_every_query_mode() {
 }
 
 #[tokio::test]
-async fn no_query_and_an_empty_one_are_read_alike() {
+async fn an_invalidation_treats_an_empty_query_as_none() {
     let cache = memory();
     let (stack, _) = site_of(&cache);
     for named in ["/search", "/search?", "/search?&", "https://shop.example/search?"] {
@@ -132,7 +133,7 @@ async fn no_query_and_an_empty_one_are_read_alike() {
 }
 
 #[tokio::test]
-async fn path_and_query_of_a_uri_are_read_encoded_and_decoded() {
+async fn a_uri_matches_with_path_and_query_encoded_or_decoded() {
     let pages = ["/50%25?q=a+b", "/50%25?q=a%2Bb", "/50%2525?q=a+b", "/50%2525?q=a%2Bb"];
     let cache = memory();
     let (stack, _) = site_of(&cache);
@@ -148,7 +149,7 @@ async fn path_and_query_of_a_uri_are_read_encoded_and_decoded() {
 }
 
 #[tokio::test]
-async fn the_path_of_a_request_and_of_a_location_are_never_text() {
+async fn paths_of_requests_and_locations_match_only_encoded() {
     for (written, location) in [("/50%25", "/"), ("/write", "/50%25"), ("/write", "/%35%30%25")] {
         let cache = memory();
         let (inner, _) = origin(move |_, call| numbered(&[("content-location", location)], call));

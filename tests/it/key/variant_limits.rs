@@ -14,7 +14,7 @@ const X_A: HeaderName = HeaderName::from_static("x-a");
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A site with its own store, whose responses have this `Vary`.
+/// Returns a site whose responses have this `Vary`, and its store.
 fn over_store(policy: PolicyBuilder, vary: &'static str) -> (Stack, MemoryStore) {
     let store = memory_store(32 << 20);
     let (inner, _) =
@@ -105,7 +105,8 @@ async fn long_values_with_a_common_prefix_select_different_pages() {
     }
 }
 
-/// A site with a path so long that only variants of short values have a usable key.
+/// Returns a site, its store, and a path so long that only short field values fit in a variant's
+/// key.
 fn at_the_limit(policy: PolicyBuilder) -> (Stack, MemoryStore, String) {
     let (stack, store) = over_store(policy, "x-a");
     (stack, store, format!("/{}", "p".repeat(8100)))
@@ -139,7 +140,7 @@ async fn only_if_cached_refuses_a_variant_with_too_long_a_key() {
     assert_eq!(refused.status, 504);
 }
 
-/// A site that varies on `x-a`, its cache and its clock.
+/// Returns a site that varies on `x-a`, its cache and its clock.
 fn varying(most: usize) -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[("vary", "x-a"), ("cache-control", "max-age=600")], call));
@@ -158,7 +159,7 @@ async fn hits(stack: &Stack, value: &str) -> bool {
 async fn made_up_values_evict_no_used_variant() {
     for made_up in [64, 1000] {
         let (stack, ..) = varying(64);
-        // Often enough for the thread to have its own copies.
+        // Often enough that the thread holds its own copies of the hot entries.
         for value in ["de", "en", "fr"].repeat(100) {
             hits(&stack, value).await;
         }
@@ -179,12 +180,12 @@ async fn new_variant_is_not_stored_if_all_others_were_used() {
     assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; detail=variants");
     assert!(hits(&stack, "b").await, "not evicted");
     assert_eq!(ask(&stack, newcomer()).await, "fwd=vary-miss; fwd-status=200; stored; ttl=600");
-    assert!(send(&stack, newcomer()).await.is_hit(), "it has replaced the oldest unused variant");
+    assert!(send(&stack, newcomer()).await.is_hit(), "the new variant has replaced the oldest unused one");
     assert!(hits(&stack, "b").await && hits(&stack, "c").await);
     assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("fwd=vary-miss"));
 }
 
-/// The reason belongs to one variant, and is forgotten once that variant is stored.
+/// The reason applies to one variant only, and is forgotten once that variant is stored.
 #[tokio::test]
 async fn unstored_variant_does_not_affect_the_status_of_others() {
     let (stack, cache, _) = varying(2);
@@ -219,9 +220,9 @@ async fn missing_variants_are_evicted_first() {
         assert!(hits(&stack, value).await, "{value}");
     }
     hand.advance(6 * SECOND);
-    assert!(!hits(&stack, "first").await, "it replaces the expired variant");
+    assert!(!hits(&stack, "first").await, "the new variant replaces the expired one");
     cache.invalidate(Invalidation::tag("named")).await.expect("local");
-    assert!(!hits(&stack, "second").await, "it replaces the invalidated variant");
+    assert!(!hits(&stack, "second").await, "the new variant replaces the invalidated one");
     for value in ["once", "b", "first", "second"] {
         assert!(hits(&stack, value).await, "{value}");
     }
@@ -260,7 +261,7 @@ async fn remote_store_evicts_the_oldest_variant() {
 
 proptest! {
     #![proptest_config(crate::support::default_cases())]
-    /// The clock algorithm: variants used since the flags were cleared stay.
+    /// In the clock algorithm, a variant stays if it was used since the flags were cleared.
     #[test]
     fn variants_follow_the_clock_algorithm(
         most in 1..5_usize,
@@ -310,7 +311,8 @@ proptest! {
     }
 }
 
-/// A site that varies on `x-a`. The value is the lifetime in seconds; with an empty value, the page never expires.
+/// Returns a site that varies on `x-a`, its cache and its clock. The value is the lifetime in
+/// seconds; a page with an empty value never expires.
 fn lifetimes() -> (Stack, Cache, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
@@ -328,7 +330,7 @@ async fn variant_lives_for_its_whole_lifetime() {
     let (stack, _, hand) = lifetimes();
     let (week, short) = ((7 * DAY).as_secs().to_string(), "60");
     assert!(!hits(&stack, &week).await);
-    // A later variant with a shorter lifetime does not shorten that of the index.
+    // A later variant with a shorter lifetime does not shorten the lifetime of the index.
     assert!(!hits(&stack, short).await);
     for _ in 0..6 {
         hand.advance(DAY);
@@ -355,7 +357,9 @@ async fn unexpiring_variant_keeps_its_index() {
     }
 }
 
-/// A site whose page has one tag for all variants. Its lifetime is longer from the third fetch on.
+/// Returns a site whose page has one entity tag for all variants, and its clock.
+///
+/// From the third fetch on, the lifetime of the page is longer.
 fn site_with_growing_lifetime(policy: PolicyBuilder) -> (Stack, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, call| {
@@ -381,7 +385,7 @@ async fn freshened_variant_keeps_its_index() {
         send(&stack, request(method, "/", &[("x-a", "a")])).await;
         hand.advance(3 * DAY);
         assert!(hits(&stack, "a").await, "{method}");
-        // A 304 also freshens other variants with the same tag.
+        // A 304 also freshens other variants with the same entity tag.
         assert_eq!(hits(&stack, "b").await, method == "GET", "{method}");
     }
 }

@@ -1,4 +1,5 @@
-//! Variants: what `Vary` says is compared, over all lines, with several variants a URL.
+//! Variants: the nominated fields are compared over all their lines, and a URL can have several
+//! variants.
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
@@ -10,7 +11,7 @@ fn by(vary: &'static [(&'static str, &'static str)]) -> (Stack, Calls) {
 }
 
 #[tokio::test]
-async fn several_variants_live_side_by_side() {
+async fn a_url_can_have_several_variants() {
     let (stack, calls) = by(&[("vary", "Accept-Language")]);
     let languages = ["de", "en", "fr"];
     for _ in 0..3 {
@@ -25,7 +26,7 @@ async fn several_variants_live_side_by_side() {
 type Lines = &'static [(&'static str, &'static str)];
 
 #[tokio::test]
-async fn what_differs_in_a_nominated_field_is_never_shared() {
+async fn requests_that_differ_in_a_nominated_field_never_share() {
     let vary = &[("vary", "accept-language, X-A"), ("vary", "x-b")];
     // Pairs of requests that must not share.
     let table: &[(Lines, Lines)] = &[
@@ -79,8 +80,8 @@ async fn cookie_crumbs_of_http_2_are_compared_in_full() {
 }
 
 #[tokio::test]
-async fn the_fields_of_a_url_widen_and_never_narrow() {
-    // Varies only where the visitor has a name: alice, nobody, alice.
+async fn a_response_without_vary_keeps_the_nominated_fields() {
+    // The response varies only for a visitor with a name: alice, anonymous, alice.
     let (stack, _) = site(policy(), |request, call| {
         if request.headers().contains_key("x-name") {
             numbered(&[("vary", "x-name")], call)
@@ -97,8 +98,8 @@ async fn the_fields_of_a_url_widen_and_never_narrow() {
 }
 
 #[tokio::test]
-async fn fields_learnt_one_after_the_other_are_all_compared() {
-    // Only the answer to a visitor with x-b tells that x-b counts too.
+async fn fields_nominated_by_different_responses_are_all_compared() {
+    // Only the responses to requests with `x-b` nominate `x-b`.
     let (stack, _) = site(policy(), |request, call| {
         let vary = if request.headers().contains_key("x-b") { "x-a, x-b" } else { "x-a" };
         numbered(&[("vary", vary)], call)
@@ -129,9 +130,9 @@ async fn variants_of_a_url_are_bounded_and_the_newest_stay() {
     assert!(!send(&stack, get_with("/", &[("x-a", "95")])).await.is_hit());
 }
 
-/// Vary, absent and empty, several lines, normalised.
+/// `Vary` on fields that are absent, empty, repeated or normalized.
 #[tokio::test]
-async fn vary_with_absent_empty_and_repeated_fields() {
+async fn absent_empty_and_repeated_nominated_fields_are_compared() {
     type Lines = &'static [(&'static str, &'static str)];
     let table: [(&str, Lines, Lines, bool); 13] = [
         ("accept-language", &[], &[("accept-language", "")], false),
