@@ -43,7 +43,7 @@ fn route(cache: &Cache, policy: PolicyBuilder, inner: Any) -> Any {
 #[derive(Clone, Copy)]
 struct Token(usize);
 
-/// A session layer: a token for each request, in an extension and a cookie.
+/// Wraps `inner` in a session layer, which gives each request a token as an extension and a cookie.
 fn session(inner: Any, tokens: &Calls) -> Any {
     let tokens = tokens.clone();
     service_fn(move |mut request: Request<Body>| {
@@ -95,14 +95,16 @@ async fn every_outermost_layer_admits_or_refuses_inner_responses() {
     }
 }
 
-/// Two cached answers of a page that is stale for the second one, under a session layer; and how often it was made.
+/// Requests a page under a session layer twice; the stored page is stale for the second request.
+///
+/// Returns the second body and the number of calls.
 async fn stale_under_a_session(policy: PolicyBuilder, session: impl Fn(Any) -> Any) -> (String, usize) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     let policy = policy.stale_while_revalidate(10 * MINUTE);
     let site = boxed(SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(inner));
     let stack = anonymous(session(site));
-    // From outside of all layers.
+    // A server may add an extension outside all layers.
     let stack = stack.map_request(|mut request: Request<Body>| {
         request.extensions_mut().insert(Pool);
         request
@@ -127,7 +129,7 @@ fn extending(inner: Any) -> Any {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_made_in_the_background_that_no_layer_would_judge() {
+async fn undeclared_extensions_prevent_background_refreshes() {
     let in_background = ("1".to_owned(), 2);
     assert_eq!(stale_under_a_session(policy(), |inner| inner).await, in_background);
     let declared = policy().refresh_with::<Token>();
@@ -252,7 +254,8 @@ async fn settle() {
     }
 }
 
-/// A page behind a layer that holds each response back until a notification.
+/// Returns a page behind a layer that delays each response until a notification, the calls, and the
+/// notification.
 fn held_back() -> (Any, Calls, Arc<Notify>) {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let go = Arc::new(Notify::new());
@@ -289,7 +292,7 @@ async fn one_follower_retries_if_the_client_of_a_held_response_leaves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_waits_for_no_response_that_it_holds_itself() {
+async fn a_request_does_not_wait_for_a_response_that_it_holds() {
     for at_once in [false, true] {
         let (inner, calls) = origin(|_, call| numbered(&[], call));
         let slow = inner.and_then(|response| async {
@@ -349,7 +352,7 @@ async fn a_response_that_never_reaches_the_outermost_layer_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_response_removes_the_copy_that_it_should_replace() {
+async fn a_refused_response_removes_the_entry_it_would_replace() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| {
         let mut response = numbered(&[("cache-control", "max-age=10"), ("x-call", &call.to_string())], call);
@@ -375,7 +378,7 @@ async fn a_refused_response_removes_the_copy_that_it_should_replace() {
 }
 
 #[tokio::test]
-async fn an_outermost_vary_layer_speaks_to_clients_alone() {
+async fn vary_of_an_outermost_layer_is_for_clients_only() {
     let site = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(form());
     let stack = boxed(AddVaryLayer::on_cookie().layer(site));
     send(&stack, get("/")).await;
@@ -384,9 +387,10 @@ async fn an_outermost_vary_layer_speaks_to_clients_alone() {
     assert_eq!(second.header("vary"), Some("Cookie"));
 }
 
-/// What an outer layer refuses, no request of the cache's own brings back; another visitor takes the copy away.
+/// A background request does not pass the outer layer, so it cannot confirm a refusal. The entry is
+/// removed once the response to a second visitor is refused, too.
 #[tokio::test(start_paused = true)]
-async fn a_refused_response_is_not_asked_for_again_in_the_background() {
+async fn a_refused_response_is_not_fetched_again_in_the_background() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     let stale = policy().stale_if_error(10 * MINUTE);
@@ -394,7 +398,7 @@ async fn a_refused_response_is_not_asked_for_again_in_the_background() {
         response.headers_mut().insert("cache-control", HeaderValue::from_static("private"));
         response
     });
-    // Before a layer in between begins to say so.
+    // The page is stored before the layer in between begins to add `private`.
     let (plain, _) = origin(|_, call| numbered(&[("cache-control", "max-age=10")], call));
     send(&route(&cache, policy().stale_if_error(10 * MINUTE), boxed(plain)), get("/")).await;
     let stack = anonymous(private.boxed_clone());

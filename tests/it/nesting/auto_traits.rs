@@ -1,4 +1,5 @@
-//! Which public types can be cloned, sent and shared: a change would break users, whose handlers and futures hold them.
+//! Public types that are `Clone`, `Send`, `Sync` and `Unpin`. Handlers and futures of users hold
+//! these types, so a change would break users.
 
 use crate::support::{Body, MINUTE, memory};
 use http::{Request, Uri};
@@ -55,7 +56,7 @@ hold!(SharedValue:
     PreconditionLayer<ByGet>, ResponseCache<()>, RouteCacheLayer, SetCacheControl<()>, SetCacheControlLayer,
     SiteCacheLayer,
 );
-// What stores see.
+// Types of the store interface.
 hold!(SharedValue:
     CacheKey, DecodeErrorKind, Dependency, Entry, Generation, InitialCounter, KeyRef<'static>,
     LocalGenerations, MemoryStoreBuilder, PutMode, Scope, StoreErrorKind, Strength,
@@ -74,7 +75,7 @@ hold!(Sync: contract::Contract<MemoryStore>);
 #[cfg(feature = "testing")]
 hold!(Send: contract::Contract<MemoryStore>);
 
-/// An error has to be `Send`, `Sync` and `'static` to become a `BoxError`.
+/// An error must be `Send`, `Sync` and `'static` to become a `BoxError`.
 #[test]
 fn public_errors_become_boxed_errors() {
     let boxed: [fn(StoreError) -> BoxError; 3] = [
@@ -87,7 +88,7 @@ fn public_errors_become_boxed_errors() {
     }
 }
 
-/// The futures are made, and not polled.
+/// The test creates the futures and does not poll them.
 #[test]
 fn futures_of_public_methods_are_send() {
     const fn is_send<T: Send>(_: &T) {}

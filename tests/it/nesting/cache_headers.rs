@@ -1,4 +1,5 @@
-//! The layers that mark responses: never-cache, cache-control, vary.
+//! The layers that write header fields: `NeverCacheLayer`, `SetCacheControlLayer` and
+//! `AddVaryLayer`.
 
 use crate::support::*;
 use std::time::Duration;
@@ -44,7 +45,7 @@ async fn directives_outside_the_cache_apply_to_clients_only() {
 }
 
 #[tokio::test]
-async fn a_targeted_field_is_written_instead() {
+async fn a_layer_for_a_targeted_field_leaves_cache_control() {
     let cdn = http::HeaderName::from_static("cdn-cache-control");
     let control = CacheControl::new().max_age(Duration::from_secs(9));
     let layer = SetCacheControlLayer::targeting(cdn, control).expect("valid");
@@ -57,7 +58,7 @@ async fn a_targeted_field_is_written_instead() {
 }
 
 #[tokio::test]
-async fn what_varies_is_told_to_the_cache_outside() {
+async fn fields_of_an_inner_vary_layer_select_variants() {
     let (inner, calls) = origin(|request, _| {
         let plan = request.headers().get("x-plan").map_or("none", |plan| plan.to_str().expect("text"));
         with_lines(&[("vary", "Accept")], plan.to_owned())
@@ -79,7 +80,7 @@ async fn what_varies_is_told_to_the_cache_outside() {
 }
 
 #[test]
-fn bad_configuration_is_refused_with_the_value_named() {
+fn invalid_configuration_is_an_error_with_the_value() {
     let contradictory =
         SetCacheControlLayer::new(CacheControl::new().public().private()).expect_err("refused");
     assert_eq!(
@@ -94,7 +95,7 @@ fn bad_configuration_is_refused_with_the_value_named() {
 
 /// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`.
 #[tokio::test]
-async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
+async fn outer_layers_cannot_make_a_never_cached_page_storable() {
     let cdn = http::HeaderName::from_static("cdn-cache-control");
     for policy in [policy(), Policy::rfc9111().cache_status(true)] {
         let (inner, _) = origin(|_, call| numbered(&[("cdn-cache-control", "max-age=60")], call));
@@ -117,7 +118,7 @@ async fn a_never_cached_page_stays_so_whatever_is_written_further_out() {
 }
 
 #[tokio::test]
-async fn errors_and_personalized_responses_get_no_page_lifetime() {
+async fn errors_and_personalized_responses_get_no_shared_lifetime() {
     let hour = CacheControl::new().public().max_age(60 * MINUTE).s_maxage(60 * MINUTE).no_transform();
     for (status, identified, told) in [
         (200, false, Some("public, max-age=3600, s-maxage=3600, no-transform")),
@@ -140,7 +141,7 @@ async fn errors_and_personalized_responses_get_no_page_lifetime() {
 }
 
 #[test]
-fn a_layer_with_nothing_to_say_is_refused() {
+fn empty_and_contradictory_directives_are_an_error() {
     let error = SetCacheControlLayer::new(CacheControl::new()).expect_err("empty");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::NothingToSay, "cache-control"));
     let both = CacheControl::new().public().private_fields([]);

@@ -1,4 +1,4 @@
-//! Functions that write the header fields of one response, beside the layers that write them.
+//! Functions that write header fields of one response, compared with the layers that write them.
 
 use crate::support::*;
 use http::{HeaderName, Response, header::ACCEPT};
@@ -40,7 +40,7 @@ fn controls() -> Vec<CacheControl> {
 }
 
 #[tokio::test]
-async fn function_writes_what_its_layer_writes() {
+async fn a_function_writes_the_same_fields_as_its_layer() {
     for (made, is_identified) in RESPONSES.iter().flat_map(|made| [(*made, false), (*made, true)]) {
         let inner = || origin(move |_, _| response(made, is_identified)).0;
         for control in controls() {
@@ -64,7 +64,7 @@ async fn function_writes_what_its_layer_writes() {
 }
 
 #[tokio::test]
-async fn response_of_add_never_cache_is_not_stored_whatever_an_outer_layer_writes() {
+async fn add_never_cache_outranks_a_later_cache_control() {
     let (inner, calls) = origin(|_, call| {
         let mut response = numbered(&[("cache-control", "max-age=60")], call);
         add_never_cache(&mut response);
@@ -80,7 +80,7 @@ async fn response_of_add_never_cache_is_not_stored_whatever_an_outer_layer_write
 }
 
 #[test]
-fn invalid_argument_is_an_error_and_leaves_the_response() {
+fn an_invalid_argument_leaves_the_response_unchanged() {
     let made = || response(RESPONSES[1], false);
     let mut patched = made();
     let wrong = [
@@ -96,7 +96,7 @@ fn invalid_argument_is_an_error_and_leaves_the_response() {
 }
 
 #[test]
-fn extension_that_a_structured_field_cannot_hold_is_an_error() {
+fn an_extension_must_be_valid_in_a_structured_field() {
     let cdn = HeaderName::from_static("cdn-cache-control");
     let control = |value| CacheControl::new().extension("x-edge", value).expect("valid");
     assert!(SetCacheControlLayer::targeting(cdn.clone(), control("abc")).is_ok());

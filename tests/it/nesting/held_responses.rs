@@ -1,4 +1,4 @@
-//! An inner response is stored, and shared with followers, once the outermost layer has judged its head.
+//! An inner response is stored and shared with followers once the outermost layer admits its head.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -26,7 +26,7 @@ fn route(cache: &Cache, inner: Inner) -> Routed {
     RouteCacheLayer::new(cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner).boxed_clone()
 }
 
-/// A layer that changes each response.
+/// Wraps `inner` in a layer that changes each response.
 fn changing<B: Send + 'static>(
     inner: Any<B>,
     change: impl Fn(&mut Response<B>) + Clone + Send + Sync + 'static,
@@ -49,7 +49,7 @@ fn anonymous<B: Send + 'static>(inner: Any<B>) -> Any<B> {
     AnonymousOnlyLayer::new().layer(inner).boxed_clone()
 }
 
-/// The member of `Cache-Status` of the innermost cache layer.
+/// Returns the `Cache-Status` member of the innermost cache layer.
 fn inner_status(answer: &Answer) -> String {
     let all = answer.headers.get_all("cache-status").iter();
     let all: Vec<_> = all.map(|line| line.to_str().expect("text")).collect();
@@ -115,7 +115,7 @@ async fn marks_of_a_middle_layer_prevent_storing_in_the_inner_cache() {
 }
 
 #[tokio::test]
-async fn what_says_nothing_of_the_visitor_does_not_count() {
+async fn fields_unrelated_to_the_visitor_allow_storing() {
     for (name, value) in [
         ("x-frame-options", "DENY"),
         ("vary", "Accept-Encoding"),
@@ -129,11 +129,11 @@ async fn what_says_nothing_of_the_visitor_does_not_count() {
 }
 
 #[tokio::test]
-async fn what_layers_of_this_crate_write_for_clients_does_not_count() {
+async fn client_fields_of_this_crates_layers_allow_storing() {
     let private = SetCacheControlLayer::new(CacheControl::new().private()).expect("valid");
     let stack = anonymous(private.layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&stack).await[1].is_hit(), "SetCacheControlLayer");
-    // Each visitor's own entries are told `private`.
+    // Clients receive per-identity entries with `private`.
     let own = policy().vary_by_identity("user", |_| Some("alice".to_owned()));
     let own = RouteCacheLayer::new(&memory(), MINUTE)
         .policy(own.build().expect("a policy"))
@@ -142,7 +142,7 @@ async fn what_layers_of_this_crate_write_for_clients_does_not_count() {
     assert!(twice(&anonymous(own)).await[1].is_hit(), "vary_by_identity");
     let tagged = anonymous(ConditionalGetLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(twice(&tagged).await[1].is_hit(), "ConditionalGetLayer");
-    // These say something of the response itself.
+    // These layers restrict the response itself.
     let never = anonymous(NeverCacheLayer::new().layer(route(&memory(), pages())).boxed_clone());
     assert!(!twice(&never).await[1].is_hit(), "NeverCacheLayer");
     let vary = anonymous(AddVaryLayer::on_cookie().layer(route(&memory(), pages())).boxed_clone());
@@ -160,7 +160,7 @@ async fn fields_declared_private_by_a_handler_allow_storing() {
 }
 
 #[tokio::test]
-async fn a_cookie_that_is_declared_harmless_does_not_count() {
+async fn an_ignored_response_cookie_allows_storing() {
     let declared = || policy().ignore_response_cookies(["lb", "exp_*"]);
     for (cookie, hit) in [("lb=7; Path=/", true), ("exp_a=1", true), ("sid=1", false), ("lb", false)] {
         let inner = RouteCacheLayer::new(&memory(), MINUTE)
@@ -169,7 +169,7 @@ async fn a_cookie_that_is_declared_harmless_does_not_count() {
             .boxed_clone();
         let [first, second] = twice(&anonymous(adding(inner, "set-cookie", cookie))).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
-        // Nor does it where the handler sets it.
+        // The same if the handler sets the cookie.
         let (inner, _) = origin(move |_, call| numbered(&[("set-cookie", cookie)], call));
         let stack = SiteCacheLayer::new(&memory())
             .policy(declared().build().expect("a policy"))
@@ -177,7 +177,7 @@ async fn a_cookie_that_is_declared_harmless_does_not_count() {
             .boxed_clone();
         let [first, second] = twice(&stack).await;
         assert_eq!((first.header("set-cookie"), second.is_hit()), (Some(cookie), hit), "{cookie}");
-        assert_eq!(second.header("set-cookie").is_some(), !hit, "it is not stored");
+        assert_eq!(second.header("set-cookie").is_some(), !hit, "the cookie is not stored");
     }
     assert!(Policy::app().ignore_response_cookies(["a=b"]).build().is_err());
 }
@@ -193,7 +193,7 @@ async fn a_refused_hit_leaves_the_entry_in_place() {
 }
 
 #[tokio::test]
-async fn a_rebuilt_or_dropped_response_is_not_stored_inside() {
+async fn a_rebuilt_or_dropped_response_is_not_stored() {
     let rebuilt = route(&memory(), pages()).map_response(|response| {
         let (parts, body) = response.into_parts();
         let mut new = Response::new(body);
@@ -211,7 +211,7 @@ async fn a_rebuilt_or_dropped_response_is_not_stored_inside() {
 }
 
 #[tokio::test]
-async fn a_copy_of_the_extensions_keeps_the_admission() {
+async fn a_response_with_copied_extensions_can_be_admitted() {
     let copied = route(&memory(), pages()).map_response(|response| {
         let extensions = response.extensions().clone();
         let (parts, body) = response.into_parts();
@@ -223,7 +223,7 @@ async fn a_copy_of_the_extensions_keeps_the_admission() {
 }
 
 #[tokio::test]
-async fn a_layer_that_collects_the_body_leaves_the_response_storable() {
+async fn a_response_with_a_collected_body_is_stored() {
     let collected = route(&memory(), pages()).and_then(|response: Response<ResponseBody<Body>>| async {
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
@@ -235,7 +235,9 @@ async fn a_layer_that_collects_the_body_leaves_the_response_storable() {
 
 type Slow = BoxCloneService<Request<Body>, Response<ResponseBody<Streamed>>, Infallible>;
 
-/// A handler that answers when it is told to, and whose body ends when it is told to.
+/// Returns a cached handler, the number of its calls, and the cache.
+///
+/// The handler responds once `answers` is notified. Its body ends once `ends` is notified.
 fn slow(answers: &Arc<Notify>, ends: &Arc<Notify>) -> (Slow, Calls, Cache) {
     let (calls, cache) = (Calls::default(), memory());
     let (counted, answers, ends) = (calls.clone(), Arc::clone(answers), Arc::clone(ends));
@@ -260,7 +262,7 @@ fn slow(answers: &Arc<Notify>, ends: &Arc<Notify>) -> (Slow, Calls, Cache) {
 type Streamed =
     StreamBody<futures_util::stream::BoxStream<'static, Result<http_body::Frame<Bytes>, BoxError>>>;
 
-/// A layer that holds each response back until it is told to go on, and may set a cookie.
+/// Wraps `inner` in a layer that delays each response until `go` is notified, and may set a cookie.
 fn holding<B: Send + 'static>(inner: Any<B>, go: &Arc<Notify>, sets_cookie: bool) -> Any<B> {
     let go = Arc::clone(go);
     inner
@@ -295,7 +297,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn followers_await_admission_and_call_the_handler_if_refused() {
+async fn followers_await_admission_and_forward_if_it_is_refused() {
     for (sets_cookie, calls_made) in [(false, 1), (true, 3)] {
         let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
         let (inner, calls, _) = slow(&answers, &ends);
@@ -307,7 +309,7 @@ async fn followers_await_admission_and_call_the_handler_if_refused() {
         settle().await;
         ends.notify_one();
         settle().await;
-        assert!(!followers.iter().any(|follower| follower.is_finished()), "the verdict is open");
+        assert!(!followers.iter().any(|follower| follower.is_finished()), "the admission is pending");
         assert_eq!(calls.count(), 1);
         go.notify_one();
         settle().await;
@@ -351,7 +353,7 @@ async fn a_streaming_body_is_shared_after_admission() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_ends_before_admission_is_refused_at_once() {
+async fn followers_stop_waiting_if_the_leader_ends_unadmitted() {
     for panics in [false, true] {
         let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
         let (inner, calls, _) = slow(&answers, &ends);
@@ -373,7 +375,7 @@ async fn a_leader_that_ends_before_admission_is_refused_at_once() {
         }
         assert!(leader.await.is_err());
         settle().await;
-        assert_eq!(calls.count(), 2, "the follower calls the handler, panics: {panics}");
+        assert_eq!(calls.count(), 2, "the follower forwards its request, panics: {panics}");
         answers.notify_one();
         settle().await;
         ends.notify_one();
@@ -382,7 +384,7 @@ async fn a_leader_that_ends_before_admission_is_refused_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_waits_no_longer_for_a_verdict_than_for_a_response() {
+async fn the_wait_for_admission_has_the_same_limit_as_for_a_response() {
     let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
     let (inner, calls, _) = slow(&answers, &ends);
     let leader = ask(&anonymous(holding(inner.clone(), &go, false)));
@@ -402,7 +404,7 @@ async fn a_follower_waits_no_longer_for_a_verdict_than_for_a_response() {
 }
 
 #[tokio::test]
-async fn a_revalidated_response_is_stored_after_the_verdict() {
+async fn a_revalidated_response_is_stored_after_admission() {
     for sets_cookie in [false, true] {
         let (cache, hand) = timed();
         let (inner, _) = origin(|request, call| {
@@ -425,7 +427,7 @@ async fn a_revalidated_response_is_stored_after_the_verdict() {
 }
 
 #[tokio::test]
-async fn what_a_head_says_is_learnt_after_the_verdict() {
+async fn a_head_response_updates_the_entry_after_admission() {
     for sets_cookie in [false, true] {
         let cache = memory();
         let (inner, _) = origin(|request, call| {
@@ -445,7 +447,7 @@ async fn what_a_head_says_is_learnt_after_the_verdict() {
 }
 
 #[tokio::test]
-async fn the_status_extension_says_what_the_verdict_was() {
+async fn the_status_extension_reflects_the_admission() {
     for (cookie, stored) in [(None, true), (Some("id=1"), false)] {
         let inner = route(&memory(), pages());
         let stack = match cookie {
@@ -458,7 +460,7 @@ async fn the_status_extension_says_what_the_verdict_was() {
     }
 }
 
-/// A session layer: it gives each new visitor a token, which the page shows, and a cookie.
+/// Wraps `inner` in a session layer, which gives each request a token for the page and a cookie.
 fn session<B: Send + 'static>(inner: Any<B>, number: &Calls) -> Any<B> {
     let number = number.clone();
     service_fn(move |mut request: Request<Body>| {
@@ -491,7 +493,7 @@ where
     inner.map_response(boxed).boxed_clone()
 }
 
-/// Every order of the recommended layers around a form with a token: no visitor gets another's.
+/// The recommended layers stand in every order around a form with a token.
 #[tokio::test]
 async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     let names = ["anonymous", "site", "route", "session"];
@@ -509,7 +511,7 @@ async fn a_session_token_reaches_one_visitor_in_every_layer_order() {
     assert_eq!(orders.len(), 24);
     for order in orders {
         let at = |name| order.iter().position(|other| *other == name).expect("a layer");
-        // A session layer outside of all layers of this crate is not judged.
+        // No layer of this crate sees the cookies of a session layer outside all of them.
         if at("session") == 0 {
             continue;
         }

@@ -1,4 +1,5 @@
-//! Every order of session, site cache, route cache and anonymous-only layers, and tower-http among them.
+//! Every order of session, site cache, route cache and anonymous-only layers, with layers of
+//! tower-http.
 
 use crate::support::*;
 use axum::Router;
@@ -30,7 +31,7 @@ pub(crate) enum Part {
 }
 use Part::*;
 
-/// Every order of some layers, the outermost first.
+/// Returns every order of the layers, with the outermost first.
 pub(crate) fn orders(parts: &[Part]) -> Vec<Vec<Part>> {
     let Some((first, rest)) = parts.split_first() else { return vec![Vec::new()] };
     let mut all = Vec::new();
@@ -44,13 +45,13 @@ pub(crate) fn orders(parts: &[Part]) -> Vec<Vec<Part>> {
     all
 }
 
-/// Tells whether a layer stands outside of all of some others.
+/// Returns `true` if a layer is outside all others in the list.
 pub(crate) fn outside(order: &[Part], one: Part, others: &[Part]) -> bool {
     let place = |part| order.iter().position(|&other| other == part).expect("in the order");
     others.iter().all(|&other| place(one) < place(other))
 }
 
-/// The layers, as they are configured wherever they stand.
+/// The configured layers. Their configuration is the same in every order.
 #[derive(Clone)]
 pub(crate) struct Shop {
     policy: PolicyBuilder,
@@ -66,7 +67,7 @@ impl Shop {
         Self { policy, sessions, anonymous }
     }
 
-    /// An application with these layers around it, all of one cache.
+    /// Returns the application inside these layers, which share one cache.
     pub(crate) fn in_order(&self, order: &[Part]) -> Router {
         self.layered(app(), order)
     }
@@ -93,8 +94,9 @@ impl Shop {
 }
 
 pub(crate) fn app() -> Router {
-    let account =
-        |session: Session| async move { who(&session).await.unwrap_or_else(|| "anybody".to_owned()) };
+    let account = |session: Session| async move {
+        session_user(&session).await.unwrap_or_else(|| "anybody".to_owned())
+    };
     let begin = |session: Session| async move { session.insert("seen", true).await.expect("stored") };
     let enter =
         |session: Session, user: String| async move { session.insert("user", user).await.expect("stored") };
@@ -106,7 +108,7 @@ pub(crate) fn app() -> Router {
         .route("/long", long)
 }
 
-async fn who(session: &Session) -> Option<String> {
+async fn session_user(session: &Session) -> Option<String> {
     session.get("user").await.expect("readable")
 }
 
@@ -114,10 +116,10 @@ pub(crate) fn adding(name: HeaderName, value: &'static str) -> SetResponseHeader
     SetResponseHeaderLayer::appending(name, HeaderValue::from_static(value))
 }
 
-/// What an authentication layer does: it says of a page that it is somebody's.
+/// Marks the response as identified if the session has a user, as an authentication layer does.
 async fn mark(session: Session, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
-    if who(&session).await.is_some() {
+    if session_user(&session).await.is_some() {
         response.extensions_mut().insert(Identified);
     }
     response
@@ -136,25 +138,27 @@ pub(crate) async fn visit(app: &Router, path: &str, cookie: &str) -> Answer {
     send(app, if cookie.is_empty() { get(path) } else { get_with(path, &[("cookie", cookie)]) }).await
 }
 
-/// Each cache layer says what it did, the innermost first.
-pub(crate) fn told(answer: &Answer, what: &str) -> bool {
+/// Returns `true` if a `Cache-Status` line contains the text. Each cache layer adds a line, the
+/// innermost first.
+pub(crate) fn status_contains(answer: &Answer, what: &str) -> bool {
     answer.headers.get_all("cache-status").iter().any(|line| line.to_str().expect("text").contains(what))
 }
 
 pub(crate) fn hit(answer: &Answer) -> bool {
-    told(answer, "; hit")
+    status_contains(answer, "; hit")
 }
 
-/// What many visits in many orders of visitors came to, besides hits for those without any cookie.
+/// The result of many visits in many orders of visitors, except hits of visitors without a cookie.
 #[derive(Debug, Default, PartialEq)]
 struct Tour {
-    /// A user was shown the page of anonymous visitors.
+    /// A user got the page of anonymous visitors.
     users_shown_anybodys: bool,
     users_hits: bool,
     analytics_hits: bool,
 }
 
-/// Lets two users and anonymous visitors come in turn, each of them first once.
+/// Lets two users and two anonymous visitors take turns. Each of them is the first one in one
+/// round.
 async fn tour(make: impl Fn() -> Router) -> Tour {
     let (mut tour, mut anonymous_hits) = (Tour::default(), false);
     for first in 0..4 {
@@ -163,7 +167,7 @@ async fn tour(make: impl Fn() -> Router) -> Tour {
         let visitors = [("alice", &*alice), ("anybody", ""), ("bob", &*bob), ("anybody", "_ga=1")];
         for (user, cookie) in visitors.into_iter().cycle().skip(first).take(3 * visitors.len()) {
             let answer = visit(&app, "/", cookie).await;
-            assert!([user, "anybody"].contains(&answer.text()), "{user} was shown {answer:?}");
+            assert!([user, "anybody"].contains(&answer.text()), "{user} got {answer:?}");
             assert_eq!(answer.header("set-cookie"), None);
             match cookie {
                 "" => anonymous_hits |= hit(&answer),
@@ -175,7 +179,7 @@ async fn tour(make: impl Fn() -> Router) -> Tour {
             }
         }
     }
-    assert!(anonymous_hits, "the tour could show something");
+    assert!(anonymous_hits, "without hits, the tour proves nothing");
     tour
 }
 
@@ -197,10 +201,11 @@ async fn by_default_only_anonymous_pages_are_shared_in_every_order() {
 }
 
 #[tokio::test]
-async fn anonymous_only_layers_hide_users_in_every_order() {
+async fn anonymous_only_layers_protect_users_in_every_order() {
     for order in orders(&[Session, Site, Route, Anonymous]) {
         let tour = tour(|| Shop::new(policy()).in_order(&order)).await;
-        // Inside of a cache layer, it declares nothing to that one, which lets all cookies pass.
+        // Inside a cache layer, it declares no cookies to that layer, so requests with cookies
+        // bypass it.
         let analytics_hits = outside(&order, Anonymous, &CACHES);
         assert_eq!(tour, Tour { analytics_hits, ..Tour::default() }, "{order:?}");
     }
@@ -211,8 +216,9 @@ async fn under_rfc9111_anonymous_only_layers_leak_nothing() {
     for caches in [&CACHES[..], &[Site], &[Route]] {
         for order in orders(&[&[Session, Anonymous], caches].concat()) {
             let outermost = outside(&order, Anonymous, caches);
-            // A cache alone answers all with what anonymous visitors share, before the layer is asked. Of
-            // two, the outer one takes a cookie that it does not know for a credential, and tells the other.
+            // A single cache outside the layer serves the anonymous page to all visitors. Of two
+            // caches, the outer one treats an unknown cookie as a credential and reports it to the
+            // inner one.
             let to_all = caches.len() == 1 && !outermost;
             let expected = Tour {
                 users_shown_anybodys: to_all,
@@ -247,7 +253,8 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
                 shop.layered(app().layer(from_fn(mark)), &order)
             };
             assert_eq!(tour(|| marked(policy())).await, Tour::default(), "{order:?}");
-            // By RFC 9111 alone no cookie counts, so one cache answers all with what is stored: nobody's.
+            // By RFC 9111 alone, cookies do not matter: a single cache serves the anonymous page to
+            // all visitors.
             let to_all = caches.len() == 1;
             let all = Tour { users_shown_anybodys: to_all, users_hits: to_all, analytics_hits: to_all };
             assert_eq!(tour(|| marked(rfc9111())).await, all, "{order:?}");
@@ -255,8 +262,11 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
             let alice = log_in(&app, "alice").await;
             for _ in 0..2 {
                 let answer = visit(&app, "/", &alice).await;
-                assert_eq!((answer.text(), hit(&answer), told(&answer, "; stored")), ("alice", false, false));
-                assert!(told(&answer, "detail=identified"), "{order:?}");
+                assert_eq!(
+                    (answer.text(), hit(&answer), status_contains(&answer, "; stored")),
+                    ("alice", false, false)
+                );
+                assert!(status_contains(&answer, "detail=identified"), "{order:?}");
             }
         }
     }
@@ -266,12 +276,13 @@ async fn responses_marked_identified_are_not_stored_in_any_order() {
 async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
     for order in orders(&[Vary, Session, Route]) {
         assert_eq!(tour(|| Shop::new(policy()).in_order(&order)).await, Tour::default(), "{order:?}");
-        // By RFC 9111, too, where the cache sees the field: a page that does not say itself how long others may have
-        // it is nobody else's. Where it does not, one more layer is needed.
+        // The same under RFC 9111 if the cache sees the field: a page that varies on cookies is
+        // shared only with an explicit lifetime. If the cache does not see the field, an outermost
+        // anonymous-only layer must refuse the page.
         if outside(&order, Route, &[Vary]) {
             assert_eq!(tour(|| Shop::new(rfc9111()).in_order(&order)).await, Tour::default(), "{order:?}");
         }
-        // Outside of the cache, under a layer that judges, the field keeps the page from being stored.
+        // An outermost anonymous-only layer declares which cookies to ignore, so they allow hits.
         if outside(&order, Route, &[Vary]) {
             let order = [&[Anonymous][..], &order].concat();
             let shared = Tour { analytics_hits: true, ..Tour::default() };
@@ -283,15 +294,16 @@ async fn vary_cookie_is_safe_outside_and_separates_users_inside() {
 #[tokio::test]
 async fn an_inner_session_layer_that_sets_cookies_prevents_hits() {
     for order in orders(&[Session, Site, Route]) {
-        // Under an outer cache, the inner one stores nothing that gets a cookie in between.
+        // A cache outside the session layer sees the new cookie. Then the inner cache stores
+        // nothing either.
         let judged = CACHES.iter().any(|&cache| outside(&order, cache, &[Session]));
         let app = Shop::new(policy()).in_order(&order);
         for first in [true, false, false] {
             let answer = visit(&app, "/begin", "").await;
-            // A session is begun for one visitor; where a cache inside answers, none is.
+            // A hit of a cache begins no session.
             assert_eq!(hit(&answer), !first && !judged, "{order:?}");
             assert_eq!(answer.header("set-cookie").is_some(), !hit(&answer), "{order:?}");
-            assert_eq!(told(&answer, "detail=set-cookie"), judged, "{order:?}");
+            assert_eq!(status_contains(&answer, "detail=set-cookie"), judged, "{order:?}");
         }
     }
 }
@@ -311,14 +323,14 @@ async fn a_renewed_session_cookie_reaches_its_owner_in_every_order() {
             for (cookie, sets) in [(&*alice, "Max-Age=3600"), ("", ""), (&ended, "Max-Age=0"), ("", "")] {
                 let answer = visit(&app, "/", cookie).await;
                 let set = answer.header("set-cookie").unwrap_or_default();
-                // A hit from further out than the session layer neither renews nor ends it.
+                // A hit of a cache outside the session layer neither renews nor ends the session.
                 let renews = !sets.is_empty() && !hit(&answer);
                 assert_eq!(
                     set.contains(if renews { sets } else { "Max-Age" }),
                     renews,
                     "{order:?}: {answer:?}"
                 );
-                assert!(!told(&answer, "; stored") || set.is_empty(), "{order:?}: {answer:?}");
+                assert!(!status_contains(&answer, "; stored") || set.is_empty(), "{order:?}: {answer:?}");
             }
         }
     }

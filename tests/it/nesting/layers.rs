@@ -1,4 +1,4 @@
-//! Layers among layers: nesting, tower-http around and inside, bodies and errors of any type.
+//! Nested layers, layers of tower-http around and inside them, and bodies and errors of any type.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 
 #[tokio::test]
-async fn between_other_tower_http_layers_it_compiles_and_caches() {
+async fn a_cache_layer_works_between_layers_of_tower_http() {
     let (inner, calls) = origin(|_, _| with_lines(&[("content-type", "text/html")], "x".repeat(4000)));
     let cache = memory();
     let stack = ServiceBuilder::new()
@@ -44,7 +44,7 @@ async fn between_other_tower_http_layers_it_compiles_and_caches() {
         let response = stack.clone().oneshot(request).await.expect("infallible");
         assert_eq!(response.headers().contains_key("content-encoding"), coded);
         let length = response.into_body().collect().await.expect("a body").to_bytes().len();
-        assert_eq!(length < 4000, coded, "each coding has its own copy");
+        assert_eq!(length < 4000, coded, "each coding has its own entry");
     }
     assert_eq!(calls.count(), 2);
 }
@@ -65,7 +65,7 @@ async fn outer_compression_encodes_the_plain_entry_on_each_hit() {
 }
 
 #[tokio::test]
-async fn a_request_limit_and_a_panic_catcher_inside_are_no_obstacle() {
+async fn an_outer_request_limit_and_an_inner_panic_catcher_work() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<tower_http::body::Limited<Body>>| {
@@ -95,8 +95,8 @@ async fn an_outer_request_id_is_not_stored() {
     let id = async || {
         stack.clone().oneshot(get("/")).await.expect("infallible").headers().get("x-request-id").cloned()
     };
-    assert!(id().await.is_some(), "the page of the one who made it");
-    assert!(id().await.is_none(), "nobody else's id");
+    assert!(id().await.is_some(), "the response of the request itself");
+    assert!(id().await.is_none(), "a hit has no request ID");
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn nested_layers_store_one_entry_by_the_inner_policy() {
         assert_eq!(answer.text(), "1");
     }
     assert_eq!((calls.count(), store.len()), (1, 1));
-    // What the inner layer refuses, the outer one does not store either.
+    // The outer layer does not store a response that the inner layer refuses.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let refusing = RouteCacheLayer::new(&cache, Duration::ZERO).layer(inner);
     let stack = SiteCacheLayer::new(&cache)
@@ -126,7 +126,7 @@ async fn nested_layers_store_one_entry_by_the_inner_policy() {
 }
 
 #[tokio::test]
-async fn of_two_layers_with_one_name_only_the_outer_one_caches() {
+async fn only_the_outer_of_two_layers_with_the_same_name_caches() {
     let (cache, _) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let layer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
@@ -141,14 +141,14 @@ async fn of_two_layers_with_one_name_only_the_outer_one_caches() {
         ]
     );
     let again = send(&stack, get("/")).await;
-    let last = again.headers.get_all("cache-status").iter().next_back().expect("told");
+    let last = again.headers.get_all("cache-status").iter().next_back().expect("a status");
     assert_eq!((last.to_str().expect("text"), calls.count()), ("tower-response-cache; hit; ttl=60", 1));
 }
 
 #[tokio::test]
-async fn a_layer_inside_authentication_never_answers_for_an_outer_one() {
+async fn an_entry_behind_authentication_never_serves_an_outer_layer() {
     let cache = memory();
-    // Checks the credential, and takes it off as proxies do.
+    // Checks the credential and removes it, as proxies do.
     let guarded = |inner: Stack| {
         service_fn(move |mut request: Request<Body>| {
             let inner = inner.clone();
@@ -209,7 +209,7 @@ async fn identification_by_an_outer_layer_reaches_inner_layers() {
 }
 
 #[tokio::test]
-async fn an_inner_route_with_a_ttl_of_its_own_keeps_it() {
+async fn an_inner_route_keeps_its_own_ttl() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let short = RouteCacheLayer::new(&cache, MINUTE).layer(inner);
@@ -222,7 +222,7 @@ async fn an_inner_route_with_a_ttl_of_its_own_keeps_it() {
 }
 
 #[tokio::test]
-async fn the_mark_of_an_inner_layer_does_not_leave_the_outermost() {
+async fn the_outermost_layer_removes_the_mark_of_an_inner_layer() {
     let cache = memory();
     let route = RouteCacheLayer::new(&cache, MINUTE).layer(origin(|_, call| numbered(&[], call)).0);
     let stack = SiteCacheLayer::new(&cache).layer(route);
@@ -270,7 +270,7 @@ async fn layers_made_per_request_share_one_cache() {
 }
 
 #[test]
-fn an_empty_body_needs_no_default_of_the_inner_one() {
+fn a_default_response_body_needs_no_default_inner_body() {
     struct NoDefault;
     let body: ResponseBody<NoDefault> = ResponseBody::default();
     assert!(format!("{body:?}").contains("Stored"));
@@ -287,7 +287,7 @@ fn handles_and_layers_can_be_shared_between_threads() {
 }
 
 #[tokio::test]
-async fn a_layer_that_is_off_forwards_reads_and_invalidates_by_writes() {
+async fn a_disabled_layer_forwards_reads_and_invalidates_by_writes() {
     let cache = memory();
     let policy = policy().build().expect("a policy");
     let (inner, calls) = origin(|_, call| numbered(&[], call));
@@ -302,7 +302,7 @@ async fn a_layer_that_is_off_forwards_reads_and_invalidates_by_writes() {
 }
 
 #[tokio::test]
-async fn layers_without_a_policy_have_that_of_their_cache() {
+async fn layers_without_a_policy_use_the_policy_of_their_cache() {
     let policy = policy().build().expect("a policy");
     let store = tower_response_cache::MemoryStore::with_max_bytes(1 << 20);
     let cache = Cache::builder(store).policy(policy).build().expect("valid");
@@ -321,9 +321,9 @@ async fn layers_without_a_policy_have_that_of_their_cache() {
     assert_eq!(hits, [false, true, false, true]);
 }
 
-/// A layer between takes the credential off, and hands out the page of who sent it.
+/// A layer in between removes the credential and selects the page of its user.
 #[tokio::test]
-async fn inner_layers_see_credentials_through_a_layer_that_is_off() {
+async fn a_disabled_layer_reports_credentials_to_inner_layers() {
     let cache = memory();
     let policy = policy().build().expect("a policy");
     let (inner, _) = origin(|request, _| {

@@ -1,4 +1,4 @@
-//! Marks on responses outlive a layer that builds a new response, and never reach clients.
+//! Marks on responses survive a layer that builds a new response, and never reach clients.
 
 use crate::support::*;
 use http::{Request, Response};
@@ -15,7 +15,8 @@ use tower_response_cache::{
 const FIELD: &str = "tower-response-cache";
 type Any<B> = BoxCloneService<Request<Body>, Response<B>, Infallible>;
 
-/// A middleware that builds a new response: status, fields and body are kept, extensions are lost.
+/// Wraps `inner` in a middleware that keeps status, fields and body of a response, but not its
+/// extensions.
 fn rebuilt<S, B>(inner: S) -> Any<B>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
@@ -52,21 +53,21 @@ where
 }
 
 #[tokio::test]
-async fn a_mark_counts_though_the_response_was_rebuilt() {
+async fn a_mark_survives_a_rebuilt_response() {
     for policy in presets() {
-        assert!(is_stored(policy.clone(), origin(fresh).0).await, "nothing marks it");
+        assert!(is_stored(policy.clone(), origin(fresh).0).await, "no mark");
         let hinted = origin(|request, call| {
             let mut response = fresh(request, call);
             CacheHints::new().never().add_to_response(&mut response);
             response
         });
-        assert!(!is_stored(policy.clone(), hinted.0).await, "a hint");
+        assert!(!is_stored(policy.clone(), hinted.0).await, "a hint of a handler");
         let marked = origin(|request, call| {
             let mut response = fresh(request, call);
             Identified.add_to_response(&mut response);
             response
         });
-        assert!(!is_stored(policy.clone(), marked.0).await, "a handler");
+        assert!(!is_stored(policy.clone(), marked.0).await, "a mark of a handler");
         let never = NeverCacheLayer::new().layer(origin(fresh).0);
         // Without the layer's own `Cache-Control`, the mark alone decides.
         let never = never.map_response(|mut response: Response<Body>| {
@@ -104,7 +105,7 @@ async fn marks_of_an_axum_handler_survive_a_rebuilt_response() {
 }
 
 #[tokio::test]
-async fn an_inner_cache_layer_writes_marks_from_extensions() {
+async fn an_inner_cache_layer_turns_extensions_into_marks() {
     for identified in [false, true] {
         let (inner, calls) = origin(move |request, call| {
             let mut response = fresh(request, call);
@@ -127,7 +128,7 @@ async fn an_inner_cache_layer_writes_marks_from_extensions() {
 }
 
 #[tokio::test]
-async fn the_outermost_layer_removes_the_field_whichever_it_is() {
+async fn an_outermost_layer_of_any_kind_removes_the_mark_field() {
     let marked = || {
         origin(|request, call| {
             let mut response = fresh(request, call);
@@ -158,7 +159,7 @@ async fn the_outermost_layer_removes_the_field_whichever_it_is() {
 }
 
 #[tokio::test]
-async fn a_client_can_send_no_mark() {
+async fn marks_sent_by_a_client_have_no_effect() {
     let echo = || {
         origin(|request, call| {
             let mut response = fresh(request, call);

@@ -1,4 +1,4 @@
-//! Layers inside of other layers.
+//! Layers inside other layers.
 
 mod admission;
 mod auto_traits;

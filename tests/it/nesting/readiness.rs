@@ -36,7 +36,7 @@ async fn hits_do_not_wait_for_a_busy_service() {
     let busy = tokio::spawn(stack.clone().oneshot(get("/slow")));
     sleep(Duration::from_millis(10)).await;
     let begun = Instant::now();
-    // The same clone serves a hit, ready as it is, and then has a miss to forward.
+    // One clone serves a hit while the service is busy, and then forwards a miss.
     let mut kept = stack.clone();
     let hit = kept.ready().await.expect("ready").call(get("/page")).await.expect("infallible");
     assert!(read(hit).await.is_hit());
@@ -44,12 +44,12 @@ async fn hits_do_not_wait_for_a_busy_service() {
     let miss = kept.ready().await.expect("ready").call(get("/other"));
     let miss = timeout(Duration::from_secs(10), miss).await.expect("not starved").expect("infallible");
     assert_eq!(read(miss).await.text(), "3");
-    assert!(begun.elapsed() >= Duration::from_millis(900), "the limit holds for what is forwarded");
+    assert!(begun.elapsed() >= Duration::from_millis(900), "the limit applies to forwarded requests");
     busy.await.expect("no panic").expect("infallible");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buffered_service_is_forwarded_to() {
+async fn requests_are_forwarded_to_a_buffered_service() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |request: Request<Body>| {
@@ -83,7 +83,7 @@ async fn a_readiness_error_is_returned_by_the_response_future() {
     busy.await.expect("no panic").expect("ok");
 }
 
-/// Panics if it is called before it was ready; a clone has to be readied anew.
+/// A service that panics if it is called before it is ready. A clone is not ready.
 #[derive(Default)]
 struct Strict {
     ready: bool,
@@ -106,7 +106,7 @@ impl Service<Request<Body>> for Strict {
     }
 
     fn call(&mut self, _: Request<Body>) -> Self::Future {
-        assert!(std::mem::take(&mut self.ready), "called before it was ready");
+        assert!(std::mem::take(&mut self.ready), "called before it is ready");
         std::future::ready(Ok(numbered(&[], 1)))
     }
 }

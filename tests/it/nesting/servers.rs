@@ -1,4 +1,5 @@
-//! Through real servers on loopback: axum in all the places a layer can go, and plain hyper.
+//! Cache layers in real servers on loopback: in every place that axum has for a layer, and with
+//! plain hyper.
 
 use crate::support::{Answer, Calls, memory, policy};
 use axum::Router;
@@ -41,7 +42,7 @@ impl Server {
     async fn send(&self, method: &str, path: &str, lines: &[(&str, &str)]) -> Answer {
         let stream = TcpStream::connect(self.address).await.expect("connects");
         let (mut client, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes");
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
         let connection = tokio::spawn(connection);
         let mut request = Request::builder().method(method).uri(path).header("host", "shop.example");
         for (name, value) in lines {
@@ -138,7 +139,7 @@ async fn nested_routers_use_their_public_path_as_key_and_scope() {
 #[tokio::test]
 async fn a_rewrite_between_router_and_cache_is_keyed() {
     let page = |uri: axum::http::Uri| async move { uri.path().to_owned() };
-    // Chooses a page by a field that the cache knows nothing of.
+    // Selects a page by a field that does not enter the key.
     let rewrite = |mut request: axum::extract::Request| {
         if let Some(to) = request.headers().get("x-edition").cloned() {
             *request.uri_mut() = to.to_str().expect("text").parse().expect("a path");
@@ -183,7 +184,7 @@ async fn an_ignored_query_parameter_is_hidden_from_original_uri() {
 
 #[tokio::test]
 async fn a_session_cookie_separates_users_without_vary() {
-    // The cookie's user is put on the page inside; `Vary: Cookie` would be added outside, if at all.
+    // The handler inside the cache reads the cookie. No layer inside the cache adds `Vary: Cookie`.
     let page = |headers: HeaderMap| async move {
         headers
             .get("cookie")
@@ -199,7 +200,7 @@ async fn a_session_cookie_separates_users_without_vary() {
 }
 
 #[tokio::test]
-async fn around_a_plain_hyper_service_it_caches_incoming_requests() {
+async fn a_plain_hyper_service_can_be_cached() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<hyper::body::Incoming>| {
@@ -228,7 +229,7 @@ async fn around_a_plain_hyper_service_it_caches_incoming_requests() {
     assert_eq!((hit.header("content-length"), hit.header("transfer-encoding")), (Some("7"), None));
 }
 
-/// Writes the target of a request as in HTTP/1.1, as the documentation says.
+/// Converts the target of a request to its form in HTTP/1.1, as the documentation recommends.
 fn as_http_1<B>(mut request: Request<B>) -> Request<B> {
     let uri = request.uri();
     let host = uri.authority().and_then(|authority| http::HeaderValue::from_str(authority.as_str()).ok());
@@ -266,7 +267,7 @@ async fn http_1_and_http_2_share_pages_with_one_target_form() {
     let stream = TcpStream::connect(server.address).await.expect("connects");
     let executor = hyper_util::rt::TokioExecutor::new();
     let (mut client, connection) =
-        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.expect("shakes");
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream)).await.expect("a handshake");
     let connection = tokio::spawn(connection);
     let request = Request::get("http://shop.example/a?b").body(Full::<Bytes>::default()).expect("a request");
     let response = client.send_request(request).await.expect("answers");

@@ -1,4 +1,4 @@
-//! The services of the layers, made without their layers.
+//! The services of the layers, created without their layers.
 
 use crate::support::*;
 use http::HeaderName;
@@ -37,7 +37,7 @@ fn each_service_gives_access_to_its_inner_service() {
 }
 
 #[tokio::test]
-async fn service_works_like_that_of_its_layer() {
+async fn a_service_works_like_the_service_of_its_layer() {
     let inner = || origin(|_, call| numbered(&[("cache-control", "max-age=60")], call)).0;
     macro_rules! check {
         ($($service:expr, $layer:expr;)*) => {$({
@@ -60,7 +60,7 @@ async fn service_works_like_that_of_its_layer() {
 }
 
 #[test]
-fn names_of_fields_are_text_or_header_names() {
+fn field_names_can_be_text_or_header_names() {
     let accept = http::header::ACCEPT;
     assert!(AddVaryLayer::new([accept.clone()]).is_ok() && AddVaryLayer::new([&accept]).is_ok());
     assert!(AddVaryLayer::new(["Accept".to_owned()]).is_ok() && AddVaryLayer::new(["Accept"]).is_ok());

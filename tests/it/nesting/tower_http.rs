@@ -1,7 +1,8 @@
-//! Among the layers of tower-http: what of theirs is stored, and what is made anew for each visitor.
+//! Cache layers among layers of tower-http: which effects are stored, and which are new for each
+//! request.
 
 use crate::nesting::layer_orders::Part::*;
-use crate::nesting::layer_orders::{CACHES, Shop, adding, app, hit, orders, outside, told, visit};
+use crate::nesting::layer_orders::{CACHES, Shop, adding, app, hit, orders, outside, status_contains, visit};
 use crate::support::*;
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use std::convert::Infallible;
@@ -26,7 +27,7 @@ async fn inner_compression_makes_variants_and_outer_one_entry() {
     let by_coding = policy().vary_by_part(KeyPart::encoding(["gzip"]).expect("valid"));
     for order in orders(&[Compression, Site, Route]) {
         let innermost = CACHES.iter().all(|&cache| outside(&order, cache, &[Compression]));
-        // The part of the key counts wherever compression stands: as many copies as there are codings.
+        // With the key part, every order stores one entry per coding.
         let table = [(policy(), if innermost { spellings.len() } else { 1 }), (by_coding.clone(), 2)];
         for (policy, copies) in table {
             let app = Shop::new(policy).in_order(&order);
@@ -58,7 +59,7 @@ async fn no_visitor_gets_anothers_request_id_in_any_order() {
             let answer = visit(&app, "/long", "").await;
             assert_eq!(hit(&answer), !first);
             let id = answer.headers.get("x-request-id").cloned();
-            // A hit has one where both layers stand outside; a copy of the page has none.
+            // A hit has an ID if both layers are outside the cache. The entry itself contains none.
             let answered = first || outside(&order, PropagateId, &[Site]);
             assert_eq!(id.is_some(), answered && outside(&order, SetId, &[PropagateId]), "{order:?}");
             ids.extend(id);
@@ -74,7 +75,7 @@ async fn no_visitor_gets_anothers_request_id_in_any_order() {
 }
 
 #[tokio::test]
-async fn a_field_that_forbids_sharing_counts_where_the_cache_sees_it() {
+async fn a_field_prevents_sharing_only_if_the_cache_sees_it() {
     let table = [
         (CACHE_CONTROL, "private", "private"),
         (CACHE_CONTROL, "no-store", "no-store"),
@@ -88,7 +89,7 @@ async fn a_field_that_forbids_sharing_counts_where_the_cache_sees_it() {
         for (app, shared) in [(inside, false), (without, true)] {
             visit(&app, "/", "").await;
             let answer = visit(&app, "/", "").await;
-            assert_eq!((hit(&answer), told(&answer, why)), (shared, !shared), "{name}: {value}");
+            assert_eq!((hit(&answer), status_contains(&answer, why)), (shared, !shared), "{name}: {value}");
             assert_eq!(answer.headers[&name], value);
         }
     }
