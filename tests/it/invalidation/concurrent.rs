@@ -23,7 +23,7 @@ async fn an_unpolled_invalidation_does_not_block_others() {
 
 /// The second invalidation begins during the first, and its task does not poll it for a while.
 #[tokio::test(start_paused = true)]
-async fn an_unpolled_waiting_invalidation_does_not_block_others() {
+async fn an_unpolled_second_invalidation_does_not_block_a_third() {
     let cache = Cache::new(Remote(memory_store(1 << 20)));
     cache.invalidate(Invalidation::tag("begin")).await.expect("ok");
     let c = cache.clone();

@@ -194,7 +194,7 @@ struct Nothing;
 impl Dependents for Nothing {}
 
 #[tokio::test(start_paused = true)]
-async fn related_tags_are_invalidated_together_and_others_stay() {
+async fn dependents_of_an_object_are_invalidated_and_others_stay() {
     let paths =
         ["/", "/flavours/vanilla", "/flavours/lemon", "/sizes/1", "/sizes/2", "/aggregate", "/imprint"];
     let answer = |request: &Request<Body>, call| match request.uri().path() {

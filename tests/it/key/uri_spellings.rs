@@ -149,7 +149,7 @@ async fn a_uri_matches_with_path_and_query_encoded_or_decoded() {
 }
 
 #[tokio::test]
-async fn paths_of_requests_and_locations_match_only_encoded() {
+async fn paths_of_requests_and_locations_are_not_decoded_twice() {
     for (written, location) in [("/50%25", "/"), ("/write", "/50%25"), ("/write", "/%35%30%25")] {
         let cache = memory();
         let (inner, _) = origin(move |_, call| numbered(&[("content-location", location)], call));

@@ -128,6 +128,8 @@ fn extending(inner: Any) -> Any {
         .boxed_clone()
 }
 
+/// No outer layer admits the response to a background request. The policy must therefore declare
+/// each extension that a layer adds to requests.
 #[tokio::test(start_paused = true)]
 async fn undeclared_extensions_prevent_background_refreshes() {
     let in_background = ("1".to_owned(), 2);
@@ -170,7 +172,7 @@ async fn extensions_of_an_axum_router_allow_background_refreshes() {
 }
 
 #[tokio::test]
-async fn inner_layers_store_no_credential_field_of_an_outer_layer() {
+async fn credential_fields_declared_by_outer_layers_are_not_stored() {
     let secret = HeaderName::from_static("x-acme");
     let page = || boxed(origin(|_, call| numbered(&[("x-acme", "secret")], call)).0);
     let anonymous =

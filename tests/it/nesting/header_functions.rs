@@ -96,7 +96,7 @@ fn an_invalid_argument_leaves_the_response_unchanged() {
 }
 
 #[test]
-fn an_extension_must_be_valid_in_a_structured_field() {
+fn a_targeted_field_rejects_an_unstructured_extension() {
     let cdn = HeaderName::from_static("cdn-cache-control");
     let control = |value| CacheControl::new().extension("x-edge", value).expect("valid");
     assert!(SetCacheControlLayer::targeting(cdn.clone(), control("abc")).is_ok());

@@ -150,7 +150,7 @@ async fn client_fields_of_this_crates_layers_allow_storing() {
 }
 
 #[tokio::test]
-async fn fields_declared_private_by_a_handler_allow_storing() {
+async fn private_from_a_handler_with_a_ttl_hint_allows_storing() {
     let (inner, _) = origin(|_, call| {
         let mut response = numbered(&[("cache-control", "private")], call);
         CacheHints::new().ttl(MINUTE).add_to(response.extensions_mut());
@@ -384,7 +384,7 @@ async fn followers_stop_waiting_if_the_leader_ends_unadmitted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_wait_for_admission_has_the_same_limit_as_for_a_response() {
+async fn a_follower_waits_for_admission_as_long_as_for_a_response() {
     let (answers, ends, go) = <(Arc<Notify>, Arc<Notify>, Arc<Notify>)>::default();
     let (inner, calls, _) = slow(&answers, &ends);
     let leader = ask(&anonymous(holding(inner.clone(), &go, false)));

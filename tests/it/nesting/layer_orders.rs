@@ -45,7 +45,7 @@ pub(crate) fn orders(parts: &[Part]) -> Vec<Vec<Part>> {
     all
 }
 
-/// Returns `true` if a layer is outside all others in the list.
+/// Returns `true` if `one` is outside all of `others`.
 pub(crate) fn outside(order: &[Part], one: Part, others: &[Part]) -> bool {
     let place = |part| order.iter().position(|&other| other == part).expect("in the order");
     others.iter().all(|&other| place(one) < place(other))

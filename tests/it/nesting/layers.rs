@@ -95,7 +95,7 @@ async fn an_outer_request_id_is_not_stored() {
     let id = async || {
         stack.clone().oneshot(get("/")).await.expect("infallible").headers().get("x-request-id").cloned()
     };
-    assert!(id().await.is_some(), "the response of the request itself");
+    assert!(id().await.is_some(), "the response to a miss has the request ID");
     assert!(id().await.is_none(), "a hit has no request ID");
 }
 
