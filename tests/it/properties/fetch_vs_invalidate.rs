@@ -1,5 +1,5 @@
-//! Fills, invalidations of every kind, reads, evictions and restarts in random order, against a reference
-//! model.
+//! Random fetches, invalidations of every kind, reads, evictions and restarts, checked against a
+//! reference model.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -23,19 +23,19 @@ use tower_response_cache::store::{
 };
 use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer, Store};
 
-/// Waits for so many milliseconds.
+/// Sleeps for a number of milliseconds.
 async fn pause(milliseconds: u64) {
     sleep(Duration::from_millis(milliseconds)).await;
 }
 
-// ---- A store that loses entries and invalidations when it is told to ----
+// ---- A store that loses entries and invalidations on demand ----
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Mode {
     Local,
-    /// Everything takes its time.
+    /// Every operation takes 5 milliseconds.
     Remote,
-    /// The same, with the invalidations as an entry like others.
+    /// Like `Remote`, but an ordinary entry, the record, holds the invalidations.
     OneRecord,
 }
 
@@ -46,8 +46,9 @@ struct Forgetful(Arc<Inner>);
 struct Inner {
     entries: MemoryStore,
     mode: Mode,
-    /// All that was ever stored, and where the invalidations are, if they are among it.
+    /// The keys of all entries ever stored.
     keys: Mutex<Vec<CacheKey>>,
+    /// The key of the record, in `Mode::OneRecord`.
     record: Mutex<Option<CacheKey>>,
     table: Mutex<Arc<dyn Generations>>,
 }
@@ -74,7 +75,7 @@ impl Forgetful {
         }
     }
 
-    /// Loses all invalidations, and no entry.
+    /// Loses all invalidations, but no other entry.
     fn restart(&self) {
         *self.0.table.lock().expect("not poisoned") = new_table();
         if let Some(key) = &*self.0.record.lock().expect("not poisoned") {
@@ -82,7 +83,8 @@ impl Forgetful {
         }
     }
 
-    /// Does something with what is there by then.
+    /// Runs `work`. Unless the store is local, this takes 5 milliseconds, and `work` runs after 3
+    /// of them.
     fn answer<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> StoreFuture<T> + Send + 'static,
@@ -178,7 +180,7 @@ impl Generations for Forgetful {
     }
 }
 
-// ---- What there is, and what names it ----
+// ---- Pages, and the scopes that cover them ----
 
 /// Two sections with two pages each.
 const PAGES: usize = 4;
@@ -198,7 +200,7 @@ fn page_of(path: &str) -> usize {
     path[3..].parse().expect("a page")
 }
 
-/// One thing to ask for, whatever the language.
+/// A resource, in all languages.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Target {
     page: usize,
@@ -238,7 +240,7 @@ enum What {
     TagOfSection(usize),
     TagOfAll,
     Everything,
-    /// What names nothing that there is.
+    /// A scope that covers no page.
     Unrelated(u32),
 }
 
@@ -290,7 +292,7 @@ fn tags(page: usize) -> [String; 3] {
     [format!("page:{page}"), format!("section:{}", section(page)), "all".to_owned()]
 }
 
-/// One of the pages, mostly the same: what is rare elsewhere comes together there.
+/// Picks a page, mostly page 0, so that rare events coincide there.
 fn pages() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(0), 1 => 0..PAGES]
 }
@@ -316,23 +318,23 @@ fn named() -> impl Strategy<Value = Named> {
     (what, host, any::<bool>()).prop_map(|(what, host, soft)| Named { what, host, soft })
 }
 
-// ---- At the same time ----
+// ---- Concurrent steps ----
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A visitor asks for a page, in a language; by a POST, whose answer may be kept for others, or a HEAD, whose
-    /// answer may update what is kept.
+    /// A visitor requests a page in a language. A POST response may be stored for GETs, and a HEAD
+    /// response may update the stored response.
     Read {
         method: &'static str,
         target: Target,
         language: usize,
     },
-    /// What pages are made from changes, and once that is done, it is invalidated by a name of theirs.
+    /// The data of some pages changes; then these pages are invalidated by their scope.
     Write(Named),
     Evict {
         nth: usize,
     },
-    /// The invalidations are lost.
+    /// The store loses its invalidations.
     Restart,
 }
 
@@ -354,16 +356,17 @@ fn modes() -> impl Strategy<Value = Mode> {
     prop_oneof![Just(Mode::Local), Just(Mode::Remote), Just(Mode::OneRecord)]
 }
 
-/// The versions that the last completed invalidations of each target have announced.
+/// The versions announced by the last completed invalidations of each target.
 #[derive(Default)]
 struct Announced {
-    /// Whatever is answered is no older.
+    /// No response may be older.
     hard: [AtomicU64; Target::COUNT],
-    /// Whatever is not said to be stale is no older.
+    /// No response may be older, unless `Cache-Status` reports it as stale.
     soft: [AtomicU64; Target::COUNT],
 }
 
-/// A service that reads a page's version at the beginning of a call: the longest race with a write.
+/// A service that reads the version of a page first, which makes the race with a write as long as
+/// possible.
 #[derive(Clone)]
 struct Origin {
     versions: Arc<[AtomicU64; PAGES]>,
@@ -399,7 +402,7 @@ impl Origin {
         });
         let frames: Pieces = StreamBody::new(Box::pin(frames));
         let mut response = response.body(frames).expect("a response");
-        // A 304 need not say again what tags there are.
+        // A 304 need not repeat the tags.
         if !known {
             CacheHints::new().tags(tags(page)).add_to(response.extensions_mut());
         }
@@ -407,7 +410,7 @@ impl Origin {
     }
 }
 
-/// Runs steps, each at its time, and asserts what was promised.
+/// Runs each step at its time, and checks each response against the announced versions.
 fn run(
     mode: Mode,
     preset: PolicyBuilder,
@@ -459,15 +462,19 @@ fn run(
                             let said = answer.text().split_whitespace();
                             let versions: Vec<u64> =
                                 said.chain([tag]).map(|text| text.parse().expect("a version")).collect();
-                            // This origin answers a HEAD as a GET, and leaves the body to its server.
+                            // This origin answers a HEAD like a GET, with a body that a server
+                            // would drop.
                             let whole = versions.len() == 3 || (method == "HEAD" && versions.len() == 1);
                             let alike = versions.iter().all(|version| *version == versions[0]);
                             assert!(whole && alike, "{answer:?}");
                             let stale = answer.detail().is_some_and(|detail| detail.starts_with("stale"));
-                            assert!(versions[0] >= hard, "{target:?}: gone since {hard} {answer:?}");
+                            assert!(
+                                versions[0] >= hard,
+                                "{target:?}: {hard} was announced before: {answer:?}"
+                            );
                             assert!(
                                 stale || versions[0] >= soft,
-                                "{target:?}: stale since {soft} {answer:?}"
+                                "{target:?}: not marked as stale, but {soft} was announced before: {answer:?}"
                             );
                         }
                         Step::Write(named) => {
@@ -507,8 +514,8 @@ fn run(
 
 proptest! {
     #![proptest_config(crate::support::cases(150))]
-    /// A request that began after a hard invalidation returned never gets older data; after a soft one, it
-    /// gets older data as stale alone.
+    /// A request that begins after a hard invalidation has returned never gets older data. After a
+    /// soft one, it gets older data only as a stale response.
     #[test]
     fn no_response_is_older_than_a_returned_invalidation(
         mode in modes(),
@@ -518,15 +525,16 @@ proptest! {
         steps in prop::collection::vec((0..250_u64, step()), 1..120),
         delays in prop::collection::vec(0..60_u64, 31),
     ) {
-        // So small that entries are evicted, the record of invalidations among them.
+        // The small capacity evicts entries, including the record of invalidations.
         let preset = if proxy { Policy::rfc9111().default_ttl(MINUTE).cache_status(true) } else { policy() };
         run(mode, preset, brief, if small { 64 << 10 } else { 8 << 20 }, steps, delays);
     }
 }
 
-// ---- Many at once ----
+// ---- Concurrent invalidations ----
 
-/// The store takes ten milliseconds to read its record and to write it, and is given 250.
+/// The store takes 10 milliseconds to read and write its record. The cache waits for up to 250
+/// milliseconds.
 #[tokio::test(start_paused = true)]
 async fn concurrent_invalidations_all_take_effect_in_time() {
     for processes in [1, 3] {
@@ -551,7 +559,7 @@ async fn concurrent_invalidations_all_take_effect_in_time() {
     }
 }
 
-/// Whoever makes the changes of all may be gone before they are made.
+/// The caller that writes the invalidations of all callers may be cancelled before the write.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_coalesced_invalidation_loses_no_other() {
     for left_after in 0..25 {
@@ -574,7 +582,8 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
             assert!(ask(nth).await.is_hit());
         }
         let invalidate = |nth: usize| cache.invalidate(Invalidation::tag(format!("path:/{nth}")));
-        // The first has its turn, the second comes while that one reads, and both are gone in the midst of it.
+        // Caller 0 leads, caller 1 joins while caller 0 reads, and both are cancelled at the same
+        // moment.
         let leave = Duration::from_millis(left_after);
         let leaving = |nth| tokio::time::timeout(leave, invalidate(nth));
         let staying = async {
@@ -589,7 +598,7 @@ async fn a_cancelled_coalesced_invalidation_loses_no_other() {
     }
 }
 
-// ---- One after the other ----
+// ---- Sequential steps ----
 
 #[derive(Debug, Clone)]
 enum Turn {
@@ -606,7 +615,7 @@ fn turn() -> impl Strategy<Value = Turn> {
     ]
 }
 
-/// What the model knows of one stored variant.
+/// The state of one stored variant in the model.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Absent,
@@ -616,13 +625,14 @@ enum State {
 
 #[derive(Debug, Default)]
 struct Tally {
-    /// What the model says is there.
+    /// Reads of variants that are stored according to the model.
     expected: Cell<usize>,
+    /// Of these, the reads that found the variant stale or absent instead.
     lost: Cell<usize>,
 }
 
-/// Whatever is there, and whatever is not, is what the model says; but for names that share a bucket, and
-/// then it is less.
+/// Checks that the cache holds exactly the variants that the model predicts, or fewer if scopes
+/// share buckets.
 async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> Result<(), TestCaseError> {
     let store =
         Forgetful::new(MemoryStore::builder().seed(3).max_bytes(32 << 20).build().expect("valid"), mode);
@@ -657,18 +667,18 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
                     tally.expected.set(tally.expected.get() + 1);
                 }
                 if found != *state {
-                    // By names that share a bucket, what is there may be stale, and what is stale may be
-                    // gone.
+                    // An invalidation of other scopes in the same buckets may have made the entry
+                    // stale or absent.
                     let (softened, gone) = match *state {
                         State::Fresh(version) => (found == State::Stale(version), found == State::Absent),
                         State::Stale(_) => (false, found == State::Absent),
                         State::Absent => (false, false),
                     };
-                    prop_assert!(softened || gone, "{target:?}: {found:?} is {state:?}");
+                    prop_assert!(softened || gone, "{target:?}: found {found:?}, expected {state:?}");
                     tally.lost.set(tally.lost.get() + 1);
                 }
                 sleep(Duration::from_secs(1)).await;
-                // A refresh has brought a newer one, whose version the next look tells.
+                // A background refresh has stored a newer version. The next read shows it.
                 *state = match found {
                     State::Absent => State::Fresh(version),
                     State::Fresh(_) => found,
@@ -706,7 +716,7 @@ async fn compared(mode: Mode, windowed: bool, turns: &[Turn], tally: &Tally) -> 
 }
 
 #[test]
-fn an_invalidation_takes_what_it_names_and_hardly_anything_else() {
+fn invalidations_cover_their_scopes_and_little_else() {
     for mode in [Mode::Local, Mode::Remote, Mode::OneRecord] {
         let tally = Tally::default();
         let cases = (any::<bool>(), prop::collection::vec(turn(), 1..80));
@@ -720,7 +730,7 @@ fn an_invalidation_takes_what_it_names_and_hardly_anything_else() {
             panic!("{mode:?}: {error}");
         }
         let (expected, lost) = (tally.expected.get(), tally.lost.get());
-        // A record has 4,096 buckets, a table 16 times as many.
+        // Each row of a record has 2,048 buckets, each row of a local table 16 times as many.
         let most = if mode == Mode::OneRecord { expected / 5 } else { expected / 25 };
         assert!(expected > 100 && lost <= most, "{mode:?}: {lost} of {expected} lost");
     }

@@ -1,4 +1,4 @@
-//! Fills, invalidations and reads in random interleavings, against a reference model.
+//! Random interleavings of fetches, invalidations and reads, checked against a reference model.
 
 use crate::support::*;
 use http::Request;
@@ -13,9 +13,9 @@ use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// A visitor asks for a page, in a language, after so many milliseconds.
+    /// A visitor requests a page in a language, `at` milliseconds after the start.
     Read { page: usize, language: usize, at: u64 },
-    /// The data of a page changes, and the page is invalidated once that is done.
+    /// The data of a page changes; then that page, or everything, is invalidated.
     Write { page: usize, at: u64, everything: bool },
 }
 
@@ -28,7 +28,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #![proptest_config(crate::support::cases(300))]
-    /// A request that began after an invalidation returned never gets data older than it.
+    /// A request that begins after an invalidation has returned never gets data older than that
+    /// invalidation.
     #[test]
     fn no_response_is_older_than_a_prior_invalidation(
         steps in prop::collection::vec(step(), 1..60),
@@ -36,10 +37,10 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
         runtime.block_on(async move {
-            // Small, so that entries are evicted too.
+            // The capacity is small, so that entries are evicted too.
             let cache = Cache::new(memory_store(64 << 10));
             let data: Arc<[AtomicU64; 3]> = Arc::default();
-            // The model: the version of each page that the last completed invalidation announced.
+            // The model: for each page, the version announced by its last completed invalidation.
             let announced: Arc<Mutex<[u64; 3]>> = Arc::default();
             let calls = Calls::default();
             let (source, counted) = (Arc::clone(&data), calls.clone());
@@ -48,7 +49,7 @@ proptest! {
                 let delay = delays[counted.next() % delays.len()];
                 let source = Arc::clone(&source);
                 async move {
-                    // The data is read at the beginning: the longest race with a write.
+                    // Reading the data first makes the race with a write as long as possible.
                     let version = source[page].load(Ordering::SeqCst);
                     sleep(Duration::from_millis(delay)).await;
                     Ok::<_, Infallible>(with_lines(&[("vary", "accept-language")], version.to_string()))
@@ -65,13 +66,13 @@ proptest! {
                             let request = get_with(&format!("/{page}"), &[("accept-language", ["de", "en"][language])]);
                             let answer = read(stack.oneshot(request).await.expect("infallible")).await;
                             let version: u64 = answer.text().parse().expect("a version");
-                            assert!(version >= least, "page {page}: got {version}, {least} was announced before");
+                            assert!(version >= least, "page {page}: got {version}, but {least} was announced before");
                         }
                         Step::Write { page, at, everything } => {
                             sleep(Duration::from_millis(at)).await;
                             let version = data[page].fetch_add(1, Ordering::SeqCst) + 1;
                             let what = if everything { Invalidation::all() } else { Invalidation::path(format!("/{page}")) };
-                            cache.invalidate(what).await.expect("local");
+                            cache.invalidate(what).await.expect("delivered");
                             let mut announced = announced.lock().expect("not poisoned");
                             announced[page] = announced[page].max(version);
                         }
@@ -113,7 +114,7 @@ fn on_threads_no_response_is_older_than_a_prior_invalidation() {
                     let least = announced.load(Ordering::SeqCst);
                     let answer = send(&stack, get("/")).await;
                     let version: u64 = answer.text().parse().expect("a version");
-                    assert!(version >= least, "got {version}, {least} was announced before");
+                    assert!(version >= least, "got {version}, but {least} was announced before");
                 }
             })
         });
@@ -122,7 +123,7 @@ fn on_threads_no_response_is_older_than_a_prior_invalidation() {
         tasks.push(tokio::spawn(async move {
             for _ in 0..500 {
                 let version = data.fetch_add(1, Ordering::SeqCst) + 1;
-                cache.invalidate(Invalidation::path("/")).await.expect("local");
+                cache.invalidate(Invalidation::path("/")).await.expect("delivered");
                 announced.fetch_max(version, Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }

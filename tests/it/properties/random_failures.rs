@@ -1,4 +1,5 @@
-//! Whatever becomes of those who ask, of the service and of its bodies: nobody hangs, nothing is left.
+//! Visitors leave, and the service and its bodies fail, hang or panic. No request hangs, and
+//! nothing is left behind.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -19,13 +20,13 @@ use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// What one call of the service comes to.
+/// The course of one call of the service.
 #[derive(Debug, Clone)]
 struct Fate {
-    /// Until its head, in milliseconds.
+    /// The time until the response head, in milliseconds.
     delay: u32,
     head: Head,
-    /// The pauses before each frame.
+    /// The pause before each frame, in milliseconds.
     frames: Vec<u32>,
     end: End,
 }
@@ -62,7 +63,9 @@ fn fates() -> impl Strategy<Value = Vec<Fate>> {
     prop::collection::vec(fate.prop_map(|(delay, head, frames, end)| Fate { delay, head, frames, end }), 12)
 }
 
-/// Who asks: when, and how long they wait for a head and then for a body.
+/// A visitor: when the request is sent, and how long the visitor waits for the head and then for
+/// the body, in milliseconds. Without a limit, the visitor waits for a second, and a missing head
+/// fails the test.
 #[derive(Debug, Clone, Copy)]
 struct Visitor {
     arrives: u32,
@@ -79,16 +82,16 @@ fn visitors() -> impl Strategy<Value = Vec<Visitor>> {
     )
 }
 
-/// What a visitor got in the end.
+/// The outcome for a visitor.
 #[derive(Debug, PartialEq)]
 enum Got {
     Whole(StatusCode, String),
-    /// It failed, as it may.
+    /// The service or its body failed.
     Failure,
     Left,
 }
 
-/// Calls whose bodies are all there in the end.
+/// Calls that all answer with a complete page.
 fn calm() -> impl Strategy<Value = Vec<Fate>> {
     let fate = |mut fate: Fate| {
         (fate.head, fate.end) = (Head::Page, End::Clean);
@@ -97,14 +100,15 @@ fn calm() -> impl Strategy<Value = Vec<Fate>> {
     fates().prop_map(move |fates| fates.into_iter().map(fate).collect())
 }
 
-/// How many calls are under way, their bodies included, and how many were at a time.
+/// The number of running calls, including those whose bodies still stream, and the highest such
+/// number.
 #[derive(Default)]
 struct Running {
     now: AtomicUsize,
     most: AtomicUsize,
 }
 
-/// One of them.
+/// A running call. It moves into the body, and ends when it is dropped.
 struct Live(Arc<Running>);
 
 impl Live {
@@ -191,7 +195,8 @@ async fn visit(
                     }
                 };
                 let status = response.status();
-                // A body that stalls is its service's own matter.
+                // A stalled body is the fault of the service, so a timeout here is no failure of
+                // the cache.
                 match timeout(visitor.reads.unwrap_or(long) * MS, response.into_body().collect()).await {
                     Ok(Ok(whole)) => {
                         let text = String::from_utf8(whole.to_bytes().to_vec()).expect("text");
@@ -210,7 +215,7 @@ async fn visit(
             Err(error) => {
                 let panic = error.into_panic();
                 let text = panic.downcast_ref::<&str>().copied().unwrap_or_default();
-                assert!(text.starts_with("the "), "only what the service panics with: {text}");
+                assert!(text.starts_with("the "), "a panic that is not from the service: {text}");
                 Got::Failure
             }
         });
@@ -222,7 +227,7 @@ proptest! {
     #![proptest_config(crate::support::cases(400))]
 
     #[test]
-    fn nobody_hangs_gets_half_a_page_or_leaves_anything_behind(
+    fn no_request_hangs_or_gets_half_a_page_and_nothing_leaks(
         fates in fates(),
         visitors in visitors(),
         (policy, in_background) in policies(),
@@ -233,23 +238,23 @@ proptest! {
             let whole: Vec<String> = fates.iter().map(|fate| "abc".repeat(fate.frames.len())).collect();
             let got = visit(&cache, policy, fates, &visitors, &live).await;
             for got in &got {
-                // A stale or failed answer of ours is empty; all others are what one call has made, whole.
+                // Apart from a 504 of the cache, a complete body is the whole body of one call.
                 if let Got::Whole(status, text) = got {
                     assert!(*status == StatusCode::GATEWAY_TIMEOUT || whole.contains(text), "{got:?}");
                 }
             }
             ticks.abort();
-            // What goes on in the background ends by its own limits.
+            // Background work ends by its own time limits.
             sleep(Duration::from_secs(100)).await;
             cache.shutdown().await;
             assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
-            assert_eq!(live.now.load(Ordering::SeqCst), 0, "a call or body that nobody needs is dropped");
+            assert_eq!(live.now.load(Ordering::SeqCst), 0, "unneeded calls and bodies are dropped");
             assert!(!in_background || cache.refreshes().running() == 0);
         });
     }
 
     #[test]
-    fn a_storable_page_has_one_call_at_a_time(
+    fn at_most_one_call_runs_at_a_time_for_a_storable_page(
         fates in calm(),
         visitors in visitors(),
         carried in any::<bool>(),
@@ -257,7 +262,8 @@ proptest! {
         paused(async move {
             let (cache, ticks) = ticking();
             let live = Arc::new(Running::default());
-            // As long as any body takes, since a page that is stale while it arrives is for nobody who comes then.
+            // The TTL covers the longest body: later requests do not share a page that expires
+            // while it streams.
             let policy = policy().default_ttl(150 * MS);
             let policy = if carried { policy.complete_after_disconnect(400 * MS) } else { policy };
             visit(&cache, policy, fates, &visitors, &live).await;
@@ -272,7 +278,8 @@ fn paused(test: impl Future<Output = ()>) {
     builder.enable_time().start_paused(true).build().expect("a runtime").block_on(test);
 }
 
-/// Returns a cache whose time goes with the runtime's.
+/// Returns a cache whose clock follows the paused time of the runtime, and the task that advances
+/// it.
 fn ticking() -> (Cache, tokio::task::JoinHandle<()>) {
     let (clock, hand) = Clock::manual();
     let ticks = tokio::spawn(async move {

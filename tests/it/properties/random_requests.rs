@@ -1,6 +1,6 @@
-//! A random sequence of requests to an honest origin, after each of which what a hit says of itself is held against
-//! the rules: fresh by its own fields, of the right variant, with the validators of its body, newer than what was
-//! invalidated, and nobody else's.
+//! Random sequences of requests to an honest origin. Each hit is checked by its own fields: it is
+//! fresh, of the right variant, has the validators of its body, is newer than the last
+//! invalidation, and belongs to no other visitor.
 
 use crate::support::rfc9111::{SECOND, date, field, proxy, with_status};
 use crate::support::*;
@@ -41,7 +41,8 @@ enum Step {
     Advance(u16),
     Invalidate(bool),
     Change,
-    /// The next two questions at once; the first call takes longer, or the second.
+    /// Sends the next two requests concurrently. If `true`, the second call takes longer, else the
+    /// first.
     Both(bool),
 }
 
@@ -169,7 +170,7 @@ fn answer(world: World, request: &Request<Body>) -> Response<Body> {
     let text = body(version, a, who);
     let label = format!("{version}/{a}/{who}");
     let mut lines: Vec<(&str, String)> = vec![("x-call", call.to_string()), ("x-p", "secret".into())];
-    // What is personal says nothing that lets others have it.
+    // A personal response has no directive that permits sharing.
     let said = match who {
         "-" => SAID[origin.said],
         _ => ["", "private, max-age=60", "no-store"][origin.said % 3],
@@ -222,8 +223,8 @@ fn answer(world: World, request: &Request<Body>) -> Response<Body> {
         "" => {
             !since.is_empty()
                 && origin.modified
-                && httpdate::parse_http_date(&modified(&label)).expect("one")
-                    <= httpdate::parse_http_date(since).expect("one")
+                && httpdate::parse_http_date(&modified(&label)).expect("a date")
+                    <= httpdate::parse_http_date(since).expect("a date")
         }
         given => origin.tag > 0 && opaque(given) == label,
     };
@@ -239,7 +240,7 @@ fn answer(world: World, request: &Request<Body>) -> Response<Body> {
     with_status(status, response)
 }
 
-/// Returns how long something is fresh by its own fields, and its directives.
+/// Returns the lifetime of a response in seconds, explicit or heuristic, and its directives.
 fn lifetime(answer: &Answer) -> (Option<i64>, String) {
     let cdn = answer.header("cdn-cache-control").filter(|cdn| !cdn.is_empty());
     let said = cdn.or(answer.header("cache-control")).unwrap_or_default().to_owned();
@@ -278,17 +279,17 @@ fn check(
             && opaque(tag).contains('/')
             && opaque(tag) != label
         {
-            return fail("the tag of another body");
+            return fail("the `ETag` of another body");
         }
         part("v=").parse::<u64>().map_err(|_| format!("no page: {answer:?}"))?;
         if let Some(lm) = answer.header("last-modified")
             && lm != modified(&label)
         {
-            return fail("the date of another body");
+            return fail("the `Last-Modified` of another body");
         }
         let own = part("who=");
         if own != "-" && who != Some(own) {
-            return fail("somebody else's");
+            return fail("another visitor's page");
         }
         let sent = a.map_or("none".to_owned(), |a| a.to_string());
         if answer.header("vary").is_some() && part("a=") != "-" && part("a=") != sent {
@@ -297,7 +298,7 @@ fn check(
         if let Some(length) = answer.header("content-length")
             && length != text.len().to_string()
         {
-            return fail("another length");
+            return fail("a wrong `Content-Length`");
         }
     }
     if method == 1
@@ -308,30 +309,30 @@ fn check(
         let parts: Vec<_> = opaque(tag).split('/').collect();
         let text = body(parts[0].parse().expect("a version"), parts[1], parts[2]);
         if answer.header("content-length").is_some_and(|length| length != text.len().to_string()) {
-            return fail("the length of another body");
+            return fail("the `Content-Length` of another body");
         }
     }
     if hit && answer.headers.contains_key("set-cookie") {
-        return fail("a cookie");
+        return fail("a hit with `Set-Cookie`");
     }
     if hit && (complete || partial) {
         let stale = status.contains("detail=stale");
-        let age: i64 = answer.header("age").ok_or("no age")?.parse().map_err(|_| "no number")?;
+        let age: i64 = answer.header("age").ok_or("no `Age`")?.parse().map_err(|_| "not a number")?;
         let (life, said) = lifetime(answer);
         let has = |name: &str| said.split(", ").any(|d| d == name);
         let seconds = |text: &str, name: &str| {
             text.split(", ").find_map(|d| d.strip_prefix(name)).and_then(|v| v.parse::<i64>().ok())
         };
-        // See 1.
+        // A follower may get its leader's response even if that is `no-cache` or already stale.
         if collapsed && (has("no-cache") || life.is_some_and(|life| age >= life)) {
             return Ok(());
         }
-        let Some(life) = life else { return fail("no lifetime") };
+        let Some(life) = life else { return fail("a hit without a lifetime") };
         if has("no-cache") || has("private") || (has("no-store") && !has("must-understand")) {
-            return fail("not to be used");
+            return fail("a hit that must not be reused");
         }
         if said.contains("=\"x-p\"") && answer.headers.contains_key("x-p") {
-            return fail("a field that is not for others");
+            return fail("a hit with a field that is private or `no-cache`");
         }
         if age >= life {
             let window = seconds(&said, "stale-while-revalidate=").unwrap_or(own);
@@ -341,21 +342,22 @@ fn check(
             };
             let strict = has("must-revalidate") || said.contains("s-maxage");
             if !stale || strict || (age - life > taken && age - life >= window) {
-                return fail("stale");
+                return fail("stale without permission");
             }
         }
         if (!collapsed && asked.contains("no-cache"))
             || seconds(asked, "max-age=").is_some_and(|most| age > most)
         {
-            return fail("older than asked for");
+            return fail("older than the request permits");
         }
         if seconds(asked, "min-fresh=").is_some_and(|least| life - age < least) {
-            return fail("not fresh for so long");
+            return fail("not fresh for `min-fresh`");
         }
         if !stale {
-            let call: usize = answer.header("x-call").ok_or("no call")?.parse().map_err(|_| "no number")?;
+            let call: usize =
+                answer.header("x-call").ok_or("no `X-Call`")?.parse().map_err(|_| "not a number")?;
             if call <= gone {
-                return fail("invalidated");
+                return fail("older than an invalidation");
             }
         }
     }
@@ -485,10 +487,11 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
                             && after != before.call
                             && !answer.header("cache-status").unwrap_or_default().contains("; hit")
                         {
-                            return Err(format!("only what is cached: {answer:?}"));
+                            return Err(format!("forwarded despite `only-if-cached`: {answer:?}"));
                         }
                     } else if answer.status.is_success() {
-                        // Its own answer may be kept, and is not older.
+                        // The response to the write may be stored, so only earlier calls count as
+                        // invalidated.
                         gone = before.call;
                     }
                 }
@@ -501,14 +504,14 @@ async fn walk(policy: PolicyBuilder, own_window: i64, varies: u8, steps: Vec<Ste
 proptest! {
     #![proptest_config(crate::support::cases(200))]
     #[test]
-    fn a_hit_is_what_it_says(varies in 0..3_u8, steps in steps()) {
+    fn hits_are_valid_by_their_own_fields(varies in 0..3_u8, steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let walked = runtime.block_on(walk(proxy(), 0, varies, steps));
         prop_assert_eq!(walked, Ok(()));
     }
 
     #[test]
-    fn a_hit_is_what_it_says_with_options_on(at in 0..4_usize, varies in 0..3_u8, steps in steps()) {
+    fn hits_are_valid_by_their_own_fields_with_options_on(at in 0..4_usize, varies in 0..3_u8, steps in steps()) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime");
         let (policy, window) = match at {
             0 => (proxy().etags(true), 0),

@@ -1,4 +1,5 @@
-//! Everything at once: many visitors, who leave; a service and bodies that fail, hang and panic; invalidations.
+//! Soak test: visitors leave, and the service and its bodies fail, hang and panic, while pages are
+//! invalidated.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -11,11 +12,11 @@ use std::time::Duration;
 use tower::{Layer, ServiceExt};
 use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer};
 
-/// So many different courses of events.
+/// The number of random runs.
 const SEEDS: u64 = 200;
 
-/// Whatever is invalidated, cancelled, slow or failing: nobody gets what is older than an invalidation that had
-/// returned, and nothing is left.
+/// No response is older than an invalidation that had returned before the request began. After each
+/// run, no flight, recording, background refresh, call or body is left.
 #[test]
 fn no_invalidated_response_under_concurrent_failures() {
     use std::sync::atomic::{AtomicU64, AtomicUsize};
@@ -156,7 +157,8 @@ fn no_invalidated_response_under_concurrent_failures() {
                         Ok(Ok(response)) => response,
                         Ok(Err(_)) => return,
                         Err(_) => {
-                            // Without `origin_timeout`, a handler that hangs hangs.
+                            // The visitor has left, or the handler hangs and no `origin_timeout` is
+                            // set.
                             return;
                         }
                     };
@@ -205,7 +207,9 @@ fn no_invalidated_response_under_concurrent_failures() {
             }
             ticks.abort();
             tokio::time::sleep(Duration::from_secs(100)).await;
-            tokio::time::timeout(Duration::from_secs(100), cache.shutdown()).await.expect("it ends");
+            tokio::time::timeout(Duration::from_secs(100), cache.shutdown())
+                .await
+                .expect("the shutdown completes");
             let refreshes = cache.refreshes();
             assert_eq!(
                 (cache.flights(), cache.recording_bytes(), refreshes.running(), live.load(Ordering::SeqCst)),

@@ -1,4 +1,5 @@
-//! What the example proxy makes of fields and versions, in both directions, and how it ends.
+//! How the example proxy handles fields and HTTP versions in both directions, and how it shuts
+//! down.
 
 use crate::support::proxy::{Client, Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
 use bytes::Bytes;
@@ -26,7 +27,7 @@ fn policy() -> PolicyBuilder {
 }
 
 #[tokio::test]
-async fn fields_of_the_clients_connection_stay_there() {
+async fn connection_fields_of_the_client_are_not_forwarded() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let lines = "Connection: X-One, x-two ,, keep-alive\r\nConnection: X-Three\r\nKeep-Alive: timeout=5\r\n\
@@ -42,7 +43,7 @@ async fn fields_of_the_clients_connection_stay_there() {
 }
 
 #[tokio::test]
-async fn fields_of_the_upstreams_connection_stay_there() {
+async fn connection_fields_of_the_upstream_are_not_forwarded() {
     let lines = format!(
         "{FRESH}Connection: X-One, X-Two\r\nConnection: keep-alive\r\nKeep-Alive: timeout=5\r\n\
          Proxy-Connection: keep-alive\r\nUpgrade: h2c\r\nX-One: 1\r\nX-Two: 2\r\nX-Three: 3\r\n"
@@ -55,7 +56,7 @@ async fn fields_of_the_upstreams_connection_stay_there() {
         for name in ["keep-alive", "proxy-connection", "upgrade", "x-one", "x-two"] {
             assert!(got.header(name).is_none(), "{name}");
         }
-        // The proxy's own.
+        // The proxy sets this one itself.
         assert_eq!(got.header("connection"), Some("close"));
     }
 }
@@ -84,7 +85,7 @@ async fn connection_cannot_remove_framing_or_identifying_fields() {
 }
 
 #[tokio::test]
-async fn a_field_that_the_upstream_does_not_get_chooses_no_variant() {
+async fn a_field_not_forwarded_to_the_upstream_selects_no_variant() {
     let pages = ["none", "de"].map(|body| page(&format!("{FRESH}Vary: Accept-Language\r\n"), body));
     let origin = Origin::start(pages).await;
     let proxy = Proxy::over(&origin).await;
@@ -97,7 +98,7 @@ async fn a_field_that_the_upstream_does_not_get_chooses_no_variant() {
 }
 
 #[tokio::test]
-async fn both_directions_go_via_the_proxy_behind_those_before_it() {
+async fn the_proxy_appends_itself_to_via_in_both_directions() {
     let origin = Origin::start([page(&format!("{FRESH}Via: 1.1 within\r\n"), "body")]).await;
     let proxy = Proxy::over(&origin).await;
     let vias = |got: &Got| {
@@ -113,7 +114,7 @@ async fn both_directions_go_via_the_proxy_behind_those_before_it() {
 }
 
 #[tokio::test]
-async fn no_tunnel_is_opened_and_no_request_echoed() {
+async fn connect_and_trace_are_not_implemented() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     for asked in [
@@ -127,7 +128,7 @@ async fn no_tunnel_is_opened_and_no_request_echoed() {
 }
 
 #[tokio::test]
-async fn the_last_that_may_pass_a_request_on_answers_it() {
+async fn options_with_max_forwards_0_is_answered_by_the_proxy() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let with = |method, left: &str| asking(method, "/", &format!("Max-Forwards: {left}\r\n"));
@@ -136,7 +137,7 @@ async fn the_last_that_may_pass_a_request_on_answers_it() {
     assert_eq!(proxy.send(with("OPTIONS", "-1")).await.status(), 400);
     assert_eq!(origin.count(), 0);
     proxy.send(with("OPTIONS", "7")).await;
-    // It is for no other method.
+    // `Max-Forwards` does not affect a GET.
     proxy.send(with("GET", "0")).await;
     let left: Vec<_> = origin.seen().iter().map(|seen| seen.all("max-forwards").concat()).collect();
     assert_eq!(left, ["6", "0"]);
@@ -159,7 +160,7 @@ async fn an_http_1_0_client_gets_bodies_delimited_by_close() {
 }
 
 #[tokio::test]
-async fn a_client_of_http_1_0_without_a_host_has_entries_of_its_own() {
+async fn http_1_0_requests_without_host_have_separate_entries() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     for _ in 0..2 {
@@ -168,11 +169,11 @@ async fn a_client_of_http_1_0_without_a_host_has_entries_of_its_own() {
     }
 }
 
-/// A client with prior knowledge.
+/// Connects an HTTP/2 client with prior knowledge (RFC 9113 section 3.3).
 async fn http2_client(address: SocketAddr) -> SendRequest<Empty<Bytes>> {
     let stream = TcpStream::connect(address).await.expect("connects");
     let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (client, connection) = guarded(handshake).await.expect("shakes");
+    let (client, connection) = guarded(handshake).await.expect("a handshake");
     tokio::spawn(connection);
     client
 }
@@ -190,7 +191,7 @@ fn to(uri: &str) -> http::request::Builder {
 }
 
 #[tokio::test]
-async fn a_client_of_http_2_shares_the_entries_of_all_others() {
+async fn http_2_clients_share_entries_with_http_1_clients() {
     let lines = format!("{FRESH}Connection: close\r\nKeep-Alive: timeout=5\r\n");
     let origin = Origin::start([page(&lines, "body")]).await;
     let proxy = Proxy::over(&origin).await;
@@ -209,7 +210,7 @@ async fn a_client_of_http_2_shares_the_entries_of_all_others() {
 }
 
 #[tokio::test]
-async fn cookies_that_http_2_sends_apart_are_one_field_in_http_1() {
+async fn split_http_2_cookies_become_one_http_1_field() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let mut client = http2_client(proxy.address).await;
@@ -218,10 +219,10 @@ async fn cookies_that_http_2_sends_apart_are_one_field_in_http_1() {
     assert_eq!(origin.seen()[0].all("cookie"), ["a=1; b=2"]);
 }
 
-/// What an upstream has seen of a request: its target, its `Host` and its version.
+/// The target, `Host` and version of each request that an upstream received.
 type Asked = Arc<Mutex<Vec<(String, Option<String>, Version)>>>;
 
-/// An upstream of HTTP/2, with one numbered page for each request.
+/// Starts an HTTP/2 upstream that answers each request with a numbered page.
 async fn http2_upstream() -> (SocketAddr, Asked) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -247,7 +248,7 @@ async fn http2_upstream() -> (SocketAddr, Asked) {
 }
 
 #[tokio::test]
-async fn an_upstream_of_http_2_is_asked_for_the_clients_host() {
+async fn an_http_2_upstream_gets_the_clients_host() {
     let (address, asked) = http2_upstream().await;
     let proxy = Proxy::start(address, policy(), true, LONG).await;
     for hit in [false, true] {
@@ -265,7 +266,7 @@ async fn an_upstream_of_http_2_is_asked_for_the_clients_host() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_speaks_no_http_2_is_a_bad_gateway() {
+async fn an_upstream_without_http_2_support_is_a_bad_gateway() {
     let origin =
         Origin::start([Reply::closing("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")]).await;
     let proxy = Proxy::start(origin.address, policy(), true, LONG).await;
@@ -274,8 +275,8 @@ async fn an_upstream_that_speaks_no_http_2_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn an_upstream_of_http_2_is_connected_to_anew_once_it_was_gone() {
-    // It hangs up on the first connection.
+async fn the_proxy_reconnects_to_an_http_2_upstream() {
+    // The upstream closes its first connection at once.
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (inner, asked) = http2_upstream().await;
@@ -287,7 +288,7 @@ async fn an_upstream_of_http_2_is_connected_to_anew_once_it_was_gone() {
         }
     });
     let proxy = Proxy::start(address, policy(), true, LONG).await;
-    // Where it was not sent yet, it goes over the next one.
+    // A request that was not sent yet goes over the next connection.
     let first = proxy.get("/").await;
     assert!(first.status() == 502 || first.text() == "page 1", "{first:?}");
     assert_eq!(proxy.get("/").await.text(), "page 1");
@@ -306,7 +307,7 @@ async fn shutdown_completes_requests_and_accepts_no_connections() {
     client.write("GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n").await;
     client.until("half").await;
     proxy.stop();
-    // An idle connection ends, which shows that it has heard.
+    // The idle connection ends, so the proxy has begun its shutdown.
     assert!(idle.rest().await.is_empty());
     assert!(TcpStream::connect(address).await.is_err());
     told.notify_one();

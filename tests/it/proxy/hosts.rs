@@ -1,4 +1,5 @@
-//! Which site a request to the example proxy is for, and that nobody gets or fills another's entry.
+//! The site that a request to the example proxy selects. No request reads or fills an entry of
+//! another site.
 
 use crate::support::proxy::{Got, Origin, Proxy};
 
@@ -9,7 +10,7 @@ async fn ask(proxy: &Proxy, target: &str, lines: &str) -> Got {
     proxy.send(format!("GET {target} HTTP/1.1\r\n{lines}Connection: close\r\n\r\n")).await
 }
 
-/// A proxy that has pages of both sites.
+/// Starts a proxy that has stored a page of each site.
 async fn filled() -> (Proxy, Origin) {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
@@ -18,8 +19,8 @@ async fn filled() -> (Proxy, Origin) {
     (proxy, origin)
 }
 
-/// Both sites still have what they had.
-async fn are_as_they_were(proxy: &Proxy, why: &str) {
+/// Asserts that both sites still have their stored pages.
+async fn assert_pages_unchanged(proxy: &Proxy, why: &str) {
     for (host, text) in [(SHOP, "page 1"), (EVIL, "page 2")] {
         let got = proxy.get_from(host, "/").await;
         assert_eq!((got.text(), got.is_hit()), (text, true), "{host} after {why}");
@@ -27,25 +28,25 @@ async fn are_as_they_were(proxy: &Proxy, why: &str) {
 }
 
 #[tokio::test]
-async fn sites_have_entries_of_their_own() {
+async fn each_site_has_its_own_entries() {
     let (proxy, origin) = filled().await;
-    are_as_they_were(&proxy, "nothing").await;
+    assert_pages_unchanged(&proxy, "nothing").await;
     let hosts: Vec<_> = origin.seen().iter().map(|seen| seen.all("host").concat()).collect();
     assert_eq!(hosts, [SHOP, EVIL]);
 }
 
 #[tokio::test]
-async fn the_host_of_an_absolute_target_stands_in_place_of_the_field() {
+async fn the_host_of_an_absolute_target_outranks_the_host_field() {
     let (proxy, _origin) = filled().await;
     let got = ask(&proxy, "http://evil.example/", "Host: shop.example\r\n").await;
     assert_eq!((got.text(), got.is_hit()), ("page 2", true));
     let got = ask(&proxy, "http://shop.example/", "Host: evil.example\r\n").await;
     assert_eq!((got.text(), got.is_hit()), ("page 1", true));
-    are_as_they_were(&proxy, "absolute targets").await;
+    assert_pages_unchanged(&proxy, "absolute targets").await;
 }
 
 #[tokio::test]
-async fn an_absolute_target_fills_the_entry_of_its_own_host_alone() {
+async fn an_absolute_target_fills_only_the_entry_of_its_host() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     assert_eq!(ask(&proxy, "http://evil.example/", "Host: shop.example\r\n").await.text(), "page 1");
@@ -58,7 +59,7 @@ async fn an_absolute_target_fills_the_entry_of_its_own_host_alone() {
 }
 
 #[tokio::test]
-async fn a_host_that_is_missing_doubled_or_invalid_is_refused() {
+async fn a_missing_repeated_or_invalid_host_is_refused() {
     let (proxy, origin) = filled().await;
     for lines in [
         "",
@@ -90,7 +91,7 @@ async fn a_host_that_is_missing_doubled_or_invalid_is_refused() {
             assert_eq!((got.status(), got.text()), (400, ""), "{target} {lines:?}");
         }
     }
-    are_as_they_were(&proxy, "bad hosts").await;
+    assert_pages_unchanged(&proxy, "bad hosts").await;
     assert_eq!(origin.count(), 2);
 }
 
@@ -103,21 +104,21 @@ async fn targets_with_bad_authorities_are_refused() {
             got.status() == 200 && origin.seen().last().is_some_and(|seen| seen.all("host") == [EVIL]);
         assert!(got.status() == 400 || is_own, "{target}: {got:?}");
     }
-    are_as_they_were(&proxy, "bad targets").await;
+    assert_pages_unchanged(&proxy, "bad targets").await;
 }
 
-/// RFC 9112 section 3.2.4: the asterisk is for OPTIONS; and this is no server of anything but HTTP.
+/// RFC 9112 section 3.2.4: only OPTIONS has `*` as its target. The proxy serves no scheme but HTTP.
 #[tokio::test]
-async fn targets_that_no_server_of_http_has_are_refused() {
+async fn asterisk_and_foreign_scheme_targets_are_refused() {
     let (proxy, _origin) = filled().await;
     for target in ["*", "ftp://shop.example/", "ws://shop.example/"] {
         assert_eq!(ask(&proxy, target, "Host: shop.example\r\n").await.status(), 400, "{target}");
     }
-    are_as_they_were(&proxy, "other targets").await;
+    assert_pages_unchanged(&proxy, "other targets").await;
 }
 
 #[tokio::test]
-async fn user_information_in_a_target_is_no_part_of_the_host() {
+async fn userinfo_in_a_target_is_not_part_of_the_host() {
     let (proxy, origin) = filled().await;
     for target in ["http://shop.example@evil.example/", "http://shop.example:80@evil.example/"] {
         let got = ask(&proxy, target, "Host: shop.example\r\n").await;
@@ -126,7 +127,7 @@ async fn user_information_in_a_target_is_no_part_of_the_host() {
     let got = ask(&proxy, "http://evil.example@shop.example/new", "Host: evil.example\r\n").await;
     assert_eq!(got.text(), "page 3");
     assert_eq!(origin.seen()[2].all("host"), [SHOP]);
-    are_as_they_were(&proxy, "user information").await;
+    assert_pages_unchanged(&proxy, "user information").await;
     assert_eq!(proxy.get_from(SHOP, "/new").await.text(), "page 3");
     assert_eq!(proxy.get_from(EVIL, "/new").await.text(), "page 4");
 }
@@ -142,28 +143,28 @@ async fn other_spellings_of_a_host_are_forwarded_and_not_stored() {
             assert_eq!(origin.seen().last().map(|seen| seen.all("host") == [host]), Some(true), "{host}");
         }
     }
-    are_as_they_were(&proxy, "other spellings").await;
+    assert_pages_unchanged(&proxy, "other spellings").await;
 }
 
 #[tokio::test]
-async fn a_port_is_never_another_sites() {
+async fn a_host_with_another_port_has_its_own_entries() {
     let (proxy, _origin) = filled().await;
     let shop = proxy.get_from("shop.example:8080", "/").await;
     assert_eq!((shop.text(), shop.is_hit()), ("page 3", false));
     for _ in 0..2 {
         assert!(["page 3", "page 4"].contains(&proxy.get_from("shop.example:80", "/").await.text()));
     }
-    are_as_they_were(&proxy, "ports").await;
+    assert_pages_unchanged(&proxy, "ports").await;
     assert_eq!(proxy.get_from("shop.example:8080", "/").await.text(), "page 3");
 }
 
 #[tokio::test]
-async fn fields_that_claim_another_host_have_entries_of_their_own() {
+async fn fields_that_claim_another_host_select_other_entries() {
     let (proxy, _origin) = filled().await;
     for line in ["X-Forwarded-Host: evil.example", "Forwarded: host=evil.example", "X-Original-URL: /evil"] {
         let got = ask(&proxy, "/", &format!("Host: shop.example\r\n{line}\r\n")).await;
         assert!(!["page 1", "page 2"].contains(&got.text()), "{line}");
-        are_as_they_were(&proxy, line).await;
+        assert_pages_unchanged(&proxy, line).await;
     }
 }
 
@@ -176,11 +177,11 @@ async fn a_target_that_looks_like_another_host_is_a_path() {
         let seen = origin.seen().pop().expect("one");
         assert_eq!((seen.line(), seen.all("host")), (&*format!("GET {target} HTTP/1.1"), vec![SHOP]));
     }
-    are_as_they_were(&proxy, "paths").await;
+    assert_pages_unchanged(&proxy, "paths").await;
 }
 
 #[tokio::test]
-async fn a_whole_server_is_asked_for_its_options_by_an_asterisk() {
+async fn options_asterisk_is_forwarded() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let got = proxy.send("OPTIONS * HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;

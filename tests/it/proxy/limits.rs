@@ -1,4 +1,5 @@
-//! What clients and upstreams of the example proxy hold is bounded, and honest clients are served meanwhile.
+//! The example proxy limits the resources that its clients and upstreams hold, and serves honest
+//! clients meanwhile.
 
 use crate::support::proxy::{LONG, Origin, Proxy, Reply, Then, guarded, page};
 use bytes::{Buf, BytesMut};
@@ -8,16 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tower_response_cache::Policy;
 
-/// More than a client that opens no window takes.
+/// More bytes than fit the window of a client that never sends `WINDOW_UPDATE`.
 const LARGE: usize = 1 << 19;
 
-/// More than the buffers of a connection take.
+/// More bytes than fit the buffers of a connection.
 const HUGE: usize = 24 << 20;
 
-/// So long a client may read nothing where that is measured; what it does read comes much sooner.
+/// How long a client may read nothing, in tests of that limit. All other reads take much less time.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// The number of requests on one connection.
+/// The number of concurrent requests that the proxy accepts on one connection.
 const STREAMS: usize = 32;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -25,7 +26,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A GET of HTTP/2 as a whole, by literals (RFC 7541 section 6.2.2).
+/// A complete HTTP/2 GET in one frame, with literal fields (RFC 7541 section 6.2.2).
 fn get(stream: u32, path: &str) -> Vec<u8> {
     let length = u8::try_from(path.len()).expect("a short path");
     let mut block = vec![0x82, 0x86, 0x04, length];
@@ -34,14 +35,14 @@ fn get(stream: u32, path: &str) -> Vec<u8> {
     frame(1, 5, stream, &block)
 }
 
-/// A connection of HTTP/2, by its frames. It opens no window.
+/// An HTTP/2 connection at the level of frames. It never sends `WINDOW_UPDATE`.
 struct Raw {
     stream: TcpStream,
     got: BytesMut,
 }
 
 impl Raw {
-    /// Sends as many requests as it is told, and a PING.
+    /// Connects, and sends a number of requests and then a PING.
     async fn attack(address: SocketAddr, attacker: usize, requests: u32, settings: &[u8]) -> Self {
         let mut stream = TcpStream::connect(address).await.expect("connects");
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
@@ -54,7 +55,7 @@ impl Raw {
         Self { stream, got: BytesMut::new() }
     }
 
-    /// Reads the next frame: its type and the first bytes of its payload.
+    /// Reads the next frame, and returns its type and flags.
     async fn frame(&mut self) -> (u8, u8) {
         loop {
             if let [a, b, c, kind, flags, ..] = self.got[..] {
@@ -69,7 +70,7 @@ impl Raw {
         }
     }
 
-    /// Waits until its requests have been read.
+    /// Waits until the proxy has read all requests, and returns how many it has reset.
     async fn until_ping(&mut self) -> usize {
         let mut resets = 0;
         loop {
@@ -86,7 +87,7 @@ impl Raw {
     }
 }
 
-/// Pages that no store takes, and that are too large for a client that reads nothing.
+/// A page that is not stored, and is too large to send to a client that reads nothing.
 fn large() -> Reply {
     page("Cache-Control: no-store\r\n", &"x".repeat(LARGE))
 }
@@ -95,7 +96,7 @@ fn large_pages(count: usize) -> Vec<Reply> {
     std::iter::repeat_n(large(), count).collect()
 }
 
-/// Waits until the upstream has as many requests.
+/// Waits until the upstream has received `count` requests.
 async fn until_asked(origin: &Origin, count: usize) {
     guarded(async {
         while origin.count() < count {
@@ -106,15 +107,15 @@ async fn until_asked(origin: &Origin, count: usize) {
 }
 
 #[tokio::test]
-async fn connections_that_read_nothing_hold_few_requests() {
-    // A window of its own for each stream, and none at all.
+async fn a_client_that_reads_nothing_holds_few_requests() {
+    // With the default window for each stream, and with an initial window of 0.
     for settings in [&[][..], &[0, 4, 0, 0, 0, 0]] {
         let origin = Origin::start(large_pages(5 * STREAMS)).await;
         let proxy = Proxy::over(&origin).await;
         let mut attackers = Vec::new();
         for attacker in 0..5 {
             let mut raw = Raw::attack(proxy.address, attacker, 200, settings).await;
-            assert_eq!(raw.until_ping().await, 200 - STREAMS, "the others are refused");
+            assert_eq!(raw.until_ping().await, 200 - STREAMS, "further requests are refused");
             attackers.push(raw);
             until_asked(&origin, (attacker + 1) * STREAMS).await;
         }
@@ -134,7 +135,7 @@ async fn an_http_2_stream_that_is_not_read_is_reset() {
         let mut raw = Raw::attack(proxy.address, 0, 4, settings).await;
         raw.until_ping().await;
         until_asked(&origin, 4).await;
-        // All places are taken: it waits for one.
+        // All slots are taken, so this request waits for one.
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (200, "page 5"));
         for _ in 0..4 {
@@ -145,7 +146,7 @@ async fn an_http_2_stream_that_is_not_read_is_reset() {
 }
 
 #[tokio::test]
-async fn a_connection_of_http1_whose_client_reads_nothing_is_ended() {
+async fn an_http_1_connection_whose_client_reads_nothing_is_closed() {
     let huge = page("Cache-Control: no-store\r\n", &"x".repeat(HUGE));
     let origin = Origin::start([huge.clone(), huge]).await;
     let proxy = Proxy::limited(&origin, 2, SHORT, LONG).await;
@@ -159,18 +160,18 @@ async fn a_connection_of_http1_whose_client_reads_nothing_is_ended() {
         attackers.push(client);
     }
     until_asked(&origin, 2).await;
-    // All places are taken: it waits for one.
+    // All slots are taken, so this request waits for one.
     assert_eq!(proxy.get("/").await.text(), "page 3");
     for mut client in attackers {
         let mut got = Vec::new();
-        // Clean or not.
+        // The connection may end cleanly or by a reset.
         let _ = guarded(client.read_to_end(&mut got)).await;
         assert!(got.len() < HUGE, "{}", got.len());
     }
 }
 
 #[tokio::test]
-async fn requests_that_find_no_place_in_time_are_told_so() {
+async fn a_request_without_a_free_slot_gets_503_after_the_timeout() {
     let origin = Origin::start([Reply::new("", Then::Stall)]).await;
     let proxy = Proxy::limited(&origin, 1, LONG, 2 * SHORT).await;
     let mut first = proxy.connect().await;
@@ -183,13 +184,13 @@ async fn requests_that_find_no_place_in_time_are_told_so() {
 }
 
 #[tokio::test]
-async fn slow_clients_get_all_there_is_in_order() {
+async fn slow_clients_get_the_complete_body_in_order() {
     let body: String = (0..40_000).map(|n| format!("{n},")).collect();
     let origin = Origin::start([page("Cache-Control: max-age=60\r\n", &body)]).await;
     let proxy = Proxy::over(&origin).await;
     for hit in [false, true] {
         let stream = TcpStream::connect(proxy.address).await.expect("connects");
-        let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
         tokio::spawn(connection);
         let request = http::Request::get("http://shop.example/").body(()).expect("a request");
         let (response, _) = client.send_request(request, true).expect("sends");
@@ -213,7 +214,7 @@ async fn up_to_a_hundred_interim_responses_are_skipped() {
     let last = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfinal";
     for (count, status) in [(100, 200), (101, 502)] {
         for interim in [CONTINUE, HINTS] {
-            // Each request on the connection has its own.
+            // The limit applies to each request on the connection separately.
             let reply = Reply::new(interim.repeat(count) + last, Then::Keep);
             let origin = Origin::start([reply.clone(), reply]).await;
             let proxy = Proxy::over(&origin).await;
@@ -224,7 +225,8 @@ async fn up_to_a_hundred_interim_responses_are_skipped() {
     }
 }
 
-/// An upstream that answers each connection's first request with some bytes, and then with others without end.
+/// Starts an upstream that answers the first request on each connection with `first`, and then with
+/// `bytes` without end.
 async fn endless(http2: bool, first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -251,8 +253,8 @@ async fn endless(http2: bool, first: Vec<u8>, bytes: Vec<u8>) -> SocketAddr {
     address
 }
 
-/// Starts a proxy over an upstream, and returns the status of a page and what it says of it.
-async fn asked(upstream: SocketAddr, http2: bool) -> (u16, Option<String>) {
+/// Requests a page from a new proxy over `upstream`, and returns its status and `Proxy-Status`.
+async fn proxied_status(upstream: SocketAddr, http2: bool) -> (u16, Option<String>) {
     let proxy = Proxy::start(upstream, Policy::rfc9111().cache_status(true), http2, LONG).await;
     let got = proxy.get("/").await;
     (got.status(), got.header("proxy-status").map(str::to_owned))
@@ -263,24 +265,24 @@ fn refused() -> (u16, Option<String>) {
 }
 
 #[tokio::test]
-async fn interim_responses_without_end_are_a_bad_gateway() {
+async fn endless_interim_responses_are_a_bad_gateway() {
     for interim in [CONTINUE, HINTS] {
         let upstream = endless(false, Vec::new(), interim.repeat(1_000).into_bytes()).await;
-        assert_eq!(asked(upstream, false).await, refused(), "{interim:?}");
+        assert_eq!(proxied_status(upstream, false).await, refused(), "{interim:?}");
     }
 }
 
 #[tokio::test]
-async fn interim_responses_of_http2_are_limited_too() {
-    // `:status` as a literal, and as an index.
+async fn up_to_a_hundred_http_2_interim_responses_are_skipped() {
+    // `:status` is a literal in `hints`, and indexed in `last`.
     let hints = frame(1, 4, 1, b"\x08\x03103");
     let last = frame(1, 5, 1, b"\x88");
     for (count, outcome) in [(0, (200, None)), (100, (200, None)), (101, refused())] {
         let upstream = endless(true, [hints.repeat(count), last.clone()].concat(), Vec::new()).await;
-        assert_eq!(asked(upstream, true).await, outcome, "{count}");
+        assert_eq!(proxied_status(upstream, true).await, outcome, "{count}");
     }
     for count in [1, 1_000] {
         let upstream = endless(true, Vec::new(), hints.repeat(count)).await;
-        assert_eq!(asked(upstream, true).await, refused(), "{count} at once");
+        assert_eq!(proxied_status(upstream, true).await, refused(), "{count} in each write");
     }
 }

@@ -1,4 +1,4 @@
-//! The example of a reverse proxy, over sockets.
+//! The example reverse proxy, over sockets.
 
 mod fields;
 mod hosts;

@@ -1,16 +1,18 @@
-//! Requests to the example proxy that two readers might read differently: the upstream gets each once, or never,
-//! and nothing of it is stored under another target.
+//! Requests that the example proxy and its upstream might parse differently. The upstream gets each
+//! request at most once, and no response is stored under another target.
 
 use crate::support::proxy::{Got, Origin, Proxy};
 
-/// A request that hides in the body of another.
+/// A request that is hidden in the body of another request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: shop.example\r\nX: y\r\n\r\n";
 
-/// What comes behind it on the same connection, from somebody else maybe.
+/// The following request on the same connection, possibly from another client.
 const NEXT: &str = "GET /next HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
-/// Sends bytes over one connection; returns the statuses of the answers and the request lines that the upstream
-/// saw. Then, `/hidden` and `/next` have to be what they are for everybody.
+/// Sends bytes over one connection, and returns the statuses of the answers and the request lines
+/// that the upstream received. Checks that `/hidden`, `/next` and `/` then have the same page for
+/// every client, and that each received request has one `Host` and at most one field for its
+/// length.
 async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
@@ -30,7 +32,7 @@ async fn sent(bytes: impl AsRef<[u8]>) -> (Vec<u16>, Vec<String>, Origin) {
     (answers.iter().map(Got::status).collect(), lines, origin)
 }
 
-/// Asserts that bytes are refused without a word to the upstream.
+/// Asserts that the proxy answers the bytes with a 400, and sends nothing to the upstream.
 async fn is_refused(bytes: impl AsRef<[u8]>) {
     let name = String::from_utf8_lossy(bytes.as_ref()).into_owned();
     let (statuses, lines, _) = sent(bytes).await;
@@ -42,7 +44,7 @@ fn post(lines: &str, body: &str) -> String {
 }
 
 #[tokio::test]
-async fn two_lengths_are_refused() {
+async fn conflicting_or_invalid_content_lengths_are_refused() {
     let short = HIDDEN.len();
     for lines in [
         format!("Content-Length: 0\r\nContent-Length: {short}"),
@@ -60,12 +62,12 @@ async fn two_lengths_are_refused() {
 }
 
 #[tokio::test]
-async fn chunks_win_over_a_length_and_end_the_connection() {
+async fn chunked_wins_over_content_length_and_ends_the_connection() {
     let chunked = format!("{:x}\r\n{HIDDEN}\r\n0\r\n\r\n", HIDDEN.len());
     for lines in
         ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"]
     {
-        // And what comes behind it is not read.
+        // The proxy does not read the following request.
         let (statuses, lines, origin) = sent(post(lines, &chunked)).await;
         assert_eq!(statuses, [200]);
         assert_eq!(lines, ["POST / HTTP/1.1"]);
@@ -76,7 +78,7 @@ async fn chunks_win_over_a_length_and_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_transfer_encoding_that_is_not_plainly_chunked_is_refused() {
+async fn transfer_encodings_other_than_chunked_are_refused() {
     for value in
         ["xchunked", "chunked, identity", "identity", "chunked;q=1", "\"chunked\"", "gzip", "chunked, x", ""]
     {
@@ -100,7 +102,7 @@ async fn a_transfer_encoding_that_is_not_plainly_chunked_is_refused() {
 }
 
 #[tokio::test]
-async fn whitespace_about_a_transfer_encoding_means_nothing() {
+async fn whitespace_and_case_of_a_transfer_encoding_are_ignored() {
     for line in ["Transfer-Encoding:  chunked", "Transfer-Encoding:\tchunked\t", "transfer-encoding:CHUNKED"]
     {
         let (statuses, lines, _) = sent(post(line, "1\r\nz\r\n0\r\n\r\n")).await;
@@ -110,7 +112,7 @@ async fn whitespace_about_a_transfer_encoding_means_nothing() {
 }
 
 #[tokio::test]
-async fn chunks_that_can_not_be_read_end_the_connection() {
+async fn malformed_chunks_end_the_connection() {
     for chunk in
         ["zz\r\n", "-1\r\n", "fffffffffffffffff\r\n", "1;x\ny\r\nz\r\n", "1\r\nzz\r\n", "\r\n", " 1\r\nz\r\n"]
     {
@@ -124,7 +126,7 @@ async fn chunks_that_can_not_be_read_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_request_line_that_is_none_is_refused() {
+async fn a_malformed_request_line_is_refused() {
     for line in [
         "GET / HTTP/1.1\r",
         "GET /a\rb HTTP/1.1",
@@ -156,7 +158,7 @@ async fn an_authority_form_target_is_refused() {
 }
 
 #[tokio::test]
-async fn fields_that_are_none_are_refused() {
+async fn malformed_field_lines_are_refused() {
     for line in [
         "X : y",
         "X\t: y",
@@ -197,7 +199,7 @@ async fn a_get_with_content_bypasses_the_cache() {
 }
 
 #[tokio::test]
-async fn requests_in_one_go_are_answered_in_order_each_for_itself() {
+async fn pipelined_requests_are_answered_in_order() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let one = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n");
@@ -208,13 +210,13 @@ async fn requests_in_one_go_are_answered_in_order_each_for_itself() {
 }
 
 #[tokio::test]
-async fn a_body_that_its_client_gives_up_reaches_nobody_as_a_whole() {
+async fn an_aborted_request_body_is_never_forwarded_as_complete() {
     let origin = Origin::start([]).await;
     let proxy = Proxy::over(&origin).await;
     let mut client = proxy.connect().await;
     client.write("POST / HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 10\r\n\r\nhalf").await;
     drop(client);
-    // An upstream's connection that was left in the middle is not used again.
+    // The interrupted connection to the upstream is not reused.
     assert_eq!(proxy.get("/next").await.text(), "page 1");
     assert_eq!(origin.seen()[0].line(), "GET /next HTTP/1.1");
 }

@@ -1,5 +1,5 @@
-//! Messages that end before their end, over HTTP/2, never become whole ones in the example proxy; nor do lengths,
-//! codings and trailers that are of one connection go further.
+//! The example proxy never turns a truncated message into a complete one, and forwards no lengths,
+//! whitespace or trailers that belong to one connection.
 
 use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
 use bytes::Bytes;
@@ -28,20 +28,21 @@ enum End {
     Gone,
 }
 
-/// An upstream of HTTP/2 that sends half of a page, and once it is told to, ends it like this.
-async fn ending(end: End) -> (SocketAddr, Arc<Notify>) {
+/// Starts an HTTP/2 upstream that sends half of a page and, once notified, ends it as `end`
+/// describes.
+async fn half_page_upstream(end: End) -> (SocketAddr, Arc<Notify>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let (address, told) = (listener.local_addr().expect("an address"), Arc::new(Notify::new()));
     let go_on = Arc::clone(&told);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let mut connection = h2::server::handshake(stream).await.expect("shakes");
+            let mut connection = h2::server::handshake(stream).await.expect("a handshake");
             while let Some(Ok((_, mut respond))) = connection.accept().await {
                 let response = Response::builder().header("cache-control", "max-age=60").body(());
                 let response = response.expect("a response");
                 let mut body: SendStream<Bytes> = respond.send_response(response, false).expect("a head");
                 body.send_data("half".into(), false).expect("some data");
-                // It does nothing by itself.
+                // The connection makes progress only while it is polled.
                 tokio::select! {
                     () = go_on.notified() => {}
                     _ = connection.accept() => {}
@@ -62,12 +63,13 @@ async fn ending(end: End) -> (SocketAddr, Arc<Notify>) {
     (address, told)
 }
 
-/// RFC 9113 section 8.1, RFC 9111 section 3.3: what was cut off is incomplete, however politely.
+/// RFC 9113 section 8.1, RFC 9111 section 3.3: a response that is cut off is incomplete, even by
+/// `NO_ERROR`.
 #[tokio::test]
 async fn an_http_2_response_that_is_cut_off_is_not_stored() {
     let table = [
         (End::Clean, Some("half done"), true),
-        // With trailers, it is not stored.
+        // A response with trailers is not stored.
         (End::Trailers, Some("half"), false),
         (End::Reset(Reason::NO_ERROR), None, false),
         (End::Reset(Reason::CANCEL), None, false),
@@ -76,10 +78,10 @@ async fn an_http_2_response_that_is_cut_off_is_not_stored() {
         (End::Gone, None, false),
     ];
     for (end, whole, stored) in table {
-        let (address, told) = ending(end).await;
+        let (address, told) = half_page_upstream(end).await;
         let proxy = Proxy::start(address, policy(), true, LONG).await;
         for nth in 0..2 {
-            // Told before, if it did not come to that.
+            // Discards a notification that the last round did not consume.
             let _ = futures::FutureExt::now_or_never(told.notified());
             let mut client = proxy.connect().await;
             client.write("GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n").await;
@@ -96,7 +98,8 @@ async fn an_http_2_response_that_is_cut_off_is_not_stored() {
     }
 }
 
-/// The same, of what a client uploads. Often, and on several threads: mostly the call is dropped first.
+/// Repeats on several threads, because hyper mostly drops the proxy's future before the request
+/// body fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
     for reason in [Reason::NO_ERROR, Reason::CANCEL].repeat(50) {
@@ -104,7 +107,7 @@ async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
         let address = listener.local_addr().expect("an address");
         let proxy = Proxy::start(address, policy(), false, LONG).await;
         let stream = TcpStream::connect(proxy.address()).await.expect("connects");
-        let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
         tokio::spawn(connection);
         let request = Request::post("http://shop.example/").body(()).expect("a request");
         let (_, mut body) = client.send_request(request, false).expect("a head");
@@ -115,16 +118,16 @@ async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
             guarded(upstream.read_buf(&mut seen)).await.expect("reads");
         }
         body.send_reset(reason);
-        // To the end of the connection, which the proxy gives up.
+        // Reads until the proxy closes the connection.
         let _ = guarded(upstream.read_to_end(&mut seen)).await;
         let seen = String::from_utf8(seen).expect("text");
         assert!(seen.starts_with("POST / HTTP/1.1\r\n") && seen.ends_with("4\r\nhalf\r\n"), "{seen:?}");
     }
 }
 
-/// RFC 9209 section 2.3.16: it is not the upstream that is broken.
+/// RFC 9209 section 2.3.16: the client is at fault, not the upstream.
 #[tokio::test]
-async fn a_body_that_can_not_be_read_is_the_clients_fault() {
+async fn an_unreadable_request_body_is_a_400() {
     for chunks in ["zz\r\n", "3\nabc", "3\r\nabcdef\r\n"] {
         let origin = Origin::start([]).await;
         let proxy = Proxy::over(&origin).await;
@@ -137,7 +140,7 @@ async fn a_body_that_can_not_be_read_is_the_clients_fault() {
 
 /// RFC 9110 section 8.6.
 #[tokio::test]
-async fn nobody_is_promised_content_where_there_is_none() {
+async fn a_204_has_no_content_length() {
     let origin = Origin::start([Reply::new(
         format!("HTTP/1.1 204 No Content\r\n{FRESH}Content-Length: 4\r\n\r\n"),
         Then::Keep,
@@ -153,7 +156,7 @@ async fn nobody_is_promised_content_where_there_is_none() {
 
 /// RFC 9112 section 5.1: "A proxy MUST remove any such whitespace from a response message".
 #[tokio::test]
-async fn whitespace_before_a_colon_of_a_response_is_taken_out() {
+async fn whitespace_before_a_response_colon_is_removed() {
     let origin = Origin::start([page("X-Y : z\r\nCache-Control : no-store\r\n", "body")]).await;
     let proxy = Proxy::over(&origin).await;
     let got = proxy.get("/").await;
@@ -164,7 +167,7 @@ async fn whitespace_before_a_colon_of_a_response_is_taken_out() {
 
 /// RFC 9110 section 6.5.1.
 #[tokio::test]
-async fn trailers_lose_what_is_of_one_connection() {
+async fn connection_specific_trailers_are_removed() {
     let trailers = "X-Sum: 1\r\nConnection: x-of-one\r\nX-Of-One: 1\r\nKeep-Alive: timeout=5\r\n";
     let reply = format!(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum, connection, x-of-one, keep-alive\r\n\r\n\
@@ -177,9 +180,9 @@ async fn trailers_lose_what_is_of_one_connection() {
         .await;
     let raw = String::from_utf8(raw).expect("text").to_lowercase();
     assert!(raw.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"), "{raw}");
-    // A server of HTTP/2 would have to give the whole response up.
+    // With the other trailers, an HTTP/2 server would have to abort the whole response.
     let stream = TcpStream::connect(proxy.address()).await.expect("connects");
-    let (mut client, connection) = h2::client::handshake(stream).await.expect("shakes");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
     tokio::spawn(connection);
     let request = Request::get("http://shop.example/").body(()).expect("a request");
     let (response, _) = client.send_request(request, true).expect("a head");
@@ -190,10 +193,10 @@ async fn trailers_lose_what_is_of_one_connection() {
     assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["x-sum"]);
 }
 
-/// An upstream that hangs up on a connection that nothing was sent on yet, or only just.
+/// The upstream closes its first connection between two requests.
 #[tokio::test]
-async fn a_request_that_was_never_sent_goes_over_a_new_connection() {
-    let (inner, told) = ending(End::Clean).await;
+async fn a_request_after_a_closed_connection_uses_a_new_one() {
+    let (inner, told) = half_page_upstream(End::Clean).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let (closed, is_closed) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -209,7 +212,7 @@ async fn a_request_that_was_never_sent_goes_over_a_new_connection() {
                     _ = tokio::io::copy_bidirectional(&mut stream, &mut to) => {}
                     () = close.notified(), if is_first => {
                         let _ = stream.shutdown().await;
-                        // The proxy has heard once it closes its side.
+                        // The proxy has noticed once it closes its side.
                         let _ = stream.read_to_end(&mut Vec::new()).await;
                         has_closed.notify_one();
                     }

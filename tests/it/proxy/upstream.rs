@@ -1,4 +1,4 @@
-//! What clients of the example proxy get where its upstream fails, and that none of it is kept.
+//! The answers of the example proxy if its upstream fails. None of them is stored.
 
 use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, page, softened};
 use std::net::SocketAddr;
@@ -10,8 +10,8 @@ use tower_response_cache::Policy;
 
 const FRESH: &str = "Cache-Control: max-age=60\r\n";
 
-/// Asserts that a reply without a usable head is a 502, that nothing of it is kept, and that what is stale is
-/// used instead, where it may be.
+/// Asserts that a reply without a usable head gives a 502, that nothing of it is stored, and that a
+/// stale entry is used instead if it may be.
 async fn is_refused(name: &str, reply: Reply) {
     let origin = Origin::start([reply.clone()]).await;
     let proxy = Proxy::over(&origin).await;
@@ -30,7 +30,7 @@ async fn is_refused(name: &str, reply: Reply) {
     assert_eq!((next.status(), next.text(), next.is_hit()), (200, "page 2", false), "{name}");
     assert_eq!(next.header("proxy-status"), None, "{name}");
 
-    is_replaced_by_what_is_stale(name, reply.clone(), 502).await;
+    stale_entry_is_used_instead(name, reply.clone(), 502).await;
 
     let origin = Origin::start([page("Cache-Control: max-age=10, must-revalidate\r\n", "old"), reply]).await;
     let proxy = Proxy::softened(&origin).await;
@@ -42,7 +42,8 @@ async fn is_refused(name: &str, reply: Reply) {
     assert_eq!(proxy.get("/").await.text(), "page 3", "{name}");
 }
 
-async fn is_replaced_by_what_is_stale(name: &str, reply: Reply, status: u16) {
+/// Asserts that a stale entry is used instead of a failing reply.
+async fn stale_entry_is_used_instead(name: &str, reply: Reply, status: u16) {
     let origin = Origin::start([page("Cache-Control: max-age=10\r\n", "old"), reply]).await;
     let timeout = if status == 504 { SHORT } else { LONG };
     let proxy = Proxy::start(origin.address, softened(), false, timeout).await;
@@ -60,15 +61,17 @@ async fn is_replaced_by_what_is_stale(name: &str, reply: Reply, status: u16) {
     );
 }
 
-/// The upstream never answers in time, however short it is; what it does answer comes much sooner.
+/// A timeout for tests in which the upstream sends nothing more. All other answers take much less
+/// time.
 const SHORT: Duration = Duration::from_secs(1);
 
-/// Asserts that a reply with a good head and a bad body is cut off, and that nothing of it is kept.
+/// Asserts that a reply with a good head and a bad body is cut off, and that nothing of it is
+/// stored.
 async fn is_cut_off(name: &str, reply: Reply, begin: &str) {
     let origin = Origin::start([reply]).await;
     let proxy = Proxy::over(&origin).await;
     let got = Got::read_all(&proxy.raw(ASKED).await).into_iter().next();
-    // The end may have overtaken the head.
+    // The connection may end before the head arrives.
     if let Some(got) = got {
         assert!(!got.is_whole, "{name}: {got:?}");
         assert_eq!(got.status(), 200, "{name}");
@@ -80,15 +83,15 @@ async fn is_cut_off(name: &str, reply: Reply, begin: &str) {
 
 const ASKED: &str = "GET / HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n";
 
-/// An address where nothing listens.
-async fn nobody() -> SocketAddr {
+/// Returns an address on which nothing listens.
+async fn unused_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     listener.local_addr().expect("an address")
 }
 
 #[tokio::test]
 async fn an_upstream_that_is_down_is_a_bad_gateway() {
-    let proxy = Proxy::start(nobody().await, Policy::rfc9111().cache_status(true), false, LONG).await;
+    let proxy = Proxy::start(unused_address().await, Policy::rfc9111().cache_status(true), false, LONG).await;
     for _ in 0..2 {
         let got = proxy.get("/").await;
         assert_eq!((got.status(), got.text()), (502, ""));
@@ -98,9 +101,9 @@ async fn an_upstream_that_is_down_is_a_bad_gateway() {
     }
 }
 
-/// A 502 of the upstream's own is told from one of the proxy.
+/// A 502 of the upstream has no `Proxy-Status`, unlike a 502 of the proxy.
 #[tokio::test]
-async fn a_bad_gateway_further_on_is_passed_on_as_it_is() {
+async fn a_502_of_the_upstream_is_forwarded_unchanged() {
     let reply = "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 5\r\n\r\nsorry";
     let origin = Origin::start([Reply::new(reply, Then::Keep)]).await;
     let proxy = Proxy::over(&origin).await;
@@ -120,7 +123,7 @@ async fn an_upstream_that_does_not_answer_is_a_gateway_timeout() {
         assert_eq!(got.cache(), "fwd=uri-miss; fwd-status=504; detail=no-lifetime");
     }
     assert_eq!(proxy.get("/").await.text(), "page 3");
-    is_replaced_by_what_is_stale("stalled", Reply::new("", Then::Stall), 504).await;
+    stale_entry_is_used_instead("stalled", Reply::new("", Then::Stall), 504).await;
 }
 
 #[tokio::test]
@@ -142,7 +145,7 @@ async fn a_connection_that_ends_within_the_head_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_a_bad_gateway() {
+async fn a_reply_that_is_not_valid_http_is_a_bad_gateway() {
     let heads = [
         "220 mail.example ESMTP\r\n\r\n",
         "\r\n\r\n\0\0\0\0",
@@ -155,7 +158,7 @@ async fn what_is_no_http_is_a_bad_gateway() {
         "HTTP/1.1 200 OK\r\nX-Y: a\0b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Y: a\r\n b\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX-Y: a\rb\r\n\r\n",
-        // Nobody has asked for another protocol.
+        // The proxy did not request another protocol.
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
     ];
     for head in heads {
@@ -164,7 +167,7 @@ async fn what_is_no_http_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn a_head_without_measure_is_a_bad_gateway() {
+async fn an_oversized_response_head_is_a_bad_gateway() {
     let long =
         format!("HTTP/1.1 200 OK\r\n{FRESH}X-Long: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(600_000));
     is_refused("600 kB", Reply::closing(long)).await;
@@ -175,7 +178,7 @@ async fn a_head_without_measure_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn lengths_that_contradict_each_other_are_a_bad_gateway() {
+async fn invalid_response_framing_is_a_bad_gateway() {
     for lines in [
         "Content-Length: 4\r\nContent-Length: 5",
         "Content-Length: 4, 5",
@@ -199,7 +202,7 @@ async fn lengths_that_contradict_each_other_are_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn a_length_that_is_said_twice_is_one() {
+async fn a_repeated_equal_content_length_is_accepted() {
     let twice = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 4\r\nContent-Length: 4\r\n\r\nbody");
     let origin = Origin::start([Reply::closing(twice)]).await;
     let proxy = Proxy::over(&origin).await;
@@ -232,7 +235,7 @@ async fn a_body_that_ends_early_is_cut_off_and_not_stored() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_reset_after_the_head_cuts_the_body_off() {
+async fn a_reset_after_the_head_cuts_the_body_off() {
     let told = Arc::new(Notify::new());
     let half = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 10\r\n\r\nhalf");
     let stale = page("Cache-Control: max-age=10\r\n", "old");
@@ -245,14 +248,14 @@ async fn a_connection_that_is_reset_after_the_head_cuts_the_body_off() {
     client.until("half").await;
     told.notify_one();
     let got = client.answer().await;
-    // Its head was out: it is too late for what is stale.
+    // The head is already sent, so the stale entry can no longer be used.
     assert_eq!((got.status(), got.text(), got.is_whole), (200, "half", false));
     assert_eq!(got.cache(), "fwd=stale; fwd-status=200; stored; ttl=60");
     assert_eq!(proxy.get("/").await.text(), "page 3");
 }
 
 #[tokio::test]
-async fn what_comes_after_a_body_is_no_answer_to_the_next_request() {
+async fn bytes_after_a_body_do_not_answer_the_next_request() {
     let fake = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 6\r\n\r\npoison";
     let split = format!("HTTP/1.1 200 OK\r\n{FRESH}Content-Length: 4\r\n\r\nbody{fake}");
     let head_only = format!("HTTP/1.1 304 Not Modified\r\n{FRESH}\r\n{fake}");
@@ -311,14 +314,14 @@ async fn interim_responses_leave_no_trace_in_the_final_one() {
 }
 
 #[tokio::test]
-async fn interim_responses_with_nothing_behind_them_are_a_bad_gateway() {
+async fn interim_responses_without_a_final_one_are_a_bad_gateway() {
     let hints = "HTTP/1.1 103 Early Hints\r\nCache-Control: max-age=60\r\n\r\n";
     is_refused("hints", Reply::closing(hints)).await;
     is_refused("continue", Reply::closing("HTTP/1.1 100 Continue\r\n\r\n")).await;
 }
 
 #[tokio::test]
-async fn a_failure_of_the_upstreams_own_is_replaced_by_what_is_stale() {
+async fn an_error_of_the_upstream_is_replaced_by_a_stale_entry() {
     for status in [500, 502, 503, 504] {
         let reply = format!("HTTP/1.1 {status} Oh\r\nContent-Length: 3\r\n\r\nbad");
         let origin =
