@@ -22,7 +22,7 @@ type Lines = &'static [(&'static str, &'static str)];
 
 /// RFC 9110 sections 14.1.2 and 14.2.
 #[tokio::test]
-async fn a_range_from_the_start_of_an_empty_page_is_the_whole_page() {
+async fn ranges_of_an_empty_page_get_200_or_416() {
     for lines in [&[][..], &[("content-length", "0")], &[("etag", "\"a\"")]] {
         for (by, stack) in selecting(lines, "").await {
             for value in ["bytes=-5", "bytes=0-", "bytes=0-99", "bytes=9-, -1", "BYTES=0-0"] {
@@ -39,9 +39,10 @@ async fn a_range_from_the_start_of_an_empty_page_is_the_whole_page() {
     }
 }
 
-/// RFC 9530 sections 2 and 3: `Content-Digest` is of the content of one message, `Repr-Digest` of the representation.
+/// RFC 9530 sections 2 and 3: `Content-Digest` covers the content of one message, `Repr-Digest` the
+/// representation.
 #[tokio::test]
-async fn only_the_whole_content_carries_its_digest() {
+async fn content_digests_are_sent_only_with_the_whole_content() {
     for (by, stack) in selecting(DIGESTED, "0123456789").await {
         let table: [(Lines, u16, [bool; 3]); 6] = [
             (&[], 200, [true; 3]),

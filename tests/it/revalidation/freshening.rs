@@ -1,4 +1,4 @@
-//! What a 304 may freshen (RFC 9111 section 4.3.4), and for how long.
+//! Which stored responses a 304 freshens (RFC 9111 section 4.3.4), and for how long.
 
 use crate::support::rfc9111::{app, date, field, proxy, standing, with_status};
 use crate::support::selected::DIGESTED;
@@ -75,7 +75,7 @@ async fn a_304_for_one_variant_freshens_no_invalidated_variant() {
     hand.advance(61 * SECOND);
     let validated = send(&stack, in_language("en")).await;
     assert_eq!((validated.text(), calls.count()), ("1", 4));
-    assert!(send(&stack, in_language("fr")).await.is_hit(), "freshened with it");
+    assert!(send(&stack, in_language("fr")).await.is_hit(), "freshened by the same 304");
     let invalidated = send(&stack, in_language("de")).await;
     assert_eq!((invalidated.text(), invalidated.is_hit()), ("5", false));
 }
@@ -98,7 +98,7 @@ async fn a_304_freshens_variants_no_longer_than_the_validated_one() {
     hand.advance(hour + SECOND);
     send(&stack, in_language("en")).await;
     assert_eq!(calls.count(), 3);
-    assert!(send(&stack, in_language("de")).await.is_hit(), "freshened with it");
+    assert!(send(&stack, in_language("de")).await.is_hit(), "freshened by the same 304");
     hand.advance(minute + SECOND);
     assert!(!send(&stack, in_language("de")).await.is_hit());
     assert_eq!(calls.count(), 4);
@@ -154,7 +154,7 @@ async fn a_304_for_one_variant_does_not_freshen_a_no_cache_variant() {
 async fn a_304_with_other_validators_updates_nothing() {
     type Lines = Vec<(&'static str, String)>;
     let table: [(Lines, Lines); 4] = [
-        // Rolled back to an older file, by an origin that has tags now.
+        // The origin has rolled back to an older file, and sends tags now.
         (
             vec![("last-modified", date(-1000))],
             vec![("etag", "\"b\"".into()), ("last-modified", date(-2000))],
@@ -184,7 +184,7 @@ async fn a_304_with_other_validators_updates_nothing() {
         send(&stack, get("/")).await;
         hand.advance(61 * SECOND);
         send(&stack, get("/")).await;
-        // A client that got "new" elsewhere asks with the validators of that.
+        // A client that got "new" elsewhere sends the validators of that version.
         let condition = match given[0].0 {
             "etag" => ("if-none-match", "\"b\"".to_owned()),
             _ => ("if-modified-since", date(-2000)),
@@ -205,7 +205,7 @@ async fn a_304_with_other_validators_updates_nothing() {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// RFC 9110 section 15.4.5: a 304 "would have resulted in a 200".
+/// RFC 9110 section 15.4.5: without its condition, the request "would have resulted in a 200".
 #[tokio::test]
 async fn a_304_does_not_confirm_an_error_or_a_redirect() {
     let mut failed = Vec::new();
@@ -214,7 +214,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
             let lm = date(-10_000);
             let lines = [("cache-control", "max-age=10"), ("last-modified", lm.as_str())];
             match call {
-                // A page for errors that is a file.
+                // An error page that is served from a file.
                 1 => with_status(code, with_lines(&lines, "an error")),
                 _ if request.headers().contains_key("if-modified-since") => {
                     with_status(304, with_lines(&lines, ""))
@@ -241,7 +241,7 @@ async fn a_304_does_not_confirm_an_error_or_a_redirect() {
 
 /// RFC 9111 section 4.2.3.
 #[tokio::test]
-async fn the_age_of_a_304_counts() {
+async fn the_age_field_of_a_304_counts() {
     let (stack, calls, hand) = standing(proxy(), |request, call| {
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\""), ("age", "50")];
         match request.headers().contains_key("if-none-match") {
@@ -259,7 +259,7 @@ async fn the_age_of_a_304_counts() {
     assert_eq!(calls.count(), 3);
 }
 
-/// What a 304 may well say.
+/// A 304 may repeat some or none of the stored validators.
 #[tokio::test]
 async fn a_304_with_the_stored_validators_freshens() {
     let same = date(-1000);
@@ -308,8 +308,8 @@ async fn a_304_updates_content_type_only_under_rfc9111() {
 
 const DIGESTS: [&str; 3] = ["content-digest", "content-md5", "repr-digest"];
 
-/// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields that RFC 9111 section 3.2
-/// updates.
+/// RFC 9530 sections 2 and 3: the content of a 304 is empty. `Content-MD5` is one of the fields
+/// that a 304 updates under RFC 9111 section 3.2.
 #[tokio::test]
 async fn a_304_changes_no_digest_of_the_stored_content() {
     for (policy, digests) in [(policy(), &DIGESTS[..]), (proxy(), &["content-digest", "repr-digest"])] {
@@ -367,7 +367,7 @@ async fn hints_persist_through_a_304_without_hints() {
         let tenant = request.headers()["x-tenant"].to_str().expect("text").to_owned();
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
         if request.headers().contains_key("if-none-match") {
-            // By when the index of the variants would have expired.
+            // The index of the variants would have expired by then.
             clock.advance(Duration::from_secs(4));
             return not_modified(&lines);
         }
@@ -381,9 +381,9 @@ async fn hints_persist_through_a_304_without_hints() {
     page("a").await;
     hand.advance(day - Duration::from_secs(2));
     assert_eq!(page("a").await.detail(), Some("revalidated"));
-    assert_eq!(page("b").await.text(), "b", "kept apart by the hint alone");
+    assert_eq!(page("b").await.text(), "b", "only the hint separates the two");
     hand.advance(Duration::from_secs(10));
-    assert!(!page("a").await.is_hit(), "held as long as the hint says, not the field");
+    assert!(!page("a").await.is_hit(), "the TTL of the hint applies, not `max-age`");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
-/// A HEAD and what it says in combination with others' features.
+/// HEAD responses with other directives, validators, lengths, `Vary` or `Age` than the stored
+/// response.
 #[tokio::test]
 async fn a_contradicting_head_does_not_extend_the_lifetime() {
     for (later, hit) in [
@@ -35,7 +36,7 @@ async fn a_contradicting_head_does_not_extend_the_lifetime() {
 
 type Lines = &'static [(&'static str, &'static str)];
 
-/// An origin whose HEAD says other things than the GET before it did.
+/// A cache over an origin whose HEAD responses have other fields than its GET responses.
 fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_cache::clock::ManualClock) {
     let (cache, hand) = timed();
     let (inner, calls) = origin(move |request, call| {
@@ -51,7 +52,8 @@ fn heads(policy: PolicyBuilder, later: Lines) -> (Stack, Calls, tower_response_c
 /// RFC 9111 section 4.3.5.
 #[tokio::test]
 async fn a_head_response_updates_or_invalidates_the_entry() {
-    // The answer of the origin; the body that a GET gets then, and its version, if that takes no call.
+    // The HEAD response; the version that the next GET gets from the cache, or `None` if it is
+    // forwarded.
     let table: [(Lines, Option<&str>); 6] = [
         (&[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")], Some("2")),
         (&[("cache-control", "max-age=60"), ("content-length", "6"), ("x-version", "2")], Some("2")),
@@ -74,7 +76,7 @@ async fn a_head_response_updates_or_invalidates_the_entry() {
 }
 
 #[tokio::test]
-async fn a_head_updates_nothing_for_apps_visitors_or_old_entries() {
+async fn a_head_updates_no_app_identified_or_invalidated_entry() {
     let later: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\""), ("x-version", "2")];
     let cookie: Lines = &[("cookie", "sid=alice")];
     for (policy, asked) in [(Policy::app().cache_status(true), &[][..]), (proxy(), cookie)] {
@@ -149,7 +151,7 @@ async fn an_entry_is_removed_if_a_head_forbids_storing() {
     }
 }
 
-/// A superseded answer does not take the place of a newer one.
+/// An older response does not replace a newer one.
 #[tokio::test(start_paused = true)]
 async fn a_late_head_does_not_restore_an_older_entry() {
     let (cache, hand) = timed();
@@ -201,7 +203,8 @@ async fn a_head_updates_the_variant_that_it_selects() {
     assert_eq!((two.text(), two.is_hit(), calls.count()), ("2 4", false, 4));
 }
 
-/// A soft invalidation says that it has changed; only a validator can say that it has not.
+/// After a soft invalidation, a page counts as changed. Only a matching validator shows that it has
+/// not.
 #[tokio::test]
 async fn a_head_without_validators_freshens_no_soft_invalidation() {
     for (tag, fresh) in [(None, false), (Some("\"a\""), true)] {
@@ -267,7 +270,7 @@ async fn a_head_answered_by_an_inner_cache_updates_nothing() {
         .policy(proxy().name("within").build().expect("a policy"))
         .layer(origin.clone())
         .boxed_clone();
-    // Only a HEAD passes the second layer.
+    // Only HEAD requests pass through the inner cache layer.
     let inner = service_fn(move |request: Request<Body>| {
         let (origin, within) = (origin.clone(), within.clone());
         async move {

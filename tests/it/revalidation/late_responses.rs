@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::SiteCacheLayer;
 
+/// Checks that a streamed response does not answer requests if a newer response was stored before
+/// it completed.
 async fn overtaken(vary: &'static str, expired: bool) {
     let (sender, receiver) = futures::channel::oneshot::channel::<()>();
     let (receiver, calls) = (Arc::new(Mutex::new(Some(receiver))), Calls::default());
@@ -22,7 +24,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
         async move {
             let body = futures::stream::once(async move {
                 if let Some(first) = first {
-                    first.await.expect("told");
+                    first.await.expect("a signal");
                 }
                 Ok::<_, Infallible>(Frame::data(Bytes::from(call.to_string())))
             });
@@ -38,7 +40,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
     let stack = SiteCacheLayer::new(&cache).policy(proxy().build().expect("a policy")).layer(inner);
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     hand.advance(5 * SECOND);
-    // Reloaded, by somebody who wants news.
+    // A client reloads the page.
     let reload = get_with("/", &[("cache-control", "no-cache")]);
     let newer = read(stack.clone().oneshot(reload).await.expect("infallible")).await;
     assert_eq!(newer.text(), "2");
@@ -46,7 +48,7 @@ async fn overtaken(vary: &'static str, expired: bool) {
     if expired {
         hand.advance(20 * SECOND);
     }
-    sender.send(()).expect("waited for");
+    sender.send(()).expect("a receiver");
     assert_eq!(read(streaming).await.text(), "1");
     let after = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
     assert_eq!(
@@ -55,16 +57,16 @@ async fn overtaken(vary: &'static str, expired: bool) {
     );
 }
 
-/// RFC 9111 section 4: the most recent.
+/// RFC 9111 section 4: a cache uses the most recent response.
 #[tokio::test]
 async fn a_late_older_response_does_not_replace_a_newer_one() {
-    // Whether it is a variant or not, and whether the newer one is still of use by then.
+    // With and without variants; with a newer response that is still fresh, or has expired.
     for (vary, expired) in [("", false), ("accept-language", false), ("", true), ("accept-language", true)] {
         overtaken(vary, expired).await;
     }
 }
 
-/// A slow 304 about the old one.
+/// A slow 304 confirms the old page after a newer one was stored.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_restore_an_older_page() {
     let (cache, hand) = timed();
@@ -100,7 +102,7 @@ async fn a_late_304_does_not_restore_an_older_page() {
     let reload = async {
         tokio::time::sleep(SECOND).await;
         hand.advance(5 * SECOND);
-        // One who goes alone, for what it asks: all of it is the answer.
+        // A range request does not join the flight. The origin answers it with the whole page.
         let answer = send(&stack, get_with("/", &[("range", "bytes=0-")])).await;
         (answer, send(&stack, get("/")).await)
     };
@@ -114,7 +116,7 @@ async fn a_late_304_does_not_restore_an_older_page() {
     );
 }
 
-/// RFC 9111 section 4: it is no newer than the validation.
+/// RFC 9111 section 4: a variant that a 304 freshens is no newer than the validation request.
 #[tokio::test(start_paused = true)]
 async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     let (cache, hand) = timed();
@@ -132,12 +134,12 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
                     &[("cache-control", "max-age=60"), ("etag", "\"1\""), ("vary", "x-a")],
                     format!("old {which}"),
                 ),
-                // a validation of the variant one, slow
+                // The slow validation of the variant `one`.
                 ("one", _) => {
                     slow.notified().await;
                     with_status(304, with_lines(&[("etag", "\"1\""), ("vary", "x-a")], ""))
                 }
-                // the other one has changed in the meantime
+                // The other variant has changed in the meantime.
                 (_, _) => {
                     rewritten.notified().await;
                     with_lines(
@@ -156,7 +158,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     let validation = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "one")])).await });
     tokio::task::yield_now().await;
     hand.advance(5 * SECOND);
-    // Five seconds later, somebody asks for the other.
+    // Five seconds later, a client requests the other variant.
     let s = stack.clone();
     let newer = tokio::spawn(async move { send(&s, get_with("/", &[("x-a", "two")])).await });
     tokio::task::yield_now().await;
@@ -171,7 +173,7 @@ async fn a_late_304_does_not_replace_a_variant_fetched_later() {
     assert_eq!(after.text(), "new two", "{after:?}");
 }
 
-/// It is the newer one that is asked about.
+/// The cache revalidates the newer page, not the older one.
 #[tokio::test(start_paused = true)]
 async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
     for said in ["no-cache", "max-age=0, stale-if-error=600", "max-age=2"] {
@@ -215,7 +217,7 @@ async fn a_late_response_does_not_replace_a_newer_no_cache_page() {
     }
 }
 
-/// It may say other things of itself by now.
+/// The newer variant may have other fields by now.
 #[tokio::test]
 async fn a_late_304_of_one_variant_updates_no_newer_variant() {
     let (cache, hand) = timed();
@@ -242,7 +244,7 @@ async fn a_late_304_of_one_variant_updates_no_newer_variant() {
                         ),
                     )
                 }
-                // Asked later: the site is about to change, and says so.
+                // The later response has a short lifetime, because the page is about to change.
                 (_, _) => with_lines(
                     &[("cache-control", "max-age=5"), ("etag", "\"1\""), ("vary", "x-a")],
                     format!("old {which}"),

@@ -1,4 +1,4 @@
-//! A 304 about another representation than the stored one (RFC 9111 section 4.3.4).
+//! A 304 whose validators do not match the stored response (RFC 9111 section 4.3.4).
 
 use crate::support::rfc9111::{SECOND, proxy, standing, with_status};
 use crate::support::validators::not_modified;
@@ -19,9 +19,9 @@ fn is_conditional(request: &Request<Body>) -> bool {
     ["if-none-match", "if-modified-since"].iter().any(|name| request.headers().contains_key(*name))
 }
 
-/// A site whose service answers each conditional request that another representation still stands, and notes which
-/// requests were conditional.
-fn contrary(
+/// A site that answers each conditional request with a 304 for another representation, and records
+/// which requests were conditional.
+fn mismatching_site(
     policy: PolicyBuilder,
     given: (&'static str, &'static str),
 ) -> (Stack, Arc<Mutex<Vec<bool>>>, ManualClock) {
@@ -38,7 +38,7 @@ fn contrary(
     (stack, seen, hand)
 }
 
-fn asked(seen: &Mutex<Vec<bool>>) -> Vec<bool> {
+fn were_conditional(seen: &Mutex<Vec<bool>>) -> Vec<bool> {
     seen.lock().expect("no panic").clone()
 }
 
@@ -48,7 +48,7 @@ async fn a_mismatched_304_gets_a_502_and_removes_the_entry() {
         for given in
             [("etag", "\"b\""), ("etag", "W/\"b\""), ("last-modified", "Sun, 06 Nov 1994 08:48:37 GMT")]
         {
-            let (stack, seen, hand) = contrary(policy.clone(), given);
+            let (stack, seen, hand) = mismatching_site(policy.clone(), given);
             send(&stack, get("/")).await;
             hand.advance(61 * SECOND);
             let refused = send(&stack, get("/")).await;
@@ -59,7 +59,7 @@ async fn a_mismatched_304_gets_a_502_and_removes_the_entry() {
             let healed = send(&stack, get("/")).await;
             assert_eq!((healed.status.as_u16(), healed.text()), (200, "3"), "{given:?}");
             assert!(send(&stack, get("/")).await.is_hit(), "{given:?}");
-            assert_eq!(asked(&seen), [false, true, false], "{given:?}");
+            assert_eq!(were_conditional(&seen), [false, true, false], "{given:?}");
         }
     }
 }
@@ -67,32 +67,32 @@ async fn a_mismatched_304_gets_a_502_and_removes_the_entry() {
 #[tokio::test(start_paused = true)]
 async fn stale_if_error_answers_a_mismatched_304() {
     for policy in [policy(), proxy()] {
-        let (stack, seen, hand) = contrary(policy.stale_if_error(MINUTE), ("etag", "\"b\""));
+        let (stack, seen, hand) = mismatching_site(policy.stale_if_error(MINUTE), ("etag", "\"b\""));
         send(&stack, get("/")).await;
         hand.advance(61 * SECOND);
         let stale = send(&stack, get("/")).await;
         assert_eq!((stale.status.as_u16(), stale.text(), stale.header("etag")), (200, "1", Some("\"a\"")));
         assert_eq!(stale.detail(), Some("stale-if-error"));
         assert_eq!(send(&stack, get("/")).await.text(), "3");
-        assert_eq!(asked(&seen), [false, true, false]);
+        assert_eq!(were_conditional(&seen), [false, true, false]);
     }
 }
 
-/// Whoever asks, and with whichever fields: the first request after a mismatch is unconditional.
+/// The first request after a mismatch is unconditional, for any visitor and any fields.
 #[tokio::test(start_paused = true)]
-async fn each_visitor_has_the_entry_healed() {
+async fn the_next_request_of_any_visitor_heals_the_entry() {
     type Lines = &'static [(&'static str, &'static str)];
     let app: [Lines; 3] = [&[("user-agent", "one")], &[("x-any", "1")], &[("if-none-match", "\"other\"")]];
     let all: [Lines; 2] = [&[("authorization", "Basic eA==")], &[("cookie", "a=1")]];
     let cases = app.into_iter().flat_map(|lines| [(policy(), lines), (proxy(), lines)]);
     for (policy, lines) in cases.chain(all.map(|lines| (proxy(), lines))) {
-        let (stack, seen, hand) = contrary(policy, ("etag", "\"b\""));
+        let (stack, seen, hand) = mismatching_site(policy, ("etag", "\"b\""));
         send(&stack, get_with("/", lines)).await;
         hand.advance(61 * SECOND);
         let first = send(&stack, get_with("/", lines)).await;
         assert_eq!(first.status, 502, "{lines:?}");
         let next = send(&stack, get_with("/", lines)).await;
-        assert_eq!(next.status, 200, "{lines:?}: {:?}", asked(&seen));
+        assert_eq!(next.status, 200, "{lines:?}: {:?}", were_conditional(&seen));
         assert_ne!(next.text(), "1", "{lines:?}");
         assert!(send(&stack, get("/")).await.is_hit(), "{lines:?}");
     }
@@ -141,16 +141,17 @@ async fn a_remote_entry_heals_after_a_mismatched_304() {
     let mut answers = Vec::new();
     for _ in 0..3 {
         answers.push(send(&stack, authorized()).await);
-        // It is stored in a task of its own.
+        // A separate task stores the entry.
         tokio::time::sleep(SECOND).await;
     }
     let statuses: Vec<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
     assert_eq!((statuses, answers[2].text()), (vec![200, 502, 200], "3"));
 }
 
-/// An unkeyed field provokes the mismatch: the page stays for all others, who cost one unconditional request.
+/// An unkeyed field provokes the mismatch. The page stays for all other visitors, at the cost of
+/// one unconditional request.
 #[tokio::test(start_paused = true)]
-async fn a_provoked_mismatch_takes_the_page_from_nobody() {
+async fn a_provoked_mismatch_keeps_the_page_of_other_visitors() {
     let (stack, _, hand) = standing(policy().stale_if_error(10 * MINUTE), |request, call| {
         let is_evil = request.headers().values().any(|value| value == "evil");
         match (is_conditional(request) && is_evil, call) {
@@ -197,9 +198,10 @@ async fn followers_of_a_mismatch_get_the_new_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_in_the_background_heals_the_entry() {
+async fn a_background_refresh_heals_the_entry() {
     for lines in [&[][..], &[("user-agent", "one")]] {
-        let (stack, seen, hand) = contrary(policy().stale_while_revalidate(10 * MINUTE), ("etag", "\"b\""));
+        let (stack, seen, hand) =
+            mismatching_site(policy().stale_while_revalidate(10 * MINUTE), ("etag", "\"b\""));
         send(&stack, get("/")).await;
         hand.advance(61 * SECOND);
         assert_eq!(send(&stack, get_with("/", lines)).await.text(), "1");
@@ -207,13 +209,13 @@ async fn a_refresh_in_the_background_heals_the_entry() {
         let healed = send(&stack, get_with("/", lines)).await;
         assert_eq!(healed.status, 200, "{lines:?}");
         assert_ne!(healed.text(), "1", "{lines:?}");
-        assert_eq!(asked(&seen).last(), Some(&false), "{lines:?}");
+        assert_eq!(were_conditional(&seen).last(), Some(&false), "{lines:?}");
     }
 }
 
-/// A page that is to be validated before each use heals, too, and is asked about again once it has.
+/// After the unconditional request, the cache revalidates the page before each use again.
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_validated_before_each_use_heals() {
+async fn a_no_cache_page_heals_after_a_mismatched_304() {
     let (stack, calls) = site(policy(), |request, call| {
         let control = ("cache-control", "no-cache");
         match (request.headers().get("if-none-match").map(|tag| tag.to_str().expect("text")), call) {
@@ -250,7 +252,7 @@ async fn a_304_about_another_version_changes_no_field() {
                 || request.headers().contains_key("if-modified-since");
             let line = if call == 1 { own } else { given };
             let lines = [("cache-control", "max-age=60"), line];
-            if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
+            if were_conditional { not_modified(&lines) } else { with_lines(&lines, call.to_string()) }
         });
         let stack = site_over(&cache, inner);
         send(&stack, get("/")).await;

@@ -1,4 +1,4 @@
-//! Conditional requests of the cache, and what their answers change.
+//! Conditional requests that the cache sends, and the effects of their responses.
 
 mod freshening;
 mod head;

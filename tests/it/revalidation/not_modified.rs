@@ -1,4 +1,4 @@
-//! A 304 of the origin: what a stale response becomes, and who gets what.
+//! A 304 of the origin: its effect on the stored response, and the responses that clients get.
 
 use crate::support::validators::not_modified;
 use crate::support::*;
@@ -16,10 +16,11 @@ const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 /// The `ETag` of the current version.
 type Version = Arc<Mutex<String>>;
 
-/// The requests that the origin was sent.
+/// The requests that the origin received.
 type Seen = Arc<Mutex<Vec<Request<()>>>>;
 
-/// An origin that knows its own version, in `ETag`, and answers 304 to who has it.
+/// A cache over an origin that names its version in `ETag`, and answers a request with the same
+/// version with a 304.
 fn versioned(cache: &Cache, cache_control: &'static str) -> (Stack, Calls, Version, Seen) {
     let (version, seen) = (Arc::new(Mutex::new("\"1\"".to_owned())), Arc::new(Mutex::new(Vec::new())));
     let (current, log) = (Arc::clone(&version), Arc::clone(&seen));
@@ -51,14 +52,14 @@ async fn a_stale_response_is_revalidated_with_its_own_validators() {
     assert_eq!(
         (answer.status.as_u16(), answer.text()),
         (200, "page of \"1\""),
-        "the client's copy is another one"
+        "the client has another version"
     );
     assert_eq!((answer.header("x-call"), answer.detail()), (Some("2"), Some("revalidated")));
     let asked: Vec<_> =
         seen.lock().expect("no panic").iter().map(|r| r.headers().get("if-none-match").cloned()).collect();
     assert_eq!(asked, [None, Some("\"1\"".parse().expect("a value"))]);
-    assert!(send(&stack, get("/")).await.is_hit(), "it is fresh again");
-    // The client of a 304 from the origin did not ask for one.
+    assert!(send(&stack, get("/")).await.is_hit(), "the 304 makes it fresh again");
+    // The client sent no condition, so it gets a 200 although the origin answers with a 304.
     hand.advance(MINUTE);
     assert_eq!(send(&stack, get("/")).await.status, 200);
     // A new version replaces the old one.
@@ -100,7 +101,7 @@ async fn no_cache_responses_are_stored_and_revalidated_each_time() {
 }
 
 #[tokio::test]
-async fn a_304_updates_stored_fields_but_not_those_of_the_body() {
+async fn a_304_updates_stored_fields_except_content_fields() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| {
         if request.headers().contains_key("if-none-match") {
@@ -175,7 +176,7 @@ async fn an_invalidated_response_is_not_revalidated() {
     let (cache, _) = timed();
     let (stack, _, _, seen) = versioned(&cache, "max-age=60");
     send(&stack, get("/")).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    cache.invalidate(Invalidation::path("/")).await.expect("delivered");
     send(&stack, get("/")).await;
     assert!(seen.lock().expect("no panic").iter().all(|r| !r.headers().contains_key("if-none-match")));
 }
@@ -234,7 +235,7 @@ async fn collapsed_requests_share_a_revalidation() {
 }
 
 #[tokio::test]
-async fn variants_are_revalidated_one_by_one() {
+async fn variants_are_revalidated_separately() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, _| {
         let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
@@ -269,7 +270,7 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
                 sleep(Duration::from_millis(100)).await;
                 return Ok::<_, Infallible>(with_lines(&[("cache-control", "no-store")], "mine"));
             }
-            // Of the same second before and after: the origin takes it for the same version.
+            // Both versions are from the same second, so the origin takes them for the same.
             let lines = [("cache-control", "max-age=60"), ("last-modified", MODIFIED)];
             let asked = request.headers().contains_key("if-modified-since");
             Ok(if asked { not_modified(&lines) } else { with_lines(&lines, call.to_string()) })
@@ -280,11 +281,11 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
     hand.advance(MINUTE);
     let invalidate = async {
         sleep(Duration::from_millis(50)).await;
-        cache.invalidate(Invalidation::path("/")).await.expect("local");
+        cache.invalidate(Invalidation::path("/")).await.expect("delivered");
     };
     let (_, follower, ()) = futures::join!(send(&stack, get("/")), send(&stack, get("/")), invalidate);
     assert_eq!(follower.text(), "3");
-    assert_eq!(send(&stack, get("/")).await.text(), "3", "nothing from before comes back");
+    assert_eq!(send(&stack, get("/")).await.text(), "3", "no response from before the invalidation returns");
 }
 
 #[tokio::test]
@@ -293,7 +294,7 @@ async fn a_304_of_an_inner_cache_layer_is_not_stored() {
     let within = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (inner, _) = origin(|_, _| with_lines(&[("cache-control", "max-age=60"), ("etag", "\"1\"")], "page"));
     let (route, switch) = (route_over(&cache, MINUTE, inner.clone()), Arc::clone(&within));
-    // The inner layer comes into play after the outer one has stored the page.
+    // The inner cache layer is switched on after the outer one has stored the page.
     let either = service_fn(move |request: Request<Body>| {
         let (route, plain) = (route.clone(), inner.clone());
         let within = switch.load(std::sync::atomic::Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What one visitor's unkeyed fields provoke does not stand for the page.
+//! A response that one visitor's unkeyed fields provoke does not replace the page of the others.
 
 use crate::support::*;
 use http::header::USER_AGENT;
@@ -12,15 +12,17 @@ use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
+/// Answers that are not stored: a status, or a value of `Cache-Control`.
 const UNSTORED: [&str; 10] = ["500", "503", "404", "403", "410", "302", "204", "400", "private", "no-store"];
 
-/// A site whose service answers badly to `evil` in any field, and to all while it is down.
+/// A site whose service gives a bad answer if any field is `evil`, and to all requests while it is
+/// down.
 struct World {
     stack: Stack,
     cache: Cache,
     hand: ManualClock,
     calls: Calls,
-    /// The place of an answer in `UNSTORED`, or past its end.
+    /// The index in `UNSTORED` of the answer to all requests. Past its end, the service is up.
     down: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Request<()>>>>,
 }
@@ -63,7 +65,7 @@ impl World {
         answer
     }
 
-    fn all_get(&self, what: &str) {
+    fn answer_all_with(&self, what: &str) {
         let place = UNSTORED.iter().position(|each| *each == what).unwrap_or(usize::MAX);
         self.down.store(place, Ordering::SeqCst);
     }
@@ -78,7 +80,7 @@ fn swr() -> PolicyBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_unkeyed_field_keeps_a_refresh_from_its_page() {
+async fn no_unkeyed_field_prevents_a_background_refresh() {
     for field in ["x-evil", "user-agent", "accept", "accept-language", "x-named", "referer", "te"] {
         for provoked in UNSTORED {
             let policy = swr().refresh_headers([HeaderName::from_static("x-named")]);
@@ -101,11 +103,11 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
             let world = world(lasting().stale_if_error(100 * S), provoked);
             world.send(&[]).await;
             world.hand.advance(12 * S);
-            // So that the background request changes nothing.
+            // In some of the cases, the background request fails, so that it changes nothing.
             let bare_fails = provoked.len() % 2 == 0;
-            world.all_get(if bare_fails { "503" } else { "" });
+            world.answer_all_with(if bare_fails { "503" } else { "" });
             assert_eq!(world.send(&[(field, "evil")]).await.text(), "bad", "{field} {provoked}");
-            world.all_get("503");
+            world.answer_all_with("503");
             let answer = world.send(&[(field, "kind")]).await;
             assert_eq!(answer.status, StatusCode::OK, "{field} {provoked}");
             let expected = if bare_fails || provoked == "400" { "1" } else { "3" };
@@ -115,26 +117,26 @@ async fn a_provoked_response_keeps_the_stale_if_error_entry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_is_gone_for_everybody_is_kept_for_nothing() {
+async fn a_page_gone_for_all_visitors_no_longer_serves_stale() {
     for gone in ["404", "403", "410", "302", "204", "private", "no-store"] {
         for lines in [&[][..], &[("user-agent", "kind")]] {
             let world = world(lasting().stale_if_error(100 * S), "503");
             world.send(&[]).await;
             world.hand.advance(12 * S);
-            world.all_get(gone);
+            world.answer_all_with(gone);
             assert_eq!(world.send(lines).await.text(), "bad", "{gone}");
-            world.all_get("503");
+            world.answer_all_with("503");
             assert_eq!(world.send(lines).await.status, StatusCode::SERVICE_UNAVAILABLE, "{gone} {lines:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_confirmed_once_in_ten_seconds_for_a_key() {
+async fn a_key_is_confirmed_at_most_once_in_ten_seconds() {
     let world = world(lasting().stale_if_error(1000 * S), "404");
     world.send(&[]).await;
     world.hand.advance(12 * S);
-    world.all_get("503");
+    world.answer_all_with("503");
     for _ in 0..20 {
         world.send(&[("x-evil", "evil")]).await;
     }
@@ -163,7 +165,7 @@ async fn concurrent_confirmations_are_limited_like_refreshes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_has_nominated_fields_and_those_of_an_option() {
+async fn a_refresh_sends_nominated_fields_and_refresh_headers() {
     let policy = swr()
         .refresh_headers([HeaderName::from_static("x-named")])
         .vary_on_headers([HeaderName::from_static("x-keyed")])
@@ -215,7 +217,7 @@ async fn a_refresh_keeps_its_variant_if_vary_shrinks() {
     assert_eq!(send(&stack, wide).await.text(), "4");
 }
 
-/// A part of the key that is computed from a field that every request has.
+/// Computes a part of the key from a field that every request has, and counts its calls.
 fn by_tenant(
     computed: &Arc<AtomicUsize>,
 ) -> impl Fn(tower_response_cache::key::RequestHead<'_>) -> Option<String> + use<> {
@@ -236,7 +238,7 @@ fn borrowed(lines: &[(String, String)]) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_of_the_key_sees_no_mutilated_request_of_a_visitor() {
+async fn a_key_function_runs_once_on_the_path_of_a_request() {
     let computed = Arc::new(AtomicUsize::new(0));
     let policy = lasting().stale_if_error(100 * S).vary_by("tenant", by_tenant(&computed));
     let world = world(policy, "503");
@@ -244,7 +246,7 @@ async fn a_function_of_the_key_sees_no_mutilated_request_of_a_visitor() {
     let lines = borrowed(&lines);
     world.send(&lines).await;
     world.hand.advance(12 * S);
-    world.all_get("404");
+    world.answer_all_with("404");
     computed.store(0, Ordering::SeqCst);
     assert_eq!(send(&world.stack, get_with("/", &lines)).await.text(), "bad");
     assert_eq!(computed.load(Ordering::SeqCst), 1, "once, for the key of the request");
@@ -254,7 +256,7 @@ async fn a_function_of_the_key_sees_no_mutilated_request_of_a_visitor() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_has_the_fields_of_computed_key_parts() {
+async fn a_refresh_sends_the_fields_of_computed_key_parts() {
     for others in [0, 5, 98] {
         let computed = Arc::new(AtomicUsize::new(0));
         let world = world(swr().vary_by("tenant", by_tenant(&computed)), "503");
@@ -271,7 +273,7 @@ async fn a_refresh_has_the_fields_of_computed_key_parts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_of_the_key_that_panics_leaves_the_stale_page() {
+async fn a_panicking_key_function_keeps_the_stale_page() {
     let policy = swr().vary_by("all", |request| {
         assert!(request.headers.contains_key("pragma"), "a request has all of its fields");
         None
@@ -285,7 +287,8 @@ async fn a_function_of_the_key_that_panics_leaves_the_stale_page() {
     }
 }
 
-/// A site whose page has a tag, and that answers to `evil`, or to all while it is down, that another page still stands.
+/// A site whose page has an `ETag`. A conditional request gets a 304 with another tag if any field
+/// is `evil`, or while `down` is 1. While `down` is 2, all requests get a 503.
 fn tagged(policy: PolicyBuilder) -> World {
     let (cache, hand) = timed();
     let (down, seen) = (Arc::new(AtomicUsize::new(0)), Arc::default());
@@ -311,7 +314,7 @@ fn unchanged(tag: &str) -> http::Response<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provoked_304_about_another_page_clears_nothing() {
+async fn a_provoked_mismatched_304_removes_no_entry() {
     let in_background = |policy: PolicyBuilder| policy.stale_while_revalidate(100 * S);
     for policy in [lasting().stale_if_error(100 * S), in_background(lasting().stale_if_error(100 * S))] {
         let world = tagged(policy);
@@ -347,7 +350,7 @@ async fn a_confirmed_mismatched_304_removes_the_entry() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_ends_in_a_minute_whatever_it_tries() {
+async fn a_refresh_with_all_its_attempts_ends_within_a_minute() {
     for lines in [&[][..], &[("user-agent", "kind")]] {
         let (cache, hand) = timed();
         let calls = Calls::default();
@@ -397,7 +400,7 @@ async fn the_next_refresh_omits_a_field_that_made_one_hang() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_times_out_bare_starts_bare_next_time() {
+async fn a_refresh_after_a_timeout_starts_without_extra_fields() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let inner = tower::service_fn(move |request: Request<Body>| {
@@ -423,7 +426,7 @@ async fn a_refresh_that_times_out_bare_starts_bare_next_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_refresh_may_run_a_second_visitor_decides() {
+async fn without_refreshes_a_second_visitor_confirms_a_removal() {
     let (clock, hand) = tower_response_cache::clock::Clock::manual();
     let cache = Cache::builder(memory_store(1 << 20)).clock(clock).max_refreshes(0).build().expect("valid");
     let (inner, _) = origin(|request, call| match call {

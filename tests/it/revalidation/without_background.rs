@@ -1,4 +1,5 @@
-//! Where the cache can make no request of its own, since it can make no body for one, visitors' requests decide.
+//! If the cache cannot create the body of a confirming request, the requests of visitors confirm a
+//! removal.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tower_response_cache::{Cache, Policy, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 
-/// A request body of a type that the cache cannot make, like that of a server.
+/// A request body that the cache cannot create, like the body type of a server.
 struct Opaque(Body);
 
 impl http_body::Body for Opaque {
@@ -45,11 +46,11 @@ struct World {
     stack: Stack,
     cache: Cache,
     hand: ManualClock,
-    /// What everybody is answered with.
+    /// The status of the answers to all requests without `evil`.
     status: Arc<AtomicU16>,
 }
 
-/// A site that answers to `evil` in any field with a status of its own.
+/// A site that answers with the status `provoked` if any field is `evil`.
 fn world(policy: PolicyBuilder, provoked: u16) -> World {
     let (cache, hand) = timed();
     let status = Arc::new(AtomicU16::new(200));
@@ -75,7 +76,7 @@ impl World {
         answer
     }
 
-    fn all_get(&self, status: u16) {
+    fn answer_all_with(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 }
@@ -95,23 +96,23 @@ async fn stale(provoked: u16) -> World {
 async fn a_page_that_is_gone_is_removed_by_the_second_visitor() {
     for gone in [404, 410, 403, 302, 204] {
         let world = stale(503).await;
-        world.all_get(gone);
+        world.answer_all_with(gone);
         for agent in ["one", "two"] {
             assert_eq!(world.send(&[("user-agent", agent)]).await.status.as_u16(), gone);
         }
-        world.all_get(503);
+        world.answer_all_with(503);
         assert_eq!(world.send(&[("user-agent", "one")]).await.status.as_u16(), 503, "{gone}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn visitors_with_equal_fields_remove_a_page_that_is_gone() {
+async fn equal_requests_a_minute_apart_remove_a_page_that_is_gone() {
     let world = stale(503).await;
-    world.all_get(404);
+    world.answer_all_with(404);
     world.send(&[("user-agent", "one")]).await;
     world.hand.advance(61 * S);
     world.send(&[("user-agent", "one")]).await;
-    world.all_get(503);
+    world.answer_all_with(503);
     assert_eq!(world.send(&[("user-agent", "one")]).await.status.as_u16(), 503);
 }
 
@@ -120,29 +121,29 @@ async fn one_visitor_does_not_remove_the_page_of_the_others() {
     for provoked in [404, 410, 403, 302, 204] {
         let world = stale(provoked).await;
         for id in ["1", "2", "3"] {
-            // Each request has an identifier of its own.
+            // Each request has its own ID.
             let answer = world.send(&[("user-agent", "evil"), ("x-request-id", id)]).await;
             assert_eq!(answer.status.as_u16(), provoked);
         }
-        world.all_get(503);
+        world.answer_all_with(503);
         assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200, "{provoked}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_about_an_earlier_copy_do_not_count() {
+async fn answers_about_an_earlier_entry_do_not_count() {
     let world = stale(404).await;
     world.send(&[("user-agent", "evil")]).await;
-    // A new copy.
+    // This request stores a new entry.
     assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
     world.hand.advance(12 * S);
     world.send(&[("user-agent", "evil"), ("x-other", "1")]).await;
-    world.all_get(503);
+    world.answer_all_with(503);
     assert_eq!(world.send(&[("user-agent", "kind")]).await.status.as_u16(), 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_is_bare_after_a_field_failed_an_earlier_one() {
+async fn a_refresh_omits_fields_after_an_earlier_one_failed() {
     for pause in [S, 9 * S, 10 * S, 11 * S, 300 * S] {
         let world = world(lasting().stale_while_revalidate(1000 * S), 503);
         world.send(&[]).await;

@@ -1,4 +1,4 @@
-//! Attacks on caches that were published, and that must not work here. A number is that of a CVE.
+//! Published attacks on caches, which must not work here. Most tests name a CVE.
 
 use crate::support::*;
 use http::{HeaderName, Request, StatusCode};
@@ -15,9 +15,9 @@ fn stores(policy: PolicyBuilder, lines: &'static [(&'static str, &'static str)])
     site(policy, move |_, call| numbered(lines, call)).0
 }
 
-/// CVE-2014-0473: the token in an anonymous page was every visitor's.
+/// CVE-2014-0473: all visitors got the CSRF token of a cached anonymous page.
 #[tokio::test]
-async fn a_page_with_the_token_of_one_visitors_forms_is_not_shared() {
+async fn a_page_with_a_csrf_token_is_not_shared() {
     let page = |request: &Request<Body>, call: usize| {
         let token = request.headers().get("cookie").map(|cookie| cookie.to_str().expect("text").to_owned());
         match token {
@@ -33,7 +33,7 @@ async fn a_page_with_the_token_of_one_visitors_forms_is_not_shared() {
     }
 }
 
-/// CVE-2014-1418: `Vary` was taken off, so that caches downstream mixed users.
+/// CVE-2014-1418: `Vary` was removed, so that downstream caches mixed users.
 #[tokio::test]
 async fn a_hit_has_the_vary_field_of_the_first_response() {
     let vary = "Cookie, Accept-Language";
@@ -47,7 +47,7 @@ async fn a_hit_has_the_vary_field_of_the_first_response() {
     }
 }
 
-/// CVE-2021-23336: a proxy took `;` for a separator, the application did not.
+/// CVE-2021-23336: an application took `;` for a separator of parameters, its proxy did not.
 #[tokio::test]
 async fn a_semicolon_hides_no_parameter_from_the_key() {
     let ignoring = policy().query(QueryKey::without(["utm_*"]));
@@ -59,13 +59,14 @@ async fn a_semicolon_hides_no_parameter_from_the_key() {
         let (stack, _) =
             site(policy, |request, _| with_lines(&[], request.uri().query().unwrap_or("").to_owned()));
         assert_eq!(send(&stack, get(uri)).await.text(), seen);
-        // Whoever gets that page again has asked for what its handler saw.
+        // A request for another query gets the page of that query.
         let other = send(&stack, get("/?q=good")).await;
         assert_eq!(other.text(), "q=good");
     }
 }
 
-/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: keys that a store can't hold, or that fill it.
+/// CVE-2020-13254, CVE-2026-15337, CVE-2026-77050: keys that a store cannot hold, or that fill it
+/// up.
 #[tokio::test]
 async fn keys_of_any_bytes_differ_and_long_keys_take_no_memory() {
     let (stack, _) = site(policy(), |request, _| with_lines(&[], request.uri().to_string()));
@@ -98,7 +99,7 @@ async fn a_session_renewed_with_each_response_is_not_shared() {
     }
 }
 
-/// CVE-2026-48588: a cookie set in reply to a request that had another one was stored.
+/// CVE-2026-48588: `Set-Cookie` was stored if the request had another cookie.
 #[tokio::test]
 async fn a_response_with_set_cookie_is_never_stored() {
     for lines in [&[("set-cookie", "sid=1")][..], &[("set-cookie", "sid=1"), ("vary", "cookie")]] {
@@ -109,7 +110,7 @@ async fn a_response_with_set_cookie_is_never_stored() {
     }
 }
 
-/// CVE-2026-6907, CVE-2026-48587: a `*` with white space around it was no `*`.
+/// CVE-2026-6907, CVE-2026-48587: `*` with surrounding whitespace was not recognized in `Vary`.
 #[tokio::test]
 async fn a_padded_or_second_star_in_vary_forbids_storing() {
     for lines in [
@@ -122,16 +123,17 @@ async fn a_padded_or_second_star_in_vary_forbids_storing() {
     }
 }
 
-/// CVE-2026-8404: directives were compared with their case.
+/// CVE-2026-8404: directives were compared case-sensitively.
 #[tokio::test]
-async fn directives_forbid_storing_in_whatever_case() {
+async fn directives_forbid_storing_in_any_case() {
     for value in ["Private", "PRIVATE, max-age=60", "max-age=60, No-Store", "NO-CACHE"] {
         let lines: &'static [_] = Box::leak(Box::new([("cache-control", value)]));
         assert!(!shares(&stores(policy(), lines), get("/"), get("/")).await, "{value}");
     }
 }
 
-/// CVE-2026-35193, CVE-2026-2836: a page for one token was everybody's; `x="republic"` was `public`.
+/// CVE-2026-35193, CVE-2026-2836: all visitors got the page of one token; `x="republic"` was taken
+/// for `public`.
 #[tokio::test]
 async fn authorized_pages_need_an_exact_public_directive() {
     for value in ["max-age=60", "max-age=60, x=\"republic\"", "max-age=60, notpublic"] {
@@ -145,7 +147,7 @@ async fn authorized_pages_need_an_exact_public_directive() {
     }
 }
 
-/// CVE-2026-113593: a header that was absent had the key of one with a certain value.
+/// CVE-2026-113593: an absent field had the same key as a field with a certain value.
 #[tokio::test]
 async fn an_absent_field_differs_from_empty_and_marker_values() {
     let headers = policy().vary_on_headers(["x-a", "x-b"].map(HeaderName::from_static));
@@ -166,9 +168,9 @@ async fn an_absent_field_differs_from_empty_and_marker_values() {
     }
 }
 
-/// Web cache deception: a personal page under a name that looks like a static file.
+/// Web cache deception: a personal page under a path that looks like a static file.
 #[tokio::test]
-async fn no_ending_of_a_path_makes_a_personal_page_a_public_file() {
+async fn a_path_like_a_static_file_does_not_share_a_personal_page() {
     let anonymous = AnonymousOnlyLayer::session_cookie("sid").expect("valid");
     for path in [
         "/account/x.css",
@@ -190,7 +192,7 @@ async fn no_ending_of_a_path_makes_a_personal_page_a_public_file() {
     }
 }
 
-/// A redirect made of what an attacker sends is not every visitor's.
+/// Other visitors do not get a redirect that was built from an attacker's field.
 #[tokio::test]
 async fn redirects_have_their_own_lifetime_and_key_inputs() {
     let redirect = |lines: &'static [(&'static str, &'static str)]| {
@@ -206,7 +208,7 @@ async fn redirects_have_their_own_lifetime_and_key_inputs() {
         }
     };
     let (stack, _) = site(policy(), redirect(&[]));
-    assert!(!shares(&stack, get("/"), get("/")).await, "no default ttl for a redirect");
+    assert!(!shares(&stack, get("/"), get("/")).await, "no default TTL applies to a redirect");
     let (stack, _) = site(policy(), redirect(&[("cache-control", "max-age=60")]));
     let evil = get_with("/", &[("x-forwarded-host", "evil.example")]);
     assert_eq!(send(&stack, evil).await.header("location"), Some("https://evil.example/"));
@@ -214,9 +216,10 @@ async fn redirects_have_their_own_lifetime_and_key_inputs() {
     assert!(send(&stack, get("/")).await.is_hit());
 }
 
-/// What Django's `cache_page(None)` could not say, and what zero means.
+/// No TTL, a TTL of zero and an endless TTL differ; Django's `cache_page(None)` could not express
+/// this.
 #[tokio::test]
-async fn for_ever_not_at_all_and_nothing_said_are_three_things() {
+async fn an_endless_ttl_stores_but_zero_and_no_ttl_do_not() {
     for (ttl, stored) in [
         (Ttl::Forever, true),
         (Ttl::For(MINUTE), true),
@@ -228,7 +231,7 @@ async fn for_ever_not_at_all_and_nothing_said_are_three_things() {
         assert_eq!(
             send(&stack, get("/")).await.header("cache-control"),
             None,
-            "and clients are told nothing"
+            "clients get no `Cache-Control`"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Hostile input: nothing panics, and what is served is what the origin sent.
+//! Hostile input: nothing panics, and clients get the responses that the origin sent.
 
 use crate::support::*;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
@@ -63,9 +63,10 @@ fn respond(status: u16, lines: &[(&'static str, Vec<u8>)], body: &[u8]) -> Respo
 
 proptest! {
     #![proptest_config(crate::support::cases(600))]
-    /// Whatever the origin sends: a hit has its status, its body, and of its lines no more than it sent.
+    /// A hit has the status and the body that the origin sent. Its fields, except `Age` and `Date`,
+    /// are from the origin.
     #[test]
-    fn what_is_served_equals_what_the_origin_sent(
+    fn responses_equal_what_the_origin_sent(
         status in prop::sample::select(vec![200, 203, 204, 206, 301, 404, 410, 500]),
         lines in lines(),
         body in prop::collection::vec(any::<u8>(), 0..40),
@@ -91,7 +92,7 @@ proptest! {
         });
     }
 
-    /// Whatever the visitor sends, nothing panics, and nobody gets what another one's fields made.
+    /// No request field causes a panic, or changes the page of another visitor.
     #[test]
     fn no_request_field_panics_or_poisons(
         requests in prop::collection::vec((prop::sample::select(vec![
@@ -102,7 +103,8 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            // Reflects what identifies or names the site, as vulnerable applications do.
+            // Reflects fields that name the site or identify the visitor, as vulnerable
+            // applications do.
             let reflect = |request: &Request<Body>, _: usize| {
                 let seen: Vec<_> = ["host", "authorization", "cookie", "x-forwarded-host", "forwarded", "x-original-url"]
                     .iter().flat_map(|name| request.headers().get_all(*name)).map(HeaderValue::as_bytes).collect();
@@ -125,7 +127,7 @@ proptest! {
     }
 }
 
-/// Takes minutes if each name of a list is compared with each field.
+/// This test takes minutes if each name of a list is compared with each field.
 #[tokio::test(start_paused = true)]
 async fn long_lists_of_field_names_take_linear_time() {
     const FIELDS: usize = 16_000;

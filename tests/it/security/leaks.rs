@@ -1,4 +1,4 @@
-//! Nobody is ever shown what is somebody else's, however visits are interleaved, in any order of layers.
+//! No visitor gets another visitor's page, in any interleaving of visits and any order of layers.
 
 use crate::support::visitors::*;
 use crate::support::*;
@@ -24,11 +24,11 @@ use tower_response_cache::{
 #[derive(Debug, Clone)]
 enum Step {
     Visit(Visitor),
-    /// The origin answers one of the requests that it has.
+    /// The origin answers one of its pending requests.
     Answer(usize),
-    /// The client of one of them hangs up.
+    /// The client of one visit disconnects.
     Leave(usize),
-    /// Of one page, or all.
+    /// The data of one page, or of all, changes and is invalidated.
     Invalidate(Option<usize>),
 }
 
@@ -69,7 +69,8 @@ where
     })
 }
 
-/// An authentication layer that takes the credential off, and leaves behind who that is.
+/// An authentication layer that replaces the credential by an extension with the user, and marks
+/// the response if `marks` is set.
 fn auth<S, B>(inner: S, marks: bool) -> BoxCloneService<Request<Body>, Response<B>, Infallible>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible, Future: Send>
@@ -128,14 +129,14 @@ fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
-/// What visitors are promised besides.
+/// The pages that identified visitors may get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Users {
-    /// They get their own pages, made for them each time.
+    /// Their own pages, forwarded each time.
     Bypass,
-    /// They get their own pages, from the cache as well.
+    /// Their own pages, also from the cache.
     HaveHits,
-    /// They get their own pages, or those of anonymous visitors.
+    /// Their own pages, or the pages of anonymous visitors.
     MayGetAnybodys,
 }
 
@@ -146,12 +147,12 @@ struct Hits {
     users: usize,
 }
 
-/// For each of the sixteen orders below.
+/// The number of random cases for each of the sixteen orders of layers below.
 const CASES: u32 = 135;
 
-fn nobody_is_shown_anothers(users: Users, build: impl Fn(&Cache, Inner) -> Client) {
+fn check_isolation(users: Users, build: impl Fn(&Cache, Inner) -> Client) {
     let hits = RefCell::new(Hits::default());
-    // One cache for all cases, an hour apart: to make one takes longer than to play a case.
+    // All cases share one cache, an hour apart, because creating a cache takes longer than a case.
     let (cache, hand) = timed();
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };
     let ran = TestRunner::new(config).run(&(any::<bool>(), steps()), |(by_hand, steps)| {
@@ -160,7 +161,7 @@ fn nobody_is_shown_anothers(users: Users, build: impl Fn(&Cache, Inner) -> Clien
         runtime.expect("a runtime").block_on(async {
             let origin = Arc::new(Origin { by_hand, ..Origin::default() });
             hand.advance(60 * MINUTE);
-            cache.invalidate(Invalidation::all()).await.expect("local");
+            cache.invalidate(Invalidation::all()).await.expect("delivered");
             let client = build(&cache, origin.service());
             play(&steps, &client, &cache, &origin, users, &mut hits).await
         })
@@ -169,7 +170,7 @@ fn nobody_is_shown_anothers(users: Users, build: impl Fn(&Cache, Inner) -> Clien
         panic!("{error}");
     }
     let hits = hits.into_inner();
-    assert!(hits.anonymous > 40 && hits.analytics > 20, "the test could fail: {hits:?}");
+    assert!(hits.anonymous > 40 && hits.analytics > 20, "too few hits for a meaningful test: {hits:?}");
     assert_eq!(hits.users > 20, users != Users::Bypass, "{hits:?}");
 }
 
@@ -191,7 +192,7 @@ async fn play(
             Step::Answer(which) => drop(origin.answer(*which)),
             Step::Leave(which) if !visits.is_empty() => visits[which % visits.len()].2.abort(),
             Step::Leave(_) => {}
-            Step::Invalidate(page) => cache.invalidate(origin.change(*page)).await.expect("local"),
+            Step::Invalidate(page) => cache.invalidate(origin.change(*page)).await.expect("delivered"),
         }
         settle().await;
     }
@@ -199,11 +200,11 @@ async fn play(
         settle().await;
     }
     for (visitor, version, task) in visits {
-        let Ok(answer) = timeout(Duration::from_secs(100), task).await.expect("nobody hangs") else {
+        let Ok(answer) = timeout(Duration::from_secs(100), task).await.expect("no visit hangs") else {
             continue;
         };
         let seen: Vec<_> = answer.text().split(' ').collect();
-        prop_assert_eq!(answer.header("x-seen"), Some(answer.text()), "head and body are of one page");
+        prop_assert_eq!(answer.header("x-seen"), Some(answer.text()), "head and body belong to one page");
         let may_be_anybodys = users == Users::MayGetAnybodys && seen[0] == "anybody";
         prop_assert!(
             seen[0] == visitor.user() || may_be_anybodys,
@@ -216,7 +217,11 @@ async fn play(
         prop_assert_eq!(seen[3], visitor.page.to_string(), "{:?}", visitor);
         let own = visitor.by == By::Analytics && seen[4] == USERS[visitor.user];
         prop_assert!(seen[4] == "none" || own, "{:?} was shown {}", visitor, answer.text());
-        prop_assert!(seen[5].parse::<usize>().expect("a number") >= version, "{:?} outran", visitor);
+        prop_assert!(
+            seen[5].parse::<usize>().expect("a number") >= version,
+            "{:?} got an invalidated version",
+            visitor
+        );
         let told = answer.headers.get_all("cache-status").iter();
         let hit = told.filter_map(|line| line.to_str().ok()).any(|line| line.contains("; hit"));
         match visitor.by {
@@ -236,17 +241,17 @@ async fn settle() {
 }
 
 #[test]
-fn with_an_anonymous_only_layer_outside() {
+fn no_leak_inside_an_anonymous_only_layer() {
     for preset in [policy, rfc9111] {
-        nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+        check_isolation(Users::Bypass, |cache, inner| {
             client(anonymous().layer(site(cache, preset()).layer(inner)))
         });
     }
 }
 
 #[test]
-fn with_an_anonymous_only_layer_that_asks() {
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+fn no_leak_with_an_async_identity_look_up() {
+    check_isolation(Users::Bypass, |cache, inner| {
         let asks = AnonymousOnlyLayer::builder().ignore_cookies(["_ga*", "sid"]);
         let asks = asks.identified_if_async(|parts| async move {
             yield_now().await;
@@ -259,21 +264,21 @@ fn with_an_anonymous_only_layer_that_asks() {
 }
 
 #[test]
-fn with_a_site_cache_over_a_route_cache() {
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+fn no_leak_with_a_site_cache_over_a_route_cache() {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(site(cache, declared()).layer(route(cache, declared()).layer(inner)))
     });
 }
 
 #[test]
-fn with_a_route_cache_alone() {
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| client(route(cache, declared()).layer(inner)));
+fn no_leak_with_a_route_cache_alone() {
+    check_isolation(Users::Bypass, |cache, inner| client(route(cache, declared()).layer(inner)));
 }
 
 #[test]
-fn with_an_outer_layer_that_strips_the_credential() {
+fn no_leak_if_an_outer_layer_strips_the_credential() {
     let known = |request: RequestHead<'_>| request.extensions.get::<User>().is_some();
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(auth(
             by_session()
                 .identified_if(known)
@@ -283,55 +288,55 @@ fn with_an_outer_layer_that_strips_the_credential() {
             false,
         ))
     });
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(anonymous().layer(auth(site(cache, policy()).layer(inner), false)))
     });
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(auth(site(cache, declared().bypass_if(known)).layer(inner), false))
     });
 }
 
 #[test]
-fn with_a_middle_layer_that_strips_the_credential() {
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+fn no_leak_if_a_middle_layer_strips_the_credential() {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(site(cache, declared()).layer(auth(route(cache, declared()).layer(inner), false)))
     });
 }
 
 #[test]
-fn with_a_layer_inside_that_marks_what_is_identified() {
+fn no_leak_if_an_inner_layer_marks_identified_responses() {
     let lenient = || rfc9111().ignore_cookies(["_ga*"]);
-    nobody_is_shown_anothers(Users::MayGetAnybodys, |cache, inner| {
+    check_isolation(Users::MayGetAnybodys, |cache, inner| {
         client(site(cache, lenient()).layer(auth(inner, true)))
     });
-    nobody_is_shown_anothers(Users::MayGetAnybodys, |cache, inner| {
+    check_isolation(Users::MayGetAnybodys, |cache, inner| {
         client(site(cache, lenient()).layer(anonymous().layer(inner)))
     });
 }
 
 #[test]
-fn with_a_cache_of_each_users_own() {
-    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+fn no_leak_with_per_identity_entries() {
+    check_isolation(Users::HaveHits, |cache, inner| {
         client(site(cache, declared().vary_by_identity("user", sender)).layer(inner))
     });
-    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+    check_isolation(Users::HaveHits, |cache, inner| {
         client(auth(site(cache, declared().vary_by_identity("user", sender)).layer(inner), false))
     });
-    nobody_is_shown_anothers(Users::HaveHits, |cache, inner| {
+    check_isolation(Users::HaveHits, |cache, inner| {
         let own = || declared().vary_by_identity("user", sender);
         client(auth(site(cache, own()).layer(route(cache, own()).layer(inner)), false))
     });
 }
 
 #[test]
-fn with_all_cookies_ignored_but_those_that_identify() {
+fn no_leak_if_only_credential_cookies_count() {
     let policy = || policy().ignore_undeclared_cookies().credential_cookies(["sid"]);
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
+    check_isolation(Users::Bypass, |cache, inner| client(site(cache, policy()).layer(inner)));
 }
 
 #[test]
-fn with_keyed_inputs_only() {
-    nobody_is_shown_anothers(Users::Bypass, |cache, inner| {
+fn no_leak_if_unkeyed_inputs_are_stripped() {
+    check_isolation(Users::Bypass, |cache, inner| {
         client(site(cache, declared().strip_unkeyed_inputs(true)).layer(inner))
     });
 }
