@@ -1,4 +1,4 @@
-//! Only anonymous visitors use the cache.
+//! `AnonymousOnlyLayer`: only anonymous requests use the cache.
 
 use crate::support::*;
 use http::Request;
@@ -19,7 +19,8 @@ fn by_session_or() -> AnonymousOnlyBuilder {
     AnonymousOnlyLayer::builder().credential_cookies(["sid"]).ignore_cookies(["_ga*"])
 }
 
-/// A page that shows the cookies and credentials its handler sees, behind a cache and `layer`.
+/// A page that shows the cookies and credentials that its handler gets, inside `layer` and a cache
+/// layer.
 fn shop(layer: &AnonymousOnlyLayer, policy: PolicyBuilder) -> (Stack, Calls) {
     let (inner, calls) = origin(|request, _| {
         let headers = request.headers();
@@ -67,7 +68,7 @@ async fn anonymous_visitors_with_harmless_cookies_share_a_page() {
     }
 }
 
-/// A remember-me cookie may log its sender in, further in, where this layer can't see it.
+/// An inner layer may log a visitor in by a remember-me cookie that this layer does not know.
 #[tokio::test]
 async fn a_request_with_an_undeclared_cookie_bypasses() {
     for policy in presets() {
@@ -87,7 +88,7 @@ async fn a_request_with_an_undeclared_cookie_bypasses() {
 }
 
 #[tokio::test]
-async fn cookies_that_a_cache_layer_keys_are_declared_too() {
+async fn cookies_keyed_by_an_inner_cache_count_as_declared() {
     let (shop, _) = shop(&by_session(), policy().vary_on_cookies(["lang"]));
     let page = "Some(\"lang=de\") None";
     assert_eq!(send(&shop, with_cookie("_ga=1; lang=de")).await.text(), page);
@@ -97,7 +98,7 @@ async fn cookies_that_a_cache_layer_keys_are_declared_too() {
 }
 
 #[tokio::test]
-async fn predicates_and_fields_of_ones_own_identify() {
+async fn custom_predicates_and_fields_identify_a_request() {
     #[derive(Clone)]
     struct User;
     let layer = AnonymousOnlyLayer::builder()
@@ -112,13 +113,13 @@ async fn predicates_and_fields_of_ones_own_identify() {
     known.extensions_mut().insert(User);
     assert_eq!(send(&shop, known).await.detail(), Some("identified"));
     assert_eq!(send(&shop, get_with("/", &[("x-mine", "1")])).await.detail(), Some("identified"));
-    // A bogus credential can't make a public page expensive, nor is it seen by the page.
+    // An ignored credential neither bypasses the cache nor reaches the handler.
     let bogus = send(&shop, get_with("/", &[("authorization", "bogus")])).await;
     assert!(bogus.is_hit() && bogus.text() == "None None");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_look_up_decides_where_nothing_else_has() {
+async fn a_session_look_up_decides_if_nothing_else_does() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
     let layer = by_session_or()
@@ -139,11 +140,11 @@ async fn a_session_look_up_decides_where_nothing_else_has() {
     }
     assert_eq!(asked.load(Ordering::SeqCst), 4);
     send(&shop, with_cookie("sid=1")).await;
-    assert_eq!(asked.load(Ordering::SeqCst), 4, "a session cookie is enough");
+    assert_eq!(asked.load(Ordering::SeqCst), 4, "a session cookie needs no look-up");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
+async fn a_cancelled_look_up_does_not_block_other_requests() {
     let layer = AnonymousOnlyLayer::builder()
         .identified_if_async(|request| async move {
             if request.headers.contains_key("x-slow") {
@@ -153,7 +154,7 @@ async fn a_visitor_who_leaves_during_the_look_up_holds_nothing_up() {
         })
         .build()
         .expect("valid options");
-    // One at a time, so that what is ready must not be kept.
+    // The limit is 1, so the cancelled request must give back the readiness of the service.
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let limited = tower::limit::ConcurrencyLimit::new(inner, 1);
     let mut shop = layer.layer(limited);
@@ -169,7 +170,7 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     for policy in presets() {
         let (inner, calls) = origin(|request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
-            // By something that no layer further out could know of.
+            // A field identifies the visitor that no outer layer knows.
             if request.headers().contains_key("x-fingerprint") {
                 response.extensions_mut().insert(Identified);
             }
@@ -188,9 +189,10 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     }
 }
 
-/// The wrong order: a cache around it can't know who is identified, but stores nothing of theirs.
+/// In the wrong order, the outer cache cannot recognize identified requests, but stores none of
+/// their responses.
 #[tokio::test]
-async fn inside_a_cache_it_keeps_identified_responses_out() {
+async fn an_inner_anonymous_only_layer_vetoes_storing() {
     for policy in presets() {
         let (inner, _) = origin(|request, _| {
             let mine = request.headers().get("x-device").map_or("anybody", |_| "mine");
@@ -208,7 +210,7 @@ async fn inside_a_cache_it_keeps_identified_responses_out() {
 }
 
 #[tokio::test]
-async fn a_response_that_says_who_may_store_it_is_left_as_it_is() {
+async fn private_is_added_unless_a_directive_settles_sharing() {
     for (own, told) in [
         ("public, max-age=60", "public, max-age=60"),
         ("s-maxage=60", "s-maxage=60"),
@@ -224,7 +226,7 @@ async fn a_response_that_says_who_may_store_it_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn two_of_them_know_what_either_knows() {
+async fn nested_anonymous_only_layers_combine_their_rules() {
     let inside = AnonymousOnlyLayer::session_cookie("admin").expect("valid");
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let cached = SiteCacheLayer::new(&memory()).policy(policy().build().expect("a policy")).layer(inner);
@@ -239,7 +241,7 @@ async fn two_of_them_know_what_either_knows() {
 }
 
 #[tokio::test]
-async fn identification_passes_a_layer_that_strips_the_credential() {
+async fn identification_survives_a_layer_that_strips_credentials() {
     let (inner, _) = origin(|request, _| {
         let user = request.extensions().get::<String>().cloned();
         with_lines(&[], user.unwrap_or_else(|| "anybody".to_owned()))
@@ -261,7 +263,7 @@ async fn identification_passes_a_layer_that_strips_the_credential() {
 }
 
 #[test]
-fn names_that_can_be_no_cookies_are_refused_with_the_name() {
+fn invalid_cookie_and_field_names_are_refused_by_name() {
     let error = AnonymousOnlyLayer::session_cookie("").expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
     let wrong = AnonymousOnlyLayer::builder()
@@ -272,7 +274,7 @@ fn names_that_can_be_no_cookies_are_refused_with_the_name() {
     assert_eq!(error.all().map(|error| error.value()).collect::<Vec<_>>(), ["*", "a;b", "a b"]);
 }
 
-/// The undeclared cookie is gone when the cache sees the request; what it stood for is not.
+/// A middle layer replaces the undeclared cookie by the identity of its visitor.
 #[tokio::test]
 async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
     for policy in presets() {
@@ -299,11 +301,11 @@ async fn an_undeclared_cookie_counts_if_a_middle_layer_strips_it() {
             }
             assert_eq!(send(&shop, get("/")).await.text(), "anybody");
         }
-        assert!(send(&shop, with_cookie("lang=de")).await.is_hit(), "it is declared further in");
+        assert!(send(&shop, with_cookie("lang=de")).await.is_hit(), "the cache layer declares it");
     }
 }
 
-/// The cache in between lets such a request pass, and tells the next one why.
+/// The first cache layer bypasses such a request, and passes the reason on to the second.
 #[tokio::test]
 async fn a_stripped_cookie_counts_for_a_cache_inside_a_cache() {
     for policy in presets() {
@@ -329,7 +331,7 @@ async fn a_stripped_cookie_counts_for_a_cache_inside_a_cache() {
 }
 
 #[tokio::test]
-async fn identification_reaches_a_third_layer_and_writes() {
+async fn identification_reaches_a_third_layer_for_get_and_post() {
     let cache = memory();
     let (inner, _) = origin(|request, _| {
         with_lines(&[], request.extensions().get::<String>().cloned().unwrap_or_else(|| "anybody".to_owned()))
@@ -338,7 +340,7 @@ async fn identification_reaches_a_third_layer_and_writes() {
         SiteCacheLayer::new(&cache).policy(policy().name("third").build().expect("a policy")).layer(inner);
     let second =
         SiteCacheLayer::new(&cache).policy(policy().name("second").build().expect("a policy")).layer(third);
-    // Takes credentials off, and answers a POST by a GET of its own.
+    // Strips the credential, and turns each request into a GET for another page.
     let authenticates = service_fn(move |mut request: Request<Body>| {
         *request.method_mut() = http::Method::GET;
         *request.uri_mut() = "/me".parse().expect("a uri");
@@ -360,7 +362,7 @@ async fn identification_reaches_a_third_layer_and_writes() {
 }
 
 #[tokio::test]
-async fn outer_declarations_pass_a_cache_that_does_not_answer() {
+async fn outer_cookie_declarations_pass_through_a_cache_layer() {
     let cache = memory();
     let (inner, calls) =
         origin(|request, _| with_lines(&[], format!("{:?}", request.headers().get("cookie"))));
@@ -373,9 +375,9 @@ async fn outer_declarations_pass_a_cache_that_does_not_answer() {
     assert_eq!(calls.count(), 1);
 }
 
-/// A limit on the service further in must not be used up by those who are still being looked up.
+/// Requests whose look-up is pending must not use up the concurrency limit of the inner service.
 #[tokio::test(start_paused = true)]
-async fn a_slow_look_up_holds_up_nobody_else() {
+async fn a_slow_look_up_does_not_block_other_requests() {
     let layer = AnonymousOnlyLayer::builder()
         .identified_if_async(|request| async move {
             if request.headers.contains_key("x-slow") {

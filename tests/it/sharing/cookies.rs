@@ -1,4 +1,4 @@
-//! Cookies: which make a request personal, which enter the key, which count for nothing.
+//! Cookies: which identify a visitor, which enter the key, and which are ignored.
 
 use crate::support::rfc9111::{app, proxy, standing};
 use crate::support::*;
@@ -8,7 +8,7 @@ use tower_response_cache::error::ConfigErrorKind;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// A page that shows whatever cookies its handler sees.
+/// A page that shows the cookies that its handler gets.
 fn shop(policy: PolicyBuilder) -> (Stack, Calls) {
     site(policy, |request, _| {
         let cookies: Vec<_> = request.headers().get_all("cookie").iter().collect();
@@ -44,7 +44,7 @@ async fn keyed_cookies_separate_pages_in_any_order() {
     }
     let hit = send(&stack, with_cookie("theme=x; lang=de; _ga=7")).await;
     assert_eq!((hit.text(), hit.is_hit()), ("[\"lang=de\"]", true));
-    // Crumbs of HTTP/2 are one list.
+    // The split cookie fields of HTTP/2 form one list.
     let crumbs = get_with("/", &[("cookie", "_ga=7"), ("cookie", "lang=en")]);
     let hit = send(&stack, crumbs).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("[\"lang=en\"]", true, 3));
@@ -109,7 +109,7 @@ async fn layers_with_different_cookie_rules_share_no_entries() {
 }
 
 #[tokio::test]
-async fn an_inner_session_layer_that_strips_its_cookie_hides_no_user() {
+async fn users_stay_separate_if_an_inner_layer_strips_the_cookie() {
     let cache = memory();
     let page = origin(|request, _| {
         let user = request.extensions().get::<String>().map_or("anybody", String::as_str);
@@ -131,7 +131,7 @@ async fn an_inner_session_layer_that_strips_its_cookie_hides_no_user() {
 }
 
 #[test]
-fn names_that_can_be_no_cookies_are_refused_with_the_name() {
+fn invalid_cookie_names_are_refused_by_name() {
     let error = Policy::app().ignore_cookies(["_ga*", ""]).build().expect_err("refused");
     assert_eq!((error.kind(), error.value()), (ConfigErrorKind::InvalidCookieName, ""));
     assert_eq!(Policy::app().vary_on_cookies(["la*"]).build().expect_err("refused").value(), "la*");
@@ -142,7 +142,7 @@ proptest! {
     #![proptest_config(crate::support::cases(256))]
 
     #[test]
-    fn no_visitor_gets_a_page_made_for_other_counted_cookies(
+    fn no_visitor_gets_a_page_made_for_other_cookies(
         visits in prop::collection::vec((0..4_usize, 0..3_usize, 0..3_usize), 1..30),
     ) {
         let (stack, _) = shop(declared());

@@ -1,4 +1,4 @@
-//! Fields that identify a visitor, by their names: in requests and in responses.
+//! Request and response fields that identify a visitor by their name.
 
 use crate::support::*;
 use http::header::{HeaderName, VARY};
@@ -42,7 +42,7 @@ fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
-/// A page that greets whom a field names.
+/// A page that greets the visitor that the field `name` identifies.
 fn greeting(name: &'static str) -> (Inner, Calls) {
     origin(move |request, _| {
         let who = request.headers().get(name).map_or("nobody", |value| value.to_str().expect("text"));
@@ -55,7 +55,7 @@ fn of(name: &str, who: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn an_identifying_field_bypasses_and_is_the_reason() {
+async fn an_identifying_field_bypasses_and_is_named_as_the_reason() {
     for name in IDENTIFYING {
         let (inner, calls) = greeting(name);
         let stack = site_over(&memory(), inner);
@@ -70,7 +70,7 @@ async fn an_identifying_field_bypasses_and_is_the_reason() {
 }
 
 #[tokio::test]
-async fn a_field_that_identifies_nobody_leaves_a_request_to_the_cache() {
+async fn a_harmless_field_does_not_bypass_the_cache() {
     for name in HARMLESS {
         let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
         assert!(shares(&stack, of(name, "a"), of(name, "b")).await, "{name}");
@@ -104,7 +104,8 @@ async fn an_identifying_field_counts_if_a_middle_layer_strips_it() {
             let (inner, _) = greeting("x-page-of");
             let route =
                 RouteCacheLayer::new(&cache, MINUTE).policy(policy().build().expect("a policy")).layer(inner);
-            // An authentication layer that makes a page personal by what it found.
+            // An authentication layer that strips the field, and makes the page personal by its
+            // value.
             let between = route.map_request(move |mut request: Request<Body>| {
                 if let Some(who) = request.headers_mut().remove(name) {
                     request.headers_mut().insert("x-page-of", who);
@@ -123,7 +124,7 @@ async fn an_identifying_field_counts_if_a_middle_layer_strips_it() {
 }
 
 #[tokio::test]
-async fn what_is_declared_harmless_is_taken_off_and_identifies_nobody() {
+async fn an_ignored_field_is_stripped_and_does_not_identify() {
     for name in IDENTIFYING {
         let harmless = || [HeaderName::from_static(name)];
         let (inner, calls) = greeting(name);
@@ -142,9 +143,9 @@ async fn what_is_declared_harmless_is_taken_off_and_identifies_nobody() {
     }
 }
 
-/// Whoever has a field in the key has said what it is; what is known for a credential is one all the same.
+/// A keyed field does not count as identifying, except a known credential such as `x-api-key`.
 #[tokio::test]
-async fn a_keyed_field_keeps_its_meaning() {
+async fn a_keyed_field_is_stored_unless_it_is_a_credential() {
     for (name, is_stored) in [("x-tenant-key", true), ("x-user-segment", true), ("x-api-key", false)] {
         let field = HeaderName::from_static(name);
         let part =
@@ -191,7 +192,7 @@ async fn a_response_with_a_challenge_or_harmless_fields_is_stored() {
         "x-cache-key",
         "x-true-cache-key",
         "x-ab-group",
-        // They describe the exchange, and are not stored.
+        // These fields describe the exchange, and are not stored themselves.
         "x-ratelimit-remaining-tokens",
         "x-okta-request-id",
         "x-auth0-requestid",
@@ -238,7 +239,7 @@ async fn under_rfc9111_authentication_fields_prevent_storing() {
 }
 
 #[tokio::test]
-async fn a_304_that_issues_a_credential_takes_the_page_away() {
+async fn a_304_that_issues_a_credential_removes_the_entry() {
     let (cache, clock) = timed();
     let (inner, _) = origin(|request, call| match request.headers().contains_key("if-none-match") {
         true => Response::builder()
@@ -272,7 +273,7 @@ async fn a_response_with_a_credential_gets_no_shared_lifetime() {
 struct CurrentUser(&'static str);
 
 #[tokio::test]
-async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
+async fn an_identifying_extension_bypasses_the_cache() {
     let of = |who: Option<&'static str>| {
         let mut request = get("/");
         if let Some(who) = who {
@@ -320,7 +321,7 @@ async fn an_extension_that_identifies_keeps_a_request_from_the_cache() {
 }
 
 #[tokio::test]
-async fn two_layers_of_which_one_reads_an_extension_share_no_page() {
+async fn layers_with_different_identity_extensions_share_no_page() {
     let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let plain = SiteCacheLayer::new(&cache)
@@ -335,9 +336,10 @@ async fn two_layers_of_which_one_reads_an_extension_share_no_page() {
     assert_eq!(calls.count(), 2);
 }
 
-/// Names are what strangers send: they are shown so that `Cache-Status` can be read (RFC 9651 section 4.2).
+/// Clients choose the field name in the reason. `Cache-Status` must still be short and parse (RFC
+/// 9651 section 4.2).
 #[tokio::test]
-async fn a_reason_that_a_stranger_has_named_can_be_read() {
+async fn a_hostile_field_name_keeps_cache_status_parsable() {
     let (stack, _) = site(policy(), |_, call| numbered(&[(VARY.as_str(), "accept")], call));
     let long = format!("x-{}-token", "a".repeat(500));
     for name in ["!#$-token", "1-token", "`^|~-user", "*token", long.as_str()] {
@@ -348,7 +350,8 @@ async fn a_reason_that_a_stranger_has_named_can_be_read() {
     }
 }
 
-/// The key wins over a later declaration that would take the field off, in either order.
+/// The key outranks a declaration that would strip the field. `vary_on_headers` after such a
+/// declaration is an error.
 #[tokio::test]
 async fn a_keyed_field_stays_keyed_if_it_is_declared_harmless() {
     const NAME: &str = "x-plan";

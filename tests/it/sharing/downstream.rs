@@ -1,4 +1,5 @@
-//! What clients and caches downstream are told: nothing personal is declared shared, and `Vary` names what is keyed.
+//! Fields for clients and downstream caches: no personal response is declared shared, and `Vary`
+//! names the keyed fields.
 
 use crate::support::*;
 use http::header::{ACCEPT_LANGUAGE, HOST, HeaderName, ORIGIN};
@@ -32,7 +33,7 @@ fn answering(lines: Lines, identified: bool) -> Inner {
     origin(answer).0
 }
 
-/// Whether a response lets shared caches have it.
+/// Returns `true` if a response permits shared caches to store it.
 fn is_shared(answer: &Answer) -> bool {
     let said = answer.header("cache-control").unwrap_or_default();
     said.contains("public") || said.contains("s-maxage")
@@ -72,13 +73,14 @@ async fn a_personal_response_is_not_declared_shared() {
                 let answer = send(&stack, get_with("/", fields)).await;
                 let case = format!("{fields:?} {lines:?} {identified}");
                 assert_eq!(is_shared(&answer), anonymous && of_all, "{case}");
-                assert!(answer.header("cache-control").expect("told").contains("max-age=60"), "{case}");
+                assert!(answer.header("cache-control").expect("a field").contains("max-age=60"), "{case}");
             }
         }
     }
 }
 
-/// The session cookie says nothing to the layer itself; what an outer layer found out does.
+/// `SetCacheControlLayer` ignores the session cookie itself, but respects the identification by
+/// other layers.
 #[tokio::test]
 async fn an_identified_visitors_response_is_not_declared_shared() {
     let layer = SetCacheControlLayer::new(shared_by_all()).expect("valid");
@@ -89,8 +91,9 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     for stack in [inside, outside] {
         for (cookie, shared) in [("sid=1", false), ("other=1", false)] {
             let answer = send(&stack, get_with("/", &[("cookie", cookie)])).await;
-            // A cookie that nothing declares may identify, but only a layer inside of the other one is told.
-            let told = answer.header("cache-control").expect("told").to_owned();
+            // An undeclared cookie may identify, but only a layer inside `AnonymousOnlyLayer`
+            // learns of it.
+            let told = answer.header("cache-control").expect("a field").to_owned();
             assert!(!is_shared(&answer) || (cookie != "sid=1" && !shared), "{cookie}: {told}");
         }
         assert!(is_shared(&send(&stack, get("/")).await));
@@ -100,7 +103,8 @@ async fn an_identified_visitors_response_is_not_declared_shared() {
     assert!(is_shared(&send(&stack, get("/")).await));
 }
 
-/// RFC 9213 section 2.2: such a field outranks `Cache-Control`, and its caches share what they store.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, and its caches are shared
+/// caches.
 #[tokio::test]
 async fn targeted_fields_get_no_lifetime_on_private_responses() {
     let cdn = HeaderName::from_static(FOR_SOME_CACHES[0]);
@@ -117,7 +121,7 @@ async fn targeted_fields_get_no_lifetime_on_private_responses() {
 }
 
 #[tokio::test]
-async fn never_cached_and_private_pages_have_no_field_for_some_caches() {
+async fn never_cached_and_private_pages_lose_targeted_fields() {
     let lines: Lines = &[
         ("cdn-cache-control", "max-age=60"),
         ("cloudflare-cdn-cache-control", "max-age=60"),
@@ -141,11 +145,12 @@ async fn never_cached_and_private_pages_have_no_field_for_some_caches() {
     let (miss, hit) = (get_with("/", &[("x-user-id", "1")]), get_with("/", &[("x-user-id", "1")]));
     for request in [miss, hit] {
         let answer = send(&stack, request).await;
-        assert!(absent(&answer) && answer.header("cache-control").expect("told").contains("private"));
+        assert!(absent(&answer) && answer.header("cache-control").expect("a field").contains("private"));
     }
 }
 
-/// RFC 9111 section 4.3.4: the origin's own fields are what a 304 updates.
+/// RFC 9111 section 4.3.4: a 304 updates the fields that the origin sent, not those that the client
+/// got.
 #[tokio::test]
 async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
     let (cache, hand) = timed();
@@ -166,12 +171,12 @@ async fn stripped_fields_of_a_private_page_are_kept_for_revalidation() {
     send(&stack, get("/")).await;
     hand.advance(2 * MINUTE);
     assert_eq!(send(&stack, get("/")).await.detail(), Some("revalidated"));
-    assert!(send(&stack, get("/")).await.is_hit(), "for as long as that field says");
+    assert!(send(&stack, get("/")).await.is_hit(), "the lifetime is from the targeted field");
     assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test]
-async fn a_handlers_private_is_not_made_less_by_a_layer() {
+async fn a_layer_does_not_weaken_a_handlers_private() {
     let layers = [
         CacheControl::new().private_fields([HeaderName::from_static("x-a")]),
         CacheControl::new().public(),
@@ -190,7 +195,7 @@ async fn a_handlers_private_is_not_made_less_by_a_layer() {
     }
 }
 
-/// Each list names what no shared cache may keep.
+/// Each list names fields that no shared cache may store.
 #[tokio::test]
 async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
     let layer =
@@ -206,7 +211,7 @@ async fn fields_declared_private_by_handler_or_layer_are_not_stored() {
 }
 
 #[tokio::test]
-async fn what_replaces_does_so_but_over_what_forbids() {
+async fn replacing_keeps_no_store_and_marks_personal_private() {
     let layer = SetCacheControlLayer::replacing(CacheControl::new().public().max_age(MINUTE)).expect("valid");
     let table: [(Lines, &str); 5] = [
         (&[("cache-control", "private, max-age=0"), ("cache-control", "no-cache")], "public, max-age=60"),
@@ -237,9 +242,9 @@ fn vary(answer: &Answer) -> Option<String> {
     answer.header("vary").map(str::to_ascii_lowercase)
 }
 
-/// Misses and hits, 200 and 304, GET and HEAD, whether stored or not.
+/// This holds for misses and hits, 200 and 304, GET and HEAD, stored or not.
 #[tokio::test]
-async fn vary_names_what_a_page_is_keyed_by() {
+async fn vary_names_the_fields_in_the_key() {
     let lines: Lines = &[("etag", "\"a\""), ("vary", "Origin")];
     let (stack, calls) = site(keyed(), move |request, call| match request.uri().path() {
         "/never" => numbered(&[("cache-control", "no-store")], call),
@@ -280,9 +285,9 @@ async fn vary_is_unchanged_without_keyed_inputs_or_the_option() {
     assert_eq!(send(&any, get("/")).await.header("vary"), Some("*"));
 }
 
-/// Spellings of a field that a part of the key stands for share a page, after a 304, too.
+/// Field values with the same key part share a page, also after a 304.
 #[tokio::test]
-async fn what_is_emitted_selects_nothing_here() {
+async fn emitted_vary_fields_do_not_select_variants() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         let mut response = numbered(&[("etag", "\"a\"")], call);
@@ -304,7 +309,7 @@ async fn what_is_emitted_selects_nothing_here() {
     assert_eq!(calls.count(), 2);
 }
 
-/// Clients are told what either layer keys by, once.
+/// Clients get one `Vary` field that names the keyed fields of both layers once.
 #[tokio::test]
 async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
     let cache = memory();
@@ -318,7 +323,7 @@ async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
     };
     let between = tower::ServiceBuilder::new().map_response(move |response| {
         let (response, vary) = seen(response);
-        assert_eq!(vary.expect("its own"), "X-Own", "an outer cache layer reads only what the handler said");
+        assert_eq!(vary.expect("a field"), "X-Own", "the outer cache layer gets only the handler's `Vary`");
         response
     });
     let stack = SiteCacheLayer::new(&cache)
@@ -329,10 +334,11 @@ async fn nested_cache_layers_emit_vary_through_the_outermost_one() {
         assert_eq!(vary(&answer).as_deref(), Some("x-own, accept-language, origin, x-plan"));
     }
     let known = send(&stack, get_with("/", &[("accept-language", "de")])).await;
-    assert_eq!(known.text(), "1", "the inner one is keyed by other fields");
+    assert_eq!(known.text(), "1", "the inner layer is keyed by other fields");
 }
 
-/// RFC 9213 section 2.2: the field outranks `Cache-Control`, which says what the handler allows.
+/// RFC 9213 section 2.2: a targeted field outranks `Cache-Control`, in which the handler forbids
+/// sharing.
 #[tokio::test]
 async fn targeted_fields_do_not_share_a_page_that_forbids_it() {
     let control = CacheControl::new().public().max_age(10 * MINUTE).must_revalidate();
@@ -358,7 +364,7 @@ async fn targeted_fields_do_not_share_a_page_that_forbids_it() {
     }
 }
 
-/// The field itself is left out of what is stored, but its first recipient has it.
+/// The credential field is not stored, but the first client gets it.
 #[tokio::test]
 async fn a_response_with_an_unstored_credential_gets_private() {
     let token = || [HeaderName::from_static("x-csrf-token")];
@@ -377,19 +383,19 @@ async fn a_response_with_an_unstored_credential_gets_private() {
         let case = format!("{policy:?}");
         let (stack, _) = site(policy, move |_, call| numbered(lines, call));
         let first = send(&stack, get("/")).await;
-        let said = first.header("cache-control").expect("told");
+        let said = first.header("cache-control").expect("a field");
         assert!(said.contains("max-age=60"), "{said} {case}");
         assert_eq!(said.contains("private"), private, "{said} {case}");
         let next = send(&stack, get("/")).await;
         if next.is_hit() {
             assert_eq!(next.header("x-csrf-token").is_some(), !private, "{case}");
-            let said = next.header("cache-control").expect("told");
+            let said = next.header("cache-control").expect("a field");
             assert!(said.split(", ").all(|directive| directive != "private"), "{said} {case}");
         }
     }
 }
 
-/// So many fields a header section has room for.
+/// Adds fields until the header map is full.
 fn full(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     for at in 0.. {
@@ -414,7 +420,7 @@ async fn restrictive_directives_are_written_into_full_headers() {
         let never = send(&NeverCacheLayer::new().layer(inner()), get("/")).await;
         let unstored = send(&no_store().layer(inner()), get("/")).await;
         for (answer, expected) in [(never, &is_never[..]), (unstored, &is_unstored[..])] {
-            let said = answer.header("cache-control").expect("told");
+            let said = answer.header("cache-control").expect("a field");
             assert!(expected.iter().all(|directive| said.contains(directive)), "{said}");
             assert_eq!(answer.headers.get_all("cache-control").iter().count(), 1);
         }
@@ -423,7 +429,7 @@ async fn restrictive_directives_are_written_into_full_headers() {
     let lines: Lines = &[("cache-control", "max-age=60")];
     let inner = origin(move |_, call| full(numbered(lines, call))).0;
     let answer = send(&anonymous.layer(inner), get_with("/", &[("cookie", "sid=1")])).await;
-    assert!(answer.header("cache-control").expect("told").contains("private"));
+    assert!(answer.header("cache-control").expect("a field").contains("private"));
 }
 
 #[tokio::test]

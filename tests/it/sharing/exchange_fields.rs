@@ -47,9 +47,10 @@ async fn exchange_fields_reach_only_their_own_client() {
     }
 }
 
-/// RFC 9111 section 4.3.4: a 304 updates a stored response, but not with what is of the validation alone.
+/// RFC 9111 section 4.3.4: a 304 updates the stored response, except by fields of the validation
+/// itself.
 #[tokio::test]
-async fn fields_of_a_validation_are_not_stored() {
+async fn exchange_fields_of_a_304_are_not_stored() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| {
         let mut response = page(call);
@@ -69,9 +70,10 @@ async fn fields_of_a_validation_are_not_stored() {
     }
 }
 
-/// RFC 6585 section 4: it counts from the requests of one client; of a 503 it describes the service.
+/// RFC 6585 section 4: on a 429, `Retry-After` depends on the requests of one client. On a 503, it
+/// describes the service.
 #[tokio::test]
-async fn retry_after_is_of_one_exchange_on_a_429_only() {
+async fn retry_after_is_stored_except_on_a_429() {
     for (status, kept) in [(429, None), (503, Some("9")), (301, Some("9"))] {
         let status = http::StatusCode::from_u16(status).expect("a status");
         let (stack, _) = site(policy(), move |_, call| {

@@ -1,4 +1,4 @@
-//! A cache of each visitor's own.
+//! Per-identity entries: `PolicyBuilder::vary_by_identity`.
 
 use crate::support::*;
 use http::Request;
@@ -8,7 +8,7 @@ use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
 };
 
-/// Who an authentication layer has found the sender to be.
+/// The visitor that an authentication layer has identified.
 #[derive(Clone)]
 struct User(&'static str);
 
@@ -22,7 +22,7 @@ fn of(user: &'static str, lines: &[(&str, &str)]) -> Request<Body> {
     request
 }
 
-/// A page of the user's own that says what its handler sees of their cookies.
+/// A page that names its visitor, and shows the cookies that its handler gets.
 fn account(
     cache: &Cache,
     policy: PolicyBuilder,
@@ -36,7 +36,7 @@ fn account(
 }
 
 #[tokio::test]
-async fn each_visitor_gets_their_own_page_again_and_nobody_elses() {
+async fn each_visitor_gets_only_their_own_stored_page() {
     let (stack, calls) = account(&memory(), keyed(), &[]);
     for hit in [false, true] {
         for user in ["alice", "bob"] {
@@ -45,18 +45,18 @@ async fn each_visitor_gets_their_own_page_again_and_nobody_elses() {
             assert_eq!(
                 answer.header("cache-control"),
                 Some("private"),
-                "caches downstream share it with nobody"
+                "downstream caches must not share it"
             );
         }
         assert_eq!(send(&stack, get("/account")).await.text(), "anybody None");
     }
     assert_eq!(calls.count(), 3);
-    // Who has no identity is treated as ever.
+    // A request without an identity follows the usual rules.
     assert_eq!(send(&stack, get_with("/account", &[("cookie", "sid=1")])).await.detail(), Some("cookie"));
 }
 
 #[tokio::test]
-async fn private_responses_are_stored_per_identity_and_no_set_cookie() {
+async fn private_is_stored_per_identity_but_set_cookie_is_not() {
     for (lines, stored) in [
         (&[("cache-control", "private, max-age=60")][..], true),
         (&[("cache-control", "no-store")], false),
@@ -123,7 +123,7 @@ async fn an_inner_cache_does_not_share_identified_responses() {
     });
     let within =
         SiteCacheLayer::new(&cache).policy(policy().name("within").build().expect("a policy")).layer(inner);
-    // It takes off what identifies.
+    // The middle layer strips the identifying cookie.
     let strips = service_fn(move |mut request: Request<Body>| {
         request.headers_mut().remove("cookie");
         within.clone().oneshot(request)
@@ -151,9 +151,9 @@ async fn a_path_invalidation_covers_the_pages_of_all_visitors() {
     assert_eq!(calls.count(), 4);
 }
 
-/// What is stored outlives a permission: the layer that decides on access has to stand further out.
+/// A stored page outlives a permission, so the authorization layer must be outside the cache layer.
 #[tokio::test]
-async fn after_a_logout_an_outer_authorization_layer_refuses_entries() {
+async fn an_outer_authorization_layer_protects_stored_pages() {
     let (stack, _) = account(&memory(), keyed(), &[]);
     let allowed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
     let gate = std::sync::Arc::clone(&allowed);
@@ -179,9 +179,9 @@ async fn after_a_logout_an_outer_authorization_layer_refuses_entries() {
     assert_eq!((answer.status, answer.text()), (http::StatusCode::FORBIDDEN, ""));
 }
 
-/// A page that is hers and one that is nobody's take the same way, and look the same from outside.
+/// Bob's response has the same fields whether or not Alice's page is stored.
 #[tokio::test]
-async fn nobody_can_tell_whether_another_visitors_page_is_stored() {
+async fn responses_do_not_reveal_another_visitors_stored_page() {
     let (stack, _) = account(&memory(), keyed(), &[]);
     send(&stack, of("alice", &[])).await;
     let as_bob = send(&stack, of("bob", &[])).await;
@@ -190,7 +190,7 @@ async fn nobody_can_tell_whether_another_visitors_page_is_stored() {
 }
 
 #[tokio::test]
-async fn an_anonymous_only_layer_further_out_has_the_last_word() {
+async fn an_outer_anonymous_only_layer_outranks_identities() {
     let (stack, _) = account(&memory(), keyed(), &[]);
     let shop = AnonymousOnlyLayer::session_cookie("sid").expect("valid").layer(stack);
     for _ in 0..2 {
@@ -199,7 +199,7 @@ async fn an_anonymous_only_layer_further_out_has_the_last_word() {
     }
 }
 
-/// A user whom an authentication layer further out has found by what no cache sees.
+/// An outer authentication layer has identified the visitor by an input that no cache layer sees.
 #[tokio::test]
 async fn an_identity_from_an_extension_reaches_inner_caches() {
     for policy in [keyed(), keyed().bypass_if(|request| request.uri.path() == "/account")] {
@@ -224,7 +224,7 @@ async fn an_identity_from_an_extension_reaches_inner_caches() {
 }
 
 #[tokio::test]
-async fn empty_identities_are_none_and_kinds_are_separate() {
+async fn empty_identities_count_as_none_and_kinds_are_separate() {
     let cache = memory();
     let by = |name: &str| {
         policy().vary_by_identity(name, |request| {

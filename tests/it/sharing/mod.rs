@@ -1,4 +1,4 @@
-//! Which visitors may share a response, and what caches downstream are told.
+//! Which visitors may share a response, and what downstream caches may store.
 
 mod anonymous;
 mod cookies;

@@ -26,11 +26,11 @@ async fn a_post_response_with_two_content_locations_is_not_stored() {
 type Lines = &'static [(&'static str, &'static str)];
 const OF_ITSELF: Lines = &[("cache-control", "max-age=60"), ("content-location", "/list?page=1")];
 
-fn post() -> Request<Body> {
+fn post_list() -> Request<Body> {
     request("POST", "/list?page=1", &[("host", "shop.example"), ("content-length", "3")])
 }
 
-fn read_it() -> Request<Body> {
+fn get_list() -> Request<Body> {
     get_with("/list?page=1", &[("host", "shop.example")])
 }
 
@@ -43,21 +43,21 @@ async fn a_post_response_answers_gets_and_never_posts() {
             numbered(&[("cache-control", "max-age=60"), ("content-location", target)], call)
         });
         let stack = over(&cache, proxy(), inner);
-        let written = send(&stack, post()).await;
+        let written = send(&stack, post_list()).await;
         assert_eq!((written.text(), written.is_hit()), ("1", false));
         let line = "tower-response-cache; fwd=method; fwd-status=200; stored; ttl=60";
         assert_eq!(written.header("cache-status"), Some(line));
-        let hit = send(&stack, read_it()).await;
+        let hit = send(&stack, get_list()).await;
         assert_eq!((hit.text(), hit.is_hit()), ("1", true), "{target}");
-        assert_eq!(send(&stack, post()).await.text(), "2", "each POST is made");
-        assert_eq!((send(&stack, read_it()).await.text(), calls.count()), ("2", 2));
+        assert_eq!(send(&stack, post_list()).await.text(), "2", "each POST is forwarded");
+        assert_eq!((send(&stack, get_list()).await.text(), calls.count()), ("2", 2));
         let elsewhere = get_with("/list?page=1", &[("host", "other.example")]);
         assert!(!send(&stack, elsewhere).await.is_hit());
     }
 }
 
-/// RFC 9112 section 3.2.2: with an absolute target, `Host` is that of the target. A GET that the page answers would have
-/// been forwarded with it.
+/// RFC 9112 section 3.2.2: the host of an absolute target replaces `Host`, as for a GET that the
+/// stored page answers.
 #[tokio::test]
 async fn a_post_with_an_absolute_target_is_forwarded_with_its_host() {
     let (cache, _) = timed();
@@ -77,8 +77,8 @@ async fn a_post_with_an_absolute_target_is_forwarded_with_its_host() {
     assert_eq!(calls.count(), 1);
 }
 
-/// RFC 9110 section 9.3.3: "explicit freshness information … and a Content-Location header field that has the same
-/// value as the POST's target URI".
+/// RFC 9110 section 9.3.3: "explicit freshness information … and a Content-Location header field
+/// that has the same value as the POST's target URI".
 #[tokio::test]
 async fn other_post_responses_are_not_stored() {
     let table: [(PolicyBuilder, u16, Lines, Lines); 12] = [
@@ -111,20 +111,21 @@ async fn other_post_responses_are_not_stored() {
             *response.status_mut() = StatusCode::from_u16(code).expect("a status");
             response
         });
-        let mut request = post();
+        let mut request = post_list();
         for (name, value) in asked {
             request.headers_mut().insert(*name, value.parse().expect("a value"));
         }
         assert_eq!(send(&stack, request).await.text(), "1");
         assert_eq!(
-            (send(&stack, read_it()).await.text(), calls.count()),
+            (send(&stack, get_list()).await.text(), calls.count()),
             ("2", 2),
             "{code} {lines:?} {asked:?}"
         );
     }
 }
 
-/// What it says may be older than what was invalidated while it was made.
+/// A POST response may contain data older than an invalidation that returned while the response was
+/// made.
 #[tokio::test]
 async fn an_invalidation_keeps_a_post_response_from_being_stored() {
     let table: [(Option<Invalidation>, bool); 6] = [
@@ -141,7 +142,7 @@ async fn an_invalidation_keeps_a_post_response_from_being_stored() {
         let inner = service_fn(move |_: Request<Body>| {
             let (cache, call, what) = (handle.clone(), counted.next(), meanwhile.clone());
             async move {
-                // By somebody else, once this answer is made up already.
+                // Another client invalidates once the response is complete.
                 let response = numbered(&[OF_ITSELF, &[("cache-groups", "\"lists\"")]].concat(), call);
                 if let Some(what) = what {
                     cache.invalidate(what).await.expect("the store answers");
@@ -150,12 +151,12 @@ async fn an_invalidation_keeps_a_post_response_from_being_stored() {
             }
         });
         let stack = over(&cache, proxy(), inner.boxed_clone());
-        send(&stack, post()).await;
-        assert_eq!(send(&stack, read_it()).await.is_hit(), stored, "{what:?}");
+        send(&stack, post_list()).await;
+        assert_eq!(send(&stack, get_list()).await.is_hit(), stored, "{what:?}");
     }
 }
 
-/// An old GET that is still being answered does not take the place of what a POST has brought.
+/// The response to an earlier, slow GET does not replace the stored POST response.
 #[tokio::test(start_paused = true)]
 async fn a_late_get_does_not_replace_a_post_response() {
     let (cache, calls) = (memory(), Calls::default());
@@ -170,18 +171,19 @@ async fn a_late_get_does_not_replace_a_post_response() {
         }
     });
     let stack = over(&cache, proxy(), inner.boxed_clone());
-    let slow = send(&stack, read_it());
+    let slow = send(&stack, get_list());
     let written = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        send(&stack, post()).await
+        send(&stack, post_list()).await
     };
     let (slow, written) = tokio::join!(slow, written);
     assert_eq!((slow.text(), written.text()), ("1", "2"));
-    let hit = send(&stack, read_it()).await;
+    let hit = send(&stack, get_list()).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("2", true, 2));
 }
 
-/// The key of a GET ignores some of what the service gets with a POST, or the policy has it taken off.
+/// The service gets inputs with a POST that are not in the key of a GET, or that the policy strips
+/// from a GET.
 #[tokio::test]
 async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
     let auth = http::header::AUTHORIZATION;
@@ -204,13 +206,13 @@ async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
             let all = request.headers().values().map(|value| value.to_str().expect("text"));
             with_lines(OF_ITSELF, all.collect::<Vec<_>>().join(" "))
         });
-        let mut request = post();
+        let mut request = post_list();
         request.headers_mut().remove("content-length");
         for (name, value) in asked {
             request.headers_mut().insert(*name, value.parse().expect("a value"));
         }
         assert!(send(&stack, request).await.text().contains("secret"), "{asked:?}");
-        let other = send(&stack, read_it()).await;
+        let other = send(&stack, get_list()).await;
         assert!(!other.text().contains("secret"), "{asked:?} {other:?}");
     }
     let (stack, _) = site(proxy().query(QueryKey::without_tracking()), |request, _| {
@@ -221,14 +223,14 @@ async fn a_post_response_made_from_unkeyed_inputs_is_not_stored() {
     assert_eq!(send(&stack, get("/list")).await.text(), "/list");
 }
 
-/// Who logs in has no cookie yet: who it is, is in the content.
+/// A login request has no cookie yet. Its content identifies the visitor.
 #[tokio::test]
 async fn the_session_cookie_of_a_login_is_not_shared() {
     let (stack, _) = site(proxy().share_set_cookie(true), |_, call| {
         numbered(&[OF_ITSELF, &[("set-cookie", "sid=alice")]].concat(), call)
     });
-    send(&stack, post()).await;
-    assert!(!send(&stack, read_it()).await.is_hit());
+    send(&stack, post_list()).await;
+    assert!(!send(&stack, get_list()).await.is_hit());
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,21 +248,21 @@ async fn an_unstored_post_response_does_not_stop_collapsing() {
         }
     });
     let stack = over(&cache, proxy(), inner.boxed_clone());
-    send(&stack, post()).await;
-    futures::future::join_all((0..10).map(|_| send(&stack, read_it()))).await;
+    send(&stack, post_list()).await;
+    futures::future::join_all((0..10).map(|_| send(&stack, get_list()))).await;
     assert_eq!(calls.count(), 2);
 }
 
 #[tokio::test]
-async fn a_layer_that_is_off_stores_no_post_response() {
+async fn a_disabled_layer_stores_no_post_response() {
     let (cache, _) = timed();
     let (inner, _) = origin(|_, call| numbered(OF_ITSELF, call));
     let policy = proxy().build().expect("a policy");
     let layer = tower_response_cache::SiteCacheLayer::new(&cache).policy(policy);
     let off = tower::Layer::layer(&layer.clone().enabled(false), inner.clone()).boxed_clone();
     let on = tower::Layer::layer(&layer, inner).boxed_clone();
-    send(&off, post()).await;
-    assert!(!send(&on, read_it()).await.is_hit());
-    send(&on, post()).await;
-    assert!(send(&on, read_it()).await.is_hit());
+    send(&off, post_list()).await;
+    assert!(!send(&on, get_list()).await.is_hit());
+    send(&on, post_list()).await;
+    assert!(send(&on, get_list()).await.is_hit());
 }

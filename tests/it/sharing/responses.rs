@@ -1,4 +1,4 @@
-//! Who may share a response: never another user, and nothing that says it is not for everybody.
+//! Which responses are shared: none that belongs to another visitor, and none that forbids sharing.
 
 use crate::support::rfc9111::{earlier, field, proxy, standing, with_status};
 use crate::support::*;
@@ -12,7 +12,7 @@ fn plain(_: &http::Request<Body>, call: usize) -> http::Response<Body> {
 }
 
 #[tokio::test]
-async fn a_page_is_made_once_and_served_again() {
+async fn a_page_is_fetched_once_and_then_served_from_the_cache() {
     let (stack, calls) = site(policy(), plain);
     assert_eq!(send(&stack, get("/")).await.text(), "1");
     let again = send(&stack, get("/")).await;
@@ -81,7 +81,7 @@ async fn a_response_that_varies_on_an_ignored_header_is_not_stored() {
 }
 
 #[tokio::test]
-async fn what_says_it_is_not_for_everybody_is_not_stored() {
+async fn responses_that_forbid_sharing_are_not_stored() {
     let not_stored: &[&[(&str, &str)]] = &[
         &[("set-cookie", "sid=alice")],
         &[("set-cookie", "sid=alice"), ("vary", "cookie")],
@@ -113,7 +113,7 @@ async fn what_says_it_is_not_for_everybody_is_not_stored() {
 }
 
 #[tokio::test]
-async fn quoted_strings_and_longer_names_are_no_directives() {
+async fn quoted_strings_and_longer_names_are_not_directives() {
     for directives in ["community=\"private\"", "x=\"a, private, no-store\"", "no-storefront", "privateer"] {
         let (stack, _) = site(policy(), move |_, call| numbered(&[("cache-control", directives)], call));
         assert!(shares(&stack, get("/"), get("/")).await, "{directives}");
@@ -133,7 +133,7 @@ async fn fields_named_by_private_or_no_cache_are_not_stored() {
         numbered(&lines, call)
     });
     let first = send(&stack, get("/")).await;
-    assert_eq!(first.header("x-user"), Some("alice"), "the one it was made for gets it all");
+    assert_eq!(first.header("x-user"), Some("alice"), "the first client gets all fields");
     let hit = send(&stack, get("/")).await;
     assert!(hit.is_hit());
     for name in ["x-user", "x-plan", "x-nonce"] {
@@ -170,8 +170,8 @@ async fn fields_of_one_connection_or_one_request_are_not_replayed() {
 }
 
 #[tokio::test]
-async fn statuses_are_stored_as_the_table_says() {
-    // Status, stored with a lifetime of its own, stored with the default ttl.
+async fn stored_statuses_depend_on_an_explicit_lifetime() {
+    // The status; stored with an explicit lifetime; stored with the default TTL.
     let table = [
         (200, true, true),
         (203, true, false),
@@ -230,7 +230,7 @@ async fn a_cors_response_is_stored_only_if_it_varies_by_origin() {
 }
 
 #[tokio::test]
-async fn what_one_request_provoked_is_not_stored_even_by_rfc_9111() {
+async fn provoked_error_statuses_are_not_stored_under_rfc9111() {
     for code in [304_u16, 407, 412, 413, 416, 417, 431] {
         let (stack, _) = site(Policy::rfc9111().cache_status(true), move |request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
@@ -316,7 +316,7 @@ async fn request_directives_force_misses_only_under_rfc9111() {
 }
 
 #[tokio::test]
-async fn what_the_cache_did_is_told_only_where_it_was_asked_for() {
+async fn cache_status_is_not_sent_by_default() {
     let (quiet, _) = site(Policy::app().default_ttl(MINUTE), plain);
     send(&quiet, get("/")).await;
     let hit = quiet.clone().oneshot(get("/")).await.expect("infallible");
@@ -324,7 +324,7 @@ async fn what_the_cache_did_is_told_only_where_it_was_asked_for() {
     assert!(hit.extensions().is_empty());
 }
 
-/// Nobody is given anybody else's.
+/// No visitor gets another visitor's page.
 #[tokio::test(start_paused = true)]
 async fn each_visitor_gets_their_own_no_cache_page() {
     let (stack, ..) = standing(proxy(), |request, _| {
@@ -368,7 +368,7 @@ async fn targeted_fields_permit_storing_with_authorization() {
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Nobody has said that others may have it, and RFC 9111 section 4.2.2 only lets it.
+/// No directive permits sharing, and heuristics are optional (RFC 9111 section 4.2.2).
 #[tokio::test]
 async fn identified_responses_need_an_explicit_lifetime() {
     let policies = || {
@@ -415,9 +415,9 @@ async fn any_final_status_with_an_explicit_lifetime_is_stored() {
     }
 }
 
-/// RFC 9111 section 4: neither is a GET, nor what HEAD may be answered with.
+/// RFC 9111 section 4: a stored GET response answers only GET and HEAD requests.
 #[tokio::test]
-async fn no_other_method_is_answered_from_the_cache() {
+async fn other_methods_are_not_answered_from_the_cache() {
     let (stack, calls, _) = standing(proxy(), |_, call| numbered(&[("cache-control", "max-age=60")], call));
     send(&stack, get("/")).await;
     for (at, method) in [Method::POST, Method::PUT, Method::OPTIONS, Method::TRACE].iter().enumerate() {

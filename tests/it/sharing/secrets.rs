@@ -1,4 +1,4 @@
-//! Nothing secret of a request stands in a store in clear: not in keys, not in indexes, not in stored responses.
+//! No secret of a request is stored in plain text: not in keys, indexes or stored responses.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{Cache, MemoryStore, Policy, SiteCacheLayer, Store};
 
-/// A store outside the process that writes down all that it is given.
+/// A store outside the process that records all keys and entries that it gets.
 #[derive(Debug, Clone)]
 struct Wiretap {
     inner: MemoryStore,
@@ -71,7 +71,8 @@ fn rfc9111() -> PolicyBuilder {
     Policy::rfc9111().default_ttl(MINUTE).cache_status(true)
 }
 
-/// The policies, the fields and the two values of one that select what is stored.
+/// Policies, each with a request field that selects the stored response, and two values of the
+/// field.
 fn cases() -> Vec<(PolicyBuilder, &'static str, [&'static str; 2])> {
     let part = KeyPart::new("session", |request| {
         Some(request.headers.get("x-session-kind")?.to_str().ok()?.to_owned())
@@ -108,14 +109,14 @@ fn cases() -> Vec<(PolicyBuilder, &'static str, [&'static str; 2])> {
     ]
 }
 
-/// A page of whom a field names, which it says in `Vary`.
+/// A page that names the field in `Vary`, inside a cache layer.
 fn stack_over(cache: &Cache, policy: PolicyBuilder, name: &'static str) -> (Stack, Calls) {
     let (inner, calls) =
         origin(move |_, call| numbered(&[("vary", name), ("cache-control", "public, max-age=60")], call));
     (SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(inner).boxed_clone(), calls)
 }
 
-/// Sends a request, and lets what it has brought be written.
+/// Sends a request, and waits until its response is stored.
 async fn send_and_store(stack: &Stack, request: http::Request<Body>) -> Answer {
     let answer = send(stack, request).await;
     for _ in 0..8 {
@@ -125,7 +126,7 @@ async fn send_and_store(stack: &Stack, request: http::Request<Body>) -> Answer {
 }
 
 #[tokio::test]
-async fn values_that_identify_select_and_stand_nowhere_in_clear() {
+async fn identifying_values_are_not_stored_in_plain_text() {
     for (policy, name, [alice, bob]) in cases() {
         let store = Wiretap::new();
         let (stack, calls) = stack_over(&Cache::new(store.clone()), policy, name);
@@ -142,9 +143,9 @@ async fn values_that_identify_select_and_stand_nowhere_in_clear() {
     }
 }
 
-/// What identifies nobody can be read, as it always could.
+/// Values that identify no visitor stay readable.
 #[tokio::test]
-async fn other_values_that_select_stand_in_clear() {
+async fn other_selecting_values_are_stored_in_plain_text() {
     let store = Wiretap::new();
     let (stack, _) = stack_over(&Cache::new(store.clone()), policy(), "accept-language");
     send_and_store(&stack, get_with("/", &[("accept-language", "de")])).await;
@@ -152,7 +153,7 @@ async fn other_values_that_select_stand_in_clear() {
     assert!(store.has_seen(b"accept-language\x02\0\0\0de"));
 }
 
-/// Two processes, or machines, over one store.
+/// Each cache stands for a process or machine over the same store.
 #[tokio::test]
 async fn caches_with_one_secret_share_entries_and_others_do_not() {
     for (policy, name, [alice, _]) in cases() {
@@ -168,9 +169,9 @@ async fn caches_with_one_secret_share_entries_and_others_do_not() {
     }
 }
 
-/// Their values are one of a few that the site itself has.
+/// The values of these parts are from a short list of the site.
 #[tokio::test]
-async fn ready_made_parts_of_keys_stand_in_clear() {
+async fn ready_made_key_parts_are_stored_in_plain_text() {
     let store = Wiretap::new();
     let policy = policy().vary_by_part(KeyPart::language(["en", "pt-BR"]).expect("valid"));
     let (stack, _) = stack_over(&Cache::new(store.clone()), policy, "accept");
@@ -188,7 +189,7 @@ async fn a_computed_part_that_is_empty_differs_from_none() {
     assert_eq!(calls.count(), 2);
 }
 
-/// With no secret, values are not the same in two namespaces.
+/// Even without a key secret, the same value has different hashes in two namespaces.
 #[tokio::test]
 async fn stored_hashes_of_a_value_differ_between_namespaces() {
     let digests = |namespace: &'static str| async move {
