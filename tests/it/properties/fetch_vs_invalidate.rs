@@ -329,7 +329,7 @@ enum Step {
         target: Target,
         language: usize,
     },
-    /// The data of some pages changes; then these pages are invalidated by their scope.
+    /// The data of the pages in a scope changes; then that scope is invalidated.
     Write(Named),
     Evict {
         nth: usize,
@@ -627,7 +627,7 @@ enum State {
 struct Tally {
     /// Reads of variants that are stored according to the model.
     expected: Cell<usize>,
-    /// Of these, the reads that found the variant stale or absent instead.
+    /// Of these, the reads that found the variant absent, or stale instead of fresh.
     lost: Cell<usize>,
 }
 

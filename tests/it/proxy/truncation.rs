@@ -1,5 +1,5 @@
-//! The example proxy never turns a truncated message into a complete one, and forwards no lengths,
-//! whitespace or trailers that belong to one connection.
+//! The example proxy never turns a truncated message into a complete one, and removes lengths,
+//! whitespace and trailers that it must not forward.
 
 use crate::support::proxy::{Got, LONG, Origin, Proxy, Reply, Then, guarded, page};
 use bytes::Bytes;
@@ -98,8 +98,8 @@ async fn an_http_2_response_that_is_cut_off_is_not_stored() {
     }
 }
 
-/// Repeats on several threads, because hyper mostly drops the proxy's future before the request
-/// body fails.
+/// RFC 9113 section 8.1. The test repeats on several threads: in most runs, the call of the proxy
+/// is dropped before the request body fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_aborted_http_2_request_does_not_arrive_as_complete() {
     for reason in [Reason::NO_ERROR, Reason::CANCEL].repeat(50) {
@@ -180,7 +180,7 @@ async fn connection_specific_trailers_are_removed() {
         .await;
     let raw = String::from_utf8(raw).expect("text").to_lowercase();
     assert!(raw.ends_with("4\r\nbody\r\n0\r\nx-sum: 1\r\n\r\n"), "{raw}");
-    // With the other trailers, an HTTP/2 server would have to abort the whole response.
+    // With the removed trailers, an HTTP/2 server would have to abort the whole response.
     let stream = TcpStream::connect(proxy.address()).await.expect("connects");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("a handshake");
     tokio::spawn(connection);

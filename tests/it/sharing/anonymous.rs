@@ -170,7 +170,7 @@ async fn an_inner_authentication_layer_vetoes_storing_and_sharing() {
     for policy in presets() {
         let (inner, calls) = origin(|request, call| {
             let mut response = numbered(&[("cache-control", "max-age=60")], call);
-            // A field identifies the visitor that no outer layer knows.
+            // Identifies the visitor by a field that no outer layer knows.
             if request.headers().contains_key("x-fingerprint") {
                 response.extensions_mut().insert(Identified);
             }

@@ -336,8 +336,8 @@ async fn layers_with_different_identity_extensions_share_no_page() {
     assert_eq!(calls.count(), 2);
 }
 
-/// Clients choose the field name in the reason. `Cache-Status` must still be short and parse (RFC
-/// 9651 section 4.2).
+/// RFC 9651 section 4.2. Clients choose the field name in the reason, so `Cache-Status` must stay
+/// short and parsable.
 #[tokio::test]
 async fn a_hostile_field_name_keeps_cache_status_parsable() {
     let (stack, _) = site(policy(), |_, call| numbered(&[(VARY.as_str(), "accept")], call));

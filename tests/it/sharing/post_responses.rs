@@ -142,7 +142,7 @@ async fn an_invalidation_keeps_a_post_response_from_being_stored() {
         let inner = service_fn(move |_: Request<Body>| {
             let (cache, call, what) = (handle.clone(), counted.next(), meanwhile.clone());
             async move {
-                // Another client invalidates once the response is complete.
+                // Another client invalidates after this response was built.
                 let response = numbered(&[OF_ITSELF, &[("cache-groups", "\"lists\"")]].concat(), call);
                 if let Some(what) = what {
                     cache.invalidate(what).await.expect("the store answers");
