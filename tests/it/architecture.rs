@@ -116,8 +116,8 @@ fn every_module_says_what_it_is_for_and_stays_small() {
     for source in sources() {
         let path = &source.path;
         assert!(source.text.starts_with("//! "), "{path:?} does not say what it is for");
-        let lines = source.code().count();
-        assert!(lines <= 350, "{path:?} has {lines} lines");
+        let lines = source.code().filter(|line| !line.trim_start().starts_with("//")).count();
+        assert!(lines <= 350, "{path:?} has {lines} lines of code");
     }
 }
 
