@@ -1,23 +1,24 @@
-//! The integration tests: one binary, a folder for each topic. Helpers are in `support`.
+//! The integration tests: one binary, with a module for each topic. Shared helpers are in
+//! `support`.
 //!
 //! | Behavior | Module | Command |
 //! |---|---|---|
-//! | Concurrent requests for one key share a call: leaders, followers, streamed bodies, loops | `collapse` | `cargo test --test it -- collapse::` |
-//! | Preconditions of clients: on a hit, in `PreconditionLayer`, and in `ConditionalGetLayer` | `conditional` | `cargo test --test it -- conditional::` |
+//! | Request collapsing: leaders, followers, streamed bodies, requests that need themselves | `collapse` | `cargo test --test it -- collapse::` |
+//! | Preconditions: on a hit, in `PreconditionLayer`, and in `ConditionalGetLayer` | `conditional` | `cargo test --test it -- conditional::` |
 //! | Freshness lifetimes, directives, clocks, hints, stale responses, background refresh, warm-up | `freshness` | `cargo test --test it -- freshness::` |
 //! | Invalidation by scope, by writes, by purge requests; soft invalidation; generations | `invalidation` | `cargo test --test it -- invalidation::` |
-//! | What is in the key: target, hosts, forwarded fields, parts, variants, codings | `key` | `cargo test --test it -- key::` |
-//! | Layers in layers: order, marks, admission by the outermost layer, axum and hyper servers | `nesting` | `cargo test --test it -- nesting::` |
-//! | Properties for random input: fetches against invalidations, failures, requests, load | `properties` | `cargo test --test it -- properties::` |
-//! | The example of a reverse proxy, over sockets | `proxy` | `cargo test --test it -- proxy::` |
+//! | The cache key: target, hosts, forwarded fields, `vary_by` parts, variants, codings | `key` | `cargo test --test it -- key::` |
+//! | Nested layers: order, marks, admission by the outermost layer, axum and hyper servers | `nesting` | `cargo test --test it -- nesting::` |
+//! | Property tests: fetches that race invalidations, failures, random requests, load | `properties` | `cargo test --test it -- properties::` |
+//! | The example `reverse_proxy`, over sockets | `proxy` | `cargo test --test it -- proxy::` |
 //! | Range requests: answered from the cache, and forwarded | `ranges` | `cargo test --test it -- ranges::` |
 //! | 304 and HEAD responses of the origin, late responses, unkeyed fields | `revalidation` | `cargo test --test it -- revalidation::` |
-//! | Published attacks, hostile input, and responses that reach another visitor | `security` | `cargo test --test it -- security::` |
-//! | What is stored, and for whom: credentials, cookies, identities, downstream caches | `sharing` | `cargo test --test it -- sharing::` |
+//! | Published attacks, hostile input, and responses that must not reach another visitor | `security` | `cargo test --test it -- security::` |
+//! | Which responses are shared: credentials, cookies, identities, downstream caches | `sharing` | `cargo test --test it -- sharing::` |
 //! | `Cache-Status` (RFC 9211) and events | `status` | `cargo test --test it -- status::` |
-//! | The contract of stores, stored bodies, namespaces, reentrant stores | `stores` | `cargo test --test it -- stores::` |
-//! | Values of the low-level cache, and the pages made from them | `values` | `cargo test --test it -- values::` |
-//! | Which modules of the crate may use which others | `architecture` | `cargo test --test it -- architecture::` |
+//! | The `Store` contract, stored bodies, namespaces, reentrant stores | `stores` | `cargo test --test it -- stores::` |
+//! | The low-level cache: values, counters, and pages that depend on values | `values` | `cargo test --test it -- values::` |
+//! | Architecture rules: which module may import which | `architecture` | `cargo test --test it -- architecture::` |
 
 mod architecture;
 mod collapse;

@@ -1,4 +1,5 @@
-//! Which requests may read a response that is still arriving, and what may be made from it.
+//! Responses that are still arriving: which requests may join them, and which pages may be made
+//! from them.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -23,7 +24,7 @@ type Pieces = StreamBody<mpsc::Receiver<Piece>>;
 type Streaming = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 type Senders = Arc<Mutex<Vec<mpsc::Sender<Piece>>>>;
 
-/// A cache before an origin whose bodies come from senders, one for each call.
+/// A cached origin. The frames of each response come from a sender, one for each call.
 fn streaming(
     cache: &Cache,
     policy: PolicyBuilder,
@@ -60,19 +61,20 @@ fn piece(text: &'static str) -> Piece {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_became_stale_on_arrival_gets_no_reader() {
+async fn late_requests_do_not_join_a_response_that_went_stale() {
     let (cache, hand) = timed();
     let policy = policy().stale_if_error(Duration::from_secs(3600));
     let (stack, senders) = streaming(&cache, policy, &[("cache-control", "max-age=60")]);
     let first = stack.clone().oneshot(get("/")).await.expect("infallible");
     let reader = stack.clone().oneshot(get("/")).await.expect("infallible");
-    assert_eq!(calls(&senders), 1, "while it is fresh, others read it");
+    assert_eq!(calls(&senders), 1, "a request joins the response while it is fresh");
     hand.advance(Duration::from_secs(61));
     let late = tokio::spawn(stack.oneshot(get("/")));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // It waits for the end of what it may not read, or makes a call of its own.
+    // The late request must not join. It may wait for the end of the response or fetch its own at
+    // once.
     let mut sender_of_first = sender(&senders, 0);
-    sender_of_first.send(piece("first")).await.expect("it is read");
+    sender_of_first.send(piece("first")).await.expect("a reader is left");
     sender_of_first.close_channel();
     for response in [first, reader] {
         assert_eq!(response.collect().await.expect("whole").to_bytes(), "first");
@@ -91,7 +93,7 @@ async fn a_request_does_not_join_a_truncated_body() {
     let mut follower = pin!(stack.oneshot(get("/")));
     assert!(poll!(leader.as_mut()).is_pending() && poll!(follower.as_mut()).is_pending());
     let leader = leader.await.expect("infallible");
-    // Ended short before the follower runs again.
+    // The body ends short of its `Content-Length` before the follower runs again.
     let mut short = sender(&senders, 0);
     short.try_send(piece("short")).expect("room");
     short.close_channel();
@@ -101,7 +103,7 @@ async fn a_request_does_not_join_a_truncated_body() {
     let follower = follower.await.expect("infallible");
     assert_eq!(calls(&senders), 2);
     let mut whole = sender(&senders, 1);
-    whole.send(piece("0123456789")).await.expect("it is read");
+    whole.send(piece("0123456789")).await.expect("a reader is left");
     whole.close_channel();
     assert_eq!(follower.collect().await.expect("whole").to_bytes(), "0123456789");
 }
@@ -125,11 +127,11 @@ async fn a_page_made_from_an_arriving_response_is_not_stored() {
     });
     let page = site_over(&cache, page.boxed_clone());
     let first = part.oneshot(get("/part")).await.expect("infallible");
-    sender(&senders, 0).send(piece("begun")).await.expect("it is read");
+    sender(&senders, 0).send(piece("begun")).await.expect("a reader is left");
     for call in ["1: begun", "2: begun"] {
         let answer = send(&page, get("/page")).await;
         assert_eq!((answer.text(), answer.is_hit()), (call, false));
     }
-    assert_eq!(senders.lock().expect("not poisoned").len(), 1, "it was read while it arrived");
+    assert_eq!(senders.lock().expect("not poisoned").len(), 1, "both pages read the arriving response");
     drop(first);
 }

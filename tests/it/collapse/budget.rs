@@ -11,7 +11,7 @@ use tower_response_cache::{Cache, MemoryStore, SiteCacheLayer};
 
 pub(crate) const PAGE: usize = 300 << 10;
 
-/// A page in so many frames, after a pause so that others come to wait for it.
+/// A page in `count` frames. Each frame comes after a yield, so that followers can join.
 pub(crate) fn frames(
     count: usize,
 ) -> impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send + Unpin + 'static {
@@ -39,7 +39,7 @@ async fn stalled_readers_of_a_stored_page_do_not_use_the_budget() {
             let (leader, others) =
                 futures::join!(ask(), futures::future::join_all((0..stalled).map(|_| ask())));
             assert_eq!(leader.into_body().collect().await.expect("a body").to_bytes().len(), PAGE);
-            // They read no more than the head.
+            // The followers have read only the head.
             waiting.extend(others);
             assert!(is_hit(&ask().await), "page {page} in {count} frames");
             assert_eq!(cache.recording_bytes(), 0, "page {page} in {count} frames");
@@ -70,5 +70,5 @@ async fn bodies_recorded_without_a_client_are_limited() {
         statuses.push(stack.clone().oneshot(request).await.expect("infallible").status().as_u16());
     }
     assert_eq!(statuses.iter().filter(|status| **status == 304).count(), 64);
-    assert!(statuses[64..].iter().all(|status| *status == 200), "the others stream");
+    assert!(statuses[64..].iter().all(|status| *status == 200), "requests past the limit get a streamed 200");
 }

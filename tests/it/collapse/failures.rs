@@ -1,4 +1,4 @@
-//! Leaders that fail, are cancelled, or panic.
+//! Leaders that fail, panic or are cancelled, and fetches after a disconnect.
 
 use crate::support::collapse::{all, page, settle, slow, start, start_many, status};
 use crate::support::*;
@@ -53,7 +53,8 @@ async fn followers_get_the_body_after_the_leaders_client_leaves() {
         sleep(50 * MS).await;
         Ok(page(call))
     });
-    // More than the eager part, so that the body is still being recorded when it is dropped.
+    // The frames come later than the head, so the body is still being recorded when the leader
+    // drops it.
     let cache2 = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
         let body = http_body_util::StreamBody::new(futures::stream::unfold(0, |n| async move {
@@ -92,11 +93,11 @@ async fn after_an_error_one_follower_retries_before_the_rest() {
     });
     let answers = all(start_many(&service, 50).await).await;
     let failed = answers.iter().filter(|answer| answer.is_err()).count();
-    assert_eq!((failed, calls.count(), cache.flights()), (1, 2, 0), "only the leader gets its error");
+    assert_eq!((failed, calls.count(), cache.flights()), (1, 2, 0), "only the leader gets the error");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_origin_gets_few_calls_at_once() {
+async fn a_failing_origin_gets_at_most_8_concurrent_calls() {
     for panics in [false, true] {
         let now = Arc::new(std::sync::atomic::AtomicUsize::new(0));
         let most = Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -120,7 +121,7 @@ async fn a_failing_origin_gets_few_calls_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_error_is_a_failure_and_is_not_shared() {
+async fn a_500_response_is_not_shared_with_followers() {
     let (service, calls, _) = slow(|call, _| async move {
         sleep(50 * MS).await;
         Ok(if call == 1 { status(500, call) } else { page(call) })
@@ -132,9 +133,10 @@ async fn a_server_error_is_a_failure_and_is_not_shared() {
 
 proptest! {
     #![proptest_config(crate::support::cases(200))]
-    /// Any mix of fates and cancellations: nobody hangs, nothing is left behind.
+    /// Under any mix of outcomes and cancellations, no request hangs, and no flight or budget
+    /// leaks.
     #[test]
-    fn no_request_hangs_whatever_happens_to_the_leaders(
+    fn no_request_hangs_if_leaders_fail_panic_or_leave(
         fates in prop::collection::vec((fate(), 0..60_u64), 40),
         arrivals in prop::collection::vec(0..150_u64, 1..24),
         aborts in prop::collection::vec(prop::option::of(0..200_u64), 24),
@@ -160,7 +162,7 @@ proptest! {
                     sleep(arrival as u32 * MS).await;
                     let call = async { Ok::<_, io::Error>(read(service.oneshot(get("/")).await?).await) };
                     match abort {
-                        Some(after) => timeout(after as u32 * MS, call).await.unwrap_or_else(|_| Err(io::Error::other("left"))),
+                        Some(after) => timeout(after as u32 * MS, call).await.unwrap_or_else(|_| Err(io::Error::other("the client left"))),
                         None => call.await,
                     }
                 })
@@ -193,7 +195,7 @@ async fn a_fetch_completes_and_is_stored_after_a_disconnect() {
         let stack = SiteCacheLayer::new(&cache)
             .policy(policy().complete_after_disconnect(1000 * MS).build().expect("a policy"))
             .layer(inner);
-        // The client leaves during the call, or during the body.
+        // The client leaves while the handler runs, then while the body arrives.
         for leaves in [5 * MS, 15 * MS] {
             let call = async {
                 let response = stack.clone().oneshot(get("/")).await.expect("infallible");
@@ -232,7 +234,7 @@ async fn a_fetch_after_a_disconnect_ends_within_its_limit() {
     assert_eq!(cache.flights(), 1);
     sleep(200 * MS).await;
     assert_eq!(cache.flights(), 0);
-    // With its client there, a call takes as long as it takes.
+    // The limit does not apply while the client is connected.
     assert!(timeout(1000 * MS, stack.clone().oneshot(get("/hangs"))).await.is_err());
     let panics = tokio::spawn(stack.clone().oneshot(get("/panics")));
     assert!(panics.await.is_err_and(|error| error.is_panic()));
@@ -243,7 +245,7 @@ async fn a_fetch_after_a_disconnect_ends_within_its_limit() {
 
 #[cfg(feature = "tracing")]
 #[tokio::test(start_paused = true)]
-async fn detached_and_background_calls_keep_their_requests_span() {
+async fn detached_and_background_fetches_keep_the_request_span() {
     use tracing::Instrument;
     let _subscriber = tracing::subscriber::set_default(tracing_subscriber::registry());
     let (cache, hand) = timed();

@@ -1,4 +1,4 @@
-//! Followers: whose response they get, and how long they wait.
+//! Followers: which response they get, and how long they wait.
 
 use crate::support::collapse::{all, page, settle, slow, start, start_many};
 use crate::support::rfc9111::{SECOND, field, proxy, with_status};
@@ -16,7 +16,10 @@ use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{Policy, SiteCacheLayer};
 
-/// RFC 9111 section 5.2.2.4, 4.2.4.
+/// Sends concurrent requests of Alice and Bob, identified by the field `name`, and returns the
+/// texts they get.
+///
+/// RFC 9111 sections 5.2.2.4 and 4.2.4.
 async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'static str)]) -> [String; 2] {
     let inner = service_fn(move |request: Request<Body>| {
         let who = field(&request, name).to_owned();
@@ -35,7 +38,7 @@ async fn two_at_once(name: &'static str, lines: &'static [(&'static str, &'stati
 }
 
 #[tokio::test(start_paused = true)]
-async fn follower_gets_no_no_cache_response_of_another_visitor() {
+async fn follower_never_gets_another_visitors_no_cache_response() {
     let mut leaked = Vec::new();
     for lines in [
         &[("cache-control", "no-cache")][..],
@@ -77,7 +80,8 @@ async fn follower_does_not_use_the_304_of_another_visitor() {
     assert_eq!([one.text(), two.text()], ["public", "bob's"]);
 }
 
-/// RFC 9111 section 5.2.2.4: each asks for itself; those who come later know.
+/// RFC 9111 section 5.2.2.4: the first follower waits and then fetches for itself. Later requests
+/// do not wait.
 #[tokio::test(start_paused = true)]
 async fn a_no_cache_page_stops_collapsing_after_the_first_wait() {
     for said in ["no-cache", "max-age=0"] {
@@ -106,15 +110,19 @@ async fn followers_of_an_unstorable_response_are_released_at_once() {
     });
     let begun = Instant::now();
     all(start_many(&service, 100).await).await;
-    assert!(begun.elapsed() < 120 * MS, "one wait, then all in parallel: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < 120 * MS,
+        "followers wait once, then are forwarded in parallel: {:?}",
+        begun.elapsed()
+    );
     let begun = Instant::now();
     all(start_many(&service, 100).await).await;
-    assert!(begun.elapsed() < 60 * MS, "no wait at all: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < 60 * MS, "the key is hit-for-miss, so no request waits: {:?}", begun.elapsed());
     assert_eq!((calls.count(), cache.flights()), (200, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_turns_out_cacheable_collapses_again() {
+async fn a_storable_response_is_stored_despite_hit_for_miss() {
     let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         let lines: &[_] =
@@ -130,7 +138,7 @@ async fn a_key_that_turns_out_cacheable_collapses_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_waits_no_longer_than_the_limit() {
+async fn a_follower_waits_at_most_collapse_timeout() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -161,7 +169,7 @@ async fn no_follower_waits_after_another_one_timed_out() {
     let in_vain = start(&service, get("/")).await;
     sleep(Duration::from_secs(10)).await;
     settle().await;
-    assert_eq!(calls.count(), 2, "the follower's wait is over");
+    assert_eq!(calls.count(), 2, "the first follower has timed out");
     let begun = Instant::now();
     let later = start(&service, get("/")).await.await.expect("runs").expect("answers");
     assert_eq!((later.text(), begun.elapsed() <= 501 * MS), ("3", true));
@@ -170,8 +178,8 @@ async fn no_follower_waits_after_another_one_timed_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_waits_of_a_request_together_stay_within_the_limit() {
-    // Each leader is slow, then fails, so that a follower waits for one after the other.
+async fn all_waits_of_a_follower_together_stay_within_the_limit() {
+    // Each leader is slow and then fails, so a follower waits for several leaders in turn.
     let (service, _, _) = slow(|call, _| async move {
         sleep(if call < 20 { 8 * Duration::from_secs(1) } else { MS }).await;
         Err::<Response<Body>, _>(io::Error::other("down"))
@@ -179,7 +187,7 @@ async fn all_waits_of_a_request_together_stay_within_the_limit() {
     let begun = Instant::now();
     let answers = all(start_many(&service, 40).await).await;
     assert!(answers.iter().all(Result::is_err));
-    // The limit of 10 seconds, and one call of a service of one's own.
+    // The waits end after 10 seconds. Then each follower makes its own call, of at most 8 seconds.
     assert!(begun.elapsed() < Duration::from_secs(19), "{:?}", begun.elapsed());
 }
 
@@ -193,7 +201,7 @@ async fn a_late_request_does_not_share_a_no_cache_response() {
         async move {
             let body = futures::stream::once(async move {
                 if let Some(first) = first {
-                    first.await.expect("told");
+                    first.await.expect("the sender is not dropped");
                 }
                 Ok::<_, Infallible>(Frame::data(Bytes::from(call.to_string())))
             });
@@ -208,7 +216,7 @@ async fn a_late_request_does_not_share_a_no_cache_response() {
     let streaming = stack.clone().oneshot(get("/")).await.expect("infallible");
     let later = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
     assert_eq!(later.text(), "2");
-    sender.send(()).expect("waited for");
+    sender.send(()).expect("the body waits");
     assert_eq!(read(streaming).await.text(), "1");
 }
 
@@ -231,7 +239,8 @@ async fn a_304_to_an_authorized_request_does_not_stop_collapsing() {
         .layer(inner);
     send(&stack, get("/")).await;
     hand.advance(MINUTE);
-    // Not marked as shareable, so the answer to it is not stored.
+    // The 304 has no directive that shares it (RFC 9111 section 3.5), so it does not update the
+    // stored page.
     send(&stack, get_with("/", &[("authorization", "Basic bogus")])).await;
     futures::future::join_all((0..20).map(|_| send(&stack, get("/")))).await;
     assert_eq!(calls.count(), 3);

@@ -1,4 +1,4 @@
-//! Leaders: which requests share a call, and which make their own.
+//! Leaders: which concurrent requests collapse into one call of the handler, and which do not.
 
 use crate::support::collapse::{all, page, settle, slow, start, start_many, status};
 use crate::support::*;
@@ -21,14 +21,16 @@ async fn five_hundred_requests_on_a_cold_key_make_one_call() {
     let begun = Instant::now();
     let answers = all(start_many(&service, 500).await).await;
     assert!(answers.iter().all(|answer| answer.as_ref().expect("ok").text() == "1"));
-    let collapsed =
-        answers.iter().flatten().filter(|a| a.header("cache-status").expect("told").contains("collapsed"));
+    let collapsed = answers
+        .iter()
+        .flatten()
+        .filter(|a| a.header("cache-status").expect("the field is set").contains("collapsed"));
     assert_eq!((collapsed.count(), calls.count(), cache.flights()), (499, 1, 0));
-    assert!(begun.elapsed() < 100 * MS, "nobody waited twice");
+    assert!(begun.elapsed() < 100 * MS, "no follower waits for a second call");
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_collapse_off_every_request_makes_its_own_call() {
+async fn with_collapse_off_every_request_is_forwarded() {
     let calls = Calls::default();
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -50,7 +52,7 @@ tokio::task_local! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_runs_in_the_context_of_its_own_visitor_alone() {
+async fn a_handler_runs_only_in_the_task_of_that_request() {
     let (service, calls, _) = slow(|_, request| async move {
         let mine = request.headers()["x-visitor"].to_str().expect("text").to_owned();
         for _ in 0..5 {
@@ -67,7 +69,7 @@ async fn a_handler_runs_in_the_context_of_its_own_visitor_alone() {
     settle().await;
     let followers = ["bob", "carol", "dave"].map(visit);
     settle().await;
-    // The leader goes away: a follower starts over with its own request, in its own context.
+    // The leader is cancelled. A follower starts over with its own request, in its own task.
     leader.abort();
     let answers = all(followers.into()).await;
     let texts: Vec<_> = answers.iter().map(|answer| answer.as_ref().expect("ok").text()).collect();
@@ -75,7 +77,7 @@ async fn a_handler_runs_in_the_context_of_its_own_visitor_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_variant_of_a_cold_key_is_made_once() {
+async fn each_variant_of_a_cold_key_is_fetched_once() {
     let (service, calls, _) = slow(|_, request| async move {
         sleep(50 * MS).await;
         let language = request.headers()["accept-language"].to_str().expect("text").to_owned();
@@ -97,7 +99,7 @@ async fn each_variant_of_a_cold_key_is_made_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn conditional_requests_share_a_call_and_get_200() {
+async fn conditional_and_plain_requests_collapse_and_get_200() {
     let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         Ok(if request.headers().contains_key("if-none-match") { status(304, call) } else { page(call) })
@@ -115,7 +117,7 @@ async fn conditional_requests_share_a_call_and_get_200() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn preconditions_that_the_service_evaluates_do_not_collapse() {
+async fn on_a_cold_key_requests_with_if_match_do_not_collapse() {
     let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         Ok(if request.headers().contains_key("if-match") { status(412, call) } else { page(call) })
@@ -128,7 +130,7 @@ async fn preconditions_that_the_service_evaluates_do_not_collapse() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_of_one_request_does_not_stop_collapsing() {
+async fn a_406_to_one_request_does_not_stop_collapsing() {
     let (service, calls, _) = slow(|call, request| async move {
         sleep(50 * MS).await;
         let lines = [("cache-control", "max-age=60"), ("vary", "accept")];
@@ -144,7 +146,7 @@ async fn an_error_of_one_request_does_not_stop_collapsing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_with_authorization_does_not_lead() {
+async fn under_rfc9111_a_request_with_authorization_never_leads() {
     let (cache, calls) = (memory(), Calls::default());
     let counted = calls.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -204,5 +206,5 @@ async fn tenants_keyed_only_by_an_inner_layer_share_no_flight() {
             assert_eq!(answer.text(), tenant);
         }
     }
-    assert_eq!((calls.count(), cache.flights()), (2, 0), "one call a tenant, one copy stored");
+    assert_eq!((calls.count(), cache.flights()), (2, 0), "one call for each tenant, and no flight is left");
 }

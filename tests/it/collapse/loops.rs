@@ -1,4 +1,5 @@
-//! No request waits for itself: handlers and bodies that ask for their own pages, or for each other's.
+//! Handlers, bodies and computations that need their own result, or each other's, do not wait for
+//! themselves.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -21,7 +22,7 @@ use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 type Page = http_body_util::combinators::UnsyncBoxBody<Bytes, std::io::Error>;
 type Shop = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Page>>, Infallible>;
 
-/// A site whose handlers ask the site itself.
+/// A site whose handlers send requests to the site itself.
 #[derive(Clone, Default)]
 struct Site(Arc<OnceLock<Shop>>);
 
@@ -44,7 +45,7 @@ fn cached(cache: &Cache, policy: PolicyBuilder, inner: Handler) -> Shop {
     )
 }
 
-/// Builds a site from a function that answers requests, with the number of the call.
+/// Builds a site from its handler, which gets the site, the request and the number of the call.
 fn answering<F, Fut>(cached: impl FnOnce(Handler) -> Shop, answer: F) -> (Site, Calls)
 where
     F: Fn(Site, Request<Body>, usize) -> Fut + Clone + Send + Sync + 'static,
@@ -64,7 +65,8 @@ fn text(text: impl Into<Bytes>) -> Page {
     Body::from(text.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// Builds a site from a function that makes the text of each page, and counts its calls.
+/// Builds a site from a function that returns the text of a page. Also returns the count of its
+/// calls.
 fn built<F, Fut>(policy: PolicyBuilder, make: F) -> (Site, Calls)
 where
     F: Fn(Site, String, usize) -> Fut + Clone + Send + Sync + 'static,
@@ -79,15 +81,17 @@ where
     )
 }
 
+/// Awaits `work` and asserts that it takes less than half a second: no request waits until a
+/// timeout.
 async fn at_once<T>(work: impl Future<Output = T>) -> T {
     let started = Instant::now();
-    let done = timeout(Duration::from_secs(60), work).await.expect("nobody hangs");
+    let done = timeout(Duration::from_secs(60), work).await.expect("does not hang");
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}", started.elapsed());
     done
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_may_ask_for_its_own_page_once() {
+async fn a_handler_may_request_its_own_page_once() {
     let (site, calls) = built(policy(), |site, path, call| async move {
         match call {
             1 => format!("around {:?}", site.ask(&path).await),
@@ -99,7 +103,7 @@ async fn a_handler_may_ask_for_its_own_page_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_asks_for_its_own_page_without_end_gets_508() {
+async fn a_handler_that_always_requests_its_own_page_gets_508() {
     for policy in [policy(), policy().collapse(false)] {
         let (site, calls) = built(policy, |site, path, _| async move { site.ask(&path).await.0.to_string() });
         at_once(site.ask("/a")).await;
@@ -108,7 +112,7 @@ async fn a_handler_that_asks_for_its_own_page_without_end_gets_508() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pages_that_need_each_other_do_not_wait_for_each_other() {
+async fn pages_that_need_each_other_do_not_deadlock() {
     for pages in [2, 3] {
         let together = Arc::new(Barrier::new(pages));
         let (site, calls) = built(policy(), move |site, path, call| {
@@ -117,7 +121,7 @@ async fn pages_that_need_each_other_do_not_wait_for_each_other() {
                 if call > pages {
                     return "end".to_owned();
                 }
-                // All of them are being made.
+                // All pages are being made at this point.
                 together.wait().await;
                 let number: usize = path[1..].parse().expect("a number");
                 site.ask(&format!("/{}", (number + 1) % pages)).await.1
@@ -125,12 +129,12 @@ async fn pages_that_need_each_other_do_not_wait_for_each_other() {
         });
         let asked: Vec<_> = (0..pages).map(|page| format!("/{page}")).collect();
         at_once(futures::future::join_all(asked.iter().map(|uri| site.ask(uri)))).await;
-        assert!(calls.count() > pages, "at least one of them was not waited for");
+        assert!(calls.count() > pages, "at least one nested request does not collapse");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_of_others_are_still_waited_for() {
+async fn two_pages_that_need_one_part_collapse_on_it() {
     let (site, calls) = built(policy(), |site, path, _| async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         match &*path {
@@ -144,7 +148,7 @@ async fn requests_of_others_are_still_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_asks_for_its_own_page_does_not_hang() {
+async fn a_body_that_requests_its_own_page_does_not_hang() {
     let (site, calls) = (Site::default(), Calls::default());
     let (own, counted) = (site.clone(), calls.clone());
     let inner = service_fn(move |request: Request<Body>| {
@@ -165,18 +169,20 @@ async fn a_body_that_asks_for_its_own_page_does_not_hang() {
     assert_eq!(at_once(site.ask("/a")).await.1, "<<end");
 }
 
-/// Repeats the request, and returns its status in a new response.
+/// Requests `/loop` from within its own handler. Returns the status of the answer in a new
+/// response.
 async fn again(site: Site, method: &str, lines: &[(&str, &str)]) -> Response<Page> {
     let (status, _) = site.send(request(method, "/loop", lines)).await;
     Response::builder().status(status).body(text("text")).expect("a response")
 }
 
+/// A cache over a store that is down.
 fn failing() -> Cache {
     Cache::new(Faulty::new(memory_store(1 << 20), Fault::Down))
 }
 
 #[tokio::test(start_paused = true)]
-async fn self_repeating_request_gets_508_for_any_method() {
+async fn self_requesting_handler_gets_508_for_any_method() {
     for (methods, policy) in [
         (["GET", "GET"], policy()),
         (["HEAD", "HEAD"], policy()),
@@ -215,7 +221,7 @@ async fn loop_gets_508_despite_cache_directives_and_conditions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_over_a_store_that_fails_gets_508() {
+async fn a_loop_with_a_failing_store_gets_508() {
     for method in ["GET", "HEAD"] {
         let (site, calls) = answering(
             |inner| cached(&failing(), policy(), inner),
@@ -242,7 +248,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
             }
             again(site, method, &[]).await
         });
-        // From here on, the outer layer knows that the inner one handles the page.
+        // From this response on, the outer layer knows that the inner layer handles the page.
         site.send(get_with("/loop", &[("x-begin", "1")])).await;
         assert_eq!(at_once(site.send(request(method, "/loop", &[]))).await.0, 508, "{method}");
         assert_eq!(calls.count(), 3, "{method}");
@@ -250,7 +256,7 @@ async fn a_loop_behind_an_inner_layer_gets_508() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_in_another_task_gets_508() {
+async fn a_loop_through_a_spawned_task_gets_508() {
     for method in ["GET", "HEAD"] {
         let (site, calls) = answering(
             |inner| cached(&memory(), policy(), inner),
@@ -265,7 +271,7 @@ async fn a_loop_in_another_task_gets_508() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn self_repeating_body_ends_stored_or_not() {
+async fn a_body_that_requests_itself_ends_if_stored_or_not() {
     let too_large = vec![b'a'; 2 << 20];
     for (control, first) in [("max-age=60", "a".into()), ("no-store", "a".into()), ("max-age=60", too_large)]
     {
@@ -322,7 +328,7 @@ async fn a_variant_may_include_another_variant_of_its_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_changes_a_field_each_time_ends() {
+async fn a_loop_that_changes_a_field_each_time_gets_508() {
     for method in ["GET", "HEAD"] {
         let (site, calls) = answering(
             |inner| cached(&memory(), policy(), inner),
@@ -334,7 +340,7 @@ async fn a_loop_that_changes_a_field_each_time_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn services_with_equal_urls_form_no_loop() {
+async fn nested_sites_with_equal_urls_are_no_loop() {
     let mut site: Option<Site> = None;
     for number in 0..4 {
         let next = site.take();
@@ -356,7 +362,7 @@ async fn services_with_equal_urls_form_no_loop() {
     assert_eq!(at_once(site.expect("made").ask("/")).await, (200, "3210".to_owned()));
 }
 
-/// Builds a site whose pages show a value, which is computed from the page `/b`.
+/// Builds a site whose pages all show one value. The value is computed from the page `/b`.
 fn showing_a_value() -> (Site, Calls) {
     let cache = memory();
     let values = cache.clone();
@@ -382,15 +388,15 @@ async fn page_and_value_that_need_each_other_do_not_deadlock() {
     assert_eq!((a.0, b.0, c.0), (200, 200, 200));
 }
 
-/// Computes each value from the next one of a ring.
-fn of_a_ring(
+/// Computes value `number` of a ring of values, each of which needs the next.
+fn ring_value(
     cache: Cache,
     ring: usize,
     number: usize,
     calls: Calls,
 ) -> futures::future::BoxFuture<'static, Result<u32, String>> {
     Box::pin(async move {
-        let next = of_a_ring(cache.clone(), ring, (number + 1) % ring, calls.clone());
+        let next = ring_value(cache.clone(), ring, (number + 1) % ring, calls.clone());
         let compute = || async move {
             calls.next();
             tokio::task::yield_now().await;
@@ -410,7 +416,7 @@ async fn values_that_need_each_other_fail_at_once() {
         for ring in 1..4 {
             let calls = Calls::default();
             let all =
-                (0..ring).map(|number| tokio::spawn(of_a_ring(cache.clone(), ring, number, calls.clone())));
+                (0..ring).map(|number| tokio::spawn(ring_value(cache.clone(), ring, number, calls.clone())));
             for one in at_once(futures::future::join_all(all)).await {
                 assert_eq!(one.expect("no panic"), Err("the value needs itself".to_owned()));
             }
@@ -420,8 +426,8 @@ async fn values_that_need_each_other_fail_at_once() {
 }
 
 #[test]
-fn a_value_that_needs_itself_ends_without_a_runtime() {
-    let error = futures::executor::block_on(of_a_ring(memory(), 1, 0, Calls::default()));
+fn a_value_that_needs_itself_fails_without_a_runtime() {
+    let error = futures::executor::block_on(ring_value(memory(), 1, 0, Calls::default()));
     assert_eq!(error, Err("the value needs itself".to_owned()));
 }
 

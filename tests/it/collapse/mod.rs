@@ -1,4 +1,4 @@
-//! Concurrent requests for one key: leader, followers, and the body that they share.
+//! Request collapsing: one leader, its followers, and the body that they share.
 
 mod arriving;
 mod budget;

@@ -1,4 +1,4 @@
-//! Readers of one body wake each other, and hold the budget for recorded frames that they have not read.
+//! Readers of one body: they wake each other, and unread recorded frames count against the budget.
 
 use crate::collapse::streaming::{World, next, piece, rest, world_over};
 use crate::stores::unlocked::{PollPinned, two_readers};
@@ -32,7 +32,7 @@ impl WakeCount {
     }
 }
 
-/// The source wakes no reader, so any wake-up comes from the other reader.
+/// The source calls no waker while the second reader waits, so the first reader wakes it.
 #[test]
 fn reader_of_a_frame_or_the_end_wakes_the_others() {
     let mut step = 0;
@@ -60,9 +60,9 @@ fn reader_of_a_frame_or_the_end_wakes_the_others() {
     assert_eq!(woken.take(), 1, "the end");
 }
 
-/// The second reader comes after the source has woken its reader, and before the poll of the source is over.
+/// The second reader polls during a poll of the source, after the source has called its waker.
 #[test]
-fn source_that_was_woken_while_polled_wakes_late_readers() {
+fn wake_up_during_a_poll_also_wakes_late_readers() {
     let woken = Arc::new(WakeCount::default());
     let waker = Waker::from(Arc::clone(&woken));
     let late = Arc::new(Mutex::new(None));
@@ -126,12 +126,12 @@ async fn a_shared_body_with_trailers_is_not_stored() {
     assert!(status.contains("fwd=uri-miss") && !status.contains("collapsed"), "{status}");
 }
 
-/// A cache over a store outside the process: readers hold their own copy of a body, not the stored bytes.
+/// A cache over a remote store. Its readers hold their own copy of a body, not the stored bytes.
 fn remote() -> Cache {
     Cache::new(Faulty::new(memory_store(8 << 20), Fault::NoGenerations))
 }
 
-/// Sends pieces to two readers. One reads them all; the other, which has read none, is returned.
+/// Sends pieces to two readers. One reads them all. Returns the other, which has read none.
 async fn with_a_slow_reader(
     world: &World,
     pieces: usize,
@@ -150,6 +150,8 @@ async fn with_a_slow_reader(
     slow
 }
 
+/// Asserts that a slow reader of five pieces holds the budget until it has read the first
+/// `recorded` ones.
 async fn assert_reader_holds_budget(cache: Cache, policy: PolicyBuilder, recorded: usize, is_stored: bool) {
     let world = world_over(cache, policy, &[]);
     let mut slow = with_a_slow_reader(&world, 5).await;
@@ -172,7 +174,8 @@ async fn slow_reader_of_a_remotely_stored_body_holds_the_budget() {
 #[tokio::test(start_paused = true)]
 async fn slow_reader_of_an_abandoned_recording_holds_the_budget() {
     for cache in [memory(), remote()] {
-        // The third piece exceeds the limit. It is the last one that may count against the budget.
+        // The third piece exceeds the limit. It is the last piece that can count against the
+        // budget.
         assert_reader_holds_budget(cache, policy().max_body_bytes(2500), 3, false).await;
     }
 }

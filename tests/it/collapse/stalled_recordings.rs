@@ -1,4 +1,4 @@
-//! A stalled recording is ended if another one needs its room.
+//! A stalled recording ends if another recording needs its share of the budget.
 
 use crate::collapse::budget::{PAGE, frames, is_hit};
 use crate::support::faulty::{Fault, Faulty};
@@ -26,7 +26,7 @@ const FRAMES: usize = 10;
 type Pages = UnsyncBoxBody<Bytes, Infallible>;
 type Reader = ResponseBody<Pages>;
 
-/// A site of large pages. Its cache has room for two recordings at a time.
+/// A site with large pages. The recording budget holds two of them at a time.
 struct Site {
     cache: Cache,
     stack: BoxCloneService<Request<Body>, Response<Reader>, Infallible>,
@@ -34,11 +34,11 @@ struct Site {
 
 #[derive(Debug, Clone, Copy)]
 struct Setup {
-    /// The store is in another process.
+    /// `true` if the store counts as remote.
     is_remote: bool,
-    /// Concurrent requests collapse and share one body.
+    /// `true` if concurrent requests collapse and share one body.
     collapses: bool,
-    /// The pages have a `Content-Length`.
+    /// `true` if the pages have a `Content-Length`.
     is_declared: bool,
 }
 
@@ -69,7 +69,7 @@ impl Setup {
                 response.headers_mut().insert("content-length", PAGE.into());
             }
             if is_new && !self.collapses {
-                // After such a response, requests do not collapse.
+                // The key becomes hit-for-miss: later requests do not collapse.
                 response.headers_mut().insert("cache-control", "no-store".parse().expect("a value"));
             }
             async move { Ok::<_, Infallible>(response) }
@@ -95,16 +95,16 @@ impl Site {
         self.get(path).await.into_body()
     }
 
-    /// Reads a page to its end. Returns `true` if it is stored then.
+    /// Reads a page to its end. Returns `true` if the next request is a hit.
     async fn stores(&self, path: &str, setup: Setup) -> bool {
         drop(self.begin(path, setup).await.collect().await.expect("a body"));
-        // A remote store takes this long.
+        // Leaves a slow store time to write.
         sleep(Duration::from_millis(100)).await;
         is_hit(&self.get(path).await)
     }
 }
 
-/// Reads this many frames, and returns the number of their bytes.
+/// Reads `frames` frames and returns their total length in bytes.
 async fn read(reader: &mut Reader, frames: usize) -> usize {
     let mut bytes = 0;
     for _ in 0..frames {
@@ -114,7 +114,10 @@ async fn read(reader: &mut Reader, frames: usize) -> usize {
     bytes
 }
 
-/// Starts readers that each stall in a page, until no room is left. Returns each with the number of bytes it has read.
+/// Starts six readers. Each reads some frames of another page and then stalls, until the budget is
+/// used up.
+///
+/// Returns each reader with the number of bytes that it has read.
 async fn stall(site: &Site, setup: Setup, frames: usize) -> Vec<(Reader, usize)> {
     let mut stalled = Vec::new();
     for page in 0..6 {
@@ -122,7 +125,7 @@ async fn stall(site: &Site, setup: Setup, frames: usize) -> Vec<(Reader, usize)>
         let bytes = read(&mut reader, frames).await;
         stalled.push((reader, bytes));
     }
-    assert!(!site.stores("/too-soon", setup).await, "{setup:?}: there is room");
+    assert!(!site.stores("/too-soon", setup).await, "{setup:?}: the budget is not used up");
     stalled
 }
 
@@ -178,7 +181,7 @@ async fn stalled_recording_of_declared_length_is_stored() {
             read(&mut reader, FRAMES).await;
             stalled.push(reader);
         }
-        assert!(!site.stores("/too-soon", setup).await, "{setup:?}: there is room");
+        assert!(!site.stores("/too-soon", setup).await, "{setup:?}: the budget is not used up");
         advance(Duration::from_secs(10)).await;
         assert!(site.stores("/another", setup).await, "{setup:?}");
         for page in 0..2 {
@@ -187,7 +190,9 @@ async fn stalled_recording_of_declared_length_is_stored() {
     }
 }
 
-/// Has one reader read all of a page, and returns five that have each read a part, with the number of bytes.
+/// Starts six readers of one page. The first reads it all; the others stall after some frames.
+///
+/// Returns the stalled readers, each with the number of bytes that it has read.
 async fn readers_of_one_page(site: &Site, path: &str) -> Vec<(Reader, usize)> {
     let (first, others) =
         futures::join!(site.get(path), futures::future::join_all((0..5).map(|_| site.get(path))));
@@ -209,7 +214,7 @@ async fn only_stalled_readers_beyond_the_window_are_cut_off() {
     for page in 0..2 {
         stalled.extend(readers_of_one_page(&site, &format!("/stalled/{page}")).await);
     }
-    assert!(!site.stores("/too-soon", setup).await, "there is room");
+    assert!(!site.stores("/too-soon", setup).await, "the budget is not used up");
     assert!(is_hit(&site.get("/stalled/0").await), "a complete page is stored");
     advance(Duration::from_secs(10)).await;
     assert!(site.stores("/another", setup).await);
@@ -223,7 +228,7 @@ async fn only_stalled_readers_beyond_the_window_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_stalled_reader_is_cut_off_while_there_is_room() {
+async fn no_stalled_reader_is_cut_off_while_the_budget_lasts() {
     let setup = Setup { is_remote: true, collapses: true, is_declared: false };
     let site = setup.site();
     let stalled = readers_of_one_page(&site, "/stalled").await;
@@ -235,7 +240,7 @@ async fn no_stalled_reader_is_cut_off_while_there_is_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ended_recordings_pass_no_dependencies_on() {
+async fn ended_recordings_leak_no_dependencies_to_other_pages() {
     let site = Setup { is_remote: false, collapses: true, is_declared: true }.site();
     let cache = site.cache.clone();
     cache.set("value", &1_u64, Ttl::Forever).await.expect("stored");
@@ -265,10 +270,10 @@ async fn ended_recordings_pass_no_dependencies_on() {
     let setup = Setup { is_remote: false, collapses: true, is_declared: true };
     assert!(site.stores("/another", setup).await);
     cache.set("value", &2_u64, Ttl::Forever).await.expect("stored");
-    assert!(is_hit(&site.get("/another").await), "the page does not depend on the value");
+    assert!(is_hit(&site.get("/another").await), "the page must not depend on the value");
 }
 
-/// A store in this process whose next write panics.
+/// A local store whose next write panics if the flag is set.
 #[derive(Debug, Clone)]
 struct PanickingStore(MemoryStore, Arc<AtomicBool>);
 
@@ -280,7 +285,7 @@ impl Store for PanickingStore {
         self.0.get(key)
     }
     fn put(&self, key: KeyRef<'_>, entry: Entry, ttl: Option<Duration>, mode: PutMode) -> StoreFuture<bool> {
-        assert!(!self.1.swap(false, Ordering::SeqCst), "the write fails");
+        assert!(!self.1.swap(false, Ordering::SeqCst), "the store panics");
         self.0.put(key, entry, ttl, mode)
     }
     fn remove(&self, key: KeyRef<'_>) -> StoreFuture<bool> {
@@ -325,7 +330,7 @@ async fn panic_while_a_stalled_recording_is_stored_is_contained() {
         let body = timeout(Duration::from_secs(60), response.into_body().collect()).await;
         assert_eq!(body.expect("in time").expect("a body").to_bytes().len(), PAGE);
     }
-    assert!(!panics.load(Ordering::SeqCst), "the store has panicked");
+    assert!(!panics.load(Ordering::SeqCst), "the store has not panicked");
     drop(stalled);
     assert_eq!(site.cache.recording_bytes(), 0);
 }

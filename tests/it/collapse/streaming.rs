@@ -1,4 +1,4 @@
-//! Followers read a body while it arrives, each at its own pace.
+//! Followers that read a body while it arrives, each at its own pace.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -25,7 +25,7 @@ pub(crate) type Piece = Result<Frame<Bytes>, io::Error>;
 pub(crate) type Pieces = StreamBody<mpsc::Receiver<Piece>>;
 pub(crate) type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// A service whose bodies come from senders, one for each call.
+/// A cached service. The frames of each response come from a sender, one for each call.
 pub(crate) struct World {
     shop: Shop,
     pub(crate) cache: Cache,
@@ -55,7 +55,7 @@ pub(crate) fn world_over(
             response.headers_mut().append(*name, value.parse().expect("a value"));
         }
         async move {
-            // So that others can come to wait for it.
+            // Lets followers join.
             tokio::task::yield_now().await;
             Ok::<_, Infallible>(response)
         }
@@ -70,7 +70,8 @@ impl World {
         self.shop.clone().oneshot(get("/")).await.expect("infallible")
     }
 
-    /// So many responses of one call, the leader's first.
+    /// Sends `count` concurrent requests and returns their bodies, the leader's first. One call
+    /// serves them all.
     pub(crate) async fn many(&self, count: usize) -> Vec<ResponseBody<Pieces>> {
         let all = join_all((0..count).map(|_| self.get())).await;
         assert_eq!(self.calls.count(), 1);
@@ -81,7 +82,7 @@ impl World {
         self.senders.lock().expect("not poisoned")[0].clone()
     }
 
-    /// Lets the body end.
+    /// Ends the body: drops all of its senders.
     pub(crate) fn end(&self, sender: mpsc::Sender<Piece>) {
         drop(sender);
         self.senders.lock().expect("not poisoned").clear();
@@ -93,11 +94,11 @@ pub(crate) fn piece(text: impl Into<Bytes>) -> Piece {
 }
 
 pub(crate) async fn next(body: &mut ResponseBody<Pieces>) -> Option<Result<Bytes, BoxError>> {
-    let frame = timeout(Duration::from_secs(5), body.frame()).await.expect("nobody hangs")?;
+    let frame = timeout(Duration::from_secs(5), body.frame()).await.expect("does not hang")?;
     Some(frame.map(|frame| frame.into_data().expect("data")))
 }
 
-/// What one has read until it fails or ends.
+/// Reads the rest of a body. Returns its bytes, or the text of its error.
 pub(crate) async fn rest(mut body: ResponseBody<Pieces>) -> Result<Vec<u8>, String> {
     let mut all = Vec::new();
     while let Some(data) = next(&mut body).await {
@@ -116,7 +117,7 @@ async fn followers_get_each_frame_as_it_arrives() {
         let (_, read) = tokio::join!(sent, join_all(readers.iter_mut().map(next)));
         assert!(read.into_iter().all(|data| data.expect("a frame").expect("no error") == text));
     }
-    // Who comes now reads from the beginning, at its own pace.
+    // A late follower reads from the beginning, at its own pace.
     let late = world.get().await;
     assert!(late.headers()["cache-status"].to_str().expect("text").contains("fwd=uri-miss; collapsed; ttl="));
     readers.push(late.into_body());
@@ -129,7 +130,8 @@ async fn followers_get_each_frame_as_it_arrives() {
     assert_eq!((hit.text(), hit.is_hit(), world.calls.count()), ("abc", true, 1));
 }
 
-/// 8 MiB in 128 frames over half a second: every reader has its first frame when the origin has sent it.
+/// The body has 8 MiB in 128 frames, sent over half a second. Every reader gets the first frame
+/// once it is sent.
 #[tokio::test(start_paused = true)]
 async fn a_hundred_readers_get_the_first_byte_at_once() {
     let world = world(policy(), &[]);
@@ -139,7 +141,7 @@ async fn a_hundred_readers_get_the_first_byte_at_once() {
     let send = async {
         for _ in 0..128 {
             sleep(Duration::from_millis(4)).await;
-            sender.send(piece(frame.clone())).await.expect("somebody reads");
+            sender.send(piece(frame.clone())).await.expect("a reader is left");
         }
         world.end(sender);
     };
@@ -157,23 +159,23 @@ async fn a_hundred_readers_get_the_first_byte_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_cuts_off_nobody_and_takes_no_wake_up_along() {
+async fn a_reader_that_leaves_does_not_stop_the_others() {
     for leaves in 0..3 {
         let world = world(policy(), &[]);
         let mut others: Vec<_> =
             world.many(3).await.into_iter().map(|body| tokio::spawn(rest(body))).collect();
         let mut sender = world.sender();
-        // All wait, and one of them leaves: once it is the one that polled last.
+        // All readers wait, then one leaves. In one round, it is the reader that polled last.
         sleep(Duration::from_millis(1)).await;
         let left = others.remove(leaves);
         left.abort();
         assert!(left.await.is_err());
-        sender.send(piece("page")).await.expect("somebody reads");
+        sender.send(piece("page")).await.expect("a reader is left");
         world.end(sender);
         for read in join_all(others).await {
             assert_eq!(read.expect("no panic"), Ok(b"page".to_vec()));
         }
-        assert!(read(world.get().await).await.is_hit(), "stored without the leader");
+        assert!(read(world.get().await).await.is_hit(), "the response is stored even if the leader leaves");
     }
 }
 
@@ -184,14 +186,14 @@ async fn readers_continue_when_the_slowest_reader_leaves() {
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
     let send = tokio::spawn(async move {
         for _ in 0..16 {
-            sender.send(piece(frame.clone())).await.expect("somebody reads");
+            sender.send(piece(frame.clone())).await.expect("a reader is left");
         }
     });
     world.senders.lock().expect("not poisoned").clear();
     let slowest = readers.pop().expect("two");
     let quick = tokio::spawn(rest(readers.pop().expect("one")));
     sleep(Duration::from_millis(1)).await;
-    assert!(!quick.is_finished(), "it waits");
+    assert!(!quick.is_finished(), "the quick reader waits for the slowest");
     let begun = Instant::now();
     drop(slowest);
     assert_eq!(quick.await.expect("no panic").map(|all| all.len()), Ok(1 << 20));
@@ -205,13 +207,13 @@ async fn when_all_readers_leave_the_body_is_dropped_and_not_stored() {
     let readers = world.many(3).await;
     let mut sender = world.sender();
     drop(readers);
-    assert!(sender.send(piece("page")).await.is_err(), "nobody reads");
+    assert!(sender.send(piece("page")).await.is_err(), "no reader is left");
     assert_eq!((world.cache.flights(), world.cache.recording_bytes()), (0, 0));
-    drop(timeout(Duration::from_secs(1), world.get()).await.expect("at once"));
+    drop(timeout(Duration::from_secs(1), world.get()).await.expect("no flight is left to join"));
     assert_eq!(world.calls.count(), 2);
 }
 
-/// Row S18: a failure is an error for each of them, never a clean end.
+/// Every reader gets the error, never a clean end of the body.
 #[tokio::test(start_paused = true)]
 async fn a_body_that_fails_midway_fails_for_all_and_is_not_stored() {
     for declared in [&[][..], &[("content-length", "100")]] {
@@ -219,8 +221,8 @@ async fn a_body_that_fails_midway_fails_for_all_and_is_not_stored() {
         let readers = world.many(4).await;
         let mut sender = world.sender();
         let send = async {
-            sender.send(piece("half")).await.expect("somebody reads");
-            sender.send(Err(io::Error::other("torn"))).await.expect("somebody reads");
+            sender.send(piece("half")).await.expect("a reader is left");
+            sender.send(Err(io::Error::other("torn"))).await.expect("a reader is left");
         };
         let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(rest)));
         assert_eq!(read, vec![Err("torn".to_owned()); 4]);
@@ -259,14 +261,14 @@ async fn a_panicking_body_fails_for_all_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_limit_stalled_readers_are_cut_off() {
+async fn past_the_size_limit_stalled_readers_are_cut_off() {
     let world = world(policy().max_body_bytes(1 << 20), &[]);
     let mut readers = world.many(3).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
-    // More than may be stored, and then more than the window holds.
+    // 4 MiB: more than `max_body_bytes`, and then more than the window of the readers.
     let send = tokio::spawn(async move {
         for _ in 0..64 {
-            sender.send(piece(frame.clone())).await.expect("somebody reads");
+            sender.send(piece(frame.clone())).await.expect("a reader is left");
         }
     });
     let mut stalled = readers.pop().expect("three");
@@ -283,12 +285,12 @@ async fn past_the_limit_stalled_readers_are_cut_off() {
         })
     });
     let quick: Vec<_> = quick.collect();
-    // It no longer can be joined.
+    // Lets the readers start.
     tokio::task::yield_now().await;
     for length in join_all(quick).await {
         assert_eq!(length.expect("no panic"), 4 << 20);
     }
-    assert!(begun.elapsed() < Duration::from_secs(30), "the stalled one holds nobody up for long");
+    assert!(begun.elapsed() < Duration::from_secs(30), "the stalled reader delays the others too long");
     send.await.expect("no panic");
     let end = rest(stalled).await;
     assert!(end.is_err_and(|error| error.contains("too slow")));
@@ -296,13 +298,13 @@ async fn past_the_limit_stalled_readers_are_cut_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_that_gets_on_is_waited_for_and_misses_nothing() {
+async fn a_slow_reader_with_progress_gets_the_whole_body() {
     let world = world(policy().max_body_bytes(1), &[]);
     let readers = world.many(2).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 64 << 10]));
     let send = tokio::spawn(async move {
         for _ in 0..32 {
-            sender.send(piece(frame.clone())).await.expect("somebody reads");
+            sender.send(piece(frame.clone())).await.expect("a reader is left");
         }
     });
     world.senders.lock().expect("not poisoned").clear();
@@ -325,10 +327,10 @@ async fn trailers_reach_every_reader_and_prevent_storing() {
     let readers = world.many(3).await;
     let mut sender = world.sender();
     let send = async {
-        sender.send(piece("page")).await.expect("somebody reads");
+        sender.send(piece("page")).await.expect("a reader is left");
         let mut trailers = HeaderMap::new();
         trailers.insert("x-checksum", "1".parse().expect("a value"));
-        sender.send(Ok(Frame::trailers(trailers))).await.expect("somebody reads");
+        sender.send(Ok(Frame::trailers(trailers))).await.expect("a reader is left");
         world.end(sender);
     };
     let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(BodyExt::collect)));
@@ -343,7 +345,7 @@ async fn trailers_reach_every_reader_and_prevent_storing() {
     assert_eq!(world.cache.flights(), 0);
 }
 
-/// A stream that began before an invalidation is joined by nobody who came after it.
+/// A request that arrives after an invalidation joins no stream that began before it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_an_arriving_body_after_an_invalidation() {
     let world = world(policy(), &[]);
@@ -353,7 +355,7 @@ async fn no_request_joins_an_arriving_body_after_an_invalidation() {
     assert_eq!(world.calls.count(), 2);
     let senders: Vec<_> = world.senders.lock().expect("not poisoned").drain(..).collect();
     for (mut sender, text) in senders.into_iter().zip(["old", "new"]) {
-        tokio::spawn(async move { sender.send(piece(text)).await.expect("somebody reads") });
+        tokio::spawn(async move { sender.send(piece(text)).await.expect("a reader is left") });
     }
     let (old, new) = tokio::join!(join_all(old.into_iter().map(rest)), rest(new));
     assert_eq!((old, new), (vec![Ok(b"old".to_vec()); 2], Ok(b"new".to_vec())));
@@ -361,7 +363,7 @@ async fn no_request_joins_an_arriving_body_after_an_invalidation() {
     assert_eq!((hit.text(), hit.is_hit()), ("new", true));
 }
 
-/// Row C13: ten variants and fifty waiters for each, on a cold key.
+/// Ten variants, each with fifty concurrent requests, on a cold key.
 #[tokio::test(start_paused = true)]
 async fn each_variant_with_a_slow_body_is_fetched_once() {
     let calls = Calls::default();
@@ -403,14 +405,14 @@ async fn a_conditional_follower_gets_a_304_while_the_body_arrives() {
     assert_eq!(other.expect("infallible").status(), 304);
     let mut sender = world.sender();
     let read = tokio::spawn(rest(one.into_body()));
-    sender.send(piece("page")).await.expect("somebody reads");
+    sender.send(piece("page")).await.expect("a reader is left");
     world.end(sender);
     assert_eq!(read.await.expect("no panic"), Ok(b"page".to_vec()));
     assert_eq!(world.calls.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_false_content_length_prevents_storing_for_all_readers() {
+async fn a_body_with_a_wrong_content_length_is_not_stored() {
     for (text, stored) in [("page", true), ("pag", false), ("pages", false)] {
         let world = world(policy(), &[("content-length", "4")]);
         let readers = world.many(2).await;
@@ -419,7 +421,7 @@ async fn a_false_content_length_prevents_storing_for_all_readers() {
         }
         let mut sender = world.sender();
         let send = async {
-            sender.send(piece(text)).await.expect("somebody reads");
+            sender.send(piece(text)).await.expect("a reader is left");
             world.end(sender);
         };
         let (_, read) = tokio::join!(send, join_all(readers.into_iter().map(rest)));
@@ -433,7 +435,8 @@ async fn a_false_content_length_prevents_storing_for_all_readers() {
     }
 }
 
-/// Who comes once it is stale has not waited for it.
+/// A request that arrives after the page went stale did not wait for it, so it must not be answered
+/// with it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_that_went_stale_while_arriving() {
     let (cache, hand) = timed();
@@ -460,32 +463,33 @@ async fn no_request_joins_a_page_that_went_stale_while_arriving() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_told_once_and_empty_frames_take_no_memory() {
+async fn empty_frames_are_skipped_and_an_error_is_returned_once() {
     let world = world(policy(), &[]);
     let mut readers = world.many(2).await;
     let mut sender = world.sender();
     let send = async {
         for _ in 0..100 {
-            sender.send(piece("")).await.expect("somebody reads");
+            sender.send(piece("")).await.expect("a reader is left");
         }
-        sender.send(Err(io::Error::other("torn"))).await.expect("somebody reads");
+        sender.send(Err(io::Error::other("torn"))).await.expect("a reader is left");
     };
     let (_, read) = tokio::join!(send, join_all(readers.iter_mut().map(next)));
     assert!(read.into_iter().all(|frame| frame.is_some_and(|frame| frame.is_err())));
     for reader in &mut readers {
         assert!(next(reader).await.is_none());
-        assert!(!http_body::Body::is_end_stream(reader), "it is no clean end");
+        assert!(!http_body::Body::is_end_stream(reader), "an error must not look like a clean end");
     }
 }
 
-/// A manual clock, and a page that is stale by it.
+/// Returns a world whose page is stale, within its stale-while-revalidate window, and the manual
+/// clock.
 async fn stale_page() -> (World, ManualClock) {
     let (cache, hand) = timed();
     let policy = policy().max_body_bytes(10).default_ttl(10 * S).stale_while_revalidate(60 * S);
     let world = world_over(cache, policy, &[]);
     let reading = tokio::spawn(rest(world.get().await.into_body()));
     let mut sender = world.sender();
-    sender.send(piece("old")).await.expect("it is read");
+    sender.send(piece("old")).await.expect("a reader is left");
     world.end(sender);
     assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
     hand.advance(12 * S);
@@ -499,30 +503,34 @@ async fn a_page_that_outgrows_the_limit_is_no_longer_served_stale() {
     tokio::task::yield_now().await;
     sleep(Duration::from_millis(1)).await;
     let mut sender = world.sender();
-    sender.send(piece("new")).await.expect("it is read");
-    assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()), "it may still be stored");
-    sender.send(piece("more than ten bytes")).await.expect("it is read");
+    sender.send(piece("new")).await.expect("a reader is left");
+    assert_eq!(
+        rest(world.get().await.into_body()).await,
+        Ok(b"old".to_vec()),
+        "the new page may still be stored"
+    );
+    sender.send(piece("more than ten bytes")).await.expect("a reader is left");
     sleep(Duration::from_millis(1)).await;
     let calls = world.calls.count();
     drop(world.get().await);
-    assert_eq!(world.calls.count(), calls + 1, "nothing is left to be answered with");
+    assert_eq!(world.calls.count(), calls + 1, "the stale page is no longer served");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_whose_body_fails_is_one_that_failed() {
+async fn a_refresh_whose_body_fails_counts_as_failed() {
     let (world, _hand) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;
     let mut sender = world.sender();
-    sender.send(piece("new")).await.expect("it is read");
-    sender.send(Err(io::Error::other("torn"))).await.expect("it is read");
+    sender.send(piece("new")).await.expect("a reader is left");
+    sender.send(Err(io::Error::other("torn"))).await.expect("a reader is left");
     sleep(Duration::from_millis(1)).await;
     assert_eq!((world.cache.refreshes().succeeded(), world.cache.refreshes().failed()), (0, 1));
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_hangs_is_not_for_all_who_come_ever_after() {
+async fn requests_stop_joining_a_body_that_hangs() {
     let world = world(policy(), &[]);
     let mut current = world.get().await;
     for _ in 0..200 {
@@ -530,11 +538,11 @@ async fn a_body_that_hangs_is_not_for_all_who_come_ever_after() {
         current = world.get().await;
     }
     drop(current);
-    assert!(world.calls.count() > 1, "every visitor for ten minutes was given a body that hangs");
+    assert!(world.calls.count() > 1, "for ten minutes, every request joined a body that hangs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_crawls_does_not_hold_up_the_rest() {
+async fn a_very_slow_reader_does_not_delay_the_others() {
     let world = world(policy().max_body_bytes(1), &[]);
     let mut readers = world.many(2).await;
     let (mut sender, frame) = (world.sender(), Bytes::from(vec![7; 16 << 10]));
@@ -562,13 +570,13 @@ async fn a_reader_that_crawls_does_not_hold_up_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_whose_body_is_cut_short_is_one_that_failed() {
+async fn a_refresh_whose_body_is_truncated_counts_as_failed() {
     let (cache, hand) = timed();
     let policy = policy().default_ttl(10 * S).stale_while_revalidate(60 * S);
     let world = world_over(cache, policy, &[("content-length", "3")]);
     let reading = tokio::spawn(rest(world.get().await.into_body()));
     let mut sender = world.sender();
-    sender.send(piece("old")).await.expect("it is read");
+    sender.send(piece("old")).await.expect("a reader is left");
     world.end(sender);
     assert_eq!(reading.await.expect("no panic"), Ok(b"old".to_vec()));
     hand.advance(12 * S);
@@ -577,7 +585,7 @@ async fn a_refresh_whose_body_is_cut_short_is_one_that_failed() {
         sleep(Duration::from_millis(1)).await;
         let sender = world.senders.lock().expect("not poisoned").first().cloned();
         if let Some(mut sender) = sender {
-            sender.send(piece("n")).await.expect("it is read");
+            sender.send(piece("n")).await.expect("a reader is left");
             world.end(sender);
         }
         sleep(Duration::from_millis(1)).await;
@@ -587,17 +595,17 @@ async fn a_refresh_whose_body_is_cut_short_is_one_that_failed() {
 }
 
 #[test]
-fn a_waker_that_is_the_last_owner_of_a_reader_does_no_harm() {
+fn a_waker_that_owns_its_reader_does_not_deadlock() {
     struct Task(Mutex<Option<ResponseBody<Pieces>>>);
     impl std::task::Wake for Task {
-        // Its executor is gone.
+        // Does nothing, like the waker of an executor that is gone.
         fn wake(self: Arc<Self>) {}
     }
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         futures::executor::block_on(async {
             let world = world(policy(), &[]);
-            let mut sender = world.sender_later().await;
+            let mut sender = world.sender_and_two_readers().await;
             let (mut other, first) = (sender.1.pop().expect("two"), sender.1.pop().expect("one"));
             let task = Arc::new(Task(Mutex::new(Some(first))));
             let waker = std::task::Waker::from(Arc::clone(&task));
@@ -608,22 +616,23 @@ fn a_waker_that_is_the_last_owner_of_a_reader_does_no_harm() {
                 assert!(http_body::Body::poll_frame(body, &mut cx).is_pending());
             }
             drop((task, waker));
-            futures::join!(sender.0.send(piece("a")), other.frame()).0.expect("it is read");
+            futures::join!(sender.0.send(piece("a")), other.frame()).0.expect("a reader is left");
         });
-        done.send(()).expect("it is waited for");
+        done.send(()).expect("the test waits");
     });
     wait.recv_timeout(Duration::from_secs(5)).expect("no deadlock");
 }
 
 impl World {
-    async fn sender_later(&self) -> (mpsc::Sender<Piece>, Vec<ResponseBody<Pieces>>) {
+    /// Returns the sender and the two readers of one body.
+    async fn sender_and_two_readers(&self) -> (mpsc::Sender<Piece>, Vec<ResponseBody<Pieces>>) {
         let all = self.many(2).await;
         (self.sender(), all)
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn on_several_threads_no_wake_up_is_lost() {
+async fn no_wake_up_is_lost_across_threads() {
     let mut x: u64 = 88172645463325252;
     let mut draw = move |below: u64| {
         x ^= x << 13;
@@ -675,20 +684,21 @@ async fn on_several_threads_no_wake_up_is_lost() {
             }));
         }
         for task in tasks {
-            timeout(Duration::from_secs(8), task).await.expect("nobody hangs").expect("no panic");
+            timeout(Duration::from_secs(8), task).await.expect("does not hang").expect("no panic");
         }
         assert_eq!(world.cache.flights(), 0, "{round}");
         assert_eq!(world.cache.recording_bytes(), 0, "{round}");
     }
 }
 
-/// Past the window, the page is waited for: with all others, of a body that hangs.
+/// Past the stale window, requests wait for the new page. Here its body hangs.
 #[tokio::test(start_paused = true)]
-async fn a_refresh_whose_body_hangs_blocks_no_request_for_long() {
+async fn a_refresh_with_a_hanging_body_blocks_no_request_for_long() {
     let (world, hand) = stale_page().await;
     assert_eq!(rest(world.get().await.into_body()).await, Ok(b"old".to_vec()));
     sleep(Duration::from_millis(1)).await;
-    // The new body hangs; past the window for stale ones, visitors come.
+    // The refresh has a head, and a body that hangs. The stale window is over when the next
+    // requests arrive.
     hand.advance(70 * S);
     let mut current = world.get().await;
     let before = world.calls.count();
