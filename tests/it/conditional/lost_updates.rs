@@ -1,4 +1,5 @@
-//! A write is compared with the current representation, never with one that a cache holds.
+//! `PreconditionLayer::by_get` compares a write with the current representation, never with a
+//! stored one.
 
 use crate::support::*;
 use std::convert::Infallible;
@@ -12,7 +13,7 @@ use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Invalidation, Policy, PreconditionLayer, RouteCacheLayer, SiteCacheLayer,
 };
 
-/// A document that others than HTTP clients may change, and its version.
+/// The version of a document, which can also change without an HTTP request.
 #[derive(Clone, Default)]
 struct Document(Arc<AtomicUsize>);
 
@@ -21,6 +22,8 @@ impl Document {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// Returns a handler that reads the version, pauses, changes the document on PUT, and answers
+    /// with the version it read.
     fn service(&self, is_weak: bool, pause: Duration) -> Inner {
         let document = self.clone();
         let service = service_fn(move |request: Request| {
@@ -59,8 +62,10 @@ where
     send(stack, request).await.status.as_u16()
 }
 
-/// By the policy and the nesting of what stands between.
-async fn is_told_of_the_change(cache: &Cache, inner: impl Fn(Inner) -> Stack, soft: bool) {
+/// Asserts that a write based on a stored page gets 412 after the document has changed.
+///
+/// `inner` adds the cache layers between `PreconditionLayer` and the document.
+async fn assert_412_after_a_change(cache: &Cache, inner: impl Fn(Inner) -> Stack, soft: bool) {
     let document = Document::default();
     let stack = inner(document.service(false, Duration::ZERO));
     let stack = PreconditionLayer::by_get().layer(stack);
@@ -75,7 +80,7 @@ async fn is_told_of_the_change(cache: &Cache, inner: impl Fn(Inner) -> Stack, so
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
+async fn the_get_for_the_current_tag_gets_no_stored_page() {
     for soft in [true, false] {
         for policy in [windowed(), Policy::rfc9111().default_ttl(MINUTE).cache_status(true)] {
             let cache = memory();
@@ -85,7 +90,7 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
                     .layer(inner)
                     .boxed_clone()
             };
-            is_told_of_the_change(&cache, site, soft).await;
+            assert_412_after_a_change(&cache, site, soft).await;
         }
         let cache = memory();
         let nested = |inner: Inner| {
@@ -102,16 +107,16 @@ async fn no_stored_page_answers_the_get_that_finds_the_current_tag() {
                     Ok::<_, Infallible>(http::Response::from_parts(parts, Body::from(bytes)))
                 }
             });
-            // One more cache layer, so that the type is that of the others.
+            // One more cache layer, so that both stacks have the same type.
             let outermost = Policy::app().name("outermost");
             SiteCacheLayer::new(&cache).policy(outermost.build().expect("a policy")).layer(flat).boxed_clone()
         };
-        is_told_of_the_change(&cache, nested, soft).await;
+        assert_412_after_a_change(&cache, nested, soft).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_stale_page_answers_the_get_for_the_current_tag() {
+async fn the_get_for_the_current_tag_gets_no_stale_page() {
     let (cache, hand) = timed();
     let document = Document::default();
     let fails = Arc::new(AtomicUsize::new(0));
@@ -133,11 +138,11 @@ async fn no_stale_page_answers_the_get_for_the_current_tag() {
     document.change();
     assert_eq!(status(&stack, save("\"0\"")).await, 412);
     fails.store(1, Ordering::SeqCst);
-    assert_eq!(status(&stack, save("\"1\"")).await, 412, "what is not known is not what is expected");
+    assert_eq!(status(&stack, save("\"1\"")).await, 412, "a failed GET has no current tag, so none matches");
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_arriving_page_answers_it() {
+async fn the_get_for_the_current_tag_joins_no_flight() {
     let document = Document::default();
     let inner = document.service(false, Duration::from_secs(1));
     let cached = SiteCacheLayer::new(&memory()).policy(windowed().build().expect("a policy")).layer(inner);
@@ -163,7 +168,7 @@ async fn a_weak_tag_matches_no_if_match() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_app_a_client_cannot_request_the_current_page() {
+async fn under_app_clients_cannot_force_a_current_page() {
     let (stack, calls) = site(policy(), |_, call| numbered(&[], call));
     for lines in [[("cache-control", "no-cache")], [("pragma", "no-cache")], [("needs-current", "1")]] {
         send(&stack, get_with("/", &lines)).await;
@@ -172,7 +177,7 @@ async fn under_app_a_client_cannot_request_the_current_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_does_not_stop_later_requests_from_sharing_a_call() {
+async fn the_get_for_the_current_tag_does_not_stop_collapsing() {
     let (cached, calls) = site(policy(), |_, call| numbered(&[("etag", "\"1\"")], call));
     let stack = PreconditionLayer::by_get().layer(cached);
     assert_eq!(status(&stack, save("\"0\"")).await, 412);
@@ -182,7 +187,7 @@ async fn it_does_not_stop_later_requests_from_sharing_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_get_for_the_current_tag_has_nothing_of_the_write() {
+async fn the_get_for_the_current_tag_omits_fields_of_the_write() {
     let of_the_write = [
         ("x-http-method-override", "DELETE"),
         ("x-http-method", "DELETE"),
@@ -244,7 +249,7 @@ async fn the_get_for_the_current_tag_has_nothing_of_the_write() {
     let mut expected: Vec<_> = kept.iter().map(|(name, _)| *name).chain(["cache-control"]).collect();
     expected.sort_unstable();
     assert_eq!((calls.count(), seen[0].0.as_str(), names), (2, "GET", expected));
-    assert!(lines.iter().all(|(name, _)| seen[1].1.contains_key(*name)), "the write has all of its fields");
+    assert!(lines.iter().all(|(name, _)| seen[1].1.contains_key(*name)), "the write keeps all of its fields");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Malformed validators: of responses and of requests.
+//! Malformed validators in responses and requests.
 
 use crate::support::rfc9111::{SECOND, proxy, standing, with_status};
 use crate::support::*;
@@ -8,11 +8,11 @@ use tower_response_cache::{ConditionalGetLayer, SiteCacheLayer};
 type Lines = &'static [(&'static str, &'static str)];
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// RFC 9110 section 8.8.3: what is no entity tag is no validator.
+/// RFC 9110 section 8.8.3: none of these is an entity tag, so none is a validator.
 const MALFORMED: [&str; 9] =
     ["*", "\"a\", \"b\"", "abc", "", "W/abc", "w/\"a\"", "\"a", "\"a\"b", "W/ \"a\""];
 
-/// RFC 9111 section 4.3.1: only the value of a validator is sent.
+/// RFC 9111 section 4.3.1: a revalidation sends only validators, and a malformed `ETag` is none.
 #[tokio::test]
 async fn a_malformed_etag_is_not_sent_to_revalidate() {
     for policy in [policy(), proxy()] {
@@ -55,7 +55,11 @@ async fn two_etags_or_a_malformed_date_are_no_validators() {
         for call in 1..=3 {
             let answer = send(&stack, get("/")).await;
             assert_eq!(answer.text(), call.to_string());
-            assert_eq!(answer.detail(), Some("no-cache"), "there is no validator to ask with: {lines:?}");
+            assert_eq!(
+                answer.detail(),
+                Some("no-cache"),
+                "there is no validator to revalidate with: {lines:?}"
+            );
         }
     }
 }
@@ -79,7 +83,7 @@ async fn a_304_with_a_malformed_etag_keeps_the_stored_etag() {
 }
 
 #[tokio::test]
-async fn a_malformed_etag_matches_nothing_without_a_cache() {
+async fn a_malformed_etag_matches_no_condition() {
     for tag in MALFORMED.into_iter().filter(|tag| !tag.is_empty()) {
         let inner = origin(move |_, call| numbered(&[("etag", tag)], call)).0;
         let stacks: [Stack; 2] = [

@@ -1,4 +1,4 @@
-//! Preconditions of clients, and the layers that evaluate them.
+//! Preconditions (RFC 9110 section 13), on hits and in the layers that evaluate them.
 
 mod lost_updates;
 mod malformed_validators;

@@ -1,4 +1,6 @@
-//! `PreconditionLayer`: a write waits, and keeps others waiting, for a limited time, and no two overlap.
+//! Limits of `PreconditionLayer`: how long a write waits, and how long it holds up others.
+//!
+//! Writes to one resource never overlap. A write runs in its turn; later writes wait for theirs.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -22,7 +24,7 @@ use tower_response_cache::{PreconditionLayer, SiteCacheLayer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The content of a write; it may never come.
+/// The content of a write, which may stall forever.
 #[derive(Default)]
 struct Upload {
     stalls: bool,
@@ -50,12 +52,11 @@ impl HttpBody for Upload {
 
 type Service = BoxCloneService<Request<Upload>, Response<ResponseBody<Body>>, Infallible>;
 
-/// A handler that reads the content of a write, takes as many seconds as its field `x-seconds` says, and notes when each
-/// write begins and ends.
+/// A log of the beginning and the end of each write, filled by the handler.
 #[derive(Clone, Default)]
 struct Document(Arc<Mutex<Vec<String>>>);
 
-/// A write in progress; its end is noted however it ends.
+/// A write in progress. Its end is logged on drop, so also after a panic or a cancellation.
 struct Writing(Document, String);
 
 impl Document {
@@ -63,7 +64,7 @@ impl Document {
         self.0.lock().expect("not poisoned").push(what);
     }
 
-    /// Returns what has happened, and asserts that no two writes have overlapped.
+    /// Returns the log, and asserts that no two writes overlapped.
     fn log(&self) -> Vec<String> {
         let log = self.0.lock().expect("not poisoned").clone();
         for pair in log.chunks(2) {
@@ -74,6 +75,7 @@ impl Document {
         log
     }
 
+    /// Returns a handler that reads the content of a write and then takes `x-seconds` seconds.
     fn handler(
         &self,
     ) -> impl tower::Service<Request<Upload>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -92,7 +94,7 @@ impl Document {
                     let seconds: u32 = text("x-seconds").parse().unwrap_or_default();
                     body.collect().await.expect("infallible");
                     sleep(seconds * SECOND).await;
-                    assert!(text("x-editor") != "panics", "a handler that panics");
+                    assert!(text("x-editor") != "panics", "the handler panics");
                 }
                 Ok(with_lines(&[("etag", "\"1\"")], ""))
             }
@@ -119,7 +121,7 @@ fn write(editor: &str, seconds: u32) -> Request<Upload> {
     request("PUT", "/document", &lines).map(|_| Upload::default())
 }
 
-/// A write whose content never comes.
+/// A write whose content stalls forever.
 fn stalled(editor: &str) -> Request<Upload> {
     write(editor, 0).map(|_| Upload { stalls: true })
 }
@@ -128,7 +130,9 @@ async fn status(service: &Service, request: Request<Upload>) -> u16 {
     read(service.clone().oneshot(request).await.expect("infallible")).await.status.as_u16()
 }
 
-/// Sends a request after some seconds, and returns its status and the second of its response.
+/// Sends a request after a delay in seconds.
+///
+/// Returns its status, and the seconds from the call of this function to the response.
 async fn after(seconds: u32, service: &Service, request: Request<Upload>) -> (u16, u64) {
     let began = Instant::now();
     sleep(seconds * SECOND).await;
@@ -155,16 +159,19 @@ async fn a_write_with_stalled_content_is_cut_off_after_30_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_write_that_keeps_nobody_waiting_is_not_limited() {
+async fn a_write_without_waiters_has_no_time_limit() {
     let document = Document::default();
     let service = document.with(&layer());
     assert_eq!(after(0, &service, write("a", 3600)).await, (200, 3600));
-    // Writes to other resources, reads, and waiters that were refused or left, do not count.
+    // Writes to other resources, reads, and waiters that were refused or left do not count as
+    // waiters.
     let mut other = write("other", 40);
     *other.uri_mut() = "/other".parse().expect("a path");
     let left = async {
         sleep(25 * SECOND).await;
-        tokio::time::timeout(SECOND, status(&service, write("left", 0))).await.expect_err("no turn");
+        tokio::time::timeout(SECOND, status(&service, write("left", 0)))
+            .await
+            .expect_err("the first write still has the turn");
     };
     let outcome = tokio::join!(
         after(0, &service, write("a", 40)),
@@ -177,7 +184,7 @@ async fn a_write_that_keeps_nobody_waiting_is_not_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_comes_after_the_limit_has_its_turn_at_once() {
+async fn a_waiter_that_arrives_past_the_hold_limit_runs_at_once() {
     let document = Document::default();
     let service = document.with(&layer());
     let outcome = tokio::join!(after(0, &service, stalled("a")), after(100, &service, write("b", 2)));
@@ -186,7 +193,7 @@ async fn a_waiter_that_comes_after_the_limit_has_its_turn_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_is_refused_after_10_seconds_without_the_handler() {
+async fn a_waiter_gets_503_after_10_seconds_and_no_handler_runs() {
     let document = Document::default();
     let service = document.with(&layer());
     let mut holder = pin!(after(0, &service, write("a", 20)));
@@ -200,7 +207,7 @@ async fn a_waiter_is_refused_after_10_seconds_without_the_handler() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_writer_in_a_row_has_its_own_time() {
+async fn the_hold_limit_of_a_write_starts_with_its_turn() {
     let document = Document::default();
     let service = document.with(&layer().wait_timeout(None));
     let outcome = tokio::join!(
@@ -213,7 +220,7 @@ async fn each_writer_in_a_row_has_its_own_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn writers_that_leave_or_panic_let_the_next_one_write() {
+async fn a_write_that_leaves_or_panics_ends_its_turn() {
     let document = Document::default();
     let service = document.with(&layer());
     let mut holder = Box::pin(status(&service, stalled("leaves")));
@@ -243,7 +250,7 @@ async fn a_hundred_writes_wait_in_order_and_more_are_refused() {
     assert_eq!(outcomes, expected);
     let begun: Vec<_> = document.log().into_iter().step_by(2).collect();
     assert_eq!(begun, editors[..101].iter().map(|editor| format!("{editor} begins")).collect::<Vec<_>>());
-    // Their places are free again.
+    // All places in the queue are free again.
     let outcomes = join_all(editors[..101].iter().map(|editor| after(0, &service, write(editor, 0)))).await;
     assert!(outcomes.iter().all(|outcome| *outcome == (200, 0)));
 }
@@ -274,7 +281,7 @@ async fn both_limits_can_be_set_or_turned_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn validators_that_are_never_found_give_way_too() {
+async fn the_hold_limit_covers_validator_functions_that_hang() {
     let layer = PreconditionLayer::new().etag(|request| async move {
         if request.headers["x-editor"] == "a" {
             std::future::pending::<()>().await;
@@ -287,7 +294,7 @@ async fn validators_that_are_never_found_give_way_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
+async fn a_nested_write_is_refused_while_a_third_has_the_turn() {
     let document = Document::default();
     let service = document.with(&layer());
     let within = service.clone();
@@ -296,7 +303,7 @@ async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
         let within = within.clone();
         async move { within.oneshot(write("within", 0)).await }
     });
-    // The layer of the inner service has turns of its own; a third writer has the inner turn.
+    // The two layers have separate turns. A third write has the turn of the inner layer.
     let stack = outer.layer(inner).boxed_clone();
     let stacked = async {
         let response = stack.oneshot(write("outer", 0)).await.expect("infallible");
@@ -305,7 +312,7 @@ async fn a_handler_that_writes_to_its_own_resource_is_refused_within() {
     assert_eq!(tokio::join!(after(0, &service, write("third", 20)), stacked), ((200, 20), 503));
 }
 
-/// A cut-off write may have been committed, by the handler or by what it detached.
+/// The handler of a cut-off write, or a task that it spawned, may have committed the write.
 #[tokio::test(start_paused = true)]
 async fn a_cut_off_write_invalidates_and_a_refused_one_does_not() {
     let document = Document::default();

@@ -1,4 +1,4 @@
-//! `PreconditionLayer`: preconditions evaluated before the handler runs, so that no update is lost.
+//! `PreconditionLayer` evaluates preconditions before the handler runs, so that no update is lost.
 
 use crate::support::rfc9111::SECOND;
 use crate::support::selected::SAFE;
@@ -18,11 +18,11 @@ use tower_response_cache::{PreconditionLayer, SiteCacheLayer};
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
 fn modified() -> SystemTime {
-    // With a fraction of a second, which no field can hold.
+    // Has a fraction of a second, which an HTTP date cannot express.
     SystemTime::UNIX_EPOCH + Duration::from_millis(784_111_777_900)
 }
 
-/// A layer that knows version 1 of everything but `/none`.
+/// A layer that has validators for every path except `/none`.
 fn layer() -> PreconditionLayer {
     PreconditionLayer::new()
         .etag(|request| async move { (request.uri.path() != "/none").then(|| EntityTag::strong("1")) })
@@ -72,7 +72,7 @@ async fn preconditions_are_answered_without_running_the_handler() {
 }
 
 #[tokio::test]
-async fn validators_are_put_on_successful_reads_that_have_none() {
+async fn validators_are_added_to_successful_reads_without_them() {
     let (inner, _) = origin(|request, call| {
         let mut response = match request.uri().path() {
             "/own" => numbered(&[("etag", "\"own\"")], call),
@@ -98,7 +98,7 @@ async fn validators_are_put_on_successful_reads_that_have_none() {
 }
 
 #[tokio::test]
-async fn a_write_without_a_required_precondition_is_refused() {
+async fn a_write_without_a_required_precondition_gets_428() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let stack = layer().require_precondition().layer(inner);
     for method in ["PUT", "PATCH", "DELETE", "POST"] {
@@ -112,7 +112,7 @@ async fn a_write_without_a_required_precondition_is_refused() {
     assert_eq!(calls.count(), 7);
 }
 
-/// A document with a version, whose handler takes its time between reading and writing.
+/// A document with a version. Its handler pauses before each write.
 #[derive(Clone, Default)]
 struct Document {
     version: Arc<AtomicUsize>,
@@ -151,7 +151,8 @@ impl Document {
     }
 }
 
-/// Lets editors who loaded the same version save at the same time, and returns their statuses.
+/// Loads a version for all editors, sends their saves concurrently, and returns the sorted
+/// statuses.
 async fn save_at_once<S, B>(stack: &S, editors: usize) -> Vec<u16>
 where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone,
@@ -195,7 +196,7 @@ async fn writes_to_one_path_are_serialized_in_any_spelling_and_host() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_layer_twice_does_not_wait_for_itself() {
+async fn nesting_the_same_layer_twice_does_not_deadlock() {
     let document = Document::default();
     let layer = document.layer();
     let stack = layer.layer(layer.layer(document.service()));
@@ -204,7 +205,7 @@ async fn the_same_layer_twice_does_not_wait_for_itself() {
 }
 
 #[tokio::test]
-async fn a_precondition_that_protects_nothing_is_none() {
+async fn a_precondition_without_effect_gets_428() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let by_tag =
         PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) }).require_precondition();
@@ -241,18 +242,18 @@ async fn a_write_is_refused_if_the_get_for_validators_fails() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_only_emits_tags_is_asked_for_the_current_one() {
+async fn by_get_takes_the_current_tag_from_the_handler() {
     let document = Document::default();
     let stack = PreconditionLayer::by_get().require_precondition().layer(document.service());
     assert_eq!(save_at_once(&stack, 2).await, [200, 412]);
     assert_eq!(send(&stack, request("PUT", "/document", &[("x-editor", "0")])).await.status, 428);
     assert_eq!(document.writers.lock().expect("no panic").len(), 1);
-    // GET passes as it is.
+    // The layer does not evaluate the condition of a GET.
     assert_eq!(send(&stack, get_with("/document", &[("if-none-match", "*")])).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_get_for_validators_has_only_the_credentials_of_the_write() {
+async fn the_get_for_validators_has_credentials_and_no_content_fields() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let (inner, _) = origin(move |request, call| {
@@ -277,7 +278,7 @@ async fn the_get_for_validators_has_only_the_credentials_of_the_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_writer_who_goes_away_lets_the_next_one_write() {
+async fn a_cancelled_write_lets_the_next_one_run() {
     let document = Document::default();
     let stack = document.layer().layer(document.service());
     let save = || request("PUT", "/document", &[("if-match", "\"0\""), ("x-editor", "0")]);
@@ -308,7 +309,8 @@ async fn inside_a_cache_layer_validators_are_stored() {
     assert_eq!((page.status.as_u16(), page.header("etag")), (200, Some("\"1\"")));
 }
 
-/// RFC 9110 section 13.2.1: the methods select no representation that a precondition is about.
+/// RFC 9110 section 13.2.1: preconditions are ignored if the method neither selects nor modifies a
+/// representation.
 #[tokio::test(start_paused = true)]
 async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
     let inner = service_fn(|request: Request<Body>| async move {
@@ -325,13 +327,13 @@ async fn a_safe_method_needs_no_precondition_and_waits_for_no_write() {
     for method in SAFE {
         for lines in [&[][..], &[("if-match", "\"0\"")]] {
             let answer = tokio::time::timeout(SECOND, send(&stack, request(method, "/", lines))).await;
-            assert_eq!(answer.expect("no waiting").status, 200, "{method} {lines:?}");
+            assert_eq!(answer.expect("waits for no write").status, 200, "{method} {lines:?}");
         }
     }
     write.abort();
 }
 
-/// RFC 9110 section 15.4.5: a 304 has the fields of its 200, which outer layers write into both.
+/// RFC 9110 section 15.4.5: a 304 has the `Cache-Control` and `Vary` of its 200.
 #[tokio::test]
 async fn outer_layers_add_the_fields_of_a_200_to_a_304() {
     let condition = PreconditionLayer::new().etag(|_| async { Some(EntityTag::strong("1")) });

@@ -1,4 +1,4 @@
-//! Conditional requests answered from the cache.
+//! Conditional requests that the cache answers.
 
 use crate::support::rfc9111::{SECOND, date, proxy, standing, with_status};
 use crate::support::selected::{modified, selecting};
@@ -15,7 +15,8 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::precondition::EntityTag;
 use tower_response_cache::{Policy, PreconditionLayer, SiteCacheLayer};
 
-/// RFC 9110 section 15.4.5: what guides the updates of caches; RFC 9213.
+/// RFC 9110 section 15.4.5 and RFC 9213: a 304 keeps the field, because it guides the updates of
+/// caches.
 #[tokio::test]
 async fn a_304_from_the_cache_has_cdn_cache_control() {
     let (stack, ..) = standing(proxy(), |_, call| {
@@ -44,7 +45,7 @@ async fn if_modified_since_uses_date_without_last_modified() {
     }
 }
 
-/// Though both are from the same second.
+/// The old and the new response have the same `Date`.
 #[tokio::test]
 async fn if_modified_since_gets_200_after_an_invalidation() {
     for policy in [policy()] {
@@ -65,7 +66,8 @@ async fn if_modified_since_gets_200_after_an_invalidation() {
 type Lines = &'static [(&'static str, &'static str)];
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// RFC 9110 section 13.1.1: "the condition is false if the origin server does not have a current representation".
+/// RFC 9110 section 13.1.1: "the condition is false if the origin server does not have a current
+/// representation".
 #[tokio::test]
 async fn if_match_any_is_true_if_a_representation_exists() {
     let any = [("if-match", "*")];
@@ -92,7 +94,7 @@ async fn if_match_any_is_true_if_a_representation_exists() {
     }
 }
 
-/// RFC 9110 sections 8.8.3 and 15.5.13: the client learns what is current.
+/// RFC 9110 sections 8.8.3 and 15.5.13: the client learns the current validators.
 #[tokio::test]
 async fn a_412_carries_the_current_validators() {
     let lines: Lines = &[("etag", "\"a\""), ("last-modified", MODIFIED)];
@@ -120,10 +122,10 @@ async fn a_412_carries_the_current_validators() {
     }
 }
 
-/// RFC 9110 section 5.6.7: "more than 50 years in the future" is "the most recent year in the past that had the same
-/// last two digits".
+/// RFC 9110 section 5.6.7: "more than 50 years in the future" is "the most recent year in the past
+/// that had the same last two digits".
 #[tokio::test]
-async fn a_year_of_two_digits_is_within_fifty_years() {
+async fn a_two_digit_year_is_at_most_50_years_in_the_future() {
     let year = 365 * 24 * 3600;
     let now = SystemTime::now();
     for (after, is_fresh) in
@@ -204,12 +206,12 @@ async fn a_proxy_leaves_a_failing_precondition_to_the_origin() {
 
 #[tokio::test]
 async fn a_conditional_request_on_a_cold_key_fills_the_cache() {
-    // The rest of the body comes after the head was answered with a 304.
+    // The body arrives after the client got its 304.
     let (sender, receiver) = futures::channel::mpsc::channel(1);
     let receiver = Arc::new(Mutex::new(Some(receiver)));
     let cache = memory();
     let inner = service_fn(move |request: Request<Body>| {
-        assert!(!request.headers().contains_key("if-none-match"), "forwarded without its condition");
+        assert!(!request.headers().contains_key("if-none-match"), "the condition must not be forwarded");
         let frames = receiver.lock().expect("no panic").take().expect("called once");
         let frames = frames
             .map(|text: &'static str| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
@@ -226,7 +228,7 @@ async fn a_conditional_request_on_a_cold_key_fills_the_cache() {
     assert_eq!(read(response).await.body.len(), 0);
     let mut sender = sender;
     for text in ["first ", "second"] {
-        futures::SinkExt::send(&mut sender, text).await.expect("somebody reads");
+        futures::SinkExt::send(&mut sender, text).await.expect("the cache records the body");
     }
     drop(sender);
     while cache.flights() > 0 {
@@ -255,7 +257,7 @@ async fn a_no_store_response_answers_if_none_match_with_304() {
 }
 
 #[tokio::test]
-async fn stored_responses_get_generated_etags_by_option() {
+async fn stored_responses_get_generated_etags_if_enabled() {
     let (stack, calls) =
         site(policy().etags(true).strong_etags(true), |request, _| match request.uri().path() {
             "/own" => with_lines(&[("etag", "\"own\"")], "page"),
@@ -298,7 +300,7 @@ async fn a_generated_etag_does_not_depend_on_frames() {
 }
 
 #[tokio::test]
-async fn a_stored_error_is_sent_whole_whatever_the_conditions() {
+async fn a_stored_error_is_sent_whole_despite_conditions() {
     let (stack, _) = site(policy(), |_, _| {
         let mut response = Response::new(Full::new(Bytes::from_static(b"gone")));
         *response.status_mut() = StatusCode::NOT_FOUND;
@@ -328,7 +330,7 @@ async fn a_412_or_416_from_the_cache_is_no_store() {
 }
 
 #[tokio::test]
-async fn a_304_states_no_length() {
+async fn the_body_of_a_304_has_no_declared_length() {
     let (stack, _) = site(policy(), |_, _| with_lines(&[("etag", "\"a\"")], "page"));
     send(&stack, get("/")).await;
     let response = stack.oneshot(get_with("/", &[("if-none-match", "\"a\"")])).await.expect("infallible");

@@ -1,4 +1,5 @@
-//! `ConditionalGetLayer`: validators for responses that have none, and conditions and ranges honoured.
+//! `ConditionalGetLayer` adds validators to responses without them, and evaluates conditions and
+//! ranges.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -21,7 +22,7 @@ type Tagged = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, Infal
 
 type Lines<'a> = &'a [(&'a str, &'a str)];
 
-/// A service of one response behind the layer.
+/// A service that always sends the same response, behind the layer.
 fn tagged(lines: &'static [(&'static str, &'static str)], body: &'static str) -> Tagged {
     ConditionalGetLayer::new().strong().layer(origin(move |_, _| with_lines(lines, body)).0).boxed_clone()
 }
@@ -63,7 +64,7 @@ async fn tagged_no_store_empty_and_error_responses_are_unchanged() {
 }
 
 #[tokio::test]
-async fn conditions_and_ranges_are_honoured() {
+async fn conditions_and_ranges_are_evaluated() {
     let stack = tagged(&[("content-type", "text/plain"), ("content-length", "4")], "page");
     let table: [(Lines<'_>, u16, &str); 9] = [
         (&[("if-none-match", PAGE)], 304, ""),
@@ -100,8 +101,9 @@ async fn a_last_modified_of_the_service_is_evaluated_while_streaming() {
     assert_eq!(answer.header("last-modified"), Some("Sun, 06 Nov 1994 08:49:37 GMT"));
 }
 
+/// The frames that the layer has read are sent first, and in order.
 #[tokio::test]
-async fn no_first_byte_is_held_back_and_what_was_read_comes_first() {
+async fn an_incomplete_body_is_not_held_back_and_gets_no_tag() {
     let (mut sender, receiver) = mpsc::channel(4);
     let body = StreamBody::new(
         receiver.map(|text: &'static str| Ok::<_, io::Error>(Frame::data(Bytes::from(text)))),
@@ -165,12 +167,12 @@ async fn bodies_over_the_limit_or_with_trailers_get_no_tag() {
         assert_eq!(collected.trailers().is_some(), trailed);
         assert_eq!(collected.to_bytes().len(), expected, "{length:?}");
         let ranged = stack.oneshot(get_with("/", &[("range", "bytes=0-0")])).await.expect("infallible");
-        assert_eq!(ranged.status(), 200, "no range is cut out of what is not certain to be whole");
+        assert_eq!(ranged.status(), 200, "a body that may be incomplete has no ranges");
     }
 }
 
 #[tokio::test]
-async fn a_body_of_very_many_frames_gets_no_tag() {
+async fn a_body_of_more_than_256_frames_gets_no_tag() {
     let pulled = Calls::default();
     let counted = pulled.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -187,7 +189,7 @@ async fn a_body_of_very_many_frames_gets_no_tag() {
 }
 
 #[tokio::test]
-async fn a_failing_body_fails_as_without_the_layer() {
+async fn a_body_error_reaches_the_client_unchanged() {
     let inner = service_fn(|_: Request<Body>| async {
         let frames = [Ok(Frame::data(Bytes::from_static(b"pa"))), Err(io::Error::other("disk"))];
         Ok::<_, Infallible>(Response::new(StreamBody::new(futures::stream::iter(frames))))
@@ -210,7 +212,7 @@ async fn tags_and_304s_of_an_inner_cache_layer_pass_unchanged() {
         .layer(inner);
     let stack = ConditionalGetLayer::new().strong().layer(cached);
     for _ in 0..2 {
-        // Of the miss by this layer, of the hit by the cache: they agree.
+        // This layer tags the miss and the cache tags the hit. Both tags are equal.
         assert_eq!(send(&stack, get("/")).await.header("etag"), Some(PAGE));
     }
     let answer = send(&stack, get_with("/", &[("if-none-match", PAGE)])).await;
@@ -236,7 +238,7 @@ fn site_over_boxed(
     SiteCacheLayer::new(cache).policy(policy().build().expect("a policy")).layer(inner).boxed_clone()
 }
 
-/// Long enough for the compressing layer to bother.
+/// Long enough for `CompressionLayer` to compress it.
 const LONG: &str = "0123456789012345678901234567890123456789012345678901234567890123456789";
 
 #[tokio::test]
@@ -263,7 +265,7 @@ async fn outside_compression_each_coding_has_its_own_strong_tag() {
 }
 
 #[tokio::test]
-async fn inside_of_compression_a_weak_tag_names_all_codings() {
+async fn inside_compression_one_weak_tag_matches_all_codings() {
     let inner = origin(|_, _| with_lines(&[("content-type", "text/plain")], LONG)).0;
     let stack = ServiceBuilder::new()
         .layer(CompressionLayer::new())
@@ -281,7 +283,7 @@ async fn inside_of_compression_a_weak_tag_names_all_codings() {
 }
 
 #[tokio::test]
-async fn the_validators_of_a_file_server_are_kept_and_evaluated() {
+async fn validators_of_serve_dir_are_kept_and_evaluated() {
     let folder = std::env::temp_dir().join(format!("tower-response-cache-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
     std::fs::write(folder.join("page.txt"), "page").expect("a file");
@@ -291,7 +293,7 @@ async fn the_validators_of_a_file_server_are_kept_and_evaluated() {
     assert_eq!((answer.status.as_u16(), answer.text()), (200, "page"));
     let since = get_with("/page.txt", &[("if-modified-since", &modified)]);
     assert_eq!(stack.clone().oneshot(since).await.expect("infallible").status(), 304);
-    // It cuts its own ranges, and those pass too.
+    // `ServeDir` answers ranges itself. The layer passes its 206 on.
     let part = get_with("/page.txt", &[("range", "bytes=1-2")]);
     let part = read(stack.oneshot(part).await.expect("infallible")).await;
     assert_eq!(
@@ -304,7 +306,7 @@ async fn the_validators_of_a_file_server_are_kept_and_evaluated() {
 proptest! {
     #![proptest_config(crate::support::default_cases())]
     #[test]
-    fn any_request_fields_get_a_whole_or_partial_body(
+    fn any_conditions_and_ranges_get_a_well_formed_response(
         fields in proptest::collection::vec((0..6_usize, proptest::collection::vec(any::<u8>(), 0..40)), 0..5),
     ) {
         let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range", "range"];
@@ -325,7 +327,7 @@ proptest! {
 }
 
 #[test]
-fn the_body_of_a_response_of_the_layer_can_be_made_of_nothing() {
+fn the_default_response_body_is_empty() {
     let body: ResponseBody<Full<Bytes>> = ResponseBody::default();
     assert!(http_body::Body::is_end_stream(&body));
 }

@@ -1,4 +1,4 @@
-//! Generated tags are weak by default, so that no layer joins bytes of two representations.
+//! Generated tags are weak by default, so that no client joins bytes of two representations.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -20,7 +20,8 @@ fn is_weak(answer: &Answer) -> bool {
     answer.header("etag").expect("a tag").starts_with("W/")
 }
 
-/// The policy option, what clients are told of lifetimes, and a handler's hint each generate tags.
+/// The policy options `etags` and `client_max_age` generate tags, and so does the hint
+/// `client_max_age`.
 #[tokio::test]
 async fn cache_generated_tags_are_weak_by_default() {
     let zero = Duration::ZERO;
@@ -43,7 +44,7 @@ async fn cache_generated_tags_are_weak_by_default() {
     }
     let (stack, _) = site(policy().strong_etags(true), |_, call| numbered(&[], call));
     assert!(shares(&stack, get("/"), get("/")).await);
-    assert_eq!(send(&stack, get("/")).await.header("etag"), None, "the option generates none by itself");
+    assert_eq!(send(&stack, get("/")).await.header("etag"), None, "`strong_etags` alone generates no tag");
 }
 
 #[tokio::test]
@@ -61,7 +62,7 @@ async fn conditional_layer_tags_are_weak_by_default() {
 
 /// RFC 9110 section 13.1.5: `If-Range` compares strongly.
 #[tokio::test]
-async fn a_weak_tag_resumes_nothing() {
+async fn only_a_strong_tag_resumes_a_download() {
     for strong in [false, true] {
         let (stack, _) =
             site(policy().etags(true).strong_etags(strong), |_, _| with_lines(&[], "0123456789"));
@@ -71,13 +72,13 @@ async fn a_weak_tag_resumes_nothing() {
         let expected = if strong { (206, "56789") } else { (200, "0123456789") };
         assert_eq!((answer.status.as_u16(), answer.text()), expected);
         let bare = send(&stack, request(tag.trim_start_matches("W/"))).await;
-        assert_eq!((bare.status.as_u16(), bare.text()), expected, "nor does it without its mark");
+        assert_eq!((bare.status.as_u16(), bare.text()), expected, "the same tag without `W/`");
         let known = send(&stack, get_with("/", &[("if-none-match", &tag)])).await;
         assert_eq!(known.status, 304);
     }
 }
 
-/// A body that is there with its head, or that comes later.
+/// A cached service whose body is ready with its head, or comes later.
 fn framed(
     later: bool,
 ) -> BoxCloneService<
@@ -113,13 +114,14 @@ async fn a_miss_whose_body_was_ready_carries_the_tag_of_its_hits() {
         let (miss, hit) = (ask().await, ask().await);
         assert!(hit.is_hit() && !miss.is_hit());
         let tag = hit.header("etag").expect("a tag");
-        assert_eq!(miss.header("etag"), Some(tag).filter(|_| !later), "it streams: {later}");
+        assert_eq!(miss.header("etag"), Some(tag).filter(|_| !later), "the body comes later: {later}");
     }
 }
 
-/// The client's own copy may be a coded one.
+/// A 304 may be about a compressed copy, so its tag is strong only if the client sent the strong
+/// tag.
 #[tokio::test]
-async fn outside_compression_strong_tags_become_weak() {
+async fn strong_tags_of_compressed_responses_become_weak() {
     let own = |lines: &'static [(&'static str, &'static str)], status: u16| {
         let inner = origin(move |_, _| {
             let mut response = with_lines(lines, if status == 304 { "" } else { "page" });
@@ -150,7 +152,7 @@ async fn outside_compression_strong_tags_become_weak() {
     }
 }
 
-/// What the recommended order makes of a page: conditions outermost, then compression, then the cache.
+/// A stack in the recommended order: conditions outermost, then compression, then the cache.
 macro_rules! recommended {
     ($policy:expr, $lines:expr) => {{
         let lines: &'static [(&'static str, &'static str)] = $lines;
@@ -172,9 +174,9 @@ fn may_join(a: &Answer, b: &Answer) -> bool {
     matches!((tag(a), tag(b)), (Some((false, a)), Some((false, b))) if a == b)
 }
 
-/// RFC 9110 section 13.1.5: a date stands for the bytes only if no outer layer changes them.
+/// RFC 9110 section 13.1.5: a date identifies the bytes only if no outer layer changes them.
 #[tokio::test]
-async fn a_date_resumes_a_download_only_where_tags_are_strong() {
+async fn a_date_resumes_a_download_only_if_tags_are_strong() {
     static LINES: [(&str, &str); 2] = [("last-modified", MODIFIED), ("date", LATER)];
     let dated = |lines: &'static [(&str, &str)]| origin(move |_, _| with_lines(lines, "0123456789")).0;
     let resumed = || get_with("/", &[("range", "bytes=5-"), ("if-range", MODIFIED)]);
@@ -194,7 +196,7 @@ async fn a_date_resumes_a_download_only_where_tags_are_strong() {
         assert_eq!((answer.status.as_u16(), answer.text()), expected);
         assert!(answer.is_hit());
         let bare = send(&stack, get_with("/", &[("range", "bytes=5-")])).await;
-        assert_eq!(bare.status, 206, "without a condition");
+        assert_eq!(bare.status, 206, "a range without a condition");
     }
     for (layer, status) in [
         (ConditionalGetLayer::new(), 200),
@@ -256,5 +258,5 @@ async fn a_resumed_download_never_joins_bytes_of_two_codings() {
             }
         }
     }
-    assert!(resumed > 0, "an uncoded download with a strong tag of its own resumes");
+    assert!(resumed > 0, "an unencoded download with the strong tag of the origin resumes");
 }
