@@ -1,4 +1,5 @@
-//! What clients are told apart from how long a response is held here; targeted fields; predicates.
+//! Client lifetimes as opposed to stored lifetimes, targeted fields, predicates, and unstored
+//! fields.
 
 use crate::support::*;
 use http::{HeaderName, Response, StatusCode};
@@ -24,9 +25,9 @@ fn date(answer: &Answer) -> Duration {
     date.duration_since(UNIX_EPOCH).expect("after 1970")
 }
 
-/// One ttl that drives server and browsers is what Django's middleware is known for.
+/// In Django's middleware, one TTL applies to server and browsers. Here they are separate.
 #[tokio::test]
-async fn a_page_held_for_a_year_here_is_always_current_in_the_browser() {
+async fn browsers_always_revalidate_a_page_stored_for_a_year() {
     let (cache, hand) = timed();
     let policy = policy().default_ttl(YEAR).client_max_age(Duration::ZERO);
     let stack = over(&cache, policy, |call| numbered(&[("expires", "Fri, 31 Dec 9999 23:59:59 GMT")], call));
@@ -38,12 +39,12 @@ async fn a_page_held_for_a_year_here_is_always_current_in_the_browser() {
         assert_eq!(answer.header("cache-control"), Some("max-age=0, must-revalidate"));
         assert!(answer.header("expires").is_none() && answer.header("age").is_none());
     }
-    let tag = hit.header("etag").expect("a tag to ask with").to_owned();
+    let tag = hit.header("etag").expect("a tag to revalidate with").to_owned();
     let asks = || get_with("/", &[("if-none-match", &tag)]);
     let unchanged = send(&stack, asks()).await;
     assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
     assert_eq!(unchanged.header("cache-control"), Some("max-age=0, must-revalidate"));
-    // Saved: the browser's next question brings the new page.
+    // After an invalidation, the browser's next revalidation gets the new page.
     cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
     let new = send(&stack, asks()).await;
     assert_eq!((new.status, new.text()), (StatusCode::OK, "2"));
@@ -75,7 +76,7 @@ async fn a_client_lifetime_begins_when_the_response_is_sent() {
 }
 
 #[tokio::test]
-async fn revalidation_uses_the_origins_fields_not_those_for_clients() {
+async fn revalidation_uses_the_origins_lifetime_not_the_clients() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         if request.headers().contains_key("if-none-match") {
@@ -95,10 +96,13 @@ async fn revalidation_uses_the_origins_fields_not_those_for_clients() {
             assert_eq!((answer.header("age"), answer.text()), (None, "1"));
         }
         hand.advance(Duration::from_secs(99));
-        assert!(send(&stack, get("/")).await.is_hit(), "the origin's lifetime, not the clients'");
+        assert!(
+            send(&stack, get("/")).await.is_hit(),
+            "the lifetime of the origin applies, not the client lifetime"
+        );
         hand.advance(Duration::from_secs(1));
     }
-    assert_eq!(calls.count(), 3, "one call, and two questions");
+    assert_eq!(calls.count(), 3, "one fetch and two revalidations");
 }
 
 #[tokio::test]
@@ -128,7 +132,7 @@ async fn a_handlers_client_lifetime_applies_if_stored_or_not() {
 }
 
 #[tokio::test]
-async fn layers_around_see_what_clients_are_told() {
+async fn outer_layers_see_the_rewritten_cache_control() {
     let stack = over(&memory(), policy().client_max_age(MINUTE), |call| {
         numbered(&[("cache-control", "max-age=9")], call)
     });
@@ -143,7 +147,7 @@ async fn layers_around_see_what_clients_are_told() {
 
 /// RFC 9213 section 2.2.
 #[tokio::test]
-async fn targeted_fields_outrank_cache_control_where_they_are_enabled() {
+async fn targeted_fields_outrank_cache_control_if_enabled() {
     let targets = ["shop-cache-control", "cdn-cache-control"].map(HeaderName::from_static);
     for (lines, held) in [
         (&[("cdn-cache-control", "max-age=60"), ("cache-control", "no-store, private")][..], Some(60)),
@@ -164,18 +168,22 @@ async fn targeted_fields_outrank_cache_control_where_they_are_enabled() {
                 hand.advance(Duration::from_secs(held - 1));
                 let hit = send(&stack, get("/")).await;
                 assert!(hit.is_hit(), "{lines:?}");
-                assert_eq!(hit.header(lines[0].0), Some(lines[0].1), "passed on as it is");
+                assert_eq!(
+                    hit.header(lines[0].0),
+                    Some(lines[0].1),
+                    "the targeted field is passed on unchanged"
+                );
                 hand.advance(Duration::from_secs(1));
             }
             assert!(!send(&stack, get("/")).await.is_hit(), "{lines:?}");
         }
     }
     let stack = over(&memory(), policy(), |call| numbered(&[("cdn-cache-control", "no-store")], call));
-    assert!(shares(&stack, get("/"), get("/")).await, "nobody enabled it");
+    assert!(shares(&stack, get("/"), get("/")).await, "`Policy::app` enables no targeted field");
 }
 
 #[tokio::test]
-async fn requests_that_a_predicate_selects_bypass_stored_responses() {
+async fn requests_selected_by_bypass_if_bypass_the_cache() {
     let cache = memory();
     let before = over(&cache, policy(), |call| numbered(&[], call));
     let after =
@@ -185,12 +193,12 @@ async fn requests_that_a_predicate_selects_bypass_stored_responses() {
     assert!(shares(&before, get("/admin/"), get("/admin/")).await);
     let answer = send(&after, get("/admin/")).await;
     assert_eq!((answer.detail(), answer.is_hit()), (Some("skipped"), false));
-    assert!(send(&before, get("/admin/")).await.is_hit(), "and is not replaced");
+    assert!(send(&before, get("/admin/")).await.is_hit(), "the stored page is not replaced");
     assert!(shares(&after, get("/page"), get("/page")).await);
 }
 
 #[tokio::test]
-async fn a_response_is_stored_only_if_all_predicates_accept_it() {
+async fn a_response_is_stored_only_if_every_store_if_accepts_it() {
     let policy = policy()
         .store_if(|request, response| {
             request.uri.query() != Some("draft") && response.headers.get("x-draft").is_none()
@@ -208,7 +216,7 @@ async fn a_response_is_stored_only_if_all_predicates_accept_it() {
 }
 
 #[tokio::test]
-async fn a_handler_can_have_a_status_stored_that_no_layer_would() {
+async fn a_hint_can_make_a_status_storable() {
     for (status, named, stored) in [
         (302, true, true),
         (302, false, false),
@@ -234,7 +242,7 @@ async fn a_handler_can_have_a_status_stored_that_no_layer_would() {
 }
 
 #[tokio::test]
-async fn exchange_fields_are_not_replayed_and_can_be_declared() {
+async fn per_exchange_and_unstored_headers_are_not_in_hits() {
     let lines = &[
         ("x-request-id", "1"),
         ("traceparent", "00-1"),
@@ -253,7 +261,7 @@ async fn exchange_fields_are_not_replayed_and_can_be_declared() {
 }
 
 #[tokio::test]
-async fn a_page_with_a_nonce_is_not_shared_by_the_application_preset() {
+async fn under_app_a_page_with_a_csp_nonce_is_not_stored() {
     for name in ["content-security-policy", "content-security-policy-report-only"] {
         for (value, stored) in [("script-src 'Nonce-abc'", false), ("script-src 'self'", true)] {
             let stack = over(&memory(), policy(), move |call| numbered(&[(name, value)], call));
@@ -262,9 +270,10 @@ async fn a_page_with_a_nonce_is_not_shared_by_the_application_preset() {
     }
 }
 
-/// A browser that got the page by another way shall not keep it for the year its origin says, nor longer.
+/// A page that is not stored here must not reach browsers with the origin's lifetime of a year. A
+/// shorter lifetime of the origin stays.
 #[tokio::test]
-async fn what_is_not_stored_is_told_no_longer_lifetime_than_what_is() {
+async fn client_max_age_also_limits_unstored_responses() {
     const YEARS: (&str, &str) = ("cache-control", "public, max-age=31536000");
     for (lines, request, told) in [
         (&[YEARS][..], request("HEAD", "/", &[]), "public, max-age=60"),
@@ -279,7 +288,7 @@ async fn what_is_not_stored_is_told_no_longer_lifetime_than_what_is() {
 }
 
 #[tokio::test]
-async fn an_idle_inner_layer_writes_no_client_lifetime() {
+async fn an_inner_layer_writes_no_client_lifetime_for_the_outer() {
     for (hint, own, held) in [(Duration::ZERO, "max-age=3600", true), (YEAR, "max-age=5", false)] {
         let (cache, hand) = timed();
         let lines: &'static [_] = Box::leak(Box::new([("cache-control", own)]));

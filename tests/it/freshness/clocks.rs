@@ -1,4 +1,4 @@
-//! A machine that sleeps, and a wall clock that is set.
+//! Suspended machines, wall clocks that are set, and lifetimes under a millisecond.
 
 use crate::support::rfc9111::proxy;
 use crate::support::*;
@@ -12,7 +12,7 @@ use tower_response_cache::{Cache, CacheHints, MemoryStore, SiteCacheLayer, Ttl};
 const HOUR: Duration = Duration::from_secs(3600);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// How the wall clock is set.
+/// Sets the wall clock.
 type Step = fn(&ManualClock);
 
 type Handler = fn(usize) -> Response<Body>;
@@ -28,7 +28,7 @@ fn over(
 }
 
 #[tokio::test]
-async fn time_asleep_counts_against_a_lifetime_and_as_age() {
+async fn suspended_time_counts_toward_lifetime_and_age() {
     let (cache, hand) = timed();
     let stack = over(&cache, policy(), |call| numbered(&[("cache-control", "max-age=7200")], call));
     send(&stack, get("/")).await;
@@ -42,7 +42,7 @@ async fn time_asleep_counts_against_a_lifetime_and_as_age() {
 }
 
 #[tokio::test]
-async fn suspended_time_ends_a_lock_but_a_wall_clock_step_does_not() {
+async fn suspended_time_expires_a_lock_and_a_clock_step_does_not() {
     let (cache, hand) = timed();
     let add = || async { cache.add("lock", "mine", HOUR).await.expect("the store answers") };
     assert!(add().await);
@@ -60,7 +60,7 @@ async fn suspended_time_ends_a_lock_but_a_wall_clock_step_does_not() {
 }
 
 #[tokio::test]
-async fn a_step_of_the_wall_clock_during_a_call_is_no_age() {
+async fn a_wall_clock_step_during_a_call_does_not_change_the_age() {
     const DATED: [(&str, &str); 2] =
         [("cache-control", "max-age=60"), ("date", "Thu, 01 Jan 2026 00:00:00 GMT")];
     for step in STEPS {
@@ -81,7 +81,7 @@ async fn a_step_of_the_wall_clock_during_a_call_is_no_age() {
 }
 
 #[tokio::test]
-async fn the_send_time_of_a_hit_follows_a_corrected_clock() {
+async fn the_date_of_a_hit_follows_a_corrected_wall_clock() {
     for step in STEPS {
         let (cache, hand) = timed();
         let stack = over(&cache, policy().client_max_age(MINUTE), |call| numbered(&[], call));
@@ -101,9 +101,9 @@ async fn the_send_time_of_a_hit_follows_a_corrected_clock() {
     }
 }
 
-/// The client's lifetime begins with the response, however long its handler takes.
+/// A client lifetime begins when the response is sent, no matter how long the handler takes.
 #[tokio::test]
-async fn the_date_of_a_forwarded_response_is_when_it_came() {
+async fn the_date_of_a_forwarded_response_is_its_arrival_time() {
     let start = "Thu, 01 Jan 2026 00:00:00 GMT";
     let came = "Thu, 01 Jan 2026 00:00:30 GMT";
     for line in [("cookie", "sid=1"), ("x-nothing", "1")] {
@@ -118,7 +118,7 @@ async fn the_date_of_a_forwarded_response_is_when_it_came() {
 }
 
 #[tokio::test]
-async fn a_lock_for_less_than_a_millisecond_is_taken_for_one() {
+async fn a_lock_of_under_a_millisecond_lasts_a_millisecond() {
     let (cache, hand) = timed();
     let add = |ttl| cache.add("lock", "mine", ttl);
     assert!(add(Duration::from_nanos(1)).await.expect("the store answers"));
@@ -128,7 +128,7 @@ async fn a_lock_for_less_than_a_millisecond_is_taken_for_one() {
 }
 
 #[tokio::test]
-async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
+async fn a_ttl_under_a_millisecond_is_reported_as_zero_ttl() {
     let short = Duration::from_micros(999);
     let hinted = move |call| {
         let mut response = numbered(&[], call);
@@ -159,10 +159,10 @@ async fn a_ttl_under_a_millisecond_stores_nothing_and_says_so() {
     let shortened = policy().default_ttl(Ttl::For(Duration::from_millis(1))).ttl_jitter(1.0);
     let (cache, _) = timed();
     let stack = over(&cache, shortened, plain);
-    assert!(shares(&stack, get("/"), get("/")).await, "what is reported as stored is");
+    assert!(shares(&stack, get("/"), get("/")).await, "jitter leaves a lifetime of at least a millisecond");
 }
 
-/// By a reload.
+/// The second request is a reload (`no-cache`).
 #[tokio::test]
 async fn an_entry_from_a_clock_that_is_ahead_is_replaced() {
     let (ahead, far) = Clock::manual();
@@ -178,6 +178,6 @@ async fn an_entry_from_a_clock_that_is_ahead_is_replaced() {
     });
     assert_eq!(send(&first, get("/")).await.text(), "1");
     assert_eq!(send(&second, get_with("/", &[("cache-control", "no-cache")])).await.text(), "2");
-    // What was answered last is what is stored.
+    // The second response has replaced the entry of the first.
     assert_eq!(send(&second, get("/")).await.text(), "2");
 }

@@ -1,4 +1,5 @@
-//! Directives whose arguments are malformed or that come twice, and windows that are open on arrival.
+//! Malformed and repeated directives, targeted fields, and responses that arrive within their stale
+//! window.
 
 use crate::support::rfc9111::{SECOND, app, date, proxy, standing, with_status};
 use crate::support::*;
@@ -7,7 +8,7 @@ use tower_response_cache::{CacheHints, Policy};
 
 /// RFC 9111 sections 5.2.2.4 and 5.2.2.7: "recipients ought to accept" a field name without quotes.
 #[tokio::test]
-async fn a_field_name_without_quotes_is_a_list_of_one() {
+async fn an_unquoted_field_name_is_accepted_as_an_argument() {
     for policy in [policy(), proxy()] {
         for (value, is_kept) in [
             ("max-age=60, no-cache=Set-Cookie", true),
@@ -26,16 +27,16 @@ async fn a_field_name_without_quotes_is_a_list_of_one() {
     }
 }
 
-/// In doubt, the directive is about all of the response.
+/// If its argument is ambiguous, a directive applies to the whole response.
 #[tokio::test]
-async fn an_argument_that_may_be_no_single_field_name_names_none() {
+async fn an_ambiguous_argument_restricts_the_whole_response() {
     for policy in [policy(), proxy()] {
         for value in [
             // A list without quotes.
             "max-age=60, private=Set-Cookie, X-Note",
             "private=Set-Cookie, X-Note, max-age=60",
             "no-cache=Set-Cookie, X-Other, X-Note, max-age=60",
-            // No names of fields.
+            // Values that are no field names of a response.
             "max-age=60, private=1",
             "max-age=60, private=true",
             "max-age=60, private=-1",
@@ -50,9 +51,10 @@ async fn an_argument_that_may_be_no_single_field_name_names_none() {
     }
 }
 
-/// RFC 9111 section 3.5: only the directive itself shares a response to `Authorization`.
+/// RFC 9111 section 3.5: a malformed directive does not let a response to `Authorization` be
+/// shared.
 #[tokio::test]
-async fn a_directive_with_an_unexpected_argument_permits_nothing() {
+async fn a_directive_with_a_malformed_argument_permits_nothing() {
     let authorized = || get_with("/", &[("authorization", "Basic eA==")]);
     for (name, value, is_shared) in [
         ("cache-control", "max-age=60, must-revalidate=bad", false),
@@ -87,7 +89,7 @@ async fn a_directive_with_an_unexpected_argument_permits_nothing() {
 
 /// RFC 9111 section 5.2.2.3.
 #[tokio::test]
-async fn must_understand_with_an_argument_lifts_no_no_store() {
+async fn must_understand_with_an_argument_does_not_lift_no_store() {
     for (value, is_stored) in [
         ("max-age=60, no-store, must-understand", true),
         ("max-age=60, no-store, must-understand=1", false),
@@ -98,9 +100,9 @@ async fn must_understand_with_an_argument_lifts_no_no_store() {
     }
 }
 
-/// RFC 9111 section 5.2.2.2: a directive restricts whatever its argument.
+/// RFC 9111 section 5.2.2.2: a restricting directive applies even if its argument is malformed.
 #[tokio::test]
-async fn a_directive_with_an_unexpected_argument_still_restricts() {
+async fn a_directive_with_a_malformed_argument_still_restricts() {
     for value in ["must-revalidate=bad", "proxy-revalidate=1", "s-maxage=bad"] {
         let control = format!("max-age=60, {value}, stale-if-error=600");
         let (stack, _, hand) = standing(proxy().stale_if_error(MINUTE), move |_, call| match call {
@@ -113,9 +115,9 @@ async fn a_directive_with_an_unexpected_argument_still_restricts() {
     }
 }
 
-/// RFC 9111 section 5.2.1: of a request directive that comes twice, the stricter counts.
+/// RFC 9111 section 5.2.1: if a request directive is repeated, the strictest value applies.
 #[tokio::test]
-async fn of_repeated_request_directives_the_stricter_counts() {
+async fn the_strictest_of_repeated_request_directives_applies() {
     for (age, value, is_hit) in [
         (10, "min-fresh=1", true),
         (10, "min-fresh=1, min-fresh=100", false),
@@ -146,7 +148,7 @@ async fn of_repeated_request_directives_the_stricter_counts() {
     }
 }
 
-/// RFC 5861 section 3: the window begins at the end of the lifetime, wherever the response was then.
+/// RFC 5861 section 3: the window begins when the lifetime ends, even if that was in another cache.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_arrives_within_its_stale_window_is_stored() {
     let own = |policy: PolicyBuilder| [policy.clone(), policy.stale_while_revalidate(MINUTE)];
@@ -172,7 +174,7 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
             assert_eq!(second.is_hit() && second.text() == "1", is_stored, "{value}, {age}");
             if is_stored {
                 tokio::time::sleep(SECOND).await;
-                assert_eq!(send(&stack, get("/")).await.text(), "2", "made anew in the background: {value}");
+                assert_eq!(send(&stack, get("/")).await.text(), "2", "refreshed in the background: {value}");
                 tokio::time::sleep(SECOND).await;
                 hand.advance(61 * SECOND);
                 let late = send(&stack, get("/")).await;
@@ -182,7 +184,7 @@ async fn a_response_that_arrives_within_its_stale_window_is_stored() {
     }
 }
 
-/// Errors are stored stale only if a lifetime would have them stored.
+/// An error that arrives stale is stored only if a fresh one would be.
 #[tokio::test]
 async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
     for (policy, code, is_stored) in
@@ -198,7 +200,7 @@ async fn a_stale_error_is_stored_as_a_fresh_one_would_be() {
     }
 }
 
-/// RFC 9111 section 4.2.1: what is malformed is not fresh.
+/// RFC 9111 section 4.2.1: a response with a malformed `Cache-Control` is not fresh.
 #[tokio::test]
 async fn an_unterminated_quoted_string_hides_no_restriction() {
     for said in [
@@ -212,7 +214,8 @@ async fn an_unterminated_quoted_string_hides_no_restriction() {
     }
 }
 
-/// RFC 9111 section 4.2.1: "caches are encouraged to consider responses that have invalid freshness information … stale".
+/// RFC 9111 section 4.2.1: "caches are encouraged to consider responses that have invalid freshness
+/// information … stale".
 #[tokio::test]
 async fn malformed_cache_control_gets_no_heuristic_lifetime() {
     let mut stored = Vec::new();
@@ -262,7 +265,7 @@ async fn malformed_must_revalidate_forbids_stale_responses() {
     assert!(served.is_empty(), "{served:#?}");
 }
 
-/// With a hint and windows of the layer.
+/// The lifetime comes from a hint, and the stale windows come from the policy.
 #[tokio::test(start_paused = true)]
 async fn malformed_must_revalidate_closes_the_layers_stale_windows() {
     let policy = Policy::app().stale_while_revalidate(MINUTE).stale_if_error(MINUTE).cache_status(true);
@@ -316,9 +319,9 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
         (&[("cdn-cache-control", "no-store"), ("cache-control", "max-age=60")], false),
         (&[("cdn-cache-control", "no-cache"), ("cache-control", "max-age=60")], false),
         (&[("cdn-cache-control", "max-age=60"), ("age", "61")], false),
-        // The last of several counts in a dictionary.
+        // Of repeated dictionary keys, the last counts (RFC 8941 section 4.2.2).
         (&[("cdn-cache-control", "max-age=60"), ("cdn-cache-control", "max-age=0")], false),
-        // What can't be read, is empty, or in another case, is not there.
+        // A field that is unparsable or empty, or has no usable lifetime, does not lift `no-store`.
         (&[("cdn-cache-control", "max-age=60, &&&"), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", "max-age=\"60\""), ("cache-control", "no-store")], false),
         (&[("cdn-cache-control", ""), ("cache-control", "no-store")], false),
@@ -328,13 +331,14 @@ async fn cdn_cache_control_outranks_cache_control_if_valid() {
     for (lines, stored) in table {
         let (stack, ..) = standing(proxy(), move |_, call| numbered(lines, call));
         assert_eq!(shares(&stack, get("/"), get("/")).await, stored, "{lines:?}");
-        // It is passed on, and an application goes by it only where its policy says so.
+        // The field is passed on to clients.
         let answer = send(&stack, get("/")).await;
         assert_eq!(
             answer.headers.get_all("cdn-cache-control").iter().next().map(|v| v.as_bytes()),
             Some(lines[0].1.as_bytes())
         );
     }
+    // `Policy::app` ignores the field unless it is enabled.
     let lines: Lines = &[("cdn-cache-control", "max-age=60")];
     for policy in [app(), proxy().targeted_fields([""; 0])] {
         let (stack, ..) = standing(policy, move |_, call| numbered(lines, call));

@@ -11,13 +11,13 @@ type Lines = &'static [(&'static str, &'static str)];
 
 /// RFC 9111 section 4.2.2.
 #[tokio::test]
-async fn heuristic_lifetime_is_a_tenth_of_the_age_within_a_limit() {
+async fn heuristic_is_a_tenth_since_last_modified_up_to_a_limit() {
     for (policy, ago, fresh) in [
         (proxy(), 10 * HOUR, HOUR),
         (proxy(), 30 * DAY, DAY),
         (proxy().heuristic_freshness(HOUR), 30 * DAY, HOUR),
         (app().heuristic_freshness(HOUR), 5 * HOUR, HOUR / 2),
-        // What has a ttl of its own needs no guess.
+        // A `default_ttl` takes precedence over the heuristic.
         (proxy().default_ttl(MINUTE), 10 * HOUR, MINUTE),
     ] {
         let modified = earlier(ago);
@@ -44,7 +44,7 @@ async fn heuristic_lifetime_needs_the_option_and_no_explicit_one() {
         (proxy(), 200, &[("cache-control", "max-age=0")]),
         (proxy(), 200, &[("expires", "0")]),
         (proxy(), 200, &[("cache-control", "private")]),
-        // An application's errors are stored only where they are named.
+        // By default, `Policy::app` does not store responses with these statuses.
         (app().heuristic_freshness(HOUR), 414, &[("cache-control", "public")]),
         (app().heuristic_freshness(HOUR), 501, &[]),
         (app().heuristic_freshness(HOUR), 204, &[]),

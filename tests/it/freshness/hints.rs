@@ -1,4 +1,4 @@
-//! What a handler says of its own response.
+//! `CacheHints`: how a handler controls the caching of its response.
 
 use crate::support::*;
 use http::{Response, StatusCode};
@@ -59,7 +59,7 @@ async fn hints_do_not_override_no_store_set_cookie_or_status() {
         *response.status_mut() = StatusCode::NOT_FOUND;
         response
     });
-    assert!(shares(&stack, get("/"), get("/")).await, "a 404 with a lifetime of its own");
+    assert!(shares(&stack, get("/"), get("/")).await, "a 404 with a hinted lifetime is stored");
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn hinted_vary_fields_select_variants_and_stay_internal() {
 
 #[cfg(feature = "axum")]
 #[tokio::test]
-async fn under_axum_a_handler_returns_its_hints_with_its_page() {
+async fn under_axum_a_handler_returns_hints_with_its_page() {
     use axum::{Router, routing::get};
     let app = Router::new()
         .route("/", get(async || (CacheHints::new().ttl(MINUTE), "page")))
@@ -114,7 +114,7 @@ async fn under_axum_a_handler_returns_its_hints_with_its_page() {
     }
 }
 
-/// A handler takes the cache out of the state of its router.
+/// The cache is extracted from the state of the router.
 #[cfg(feature = "axum")]
 #[tokio::test]
 async fn under_axum_the_cache_is_an_argument_of_handlers() {
@@ -146,7 +146,7 @@ async fn under_axum_the_cache_is_an_argument_of_handlers() {
 }
 
 #[test]
-fn hints_of_several_layers_add_up_and_never_stays_never() {
+fn hints_of_several_layers_merge_and_never_or_zero_wins() {
     let mut response = Response::new(());
     let field = http::HeaderName::from_static("x-plan");
     CacheHints::new().never().vary([field.clone()]).ttl(MINUTE).add_to(response.extensions_mut());

@@ -1,4 +1,4 @@
-//! How long a response is fresh, and what it says of its age.
+//! Freshness lifetimes from each source, and the `Age` and `Date` of hits.
 
 use crate::support::rfc9111::{SECOND, date, proxy, standing};
 use crate::support::*;
@@ -11,7 +11,10 @@ fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Returns how many seconds a response with these lines is fresh; zero if it is not stored.
+/// Returns the freshness lifetime, in seconds, of a response with these header lines.
+///
+/// Returns zero if the response is not stored, and `u64::MAX` if it is fresh for at least 10,000
+/// seconds.
 async fn fresh_for(
     lines: &'static [(&'static str, &'static str)],
     route: Option<Ttl>,
@@ -39,11 +42,11 @@ async fn fresh_for(
     u64::MAX
 }
 
-/// Response lines, the route's ttl, the default ttl, and for how many seconds the response is fresh.
+/// Header lines, the TTL of the route, the default TTL, and the expected lifetime, all in seconds.
 type Row = (&'static [(&'static str, &'static str)], Option<u64>, Option<u64>, u64);
 
 #[tokio::test]
-async fn the_first_that_speaks_decides_in_the_documented_order() {
+async fn lifetime_sources_rank_in_the_documented_order() {
     // The manual clock starts at 2026-01-01 00:00:00.
     let table: &[Row] = &[
         (&[], None, None, 0),
@@ -107,12 +110,12 @@ async fn default_ttl_does_not_apply_to_stale_or_malformed_lifetimes() {
             0,
             "route: {lines:?}"
         );
-        assert_eq!(fresh_for(lines, Some(Ttl::Forever), generous).await, 0, "for ever: {lines:?}");
+        assert_eq!(fresh_for(lines, Some(Ttl::Forever), generous).await, 0, "forever: {lines:?}");
     }
 }
 
 #[tokio::test]
-async fn a_zero_ttl_stores_nothing_and_for_ever_is_possible() {
+async fn a_zero_ttl_stores_nothing_and_forever_never_expires() {
     assert_eq!(fresh_for(&[], Some(Ttl::For(Duration::ZERO)), policy()).await, 0);
     assert_eq!(fresh_for(&[], None, Policy::app().default_ttl(Duration::ZERO)).await, 0);
     assert_eq!(fresh_for(&[], Some(Ttl::Forever), Policy::app()).await, u64::MAX);
@@ -128,23 +131,27 @@ async fn a_huge_lifetime_is_clamped_and_does_not_overflow() {
 }
 
 #[tokio::test]
-async fn a_hit_tells_its_age_and_keeps_the_date_of_the_origin() {
+async fn a_hit_has_its_age_and_the_date_of_the_origin() {
     let (cache, hand) = timed();
     let date = "Wed, 31 Dec 2025 23:59:50 GMT";
     let (inner, _) = origin(move |_, call| {
         numbered(&[("date", date), ("age", "3"), ("cache-control", "max-age=600")], call)
     });
     let stack = site_over(&cache, inner);
-    assert_eq!(send(&stack, get("/")).await.header("age"), Some("3"), "as the origin sent it");
+    assert_eq!(
+        send(&stack, get("/")).await.header("age"),
+        Some("3"),
+        "a miss passes the `Age` of the origin on"
+    );
     hand.advance(secs(5));
     let hit = send(&stack, get("/")).await;
-    // RFC 9111 section 4.2.3: apparent_age 10 s, and 5 s in this cache.
+    // RFC 9111 section 4.2.3: an `apparent_age` of 10 s, and a `resident_time` of 5 s.
     assert_eq!((hit.header("age"), hit.header("date")), (Some("15"), Some(date)));
     assert_eq!(hit.headers.get_all("age").iter().count(), 1);
 }
 
 #[tokio::test]
-async fn a_response_without_a_date_is_given_one_when_it_is_stored() {
+async fn a_response_stored_without_a_date_gets_one() {
     let (cache, hand) = timed();
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
     send(&stack, get("/")).await;
@@ -154,7 +161,7 @@ async fn a_response_without_a_date_is_given_one_when_it_is_stored() {
 }
 
 #[tokio::test]
-async fn a_wall_clock_set_back_extends_no_lifetime_or_negates_age() {
+async fn a_wall_clock_set_back_changes_no_lifetime_or_age() {
     let (cache, hand) = timed();
     let stack = site_over(&cache, origin(|_, call| numbered(&[("cache-control", "max-age=10")], call)).0);
     send(&stack, get("/")).await;
@@ -183,9 +190,10 @@ async fn a_miss_passes_the_inner_response_unchanged() {
     assert_eq!(answer.headers.len(), 1, "{:?}", answer.headers);
 }
 
-/// RFC 9111 sections 4.2.1, 4.2.3 and 1.2.2: what is stored, and the age that is told.
+/// RFC 9111 sections 4.2.1, 4.2.3 and 1.2.2. Each row has the `Age` of the second response, or
+/// `None` if it is no hit.
 #[tokio::test]
-async fn ages_and_dates_at_their_limits() {
+async fn malformed_and_extreme_ages_and_dates_follow_rfc9111() {
     let [ago, ahead, far] = [date(-100), date(1_000_000), "Fri, 31 Dec 9999 23:59:59 GMT".to_owned()];
     type Lines<'a> = Vec<(&'a str, &'a str)>;
     let table: Vec<(Lines<'_>, Option<&str>)> = vec![

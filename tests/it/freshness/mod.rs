@@ -1,4 +1,4 @@
-//! How long a response is fresh, and what is served once it is stale.
+//! Freshness lifetimes, stale responses, and the time that both depend on.
 
 mod client_lifetimes;
 mod clocks;

@@ -1,4 +1,4 @@
-//! `only-if-cached` (RFC 9111 section 5.2.1.7), also with inner layers.
+//! The request directive `only-if-cached` (RFC 9111 section 5.2.1.7), with one layer and with two.
 
 use crate::support::remote::Remote;
 use crate::support::rfc9111::{app, proxy, standing};
@@ -37,14 +37,14 @@ async fn only_if_cached_applies_to_bypassing_requests() {
     assert!(forwarded.is_empty(), "{forwarded:#?}");
 }
 
-/// What the outer layer leaves to another.
+/// The outer layer bypasses the request, so the inner layer answers it.
 #[tokio::test]
 async fn only_if_cached_is_answered_by_an_inner_layer() {
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[("cache-control", "max-age=60")], call));
     let within =
         SiteCacheLayer::new(&cache).policy(proxy().name("inner").build().expect("a policy")).layer(inner);
-    // Not for this layer, the user says.
+    // The outer layer bypasses every request.
     let outer = proxy().bypass_if(|_| true);
     let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(within);
     send(&stack, get("/")).await;
@@ -53,7 +53,7 @@ async fn only_if_cached_is_answered_by_an_inner_layer() {
     assert_eq!(only.status, 200, "{hit:?} {only:?}");
 }
 
-/// Where the outer layer sees who it is.
+/// The outer layer bypasses identified requests, so the inner layer answers them.
 #[tokio::test]
 async fn only_if_cached_is_answered_by_a_per_identity_layer() {
     let cache = memory();
@@ -76,7 +76,7 @@ async fn only_if_cached_is_answered_by_a_per_identity_layer() {
     assert_eq!((only.status.as_u16(), only.text()), (200, "1"), "{only:?}");
 }
 
-/// With two layers, whatever their store.
+/// Neither layer bypasses the request. The store is local in the first round, remote in the second.
 #[tokio::test(start_paused = true)]
 async fn only_if_cached_is_answered_by_an_inner_layer_on_any_store() {
     for cache in [memory(), Cache::new(Remote(memory_store(8 << 20)))] {
@@ -111,5 +111,5 @@ async fn only_if_cached_without_a_usable_entry_gets_504() {
     }
     let (stack, calls, _) = standing(app(), |_, call| numbered(&[], call));
     assert_eq!(send(&stack, get_with("/", &[("cache-control", "only-if-cached")])).await.status, 200);
-    assert_eq!(calls.count(), 1, "a visitor of an application does not decide");
+    assert_eq!(calls.count(), 1, "`Policy::app` ignores the directive");
 }

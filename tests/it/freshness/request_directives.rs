@@ -1,4 +1,4 @@
-//! Directives of requests that accept or refuse stale responses.
+//! Request directives that accept or refuse stale responses.
 
 use crate::support::rfc9111::{SECOND, app, field, proxy, standing};
 use crate::support::*;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::{Invalidation, SiteCacheLayer};
 
-/// Directives of the request with a page that was softly invalidated, or must be validated, within its windows.
+/// In each row, the page is softly invalidated (`soft`) or one second past its lifetime, and within
+/// the stale window that it states.
 #[tokio::test(start_paused = true)]
 async fn request_directives_limit_stale_responses() {
     use tower_response_cache::Invalidation;
@@ -44,7 +45,7 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
         let takes = field(&request, "cache-control").contains("max-stale");
         tokio::time::sleep(SECOND).await;
         let lines = [("cache-control", "max-age=60"), ("etag", "\"1\"")];
-        // A cache further on.
+        // The service acts like a cache that honors `max-stale`.
         Ok::<_, Infallible>(match takes {
             true => with_lines(&[&lines[..], &[("age", "5000")]].concat(), "stale"),
             false => with_lines(&lines, "fresh"),
@@ -57,7 +58,8 @@ async fn a_max_stale_response_is_not_shared_with_followers() {
     assert_eq!([one.text(), two.text()], ["stale", "fresh"], "{:?}", two.headers);
 }
 
-/// What was invalidated, if softly, is for who has a stale window alone.
+/// A softly invalidated response is served only within its stale window. This response has no
+/// stale window.
 #[tokio::test]
 async fn max_stale_gets_no_softly_invalidated_response() {
     let (cache, hand) = timed();
@@ -76,7 +78,7 @@ async fn max_stale_gets_no_softly_invalidated_response() {
 
 /// RFC 9111 sections 5.2.1.2 and 4.2.4.
 #[tokio::test]
-async fn max_stale_is_honored_unless_the_origin_forbids_it() {
+async fn max_stale_is_honored_unless_the_response_forbids_it() {
     let asks = |value: &'static str| get_with("/", &[("cache-control", value)]);
     let table = [
         (proxy(), "max-age=60", "max-stale=10", true),

@@ -1,4 +1,4 @@
-//! Stale responses: served while a new one is made, or where the service fails.
+//! Stale responses: served during a background refresh, or if the service fails.
 
 use crate::support::rfc9111::{proxy, standing, with_status};
 use crate::support::*;
@@ -17,11 +17,11 @@ use tower_response_cache::{
 
 const S: Duration = Duration::from_secs(1);
 
-/// What the service does when it is called next.
+/// How the service behaves from the next call on.
 #[derive(Clone, Copy, PartialEq)]
 enum Mood {
     Well,
-    /// After a second.
+    /// Responds after a second.
     Slow,
     Status(u16),
     Says(&'static str),
@@ -41,7 +41,7 @@ struct World {
     seen: Arc<Mutex<Vec<http::request::Parts>>>,
 }
 
-/// A page that is fresh for ten seconds, before a service whose mood can be set.
+/// A cached service that sends these header lines. Its mood can be set.
 fn world(policy: PolicyBuilder, lines: &'static [(&'static str, &'static str)]) -> World {
     world_with(policy, lines, 64)
 }
@@ -63,7 +63,7 @@ fn world_with(
         let (call, mood) = (counted.next(), *now.lock().expect("not poisoned"));
         log.lock().expect("not poisoned").push(request.into_parts().0);
         async move {
-            // So that others can come to wait for it.
+            // Lets followers join.
             tokio::task::yield_now().await;
             let mut response = numbered(lines, call);
             match mood {
@@ -98,11 +98,11 @@ impl World {
         Ok(read(self.shop.clone().oneshot(request).await?).await)
     }
 
-    fn is(&self, mood: Mood) {
+    fn set_mood(&self, mood: Mood) {
         *self.mood.lock().expect("not poisoned") = mood;
     }
 
-    /// Lets what goes on in the background get as far as it can.
+    /// Lets background tasks run as far as they can.
     async fn settle(&self) {
         for _ in 0..50 {
             tokio::task::yield_now().await;
@@ -110,14 +110,17 @@ impl World {
     }
 }
 
+/// A policy with a lifetime of ten seconds.
 fn short() -> PolicyBuilder {
     Policy::app().default_ttl(10 * S)
 }
 
+/// [`short`] with a stale-while-revalidate window of 30 seconds.
 fn swr() -> PolicyBuilder {
     short().stale_while_revalidate(30 * S)
 }
 
+/// [`short`] with a stale-if-error window of 30 seconds.
 fn sie() -> PolicyBuilder {
     short().stale_if_error(30 * S)
 }
@@ -127,7 +130,7 @@ async fn a_stale_hit_starts_exactly_one_background_refresh() {
     let world = world(swr(), &[]);
     world.get().await;
     world.hand.advance(12 * S);
-    world.is(Mood::Slow);
+    world.set_mood(Mood::Slow);
     for _ in 0..20 {
         let answer = world.get().await;
         assert_eq!((answer.text(), answer.is_hit(), answer.header("age")), ("1", true, Some("12")));
@@ -144,7 +147,7 @@ async fn a_stale_hit_starts_exactly_one_background_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_window_a_request_waits_for_the_new_page() {
+async fn past_the_stale_window_a_request_waits_for_the_new_page() {
     for lines in [&[][..], &[("etag", "\"1\"")]] {
         let world = world(swr(), lines);
         world.get().await;
@@ -183,7 +186,7 @@ async fn stale_windows_of_responses_and_hints_outrank_the_layer() {
     }
 }
 
-/// Row S32: none of a visitor's credentials, conditions or parts.
+/// The refresh has no credentials, conditions or ranges of the visitor's request.
 #[tokio::test(start_paused = true)]
 async fn a_background_refresh_is_a_get_without_personal_fields() {
     #[derive(Clone)]
@@ -216,14 +219,15 @@ async fn a_background_refresh_is_a_get_without_personal_fields() {
     assert_eq!((seen.len(), &request.method), (2, &http::Method::GET));
     let mut names: Vec<_> = request.headers.keys().map(http::HeaderName::as_str).collect();
     names.sort_unstable();
-    // The condition is the cache's own.
+    // The condition comes from the cache.
     assert_eq!(names, ["accept", "if-none-match", "x-background", "x-forwarded-host"]);
     assert!(
         request.extensions.get::<Session>().is_none() && request.extensions.get::<PathParameters>().is_some()
     );
 }
 
-/// What a cookie means is in the request's extensions when the cookie is gone.
+/// A refresh has no cookie, but its extensions may still hold data that an outer layer derived from
+/// the cookie.
 #[tokio::test(start_paused = true)]
 async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
     let world = world(Policy::rfc9111().stale_while_revalidate(30 * S), &[("cache-control", "max-age=10")]);
@@ -236,7 +240,7 @@ async fn under_rfc9111_requests_with_cookies_get_no_stale_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_predicate_on_failures_sees_the_fields_of_every_response() {
+async fn error_predicate_can_make_a_200_a_failure_by_its_fields() {
     let failing = sie().error_predicate(|response| response.headers.contains_key("x-failed"));
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(if call == 1 { &[] } else { &[("x-failed", "1")] }, call));
@@ -249,7 +253,7 @@ async fn a_predicate_on_failures_sees_the_fields_of_every_response() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_credentials_waits_for_a_page_that_is_made_with_them() {
+async fn under_rfc9111_authorized_requests_get_no_stale_response() {
     let policy = Policy::rfc9111().stale_while_revalidate(30 * S);
     let world = world(policy, &[("cache-control", "public, max-age=10")]);
     let with_token = || get_with("/", &[("authorization", "Bearer x")]);
@@ -265,18 +269,18 @@ async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
         let world = world(swr(), &[]);
         world.get().await;
         world.hand.advance(12 * S);
-        world.is(mood);
+        world.set_mood(mood);
         for _ in 0..5 {
-            assert_eq!(world.get().await.text(), "1", "stale stays stale, and is served");
+            assert_eq!(world.get().await.text(), "1", "the stale page is still served");
             world.settle().await;
         }
         tokio::time::sleep(100 * S).await;
         assert_eq!((world.calls.count(), world.cache.refreshes().failed()), (2, 1));
         assert_eq!((world.cache.flights(), world.cache.refreshes().running()), (0, 0));
-        // It is no fresher for that: a cancelled refresh extends nothing.
+        // A failed or cancelled refresh does not extend the lifetime.
         assert_eq!(world.get().await.header("age"), Some("12"));
         world.hand.advance(10 * S);
-        world.is(Mood::Well);
+        world.set_mood(Mood::Well);
         world.get().await;
         world.settle().await;
         assert_eq!(world.get().await.header("age"), Some("0"));
@@ -284,16 +288,16 @@ async fn a_failed_refresh_is_counted_and_not_retried_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_longer_for_everybody_is_not_served_stale_any_more() {
+async fn a_page_that_became_unstorable_is_not_served_stale() {
     for mood in [Mood::Says("private"), Mood::Says("no-store"), Mood::Status(404), Mood::Status(403)] {
         let world = world(swr().stale_if_error(30 * S), &[]);
         world.get().await;
         world.hand.advance(12 * S);
-        world.is(mood);
+        world.set_mood(mood);
         world.get().await;
         world.settle().await;
         assert!(!world.get().await.is_hit());
-        world.is(Mood::Status(503));
+        world.set_mood(Mood::Status(503));
         assert_eq!(world.get().await.status, StatusCode::SERVICE_UNAVAILABLE);
     }
 }
@@ -303,16 +307,16 @@ async fn an_invalidated_page_is_never_served_stale() {
     let world = world(swr().stale_if_error(60 * S).origin_timeout(5 * S), &[]);
     world.get().await;
     world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
-    world.is(Mood::Error);
+    world.set_mood(Mood::Error);
     assert!(world.send(get("/")).await.is_err());
-    world.is(Mood::Well);
+    world.set_mood(Mood::Well);
     assert_eq!(world.get().await.text(), "3");
     world.hand.advance(80 * S);
-    world.is(Mood::Well);
+    world.set_mood(Mood::Well);
     world.get().await;
-    // Stale past its window for revalidation, within the one for errors.
+    // The page is past its stale-while-revalidate window, and within its stale-if-error window.
     world.hand.advance(45 * S);
-    world.is(Mood::Hangs);
+    world.set_mood(Mood::Hangs);
     let (answer, ()) = tokio::join!(world.send(get("/")), async {
         world.settle().await;
         world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
@@ -320,7 +324,7 @@ async fn an_invalidated_page_is_never_served_stale() {
     assert_eq!(answer.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
 }
 
-/// Rows T4, C8: RFC 5861 section 4.
+/// RFC 5861 section 4.
 #[tokio::test(start_paused = true)]
 async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
     for mood in
@@ -329,7 +333,7 @@ async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
         let world = world(sie().origin_timeout(5 * S), &[]);
         world.get().await;
         world.hand.advance(12 * S);
-        world.is(mood);
+        world.set_mood(mood);
         let (one, other) = tokio::join!(world.get(), world.get());
         for answer in [one, other] {
             assert_eq!(
@@ -337,7 +341,7 @@ async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
                 (StatusCode::OK, "1", Some("12"))
             );
         }
-        assert_eq!(world.calls.count(), 2, "who waits gets it, too");
+        assert_eq!(world.calls.count(), 2, "the follower gets the stale page, too");
         let tag = get_with("/", &[("range", "bytes=0-0")]);
         assert_eq!(world.send(tag).await.expect("an answer").status, StatusCode::PARTIAL_CONTENT);
         world.hand.advance(28 * S);
@@ -350,7 +354,7 @@ async fn a_stale_page_answers_if_the_service_fails_in_any_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
+async fn a_classifier_decides_which_statuses_are_failures() {
     for (mood, by_default, by_classifier) in [
         (Mood::Status(401), false, false),
         (Mood::Status(403), false, false),
@@ -359,7 +363,7 @@ async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
         (Mood::Status(501), false, true),
         (Mood::Status(503), true, false),
     ] {
-        // What tower-http's classifier of these statuses decides, where the feature is on.
+        // With the feature, a classifier of tower-http decides. Otherwise an equal predicate does.
         #[cfg(feature = "tower-http")]
         let classified =
             sie().error_classifier(tower_http::classify::StatusInRangeAsFailures::new(400..=501));
@@ -369,7 +373,7 @@ async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
             let world = world(policy, &[]);
             world.get().await;
             world.hand.advance(12 * S);
-            world.is(mood);
+            world.set_mood(mood);
             let answer = world.get().await;
             let Mood::Status(status) = mood else { unreachable!("a status") };
             assert_eq!(answer.status == StatusCode::OK, served, "{status}");
@@ -379,7 +383,7 @@ async fn what_is_no_failure_is_passed_on_and_a_classifier_may_decide() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_status_of_its_own_can_be_held_for_a_moment() {
+async fn negative_ttl_stores_responses_with_its_status() {
     let world = world(
         short()
             .negative_ttl(StatusCode::NOT_FOUND, 5 * S)
@@ -387,7 +391,7 @@ async fn a_status_of_its_own_can_be_held_for_a_moment() {
         &[],
     );
     for (status, seconds) in [(404, 5), (503, 2), (403, 0), (405, 0)] {
-        world.is(Mood::Status(status));
+        world.set_mood(Mood::Status(status));
         world.cache.invalidate(Invalidation::all()).await.expect("the store answers");
         world.get().await;
         let before = world.calls.count();
@@ -410,7 +414,7 @@ async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
         ask(path).await.expect("an answer");
     }
     world.hand.advance(12 * S);
-    world.is(Mood::Slow);
+    world.set_mood(Mood::Slow);
     for path in ["/a", "/b", "/c"] {
         assert!(ask(path).await.expect("an answer").is_hit());
     }
@@ -418,7 +422,7 @@ async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
     assert_eq!((world.calls.count(), world.cache.refreshes().running()), (5, 2));
     world.cache.shutdown().await;
     assert_eq!((world.cache.refreshes().running(), world.cache.refreshes().succeeded()), (0, 2));
-    // It goes on answering, and begins nothing more.
+    // After the shutdown, the cache still answers and starts no refresh.
     assert!(ask("/c").await.expect("an answer").is_hit());
     world.settle().await;
     assert_eq!(world.calls.count(), 5);
@@ -426,7 +430,7 @@ async fn concurrent_refreshes_are_limited_and_shutdown_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_tokio_runtime_a_stale_page_is_made_anew_at_once() {
+async fn without_tokio_a_stale_page_is_refreshed_in_the_foreground() {
     let world = world(swr(), &[]);
     world.get().await;
     world.hand.advance(12 * S);
@@ -462,7 +466,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
                 .layer(inner);
             send(&stack, get("/")).await;
             hand.advance(Duration::from_secs_f64(10.0 - rest));
-            assert_eq!(send(&stack, get("/")).await.text(), "1", "nobody waits for it");
+            assert_eq!(send(&stack, get("/")).await.text(), "1", "the request does not wait for the refresh");
             for _ in 0..20 {
                 tokio::task::yield_now().await;
             }
@@ -474,7 +478,7 @@ async fn early_refresh_gets_likelier_near_the_end_of_the_lifetime() {
 }
 
 #[tokio::test]
-async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
+async fn ttl_jitter_shortens_lifetimes_evenly_up_to_its_share() {
     let (cache, hand) = timed();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let policy = Policy::app().default_ttl(100 * S).ttl_jitter(0.5).cache_status(true);
@@ -498,10 +502,10 @@ async fn jitter_takes_up_to_its_share_off_a_lifetime_evenly() {
 #[tokio::test(start_paused = true)]
 async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
     let world = world(short().max_followers(3), &[]);
-    world.is(Mood::Slow);
+    world.set_mood(Mood::Slow);
     let asks = futures::future::join_all((0..10).map(|_| world.get()));
     assert_eq!(asks.await.len(), 10);
-    assert_eq!(world.calls.count(), 1 + 6, "three wait for the first");
+    assert_eq!(world.calls.count(), 1 + 6, "three followers wait for the first request");
 
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let slow = service_fn(move |request: Request<Body>| {
@@ -515,7 +519,7 @@ async fn past_the_flight_and_follower_limits_requests_do_not_collapse() {
     let stack = SiteCacheLayer::new(&cache).policy(short().build().expect("a policy")).layer(slow);
     let asks = futures::future::join_all(["/a", "/a", "/b", "/b"].map(|uri| send(&stack, get(uri))));
     asks.await;
-    assert_eq!(calls.count(), 3, "of two keys only one has a flight");
+    assert_eq!(calls.count(), 3, "only one of the two keys has a flight");
 }
 
 #[tokio::test(start_paused = true)]
@@ -523,10 +527,10 @@ async fn a_background_error_does_not_replace_the_stale_page() {
     for early in [false, true] {
         let policy = swr().negative_ttl(StatusCode::SERVICE_UNAVAILABLE, 60 * S);
         let world = world(if early { policy.early_refresh(1e9) } else { policy }, &[]);
-        world.is(if early { Mood::Slow } else { Mood::Well });
+        world.set_mood(if early { Mood::Slow } else { Mood::Well });
         world.get().await;
         world.hand.advance(if early { 9 * S } else { 12 * S });
-        world.is(Mood::Status(503));
+        world.set_mood(Mood::Status(503));
         for _ in 0..3 {
             let answer = world.get().await;
             assert_eq!((answer.status, answer.text()), (StatusCode::OK, "1"), "{early}");
@@ -539,10 +543,10 @@ async fn a_background_error_does_not_replace_the_stale_page() {
 async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
     let own = || swr().stale_if_error(30 * S).negative_ttl(StatusCode::NOT_FOUND, 5 * S);
     let errors = world(own(), &[]);
-    errors.is(Mood::Status(404));
+    errors.set_mood(Mood::Status(404));
     errors.get().await;
     errors.hand.advance(6 * S);
-    errors.is(Mood::Well);
+    errors.set_mood(Mood::Well);
     assert_eq!(errors.get().await.status, StatusCode::OK);
     let always = world(own(), &[("cache-control", "max-age=0"), ("etag", "\"1\"")]);
     always.get().await;
@@ -550,12 +554,12 @@ async fn stale_windows_of_the_layer_do_not_apply_to_errors() {
     let allowed =
         world(own(), &[("cache-control", "max-age=0, stale-while-revalidate=9"), ("etag", "\"1\"")]);
     allowed.get().await;
-    assert_eq!(allowed.get().await.text(), "1", "it says so itself");
+    assert_eq!(allowed.get().await.text(), "1", "the response has its own stale window");
 }
 
-/// A page that a 304 takes back: `private` from now on.
+/// The 304 makes the page `private`.
 #[tokio::test(start_paused = true)]
-async fn a_304_that_takes_the_page_back_ends_its_windows() {
+async fn a_304_that_makes_a_page_private_ends_its_stale_windows() {
     for background in [true, false] {
         let (cache, hand) = timed();
         let (inner, _) = origin(|request, call| match call {
@@ -584,7 +588,7 @@ async fn a_304_that_takes_the_page_back_ends_its_windows() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_says_of_windows_holds_through_a_304() {
+async fn hinted_stale_windows_survive_a_304() {
     let (cache, hand) = timed();
     let (inner, calls) = origin(|request, call| {
         let mut response = numbered(&[("cache-control", "max-age=10"), ("etag", "\"1\"")], call);
@@ -609,40 +613,42 @@ async fn what_a_handler_says_of_windows_holds_through_a_304() {
     assert_eq!(calls.count(), 4);
 }
 
-/// By RFC 9111 alone, such a field counts for nothing; nor does what it has provoked.
+/// Under `Policy::rfc9111`, the field is an unkeyed input, so a response that it provokes must not
+/// remove the page.
 #[tokio::test(start_paused = true)]
-async fn a_bogus_credential_takes_a_page_from_nobody() {
+async fn a_response_to_a_bogus_credential_removes_no_page() {
     let world = world(
         Policy::rfc9111().stale_if_error(60 * S),
         &[("cache-control", "max-age=10"), ("etag", "\"1\"")],
     );
     world.get().await;
     world.hand.advance(12 * S);
-    world.is(Mood::Says("no-store"));
+    world.set_mood(Mood::Says("no-store"));
     let bogus = world.send(get_with("/", &[("x-api-key", "bogus")])).await.expect("an answer");
     assert_eq!(bogus.text(), "2");
-    world.is(Mood::Error);
-    assert_eq!(world.get().await.text(), "1", "it is still there where the service fails");
+    world.set_mood(Mood::Error);
+    assert_eq!(world.get().await.text(), "1", "the page is still served if the service fails");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_no_cache_follower_gets_no_stale_response() {
+async fn a_follower_with_max_age_gets_no_older_response() {
     let world = world(
         Policy::rfc9111().stale_if_error(60 * S).origin_timeout(5 * S),
         &[("cache-control", "max-age=10")],
     );
     world.get().await;
     world.hand.advance(12 * S);
-    world.is(Mood::Hangs);
+    world.set_mood(Mood::Hangs);
     let strict = || world.send(get_with("/", &[("cache-control", "max-age=11")]));
     let (lenient, strict) = tokio::join!(world.get(), strict());
     assert_eq!(lenient.status, StatusCode::OK);
     assert_eq!(strict.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
 }
 
-/// The new page is made without the cookie, so it must not be one that depends on it.
+/// A background refresh is sent without these fields, so it cannot renew a page that depends on
+/// them.
 #[tokio::test(start_paused = true)]
-async fn a_page_that_depends_on_personal_fields_is_awaited() {
+async fn pages_keyed_by_fields_of_the_visitor_are_not_served_stale() {
     let by_part = || {
         Policy::rfc9111()
             .stale_while_revalidate(60 * S)
@@ -672,26 +678,26 @@ async fn a_failed_head_gets_the_stale_page_and_replaces_nothing() {
         let world = world(sie().origin_timeout(5 * S), &[]);
         world.get().await;
         world.hand.advance(12 * S);
-        world.is(mood);
+        world.set_mood(mood);
         let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
         assert_eq!(
             (head.status, head.text(), head.header("content-length")),
             (StatusCode::OK, "", Some("1"))
         );
-        world.is(Mood::Well);
+        world.set_mood(Mood::Well);
         assert_eq!(world.send(request("HEAD", "/", &[])).await.expect("an answer").detail(), Some("head"));
-        world.is(mood);
-        assert_eq!(world.get().await.text(), "1", "a HEAD has replaced nothing");
+        world.set_mood(mood);
+        assert_eq!(world.get().await.text(), "1", "the HEAD request has replaced nothing");
     }
     let world = world(short().origin_timeout(5 * S), &[]);
-    world.is(Mood::Hangs);
+    world.set_mood(Mood::Hangs);
     let head = world.send(request("HEAD", "/", &[])).await.expect("an answer");
     assert_eq!(head.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(world.cache.flights(), 0);
 }
 
 #[tokio::test]
-async fn what_is_named_is_taken_off_a_request_in_the_background() {
+async fn refresh_without_removes_an_extension_from_the_refresh() {
     #[derive(Clone)]
     struct Session;
     #[derive(Clone)]
@@ -716,7 +722,7 @@ async fn a_failed_head_with_range_gets_the_whole_stale_head() {
     let fresh = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
     assert_eq!((fresh.status, fresh.text()), (StatusCode::OK, ""));
     world.hand.advance(12 * S);
-    world.is(Mood::Status(503));
+    world.set_mood(Mood::Status(503));
     let head = world.send(request("HEAD", "/", &[("range", "bytes=0-0")])).await.expect("an answer");
     assert_eq!((head.status, head.text()), (StatusCode::OK, ""));
 }
@@ -726,7 +732,7 @@ async fn a_refresh_that_times_out_counts_as_failed() {
     let world = world(swr().origin_timeout(5 * S).error_predicate(|r| r.status == 500), &[]);
     world.get().await;
     world.hand.advance(12 * S);
-    world.is(Mood::Hangs);
+    world.set_mood(Mood::Hangs);
     world.get().await;
     tokio::time::sleep(6 * S).await;
     let refreshes = world.cache.refreshes();
@@ -740,7 +746,7 @@ async fn a_refresh_that_leaves_the_page_stale_is_not_repeated_at_once() {
         let world = world(swr(), &[]);
         world.get().await;
         world.hand.advance(12 * S);
-        world.is(Mood::Status(status));
+        world.set_mood(Mood::Status(status));
         for _ in 0..20 {
             assert_eq!(world.get().await.text(), "1");
             world.settle().await;
@@ -806,7 +812,11 @@ async fn a_must_revalidate_variant_is_not_served_stale() {
     assert!(fresh.is_hit());
     hand.advance(7 * S);
     let stale = ask("strict").await;
-    assert!(!stale.header("cache-status").expect("one").contains("detail=stale"), "{:?}", stale.headers);
+    assert!(
+        !stale.header("cache-status").expect("the field is set").contains("detail=stale"),
+        "{:?}",
+        stale.headers
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -814,13 +824,13 @@ async fn stale_responses_get_no_lifetime_for_downstream_caches() {
     let world = world(sie().client_max_age(3600 * S), &[]);
     world.get().await;
     world.hand.advance(30 * S);
-    world.is(Mood::Status(503));
+    world.set_mood(Mood::Status(503));
     let answer = world.get().await;
     assert_eq!(answer.header("cache-control"), Some("max-age=0, must-revalidate"));
 }
 
 #[test]
-fn without_a_timer_a_stale_page_is_answered_with_all_the_same() {
+fn a_stale_page_is_served_on_a_runtime_without_a_timer() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     runtime.block_on(async {
         let world = world(swr(), &[]);
@@ -831,7 +841,7 @@ fn without_a_timer_a_stale_page_is_answered_with_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hook_that_panics_costs_no_visitor_the_page() {
+async fn a_panic_in_refresh_request_does_not_fail_the_request() {
     let world = world(swr().refresh_request(|_| panic!("hook")), &[]);
     world.get().await;
     world.hand.advance(12 * S);
@@ -841,7 +851,8 @@ async fn a_hook_that_panics_costs_no_visitor_the_page() {
     assert_eq!(answer.expect("no panic").text(), "1");
 }
 
-/// RFC 9111 section 5.2.1.2, RFC 5861 sections 3 and 4: by how much the lifetime is exceeded.
+/// RFC 9111 section 5.2.1.2, RFC 5861 sections 3 and 4: the windows limit the time since the
+/// lifetime ended, which may be before the response arrived.
 #[tokio::test(start_paused = true)]
 async fn staleness_on_arrival_counts_against_stale_windows() {
     let mut failed = Vec::new();

@@ -1,4 +1,4 @@
-//! Pages fetched before anybody asks for them.
+//! Warm-up: pages that are fetched before a client requests them.
 
 use crate::support::*;
 use http::{Request, Response, StatusCode, Uri};
@@ -101,13 +101,13 @@ async fn warmed_pages_answer_http_1_clients() {
         assert_eq!((answer.text(), answer.header("cache-status")), (path, None));
     }
     assert_eq!(calls.count(), 2);
-    assert_eq!(cache.warm_as(stack, uris(&["/"])).await.cached(), 1, "it is there already");
+    assert_eq!(cache.warm_as(stack, uris(&["/"])).await.cached(), 1, "the page is already stored");
     assert_eq!(WarmSummary::default().cached(), 0);
 }
 
-/// However its URI is written.
+/// Each spelling of the warmed URI gets the key of the client's request.
 #[tokio::test]
-async fn a_warmed_page_is_the_one_that_a_client_asks_for() {
+async fn a_warmed_page_answers_client_requests_in_any_uri_spelling() {
     for (uri, host) in [
         ("http://shop.example:80/", "shop.example"),
         ("https://shop.example:443/", "shop.example"),
