@@ -52,7 +52,7 @@ tokio::task_local! {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handler_runs_only_in_the_task_of_that_request() {
+async fn a_handler_runs_only_in_the_task_of_its_request() {
     let (service, calls, _) = slow(|_, request| async move {
         let mine = request.headers()["x-visitor"].to_str().expect("text").to_owned();
         for _ in 0..5 {

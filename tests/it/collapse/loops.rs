@@ -134,7 +134,7 @@ async fn pages_that_need_each_other_do_not_deadlock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pages_that_need_one_part_collapse_on_it() {
+async fn nested_requests_for_a_shared_part_collapse() {
     let (site, calls) = built(policy(), |site, path, _| async move {
         tokio::time::sleep(Duration::from_millis(100)).await;
         match &*path {

@@ -1,5 +1,5 @@
 //! `PreconditionLayer::by_get` compares a write with the current representation, never with a
-//! stored one.
+//! stored one. It first sends a GET to the handler to find the current tag.
 
 use crate::support::*;
 use std::convert::Infallible;

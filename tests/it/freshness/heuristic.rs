@@ -34,7 +34,7 @@ async fn heuristic_is_a_tenth_since_last_modified_up_to_a_limit() {
 
 /// RFC 9111 section 4.2.2: "MUST NOT use heuristics … when an explicit expiration time is present".
 #[tokio::test]
-async fn heuristic_lifetime_needs_the_option_and_no_explicit_one() {
+async fn heuristic_lifetime_needs_the_option_and_no_explicit_lifetime() {
     let table: [(PolicyBuilder, u16, Lines); 11] = [
         (app(), 200, &[]),
         (proxy().heuristic_freshness(Duration::ZERO), 200, &[]),
