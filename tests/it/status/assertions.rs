@@ -1,4 +1,4 @@
-//! The assertions of `testing` on responses of whole stacks, and the cache that it makes.
+//! The assertions of `testing` on responses of whole stacks, and `testing::memory_cache`.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -10,8 +10,8 @@ use tower_response_cache::testing::{
 };
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Sends a request and reads the body, so that it is stored. With `is_received`, the response has lost its extensions, as
-/// over a socket.
+/// Sends a request and reads the body, so that the response is stored. With `is_received`, the response
+/// loses its extensions, as over a socket. Otherwise it loses `Cache-Status`.
 async fn ask(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
     let mut response = stack.clone().oneshot(request).await.expect("infallible");
     let extensions = std::mem::take(response.extensions_mut());
@@ -21,7 +21,6 @@ async fn ask(stack: &Stack, request: Request<Body>, is_received: bool) -> Respon
     *response.headers_mut() = headers;
     match is_received {
         true => assert!(response.headers().contains_key("cache-status")),
-        // The extension alone.
         false => {
             response.headers_mut().remove("cache-status");
             *response.extensions_mut() = extensions;
@@ -56,7 +55,7 @@ async fn assertions_read_extensions_and_fields_of_stacks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_cache_reports_by_default_and_shares_one_clock_with_its_store() {
+async fn memory_cache_reports_status_and_shares_its_stores_clock() {
     let (cache, clock) = memory_cache();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = RouteCacheLayer::new(&cache, MINUTE).layer(inner).boxed_clone();
@@ -73,7 +72,7 @@ async fn memory_cache_reports_by_default_and_shares_one_clock_with_its_store() {
 #[should_panic(
     expected = "expected a hit, but the response has no `Cache-Status`: is `cache_status(true)` set in the policy"
 )]
-async fn response_under_a_policy_that_reports_nothing_is_explained() {
+async fn assert_hit_explains_a_missing_cache_status() {
     let (cache, _) = memory_cache();
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let policy = Policy::app().build().expect("a policy");

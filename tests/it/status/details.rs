@@ -1,8 +1,9 @@
-//! Each word of `Cache-Status`: some request is told it, and what is told says why.
+//! Requests that provoke each documented `fwd` and `detail` value of `Cache-Status`.
 
 use crate::status::field::{ask, members};
 use crate::status::not_stored::{
-    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+    not_stored_after_streaming, not_stored_by_its_head, not_stored_for_other_reasons,
+    with_untracked_dependencies,
 };
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -25,7 +26,7 @@ const X_MINE: HeaderName = HeaderName::from_static("x-mine");
 
 pub(crate) type Lines = &'static [(&'static str, &'static str)];
 
-/// What was told, member by member.
+/// The `Cache-Status` members that requests got, one per request.
 pub(crate) type Told = Vec<String>;
 
 pub(crate) fn rfc9111() -> PolicyBuilder {
@@ -38,7 +39,8 @@ pub(crate) fn status(code: u16, lines: &[(&str, &str)]) -> Response<Body> {
     response
 }
 
-/// A page with a tag, before a service that answers 304 to who has it, and what it says besides.
+/// Creates a cached page with an entity tag. The service answers conditional requests with a 304 that has
+/// the fields `validated`.
 pub(crate) fn tagged(policy: PolicyBuilder, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
@@ -50,7 +52,7 @@ pub(crate) fn tagged(policy: PolicyBuilder, lines: Lines, validated: Lines) -> (
     (stack, cache, hand)
 }
 
-async fn not_for_the_cache() -> Told {
+async fn bypassing_requests() -> Told {
     let long = format!("/{}", "x".repeat(9000));
     let plain = |name, value| get_with("/", &[(name, value)]);
     let twice = |name| get_with("/", &[(name, "shop.example"), (name, "shop.example")]);
@@ -90,8 +92,8 @@ async fn not_for_the_cache() -> Told {
 }
 
 #[tokio::test]
-async fn a_request_that_is_none_for_the_cache_is_told_why() {
-    not_for_the_cache().await;
+async fn bypassed_requests_report_the_reason() {
+    bypassing_requests().await;
 }
 
 async fn left_to_another_layer() -> Told {
@@ -136,7 +138,7 @@ async fn left_to_another_layer() -> Told {
             "/off" => send(&off, get(path)).await,
             _ => send(&twice, get(path)).await,
         };
-        // The clock of this cache goes on, if only for a moment.
+        // This cache runs on the system clock, so some time has passed.
         let all: Told =
             members(&answer).into_iter().map(|member| member.replace("ttl=59", "ttl=60")).collect();
         assert_eq!(all, expected, "{path}");
@@ -146,11 +148,11 @@ async fn left_to_another_layer() -> Told {
 }
 
 #[tokio::test]
-async fn a_request_that_another_layer_answers_for_is_told_so() {
+async fn requests_left_to_another_layer_report_so() {
     left_to_another_layer().await;
 }
 
-/// A site over a store that is at fault once it is told to be.
+/// Creates a site over a store whose fault is switched on.
 fn at_fault(fault: Fault) -> (Stack, Faulty) {
     let (clock, _) = Clock::manual();
     let store = Faulty::new(
@@ -161,17 +163,17 @@ fn at_fault(fault: Fault) -> (Stack, Faulty) {
     (site_over(&cache, origin(|_, call| numbered(&[], call)).0), store)
 }
 
-async fn with_a_store_at_fault() -> Told {
+async fn with_a_failing_store() -> Told {
     let mut told = Told::new();
     for fault in [Fault::Down, Fault::Hangs, Fault::LostGenerations] {
         let (stack, _) = at_fault(fault);
         told.push(ask(&stack, get("/")).await);
         assert_eq!(
-            told.last().expect("told"),
+            told.last().expect("a member"),
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
-        // Who waits for nobody may ask the service before it is seen that nothing can be stored.
+        // A range request does not collapse, and may be forwarded before lost generations are noticed.
         let alone = ask(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");
@@ -179,16 +181,16 @@ async fn with_a_store_at_fault() -> Told {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::CantInvalidate));
     let stack = site_over(&cache, origin(|_, call| numbered(&[], call)).0);
     told.push(ask(&stack, request("POST", "/", &[])).await);
-    assert_eq!(told.last().expect("told"), "fwd=method; fwd-status=200; detail=invalidation-failed");
+    assert_eq!(told.last().expect("a member"), "fwd=method; fwd-status=200; detail=invalidation-failed");
     told
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_the_store_fails_a_request_is_told_so() {
-    with_a_store_at_fault().await;
+async fn store_failures_are_reported() {
+    with_a_failing_store().await;
 }
 
-async fn asking_for_the_service() -> Told {
+async fn forwarding_conditions() -> Told {
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
     let (stack, _, hand) = tagged(rfc9111(), lines, lines);
     let asking = |directives| get_with("/", &[("cache-control", directives)]);
@@ -204,9 +206,9 @@ async fn asking_for_the_service() -> Told {
     ];
     for (request, expected) in table {
         told.push(ask(&stack, request).await);
-        assert_eq!(told.last().expect("told"), expected);
+        assert_eq!(told.last().expect("a member"), expected);
     }
-    // A response without a validator, so that nothing is revalidated.
+    // Without a validator, no response is revalidated.
     for (directives, word) in [
         ("no-cache", "request-no-cache"),
         ("max-age=10", "request-max-age"),
@@ -223,11 +225,11 @@ async fn asking_for_the_service() -> Told {
 }
 
 #[tokio::test]
-async fn a_request_that_asks_for_the_service_is_told_by_what() {
-    asking_for_the_service().await;
+async fn conditions_that_forward_a_request_are_reported() {
+    forwarding_conditions().await;
 }
 
-async fn what_becomes_of_a_call() -> Told {
+async fn outcomes_of_forwarding() -> Told {
     let lines: Lines = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
     let (stack, cache, hand) = tagged(policy(), lines, lines);
     let mut told = vec![ask(&stack, get("/")).await];
@@ -267,8 +269,8 @@ async fn what_becomes_of_a_call() -> Told {
     ] {
         hand.advance(later * S);
         told.push(ask(&stack, get("/")).await);
-        assert_eq!(told.last().expect("told"), expected);
-        // What goes on behind it has come to nothing by then.
+        assert_eq!(told.last().expect("a member"), expected);
+        // Lets the background refresh of the stale hit fail.
         tokio::time::sleep(S).await;
     }
 
@@ -279,7 +281,7 @@ async fn what_becomes_of_a_call() -> Told {
     });
     let stack = tower_response_cache::AnonymousOnlyLayer::new().layer(stack);
     told.push(ask(&stack, get("/")).await);
-    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
+    assert_eq!(told.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=vary-on-credential");
 
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
     let stack = SiteCacheLayer::new(&memory())
@@ -287,14 +289,14 @@ async fn what_becomes_of_a_call() -> Told {
         .layer(inner);
     for method in ["GET", "HEAD"] {
         told.push(ask(&stack, request(method, "/", &[])).await);
-        assert_eq!(told.last().expect("told"), "fwd=uri-miss; detail=origin-timeout");
+        assert_eq!(told.last().expect("a member"), "fwd=uri-miss; detail=origin-timeout");
     }
-    told.push(asking_for_itself().await);
+    told.push(request_loop().await);
     told
 }
 
-/// The status of the last request of a page whose handler asks for the page.
-async fn asking_for_itself() -> String {
+/// Returns the status of a request that the handler of a page sends for the same page.
+async fn request_loop() -> String {
     type Asking = BoxCloneSyncService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
     let own = Arc::new(OnceLock::<Asking>::new());
     let outer = Arc::clone(&own);
@@ -321,11 +323,11 @@ async fn asking_for_itself() -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_answered_is_told_what_became_of_the_call() {
-    what_becomes_of_a_call().await;
+async fn forwarded_requests_report_the_outcome() {
+    outcomes_of_forwarding().await;
 }
 
-/// The words of a table of `details.md` that begins so.
+/// Returns the values in the tables of `details.md` that begin with a column `kind`.
 fn explained(kind: &str) -> BTreeSet<String> {
     let text = include_str!("../../../src/status/details.md");
     let tables = text.split("\n\n").filter(|table| table.starts_with(&format!("| `{kind}`")));
@@ -335,24 +337,24 @@ fn explained(kind: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_word_that_is_explained_is_told_somebody() {
+async fn every_documented_fwd_and_detail_value_is_reported() {
     let told = [
-        not_for_the_cache().await,
+        bypassing_requests().await,
         left_to_another_layer().await,
-        with_a_store_at_fault().await,
-        asking_for_the_service().await,
-        what_becomes_of_a_call().await,
+        with_a_failing_store().await,
+        forwarding_conditions().await,
+        outcomes_of_forwarding().await,
         not_stored_by_its_head().await,
-        not_stored_for_more().await,
-        not_stored_in_the_end().await,
-        made_from_what_is_elsewhere().await,
+        not_stored_for_other_reasons().await,
+        not_stored_after_streaming().await,
+        with_untracked_dependencies().await,
     ]
     .concat();
     for (kind, least) in [("fwd", 6), ("detail", 50)] {
         let parameters = told.iter().flat_map(|member| member.split("; "));
         let values = parameters.filter_map(|text| text.strip_prefix(&format!("{kind}=")));
         let provoked: BTreeSet<_> = values.map(str::to_owned).collect();
-        assert_eq!(provoked, explained(kind), "of {kind}");
-        assert!(provoked.len() >= least, "the tables were read");
+        assert_eq!(provoked, explained(kind), "values of {kind}");
+        assert!(provoked.len() >= least, "the tables have rows");
     }
 }

@@ -1,8 +1,9 @@
-//! What listeners are told, with feature `tracing`.
+//! The events of the feature `tracing`.
 
 use crate::invalidation::failures::{FAULTS, begun, ways};
 use crate::status::not_stored::{
-    made_from_what_is_elsewhere, not_stored_by_its_head, not_stored_for_more, not_stored_in_the_end,
+    not_stored_after_streaming, not_stored_by_its_head, not_stored_for_other_reasons,
+    with_untracked_dependencies,
 };
 use crate::support::faulty::Fault;
 use crate::support::stacks::settle;
@@ -16,7 +17,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// All fields of all events, and the thread that each is of.
+/// The fields of all events, each with the thread that recorded it.
 static HEARD: Mutex<Vec<(ThreadId, String)>> = Mutex::new(Vec::new());
 
 struct Log;
@@ -41,7 +42,8 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// Begins to listen, for all threads: whether anybody listens to an event is settled where it is met first.
+/// Clears the events of this thread. The subscriber is global, because `tracing` caches at the first use of
+/// each event whether it has a subscriber.
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -58,9 +60,8 @@ fn heard() -> Vec<String> {
     all.iter().filter(|(thread, _)| *thread == own).map(|(_, line)| line.clone()).collect()
 }
 
-/// Row M10.
 #[tokio::test]
-async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
+async fn events_contain_no_path_key_tag_value_or_cookie() {
     listen();
     let cache = memory();
     let (inner, _) = origin(|_, call| numbered(&[], call));
@@ -79,7 +80,7 @@ async fn events_tell_what_the_cache_does_and_nothing_of_whom() {
 }
 
 #[tokio::test]
-async fn a_value_that_cannot_be_read_makes_an_event_that_shows_nothing_of_it() {
+async fn event_for_an_unreadable_value_reveals_nothing() {
     let cache = memory();
     cache.set("secret-key", "secret-value", Ttl::Forever).await.expect("set");
     cache.set_bytes("secret-bytes", "secret-value", Ttl::Forever).await.expect("set");
@@ -93,16 +94,16 @@ async fn a_value_that_cannot_be_read_makes_an_event_that_shows_nothing_of_it() {
     assert!(!lines.iter().any(|line| line.contains("secret")), "{lines:?}");
     listen();
     assert_eq!(cache.get::<String>("secret-key").await.expect("read").as_deref(), Some("secret-value"));
-    assert!(heard().is_empty(), "a value that can be read makes none");
+    assert!(heard().is_empty(), "a readable value records no event");
 }
 
 #[tokio::test(start_paused = true)]
 async fn not_stored_events_have_the_detail_of_cache_status() {
     listen();
     let mut statuses = not_stored_by_its_head().await;
-    statuses.extend(not_stored_for_more().await);
-    statuses.extend(made_from_what_is_elsewhere().await);
-    statuses.extend(not_stored_in_the_end().await);
+    statuses.extend(not_stored_for_other_reasons().await);
+    statuses.extend(with_untracked_dependencies().await);
+    statuses.extend(not_stored_after_streaming().await);
     let words = |lines: &[String]| -> BTreeSet<String> {
         let words = lines.iter().filter_map(|line| line.split("detail=").nth(1));
         words.filter_map(|word| word.split([' ', ';']).next()).map(str::to_owned).collect()

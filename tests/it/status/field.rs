@@ -1,4 +1,4 @@
-//! `Cache-Status` (RFC 9211) through whole stacks: what it says is so, and both places say the same.
+//! `Cache-Status` (RFC 9211) of whole stacks: it is true, and the `CacheStatus` extension agrees with it.
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
@@ -17,8 +17,8 @@ use tower_response_cache::{
 const S: Duration = Duration::from_secs(1);
 const OURS: &str = "tower-response-cache";
 
-/// Reads the field as RFC 9211 has it, and returns its members, the one nearest to the origin first: what they
-/// say, after the name of those that are not ours.
+/// Parses the field as RFC 9211 requires, and returns its members, the one nearest to the origin first.
+/// Only members of other caches include a name.
 pub(crate) fn members(answer: &Answer) -> Vec<String> {
     let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|line| line.as_bytes()).collect();
     let list: List = Parser::new(&lines.join(&b", "[..])).parse().expect("a structured field");
@@ -51,7 +51,7 @@ fn parameter(key: &str, value: &BareItem) -> String {
     }
 }
 
-/// Sends a request, and returns what the outermost layer tells of it.
+/// Sends a request, and returns the outermost layer's member of `Cache-Status`.
 pub(crate) async fn ask<S, B>(stack: &S, request: Request<Body>) -> String
 where
     S: Service<Request<Body>, Response = Response<B>, Error: Debug> + Clone,
@@ -61,8 +61,7 @@ where
     told(response).await.0
 }
 
-/// Reads a response, and returns what the outermost layer tells of it, once it is known that its extension tells
-/// the same.
+/// Reads a response, and returns the outermost layer's member. Asserts that the extension agrees with it.
 pub(crate) async fn told<B>(response: Response<B>) -> (String, Answer)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
@@ -71,12 +70,12 @@ where
     let answer = read(response).await;
     let mut members = members(&answer);
     let last = members.pop().expect("a member");
-    // Where all was left to a layer further in, the extension is of that one.
+    // If an inner layer handled the request, the extension describes the inner layer.
     let same = Some(&last).filter(|last| !last.ends_with("detail=handled-within")).or(members.last());
     let in_extensions = |text: &&str| *text != "collapsed=?0" && !text.starts_with("key=");
     let same: Vec<_> = same.unwrap_or(&last).split("; ").filter(in_extensions).collect();
     let mut written = written(&extension.expect("an extension"));
-    // The field names the field that its sender chose; the extension, whose words are known, does not.
+    // The field names the header that the sender chose. The extension has only fixed words.
     if let (Some(word), Some(named)) = (written.last_mut(), same.last())
         && word == "detail=credentials"
         && named.starts_with("detail=")
@@ -87,7 +86,7 @@ where
     (last, answer)
 }
 
-/// What an extension says, as in the field.
+/// Formats an extension like a member of the field.
 fn written(status: &CacheStatus) -> Vec<String> {
     let [hit, stored, collapsed] =
         [(status.is_hit(), "hit"), (status.is_stored(), "stored"), (status.is_collapsed(), "collapsed")]
@@ -105,7 +104,8 @@ fn written(status: &CacheStatus) -> Vec<String> {
     parts.into_iter().flatten().collect()
 }
 
-/// A site with a tagged page that is fresh for a minute, before a service that answers 304 to who has it.
+/// Creates a cached page with an entity tag, which is fresh for a minute. The service answers 304 if the
+/// request has this tag.
 fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| {
@@ -151,7 +151,7 @@ async fn ttl_is_the_remaining_lifetime_and_negative_once_stale() {
     assert_eq!(
         ask(&stack, get("/")).await,
         "fwd=uri-miss; fwd-status=200; stored; ttl=999999999999999",
-        "no more digits than a structured field can have"
+        "a structured field has at most 15 digits"
     );
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=999999999999999");
 }
@@ -197,13 +197,13 @@ async fn a_304_to_the_client_has_fwd_status_and_stored() {
         assert_eq!((told.as_str(), answer.status.as_u16()), (expected, if has_it { 304 } else { 200 }));
         hand.advance(70 * S);
     }
-    // Where nobody collapses, the service is asked what the client asks.
+    // Without collapsing, the client's conditions are forwarded.
     let (stack, _) = tagged(Policy::app().collapse(false));
     assert_eq!(ask(&stack, copy("\"a\"")).await, "fwd=uri-miss; fwd-status=304; detail=status");
 }
 
 #[tokio::test]
-async fn what_is_told_to_be_stored_is_there_for_who_comes_next() {
+async fn response_reported_as_stored_answers_the_next_request() {
     let lines = [("etag", "\"a\""), ("cache-control", "public, max-age=60")];
     type Fields = &'static [(&'static str, &'static str)];
     let table: [(Fields, u16, bool); 8] = [
@@ -236,7 +236,7 @@ async fn what_is_told_to_be_stored_is_there_for_who_comes_next() {
 }
 
 #[tokio::test]
-async fn a_head_is_never_stored_and_asks_about_nothing() {
+async fn head_responses_are_not_stored_and_do_not_revalidate() {
     for policy in [Policy::app(), Policy::rfc9111()] {
         let (stack, hand) = tagged(policy);
         let head = || request("HEAD", "/", &[]);
@@ -248,7 +248,7 @@ async fn a_head_is_never_stored_and_asks_about_nothing() {
 }
 
 #[tokio::test]
-async fn a_response_to_a_post_is_told_to_be_stored_only_where_it_is() {
+async fn post_response_reports_stored_only_if_stored() {
     let lines = [("content-location", "/a"), ("cache-control", "max-age=60")];
     let (stack, _) = site(Policy::rfc9111().cache_status(true), move |request, _| {
         let lines = if request.uri().path() == "/a" { &lines[..] } else { &lines[1..] };
@@ -290,7 +290,7 @@ async fn upstream_members_come_first_unless_malformed() {
 }
 
 #[tokio::test]
-async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
+async fn nested_layers_report_from_inner_to_outer() {
     let (cache, _) = timed();
     let page = || origin(|_, call| numbered(&[], call)).0;
     let inner = |ttl| {
@@ -310,7 +310,7 @@ async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
         let (_, answer) = told(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(members(&answer), expected);
     }
-    // One that tells nothing leaves what the other one tells alone, in both places.
+    // A layer that does not report leaves the other layer's report unchanged, in the field and the extension.
     let silent = SiteCacheLayer::new(&cache)
         .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
         .layer(inner(MINUTE));
@@ -321,7 +321,7 @@ async fn layers_in_layers_say_one_after_the_other_what_each_has_done() {
 }
 
 #[tokio::test]
-async fn where_it_is_off_nothing_is_told_anywhere() {
+async fn no_field_or_extension_unless_cache_status_is_enabled() {
     let (cache, hand) = timed();
     let policy = Policy::rfc9111().default_ttl(MINUTE).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[("etag", "\"a\"")], call));
@@ -350,7 +350,7 @@ async fn where_it_is_off_nothing_is_told_anywhere() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
+async fn warming_reports_only_to_the_caller_of_warm() {
     let (inner, _) = origin(|_, call| numbered(&[("cache-control", "no-store")], call));
     let cache = memory();
     let quiet = SiteCacheLayer::new(&cache).layer(inner);
@@ -365,7 +365,8 @@ async fn a_page_that_is_warmed_up_is_told_to_nobody_but_who_has_asked() {
 
 proptest! {
     #![proptest_config(crate::support::default_cases())]
-    /// RFC 9211 section 2, RFC 9651: whatever is upstream and in the target, the field is a list, and the last member ours.
+    /// RFC 9211 section 2, RFC 9651: for any upstream field and target, the field is a list that ends with
+    /// our member.
     #[test]
     fn cache_status_is_a_valid_list_for_any_input(
         upstream in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..3),

@@ -1,4 +1,4 @@
-//! What `Cache-Status` tells those who wait: for another one's call, for a service that fails, for a store.
+//! `Cache-Status` of followers, of failures of the service or the store, and of stale hits.
 
 use crate::status::field::{ask, told};
 use crate::support::faulty::{Fault, Faulty};
@@ -35,7 +35,7 @@ async fn a_revalidation_is_not_stored_if_the_store_failed() {
     });
     let stack = site_over(&Cache::new(store), inner);
     assert_eq!(ask(&stack, get("/")).await, "fwd=uri-miss; fwd-status=200; stored; ttl=0");
-    // A store outside of the process is written to behind the answer.
+    // The cache writes to a remote store after the response.
     sleep(MS).await;
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let (told, answer) = told(response).await;
@@ -100,7 +100,7 @@ async fn fwd_status_is_present_only_if_the_service_answered() {
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=50");
 }
 
-/// A service that begins its answer when it is let, and ends its body at once.
+/// Creates a service that begins its answer once the gate opens, and ends its body at once.
 fn gated(policy: PolicyBuilder, code: u16) -> (Stack, Arc<Notify>, Cache) {
     let (cache, _) = timed();
     let gate = Arc::new(Notify::new());
@@ -186,7 +186,7 @@ async fn a_follower_of_a_cancelled_leader_reports_its_own_fetch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_timed_out_follower_reports_so_if_the_store_failed_too() {
+async fn follower_of_a_cancelled_leader_reports_a_failed_store() {
     let store = Faulty::new(memory_store(8 << 20), Fault::Down);
     store.on.store(false, Ordering::SeqCst);
     let failing = Arc::clone(&store.on);
@@ -214,7 +214,7 @@ async fn a_timed_out_follower_reports_so_if_the_store_failed_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_a_body_while_it_arrives_is_told_to_be_collapsed() {
+async fn readers_of_a_streaming_body_report_collapsed() {
     let (cache, _) = timed();
     let inner = service_fn(|_: Request<Body>| async {
         sleep(MS).await;

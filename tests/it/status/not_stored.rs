@@ -1,4 +1,4 @@
-//! Why a response is not stored, word by word.
+//! The `detail` of `Cache-Status` for each reason not to store a response.
 
 use crate::status::details::{Lines, Told, rfc9111, status, tagged};
 use crate::status::field::ask;
@@ -68,7 +68,7 @@ pub(crate) async fn not_stored_by_its_head() -> Told {
         told.push(ask(&stack, get("/")).await);
         let expected = format!("fwd=uri-miss; fwd-status={code}; detail={word}");
         assert_eq!(told.last(), Some(&expected), "{lines:?}");
-        assert!(ask(&stack, get("/")).await.starts_with("fwd=uri-miss; "), "{lines:?}: nothing is there");
+        assert!(ask(&stack, get("/")).await.starts_with("fwd=uri-miss; "), "{lines:?}: nothing is stored");
     }
     told
 }
@@ -78,7 +78,7 @@ async fn unstorable_responses_report_the_reason() {
     not_stored_by_its_head().await;
 }
 
-pub(crate) async fn not_stored_for_more() -> Told {
+pub(crate) async fn not_stored_for_other_reasons() -> Told {
     let mut told = Told::new();
     let (stack, _) = site(policy(), |_, _| hinted(CacheHints::new().never()));
     told.push(ask(&stack, get("/")).await);
@@ -120,12 +120,12 @@ pub(crate) async fn not_stored_for_more() -> Told {
 }
 
 #[tokio::test]
-async fn whose_exchange_is_none_to_be_stored_is_told_why() {
-    not_stored_for_more().await;
+async fn exchanges_that_are_not_storable_report_the_reason() {
+    not_stored_for_other_reasons().await;
 }
 
-/// A page that is made from a value of another namespace, of which nobody here would hear.
-pub(crate) async fn made_from_what_is_elsewhere() -> Told {
+/// A page made from a value of another namespace, whose invalidations this cache does not see.
+pub(crate) async fn with_untracked_dependencies() -> Told {
     let (clock, hand) = Clock::manual();
     let store =
         MemoryStore::builder().seed(3).max_bytes(8 << 20).clock(clock.clone()).build().expect("valid");
@@ -150,7 +150,7 @@ pub(crate) async fn made_from_what_is_elsewhere() -> Told {
         "fwd=uri-miss; fwd-status=200; detail=dependencies",
     ] {
         told.push(ask(&stack, get("/")).await);
-        assert_eq!(told.last().expect("told"), expected);
+        assert_eq!(told.last().expect("a member"), expected);
         hand.advance(70 * S);
     }
     told
@@ -158,10 +158,10 @@ pub(crate) async fn made_from_what_is_elsewhere() -> Told {
 
 #[tokio::test]
 async fn pages_with_untracked_dependencies_report_so() {
-    made_from_what_is_elsewhere().await;
+    with_untracked_dependencies().await;
 }
 
-/// A page whose body comes in frames, and what its requests are told.
+/// A page whose body arrives in frames.
 struct Streamed {
     frames: &'static [&'static str],
     trailers: bool,
@@ -176,7 +176,7 @@ impl Streamed {
                 .map(|text| Ok::<_, Infallible>(Frame::data(Bytes::from_static(text.as_bytes()))));
             let end = trailers.then(|| Ok(Frame::trailers(http::HeaderMap::new())));
             let frames: Vec<_> = data.chain(end).collect();
-            // Not ready with the head.
+            // The first frame is not ready together with the head.
             let paced = futures::stream::iter(frames).then(|frame| async {
                 tokio::task::yield_now().await;
                 frame
@@ -194,7 +194,7 @@ impl Streamed {
     }
 }
 
-/// The status of the answer to an earlier request, when that to a later one is stored.
+/// Returns the status of a request that finishes after the response to a later request was stored.
 async fn overtaken_by_a_later_request() -> String {
     let (cache, hand) = timed();
     let (gate, calls) = (Arc::new(Notify::new()), Calls::default());
@@ -218,8 +218,8 @@ async fn overtaken_by_a_later_request() -> String {
     earlier.await
 }
 
-/// What shows only while a body streams is known to the next request.
-pub(crate) async fn not_stored_in_the_end() -> Told {
+/// A reason that is found only while a body streams is reported to the next request.
+pub(crate) async fn not_stored_after_streaming() -> Told {
     let stored = "fwd=uri-miss; fwd-status=200; stored; ttl=60";
     let large = Streamed { frames: &["0123456789", "0123456789"], trailers: false };
     let trailed = Streamed { frames: &["0123456789"], trailers: true };
@@ -243,10 +243,10 @@ pub(crate) async fn not_stored_in_the_end() -> Told {
     for value in ["a", "a", "b"] {
         told.push(ask(&stack, get_with("/", &[("x-a", value)])).await);
     }
-    assert_eq!(told.last().expect("told"), "fwd=vary-miss; fwd-status=200; detail=variants");
+    assert_eq!(told.last().expect("a member"), "fwd=vary-miss; fwd-status=200; detail=variants");
     told.push(overtaken_by_a_later_request().await);
-    assert_eq!(told.last().expect("told"), "fwd=uri-miss; fwd-status=200; detail=superseded");
-    // Once it is stored, that is forgotten.
+    assert_eq!(told.last().expect("a member"), "fwd=uri-miss; fwd-status=200; detail=superseded");
+    // Storing the response clears the remembered reason.
     let cache = memory();
     large.ask(&cache, policy(), false).await;
     large.ask(&cache, policy(), true).await;

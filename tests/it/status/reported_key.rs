@@ -1,5 +1,5 @@
-//! The key that `Cache-Status` tells (RFC 9211 section 2.7): of what is looked up alike it is the same, and it says
-//! nothing of who has asked.
+//! The `key` of `Cache-Status` (RFC 9211 section 2.7): requests with the same cache key report the same
+//! `key`, which reveals nothing about the sender.
 
 use crate::status::field::{ask, members};
 use crate::support::*;
@@ -13,29 +13,29 @@ use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// Who an authentication layer has found the sender to be.
+/// The sender that an authentication layer found.
 #[derive(Clone)]
 struct User(&'static str);
 
-fn of(user: &'static str) -> Request<Body> {
+fn request_of(user: &'static str) -> Request<Body> {
     let mut request =
         get_with("/?b=1", &[("cookie", "lang=de; sid=s3cret"), ("authorization", "Bearer s3cret")]);
     request.extensions_mut().insert(User(user));
     request
 }
 
-fn telling(policy: PolicyBuilder) -> Stack {
+fn reporting_key(policy: PolicyBuilder) -> Stack {
     let page = |_: &Request<Body>, call| numbered(&[("cache-control", "public, max-age=60")], call);
     site(policy.cache_status(true).cache_status_key(true), page).0
 }
 
-/// The key that a member tells; a digest has no white space.
+/// Returns the `key` of a member. Its target must not contain `; `.
 fn key(member: &str) -> &str {
     let told = member.split_once("key=").expect("a key").1;
     told.split("; ").next().expect("a key")
 }
 
-/// Sends a request, and returns the key that it is told.
+/// Sends a request, and returns the `key` of its status.
 async fn key_of(stack: &Stack, request: Request<Body>) -> String {
     key(&ask(stack, request).await).to_owned()
 }
@@ -47,7 +47,7 @@ async fn requests_report_equal_keys_only_if_they_share_a_response() {
         .vary_on_cookies(["lang"])
         .ignore_cookies(["_ga*"])
         .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
-    let stack = telling(policy);
+    let stack = reporting_key(policy);
     let with = |uri: &str, lines: &[(&str, &str)]| get_with(uri, lines);
     let requests = || {
         [
@@ -63,8 +63,8 @@ async fn requests_report_equal_keys_only_if_they_share_a_response() {
             vec![with("/?a=1&b=2", &[("cookie", "lang=de")])],
             vec![with("/x?a=1&b=2", &[("host", "shop.example"), ("cookie", "lang=de")])],
             vec![with("http://shop.example/?a=1&b=2", &[("cookie", "lang=de")])],
-            vec![of("alice"), of("alice")],
-            vec![of("bob")],
+            vec![request_of("alice"), request_of("alice")],
+            vec![request_of("bob")],
         ]
     };
     let mut seen: Vec<String> = Vec::new();
@@ -72,12 +72,12 @@ async fn requests_report_equal_keys_only_if_they_share_a_response() {
         let mut keys = Vec::new();
         for (nth, request) in alike.into_iter().enumerate() {
             let told = ask(&stack, request).await;
-            assert_eq!(told.starts_with("hit; "), nth > 0, "they share it: {told}");
+            assert_eq!(told.starts_with("hit; "), nth > 0, "the group shares a response: {told}");
             keys.push(key(&told).to_owned());
         }
         keys.dedup();
         assert_eq!(keys.len(), 1, "one key: {keys:?}");
-        assert!(!seen.contains(&keys[0]), "a key of their own: {keys:?}");
+        assert!(!seen.contains(&keys[0]), "each group has another key: {keys:?}");
         seen.append(&mut keys);
     }
     for (told, shown) in seen.iter().zip(["shop.example/?a=1&b=2 #", "shop.example/?a=1&b=2 #"]) {
@@ -86,16 +86,16 @@ async fn requests_report_equal_keys_only_if_they_share_a_response() {
 }
 
 #[tokio::test]
-async fn a_key_has_nothing_of_a_cookie_a_credential_or_an_identity() {
+async fn reported_key_reveals_no_cookie_credential_or_identity() {
     let keyed = Policy::app()
         .vary_on_cookies(["lang", "plan"])
         .vary_by("tenant", |_| Some("t3nant".to_owned()))
         .vary_by_identity("user", |request| Some(request.extensions.get::<User>()?.0.to_owned()));
     for (policy, requests) in [
-        (keyed, vec![of("al1ce"), get_with("/?b=1", &[("cookie", "lang=d3; plan=g0ld")])]),
-        (Policy::rfc9111(), vec![of("al1ce"), get_with("/?b=1", &[("cookie", "sid=s3cret")])]),
+        (keyed, vec![request_of("al1ce"), get_with("/?b=1", &[("cookie", "lang=d3; plan=g0ld")])]),
+        (Policy::rfc9111(), vec![request_of("al1ce"), get_with("/?b=1", &[("cookie", "sid=s3cret")])]),
     ] {
-        let stack = telling(policy);
+        let stack = reporting_key(policy);
         for request in requests {
             let told = key_of(&stack, request).await;
             let digest = told.strip_prefix("/?b=1 #").expect("the target and a digest");
@@ -105,8 +105,8 @@ async fn a_key_has_nothing_of_a_cookie_a_credential_or_an_identity() {
 }
 
 #[tokio::test]
-async fn a_key_is_a_string_that_can_be_read_whatever_the_target_is() {
-    let stack = telling(Policy::app());
+async fn reported_key_is_readable_for_any_target() {
+    let stack = reporting_key(Policy::app());
     let long = format!("/{}", "x".repeat(4000));
     let table = [
         ("/a\"b", "/a\"b"),
@@ -117,7 +117,7 @@ async fn a_key_is_a_string_that_can_be_read_whatever_the_target_is() {
         (&long, &long[..512]),
     ];
     for (target, shown) in table {
-        // Some of these are no URI to all, and so reach no cache.
+        // `http` rejects some of these targets, so they reach no cache.
         let Ok(uri) = http::Uri::try_from(target) else { continue };
         let mut request = get("/");
         *request.uri_mut() = uri;
@@ -126,13 +126,13 @@ async fn a_key_is_a_string_that_can_be_read_whatever_the_target_is() {
             assert_eq!(told.rsplit_once(" #").map(|(shown, _)| shown), Some(shown), "{target}");
         }
     }
-    // Longer ones are told apart all the same.
+    // Longer targets are truncated, but have different keys.
     let longer = format!("{long}y");
     assert_ne!(key_of(&stack, get(&long)).await, key_of(&stack, get(&longer)).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn hits_misses_who_waited_and_who_would_not_are_told_the_key() {
+async fn hits_misses_followers_and_refusals_report_the_key() {
     let (cache, _) = timed();
     let inner = service_fn(|_: Request<Body>| async {
         sleep(50 * MS).await;
@@ -159,19 +159,19 @@ async fn hits_misses_who_waited_and_who_would_not_are_told_the_key() {
     for (told, expected) in expected {
         assert_eq!(*told, expected);
     }
-    // Nothing was looked up for these.
+    // These requests are not looked up.
     for request in [request("OPTIONS", "/a", &[]), get_with("/a", &[("expect", "100-continue")])] {
         assert!(!ask(&stack, request).await.contains("key="));
     }
 }
 
 #[tokio::test]
-async fn a_key_is_told_only_where_it_is_to_be() {
+async fn each_layer_reports_its_key_only_if_enabled() {
     let (stack, _) = site(policy(), |_, call| numbered(&[], call));
     for _ in 0..2 {
         assert!(!ask(&stack, get("/")).await.contains("key="));
     }
-    // Of layers in layers, each tells its own.
+    // Each of two nested layers reports its own key.
     let cache: Cache = memory();
     let told = |policy: PolicyBuilder| policy.cache_status(true).cache_status_key(true);
     let (inner, _) = origin(|_, call| numbered(&[], call));

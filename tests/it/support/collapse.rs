@@ -1,4 +1,4 @@
-//! Slow services behind a cache, and requests in tasks of their own.
+//! Slow services behind a cache, and requests that run in separate tasks.
 
 use crate::support::*;
 use futures::future::join_all;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tower::{Layer, Service, ServiceExt, service_fn};
 use tower_response_cache::{Cache, SiteCacheLayer};
 
-/// A cached service whose handler is this; and how often it was called.
+/// Creates a cached service from a handler, which receives the number of the call.
 pub(crate) fn slow<F, Fut>(handler: F) -> (impl CachedService, Calls, Cache)
 where
     F: Fn(usize, Request<Body>) -> Fut + Clone + Send + Sync + 'static,
@@ -59,7 +59,7 @@ pub(crate) fn status(code: u16, call: usize) -> Response<Body> {
     response
 }
 
-/// Starts a request and lets it get as far as it can.
+/// Starts a request in a task and lets it proceed until it waits.
 pub(crate) async fn start(
     service: &impl CachedService,
     request: Request<Body>,
@@ -87,8 +87,8 @@ pub(crate) async fn start_many(
     tasks
 }
 
-/// Waits for all, and fails if one hangs.
+/// Waits for all tasks, and panics if one hangs.
 pub(crate) async fn all(tasks: Vec<JoinHandle<io::Result<Answer>>>) -> Vec<io::Result<Answer>> {
-    let joined = timeout(Duration::from_secs(100), join_all(tasks)).await.expect("nobody hangs");
+    let joined = timeout(Duration::from_secs(100), join_all(tasks)).await.expect("no request hangs");
     joined.into_iter().map(|task| task.unwrap_or_else(|_| Err(io::Error::other("panicked")))).collect()
 }

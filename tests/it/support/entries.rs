@@ -1,4 +1,4 @@
-//! What kind of entry a store was given, read from its encoded form.
+//! Reads the kind of an entry from its encoded form.
 
 use tower_response_cache::clock::Clock;
 use tower_response_cache::store::Entry;
@@ -12,7 +12,7 @@ pub(crate) enum EntryKind {
     Counter,
 }
 
-/// Returns the kind of an entry. It follows the version, the length and the checksum of the frame.
+/// Returns the kind of an entry: the byte after the version, the length and the checksum of the frame.
 pub(crate) fn entry_kind(entry: &Entry) -> EntryKind {
     match entry.encode(&Clock::manual().0)[20] {
         1 => EntryKind::Response,

@@ -1,4 +1,4 @@
-//! What the tests share: an origin that counts its calls, and a client that reads whole answers.
+//! An origin that counts its calls, and a client that reads whole answers.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -20,7 +20,7 @@ pub(crate) type Body = Full<Bytes>;
 pub(crate) type Inner = BoxCloneService<Request<Body>, Response<Body>, Infallible>;
 pub(crate) type Stack = BoxCloneService<Request<Body>, Response<ResponseBody<Body>>, Infallible>;
 
-/// How often the origin was called.
+/// The number of calls to an origin.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<AtomicUsize>);
 
@@ -51,13 +51,13 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().expect("text"))
     }
 
-    /// Whether no call was made for it: it came from the cache, or was another's.
+    /// Returns `true` if the response came from the cache or from another request's fetch.
     pub(crate) fn is_hit(&self) -> bool {
         let answered = |status: &str| status.contains("; hit") || status.contains("; collapsed;");
         self.header("cache-status").is_some_and(answered)
     }
 
-    /// Why the request was forwarded, and the word on why its response was not stored.
+    /// Returns the `detail` of `Cache-Status`: why the request was forwarded or its response not stored.
     pub(crate) fn detail(&self) -> Option<&str> {
         self.header("cache-status")?.split("detail=").nth(1)
     }
@@ -67,12 +67,12 @@ pub(crate) fn memory() -> Cache {
     Cache::new(memory_store(32 << 20))
 }
 
-/// A store in which the same names of invalidations share buckets in every run.
+/// Creates a store with a fixed seed, in which the same scopes share buckets in every run.
 pub(crate) fn memory_store(capacity: u64) -> MemoryStore {
     MemoryStore::builder().seed(3).max_bytes(capacity).build().expect("valid")
 }
 
-/// A cache whose time stands still.
+/// Creates a cache whose clock advances only by hand.
 pub(crate) fn timed() -> (Cache, ManualClock) {
     let (clock, hand) = Clock::manual();
     let store =
@@ -80,12 +80,12 @@ pub(crate) fn timed() -> (Cache, ManualClock) {
     (Cache::builder(store).clock(clock).build().expect("valid"), hand)
 }
 
-/// The application preset with a default ttl of a minute, telling what it did.
+/// The application preset with a default TTL of one minute and `Cache-Status`.
 pub(crate) fn policy() -> PolicyBuilder {
     Policy::app().default_ttl(MINUTE).cache_status(true)
 }
 
-/// An origin that answers at once.
+/// Creates an origin that answers at once. `answer` receives the number of the call.
 pub(crate) fn origin(
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
 ) -> (Inner, Calls) {
@@ -98,7 +98,7 @@ pub(crate) fn origin(
     (service.boxed_clone(), calls)
 }
 
-/// A site-wide cache before an origin that answers at once; the body says which call made it.
+/// Creates a site-wide cache in front of an origin that answers at once.
 pub(crate) fn site(
     policy: PolicyBuilder,
     answer: impl Fn(&Request<Body>, usize) -> Response<Body> + Clone + Send + Sync + 'static,
@@ -121,7 +121,7 @@ pub(crate) fn route_over(cache: &Cache, ttl: Duration, inner: Inner) -> Stack {
         .boxed_clone()
 }
 
-/// A response with some header lines whose body is the number of the call.
+/// Creates a response with some header lines. Its body is the number of the call.
 pub(crate) fn numbered(lines: &[(&str, &str)], call: usize) -> Response<Body> {
     with_lines(lines, call.to_string())
 }
@@ -171,13 +171,13 @@ where
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
-/// Sends two requests one after the other and tells whether the second was a hit.
+/// Sends two requests one after the other and returns `true` if the second is a hit.
 pub(crate) async fn shares(stack: &Stack, first: Request<Body>, second: Request<Body>) -> bool {
     send(stack, first).await;
     send(stack, second).await.is_hit()
 }
 
-/// A page that is made by a function of the cache.
+/// Creates a cached page whose body `make` computes with the cache.
 pub(crate) fn page<F, Fut>(cache: &Cache, make: F) -> (Stack, Calls)
 where
     F: Fn(Cache) -> Fut + Clone + Send + Sync + 'static,

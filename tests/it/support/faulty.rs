@@ -1,4 +1,4 @@
-//! A remote store that can be at fault.
+//! A remote store with a fault.
 
 use super::entries::{EntryKind, entry_kind};
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use tower_response_cache::store::{
 };
 use tower_response_cache::{Cache, MemoryStore, Store};
 
-/// What is wrong with a store.
+/// The fault of a store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Fault {
     /// Every operation fails.
     Down,
-    /// Every operation takes for ever.
+    /// Every operation hangs.
     Hangs,
-    /// Entries can be read, invalidations can't.
+    /// Only the operations on generations fail.
     LostGenerations,
-    /// Can be invalidated by nobody.
+    /// Every invalidation fails.
     CantInvalidate,
-    /// The same, in this process.
+    /// Every invalidation fails, and the store is local.
     CantInvalidateInside,
-    /// Fails to put any entry, and to replace an entry by a response.
+    /// `put` fails, and so does `compare_and_set` with a response.
     CantPut,
-    /// Does everything later, and says so later still, but rightly.
+    /// Works, but each operation takes effect after 3 ms and answers after 5 ms.
     Slow,
-    /// Has no place for invalidations but itself.
+    /// Provides no `Generations`: the cache keeps the invalidations in an entry of the store.
     NoGenerations,
 }
 
@@ -162,7 +162,7 @@ impl Generations for FaultyGenerations {
     }
 }
 
-/// A cache over a store in this process, and one over a store outside of it.
+/// Creates a cache over a local store, and a cache over a slow remote store.
 pub(crate) fn caches() -> Vec<(Cache, ManualClock)> {
     [None, Some(Fault::Slow)]
         .map(|fault| {

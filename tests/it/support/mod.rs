@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Helpers that several test modules share.
 
 mod cases;
 pub(crate) mod collapse;

@@ -20,7 +20,7 @@ use tower_response_cache::clock::ManualClock;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Policy, SiteCacheLayer};
 
-/// What hangs shall fail; nothing else depends on it.
+/// The time after which a hanging test fails. No test depends on its length.
 const GUARD: Duration = Duration::from_secs(60);
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -28,20 +28,20 @@ pub(crate) async fn guarded<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(GUARD, what).await.expect("does not hang")
 }
 
-/// What the upstream does with its connection once it has answered.
+/// The upstream's treatment of a connection after its answer.
 #[derive(Debug, Clone)]
 pub(crate) enum Then {
     Keep,
     Close,
     Reset,
-    /// Resets when it is told to.
+    /// Resets the connection once notified.
     ResetOn(Arc<Notify>),
-    /// Goes on when it is told to.
+    /// Writes these bytes once notified, then closes the connection.
     WriteOn(Arc<Notify>, Vec<u8>),
     Stall,
 }
 
-/// What the upstream answers one request with, byte by byte.
+/// The raw bytes that answer one request.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     bytes: Vec<u8>,
@@ -53,19 +53,19 @@ impl Reply {
         Self { bytes: bytes.into(), then }
     }
 
-    /// Some bytes, and the end of the connection.
+    /// Creates a reply after which the upstream closes the connection.
     pub(crate) fn closing(bytes: impl Into<Vec<u8>>) -> Self {
         Self::new(bytes, Then::Close)
     }
 }
 
-/// A page with some more lines in its head.
+/// Creates a page with additional header lines, after which the connection stays open.
 pub(crate) fn page(lines: &str, body: &str) -> Reply {
     let length = body.len();
     Reply::new(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{lines}\r\n{body}"), Then::Keep)
 }
 
-/// A request as the upstream has read it.
+/// A request as the upstream read it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) head: String,
@@ -77,14 +77,14 @@ impl Seen {
         self.head.lines().next().unwrap_or_default()
     }
 
-    /// The values of all the lines of this name.
+    /// Returns the values of all header lines with this name.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(':'));
         lines.filter(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
     }
 }
 
-/// An upstream that answers as it was told, and then with numbered pages that are fresh for a minute.
+/// An upstream that sends scripted replies first, then numbered pages that are fresh for a minute.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -134,7 +134,7 @@ async fn answer(mut stream: TcpStream, reply: impl Fn(Seen) -> Reply) {
     let mut buf = Vec::new();
     while let Some(request) = read_request(&mut stream, &mut buf).await {
         let Reply { bytes, then } = reply(request);
-        // Who has heard enough may have gone.
+        // The proxy may have closed the connection already.
         let _ = stream.write_all(&bytes).await;
         match then {
             Then::Keep => continue,
@@ -154,7 +154,7 @@ async fn answer(mut stream: TcpStream, reply: impl Fn(Seen) -> Reply) {
     }
 }
 
-/// Reads as much as makes up one request, and leaves what is behind it.
+/// Reads one request, and leaves later bytes in `buf`.
 async fn read_request(stream: &mut TcpStream, buf: &mut Vec<u8>) -> Option<Seen> {
     let head = split_at(stream, buf, b"\r\n\r\n").await?;
     let head = String::from_utf8_lossy(&head).into_owned();
@@ -189,7 +189,7 @@ pub(crate) fn position(bytes: &[u8], part: &[u8]) -> Option<usize> {
     bytes.windows(part.len()).position(|window| window == part)
 }
 
-/// The example, over an upstream; its cache has a clock that stands still.
+/// The example proxy over an upstream. The clock of its cache advances only by hand.
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     pub(crate) clock: ManualClock,
@@ -203,7 +203,7 @@ impl Drop for Proxy {
     }
 }
 
-/// What the example starts with, and stale responses where the upstream fails.
+/// The default policy of the example, with stale responses on errors.
 pub(crate) fn softened() -> PolicyBuilder {
     Policy::rfc9111().cache_status(true).stale_if_error(Duration::from_secs(3600))
 }
@@ -231,7 +231,8 @@ impl Proxy {
         Self { address, clock, stop: Some(stop), task }
     }
 
-    /// One with so many requests to the upstream at a time, and so much patience with clients that read nothing.
+    /// Starts a proxy that sends at most `requests` requests to the upstream at a time, and that waits
+    /// at most `patience` for a client that reads nothing.
     pub(crate) async fn limited(
         origin: &Origin,
         requests: usize,
@@ -255,7 +256,7 @@ impl Proxy {
         let inner = SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(upstream);
         let (stop, stopped) = oneshot::channel();
         let stopped = async move {
-            // Dropped with its test, it goes on until it is aborted.
+            // If the test drops `stop`, the proxy runs until its task is aborted.
             if stopped.await.is_err() {
                 std::future::pending().await
             }
@@ -267,12 +268,12 @@ impl Proxy {
         self.address
     }
 
-    /// Tells it to stop.
+    /// Signals the proxy to stop.
     pub(crate) fn stop(&mut self) {
         self.stop.take().expect("once").send(()).expect("it runs");
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the proxy has stopped.
     pub(crate) async fn stopped(mut self) {
         guarded(&mut self.task).await.expect("no panic");
     }
@@ -281,14 +282,14 @@ impl Proxy {
         Client { stream: TcpStream::connect(self.address).await.expect("connects"), got: Vec::new() }
     }
 
-    /// Sends some bytes, and returns all there is in return until the connection ends.
+    /// Sends some bytes, and returns all bytes that arrive until the connection ends.
     pub(crate) async fn raw(&self, bytes: impl AsRef<[u8]>) -> Vec<u8> {
         let mut client = self.connect().await;
         client.write(bytes).await;
         client.rest().await
     }
 
-    /// Sends one request of raw bytes that asks for the connection to be closed.
+    /// Sends one request as raw bytes. The request must ask for the connection to be closed.
     pub(crate) async fn send(&self, bytes: impl AsRef<[u8]>) -> Got {
         Got::read(&self.raw(bytes).await)
     }
@@ -308,17 +309,17 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// The server may have heard enough.
+    /// Writes some bytes. Ignores errors: the proxy may have closed the connection.
     pub(crate) async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = guarded(self.stream.write_all(bytes.as_ref())).await;
     }
 
-    /// Reads until these bytes have come.
+    /// Reads until the received bytes contain `part`.
     pub(crate) async fn until(&mut self, part: &str) {
         while position(&self.got, part.as_bytes()).is_none() {
             let read = guarded(self.stream.read_buf(&mut self.got)).await.expect("reads");
             let got = String::from_utf8_lossy(&self.got);
-            assert!(read > 0, "the end, and no {part:?} in {got:?}");
+            assert!(read > 0, "the connection ended without {part:?}: {got:?}");
         }
     }
 
@@ -333,11 +334,11 @@ impl Client {
     }
 }
 
-/// An answer, as much of it as came.
+/// A received answer, which may be cut short.
 #[derive(Debug)]
 pub(crate) struct Got {
     pub(crate) answer: Answer,
-    /// Whether the body came to its end.
+    /// `true` if the body is complete.
     pub(crate) is_whole: bool,
 }
 
@@ -348,7 +349,7 @@ impl Got {
         got
     }
 
-    /// Reads all there is, one after the other.
+    /// Reads all answers, one after the other.
     pub(crate) fn read_all(mut bytes: &[u8]) -> Vec<Self> {
         let mut all = Vec::new();
         while !bytes.is_empty() {
@@ -392,7 +393,7 @@ impl Got {
         self.answer.is_hit()
     }
 
-    /// What the cache says that it did.
+    /// Returns `Cache-Status` without the name of the cache, or `nothing`.
     pub(crate) fn cache(&self) -> &str {
         let status = self.header("cache-status").unwrap_or("nothing");
         status.strip_prefix("tower-response-cache; ").unwrap_or(status)

@@ -1,10 +1,10 @@
-//! A slow remote store without a place for invalidations.
+//! A slow remote store without `Generations`.
 
 use std::time::Duration;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode, StoreFuture};
 use tower_response_cache::{MemoryStore, Store};
 
-/// A remote store without a place for invalidations: each operation takes five milliseconds.
+/// A remote store without `Generations`. Each operation takes five milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote(pub(crate) MemoryStore);
 

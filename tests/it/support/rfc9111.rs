@@ -1,4 +1,4 @@
-//! Stacks with the preset for a proxy, whose time stands still.
+//! Stacks with the preset `Policy::rfc9111`, whose clocks advance only by hand.
 
 use crate::support::*;
 use http::{Request, Response, StatusCode};
@@ -46,7 +46,7 @@ pub(crate) fn app() -> PolicyBuilder {
     Policy::app().cache_status(true)
 }
 
-/// Returns a date before the clock starts.
+/// Returns the date that lies `by` before the start of the clock.
 pub(crate) fn earlier(by: Duration) -> String {
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + START - by)
 }

@@ -1,4 +1,4 @@
-//! Layers that select what a conditional or range request is sent.
+//! Layers that evaluate conditional and range requests.
 
 use crate::support::*;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,8 @@ pub(crate) fn modified() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// One page behind each layer that selects what a request is sent: stored in a cache, and in `ConditionalGetLayer`.
+/// Puts one page behind each layer that evaluates conditional and range requests: a cache, which has
+/// stored the page, and `ConditionalGetLayer`.
 pub(crate) async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
     let page = move || origin(move |_, _| with_lines(lines, body)).0;
     let cache = site_over(&memory(), page());
@@ -34,5 +35,6 @@ pub(crate) fn digests(answer: &Answer) -> [bool; 3] {
     DIGESTS.map(|name| answer.header(name).is_some())
 }
 
-/// RFC 9110 section 9.2.1, and what RFC 4918, RFC 3253, RFC 5323 and the method registry say is safe.
+/// Safe methods besides `GET` and `HEAD`: RFC 9110 section 9.2.1, RFC 4918, RFC 3253, RFC 5323 and the
+/// method registry.
 pub(crate) const SAFE: [&str; 6] = ["PROPFIND", "REPORT", "SEARCH", "QUERY", "OPTIONS", "TRACE"];

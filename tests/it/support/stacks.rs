@@ -1,4 +1,4 @@
-//! Caches over stores of several kinds, and services behind them, for tests of invalidation.
+//! Caches over several kinds of stores, and services behind the caches, for tests of invalidation.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -16,13 +16,13 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 pub(crate) const A: (&str, &str) = ("host", "a.example");
 pub(crate) const B: (&str, &str) = ("host", "b.example");
 
-/// Where entries and invalidations are kept.
+/// The kind of store that keeps entries and invalidations.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Kept {
     Inside,
-    /// In a store that answers later.
+    /// A remote store that answers later.
     Outside,
-    /// The invalidations as one entry of the store.
+    /// A store that keeps the invalidations in one of its entries.
     #[cfg(feature = "testing")]
     AsOneRecord,
 }
@@ -35,7 +35,7 @@ pub(crate) const ALL: &[Kept] = &[
 ];
 
 impl Kept {
-    /// A cache whose time stands still.
+    /// Creates a cache whose clock advances only by hand.
     pub(crate) fn cache(self, namespace: usize) -> (Cache, ManualClock) {
         let (clock, hand) = Clock::manual();
         let memory =
@@ -51,7 +51,7 @@ impl Kept {
     }
 }
 
-/// Lets what goes on in the background come to its end: time is paused, and so moves on by itself.
+/// Lets background work finish. The paused time advances by itself.
 pub(crate) async fn settle() {
     sleep(S).await;
 }
@@ -67,7 +67,7 @@ pub(crate) fn layered(cache: &Cache, policy: PolicyBuilder, inner: Inner) -> Sta
         .boxed_clone()
 }
 
-/// A response with tags by its handler, whose body is the number of the call.
+/// Creates a response with tags from its handler. Its body is the number of the call.
 pub(crate) fn tagged<T: Into<String>>(
     tags: impl IntoIterator<Item = T>,
     lines: &[(&str, &str)],
@@ -100,18 +100,18 @@ pub(crate) fn is_stale(answer: &Answer) -> bool {
     answer.is_hit() && answer.detail() == Some("stale")
 }
 
-/// Sends a request in a task of its own.
+/// Sends a request in a separate task.
 pub(crate) fn begin(stack: &Stack, request: Request<Body>) -> tokio::task::JoinHandle<Answer> {
     let call = stack.clone().oneshot(request);
     tokio::spawn(async move { read(call.await.expect("infallible")).await })
 }
 
-/// Tells whether a page is stored, by asking for it.
+/// Requests a page, and returns `true` if it was stored.
 pub(crate) async fn is_there(stack: &Stack, path: &str) -> bool {
     send(stack, get(path)).await.is_hit()
 }
 
-/// Asks for pages, so that they are stored.
+/// Requests pages, so that they are stored.
 pub(crate) async fn fill(stack: &Stack, paths: &[&str]) {
     for path in paths {
         send(stack, get(path)).await;
@@ -128,7 +128,7 @@ pub(crate) fn windowed() -> PolicyBuilder {
     lasting().stale_while_revalidate(30 * S)
 }
 
-/// A service that takes 100 milliseconds, and says at the end what it found at the beginning.
+/// Creates a service that takes 100 ms. Its body is the number of the call, taken at the start.
 pub(crate) fn slow(
     tags: &'static [&'static str],
     lines: &'static [(&'static str, &'static str)],

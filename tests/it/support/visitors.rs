@@ -1,4 +1,4 @@
-//! Visitors, and an origin whose pages say for whom they were made.
+//! Visitors, and an origin whose pages name the visitor that they were made for.
 
 use crate::support::*;
 use http::{HeaderMap, Request, Response};
@@ -11,7 +11,7 @@ use tower_response_cache::key::RequestHead;
 
 pub(crate) const USERS: [&str; 2] = ["alice", "bob"];
 pub(crate) const TENANTS: [&str; 2] = ["a.example", "b.example"];
-/// Cookie, Accept-Language, and what the page is to be in.
+/// Cookie, `Accept-Language`, and the expected language of the page.
 pub(crate) const LANGUAGES: [(&str, &str, &str); 6] = [
     ("", "", "en"),
     ("", "de-AT, en;q=0.5", "de"),
@@ -20,14 +20,14 @@ pub(crate) const LANGUAGES: [(&str, &str, &str); 6] = [
     ("lang=en", "", "en"),
     ("lang=en", "de", "en"),
 ];
-/// The paths, and what their pages say of who may store them.
+/// The paths, and the `Cache-Control` of their pages.
 pub(crate) const PAGES: [(&str, &[(&str, &str)]); 3] = [
     ("/", &[]),
     ("/public", &[("cache-control", "public, max-age=60")]),
     ("/p", &[("cache-control", "private, max-age=60")]),
 ];
 
-/// By what a visitor is known.
+/// How a visitor is identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     Nothing,
@@ -85,7 +85,7 @@ pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     pairs.filter_map(|pair| pair.split_once('=')).find(|(other, _)| *other == name).map(|(_, value)| value)
 }
 
-/// Finds out who sent a request, as a handler or an authentication layer does.
+/// Returns the user who sent a request, found as by a handler or an authentication layer.
 pub(crate) fn sender(request: RequestHead<'_>) -> Option<String> {
     let headers = request.headers;
     let field = |name| Some(headers.get(name)?.to_str().expect("text"));
@@ -95,10 +95,10 @@ pub(crate) fn sender(request: RequestHead<'_>) -> Option<String> {
     user.map(str::to_owned)
 }
 
-/// The origin: its pages change with each invalidation, and are made when it is told to.
+/// An origin whose pages change with each invalidation. It makes a page when the request arrives.
 #[derive(Default)]
 pub(crate) struct Origin {
-    /// Whether requests wait for a step that answers them.
+    /// `true` if each response waits for a call of `answer`.
     pub(crate) by_hand: bool,
     pub(crate) waiting: Mutex<Vec<oneshot::Sender<()>>>,
     pub(crate) versions: Mutex<[usize; PAGES.len()]>,
@@ -120,7 +120,7 @@ impl Origin {
         service.boxed_clone()
     }
 
-    /// Says what the handler sees.
+    /// Makes a page that lists the inputs that the handler sees.
     fn page(&self, request: &Request<Body>) -> Response<Body> {
         let headers = request.headers();
         let user = sender(request.into()).unwrap_or_else(|| "anybody".to_owned());
@@ -147,7 +147,7 @@ impl Origin {
         true
     }
 
-    /// Returns the versions that those get at least who come from now on.
+    /// Changes one page or all pages, and returns the invalidation to send.
     pub(crate) fn change(&self, page: Option<usize>) -> Invalidation {
         let mut versions = self.versions.lock().expect("unpoisoned");
         let changed = versions.iter_mut().enumerate().filter(|(at, _)| page.is_none_or(|page| page == *at));
