@@ -1,4 +1,4 @@
-//! Bodies: streamed as they come, stored whole or not at all, served as they were.
+//! Bodies: streamed as they arrive, stored completely or not at all, and served unchanged.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ fn data(text: &'static str) -> Result<Frame<Bytes>, io::Error> {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-/// A cached service whose every response has these lines and frames; and how often it was called.
+/// Creates a cached service, each response of which has these lines and frames. Counts its calls.
 fn streaming(
     lines: &'static [(&'static str, &'static str)],
     frames: impl Fn() -> Frames + Clone + Send + Sync + 'static,
@@ -58,7 +58,7 @@ async fn many_frames_are_stored_as_one_body() {
     assert_eq!(send(&stack, get("/")).await.text(), "abcd");
     let hit = send(&stack, get("/")).await;
     assert_eq!((hit.text(), hit.is_hit(), calls.count()), ("abcd", true, 1));
-    assert_eq!(cache.recording_bytes(), 0, "the budget is given back");
+    assert_eq!(cache.recording_bytes(), 0, "the budget is released");
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_failing_body_is_not_stored_and_its_error_is_passed_on() {
         let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
         let first = body.frame().await.expect("a frame").expect("data");
         assert_eq!(first.into_data().expect("data"), "a");
-        assert!(!body.is_end_stream(), "there is an error to come");
+        assert!(!body.is_end_stream(), "an error follows");
         let error = body.frame().await.expect("a frame").expect_err("the error");
         assert_eq!(error.to_string(), "cut");
         assert_eq!(calls.count(), call);
@@ -82,7 +82,7 @@ async fn a_body_shorter_or_longer_than_declared_is_not_stored() {
         let (stack, calls, cache) = streaming(lines, || vec![data("a"), data("b")]);
         for _ in 0..2 {
             let response = stack.clone().oneshot(get("/")).await.expect("infallible");
-            // A server takes an exact size for granted, and would keep the connection.
+            // A server trusts an exact size, and would keep the connection open.
             assert!(response.body().size_hint().exact().is_none() && !response.body().is_end_stream());
             assert_eq!(read(response).await.text(), "ab");
         }
@@ -132,8 +132,8 @@ async fn recordings_past_their_budget_pass_through() {
     assert_eq!((calls.count(), cache.recording_bytes()), (2, 0));
 }
 
-/// A cached service of one small page, and of large ones of so many bytes that never end.
-fn beside_endless_ones(
+/// Creates a cached service with one small page, and with pages of `large` bytes that never end.
+fn with_endless_pages(
     cache: &Cache,
     large: usize,
 ) -> (
@@ -169,7 +169,7 @@ fn beside_endless_ones(
 async fn slow_readers_do_not_prevent_storing_other_pages() {
     let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(1 << 20).build().expect("valid");
-    let (stack, _) = beside_endless_ones(&cache, 300 << 10);
+    let (stack, _) = with_endless_pages(&cache, 300 << 10);
     let mut readers = Vec::new();
     for number in 0..8 {
         let response = stack.clone().oneshot(get(&format!("/large?{number}"))).await.expect("infallible");
@@ -184,7 +184,7 @@ async fn slow_readers_do_not_prevent_storing_other_pages() {
 async fn a_page_without_recording_budget_is_stored_next_time() {
     let store = memory_store(8 << 20);
     let cache = Cache::builder(store).recording_bytes(8).build().expect("valid");
-    let (stack, calls) = beside_endless_ones(&cache, 6);
+    let (stack, calls) = with_endless_pages(&cache, 6);
     let in_the_way = stack.clone().oneshot(get("/large")).await.expect("infallible");
     for _ in 0..2 {
         assert!(!send(&stack, get("/small")).await.is_hit());
@@ -226,7 +226,7 @@ async fn head_and_frames_are_sent_as_they_arrive() {
     });
     let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(inner);
     let mut sender = sender;
-    // The body has no end yet, and not even a beginning.
+    // The body has neither a first frame nor an end yet.
     let response = stack.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = response.into_body();
     for text in ["first", "second"] {
@@ -256,14 +256,14 @@ async fn an_endless_body_sends_its_head_and_uses_bounded_memory() {
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..4096 {
         body.frame().await.expect("endless").expect("data");
-        // Each frame is counted with something for itself.
+        // The budget also counts an overhead per frame.
         assert!(cache.recording_bytes() <= 9 << 20);
     }
-    assert_eq!((cache.recording_bytes(), cache.flights()), (0, 0), "given up long ago");
+    assert_eq!((cache.recording_bytes(), cache.flights()), (0, 0), "the recording is given up");
 }
 
 #[tokio::test]
-async fn a_client_that_goes_away_leaves_nothing_half_stored() {
+async fn client_disconnect_stores_no_partial_body() {
     let (stack, calls, cache) = streaming(&[], || {
         let mut frames: Frames = (0..100).map(|_| data("x")).collect();
         frames.push(data("end"));
@@ -280,7 +280,7 @@ async fn a_client_that_goes_away_leaves_nothing_half_stored() {
 
 #[tokio::test]
 async fn a_body_of_declared_length_is_stored_before_its_end_is_polled() {
-    // More frames than are read ahead, and a stream that does not know its end before it is asked.
+    // The stream has more frames than are read ahead, and does not know its end before it is polled.
     let (stack, calls, _) = streaming(&[("content-length", "100")], || (0..100).map(|_| data("x")).collect());
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..100 {
@@ -335,7 +335,7 @@ async fn unsent_recorded_frames_count_against_the_budget() {
     for number in 0..500 {
         unread.push(stack.clone().oneshot(get(&format!("/?{number}"))).await.expect("infallible"));
     }
-    // One frame each, beside the budget.
+    // Each recording may exceed the budget by one frame.
     assert!(produced.count() * 4096 <= (1 << 20) + 500 * 4096, "{}", produced.count());
     for response in unread {
         assert_eq!(read(response).await.body.len(), 60 * 4096);
@@ -344,8 +344,8 @@ async fn unsent_recorded_frames_count_against_the_budget() {
 }
 
 #[tokio::test]
-async fn a_head_request_never_fills_the_cache() {
-    // As under axum's Router::layer, the handler answers HEAD with a body; or with none, but a length.
+async fn head_request_stores_no_response() {
+    // The handler answers `HEAD` with a body, as under axum's `Router::layer`, or with a length only.
     for body in ["body", ""] {
         let (stack, calls) = site(policy(), move |request, _| {
             let body = if request.method() == "HEAD" { body } else { "page" };
@@ -359,7 +359,7 @@ async fn a_head_request_never_fills_the_cache() {
 }
 
 #[tokio::test]
-async fn a_hit_has_an_exact_size_and_an_end() {
+async fn hit_body_has_an_exact_size_and_reports_its_end() {
     let (stack, _) = site(policy(), |request, _| {
         with_lines(&[], if request.uri().path() == "/empty" { "" } else { "12345" })
     });
@@ -401,7 +401,7 @@ async fn a_small_single_frame_body_is_not_copied() {
 }
 
 #[tokio::test]
-async fn repeated_lines_and_bytes_that_are_not_ascii_are_kept_exactly() {
+async fn repeated_lines_and_non_ascii_bytes_are_kept_exactly() {
     let (stack, _) = site(policy(), |_, call| {
         let mut response = numbered(&[("link", "<a>"), ("link", ""), ("link", "<b>, <c>")], call);
         response.headers_mut().insert("x-name", HeaderValue::from_bytes(b"caf\xe9").expect("obs-text"));

@@ -1,4 +1,4 @@
-//! Stores: those of the crate keep the contract, and a broken one never breaks the site.
+//! Stores: the stores of this crate keep the contract, and a broken store never breaks the site.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -24,28 +24,32 @@ pub(crate) fn over(fault: Fault) -> (Stack, Calls, Cache, Faulty) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broken_store_never_breaks_the_site_and_says_so() {
+async fn a_broken_store_never_breaks_the_site_and_is_reported() {
     for fault in [Fault::Down, Fault::Hangs] {
         let (stack, calls, cache, store) = over(fault);
         for call in 1..=2 {
             let begun = tokio::time::Instant::now();
             let answer = send(&stack, get("/")).await;
             assert_eq!((answer.text(), answer.detail()), (call.to_string().as_str(), Some("store-failed")));
-            assert!(begun.elapsed() <= Duration::from_secs(1), "within the limit: {:?}", begun.elapsed());
+            assert!(
+                begun.elapsed() <= Duration::from_secs(1),
+                "within the time limit: {:?}",
+                begun.elapsed()
+            );
         }
         assert!(cache.store_errors() >= 2);
         let error = cache.invalidate(Invalidation::path("/")).await.expect_err("it is down");
         let expected =
             if fault == Fault::Hangs { StoreErrorKind::TimedOut } else { StoreErrorKind::Unavailable };
-        assert_eq!(error.kind(), expected, "whoever invalidates has to know");
+        assert_eq!(error.kind(), expected, "the caller learns that the invalidation failed");
         store.on.store(false, Ordering::SeqCst);
-        assert!(shares(&stack, get("/"), get("/")).await, "all is well again");
+        assert!(shares(&stack, get("/"), get("/")).await, "the store works again");
         assert_eq!(calls.count(), 3);
     }
 }
 
 #[tokio::test]
-async fn what_may_have_been_invalidated_is_not_served() {
+async fn entries_are_not_served_if_generations_cannot_be_read() {
     let (stack, calls, _, store) = over(Fault::LostGenerations);
     store.on.store(false, Ordering::SeqCst);
     assert!(shares(&stack, get("/"), get("/")).await);
@@ -55,7 +59,7 @@ async fn what_may_have_been_invalidated_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_the_same() {
+async fn slow_store_serves_hits_variants_and_invalidations() {
     let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store);
     let (inner, calls) = origin(|_, call| numbered(&[("vary", "x-a")], call));
@@ -71,7 +75,7 @@ async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_t
     cache.invalidate(Invalidation::path("/")).await.expect("slow, not down");
     assert!(!send(&stack, get_with("/", &[("x-a", "1")])).await.is_hit());
     tokio::time::sleep(Duration::from_millis(100)).await;
-    // The client leaves while the invalidation is under way.
+    // The client disconnects during the invalidation.
     assert!(send(&stack, get_with("/", &[("x-a", "1")])).await.is_hit());
     let post = tokio::time::timeout(Duration::from_millis(2), send(&stack, request("POST", "/", &[])));
     assert!(post.await.is_err());
@@ -81,20 +85,20 @@ async fn a_store_that_answers_later_serves_hits_variants_and_invalidations_all_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_waits_for_what_a_store_is_being_told() {
+async fn shutdown_waits_for_pending_writes() {
     let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|_, call| numbered(&[], call));
     let stack = site_over(&cache, inner);
     send(&stack, get("/")).await;
-    assert!(store.inner.is_empty(), "it takes its time");
+    assert!(store.inner.is_empty(), "the write is pending");
     cache.shutdown().await;
     assert_eq!(store.inner.len(), 1);
 }
 
-/// The body is complete, and the store is being told: who comes then waits for that.
+/// The body is complete, and its write is pending. The next request waits for the write.
 #[tokio::test(start_paused = true)]
-async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
+async fn request_during_a_slow_write_makes_no_call() {
     let cache = Cache::new(Faulty::new(memory_store(1 << 20), Fault::Slow));
     let calls = Calls::default();
     let counted = calls.clone();
@@ -119,7 +123,7 @@ async fn who_comes_between_the_end_of_a_body_and_a_slow_write_makes_no_call() {
 }
 
 #[test]
-fn bad_configuration_is_refused_when_it_is_built() {
+fn invalid_configuration_is_rejected_by_build() {
     let kind =
         |builder: tower_response_cache::cache::CacheBuilder| builder.build().expect_err("refused").kind();
     assert_eq!(kind(Cache::builder(NullStore::new()).namespace("")), ConfigErrorKind::EmptyNamespace);
@@ -132,12 +136,12 @@ fn bad_configuration_is_refused_when_it_is_built() {
 
 #[test]
 #[should_panic(expected = "the capacity in bytes is too small")]
-fn a_memory_store_that_could_hold_nothing_is_refused() {
+fn memory_store_without_capacity_panics() {
     let _ = MemoryStore::with_max_bytes(0);
 }
 
 #[tokio::test]
-async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queries() {
+async fn flood_of_queries_keeps_memory_bounded_and_hot_pages_stored() {
     let store = memory_store(1 << 20);
     let (inner, calls) = origin(|_, _| with_lines(&[], "x".repeat(2000)));
     let stack = SiteCacheLayer::new(&Cache::new(store.clone()))
@@ -149,14 +153,14 @@ async fn memory_stays_bounded_and_hot_pages_stay_under_a_flood_of_distinct_queri
         send(&stack, get(&format!("/?q={i}"))).await;
         assert!(store.weight() <= 1 << 20);
         if i % 20 == 0 {
-            assert!(send(&stack, get("/hot")).await.is_hit(), "driven out after {i}");
+            assert!(send(&stack, get("/hot")).await.is_hit(), "evicted after {i}");
         }
     }
     assert_eq!(calls.count(), 5001);
 }
 
 #[tokio::test]
-async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
+async fn copy_of_an_evicted_entry_does_not_block_writers() {
     let store = memory_store(256 << 10);
     let value = |size: usize| Entry::raw(vec![1; size]);
     let hot = KeyRef::new(b"hot");
@@ -184,7 +188,7 @@ async fn a_copy_of_an_evicted_entry_does_not_keep_a_writer_out() {
 }
 
 #[tokio::test]
-async fn a_hot_page_replaced_or_removed_is_seen_by_every_thread_at_once() {
+async fn every_thread_sees_a_replaced_or_removed_entry_at_once() {
     let store = memory_store(1 << 20);
     let key = KeyRef::new(b"hot");
     for round in 0..5 {
@@ -206,9 +210,9 @@ async fn a_hot_page_replaced_or_removed_is_seen_by_every_thread_at_once() {
     }
 }
 
-/// The client leaves while the store is being told that the page is no longer everybody's.
+/// The client disconnects while the cache removes a page that has become private.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys() {
+async fn disconnect_does_not_keep_a_page_that_became_private() {
     const S: Duration = Duration::from_secs(1);
     for patience in 0..60 {
         let (clock, hand) = Clock::manual();
@@ -231,13 +235,13 @@ async fn a_client_that_leaves_does_not_keep_a_page_that_is_no_longer_everybodys(
         let _ = tokio::time::timeout(Duration::from_millis(patience), send(&stack, get("/"))).await;
         tokio::time::sleep(S).await;
         if calls.count() == 2 {
-            assert_ne!(send(&stack, get("/")).await.text(), "1", "left after {patience} ms");
+            assert_ne!(send(&stack, get("/")).await.text(), "1", "disconnected after {patience} ms");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn shutdowns_may_be_many_and_one_be_dropped() {
+async fn shutdown_may_be_repeated_and_dropped() {
     let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store.clone());
     let (inner, _) = origin(|_, call| numbered(&[], call));
@@ -246,12 +250,12 @@ async fn shutdowns_may_be_many_and_one_be_dropped() {
     assert!(tokio::time::timeout(Duration::from_millis(1), cache.shutdown()).await.is_err());
     send(&stack, get("/b")).await;
     let all = futures::future::join_all((0..3).map(|_| cache.shutdown()));
-    tokio::time::timeout(Duration::from_secs(5), all).await.expect("they end");
+    tokio::time::timeout(Duration::from_secs(5), all).await.expect("all shutdowns end");
     assert_eq!(store.inner.len(), 2);
-    tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("it ends");
+    tokio::time::timeout(Duration::from_secs(5), cache.shutdown()).await.expect("the shutdown ends");
 }
 
-/// Returns the result of a memory store, which is ready at once.
+/// Returns the result of a memory store's future, which is ready at once.
 fn at_once<T: Send + 'static>(future: StoreFuture<T>) -> T {
     future.now_or_never().expect("in memory").expect("no error")
 }

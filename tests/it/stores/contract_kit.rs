@@ -1,4 +1,4 @@
-//! The contract kit: each rule is broken by a store that the kit finds out, with a report that names the rule.
+//! The contract kit detects a breach of each rule, and its report names the rule.
 
 use crate::support::entries::{EntryKind, entry_kind};
 use crate::support::faulty::{Fault, Faulty};
@@ -32,7 +32,7 @@ async fn the_memory_store_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_store_without_generations_keeps_invalidations_as_one_entry() {
+async fn store_without_generations_keeps_the_contract() {
     let (store, pass) = timed_store();
     let plain = Faulty::new(store, Fault::NoGenerations);
     let same = plain.clone();
@@ -40,11 +40,11 @@ async fn a_store_without_generations_keeps_invalidations_as_one_entry() {
 }
 
 #[tokio::test]
-async fn the_null_store_keeps_the_contract_of_one_that_keeps_nothing() {
+async fn null_store_keeps_the_contract() {
     Contract::new(NullStore::new()).keeps_nothing().time(|_| ()).verify().await;
 }
 
-/// How a store breaks the contract.
+/// A breach of the contract.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Breach {
     GetFails,
@@ -121,7 +121,7 @@ enum Breach {
 
 use Breach::*;
 
-/// A memory store that breaks the contract in one way.
+/// A memory store with one breach of the contract.
 #[derive(Debug, Clone)]
 struct Broken {
     inner: MemoryStore,
@@ -167,7 +167,7 @@ impl Broken {
         Self { inner, breach, generations: LocalGenerations::new(), counters: Arc::default() }
     }
 
-    /// Puts an entry after another future was polled.
+    /// Puts an entry if `may`, after other futures were polled once.
     fn late_put(&self, key: KeyRef<'_>, entry: Entry, may: bool) -> StoreFuture<bool> {
         let (inner, key) = (self.inner.clone(), key.to_key());
         StoreFuture::new(async move {
@@ -364,7 +364,7 @@ impl BrokenGenerations {
         self.is_strange(since) && since.incarnation() > 0xffff_0000 << 32
     }
 
-    /// Returns `true` if the breach takes an entry of a generation for valid.
+    /// Returns `true` if the breach treats entries of a generation as valid.
     fn believes(&self, since: Generation) -> bool {
         match self.breach {
             CheckBelievesAhead => !self.is_strange(since) && since > now(self.inner.current()),
@@ -460,7 +460,7 @@ impl Generations for BrokenGenerations {
     }
 }
 
-/// The result of a store's future as something else.
+/// Maps the result of a store's future.
 trait MapTo<T> {
     fn map_to<U: Send + 'static>(self, to: impl FnOnce(T) -> U + Send + 'static) -> StoreFuture<U>;
 }
@@ -471,12 +471,12 @@ impl<T: Send + 'static> MapTo<T> for StoreFuture<T> {
     }
 }
 
-/// The invalidations of one namespace: a counter that goes back with the store.
+/// The invalidations of one namespace. Its counter goes back if the store is restored.
 #[derive(Debug, Clone, Default)]
 struct Counter {
     incarnation: u64,
     counter: u64,
-    /// The counter of the last hard and of the last soft invalidation.
+    /// The counters of the last hard and the last soft invalidation.
     marks: HashMap<Scope, (u64, u64)>,
     depended: HashSet<Scope>,
 }
@@ -584,7 +584,7 @@ impl Generations for Counting {
     }
 }
 
-/// Returns the report of the kit about a store.
+/// Returns the kit's report about a store with a breach.
 async fn report(breach: Breach) -> String {
     let (store, pass) = timed_store();
     let store = Broken::new(store, breach);
@@ -599,11 +599,11 @@ async fn report(breach: Breach) -> String {
         });
     }
     let verified = AssertUnwindSafe(contract.verify()).catch_unwind().await;
-    let report = verified.expect_err(&format!("{breach:?} is not found out"));
+    let report = verified.expect_err(&format!("{breach:?} is not detected"));
     report.downcast_ref::<String>().expect("a message").clone()
 }
 
-/// The breach; the method and the beginning of the rule that the report names; a part of what it has seen.
+/// The breach, the method and the beginning of the rule that the report names, and a part of its observation.
 const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         GetFails,
@@ -1028,7 +1028,7 @@ const REPORTS: &[(Breach, &str, &str, &str)] = &[
 ];
 
 #[tokio::test]
-async fn each_breach_is_reported_with_its_method_its_rule_and_what_was_seen() {
+async fn report_names_method_rule_and_observation_of_each_breach() {
     for (breach, method, rule, seen) in REPORTS {
         let report = report(*breach).await;
         let lines: Vec<&str> = report.lines().collect();

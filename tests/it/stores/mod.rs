@@ -1,4 +1,4 @@
-//! Stores, and what they hold.
+//! Stores and their entries.
 
 mod bodies;
 pub(crate) mod contract;

@@ -1,4 +1,4 @@
-//! Namespaces of a store in this process: they grow with their invalidations, and idle ones are dropped.
+//! Namespaces of a local store: they grow with their invalidations, and idle namespaces are dropped.
 
 use crate::support::*;
 use futures::FutureExt;
@@ -25,7 +25,7 @@ fn advance(table: &dyn Generations, scope: Scope) {
 
 // ---- Idle namespaces ----
 
-/// More namespaces than are kept idle.
+/// A number of namespaces that exceeds the limit of idle namespaces.
 const OTHERS: usize = 20_000;
 
 /// Creates handles to other namespaces, invalidates a path in each, and drops them.
@@ -206,7 +206,7 @@ proptest! {
                     prop_assert!(soft <= counter || found != Validity::Valid);
                 }
             }
-            // An entry made from now on is valid, whatever its scopes.
+            // An entry made after these steps is valid, whatever its scopes are.
             for (kind, number) in model.keys().step_by(7) {
                 prop_assert_eq!(since(&*table, now, scope(*kind, *number)), Validity::Valid);
             }
@@ -250,7 +250,7 @@ fn checks_see_returned_invalidations_while_tables_grow() {
     });
 }
 
-/// A dependent that notes its dependency before it reads the old value becomes invalid with the write.
+/// A dependent that records its dependency before it reads the old value is invalidated by the write.
 #[test]
 fn no_dependent_is_missed_while_values_are_written() {
     for round in 0..20 {
@@ -296,7 +296,7 @@ fn no_dependent_is_missed_while_values_are_written() {
 fn clones_of_local_generations_share_namespaces() {
     let generations = LocalGenerations::new();
     let (one, other) = (generations.namespace("n"), generations.clone().namespace("n"));
-    assert_eq!(Arc::strong_count(&one), 3, "the map has one");
+    assert_eq!(Arc::strong_count(&one), 3, "the map holds one reference");
     advance(&*one, Scope::tag("t"));
     assert_eq!(ready(one.current()), ready(other.current()));
 }

@@ -1,11 +1,11 @@
-//! The store that keeps nothing.
+//! `NullStore`, which keeps no entries.
 
 use crate::support::*;
 use tower_response_cache::store::NullStore;
 use tower_response_cache::{Cache, Invalidation};
 
 #[tokio::test]
-async fn a_store_that_keeps_nothing_serves_every_page_from_the_origin() {
+async fn null_store_serves_every_page_from_the_origin() {
     let (inner, calls) = origin(|_, call| numbered(&[], call));
     let cache = Cache::new(NullStore::new());
     let stack = site_over(&cache, inner);

@@ -1,4 +1,4 @@
-//! A thread's own copy of a hot entry is never read after a write or past its lifetime.
+//! A thread's copy of a hot entry is not read after a write or after its lifetime.
 
 use crate::support::*;
 use proptest::prelude::*;
@@ -10,14 +10,14 @@ use tower_response_cache::clock::Clock;
 use tower_response_cache::store::{Entry, InitialCounter, KeyRef, PutMode};
 
 const KEY: &[u8] = b"hot";
-/// Look-ups of an entry until each thread has its copy.
+/// The look-ups of an entry after which a thread has a copy.
 const LOOKUPS: usize = 40;
 
 fn look(store: &MemoryStore) -> Option<Entry> {
     futures::executor::block_on(store.get(KeyRef::new(KEY))).expect("local")
 }
 
-/// A thread that heats the entry on request, and reads it.
+/// A thread that reads the entry, and on request first looks it up until it has a copy.
 struct Reader {
     ask: Sender<bool>,
     answers: Receiver<Option<Entry>>,
@@ -74,7 +74,7 @@ fn operations() -> impl Strategy<Value = Vec<(Operation, bool)>> {
     proptest::collection::vec((one, any::<bool>()), 1..24)
 }
 
-/// What a store of one entry holds: its value and when it expires, in seconds.
+/// The entry of a store: its value and its time of expiry, in seconds.
 #[derive(Default)]
 struct Model {
     now: u64,
@@ -155,7 +155,7 @@ proptest! {
 }
 
 #[test]
-fn the_copies_of_an_expired_page_are_not_served() {
+fn copies_of_an_expired_entry_are_not_served() {
     let (clock, hand) = Clock::manual();
     let store = MemoryStore::builder().max_bytes(1 << 20).clock(clock).build().expect("valid");
     let readers = [Reader::of(&store), Reader::of(&store)];

@@ -1,4 +1,4 @@
-//! No code of others runs under a lock: not bodies, their buffers, nor wakers.
+//! Foreign code never runs under a lock: bodies, their buffers, and wakers.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 
 type Steps = Box<dyn FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send>;
 
-/// A body of which each frame is what a function returns.
+/// A body whose frames a function returns.
 pub(crate) struct Stepped(Steps);
 
 impl http_body::Body for Stepped {
@@ -41,7 +41,7 @@ impl http_body::Body for Stepped {
 
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Stepped>>, Infallible>;
 
-/// Two readers of one body.
+/// Returns two readers of one body.
 pub(crate) fn two_readers(
     policy: PolicyBuilder,
     steps: impl FnMut(&mut Context<'_>) -> Poll<Option<Bytes>> + Send + 'static,
@@ -74,7 +74,7 @@ fn a_computing_body_does_not_block_other_readers() {
     let [mut first, mut second] = two_readers(policy(), move |cx| {
         step += 1;
         match step {
-            // Not before both have its head.
+            // Both readers get the head before the first frame.
             1 => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -90,7 +90,7 @@ fn a_computing_body_does_not_block_other_readers() {
     });
     assert_eq!(next(&mut first).as_deref(), Some(&b"a"[..]));
     let driver = std::thread::spawn(move || next(&mut first));
-    is_in.recv_timeout(LONGEST).expect("it is polled");
+    is_in.recv_timeout(LONGEST).expect("the body is polled");
     assert_eq!(next(&mut second).as_deref(), Some(&b"a"[..]));
     let mut cx = Context::from_waker(Waker::noop());
     assert!(second.frame().poll_pinned(&mut cx).is_pending());
@@ -111,7 +111,7 @@ fn poll_other(other: &Shared) {
     }
 }
 
-/// Polls the other reader whenever it is woken, and when it is dropped.
+/// A waker and buffer that polls the other reader when it is woken or dropped.
 struct Meddling(Shared);
 
 impl Wake for Meddling {
@@ -132,7 +132,7 @@ impl AsRef<[u8]> for Meddling {
     }
 }
 
-/// Runs a test in a thread, which is not to hang.
+/// Runs a test in a thread, and panics if it hangs.
 pub(crate) fn in_time(test: impl FnOnce() + Send + 'static) {
     let (done, wait) = channel();
     std::thread::spawn(move || {
@@ -154,7 +154,7 @@ fn wakers_and_buffers_that_use_the_body_do_not_hang() {
                     cx.waker().wake_by_ref();
                     Poll::Pending
                 }
-                // Its buffer uses the body when it is dropped.
+                // The buffer uses the body when it is dropped.
                 2..=8 => Poll::Ready(Some(Bytes::from_owner(Meddling(Arc::clone(&owned))))),
                 _ => Poll::Ready(None),
             }

@@ -1,4 +1,4 @@
-//! `Cache::wait_idle`: waits for the writes and the background work under way, and leaves them alone.
+//! `Cache::wait_idle` waits for pending writes and background work, and does not stop them.
 
 use crate::support::faulty::{Fault, Faulty, caches};
 use crate::support::*;
@@ -14,7 +14,7 @@ use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer};
 
 const S: Duration = Duration::from_secs(1);
 
-/// A site over a remote store that is slow to write.
+/// Creates a site over a slow remote store.
 fn slow_site() -> (Stack, Cache, Faulty) {
     let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let cache = Cache::new(store.clone());
@@ -22,7 +22,7 @@ fn slow_site() -> (Stack, Cache, Faulty) {
     (site_over(&cache, inner), cache, store)
 }
 
-/// A site whose handler takes a second, and whose pages are stale after ten.
+/// Creates a site whose handler takes one second, and whose pages are stale after ten seconds.
 fn slow_handler() -> (Stack, Cache, ManualClock, Calls) {
     let (clock, hand) = Clock::manual();
     let store =
@@ -43,7 +43,7 @@ fn slow_handler() -> (Stack, Cache, ManualClock, Calls) {
     (SiteCacheLayer::new(&cache).policy(policy).layer(inner).boxed_clone(), cache, hand, calls)
 }
 
-/// Waits until the cache is idle, and returns how long that took.
+/// Waits until the cache is idle, and returns the time that this took.
 async fn waited(cache: &Cache) -> Duration {
     let begun = Instant::now();
     timeout(MINUTE, cache.wait_idle()).await.expect("the cache becomes idle");
@@ -61,13 +61,13 @@ fn idle_cache_does_not_wait_even_outside_a_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pending_writes_of_a_remote_store_are_waited_for_and_not_ended() {
+async fn wait_completes_pending_writes_of_a_remote_store() {
     let (stack, cache, store) = slow_site();
     send(&stack, get("/a")).await;
     assert!(store.inner.is_empty());
     cache.wait_idle().await;
     assert_eq!(store.inner.len(), 1);
-    // Unlike a shutdown, it forbids nothing.
+    // Unlike a shutdown, a wait does not prevent later work.
     send(&stack, get("/c")).await;
     cache.wait_idle().await;
     assert_eq!(store.inner.len(), 2);
@@ -111,7 +111,7 @@ async fn writes_that_other_tasks_wait_for_are_waited_for() {
     ];
     for (name, start) in table {
         let task = start(own());
-        // Until a computed value is being written, its caller waits for look-ups alone.
+        // `get_or_set` waits only for look-ups until it writes the computed value.
         tokio::time::sleep(Duration::from_millis(if name == "get_or_set" { 32 } else { 1 })).await;
         assert!(!task.is_finished(), "{name}");
         assert!(waited(&cache).await > Duration::ZERO, "{name}");
@@ -120,7 +120,7 @@ async fn writes_that_other_tasks_wait_for_are_waited_for() {
     }
 }
 
-/// The client of a write leaves: its invalidation goes on.
+/// The client of a `POST` disconnects, and its invalidation continues.
 #[tokio::test(start_paused = true)]
 async fn invalidations_without_a_client_are_waited_for() {
     let (stack, cache, _) = slow_site();
@@ -140,7 +140,7 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
     for call in 2..=3 {
         hand.advance(12 * S);
         assert!(send(&stack, get("/")).await.is_hit());
-        // A wait under way takes none of the permits of refreshes.
+        // A pending wait uses none of the refresh permits.
         let wait = tokio::spawn({
             let cache = cache.clone();
             async move { cache.wait_idle().await }
@@ -154,7 +154,7 @@ async fn background_refresh_is_waited_for_and_the_next_one_begins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn wait_under_way_waits_for_work_that_begins_meanwhile() {
+async fn pending_wait_includes_work_that_begins_meanwhile() {
     let (stack, cache, hand, calls) = slow_handler();
     for path in ["/a", "/b"] {
         send(&stack, get(path)).await;
@@ -176,7 +176,7 @@ async fn fetches_and_bodies_without_a_client_are_waited_for() {
     assert!(timeout(S / 2, send(&stack, get("/left"))).await.is_err());
     assert_eq!(waited(&cache).await, S / 2);
     assert!(send(&stack, get("/left")).await.is_hit());
-    // The body is not read, and the answer dropped.
+    // The response is dropped before its body is read.
     drop(stack.clone().oneshot(get("/unread")).await.expect("infallible"));
     waited(&cache).await;
     assert!(send(&stack, get("/unread")).await.is_hit());
@@ -189,7 +189,7 @@ async fn warm_calls_of_other_tasks_are_waited_for() {
     let warm = cache.warm_with(stack.clone(), ["/a", "/b", "/c"].map(get), 1, |_| {});
     let (warmed, took) = futures::join!(warm, waited(&cache));
     assert_eq!((took, calls.count(), warmed.cached()), (3 * S, 3, 3));
-    // A dropped call counts no more.
+    // A dropped call no longer counts as work.
     let dropped = timeout(S / 2, cache.warm_with(stack, [get("/d")], 1, |_| {}));
     assert!(dropped.await.is_err());
     waited(&cache).await;
