@@ -1,4 +1,4 @@
-//! Pages whose values change while they arrive: no request joins them.
+//! Streaming pages whose values change: no later request joins their flights.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -16,7 +16,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer, Ttl};
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// Head reads the value, body streams; a request after `set` joins the stream.
+/// The handler or the body reads the value, and the body streams. A request after `set` must not join it.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     for in_head in [true, false] {
@@ -52,13 +52,13 @@ async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
         drop(parts);
         let _ = body.frame().await;
         cache.set("price", &2, Ttl::Forever).await.expect("set");
-        // Begins after `set` has returned.
+        // This request begins after `set` returned.
         let (second, _) = tokio::join!(send(&shop, get("/")), body.collect());
         assert_eq!(second.text(), "222", "in_head {in_head}");
     }
 }
 
-/// The same with a tag of a value.
+/// As above, with an invalidated tag of the value.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_tag_was_invalidated() {
     let cache = memory();

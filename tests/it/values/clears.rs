@@ -1,4 +1,4 @@
-//! `clear`, `clear_pages` and `clear_values`: what each takes, what it leaves, and that no computation outruns it.
+//! `clear`, `clear_pages` and `clear_values`: each removes only its entries, and no computation outruns it.
 
 use crate::support::faulty::{Fault, Faulty, caches};
 use crate::support::*;
@@ -16,7 +16,7 @@ async fn settled(stack: &Stack, path: &str) -> Answer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clear_pages_takes_pages_and_clear_values_takes_values() -> Result<(), Box<dyn Error>> {
+async fn clear_pages_keeps_values_and_clear_values_keeps_pages() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let other = cache.with_namespace("other")?;
         let (inner, _) = origin(|_, call| numbered(&[], call));
@@ -52,21 +52,21 @@ async fn clear_pages_takes_pages_and_clear_values_takes_values() -> Result<(), B
         fill().await;
         cache.clear().await?;
         assert!(!cache.contains("k").await? && !settled(&stack, "/").await.is_hit());
-        assert!(cache.set("k", "y", S).await? && cache.contains("k").await?, "the cache goes on");
+        assert!(cache.set("k", "y", S).await? && cache.contains("k").await?, "the cache works after a clear");
     }
     Ok(())
 }
 
-/// Pages that read a value are made from it, and values that a page was read for are made from that.
+/// A page depends on the values that it reads, and a value on the pages that its computation requests.
 #[tokio::test(start_paused = true)]
-async fn what_was_made_from_a_cleared_entry_goes_with_it() -> Result<(), Box<dyn Error>> {
+async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let (stack, _) = page(&cache, |cache| async move {
             cache.get::<u32>("price").await.ok().flatten().unwrap_or_default().to_string()
         });
         assert_eq!(settled(&stack, "/").await.text(), "0");
         cache.clear_values().await?;
-        assert!(settled(&stack, "/").await.is_hit(), "no value was cleared that the page is made from");
+        assert!(settled(&stack, "/").await.is_hit(), "the page depends on no cleared value");
         cache.set("price", &7_u32, 60 * S).await?;
         assert_eq!((settled(&stack, "/").await.text(), settled(&stack, "/").await.is_hit()), ("7", true));
         cache.clear_values().await?;
@@ -82,9 +82,9 @@ async fn what_was_made_from_a_cleared_entry_goes_with_it() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// Neither a page nor a value that was begun before is used after, nor is it waited for.
+/// A computation that began before the clear of its kind is not stored, and later callers do not wait for it.
 #[tokio::test(start_paused = true)]
-async fn what_is_being_made_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
+async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         for clears_pages in [true, false] {
             let (stack, calls) = page(&cache, |_| async move {
@@ -123,7 +123,7 @@ async fn what_is_being_made_does_not_outrun_the_clear_of_its_kind() -> Result<()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clear_that_fails_says_so() -> Result<(), Box<dyn Error>> {
+async fn failed_clear_returns_an_error() -> Result<(), Box<dyn Error>> {
     let store = Faulty::new(memory_store(1 << 20), Fault::CantInvalidate);
     let cache = Cache::new(store.clone());
     cache.set("k", "x", 60 * S).await?;

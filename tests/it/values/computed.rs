@@ -1,4 +1,4 @@
-//! Computed values: who waits for whom, and what they depend on.
+//! Computed values: their followers and their dependencies.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -7,7 +7,6 @@ use tower_response_cache::{Cache, Ttl};
 
 const S: Duration = Duration::from_secs(1);
 
-/// A computed value moves.
 #[tokio::test]
 async fn a_computed_value_moves_to_the_next_version() {
     let cache = memory();
@@ -29,11 +28,10 @@ async fn a_value_computed_from_itself_does_not_wait_for_itself() {
         })
         .await
         .expect("v");
-    // It does not wait for itself.
     assert_eq!((v, began.elapsed()), (2, Duration::ZERO));
 }
 
-/// A stale window of a second is a second, also where what it was made from expired early.
+/// The stale window of a value begins when its dependency expires, not at the end of its TTL.
 #[tokio::test(start_paused = true)]
 async fn a_stale_value_serves_no_longer_than_its_window() {
     let (cache, hand) = timed();
@@ -54,10 +52,10 @@ async fn a_stale_value_serves_no_longer_than_its_window() {
         total.get_or_set(|| async { 3_u32 }).await.expect("v")
     };
     let (_, quick) = tokio::join!(slow, quick);
-    assert_eq!(quick, 2, "half an hour past its time");
+    assert_eq!(quick, 2, "the stale window ended half an hour ago");
 }
 
-/// What was set is not lost to a computation that ends at the same time.
+/// The set begins before, at and after the end of the computation.
 #[tokio::test(start_paused = true)]
 async fn a_set_is_not_lost_to_a_concurrent_computation() {
     let mut lost = Vec::new();
@@ -98,9 +96,9 @@ async fn a_touched_value_does_not_outlive_its_dependencies() {
     assert!(cache.get::<u32>("total").await.expect("read").is_none());
 }
 
-/// Concurrent computations that can't be stored.
+/// The value depends on another namespace, so it cannot be stored.
 #[tokio::test(start_paused = true)]
-async fn waiters_of_an_unstorable_value_wait_once() {
+async fn followers_of_an_unstorable_value_wait_once() {
     let cache = memory();
     let other = cache.with_namespace("other").expect("ok");
     let calls = Calls::default();
@@ -120,7 +118,11 @@ async fn waiters_of_an_unstorable_value_wait_once() {
         }
     }))
     .await;
-    assert_eq!((all, calls.count(), began.elapsed()), (vec![1; 5], 5, 2 * S), "the others at once");
+    assert_eq!(
+        (all, calls.count(), began.elapsed()),
+        (vec![1; 5], 5, 2 * S),
+        "the followers compute at the same time"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Values that are read while a page is made: when they change, it goes.
+//! A page depends on the values that are read while it is made.
 
 use crate::support::faulty::{Fault, Faulty, caches};
 use crate::support::*;
@@ -24,7 +24,7 @@ use tower_response_cache::{Cache, Invalidation, MemoryStore, SiteCacheLayer, Sto
 
 const S: Duration = Duration::from_secs(1);
 
-/// Asks until what is stored is there, over stores that take their time.
+/// Sends a request, and waits until a slow store has stored the response.
 async fn settled(stack: &Stack) -> Answer {
     let answer = send(stack, get("/")).await;
     tokio::time::sleep(S).await;
@@ -47,7 +47,7 @@ async fn a_page_is_invalidated_when_its_value_changes() {
             settled(&stack).await.text() == "2",
             cache.delete("price").await.is_ok(),
             settled(&stack).await.text() == "0",
-            // The absence of a value was read as well.
+            // The page also depends on the absence of a value.
             cache.add("price", &3, Ttl::Forever).await.is_ok(),
             settled(&stack).await.text() == "3",
             cache.set_many([("price", 4)], Ttl::Forever).await.is_ok(),
@@ -66,7 +66,7 @@ async fn a_page_is_invalidated_when_its_value_changes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_lives_no_longer_than_what_it_was_made_from() {
+async fn a_page_expires_with_its_values() {
     for (cache, hand) in caches() {
         let (stack, calls) = page(&cache, |cache| async move { price(&cache).await.to_string() });
         cache.set("price", &1, 20 * S).await.expect("set");
@@ -79,7 +79,7 @@ async fn a_page_lives_no_longer_than_what_it_was_made_from() {
     }
 }
 
-/// A value that the page computes itself does not take it away again.
+/// The page depends on the values that it writes, but its own writes do not invalidate it.
 #[tokio::test(start_paused = true)]
 async fn values_written_by_a_page_do_not_invalidate_it() {
     for (cache, _) in caches() {
@@ -102,7 +102,7 @@ async fn values_written_by_a_page_do_not_invalidate_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_value_was_computed_from_counts_for_the_page_too() {
+async fn a_page_inherits_the_dependencies_of_a_computed_value() {
     for (cache, hand) in caches() {
         let (stack, calls) = page(&cache, |cache| async move {
             let handle = cache.clone();
@@ -113,7 +113,7 @@ async fn what_a_value_was_computed_from_counts_for_the_page_too() {
         assert_eq!(settled(&stack).await.text(), "2");
         assert!(send(&stack, get("/")).await.is_hit());
         cache.value("price").ttl(30 * S).tags(["prices"]).set(&2).await.expect("set");
-        assert_eq!(settled(&stack).await.text(), "4", "neither the page nor the value in between");
+        assert_eq!(settled(&stack).await.text(), "4", "the page and the computed value are invalid");
         cache.invalidate(Invalidation::tag("prices")).await.expect("the store answers");
         assert_eq!(settled(&stack).await.text(), "0");
         cache.value("price").ttl(30 * S).set(&3).await.expect("set");
@@ -121,13 +121,13 @@ async fn what_a_value_was_computed_from_counts_for_the_page_too() {
         hand.advance(29 * S);
         assert!(send(&stack, get("/")).await.is_hit());
         hand.advance(S);
-        assert_eq!(settled(&stack).await.text(), "0", "nor does either outlive it");
+        assert_eq!(settled(&stack).await.text(), "0", "both expire with the price");
         assert_eq!(calls.count(), 5);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_inherit_the_dependencies_of_a_computation() {
+async fn followers_inherit_the_dependencies_of_a_computation() {
     for (cache, _) in caches() {
         cache.set("price", &1, Ttl::Forever).await.expect("set");
         let slow = |cache: Cache| async move {
@@ -186,7 +186,7 @@ async fn values_read_by_a_streaming_body_are_dependencies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_whose_value_changes_meanwhile_is_not_served() {
+async fn a_page_whose_value_changes_meanwhile_is_not_reused() {
     for (cache, _) in caches() {
         let (stack, calls) = page(&cache, |cache| async move {
             let seen = price(&cache).await;
@@ -205,7 +205,7 @@ async fn a_page_whose_value_changes_meanwhile_is_not_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_spawned_task_counts_where_it_is_told_to() {
+async fn spawned_task_is_tracked_only_with_propagate_dependencies() {
     for (cache, _) in caches() {
         for told in [true, false] {
             let (stack, _) = page(&cache, move |cache| async move {
@@ -223,13 +223,13 @@ async fn a_spawned_task_counts_where_it_is_told_to() {
     }
 }
 
-/// A value for each visitor, and a counter, cost no page its fast path.
+/// Per-visitor values and counters do not change the generation, so pages keep their fast path.
 #[tokio::test]
 async fn values_without_dependents_advance_no_generation() {
     use tower_response_cache::Store;
     let store = memory_store(8 << 20);
     let cache = Cache::new(store.clone());
-    let generations = store.generations(cache.namespace()).expect("its own");
+    let generations = store.generations(cache.namespace()).expect("local generations");
     let before = generations.current().await.expect("local");
     for visitor in 0..100 {
         cache.set(format!("visitor {visitor}"), &visitor, Ttl::Forever).await.expect("set");
@@ -238,7 +238,7 @@ async fn values_without_dependents_advance_no_generation() {
         cache.delete(format!("visitor {visitor}")).await.expect("deleted");
     }
     assert_eq!(generations.current().await.expect("local"), before);
-    // Nor does a page depend on a counter that it shows.
+    // A page does not depend on a counter that it shows.
     let (stack, _) = page(&cache, |cache| async move {
         cache.incr_or("hits", 1, 0, Ttl::Forever).await.expect("counted");
         cache.get::<i64>("hits").await.expect("read").expect("a number").to_string()
@@ -250,7 +250,7 @@ async fn values_without_dependents_advance_no_generation() {
 }
 
 #[tokio::test]
-async fn a_page_that_was_made_from_too_many_values_is_not_stored() {
+async fn a_page_with_more_than_1024_values_is_not_stored() {
     let cache = memory();
     let read = Arc::new(Mutex::new(1024));
     let number = Arc::clone(&read);
@@ -359,7 +359,6 @@ impl Generations for FlakyGenerations {
     }
 }
 
-/// A page that sets a value and shows it.
 #[tokio::test]
 async fn a_page_that_sets_a_value_without_reading_it_depends_on_it() {
     let cache = memory();
@@ -373,7 +372,7 @@ async fn a_page_that_sets_a_value_without_reading_it_depends_on_it() {
     assert!(!send(&stack, get("/")).await.is_hit(), "calls {}", calls.count());
 }
 
-/// Pages made from the next version's value.
+/// The page reads the value of the next version, which `incr_version` replaces.
 #[tokio::test]
 async fn a_value_that_moves_to_a_version_invalidates_its_pages() {
     let cache = memory();
@@ -421,9 +420,8 @@ async fn dependencies_do_not_grow_with_each_304() {
     assert!(store.weight() < before + 1000, "{} to {}", before, store.weight());
 }
 
-/// What a computation that failed had read.
 #[tokio::test(start_paused = true)]
-async fn a_page_depends_on_what_a_failed_computation_read() {
+async fn a_page_depends_on_values_read_by_a_failed_computation() {
     let cache = memory();
     let (stack, _) = page(&cache, |cache| async move {
         let handle = cache.clone();
@@ -444,7 +442,7 @@ async fn a_page_depends_on_what_a_failed_computation_read() {
     assert_eq!(send(&stack, get("/")).await.text(), "2");
 }
 
-/// Validity of values can't be read for a while.
+/// The validity of the values cannot be read while the page is made.
 #[tokio::test]
 async fn a_page_with_an_uncheckable_value_is_not_stored() {
     let store = Flaky { inner: memory_store(1 << 20), broken: Arc::default() };
@@ -466,7 +464,7 @@ async fn a_page_with_an_uncheckable_value_is_not_stored() {
     cache.set_many([("a", 1), ("b", 2)], Ttl::Forever).await.expect("set");
     assert_eq!(send(&stack, get("/")).await.text(), "none");
     broken.store(false, Ordering::SeqCst);
-    assert!(!send(&stack, get("/")).await.is_hit(), "of which nobody knows what it was made from");
+    assert!(!send(&stack, get("/")).await.is_hit(), "the dependencies of the page are unknown");
 }
 
 #[tokio::test(start_paused = true)]

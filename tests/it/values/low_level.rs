@@ -1,4 +1,4 @@
-//! The low-level cache: values, counters and computations, on stores of both kinds.
+//! The low-level cache: values, counters and computations, on local and remote stores.
 
 use crate::support::faulty::{Fault, Faulty, caches};
 use crate::support::*;
@@ -31,9 +31,8 @@ fn row(name: &str) -> Row {
     Row { name: name.to_owned(), price: Some(1.5) }
 }
 
-/// Rows D64 to D67 and D81.
 #[tokio::test(start_paused = true)]
-async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<dyn Error>> {
+async fn value_is_returned_unchanged_until_it_expires() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         assert_eq!(cache.get::<Row>("k").await?, None);
         assert!(cache.set("k", &row("a"), 10 * S).await?);
@@ -42,8 +41,8 @@ async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<
         assert!(cache.contains("k").await?);
         hand.advance(S);
         assert_eq!(cache.get::<Row>("k").await?, None);
-        assert!(!cache.contains("k").await? && !cache.delete("k").await?, "what has expired was not there");
-        // The default, no time to live, and none at all.
+        assert!(!cache.contains("k").await? && !cache.delete("k").await?, "an expired value is absent");
+        // `Ttl::Default`, `Ttl::Forever` and `None`.
         assert!(
             cache.set("default", "x", Ttl::Default).await? && cache.set("ever", "x", Ttl::Forever).await?
         );
@@ -53,13 +52,13 @@ async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<
         assert!(!cache.contains("default").await? && cache.contains("ever").await?);
         assert!(cache.set("none", "x", None).await? && cache.touch("none", None).await?);
         hand.advance(1000 * S);
-        assert!(cache.contains("none").await?, "no time is for ever");
-        assert!(cache.set("short", "x", Some(Duration::from_nanos(1))).await?, "rounded up");
+        assert!(cache.contains("none").await?, "`None` never expires");
+        assert!(cache.set("short", "x", Some(Duration::from_nanos(1))).await?, "the TTL is rounded up");
         assert!(cache.contains("short").await?);
         hand.advance(Duration::from_millis(1));
         assert!(!cache.contains("short").await?);
-        assert!(!cache.set("ever", "y", Duration::ZERO).await?, "zero stores nothing, and says so");
-        assert!(!cache.contains("ever").await?, "nor does it leave what was there");
+        assert!(!cache.set("ever", "y", Duration::ZERO).await?, "a zero TTL stores nothing");
+        assert!(!cache.contains("ever").await?, "a zero TTL removes the old value");
         assert!(!cache.add("zero", "x", Duration::ZERO).await? && !cache.contains("zero").await?);
         let longest = cache.value("longest").ttl(Duration::MAX).stale_while_revalidate(S);
         assert!(longest.set("x").await? && cache.contains("longest").await?);
@@ -73,7 +72,7 @@ async fn a_value_is_found_as_it_was_set_as_long_as_it_lives() -> Result<(), Box<
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_of_another_type_is_none_and_replaced_by_the_next() -> Result<(), Box<dyn Error>> {
+async fn value_of_another_type_reads_as_none_and_is_replaced() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         cache.set("text", "hello", 10 * S).await?;
         cache.set_bytes("bytes", "hello", 10 * S).await?;
@@ -103,9 +102,8 @@ impl Serialize for Unwritable {
     }
 }
 
-/// Rows D61, D63 and D84.
 #[tokio::test]
-async fn no_two_keys_fragments_versions_or_namespaces_are_one() -> Result<(), Box<dyn Error>> {
+async fn keys_fragments_versions_and_namespaces_do_not_collide() -> Result<(), Box<dyn Error>> {
     let cache = memory();
     let long = "k".repeat(100_000);
     let keys = ["", "k", "k\0", "1:k", "a:1", long.as_str(), &long[1..]];
@@ -133,9 +131,8 @@ async fn no_two_keys_fragments_versions_or_namespaces_are_one() -> Result<(), Bo
     Ok(())
 }
 
-/// Row D62.
 #[tokio::test]
-async fn keys_go_through_a_function_of_the_users() -> Result<(), Box<dyn Error>> {
+async fn key_function_is_applied_to_every_key() -> Result<(), Box<dyn Error>> {
     let builder = Cache::builder(memory_store(1 << 20));
     let cache = builder.key_function(|key| key.to_ascii_lowercase()).build()?;
     cache.set("Key", "x", Ttl::Forever).await?;
@@ -145,9 +142,8 @@ async fn keys_go_through_a_function_of_the_users() -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// Row D67.
 #[tokio::test(start_paused = true)]
-async fn of_many_who_add_one_does_and_what_is_past_its_use_is_no_obstacle() -> Result<(), Box<dyn Error>> {
+async fn one_concurrent_add_succeeds_and_replaces_unusable_values() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         let added = join_all((0..16).map(|number| {
             let cache = cache.clone();
@@ -166,9 +162,8 @@ async fn of_many_who_add_one_does_and_what_is_past_its_use_is_no_obstacle() -> R
     Ok(())
 }
 
-/// Rows D69 to D71.
 #[tokio::test(start_paused = true)]
-async fn counters_are_atomic_keep_their_time_and_say_what_is_wrong() -> Result<(), Box<dyn Error>> {
+async fn counters_are_atomic_keep_their_ttl_and_report_errors() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         assert_eq!(kind(cache.incr("n", 1).await), Some(StoreErrorKind::Missing));
         let many = (0..32).map(|_| cache.incr_or("n", 1, 0, 10 * S));
@@ -181,13 +176,13 @@ async fn counters_are_atomic_keep_their_time_and_say_what_is_wrong() -> Result<(
         assert_eq!(
             kind(cache.incr("n", 1).await),
             Some(StoreErrorKind::Missing),
-            "counting prolongs no life"
+            "an increment does not extend the TTL"
         );
         cache.set("text", "x", 10 * S).await?;
         assert_eq!(kind(cache.incr_or("text", 1, 0, S).await), Some(StoreErrorKind::NotANumber));
         cache.value("past").ttl(S).stale_while_revalidate(9 * S).set("x").await?;
         hand.advance(2 * S);
-        assert_eq!(cache.incr_or("past", 1, 0, S).await?, 1, "what is past its use is no obstacle");
+        assert_eq!(cache.incr_or("past", 1, 0, S).await?, 1, "a stale value is replaced");
         cache.set_counter("most", i64::MAX, 10 * S).await?;
         assert_eq!(kind(cache.incr("most", 1).await), Some(StoreErrorKind::Overflow));
         assert_eq!(kind(cache.decr("most", i64::MIN).await), Some(StoreErrorKind::Overflow));
@@ -196,9 +191,8 @@ async fn counters_are_atomic_keep_their_time_and_say_what_is_wrong() -> Result<(
     Ok(())
 }
 
-/// Row D72.
 #[tokio::test(start_paused = true)]
-async fn a_touch_sets_how_long_a_value_lives_from_now_and_revives_nothing() -> Result<(), Box<dyn Error>> {
+async fn touch_sets_the_remaining_ttl_and_revives_no_expired_value() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         cache.set("k", "x", 10 * S).await?;
         cache.set_counter("n", 1, 10 * S).await?;
@@ -213,7 +207,7 @@ async fn a_touch_sets_how_long_a_value_lives_from_now_and_revives_nothing() -> R
         assert!(cache.touch("k", Ttl::Forever).await?);
         hand.advance(1000 * S);
         assert!(cache.touch("k", Duration::ZERO).await? && !cache.contains("k").await?);
-        // A value touches itself with its own settings.
+        // `touch` of a handle to a value uses the handle's settings.
         let value = cache.value("v").ttl(10 * S).stale_while_revalidate(10 * S);
         assert!(!value.touch().await? && !value.contains().await?);
         value.set("x").await?;
@@ -228,9 +222,8 @@ async fn a_touch_sets_how_long_a_value_lives_from_now_and_revives_nothing() -> R
     Ok(())
 }
 
-/// Rows D73 and D74.
 #[tokio::test(start_paused = true)]
-async fn many_at_a_time_are_the_same_as_one_by_one() -> Result<(), Box<dyn Error>> {
+async fn bulk_operations_equal_single_operations() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         let not_stored = cache.set_many([("a", row("a")), ("b", row("b"))], 10 * S).await?;
         assert!(not_stored.is_empty());
@@ -238,7 +231,7 @@ async fn many_at_a_time_are_the_same_as_one_by_one() -> Result<(), Box<dyn Error
         let found = cache.get_many::<Row, _>(["a", "b", "c", "d"]).await?;
         assert_eq!(found, HashMap::from([("a", row("a")), ("b", row("b"))]));
         hand.advance(2 * S);
-        assert_eq!(cache.delete_many(["a", "c", "d"]).await?, 1, "what has expired was not there");
+        assert_eq!(cache.delete_many(["a", "c", "d"]).await?, 1, "expired and absent values do not count");
         assert_eq!(cache.delete_many(["b", "b", "b"]).await?, 1, "a key counts once");
         assert!(cache.get_many::<Row, _>(["a", "b"]).await?.is_empty());
         assert!(cache.get_many::<Row, &str>([]).await?.is_empty());
@@ -248,20 +241,22 @@ async fn many_at_a_time_are_the_same_as_one_by_one() -> Result<(), Box<dyn Error
 }
 
 #[tokio::test(start_paused = true)]
-async fn set_many_returns_the_keys_that_are_not_stored_and_takes_a_ttl_for_each() -> Result<(), Box<dyn Error>>
-{
+async fn set_many_returns_unstored_keys_and_takes_a_ttl_per_item() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         let ttls = [Ttl::For(S), Ttl::Forever, Ttl::Default, Ttl::For(Duration::ZERO)];
         let items = ["a", "b", "c", "d"].into_iter().zip(ttls).map(|(key, ttl)| (key, 1, ttl));
-        assert_eq!(cache.set_many(items, 5 * S).await?, ["d"], "zero stores nothing");
+        assert_eq!(cache.set_many(items, 5 * S).await?, ["d"], "a zero TTL stores nothing");
         let large = "x".repeat(33 << 20);
         let not_stored = cache.set_many([("e", large.as_str()), ("f", "small")], 5 * S).await?;
         assert_eq!(not_stored, ["e"], "too large for the store");
         hand.advance(S);
         assert!(!cache.contains("a").await? && cache.contains("c").await?);
         hand.advance(4 * S);
-        assert!(cache.contains("b").await? && !cache.contains("c").await?, "the default is that of the call");
-        // The last one counts.
+        assert!(
+            cache.contains("b").await? && !cache.contains("c").await?,
+            "`Ttl::Default` is the TTL of the call"
+        );
+        // The last item with a key is stored.
         let not_stored = cache.set_many([("g", 1, Some(S)), ("g", 2, None), ("h", 3, None)], S).await?;
         hand.advance(2 * S);
         assert!(not_stored.is_empty());
@@ -275,9 +270,8 @@ async fn set_many_returns_the_keys_that_are_not_stored_and_takes_a_ttl_for_each(
     Ok(())
 }
 
-/// Rows D76, S28.
 #[tokio::test(start_paused = true)]
-async fn clearing_takes_values_counters_and_pages_of_one_namespace() -> Result<(), Box<dyn Error>> {
+async fn clear_removes_values_counters_and_pages_of_one_namespace() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let other = cache.with_namespace("other")?;
         for cache in [&cache, &other] {
@@ -298,9 +292,8 @@ async fn clearing_takes_values_counters_and_pages_of_one_namespace() -> Result<(
     Ok(())
 }
 
-/// Row D75.
 #[tokio::test(start_paused = true)]
-async fn a_value_moves_to_the_next_version_with_what_is_left_of_its_life() -> Result<(), Box<dyn Error>> {
+async fn value_that_moves_to_a_version_keeps_its_remaining_ttl() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         cache.set("k", "x", 10 * S).await?;
         hand.advance(4 * S);
@@ -312,7 +305,7 @@ async fn a_value_moves_to_the_next_version_with_what_is_left_of_its_life() -> Re
         hand.advance(6 * S);
         assert!(!next.contains("k").await?);
         assert_eq!(kind(cache.incr_version("k").await), Some(StoreErrorKind::Missing));
-        // There is nothing before the first version, nor after the last one.
+        // A value cannot move before the first version or past the last version.
         let (first, last) = (cache.with_version(0), cache.with_version(u32::MAX));
         for ends in [&first, &last] {
             ends.set("k", "x", 10 * S).await?;
@@ -327,9 +320,8 @@ async fn a_value_moves_to_the_next_version_with_what_is_left_of_its_life() -> Re
     Ok(())
 }
 
-/// Row D68.
 #[tokio::test(start_paused = true)]
-async fn of_many_who_ask_at_a_time_one_computes() -> Result<(), Box<dyn Error>> {
+async fn one_of_many_concurrent_callers_computes() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let calls = Calls::default();
         let all = (0..50).map(|_| {
@@ -345,7 +337,7 @@ async fn of_many_who_ask_at_a_time_one_computes() -> Result<(), Box<dyn Error>> 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_is_told_to_all_who_wait_and_not_stored() -> Result<(), Box<dyn Error>> {
+async fn all_followers_receive_the_error_which_is_not_stored() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let calls = Calls::default();
         let compute = || {
@@ -366,7 +358,7 @@ async fn an_error_is_told_to_all_who_wait_and_not_stored() -> Result<(), Box<dyn
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_leaves_or_panics_while_it_computes_is_followed_by_another() {
+async fn follower_computes_if_the_leader_is_cancelled_or_panics() {
     for (cache, _) in caches() {
         for panics in [false, true] {
             let calls = Calls::default();
@@ -400,7 +392,7 @@ async fn who_leaves_or_panics_while_it_computes_is_followed_by_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_waited_long_enough_computes_by_itself() -> Result<(), Box<dyn Error>> {
+async fn follower_computes_after_its_timeout() -> Result<(), Box<dyn Error>> {
     let cache = memory();
     let hanging = cache.clone();
     let leader = tokio::spawn(async move {
@@ -412,7 +404,6 @@ async fn who_has_waited_long_enough_computes_by_itself() -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// What was changed while it was computed is not what was computed.
 #[tokio::test(start_paused = true)]
 async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
@@ -435,7 +426,7 @@ async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), 
                 3 => cache.clear_values().await?,
                 _ => cache.clear().await?,
             }
-            // Nor is it waited for by who comes after the change.
+            // Callers after the change do not wait for the old computation.
             let new = cache.get_or_set(&key, 60 * S, || async { "new".to_owned() }).await?;
             let expected = if change == 1 { "set" } else { "new" };
             assert_eq!(new, expected, "{change}");
@@ -448,7 +439,7 @@ async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), 
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(), Box<dyn Error>> {
+async fn stale_value_serves_others_while_it_is_recomputed() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         let value = || cache.value("k").ttl(10 * S).stale_while_revalidate(10 * S);
         value().set(&1_u8).await?;
@@ -464,7 +455,7 @@ async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(
             value().get_or_set(|| async { 3_u8 }).await
         });
         assert_eq!((new?, old?, cache.get::<u8>("k").await?), (2, 1, Some(2)));
-        // Made stale by an invalidation, too.
+        // A soft invalidation also makes the value stale.
         let tagged = || value().tags(["t"]);
         tagged().set(&4_u8).await?;
         cache.invalidate(Invalidation::tag("t").soft()).await?;
@@ -474,9 +465,8 @@ async fn while_a_stale_value_is_computed_anew_it_serves_the_others() -> Result<(
     Ok(())
 }
 
-/// Rows S24, S36.
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_counted_and_done_without() -> Result<(), Box<dyn Error>> {
+async fn store_failures_are_counted_and_values_computed() -> Result<(), Box<dyn Error>> {
     let store = Faulty::new(memory_store(1 << 20), Fault::Down);
     let cache = Cache::new(store.clone());
     assert_eq!(kind(cache.get::<u8>("k").await), Some(StoreErrorKind::Unavailable));
@@ -487,13 +477,12 @@ async fn a_store_that_fails_is_counted_and_done_without() -> Result<(), Box<dyn 
     );
     assert!(cache.store_errors() >= 5);
     store.on.store(false, Ordering::SeqCst);
-    assert_eq!(cache.get_or_set("k", S, || async { 8_u8 }).await?, 8, "nothing was half stored");
+    assert_eq!(cache.get_or_set("k", S, || async { 8_u8 }).await?, 8, "the failed operations stored nothing");
     Ok(())
 }
 
-/// Row D83.
 #[tokio::test]
-async fn a_store_that_keeps_nothing_keeps_no_values() -> Result<(), Box<dyn Error>> {
+async fn null_store_keeps_no_values() -> Result<(), Box<dyn Error>> {
     let cache = Cache::new(NullStore::new());
     assert!(cache.set("k", "x", S).await? && !cache.contains("k").await? && !cache.delete("k").await?);
     assert_eq!(cache.get_or_set("k", S, || async { 1 }).await?, 1);
@@ -502,9 +491,9 @@ async fn a_store_that_keeps_nothing_keeps_no_values() -> Result<(), Box<dyn Erro
     Ok(())
 }
 
-/// What somebody else has put into the store where a value would be is no value.
+/// Other users of the store may put entries under any key.
 #[tokio::test]
-async fn a_foreign_entry_is_as_good_as_absent() -> Result<(), Box<dyn Error>> {
+async fn foreign_entry_reads_as_absent() -> Result<(), Box<dyn Error>> {
     let store = memory_store(1 << 20);
     let cache = Cache::new(store.clone());
     for length in 0..40_usize {

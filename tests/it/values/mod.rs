@@ -1,4 +1,4 @@
-//! Values of the low-level cache, and the pages made from them.
+//! Values of the low-level cache, and pages that depend on them.
 
 mod arriving_pages;
 mod clears;

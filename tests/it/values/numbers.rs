@@ -21,8 +21,7 @@ fn kind<T>(result: Result<T, StoreError>) -> Option<StoreErrorKind> {
 struct Stock(u16);
 
 #[tokio::test(start_paused = true)]
-async fn a_number_that_was_set_added_or_computed_is_counted_and_keeps_its_ttl() -> Result<(), Box<dyn Error>>
-{
+async fn any_stored_integer_can_be_incremented_and_keeps_its_ttl() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         cache.set("set", &1_u8, 10 * S).await?;
         cache.set("option", &Some(1_i64), 10 * S).await?;
@@ -47,7 +46,7 @@ async fn a_number_that_was_set_added_or_computed_is_counted_and_keeps_its_ttl() 
         }
         hand.advance(S);
         for key in keys {
-            assert!(!cache.contains(key).await?, "{key} lives as long as before");
+            assert!(!cache.contains(key).await?, "{key}: the TTL is unchanged");
             assert_eq!(kind(cache.incr(key, 1).await), Some(StoreErrorKind::Missing), "{key}");
         }
         hand.advance(1_000_000 * S);
@@ -60,7 +59,7 @@ async fn a_number_that_was_set_added_or_computed_is_counted_and_keeps_its_ttl() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_no_integer_cannot_be_counted_and_stays_as_it_is() -> Result<(), Box<dyn Error>> {
+async fn non_integers_cannot_be_incremented_and_stay_unchanged() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         cache.set("text", "7", S).await?;
         cache.set("float", &1.5, S).await?;
@@ -86,9 +85,9 @@ async fn what_is_no_integer_cannot_be_counted_and_stays_as_it_is() -> Result<(),
     Ok(())
 }
 
-/// A number that was set is a value: pages, tags and dependencies know it after it was counted, too.
+/// A number that was set keeps its tags, dependencies and dependents after an increment.
 #[tokio::test(start_paused = true)]
-async fn a_counted_number_is_invalidated_and_invalidates_like_a_value() -> Result<(), Box<dyn Error>> {
+async fn incremented_number_keeps_its_tags_and_dependents() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         let read = |cache: Cache| async move {
             cache.get::<u32>("stock").await.ok().flatten().unwrap_or_default().to_string()
@@ -102,12 +101,12 @@ async fn a_counted_number_is_invalidated_and_invalidates_like_a_value() -> Resul
         cache.value("stock").ttl(60 * S).tags(["t"]).set(&1).await?;
         assert_eq!((settled().await, settled().await), ("1".to_owned(), "1".to_owned()));
         cache.incr("stock", 1).await?;
-        assert_eq!(settled().await, "2", "the page is made from the number");
+        assert_eq!(settled().await, "2", "the page depends on the number");
         cache.invalidate(Invalidation::tag("t")).await?;
-        assert_eq!(cache.get::<u32>("stock").await?, None, "the number has its tag still");
+        assert_eq!(cache.get::<u32>("stock").await?, None, "the number keeps its tag");
         assert_eq!(kind(cache.incr("stock", 1).await), Some(StoreErrorKind::Missing));
         assert_eq!(cache.incr_or("stock", 1, 4, 60 * S).await?, 5);
-        // Made from another value.
+        // This number depends on another value.
         cache.set("price", &2_u32, 60 * S).await?;
         let handle = cache.clone();
         let double = || async move { 2 * handle.get::<u32>("price").await.ok().flatten().unwrap_or(0) };
@@ -120,7 +119,7 @@ async fn a_counted_number_is_invalidated_and_invalidates_like_a_value() -> Resul
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_tasks_count_a_number_that_was_set_and_none_is_lost() -> Result<(), Box<dyn Error>> {
+async fn concurrent_increments_of_a_set_number_all_count() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         cache.set("n", &0, 60 * S).await?;
         let counted = join_all((0..200).map(|_| cache.incr("n", 1))).await;
@@ -128,7 +127,7 @@ async fn many_tasks_count_a_number_that_was_set_and_none_is_lost() -> Result<(),
         sums.sort_unstable();
         assert_eq!(sums, (1..=200).collect::<Vec<_>>());
     }
-    // Two handles to a store outside the process, which takes its time.
+    // Two caches share a slow remote store.
     let store = Faulty::new(memory_store(1 << 20), Fault::Slow);
     let caches = [Cache::new(store.clone()), Cache::new(store)];
     caches[0].set("n", &0, 60 * S).await?;
@@ -138,9 +137,9 @@ async fn many_tasks_count_a_number_that_was_set_and_none_is_lost() -> Result<(),
     Ok(())
 }
 
-/// A turn that takes too long is not waited for.
+/// An increment stops waiting for an earlier increment that takes too long.
 #[tokio::test(start_paused = true)]
-async fn counting_goes_on_when_a_store_hangs_for_one_task() -> Result<(), Box<dyn Error>> {
+async fn increments_time_out_together_if_the_store_hangs() -> Result<(), Box<dyn Error>> {
     let store = Faulty::new(memory_store(1 << 20), Fault::Hangs);
     store.on.store(false, Ordering::SeqCst);
     let cache = Cache::new(store.clone());
@@ -153,7 +152,7 @@ async fn counting_goes_on_when_a_store_hangs_for_one_task() -> Result<(), Box<dy
     Ok(())
 }
 
-/// Each thread changes the number, and knows what it has added. Others set it and delete it meanwhile.
+/// First all threads increment the number. Then one thread sets and deletes it while the others increment it.
 #[test]
 fn threads_that_count_set_and_delete_lose_no_update() {
     const TIMES: usize = 2_000;
@@ -174,7 +173,7 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     });
     let sum = block_on(cache.get::<usize>("n")).expect("read");
     assert_eq!(sum, Some(8 * TIMES));
-    // Each number that is set is larger than all sums before: a sum of an older number is one that was lost.
+    // Each number that is set exceeds all earlier sums, so a smaller sum shows that a set was lost.
     let (base, lost) = (AtomicI64::new(0), AtomicUsize::new(0));
     let changes = AtomicUsize::new(0);
     let counting = AtomicUsize::new(7);
@@ -211,10 +210,9 @@ fn threads_that_count_set_and_delete_lose_no_update() {
     assert!(changes.load(Ordering::SeqCst) > 0);
 }
 
-/// The number was set while it was computed.
+/// The number is set while it is computed.
 #[tokio::test(start_paused = true)]
-async fn a_stale_computation_does_not_replace_a_number_that_was_set_or_counted() -> Result<(), Box<dyn Error>>
-{
+async fn stale_computation_does_not_replace_a_set_or_counted_number() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         for counts in [false, true] {
             let value = || cache.value("n").ttl(10 * S).stale_while_revalidate(60 * S);
@@ -244,7 +242,7 @@ async fn a_stale_computation_does_not_replace_a_number_that_was_set_or_counted()
 }
 
 #[tokio::test]
-async fn a_page_that_counts_a_tagged_number_goes_with_the_tag() {
+async fn page_that_increments_a_number_is_invalidated_by_its_tag() {
     let cache = memory();
     let handle = cache.clone();
     let inner = tower::service_fn(move |_: http::Request<Body>| {

@@ -1,4 +1,4 @@
-//! A page that is made from a part inherits of it, by whatever exit of the cache the part was answered.
+//! A page inherits the dependencies and the lifetime of its part, for every way in which a cache answers the part.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
@@ -47,7 +47,7 @@ enum Exit {
     Bypass,
 }
 
-/// Each exit, and whether the page is stored.
+/// The ways in which a cache answers the part, and whether the page is stored.
 const EXITS: [(Exit, bool); 22] = [
     (Miss, true),
     (Hit, true),
@@ -129,7 +129,7 @@ struct World {
     page: Stack,
 }
 
-/// Makes the page by one exit.
+/// Makes the page from a part that a cache answers in one way.
 async fn made_by(exit: Exit) -> World {
     let (cache, hand) = timed();
     let fails = Arc::new(AtomicBool::new(false));
@@ -243,7 +243,7 @@ async fn a_page_is_invalidated_with_its_part_on_any_cache_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_is_stored_if_it_is_known_what_its_part_depends_on() {
+async fn a_page_is_stored_if_the_dependencies_of_its_part_are_known() {
     for (exit, is_stored) in EXITS {
         assert_eq!(made_by(exit).await.is_hit().await, is_stored, "{exit:?}");
     }
@@ -264,7 +264,7 @@ async fn a_page_is_fresh_no_longer_than_its_part() {
 type Frames =
     StreamBody<std::pin::Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send>>>;
 
-/// A part whose second frame is made from a value.
+/// Creates a part whose second frame depends on a value.
 fn streamed(
     cache: &Cache,
     policy: PolicyBuilder,
@@ -339,7 +339,7 @@ async fn a_page_depends_on_values_read_by_another_parts_reader() {
 
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// A page composed of another, cached one.
+/// A page that contains another cached page.
 #[tokio::test]
 async fn a_page_inherits_the_dependencies_of_a_cached_part() {
     let cache = memory();
@@ -370,7 +370,7 @@ async fn a_page_inherits_the_dependencies_of_a_cached_part() {
 
 /// The part is read while it streams, and turns out to be too large for the cache.
 #[tokio::test(start_paused = true)]
-async fn a_page_depends_on_what_its_unstored_part_read() {
+async fn a_page_depends_on_values_read_by_its_unstored_part() {
     let cache = memory();
     let handle = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {

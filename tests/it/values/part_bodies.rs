@@ -1,4 +1,4 @@
-//! Bodies that are made from values while they are read, by their clients and as parts of pages.
+//! Bodies that read values while they stream, to clients and as parts of pages.
 
 use crate::support::*;
 use bytes::Bytes;
@@ -30,7 +30,7 @@ async fn read(cache: &Cache) -> u32 {
     cache.get("v").await.expect("read").expect("a value")
 }
 
-/// A part in two frames, which are made from the value as it was at the first.
+/// Creates a part with two frames. Both show the value at the time of the first frame.
 fn parts(cache: &Cache, collapses: bool) -> Parts {
     let own = cache.clone();
     let inner = service_fn(move |_: Request<Body>| {
@@ -90,16 +90,16 @@ async fn no_request_joins_a_body_computing_from_an_old_value() {
     let ask = || async { site.clone().oneshot(get("/part")).await.expect("infallible").into_body() };
     let mut first = ask().await;
     assert_eq!(next(&mut first).await, "head;");
-    assert!(futures::poll!(Box::pin(first.frame())).is_pending(), "it computes");
+    assert!(futures::poll!(Box::pin(first.frame())).is_pending(), "the body computes");
     set(&cache, 2).await;
     let mut second = ask().await;
     assert_eq!(next(&mut second).await, "head;");
-    open.send(true).expect("somebody waits");
+    open.send(true).expect("the computation waits");
     let (_, second) = futures::join!(first.collect(), second.collect());
     assert_eq!(second.expect("a body").to_bytes(), "2");
 }
 
-/// Asks twice for a page that a handler makes; returns how often it was called.
+/// Requests a page twice, and returns the number of calls of its handler.
 async fn calls_of_a_page<F>(cache: &Cache, make: impl Fn() -> F + Clone + Send + Sync + 'static) -> usize
 where
     F: Future<Output = String> + Send + 'static,
@@ -117,7 +117,7 @@ where
         .boxed_clone();
     for _ in 0..2 {
         send(&pages, get("/page")).await;
-        // What the page has spawned ends.
+        // Lets the tasks that the page spawned end.
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }

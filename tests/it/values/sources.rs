@@ -1,4 +1,4 @@
-//! What values and fragments are made from: plain values, closures and futures.
+//! Sources of values and fragments: plain values, closures and futures.
 
 use crate::support::faulty::caches;
 use crate::support::*;
@@ -47,18 +47,18 @@ async fn get_or_set_takes_a_plain_value_a_closure_or_a_future() -> Result<(), Bo
 }
 
 #[tokio::test(start_paused = true)]
-async fn closures_and_futures_run_only_if_there_is_no_value_and_are_tracked() -> Result<(), Box<dyn Error>> {
+async fn sources_run_only_without_a_value_and_are_tracked() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
         cache.set("k", &1_u8, S).await?;
         assert_eq!(cache.get_or_set("k", S, || -> u8 { unreachable!("there is a value") }).await?, 1);
-        assert_eq!(cache.get_or_set::<_, _>("k", S, async { calls_of_nobody() }).await?, 1);
+        assert_eq!(cache.get_or_set::<_, _>("k", S, async { never_called() }).await?, 1);
         cache.set("price", &2_u32, 60 * S).await?;
         let handle = cache.clone();
         let price = async move { handle.get::<u32>("price").await.ok().flatten().unwrap_or(0) };
         assert_eq!(cache.get_or_set("total", 60 * S, price).await?, 2);
         cache.set("price", &3_u32, 60 * S).await?;
         assert_eq!(cache.get::<u32>("total").await?, None, "the future has read the price");
-        // Of many, one runs.
+        // One of many concurrent futures runs.
         let calls = Calls::default();
         let all = (0..20).map(|_| {
             cache.get_or_set("slow", S, async {
@@ -72,12 +72,12 @@ async fn closures_and_futures_run_only_if_there_is_no_value_and_are_tracked() ->
     Ok(())
 }
 
-fn calls_of_nobody() -> u8 {
+fn never_called() -> u8 {
     unreachable!("there is a value")
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_future_of_get_or_set_is_send_where_its_computation_is() -> Result<(), Box<dyn Error>> {
+async fn get_or_set_future_is_send_if_its_computation_is() -> Result<(), Box<dyn Error>> {
     let cache = memory();
     let other = cache.clone();
     let task = tokio::spawn(async move { other.get_or_set("k", S, || async { 1_u8 }).await });
@@ -88,7 +88,7 @@ async fn a_future_of_get_or_set_is_send_where_its_computation_is() -> Result<(),
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_fragment_is_rendered_once_for_each_list_and_deleted_by_it() -> Result<(), Box<dyn Error>> {
+async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<dyn Error>> {
     for (cache, hand) in caches() {
         let calls = Calls::default();
         let menu = |language: &'static str| {
@@ -100,7 +100,7 @@ async fn a_fragment_is_rendered_once_for_each_list_and_deleted_by_it() -> Result
         assert_eq!(menu("de").get_or_render(|| async { calls.next() }).await?, 2);
         assert_eq!(cache.fragment("menu").vary_on(["shop.example", "en"]).get_or_render(9_usize).await?, 1);
         assert!(menu("en").delete().await? && !menu("en").delete().await?);
-        assert_eq!(menu("de").get_or_render(9_usize).await?, 2, "the other copy stays");
+        assert_eq!(menu("de").get_or_render(9_usize).await?, 2, "the other fragment stays");
         cache.invalidate(Invalidation::tag("menu")).await?;
         assert_eq!(menu("de").get_or_render(3_usize).await?, 3);
         hand.advance(10 * S);
@@ -109,7 +109,7 @@ async fn a_fragment_is_rendered_once_for_each_list_and_deleted_by_it() -> Result
         let failed = failing.try_get_or_render(|| async { Err::<usize, _>("down") }).await;
         assert!(matches!(failed, Err(ComputeError::Failed(error)) if *error == "down"));
         assert_eq!(failing.try_get_or_render(|| async { Ok::<usize, &str>(5) }).await.ok(), Some(5));
-        // While one task renders it again, the stale copy serves.
+        // The stale fragment is served while one task renders it again.
         let stale = || cache.fragment("stale").ttl(10 * S).stale_while_revalidate(10 * S);
         stale().get_or_render(1_u8).await?;
         hand.advance(11 * S);
@@ -128,7 +128,7 @@ async fn a_fragment_is_rendered_once_for_each_list_and_deleted_by_it() -> Result
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_default_ttl_of_values_may_be_for_ever_a_time_or_none_at_all() -> Result<(), Box<dyn Error>> {
+async fn default_ttl_of_values_may_be_forever_finite_none_or_zero() -> Result<(), Box<dyn Error>> {
     let lives = async |ttl: Ttl, seconds: u32| {
         let (clock, hand) = tower_response_cache::clock::Clock::manual();
         let store = MemoryStore::builder().seed(3).clock(clock.clone()).build().expect("valid");

@@ -1,4 +1,4 @@
-//! Writes of values.
+//! Oversized and cancelled writes of values.
 
 use crate::support::faulty::{Fault, Faulty};
 use crate::support::*;
@@ -22,10 +22,10 @@ fn an_add_of_a_value_over_the_limit_returns() {
             cache.add("k", &"x".repeat(1 << 20), Ttl::Forever).await.expect("no error")
         })
     });
-    assert_eq!(done, Some(false), "it hangs");
+    assert_eq!(done, Some(false), "`add` hangs");
 }
 
-/// A set whose caller leaves, at each point of it.
+/// The caller cancels the set at each point in time.
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_set_leaves_no_outdated_page() {
     let mut torn = Vec::new();
@@ -46,5 +46,5 @@ async fn a_cancelled_set_leaves_no_outdated_page() {
             torn.push((after, value, page.text().to_owned()));
         }
     }
-    assert!(torn.is_empty(), "value and page for good: {torn:?}");
+    assert!(torn.is_empty(), "pages that differ from their values: {torn:?}");
 }
