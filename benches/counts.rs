@@ -1,11 +1,11 @@
-//! How many allocations a hit and a miss make next to the floor, a bare service that returns a clone
-//! of the response. Building the request is not counted; the response is dropped.
+//! Counts the allocations of a hit and a miss, and of the floor: a bare service that returns a clone of
+//! the response. Counted are the call and the drop of the response, not the making of the request.
 //!
 //! ```text
 //! cargo bench --bench counts
 //! ```
 //!
-//! Instructions are counted by `instructions.rs`: the counting allocator here would add its own.
+//! `instructions.rs` counts instructions, because the counting allocator here would add its own.
 
 mod support;
 
@@ -17,7 +17,7 @@ use support::{Body, LARGE, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-/// Far more than the look-ups that make an entry hot, and than the misses that make a table grow.
+/// Far more than the look-ups that make an entry hot, or the misses after which a table grows.
 const TIMES: u64 = 4096;
 
 fn main() {
@@ -44,7 +44,7 @@ fn main() {
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }
 
-/// Prints what one operation allocates: the mean of many, as a table grows now and then.
+/// Prints the allocations of one operation: the mean, since a table grows now and then, and the maximum.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,

@@ -1,15 +1,17 @@
-//! What a hit and a miss cost next to the floor: a bare service that returns a clone of the response.
+//! Compares a hit and a miss with the floor: a bare service that returns a clone of the response.
 //!
-//! Timed are the call, the poll and the drop of the response; the request, a copy of one with 12
-//! header lines, is made beforehand, for the floor as for the cache. First a table is printed, for
-//! which all cases take turns, so that what else the machine does falls on all alike; then criterion
-//! measures each case by itself. The table has two ratios to the floor: of the calls alone, and of
-//! whole operations, the making of the request included, which is what instructions are counted of.
+//! Timed are the call, the poll and the drop of the response. The requests are made beforehand, for the
+//! floor and the cache alike: each is a copy of one request with 12 header lines.
+//!
+//! First comes a table. Its cases take turns, so that other load on the machine affects them equally.
+//! Then criterion measures each case alone. The table has two ratios to the floor: for the calls alone,
+//! and for whole operations, which include the making of the request. `instructions.rs` counts the
+//! instructions of whole operations.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute
 //! cargo bench --bench hit -- --ratios   # the table alone, about 15 seconds
-//! cargo bench --bench hit -- 'hit'      # criterion alone, what matches
+//! cargo bench --bench hit -- 'hit'      # criterion alone, matching cases
 //! ```
 
 mod support;
@@ -25,18 +27,18 @@ use support::{Answer, Body, LARGE, SMALL, call, uri, with_uri};
 use tower::{Service, service_fn};
 use tower_response_cache::MemoryStore;
 
-/// So many requests are built ahead; few enough that they stay in the processor's cache.
+/// The number of requests that are made ahead, few enough to stay in the processor's cache.
 const BATCH: u64 = 64;
 const KEYS: usize = 10_000;
-/// So many keys are stored, then a new store is filled.
+/// The number of misses after which a new store is used.
 const MISSES: u64 = 8192;
 const ROUNDS: usize = 41;
 
-/// How long some operations took.
+/// The durations of some operations.
 #[derive(Clone, Copy, Default)]
 struct Times {
     calls: Duration,
-    /// With the making of the requests.
+    /// Includes the making of the requests.
     whole: Duration,
 }
 
@@ -47,7 +49,7 @@ impl AddAssign for Times {
     }
 }
 
-/// Runs an operation so many times and returns how long it took.
+/// Runs an operation a number of times, and returns the durations.
 type Run = Box<dyn FnMut(u64) -> Times>;
 
 struct Case {
@@ -112,13 +114,13 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// A cache that the response to the request is stored in.
+/// Returns a cache that has stored the response to the request.
 fn hot()
 -> impl Service<Request<Body>, Response: Answer, Error = Infallible, Future: Send> + Clone + Send + 'static {
     support::warm(support::request(), support::response(SMALL))
 }
 
-/// Times calls; the requests are made in batches in between.
+/// Times calls. The requests are made in batches between the calls.
 fn timed<S>(service: &mut S, iterations: u64, mut request: impl FnMut() -> Request<Body>) -> Times
 where
     S: Service<Request<Body>, Error = Infallible>,
@@ -139,7 +141,7 @@ where
     total
 }
 
-/// The same request again and again.
+/// Sends the same request each time.
 fn one<S>(mut service: S, request: Request<Body>) -> Run
 where
     S: Service<Request<Body>, Error = Infallible> + 'static,
@@ -147,7 +149,7 @@ where
     Box::new(move |iterations| timed(&mut service, iterations, || request.clone()))
 }
 
-/// Requests for 10,000 URIs, each as likely as any other.
+/// Sends requests for 10,000 URIs at random, each equally likely.
 fn many<S>(mut service: S) -> Run
 where
     S: Service<Request<Body>, Error = Infallible> + 'static,
@@ -158,7 +160,7 @@ where
     })
 }
 
-/// A request with a key of its own each time, over a store that evicts nothing.
+/// Sends a request with another key each time, over a store that evicts nothing.
 fn misses(request: Request<Body>) -> Run {
     Box::new(move |iterations| {
         let (mut total, mut left) = (Times::default(), iterations);
@@ -201,8 +203,8 @@ fn warm_for_many() -> impl Service<Request<Body>, Response: Answer, Error = Infa
     service
 }
 
-/// Lets threads with a clone of the service each call it at the same time, and returns the time that
-/// one of them took divided by their number: that of one operation, seen from outside.
+/// Calls clones of the service on several threads at the same time. Returns the time of one thread
+/// divided by the number of threads: the time of one operation as seen from outside.
 fn on_threads<S>(threads: usize, service: &S, iterations: u64) -> Duration
 where
     S: Service<Request<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -214,7 +216,7 @@ where
             .map(|_| {
                 let mut service = service.clone();
                 scope.spawn(move || {
-                    // Its own, so that the threads share nothing but the service.
+                    // Each thread has its own request, so that the threads share only the service.
                     let request = support::request();
                     timed(&mut service, 4 * BATCH, || request.clone());
                     let mut total = Duration::ZERO;
@@ -240,7 +242,8 @@ where
     total / (threads * threads) as u32
 }
 
-/// Prints the median times of each case, and the medians of its ratios to the floor, the first, of the same round.
+/// Prints the median times of each case, and the medians of its ratios to the floor, the first case,
+/// in the same round.
 fn print_ratios(cases: &mut [Case]) {
     const ITERATIONS: u64 = MISSES;
     let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];
@@ -264,7 +267,7 @@ fn print_ratios(cases: &mut [Case]) {
     }
 }
 
-/// Prints how many times as much two threads get done as one.
+/// Prints the throughput of one thread and of two, and their ratio.
 fn print_scaling() {
     const ITERATIONS: u64 = 50_000;
     eprintln!("{:34} {:>9} {:>9}", "operations a second", "1 thread", "2 threads");
@@ -289,7 +292,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Random enough, and the same in each run.
+/// A generator of pseudo-random numbers, the same in each run.
 struct XorShift(u64);
 
 impl XorShift {

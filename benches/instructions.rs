@@ -5,8 +5,8 @@
 //! cargo bench --bench instructions -- --callgrind hit 1000    # runs 1,000 hits, counts nothing
 //! ```
 //!
-//! `none` clones the request and drops it, which the others do too: what the harness takes. `miss`
-//! makes a URI besides, and so does `none-miss`.
+//! `none` is the cost of the harness: it clones the request and drops it, as every operation does.
+//! `miss` and `none-miss` also make a URI.
 
 mod support;
 
@@ -23,7 +23,7 @@ const USAGE: &str = "--callgrind none|none-conditional|none-bypass|none-miss|flo
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let Some(at) = arguments.iter().position(|argument| argument == "--callgrind") else {
-        println!("to be run by benches/callgrind.sh");
+        println!("run benches/callgrind.sh instead");
         return;
     };
     let operation = arguments.get(at + 1).map_or("", String::as_str);
@@ -40,13 +40,13 @@ fn main() {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &request, |request| run(&mut service, request));
         }
-        // The same requests with one more field, alone and for a 304.
+        // The same request with one more field: the harness alone, and a 304.
         "none-conditional" => repeat(times, &support::conditional(&request), drop),
         "304" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
             repeat(times, &support::conditional(&request), |request| run(&mut service, request));
         }
-        // The same requests with a session cookie.
+        // The same request with a session cookie: the harness alone, and a bypass.
         "none-bypass" => repeat(times, &support::identified(&request), drop),
         "bypass" => {
             let mut service = support::warm(request.clone(), support::response(SMALL));
@@ -72,7 +72,7 @@ fn repeat(times: u64, request: &Request<Body>, mut operation: impl FnMut(Request
     }
 }
 
-/// Returns the request for another URI each time.
+/// Returns the request with another URI each time.
 fn next(request: &Request<Body>, numbers: &mut RangeFrom<usize>) -> Request<Body> {
     with_uri(request, &uri(numbers.next().unwrap_or_default()))
 }

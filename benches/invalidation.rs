@@ -1,11 +1,11 @@
-//! What tags cost a hit, before and after an unrelated invalidation, and what it costs to invalidate a
-//! million entries by a tag that they all carry.
+//! Measures the cost of tags for a hit, before and after an unrelated invalidation, and the cost of
+//! invalidating a million entries by a common tag.
 //!
-//! Timed are the call, the poll and the drop of the response, of requests for as many URIs in turn as there
-//! are in a round. An unrelated invalidation makes each of their entries be looked up in the table of
-//! invalidations once; the hits after that are as before. All cases take turns, so that what else the machine
-//! does falls on all alike; ratios are to the hits without tags and without an invalidation of the same
-//! round.
+//! Timed are the call, the poll and the drop of the response. A round requests each URI once. After an
+//! unrelated invalidation, the next hit on each entry consults the table of invalidations; later hits are
+//! as fast as before. The cases take turns, so that other load on the machine affects them equally. Ratios
+//! are to the hits of the same round without tags and without an invalidation.
+//!
 //!
 //! ```text
 //! cargo bench --bench invalidation      # about 15 seconds, 1 GiB of memory
@@ -28,8 +28,8 @@ const KEYS: usize = 4096;
 const ROUNDS: usize = 41;
 const MANY: usize = 1_000_000;
 const SAMPLE: usize = 1000;
-/// So often many entries are invalidated: what a call costs that finds the table in no cache of the
-/// processor's.
+/// The number of further invalidations by the same tag. Unlike the first invalidation, they find the table
+/// in the processor's cache.
 const INVALIDATIONS: usize = 101;
 
 fn main() {
@@ -37,7 +37,7 @@ fn main() {
     print_many();
 }
 
-/// A cache before a service that answers with clones of a response.
+/// Creates a cache in front of a service that answers with clones of a response.
 fn cached(
     cache: &Cache,
     response: Response<Body>,
@@ -46,7 +46,7 @@ fn cached(
     SiteCacheLayer::new(cache).policy(policy.build().expect("a policy")).layer(support::floor(response))
 }
 
-/// A response that is the same but for its tags, as its handler names them.
+/// Adds tags to a response, as its handler does.
 fn tagged(mut response: Response<Body>, tags: usize) -> Response<Body> {
     if tags > 0 {
         let tags = (0..tags).map(|tag| format!("flavour:{tag}"));
@@ -55,7 +55,7 @@ fn tagged(mut response: Response<Body>, tags: usize) -> Response<Body> {
     response
 }
 
-/// Returns how long a hit on each of the requests takes, in nanoseconds.
+/// Returns the mean time of a hit on each of the requests, in nanoseconds.
 fn hits<S>(service: &mut S, requests: &[Request<Body>]) -> f64
 where
     S: Service<Request<Body>, Response: Answer, Error = Infallible>,
@@ -72,7 +72,7 @@ where
     total.as_secs_f64() * 1e9 / requests.len() as f64
 }
 
-/// Prints what hits with tags cost, and what an unrelated invalidation adds.
+/// Prints the cost of hits with tags, before and after an unrelated invalidation.
 fn print_hits() {
     let request = support::request();
     let requests: Vec<_> = (0..KEYS).map(|number| with_uri(&request, &uri(number))).collect();
@@ -87,11 +87,11 @@ fn print_hits() {
             (tags, cache, service)
         })
         .collect();
-    // Of each case: nothing invalidated, right after an unrelated invalidation, and after that.
+    // For each case: without an invalidation, right after an unrelated one, and after that.
     let mut times = vec![[const { Vec::new() }; 3]; cases.len()];
     for round in 0..=ROUNDS {
         for ((_, cache, service), times) in cases.iter_mut().zip(&mut times) {
-            // The processor's cache has what the case before left in it.
+            // Refills the processor's cache, which the previous case has used.
             hits(service, &requests);
             let before = hits(service, &requests);
             block_on(cache.invalidate(Invalidation::tag(format!("unrelated:{round}")))).expect("local");
@@ -106,8 +106,12 @@ fn print_hits() {
     }
     for (tags, _, service) in &mut cases {
         let found = requests.iter().filter(|request| call(service, (*request).clone()).is_hit()).count();
-        // Names may share a bucket of the table.
-        assert!(found > KEYS * 9 / 10, "{tags} tags: unrelated invalidations took {} entries", KEYS - found);
+        // Tags may share buckets of the table.
+        assert!(
+            found > KEYS * 9 / 10,
+            "{tags} tags: unrelated invalidations invalidated {} entries",
+            KEYS - found
+        );
     }
     println!("{:34} {:>9} {:>9}", "a hit", "ns", "ratio");
     let floor = times[0][0].clone();
@@ -125,7 +129,7 @@ fn print_hits() {
     }
 }
 
-/// Prints what it takes to invalidate a million entries, after having proved that they are gone.
+/// Prints the cost of invalidating a million entries, and asserts that a sample of them is invalid.
 fn print_many() {
     let store = MemoryStore::with_max_bytes(16 << 30);
     let cache = Cache::new(store.clone());
@@ -150,15 +154,15 @@ fn print_many() {
     println!("\n{MANY} entries with one tag, stored in {:.1} s", start.elapsed().as_secs_f64());
     let sample = (0..SAMPLE).map(|number| number * (MANY / SAMPLE));
     for number in sample.clone() {
-        assert!(call(&mut service, ask(number)).is_hit(), "it is there");
+        assert!(call(&mut service, ask(number)).is_hit(), "the page is stored");
     }
     let start = Instant::now();
     block_on(cache.invalidate(Invalidation::tag("flavours"))).expect("local");
     let first = start.elapsed();
     for number in sample {
-        assert!(!call(&mut service, ask(number)).is_hit(), "it is gone");
+        assert!(!call(&mut service, ask(number)).is_hit(), "the page is invalid");
     }
-    println!("invalidated by it in {} ns; of a sample of {SAMPLE}, none is a hit any more", first.as_nanos());
+    println!("invalidated by it in {} ns; a sample of {SAMPLE} has no hits", first.as_nanos());
     let times = (0..INVALIDATIONS).map(|_| {
         let start = Instant::now();
         let done = cache.invalidate(Invalidation::tag("flavours")).now_or_never();

@@ -1,5 +1,5 @@
-//! What the cache does to slow answers: how soon the first byte of a long body comes through it, and
-//! how often a handler is called when many ask for the same thing at once.
+//! Measures the effect of the cache on slow responses: the delay of the first byte of a long body, and
+//! the number of handler calls for concurrent requests for one key.
 //!
 //! ```text
 //! cargo bench --bench stampede   # about 10 seconds
@@ -47,7 +47,7 @@ fn request(path: &'static str) -> Request<Empty<Bytes>> {
     request
 }
 
-/// When the origin sent the first frame of its last body.
+/// The time at which the origin sent the first frame of its last body.
 type FirstSent = Arc<Mutex<Option<Instant>>>;
 
 fn frames(first_sent: FirstSent) -> impl Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
@@ -68,11 +68,11 @@ fn frames(first_sent: FirstSent) -> impl Stream<Item = Result<Frame<Bytes>, Infa
     })
 }
 
-/// The times of one answer, from the call on.
+/// The times of one response, from the call on.
 struct Times {
     head: Duration,
     first_frame: Duration,
-    /// From the origin's first frame to that of the client.
+    /// From the origin's first frame to the client's first frame.
     behind_origin: Duration,
     end: Duration,
 }
@@ -101,7 +101,7 @@ async fn slow_body() {
     print_times("out of the cache", &hits);
 }
 
-/// Many read one body, or each a body of their own, at once.
+/// Measures concurrent readers of one body through the cache, and of separate bodies without it.
 async fn many_readers() {
     println!("{READERS} readers of that body at once: the slowest of them, median of {ROUNDS}");
     println!("{:24} {:>11} {:>14} {:>19} {:>11}", "", "head", "first frame", "behind the first", "end");
@@ -200,7 +200,7 @@ async fn stampede() {
     print_calls("through the cache", &cached);
 }
 
-/// Sends all requests from tasks of their own; returns how often the handler was called, and the time.
+/// Sends all requests from separate tasks. Returns the number of handler calls, and the time.
 async fn at_once<S, B>(service: S, calls: &AtomicUsize) -> (usize, Duration)
 where
     S: Service<Request<Empty<Bytes>>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,

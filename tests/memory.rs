@@ -1,4 +1,4 @@
-//! What a store really holds stays near its capacity, however its entries came in.
+//! The memory that a store holds stays near its capacity, for every kind of entry and of buffer.
 
 use allocation_counter::measure;
 use bytes::Bytes;
@@ -25,10 +25,10 @@ mod kinds;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const CAPACITY: u64 = 4 << 20;
-/// Tables that do not grow with the entries.
+/// The bytes of the tables that do not grow with the entries.
 const TABLES: u64 = 512 << 10;
 
-/// A body whose frames are ready, or come one by one.
+/// A body whose frames are ready. With `pauses`, it is pending once before each frame.
 struct Framed {
     frames: VecDeque<Bytes>,
     pauses: bool,
@@ -52,15 +52,15 @@ impl http_body::Body for Framed {
     }
 }
 
-/// How the frames of a body lie in memory.
+/// The buffers that hold the frames of a body.
 #[derive(Debug, Clone, Copy)]
 enum Buffers {
     Own,
-    /// Each is a slice of a buffer that is larger by this number of bytes on both sides.
+    /// Each frame is a slice of a buffer, with this number of other bytes on both sides.
     Slices(usize),
-    /// All are slices of one buffer.
+    /// All frames are slices of one buffer, which has this number of other bytes.
     OneFor(usize),
-    /// With room behind.
+    /// Each frame has a buffer with spare capacity.
     Spacious,
 }
 
@@ -118,7 +118,7 @@ fn get(page: usize) -> Request<Empty<Bytes>> {
     Request::get(format!("/{page}")).body(Empty::new()).expect("a request")
 }
 
-/// Runs something on a runtime of this thread.
+/// Runs a future on a runtime of this thread.
 fn on_runtime<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
@@ -166,7 +166,7 @@ async fn fill_with_values(store: &MemoryStore, pattern: &Pattern) {
     }
 }
 
-/// Returns the bytes that a full store holds beyond an empty one, and its weight.
+/// Returns the bytes that a full store holds beyond an empty store, and its weight.
 fn held(pattern: &Pattern, values: bool) -> (u64, u64) {
     let mut weight = 0;
     let mut kept = None;
@@ -200,7 +200,7 @@ proptest! {
     }
 }
 
-/// The memory that clients hold if they read nothing of their responses.
+/// The memory that clients hold if they do not read their responses.
 #[test]
 fn frames_read_ahead_hold_no_more_than_their_bytes() {
     const CLIENTS: usize = 5;
@@ -300,7 +300,7 @@ fn ten_thousand_idle_namespaces_take_little_memory() {
     assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
 }
 
-/// The same 100 namespaces are used in all rounds. Their growth alone must start the search for idle ones.
+/// All rounds use the same 100 namespaces. Their growth alone must start the search for idle namespaces.
 #[test]
 fn large_idle_namespaces_take_bounded_memory() {
     let mut kept = None;

@@ -1,4 +1,4 @@
-//! What the benchmarks share: the request, the responses, the services.
+//! The request, the responses and the services that the benchmarks share.
 
 #![allow(dead_code, reason = "each benchmark uses a part")]
 
@@ -43,13 +43,13 @@ const RESPONSE_HEADERS: [(&str, &str); 7] = [
 ];
 
 fn lines(lines: &[(&'static str, &str)]) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
-    // Values are owned, as those that a server parsed or a handler formatted.
+    // Values are owned, as if a server had parsed or a handler formatted them.
     lines.iter().map(|(name, value)| {
         (HeaderName::from_static(name), HeaderValue::from_str(value).expect("a header value"))
     })
 }
 
-/// A GET with 12 header lines, none of which is a credential or a cookie.
+/// Returns a `GET` with 12 header lines, none of which is a credential or a cookie.
 pub(crate) fn request() -> Request<Body> {
     let mut request = Request::new(Body::default());
     *request.uri_mut() = Uri::from_static("/articles/on-caching?page=2");
@@ -57,7 +57,7 @@ pub(crate) fn request() -> Request<Body> {
     request
 }
 
-/// The same request of a client who has the response already.
+/// Returns the same request from a client that has the response.
 pub(crate) fn conditional(request: &Request<Body>) -> Request<Body> {
     let mut request = request.clone();
     let tag = HeaderValue::from_str("\"5d41402abc4b2a76b9719d911017c592\"").expect("a header value");
@@ -80,22 +80,22 @@ pub(crate) fn uri(number: usize) -> Uri {
 
 /// Returns a copy of a request, for another URI.
 ///
-/// As with the requests of a server, all its parts are references to buffers that are shared
-/// already; the first copy of one that is not would allocate.
+/// As in the requests of a server, all its parts refer to buffers that are already shared. The first
+/// clone of an unshared buffer would allocate.
 pub(crate) fn with_uri(request: &Request<Body>, uri: &Uri) -> Request<Body> {
     let mut request = request.clone();
     *request.uri_mut() = uri.clone();
     request
 }
 
-/// A 200 with 7 header lines; nothing of it is shared with another one.
+/// Returns a 200 with 7 header lines, which shares no buffer with other responses.
 pub(crate) fn response(size: usize) -> Response<Body> {
     let mut response = Response::new(Full::new(Bytes::from(vec![b'x'; size])));
     response.headers_mut().extend(lines(&RESPONSE_HEADERS));
     response
 }
 
-/// The same, with the `Vary` of a compressing server for one of its lines.
+/// Returns the same response with `Vary: accept-encoding` in place of one line.
 pub(crate) fn varying_response(size: usize) -> Response<Body> {
     let mut response = response(size);
     response.headers_mut().remove("x-frame-options");
@@ -103,7 +103,7 @@ pub(crate) fn varying_response(size: usize) -> Response<Body> {
     response
 }
 
-/// The floor: a bare service that answers with a clone of one response.
+/// Returns the floor: a bare service that answers with a clone of one response.
 pub(crate) fn floor(
     response: Response<Body>,
 ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
@@ -116,7 +116,7 @@ pub(crate) fn floor(
     })
 }
 
-/// A cache of so many bytes before the floor, nothing stored.
+/// Returns the floor behind a cache over a store.
 pub(crate) fn cached(
     store: MemoryStore,
     response: Response<Body>,
@@ -127,7 +127,7 @@ pub(crate) fn cached(
     SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(floor(response))
 }
 
-/// The same, with the response to this request stored, so that every further one is a hit.
+/// Returns the floor behind a cache that has stored the response to the request: each request is a hit.
 pub(crate) fn warm(
     request: Request<Body>,
     response: Response<Body>,
@@ -139,7 +139,7 @@ pub(crate) fn warm(
     service
 }
 
-/// What the services answer with.
+/// A response of the services.
 pub(crate) trait Answer {
     fn is_hit(&self) -> bool;
 }
@@ -150,7 +150,7 @@ impl<B> Answer for Response<B> {
     }
 }
 
-/// Calls a service whose answer is ready at the first poll: no runtime takes part.
+/// Calls a service whose response is ready at the first poll, so that no runtime is needed.
 #[inline]
 pub(crate) fn call<S>(service: &mut S, request: Request<Body>) -> S::Response
 where

@@ -1,4 +1,4 @@
-//! The plan of the house: a module uses only what stands below it, and files stay small.
+//! The structure of the crate: a module uses only modules of lower rank, and files stay small.
 
 mod functions;
 mod imports;
@@ -6,12 +6,12 @@ mod public_types;
 mod sources;
 
 use functions::functions;
-use imports::{circles, graph};
+use imports::{cycles, graph};
 use sources::sources;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// Who may use whom: a room uses rooms of lower rank, and its own.
+/// The rank of each module. A module uses itself, modules of lower rank and, up to rank 3, of equal rank.
 const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("clock", 0),
@@ -44,7 +44,7 @@ const RANKS: &[(&str, u8)] = &[
     ("lib", 11),
 ];
 
-/// The same for the parts of `serve`.
+/// The rank of each part of `serve`.
 const SERVE: &[(&str, u8)] = &[
     ("deadline", 0),
     ("span", 0),
@@ -67,21 +67,21 @@ const SERVE: &[(&str, u8)] = &[
     ("mod", 16),
 ];
 
-fn room(name: &str) -> Option<(&'static str, u8)> {
+fn module_rank(name: &str) -> Option<(&'static str, u8)> {
     RANKS.iter().find(|(room, _)| *room == name).copied()
 }
 
 #[test]
-fn a_module_uses_only_what_stands_below_it() {
+fn a_module_uses_only_modules_of_lower_rank() {
     let mut uses = 0;
     for source in sources().iter().filter(|source| !source.is_test()) {
         let path = &source.path;
         let first = path.iter().next().expect("a part").to_str().expect("text");
-        let (own, rank) = room(first.trim_end_matches(".rs")).expect("each room has a rank");
+        let (own, rank) = module_rank(first.trim_end_matches(".rs")).expect("each module has a rank");
         for line in source.code().filter(|line| !line.trim_start().starts_with("//")) {
             for used in line.split("crate::").skip(1) {
                 let name = used.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
-                let Some((used, below)) = room(name) else { continue };
+                let Some((used, below)) = module_rank(name) else { continue };
                 uses += 1;
                 assert!(
                     below < rank || used == own || (below == rank && rank <= 3),
@@ -112,23 +112,23 @@ fn a_part_of_serve_uses_only_parts_of_lower_rank() {
 }
 
 #[test]
-fn every_module_says_what_it_is_for_and_stays_small() {
+fn every_file_has_module_docs_and_at_most_350_lines_of_code() {
     for source in sources() {
         let path = &source.path;
-        assert!(source.text.starts_with("//! "), "{path:?} does not say what it is for");
+        assert!(source.text.starts_with("//! "), "{path:?} has no module docs");
         let lines = source.code().filter(|line| !line.trim_start().starts_with("//")).count();
         assert!(lines <= 350, "{path:?} has {lines} lines of code");
     }
 }
 
-/// A re-export is no import, but what is used through one is.
+/// A re-export is no import, but a use of the re-exported item is.
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn no_files_import_each_other_in_a_cycle() {
     let graph = graph(&sources());
     let edges: usize = graph.values().map(BTreeSet::len).sum();
     assert!(edges > 500, "the test reads the imports: {edges}");
-    let circles = circles(&graph);
-    assert!(circles.is_empty(), "{circles:#?}");
+    let cycles = cycles(&graph);
+    assert!(cycles.is_empty(), "{cycles:#?}");
 }
 
 #[test]
@@ -143,20 +143,20 @@ fn no_function_has_more_than_70_lines() {
     assert!(count > 1000, "the test reads the functions: {count}");
 }
 
-/// A new crate in this list is a promise to its users: a breaking version of it is one of this crate, too.
+/// Each listed crate binds this crate: a breaking version of a listed crate is a breaking change here.
 #[test]
 fn public_signatures_name_only_listed_crates() {
     let mut found = public_types::external(&sources());
-    // Implemented for a private type.
+    // `quick_cache` is named only in an `impl` for a private type.
     found.remove("quick_cache");
     let crates: Vec<_> = found.keys().map(String::as_str).collect();
     let listed = ["axum", "bytes", "http", "http_body", "http_body_util", "serde", "tower", "tower_http"];
     assert_eq!(crates, listed, "{found:#?}");
 }
 
-/// A public field is a promise, and so is a list of variants that users can match without a wildcard.
+/// A public field binds this crate, and so does an enum that users can match without a wildcard.
 #[test]
-fn public_types_have_no_public_fields_and_say_why_they_are_not_exhaustive() {
+fn no_public_fields_and_a_reason_for_each_non_exhaustive() {
     let (mut with_fields, mut open) = (Vec::new(), 0);
     for source in sources() {
         let mut name = "";
@@ -175,11 +175,11 @@ fn public_types_have_no_public_fields_and_say_why_they_are_not_exhaustive() {
         }
     }
     with_fields.dedup();
-    assert_eq!(with_fields, ["RequestHead"], "a view of a request, as `http::request::Parts` is");
+    assert_eq!(with_fields, ["RequestHead"], "only a view of a request, like `http::request::Parts`");
     assert!(open > 5, "the test reads the attributes: {open}");
 }
 
-/// Types in macros, which are of one file alone, may share a name; so may the types that belong to a trait.
+/// Indented types do not count: they are local to a macro or associated with a trait.
 #[test]
 fn type_names_are_defined_once() {
     let mut defined = HashMap::new();

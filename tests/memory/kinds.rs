@@ -1,4 +1,4 @@
-//! The memory that a full store of one kind of entry takes: pages with a number of fields, and values.
+//! The memory of a store that is full of one kind of entry: pages with a number of fields, or values.
 
 use super::{MINUTE, on_runtime};
 use allocation_counter::measure;
@@ -17,10 +17,10 @@ use tower_response_cache::store::{Entry, Generations, InitialCounter, KeyRef, Pu
 use tower_response_cache::{Cache, CacheHints, MemoryStore, Policy, SiteCacheLayer};
 
 const CAPACITY: u64 = 2 << 20;
-/// Numbers of fields, around each one at which the index of a header map grows.
+/// Numbers of fields, around each number at which the index of a header map grows.
 const NUMBERS: [usize; 16] = [0, 1, 3, 5, 6, 10, 11, 22, 23, 46, 47, 94, 95, 100, 192, 200];
 const FEW_NUMBERS: [usize; 4] = [0, 11, 95, 192];
-/// The number of entries in a row that leave the weight of a full store as it is.
+/// A store is full once this number of entries in a row does not increase its weight.
 const NO_HEAVIER: usize = 100;
 
 type Body = Full<Bytes>;
@@ -30,7 +30,7 @@ type Body = Full<Bytes>;
 struct Kind {
     name: &'static str,
     policy: fn() -> PolicyBuilder,
-    /// Returns a response with this number of fields, or of tags.
+    /// Returns a response with this number of fields or tags.
     page: fn(usize) -> Response<Body>,
     asks: &'static [Ask],
 }
@@ -61,7 +61,7 @@ fn long(count: usize) -> Response<Body> {
     page_with((0..count).map(|number| (format!("x-a-longer-name-{number}"), VALUE)))
 }
 
-fn of_all(count: usize) -> Response<Body> {
+fn with_fields_of_a_304(count: usize) -> Response<Body> {
     let mut response = page_with((0..count).map(|number| (format!("access-control-{number}"), "v")));
     response.headers_mut().insert(ETAG, HeaderValue::from_static("\"a\""));
     response
@@ -102,7 +102,7 @@ fn one(name: HeaderName, value: &str) -> HeaderMap {
     HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a value"))])
 }
 
-/// Returns a request, given the fields of the previous response, and the status of its response.
+/// Makes a request from the fields of the previous response, and returns it with its expected status.
 type Ask = fn(&HeaderMap) -> Asked;
 type Asked = (Method, HeaderMap, StatusCode);
 
@@ -142,7 +142,7 @@ const KINDS: [Kind; 13] = [
     Kind { name: "lines of one field", policy, page: lines, asks: &[get, get] },
     Kind { name: "If-None-Match: *", policy, page: short, asks: &[get, if_none] },
     Kind { name: "304 by date", policy, page: dated, asks: &[get, by_date] },
-    Kind { name: "304 with all fields", policy, page: of_all, asks: &[get, by_tag] },
+    Kind { name: "304 with all fields", policy, page: with_fields_of_a_304, asks: &[get, by_tag] },
     Kind {
         name: "etags, 304",
         policy: || policy().etags(true),
@@ -179,14 +179,14 @@ const KINDS: [Kind; 13] = [
     },
     Kind { name: "tags", policy, page: tagged, asks: &[get, get] },
     Kind {
-        name: "tags told, 304",
+        name: "emitted tags, 304",
         policy: || policy().emit_tags_in([TagField::SurrogateKey]).etags(true),
         page: tagged,
         asks: &[get, by_tag],
     },
 ];
 
-/// The bytes that a store takes in addition to an empty one, their peak while it was filled, and its weight.
+/// The bytes that a store holds beyond an empty store, their peak while it was filled, and its weight.
 #[derive(Debug)]
 struct Held {
     bytes: u64,
@@ -207,7 +207,7 @@ fn held(fill: &impl AsyncFn(&MemoryStore)) -> Held {
     Held { bytes: beyond(info.bytes_current), most: beyond(info.bytes_max.cast_signed()), weight }
 }
 
-/// Fills the store of a cache until it is full.
+/// Fills the store of a cache until it is full, and returns its memory.
 fn held_when_full(cache: fn(&MemoryStore) -> Cache, put: &impl AsyncFn(&Cache, usize)) -> Held {
     held(&async |store| {
         let cache = cache(store);
@@ -319,7 +319,7 @@ fn values_and_counters_hold_no_more_than_their_weight() {
 
 /// Fails if `http` changes the layout of a header map.
 #[test]
-fn weight_of_a_page_is_what_its_fields_allocate() {
+fn weight_of_a_page_equals_the_allocations_of_its_fields() {
     const PAGES: usize = 2;
     let of = |kind: Kind, fields: usize| {
         let held = held(&async |store| {
@@ -338,7 +338,7 @@ fn weight_of_a_page_is_what_its_fields_allocate() {
         for fields in if kind.name == "plain" { &all } else { &NUMBERS[..] } {
             let beyond = of(kind, *fields) - first;
             // The weight counts the name of the tag field, which is static.
-            let least = if kind.name.starts_with("tags told") { -400 } else { 0 };
+            let least = if kind.name.starts_with("emitted tags") { -400 } else { 0 };
             assert!((least..=0).contains(&beyond), "{} with {fields}: {beyond} more", kind.name);
         }
     }
@@ -346,7 +346,7 @@ fn weight_of_a_page_is_what_its_fields_allocate() {
 
 /// A thread keeps a copy of a hot page, and the page itself after its eviction.
 #[test]
-fn copies_of_hot_pages_take_at_most_4_mib_a_thread() {
+fn copies_of_hot_pages_take_at_most_4_mib_per_thread() {
     for fields in [150, 280, 520] {
         let kind = Kind { name: "hot", policy, page: long, asks: &[get as Ask; 40] };
         let fill = move || {
@@ -367,7 +367,7 @@ fn copies_of_hot_pages_take_at_most_4_mib_a_thread() {
     }
 }
 
-/// A store whose entries have been encoded and decoded.
+/// A store whose entries have been encoded and decoded, as in a remote store.
 #[derive(Debug, Clone)]
 struct Remote {
     entries: MemoryStore,
@@ -377,7 +377,7 @@ struct Remote {
 impl Remote {
     fn decoded(&self, entry: &Entry) -> Entry {
         let frame = entry.encode(&self.clock);
-        // A slice of a larger buffer, such as that of a connection.
+        // A slice of a larger buffer, such as the buffer of a connection.
         let read = Bytes::from([vec![0; 100], frame.to_vec(), vec![0; 4096]].concat());
         Entry::decode(read.slice(100..100 + frame.len()), &self.clock).expect("decoded")
     }

@@ -1,4 +1,4 @@
-//! The functions of a file, and how long they are.
+//! The functions of a file, and their lengths.
 
 use super::sources::{Source, Token};
 
@@ -16,7 +16,7 @@ pub(super) fn functions(source: &Source) -> Vec<Function> {
     (0..tokens.len()).filter_map(|at| function_at(&tokens[at..])).collect()
 }
 
-/// Returns the function that the tokens begin with.
+/// Returns the function at the beginning of the tokens.
 fn function_at(tokens: &[Token<'_>]) -> Option<Function> {
     let [Token { text: "fn", line }, name, ..] = tokens else { return None };
     if !name.text.starts_with(|c: char| c.is_alphabetic() || c == '_') {
@@ -38,7 +38,7 @@ fn function_at(tokens: &[Token<'_>]) -> Option<Function> {
 }
 
 #[test]
-fn functions_are_counted_from_fn_to_brace() {
+fn length_of_a_function_is_counted_from_fn_to_brace() {
     let text = "trait T { fn a(x: [u8; 2]); }\ntype F = fn(u8);\nfn b(\n) {\n  fn c() {}\n}\n#[cfg(test)]\nfn d() {}";
     let source = Source { path: "a.rs".into(), text: text.to_owned() };
     let found: Vec<_> = functions(&source).into_iter().map(|found| (found.name, found.lines)).collect();

@@ -1,4 +1,4 @@
-//! Which file uses what of which other one.
+//! The import graph of the source files.
 
 use super::sources::{Source, Token};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -7,22 +7,22 @@ use std::path::{Path, PathBuf};
 /// The path of a module or of an item in it, from the root of the crate.
 type ItemPath = Vec<String>;
 
-/// For each file, the files that it uses something of.
+/// For each file, the files whose items it uses.
 pub(super) type Graph = BTreeMap<PathBuf, BTreeSet<PathBuf>>;
 
-/// What a file says of other modules.
+/// The paths in a file that lead to other modules.
 #[derive(Debug, Default)]
 struct Mentions {
-    /// What it uses.
+    /// The paths of used items.
     used: Vec<ItemPath>,
-    /// What it only passes on, by the name that it has there.
+    /// The paths of re-exported items, by their names in this file.
     passed_on: HashMap<String, ItemPath>,
 }
 
-/// The files of the crate by the modules that they are.
+/// The files of the crate, by the paths of their modules.
 struct Modules<'a>(HashMap<ItemPath, (&'a Path, Mentions)>);
 
-/// Returns who uses whom. A re-export is no use, but what is used through one is.
+/// Returns the import graph. A re-export is no use, but a use of the re-exported item is.
 pub(super) fn graph(sources: &[Source]) -> Graph {
     let names: BTreeSet<_> = sources.iter().map(Source::module).collect();
     let mentions = |source| Reader { names: &names, own: Source::module(source) }.read(&source.tokens());
@@ -35,15 +35,15 @@ pub(super) fn graph(sources: &[Source]) -> Graph {
     modules.0.values().map(used).collect()
 }
 
-/// Returns what is left of a graph without the uses that are part of no circle.
-pub(super) fn circles(graph: &Graph) -> Graph {
+/// Returns the part of a graph that lies on cycles.
+pub(super) fn cycles(graph: &Graph) -> Graph {
     let reached: BTreeMap<_, _> = graph.keys().map(|file| (file, reached_from(file, graph))).collect();
     let leads_back = |file: &PathBuf, used: &PathBuf| reached.get(used).is_some_and(|all| all.contains(file));
-    let circles = graph.iter().map(|(file, uses)| {
+    let cycles = graph.iter().map(|(file, uses)| {
         let uses: BTreeSet<_> = uses.iter().filter(|used| leads_back(file, used)).cloned().collect();
         (file.clone(), uses)
     });
-    circles.filter(|(_, uses)| !uses.is_empty()).collect()
+    cycles.filter(|(_, uses)| !uses.is_empty()).collect()
 }
 
 /// Returns all files that a file uses, directly or through others.
@@ -57,7 +57,7 @@ fn reached_from<'a>(file: &'a PathBuf, graph: &'a Graph) -> BTreeSet<&'a PathBuf
 }
 
 impl Modules<'_> {
-    /// Returns the file that an item, or a module, is in.
+    /// Returns the file of an item or a module.
     fn file_of(&self, path: &[String], depth: usize) -> &Path {
         let known = (0..=path.len()).rev().find_map(|length| Some((length, self.0.get(&path[..length])?)));
         let (length, (file, mentions)) = known.expect("the root is a module");
@@ -83,7 +83,7 @@ impl Reader<'_> {
         while let Some(token) = tokens.get(at) {
             match token.text {
                 "pub" => at += 1 + visibility_length(&tokens[at + 1..]),
-                // Not that of captured lifetimes.
+                // `use<..>` captures lifetimes, and imports nothing.
                 "use" if tokens[at + 1].text != "<" => {
                     let is_passed_on = at > 0 && matches!(tokens[at - 1].text, "pub" | ")");
                     let end = tokens[at..].iter().position(|token| token.text == ";").expect("an end");
@@ -101,7 +101,7 @@ impl Reader<'_> {
                 }
             }
         }
-        // A file that uses a name that it passes on uses what that stands for.
+        // A file that uses the name of its re-export uses the item behind it.
         let passed_on = &mentions.passed_on;
         mentions.used.extend(single.iter().filter_map(|name| passed_on.get(name)).cloned());
         mentions
@@ -121,7 +121,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Returns a path from the root of this crate, or `None` if it is of another one.
+    /// Returns a path from the root of this crate, or `None` if it leads to another crate.
     fn absolute(&self, path: &[String]) -> Option<ItemPath> {
         let supers = path.iter().take_while(|name| *name == "super").count();
         let child = || [&self.own[..], &path[..1]].concat();
@@ -135,7 +135,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns how many tokens behind `pub` belong to it.
+/// Returns the number of tokens that belong to a preceding `pub`, as in `pub(crate)`.
 fn visibility_length(tokens: &[Token<'_>]) -> usize {
     match tokens.first() {
         Some(Token { text: "(", .. }) => tokens.iter().position(|token| token.text == ")").unwrap_or(0) + 1,
@@ -143,7 +143,7 @@ fn visibility_length(tokens: &[Token<'_>]) -> usize {
     }
 }
 
-/// Returns the names of the path that the tokens begin with.
+/// Returns the names of the path at the beginning of the tokens.
 fn path_at(tokens: &[Token<'_>]) -> ItemPath {
     let is_name = |token: &Token<'_>| token.text.starts_with(|c: char| c.is_alphabetic() || c == '_');
     let mut path = Vec::new();
@@ -158,7 +158,7 @@ fn path_at(tokens: &[Token<'_>]) -> ItemPath {
     path
 }
 
-/// Returns the paths that the tree of a `use` stands for. A new name stands behind `as`.
+/// Returns the paths of the tree of a `use`. A path with an alias ends with `as` and the alias.
 fn expanded(tree: &[Token<'_>]) -> Vec<ItemPath> {
     let Some(open) = tree.iter().position(|token| token.text == "{") else {
         let names = tree.iter().filter(|token| token.text != "::");
@@ -179,7 +179,7 @@ fn sample(files: &[(&str, &str)]) -> Vec<Source> {
 }
 
 #[test]
-fn circles_are_found_through_re_exports_and_paths_in_code() {
+fn cycles_are_found_through_re_exports_and_paths_in_code() {
     let lib = ("lib.rs", "mod a; mod b; pub use b::{B, c::{C as D, self}};");
     let table = [
         ("use crate::D;", "", ""),
@@ -190,9 +190,9 @@ fn circles_are_found_through_re_exports_and_paths_in_code() {
         ("pub use crate::D;", "", "use crate::a::A;"),
         ("pub use crate::D; fn f(d: D) {}", "", "use crate::a::A;"),
     ];
-    let circles = table.map(|(a, b, c)| {
+    let cycles = table.map(|(a, b, c)| {
         let files = sample(&[lib, ("a.rs", a), ("b/mod.rs", &format!("pub mod c; {b}")), ("b/c.rs", c)]);
-        circles(&graph(&files)).len()
+        cycles(&graph(&files)).len()
     });
-    assert_eq!(circles, [0, 0, 2, 2, 0, 0, 2]);
+    assert_eq!(cycles, [0, 0, 2, 2, 0, 0, 2]);
 }

@@ -1,9 +1,9 @@
-//! The types of other crates in public signatures: each binds this crate to a version of that one.
+//! The types of other crates in public signatures. Each binds this crate to a version of the other crate.
 
 use super::sources::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Returns the items of other crates that public signatures and re-exports name, by crate.
+/// Returns the items of other crates that public signatures name, by crate.
 pub(super) fn external(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for source in sources.iter().filter(|source| !source.is_test()) {
@@ -19,14 +19,14 @@ pub(super) fn external(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>>
     found
 }
 
-/// Returns the names of the crates that this one depends on.
+/// Returns the names of the dependencies of this crate.
 fn dependencies() -> Vec<String> {
     let manifest = include_str!("../../../Cargo.toml");
     let names = manifest.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
     names.map(|name| name.replace('-', "_")).collect()
 }
 
-/// Returns the names that a file imports, and of which crate.
+/// Returns the names that a file imports, with their crates.
 fn imports(source: &Source) -> BTreeMap<String, String> {
     let code: Vec<_> = source.code().filter(|line| !line.trim_start().starts_with("//")).collect();
     let (code, dependencies) = (code.join(" "), dependencies());
@@ -44,7 +44,7 @@ fn imports(source: &Source) -> BTreeMap<String, String> {
     names
 }
 
-/// Returns what public items say before their bodies, bounds included.
+/// Returns the signatures of public items and of `impl` blocks, bounds included.
 fn signatures(source: &Source) -> Vec<String> {
     let lines: Vec<_> = source.code().filter(|line| !line.trim_start().starts_with("//")).collect();
     let is_public = |line: &str| {
@@ -63,7 +63,7 @@ fn signatures(source: &Source) -> Vec<String> {
 }
 
 #[test]
-fn names_of_other_crates_are_found_in_public_signatures_alone() {
+fn names_of_other_crates_are_found_only_in_public_signatures() {
     let text = "use http::{Method, header::HeaderMap};\nuse std::fmt;\n/// pub fn a(Method)\npub fn b(h: &HeaderMap)\n{\n Method\n}";
     let source = Source { path: "a.rs".into(), text: text.to_owned() };
     let found = external(&[source]);

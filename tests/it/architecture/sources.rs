@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A source file, by its path below `src`.
+/// A source file, with its path below `src`.
 pub(super) struct Source {
     pub(super) path: PathBuf,
     pub(super) text: String,
 }
 
-/// A token of the code, and the number of its line.
+/// A token of the code, with its line number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
@@ -45,7 +45,7 @@ impl Source {
         self.path.ends_with("tests.rs") || self.path.iter().any(|part| part == "tests")
     }
 
-    /// Returns the path of the module that the file is.
+    /// Returns the path of the file's module.
     pub(super) fn module(&self) -> Vec<String> {
         let path = self.path.with_extension("");
         let mut parts: Vec<_> = path.iter().map(|part| part.to_str().expect("text").to_owned()).collect();
@@ -60,7 +60,7 @@ impl Source {
         self.text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"))
     }
 
-    /// Returns the tokens of the code. Comments are left out; a literal is one token, and so is `::`.
+    /// Returns the tokens of the code, without comments. A literal is one token, and so is `::`.
     pub(super) fn tokens(&self) -> Vec<Token<'_>> {
         let end = self.text.find("\n#[cfg(test)]").unwrap_or(self.text.len());
         let (mut tokens, mut rest, mut line) = (Vec::new(), &self.text[..end], 1);
@@ -77,7 +77,7 @@ impl Source {
     }
 }
 
-/// Returns the length of the token, comment or space that a text begins with.
+/// Returns the length of the token, comment or space at the beginning of a text.
 fn token_length(text: &str, first: char) -> usize {
     let is_of_name = |c: char| c.is_alphanumeric() || c == '_';
     let up_to = |end: Option<usize>| end.unwrap_or(text.len());
@@ -94,7 +94,7 @@ fn token_length(text: &str, first: char) -> usize {
     }
 }
 
-/// Returns `true` if a text begins with the literal of a character, not with a lifetime.
+/// Returns `true` if a text begins with a character literal, not with a lifetime.
 fn is_character(text: &str) -> bool {
     let mut characters = text.chars().skip(1);
     characters.next() == Some('\\') || characters.next() == Some('\'')

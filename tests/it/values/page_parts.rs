@@ -1,4 +1,4 @@
-//! A page inherits the dependencies and the lifetime of its part, for every way in which a cache answers the part.
+//! A page inherits the dependencies and the lifetime of its part, however a cache answers the part.
 
 use crate::support::streamed_pages::Pieces;
 use crate::support::*;
