@@ -1,5 +1,5 @@
-//! Counts the allocations of a hit and a miss, and of the floor: a bare service that returns a clone of
-//! the response. Counted are the call and the drop of the response, not the making of the request.
+//! Counts the allocations of a hit and a miss, and of the floor: a bare service that returns a
+//! clone of the response. The counts include the drop of the response, but not the request.
 //!
 //! ```text
 //! cargo bench --bench counts
@@ -44,7 +44,7 @@ fn main() {
     assert_eq!(store.len() as u64, TIMES + 1, "each response is stored");
 }
 
-/// Prints the allocations of one operation: the mean, since a table grows now and then, and the maximum.
+/// Prints the mean of many operations, since a table grows now and then, and the maximum.
 fn print<S>(name: &str, mut service: S, mut request: impl FnMut() -> Request<Body>)
 where
     S: Service<Request<Body>, Error = Infallible>,

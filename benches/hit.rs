@@ -1,12 +1,12 @@
 //! Compares a hit and a miss with the floor: a bare service that returns a clone of the response.
 //!
-//! Timed are the call, the poll and the drop of the response. The requests are made beforehand, for the
-//! floor and the cache alike: each is a copy of one request with 12 header lines.
+//! Timed are the call, the poll and the drop of the response. The requests are made beforehand, for
+//! the floor and the cache alike: each is a copy of one request with 12 header lines.
 //!
-//! First comes a table. Its cases take turns, so that other load on the machine affects them equally.
-//! Then criterion measures each case alone. The table has two ratios to the floor: for the calls alone,
-//! and for whole operations, which include the making of the request. `instructions.rs` counts the
-//! instructions of whole operations.
+//! First comes a table. Its cases take turns, so that other load on the machine affects them
+//! equally. Then criterion measures each case alone. The table has two ratios to the floor: for the
+//! calls alone, and for whole operations, which include the making of the request.
+//! `instructions.rs` counts the instructions of whole operations.
 //!
 //! ```text
 //! cargo bench --bench hit               # both, about a minute
@@ -242,8 +242,8 @@ where
     total / (threads * threads) as u32
 }
 
-/// Prints the median times of each case, and the medians of its ratios to the floor, the first case,
-/// in the same round.
+/// Prints the median times of each case, and the medians of its ratios to the floor, the first
+/// case, in the same round.
 fn print_ratios(cases: &mut [Case]) {
     const ITERATIONS: u64 = MISSES;
     let mut times = vec![Vec::with_capacity(ROUNDS); cases.len()];

@@ -1,10 +1,10 @@
 //! Measures the cost of tags for a hit, before and after an unrelated invalidation, and the cost of
 //! invalidating a million entries by a common tag.
 //!
-//! Timed are the call, the poll and the drop of the response. A round requests each URI once. After an
-//! unrelated invalidation, the next hit on each entry consults the table of invalidations; later hits are
-//! as fast as before. The cases take turns, so that other load on the machine affects them equally. Ratios
-//! are to the hits of the same round without tags and without an invalidation.
+//! Timed are the call, the poll and the drop of the response. A round requests each URI once. After
+//! an unrelated invalidation, the next hit on each entry consults the table of invalidations; later
+//! hits are as fast as before. The cases take turns, so that other load on the machine affects them
+//! equally. Ratios are to the hits of the same round without tags and without an invalidation.
 //!
 //!
 //! ```text
@@ -28,8 +28,8 @@ const KEYS: usize = 4096;
 const ROUNDS: usize = 41;
 const MANY: usize = 1_000_000;
 const SAMPLE: usize = 1000;
-/// The number of further invalidations by the same tag. Unlike the first invalidation, they find the table
-/// in the processor's cache.
+/// The number of further invalidations by the same tag. Unlike the first invalidation, they find
+/// the table in the processor's cache.
 const INVALIDATIONS: usize = 101;
 
 fn main() {

@@ -1,5 +1,5 @@
-//! Measures the effect of the cache on slow responses: the delay of the first byte of a long body, and
-//! the number of handler calls for concurrent requests for one key.
+//! Measures the effect of the cache on slow responses: the delay of the first byte of a long body,
+//! and the number of handler calls for concurrent requests for one key.
 //!
 //! ```text
 //! cargo bench --bench stampede   # about 10 seconds

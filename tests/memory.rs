@@ -300,7 +300,7 @@ fn ten_thousand_idle_namespaces_take_little_memory() {
     assert!(info.bytes_max <= 32 << 20, "{} bytes", info.bytes_max);
 }
 
-/// All rounds use the same 100 namespaces. Their growth alone must start the search for idle namespaces.
+/// All rounds use the same 100 namespaces. Their growth alone must start the search for idle ones.
 #[test]
 fn large_idle_namespaces_take_bounded_memory() {
     let mut kept = None;

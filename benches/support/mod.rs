@@ -80,8 +80,8 @@ pub(crate) fn uri(number: usize) -> Uri {
 
 /// Returns a copy of a request, for another URI.
 ///
-/// As in the requests of a server, all its parts refer to buffers that are already shared. The first
-/// clone of an unshared buffer would allocate.
+/// As in the requests of a server, all its parts refer to buffers that are already shared. The
+/// first clone of an unshared buffer would allocate.
 pub(crate) fn with_uri(request: &Request<Body>, uri: &Uri) -> Request<Body> {
     let mut request = request.clone();
     *request.uri_mut() = uri.clone();
@@ -127,7 +127,7 @@ pub(crate) fn cached(
     SiteCacheLayer::new(&cache).policy(policy.build().expect("a policy")).layer(floor(response))
 }
 
-/// Returns the floor behind a cache that has stored the response to the request: each request is a hit.
+/// Returns the floor behind a cache that has stored the response to the request.
 pub(crate) fn warm(
     request: Request<Body>,
     response: Response<Body>,

@@ -11,7 +11,7 @@ use sources::sources;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
-/// The rank of each module. A module uses itself, modules of lower rank and, up to rank 3, of equal rank.
+/// The ranks of modules. A module uses lower ranks, itself and, up to rank 3, its own rank.
 const RANKS: &[(&str, u8)] = &[
     ("error", 0),
     ("clock", 0),
@@ -143,7 +143,7 @@ fn no_function_has_more_than_70_lines() {
     assert!(count > 1000, "the test reads the functions: {count}");
 }
 
-/// Each listed crate binds this crate: a breaking version of a listed crate is a breaking change here.
+/// A breaking version of a listed crate is a breaking change of this crate, too.
 #[test]
 fn public_signatures_name_only_listed_crates() {
     let mut found = public_types::external(&sources());

@@ -1,4 +1,4 @@
-//! The memory of a store that is full of one kind of entry: pages with a number of fields, or values.
+//! The memory of a store that is full of one kind of entry: pages with many fields, or values.
 
 use super::{MINUTE, on_runtime};
 use allocation_counter::measure;
@@ -102,7 +102,7 @@ fn one(name: HeaderName, value: &str) -> HeaderMap {
     HeaderMap::from_iter([(name, HeaderValue::from_str(value).expect("a value"))])
 }
 
-/// Makes a request from the fields of the previous response, and returns it with its expected status.
+/// Makes a request from the fields of the previous response. Returns it and the expected status.
 type Ask = fn(&HeaderMap) -> Asked;
 type Asked = (Method, HeaderMap, StatusCode);
 
@@ -186,7 +186,7 @@ const KINDS: [Kind; 13] = [
     },
 ];
 
-/// The bytes that a store holds beyond an empty store, their peak while it was filled, and its weight.
+/// The bytes that a store holds beyond an empty store, their peak, and the weight of the store.
 #[derive(Debug)]
 struct Held {
     bytes: u64,

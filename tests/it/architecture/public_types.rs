@@ -1,4 +1,4 @@
-//! The types of other crates in public signatures. Each binds this crate to a version of the other crate.
+//! The types of other crates in public signatures. Each binds this crate to a crate's version.
 
 use super::sources::Source;
 use std::collections::{BTreeMap, BTreeSet};

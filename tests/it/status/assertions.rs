@@ -10,8 +10,8 @@ use tower_response_cache::testing::{
 };
 use tower_response_cache::{Policy, RouteCacheLayer, SiteCacheLayer};
 
-/// Sends a request and reads the body, so that the response is stored. With `is_received`, the response
-/// loses its extensions, as over a socket. Otherwise it loses `Cache-Status`.
+/// Sends a request and reads the body, so that the response is stored. With `is_received`, the
+/// response loses its extensions, as over a socket. Otherwise it loses `Cache-Status`.
 async fn ask(stack: &Stack, request: Request<Body>, is_received: bool) -> Response<Bytes> {
     let mut response = stack.clone().oneshot(request).await.expect("infallible");
     let extensions = std::mem::take(response.extensions_mut());

@@ -39,8 +39,8 @@ pub(crate) fn status(code: u16, lines: &[(&str, &str)]) -> Response<Body> {
     response
 }
 
-/// Creates a cached page with an entity tag. The service answers conditional requests with a 304 that has
-/// the fields `validated`.
+/// Creates a cached page with an entity tag. The service answers conditional requests with a 304
+/// that has the fields `validated`.
 pub(crate) fn tagged(policy: PolicyBuilder, lines: Lines, validated: Lines) -> (Stack, Cache, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(move |request, _| match request.headers().contains_key("if-none-match") {
@@ -173,7 +173,7 @@ async fn with_a_failing_store() -> Told {
             "fwd=bypass; fwd-status=200; detail=store-failed",
             "{fault:?}"
         );
-        // A range request does not collapse, and may be forwarded before lost generations are noticed.
+        // A range request does not collapse, and may precede the discovery of a lost generation.
         let alone = ask(&stack, get_with("/", &[("range", "bytes=0-1")])).await;
         let forward = if fault == Fault::LostGenerations { "uri-miss" } else { "bypass" };
         assert_eq!(alone, format!("fwd={forward}; fwd-status=200; detail=store-failed"), "{fault:?}");

@@ -42,8 +42,8 @@ impl<S: Subscriber> Layer<S> for Log {
     }
 }
 
-/// Clears the events of this thread. The subscriber is global, because `tracing` caches at the first use of
-/// each event whether it has a subscriber.
+/// Clears the events of this thread. The subscriber is global, because `tracing` caches at the
+/// first use of each event whether it has a subscriber.
 fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

@@ -1,4 +1,4 @@
-//! `Cache-Status` (RFC 9211) of whole stacks: it is true, and the `CacheStatus` extension agrees with it.
+//! `Cache-Status` (RFC 9211) of whole stacks: the field is true and equals the extension.
 
 use crate::support::rfc9111::{proxy, standing};
 use crate::support::*;
@@ -17,8 +17,8 @@ use tower_response_cache::{
 const S: Duration = Duration::from_secs(1);
 const OURS: &str = "tower-response-cache";
 
-/// Parses the field as RFC 9211 requires, and returns its members, the one nearest to the origin first.
-/// Only members of other caches include a name.
+/// Parses the field as RFC 9211 requires, and returns its members, the one nearest to the origin
+/// first. Only members of other caches include a name.
 pub(crate) fn members(answer: &Answer) -> Vec<String> {
     let lines: Vec<_> = answer.headers.get_all("cache-status").iter().map(|line| line.as_bytes()).collect();
     let list: List = Parser::new(&lines.join(&b", "[..])).parse().expect("a structured field");
@@ -61,7 +61,7 @@ where
     told(response).await.0
 }
 
-/// Reads a response, and returns the outermost layer's member. Asserts that the extension agrees with it.
+/// Reads a response, and returns the outermost layer's member, which must equal the extension.
 pub(crate) async fn told<B>(response: Response<B>) -> (String, Answer)
 where
     B: http_body::Body<Data = bytes::Bytes, Error: Debug>,
@@ -104,8 +104,8 @@ fn written(status: &CacheStatus) -> Vec<String> {
     parts.into_iter().flatten().collect()
 }
 
-/// Creates a cached page with an entity tag, which is fresh for a minute. The service answers 304 if the
-/// request has this tag.
+/// Creates a cached page with an entity tag, which is fresh for a minute. The service answers 304
+/// if the request has this tag.
 fn tagged(policy: PolicyBuilder) -> (Stack, ManualClock) {
     let (cache, hand) = timed();
     let (inner, _) = origin(|request, _| {
@@ -310,7 +310,7 @@ async fn nested_layers_report_from_inner_to_outer() {
         let (_, answer) = told(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(members(&answer), expected);
     }
-    // A layer that does not report leaves the other layer's report unchanged, in the field and the extension.
+    // A layer that does not report leaves the other layer's field and extension unchanged.
     let silent = SiteCacheLayer::new(&cache)
         .policy(Policy::app().default_ttl(MINUTE).build().expect("a policy"))
         .layer(inner(MINUTE));
@@ -365,8 +365,8 @@ async fn warming_reports_only_to_the_caller_of_warm() {
 
 proptest! {
     #![proptest_config(crate::support::default_cases())]
-    /// RFC 9211 section 2, RFC 9651: for any upstream field and target, the field is a list that ends with
-    /// our member.
+    /// RFC 9211 section 2, RFC 9651: for any upstream field and target, the field is a list that
+    /// ends with our member.
     #[test]
     fn cache_status_is_a_valid_list_for_any_input(
         upstream in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..30), 0..3),

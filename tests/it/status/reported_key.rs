@@ -1,5 +1,5 @@
-//! The `key` of `Cache-Status` (RFC 9211 section 2.7): requests with the same cache key report the same
-//! `key`, which reveals nothing about the sender.
+//! The `key` of `Cache-Status` (RFC 9211 section 2.7): requests with the same cache key report the
+//! same `key`, which reveals nothing about the sender.
 
 use crate::status::field::{ask, members};
 use crate::support::*;

@@ -280,7 +280,7 @@ async fn client_disconnect_stores_no_partial_body() {
 
 #[tokio::test]
 async fn a_body_of_declared_length_is_stored_before_its_end_is_polled() {
-    // The stream has more frames than are read ahead, and does not know its end before it is polled.
+    // The stream exceeds the frames that are read ahead, and discovers its end only when polled.
     let (stack, calls, _) = streaming(&[("content-length", "100")], || (0..100).map(|_| data("x")).collect());
     let mut body = stack.clone().oneshot(get("/")).await.expect("infallible").into_body();
     for _ in 0..100 {
@@ -345,7 +345,7 @@ async fn unsent_recorded_frames_count_against_the_budget() {
 
 #[tokio::test]
 async fn head_request_stores_no_response() {
-    // The handler answers `HEAD` with a body, as under axum's `Router::layer`, or with a length only.
+    // The handler answers `HEAD` with a body, as under axum's `Router::layer`, or a length only.
     for body in ["body", ""] {
         let (stack, calls) = site(policy(), move |request, _| {
             let body = if request.method() == "HEAD" { body } else { "page" };

@@ -603,7 +603,7 @@ async fn report(breach: Breach) -> String {
     report.downcast_ref::<String>().expect("a message").clone()
 }
 
-/// The breach, the method and the beginning of the rule that the report names, and a part of its observation.
+/// The breach, and parts of its report: the method, the rule's beginning and the observation.
 const REPORTS: &[(Breach, &str, &str, &str)] = &[
     (
         GetFails,

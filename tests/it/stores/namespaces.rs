@@ -1,4 +1,4 @@
-//! Namespaces of a local store: they grow with their invalidations, and idle namespaces are dropped.
+//! Namespaces of a local store grow with their invalidations, and are dropped when idle.
 
 use crate::support::*;
 use futures::FutureExt;
@@ -250,7 +250,7 @@ fn checks_see_returned_invalidations_while_tables_grow() {
     });
 }
 
-/// A dependent that records its dependency before it reads the old value is invalidated by the write.
+/// A write invalidates each dependent that recorded its dependency before it read the old value.
 #[test]
 fn no_dependent_is_missed_while_values_are_written() {
     for round in 0..20 {

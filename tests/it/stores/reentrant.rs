@@ -51,8 +51,8 @@ struct Meddler {
 }
 
 impl Meddler {
-    /// Uses the cache, in a different way each time, unless this thread already does so. Drops a use that
-    /// would have to wait.
+    /// Uses the cache, in a different way each time, unless this thread already does so. Drops a
+    /// use that would have to wait.
     fn meddle(&self) {
         let Some(shop) = self.shop.get() else { return };
         if self.runs.load(Ordering::Relaxed) == MOST_RUNS || IS_MEDDLING.replace(true) {
@@ -148,8 +148,8 @@ fn foreign_entry(size: usize, meddler: &Arc<Meddler>) -> Entry {
     Entry::decode(buffer(frame, meddler), &clock).expect("an entry")
 }
 
-/// Creates a site of three layers over a store, which the meddler uses from now on. The handler returns
-/// bodies and field values in the meddler's buffers.
+/// Creates a site of three layers over a store, which the meddler uses from now on. The handler
+/// returns bodies and field values in the meddler's buffers.
 fn open_shop(store: impl Store, memory: MemoryStore, meddler: &Arc<Meddler>) -> Shop {
     let cache = Cache::new(store);
     let owner = Arc::clone(meddler);

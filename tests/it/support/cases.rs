@@ -3,7 +3,7 @@
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 
-/// Returns a configuration with a number of cases. Seeds of failures in `name.rs` go to `name.regressions`.
+/// Returns a configuration with a number of cases. Failures in `x.rs` go to `x.regressions`.
 pub(crate) fn cases(count: u32) -> ProptestConfig {
     let beside_source = FileFailurePersistence::WithSource("regressions");
     ProptestConfig { failure_persistence: Some(Box::new(beside_source)), ..ProptestConfig::with_cases(count) }

@@ -231,8 +231,8 @@ impl Proxy {
         Self { address, clock, stop: Some(stop), task }
     }
 
-    /// Starts a proxy that sends at most `requests` requests to the upstream at a time, and that waits
-    /// at most `patience` for a client that reads nothing.
+    /// Starts a proxy that sends at most `requests` requests to the upstream at a time, and that
+    /// waits at most `patience` for a client that reads nothing.
     pub(crate) async fn limited(
         origin: &Origin,
         requests: usize,

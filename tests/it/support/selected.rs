@@ -11,8 +11,8 @@ pub(crate) fn modified() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777)
 }
 
-/// Puts one page behind each layer that evaluates conditional and range requests: a cache, which has
-/// stored the page, and `ConditionalGetLayer`.
+/// Puts one page behind each layer that evaluates conditional and range requests: a cache, which
+/// has stored the page, and `ConditionalGetLayer`.
 pub(crate) async fn selecting(lines: Lines, body: &'static str) -> [(&'static str, Stack); 2] {
     let page = move || origin(move |_, _| with_lines(lines, body)).0;
     let cache = site_over(&memory(), page());
@@ -35,6 +35,6 @@ pub(crate) fn digests(answer: &Answer) -> [bool; 3] {
     DIGESTS.map(|name| answer.header(name).is_some())
 }
 
-/// Safe methods besides `GET` and `HEAD`: RFC 9110 section 9.2.1, RFC 4918, RFC 3253, RFC 5323 and the
-/// method registry.
+/// Safe methods besides `GET` and `HEAD`: RFC 9110 section 9.2.1, RFC 4918, RFC 3253, RFC 5323 and
+/// the method registry.
 pub(crate) const SAFE: [&str; 6] = ["PROPFIND", "REPORT", "SEARCH", "QUERY", "OPTIONS", "TRACE"];

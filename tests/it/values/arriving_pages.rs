@@ -16,7 +16,7 @@ use tower_response_cache::{Invalidation, SiteCacheLayer, Ttl};
 const S: Duration = Duration::from_secs(1);
 type Shop = BoxCloneService<Request<Body>, Response<ResponseBody<Pieces>>, Infallible>;
 
-/// The handler or the body reads the value, and the body streams. A request after `set` must not join it.
+/// The handler or the body reads the value. A request after `set` must not join the stream.
 #[tokio::test(start_paused = true)]
 async fn no_request_joins_a_page_whose_value_was_set_meanwhile() {
     for in_head in [true, false] {

@@ -1,4 +1,4 @@
-//! `clear`, `clear_pages` and `clear_values`: each removes only its entries, and no computation outruns it.
+//! `clear`, `clear_pages` and `clear_values` remove only their entries, even during computations.
 
 use crate::support::faulty::{Fault, Faulty, caches};
 use crate::support::*;
@@ -57,7 +57,7 @@ async fn clear_pages_keeps_values_and_clear_values_keeps_pages() -> Result<(), B
     Ok(())
 }
 
-/// A page depends on the values that it reads, and a value on the pages that its computation requests.
+/// A page depends on the values that it reads, and a value on the pages that it was made from.
 #[tokio::test(start_paused = true)]
 async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
@@ -82,7 +82,8 @@ async fn clear_invalidates_the_dependents_of_cleared_entries() -> Result<(), Box
     Ok(())
 }
 
-/// A computation that began before the clear of its kind is not stored, and later callers do not wait for it.
+/// A computation that began before the clear of its kind is not stored, and later callers do not
+/// wait for it.
 #[tokio::test(start_paused = true)]
 async fn computation_does_not_outrun_the_clear_of_its_kind() -> Result<(), Box<dyn Error>> {
     for (cache, _) in caches() {
