@@ -1,6 +1,6 @@
 #!/bin/sh
-# Counts the instructions of one operation: the difference between 2N and N of them, divided by N, so that
-# the start of the program and the warming of the cache cancel out. Needs valgrind.
+# Counts the instructions of one operation: the difference between 2N and N operations, divided by N. The
+# start of the program and the warm-up of the cache cancel out. Needs valgrind.
 #
 #     benches/callgrind.sh [N]
 set -eu

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole test suite. Says what it does; installs nothing that is there already.
+# Runs the whole test suite. Prints each step, and installs only missing tools.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,7 +15,7 @@ if ! command -v cc >/dev/null 2>&1; then
     $sudo apt-get update -q && $sudo apt-get install -y -q gcc libc6-dev
 fi
 
-# The same commit gets the same verdict; plain `cargo test` draws other cases each time.
+# A fixed seed gives the same result for the same commit. Plain `cargo test` draws new cases each time.
 export PROPTEST_RNG_SEED="${PROPTEST_RNG_SEED:-9111}"
 say "unit, integration and documentation tests, all features (PROPTEST_RNG_SEED=$PROPTEST_RNG_SEED)"
 cargo test --locked --all-features --lib --bins --examples --test it --test memory

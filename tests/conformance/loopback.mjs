@@ -1,4 +1,4 @@
-// Preloaded into the suite's origin, which would listen on every interface: it is for this machine alone.
+// Preloaded into the suite's origin: makes it listen on the loopback interface only, not on all interfaces.
 import net from 'node:net'
 
 const listen = net.Server.prototype.listen

@@ -1,10 +1,10 @@
-// Runs the HTTP cache test suite against a proxy, sorts the results as the suite's own site does, and compares them
-// with what is expected.
+// Runs the HTTP cache test suite against a proxy, classifies the results like the suite's own site, and
+// compares them with the expected results.
 //
 //   node run.mjs SUITE PROXY-URL EXPECTED COLUMN
 //
-// EXPECTED lists the tests that do not pass, one to a line: its id, the outcome in each COLUMN, counted from 1 (`pass`
-// where only the other one differs), and why. All that is not listed has to pass.
+// EXPECTED lists the tests that do not pass, one per line: the id, the outcome in each COLUMN (counted from
+// 1; `pass` if only the other column differs), and the reason. All other tests have to pass.
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'
@@ -15,7 +15,7 @@ const load = (path, query = '') => import(pathToFileURL(resolve(suite, path)).hr
 const optional = path => load(path).catch(() => ({}))
 
 const groups = [...(await load('tests/index.mjs')).default]
-// The npm release leaves this group to its command line.
+// The npm release adds this group only in its command-line tool.
 const surrogate = (await optional('tests/surrogate-control.mjs')).default
 if (surrogate && !groups.includes(surrogate)) groups.push(surrogate)
 const { testResults } = await load('client/test.mjs')
@@ -27,14 +27,14 @@ const { determineTestResult } = await (async () => {
 const all = groups.flatMap(group => group.tests).filter(test => !test.browser_only)
 const byId = new Map(all.map(test => [test.id, test]))
 
-// Fifty at a time, as the suite's site does. The runner remembers what it ran, and tests write into their own
-// configuration: so there is a new one, with a copy, each time.
+// Runs fifty tests at a time, like the suite's site. The runner remembers its tests, and tests modify their
+// configuration, so each run loads a new runner and copies the tests.
 let runs = 0
 async function run (tests) {
   const { runTests } = await load('client/runner.mjs', `?${runs++}`)
   for (const { id } of tests) delete testResults[id]
   const copy = [{ name: 'all', id: 'all', tests: structuredClone(tests) }]
-  // Newer editions take no implementation of fetch.
+  // Newer editions take no `fetch` argument.
   const fetch = runTests.length > 3 ? [createRequire(resolve(suite, 'x'))('node-fetch')] : []
   await runTests(copy, ...fetch, false, base, 50)
 }
@@ -54,7 +54,8 @@ for (const line of readFileSync(expectedFile, 'utf8').split('\n')) {
 const surprising = () => all.filter(({ id }) => outcome(id) !== (expected.get(id) ?? 'pass'))
 
 await run(all)
-// A machine that stands still for a second makes what is fresh for two seconds stale: those get another go, by themselves.
+// On a machine that stalls for a second, responses that are fresh for two seconds are stale too early.
+// Tests with unexpected results, and the tests that they depend on, run up to two more times.
 for (let go = 0; go < 2 && surprising().length > 0; go++) {
   const again = new Set(surprising())
   for (const test of again) (test.depends_on ?? []).forEach(id => again.add(byId.get(id)))

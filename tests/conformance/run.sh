@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Runs the public suite of HTTP cache tests against the example reverse_proxy, once with the preset as it comes and once
-# with its options on, and compares what passes with the lists in this directory. Installs what is missing.
+# Runs the public HTTP cache test suite against the example reverse_proxy, once with options and once with
+# the defaults of its preset, and compares the results with the lists in this directory. Installs missing
+# tools.
 #
-#   tests/conformance/run.sh           the edition that npm has
-#   tests/conformance/run.sh DIR       another one: a checkout of https://github.com/http-tests/cache-tests, after npm install
+#   tests/conformance/run.sh           runs the npm release of the suite
+#   tests/conformance/run.sh DIR       runs a checkout of https://github.com/http-tests/cache-tests, after
+#                                      npm install
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cd "$here/../.."
@@ -32,7 +34,7 @@ scratch=$(mktemp -d)
 pids=()
 trap 'kill "${pids[@]}" 2>/dev/null || true; rm -rf "$scratch"' EXIT
 
-# wait_for PATTERN FILE PID: prints what matches once the file has it
+# wait_for PATTERN FILE PID: waits until FILE matches PATTERN, and prints the match. Fails if PID ends.
 wait_for() {
     for _ in $(seq 200); do
         grep -oE "$1" "$2" | head -1 | grep . && return
@@ -52,7 +54,7 @@ port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", (
 pids+=($!)
 wait_for 'Listening on .*' "$scratch/origin" $! >/dev/null
 
-# run WHAT COLUMN OPTIONS...: a proxy with these options, and the suite against it
+# run NAME COLUMN OPTIONS...: runs the suite against a proxy with these options
 failed=0
 run() {
     local what=$1 column=$2
@@ -68,6 +70,6 @@ run() {
     wait "$pid" || true
 }
 
-run "its options on" 1 --stale-if-error 600 --share-set-cookie
-run "as it comes" 2
+run "with options" 1 --stale-if-error 600 --share-set-cookie
+run "defaults" 2
 exit "$failed"
