@@ -17,7 +17,7 @@ use support::{Body, LARGE, SMALL, call, uri, with_uri};
 use tower::Service;
 use tower_response_cache::MemoryStore;
 
-/// Far more than the look-ups that make an entry hot, or the misses after which a table grows.
+/// Operations per case: far more than make an entry hot, or a table grow.
 const TIMES: u64 = 4096;
 
 fn main() {

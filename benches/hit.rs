@@ -38,7 +38,7 @@ const ROUNDS: usize = 41;
 #[derive(Clone, Copy, Default)]
 struct Times {
     calls: Duration,
-    /// Includes the making of the requests.
+    /// The calls and the making of their requests.
     whole: Duration,
 }
 

@@ -6,7 +6,6 @@
 //! hits are as fast as before. The cases take turns, so that other load on the machine affects them
 //! equally. Ratios are to the hits of the same round without tags and without an invalidation.
 //!
-//!
 //! ```text
 //! cargo bench --bench invalidation      # about 15 seconds, 1 GiB of memory
 //! ```

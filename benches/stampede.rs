@@ -103,7 +103,7 @@ async fn slow_body() {
 
 /// Measures concurrent readers of one body through the cache, and of separate bodies without it.
 async fn many_readers() {
-    println!("{READERS} readers of that body at once: the slowest of them, median of {ROUNDS}");
+    println!("{READERS} readers of this body at once: the slowest of them, median of {ROUNDS}");
     println!("{:24} {:>11} {:>14} {:>19} {:>11}", "", "head", "first frame", "behind the first", "end");
     let first_sent = FirstSent::default();
     let sent = Arc::clone(&first_sent);
@@ -178,7 +178,7 @@ fn print_times(name: &str, times: &[Times]) {
 
 async fn stampede() {
     println!(
-        "{REQUESTS} at once for a cold key, handler of {HANDLER_TAKES:?}: most calls, median time of {ROUNDS}"
+        "{REQUESTS} requests at once for a cold key, handler of {HANDLER_TAKES:?}: most calls, median time of {ROUNDS}"
     );
     println!("{:24} {:>14} {:>11}", "", "handler calls", "all done");
     let calls = Arc::new(AtomicUsize::new(0));

@@ -190,7 +190,7 @@ enum StoreKind {
     Remote,
 }
 
-/// A store that runs foreign code before, in and after each call, and whose entries have foreign buffers.
+/// A store that runs foreign code before, in and after each call. Its entries have foreign buffers.
 #[derive(Clone)]
 struct ForeignStore {
     inner: MemoryStore,

@@ -152,7 +152,7 @@ async fn increments_time_out_together_if_the_store_hangs() -> Result<(), Box<dyn
     Ok(())
 }
 
-/// First all threads increment the number. Then one sets and deletes it while the rest increment it.
+/// All threads increment the number. Then one of them sets and deletes it instead.
 #[test]
 fn threads_that_count_set_and_delete_lose_no_update() {
     const TIMES: usize = 2_000;
