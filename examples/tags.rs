@@ -40,12 +40,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     visit(&app).await?;
 
     // After a change to one flavor.
-    cache.invalidate(Invalidation::tag("flavor:mint")).await?;
+    let _ = cache.invalidate(Invalidation::tag("flavor:mint")).await;
     println!("After an invalidation of flavor:mint:");
     visit(&app).await?;
 
     // After a change to all of them.
-    cache.invalidate(Invalidation::tag("flavors")).await?;
+    let _ = cache.invalidate(Invalidation::tag("flavors")).await;
     println!("After an invalidation of flavors:");
     visit(&app).await
 }

@@ -27,7 +27,7 @@
 //!
 //! # Caveats
 //! - Time limits on waiting, such as
-//!   [`CacheBuilder::store_timeout`](crate::cache::CacheBuilder::store_timeout), use tokio's timer
+//!   [`CacheBuilder::lookup_timeout`](crate::cache::CacheBuilder::lookup_timeout), use tokio's timer
 //!   and not this clock. In tests, pause that timer with `tokio::time::pause`.
 //! - tokio's paused time does not move this clock.
 

@@ -7,9 +7,9 @@
 //!
 //! # futures::executor::block_on(async {
 //! # let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-//! cache.invalidate("/flavours").await?;
-//! cache.invalidate(Invalidation::subtree("/flavours").and(Invalidation::tag("prices"))).await?;
-//! cache.invalidate(Invalidation::tag("news").soft()).await?;
+//! let _ = cache.invalidate("/flavours").await;
+//! let _ = cache.invalidate(Invalidation::subtree("/flavours").and(Invalidation::tag("prices"))).await;
+//! let _ = cache.invalidate(Invalidation::tag("news").soft()).await;
 //! # Ok::<_, tower_response_cache::error::StoreError>(())
 //! # }).unwrap();
 //! ```
@@ -34,4 +34,5 @@
 //!   `spawn_blocking` continues. Commit and invalidate in one task.
 
 pub use crate::cache::dependents::Dependents;
+pub use crate::cache::guard::Delivery;
 pub use crate::cache::invalidation::{InvalidateOnSuccess, Invalidation};

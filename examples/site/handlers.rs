@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::{Extension, Form, Json};
 use std::error::Error;
 use std::time::{Duration, Instant};
-use tower_response_cache::invalidation::Dependents;
+use tower_response_cache::invalidation::{Delivery, Dependents};
 use tower_response_cache::{CacheHints, Ttl};
 use tower_sessions::Session;
 
@@ -187,9 +187,9 @@ async fn save<D: Dependents + Send + 'static>(
     let task = tokio::spawn(async move {
         let written = write.await?;
         if let (Some(changed), Some(cache)) = (&written, &site.cache)
-            && let Err(error) = cache.invalidate(changed).await
+            && cache.invalidate(changed).await == Delivery::Queued
         {
-            eprintln!("a change is saved, but old pages may still be served: {error}");
+            eprintln!("a change is saved, but other processes may still serve old pages");
         }
         Ok(written)
     });

@@ -10,7 +10,6 @@ use crate::key::KeyRef;
 use futures_util::FutureExt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 
 impl Cache {
     /// Runs work in the background, and returns `true` if it can.
@@ -29,7 +28,7 @@ impl Cache {
             });
         } else {
             // No task can run the work.
-            self.0.store_errors.fetch_add(1, Ordering::Relaxed);
+            self.0.guard.count_failure();
             return false;
         }
         true
@@ -125,7 +124,7 @@ impl Cache {
     ///
     /// # futures::executor::block_on(async {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
-    /// cache.invalidate(Invalidation::path("/menu")).await?;
+    /// let _ = cache.invalidate(Invalidation::path("/menu")).await;
     /// cache.wait_idle().await;
     /// # Ok::<_, tower_response_cache::error::StoreError>(())
     /// # }).unwrap();

@@ -2,6 +2,7 @@
 
 use super::background::Background;
 use super::budget::Budget;
+use super::guard::{StoreGuard, StoreLimits, guarded_generations, guarded_store};
 use super::handle::{Cache, CacheInner, KeyFunction};
 use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
@@ -36,7 +37,7 @@ pub struct CacheBuilder {
     version: u32,
     clock: Clock,
     recording_bytes: u64,
-    store_timeout: Duration,
+    limits: StoreLimits,
     max_refreshes: u32,
     max_flights: usize,
     seed: u64,
@@ -50,7 +51,11 @@ const DEFAULT_RECORDING: u64 = 64 << 20;
 const DEFAULT_MAX_REFRESHES: u32 = 64;
 const DEFAULT_MAX_FLIGHTS: usize = 100_000;
 const DEFAULT_VALUE_TTL: Duration = Duration::from_secs(300);
-const DEFAULT_STORE_TIMEOUT: Duration = Duration::from_millis(250);
+const DEFAULT_LIMITS: StoreLimits = StoreLimits {
+    lookup: Duration::from_millis(50),
+    write: Duration::from_millis(250),
+    invalidation: Duration::from_millis(250),
+};
 
 impl Cache {
     /// Creates a cache over a store, with the default of each option of [`CacheBuilder`].
@@ -67,20 +72,22 @@ impl Cache {
 
     fn from_builder(builder: CacheBuilder) -> Self {
         let namespaces = Namespaces::new(Arc::clone(&builder.store));
+        let guard = StoreGuard::new(builder.store, builder.limits);
+        let unguarded_generations = namespaces.generations(&builder.namespace);
         Self(Arc::new(CacheInner {
-            is_local: builder.store.is_local(),
-            store: builder.store,
-            generations: namespaces.generations(&builder.namespace),
+            is_local: guard.is_local(),
+            store: guarded_store(&guard),
+            generations: guarded_generations(&guard, &unguarded_generations),
+            unguarded_generations,
             namespaces: Arc::new(namespaces),
             namespace: builder.namespace,
             version: builder.version,
             clock: builder.clock,
-            store_timeout: builder.store_timeout,
+            guard,
             flights: Flights::new(builder.max_flights),
             hit_for_miss: Arc::default(),
             last_recordings: Arc::new(Remembered::lasting(LastRecording::TTL)),
             recording: Budget::new(builder.recording_bytes),
-            store_errors: Arc::default(),
             background: Arc::new(Background::new(builder.max_refreshes)),
             dice: Arc::new(SplitMix64::new(builder.seed)),
             value_ttl: builder.value_ttl,
@@ -101,7 +108,7 @@ impl CacheBuilder {
             version: 1,
             clock: Clock::system(),
             recording_bytes: DEFAULT_RECORDING,
-            store_timeout: DEFAULT_STORE_TIMEOUT,
+            limits: DEFAULT_LIMITS,
             max_refreshes: DEFAULT_MAX_REFRESHES,
             max_flights: DEFAULT_MAX_FLIGHTS,
             seed: KeyRef::new(b"dice").process_hash(),
@@ -154,14 +161,31 @@ impl CacheBuilder {
         self
     }
 
-    /// Sets how long an operation of the store may take. After this time, the layers forward the
-    /// request, and other calls return
-    /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). The default is 250 ms.
+    /// Sets how long a look-up waits for a store outside the process. The default is 50 ms.
     ///
-    /// The limit does not apply to a store inside the process, whose operations complete at once,
+    /// After this time, the layers forward the request, and other calls return
+    /// [`StoreErrorKind::TimedOut`](crate::error::StoreErrorKind::TimedOut). Each read of the store
+    /// has this limit. A store that fails or times out too often opens its
+    /// [circuit](crate::cache::CircuitState), and no request waits for it.
+    ///
+    /// The limits do not apply to a store inside the process, whose operations complete at once,
     /// nor outside a tokio runtime.
-    pub fn store_timeout(mut self, limit: Duration) -> Self {
-        self.store_timeout = limit;
+    pub fn lookup_timeout(mut self, limit: Duration) -> Self {
+        self.limits.lookup = limit;
+        self
+    }
+
+    /// Sets how long a write waits for a store outside the process. The default is 250 ms. A write
+    /// that times out may have taken effect.
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.limits.write = limit;
+        self
+    }
+
+    /// Sets how long an invalidation waits for a store outside the process before it is
+    /// [queued](crate::invalidation::Delivery::Queued). The default is 250 ms.
+    pub fn invalidation_timeout(mut self, limit: Duration) -> Self {
+        self.limits.invalidation = limit;
         self
     }
 
@@ -288,7 +312,7 @@ impl CacheBuilder {
     /// # Errors
     /// - [`ConfigErrorKind::EmptyNamespace`] if the namespace is empty.
     /// - [`ConfigErrorKind::ZeroLimit`] if [`recording_bytes`](Self::recording_bytes) is zero.
-    /// - [`ConfigErrorKind::ZeroTimeout`] if [`store_timeout`](Self::store_timeout) is zero.
+    /// - [`ConfigErrorKind::ZeroTimeout`] if the limit of look-ups, writes or invalidations is zero.
     pub fn build(self) -> Result<Cache, ConfigError> {
         if self.namespace.is_empty() {
             return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, self.namespace));
@@ -296,7 +320,8 @@ impl CacheBuilder {
         if self.recording_bytes == 0 {
             return Err(ConfigError::new(ConfigErrorKind::ZeroLimit, self.recording_bytes));
         }
-        if self.store_timeout.is_zero() {
+        let limits = [self.limits.lookup, self.limits.write, self.limits.invalidation];
+        if limits.iter().any(Duration::is_zero) {
             return Err(ConfigError::new(ConfigErrorKind::ZeroTimeout, "0 ms"));
         }
         Ok(Cache::from_builder(self))

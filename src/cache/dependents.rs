@@ -25,7 +25,7 @@
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let vanilla = Flavour { id: 7, slug: "vanilla".to_owned() };
-/// cache.invalidate(&vanilla).await?;
+/// let _ = cache.invalidate(&vanilla).await;
 /// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```

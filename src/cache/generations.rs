@@ -1,10 +1,12 @@
 //! Invalidations, and the checks whether an entry is still valid.
 
-use super::handle::Cache;
+use super::guard::Delivery;
+use super::handle::{Cache, CacheInner};
 use super::invalidation::Invalidation;
+use crate::cache::values::Name;
 use crate::entry::{Dependency, Generation, Scope, StoredResponse};
-use crate::error::StoreError;
-use crate::store::{StoreFuture, Validity};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::{StoreFuture, Strength, Validity};
 use futures_util::FutureExt;
 use std::pin::pin;
 
@@ -22,31 +24,27 @@ impl Cache {
     /// Invalidate after the transaction is committed: a page that is made before the commit
     /// contains the old data.
     ///
-    /// # Errors
-    /// If the store fails, or does not answer within the [time
-    /// limit](crate::cache::CacheBuilder::store_timeout). The old responses may then still be
-    /// served.
+    /// A store may fail, time out, or have an open [circuit](crate::cache::CircuitState). The
+    /// invalidation is [queued](Delivery::Queued) then, and counts in this process alone until the
+    /// store confirms it.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, the invalidation may or may not have taken
-    /// effect.
+    /// If the future is dropped after its first poll and before it completes, the invalidation is
+    /// queued.
     ///
     /// # Example
     /// ```
     /// # use tower_response_cache::{Cache, Invalidation, MemoryStore};
     /// # futures::executor::block_on(async {
     /// # let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
-    /// cache.invalidate(["/", "/flavours/vanilla"]).await?;
-    /// cache.invalidate(Invalidation::all()).await?;
-    /// # Ok::<_, tower_response_cache::error::StoreError>(())
-    /// # }).unwrap();
+    /// let delivery = cache.invalidate(["/", "/flavours/vanilla"]).await;
+    /// assert!(delivery.is_delivered());
+    /// assert!(cache.invalidate(Invalidation::all()).await.is_delivered());
+    /// # });
     /// ```
     #[doc(alias = "purge")]
     #[doc(alias = "ban")]
-    pub fn invalidate(
-        &self,
-        what: impl Into<Invalidation>,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+    pub fn invalidate(&self, what: impl Into<Invalidation>) -> impl Future<Output = Delivery> + Send {
         // Converted now, so that the future does not borrow from the model, which may not be
         // `Sync`.
         let what = what.into();
@@ -55,17 +53,42 @@ impl Cache {
         async move {
             let _write = self.begin_write();
             match scopes.is_empty() {
-                true => Ok(()),
-                false => self.within_limit(self.0.generations.advance(&scopes, what.strength())).await,
+                true => Delivery::Delivered,
+                false => self.advance(scopes, what.strength()).await,
             }
         }
     }
 
-    /// Invalidates without a caller that could report a failure: an event reports it.
-    pub(crate) async fn invalidate_by_itself(&self, what: Invalidation) -> Result<(), StoreError> {
-        let result = self.invalidate(what).await;
-        log_failure(&result);
-        result
+    /// Invalidates scopes. If the store does not confirm that, the invalidation is queued.
+    pub(super) async fn advance(&self, scopes: Vec<Scope>, strength: Strength) -> Delivery {
+        let advance = self.0.generations.advance(&scopes, strength);
+        let mut unconfirmed = Unconfirmed { cache: self, scopes, strength };
+        let result = self.within_limit(advance).await;
+        match &result {
+            Ok(()) => unconfirmed.scopes.clear(),
+            Err(_) => log_failure(&result),
+        }
+        match result {
+            Ok(()) => Delivery::Delivered,
+            Err(_) => Delivery::Queued,
+        }
+    }
+
+    /// Queues the invalidation of scopes. `value` is the name of a value to remove.
+    pub(super) fn queue_invalidation(&self, scopes: &[Scope], strength: Strength, value: Option<&Name>) {
+        let CacheInner { guard, namespace, unguarded_generations, .. } = &*self.0;
+        guard.keep(namespace, unguarded_generations, scopes, strength, value);
+    }
+
+    /// Queues the removal of values if the result of their write is an error: the store may still
+    /// have the old values.
+    pub(super) fn queue_removals<T>(&self, names: &[Name], result: &Result<T, StoreError>) {
+        let Err(error) = result else { return };
+        if error.kind().is_outage() || error.kind() == StoreErrorKind::CircuitOpen {
+            for name in names {
+                self.queue_invalidation(&[Scope::value(name.as_bytes())], Strength::Hard, Some(name));
+            }
+        }
     }
 
     /// Invalidates in the background, from code that cannot await. Returns `false` if the
@@ -75,11 +98,13 @@ impl Cache {
     /// runs it. A failure is counted.
     pub(crate) fn invalidate_later(&self, what: Invalidation) -> bool {
         if self.is_local() {
-            return matches!(pin!(self.invalidate_by_itself(what)).now_or_never(), Some(Ok(())));
+            return pin!(self.invalidate(what)).now_or_never() == Some(Delivery::Delivered);
         }
         let cache = self.clone();
-        // The event reports a failure; no response can.
-        self.spawn_or_run_invalidation(async move { drop(cache.invalidate_by_itself(what).await) })
+        // An event reports a failure; no response can. The guard delivers the invalidation later.
+        self.spawn_or_run_invalidation(async move {
+            let _ = cache.invalidate(what).await;
+        })
     }
 
     /// Runs the work of an invalidation in the background. Returns `false`, after an event, if no
@@ -99,6 +124,9 @@ impl Cache {
     /// Returns `true` if a stored response is known to be valid without waiting for the store.
     #[inline]
     pub(crate) fn is_valid_now(&self, response: &StoredResponse) -> bool {
+        if self.0.guard.has_undelivered() {
+            return false;
+        }
         let Ok(Ok(current)) = self.0.generations.current().now() else { return false };
         response.was_valid_at(current) || self.is_found_valid(response, current)
     }
@@ -121,18 +149,37 @@ impl Cache {
         if self.is_local() && self.is_valid_now(response) {
             return Ok(Validity::Valid);
         }
-        self.within_limit(self.check(response)).await
+        let head = response.head();
+        self.validity(head.generation, &head.scopes, &head.dependencies).await
     }
 
     /// Returns whether an entry of a generation, with these scopes and dependencies, is still
-    /// valid.
+    /// valid, by the store and by the undelivered invalidations.
     pub(crate) async fn validity(
         &self,
         since: Generation,
         scopes: &[Scope],
         dependencies: &[Dependency],
     ) -> Result<Validity, StoreError> {
-        self.within_limit(self.0.generations.check(since, scopes, dependencies)).await
+        let stored = self.within_limit(self.0.generations.check(since, scopes, dependencies)).await?;
+        // After the store: an invalidation may have become undelivered meanwhile.
+        let undelivered = self.0.guard.validity(&self.0.namespace, scopes, dependencies);
+        Ok(Validity::worst([stored, undelivered].into_iter()))
+    }
+}
+
+/// Scopes whose invalidation the store has not confirmed. Dropping it queues their invalidation.
+struct Unconfirmed<'a> {
+    cache: &'a Cache,
+    scopes: Vec<Scope>,
+    strength: Strength,
+}
+
+impl Drop for Unconfirmed<'_> {
+    fn drop(&mut self) {
+        if !self.scopes.is_empty() {
+            self.cache.queue_invalidation(&self.scopes, self.strength, None);
+        }
     }
 }
 

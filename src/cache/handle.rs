@@ -3,6 +3,7 @@
 use super::background::Background;
 use super::budget::{Budget, Reservation};
 use super::computed::Computed;
+use super::guard::{CircuitState, StoreGuard, guarded_generations};
 use super::last_recording::LastRecording;
 use super::namespaces::Namespaces;
 use super::number_locks::NumberLocks;
@@ -12,10 +13,9 @@ use crate::error::{ConfigError, ConfigErrorKind, StoreError};
 use crate::flight::{Flights, HitForMiss, Remembered};
 use crate::key::ValueDigests;
 use crate::policy::Policy;
-use crate::store::{Generations, Store, StoreErrorKind, StoreFuture};
+use crate::store::{Generations, Store, StoreFuture};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A handle to a cache: a store with its entries, invalidations and flights.
@@ -29,7 +29,7 @@ use std::time::Duration;
 ///
 /// # futures::executor::block_on(async {
 /// let cache = Cache::new(MemoryStore::with_max_bytes(256 << 20));
-/// cache.invalidate(Invalidation::path("/flavours/vanilla")).await?;
+/// let _ = cache.invalidate(Invalidation::path("/flavours/vanilla")).await;
 /// # Ok::<_, tower_response_cache::error::StoreError>(())
 /// # }).unwrap();
 /// ```
@@ -42,16 +42,17 @@ pub(super) struct CacheInner {
     pub(super) store: Arc<dyn Store>,
     pub(super) is_local: bool,
     pub(super) generations: Arc<dyn Generations>,
+    /// The same without the guard of the store: the delivery of undelivered invalidations has limits of its own.
+    pub(super) unguarded_generations: Arc<dyn Generations>,
     pub(super) namespaces: Arc<Namespaces>,
     pub(super) namespace: String,
     pub(super) version: u32,
     pub(super) clock: Clock,
-    pub(super) store_timeout: Duration,
+    pub(super) guard: Arc<StoreGuard>,
     pub(super) flights: Flights,
     pub(super) hit_for_miss: Arc<HitForMiss>,
     pub(super) last_recordings: Arc<Remembered<LastRecording>>,
     pub(super) recording: Arc<Budget>,
-    pub(super) store_errors: Arc<AtomicU64>,
     pub(super) background: Arc<Background>,
     pub(super) dice: Arc<SplitMix64>,
     pub(super) value_ttl: Option<Duration>,
@@ -109,8 +110,14 @@ impl Cache {
         if namespace.is_empty() {
             return Err(ConfigError::new(ConfigErrorKind::EmptyNamespace, namespace));
         }
-        let generations = self.0.namespaces.generations(&namespace);
-        Ok(Self(Arc::new(CacheInner { generations, namespace, ..CacheInner::clone(&self.0) })))
+        let unguarded_generations = self.0.namespaces.generations(&namespace);
+        let generations = guarded_generations(&self.0.guard, &unguarded_generations);
+        Ok(Self(Arc::new(CacheInner {
+            generations,
+            unguarded_generations,
+            namespace,
+            ..CacheInner::clone(&self.0)
+        })))
     }
 
     /// Returns a handle to the same cache for another version of the application's pages and
@@ -130,11 +137,11 @@ impl Cache {
     }
 
     /// Returns how many operations of the store have failed or exceeded the [time
-    /// limit](crate::cache::CacheBuilder::store_timeout), over all namespaces and versions. The
+    /// limit](crate::cache::CacheBuilder::lookup_timeout), over all namespaces and versions. The
     /// layers forward the requests that such a failure affects.
     #[must_use]
     pub fn store_errors(&self) -> u64 {
-        self.0.store_errors.load(Ordering::Relaxed)
+        self.0.guard.failures()
     }
 
     /// Returns the number of flights in progress: forwarded requests whose responses other requests
@@ -190,23 +197,41 @@ impl Cache {
         Reservation::new(&self.0.recording)
     }
 
-    /// Awaits an operation of the store within the time limit, and counts its failure.
+    /// Awaits an operation of the store, and counts its failure.
     ///
-    /// A future that is ready, as with a store inside the process, needs no timer. Outside a tokio
-    /// runtime there is no timer, and no limit.
+    /// The guard of a store outside the process sets the time limit, and counts. The futures of a
+    /// store inside the process are ready.
     pub(crate) async fn within_limit<T>(&self, future: StoreFuture<T>) -> Result<T, StoreError> {
-        let result = match future.now() {
-            Ok(result) => result,
-            Err(future) if tokio::runtime::Handle::try_current().is_err() => future.await,
-            Err(future) => match tokio::time::timeout(self.0.store_timeout, future).await {
-                Ok(result) => result,
-                Err(elapsed) => Err(StoreError::new(StoreErrorKind::TimedOut).with_source(elapsed)),
-            },
-        };
-        if result.as_ref().is_err_and(|error| error.kind().is_failure()) {
-            self.0.store_errors.fetch_add(1, Ordering::Relaxed);
+        let result = future.await;
+        if self.0.is_local && result.as_ref().is_err_and(|error| error.kind().is_failure()) {
+            self.0.guard.count_failure();
         }
         result
+    }
+
+    /// Returns the state of the circuit breaker of the store. The circuit of a store inside the
+    /// process is always closed.
+    ///
+    /// # Example
+    /// ```
+    /// use tower_response_cache::cache::CircuitState;
+    /// use tower_response_cache::{Cache, MemoryStore};
+    ///
+    /// let cache = Cache::new(MemoryStore::with_max_bytes(1 << 20));
+    /// assert_eq!(cache.circuit(), CircuitState::Closed);
+    /// ```
+    #[must_use]
+    #[doc(alias = "circuit breaker")]
+    pub fn circuit(&self) -> CircuitState {
+        self.0.guard.circuit()
+    }
+
+    /// Returns the number of scopes (paths, tags and the like) whose invalidation the store has not
+    /// confirmed, over all namespaces. See
+    /// [`Delivery::Queued`](crate::invalidation::Delivery::Queued).
+    #[must_use]
+    pub fn undelivered(&self) -> usize {
+        self.0.guard.undelivered()
     }
 }
 

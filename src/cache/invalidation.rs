@@ -211,7 +211,7 @@ impl Invalidation {
 /// # use tower_response_cache::{Cache, MemoryStore};
 /// # use tower_response_cache::error::StoreError;
 /// # async fn run(cache: Cache) -> Result<(), StoreError> {
-/// cache.invalidate("/flavours").await?;
+/// let _ = cache.invalidate("/flavours").await;
 /// # Ok(()) }
 /// ```
 impl From<&str> for Invalidation {
@@ -243,8 +243,8 @@ impl<D: Dependents + ?Sized> From<&D> for Invalidation {
 /// # use tower_response_cache::{Cache, Invalidation};
 /// # use tower_response_cache::error::StoreError;
 /// # async fn run(cache: Cache) -> Result<(), StoreError> {
-/// cache.invalidate(["/flavours", "/flavours/mint"]).await?;
-/// cache.invalidate(["flavours", "front"].map(Invalidation::tag)).await?;
+/// let _ = cache.invalidate(["/flavours", "/flavours/mint"]).await;
+/// let _ = cache.invalidate(["flavours", "front"].map(Invalidation::tag)).await;
 /// # Ok(()) }
 /// ```
 impl<I: Into<Self>, const N: usize> From<[I; N]> for Invalidation {

@@ -14,7 +14,7 @@
 //!
 //! let layer = SiteCacheLayer::new(&cache); // Caches the responses of the service that it wraps.
 //! cache.set("rate", &1.08, minute).await?; // Caches a value of the application.
-//! cache.invalidate("/flavours/vanilla").await?; // Invalidates the responses of a path.
+//! let _ = cache.invalidate("/flavours/vanilla").await; // Invalidates the responses of a path.
 //! # let _ = layer;
 //! # Ok(()) }
 //! ```
@@ -23,7 +23,7 @@
 //! 1. Clones of a handle are the same cache. Build one cache per application and clone it. A cache
 //!    that is built for each request collapses no concurrent misses.
 //! 2. Every layer over a cache uses its store, its flights and its invalidations.
-//! 3. If the store fails, or does not answer within [`CacheBuilder::store_timeout`], the layers
+//! 3. If the store fails, or does not answer within [`CacheBuilder::lookup_timeout`], the layers
 //!    forward the request. [`Cache::store_errors`] counts these failures.
 //! 4. Handles with different [namespaces](Cache::with_namespace) share no entries and no
 //!    invalidations. Handles with different [versions](Cache::with_version) share no entries, but
@@ -51,6 +51,7 @@ mod dependency_relay;
 pub(crate) mod dependents;
 mod entry_write;
 mod generations;
+pub(crate) mod guard;
 mod handle;
 pub(crate) mod invalidation;
 mod last_recording;
@@ -69,6 +70,8 @@ pub(crate) use budget::{Budget, Reservation};
 pub use builder::CacheBuilder;
 pub(crate) use contradictions::UnkeyedFields;
 pub(crate) use dependency_relay::{DependencyRelay, PendingRead};
+pub use guard::CircuitState;
+pub(crate) use guard::Delivery;
 pub use handle::Cache;
 pub(crate) use invalidation::{InvalidateOnSuccess, Invalidation};
 pub(crate) use last_recording::LastRecording;

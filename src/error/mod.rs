@@ -44,6 +44,8 @@ pub enum StoreErrorKind {
     Unavailable,
     /// The store did not answer within the time limit.
     TimedOut,
+    /// The store failed recently, and this operation was not sent to it.
+    CircuitOpen,
     /// The store does not support this operation.
     Unsupported,
     /// The stored value is not an integer, so it cannot be used as a counter.
@@ -65,6 +67,7 @@ impl StoreErrorKind {
         match self {
             Self::Unavailable => "the store is unavailable",
             Self::TimedOut => "the store did not answer within the time limit",
+            Self::CircuitOpen => "the store failed recently, and the operation was not sent to it",
             Self::Unsupported => "the store does not support this operation",
             Self::NotANumber => "the stored value is not an integer",
             Self::Missing => "the counter or value does not exist",
@@ -76,10 +79,15 @@ impl StoreErrorKind {
 }
 
 impl StoreErrorKind {
-    /// Returns `true` if the store itself failed. The other kinds describe the entry, or an
-    /// operation that the store lacks.
+    /// Returns `true` if the store did not do its work, which says something of all its operations.
+    pub(crate) fn is_outage(self) -> bool {
+        matches!(self, Self::Unavailable | Self::TimedOut)
+    }
+
+    /// Returns `true` if the store itself failed. The other kinds describe the entry, an operation that the store lacks,
+    /// or one that was not sent.
     pub(crate) fn is_failure(self) -> bool {
-        !matches!(self, Self::Unsupported | Self::NotANumber | Self::Missing | Self::Overflow)
+        self.is_outage() || matches!(self, Self::Contended | Self::UnknownVersion)
     }
 }
 

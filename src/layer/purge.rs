@@ -1,6 +1,6 @@
 //! The service that invalidates on request, for deployment scripts and back ends of editors.
 
-use crate::cache::{Cache, Invalidation};
+use crate::cache::{Cache, Delivery, Invalidation};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::rules::list::trim;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -53,7 +53,7 @@ const MOST_TARGETS: usize = 256;
 /// | 403 | the predicate returned `false` |
 /// | 405 | the method is not POST |
 /// | 400 | there is no target, or more than 256, or a parameter is unknown, empty or contradictory. Nothing is invalidated, and the body names the mistake |
-/// | 503 | the store failed: the targets may still be served |
+/// | 202 | the store failed: the invalidation is [queued](crate::invalidation::Delivery::Queued) |
 /// | 204 | all targets are invalidated, whether or not any of them was stored |
 ///
 /// Every response has `Cache-Control: no-store`.
@@ -176,10 +176,10 @@ impl PurgeService {
             Err(wrong) => return explained(StatusCode::BAD_REQUEST, wrong),
         };
         match self.cache.invalidate(purge.invalidation()).await {
-            Ok(()) => empty(StatusCode::NO_CONTENT),
-            Err(_) => {
-                let failed = "the store failed: the targets may still be served";
-                explained(StatusCode::SERVICE_UNAVAILABLE, failed)
+            Delivery::Delivered => empty(StatusCode::NO_CONTENT),
+            Delivery::Queued => {
+                let queued = "the store failed: the invalidation is queued, and other processes may still serve the targets";
+                explained(StatusCode::ACCEPTED, queued)
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Invalidations that a response requests, and invalidations that a write requires.
 
-use crate::cache::{Cache, InvalidateOnSuccess, Invalidation};
-use crate::error::StoreError;
+use crate::cache::{Cache, Delivery, InvalidateOnSuccess, Invalidation};
 use http::Response;
 
 /// Returns the invalidation that a handler requested for success, if its response has a 2xx or 3xx
@@ -31,22 +30,24 @@ impl<'a> Changed<'a> {
         self.what = what;
     }
 
-    /// Invalidates everything pending. Returns the number of non-empty invalidations, or the last
-    /// error if any failed.
+    /// Invalidates everything pending. Returns the number of non-empty invalidations, and whether
+    /// the store has confirmed all.
     ///
-    /// The cache counts and logs a failure. The write itself has taken place.
+    /// The write itself has taken place, so the cache delivers a queued invalidation later.
     ///
     /// # Cancel safety
     /// An invalidation stays pending until it has run, so a dropped future leaves it to `Drop`.
-    pub(in crate::serve) async fn invalidate(&mut self) -> Result<u64, StoreError> {
-        let mut steps = Ok(0);
+    pub(in crate::serve) async fn invalidate(&mut self) -> (u64, Delivery) {
+        let (mut steps, mut all) = (0, Delivery::Delivered);
         while let Some(what) = self.what.last().cloned() {
-            let step = u64::from(!what.is_empty());
-            let result = self.cache.invalidate_by_itself(what).await;
-            steps = result.and(steps.map(|steps: u64| steps + step));
+            steps += u64::from(!what.is_empty());
+            let delivery = self.cache.invalidate(what).await;
             self.what.pop();
+            if delivery == Delivery::Queued {
+                all = delivery;
+            }
         }
-        steps
+        (steps, all)
     }
 }
 

@@ -133,7 +133,7 @@ fn passed_on<B>(
     if let Some(what) = invalidation_on_success(&response)
         && !config.cache.invalidate_later(what)
     {
-        outgoing.mark_invalidation_failed();
+        outgoing.mark_invalidation_queued();
     }
     outgoing.apply_to_answer(&mut response);
     response

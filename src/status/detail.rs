@@ -37,7 +37,7 @@ pub(crate) enum Detail {
     RequestNoCache,
     RequestNoStore,
     // The outcome of the forwarded request.
-    InvalidationFailed,
+    InvalidationQueued,
     OriginTimeout,
     Revalidated,
     Stale,
@@ -107,7 +107,7 @@ impl Detail {
             Self::RequestMinFresh => "request-min-fresh",
             Self::RequestNoCache => "request-no-cache",
             Self::RequestNoStore => "request-no-store",
-            Self::InvalidationFailed => "invalidation-failed",
+            Self::InvalidationQueued => "invalidation-queued",
             Self::OriginTimeout => "origin-timeout",
             Self::Revalidated => "revalidated",
             Self::Stale => "stale",

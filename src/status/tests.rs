@@ -113,7 +113,7 @@ pub(super) fn all() -> Vec<Detail> {
         RequestMinFresh,
         RequestNoCache,
         RequestNoStore,
-        InvalidationFailed,
+        InvalidationQueued,
         OriginTimeout,
         Revalidated,
         Stale,
@@ -155,7 +155,7 @@ pub(super) fn all() -> Vec<Detail> {
         Authorization | Body | Cookie | Credential(_) | Credentials | Field(_) | Expect | Forwarded
         | HandledByInner | Host | Identified | KeyLength | Loop | MethodOverride | Disabled | SameName
         | Skipped | StoreFailed | UnknownHost | Upgrade | Invalidated | OnlyIfCached | Precondition
-        | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationFailed
+        | RequestMaxAge | RequestMinFresh | RequestNoCache | RequestNoStore | InvalidationQueued
         | OriginTimeout | Revalidated | Stale | StaleIfError | ContentEncoding | ContentLength | Cors
         | CutShort | Dependencies | EventStream | Head | Hint | Mismatch | MustUnderstand | NoCache
         | NoLifetime | NoStore | Nonce | NotFresh | NoRoom | Partial | Predicate | Private | SetCookie

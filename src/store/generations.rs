@@ -42,7 +42,7 @@ impl Validity {
     }
 
     /// Returns the worst of several states.
-    pub(super) fn worst(all: impl Iterator<Item = Self>) -> Self {
+    pub(crate) fn worst(all: impl Iterator<Item = Self>) -> Self {
         let mut worst = Self::Valid;
         for validity in all {
             match validity {

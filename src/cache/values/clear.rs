@@ -1,8 +1,7 @@
 //! Invalidation of all entries, all pages or all values in a namespace.
 
-use crate::cache::{Cache, Invalidation};
+use crate::cache::{Cache, Delivery, Invalidation};
 use crate::entry::Scope;
-use crate::error::StoreError;
 use crate::store::Strength;
 
 impl Cache {
@@ -13,26 +12,24 @@ impl Cache {
     /// began before it are not stored. The cost does not depend on the number of entries: the store
     /// frees their memory when they expire or are evicted.
     ///
-    /// # Errors
-    /// If the store fails. The old entries may then still be used.
+    /// See [`invalidate`](Self::invalidate) for a store that fails.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, the invalidation may or may not have taken
-    /// effect.
+    /// If the future is dropped after its first poll and before it completes, the invalidation is
+    /// queued.
     #[doc(alias = "flush")]
-    pub async fn clear(&self) -> Result<(), StoreError> {
+    pub async fn clear(&self) -> Delivery {
         self.invalidate(Invalidation::all()).await
     }
 
     /// Invalidates all pages in this namespace at once, and their dependents. Values, counters and
     /// other namespaces are not affected. See [`clear`](Self::clear).
     ///
-    /// # Errors
-    /// If the store fails. The old pages may then still be used.
+    /// See [`invalidate`](Self::invalidate) for a store that fails.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, the invalidation may or may not have taken
-    /// effect.
+    /// If the future is dropped after its first poll and before it completes, the invalidation is
+    /// queued.
     ///
     /// # Example
     /// ```
@@ -42,14 +39,14 @@ impl Cache {
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
     /// cache.set("greeting", "hello", Duration::from_secs(60)).await?;
-    /// cache.clear_pages().await?;
+    /// let _ = cache.clear_pages().await;
     /// assert!(cache.contains("greeting").await?);
-    /// cache.clear_values().await?;
+    /// let _ = cache.clear_values().await;
     /// assert!(!cache.contains("greeting").await?);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn clear_pages(&self) -> Result<(), StoreError> {
+    pub async fn clear_pages(&self) -> Delivery {
         // The root subtree contains every path.
         self.invalidate(Invalidation::subtree("/")).await
     }
@@ -58,15 +55,14 @@ impl Cache {
     /// of the values. Pages that were made without values, and other namespaces, are not affected.
     /// See [`clear`](Self::clear).
     ///
-    /// # Errors
-    /// If the store fails. The old values may then still be used.
+    /// See [`invalidate`](Self::invalidate) for a store that fails.
     ///
     /// # Cancel safety
-    /// If the future is dropped before it completes, the invalidation may or may not have taken
-    /// effect.
-    pub async fn clear_values(&self) -> Result<(), StoreError> {
+    /// If the future is dropped after its first poll and before it completes, the invalidation is
+    /// queued.
+    pub async fn clear_values(&self) -> Delivery {
         event!("clear all values");
         let _write = self.begin_write();
-        self.within_limit(self.0.generations.advance(&[Scope::VALUES], Strength::Hard)).await
+        self.advance(vec![Scope::VALUES], Strength::Hard).await
     }
 }

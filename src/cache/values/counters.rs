@@ -32,10 +32,15 @@ impl Cache {
         ttl: impl Into<Ttl>,
     ) -> Result<bool, StoreError> {
         let value = self.value(key).ttl(ttl);
-        let changing = self.changing(vec![value.scope()]).await?;
-        let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always).await;
-        changing.done().await?;
-        put
+        let set = async {
+            let changing = self.changing(vec![value.scope()]).await?;
+            let put = value.put(Entry(EntryKind::Counter(number)), PutMode::Always).await;
+            changing.done().await?;
+            put
+        };
+        let result = set.await;
+        self.queue_removals(std::slice::from_ref(&value.name), &result);
+        result
     }
 
     /// Adds to a number atomically, and returns the sum. The expiry of the number does not change.
@@ -148,7 +153,7 @@ impl Value<'_> {
                 changed => return changed,
             }
             if turn.is_none() {
-                turn = cache.0.number_locks.turn(place.as_ref(), cache.0.store_timeout).await;
+                turn = cache.0.number_locks.turn(place.as_ref(), cache.0.guard.limits().write).await;
             }
             let seen = cache.load(&self.name).await?;
             let tried = match seen.live() {

@@ -4,16 +4,16 @@ use super::encoding::{encoded, readable};
 use super::name::Name;
 use super::state::ValueState;
 use crate::cache::{Cache, PendingRead, tracking};
-use crate::entry::{Entry, EntryKind, Scope};
+use crate::entry::{Encoding, Entry, EntryKind, Scope};
 use crate::error::{StoreError, ValueError};
 use crate::key::{CacheKey, KeyRef};
 use crate::policy::Ttl;
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// An item of [`Cache::set_many`]: `(key, value)`, or `(key, value, ttl)` for an item with a
 /// different TTL.
@@ -52,9 +52,9 @@ impl<K: AsRef<[u8]>, T: Serialize, D: Into<Ttl>> SetItem for (K, T, D) {
 /// An item of [`Cache::set_many`] that is ready to be stored.
 struct PendingPut<K> {
     key: K,
-    place: CacheKey,
-    entry: Entry,
-    lifetime: Option<Duration>,
+    name: Name,
+    encoded: (Bytes, Encoding),
+    ttl: Ttl,
 }
 
 impl Cache {
@@ -69,8 +69,7 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    /// use std::time::Duration;
-    /// use tower_response_cache::{Cache, MemoryStore};
+    ///     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
@@ -131,8 +130,7 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    /// use std::time::Duration;
-    /// use tower_response_cache::{Cache, MemoryStore, Ttl};
+    ///     /// use tower_response_cache::{Cache, MemoryStore, Ttl};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
@@ -151,34 +149,47 @@ impl Cache {
     ) -> Result<Vec<I::Key>, ValueError> {
         let ttl = ttl.into();
         let _write = self.begin_write();
-        let since = self.generation().await?;
-        let cleared = self.within_limit(self.0.generations.cleared()).await?;
         let mut puts: Vec<PendingPut<I::Key>> = Vec::new();
-        let (mut places, mut scopes) = (HashMap::new(), Vec::new());
+        let mut places = HashMap::new();
         for item in items {
             let (key, value, own) = item.into_parts();
-            let named = self.value(&key).ttl(if own == Ttl::Default { ttl } else { own });
-            let (bytes, encoding) = encoded(&value)?;
-            let lifetime = named.lifetime();
-            let entry = Entry(EntryKind::Value(Arc::new(named.stored(bytes, encoding, since))));
-            let put = PendingPut { key, place: self.value_key_since(&named.name, cleared), entry, lifetime };
-            match places.get(&named.name) {
+            let name = self.name_of(key.as_ref());
+            let ttl = if own == Ttl::Default { ttl } else { own };
+            let put = PendingPut { encoded: encoded(&value)?, name: name.clone(), key, ttl };
+            match places.get(&name) {
                 Some(at) => puts[*at] = put,
                 None => {
-                    scopes.push(named.scope());
-                    places.insert(named.name, puts.len());
+                    places.insert(name, puts.len());
                     puts.push(put);
                 }
             }
         }
-        let entries: Vec<_> =
-            puts.iter().map(|put| (put.place.as_ref(), put.entry.clone(), put.lifetime)).collect();
-        let changing = self.changing(scopes).await?;
-        let stored = self.within_limit(self.store().put_many(&entries)).await;
-        changing.done().await?;
+        let stored = self.put_values(&puts).await;
+        let names: Vec<Name> = puts.iter().map(|put| put.name.clone()).collect();
+        self.queue_removals(&names, &stored);
         // If the store returns fewer results than entries, the other entries were not stored.
         let stored = stored?.into_iter().chain(std::iter::repeat(false));
         Ok(puts.into_iter().zip(stored).filter(|(_, stored)| !stored).map(|(put, _)| put.key).collect())
+    }
+
+    /// Stores values, and returns `true` for each value that is stored.
+    async fn put_values<K: AsRef<[u8]>>(&self, puts: &[PendingPut<K>]) -> Result<Vec<bool>, StoreError> {
+        let since = self.generation().await?;
+        let cleared = self.within_limit(self.0.generations.cleared()).await?;
+        let (mut entries, mut scopes) = (Vec::new(), Vec::new());
+        for put in puts {
+            let named = self.value(&put.key).ttl(put.ttl);
+            let (bytes, encoding) = put.encoded.clone();
+            let entry = Entry(EntryKind::Value(Arc::new(named.stored(bytes, encoding, since))));
+            entries.push((self.value_key_since(&put.name, cleared), entry, named.lifetime()));
+            scopes.push(named.scope());
+        }
+        let refs: Vec<_> =
+            entries.iter().map(|(key, entry, ttl)| (key.as_ref(), entry.clone(), *ttl)).collect();
+        let changing = self.changing(scopes).await?;
+        let stored = self.within_limit(self.store().put_many(&refs)).await;
+        changing.done().await?;
+        stored
     }
 
     /// Removes the values and counters under several keys, and returns how many were present and
@@ -192,8 +203,7 @@ impl Cache {
     ///
     /// # Example
     /// ```
-    /// use std::time::Duration;
-    /// use tower_response_cache::{Cache, MemoryStore};
+    ///     /// use tower_response_cache::{Cache, MemoryStore};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
@@ -206,11 +216,17 @@ impl Cache {
         &self,
         keys: impl IntoIterator<Item = K>,
     ) -> Result<usize, StoreError> {
-        let _write = self.begin_write();
         let mut seen = HashSet::new();
         let names = keys.into_iter().map(|key| self.name_of(key.as_ref()));
         let names: Vec<Name> = names.filter(|name| seen.insert(name.clone())).collect();
-        let entries = self.entries(&names).await?;
+        let deleted = self.try_delete_many(&names).await;
+        self.queue_removals(&names, &deleted);
+        deleted
+    }
+
+    async fn try_delete_many(&self, names: &[Name]) -> Result<usize, StoreError> {
+        let _write = self.begin_write();
+        let entries = self.entries(names).await?;
         let mut live = 0;
         for (_, entry) in &entries {
             live += usize::from(self.state_of(entry.as_ref()).await? == ValueState::Live);
@@ -229,6 +245,8 @@ impl Cache {
         let keys: Vec<_> = names.iter().map(|name| self.value_key_since(name, cleared)).collect();
         let refs: Vec<_> = keys.iter().map(CacheKey::as_ref).collect();
         let entries = self.within_limit(self.store().get_many(&refs)).await?;
+        let entries = names.iter().zip(entries);
+        let entries = entries.map(|(name, entry)| entry.filter(|_| !self.is_removed_here(name)));
         Ok(keys.into_iter().zip(entries).collect())
     }
 }

@@ -26,4 +26,5 @@ pub use compute_error::ComputeError;
 pub use fragment::Fragment;
 pub use into_value::IntoValue;
 pub use many::SetItem;
+pub(crate) use name::{Name, value_key};
 pub use value::Value;

@@ -1,13 +1,14 @@
 //! The internal names of values.
 
-use crate::key::KeyBuf;
+use crate::entry::Generation;
+use crate::key::{CacheKey, KeyBuf, KeyRef};
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
 /// The internal name of a value: its version, its kind, and its key or parts, each with its length.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(super) struct Name(Arc<[u8]>);
+pub(crate) struct Name(Arc<[u8]>);
 
 /// The length in bytes up to which a name is kept in full. A longer name is replaced by its
 /// SHA-256.
@@ -35,9 +36,24 @@ impl Name {
         }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Returns the key of a value in the store.
+///
+/// The key contains the generation of the last invalidation of everything or of all values.
+/// Counters have no generation, so a new key is what invalidates them.
+pub(crate) fn value_key(namespace: &str, name: &Name, cleared: Generation) -> CacheKey {
+    let mut buf = KeyBuf::new();
+    buf.part(b"tower-response-cache value");
+    buf.part_or_digest(namespace.as_bytes());
+    buf.raw(&cleared.incarnation().to_le_bytes());
+    buf.raw(&cleared.counter().to_le_bytes());
+    buf.raw(&cleared.stamp().to_le_bytes());
+    buf.raw(name.as_bytes());
+    KeyRef::new(buf.as_bytes()).to_key()
 }
 
 impl fmt::Debug for Name {

@@ -139,6 +139,12 @@ impl Value<'_> {
     /// # Cancel safety
     /// If the future is dropped before it completes, the removal may or may not have taken effect.
     pub async fn delete(&self) -> Result<bool, StoreError> {
+        let deleted = self.try_delete().await;
+        self.cache.queue_removals(std::slice::from_ref(&self.name), &deleted);
+        deleted
+    }
+
+    async fn try_delete(&self) -> Result<bool, StoreError> {
         let cache = self.cache;
         let _write = cache.begin_write();
         let seen = cache.load(&self.name).await?;

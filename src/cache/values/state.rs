@@ -1,11 +1,11 @@
 //! The look-up of a value, its key in the store, and its state.
 
-use super::name::Name;
+use super::name::{Name, value_key};
 use crate::cache::{Cache, PendingRead, tracking};
 use crate::clock::Moment;
 use crate::entry::{Entry, EntryKind, Generation, Scope, StoredValue};
 use crate::error::StoreError;
-use crate::key::{CacheKey, KeyBuf, KeyRef};
+use crate::key::CacheKey;
 use crate::store::Validity;
 use std::time::Duration;
 
@@ -54,22 +54,22 @@ impl Cache {
     }
 
     pub(super) fn value_key_since(&self, name: &Name, cleared: Generation) -> CacheKey {
-        let mut buf = KeyBuf::new();
-        buf.part(b"tower-response-cache value");
-        buf.part_or_digest(self.0.namespace.as_bytes());
-        buf.raw(&cleared.incarnation().to_le_bytes());
-        buf.raw(&cleared.counter().to_le_bytes());
-        buf.raw(&cleared.stamp().to_le_bytes());
-        buf.raw(name.as_bytes());
-        KeyRef::new(buf.as_bytes()).to_key()
+        value_key(&self.0.namespace, name, cleared)
     }
 
     /// Looks up a value, without a dependency on it.
     pub(super) async fn load(&self, name: &Name) -> Result<ValueSnapshot, StoreError> {
         let key = self.value_key(name).await?;
         let entry = self.within_limit(self.store().get(key.as_ref())).await?;
+        let entry = entry.filter(|_| !self.is_removed_here(name));
         let state = self.state_of(entry.as_ref()).await?;
         Ok(ValueSnapshot { key, entry, state })
+    }
+
+    /// Returns `true` if the removal of a value is undelivered: the store may still have the value.
+    pub(super) fn is_removed_here(&self, name: &Name) -> bool {
+        let scope = Scope::value(name.as_bytes());
+        self.0.guard.validity(&self.0.namespace, &[scope], &[]) == Validity::Invalid
     }
 
     pub(super) async fn state_of(&self, entry: Option<&Entry>) -> Result<ValueState, StoreError> {

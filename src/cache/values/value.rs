@@ -24,7 +24,7 @@ pub(super) const TRIES: usize = 64;
 /// let cache = Cache::new(MemoryStore::with_max_bytes(64 << 20));
 /// let top = cache.value("top-10").ttl(Duration::from_secs(60)).tags(["flavours"]);
 /// top.set(&["vanilla", "pistachio"]).await?;
-/// cache.invalidate(Invalidation::tag("flavours")).await?;
+/// let _ = cache.invalidate(Invalidation::tag("flavours")).await;
 /// assert_eq!(top.get::<Vec<String>>().await?, None);
 /// # Ok(())
 /// # }

@@ -108,7 +108,19 @@ impl Value<'_> {
         }
     }
 
-    async fn write(&self, (bytes, encoding): (Bytes, Encoding), mode: PutMode) -> Result<bool, StoreError> {
+    async fn write(&self, bytes: (Bytes, Encoding), mode: PutMode) -> Result<bool, StoreError> {
+        let result = self.try_write(bytes, mode).await;
+        if mode == PutMode::Always {
+            self.cache.queue_removals(std::slice::from_ref(&self.name), &result);
+        }
+        result
+    }
+
+    async fn try_write(
+        &self,
+        (bytes, encoding): (Bytes, Encoding),
+        mode: PutMode,
+    ) -> Result<bool, StoreError> {
         let cache = self.cache;
         let changing = cache.changing(vec![self.scope()]).await?;
         let since = changing.since;

@@ -5,6 +5,7 @@ use crate::cache::{Cache, tracking};
 use crate::entry::{Generation, Scope};
 use crate::error::StoreError;
 use crate::flight::WorkGuard;
+use crate::store::Strength;
 
 /// A write or removal of values that is in progress. Its end invalidates the dependents of the
 /// values.
@@ -47,6 +48,9 @@ impl WriteGuard {
             let cache = &self.cache;
             let written = cache.within_limit(cache.0.generations.written(scope, self.since)).await;
             tracking::wrote(scope, written.as_ref().ok().copied().flatten());
+            if written.is_err() {
+                cache.queue_invalidation(&std::mem::take(&mut self.scopes), Strength::Hard, None);
+            }
             written?;
             self.scopes.pop();
         }
@@ -67,7 +71,11 @@ impl Drop for WriteGuard {
         let (cache, scopes, since) = (self.cache.clone(), std::mem::take(&mut self.scopes), self.since);
         self.cache.spawn_or_run_invalidation(async move {
             for scope in scopes {
-                log_failure(&cache.within_limit(cache.0.generations.written(scope, since)).await);
+                let written = cache.within_limit(cache.0.generations.written(scope, since)).await;
+                if written.is_err() {
+                    log_failure(&written);
+                    cache.queue_invalidation(&[scope], Strength::Hard, None);
+                }
             }
         });
     }

@@ -5,6 +5,7 @@ mod lookups;
 
 use super::follower::{Collapse, Progress};
 use super::{Action, ROUNDS, collapse};
+use crate::cache::Delivery;
 use crate::clock::Clock;
 use crate::entry::{Entry, EntryKind, Generation, Head, Nominated, StoredResponse, headers_for_storage};
 use crate::flight::{Chain, HitForMissReason, Leader, Outcome, Role};
@@ -123,7 +124,7 @@ impl Follower {
     }
 
     async fn invalidate(&self, what: Invalidation) {
-        self.cache().invalidate(what).await.expect("the store answers");
+        assert_eq!(self.cache().invalidate(what).await, Delivery::Delivered);
     }
 }
 

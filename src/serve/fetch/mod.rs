@@ -30,7 +30,7 @@ use super::changes::{Changed, invalidation_on_success};
 use super::deadline::with_timeout;
 use super::respond::{Answered, correct_status, receive};
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Tracker};
+use crate::cache::{AnswerDependencies, Delivery, Tracker};
 use crate::error::BoxError;
 use crate::marks::Edge;
 pub(super) use background::{Refresh, unstored_action};
@@ -98,9 +98,9 @@ impl Fetch {
             }
             Some(Ok(response)) => {
                 if let Some(what) = invalidation_on_success(&response)
-                    && Changed::new(&self.state.config.cache, what).invalidate().await.is_err()
+                    && Changed::new(&self.state.config.cache, what).invalidate().await.1 == Delivery::Queued
                 {
-                    forwarded.outgoing.mark_invalidation_failed();
+                    forwarded.outgoing.mark_invalidation_queued();
                 }
                 response
             }

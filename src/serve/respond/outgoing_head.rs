@@ -54,7 +54,7 @@ pub(in crate::serve) struct OutgoingHead {
     /// An inner cache layer has handled the request.
     handled_by_inner: bool,
     /// The invalidation after the response has failed.
-    not_invalidated: bool,
+    is_invalidation_queued: bool,
     /// The clock, read when the response has arrived.
     clock: Clock,
 }
@@ -83,7 +83,7 @@ impl OutgoingHead {
             tags_read: config.policy.tags_read,
             tags_told: config.policy.tags_told,
             handled_by_inner: false,
-            not_invalidated: false,
+            is_invalidation_queued: false,
             clock: config.cache.clock().clone(),
         }
     }
@@ -117,8 +117,8 @@ impl OutgoingHead {
     }
 
     /// Makes the status report that old responses may still be served.
-    pub(in crate::serve) fn mark_invalidation_failed(&mut self) {
-        self.not_invalidated = true;
+    pub(in crate::serve) fn mark_invalidation_queued(&mut self) {
+        self.is_invalidation_queued = true;
     }
 
     /// Returns `true` if a response is for one visitor: its request is identified, or its fields
@@ -200,7 +200,7 @@ impl OutgoingHead {
         }
         if let Some(status) = self.status {
             let status =
-                if self.not_invalidated { status.detail(Detail::InvalidationFailed) } else { status };
+                if self.is_invalidation_queued { status.detail(Detail::InvalidationQueued) } else { status };
             if self.told_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }

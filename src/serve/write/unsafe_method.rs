@@ -3,7 +3,7 @@
 use super::post::CacheablePost;
 use super::written::Written;
 use crate::body::ResponseBody;
-use crate::cache::{AnswerDependencies, Invalidation};
+use crate::cache::{AnswerDependencies, Delivery, Invalidation};
 use crate::error::BoxError;
 use crate::flight::Chain;
 use crate::rules::groups::cache_group_invalidation;
@@ -84,17 +84,17 @@ where
             None => None,
         };
         match (changed.invalidate().await, post) {
-            (Ok(steps), Some(post)) => {
+            ((steps, Delivery::Delivered), Some(post)) => {
                 let (response, inherited) = post.admit(response, steps).await;
                 return (Ok(response), inherited);
             }
-            (Ok(_), None) => {}
-            (Err(_), _) => outgoing.mark_invalidation_failed(),
+            ((_, Delivery::Delivered), None) => {}
+            ((_, Delivery::Queued), _) => outgoing.mark_invalidation_queued(),
         }
     } else if let Some(what) = unknown_outcome(status, written.target()) {
         changed.replace(vec![what]);
-        if changed.invalidate().await.is_err() {
-            outgoing.mark_invalidation_failed();
+        if changed.invalidate().await.1 == Delivery::Queued {
+            outgoing.mark_invalidation_queued();
         }
     }
     changed.replace(Vec::new());

@@ -6,6 +6,7 @@ use http::{HeaderName, Response, StatusCode};
 use std::time::{Duration, UNIX_EPOCH};
 use tower::{Layer, ServiceExt};
 use tower_response_cache::cache_headers::{CacheControl, SetCacheControlLayer};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, CacheHints, ConditionalGetLayer, Invalidation, Policy, SiteCacheLayer};
 
@@ -45,7 +46,7 @@ async fn browsers_always_revalidate_a_page_stored_for_a_year() {
     assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
     assert_eq!(unchanged.header("cache-control"), Some("max-age=0, must-revalidate"));
     // After an invalidation, the browser's next revalidation gets the new page.
-    cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     let new = send(&stack, asks()).await;
     assert_eq!((new.status, new.text()), (StatusCode::OK, "2"));
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::clock::{Clock, ManualClock};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{
@@ -306,7 +307,7 @@ async fn a_page_that_became_unstorable_is_not_served_stale() {
 async fn an_invalidated_page_is_never_served_stale() {
     let world = world(swr().stale_if_error(60 * S).origin_timeout(5 * S), &[]);
     world.get().await;
-    world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+    assert_eq!(world.cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     world.set_mood(Mood::Error);
     assert!(world.send(get("/")).await.is_err());
     world.set_mood(Mood::Well);
@@ -319,7 +320,7 @@ async fn an_invalidated_page_is_never_served_stale() {
     world.set_mood(Mood::Hangs);
     let (answer, ()) = tokio::join!(world.send(get("/")), async {
         world.settle().await;
-        world.cache.invalidate(Invalidation::path("/")).await.expect("the store answers");
+        assert_eq!(world.cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     });
     assert_eq!(answer.expect("an answer").status, StatusCode::GATEWAY_TIMEOUT);
 }
@@ -392,7 +393,7 @@ async fn negative_ttl_stores_responses_with_its_status() {
     );
     for (status, seconds) in [(404, 5), (503, 2), (403, 0), (405, 0)] {
         world.set_mood(Mood::Status(status));
-        world.cache.invalidate(Invalidation::all()).await.expect("the store answers");
+        assert_eq!(world.cache.invalidate(Invalidation::all()).await, Delivery::Delivered);
         world.get().await;
         let before = world.calls.count();
         if seconds > 0 {

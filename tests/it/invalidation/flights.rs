@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{CacheHints, Invalidation, Policy, SiteCacheLayer};
 
@@ -204,7 +205,7 @@ async fn requests_after_a_tag_invalidation_share_one_streamed_call() {
     let first = shop.clone().oneshot(get("/")).await.expect("infallible");
     let mut body = first.into_body();
     let _ = body.frame().await;
-    cache.invalidate(Invalidation::tag("t")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::tag("t")).await, Delivery::Delivered);
     let all = futures::future::join_all((0..10).map(|_| send(&shop, get("/"))));
     let (all, _) = tokio::join!(all, body.collect());
     assert!(all.iter().all(|answer| answer.text() != "111"));
@@ -228,16 +229,16 @@ async fn a_fetch_begun_before_an_invalidation_is_not_served_later() {
         async move { read(call.await.expect("infallible")).await }
     });
     sleep(Duration::from_millis(10)).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     // The next request does not join the older flight. The unrelated invalidation changes nothing.
-    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/unrelated")).await, Delivery::Delivered);
     let fresh = tokio::spawn({
         let call = stack.clone().oneshot(get("/"));
         async move { read(call.await.expect("infallible")).await }
     });
     sleep(Duration::from_millis(10)).await;
     assert_eq!(calls.count(), 2, "the second request does not wait for the first");
-    cache.invalidate(Invalidation::path("/unrelated")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/unrelated")).await, Delivery::Delivered);
     let follower = send(&stack, get("/")).await;
     assert_eq!(late.await.expect("no panic").text(), "1", "its request preceded the invalidation");
     assert_eq!(fresh.await.expect("no panic").text(), "2");
@@ -263,7 +264,7 @@ async fn a_late_fetch_does_not_replace_a_newer_one() {
         async move { read(call.await.expect("infallible")).await }
     });
     sleep(Duration::from_millis(10)).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     assert_eq!(send(&stack, get("/")).await.text(), "2");
     assert_eq!(late.await.expect("no panic").text(), "1");
     let hit = send(&stack, get("/")).await;

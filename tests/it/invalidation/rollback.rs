@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{ServiceExt, service_fn};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::Entry;
 use tower_response_cache::{Cache, Invalidation, Ttl};
 
@@ -22,7 +23,7 @@ fn remotes() -> [Remote; 2] {
 }
 
 async fn invalidate(cache: &Cache, path: &str) {
-    cache.invalidate(Invalidation::path(path)).await.expect("ok");
+    assert_eq!(cache.invalidate(Invalidation::path(path)).await, Delivery::Delivered);
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +76,7 @@ async fn an_invalidation_after_a_rollback_covers_older_values() {
         cache.value("name").tags(["t"]).ttl(MINUTE).set("old").await.expect("ok");
         store.put_back(before);
         let (other, _) = process(&store);
-        other.invalidate(Invalidation::tag("t")).await.expect("ok");
+        assert_eq!(other.invalidate(Invalidation::tag("t")).await, Delivery::Delivered);
         for cache in [&other, &cache] {
             assert!(cache.get::<String>("name").await.expect("read").is_none());
         }
@@ -134,11 +135,11 @@ async fn a_cleared_counter_does_not_return_after_a_rollback() {
     let (cache, stack) = process(&store);
     send(&stack, get("/first")).await;
     let before = store.record();
-    cache.invalidate(Invalidation::all()).await.expect("ok");
+    assert_eq!(cache.invalidate(Invalidation::all()).await, Delivery::Delivered);
     cache.incr_or("visits", 5, 0, Ttl::Forever).await.expect("ok");
     store.put_back(before);
     let (other, _) = process(&store);
-    other.invalidate(Invalidation::all()).await.expect("ok");
+    assert_eq!(other.invalidate(Invalidation::all()).await, Delivery::Delivered);
     assert!(other.get::<i64>("visits").await.expect("read").is_none());
 }
 

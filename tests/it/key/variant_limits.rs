@@ -7,6 +7,7 @@ use http::{HeaderName, Request};
 use proptest::prelude::{prop, prop_assert_eq, proptest};
 use std::time::Duration;
 use tower::{Layer, ServiceExt};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, CacheHints, Invalidation, MemoryStore, Policy, SiteCacheLayer, Ttl};
 
@@ -193,9 +194,9 @@ async fn unstored_variant_does_not_affect_the_status_of_others() {
         hits(&stack, value).await;
     }
     assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("detail=variants"));
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     assert!(ask(&stack, get_with_value("x-a", "a")).await.contains("; stored;"));
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     assert!(ask(&stack, get_with_value("x-a", "new")).await.contains("; stored;"));
 }
 
@@ -221,7 +222,7 @@ async fn missing_variants_are_evicted_first() {
     }
     hand.advance(6 * SECOND);
     assert!(!hits(&stack, "first").await, "the new variant replaces the expired one");
-    cache.invalidate(Invalidation::tag("named")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::tag("named")).await, Delivery::Delivered);
     assert!(!hits(&stack, "second").await, "the new variant replaces the invalidated one");
     for value in ["once", "b", "first", "second"] {
         assert!(hits(&stack, value).await, "{value}");
@@ -232,7 +233,7 @@ async fn missing_variants_are_evicted_first() {
 async fn refetched_variant_counts_as_used() {
     let (stack, cache, _) = varying(2);
     hits(&stack, "a").await;
-    cache.invalidate(Invalidation::path("/")).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     assert!(!hits(&stack, "a").await, "a second miss");
     for number in 0..10 {
         hits(&stack, &number.to_string()).await;

@@ -18,6 +18,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use tower_http::set_header::SetResponseHeaderLayer;
 use tower_http::timeout::TimeoutLayer;
 use tower_http::trace::TraceLayer;
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::response_cache::{ResponseBody, ResponseCache};
 use tower_response_cache::{Cache, Policy, RouteCacheLayer, SiteCacheLayer};
@@ -204,7 +205,7 @@ async fn identification_by_an_outer_layer_reaches_inner_layers() {
                 assert_eq!(send(&stack, get(&path)).await.text(), "anybody");
             }
         }
-        cache.invalidate(tower_response_cache::Invalidation::all()).await.expect("local");
+        assert_eq!(cache.invalidate(tower_response_cache::Invalidation::all()).await, Delivery::Delivered);
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 #[derive(Debug, Clone)]
@@ -72,7 +73,7 @@ proptest! {
                             sleep(Duration::from_millis(at)).await;
                             let version = data[page].fetch_add(1, Ordering::SeqCst) + 1;
                             let what = if everything { Invalidation::all() } else { Invalidation::path(format!("/{page}")) };
-                            cache.invalidate(what).await.expect("delivered");
+                            assert_eq!(cache.invalidate(what).await, Delivery::Delivered);
                             let mut announced = announced.lock().expect("not poisoned");
                             announced[page] = announced[page].max(version);
                         }
@@ -123,7 +124,7 @@ fn on_threads_no_response_is_older_than_a_prior_invalidation() {
         tasks.push(tokio::spawn(async move {
             for _ in 0..500 {
                 let version = data.fetch_add(1, Ordering::SeqCst) + 1;
-                cache.invalidate(Invalidation::path("/")).await.expect("delivered");
+                assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
                 announced.fetch_max(version, Ordering::SeqCst);
                 tokio::task::yield_now().await;
             }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::clock::ManualClock;
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::{Cache, Invalidation, SiteCacheLayer};
 
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -176,7 +177,7 @@ async fn an_invalidated_response_is_not_revalidated() {
     let (cache, _) = timed();
     let (stack, _, _, seen) = versioned(&cache, "max-age=60");
     send(&stack, get("/")).await;
-    cache.invalidate(Invalidation::path("/")).await.expect("delivered");
+    assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     send(&stack, get("/")).await;
     assert!(seen.lock().expect("no panic").iter().all(|r| !r.headers().contains_key("if-none-match")));
 }
@@ -281,7 +282,7 @@ async fn a_follower_does_not_revalidate_an_invalidated_response() {
     hand.advance(MINUTE);
     let invalidate = async {
         sleep(Duration::from_millis(50)).await;
-        cache.invalidate(Invalidation::path("/")).await.expect("delivered");
+        assert_eq!(cache.invalidate(Invalidation::path("/")).await, Delivery::Delivered);
     };
     let (_, follower, ()) = futures::join!(send(&stack, get("/")), send(&stack, get("/")), invalidate);
     assert_eq!(follower.text(), "3");

@@ -3,6 +3,7 @@
 use crate::support::*;
 use http::Request;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{
     AnonymousOnlyLayer, Cache, Identified, Invalidation, Policy, RouteCacheLayer, SiteCacheLayer,
@@ -144,7 +145,7 @@ async fn a_path_invalidation_covers_the_pages_of_all_visitors() {
     for user in ["alice", "bob"] {
         send(&stack, of(user, &[])).await;
     }
-    cache.invalidate(Invalidation::path("/account")).await.expect("the store answers");
+    assert_eq!(cache.invalidate(Invalidation::path("/account")).await, Delivery::Delivered);
     for user in ["alice", "bob"] {
         assert!(!send(&stack, of(user, &[])).await.is_hit());
     }

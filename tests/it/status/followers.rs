@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::clock::Clock;
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::policy::PolicyBuilder;
 use tower_response_cache::{Cache, Invalidation, MemoryStore, Policy, SiteCacheLayer};
 
@@ -246,6 +247,6 @@ async fn a_stale_hit_with_a_background_refresh_reports_a_hit() {
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=-10; detail=stale");
     sleep(S).await;
     assert_eq!((ask(&stack, get("/")).await.as_str(), calls.count()), ("hit; ttl=60", 2));
-    cache.invalidate(Invalidation::path("/").soft()).await.expect("local");
+    assert_eq!(cache.invalidate(Invalidation::path("/").soft()).await, Delivery::Delivered);
     assert_eq!(ask(&stack, get("/")).await, "hit; ttl=0; detail=stale");
 }

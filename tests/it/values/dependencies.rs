@@ -14,6 +14,7 @@ use tower::util::BoxCloneService;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_response_cache::clock::Clock;
 use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::store::{
     Dependency, Entry, Generation, Generations, InitialCounter, KeyRef, PutMode, Scope, StoreFuture,
@@ -57,7 +58,7 @@ async fn a_page_is_invalidated_when_its_value_changes() {
             cache.value("price").tags(["t"]).set(&5).await.is_ok(),
             settled(&stack).await.text() == "5",
             send(&stack, get("/")).await.is_hit(),
-            cache.invalidate(Invalidation::tag("t")).await.is_ok(),
+            cache.invalidate(Invalidation::tag("t")).await.is_delivered(),
             settled(&stack).await.text() == "0",
         ];
         assert_eq!(changes, [true; 18]);
@@ -114,7 +115,7 @@ async fn a_page_inherits_the_dependencies_of_a_computed_value() {
         assert!(send(&stack, get("/")).await.is_hit());
         cache.value("price").ttl(30 * S).tags(["prices"]).set(&2).await.expect("set");
         assert_eq!(settled(&stack).await.text(), "4", "the page and the computed value are invalid");
-        cache.invalidate(Invalidation::tag("prices")).await.expect("the store answers");
+        assert_eq!(cache.invalidate(Invalidation::tag("prices")).await, Delivery::Delivered);
         assert_eq!(settled(&stack).await.text(), "0");
         cache.value("price").ttl(30 * S).set(&3).await.expect("set");
         assert_eq!(settled(&stack).await.text(), "6");
@@ -213,7 +214,7 @@ async fn spawned_task_is_tracked_only_with_propagate_dependencies() {
                 let task = if told { tokio::spawn(propagate_dependencies(read)) } else { tokio::spawn(read) };
                 task.await.expect("no panic")
             });
-            cache.clear().await.expect("cleared");
+            assert_eq!(cache.clear().await, Delivery::Delivered);
             cache.set("price", &1, Ttl::Forever).await.expect("set");
             settled(&stack).await;
             assert!(send(&stack, get("/")).await.is_hit());
@@ -266,7 +267,7 @@ async fn a_page_with_more_than_1024_values_is_not_stored() {
     send(&stack, get("/")).await;
     assert!(send(&stack, get("/")).await.is_hit());
     *read.lock().expect("not poisoned") = 1025;
-    cache.clear().await.expect("cleared");
+    assert_eq!(cache.clear().await, Delivery::Delivered);
     send(&stack, get("/")).await;
     assert!(!send(&stack, get("/")).await.is_hit());
 }

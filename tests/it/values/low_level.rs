@@ -9,6 +9,7 @@ use std::error::Error;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tower_response_cache::error::{StoreError, StoreErrorKind};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::store::NullStore;
 use tower_response_cache::store::{Entry, KeyRef, PutMode};
 use tower_response_cache::values::ComputeError;
@@ -154,7 +155,7 @@ async fn one_concurrent_add_succeeds_and_replaces_unusable_values() -> Result<()
         assert!(cache.add("k", "again", 10 * S).await?);
         cache.value("tagged").tags(["t"]).set("old").await?;
         assert!(!cache.value("tagged").add("new").await?);
-        cache.invalidate(Invalidation::tag("t")).await?;
+        assert_eq!(cache.invalidate(Invalidation::tag("t")).await, Delivery::Delivered);
         assert_eq!(cache.get::<String>("tagged").await?, None);
         assert!(cache.value("tagged").add("new").await?);
         assert_eq!(cache.get::<String>("tagged").await?.as_deref(), Some("new"));
@@ -283,7 +284,7 @@ async fn clear_removes_values_counters_and_pages_of_one_namespace() -> Result<()
         send(&stack, get("/")).await;
         tokio::time::sleep(S).await;
         assert!(send(&stack, get("/")).await.is_hit());
-        cache.clear().await?;
+        assert_eq!(cache.clear().await, Delivery::Delivered);
         assert!(!cache.contains("k").await? && !cache.contains("n").await?);
         assert_eq!(cache.incr_or("n", 1, 0, 10 * S).await?, 1);
         assert!(!send(&stack, get("/")).await.is_hit());
@@ -422,9 +423,9 @@ async fn a_computation_that_began_before_a_change_is_not_stored() -> Result<(), 
             match change {
                 0 => drop(cache.delete(&key).await?),
                 1 => drop(cache.set(&key, "set", 60 * S).await?),
-                2 => cache.invalidate(Invalidation::tag("t")).await?,
-                3 => cache.clear_values().await?,
-                _ => cache.clear().await?,
+                2 => assert_eq!(cache.invalidate(Invalidation::tag("t")).await, Delivery::Delivered),
+                3 => assert_eq!(cache.clear_values().await, Delivery::Delivered),
+                _ => assert_eq!(cache.clear().await, Delivery::Delivered),
             }
             // Callers after the change do not wait for the old computation.
             let new = cache.get_or_set(&key, 60 * S, || async { "new".to_owned() }).await?;
@@ -458,7 +459,7 @@ async fn stale_value_serves_others_while_it_is_recomputed() -> Result<(), Box<dy
         // A soft invalidation also makes the value stale.
         let tagged = || value().tags(["t"]);
         tagged().set(&4_u8).await?;
-        cache.invalidate(Invalidation::tag("t").soft()).await?;
+        assert_eq!(cache.invalidate(Invalidation::tag("t").soft()).await, Delivery::Delivered);
         assert_eq!(cache.get::<u8>("k").await?, None);
         assert_eq!(tagged().get_or_set(|| async { 5_u8 }).await?, 5);
     }
@@ -473,7 +474,9 @@ async fn store_failures_are_counted_and_values_computed() -> Result<(), Box<dyn 
     assert_eq!(cache.get_or_set("k", S, || async { 7_u8 }).await?, 7);
     assert!(matches!(cache.set("k", &1, S).await, Err(ValueError::Store(_))));
     assert!(
-        cache.delete("k").await.is_err() && cache.incr("k", 1).await.is_err() && cache.clear().await.is_err()
+        cache.delete("k").await.is_err()
+            && cache.incr("k", 1).await.is_err()
+            && cache.clear().await == Delivery::Queued
     );
     assert!(cache.store_errors() >= 5);
     store.on.store(false, Ordering::SeqCst);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt, service_fn};
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::response_cache::ResponseBody;
 use tower_response_cache::{Cache, SiteCacheLayer, Ttl};
 
@@ -133,7 +134,7 @@ async fn a_page_depends_on_the_old_value_of_an_earlier_frame() {
         let (parts, cache) = (parts.clone(), own.clone());
         async move {
             set(&cache, 1).await;
-            cache.clear().await.expect("ok");
+            assert_eq!(cache.clear().await, Delivery::Delivered);
             set(&cache, 1).await;
             let mut body = parts.clone().oneshot(get("/part")).await.expect("infallible").into_body();
             let a = next(&mut body).await;

@@ -5,6 +5,7 @@ use crate::support::*;
 use std::error::Error;
 use std::pin::Pin;
 use std::time::Duration;
+use tower_response_cache::invalidation::Delivery;
 use tower_response_cache::values::ComputeError;
 use tower_response_cache::{Cache, Invalidation, MemoryStore, Ttl};
 
@@ -101,7 +102,7 @@ async fn fragment_is_rendered_and_deleted_per_vary_on_list() -> Result<(), Box<d
         assert_eq!(cache.fragment("menu").vary_on(["shop.example", "en"]).get_or_render(9_usize).await?, 1);
         assert!(menu("en").delete().await? && !menu("en").delete().await?);
         assert_eq!(menu("de").get_or_render(9_usize).await?, 2, "the other fragment stays");
-        cache.invalidate(Invalidation::tag("menu")).await?;
+        assert_eq!(cache.invalidate(Invalidation::tag("menu")).await, Delivery::Delivered);
         assert_eq!(menu("de").get_or_render(3_usize).await?, 3);
         hand.advance(10 * S);
         assert_eq!(menu("de").get_or_render(4_usize).await?, 4);

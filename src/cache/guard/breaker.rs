@@ -1,0 +1,211 @@
+//! The circuit breaker of a store: it stops calls to a store that fails, and lets one at a time find out whether it works again.
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Failures are counted in windows of this length.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The circuit opens only after this many failures in one window.
+const MIN_FAILURES: u32 = 5;
+
+/// The shortest and the longest time for which an open circuit lets no call through, before the jitter.
+const MIN_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// The state of the circuit breaker between a [`Cache`](crate::cache::Cache) and a store outside the process.
+///
+/// ```text
+///             5 failures in 10 s, half of all calls
+///    Closed ────────────────────────────────────────▶ Open ◀──┐
+///       ▲                                              │      │ the probe fails: a longer back-off
+///       │ the probe succeeds, and no invalidation      │ back-off passed
+///       │ is undelivered                               ▼      │
+///       └──────────────────────────────────────── HalfOpen ───┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CircuitState {
+    /// The store is used.
+    Closed,
+    /// The store failed. No request waits for it: the layers forward all requests.
+    Open,
+    /// One operation at a time tests the store; all others are refused as in [`Open`](Self::Open).
+    HalfOpen,
+}
+
+/// Who asks for a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Requester {
+    /// An operation of a request or of the application.
+    Operation,
+    /// The delivery of undelivered invalidations. While there are any, it alone tests the store.
+    Delivery,
+}
+
+#[derive(Debug)]
+pub(super) struct Breaker {
+    /// A copy of the state, so that a call of a closed circuit takes no lock before it ends.
+    state: AtomicU8,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: CircuitState,
+    window: Window,
+    backoff: ExponentialBackoff,
+    /// An open circuit lets no call through before this.
+    open_until: Instant,
+    is_probing: bool,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    calls: u32,
+    failures: u32,
+}
+
+/// Permission for one call of the store. Dropped without an outcome, it counts as no call.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Permit {
+    breaker: Arc<Breaker>,
+    is_probe: bool,
+}
+
+impl Breaker {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        let inner = Inner {
+            state: CircuitState::Closed,
+            window: Window::new(now),
+            backoff: backoff(),
+            open_until: now,
+            is_probing: false,
+        };
+        Self { state: AtomicU8::new(CircuitState::Closed as u8), inner: Mutex::new(inner) }
+    }
+
+    pub(super) fn state(&self) -> CircuitState {
+        self.lock().state
+    }
+
+    /// Returns how long an open circuit lets no call through from now on.
+    pub(super) fn remaining_backoff(&self) -> Duration {
+        let inner = self.lock();
+        match inner.state {
+            CircuitState::Open => inner.open_until.saturating_duration_since(Instant::now()),
+            CircuitState::Closed | CircuitState::HalfOpen => Duration::ZERO,
+        }
+    }
+
+    /// Returns permission for a call, or `None` if the caller has to do without the store.
+    pub(super) fn acquire(self: &Arc<Self>, caller: Requester, has_undelivered: bool) -> Option<Permit> {
+        if self.state.load(Ordering::Acquire) == CircuitState::Closed as u8 {
+            return Some(Permit { breaker: Arc::clone(self), is_probe: false });
+        }
+        let may_probe = caller == Requester::Delivery || !has_undelivered;
+        let mut inner = self.lock();
+        match inner.state {
+            CircuitState::Closed => return Some(Permit { breaker: Arc::clone(self), is_probe: false }),
+            CircuitState::Open if may_probe && Instant::now() >= inner.open_until => {
+                self.set(&mut inner, CircuitState::HalfOpen);
+            }
+            CircuitState::HalfOpen if may_probe && !inner.is_probing => {}
+            CircuitState::Open | CircuitState::HalfOpen => return None,
+        }
+        inner.is_probing = true;
+        Some(Permit { breaker: Arc::clone(self), is_probe: true })
+    }
+
+    /// Closes a half-open circuit whose store answers, once all invalidations are delivered.
+    pub(super) fn close_if_half_open(&self) {
+        self.close(&mut self.lock());
+    }
+
+    fn close(&self, inner: &mut Inner) {
+        if inner.state == CircuitState::HalfOpen {
+            inner.window = Window::new(Instant::now());
+            inner.backoff = backoff();
+            self.set(inner, CircuitState::Closed);
+        }
+    }
+
+    fn set(&self, inner: &mut Inner, state: CircuitState) {
+        inner.state = state;
+        self.state.store(state as u8, Ordering::Release);
+        match state {
+            CircuitState::Closed => warning!("store circuit closed"),
+            CircuitState::Open => warning!("store circuit opened"),
+            CircuitState::HalfOpen => warning!("store circuit half-open"),
+        }
+    }
+
+    fn open(&self, inner: &mut Inner, now: Instant) {
+        inner.open_until = now + inner.backoff.next().unwrap_or(MAX_BACKOFF);
+        self.set(inner, CircuitState::Open);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Permit {
+    /// Ends the call, which the store answered.
+    pub(super) fn succeeded(self, has_undelivered: bool) {
+        let mut inner = self.breaker.lock();
+        inner.window.count(Instant::now(), false);
+        if self.is_probe && !has_undelivered {
+            self.breaker.close(&mut inner);
+        }
+    }
+
+    /// Ends the call, which the store failed or did not answer in time.
+    pub(super) fn failed(self) {
+        let now = Instant::now();
+        let mut inner = self.breaker.lock();
+        let opens = inner.window.count(now, true) && inner.state == CircuitState::Closed;
+        if opens || (self.is_probe && inner.state == CircuitState::HalfOpen) {
+            self.breaker.open(&mut inner, now);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.breaker.lock().is_probing = false;
+        }
+    }
+}
+
+impl Window {
+    fn new(began: Instant) -> Self {
+        Self { began, calls: 0, failures: 0 }
+    }
+
+    /// Counts a call, and returns `true` if half of the window's calls have failed, and enough of them.
+    fn count(&mut self, now: Instant, has_failed: bool) -> bool {
+        if now.saturating_duration_since(self.began) >= WINDOW {
+            *self = Self::new(now);
+        }
+        self.calls = self.calls.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(has_failed));
+        self.failures >= MIN_FAILURES && self.failures >= self.calls.div_ceil(2)
+    }
+}
+
+/// Returns growing times to wait between tries, each with a jitter so that processes do not try in step.
+pub(super) fn backoff() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(MIN_BACKOFF)
+        .with_max_delay(MAX_BACKOFF)
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,50 @@
+//! The generations of a store outside the process, behind its guard.
+
+use super::store_guard::{Operation, StoreGuard};
+use crate::entry::{Dependency, Generation, Scope};
+use crate::store::{Generations, StoreFuture, Strength, Validity};
+use std::sync::Arc;
+
+/// Generations with the time limits and the circuit of their store.
+#[derive(Debug)]
+pub(super) struct GuardedGenerations {
+    inner: Arc<dyn Generations>,
+    guard: Arc<StoreGuard>,
+}
+
+impl GuardedGenerations {
+    pub(super) fn new(inner: Arc<dyn Generations>, guard: &Arc<StoreGuard>) -> Self {
+        Self { inner, guard: Arc::clone(guard) }
+    }
+}
+
+impl Generations for GuardedGenerations {
+    fn current(&self) -> StoreFuture<Generation> {
+        self.guard.run(Operation::Lookup, || self.inner.current())
+    }
+
+    fn cleared(&self) -> StoreFuture<Generation> {
+        self.guard.run(Operation::Lookup, || self.inner.cleared())
+    }
+
+    fn check(
+        &self,
+        since: Generation,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> StoreFuture<Validity> {
+        self.guard.run(Operation::Lookup, || self.inner.check(since, scopes, dependencies))
+    }
+
+    fn advance(&self, scopes: &[Scope], strength: Strength) -> StoreFuture<()> {
+        self.guard.run(Operation::Invalidation, || self.inner.advance(scopes, strength))
+    }
+
+    fn depend(&self, value: Scope) -> StoreFuture<Generation> {
+        self.guard.run(Operation::Write, || self.inner.depend(value))
+    }
+
+    fn written(&self, value: Scope, since: Generation) -> StoreFuture<Option<Generation>> {
+        self.guard.run(Operation::Invalidation, || self.inner.written(value, since))
+    }
+}

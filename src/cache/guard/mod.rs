@@ -1,0 +1,47 @@
+//! What stands between a cache and a store outside the process: time limits, a circuit breaker, and the invalidations that
+//! the store has not confirmed.
+//!
+//! ```text
+//! operation ──▶ circuit closed? ──▶ store, within the time limit ──▶ result
+//!                  │ no                  │ failure, time-out
+//!                  ▼                     ▼
+//!             CircuitOpen           counted by the circuit
+//!
+//! invalidation without confirmation ──▶ undelivered ──▶ retried by a task until the store confirms it
+//!                                           └─ every look-up of this process honors it meanwhile
+//! ```
+
+mod breaker;
+mod delivery;
+mod generations;
+mod store;
+mod store_guard;
+mod undelivered;
+
+pub use breaker::CircuitState;
+pub use delivery::Delivery;
+pub(super) use store_guard::{StoreGuard, StoreLimits};
+
+use self::generations::GuardedGenerations;
+use self::store::GuardedStore;
+use crate::store::{Generations, Store};
+use std::sync::Arc;
+
+/// Returns the store behind its guard. A store inside the process needs none.
+pub(super) fn guarded_store(guard: &Arc<StoreGuard>) -> Arc<dyn Store> {
+    match guard.is_local() {
+        true => Arc::clone(guard.unguarded()),
+        false => Arc::new(GuardedStore::new(guard)),
+    }
+}
+
+/// Returns the generations of a namespace behind the guard of their store. Those of a store inside the process need none.
+pub(super) fn guarded_generations(
+    guard: &Arc<StoreGuard>,
+    generations: &Arc<dyn Generations>,
+) -> Arc<dyn Generations> {
+    match guard.is_local() {
+        true => Arc::clone(generations),
+        false => Arc::new(GuardedGenerations::new(Arc::clone(generations), guard)),
+    }
+}

@@ -1,0 +1,178 @@
+//! The guard that the handles of one cache share.
+
+use super::breaker::{Breaker, CircuitState, Permit, Requester};
+use super::undelivered::Undelivered;
+use crate::cache::values::Name;
+use crate::entry::{Dependency, Scope};
+use crate::error::{StoreError, StoreErrorKind};
+use crate::store::{Generations, Store, StoreFuture, Strength, Validity};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long the cache waits for a store outside the process.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cache) struct StoreLimits {
+    pub(in crate::cache) lookup: Duration,
+    pub(in crate::cache) write: Duration,
+    pub(in crate::cache) invalidation: Duration,
+}
+
+/// The kind of an operation, which decides its time limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cache) enum Operation {
+    Lookup,
+    Write,
+    Invalidation,
+}
+
+/// What the handles of one cache share about its store.
+#[derive(Debug)]
+pub(in crate::cache) struct StoreGuard {
+    /// The store itself, without the guard.
+    store: Arc<dyn Store>,
+    limits: StoreLimits,
+    pub(super) breaker: Arc<Breaker>,
+    pub(super) undelivered: Undelivered,
+    /// Whether a task delivers.
+    pub(super) is_delivering: AtomicBool,
+    /// How often the store failed or did not answer in time.
+    failures: AtomicU64,
+}
+
+impl StoreGuard {
+    pub(in crate::cache) fn new(store: Arc<dyn Store>, limits: StoreLimits) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            limits,
+            breaker: Arc::new(Breaker::new()),
+            undelivered: Undelivered::default(),
+            is_delivering: AtomicBool::new(false),
+            failures: AtomicU64::new(0),
+        })
+    }
+
+    pub(in crate::cache) fn is_local(&self) -> bool {
+        self.store.is_local()
+    }
+
+    /// Returns the store itself.
+    pub(super) fn unguarded(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(in crate::cache) fn circuit(&self) -> CircuitState {
+        self.breaker.state()
+    }
+
+    /// Returns how often the store failed or did not answer in time.
+    pub(in crate::cache) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+
+    /// Counts a failure of a store inside the process, which has no circuit.
+    pub(in crate::cache) fn count_failure(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(in crate::cache) fn limits(&self) -> StoreLimits {
+        self.limits
+    }
+
+    /// Returns the number of undelivered invalidations.
+    pub(in crate::cache) fn undelivered(&self) -> usize {
+        self.undelivered.count()
+    }
+
+    /// Returns `true` if any invalidation is undelivered. Entries are then checked against these, too.
+    #[inline]
+    pub(in crate::cache) fn has_undelivered(&self) -> bool {
+        self.undelivered.is_any()
+    }
+
+    /// Returns what the undelivered invalidations say of an entry.
+    pub(in crate::cache) fn validity(
+        &self,
+        namespace: &str,
+        scopes: &[Scope],
+        dependencies: &[Dependency],
+    ) -> Validity {
+        match self.has_undelivered() {
+            false => Validity::Valid,
+            true => self.undelivered.validity(namespace, scopes, dependencies),
+        }
+    }
+
+    /// Keeps an invalidation that the store has not confirmed. It counts in this process from now on, and is delivered as soon as
+    /// the store answers. `value` names a value to remove.
+    pub(in crate::cache) fn keep(
+        self: &Arc<Self>,
+        namespace: &str,
+        generations: &Arc<dyn Generations>,
+        scopes: &[Scope],
+        strength: Strength,
+        value: Option<&Name>,
+    ) {
+        self.undelivered.add(namespace, generations, scopes, strength, value);
+        self.start_delivery();
+    }
+
+    /// Runs one operation of the store: within its limit, and not at all if the circuit refuses it.
+    pub(super) fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        operation: Operation,
+        call: impl FnOnce() -> StoreFuture<T>,
+    ) -> StoreFuture<T> {
+        let has_undelivered = self.has_undelivered();
+        if has_undelivered {
+            self.start_delivery();
+        }
+        let Some(permit) = self.breaker.acquire(Requester::Operation, has_undelivered) else {
+            return StoreFuture::ready(Err(StoreError::new(StoreErrorKind::CircuitOpen)));
+        };
+        match call().now() {
+            Ok(result) => {
+                self.end(permit, &result);
+                StoreFuture::ready(result)
+            }
+            Err(future) => {
+                let guard = Arc::clone(self);
+                StoreFuture::new(async move {
+                    let result = guard.with_timeout(operation, future).await;
+                    guard.end(permit, &result);
+                    result
+                })
+            }
+        }
+    }
+
+    pub(super) fn end<T>(&self, permit: Permit, result: &Result<T, StoreError>) {
+        match result {
+            Err(error) if error.kind().is_outage() => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                permit.failed();
+            }
+            _ => permit.succeeded(self.has_undelivered()),
+        }
+    }
+
+    /// Waits for the store no longer than the limit. Outside of a tokio runtime there is no timer, and no limit.
+    pub(super) async fn with_timeout<T>(
+        &self,
+        operation: Operation,
+        future: StoreFuture<T>,
+    ) -> Result<T, StoreError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return future.await;
+        }
+        let limit = match operation {
+            Operation::Lookup => self.limits.lookup,
+            Operation::Write => self.limits.write,
+            Operation::Invalidation => self.limits.invalidation,
+        };
+        match tokio::time::timeout(limit, future).await {
+            Ok(result) => result,
+            Err(elapsed) => Err(StoreError::new(StoreErrorKind::TimedOut).with_source(elapsed)),
+        }
+    }
+}
