@@ -139,9 +139,15 @@ impl Breaker {
         inner.state = state;
         self.state.store(state as u8, Ordering::Release);
         match state {
-            CircuitState::Closed => warning!("store circuit closed"),
-            CircuitState::Open => warning!("store circuit opened"),
-            CircuitState::HalfOpen => warning!("store circuit half-open"),
+            CircuitState::Closed => {
+                warning!("store circuit closed");
+            }
+            CircuitState::Open => {
+                warning!("store circuit opened");
+            }
+            CircuitState::HalfOpen => {
+                warning!("store circuit half-open");
+            }
         }
     }
 
