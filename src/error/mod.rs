@@ -172,7 +172,7 @@ pub enum ConfigErrorKind {
     /// The alternative cannot be negotiated, is listed twice, or the list of alternatives is empty.
     InvalidAlternative,
     /// The set of directives is empty.
-    NothingToSay,
+    EmptyDirectives,
     /// The value is not a host, or it is not in the canonical form that keys use.
     InvalidHost,
     /// The secret is empty, or an `Authorization` field cannot carry it. The error does not contain
@@ -229,7 +229,7 @@ impl fmt::Display for ConfigError {
             ConfigErrorKind::Contradiction => "contradicts another option or a default (remove one of them)",
             ConfigErrorKind::InvalidCookieName => "invalid cookie name, or pattern not allowed here",
             ConfigErrorKind::InvalidAlternative => "the alternative is invalid, listed twice or missing",
-            ConfigErrorKind::NothingToSay => "no directive is set (set at least one) for the field",
+            ConfigErrorKind::EmptyDirectives => "no directive is set (set at least one) for the field",
             ConfigErrorKind::InvalidHost => "not a host in lower case without a trailing dot",
             ConfigErrorKind::InvalidDirective => "invalid extension directive",
             ConfigErrorKind::InvalidSecret => "unusable secret (use visible ASCII without spaces)",

@@ -159,7 +159,7 @@ struct CacheControlPatch {
 impl CacheControlPatch {
     fn new(field: HeaderName, control: CacheControl, replaces: bool) -> Result<Self, ConfigError> {
         if control.is_empty() {
-            return Err(ConfigError::new(ConfigErrorKind::NothingToSay, field));
+            return Err(ConfigError::new(ConfigErrorKind::EmptyDirectives, field));
         }
         if let Some(found) = control.contradiction() {
             return Err(ConfigError::new(ConfigErrorKind::Contradiction, found));

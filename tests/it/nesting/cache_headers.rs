@@ -143,7 +143,7 @@ async fn errors_and_personalized_responses_get_no_shared_lifetime() {
 #[test]
 fn empty_and_contradictory_directives_are_an_error() {
     let error = SetCacheControlLayer::new(CacheControl::new()).expect_err("empty");
-    assert_eq!((error.kind(), error.value()), (ConfigErrorKind::NothingToSay, "cache-control"));
+    assert_eq!((error.kind(), error.value()), (ConfigErrorKind::EmptyDirectives, "cache-control"));
     let both = CacheControl::new().public().private_fields([]);
     assert_eq!(SetCacheControlLayer::new(both).expect_err("both").value(), "public, private");
 }

@@ -90,7 +90,7 @@ fn an_invalid_argument_leaves_the_response_unchanged() {
         patch_vary(&mut patched, <[HeaderName; 0]>::default()),
     ];
     let kinds = wrong.map(|result| result.expect_err("invalid").kind());
-    let (name, none) = (ConfigErrorKind::InvalidFieldName, ConfigErrorKind::NothingToSay);
+    let (name, none) = (ConfigErrorKind::InvalidFieldName, ConfigErrorKind::EmptyDirectives);
     assert_eq!(kinds, [ConfigErrorKind::Contradiction, none, name, name]);
     assert_eq!(patched.headers(), made().headers());
 }
