@@ -89,7 +89,7 @@ impl Detail {
             Self::Disabled => "disabled",
             Self::Expect => "expect",
             Self::Forwarded => "forwarded",
-            Self::HandledByInner => "handled-within",
+            Self::HandledByInner => "inner-layer",
             Self::Host => "host",
             Self::Identified => "identified",
             Self::KeyLength => "key-length",

@@ -32,7 +32,7 @@ const MISSES: [&str; 4] = ["uri-miss", "vary-miss", "stale", "request"];
 
 /// The detail of a layer that left the request to an inner one. The member of the inner layer
 /// counts.
-const LEFT_TO_INNER: &str = "handled-within";
+const LEFT_TO_INNER: &str = "inner-layer";
 
 impl ReportedStatus {
     /// Reads the extension of a response, or its field if there is no extension.

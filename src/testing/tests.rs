@@ -211,11 +211,11 @@ fn assertions_accept_matching_responses() {
 #[test]
 fn outermost_layer_counts_unless_it_left_the_request() {
     let (hit, left) =
-        ("tower-response-cache; hit; ttl=1", "tower-response-cache; fwd=bypass; detail=handled-within");
+        ("tower-response-cache; hit; ttl=1", "tower-response-cache; fwd=bypass; detail=inner-layer");
     assert_hit(&with_field(&["tower-response-cache; fwd=uri-miss", hit]));
     assert_hit(&with_field(&[&format!("Inner; fwd=miss, {hit}"), "Outer; fwd=miss"]));
     assert_hit(&with_field(&[hit, left]));
-    assert_not_stored(&with_field(&[left]), "handled-within");
+    assert_not_stored(&with_field(&[left]), "inner-layer");
     // A malformed member of another cache does not hide the member.
     assert_hit(&with_field(&["HIT from (x", hit]));
 }

@@ -204,7 +204,7 @@ impl OutgoingHead {
             if self.told_status {
                 status.write(response.headers_mut(), self.key.as_deref());
             }
-            // An inner layer's status is more specific than `detail=handled-within`.
+            // An inner layer's status is more specific than `detail=inner-layer`.
             if !(status.is_of_another() && response.extensions().get::<CacheStatus>().is_some()) {
                 response.extensions_mut().insert(status);
             }

@@ -124,10 +124,10 @@ async fn left_to_another_layer() -> Told {
             "/nested",
             &[
                 "fwd=uri-miss; fwd-status=200; stored; ttl=60",
-                "fwd=uri-miss; fwd-status=200; detail=handled-within",
+                "fwd=uri-miss; fwd-status=200; detail=inner-layer",
             ],
         ),
-        ("/nested", &["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=handled-within"]),
+        ("/nested", &["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=inner-layer"]),
         (
             "/twice",
             &["fwd=bypass; fwd-status=200; detail=same-name", "fwd=uri-miss; fwd-status=200; stored; ttl=60"],

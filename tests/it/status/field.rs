@@ -71,7 +71,7 @@ where
     let mut members = members(&answer);
     let last = members.pop().expect("a member");
     // If an inner layer handled the request, the extension describes the inner layer.
-    let same = Some(&last).filter(|last| !last.ends_with("detail=handled-within")).or(members.last());
+    let same = Some(&last).filter(|last| !last.ends_with("detail=inner-layer")).or(members.last());
     let in_extensions = |text: &&str| *text != "collapsed=?0" && !text.starts_with("key=");
     let same: Vec<_> = same.unwrap_or(&last).split("; ").filter(in_extensions).collect();
     let mut written = written(&extension.expect("an extension"));
@@ -301,11 +301,8 @@ async fn nested_layers_report_from_inner_to_outer() {
     let outer = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy"));
     let nested = outer.layer(inner(MINUTE));
     for expected in [
-        [
-            "fwd=uri-miss; fwd-status=200; stored; ttl=60",
-            "fwd=uri-miss; fwd-status=200; detail=handled-within",
-        ],
-        ["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=handled-within"],
+        ["fwd=uri-miss; fwd-status=200; stored; ttl=60", "fwd=uri-miss; fwd-status=200; detail=inner-layer"],
+        ["hit; ttl=60", "fwd=bypass; fwd-status=200; detail=inner-layer"],
     ] {
         let (_, answer) = told(nested.clone().oneshot(get("/")).await.expect("infallible")).await;
         assert_eq!(members(&answer), expected);
@@ -317,7 +314,7 @@ async fn nested_layers_report_from_inner_to_outer() {
     assert_eq!(ask(&silent, get("/")).await, "hit; ttl=60");
     let quiet = RouteCacheLayer::new(&cache, MINUTE).layer(page());
     let told = ask(&outer.layer(quiet), get("/quiet")).await;
-    assert_eq!(told, "fwd=uri-miss; fwd-status=200; detail=handled-within");
+    assert_eq!(told, "fwd=uri-miss; fwd-status=200; detail=inner-layer");
 }
 
 #[tokio::test]
