@@ -25,6 +25,8 @@ use std::time::{Duration, SystemTime};
 /// evaluation of its precondition to its response. So two concurrent writes cannot both find the
 /// version that they expect. Writes without a precondition also wait for their turn.
 ///
+/// - The path is the public one, from before an axum router has stripped a prefix. Writes to two
+///   public paths of one resource do not wait for each other.
 /// - A write that waits too long is answered with 503: see [`wait_timeout`](Self::wait_timeout).
 /// - A write that takes too long while another one waits is answered with 408, and the future of
 ///   its handler is dropped: see [`hold_timeout`](Self::hold_timeout). Work that the handler has

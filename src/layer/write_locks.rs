@@ -2,6 +2,7 @@
 
 use crate::body::ResponseBody;
 use crate::entry::Scope;
+use crate::serve::public_uri;
 use crate::waker_relay::relay_waker;
 use dashmap::DashMap;
 use futures_util::future::{Either, select};
@@ -33,7 +34,7 @@ impl Default for Limits {
     }
 }
 
-/// The writes in progress, by the scope of their path.
+/// The writes in progress, by the scope of their public path.
 ///
 /// Two spellings of one path are one resource, and so are two paths with the same hash.
 ///
@@ -109,7 +110,7 @@ impl WriteLocks {
         if marks.0.iter().filter_map(Weak::upgrade).any(|held| Arc::ptr_eq(&held.0, turns)) {
             return Ok(exchange(parts).await);
         }
-        let turn = Turn::wait(turns, Scope::path(parts.uri.path()), limits.wait).await?;
+        let turn = Turn::wait(turns, Scope::path(public_uri((&parts).into()).path()), limits.wait).await?;
         marks.0.retain(|held| held.strong_count() > 0);
         marks.0.push(Arc::downgrade(&turn.held));
         parts.extensions.insert(marks);

@@ -60,6 +60,6 @@ mod write;
 
 pub(crate) use config::{LayerConfig, Level};
 pub use future::ResponseFuture;
-pub(crate) use request::is_identified;
+pub(crate) use request::{is_identified, public_uri};
 pub(crate) use respond::{leave, receive};
 pub use service::ResponseCache;

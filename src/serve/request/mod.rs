@@ -19,4 +19,5 @@ pub(super) use inspect::{InspectedRequest, identifies, inspect};
 pub(super) use keyed_inputs::{KeyedInputs, normalize, reaches_handler, write_request_key};
 pub(super) use shown_key::shown_key;
 pub(super) use state::RequestState;
-pub(super) use target::{public_uri, rewritten_uri, scopes};
+pub(crate) use target::public_uri;
+pub(super) use target::{rewritten_uri, scopes};

@@ -10,7 +10,7 @@ use http::uri::Authority;
 
 /// Returns the URI that the client sent. A nested axum router strips its prefix from the URI that
 /// the handler sees.
-pub(in crate::serve) fn public_uri(request: RequestHead<'_>) -> &Uri {
+pub(crate) fn public_uri(request: RequestHead<'_>) -> &Uri {
     #[cfg(feature = "axum")]
     if let Some(original) = request.extensions.get::<axum::extract::OriginalUri>() {
         return &original.0;

@@ -338,3 +338,23 @@ async fn a_cut_off_write_invalidates_and_a_refused_one_does_not() {
     }
     assert!(!read_page().await);
 }
+
+/// Below a nested axum router, the inner paths are equal.
+#[cfg(feature = "axum")]
+#[tokio::test(start_paused = true)]
+async fn writes_to_different_public_paths_do_not_wait_for_each_other() {
+    let document = Document::default();
+    let service = document.with(&layer());
+    let nested = |prefix: &str| {
+        let mut request = write("a", 5);
+        let public = format!("{prefix}{}", request.uri()).parse().expect("a path");
+        request.extensions_mut().insert(axum::extract::OriginalUri(public));
+        request
+    };
+    let outcome = tokio::join!(
+        after(0, &service, nested("/one")),
+        after(0, &service, nested("/two")),
+        after(0, &service, nested("/two")),
+    );
+    assert_eq!(outcome, ((200, 5), (200, 5), (200, 10)));
+}
