@@ -185,7 +185,7 @@ pub(crate) fn write_key(
     buf.optional(uri.scheme_str().map(str::as_bytes));
     write_authority(buf, policy, uri, host)?;
     buf.part(uri.path().as_bytes());
-    match policy.query.normalised(uri.query()) {
+    match policy.query.normalized(uri.query()) {
         Some(query) => buf.part(query.as_bytes()),
         None => buf.absent(),
     }

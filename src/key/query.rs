@@ -87,7 +87,7 @@ impl QueryKey {
 
     /// Returns the query that enters the key, which is also the query that the handler sees.
     #[inline]
-    pub(crate) fn normalised<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
+    pub(crate) fn normalized<'q>(&self, query: Option<&'q str>) -> Option<Cow<'q, str>> {
         match &self.0 {
             Mode::Raw => query.map(Cow::Borrowed),
             mode => mode.reduced(query?).map(Cow::Owned),
@@ -173,7 +173,7 @@ mod tests {
             ),
         ];
         for (mode, query, expected) in table {
-            assert_eq!(mode.normalised(Some(query)).as_deref(), expected, "{mode:?} {query}");
+            assert_eq!(mode.normalized(Some(query)).as_deref(), expected, "{mode:?} {query}");
         }
     }
 }

@@ -61,8 +61,8 @@ fn write_changed(
     seen: &Uri,
     mut changed: u8,
 ) -> Result<(), KeyError> {
-    let query = mode.normalised(seen.query());
-    if changed & QUERY != 0 && mode.normalised(public.query()) == query {
+    let query = mode.normalized(seen.query());
+    if changed & QUERY != 0 && mode.normalized(public.query()) == query {
         // The queries differ only in parameters that are not keyed, and that no handler sees.
         changed &= !QUERY;
     }

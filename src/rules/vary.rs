@@ -49,8 +49,8 @@ pub(crate) fn presented<'a>(
 ) -> Option<Cow<'a, [u8]>> {
     let mut lines = headers.get_all(name).into_iter().map(HeaderValue::as_bytes).map(trim);
     let first = lines.next()?;
-    if let Some(normalised) = normalised(headers, name, alike) {
-        return Some(normalised.into());
+    if let Some(normalized) = normalized(headers, name, alike) {
+        return Some(normalized.into());
     }
     let mut value = Cow::Borrowed(first);
     // RFC 9110 section 5.3; for cookies, RFC 9113 section 8.2.3.
@@ -74,14 +74,14 @@ pub(crate) fn matches(
     match (lines.next(), lines.next()) {
         // A normalized value is usually equal to the received one.
         (first, None) if first.map(|line| trim(line.as_bytes())) == original => true,
-        (Some(_), None) if !is_normalised(name, alike) => false,
+        (Some(_), None) if !is_normalized(name, alike) => false,
         _ => presented(headers, name, alike).as_deref() == original,
     }
 }
 
 /// Returns `true` if the values of a field are compared by meaning, because its definition is known
 /// (RFC 9111 section 4.1).
-fn is_normalised(name: &HeaderName, alike: VaryMatch) -> bool {
+fn is_normalized(name: &HeaderName, alike: VaryMatch) -> bool {
     alike == VaryMatch::InMeaning && [ACCEPT_LANGUAGE, ACCEPT_ENCODING, ACCEPT_CHARSET].contains(name)
 }
 
@@ -90,10 +90,10 @@ fn is_normalised(name: &HeaderName, alike: VaryMatch) -> bool {
 /// The fields are lists of case-insensitive elements, and white space around separators has no
 /// meaning (RFC 9110 sections 12.4 and 12.5). The order of the elements is kept, because some
 /// servers use it.
-fn normalised(headers: &HeaderMap, name: &HeaderName, alike: VaryMatch) -> Option<Vec<u8>> {
+fn normalized(headers: &HeaderMap, name: &HeaderName, alike: VaryMatch) -> Option<Vec<u8>> {
     // None of these fields has quoted strings, so a value with a quote has no known meaning.
     let has_quote = |line: &HeaderValue| line.as_bytes().contains(&b'"');
-    if !is_normalised(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
+    if !is_normalized(name, alike) || headers.get_all(name).into_iter().any(has_quote) {
         return None;
     }
     let mut value = Vec::new();

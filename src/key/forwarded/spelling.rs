@@ -39,7 +39,7 @@ pub(super) fn host_of(uri: &Uri) -> Option<String> {
 
 /// Returns a URL in canonical form, with the query that enters the key.
 pub(super) fn url_text(uri: &Uri, query: &QueryKey) -> String {
-    let query = query.normalised(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
+    let query = query.normalized(uri.query()).map(|query| format!("?{query}")).unwrap_or_default();
     let origin = uri.scheme_str().zip(host_of(uri));
     let origin = origin.map(|(scheme, host)| format!("{}://{host}", scheme.to_ascii_lowercase()));
     format!("{}{}{query}", origin.unwrap_or_default(), uri.path())

@@ -164,11 +164,11 @@ pub(in crate::serve) fn normalize<B>(request: &mut Request<B>) {
 
 /// Replaces the query of a URI by its keyed form.
 fn narrow_uri(uri: &mut Uri, query: &QueryKey) {
-    let normalised = query.normalised(uri.query());
-    if normalised.as_deref() == uri.query() {
+    let normalized = query.normalized(uri.query());
+    if normalized.as_deref() == uri.query() {
         return;
     }
-    let path_and_query = match normalised {
+    let path_and_query = match normalized {
         Some(query) => format!("{}?{query}", uri.path()),
         None => uri.path().to_owned(),
     };

@@ -25,7 +25,7 @@ fn show_key(query: &QueryKey, request: RequestHead<'_>, key: &[u8]) -> Arc<str> 
     let uri = public_uri(request);
     let host = request.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = uri.authority().map(Authority::as_str).or(host).unwrap_or_default();
-    let query = query.normalised(uri.query());
+    let query = query.normalized(uri.query());
     let query = query.map(|query| format!("?{query}")).unwrap_or_default();
     let mut shown = format!("{host}{}{query}", uri.path());
     let longest = shown.char_indices().nth(LONGEST_SHOWN).map_or(shown.len(), |(at, _)| at);

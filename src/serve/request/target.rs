@@ -40,7 +40,7 @@ pub(in crate::serve) fn hosts(request: RequestHead<'_>, key: &KeyPolicy) -> Vec<
 fn own_scopes(request: RequestHead<'_>, key: &KeyPolicy, hosts: &[String]) -> Vec<Scope> {
     let public = public_uri(request);
     let of =
-        |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalised(uri.query()).as_deref(), None);
+        |path: &str, uri: &Uri| Scope::of_target(path, key.query.normalized(uri.query()).as_deref(), None);
     let mut scopes = of(public.path(), public);
     let prefix = forwarded_prefix(request.headers, &key.ignored);
     let prefixed = prefix.map(|prefix| of(&format!("{prefix}{}", public.path()), public));
