@@ -75,6 +75,16 @@ impl OuterContext {
         foreign_extensions(request) > start.map_or(0, foreign_extensions) + declared
     }
 
+    /// Returns `true` if the response must not be stored because an outer cache layer has identified
+    /// the visitor. `personal` states that the visitor's identity is part of the key.
+    ///
+    /// A layer in between may have removed the visitor's credentials; the response may still depend
+    /// on them. A per-identity entry needs the scopes of the public target. The outer layer omits
+    /// them if it forwarded the request before the first layer with per-identity entries existed.
+    pub(crate) fn is_uncacheable(&self, personal: bool) -> bool {
+        self.identified && (!personal || self.targets.is_none())
+    }
+
     /// Returns `true` if an outer layer has identified the visitor, or cannot exclude that a
     /// credential was present.
     pub(crate) fn may_identify(&self) -> bool {

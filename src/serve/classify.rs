@@ -99,9 +99,7 @@ pub(super) fn classify<B: Body>(
         }
         Err(bypass) => return Decision::forward(bypass),
     };
-    // A layer in between may have removed the visitor's credentials; the response may still depend
-    // on them.
-    if outer.is_some_and(|outer| outer.identified) && !inspected.facts.personal {
+    if outer.is_some_and(|outer| outer.is_uncacheable(inspected.facts.personal)) {
         return Decision::forward(Reason::bypass(Detail::Identified));
     }
     inspected.parts = config.policy.key.parts(request);

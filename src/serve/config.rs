@@ -11,6 +11,7 @@ use crate::rules::vary::VaryMatch;
 use http::HeaderName;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The kind of layer: [`SiteCacheLayer`](crate::SiteCacheLayer) or
 /// [`RouteCacheLayer`](crate::RouteCacheLayer).
@@ -27,6 +28,15 @@ impl Level {
             Self::Route(_) => "route",
         }
     }
+}
+
+/// Whether this process has created a cache layer with per-identity entries.
+static STORES_PER_IDENTITY: AtomicBool = AtomicBool::new(false);
+
+/// Returns `true` if an inner layer may store responses to identified requests. Only per-identity
+/// entries need the scopes that outer layers announce for these requests.
+pub(in crate::serve) fn may_store_per_identity() -> bool {
+    STORES_PER_IDENTITY.load(Ordering::Relaxed)
 }
 
 /// The configuration of a layer, shared with all its services. It is immutable.
@@ -95,6 +105,9 @@ impl LayerConfig {
         let keyed_fields = KeyedFields::of(&policy);
         let id_alone = Arc::new([id]);
         let personal = PersonalRule::of(&policy);
+        if policy.predicates.identity_name().is_some() {
+            STORES_PER_IDENTITY.store(true, Ordering::Relaxed);
+        }
         Arc::new(Self {
             cache,
             policy,

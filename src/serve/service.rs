@@ -2,7 +2,7 @@
 
 use super::classify::{Decision, Forward, Missed, classify};
 use super::collapse::collapse;
-use super::config::{LayerConfig, Level};
+use super::config::{LayerConfig, Level, may_store_per_identity};
 use super::future::{ResponseFuture, pass_on};
 use super::nesting::announce;
 use super::refuse::{is_for_no_cache, refuse, refuse_loop};
@@ -233,10 +233,13 @@ impl<S> ResponseCache<S> {
         {
             return refuse(request.version(), outgoing);
         }
-        // Identified requests get no scopes: inner layers store their responses only per identity,
-        // if at all.
         if forward.announce {
-            let scopes = if identified { Vec::new() } else { scopes((&request).into(), &config.policy.key) };
+            // Inner layers store responses to identified requests only per identity, if at all.
+            let needs_scopes = !identified || may_store_per_identity();
+            let scopes = match needs_scopes {
+                true => scopes((&request).into(), &config.policy.key),
+                false => Vec::new(),
+            };
             announce(config, request.extensions_mut(), identified, &scopes);
         }
         let (call, config) = (self.inner.clone().oneshot(request), Arc::clone(config));

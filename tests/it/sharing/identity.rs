@@ -273,3 +273,41 @@ async fn a_bypassing_outer_cache_keeps_inner_per_identity_entries() {
         assert_eq!(calls.count(), 2);
     }
 }
+
+/// The layer in between is not axum's, so the inner cache does not see the public URI itself.
+#[tokio::test]
+async fn public_path_invalidation_covers_inner_per_identity_entries() {
+    for outer in [policy(), policy().bypass_if(|_| true), Policy::rfc9111().bypass_if(|_| true)] {
+        let cache = memory();
+        let (inner, calls) = origin(|_, call| numbered(&[], call));
+        let inner =
+            RouteCacheLayer::new(&cache, MINUTE).policy(keyed().build().expect("a policy")).layer(inner);
+        let rewrites = service_fn(move |mut request: Request<Body>| {
+            *request.uri_mut() = "/inner".parse().expect("a URI");
+            inner.clone().oneshot(request)
+        });
+        let stack = SiteCacheLayer::new(&cache).policy(outer.build().expect("a policy")).layer(rewrites);
+        let ask = || send(&stack, of("alice", &[("cookie", "sid=1")]));
+        assert_eq!((ask().await.text().to_owned(), ask().await.text().to_owned()), ("1".into(), "1".into()));
+        cache.invalidate(Invalidation::path("/account")).await.expect("the store answers");
+        assert_eq!((ask().await.text(), calls.count()), ("2", 2));
+    }
+}
+
+/// A request may begin before the first layer with per-identity entries is created.
+#[tokio::test]
+async fn per_identity_layer_created_during_a_request_does_not_outlive_an_invalidation() {
+    let cache = memory();
+    let (origin, _) = origin(|_, call| numbered(&[], call));
+    let handle = cache.clone();
+    let rewrites = service_fn(move |mut request: Request<Body>| {
+        *request.uri_mut() = "/inner".parse().expect("a URI");
+        let policy = keyed().build().expect("a policy");
+        RouteCacheLayer::new(&handle, MINUTE).policy(policy).layer(origin.clone()).oneshot(request)
+    });
+    let stack = SiteCacheLayer::new(&cache).policy(policy().build().expect("a policy")).layer(rewrites);
+    let ask = || send(&stack, of("alice", &[("cookie", "sid=1")]));
+    ask().await;
+    cache.invalidate(Invalidation::path("/account")).await.expect("the store answers");
+    assert_eq!(ask().await.text(), "2");
+}
