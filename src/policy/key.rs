@@ -1,6 +1,6 @@
 //! The options that decide what enters the key, and which other inputs a fetch may have.
 
-use super::request_fields::meaning;
+use super::request_fields::{HeaderRole, meaning};
 use super::{Policy, PolicyBuilder};
 use crate::error::{ConfigError, ConfigErrorKind};
 use crate::key::{KeyPart, QueryKey, RequestHead};
@@ -311,9 +311,11 @@ impl PolicyBuilder {
 impl Policy {
     /// Returns `true` if a request field, or a value derived from it, enters the key.
     pub(crate) fn is_keyed(&self, name: &HeaderName) -> bool {
-        meaning(name.as_str()).is_keyed()
-            || self.key.covers(name)
-            || (*name == COOKIE && !self.cookies.keyed().is_empty())
+        let by_itself = match meaning(name.as_str()) {
+            HeaderRole::Forwarded(_) => !self.key.ignored.contains(name),
+            role => role.is_keyed(),
+        };
+        by_itself || self.key.covers(name) || (*name == COOKIE && !self.cookies.keyed().is_empty())
     }
 
     /// Returns the names of the keyed request fields, except `Host` and forwarded fields, which are
@@ -343,6 +345,25 @@ fn is_canonical_host(host: &str) -> bool {
 /// key.
 fn is_secret(name: &HeaderName) -> bool {
     matches!(name.as_str(), "cookie" | "cookie2" | "authorization" | "proxy-authorization")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicyBuilder;
+    use http::HeaderName;
+
+    #[test]
+    fn ignored_forwarded_field_is_not_keyed() {
+        let forwarded = HeaderName::from_static("x-forwarded-host");
+        let is_keyed = |policy: PolicyBuilder| {
+            policy.build().map(|policy| policy.is_keyed(&forwarded)).expect("a policy")
+        };
+        assert!(is_keyed(Policy::app()));
+        assert!(!is_keyed(Policy::app().ignore_headers([&forwarded])));
+        let keyed = KeyPart::new("host", |_| None).replacing(forwarded.clone());
+        assert!(is_keyed(Policy::app().ignore_headers([&forwarded]).vary_by_part(keyed)));
+    }
 }
 
 fn sort(names: &mut Vec<HeaderName>) {
