@@ -171,6 +171,9 @@ impl PolicyBuilder {
     ///
     /// `identity` derives an ID from the request, typically from an extension set by an outer
     /// authentication layer. Requests with an ID do not bypass the cache for their credentials or
+    /// An outer [`AnonymousOnlyLayer`](crate::anonymous_only::AnonymousOnlyLayer) has precedence: the
+    /// requests that it identifies bypass this layer, and per-identity entries do not answer them.
+    ///
     /// undeclared cookies: their responses are stored per ID, even if `private`. Clients receive
     /// `Cache-Control: private` unless the response states otherwise. An empty ID, or `None`,
     /// leaves the request anonymous.
