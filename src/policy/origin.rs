@@ -166,8 +166,9 @@ impl PolicyBuilder {
     ///
     /// By default, a fetch is cancelled with its request, and a follower starts over. With this
     /// option, a fetch that followers may wait for runs in a separate task on the user's tokio
-    /// runtime. After the client disconnects, the service has `limit` to return the head. Recording
-    /// the body then takes `limit` at most, from the head on.
+    /// runtime. If the client disconnects before the head, the service has `limit` to return the
+    /// head, and then `limit` to complete the body. If it disconnects during the body, the service
+    /// has `limit` to complete the body, once no client reads it.
     ///
     /// Under an outer layer of this crate, the response is not stored if the client disconnects
     /// before the head.

@@ -19,6 +19,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// A reader of a [`Stream`], as a body.
@@ -116,6 +117,37 @@ impl BodyReader {
             // Yields, so that a time limit takes effect even if the body is always ready.
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Reads the body for the store, until the recording ends or this reader has been the only one
+    /// for `limit`.
+    pub(crate) async fn complete_after_the_others(mut self, limit: Duration) {
+        let mut alone: Option<Pin<Box<Sleep>>> = None;
+        std::future::poll_fn(|cx| {
+            if !self.stream.is_kept() {
+                return Poll::Ready(());
+            }
+            // A reader that leaves wakes this one.
+            if !self.stream.has_one_reader() {
+                alone = None;
+            } else if alone
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)))
+                .as_mut()
+                .poll(cx)
+                .is_ready()
+            {
+                return Poll::Ready(());
+            }
+            match ready!(Pin::new(&mut self).poll_frame(cx)) {
+                // Yields, so that the limit takes effect even if the body is always ready.
+                Some(Ok(_)) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Some(Err(_)) | None => Poll::Ready(()),
+            }
+        })
+        .await;
     }
 
     /// Waits for the slowest reader, and cuts it off if it makes too little progress.

@@ -16,6 +16,8 @@ pub(super) enum Cursor {
 #[derive(Debug)]
 pub(super) struct Readers {
     places: Vec<Cursor>,
+    /// The number of readers that are neither cut off nor gone.
+    present: usize,
     /// The number of readers before each frame that is kept and, as the last item, after all of
     /// them.
     before: VecDeque<usize>,
@@ -27,7 +29,7 @@ impl Readers {
     /// Creates the readers of a body with `frames` frames: one reader, before the first of them.
     pub(super) fn one(frames: usize) -> Self {
         let before = std::iter::once(1).chain(std::iter::repeat_n(0, frames)).collect();
-        Self { places: vec![Cursor::At(0)], before, base: 0 }
+        Self { places: vec![Cursor::At(0)], present: 1, before, base: 0 }
     }
 
     /// Adds a reader before the first frame that is kept, and returns its number.
@@ -39,7 +41,13 @@ impl Readers {
             None => self.places.push(place),
         }
         self.before[0] += 1;
+        self.present += 1;
         number
+    }
+
+    /// Returns how many readers are neither cut off nor gone.
+    pub(super) fn present(&self) -> usize {
+        self.present
     }
 
     pub(super) fn place(&self, number: usize) -> Cursor {
@@ -67,6 +75,7 @@ impl Readers {
     fn remove(&mut self, number: usize, left: Cursor) {
         if let Cursor::At(next) = self.places[number] {
             self.before[next - self.base] -= 1;
+            self.present -= 1;
         }
         self.places[number] = left;
     }
@@ -141,6 +150,7 @@ mod tests {
                 };
                 let counted: Vec<_> = (0..readers.before.len()).map(at).collect();
                 prop_assert!(readers.before.iter().eq(&counted));
+                prop_assert_eq!(readers.present(), counted.iter().sum::<usize>());
                 let least = readers.places.iter().filter_map(|place| match place {
                     Cursor::At(next) => Some(*next),
                     Cursor::CutOff | Cursor::Gone => None,

@@ -39,6 +39,11 @@ impl Stream {
         lock(&self.state).keep.is_some()
     }
 
+    /// Returns `true` if the body has no more than one reader.
+    pub(super) fn has_one_reader(&self) -> bool {
+        lock(&self.state).readers.present() <= 1
+    }
+
     /// Returns the head with the dependencies of the response so far. Returns `None` if the
     /// response can't be shared for them: one was invalidated, or a read is still pending.
     pub(crate) fn head_so_far(&self) -> Option<Arc<StoredResponse>> {

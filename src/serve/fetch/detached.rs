@@ -18,7 +18,7 @@ use tower::Service;
 /// Runs a fetch that survives its client's disconnect, and returns its answer.
 ///
 /// The fetch stops `limit` after the disconnect. The task reads the body for the store until
-/// `limit` after the answer.
+/// `limit` after the last reader has left.
 pub(in crate::serve) async fn run_detached<S, ReqBody, B>(
     fetch: Fetch,
     inner: S,
@@ -43,16 +43,13 @@ where
         };
         // A second reader completes the recording if the client stops reading.
         let second = answer.0.as_ref().ok().and_then(|response| response.body().second_reader());
-        let unread = sender.send(answer).err();
-        let reading = async {
-            if let Some(second) = second {
-                second.read_while_kept().await;
+        match (sender.send(answer), second) {
+            (Ok(()), Some(second)) => second.complete_after_the_others(limit).await,
+            (Err((Ok(response), _)), _) => {
+                let _ = tokio::time::timeout(limit, response.into_body().drain()).await;
             }
-            if let Some((Ok(response), _)) = unread {
-                response.into_body().drain().await;
-            }
-        };
-        let _ = tokio::time::timeout(limit, reading).await;
+            (Ok(()), None) | (Err((Err(_), _)), _) => {}
+        }
     }));
     match receiver.await {
         Ok(answer) => answer,

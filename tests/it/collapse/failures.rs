@@ -263,3 +263,37 @@ async fn detached_and_background_fetches_keep_the_request_span() {
     settle().await;
     assert_eq!(*seen.lock().expect("not poisoned"), [Some("first"), Some("second")]);
 }
+
+/// The client reads slowly, and leaves after more time than the limit.
+#[tokio::test(start_paused = true)]
+async fn limit_after_a_disconnect_counts_from_the_disconnect() {
+    for (leaves_at, is_stored) in [(250, true), (150, false)] {
+        let (cache, calls) = (memory(), Calls::default());
+        let counted = calls.clone();
+        // A piece each 10 milliseconds, 300 milliseconds long.
+        let inner = service_fn(move |_: Request<Body>| {
+            counted.next();
+            async {
+                let pieces = futures::stream::unfold(0, |piece| async move {
+                    sleep(10 * MS).await;
+                    (piece < 30).then(|| (Ok::<_, Infallible>(http_body::Frame::data("x".into())), piece + 1))
+                });
+                let body = http_body_util::StreamBody::new(Box::pin(pieces));
+                Ok::<_, Infallible>(Response::new(body))
+            }
+        });
+        let stack = SiteCacheLayer::new(&cache)
+            .policy(policy().complete_after_disconnect(100 * MS).build().expect("a policy"))
+            .layer(inner);
+        let mut response = stack.clone().oneshot(get("/")).await.expect("infallible");
+        let first = http_body_util::BodyExt::frame(response.body_mut()).await;
+        assert!(first.is_some_and(|frame| frame.is_ok()));
+        sleep(leaves_at * MS).await;
+        drop(response);
+        sleep(500 * MS).await;
+        assert_eq!((cache.flights(), cache.recording_bytes()), (0, 0));
+        let hit = read(stack.clone().oneshot(get("/")).await.expect("infallible")).await;
+        assert_eq!((hit.text().len(), hit.is_hit()), (30, is_stored), "{leaves_at}");
+        cache.shutdown().await;
+    }
+}
